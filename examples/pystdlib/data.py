@@ -1,0 +1,58 @@
+"""The training text: the standard library of the running interpreter, cut into train and held-out files."""
+
+import hashlib
+import sysconfig
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+HERE = Path(__file__).parent
+BOS = "<|bos|>"
+SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "idle_test"}
+HELD_OUT_SHARE = 0.1
+
+
+def stdlib() -> Path:
+    return Path(sysconfig.get_paths()["stdlib"])
+
+
+def is_held_out(relative_path: str) -> bool:
+    """The split of a file, by a hash of its path: the same on every machine."""
+    digest = hashlib.sha256(f"pystdlib:{relative_path}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < HELD_OUT_SHARE
+
+
+def files(held_out: bool) -> Iterator[tuple[str, str]]:
+    """(relative path, text) of each file of a split, in path order; files that Python itself cannot decode are left out."""
+    root = stdlib()
+    for path in sorted(root.rglob("*.py")):
+        relative = path.relative_to(root).as_posix()
+        if SKIPPED_FOLDERS & set(path.relative_to(root).parts) or is_held_out(relative) != held_out:
+            continue
+        try:
+            with tokenize.open(path) as handle:
+                text = handle.read()
+        except (SyntaxError, UnicodeDecodeError):
+            continue
+        if text.strip():
+            yield relative, text
+
+
+def token_stream(tokenizer: Tokenizer, held_out: bool) -> np.ndarray:
+    """uint16 `[tokens]`: every file of a split, each led by BOS, one after the other."""
+    bos = tokenizer.token_to_id(BOS)
+    texts = [text for _, text in files(held_out)]
+    encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
+    pieces = [np.array([bos, *item.ids], dtype=np.uint16) for item in encoded]
+    return np.concatenate(pieces)
+
+
+def rows(stream: np.ndarray, length: int, offset: int = 0, bos: int = 0) -> np.ndarray:
+    """int64 `[rows, length]`: the stream cut into rows of `length - 1` tokens, each led by BOS as rows are at collection."""
+    body = length - 1
+    usable = stream[offset : offset + (len(stream) - offset) // body * body]
+    cut = usable.reshape(-1, body).astype(np.int64)
+    return np.concatenate([np.full((len(cut), 1), bos, dtype=np.int64), cut], axis=1)

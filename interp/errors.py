@@ -1,0 +1,112 @@
+"""The tree of errors. Each says what happened, why, and what to do about it."""
+
+from typing import Any, ClassVar
+
+
+class GlossatorError(Exception):
+    """Base of every error raised on purpose.
+
+    `code` is stable and machine-readable, `status` the HTTP status it maps to, `details` goes into the problem document.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, what: str, *, why: str = "", cure: str = "", **details: Any) -> None:
+        self.what, self.why, self.cure, self.details = what, why, cure, details
+        super().__init__(" ".join(part for part in (what, why, cure) if part))
+
+
+class InputError(GlossatorError):
+    """What the user gave cannot work, and no retry changes that."""
+
+    code, status, title = "invalid-input", 422, "Invalid input"
+
+
+class FileMissing(InputError):
+    code, title = "file-missing", "File not found"
+
+
+class SubjectError(InputError):
+    code, title = "subject-invalid", "The subject cannot be opened"
+
+
+class HookPointUnknown(SubjectError):
+    code, title = "hook-point-unknown", "Unknown hook point"
+
+
+class TokenizerMismatch(SubjectError):
+    code, title = "tokenizer-mismatch", "The tokenizer does not fit the subject"
+
+
+class DictionaryError(InputError):
+    code, title = "dictionary-invalid", "The dictionary cannot be opened"
+
+
+class DictionaryFormatUnknown(DictionaryError):
+    code, title = "dictionary-format-unknown", "Unknown dictionary format"
+
+
+class PickleRefused(DictionaryError):
+    code, title = "pickle-refused", "The weights file would run code"
+
+
+class WeightsNotFinite(DictionaryError):
+    code, title = "weights-not-finite", "NaN or infinity in weights"
+
+
+class WidthMismatch(DictionaryError):
+    code, title = "width-mismatch", "The dictionary's width is not the subject's"
+
+
+class FeatureOutOfRange(InputError):
+    code, title = "feature-out-of-range", "Feature index out of range"
+
+
+class CorpusError(InputError):
+    code, title = "corpus-invalid", "The corpus cannot be used"
+
+
+class CorpusEmpty(CorpusError):
+    code, title = "corpus-empty", "The corpus is empty"
+
+
+class CorpusTooSmall(CorpusError):
+    code, title = "corpus-too-small", "The corpus is too small for two splits"
+
+
+class TextUndecodable(CorpusError):
+    code, title = "text-undecodable", "A document is not readable text"
+
+
+class NotFound(GlossatorError):
+    code, status, title = "not-found", 404, "Not found"
+
+
+class Conflict(GlossatorError):
+    code, status, title = "conflict", 409, "Conflict with the present state"
+
+
+class ActivationsNotFinite(GlossatorError):
+    """NaN or infinity came out of the subject or the dictionary: retrying gives the same."""
+
+    code, title = "activations-not-finite", "NaN or infinity in activations"
+
+
+class DiskFull(GlossatorError):
+    code, status, title = "disk-full", 507, "No space left on disk"
+
+
+class BlobCorrupt(GlossatorError):
+    code, title = "blob-corrupt", "Stored evidence cannot be read"
+
+
+class Interrupted(GlossatorError):
+    """Work stops between batches: its lease is gone or its job was cancelled. Never shown to a user."""
+
+    code, title = "interrupted", "Work was interrupted"
+
+
+class ServerUnreachable(GlossatorError):
+    code, status, title = "server-unreachable", 503, "No server answers"

@@ -1,0 +1,161 @@
+"""What collection records of a feature: the frozen types that every later stage reads."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Split(IntEnum):
+    """A document belongs to exactly one. Explainers see EXPLAIN, scorers see TEST."""
+
+    EXPLAIN = 0
+    TEST = 1
+
+
+class Kind(IntEnum):
+    """Why a context was kept. TOP, UNIFORM and WEIGHTED fire; INACTIVE and NEAR_MISS are checked not to."""
+
+    TOP = 0
+    UNIFORM = 1
+    WEIGHTED = 2
+    INACTIVE = 3
+    NEAR_MISS = 4
+
+
+ACTIVE_KINDS = (Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED)
+
+# Edges of every feature's histogram: fixed, so that histograms of any two runs add up. 4 bins an octave from 2^-10 to 2^14;
+# activations outside fall into the first and last bin. float64 [HISTOGRAM_BINS + 1].
+HISTOGRAM_BINS = 96
+HISTOGRAM_EDGES: NDArray[np.float64] = 2.0 ** (np.arange(HISTOGRAM_BINS + 1) / 4 - 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """N windows of one feature, as columns; row i of every array is one context. Padded on the right to W tokens.
+
+    tokens       uint32  [N, W]  token ids; 0 beyond `lengths`
+    activations  float16 [N, W]  the feature's activation at each token; 0 beyond `lengths` and at special tokens
+    lengths      uint16  [N]     real tokens in the window
+    kinds        uint8   [N]     `Kind`
+    splits       uint8   [N]     `Split`
+    documents    uint64  [N]     identity of the document
+    starts       uint32  [N]     offset of the window's first token in its document, counted in content tokens
+    positions    uint16  [N]     offset of the window's first token in the row that the subject read (0: the row's BOS)
+
+    A window can be kept for several reasons (top and uniform, say): then it stands once for each.
+    """
+
+    tokens: NDArray[np.uint32]
+    activations: NDArray[np.float16]
+    lengths: NDArray[np.uint16]
+    kinds: NDArray[np.uint8]
+    splits: NDArray[np.uint8]
+    documents: NDArray[np.uint64]
+    starts: NDArray[np.uint32]
+    positions: NDArray[np.uint16]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def select(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> "Contexts":
+        """The rows that a boolean mask `[N]` or an index array picks, in that order."""
+        return Contexts(
+            self.tokens[keep],
+            self.activations[keep],
+            self.lengths[keep],
+            self.kinds[keep],
+            self.splits[keep],
+            self.documents[keep],
+            self.starts[keep],
+            self.positions[keep],
+        )
+
+    def of(self, split: Split, *kinds: Kind) -> "Contexts":
+        """The contexts of one split, of the given kinds (all kinds when none is given)."""
+        keep = self.splits == split
+        if kinds:
+            keep &= np.isin(self.kinds, kinds)
+        return self.select(keep)
+
+    def maxima(self) -> NDArray[np.float32]:
+        """float32 [N]: the largest activation in each window."""
+        if len(self) == 0:
+            return np.zeros(0, dtype=np.float32)
+        return self.activations.max(axis=1).astype(np.float32)
+
+    def valid(self) -> NDArray[np.bool_]:
+        """bool [N, W]: true at real tokens."""
+        return np.arange(self.tokens.shape[1])[None, :] < self.lengths[:, None]
+
+    def identities(self) -> list[str]:
+        """One stable name a context: document and start. Two contexts of one window share it."""
+        return [f"{document:016x}:{start}" for document, start in zip(self.documents, self.starts, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Exact counts and what follows from them. Special tokens are counted nowhere.
+
+    Pairs are (explain, test). `mean_active` is the mean over active tokens, NaN-free: 0.0 for a dead feature.
+    """
+
+    tokens_seen: int
+    tokens_active: int
+    windows_seen: tuple[int, int]
+    windows_active: tuple[int, int]
+    max_activation: float
+    mean_active: float
+
+    @property
+    def density(self) -> float:
+        """Share of tokens at which the feature fires."""
+        return self.tokens_active / self.tokens_seen if self.tokens_seen else 0.0
+
+    def window_density(self, split: Split) -> float:
+        """Share of a split's windows in which the feature fires: the base rate of a window scorer."""
+        return self.windows_active[split] / self.windows_seen[split] if self.windows_seen[split] else 0.0
+
+    @property
+    def is_dead(self) -> bool:
+        return self.tokens_active == 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEffect:
+    """A vocabulary token and how far the feature's decoder direction, through the unembedding, moves its logit."""
+
+    token: int
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another feature of the dictionary and the cosine of the two decoder directions."""
+
+    feature: int
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEvidence:
+    """All that collection records of one feature. `histogram`: int64 [HISTOGRAM_BINS], active tokens by activation."""
+
+    feature: int
+    statistics: Statistics
+    histogram: NDArray[np.int64]
+    contexts: Contexts
+    promoted: tuple[TokenEffect, ...]
+    suppressed: tuple[TokenEffect, ...]
+    nearest: tuple[Neighbour, ...]
+
+    def quantile(self, share: float) -> float | None:
+        """Activation below which `share` of the active tokens lie: the geometric middle of its bin; None for a dead feature."""
+        total = int(self.histogram.sum())
+        if total == 0:
+            return None
+        bin_index = int(np.searchsorted(np.cumsum(self.histogram), share * total, side="left"))
+        bin_index = min(bin_index, HISTOGRAM_BINS - 1)
+        return float(np.sqrt(HISTOGRAM_EDGES[bin_index] * HISTOGRAM_EDGES[bin_index + 1]))

@@ -1,0 +1,83 @@
+"""The legal states of a job and of a chunk: the only place that says which change is allowed."""
+
+from enum import StrEnum
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class ChunkStatus(StrEnum):
+    """WAITING chunks have a stage before them that is not done; READY ones may be leased."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Stage(StrEnum):
+    """A job's stages, in order. `queue_of` says which worker takes each."""
+
+    PREPARE = "prepare"
+    COLLECT = "collect"
+    MERGE = "merge"
+    EXPLAIN = "explain"
+    SCORE = "score"
+    SUMMARISE = "summarise"
+
+
+class Queue(StrEnum):
+    GPU = "gpu"
+    LLM = "llm"
+    UPKEEP = "upkeep"
+
+
+QUEUE_OF = {
+    Stage.PREPARE: Queue.GPU,
+    Stage.COLLECT: Queue.GPU,
+    Stage.MERGE: Queue.GPU,
+    Stage.EXPLAIN: Queue.LLM,
+    Stage.SCORE: Queue.LLM,
+    Stage.SUMMARISE: Queue.LLM,
+}
+
+JOB_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.CANCELLED, JobStatus.FAILED}),
+    JobStatus.RUNNING: frozenset({JobStatus.PAUSED, JobStatus.CANCELLING, JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.FAILED}),
+    JobStatus.PAUSED: frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLED}),
+    JobStatus.CANCELLING: frozenset({JobStatus.CANCELLED, JobStatus.FAILED}),
+    JobStatus.CANCELLED: frozenset(),
+    JobStatus.COMPLETED: frozenset(),
+    JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
+}
+
+CHUNK_MOVES: dict[ChunkStatus, frozenset[ChunkStatus]] = {
+    ChunkStatus.WAITING: frozenset({ChunkStatus.READY, ChunkStatus.CANCELLED}),
+    ChunkStatus.READY: frozenset({ChunkStatus.LEASED, ChunkStatus.CANCELLED}),
+    ChunkStatus.LEASED: frozenset({ChunkStatus.READY, ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.CANCELLED}),
+    ChunkStatus.DONE: frozenset(),
+    ChunkStatus.FAILED: frozenset({ChunkStatus.READY}),
+    ChunkStatus.CANCELLED: frozenset(),
+}
+
+JOB_ENDS = frozenset(status for status, moves in JOB_MOVES.items() if not moves) | {JobStatus.FAILED}
+CHUNK_ENDS = frozenset({ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.CANCELLED})
+
+
+def sources_of(target: JobStatus) -> frozenset[JobStatus]:
+    """The job states from which `target` may be reached."""
+    return frozenset(status for status, moves in JOB_MOVES.items() if target in moves)
+
+
+def chunk_sources_of(target: ChunkStatus) -> frozenset[ChunkStatus]:
+    """The chunk states from which `target` may be reached."""
+    return frozenset(status for status, moves in CHUNK_MOVES.items() if target in moves)

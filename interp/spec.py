@@ -1,0 +1,151 @@
+"""What a user asks for: the job, as one frozen tree of settings. Everything that decides a result stands here."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SubjectSpec(Frozen):
+    """The language model under study."""
+
+    model: str = Field(description="A folder in Hugging Face form, or a model name of the Hub.", examples=["examples/pystdlib/subject"])
+    revision: str | None = Field(default=None, description="Commit or tag, for a model of the Hub.")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = Field(default="auto", description="`auto` takes the first GPU, else the CPU.", examples=["auto", "cpu", "cuda:0"])
+    backend: Literal["bridge", "huggingface"] = Field(
+        default="bridge", description="`bridge` is TransformerLens' TransformerBridge; `huggingface` a plain forward hook (sdpa attention)."
+    )
+
+
+class DictionarySpec(Frozen):
+    """The sparse dictionary, and where in the subject it reads."""
+
+    source: str = Field(description="A folder or file of weights.", examples=["examples/pystdlib/dictionary"])
+    format: str = Field(default="auto", description="A weight family's name; `auto` finds it out.", examples=["auto", "saelens"])
+    name: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9._-]+@[A-Za-z0-9._-]+$", description="`model@layer-set`; made from the files when not given."
+    )
+    hook_point: str | None = Field(default=None, description="In TransformerLens names; needed only when the files don't say.")
+
+
+class CorpusSpec(Frozen):
+    """The text. Identical documents count once; the split of a document is decided by a hash of its text."""
+
+    path: str = Field(description="A folder of text files, one text file, or a .jsonl file.", examples=["/usr/lib/python3.11"])
+    include: tuple[str, ...] = Field(default=("**/*",), description="Glob patterns under a folder.")
+    exclude: tuple[str, ...] = Field(default=(), description="Glob patterns left out of a folder.")
+    text_field: str = Field(default="text", description="The field of a .jsonl line that holds the text.")
+    max_tokens: int | None = Field(default=None, ge=1, description="Stop after so many tokens; documents come in the order of their hash.")
+    undecodable: Literal["error", "skip"] = Field(default="error", description="What to do with a file that is not UTF-8 text.")
+    test_share: float = Field(default=0.5, gt=0, lt=1, description="Share of documents in the `test` split.")
+
+
+class SplitCounts(Frozen):
+    """How many windows of each kind to keep for one split of a feature."""
+
+    top: int = Field(default=10, ge=0, le=1000)
+    uniform: int = Field(default=15, ge=0, le=1000)
+    weighted: int = Field(default=15, ge=0, le=1000)
+    inactive: int = Field(default=20, ge=0, le=1000)
+    near_miss: int = Field(default=10, ge=0, le=1000)
+
+
+TEST_COUNTS = SplitCounts(top=10, uniform=20, weighted=20, inactive=40, near_miss=10)
+
+
+class CollectionSpec(Frozen):
+    """How evidence is gathered. All of it is part of the evidence's identity but `batch_tokens` and `shard_tokens`."""
+
+    row_tokens: int = Field(default=256, ge=16, le=8192, description="Tokens of a row that the subject reads at once, BOS included.")
+    window: int = Field(default=32, ge=8, le=512, description="Tokens of a context; divides row_tokens.")
+    explain: SplitCounts = SplitCounts()
+    test: SplitCounts = TEST_COUNTS
+    neighbours: int = Field(default=8, ge=0, le=64, description="Nearest features listed.")
+    near_miss_neighbours: int = Field(default=3, ge=1, le=16, description="How many of the nearest features make a window a near miss.")
+    output_tokens: int = Field(default=10, ge=0, le=100, description="Promoted and suppressed tokens listed.")
+    encode_dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="bfloat16 is faster where the machine has it, and keeps about 99% of the same windows.")
+    batch_tokens: int = Field(default=8192, ge=16, description="Tokens a batch: memory and speed, never the result.")
+    shard_tokens: int = Field(default=524_288, ge=1024, description="Tokens a collect chunk: what a killed worker repeats at most.")
+
+    @field_validator("row_tokens")
+    @classmethod
+    def _even(cls, value: int) -> int:
+        if value % 8:
+            raise ValueError("row_tokens must be a multiple of 8")
+        return value
+
+    def model_post_init(self, context: Any) -> None:
+        if self.row_tokens % self.window:
+            raise ValueError(f"window ({self.window}) must divide row_tokens ({self.row_tokens})")
+
+    def identity(self) -> dict[str, Any]:
+        """What of these settings decides the evidence."""
+        return self.model_dump(mode="json", exclude={"batch_tokens", "shard_tokens"})
+
+
+class ScorerSpec(Frozen):
+    """A scorer by name, with its options."""
+
+    name: str
+    nulls: int = Field(default=20, ge=0, le=200, description="How many other features' explanations answer the same items.")
+
+
+RANGES = re.compile(r"^\s*\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\s*$")
+
+
+class JobSpec(Frozen):
+    """One job: which features of which dictionary, from what text, explained and scored how."""
+
+    subject: SubjectSpec
+    dictionary: DictionarySpec
+    corpus: CorpusSpec
+    features: Literal["all"] | str | tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default="all", description='`"all"`, ranges with both ends included (`"0-99,120"`), or a list of indices.', examples=["all", "0-99,120", [3, 5]]
+    )
+    collection: CollectionSpec = CollectionSpec()
+    explainers: tuple[str, ...] = Field(default=("pattern",), min_length=1)
+    scorers: tuple[ScorerSpec, ...] = (ScorerSpec(name="detection"), ScorerSpec(name="simulation"))
+    controls: tuple[Literal["null"], ...] = ("null",)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first.")
+
+    @field_validator("scorers", mode="before")
+    @classmethod
+    def _names_are_scorers(cls, value: Any) -> Any:
+        """`["detection"]` is short for `[{"name": "detection"}]`."""
+        if isinstance(value, list | tuple):
+            return tuple({"name": item} if isinstance(item, str) else item for item in value)
+        return value
+
+    @field_validator("features")
+    @classmethod
+    def _features_can_be_read(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+        if isinstance(value, str) and value != "all" and not RANGES.match(value):
+            raise ValueError('features is "all", ranges such as "0-99,120", or a list of indices')
+        if not value:
+            raise ValueError("features names no feature")
+        return value
+
+    def feature_ranges(self) -> list[tuple[int, int]] | None:
+        """Half-open, sorted, disjoint ranges of the features asked for; None for all."""
+        if self.features == "all":
+            return None
+        if isinstance(self.features, str):
+            pairs = [part.split("-") for part in self.features.replace(" ", "").split(",")]
+            spans = [(int(pair[0]), int(pair[-1]) + 1) for pair in pairs]
+        else:
+            spans = [(index, index + 1) for index in self.features]
+        merged: list[tuple[int, int]] = []
+        for start, stop in sorted(spans):
+            if stop <= start:
+                raise ValueError(f"the range {start}-{stop - 1} runs backwards")
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
+            else:
+                merged.append((start, stop))
+        return merged

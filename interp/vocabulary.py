@@ -1,0 +1,90 @@
+"""Token ids to text, without torch or transformers: what the API and the explainers read contexts with."""
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgpack
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The bytes of every token of a subject, and which ids are special (BOS and friends).
+
+    Byte-level tokens may hold part of a character: `texts` joins them so that pieces always join to the text.
+    """
+
+    tokens: tuple[bytes, ...]
+    special: frozenset[int]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def text(self, token: int) -> str:
+        """One token alone; bytes that are no whole character show as U+FFFD."""
+        return self.tokens[token].decode("utf-8", errors="replace")
+
+    def texts(self, ids: Iterable[int]) -> list[str]:
+        """One string a token, that join to the decoded text: a character split over tokens shows whole at its last token.
+
+        The tokens before the last of such a character get the empty string. Bytes that are part of no character (a window that begins
+        in the middle of one) show as U+FFFD.
+        """
+        pieces: list[str] = []
+        pending = b""
+        for token in ids:
+            pending += self.tokens[token]
+            text, pending = _decode_prefix(pending)
+            pieces.append(text)
+        if pending and pieces:
+            pieces[-1] += pending.decode("utf-8", errors="replace")
+        return pieces
+
+    @cached_property
+    def strings(self) -> tuple[str, ...]:
+        """`text` of every token, made once."""
+        return tuple(token.decode("utf-8", errors="replace") for token in self.tokens)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the tokens and the special ids."""
+        return hashlib.sha256(self._packed()).hexdigest()
+
+    def _packed(self) -> bytes:
+        packed: bytes = msgpack.packb({"version": 1, "tokens": list(self.tokens), "special": sorted(self.special)})
+        return packed
+
+    def to_bytes(self) -> bytes:
+        return zlib.compress(self._packed(), 6)
+
+    @classmethod
+    def from_bytes(cls, blob: bytes) -> "Vocabulary":
+        content = msgpack.unpackb(zlib.decompress(blob))
+        return cls(tuple(content["tokens"]), frozenset(content["special"]))
+
+
+def _decode_prefix(data: bytes) -> tuple[str, bytes]:
+    """The text of all whole characters, and the bytes (three at most) that may begin another."""
+    for tail in range(0, min(4, len(data) + 1)):
+        head, rest = data[: len(data) - tail], data[len(data) - tail :]
+        if tail and not _may_begin_character(rest):
+            continue
+        try:
+            return head.decode("utf-8"), rest
+        except UnicodeDecodeError:
+            continue
+    return data.decode("utf-8", errors="replace"), b""
+
+
+def _may_begin_character(rest: bytes) -> bool:
+    """Whether the bytes are the start of a UTF-8 character that is not complete."""
+    lead = rest[0]
+    needed = 2 if 0xC2 <= lead <= 0xDF else 3 if 0xE0 <= lead <= 0xEF else 4 if 0xF0 <= lead <= 0xF4 else 0
+    return len(rest) < needed and all(0x80 <= byte <= 0xBF for byte in rest[1:])
+
+
+def join(pieces: Sequence[str]) -> str:
+    """The text of a window again."""
+    return "".join(pieces)
