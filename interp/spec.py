@@ -131,6 +131,9 @@ class JobSpec(Frozen):
             raise ValueError("features names no feature")
         return value
 
+    def model_post_init(self, context: Any) -> None:
+        self.feature_ranges()  # raises where a range runs backwards: at submission, not in a worker
+
     def feature_ranges(self) -> list[tuple[int, int]] | None:
         """Half-open, sorted, disjoint ranges of the features asked for; None for all."""
         if self.features == "all":
