@@ -102,6 +102,12 @@ class BlobCorrupt(GlossatorError):
     code, title = "blob-corrupt", "Stored evidence cannot be read"
 
 
+class LeaseLost(GlossatorError):
+    """Somebody else owns the chunk now, or its job has ended: nothing of the work may be written. Never shown to a user."""
+
+    code, title = "lease-lost", "The lease is gone"
+
+
 class Interrupted(GlossatorError):
     """Work stops between batches: its lease is gone or its job was cancelled. Never shown to a user."""
 
@@ -110,3 +116,21 @@ class Interrupted(GlossatorError):
 
 class ServerUnreachable(GlossatorError):
     code, status, title = "server-unreachable", 503, "No server answers"
+
+
+def problem_of(error: BaseException) -> dict[str, Any]:
+    """The error as an RFC 9457 problem document: what jobs and chunks keep, and what the API answers.
+
+    An error that nobody raised on purpose says its type and message alone; its traceback belongs in the log and on the chunk.
+    """
+    if not isinstance(error, GlossatorError):
+        detail = f"{type(error).__name__}: {error}"
+        return {"type": "urn:glossator:problem:internal", "title": "Internal error", "status": 500, "code": "internal", "detail": detail}
+    problem = {
+        "type": f"urn:glossator:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": str(error),
+    }
+    return problem | ({"cure": error.cure} if error.cure else {}) | error.details

@@ -1,0 +1,81 @@
+"""All configuration, grouped; the only reader of the environment. Every name is `GLOSSATOR_<FIELD>`."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """With nothing set, everything lives in one folder and needs no server."""
+
+    model_config = SettingsConfigDict(env_prefix="GLOSSATOR_", frozen=True, extra="forbid")
+
+    # Where things are.
+    home: Path = Field(default=Path(".glossator"), description="Folder of the embedded database, broker and artifacts.")
+    database_url: str = Field(default="", description="SQLAlchemy URL; SQLite under `home` when empty.")
+    broker_url: str = Field(default="", description="Celery broker URL; `filesystem://` under `home` when empty.")
+    artifacts: Path = Field(default=Path(), description="Folder of tokenised corpora and partial evidence; under `home` when not given.")
+
+    # The REST service.
+    host: str = "127.0.0.1"
+    port: int = Field(default=8420, ge=0, le=65535)
+
+    # Leases. A worker that is silent for `lease_seconds` loses its chunk.
+    lease_seconds: float = Field(default=30.0, gt=0)
+    heartbeat_seconds: float = Field(default=5.0, gt=0)
+    progress_seconds: float = Field(default=1.0, gt=0, description="Progress is written, and a cancel noticed, at most this often.")
+    max_attempts: int = Field(default=3, ge=1, description="Attempts of a chunk that raises an unexpected error.")
+    max_losses: int = Field(default=6, ge=1, description="Attempts of a chunk whose workers die before it fails as poison.")
+
+    # Doorbells and the sweeper.
+    bell_window: int = Field(default=64, ge=1, description="Doorbells rung at once for one queue.")
+    bell_seconds: float = Field(default=30.0, gt=0, description="A ready chunk that nobody took is rung again after this.")
+    sweep_seconds: float = Field(default=2.0, gt=0)
+
+    # The embedded workers.
+    gpu_workers: int = Field(default=1, ge=0)
+    llm_workers: int | None = Field(default=None, ge=0, description="One a CPU core when not given.")
+    stop_seconds: float = Field(default=15.0, gt=0, description="How long a worker may take to hand back its chunk on SIGTERM.")
+
+    # Sizes of chunks, in features.
+    merge_features: int = Field(default=512, ge=1)
+    explain_features: int = Field(default=64, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: dict[str, object]) -> dict[str, object]:
+        home = Path(str(values.get("home") or ".glossator")).expanduser().resolve()
+        return values | {
+            "home": home,
+            "database_url": values.get("database_url") or f"sqlite:///{home / 'glossator.db'}",
+            "broker_url": values.get("broker_url") or f"filesystem://{home / 'broker'}",
+            "artifacts": Path(str(values.get("artifacts") or home / "artifacts")).expanduser().resolve(),
+        }
+
+    @model_validator(mode="after")
+    def _heartbeats_fit_the_lease(self) -> "Settings":
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError("lease_seconds must be at least twice heartbeat_seconds, or one late heartbeat loses the chunk")
+        return self
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the broker is a folder of this machine."""
+        return self.broker_url.startswith("filesystem://")
+
+    @property
+    def broker_folder(self) -> Path:
+        """The folder of a `filesystem://` broker."""
+        return Path(self.broker_url.removeprefix("filesystem://"))
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give a child process these same settings."""
+        return {f"GLOSSATOR_{name.upper()}": str(value) for name, value in self.model_dump(mode="json").items() if value is not None}
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read from the environment once."""
+    return Settings()

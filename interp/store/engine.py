@@ -1,0 +1,70 @@
+"""Engines and transactions. Every write of the project goes through `transaction`, every plain read through `snapshot`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from interp.errors import DiskFull
+from interp.store.dialect import is_disk_full
+
+BUSY_SECONDS = 60
+READING = {"glossator_reading": True, "postgresql_readonly": True}
+
+
+def make_engine(url: str) -> Engine:
+    """An engine with the dialect's settings for many processes on one database. Creates the folder of a SQLite file."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(url, parsed.database)
+    if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20)
+
+
+def _sqlite_engine(url: str, database: str | None) -> Engine:
+    if database and database != ":memory:":
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own BEGIN comes late and takes no write lock; ours is emitted by `_begin_sqlite`.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later cannot wait for the write lock (SQLITE_BUSY at once), so writers take it in front.
+    reading = connection.get_execution_options().get("glossator_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A session that commits at the end, or rolls everything back. Keep it short: on SQLite it holds the write lock.
+
+    Raises DiskFull where the database says that there is no room.
+    """
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except DBAPIError as error:
+        if is_disk_full(error):
+            raise DiskFull("The database cannot grow.", why=str(error.orig), cure="Free some space and submit the job again.") from error
+        raise
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Session]:
+    """A session that only reads, and sees one state of the database throughout on SQLite. It takes no lock that a writer waits for."""
+    with Session(engine.execution_options(**READING), expire_on_commit=False) as session:
+        yield session
