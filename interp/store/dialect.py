@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from interp.store.tables import Base
 
+Columns = TypeVarTuple("Columns")
 Insert = postgresql.Insert | sqlite.Insert
 Assignments = Callable[[Any], Mapping[str, ColumnElement[Any]]]
 
@@ -49,7 +50,7 @@ def upsert(
     session.connection().execute(statement, [dict(row) for row in rows])
 
 
-def unclaimed(statement: Select[Any], of: type[Base]) -> Select[Any]:
+def unclaimed(statement: Select[*Columns], of: type[Base]) -> Select[*Columns]:
     """The same SELECT, that locks its rows of one table and passes over those that somebody else holds.
 
     On SQLite the transaction already holds the only write lock (BEGIN IMMEDIATE), and the clause compiles to nothing.

@@ -1,0 +1,134 @@
+"""Jobs: submitting, and every change of a job's status. Nothing else writes one."""
+
+import hashlib
+import json
+import uuid
+from typing import Any, Protocol
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from interp.errors import Conflict, NotFound
+from interp.lifecycle import JOB_ENDS, JobStatus, sources_of
+from interp.planning import count, plan_prepare
+from interp.spec import JobSpec
+from interp.store import chunks
+from interp.store.dialect import insert, now
+from interp.store.progress import JobProgress, RequestCounts, StageProgress, progress
+from interp.store.tables import Job
+
+__all__ = ["JobProgress", "RequestCounts", "StageProgress", "cancel", "complete", "fail", "get", "hold", "progress", "settle", "start", "submit"]
+
+
+class Checked(Protocol):
+    """What a preflight found out that submission needs."""
+
+    @property
+    def features(self) -> int: ...
+
+
+def submit(session: Session, spec: JobSpec, preflight: Checked, idempotency_key: str | None = None) -> Job:
+    """Writes a job and its first chunk. The same key with the same spec gives the job that is there already.
+
+    Raises Conflict when the key was used for another spec.
+    """
+    content = spec.model_dump(mode="json")
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    ranges = spec.feature_ranges()
+    row: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "status": JobStatus.QUEUED,
+        "priority": spec.priority,
+        "spec": content,
+        "idempotency_key": idempotency_key,
+        "request_digest": digest,
+        "features_total": preflight.features if ranges is None else count(ranges),
+        "features_failed": 0,
+        "created_at": now(session),
+    }
+    created = session.execute(insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(Job.id)).scalar()
+    if created is None:
+        return _same_request(session, str(idempotency_key), digest)
+    chunks.add(session, row["id"], spec.priority, [plan_prepare()])
+    return get(session, row["id"])
+
+
+def get(session: Session, job_id: str) -> Job:
+    """The job; raises NotFound."""
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.", cure="List the jobs with GET /v1/jobs.", job=job_id)
+    return job
+
+
+def hold(session: Session, job_id: str) -> Job:
+    """The job, its row locked until the transaction ends: what fans in or ends a job goes through here, one at a time."""
+    return session.scalars(select(Job).where(Job.id == job_id).with_for_update(key_share=True).execution_options(populate_existing=True)).one()
+
+
+def start(session: Session, job_id: str) -> None:
+    """A worker took the first chunk."""
+    _move(session, job_id, JobStatus.RUNNING, started_at=now(session))
+
+
+def complete(session: Session, job_id: str, summary: dict[str, Any]) -> None:
+    """The last chunk is done."""
+    _move(session, job_id, JobStatus.COMPLETED, summary=summary, finished_at=now(session))
+
+
+def fail(session: Session, job_id: str, problem: dict[str, Any]) -> None:
+    """The job cannot go on: chunks that nobody works on are cancelled, workers notice at their next heartbeat."""
+    if _move(session, job_id, JobStatus.FAILED, error=problem, finished_at=now(session)):
+        chunks.cancel_open(session, job_id)
+
+
+def cancel(session: Session, job_id: str) -> Job:
+    """Cancels at once when nobody works on the job, else asks the workers to stop. Asking twice changes nothing.
+
+    Raises NotFound, and Conflict for a job that has completed or failed.
+    """
+    get(session, job_id)
+    job = hold(session, job_id)
+    if job.status in JOB_ENDS - {JobStatus.CANCELLED}:
+        raise Conflict(f"Job {job_id} has {job.status} and cannot be cancelled.", job=job_id, status_of_job=job.status)
+    if job.status in sources_of(JobStatus.CANCELLED) - {JobStatus.CANCELLING}:
+        chunks.cancel_open(session, job_id)
+        target = JobStatus.CANCELLING if chunks.any_leased(session, job_id) else JobStatus.CANCELLED
+        _cancel_to(session, job_id, target)
+    return get(session, job_id)
+
+
+def settle(session: Session, job_id: str) -> None:
+    """A worker let go of a chunk of this job: a job being cancelled is cancelled once the last one did."""
+    job = hold(session, job_id)
+    if job.status == JobStatus.CANCELLING and not chunks.any_leased(session, job_id):
+        _move(session, job_id, JobStatus.CANCELLED, finished_at=now(session))
+
+
+def count_failed(session: Session, job_id: str, features: int) -> None:
+    """So many more features of this job could not be explained."""
+    if features:
+        session.execute(update(Job).where(Job.id == job_id).values(features_failed=Job.features_failed + features))
+
+
+def _cancel_to(session: Session, job_id: str, target: JobStatus) -> None:
+    moment = now(session)
+    times = {"cancelling_at": moment} if target == JobStatus.CANCELLING else {"cancelling_at": moment, "finished_at": moment}
+    _move(session, job_id, target, **times)
+
+
+def _move(session: Session, job_id: str, target: JobStatus, **values: Any) -> bool:
+    statement = update(Job).where(Job.id == job_id, Job.status.in_(sources_of(target))).values(status=target, **values)
+    return chunks.rows(session.execute(statement.execution_options(synchronize_session=False))) == 1
+
+
+def _same_request(session: Session, key: str, digest: str) -> Job:
+    job = session.scalars(select(Job).where(Job.idempotency_key == key)).one()
+    if job.request_digest != digest:
+        raise Conflict(
+            f"The idempotency key {key!r} belongs to another request.",
+            why=f"It was used for job {job.id}, with other settings.",
+            cure="Send a new key with a new request.",
+            job=job.id,
+        )
+    return job
