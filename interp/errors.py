@@ -119,18 +119,12 @@ class ServerUnreachable(GlossatorError):
 
 
 def problem_of(error: BaseException) -> dict[str, Any]:
-    """The error as an RFC 9457 problem document: what jobs and chunks keep, and what the API answers.
+    """The error as an RFC 9457 problem document: what jobs and chunks keep, and what the API answers (with the request as `instance`).
 
-    An error that nobody raised on purpose says its type and message alone; its traceback belongs in the log and on the chunk.
+    `type` is a relative reference that the API answers with an explanation. An error that nobody raised on purpose says its type and message
+    alone; its traceback belongs in the log and on the chunk.
     """
-    if not isinstance(error, GlossatorError):
-        detail = f"{type(error).__name__}: {error}"
-        return {"type": "urn:glossator:problem:internal", "title": "Internal error", "status": 500, "code": "internal", "detail": detail}
-    problem = {
-        "type": f"urn:glossator:problem:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "code": error.code,
-        "detail": str(error),
-    }
-    return problem | ({"cure": error.cure} if error.cure else {}) | error.details
+    kind = error if isinstance(error, GlossatorError) else GlossatorError(f"{type(error).__name__}: {error}")
+    problem = {"type": f"/problems/{kind.code}", "title": kind.title, "status": kind.status, "code": kind.code, "detail": kind.what}
+    optional = {"why": kind.why, "cure": kind.cure, "details": kind.details}
+    return problem | {name: value for name, value in optional.items() if value}
