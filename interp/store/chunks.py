@@ -151,11 +151,13 @@ def any_leased(session: Session, job_id: str) -> bool:
     return bool(session.scalar(select(exists().where(Chunk.job_id == job_id, Chunk.status == ChunkStatus.LEASED))))
 
 
-def expired(session: Session, is_gone: Callable[[str], bool]) -> list[Lease]:
-    """Leases past their time, and those whose owner is known to be gone. Nothing is locked or changed."""
+def expired(session: Session, is_gone: Callable[[str], bool], chunk_id: str | None = None) -> list[Lease]:
+    """Leases past their time, and those whose owner is known to be gone. With `chunk_id` that chunk alone, and its row is locked."""
     moment = now(session)
-    leased = session.scalars(select(Chunk).where(Chunk.status == ChunkStatus.LEASED))
-    return [_lease(chunk) for chunk in leased if _is_over(chunk, moment, is_gone)]
+    leased = select(Chunk).where(Chunk.status == ChunkStatus.LEASED).execution_options(populate_existing=True)
+    if chunk_id is not None:
+        leased = unclaimed(leased.where(Chunk.id == chunk_id), of=Chunk)
+    return [_lease(chunk) for chunk in session.scalars(leased) if _is_over(chunk, moment, is_gone)]
 
 
 def ring_due(session: Session, queue: Queue, window: int, seconds: float) -> list[str]:

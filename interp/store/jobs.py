@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from interp.errors import Conflict, NotFound
-from interp.lifecycle import JOB_ENDS, JobStatus, sources_of
+from interp.lifecycle import JOB_ENDS, JobStatus, Stage, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import JobSpec
 from interp.store import chunks
@@ -105,10 +105,22 @@ def settle(session: Session, job_id: str) -> None:
         _move(session, job_id, JobStatus.CANCELLED, finished_at=now(session))
 
 
+def attach(session: Session, job_id: str, dictionary_id: int, evidence_set_id: str, features: int) -> None:
+    """What prepare found out: the job's dictionary and evidence, and how many features it has."""
+    found = {"dictionary_id": dictionary_id, "evidence_set_id": evidence_set_id, "features_total": features}
+    session.execute(update(Job).where(Job.id == job_id).values(found))
+
+
 def count_failed(session: Session, job_id: str, features: int) -> None:
     """So many more features of this job could not be explained."""
     if features:
         session.execute(update(Job).where(Job.id == job_id).values(features_failed=Job.features_failed + features))
+
+
+def needs_stage(session: Session, job_id: str, stage: Stage) -> bool:
+    """Whether the job lives and has chunks of the stage to come: false too for a job that is not there."""
+    job = session.get(Job, job_id)
+    return job is not None and job.status not in JOB_ENDS and not chunks.stage_is_over(session, job_id, stage)
 
 
 def _cancel_to(session: Session, job_id: str, target: JobStatus) -> None:

@@ -1,0 +1,111 @@
+"""How a chunk ends, and what that does to its job. Each function is one transaction's work, and takes the job's row first."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from interp.errors import GlossatorError, LeaseLost, problem_of
+from interp.lifecycle import Stage
+from interp.store import chunks, jobs
+from interp.store.chunks import Lease
+from interp.store.engine import snapshot, transaction
+
+# A chunk of these that cannot be done takes its features out of the job, not the job down.
+EXPENDABLE = frozenset({Stage.EXPLAIN, Stage.SCORE})
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What the end of a chunk set free: ids of chunks that became ready, and whether its stage is over."""
+
+    released: list[str]
+    stage_is_over: bool
+
+
+class WorkersLost(GlossatorError):
+    """Every worker that took the chunk died."""
+
+    code, title = "workers-lost", "The chunk's workers died"
+
+
+def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Finished:
+    """Marks the chunk done and lets go on what waited for it. The end of summarise completes the job, with `result` as its summary.
+
+    Call it last in the transaction that writes the chunk's results. Raises LeaseLost when they must not be written.
+    """
+    job = jobs.hold(session, lease.job_id)
+    if job.status not in chunks.WORKABLE:
+        raise LeaseLost(f"job {lease.job_id} is {job.status}")
+    chunks.done(session, lease, result)
+    if lease.stage == Stage.SUMMARISE:
+        jobs.complete(session, lease.job_id, result or {})
+    return _move_on(session, lease)
+
+
+def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
+    """Back to the queue while attempts are left; after that the chunk fails, and its job too unless it can go on without.
+
+    `max_attempts` 0: no retry would help, and the job cannot go on. Raises LeaseLost.
+    """
+    job = jobs.hold(session, lease.job_id)
+    if job.status not in chunks.WORKABLE:
+        _cancelled(session, lease)
+    elif lease.attempt < max_attempts:
+        chunks.again(session, lease, problem, counts=True)
+    else:
+        chunks.failed(session, lease, problem)
+        if max_attempts == 0 or lease.stage not in EXPENDABLE:
+            jobs.fail(session, lease.job_id, _of_job(problem, lease))
+        else:
+            jobs.count_failed(session, lease.job_id, lease.units)
+            _move_on(session, lease)
+
+
+def hand_back(session: Session, lease: Lease) -> None:
+    """The worker stops before the end: the chunk goes to the next one, or is cancelled with its job. Raises LeaseLost."""
+    job = jobs.hold(session, lease.job_id)
+    if job.status in chunks.WORKABLE:
+        chunks.again(session, lease, None, counts=False)
+    else:
+        _cancelled(session, lease)
+
+
+def sweep(engine: Engine, is_gone: Callable[[str], bool], max_losses: int) -> int:
+    """Takes back the chunks whose workers are silent or gone; returns how many. A chunk that lost `max_losses` workers fails as poison."""
+    with snapshot(engine) as session:
+        suspects = chunks.expired(session, is_gone)
+    taken = 0
+    for suspect in suspects:
+        with transaction(engine) as session:
+            jobs.hold(session, suspect.job_id)
+            for lease in chunks.expired(session, is_gone, suspect.chunk_id):
+                fail(session, lease, _lost(lease), max_losses)
+                taken += 1
+    return taken
+
+
+def _lost(lease: Lease) -> dict[str, Any]:
+    return problem_of(
+        WorkersLost(
+            f"{lease.attempt} workers died or fell silent on {lease.stage} chunk {lease.number}, the last one {lease.owner}.",
+            cure="Look for an out-of-memory kill in the system's log; smaller chunks or batches need less.",
+        )
+    )
+
+
+def _move_on(session: Session, lease: Lease) -> Finished:
+    released = chunks.release_waiting(session, lease.job_id, lease.stage, lease.number)
+    return Finished(released, chunks.stage_is_over(session, lease.job_id, lease.stage))
+
+
+def _cancelled(session: Session, lease: Lease) -> None:
+    chunks.cancelled(session, lease)
+    jobs.settle(session, lease.job_id)
+
+
+def _of_job(problem: dict[str, Any], lease: Lease) -> dict[str, Any]:
+    """What a user sees of a chunk's problem: all but the traceback."""
+    return {key: value for key, value in problem.items() if key != "traceback"} | {"stage": lease.stage, "chunk": lease.number}

@@ -1,0 +1,71 @@
+"""One worker process: a Celery worker of one queue. `python -m workers.process gpu`, or `glossator worker gpu`.
+
+A threads pool of one: a fork after CUDA has started fails, and the solo pool goes deaf while it works.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+
+from celery import signals
+
+from interp.lifecycle import Queue
+from interp.settings import settings
+from workers.app import BELL, make_app
+from workers.dispatch import ring
+from workers.run import run_chunk
+from workers.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def main(queue: Queue, name: str | None = None) -> None:
+    """Runs until SIGTERM or SIGINT; then the chunk in work is handed back between two batches."""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name or queue.value} %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("celery").setLevel(logging.WARNING)
+    runtime = Runtime.of(settings())
+    app = make_app(runtime.settings)
+
+    @app.task(name=BELL)  # type: ignore[untyped-decorator]
+    def answer(chunk_id: str) -> None:
+        _answer(runtime, queue, chunk_id)
+
+    def stop(**_details: object) -> None:
+        runtime.stopping.set()
+
+    signals.worker_shutting_down.connect(stop)
+    options = ["--pool=threads", "--concurrency=1", f"--queues={queue.value}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    app.worker_main(["worker", *options, "--loglevel=warning", f"--hostname={name or queue.value}-{os.getpid()}@%h"])
+
+
+def _answer(runtime: Runtime, queue: Queue, chunk_id: str) -> None:
+    """The chunk of the bell, or the next one, and then whatever else is ready: an idle worker needs one bell, not one a chunk."""
+    wanted: str | None = chunk_id
+    while not runtime.stopping.is_set() and run_chunk(runtime, queue, wanted):
+        ring(runtime.engine, runtime.settings)
+        wanted = None
+
+
+def _die_with_the_parent() -> None:
+    """The supervisor holds the other end of standard input: when it is gone, however it went, so is this process."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("queue", type=Queue, choices=[Queue.GPU, Queue.LLM])
+    parser.add_argument("--name")
+    parser.add_argument("--supervised", action="store_true", help="end when standard input ends")
+    arguments = parser.parse_args()
+    if arguments.supervised:
+        _die_with_the_parent()
+    main(arguments.queue, arguments.name)

@@ -1,0 +1,129 @@
+"""The one way a chunk is worked on: lease, task, results and end of the chunk in one transaction. Needs no Celery."""
+
+import importlib
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from interp.errors import ActivationsNotFinite, DiskFull, InputError, Interrupted, LeaseLost, problem_of
+from interp.lifecycle import Queue, Stage
+from interp.spec import JobSpec
+from interp.store import chunks, jobs, queue
+from interp.store.chunks import Lease
+from interp.store.engine import snapshot, transaction
+from workers.lease import Hold
+from workers.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+# Errors that the next attempt would meet again: the job fails at once.
+FATAL = (InputError, ActivationsNotFinite, DiskFull)
+
+# Where each stage's task lives. By name, so that a worker imports only what its own queue needs: torch stays out of the others.
+TASKS = {
+    Stage.PREPARE: "workers.gpu:prepare",
+    Stage.COLLECT: "workers.gpu:collect",
+    Stage.MERGE: "workers.gpu:merge",
+    Stage.EXPLAIN: "workers.llm:explain",
+    Stage.SCORE: "workers.llm:score",
+    Stage.SUMMARISE: "workers.llm:summarise",
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a task is given."""
+
+    runtime: Runtime
+    lease: Lease
+    spec: JobSpec
+    evidence_set: str | None
+    progress: Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task gives back. `write` puts the results into the transaction that finishes the chunk, and returns the chunk's result.
+
+    `when_stage_is_over` runs after the commit that ended the stage; a worker that dies before it leaves the rest to upkeep.
+    """
+
+    write: Callable[[Session], dict[str, Any] | None]
+    when_stage_is_over: Callable[[], None] | None = None
+
+
+Task = Callable[[Work], Outcome]
+
+
+def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None) -> bool:
+    """Works on the chunk a doorbell named, or on the next ready one of the queue. False when there was none to take.
+
+    Whatever happens to the work is written on the chunk and its job; only an error of the database itself comes out.
+    """
+    with transaction(runtime.engine) as session:
+        lease = chunks.claim(session, of, runtime.owner, runtime.settings.lease_seconds, chunk_id)
+    if lease is None:
+        return False
+    if lease.starts_job:
+        with transaction(runtime.engine) as session:
+            jobs.start(session, lease.job_id)
+    try:
+        _work(runtime, lease)
+    except LeaseLost as error:
+        log.info("%s chunk %d of job %s: %s", lease.stage, lease.number, lease.job_id, error)
+        _hand_back(runtime, lease)
+    except Interrupted:
+        _hand_back(runtime, lease)
+    except FATAL as error:
+        _fail(runtime, lease, error, max_attempts=0)
+    except Exception as error:  # whatever a task raises is kept on the chunk, with its traceback, and tried again
+        log.exception("%s chunk %d of job %s, attempt %d", lease.stage, lease.number, lease.job_id, lease.attempt)
+        _fail(runtime, lease, error, runtime.settings.max_attempts)
+    return True
+
+
+def drain(runtime: Runtime, *queues: Queue) -> int:
+    """Works in this process until nothing is ready on the queues; returns how many chunks that took."""
+    taken = 0
+    while any(run_chunk(runtime, name) for name in queues):
+        taken += 1
+    return taken
+
+
+def _work(runtime: Runtime, lease: Lease) -> None:
+    with snapshot(runtime.engine) as session:
+        job = jobs.get(session, lease.job_id)
+        spec, evidence_set = JobSpec.model_validate(job.spec), job.evidence_set_id
+    with Hold(runtime, lease) as hold:
+        outcome = _task(lease.stage)(Work(runtime, lease, spec, evidence_set, hold.progress))
+        with transaction(runtime.engine) as session:
+            finished = queue.finish(session, lease, outcome.write(session))
+    if finished.stage_is_over and outcome.when_stage_is_over:
+        outcome.when_stage_is_over()
+
+
+def _task(stage: Stage) -> Task:
+    module, _, name = TASKS[stage].partition(":")
+    task: Task = getattr(importlib.import_module(module), name)
+    return task
+
+
+def _hand_back(runtime: Runtime, lease: Lease) -> None:
+    try:
+        with transaction(runtime.engine) as session:
+            queue.hand_back(session, lease)
+    except LeaseLost:
+        log.info("%s chunk %d of job %s has another owner already", lease.stage, lease.number, lease.job_id)
+
+
+def _fail(runtime: Runtime, lease: Lease, error: Exception, max_attempts: int) -> None:
+    problem = problem_of(error) | {"traceback": "".join(traceback.format_exception(error)), "attempt": lease.attempt}
+    try:
+        with transaction(runtime.engine) as session:
+            queue.fail(session, lease, problem, max_attempts)
+    except LeaseLost:
+        log.info("%s chunk %d of job %s has another owner already", lease.stage, lease.number, lease.job_id)

@@ -1,0 +1,24 @@
+"""What a worker process has: settings, database, its name as an owner of leases, and the wish to stop."""
+
+import threading
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+
+from interp.settings import Settings
+from interp.store.engine import make_engine
+from workers.owner import this_process
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One a process, shared by its threads. `stopping` is set on SIGTERM: work stops between batches and is handed back."""
+
+    settings: Settings
+    engine: Engine
+    owner: str = field(default_factory=this_process)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Runtime":
+        return cls(settings, make_engine(settings.database_url))
