@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ ACTIVE_KINDS = (Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED)
 # activations outside fall into the first and last bin. float64 [HISTOGRAM_BINS + 1].
 HISTOGRAM_BINS = 96
 HISTOGRAM_EDGES: NDArray[np.float64] = 2.0 ** (np.arange(HISTOGRAM_BINS + 1) / 4 - 10)
+
+# A feature that fires in fewer windows of a split is called rare.
+FEWEST_WINDOWS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,13 @@ class Statistics:
     @property
     def is_dead(self) -> bool:
         return self.tokens_active == 0
+
+    @property
+    def state(self) -> Literal["active", "rare", "dead"]:
+        """Rare: it fires in too few windows of a split to be explained, or to be scored."""
+        if self.is_dead:
+            return "dead"
+        return "rare" if min(self.windows_active) < FEWEST_WINDOWS else "active"
 
 
 @dataclass(frozen=True, slots=True)
