@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     # The REST service.
     host: str = "127.0.0.1"
     port: int = Field(default=8420, ge=0, le=65535)
+    url: str = Field(default="", description="The server that the command line talks to; the one at `host` and `port` when empty.")
 
     # Leases. A worker that is silent for `lease_seconds` loses its chunk.
     lease_seconds: float = Field(default=30.0, gt=0)
