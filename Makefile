@@ -1,0 +1,49 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`. Neither needs a variable set.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test lint bench figures install install-dev clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: install ## Explain and score every feature of examples/pystdlib, over REST, on this machine
+	$(BIN)/glossator demo
+
+test: lint ## The whole suite
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: install-dev ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install-dev ## The benchmarks, as a table
+	$(BIN)/python -m benches
+
+figures: install-dev ## The held-out figures of the example's subject and dictionary
+	$(BIN)/python -m examples.pystdlib.measure
+
+install: $(VENV)/.installed ## What running Glossator needs
+
+install-dev: $(VENV)/.installed-dev ## What working on Glossator needs
+
+# torch goes first and pinned: a CPU build that lies at hand is taken, and nothing after it asks for another.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: install your system's venv package (Debian: python3-venv)" >&2; exit 1; }
+	$(PIP) install -q -c constraints.txt $(TORCH)
+	$(PIP) install -q -c constraints.txt -e '.[models]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install -q -c constraints.txt -e '.[models,dev]'
+	@touch $@
+
+clean: ## Remove the environment and the local book
+	rm -rf $(VENV) .glossator .mypy_cache .ruff_cache .pytest_cache .hypothesis
