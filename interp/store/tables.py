@@ -140,12 +140,13 @@ class EvidenceSet(Base):
 
 
 class Evidence(Base):
-    """One feature's evidence: the blob of `interp.codec`, read whole or not at all."""
+    """One feature's evidence: the blob of `interp.codec`, read whole or not at all; beside it what nulls are matched on."""
 
     __tablename__ = "evidence"
 
     set_id: Mapped[str] = mapped_column(ForeignKey("evidence_sets.id", ondelete="CASCADE"), primary_key=True)
     feature: Mapped[int] = mapped_column(Integer, primary_key=True)
+    density: Mapped[float] = mapped_column(Float)
     blob: Mapped[bytes]
 
 

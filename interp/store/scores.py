@@ -1,0 +1,126 @@
+"""Scores and their items, and what is made of all of them together: q values, and each feature's best explanation."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.orm import Session
+
+from interp.score.base import Score
+from interp.store.dialect import now, upsert
+from interp.store.explanations import Family
+from interp.store.tables import Explanation, Feature, ScoreItems
+from interp.store.tables import Score as Row
+
+KEYS = ("explanation_id", "scorer", "settings_digest")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A score, the explanation it is of, and its items as `interp.score.codec` packs them."""
+
+    explanation_id: int
+    score: Score
+    items: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What a dictionary-wide summary reads of one score."""
+
+    id: int
+    feature: int
+    explanation_id: int
+    label: str | None
+    value: float | None
+    lift: float | None
+    p_value: float | None
+    q_value: float | None = None
+
+
+def explanations_with(session: Session, scorer: str, settings_digest: str, explanation_ids: Iterable[int]) -> set[int]:
+    """Which of the explanations have this score already."""
+    statement = select(Row.explanation_id).where(Row.scorer == scorer, Row.settings_digest == settings_digest)
+    return set(session.scalars(statement.where(Row.explanation_id.in_(list(explanation_ids)))))
+
+
+def save(session: Session, dictionary_id: int, settings_digest: str, scored: Sequence[Scored], job_id: str) -> None:
+    """Writes scores of one scorer and their items. Give the features in ascending order."""
+    if not scored:
+        return
+    moment = now(session)
+    shared = {"dictionary_id": dictionary_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": moment}
+    upsert(session, Row, [shared | _columns(item) for item in scored], keys=KEYS)
+    scorer = scored[0].score.scorer
+    ids = session.execute(
+        select(Row.explanation_id, Row.id).where(
+            Row.scorer == scorer, Row.settings_digest == settings_digest, Row.explanation_id.in_([item.explanation_id for item in scored])
+        )
+    )
+    id_of = dict(ids.all())
+    upsert(session, ScoreItems, [{"score_id": id_of[item.explanation_id], "blob": item.items} for item in scored], keys=["score_id"])
+
+
+def figures(session: Session, family: Family, scorer: str, settings_digest: str) -> list[Figure]:
+    """Every score of one scorer on one family of explanations: the whole dictionary's, not one job's. Ascending by feature."""
+    statement = (
+        select(Row.id, Row.feature, Row.explanation_id, Explanation.text, Row.value, Row.lift, Row.p_value, Row.q_value)
+        .join(Explanation, Explanation.id == Row.explanation_id)
+        .where(Row.dictionary_id == family.dictionary_id, Row.scorer == scorer, Row.settings_digest == settings_digest)
+        .where(Explanation.evidence_set_id == family.evidence_set, Explanation.explainer == family.explainer)
+        .where(Explanation.settings_digest == family.settings_digest)
+        .order_by(Row.feature)
+    )
+    return [Figure(*row) for row in session.execute(statement)]
+
+
+def save_q_values(session: Session, q_values: Sequence[tuple[int, float | None]]) -> None:
+    """(score id, q value), ascending by id."""
+    if q_values:
+        statement = update(Row).where(Row.id == bindparam("score")).values(q_value=bindparam("q"))
+        session.connection().execute(statement, [{"score": score, "q": q} for score, q in q_values])
+
+
+def show_best(session: Session, dictionary_id: int, evidence_set: str, best: Sequence[Figure]) -> None:
+    """Lists each feature with its best explanation and that one's figures, where the feature is listed with this evidence."""
+    if best:
+        named = {"explanation_id": "e", "label": "l", "score": "s", "lift": "d", "q_value": "q"}
+        statement = (
+            update(Feature)
+            .where(Feature.dictionary_id == dictionary_id, Feature.evidence_set_id == evidence_set, Feature.feature == bindparam("f"))
+            .values({column: bindparam(name) for column, name in named.items()})
+        )
+        rows = [{"f": item.feature, "e": item.explanation_id, "l": item.label, "s": item.value, "d": item.lift, "q": item.q_value} for item in best]
+        session.connection().execute(statement, rows)
+
+
+def _columns(item: Scored) -> dict[str, Any]:
+    score, null = item.score, item.score.null
+    lift = null.lift_interval if null else None
+    return {
+        "explanation_id": item.explanation_id,
+        "feature": score.feature,
+        "scorer": score.scorer,
+        "metric": score.metric,
+        "value": score.value,
+        "low": score.interval.low if score.interval else None,
+        "high": score.interval.high if score.interval else None,
+        "interval_method": score.interval.method if score.interval else None,
+        "reason": score.reason,
+        "answered": score.answered,
+        "failed": score.failed,
+        "abstained": score.abstained,
+        "null_value": null.value if null else None,
+        "lift": null.lift if null else None,
+        "lift_low": lift.low if lift else None,
+        "lift_high": lift.high if lift else None,
+        "p_value": null.p_value if null else None,
+        "null_reason": null.reason if null else None,
+        "details": {
+            "metrics": score.metrics,
+            "provenance": score.provenance,
+            "null_features": list(null.features) if null else [],
+            "level": score.interval.level if score.interval else None,
+        },
+    }
