@@ -1,0 +1,64 @@
+"""The schema's history: bring a database to its head, and tell whether it is there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from interp.store.engine import make_engine
+from interp.store.tables import Base
+
+FOLDER = Path(__file__).parents[2] / "migrations"
+# PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
+ADVISORY_LOCK = 0x676C6F73
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Brings the database up to `revision`, all of it or nothing. Several processes may do so at once."""
+    engine = make_engine(url)
+    with _configured(engine) as config:
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Takes the database back to `revision`; `base` is the empty database."""
+    engine = make_engine(url)
+    with _configured(engine) as config:
+        command.downgrade(config, revision)
+    engine.dispose()
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the database stands at the head."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() == head()
+
+
+def head() -> str | None:
+    """The newest revision."""
+    return ScriptDirectory(str(FOLDER)).get_current_head()
+
+
+def differences(engine: Engine) -> list[Any]:
+    """What a new revision would have to change for the database to be as `tables.py` says; empty when nothing."""
+    with engine.connect() as connection:
+        return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Base.metadata))
+
+
+@contextmanager
+def _configured(engine: Engine) -> Iterator[Config]:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        config.attributes["connection"] = connection
+        yield config
