@@ -1,0 +1,44 @@
+"""The `pattern` explainer behind the explainers' protocol."""
+
+from collections.abc import Sequence
+
+from interp.explain.base import ExplainerInput, Explanation
+from interp.explain.pattern.fit import fit
+from interp.explain.pattern.properties import TokenProperties, properties_of
+from interp.explain.pattern.search import Settings
+from interp.explain.pattern.sentence import sentence
+from interp.vocabulary import Vocabulary
+
+
+class Pattern:
+    """Fits an executable rule on explain contexts. Deterministic: the seed changes nothing."""
+
+    name = "pattern"
+    version = 1
+
+    def __init__(self, settings: Settings = Settings()) -> None:
+        self.settings = settings
+
+    def explain(self, items: Sequence[ExplainerInput], vocabulary: Vocabulary, seed: int) -> list[Explanation]:
+        """One explanation an input, in the same order."""
+        properties = properties_of(vocabulary)
+        return [self._explain(item, vocabulary, properties) for item in items]
+
+    def _explain(self, item: ExplainerInput, vocabulary: Vocabulary, properties: TokenProperties) -> Explanation:
+        if item.is_dead:
+            return self._failed(item, "The feature never fired on the corpus.")
+        if not (item.contexts.activations > 0).any():
+            return self._failed(item, "The feature fires in no explain context, so there is nothing to explain it from.")
+        fitted = fit(item.contexts, properties, self.settings)
+        if fitted is None:
+            return self._failed(item, "No rule predicts the feature better than silence on explain contexts that the rule was not fitted on.")
+        return Explanation(
+            feature=item.feature,
+            explainer=self.name,
+            text=sentence(fitted.rule, vocabulary),
+            rule=fitted.rule.to_json(),
+            provenance={"version": self.version, "contexts": len(item.contexts), "explained": round(fitted.score, 4)},
+        )
+
+    def _failed(self, item: ExplainerInput, reason: str) -> Explanation:
+        return Explanation(item.feature, self.name, text=None, failure=reason, provenance={"version": self.version, "contexts": len(item.contexts)})

@@ -1,0 +1,151 @@
+"""The conditions that rules are made of. Each answers for every token of a scene at once, and writes itself as JSON."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.errors import InputError
+from interp.explain.pattern.properties import TokenProperties
+from interp.explain.pattern.scene import Scene, attribute_size
+
+Mask = NDArray[np.bool_]
+
+# Attributes whose values are texts of a table of `TokenProperties`; the others' values are numbers (token ids, columns, places).
+TEXT_TABLES = {"line_first": "word", "line_before": "suffix1"}
+
+
+class Literal(Protocol):
+    """One condition. Frozen, hashable, independent of the windows it is asked of."""
+
+    kind: ClassVar[str]
+
+    def holds(self, scene: Scene) -> Mask:
+        """bool [N, W]."""
+        ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+def text_table(attribute: str, properties: TokenProperties) -> tuple[str, ...] | None:
+    """The texts that stand for the codes of an attribute; None where codes are numbers."""
+    return properties.values.get(TEXT_TABLES.get(attribute, attribute))
+
+
+def _code(attribute: str, value: int | str, properties: TokenProperties) -> int:
+    """The code of a value in this vocabulary; -1 when it does not occur."""
+    if isinstance(value, str):
+        return properties.numbers[TEXT_TABLES.get(attribute, attribute)].get(value, -1)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """An attribute, at `at` tokens from here, has one of the values (`negated`: it is known, and has none of them)."""
+
+    attribute: str
+    at: int
+    values: tuple[int | str, ...]
+    negated: bool = False
+    kind: ClassVar[str] = "one_of"
+
+    def holds(self, scene: Scene) -> Mask:
+        codes = scene.attribute(self.attribute, self.at)
+        size = attribute_size(self.attribute, scene.properties)
+        wanted = np.zeros(size + 1, dtype=np.bool_)
+        for value in self.values:
+            code = _code(self.attribute, value, scene.properties)
+            if 0 <= code < size:
+                wanted[code] = True
+        found: Mask = wanted[codes]
+        return ~found & (codes >= 0) if self.negated else found
+
+    def to_json(self) -> dict[str, Any]:
+        content = {"kind": self.kind, "attribute": self.attribute, "at": self.at, "values": list(self.values)}
+        return {**content, "negated": True} if self.negated else content
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A class of the token at `at`, or a fact of the place, holds (`negated`: does not)."""
+
+    name: str
+    at: int = 0
+    negated: bool = False
+    kind: ClassVar[str] = "flag"
+
+    def holds(self, scene: Scene) -> Mask:
+        flag = scene.flag(self.name, self.at)
+        return ~flag if self.negated else flag
+
+    def to_json(self) -> dict[str, Any]:
+        content = {"kind": self.kind, "name": self.name, "at": self.at}
+        return {**content, "negated": True} if self.negated else content
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A word stands earlier in the `line` or in the `window`."""
+
+    word: str
+    scope: str
+    kind: ClassVar[str] = "seen"
+
+    def holds(self, scene: Scene) -> Mask:
+        code = _code("word", self.word, scene.properties)
+        return scene.seen(code, self.scope) if code >= 0 else np.zeros(scene.shape, dtype=np.bool_)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "word": self.word, "scope": self.scope}
+
+
+@dataclass(frozen=True, slots=True)
+class InRow:
+    """The token stands at places `low` to `high` (both included; None: to the end) of the row that the subject read."""
+
+    low: int
+    high: int | None
+    kind: ClassVar[str] = "in_row"
+
+    def holds(self, scene: Scene) -> Mask:
+        held: Mask = scene.row >= self.low
+        return held if self.high is None else held & (scene.row <= self.high)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """The token's text holds this piece, in any case."""
+
+    piece: str
+    kind: ClassVar[str] = "contains"
+
+    def holds(self, scene: Scene) -> Mask:
+        present, places = np.unique(scene.ids, return_inverse=True)
+        strings = scene.properties.strings
+        found = np.array([token < len(strings) and self.piece in strings[token].lower() for token in present], dtype=np.bool_)
+        return found[places.reshape(scene.shape)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "piece": self.piece}
+
+
+READERS: dict[str, Callable[[dict[str, Any]], Literal]] = {
+    OneOf.kind: lambda c: OneOf(c["attribute"], c["at"], tuple(c["values"]), c.get("negated", False)),
+    Flag.kind: lambda c: Flag(c["name"], c["at"], c.get("negated", False)),
+    Seen.kind: lambda c: Seen(c["word"], c["scope"]),
+    InRow.kind: lambda c: InRow(c["low"], c["high"]),
+    Contains.kind: lambda c: Contains(c["piece"]),
+}
+
+
+def literal_from_json(content: dict[str, Any]) -> Literal:
+    """Raises InputError when the content is no literal."""
+    try:
+        return READERS[content["kind"]](content)
+    except (KeyError, TypeError) as error:
+        raise InputError("A rule holds a condition that cannot be read.", why=repr(content)[:200]) from error

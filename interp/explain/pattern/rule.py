@@ -1,0 +1,84 @@
+"""An executable explanation: a union of clauses, each a conjunction of literals that predicts an activation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.errors import InputError
+from interp.explain.pattern.literals import Literal, literal_from_json
+from interp.explain.pattern.properties import properties_of
+from interp.explain.pattern.scene import Scene
+from interp.vocabulary import Vocabulary
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """Where all `literals` hold, the activation is `value`, or what `by_token` says for the token that stands there."""
+
+    literals: tuple[Literal, ...]
+    value: float
+    by_token: tuple[tuple[int, float], ...] = ()
+
+    def predict(self, scene: Scene) -> NDArray[np.float32]:
+        """float32 [N, W]: 0 where the clause does not fire."""
+        fires = scene.usable
+        for literal in self.literals:
+            fires = fires & literal.holds(scene)
+        if not self.by_token:
+            return np.where(fires, np.float32(self.value), np.float32(0))
+        table = np.full(scene.properties.size + 1, self.value, dtype=np.float32)
+        tokens = [token for token, _ in self.by_token if token < scene.properties.size]
+        table[tokens] = [value for token, value in self.by_token if token < scene.properties.size]
+        return np.where(fires, table[scene.ids], np.float32(0))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "all": [literal.to_json() for literal in self.literals],
+            "value": self.value,
+            "by_token": [[token, value] for token, value in self.by_token],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Any of the clauses; where several fire, the largest prediction counts."""
+
+    clauses: tuple[Clause, ...]
+
+    def predict(
+        self, tokens: NDArray[np.uint32], lengths: NDArray[np.uint16], positions: NDArray[np.uint16], vocabulary: Vocabulary
+    ) -> NDArray[np.float32]:
+        """float32 [N, W]: the predicted activation at each token; 0 where the rule does not fire, at special tokens and beyond `lengths`."""
+        return self.predict_scene(Scene(tokens, lengths, positions, properties_of(vocabulary)))
+
+    def predict_scene(self, scene: Scene) -> NDArray[np.float32]:
+        """The same on a scene, so that many rules can share what the windows were asked before."""
+        predicted = np.zeros(scene.shape, dtype=np.float32)
+        for clause in self.clauses:
+            np.maximum(predicted, clause.predict(scene), out=predicted)
+        return predicted
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": VERSION, "any": [clause.to_json() for clause in self.clauses]}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Rule":
+        """Raises InputError when the content is no rule of this version."""
+        if content.get("version") != VERSION:
+            raise InputError("The rule cannot be read.", why=f"Its version is {content.get('version')!r}, known is {VERSION}.")
+        try:
+            clauses = tuple(
+                Clause(
+                    tuple(literal_from_json(literal) for literal in clause["all"]),
+                    float(clause["value"]),
+                    tuple((int(token), float(value)) for token, value in clause["by_token"]),
+                )
+                for clause in content["any"]
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError("The rule cannot be read.", why=repr(error)) from error
+        return cls(clauses)

@@ -1,0 +1,231 @@
+"""The search for a rule: clause after clause, each a conjunction grown by beam search.
+
+A clause that covers n tokens whose targets sum to S, and predicts their mean, takes S^2 / n off the sum of squares about zero: so the gain of a
+set of values of one attribute depends on sums alone, and by Breiman et al. (Classification and Regression Trees, 1984, section 4.2.2) the best
+of all 2^k sets is a prefix of the values ordered by their mean. A pseudo-count in the denominator stands for the tokens not seen, and every
+clause pays for the bits that it takes to say it (minimum description length).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.explain.pattern.literals import Flag, Literal, Seen
+from interp.explain.pattern.table import ATTRIBUTES, SEEN_BITS, Rows, Table
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`price`: share of the sum of squares that one bit costs. `prior`: pseudo-count of unseen tokens that would not fire."""
+
+    price: float = 0.001
+    prior: float = 1.0
+    width: int = 4
+    depth: int = 3
+    clauses: int = 4
+    members: int = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One condition as the search knows it: `number` is an attribute, a flag or a word, `chosen` the bins of the attribute."""
+
+    source: str
+    number: int
+    chosen: tuple[int, ...]
+    bits: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A conjunction, the tokens (rows of the table) where it holds, and what it is worth after its bits are paid."""
+
+    terms: tuple[Term, ...]
+    rows: Rows
+    score: float
+
+    @property
+    def bits(self) -> float:
+        return sum(term.bits for term in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    parent: Found
+    term: Term
+    score: float
+
+
+class Search:
+    """One feature's search over `rows` of a table. Deterministic: ties go to what stands first."""
+
+    def __init__(self, table: Table, settings: Settings, rows: Rows) -> None:
+        self.table = table
+        self.settings = settings
+        self.rows = rows
+        self._squares = float((table.target[rows] ** 2).sum())
+        self._starts = np.searchsorted(table.bin_attribute, np.arange(len(ATTRIBUTES) + 1))
+        self._value_bits = np.log2(np.diff(self._starts) + 1)
+        self._base_bits = np.array([asked.bits for asked in ATTRIBUTES])
+
+    def clauses(self) -> list[Found]:
+        """The clauses in the order in which they were found, each on what those before left over. Empty when nothing pays its bits."""
+        found: list[Found] = []
+        left = self.rows
+        while len(found) < self.settings.clauses and self.table.target[left].any():
+            best = self._clause(left)
+            if best is None:
+                break
+            found.append(best)
+            left = left[~self.holds(best.terms, left)]
+        return found
+
+    def literals(self, found: Found) -> tuple[Literal, ...]:
+        return tuple(self._literal(term) for term in found.terms)
+
+    def holds(self, terms: Sequence[Term], rows: Rows) -> Mask:
+        """bool [len(rows)]: where all terms hold."""
+        held = np.ones(len(rows), dtype=np.bool_)
+        for term in terms:
+            held &= self._holds(term, rows)
+        return held
+
+    # Growing a conjunction.
+
+    def _clause(self, left: Rows) -> Found | None:
+        best: Found | None = None
+        states = [Found((), left, 0.0)]
+        for _ in range(self.settings.depth):
+            states = self._grow(states)
+            if not states or (best is not None and states[0].score <= best.score):
+                break
+            best = states[0]
+        if best is None or best.score <= 0:
+            return None
+        return self._polish(best, left)
+
+    def _grow(self, states: list[Found]) -> list[Found]:
+        """The best conjunctions that are one literal longer, each covering other tokens."""
+        candidates = [candidate for state in states for candidate in self._expand(state)]
+        candidates.sort(key=lambda candidate: -candidate.score)
+        grown: list[Found] = []
+        covered: set[bytes] = set()
+        for candidate in candidates:
+            rows = candidate.parent.rows
+            rows = rows[self._holds(candidate.term, rows)]
+            if (key := rows.tobytes()) in covered:
+                continue
+            covered.add(key)
+            grown.append(Found((*candidate.parent.terms, candidate.term), rows, candidate.score))
+            if len(grown) == self.settings.width:
+                break
+        return grown
+
+    def _polish(self, best: Found, left: Rows) -> Found:
+        """Choose each set of values again, given the other literals."""
+        for place, term in enumerate(best.terms):
+            if term.source != "one_of" or len(best.terms) == 1:
+                continue
+            others = best.terms[:place] + best.terms[place + 1 :]
+            rows = left[self.holds(others, left)]
+            again = max((c for c in self._by_value(Found(others, rows, 0.0)) if c.term.number == term.number), key=lambda c: c.score)
+            if again.score > best.score:
+                terms = (*best.terms[:place], again.term, *best.terms[place + 1 :])
+                best = Found(terms, rows[self._holds(again.term, rows)], again.score)
+        return best
+
+    # Candidates.
+
+    def _expand(self, state: Found) -> Iterator[Candidate]:
+        yield from self._by_value(state)
+        yield from self._by_flag(state)
+        yield from self._by_word(state)
+
+    def _score(self, total: Floats, count: Floats, bits: Floats) -> Floats:
+        score: Floats = total**2 / (count + self.settings.prior) / self._squares - self.settings.price * bits
+        return score
+
+    def _by_value(self, state: Found) -> Iterator[Candidate]:
+        """For each attribute its best set of values."""
+        table = self.table
+        bins = table.bins[:, state.rows].ravel()
+        size = table.bin_count + 1
+        count = np.bincount(bins, minlength=size)[:-1].astype(np.float64)
+        total = np.bincount(bins, weights=np.tile(table.target[state.rows], len(ATTRIBUTES)), minlength=size)[:-1]
+        mean = total / (count + self.settings.prior)
+        order = np.argsort(table.bin_attribute - mean / (mean.max() + 1.0), kind="stable")
+        start = self._starts[table.bin_attribute]
+        sums = np.concatenate([[0.0], np.cumsum(total[order])])
+        counts = np.concatenate([[0.0], np.cumsum(count[order])])
+        members = np.arange(len(order)) - start + 1
+        own_bits = self._base_bits[table.bin_attribute] + self._value_bits[table.bin_attribute] * members
+        score = self._score(sums[1:] - sums[start], counts[1:] - counts[start], state.bits + own_bits)
+        score[members > self.settings.members] = -np.inf
+        for number in range(len(ATTRIBUTES)):
+            low, high = self._starts[number], self._starts[number + 1]
+            if low < high:
+                end = low + int(np.argmax(score[low:high]))
+                yield Candidate(state, Term("one_of", number, tuple(order[low : end + 1].tolist()), float(own_bits[end])), float(score[end]))
+
+    def _by_flag(self, state: Found) -> Iterator[Candidate]:
+        """The best flags, and the best absent flags."""
+        table = self.table
+        target = table.target[state.rows]
+        sums = table.flags[:, state.rows] @ np.stack([target, np.ones_like(target)], axis=1).astype(np.float32)
+        total, count = sums[:, 0].astype(np.float64), sums[:, 1].astype(np.float64)
+        for source, totals, counts, bits in (
+            ("flag", total, count, table.flag_bits),
+            ("no_flag", target.sum() - total, len(target) - count, table.flag_bits + table.negation_bits),
+        ):
+            score = self._score(totals, counts, state.bits + bits)
+            for number in np.argsort(-score, kind="stable")[: self.settings.width]:
+                yield Candidate(state, Term(source, int(number), (), float(bits[number])), float(score[number]))
+
+    def _by_word(self, state: Found) -> Iterator[Candidate]:
+        """The best words to have been seen before."""
+        cells = self.table.cells[state.rows]
+        size = self.table.scene.ids.size
+        sums = np.concatenate([[0.0], np.cumsum(np.bincount(cells, weights=self.table.target[state.rows], minlength=size))])
+        counts = np.concatenate([[0.0], np.cumsum(np.bincount(cells, minlength=size))])
+        for scope, occurrences in enumerate(self.table.occurrences):
+            if len(occurrences.word) == 0:
+                continue
+            total = np.bincount(occurrences.word, weights=sums[occurrences.high] - sums[occurrences.low])
+            count = np.bincount(occurrences.word, weights=counts[occurrences.high] - counts[occurrences.low])
+            own = SEEN_BITS + float(np.log2(len(total) + 1))
+            score = self._score(total, count, np.full(len(total), state.bits + own))
+            for number in np.argsort(-score, kind="stable")[: self.settings.width]:
+                yield Candidate(state, Term("seen", int(number), (scope,), own), float(score[number]))
+
+    # Terms.
+
+    def _holds(self, term: Term, rows: Rows) -> Mask:
+        table = self.table
+        if term.source == "one_of":
+            wanted = np.zeros(table.bin_count + 1, dtype=np.bool_)
+            wanted[list(term.chosen)] = True
+            held: Mask = wanted[table.bins[term.number, rows]]
+            return held
+        if term.source == "seen":
+            occurrences = table.occurrences[term.chosen[0]]
+            code = int(occurrences.codes[term.number])
+            seen: Mask = table.scene.seen(code, occurrences.scope).ravel()[table.cells[rows]]
+            return seen
+        flag: Mask = table.flags[term.number, rows] > 0
+        return flag if term.source == "flag" else ~flag
+
+    def _literal(self, term: Term) -> Literal:
+        table = self.table
+        if term.source == "one_of":
+            return table.one_of(term.number, np.array(term.chosen))
+        if term.source == "seen":
+            occurrences = table.occurrences[term.chosen[0]]
+            words = table.scene.properties.values["word"]
+            return Seen(words[int(occurrences.codes[term.number])], occurrences.scope)
+        literal = table.flag_literals[term.number]
+        return replace(literal, negated=True) if term.source == "no_flag" and isinstance(literal, Flag) else literal

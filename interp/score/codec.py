@@ -1,0 +1,29 @@
+"""The items of a score as bytes: MessagePack columns under zstandard, behind a versioned header."""
+
+import msgpack
+import zstandard
+
+from interp.errors import BlobCorrupt
+from interp.score.base import Item
+
+MAGIC = b"GLIT\x01"
+LEVEL = 3
+COLUMNS = ("context", "kind", "truth", "prediction", "failure", "detail")
+
+
+def encode_items(items: tuple[Item, ...]) -> bytes:
+    """Column by column, so that like stands beside like."""
+    columns = [[getattr(item, column) for item in items] for column in COLUMNS]
+    packed: bytes = msgpack.packb(columns)
+    return MAGIC + zstandard.ZstdCompressor(level=LEVEL).compress(packed)
+
+
+def decode_items(blob: bytes) -> tuple[Item, ...]:
+    """The same items. Raises BlobCorrupt on anything else than what `encode_items` wrote."""
+    if not blob.startswith(MAGIC):
+        raise BlobCorrupt("Score items cannot be read.", why="The header is not that of a known version.")
+    try:
+        columns = msgpack.unpackb(zstandard.ZstdDecompressor().decompress(blob[len(MAGIC) :]))
+        return tuple(Item(*row) for row in zip(*columns, strict=True))
+    except (zstandard.ZstdError, msgpack.UnpackException, ValueError, TypeError) as error:
+        raise BlobCorrupt("Score items cannot be read.", why=repr(error)) from error

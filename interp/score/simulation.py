@@ -1,0 +1,121 @@
+"""Simulation: how strongly does the feature fire at each token? (Bills et al., Language models can explain neurons, 2023.)"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.score.base import Interval, Item, Score, ScorerInput
+from interp.score.compare import LEVEL, compare
+from interp.score.judge import Answers, Judge, Outcome
+from interp.score.questions import Questions, questions_of
+from interp.stats.agreement import SUMS, pearson_of, r_squared
+from interp.stats.intervals import fisher, leave_one_out
+from interp.vocabulary import Vocabulary
+
+Floats = NDArray[np.float64]
+METHOD = "fisher-jackknife-cluster"
+
+
+class Simulation:
+    """`value` is Pearson's r of predicted and real activations over all tokens of the scored windows, put one after the other."""
+
+    name = "simulation"
+    version = 1
+    metric = "pearson"
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+
+    def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:
+        """One score an input, in the same order. The executable judge needs no `seed`."""
+        return [self._score(item, vocabulary) for item in items]
+
+    def _score(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
+        everything = questions_of(item.contexts)
+        questions = everything.select(everything.scored)
+        answers = self.judge.simulate((item.explanation, *item.nulls), questions.contexts, vocabulary)
+        content = questions.contexts.valid() & ~np.isin(questions.contexts.tokens, list(vocabulary.special))
+        totals = _totals(questions, answers, content)
+        figures, replicates = pearson_of(totals.sum(axis=0)), leave_one_out(totals, pearson_of)
+        value = None if np.isnan(figures[0]) else float(figures[0])
+        bounds = None if value is None else fisher(value, replicates[:, 0], LEVEL)
+        return Score(
+            feature=item.feature,
+            explainer=item.explanation.explainer,
+            scorer=self.name,
+            metric=self.metric,
+            value=value,
+            interval=None if bounds is None else Interval(*bounds, LEVEL, METHOD),
+            reason=None if value is not None else _why_undefined(questions, answers, content),
+            answered=int((answers.outcomes[0] == Outcome.ANSWERED).sum()),
+            failed=int((answers.outcomes[0] == Outcome.FAILED).sum()),
+            abstained=int((answers.outcomes[0] == Outcome.ABSTAINED).sum()),
+            null=compare(value, bounds, figures[1:], replicates[:, 0], replicates[:, 1:], item.nulls) if item.nulls else None,
+            metrics={"pearson": value, "r2": _r2(questions, answers, content)},
+            items=_items(questions, answers, content),
+            provenance={**self.judge.provenance, "scorer_version": self.version, "nulls": len(item.nulls)},
+        )
+
+
+def _totals(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> Floats:
+    """float64 [m, E, 6]: the sums that Pearson's r needs, for each document and explanation, over answered windows.
+
+    The predictions of a rule are 0 at most tokens, so the moments of the windows are one matrix product each.
+    """
+    use = (content[None] & answers.answered()[:, :, None]).astype(np.float64)
+    predicted = answers.values.astype(np.float64) * use
+    real = np.where(content, questions.contexts.activations, 0).astype(np.float64)
+    real_windows = np.stack([content, real, real**2], axis=-1).sum(axis=1)[None] * answers.answered()[:, :, None]
+    window = np.empty((*answers.outcomes.shape, SUMS))
+    window[..., 0], window[..., 2], window[..., 4] = np.moveaxis(real_windows, -1, 0)
+    window[..., 1] = predicted.sum(axis=2)
+    window[..., 3] = np.einsum("enw,enw->en", predicted, predicted)
+    window[..., 5] = np.einsum("enw,nw->en", predicted, real)
+    documents = np.eye(int(questions.clusters.max(initial=-1)) + 1)[questions.clusters]
+    return np.tensordot(documents, window, axes=(0, 1))
+
+
+def _r2(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> float | None:
+    use = content & answers.answered()[0][:, None]
+    return r_squared(answers.values[0][use].astype(np.float64), questions.contexts.activations[use].astype(np.float64))
+
+
+def _why_undefined(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> str:
+    if 0 in answers.reasons:
+        return answers.reasons[0]
+    use = content & answers.answered()[0][:, None]
+    if not use.any():
+        return "No token was answered."
+    if np.ptp(questions.contexts.activations[use].astype(np.float32)) == 0:
+        return "The real activations are the same at every token, so nothing can correlate with them."
+    return "The prediction is the same at every token, so it correlates with nothing."
+
+
+def _items(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> tuple[Item, ...]:
+    """`truth` and `prediction` are the window's largest values; `detail` lists [column, value] of the tokens that are not 0."""
+    real = np.where(content, questions.contexts.activations, 0).astype(np.float32)
+    said = np.where(content, answers.values[0], 0)
+    answered = answers.answered()[0]
+    real_pairs, said_pairs = _sparse(real), _sparse(said)
+    truths, predictions = real.max(axis=1, initial=0).tolist(), said.max(axis=1, initial=0).tolist()
+    return tuple(
+        Item(
+            context=context,
+            kind=kind,
+            truth=truths[row],
+            prediction=predictions[row] if answered[row] else None,
+            failure=None if answered[row] else answers.reasons.get(0, Outcome(answers.outcomes[0, row]).name.lower()),
+            detail={"real": real_pairs[row], "predicted": said_pairs[row]} if answered[row] else None,
+        )
+        for row, (context, kind) in enumerate(zip(questions.contexts.identities(), questions.kinds(), strict=True))
+    )
+
+
+def _sparse(values: NDArray[np.float32]) -> list[list[list[float]]]:
+    """[column, value] of the non-zero entries of each row of [N, W]."""
+    rows: list[list[list[float]]] = [[] for _ in range(len(values))]
+    places, columns = np.nonzero(values)
+    for row, column, value in zip(places.tolist(), columns.tolist(), np.round(values[places, columns].astype(np.float64), 4).tolist(), strict=True):
+        rows[row].append([column, value])
+    return rows

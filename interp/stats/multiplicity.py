@@ -1,0 +1,26 @@
+"""Many tests at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def benjamini_hochberg(p_values: NDArray[np.float64] | Sequence[float | None]) -> NDArray[np.float64]:
+    """float64 [N]: the q value of each p value, the smallest false discovery rate at which it would be called significant.
+
+    Entries that are None or NaN were not tested: they get NaN and do not count. Valid for independent and positively dependent tests.
+    Source: Benjamini and Hochberg (J. R. Stat. Soc. B 57, 1995), as step-up adjusted p values. Raises ValueError outside 0..1.
+    """
+    values = np.array([np.nan if p is None else p for p in p_values], dtype=np.float64)
+    tested = ~np.isnan(values)
+    p = values[tested]
+    if ((p < 0) | (p > 1)).any():
+        raise ValueError("p values lie between 0 and 1")
+    order = np.argsort(p, kind="stable")
+    raw = p[order] * len(p) / np.arange(1, len(p) + 1)
+    q = np.empty_like(p)
+    q[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
+    adjusted = np.full(len(values), np.nan)
+    adjusted[tested] = q
+    return adjusted
