@@ -5,7 +5,7 @@ are two ordered reads of the same index, joined by UNION ALL, because an OR over
 Ties and the rows without a value go by key in the direction of the listing, so that a descending page is the same index read backwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -224,6 +224,11 @@ def dictionary(session: Session, reference: str) -> Dictionary:
         cure = f"Known: {', '.join(known)}." if known else "There is none yet: submit a job first."
         raise NotFound(f"No dictionary {reference!r}.", cure=cure, known=known)
     return found
+
+
+def dictionary_names(session: Session, ids: Collection[int]) -> dict[int, str]:
+    """The names of some dictionaries, by id."""
+    return dict(session.execute(select(Dictionary.id, Dictionary.name).where(Dictionary.id.in_(ids))).tuples().all())
 
 
 def _contains(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[bool]:

@@ -1,0 +1,48 @@
+"""The application factory. Nothing here loads torch: a test holds it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api import openapi, problems
+from api.dependencies import Vocabularies
+from api.routes import dictionaries, explanations, features, jobs, service
+from interp.settings import Settings
+from interp.store.engine import make_engine
+
+DESCRIPTION = """Label and score every feature of a sparse dictionary of a language model.
+
+Submit one job to `POST /v1/jobs`, follow it at `/v1/jobs/{id}/events`, then read the book: features by score, lift over null, density or label,
+and each feature with its contexts, explanations and scores. Listings are paged by `next_cursor`. Every refusal is a problem document (RFC 9457).
+"""
+MAX_BODY_BYTES = 4 * 1024 * 1024  # a list of a few hundred thousand feature indices
+
+
+def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: False) -> FastAPI:
+    """The REST service on the database of `settings`. `is_stopping` tells event streams to end, so that a server can stop while clients listen."""
+    engine = make_engine(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.dispose()
+
+    app = FastAPI(
+        title="Glossator",
+        summary="Automated interpretability as a service",
+        description=DESCRIPTION,
+        version=version("glossator"),
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        generate_unique_id_function=openapi.operation_id,
+        max_body_size=MAX_BODY_BYTES,
+        lifespan=lifespan,
+    )
+    app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
+    app.state.vocabularies = Vocabularies()
+    problems.install(app)
+    openapi.install(app)
+    for room in (jobs, dictionaries, features, explanations, service):
+        app.include_router(room.router)
+    return app

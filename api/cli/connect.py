@@ -1,0 +1,69 @@
+"""Whom a command talks to: the server that was named, else the one on the default port, else the local database in this process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from api.client import Client, in_process
+from interp.errors import ServerUnreachable
+from interp.settings import Settings, settings
+
+
+@contextmanager
+def reader() -> Iterator[Client]:
+    """A client for a command that reads. Raises ServerUnreachable when there is neither a server nor a local database."""
+    found = settings()
+    client = _server(found)
+    if client is not None:
+        with client:
+            yield client
+        return
+    if not _has_database(found):
+        raise ServerUnreachable(
+            "There is nothing to read.",
+            why=f"No server answers at {_default_url(found)}, and there is no database at {found.database_url}.",
+            cure="Start one with `glossator serve`, or run `glossator demo`.",
+        )
+    # The app brings FastAPI and SQLAlchemy: commands that talk to a server start faster without.
+    from api.app import create_app
+
+    with in_process(create_app(found)) as local:
+        yield local
+
+
+@contextmanager
+def server() -> Iterator[Client]:
+    """A client for a command that needs work done. Raises ServerUnreachable, which names the cure."""
+    found = settings()
+    client = _server(found)
+    if client is None:
+        raise ServerUnreachable(
+            f"No server answers at {_default_url(found)}.", cure="Start one with `glossator serve`, or set GLOSSATOR_URL to where one is."
+        )
+    with client:
+        yield client
+
+
+def _server(found: Settings) -> Client | None:
+    """The server that was named, whether it answers or not; else the one on the default port if it does."""
+    if found.url:
+        return Client(found.url)
+    client = Client(_default_url(found))
+    if client.is_ready():
+        return client
+    client.close()
+    return None
+
+
+def _default_url(found: Settings) -> str:
+    host = "127.0.0.1" if found.host in ("0.0.0.0", "::") else found.host
+    return f"http://{host}:{found.port}"
+
+
+def _has_database(found: Settings) -> bool:
+    url = make_url(found.database_url)
+    if url.get_backend_name() != "sqlite":
+        return True
+    return bool(url.database) and Path(str(url.database)).exists()

@@ -1,0 +1,51 @@
+"""Where the command line prints: results on stdout, everything else on stderr."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from interp.errors import GlossatorError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, as it is: rich would wrap and colour it."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_error(error: GlossatorError) -> None:
+    """What happened, why, and what to do about it."""
+    err.print(Text("error: ", style="bold red") + Text(error.what))
+    for name, part in (("why", error.why), ("cure", error.cure)):
+        if part:
+            err.print(Text(f"  {name}: ", style="dim") + Text(part))
+
+
+def thousands(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:40`, `3:00:01`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def figure(value: float | None, digits: int = 2, signed: bool = False) -> str:
+    """A score as people read it; a dash where it is not defined."""
+    if value is None:
+        return "–"
+    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+
+
+def probability(value: float | None) -> str:
+    """A p or q value."""
+    if value is None:
+        return "–"
+    return f"{value:.1g}" if value < 0.01 else f"{value:.2f}"

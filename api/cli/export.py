@@ -1,0 +1,124 @@
+"""`glossator export`: explanations with their scores, row by row, as JSONL or CSV."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+
+from api.cli import connect
+from api.cli.console import err, thousands
+from api.cli.features import dictionary_name
+from interp.errors import InputError
+
+COLUMNS = (
+    "dictionary",
+    "feature",
+    "explainer",
+    "text",
+    "failure",
+    "scorer",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "reason",
+    "null_value",
+    "lift",
+    "lift_low",
+    "lift_high",
+    "p_value",
+    "q_value",
+    "answered",
+    "failed",
+    "abstained",
+)
+
+
+class Form(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def export(
+    dictionary: Annotated[str, typer.Argument(help="pystdlib@1-res, pystdlib/1-res, or an id.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; standard output when not given.")] = None,
+    form: Annotated[Form | None, typer.Option("--format", help="By default what the file's name ends in, else jsonl.")] = None,
+    explainer: Annotated[str | None, typer.Option(help="Only explanations of this explainer.")] = None,
+) -> None:
+    """Write every explanation of a dictionary with its scores: one JSON object an explanation, or one CSV row a score."""
+    form = form or _form_of(output)
+    with connect.reader() as client, _sink(output) as sink:
+        rows = client.list_explanations(dictionary=dictionary_name(dictionary), explainer=explainer)
+        written = WRITERS[form](rows, sink)
+    if output:
+        err.print(f"{thousands(written)} explanations in {output}", markup=False)
+
+
+def _write_jsonl(rows: Iterable[dict[str, Any]], sink: IO[str]) -> int:
+    written = 0
+    for row in rows:
+        sink.write(json.dumps(row, ensure_ascii=False) + "\n")
+        written += 1
+    return written
+
+
+def _write_csv(rows: Iterable[dict[str, Any]], sink: IO[str]) -> int:
+    writer = csv.DictWriter(sink, COLUMNS)
+    writer.writeheader()
+    written = 0
+    for row in rows:
+        writer.writerows(flat(row))
+        written += 1
+    return written
+
+
+WRITERS = {Form.JSONL: _write_jsonl, Form.CSV: _write_csv}
+
+
+def flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row of CSV for each score of an explanation; one without figures where it has none."""
+    common = {name: row[name] for name in ("dictionary", "feature", "explainer", "text", "failure")}
+    if not row["scores"]:
+        yield common
+    for score in row["scores"]:
+        null = score["null"]
+        interval, lift = score["interval"] or {}, null["lift_interval"] or {}
+        yield common | {
+            **{name: score[name] for name in ("scorer", "metric", "value", "reason", "answered", "failed", "abstained")},
+            **{name: null[name] for name in ("lift", "p_value", "q_value")},
+            "low": interval.get("low"),
+            "high": interval.get("high"),
+            "null_value": null["value"],
+            "lift_low": lift.get("low"),
+            "lift_high": lift.get("high"),
+        }
+
+
+def _form_of(output: Path | None) -> Form:
+    ending = output.suffix.removeprefix(".") if output else Form.JSONL.value
+    try:
+        return Form(ending)
+    except ValueError as error:
+        raise InputError(f"No format is known for {output}.", cure="Name the file .jsonl or .csv, or give --format.") from error
+
+
+@contextmanager
+def _sink(output: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or a file that appears under its name only when it is whole."""
+    if output is None:
+        yield sys.stdout
+        return
+    part = output.with_name(output.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as sink:
+            yield sink
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(output)

@@ -1,0 +1,161 @@
+"""`glossator features` and `glossator feature`."""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from api.cli import connect, paint
+from api.cli.console import figure, out, print_json, probability, thousands
+from interp.errors import InputError
+from interp.store.book import FeatureSort
+
+REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+)$")
+KINDS = ("top", "uniform", "weighted", "near_miss", "inactive")
+
+
+class Order(StrEnum):
+    ASC = "asc"
+    DESC = "desc"
+
+
+class State(StrEnum):
+    ACTIVE = "active"
+    RARE = "rare"
+    DEAD = "dead"
+
+
+class Splits(StrEnum):
+    EXPLAIN = "explain"
+    TEST = "test"
+    BOTH = "both"
+
+
+def features(
+    dictionary: Annotated[str, typer.Argument(help="pystdlib@1-res, pystdlib/1-res, or an id.")],
+    sort: Annotated[FeatureSort, typer.Option(help="What to sort by; features without a value come last.")] = FeatureSort.FEATURE,
+    order: Annotated[Order, typer.Option()] = Order.ASC,
+    min_score: Annotated[float | None, typer.Option()] = None,
+    max_score: Annotated[float | None, typer.Option()] = None,
+    min_lift: Annotated[float | None, typer.Option(help="Lift over null.")] = None,
+    max_lift: Annotated[float | None, typer.Option()] = None,
+    min_density: Annotated[float | None, typer.Option()] = None,
+    max_density: Annotated[float | None, typer.Option()] = None,
+    max_q: Annotated[float | None, typer.Option(help="Largest q value of the lift.")] = None,
+    state: Annotated[State | None, typer.Option()] = None,
+    text: Annotated[str | None, typer.Option(help="Part of the label.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the features of a dictionary, filtered and sorted."""
+    filters = {
+        "sort": sort.value,
+        "order": order.value,
+        "min_score": min_score,
+        "max_score": max_score,
+        "min_lift": min_lift,
+        "max_lift": max_lift,
+        "min_density": min_density,
+        "max_density": max_density,
+        "max_q": max_q,
+        "state": state and state.value,
+        "text": text,
+    }
+    with connect.reader() as client:
+        found = list(client.list_features(dictionary_name(dictionary), limit, **filters))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("feature", "label", "score", "lift", "q", "density", "max", "state", box=None, pad_edge=False)
+    for item in found:
+        table.add_row(
+            str(item["feature"]),
+            Text(paint.visible(item["label"] or "–")),
+            figure(item["score"]),
+            figure(item["lift"], signed=True),
+            probability(item["q_value"]),
+            f"{item['density']:.2%}",
+            figure(item["max_activation"]),
+            item["state"],
+        )
+    out.print(table)
+
+
+def feature(
+    reference: Annotated[str, typer.Argument(metavar="DICT:INDEX", help="pystdlib@1-res:123 or pystdlib/1-res/123.")],
+    contexts: Annotated[int, typer.Option(min=0, help="Contexts of each kind.")] = 8,
+    split: Annotated[Splits, typer.Option(help="Whose contexts: those that explainers saw, or those that scorers used.")] = Splits.BOTH,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show everything known of one feature."""
+    dictionary, index = parse_reference(reference)
+    with connect.reader() as client:
+        found = client.get_feature(dictionary, index, items=as_json)
+    if as_json:
+        print_json(found)
+        return
+    _print_head(found)
+    for explanation in found["explanations"]:
+        _print_explanation(explanation)
+    _print_neighbourhood(found)
+    for kind in KINDS:
+        shown = [item for item in found["contexts"] if item["kind"] == kind and split in (Splits.BOTH, item["split"])]
+        if shown[:contexts]:
+            out.print(f"\n[bold]{kind.replace('_', ' ')}[/bold] [dim]{min(contexts, len(shown))} of {len(shown)}[/dim]")
+        for item in shown[:contexts]:
+            print_context(item, found["statistics"]["max_activation"])
+
+
+def parse_reference(reference: str) -> tuple[str, int]:
+    """`pystdlib@1-res:123` or `pystdlib/1-res/123` as the dictionary's name and the index."""
+    match = REFERENCE.match(reference)
+    if match is None:
+        raise InputError(f"{reference!r} names no feature.", cure="Write pystdlib@1-res:123 or pystdlib/1-res/123.")
+    return dictionary_name(match["dictionary"]), int(match["index"])
+
+
+def dictionary_name(reference: str) -> str:
+    """`pystdlib/1-res` as `pystdlib@1-res`; anything else as it is."""
+    return reference.replace("/", "@", 1) if "@" not in reference else reference
+
+
+def print_context(found: dict[str, Any], strongest: float) -> None:
+    """One context on one line: its largest activation, its split, its text."""
+    head = Text(f"{found['max_activation']:7.2f} {found['split']:<7} ", style="dim")
+    out.print(head + paint.context(found, strongest, out), soft_wrap=True)
+
+
+def _print_head(found: dict[str, Any]) -> None:
+    statistics, histogram = found["statistics"], found["histogram"]
+    out.print(Text(found["name"], style="bold") + Text(f"  {found['state']}  {found['subject']} {found['hook_point']}", style="dim"))
+    out.print(
+        f"fires at {statistics['density']:.3%} of tokens ({thousands(statistics['tokens_active'])} of {thousands(statistics['tokens_seen'])}), "
+        f"max {figure(statistics['max_activation'])}, mean {figure(statistics['mean_active'])}"
+    )
+    if histogram["counts"]:
+        out.print(f"{histogram['edges'][0]:.3g} {paint.sparkline(histogram['counts'])} {histogram['edges'][-1]:.3g}", markup=False)
+        out.print("  ".join(f"{item['share']:.0%} < {item['activation']:.3g}" for item in found["quantiles"]), style="dim", markup=False)
+
+
+def _print_explanation(found: dict[str, Any]) -> None:
+    label = (
+        Text(paint.visible(found["text"]), style="bold") if found["text"] else Text(f"no label: {paint.visible(found['failure'] or '')}", "yellow")
+    )
+    out.print(Text(f"\n{found['explainer']}  ", style="dim") + label)
+    for score in found["scores"]:
+        out.print(Text("  ") + paint.chip(score), soft_wrap=True)
+
+
+def _print_neighbourhood(found: dict[str, Any]) -> None:
+    for name, style in (("promoted", "green"), ("suppressed", "red")):
+        if found[name]:
+            line = Text(f"{name:>10}  ", style="dim")
+            for item in found[name]:
+                line.append(paint.visible(item["token"]), style=f"{style} reverse").append(f" {item['logit']:+.2f}  ")
+            out.print(line)
+    for item in found["nearest"]:
+        label = paint.visible(item["label"] or "–")
+        out.print(Text(f"   nearest  {item['cosine']:.2f}  {item['feature']:>6}  {figure(item['score'])}  ", "dim") + Text(label), soft_wrap=True)

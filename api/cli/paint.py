@@ -1,0 +1,78 @@
+"""Contexts, histograms and score chips as terminal text. Contexts are untrusted: nothing in them reaches the terminal as a control."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from api.cli.console import figure, probability
+
+BARS = " ▁▂▃▄▅▆▇█"
+FAINT, FULL = (4, 60, 44), (16, 185, 129)  # emerald, from the weakest activation to the strongest
+VISIBLE = {"\n": "↵", "\t": "→", "\r": "␍"}
+
+
+def visible(text: str) -> str:
+    """The text with every control character shown as a sign of its own: newline as ↵, escape as ␛."""
+    return "".join(VISIBLE.get(character) or _sign(character) for character in text)
+
+
+def _sign(character: str) -> str:
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "␡"
+    # C1 controls, and the marks that turn the direction of writing.
+    if 0x80 <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069:
+        return "�"
+    return character
+
+
+def context(found: dict[str, Any], strongest: float, console: Console) -> Text:
+    """One context, each token's activation as its background, or between « » where there is no colour."""
+    line = Text()
+    for token, activation in zip(found["tokens"], found["activations"], strict=True):
+        shown = visible(token)
+        if activation <= 0 or strongest <= 0:
+            line.append(shown)
+        elif console.color_system is None:
+            line.append(f"«{shown}»" if shown else "")
+        else:
+            line.append(shown, style=heat(activation / strongest))
+    return line
+
+
+def heat(share: float) -> str:
+    """The style of a token whose activation is `share` of the strongest: opacity grows with the logarithm, so that weak ones still show."""
+    depth = math.log1p(9 * min(share, 1.0)) / math.log(10)
+    red, green, blue = (round(low + (high - low) * depth) for low, high in zip(FAINT, FULL, strict=True))
+    return f"{'black' if depth > 0.6 else 'white'} on rgb({red},{green},{blue})"
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """One character a bin; heights by square root, so that the tail shows beside the bulk."""
+    tallest = max(counts, default=0)
+    if tallest == 0:
+        return ""
+    return "".join(BARS[math.ceil(math.sqrt(count / tallest) * (len(BARS) - 1))] for count in counts)
+
+
+def chip(score: dict[str, Any]) -> Text:
+    """One score: value with its interval, null, lift, q, and how many answers stand behind it."""
+    text = Text(f" {score['scorer']} ", style="reverse")
+    text.append(f" {figure(score['value'])}", style="bold")
+    interval, null = score["interval"], score["null"]
+    if interval:
+        text.append(f" [{figure(interval['low'])}, {figure(interval['high'])}]")
+    if score["value"] is None:
+        text.append(f" undefined: {visible(score['reason'] or '')}", style="yellow")
+    text.append(f"  null {figure(null['value'])}  ", style="dim")
+    text.append(f"lift {figure(null['lift'], signed=True)}", style="green" if (null["lift"] or 0) > 0 else "red")
+    text.append(f"  q {probability(null['q_value'])}  {score['answered']} answered", style="dim")
+    for name in ("failed", "abstained"):
+        if score[name]:
+            text.append(f", {score[name]} {name}", style="yellow")
+    return text

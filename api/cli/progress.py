@@ -1,0 +1,161 @@
+"""A job's progress in a terminal: live bars, or a line now and then where there is no terminal to draw in."""
+
+import time
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from api.cli.console import duration, thousands
+from api.client import Client
+from interp.errors import GlossatorError, ServerUnreachable
+from interp.lifecycle import JOB_ENDS
+
+PLAIN_SECONDS = 5.0
+RETURN_SECONDS = 60.0  # how long a server may be away before following gives up
+RETRY_SECONDS = 1.0
+
+
+class Watcher(Protocol):
+    """Shows one state of a job after another."""
+
+    def show(self, progress: dict[str, Any]) -> None: ...
+
+
+class Rate(ProgressColumn):
+    """Units a second over the stage's whole time, as the server measured it."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.fields["rate"]
+        return Text(f"{thousands(rate)} {task.fields['unit']}/s" if rate else "", style="cyan")
+
+
+class Left(ProgressColumn):
+    """The time that is left, or the time that a finished stage took."""
+
+    def render(self, task: Task) -> Text:
+        if task.fields["over"]:
+            return Text(f"took {duration(task.fields['seconds'])}", style="dim")
+        eta = task.fields["eta"]
+        return Text(f"{duration(eta)} left" if eta is not None else "", style="magenta")
+
+
+class LiveBars(AbstractContextManager["LiveBars"]):
+    """A bar a stage, with rate and time left."""
+
+    def __init__(self, console: Console) -> None:
+        count = TextColumn("{task.fields[count]}", style="dim")
+        self._bars = Progress(TextColumn("{task.description:>9}"), BarColumn(bar_width=32), count, Rate(), Left(), console=console)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def show(self, progress: dict[str, Any]) -> None:
+        for stage in progress["stages"]:
+            fields = _fields(stage)
+            if stage["stage"] not in self._tasks:
+                self._tasks[stage["stage"]] = self._bars.add_task(stage["stage"], **fields)
+            self._bars.update(self._tasks[stage["stage"]], completed=stage["done"], total=max(stage["total"], 1), **fields)
+
+
+class PlainLines(AbstractContextManager["PlainLines"]):
+    """A line for each stage that ends, and one every few seconds for the one that runs."""
+
+    def __init__(self, console: Console, every: float = PLAIN_SECONDS) -> None:
+        self._console, self._every = console, every
+        self._ended: set[str] = set()
+        self._last = 0.0
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def show(self, progress: dict[str, Any]) -> None:
+        running = None
+        for stage in progress["stages"]:
+            if stage["finished_at"] and stage["stage"] not in self._ended:
+                self._ended.add(stage["stage"])
+                self._print(stage)
+            elif stage["started_at"] and not stage["finished_at"]:
+                running = stage
+        if running and time.monotonic() - self._last >= self._every:
+            self._print(running)
+
+    def _print(self, stage: dict[str, Any]) -> None:
+        self._last = time.monotonic()
+        fields = _fields(stage)
+        share = stage["done"] / stage["total"] if stage["total"] else 1.0
+        parts = [f"{stage['stage']:>9} {share:4.0%}", f"{fields['count']} {stage['unit']}"]
+        if fields["rate"]:
+            parts.append(f"{thousands(fields['rate'])} {stage['unit']}/s")
+        if fields["over"]:
+            parts.append(f"took {duration(stage['seconds'])}")
+        elif fields["eta"] is not None:
+            parts.append(f"{duration(fields['eta'])} left")
+        self._console.print("  ".join(parts), markup=False, soft_wrap=True)
+
+
+def _fields(stage: dict[str, Any]) -> dict[str, Any]:
+    seconds, done = stage["seconds"], stage["done"]
+    return {
+        "count": f"{thousands(done)}/{thousands(stage['total'])}",
+        "unit": stage["unit"],
+        "rate": done / seconds if seconds > 0.5 and stage["unit"] != "chunks" else None,
+        "eta": stage["eta_seconds"],
+        "over": stage["finished_at"] is not None,
+        "seconds": seconds,
+    }
+
+
+def watcher(console: Console) -> LiveBars | PlainLines:
+    """Bars where they can be drawn, lines where they cannot (a log, a dumb terminal)."""
+    return LiveBars(console) if console.is_terminal and not console.is_dumb_terminal else PlainLines(console)
+
+
+def follow(client: Client, job_id: str, console: Console) -> dict[str, Any]:
+    """Shows a job until it ends, and returns it. A server that goes away for a while is waited for."""
+    with watcher(console) as shown:
+        while True:
+            try:
+                for event in client.stream_job_events(job_id):
+                    shown.show(event.data)
+            except ServerUnreachable:
+                _wait_for(client)
+            job = client.get_job(job_id)
+            if job["status"] in JOB_ENDS:
+                shown.show(job)
+                return job
+
+
+def _wait_for(client: Client) -> None:
+    deadline = time.monotonic() + RETURN_SECONDS
+    while not client.is_ready():
+        if time.monotonic() > deadline:
+            raise ServerUnreachable(
+                f"The server at {client.url} went away.",
+                cure="The job is kept: start the server again with `glossator serve`, then follow with `glossator job ID --follow`.",
+            )
+        time.sleep(RETRY_SECONDS)
+
+
+class JobDidNotComplete(GlossatorError):
+    """The job that was followed ended without completing."""
+
+    code, title = "job-did-not-complete", "The job did not complete"
+
+
+def outcome(job: dict[str, Any]) -> None:
+    """Raises JobDidNotComplete for a job that failed or was cancelled, with the job's own reason."""
+    if job["status"] == "completed":
+        return
+    error = job["error"] or {}
+    raise JobDidNotComplete(
+        f"Job {job['id']} {job['status']}. {error.get('detail', '')}".strip(), why=error.get("why", ""), cure=error.get("cure", "")
+    )

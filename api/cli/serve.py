@@ -1,0 +1,49 @@
+"""`glossator serve`, `glossator worker` and `glossator db upgrade`: what brings the rest of the house along when it runs."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from api.cli.console import err, out
+from interp.lifecycle import Queue
+from interp.settings import settings
+from interp.store import migrate
+
+database = typer.Typer(no_args_is_help=True, help="The database's tables.")
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[bool, typer.Option("--workers/--no-workers", help="Start workers as child processes.")] = True,
+) -> None:
+    """Serve the REST API, with its own workers. Jobs that were under way go on."""
+    # uvicorn and Celery: half a second that no other command needs.
+    from api.service import Service
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    found = settings()
+    with Service(found, host or found.host, found.port if port is None else port, workers) as service:
+        out.print(f"Glossator is listening on {service.url}  (REST: {service.url}/docs, data: {found.home})", markup=False, soft_wrap=True)
+        service.wait()
+        err.print("Stopping: workers hand back what they hold.")
+
+
+def worker(
+    queue: Annotated[Queue, typer.Argument(help="gpu opens models and collects; llm explains and scores.")],
+    name: Annotated[str | None, typer.Option(help="Name in the log.")] = None,
+) -> None:
+    """Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."""
+    from workers.process import main
+
+    main(queue, name)
+
+
+@database.command()
+def upgrade() -> None:
+    """Bring the database's tables to this version."""
+    url = settings().database_url
+    migrate.upgrade(url)
+    out.print("The database is at this version.")

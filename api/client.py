@@ -1,0 +1,188 @@
+"""A client of our own REST API: what the command line speaks, over the network or straight to an app in this process."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+from anyio.from_thread import start_blocking_portal
+from starlette.types import ASGIApp
+
+from interp.errors import GlossatorError, ServerUnreachable
+
+Body = dict[str, Any]
+TIMEOUT = httpx.Timeout(60, connect=3)
+PAGE = 500
+
+
+class Refused(GlossatorError):
+    """The server answered with a problem document; `problem` is that document."""
+
+    code, title = "refused", "The server refused"
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        self.problem = dict(problem)
+        super().__init__(problem.get("detail", ""), why=problem.get("why", ""), cure=problem.get("cure", ""))
+        self.details = dict(problem.get("details", {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event: its name and its data, read as JSON."""
+
+    name: str
+    data: Body
+
+
+class Client:
+    """A client of one server. Every method raises Refused for a problem document, and ServerUnreachable when nobody answers."""
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def submit_job(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> Body:
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._ask("POST", "/v1/jobs", json=spec, headers=headers)
+
+    def list_jobs(self, status: str | None = None, limit: int | None = None) -> Iterator[Body]:
+        return self._pages("/v1/jobs", {"status": status}, limit)
+
+    def get_job(self, job_id: str) -> Body:
+        return self._ask("GET", f"/v1/jobs/{_quoted(job_id)}")
+
+    def cancel_job(self, job_id: str) -> Body:
+        return self._ask("POST", f"/v1/jobs/{_quoted(job_id)}/cancel")
+
+    def stream_job_events(self, job_id: str) -> Iterator[Event]:
+        """The job's events until it ends, or until the server goes away (then ServerUnreachable)."""
+        try:
+            with self._http.stream("GET", f"/v1/jobs/{_quoted(job_id)}/events", timeout=httpx.Timeout(60, connect=3)) as response:
+                if response.is_error:
+                    response.read()
+                    _raise_for_problem(response)
+                yield from _events(response.iter_lines())
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def list_dictionaries(self) -> Iterator[Body]:
+        return self._pages("/v1/dictionaries", {}, None)
+
+    def get_dictionary(self, dictionary: str) -> Body:
+        return self._ask("GET", f"/v1/dictionaries/{_quoted(dictionary)}")
+
+    def list_features(self, dictionary: str, limit: int | None = None, **filters: Any) -> Iterator[Body]:
+        return self._pages(f"/v1/dictionaries/{_quoted(dictionary)}/features", filters, limit)
+
+    def get_feature(self, dictionary: str, index: int, items: bool = False) -> Body:
+        return self._ask("GET", f"/v1/features/{_quoted(dictionary)}/{index}", params={"items": items})
+
+    def list_explanations(self, limit: int | None = None, **filters: Any) -> Iterator[Body]:
+        return self._pages("/v1/explanations", filters, limit)
+
+    def is_ready(self) -> bool:
+        """Whether a server of this API answers and is ready."""
+        try:
+            response = self._http.get("/readyz")
+        except httpx.TransportError:
+            return False
+        return response.status_code == httpx.codes.OK
+
+    def _pages(self, path: str, filters: Mapping[str, Any], limit: int | None) -> Iterator[Body]:
+        """Every row of a listing, or the first `limit`: pages are asked for as they are needed."""
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            page = self._ask("GET", path, params=wanted | {"limit": size} | ({"cursor": cursor} if cursor else {}))
+            yield from page["items"]
+            left = None if left is None else left - len(page["items"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def _ask(self, method: str, path: str, **options: Any) -> Body:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        _raise_for_problem(response)
+        answer: Body = response.json()
+        return answer
+
+    def _unreachable(self, error: httpx.TransportError) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"No server answers at {self.url}.", why=str(error), cure="Start one with `glossator serve`, or set GLOSSATOR_URL to where one is."
+        )
+
+
+def _quoted(part: str) -> str:
+    """One segment of a path."""
+    return quote(part, safe="@")
+
+
+def _raise_for_problem(response: httpx.Response) -> None:
+    if not response.is_error:
+        return
+    if response.headers.get("content-type", "").startswith("application/problem+json"):
+        raise Refused(response.json())
+    raise Refused({"detail": f"{response.status_code} {response.reason_phrase} from {response.url}", "why": response.text[:500]})
+
+
+def _events(lines: Iterator[str]) -> Iterator[Event]:
+    name = "message"
+    data: list[str] = []
+    for line in lines:
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not line:
+            if data:
+                yield Event(name, json.loads("\n".join(data)))
+            name, data = "message", []
+        elif field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+
+
+class InProcess(httpx.BaseTransport):
+    """Requests straight to an ASGI app, whose event loop runs in a thread of its own. Answers come whole: not for event streams."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._asgi = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        self._portal = start_blocking_portal()
+        self._call = self._portal.__enter__()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._call.call(self._answer, request)
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        body = request.read()
+        asked = httpx.Request(request.method, request.url, headers=request.headers, content=body)
+        response = await self._asgi.handle_async_request(asked)
+        content = await response.aread()
+        return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+    def close(self) -> None:
+        self._portal.__exit__(None, None, None)
+
+
+@contextmanager
+def in_process(app: ASGIApp) -> Iterator[Client]:
+    """A client of an app in this process."""
+    with Client("http://in-process", InProcess(app)) as client:
+        yield client

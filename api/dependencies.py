@@ -1,0 +1,71 @@
+"""What endpoints are given: the engine, a session that reads, the settings."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from threading import Lock
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from interp.settings import Settings
+from interp.store import entry
+from interp.store.book import MAX_LIMIT
+from interp.store.engine import snapshot
+from interp.vocabulary import Vocabulary
+
+VOCABULARIES = 8
+
+
+def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+Store = Annotated[Engine, Depends(_engine)]
+Configured = Annotated[Settings, Depends(_settings)]
+
+
+def _reading(engine: Store) -> Iterator[Session]:
+    with snapshot(engine) as session:
+        yield session
+
+
+Reading = Annotated[Session, Depends(_reading)]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows a page.")]
+CursorText = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")]
+
+
+class Vocabularies:
+    """The vocabularies of the last few subjects, unpacked once. A subject's id is its digest, so none ever goes stale."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Vocabulary] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, session: Session, subject_id: str) -> Vocabulary:
+        """The vocabulary of a subject. Endpoints run in threads: two may unpack the same one at once, which costs time and nothing else."""
+        with self._lock:
+            found = self._known.get(subject_id)
+        if found is None:
+            found = Vocabulary.from_bytes(entry.vocabulary_blob(session, subject_id))
+        with self._lock:
+            self._known[subject_id] = found
+            self._known.move_to_end(subject_id)
+            while len(self._known) > VOCABULARIES:
+                self._known.popitem(last=False)
+        return found
+
+
+def _vocabularies(request: Request) -> Vocabularies:
+    vocabularies: Vocabularies = request.app.state.vocabularies
+    return vocabularies
+
+
+Tokens = Annotated[Vocabularies, Depends(_vocabularies)]

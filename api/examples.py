@@ -1,0 +1,253 @@
+"""The examples of the OpenAPI document. Tests hold each against its model, and each listing against a real answer's fields."""
+
+from typing import Any
+
+JOB_SPECS: dict[str, Any] = {
+    "whole dictionary": {
+        "summary": "Every feature of a local dictionary, with the defaults",
+        "value": {
+            "subject": {"model": "examples/pystdlib/subject"},
+            "dictionary": {"source": "examples/pystdlib/dictionary"},
+            "corpus": {"path": "/usr/lib/python3.11", "include": ["**/*.py"], "undecodable": "skip", "max_tokens": 1_000_000},
+        },
+    },
+    "some features": {
+        "summary": "A few features, one scorer, more nulls",
+        "value": {
+            "subject": {"model": "examples/pystdlib/subject", "device": "cpu"},
+            "dictionary": {"source": "examples/pystdlib/dictionary", "name": "pystdlib@1-res"},
+            "corpus": {"path": "/usr/lib/python3.11", "include": ["**/*.py"], "exclude": ["site-packages/**"], "undecodable": "skip"},
+            "features": "0-99,120",
+            "explainers": ["pattern"],
+            "scorers": [{"name": "detection", "nulls": 50}],
+            "seed": 1,
+        },
+    },
+}
+
+_STAGES: list[dict[str, Any]] = [
+    {
+        "stage": "prepare",
+        "unit": "chunks",
+        "done": 1,
+        "total": 1,
+        "chunks": {"done": 1},
+        "started_at": "2026-11-20T12:00:01Z",
+        "finished_at": "2026-11-20T12:00:09Z",
+        "seconds": 8.0,
+        "eta_seconds": 0.0,
+    },
+    {
+        "stage": "collect",
+        "unit": "tokens",
+        "done": 524_288,
+        "total": 1_000_000,
+        "chunks": {"done": 1, "leased": 1},
+        "started_at": "2026-11-20T12:00:09Z",
+        "finished_at": None,
+        "seconds": 40.0,
+        "eta_seconds": 36.3,
+    },
+]
+
+_PROGRESS: dict[str, Any] = {
+    "status": "running",
+    "request_counts": {"total": 3072, "completed": 0, "failed": 0},
+    "stages": _STAGES,
+    "created_at": "2026-11-20T12:00:00Z",
+    "started_at": "2026-11-20T12:00:01Z",
+    "cancelling_at": None,
+    "finished_at": None,
+    "eta": "2026-11-20T12:03:20Z",
+    "summary": None,
+    "error": None,
+}
+
+JOB: dict[str, Any] = {
+    "id": "0f9ab3f4-5a0e-4f77-9df9-7a4bd0d0c9b1",
+    **_PROGRESS,
+    "priority": 0,
+    "dictionary": "pystdlib@1-res",
+    "evidence": "9c2f5b1e7d",
+    "spec": JOB_SPECS["whole dictionary"]["value"],
+}
+JOB_PAGE = {"items": [JOB], "next_cursor": None}
+CANCELLED_JOB = JOB | {"status": "cancelling", "cancelling_at": "2026-11-20T12:01:00Z", "eta": None}
+EVENTS = """event: progress
+id: 0
+retry: 2000
+data: {"status": "running", "request_counts": {"total": 3072, "completed": 0, "failed": 0}, "stages": [...], ...}
+
+event: end
+id: 41
+data: {"status": "completed", "request_counts": {"total": 3072, "completed": 3072, "failed": 0}, "stages": [...], ...}
+
+"""
+
+DICTIONARY: dict[str, Any] = {
+    "id": 1,
+    "name": "pystdlib@1-res",
+    "digest": "5f1c0a",
+    "subject": "pystdlib",
+    "subject_digest": "b7d2e9",
+    "hook_point": "blocks.1.hook_resid_post",
+    "architecture": "jumprelu",
+    "width": 256,
+    "features": 3072,
+    "states": {"active": 2950, "rare": 82, "dead": 40},
+    "config": {"format": "saelens"},
+    "created_at": "2026-11-20T12:00:09Z",
+}
+DICTIONARY_PAGE = {"items": [DICTIONARY | {"states": None}], "next_cursor": None}
+
+FEATURE_SUMMARY: dict[str, Any] = {
+    "feature": 123,
+    "name": "pystdlib@1-res:123",
+    "state": "active",
+    "label": "`self` right before `.`",
+    "score": 0.97,
+    "lift": 0.44,
+    "q_value": 0.0004,
+    "density": 0.0121,
+    "tokens_active": 12_104,
+    "max_activation": 6.31,
+    "mean_active": 2.08,
+}
+FEATURE_PAGE = {"items": [FEATURE_SUMMARY], "next_cursor": "WzEsImE5YjciLDAuOTcsMTIzXQ"}
+
+_ITEM = {"context": "00a1b2c3d4e5f607:320", "kind": "top", "truth": 1.0, "prediction": 1.0, "failure": None, "detail": None}
+SCORE: dict[str, Any] = {
+    "id": 77,
+    "scorer": "detection",
+    "metric": "balanced_accuracy",
+    "value": 0.97,
+    "interval": {"low": 0.92, "high": 0.99, "level": 0.95, "method": "wilson"},
+    "reason": None,
+    "answered": 100,
+    "failed": 0,
+    "abstained": 0,
+    "null": {
+        "value": 0.53,
+        "lift": 0.44,
+        "lift_interval": {"low": 0.36, "high": 0.51, "level": 0.95, "method": "bootstrap"},
+        "p_value": 0.0001,
+        "q_value": 0.0004,
+        "reason": None,
+    },
+    "details": {"metrics": {"f1": 0.97, "precision_at_base_rate": 0.81}},
+    "items": None,
+    "created_at": "2026-11-20T12:03:00Z",
+}
+EXPLANATION: dict[str, Any] = {
+    "id": 41,
+    "dictionary": "pystdlib@1-res",
+    "feature": 123,
+    "explainer": "pattern",
+    "text": "`self` right before `.`",
+    "failure": None,
+    "rule": {"version": 1},
+    "provenance": {"version": 1, "seed": 0},
+    "scores": [SCORE],
+    "evidence": "9c2f5b1e7d",
+    "job": JOB["id"],
+    "created_at": "2026-11-20T12:02:30Z",
+}
+EXPLANATION_PAGE = {"items": [EXPLANATION], "next_cursor": None}
+
+FEATURE: dict[str, Any] = FEATURE_SUMMARY | {
+    "dictionary": "pystdlib@1-res",
+    "subject": "pystdlib",
+    "hook_point": "blocks.1.hook_resid_post",
+    "evidence": {
+        "id": "9c2f5b1e7d",
+        "tokens": 1_000_000,
+        "corpus": {"documents": 412},
+        "identity": {"seed": 0},
+        "created_at": "2026-11-20T12:02:00Z",
+    },
+    "statistics": {
+        "tokens_seen": 1_000_000,
+        "tokens_active": 12_104,
+        "density": 0.0121,
+        "max_activation": 6.31,
+        "mean_active": 2.08,
+        "explain": {"windows_seen": 15_600, "windows_active": 2_100},
+        "test": {"windows_seen": 15_650, "windows_active": 2_140},
+    },
+    "histogram": {"edges": [1.0, 1.189, 1.414, 1.682], "counts": [4012, 5080, 3012]},
+    "quantiles": [{"share": 0.5, "activation": 1.3}, {"share": 0.99, "activation": 5.9}],
+    "promoted": [{"token": ".", "token_id": 14, "logit": 2.31}],
+    "suppressed": [{"token": " import", "token_id": 301, "logit": -1.4}],
+    "nearest": [{"feature": 911, "cosine": 0.62, "label": "`cls` right before `.`", "score": 0.91}],
+    "explanations": [EXPLANATION | {"scores": [SCORE | {"items": [_ITEM]}]}],
+    "contexts": [
+        {
+            "id": "00a1b2c3d4e5f607:320",
+            "kind": "top",
+            "split": "explain",
+            "document": "00a1b2c3d4e5f607",
+            "start": 320,
+            "position": 64,
+            "max_activation": 6.31,
+            "tokens": ["        ", "self", ".", "name", " =", " name"],
+            "activations": [0.0, 6.31, 0.0, 0.0, 0.0, 0.0],
+        }
+    ],
+}
+
+HEALTH = {"status": "ok", "version": "0.1.0"}
+READINESS = {"ready": True, "checks": {"database": "ok", "broker": "ok"}}
+PROBLEM_KIND = {
+    "code": "hook-point-unknown",
+    "title": "Unknown hook point",
+    "status": 422,
+    "explanation": "What the user gave cannot work, and no retry changes that.",
+}
+
+PROBLEMS: dict[int, dict[str, Any]] = {
+    404: {
+        "type": "/problems/not-found",
+        "title": "Not found",
+        "status": 404,
+        "detail": "No dictionary 'pystdlib@2-res'.",
+        "instance": "/v1/dictionaries/pystdlib@2-res",
+        "code": "not-found",
+        "cure": "Known: pystdlib@1-res.",
+        "details": {"known": ["pystdlib@1-res"]},
+    },
+    409: {
+        "type": "/problems/conflict",
+        "title": "Conflict with the present state",
+        "status": 409,
+        "detail": "The idempotency key 'nightly' belongs to another request.",
+        "instance": "/v1/jobs",
+        "code": "conflict",
+        "cure": "Send a new key with a new request.",
+    },
+    422: {
+        "type": "/problems/request-invalid",
+        "title": "The request cannot be read",
+        "status": 422,
+        "detail": "body.collection.window: Input should be greater than or equal to 8",
+        "instance": "/v1/jobs",
+        "code": "request-invalid",
+        "errors": [{"field": "body.collection.window", "message": "Input should be greater than or equal to 8"}],
+    },
+    503: {
+        "type": "/problems/server-unreachable",
+        "title": "No server answers",
+        "status": 503,
+        "detail": "The database does not answer.",
+        "instance": "/readyz",
+        "code": "server-unreachable",
+    },
+    507: {
+        "type": "/problems/disk-full",
+        "title": "No space left on disk",
+        "status": 507,
+        "detail": "The database cannot grow.",
+        "instance": "/v1/jobs",
+        "code": "disk-full",
+        "cure": "Free some space and submit the job again.",
+    },
+}

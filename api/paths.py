@@ -1,0 +1,32 @@
+"""Paths of a job: made absolute where they stand, because a worker may run elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+from interp.spec import JobSpec
+
+# The settings that name a file or folder: (section, field).
+FIELDS = (("subject", "model"), ("dictionary", "source"), ("corpus", "path"))
+
+
+def absolute(spec: JobSpec, base: Path) -> JobSpec:
+    """The spec with every path that exists under `base` made absolute; what is no path (a model's name on the Hub) stays as it is."""
+    sections = {
+        section: getattr(spec, section).model_copy(update={field: found(getattr(getattr(spec, section), field), base)}) for section, field in FIELDS
+    }
+    return spec.model_copy(update=sections)
+
+
+def absolute_content(content: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The same for a job that is not yet complete, as it was read from a file."""
+    for section, field in FIELDS:
+        values = content.get(section)
+        if isinstance(values, dict) and isinstance(values.get(field), str):
+            content = content | {section: values | {field: found(values[field], base)}}
+    return content
+
+
+def found(text: str, base: Path) -> str:
+    """The absolute path of what `text` names under `base`, or the text itself when there is no such file."""
+    path = base / Path(text).expanduser()
+    return str(path.resolve()) if path.exists() else text

@@ -1,0 +1,136 @@
+"""Every error as a problem document (RFC 9457): what happened, why, and what to do about it."""
+
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from api.schemas import FieldError, Problem, ProblemKind
+from interp.errors import GlossatorError, NotFound, problem_of
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+VALIDATION_CODE, VALIDATION_TITLE = "request-invalid", "The request cannot be read"
+
+
+def type_uri(code: str) -> str:
+    """The problem's type: a relative reference that the server answers with an explanation."""
+    return f"/problems/{code}"
+
+
+def kind(code: str) -> ProblemKind:
+    """What a code stands for. Raises NotFound, which lists the codes there are."""
+    known = _kinds()
+    if code not in known:
+        raise NotFound(f"No problem is called {code!r}.", cure=f"Known: {', '.join(sorted(known))}.")
+    return known[code]
+
+
+@cache
+def _kinds() -> dict[str, ProblemKind]:
+    tree: list[type[GlossatorError]] = [GlossatorError, *_descendants(GlossatorError)]
+    own = [ProblemKind(code=one.code, title=one.title, status=one.status, explanation=inspect.getdoc(one) or one.title) for one in tree]
+    own.append(
+        ProblemKind(code=VALIDATION_CODE, title=VALIDATION_TITLE, status=422, explanation="`errors` lists each field and what is wrong with it.")
+    )
+    general = [
+        ProblemKind(code=_code_of(status), title=status.phrase, status=status, explanation=status.description or status.phrase)
+        for status in HTTPStatus
+        if 400 <= status < 500
+    ]
+    return {one.code: one for one in general + own}
+
+
+def _code_of(status: HTTPStatus) -> str:
+    return status.phrase.lower().replace(" ", "-").replace("'", "")
+
+
+def _descendants(kind: type[GlossatorError]) -> Iterator[type[GlossatorError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _descendants(child)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem document."""
+    app.add_exception_handler(GlossatorError, _glossator_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def _answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    content = problem.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _glossator_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, GlossatorError)
+    if error.status >= 500:
+        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    return _answer(Problem(instance=request.url.path, **problem_of(error)))
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = field_errors(error.errors())
+    problem = Problem(
+        type=type_uri(VALIDATION_CODE),
+        title=VALIDATION_TITLE,
+        status=HTTPStatus.UNPROCESSABLE_ENTITY,
+        detail="; ".join(f"{item.field}: {item.message}" for item in errors),
+        instance=request.url.path,
+        code=VALIDATION_CODE,
+        errors=errors,
+    )
+    return _answer(problem)
+
+
+def field_errors(errors: Sequence[Any]) -> list[FieldError]:
+    """Pydantic's errors, a field each; those of one union's branches are joined, because only one branch was meant."""
+    found: dict[str, list[str]] = {}
+    for error in errors:
+        # Pydantic names the branch of a union in the location; a person looks for the field.
+        where = ".".join(str(part) for part in error["loc"] if not (isinstance(part, str) and ("[" in part or "(" in part)))
+        messages = found.setdefault(where, [])
+        message = str(error["msg"]).removeprefix("Value error, ")
+        if message not in messages:
+            messages.append(message)
+    return [FieldError(field=where, message=" or: ".join(messages)) for where, messages in found.items()]
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = _code_of(status)
+    problem = Problem(
+        type=type_uri(code),
+        title=status.phrase,
+        status=status,
+        detail=f"{request.method} {request.url.path}: {status.description or error.detail}",
+        instance=request.url.path,
+        code=code,
+    )
+    return _answer(problem, dict(error.headers) if error.headers else None)
+
+
+async def _unforeseen(request: Request, _error: Exception) -> JSONResponse:
+    """A defect of ours: the log has the traceback (the server writes it), the caller gets no inner detail."""
+    problem = Problem(
+        type=type_uri(GlossatorError.code),
+        title=GlossatorError.title,
+        status=GlossatorError.status,
+        detail="The server met an error that it did not foresee.",
+        instance=request.url.path,
+        code=GlossatorError.code,
+        cure="The server's log has the traceback; please report it.",
+    )
+    return _answer(problem)

@@ -1,0 +1,81 @@
+"""Dictionaries, and the listing of one dictionary's features."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from api import cursors, examples, views
+from api.dependencies import CursorText, Limit, Reading
+from api.openapi import answers
+from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
+from interp.store import book, entry
+from interp.store.book import FeatureQuery, FeatureSort, Position
+
+router = APIRouter(prefix="/v1/dictionaries", tags=["dictionaries"])
+
+DictionaryReference = Annotated[str, Path(description="Id or name.", examples=["pystdlib@1-res"])]
+DICTIONARY_PLACE = TypeAdapter(tuple[int])
+FEATURE_PLACES: dict[FeatureSort, TypeAdapter[Any]] = {
+    FeatureSort.FEATURE: TypeAdapter(tuple[int, int]),
+    FeatureSort.SCORE: TypeAdapter(tuple[float | None, int]),
+    FeatureSort.LIFT: TypeAdapter(tuple[float | None, int]),
+    FeatureSort.DENSITY: TypeAdapter(tuple[float, int]),
+    FeatureSort.LABEL: TypeAdapter(tuple[str | None, int]),
+}
+
+
+@router.get("", responses=answers(examples.DICTIONARY_PAGE, 422))
+def list_dictionaries(session: Reading, cursor: CursorText = None, limit: Limit = 50) -> DictionaryPage:
+    """Every dictionary that a job has opened, the first one first."""
+    listing = {"of": "dictionaries"}
+    after = cursors.decode(listing, cursor, DICTIONARY_PLACE)[0] if cursor else None
+    page = book.dictionaries(session, after, limit)
+    items = [views.dictionary(row, entry.subject_name(session, row)) for row in page.rows]
+    return DictionaryPage(items=items, next_cursor=cursors.encode(listing, None if page.next is None else (page.next,)))
+
+
+@router.get("/{dictionary}", responses=answers(examples.DICTIONARY, 404))
+def get_dictionary(session: Reading, dictionary: DictionaryReference) -> DictionaryAnswer:
+    """One dictionary, by id or by name, with its features counted by state."""
+    row = book.dictionary(session, dictionary)
+    return views.dictionary(row, entry.subject_name(session, row), entry.states(session, row))
+
+
+class FeatureFilters(BaseModel):
+    """Which features, in which order. Bounds are inclusive; a feature without a value is within no bound."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sort: FeatureSort = Field(default=FeatureSort.FEATURE, description="Features without a value come last in both directions.")
+    order: Literal["asc", "desc"] = "asc"
+    min_score: float | None = Field(default=None, allow_inf_nan=False)
+    max_score: float | None = Field(default=None, allow_inf_nan=False)
+    min_lift: float | None = Field(default=None, allow_inf_nan=False, description="Lift over null: own score minus that of others' explanations.")
+    max_lift: float | None = Field(default=None, allow_inf_nan=False)
+    min_density: float | None = Field(default=None, ge=0, le=1, description="Share of tokens at which the feature fires.")
+    max_density: float | None = Field(default=None, ge=0, le=1)
+    max_q: float | None = Field(default=None, ge=0, le=1, description="Largest q value (Benjamini-Hochberg) of the lift.")
+    state: Literal["active", "rare", "dead"] | None = None
+    text: str | None = Field(default=None, min_length=1, max_length=200, description="Part of the label, in any case.")
+    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")
+    limit: int = Field(default=50, ge=1, le=book.MAX_LIMIT, description="Rows a page.")
+
+    def listing(self, dictionary_id: int) -> dict[str, Any]:
+        """What a cursor is bound to."""
+        return {"of": "features", "dictionary": dictionary_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
+
+    def query(self, dictionary_id: int) -> FeatureQuery:
+        place = cursors.decode(self.listing(dictionary_id), self.cursor, FEATURE_PLACES[self.sort]) if self.cursor else None
+        wanted = self.model_dump(exclude={"order", "cursor"})
+        return FeatureQuery(dictionary_id, descending=self.order == "desc", after=Position(*place) if place else None, **wanted)
+
+
+@router.get("/{dictionary}/features", responses=answers(examples.FEATURE_PAGE, 404, 422))
+def list_features(session: Reading, dictionary: DictionaryReference, filters: Annotated[FeatureFilters, Query()]) -> FeaturePage:
+    """The features of a dictionary that have evidence, filtered and sorted by what their best scored explanation reached."""
+    row = book.dictionary(session, dictionary)
+    page = book.features(session, filters.query(row.id))
+    place = None if page.next is None else (page.next.value, page.next.feature)
+    items = [views.feature_summary(feature, row.name) for feature in page.rows]
+    return FeaturePage(items=items, next_cursor=cursors.encode(filters.listing(row.id), place))

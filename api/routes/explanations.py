@@ -1,0 +1,54 @@
+"""Explanations of any dictionary, with their scores: what exports read."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from sqlalchemy.orm import Session
+
+from api import cursors, examples, views
+from api.dependencies import Reading
+from api.openapi import answers
+from api.schemas import ExplanationPage
+from interp.store import book
+from interp.store.book import ExplanationQuery
+
+router = APIRouter(prefix="/v1/explanations", tags=["explanations"])
+PLACE = TypeAdapter(tuple[int, int, int])
+
+
+class ExplanationFilters(BaseModel):
+    """Which explanations, in the order of dictionary and feature."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dictionary: str | None = Field(default=None, max_length=255, description="Id or name.", examples=["pystdlib@1-res"])
+    feature: int | None = Field(default=None, ge=0, lt=2**31)
+    explainer: str | None = Field(default=None, max_length=64, examples=["pattern"])
+    text: str | None = Field(default=None, min_length=1, max_length=200, description="Part of the explanation, in any case.")
+    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters.")
+    limit: int = Field(default=50, ge=1, le=book.MAX_LIMIT, description="Rows a page.")
+
+    def listing(self) -> dict[str, Any]:
+        """What a cursor is bound to."""
+        return {"of": "explanations"} | self.model_dump(mode="json", exclude={"cursor", "limit"})
+
+    def query(self, session: Session) -> ExplanationQuery:
+        return ExplanationQuery(
+            dictionary_id=None if self.dictionary is None else book.dictionary(session, self.dictionary).id,
+            feature=self.feature,
+            explainer=self.explainer,
+            text=self.text,
+            after=cursors.decode(self.listing(), self.cursor, PLACE) if self.cursor else None,
+            limit=self.limit,
+        )
+
+
+@router.get("", responses=answers(examples.EXPLANATION_PAGE, 404, 422))
+def list_explanations(session: Reading, filters: Annotated[ExplanationFilters, Query()]) -> ExplanationPage:
+    """Explanations with their scores (without the scores' items), and the reasons where there is no explanation."""
+    page = book.explanations(session, filters.query(session))
+    scores = book.scores_of(session, [row.id for row in page.rows])
+    names = book.dictionary_names(session, {row.dictionary_id for row in page.rows})
+    items = [views.explanation(row, names[row.dictionary_id], scores.get(row.id, ())) for row in page.rows]
+    return ExplanationPage(items=items, next_cursor=cursors.encode(filters.listing(), page.next))

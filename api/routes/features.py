@@ -1,0 +1,35 @@
+"""Everything known of one feature."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from api import examples, views
+from api.dependencies import Reading, Tokens
+from api.openapi import answers
+from api.routes.dictionaries import DictionaryReference
+from api.schemas import FeatureAnswer
+from interp.score.codec import decode_items
+from interp.store import book, entry
+
+router = APIRouter(prefix="/v1/features", tags=["features"])
+
+
+@router.get("/{dictionary}/{index}", responses=answers(examples.FEATURE, 404, 422))
+def get_feature(
+    session: Reading,
+    vocabularies: Tokens,
+    dictionary: DictionaryReference,
+    index: Annotated[int, Path(ge=0, lt=2**31, examples=[123])],
+    items: Annotated[bool, Query(description="Whether scores list every question and answer.")] = True,
+) -> FeatureAnswer:
+    """Statistics, histogram, contexts with tokens and activations, explanations, scores with items, neighbours, promoted and suppressed tokens."""
+    row = book.dictionary(session, dictionary)
+    found = entry.entry(session, row, index)
+    labels = entry.explanations_of(session, row, index)
+    scores = book.scores_of(session, [label.id for label in labels])
+    packed = entry.items_of(session, [score for group in scores.values() for score in group]) if items else {}
+    unpacked = {score_id: decode_items(blob) for score_id, blob in packed.items()} if items else None
+    explanations = [views.explanation(label, row.name, scores.get(label.id, ()), unpacked) for label in labels]
+    vocabulary = vocabularies.of(session, row.subject_id)
+    return views.feature(found, row, entry.subject_name(session, row), vocabulary, explanations)

@@ -1,0 +1,90 @@
+"""The embedded service: REST in a thread of this process, workers as supervised child processes."""
+
+import signal
+import socket
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import IO, Self
+
+import uvicorn
+
+from api.app import create_app
+from interp.errors import GlossatorError
+from interp.settings import Settings
+from interp.store import migrate
+from workers.embedded import Supervisor
+
+START_SECONDS = 30.0
+STOP_SECONDS = 5
+
+
+class AddressTaken(GlossatorError):
+    """The service cannot listen where it was told to."""
+
+    code, title = "address-taken", "The address cannot be listened on"
+
+
+class Service:
+    """REST on one address, with its own workers. A context manager: inside, `url` answers."""
+
+    def __init__(self, settings: Settings, host: str, port: int, workers: bool = True, log_to: IO[bytes] | None = None) -> None:
+        """`port` 0 takes a free one. Without `workers` jobs wait for `glossator worker`. `log_to` takes what the workers log (default: stderr)."""
+        self._settings = settings
+        self._socket = _listen(host, port)
+        name = f"[{host}]" if ":" in host else host
+        self.url = f"http://{name}:{self._socket.getsockname()[1]}"
+        app = create_app(settings, is_stopping=lambda: self._server.should_exit)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True)
+        self._supervisor = Supervisor(settings, log_to) if workers else None
+
+    def __enter__(self) -> Self:
+        migrate.upgrade(self._settings.database_url)
+        self._thread.start()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                self._stop_server()
+                raise GlossatorError("The REST service did not start.", cure="The lines above say why.")
+            time.sleep(0.01)
+        if self._supervisor:
+            self._supervisor.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop_server()
+        if self._supervisor:
+            self._supervisor.stop()
+
+    def wait(self) -> None:
+        """Blocks until SIGINT or SIGTERM. Only in the main thread: nothing else may set signal handlers."""
+        asked = threading.Event()
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            asked.set()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while not asked.wait(1.0) and self._thread.is_alive():
+                pass
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop_server(self) -> None:
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(STOP_SECONDS * 2)
+        self._socket.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise AddressTaken(
+            f"Cannot listen on {host}:{port}.", why=error.strerror or str(error), cure="Stop what listens there, or take a free port with --port 0."
+        ) from error

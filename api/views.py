@@ -1,0 +1,194 @@
+"""Rows and evidence turned into answers: pure functions, no session."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api import schemas
+from interp.evidence import HISTOGRAM_EDGES, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
+from interp.score.base import Item
+from interp.store.entry import Entry
+from interp.store.tables import Dictionary, Explanation, Feature, Score
+from interp.vocabulary import Vocabulary
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+LEVEL = 0.95  # of every stored interval that names no other
+
+
+def dictionary(row: Dictionary, subject: str, states: dict[str, int] | None = None) -> schemas.DictionaryAnswer:
+    """`states` is given in the answer for one dictionary alone: counting reads an index of all its features."""
+    return schemas.DictionaryAnswer(
+        id=row.id,
+        name=row.name,
+        digest=row.digest,
+        subject=subject,
+        subject_digest=row.subject_id,
+        hook_point=row.hook_point,
+        architecture=row.architecture,
+        width=row.width,
+        features=row.features,
+        states=states,
+        config=row.config,
+        created_at=row.created_at,
+    )
+
+
+def feature_summary(row: Feature, dictionary_name: str) -> schemas.FeatureSummary:
+    return schemas.FeatureSummary(
+        feature=row.feature,
+        name=f"{dictionary_name}:{row.feature}",
+        state=row.state,
+        label=row.label,
+        score=row.score,
+        lift=row.lift,
+        q_value=row.q_value,
+        density=row.density,
+        tokens_active=row.tokens_active,
+        max_activation=row.max_activation,
+        mean_active=row.mean_active,
+    )
+
+
+def explanation(
+    row: Explanation, dictionary_name: str, scores: Sequence[Score], items: Mapping[int, Sequence[Item]] | None = None
+) -> schemas.ExplanationAnswer:
+    """`items` maps a score's id to its items; without it scores carry none."""
+    return schemas.ExplanationAnswer(
+        id=row.id,
+        dictionary=dictionary_name,
+        feature=row.feature,
+        explainer=row.explainer,
+        text=row.text,
+        failure=row.failure,
+        rule=row.rule,
+        provenance=row.provenance,
+        scores=[score(found, None if items is None else items.get(found.id, ())) for found in scores],
+        evidence=row.evidence_set_id,
+        job=row.job_id,
+        created_at=row.created_at,
+    )
+
+
+def score(row: Score, items: Sequence[Item] | None = None) -> schemas.ScoreAnswer:
+    null = schemas.NullAnswer(
+        value=row.null_value,
+        lift=row.lift,
+        lift_interval=_interval(row, row.lift_low, row.lift_high, None),
+        p_value=row.p_value,
+        q_value=row.q_value,
+        reason=row.null_reason,
+    )
+    return schemas.ScoreAnswer(
+        id=row.id,
+        scorer=row.scorer,
+        metric=row.metric,
+        value=row.value,
+        interval=_interval(row, row.low, row.high, row.interval_method),
+        reason=row.reason,
+        answered=row.answered,
+        failed=row.failed,
+        abstained=row.abstained,
+        null=null,
+        details=row.details,
+        items=None if items is None else [schemas.ItemAnswer.model_validate(item) for item in items],
+        created_at=row.created_at,
+    )
+
+
+def _interval(row: Score, low: float | None, high: float | None, method: str | None) -> schemas.IntervalAnswer | None:
+    if low is None or high is None:
+        return None
+    return schemas.IntervalAnswer(low=low, high=high, level=row.details.get("level") or LEVEL, method=method)
+
+
+def feature(
+    entry: Entry, dictionary_row: Dictionary, subject: str, vocabulary: Vocabulary, explanations: list[schemas.ExplanationAnswer]
+) -> schemas.FeatureAnswer:
+    """Everything known of one feature, token ids turned into text."""
+    evidence, found = entry.evidence, entry.evidence_set
+    return schemas.FeatureAnswer(
+        **feature_summary(entry.row, dictionary_row.name).model_dump(),
+        dictionary=dictionary_row.name,
+        subject=subject,
+        hook_point=dictionary_row.hook_point,
+        evidence=schemas.EvidenceAnswer.model_validate(found),
+        statistics=statistics(evidence.statistics),
+        histogram=histogram(evidence.histogram),
+        quantiles=quantiles(evidence),
+        promoted=[_effect(effect, vocabulary) for effect in evidence.promoted],
+        suppressed=[_effect(effect, vocabulary) for effect in evidence.suppressed],
+        nearest=_nearest(entry),
+        explanations=explanations,
+        contexts=contexts(evidence.contexts, vocabulary),
+    )
+
+
+def statistics(found: Statistics) -> schemas.StatisticsAnswer:
+    explain, test = (schemas.SplitStatistics(windows_seen=found.windows_seen[split], windows_active=found.windows_active[split]) for split in Split)
+    return schemas.StatisticsAnswer(
+        tokens_seen=found.tokens_seen,
+        tokens_active=found.tokens_active,
+        density=found.density,
+        max_activation=found.max_activation,
+        mean_active=found.mean_active,
+        explain=explain,
+        test=test,
+    )
+
+
+def histogram(counts: NDArray[np.int64]) -> schemas.HistogramAnswer:
+    """`counts` int64 [HISTOGRAM_BINS]; what is left spans the first to the last bin that holds a token."""
+    filled = np.flatnonzero(counts)
+    if len(filled) == 0:
+        return schemas.HistogramAnswer(edges=[], counts=[])
+    first, last = int(filled[0]), int(filled[-1])
+    edges = [_short(edge) for edge in HISTOGRAM_EDGES[first : last + 2]]
+    return schemas.HistogramAnswer(edges=edges, counts=counts[first : last + 1].tolist())
+
+
+def quantiles(evidence: FeatureEvidence) -> list[schemas.QuantileAnswer]:
+    """The usual shares; nothing for a dead feature."""
+    found = ((share, evidence.quantile(share)) for share in QUANTILES)
+    return [schemas.QuantileAnswer(share=share, activation=_short(value)) for share, value in found if value is not None]
+
+
+def contexts(found: Contexts, vocabulary: Vocabulary) -> list[schemas.ContextAnswer]:
+    """Grouped by kind, then split, each group by falling maximum."""
+    maxima = found.maxima()
+    identities = found.identities()
+    order = np.lexsort((-maxima, found.splits, found.kinds))
+    answers = []
+    for row in order.tolist():
+        length = int(found.lengths[row])
+        answers.append(
+            schemas.ContextAnswer(
+                id=identities[row],
+                kind=Kind(found.kinds[row]).name.lower(),
+                split=Split(found.splits[row]).name.lower(),
+                document=f"{int(found.documents[row]):016x}",
+                start=int(found.starts[row]),
+                position=int(found.positions[row]),
+                max_activation=_short(float(maxima[row])),
+                tokens=vocabulary.texts(found.tokens[row, :length].tolist()),
+                activations=[_short(value) for value in found.activations[row, :length].tolist()],
+            )
+        )
+    return answers
+
+
+def _effect(effect: TokenEffect, vocabulary: Vocabulary) -> schemas.TokenEffectAnswer:
+    return schemas.TokenEffectAnswer(token=vocabulary.text(effect.token), token_id=effect.token, logit=_short(effect.logit))
+
+
+def _nearest(entry: Entry) -> list[schemas.NeighbourAnswer]:
+    answers = []
+    for neighbour in entry.evidence.nearest:
+        label, value = entry.labels.get(neighbour.feature, (None, None))
+        answers.append(schemas.NeighbourAnswer(feature=neighbour.feature, cosine=_short(neighbour.cosine), label=label, score=value))
+    return answers
+
+
+def _short(value: float) -> float:
+    """Four digits: what half-precision activations hold, and a third of the bytes in JSON."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,78 @@
+"""One entry of the book: everything known of one feature, in a handful of reads by key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from interp.codec import decode_evidence
+from interp.errors import NotFound
+from interp.evidence import FeatureEvidence
+from interp.store.tables import Dictionary, Evidence, EvidenceSet, Explanation, Feature, Score, ScoreItems, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A feature's row, its evidence and where that came from. `labels` names its nearest features: index to (label, score)."""
+
+    row: Feature
+    evidence: FeatureEvidence
+    evidence_set: EvidenceSet
+    labels: dict[int, tuple[str | None, float | None]]
+
+
+def entry(session: Session, dictionary: Dictionary, index: int) -> Entry:
+    """Everything about one feature but its explanations. Raises NotFound, which tells an index outside the dictionary from a feature
+    that no job has collected, and BlobCorrupt.
+    """
+    row = session.get(Feature, (dictionary.id, index))
+    if row is None:
+        raise _missing(dictionary, index)
+    blob = session.scalar(select(Evidence.blob).where(Evidence.set_id == row.evidence_set_id, Evidence.feature == index))
+    if blob is None:
+        raise _missing(dictionary, index)
+    evidence = decode_evidence(blob)
+    nearest = [neighbour.feature for neighbour in evidence.nearest]
+    found = session.execute(
+        select(Feature.feature, Feature.label, Feature.score).where(Feature.dictionary_id == dictionary.id, Feature.feature.in_(nearest))
+    )
+    labels = {feature: (label, score) for feature, label, score in found}
+    return Entry(row, evidence, session.get_one(EvidenceSet, row.evidence_set_id), labels)
+
+
+def _missing(dictionary: Dictionary, index: int) -> NotFound:
+    name = f"{dictionary.name}:{index}"
+    if not 0 <= index < dictionary.features:
+        return NotFound(
+            f"No feature {name}.", why=f"{dictionary.name} has the features 0 to {dictionary.features - 1}.", features=dictionary.features
+        )
+    return NotFound(f"Nothing is known of feature {name} yet.", why="No job has collected it.", cure="Submit a job that includes it.")
+
+
+def explanations_of(session: Session, dictionary: Dictionary, index: int) -> Sequence[Explanation]:
+    """Every explanation of a feature, the newest first."""
+    statement = select(Explanation).where(Explanation.dictionary_id == dictionary.id, Explanation.feature == index)
+    return session.scalars(statement.order_by(Explanation.id.desc())).all()
+
+
+def items_of(session: Session, scores: Sequence[Score]) -> dict[int, bytes]:
+    """The packed items of each score that has any, by the score's id."""
+    found = session.execute(select(ScoreItems.score_id, ScoreItems.blob).where(ScoreItems.score_id.in_([score.id for score in scores])))
+    return {score_id: blob for score_id, blob in found}
+
+
+def states(session: Session, dictionary: Dictionary) -> dict[str, int]:
+    """How many features of a dictionary are active, rare and dead."""
+    statement = select(Feature.state, func.count()).where(Feature.dictionary_id == dictionary.id).group_by(Feature.state)
+    return {state: count for state, count in session.execute(statement)}
+
+
+def subject_name(session: Session, dictionary: Dictionary) -> str:
+    """The short name of the subject that a dictionary reads."""
+    return session.scalars(select(Subject.name).where(Subject.id == dictionary.subject_id)).one()
+
+
+def vocabulary_blob(session: Session, subject_id: str) -> bytes:
+    """The packed vocabulary of a subject."""
+    return session.scalars(select(Subject.vocabulary).where(Subject.id == subject_id)).one()
