@@ -104,20 +104,21 @@ def plan_prepare() -> ChunkPlan:
     return ChunkPlan(Stage.PREPARE, 0, units=1)
 
 
-def plan(asked: Sequence[Range], missing: Sequence[Range], shards: Sequence[Shard], has_scorers: bool, sizes: Sizes) -> list[ChunkPlan]:
+def plan(
+    asked: Sequence[Range], missing: Sequence[Range], shards: Sequence[Shard], corpus: str | None, has_scorers: bool, sizes: Sizes
+) -> list[ChunkPlan]:
     """All chunks after prepare.
 
     asked    features of the job, half-open, sorted, disjoint
     missing  those of them that have no evidence yet
-    shards   the corpus cut for collection; empty when nothing is missing
+    shards   the corpus cut for collection, and `corpus` its digest; empty and None when nothing is missing
     """
     collect = [
-        ChunkPlan(Stage.COLLECT, number, shard.tokens, {"documents": [shard.start, shard.stop]}) for number, shard in enumerate(shards) if missing
+        ChunkPlan(Stage.COLLECT, number, shard.tokens, {"documents": [shard.start, shard.stop], "features": list(missing), "corpus": corpus})
+        for number, shard in enumerate(shards)
+        if missing
     ]
-    merge = [
-        ChunkPlan(Stage.MERGE, number, count(group), {"features": group, "parts": len(collect)}, waits_for=Stage.COLLECT)
-        for number, group in enumerate(cut(missing, sizes.merge))
-    ]
+    merge = _merge(missing, len(collect), corpus, sizes.merge)
     explain: list[tuple[list[Range], str | None]] = [
         (group, f"{Stage.MERGE}:{part.number}") for part in merge for group in cut(part.payload["features"], sizes.explain)
     ]
@@ -128,4 +129,15 @@ def plan(asked: Sequence[Range], missing: Sequence[Range], shards: Sequence[Shar
         scoring = enumerate(cut(asked, sizes.explain))
         chunks += [ChunkPlan(Stage.SCORE, number, count(group), {"features": group}, Stage.EXPLAIN) for number, group in scoring]
     chunks.append(ChunkPlan(Stage.SUMMARISE, 0, 1, waits_for=Stage.SCORE if has_scorers else Stage.EXPLAIN))
+    return chunks
+
+
+def _merge(missing: Sequence[Range], parts: int, corpus: str | None, size: int) -> list[ChunkPlan]:
+    """`first` is where a chunk's features begin among all that are missing: the row of the partial evidence."""
+    chunks: list[ChunkPlan] = []
+    first = 0
+    for number, group in enumerate(cut(missing, size)):
+        payload = {"features": group, "first": first, "parts": parts, "corpus": corpus}
+        chunks.append(ChunkPlan(Stage.MERGE, number, count(group), payload, waits_for=Stage.COLLECT))
+        first += count(group)
     return chunks

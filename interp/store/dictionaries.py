@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from interp.errors import NotFound
 from interp.store.dialect import insert, now, upsert
 from interp.store.tables import Dictionary, EvidenceSet, Subject
 from interp.vocabulary import Vocabulary
@@ -64,6 +65,19 @@ def find_evidence_set(session: Session, set_id: str) -> tuple[EvidenceSet, Dicti
         select(EvidenceSet, Dictionary).join(Dictionary, Dictionary.id == EvidenceSet.dictionary_id).where(EvidenceSet.id == set_id)
     ).first()
     return None if found is None else (found[0], found[1])
+
+
+def dictionary_of(session: Session, set_id: str) -> Dictionary:
+    """The dictionary that the evidence set belongs to. Raises NotFound."""
+    found = find_evidence_set(session, set_id)
+    if found is None:
+        raise NotFound(f"There is no evidence set {set_id}.")
+    return found[1]
+
+
+def tokens_of(session: Session, set_id: str) -> int:
+    """How many tokens the evidence was gathered from."""
+    return session.execute(select(EvidenceSet.tokens).where(EvidenceSet.id == set_id)).scalar_one()
 
 
 def vocabulary_of(session: Session, set_id: str) -> Vocabulary:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
@@ -11,7 +10,7 @@ from interp.explain.base import Explanation
 from interp.planning import Range
 from interp.store.dialect import now, upsert
 from interp.store.evidence import within
-from interp.store.tables import Evidence, Score
+from interp.store.tables import Evidence, Job, Score
 from interp.store.tables import Explanation as Row
 
 KEYS = ("evidence_set_id", "feature", "explainer", "settings_digest")
@@ -47,29 +46,37 @@ def load(session: Session, family: Family, ranges: Sequence[Range]) -> dict[int,
     return {row.feature: (row.id, Explanation(row.feature, row.explainer, row.text, row.failure, row.rule, row.provenance)) for row in rows}
 
 
-def candidates(session: Session, family: Family, asked: Sequence[Range], before: datetime) -> list[Candidate]:
-    """Good explanations to borrow for nulls, ascending by feature: of the features a job asked for, and all that were there `before` it.
+def labels(session: Session, family: Family) -> dict[int, tuple[int, str]]:
+    """(id, text) of every good explanation of the family, by feature, ascending."""
+    statement = select(Row.feature, Row.id, Row.text).where(*_of(family), Row.text.is_not(None)).order_by(Row.feature)
+    return {feature: (row, text) for feature, row, text in session.execute(statement) if text is not None}
+
+
+def candidates(session: Session, family: Family, job_id: str) -> list[Candidate]:
+    """Good explanations to borrow for nulls, ascending by feature: those that the job made, and all that were there before it.
 
     What other jobs write meanwhile is left out, so that every chunk of a job chooses from the same.
     """
+    before = select(Job.created_at).where(Job.id == job_id).scalar_subquery()
     statement = (
         select(Row.feature, Evidence.density, func.length(Row.text))
         .join(Evidence, (Evidence.set_id == Row.evidence_set_id) & (Evidence.feature == Row.feature))
-        .where(*_of(family), Row.text.is_not(None), within(Row.feature, asked) | (Row.created_at < before))
+        .where(*_of(family), Row.text.is_not(None), (Row.job_id == job_id) | (Row.created_at < before))
         .order_by(Row.feature)
     )
     return [Candidate(*row) for row in session.execute(statement)]
 
 
 def save(session: Session, family: Family, explanations: Sequence[Explanation], job_id: str) -> None:
-    """Writes the explanations over what the features had of this family; scores of a label that is replaced go with it.
+    """Writes the explanations, but never over a good one: another job may have been faster. Give the features in ascending order.
 
-    Give the features in ascending order.
+    Scores of what is written over go with it.
     """
-    features = [(explanation.feature, explanation.feature + 1) for explanation in explanations]
-    if not features:
+    good = features_with(session, family, [(explanation.feature, explanation.feature + 1) for explanation in explanations])
+    explanations = [explanation for explanation in explanations if explanation.feature not in good]
+    if not explanations:
         return
-    replaced = select(Row.id).where(*_of(family), within(Row.feature, features))
+    replaced = select(Row.id).where(*_of(family), Row.feature.in_([explanation.feature for explanation in explanations]))
     session.execute(delete(Score).where(Score.explanation_id.in_(replaced)).execution_options(synchronize_session=False))
     moment = now(session)
     rows = [

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from interp.score.base import Score
 from interp.store.dialect import now, upsert
-from interp.store.explanations import Family
 from interp.store.tables import Explanation, Feature, ScoreItems
 from interp.store.tables import Score as Row
 
@@ -27,15 +26,29 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What a dictionary-wide summary reads of one score."""
+    """What a dictionary-wide summary reads of one score. `family`: explainer and settings of the explanation."""
 
     id: int
     feature: int
     explanation_id: int
+    family: tuple[str, str]
     label: str | None
+    metric: str
     value: float | None
     lift: float | None
     p_value: float | None
+    q_value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a listing shows of a feature's best explanation."""
+
+    feature: int
+    explanation_id: int
+    label: str | None
+    score: float | None = None
+    lift: float | None = None
     q_value: float | None = None
 
 
@@ -62,17 +75,18 @@ def save(session: Session, dictionary_id: int, settings_digest: str, scored: Seq
     upsert(session, ScoreItems, [{"score_id": id_of[item.explanation_id], "blob": item.items} for item in scored], keys=["score_id"])
 
 
-def figures(session: Session, family: Family, scorer: str, settings_digest: str) -> list[Figure]:
-    """Every score of one scorer on one family of explanations: the whole dictionary's, not one job's. Ascending by feature."""
+def figures(session: Session, evidence_set: str, dictionary_id: int, scorer: str, settings_digest: str) -> list[Figure]:
+    """Every score of one scorer on explanations from one evidence set: the whole dictionary's, not one job's. Ascending by feature."""
+    columns = (Row.id, Row.feature, Row.explanation_id, Explanation.explainer, Explanation.settings_digest, Explanation.text)
     statement = (
-        select(Row.id, Row.feature, Row.explanation_id, Explanation.text, Row.value, Row.lift, Row.p_value, Row.q_value)
+        select(*columns, Row.metric, Row.value, Row.lift, Row.p_value, Row.q_value)
         .join(Explanation, Explanation.id == Row.explanation_id)
-        .where(Row.dictionary_id == family.dictionary_id, Row.scorer == scorer, Row.settings_digest == settings_digest)
-        .where(Explanation.evidence_set_id == family.evidence_set, Explanation.explainer == family.explainer)
-        .where(Explanation.settings_digest == family.settings_digest)
-        .order_by(Row.feature)
+        .where(Row.dictionary_id == dictionary_id, Row.scorer == scorer, Row.settings_digest == settings_digest)
+        .where(Explanation.evidence_set_id == evidence_set)
+        .order_by(Row.feature, Row.explanation_id)
     )
-    return [Figure(*row) for row in session.execute(statement)]
+    rows = session.execute(statement)
+    return [Figure(score, feature, made, (explainer, digest), *rest) for score, feature, made, explainer, digest, *rest in rows]
 
 
 def save_q_values(session: Session, q_values: Sequence[tuple[int, float | None]]) -> None:
@@ -82,7 +96,7 @@ def save_q_values(session: Session, q_values: Sequence[tuple[int, float | None]]
         session.connection().execute(statement, [{"score": score, "q": q} for score, q in q_values])
 
 
-def show_best(session: Session, dictionary_id: int, evidence_set: str, best: Sequence[Figure]) -> None:
+def show_best(session: Session, dictionary_id: int, evidence_set: str, best: Sequence[Shown]) -> None:
     """Lists each feature with its best explanation and that one's figures, where the feature is listed with this evidence."""
     if best:
         named = {"explanation_id": "e", "label": "l", "score": "s", "lift": "d", "q_value": "q"}
@@ -91,7 +105,7 @@ def show_best(session: Session, dictionary_id: int, evidence_set: str, best: Seq
             .where(Feature.dictionary_id == dictionary_id, Feature.evidence_set_id == evidence_set, Feature.feature == bindparam("f"))
             .values({column: bindparam(name) for column, name in named.items()})
         )
-        rows = [{"f": item.feature, "e": item.explanation_id, "l": item.label, "s": item.value, "d": item.lift, "q": item.q_value} for item in best]
+        rows = [{"f": item.feature, "e": item.explanation_id, "l": item.label, "s": item.score, "d": item.lift, "q": item.q_value} for item in best]
         session.connection().execute(statement, rows)
 
 

@@ -1,0 +1,24 @@
+"""Settings digests: which explanations and scores are the same, so that a second job does not make them again."""
+
+from interp.explain import registry as explainers
+from interp.identity import digest_of
+from interp.score import registry as scorers
+from interp.spec import JobSpec, ScorerSpec
+from interp.store.explanations import Family
+
+
+def family_of(spec: JobSpec, explainer: str, evidence_set: str, dictionary_id: int) -> Family:
+    """The explanations that this job's explainer makes. The seed counts: an explainer may draw."""
+    made = {"explainer": explainer, "version": explainers.get(explainer).version, "seed": spec.seed}
+    return Family(evidence_set, dictionary_id, explainer, digest_of(made))
+
+
+def scorer_digest(spec: JobSpec, scorer: ScorerSpec) -> str:
+    """The scorer with its options, its nulls and what draws them."""
+    version = scorers.get(scorer.name, scorer).version
+    return digest_of({"scorer": scorer.model_dump(mode="json"), "version": version, "nulls": null_count(spec, scorer), "seed": spec.seed})
+
+
+def null_count(spec: JobSpec, scorer: ScorerSpec) -> int:
+    """Nulls a feature: none where the job does without that control."""
+    return scorer.nulls if "null" in spec.controls else 0

@@ -1,0 +1,147 @@
+"""The tasks of a gpu worker: prepare, collect, merge. They alone open models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from interp.codec import encode_evidence
+from interp.collect import partial as partials
+from interp.collect import run as collection
+from interp.collect.finish import finish
+from interp.errors import FeatureOutOfRange
+from interp.evidence import Split
+from interp.identity import evidence_id
+from interp.planning import Range, Shard, Sizes, plan, ranges_of, subtract
+from interp.spec import JobSpec
+from interp.store import chunks, dictionaries, evidence, jobs
+from interp.store.engine import snapshot
+from interp.store.evidence import Gathered
+from interp.subject.tokens import TokenizedCorpus, tokenize_corpus
+from workers import artifacts
+from workers.residency import Models, models_of
+from workers.run import Outcome, Work
+
+
+def prepare(work: Work) -> Outcome:
+    """Finds out what evidence is missing and plans the job. Models are opened, and the corpus tokenised, only when some is."""
+    set_id, identity = evidence_id(work.spec)
+    with snapshot(work.runtime.engine) as session:
+        known = dictionaries.find_evidence_set(session, set_id)
+        measured = ranges_of(evidence.features_with(session, set_id)) if known else []
+    if known is not None and not subtract(asked_of(work.spec, known[1].features), measured):
+        return _reuse(work, known[1].id, set_id, asked_of(work.spec, known[1].features))
+    models = models_of(work.spec)
+    asked = asked_of(work.spec, models.dictionary.features)
+    corpus = tokenize_corpus(work.spec.corpus, models.subject, artifacts.corpora(work.runtime.settings), lambda _tokens: work.progress(0))
+    return _gather(work, set_id, identity, models, corpus, asked, subtract(asked, measured))
+
+
+def collect(work: Work) -> Outcome:
+    """One pass over a shard of the corpus, for all features that lack evidence; leaves a file of partial evidence."""
+    models, corpus = models_of(work.spec), _corpus(work)
+    start, stop = work.lease.payload["documents"]
+    features = np.concatenate([np.arange(*span, dtype=np.int64) for span in work.lease.payload["features"]])
+    spec = work.spec
+    part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress)
+    part.save(_partial(work, work.lease.number))
+    return Outcome(lambda _session: {"tokens": work.lease.units})
+
+
+def merge(work: Work) -> Outcome:
+    """Puts the shards' partial evidence of a range of features together, and writes the evidence."""
+    models, corpus = models_of(work.spec), _corpus(work)
+    first, set_id = work.lease.payload["first"], str(work.evidence_set)
+    rows = slice(first, first + work.lease.units)
+    whole = partials.merge([partials.Partial.load(_partial(work, number), rows) for number in range(work.lease.payload["parts"])])
+    gathered: list[Gathered] = []
+    for item in finish(whole, models.subject, models.dictionary, corpus, work.spec.collection):
+        gathered.append(Gathered(item.feature, item.statistics, encode_evidence(item)))
+        work.progress(len(gathered))
+
+    def write(session: Session) -> dict[str, Any]:
+        dictionary = dictionaries.dictionary_of(session, set_id)
+        evidence.save(session, set_id, dictionary.id, gathered)
+        return {"bytes": sum(len(item.blob) for item in gathered)}
+
+    return Outcome(write, when_stage_is_over=lambda: rmtree(_partial(work, 0).parent, ignore_errors=True))
+
+
+def asked_of(spec: JobSpec, features: int) -> list[Range]:
+    """The features that a job asks for, of a dictionary with so many. Raises FeatureOutOfRange."""
+    asked = spec.feature_ranges() or [(0, features)]
+    if asked[-1][1] > features:
+        raise FeatureOutOfRange(
+            f"Feature {asked[-1][1] - 1} was asked for.",
+            why=f"The dictionary has {features} features, 0 to {features - 1}.",
+            cure="Correct the range, or leave features out to take all.",
+            features=features,
+        )
+    return asked
+
+
+def _reuse(work: Work, dictionary_id: int, set_id: str, asked: Sequence[Range]) -> Outcome:
+    return Outcome(lambda session: _plan(session, work, dictionary_id, set_id, asked, [], None))
+
+
+def _gather(
+    work: Work, set_id: str, identity: dict[str, Any], models: Models, corpus: TokenizedCorpus, asked: Sequence[Range], missing: Sequence[Range]
+) -> Outcome:
+    subject, dictionary = models.subject, models.dictionary
+
+    def write(session: Session) -> dict[str, Any]:
+        dictionaries.save_subject(session, subject.digest, subject.name, subject.config, subject.vocabulary)
+        dictionary_id = dictionaries.save_dictionary(
+            session,
+            subject.digest,
+            name=dictionary.name,
+            digest=dictionary.digest,
+            hook_point=subject.hook_point,
+            architecture=dictionary.architecture,
+            width=dictionary.width,
+            features=dictionary.features,
+            config=dictionary.config,
+        )
+        dictionaries.save_evidence_set(session, set_id, dictionary_id, identity, facts_of(work.spec, corpus), len(corpus.tokens))
+        return _plan(session, work, dictionary_id, set_id, asked, missing, corpus)
+
+    return Outcome(write)
+
+
+def facts_of(spec: JobSpec, corpus: TokenizedCorpus) -> dict[str, Any]:
+    """What an evidence set says of its corpus."""
+    return {
+        "path": spec.corpus.path,
+        "tokens_digest": corpus.digest,
+        "documents": {split.name.lower(): int((corpus.splits == split).sum()) for split in Split},
+        "duplicates": corpus.duplicates,
+        "skipped": corpus.skipped,
+    }
+
+
+def _plan(
+    session: Session, work: Work, dictionary_id: int, set_id: str, asked: Sequence[Range], missing: Sequence[Range], corpus: TokenizedCorpus | None
+) -> dict[str, Any]:
+    """Writes the job's chunks. Returns prepare's result."""
+    settings = work.runtime.settings
+    shards = [] if corpus is None else _shards(corpus, work.spec.collection.shard_tokens)
+    digest = None if corpus is None else corpus.digest
+    plans = plan(asked, missing, shards, digest, bool(work.spec.scorers), Sizes(settings.merge_features, settings.explain_features))
+    jobs.attach(session, work.lease.job_id, dictionary_id, set_id, sum(stop - start for start, stop in asked))
+    chunks.add(session, work.lease.job_id, work.spec.priority, plans)
+    return {"chunks": len(plans), "features_to_collect": sum(stop - start for start, stop in missing)}
+
+
+def _shards(corpus: TokenizedCorpus, shard_tokens: int) -> list[Shard]:
+    return [Shard(start, stop, int(corpus.offsets[stop] - corpus.offsets[start])) for start, stop in corpus.shards(shard_tokens)]
+
+
+def _corpus(work: Work) -> TokenizedCorpus:
+    return TokenizedCorpus.open(artifacts.corpora(work.runtime.settings) / work.lease.payload["corpus"])
+
+
+def _partial(work: Work, number: int) -> Path:
+    return artifacts.partial(work.runtime.settings, str(work.evidence_set), work.lease.job_id, number)
