@@ -16,7 +16,9 @@ LEVEL = 0.95
 FEWEST = 2
 
 
-def compare(own: float | None, own_bounds: Bounds | None, nulls: Floats, own_replicates: Floats, null_replicates: Floats, borrowed: Sequence[Explanation]) -> NullResult:
+def compare(
+    own: float | None, own_bounds: Bounds | None, nulls: Floats, own_replicates: Floats, null_replicates: Floats, borrowed: Sequence[Explanation]
+) -> NullResult:
     """Lift and p value of `own` over the figures `nulls` [R] (NaN: undefined) of the borrowed explanations.
 
     `own_replicates` [m] and `null_replicates` [m, R] are the same figures without each of the m documents: from them come the sampling variance of

@@ -10,6 +10,7 @@ from interp.score.base import Interval, Item, NullResult, Score, ScorerInput
 from interp.score.compare import LEVEL, compare
 from interp.score.judge import Answers, Judge, Outcome
 from interp.score.questions import Questions, questions_of
+from interp.spec import ScorerSpec
 from interp.stats.agreement import Confusion, f1_of, precision_at_rate
 from interp.stats.intervals import Bounds, clustered_proportion, leave_one_out, mover_mean
 from interp.vocabulary import Vocabulary
@@ -27,10 +28,11 @@ class Detection:
     version = 1
     metric = "balanced_accuracy"
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, spec: ScorerSpec, judge: Judge) -> None:
+        self.spec = spec
         self.judge = judge
 
-    def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:
+    def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:  # noqa: ARG002
         """One score an input, in the same order. The executable judge needs no `seed`."""
         return [self._score(item, vocabulary) for item in items]
 
@@ -41,7 +43,7 @@ class Detection:
         said = answers.values > 0.5
         own = Confusion.of(*_asked(questions, answered[0], said[0]))
         value, reason = own.balanced_accuracy, _why_undefined(own, answers)
-        bounds = None if value is None else _bounds(own, questions, answered[0], said[0])
+        bounds = None if value is None else _bounds(questions, answered[0], said[0])
         return Score(
             feature=item.feature,
             explainer=item.explanation.explainer,
@@ -56,7 +58,7 @@ class Detection:
             null=self._null(item, questions, answered, said, value, bounds) if item.nulls else None,
             metrics=_metrics(own, questions, answered[0], said[0], item),
             items=_items(questions, answers, said[0]),
-            provenance={**self.judge.provenance, "scorer_version": self.version, "nulls": len(item.nulls)},
+            provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
         )
 
     def _null(self, item: ScorerInput, questions: Questions, answered: Mask, said: Mask, value: float | None, bounds: Bounds | None) -> NullResult:
@@ -79,7 +81,7 @@ def _why_undefined(own: Confusion, answers: Answers) -> str | None:
     return f"No answered test window is {missing}, so one of the two rates has no items."
 
 
-def _bounds(own: Confusion, questions: Questions, answered: Mask, said: Mask) -> Bounds:
+def _bounds(questions: Questions, answered: Mask, said: Mask) -> Bounds:
     """95% interval of the balanced accuracy: Wilson's at the effective size for each rate, joined by MOVER."""
     firing, silent = questions.positive & answered, questions.negative & answered
     recall = clustered_proportion(said[firing], questions.clusters[firing], LEVEL)

@@ -37,7 +37,8 @@ class Answers:
 
     def answered(self) -> NDArray[np.bool_]:
         """bool [E, N]."""
-        return self.outcomes == Outcome.ANSWERED
+        answered: NDArray[np.bool_] = self.outcomes == Outcome.ANSWERED
+        return answered
 
 
 class Judge(Protocol):
@@ -68,8 +69,8 @@ class ExecutableJudge:
 
     def detect(self, explanations: Sequence[Explanation], contexts: Contexts, vocabulary: Vocabulary) -> Answers:
         simulated = self.simulate(explanations, contexts, vocabulary)
-        fires = (simulated.values > 0).any(axis=2).astype(np.float32)
-        return Answers(fires, simulated.outcomes, simulated.reasons)
+        fires = (simulated.values > 0).any(axis=2)
+        return Answers(np.asarray(fires, dtype=np.float32), simulated.outcomes, simulated.reasons)
 
     def simulate(self, explanations: Sequence[Explanation], contexts: Contexts, vocabulary: Vocabulary) -> Answers:
         scene = Scene.of(contexts, properties_of(vocabulary))

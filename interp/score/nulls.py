@@ -12,9 +12,7 @@ LEAST_POOL = 60
 FEATURES_AT_ONCE = 4096
 
 
-def choose_nulls(
-    features: Sequence[int], densities: NDArray[np.float64], lengths: NDArray[np.int64], count: int, seed: int
-) -> list[tuple[int, ...]]:
+def choose_nulls(features: Sequence[int], densities: NDArray[np.float64], lengths: NDArray[np.int64], count: int, seed: int) -> list[tuple[int, ...]]:
     """For each feature `count` others (fewer when there are not so many), never itself, drawn by `seed` from those most like it.
 
     densities float64 [F], lengths int64 [F] (characters of the label) belong to `features` [F]. Likeness is distance in the ranks of both, density

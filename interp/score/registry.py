@@ -9,7 +9,7 @@ from interp.score.judge import ExecutableJudge, Judge
 from interp.score.simulation import Simulation
 from interp.spec import ScorerSpec
 
-SCORERS: dict[str, Callable[[Judge], Scorer]] = {
+SCORERS: dict[str, Callable[[ScorerSpec, Judge], Scorer]] = {
     Detection.name: Detection,
     Simulation.name: Simulation,
 }
@@ -19,4 +19,4 @@ def get(name: str, spec: ScorerSpec, judge: Judge | None = None) -> Scorer:
     """The scorer of that name with its judge (the executable one when none is given). Raises InputError on an unknown name."""
     if name not in SCORERS:
         raise InputError(f"There is no scorer {name!r}.", cure=f"Known are: {', '.join(sorted(SCORERS))}.", name=name)
-    return SCORERS[name](judge if judge is not None else ExecutableJudge())
+    return SCORERS[name](spec, judge if judge is not None else ExecutableJudge())

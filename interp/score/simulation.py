@@ -9,6 +9,7 @@ from interp.score.base import Interval, Item, Score, ScorerInput
 from interp.score.compare import LEVEL, compare
 from interp.score.judge import Answers, Judge, Outcome
 from interp.score.questions import Questions, questions_of
+from interp.spec import ScorerSpec
 from interp.stats.agreement import SUMS, pearson_of, r_squared
 from interp.stats.intervals import fisher, leave_one_out
 from interp.vocabulary import Vocabulary
@@ -24,10 +25,11 @@ class Simulation:
     version = 1
     metric = "pearson"
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, spec: ScorerSpec, judge: Judge) -> None:
+        self.spec = spec
         self.judge = judge
 
-    def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:
+    def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:  # noqa: ARG002
         """One score an input, in the same order. The executable judge needs no `seed`."""
         return [self._score(item, vocabulary) for item in items]
 
@@ -54,7 +56,7 @@ class Simulation:
             null=compare(value, bounds, figures[1:], replicates[:, 0], replicates[:, 1:], item.nulls) if item.nulls else None,
             metrics={"pearson": value, "r2": _r2(questions, answers, content)},
             items=_items(questions, answers, content),
-            provenance={**self.judge.provenance, "scorer_version": self.version, "nulls": len(item.nulls)},
+            provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
         )
 
 

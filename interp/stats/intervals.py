@@ -32,8 +32,8 @@ def wilson(share: float, count: float, critical: float) -> Bounds:
 def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], level: float = 0.95) -> Bounds:
     """Wilson's interval at the effective sample size, for hits [N] that fall into clusters [N] (small integers).
 
-    The design effect is the ratio of the between-cluster (linearised) variance of the share to the binomial one; the effective size is N over it, never
-    more than N; the critical value is Student's at clusters - 1. At shares of 0 and 1, where no variance can be seen, a whole cluster counts as
+    The design effect is the ratio of the between-cluster (linearised) variance of the share to the binomial one; the effective size is N over it,
+    never more than N; the critical value is Student's at clusters - 1. At shares of 0 and 1, where no variance can be seen, a whole cluster counts as
     one trial. Source: Korn and Graubard (Survey Methodology 24, 1998) with Wilson's interval in place of Clopper-Pearson's, which Dean and
     Pagano (J. Surv. Stat. Methodol. 3, 2015) found nearer to nominal coverage. Raises ValueError on no hits at all to count.
     """
@@ -55,7 +55,8 @@ def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], le
 def mover_mean(first: float, first_bounds: Bounds, second: float, second_bounds: Bounds) -> Bounds:
     """Interval for the mean of two independent figures from the interval of each: method of variance estimates recovery.
 
-    Keeps the asymmetry of its parts, which a normal interval for the sum throws away. Source: Donner and Zou (Stat. Methods Med. Res. 21, 2012), eq. 3.
+    Keeps the asymmetry of its parts, which a normal interval for the sum throws away.
+    Source: Donner and Zou (Stat. Methods Med. Res. 21, 2012), eq. 3.
     """
     low = np.hypot(first - first_bounds[0], second - second_bounds[0]) / 2
     high = np.hypot(first_bounds[1] - first, second_bounds[1] - second) / 2

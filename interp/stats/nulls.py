@@ -14,8 +14,8 @@ def exceedance(own: float, nulls: Floats) -> float | None:
 
     Up to the largest null the p value is the rank, (1 + #{null >= own}) / (R + 1): exact for any distribution when a swapped explanation is
     exchangeable with the nulls, and on the safe side with ties. Beyond, ranks cannot tell 0.7 from 0.9: there the tail of the predictive t
-    distribution, (x - mean) / (sd sqrt(1 + 1/R)) on R - 1 degrees, goes on from 1 / (R + 1) at the largest null, so that heavy tails of the nulls push
-    the p value up. Nulls that are all alike have no tail to go on with: 1 / (R + 1) is the least that they can say.
+    distribution, (x - mean) / (sd sqrt(1 + 1/R)) on R - 1 degrees, goes on from 1 / (R + 1) at the largest null, so that heavy tails of the
+    nulls push the p value up. Nulls that are all alike have no tail to go on with: 1 / (R + 1) is the least that they can say.
     Sources: Phipson and Smyth (Stat. Appl. Genet. Mol. Biol. 9, 2010) for the rank; Geisser (Predictive Inference, 1993, ch. 2) for the t.
     """
     count = len(nulls)

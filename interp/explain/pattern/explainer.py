@@ -19,7 +19,7 @@ class Pattern:
     def __init__(self, settings: Settings = Settings()) -> None:
         self.settings = settings
 
-    def explain(self, items: Sequence[ExplainerInput], vocabulary: Vocabulary, seed: int) -> list[Explanation]:
+    def explain(self, items: Sequence[ExplainerInput], vocabulary: Vocabulary, seed: int) -> list[Explanation]:  # noqa: ARG002
         """One explanation an input, in the same order."""
         properties = properties_of(vocabulary)
         return [self._explain(item, vocabulary, properties) for item in items]
@@ -37,7 +37,7 @@ class Pattern:
             explainer=self.name,
             text=sentence(fitted.rule, vocabulary),
             rule=fitted.rule.to_json(),
-            provenance={"version": self.version, "contexts": len(item.contexts), "explained": round(fitted.score, 4)},
+            provenance={"version": self.version, "contexts": len(item.contexts), "cross_checked_worth": round(fitted.worth, 4)},
         )
 
     def _failed(self, item: ExplainerInput, reason: str) -> Explanation:

@@ -1,31 +1,37 @@
-"""From explain contexts to a rule: the target, the choice of how much to say by cross-check, and the predicted activations."""
+"""From explain contexts to a rule: the target, the cross-check that says how much of a rule holds elsewhere, and the predicted activations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.evidence import Contexts
+from interp.explain.pattern.properties import TokenProperties
 from interp.explain.pattern.rule import Clause, Rule
 from interp.explain.pattern.scene import Scene
 from interp.explain.pattern.search import Found, Search, Settings
 from interp.explain.pattern.table import Rows, Table, build
-from interp.explain.pattern.properties import TokenProperties
+
+Floats = NDArray[np.float64]
 
 # The target blends "fires" with "how strongly", so that weak firings count for detection and strong ones for simulation.
 FIRING_SHARE = 0.5
 STRONG_QUANTILE = 0.9
-# Tokens of its own that a token's predicted activation must outweigh: the clause's mean stands in for so many.
+# A token's own mean stands against so many tokens of the clause's mean.
 TOKEN_PRIOR = 2.0
 TOKENS_GRADED = 64
+FOLDS = 2
+# A further clause must raise the cross-checked worth by this much, and a rule must be worth this much at all.
+LEAST_GAIN = 0.005
+LEAST_WORTH = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A rule, and the share of the target's sum of squares that it explains on the explain contexts, bits paid."""
+    """A rule, and its worth (0 to 1) on explain documents that the rules of the cross-check were not fitted on."""
 
     rule: Rule
-    score: float
+    worth: float
 
 
 def distinct(contexts: Contexts) -> Contexts:
@@ -49,23 +55,58 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
     scene = Scene.of(contexts, properties)
     activations = np.where(scene.usable, contexts.activations.astype(np.float32), 0)
     table = build(scene, activations, target_of(activations))
-    search = Search(table, settings, np.arange(len(table.cells)))
-    found = search.clauses()
-    if not found:
+    strength = activations.ravel()[table.cells].astype(np.float64)
+    folds = (contexts.documents % np.uint64(FOLDS)).astype(np.intp)[table.windows]
+    # What stands before a window's first token is not to be seen (unless the row begins there): nothing can be learnt from it.
+    rows = np.flatnonzero((table.cells % scene.shape[1] > 0) | (contexts.positions[table.windows] == 0))
+
+    worths = _cross_check(table, settings, rows, folds[rows], strength)
+    count = next(number for number, worth in enumerate(worths) if worth >= max(worths) - LEAST_GAIN)
+    if worths[count] < LEAST_WORTH:
         return None
-    strength = activations.ravel()[table.cells]
-    clauses = tuple(_clause(search, clause, table, strength) for clause in found)
-    return Fit(Rule(clauses), sum(clause.score for clause in found))
+    search = Search(table, replace(settings, clauses=count), rows)
+    found = search.clauses()
+    return Fit(Rule(tuple(_clause(search, clause, strength) for clause in found)), worths[count]) if found else None
 
 
-def _clause(search: Search, found: Found, table: Table, strength: NDArray[np.float32]) -> Clause:
+def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> list[float]:
+    """Worth of rules of 0, 1, 2... clauses, each token predicted by the rule that was fitted without its document."""
+    predicted = np.zeros((settings.clauses + 1, len(rows)))
+    for fold in range(FOLDS):
+        search = Search(table, settings, rows[folds != fold])
+        here = np.flatnonzero(folds == fold)
+        found = search.clauses()
+        for count in range(1, settings.clauses + 1):
+            predicted[count, here] = predicted[count - 1, here]
+            if count <= len(found):
+                held = search.holds(found[count - 1].terms, rows[here])
+                predicted[count, here] = np.maximum(predicted[count, here], held * _mean(search, found[count - 1], strength))
+    return [_worth(row, strength[rows], table.windows[rows]) for row in predicted]
+
+
+def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> float:
+    """Mean of Youden's J over windows (detection) and Pearson's r over tokens (simulation): what the rule will be scored on; 0 for silence."""
+    if not predicted.any():
+        return 0.0
+    fires = np.bincount(windows, weights=strength) > 0
+    said = np.bincount(windows, weights=predicted) > 0
+    here = np.bincount(windows) > 0
+    youden = said[fires & here].mean() - said[~fires & here].mean() if (~fires & here).any() else said[fires].mean()
+    return float(youden + np.corrcoef(predicted, strength)[0, 1]) / 2
+
+
+def _mean(search: Search, found: Found, strength: Floats) -> float:
+    rows = search.rows[search.holds(found.terms, search.rows)]
+    return float(strength[rows].sum() / (len(rows) + search.settings.prior))
+
+
+def _clause(search: Search, found: Found, strength: Floats) -> Clause:
     """The literals with the mean activation that goes with them, token by token as far as there are enough."""
-    rows = np.flatnonzero(search.holds(found.terms, search.rows))
-    values = strength[rows].astype(np.float64)
-    prior = search.settings.prior
-    mean = float(values.sum() / (len(values) + prior))
+    table = search.table
+    mean = _mean(search, found, strength)
+    rows = search.rows[search.holds(found.terms, search.rows)]
     tokens, places, counts = np.unique(table.scene.ids.ravel()[table.cells[rows]], return_inverse=True, return_counts=True)
-    sums = np.bincount(places, weights=values)
+    sums = np.bincount(places, weights=strength[rows])
     graded = (sums + TOKEN_PRIOR * mean) / (counts + TOKEN_PRIOR)
     often = np.argsort(-counts, kind="stable")[:TOKENS_GRADED]
     often = np.sort(often[counts[often] > 1])

@@ -125,10 +125,10 @@ class Contains:
     kind: ClassVar[str] = "contains"
 
     def holds(self, scene: Scene) -> Mask:
-        present, places = np.unique(scene.ids, return_inverse=True)
-        strings = scene.properties.strings
-        found = np.array([token < len(strings) and self.piece in strings[token].lower() for token in present], dtype=np.bool_)
-        return found[places.reshape(scene.shape)]
+        present, places = scene.distinct
+        lowered = scene.properties.lowered
+        found = np.array([self.piece in lowered[token] for token in present.tolist()], dtype=np.bool_)
+        return found[places]
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "piece": self.piece}

@@ -27,8 +27,8 @@ CLASSES: dict[str, Callable[[str, str], bool]] = {
     "no_space_before": lambda text, bare: bool(bare) and text[0] not in " \t\n",
     "letters": lambda _, bare: bare.isalpha(),
     "lower": lambda _, bare: bare.isalpha() and bare.islower(),
-    "capitalised": lambda _, bare: bare.isalpha() and bare[:1].isupper() and (len(bare) == 1 or bare[1:].islower()),
-    "upper": lambda _, bare: bare.isalpha() and bare.isupper(),
+    "capitalised": lambda _, bare: bare.isalpha() and bare[:1].isupper() and len(bare) > 1 and bare[1:].islower(),
+    "upper": lambda _, bare: len(bare) > 1 and bare.isalpha() and bare.isupper(),
     "underscore": lambda _, bare: "_" in bare,
     "letter": lambda _, bare: len(bare) == 1 and bare.isalpha(),
     "digits": lambda _, bare: NUMBER.fullmatch(bare) is not None,
@@ -60,6 +60,7 @@ BRACKETS = ("()", "[]", "{}")
 class TokenProperties:
     """Columns over a vocabulary of V tokens, each with one more entry, at V, for "no token there" (outside the window).
 
+    lowered    each token's text in lower case, without white space around it
     codes      name -> int32 [V+1]: the number of the token's value of that name, -1 for none; `values[name][code]` is its text
     classes    name -> bool [V+1]
     special    bool [V+1]   BOS and friends; they have no class and no name
@@ -67,9 +68,11 @@ class TokenProperties:
     indent     int32 [V+1]  columns after its last line break, or columns of a blank token
     brackets   int8 [3, V+1]  opening less closing brackets of each kind
     quotes     int8 [3, V+1]  single quotes, double quotes, triple quotes (these are not counted among the former)
+    comment    bool [V+1]   the token holds a `#`
     """
 
     strings: tuple[str, ...]
+    lowered: tuple[str, ...]
     codes: dict[str, NDArray[np.int32]]
     values: dict[str, tuple[str, ...]]
     numbers: dict[str, dict[str, int]]
@@ -117,6 +120,7 @@ def compute(vocabulary: Vocabulary) -> TokenProperties:
 
     return TokenProperties(
         strings=strings,
+        lowered=(*(text.lower() for text in bare), ""),
         codes=codes,
         values={name: tuple(known) for name, known in numbers.items()},
         numbers=numbers,

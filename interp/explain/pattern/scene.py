@@ -1,6 +1,7 @@
 """A batch of windows as rules see it: every question that a literal may ask, answered for all tokens at once and kept."""
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,12 @@ class Scene:
         return self._last(self.flag("newline", -1))
 
     @cached_property
+    def distinct(self) -> tuple[Ints, Ints]:
+        """The different tokens of all windows, and the place of each token among them [N, W]."""
+        present, places = np.unique(self.ids, return_inverse=True)
+        return present, places.reshape(self.shape)
+
+    @cached_property
     def row(self) -> Ints:
         """Offset in the row that the subject read."""
         return self._positions[:, None] + self.columns[None, :]
@@ -92,13 +99,14 @@ class Scene:
         """Column of the last true entry at or before each column; -1 for none."""
         return np.maximum.accumulate(np.where(mask, self.columns, -1), axis=1)
 
-    def _gather(self, values: Ints, index: Ints) -> Ints:
+    def _gather(self, values: NDArray[np.integer[Any]] | Mask, index: Ints) -> Ints:
         """`values` at `index` along each window; -1 where the index is."""
         return np.where(index >= 0, np.take_along_axis(values, np.maximum(index, 0), axis=1), -1)
 
     @cached_property
     def _newline(self) -> Mask:
-        return self.properties.newline[self.ids]
+        newline: Mask = self.properties.newline[self.ids]
+        return newline
 
     @cached_property
     def _line_begin(self) -> Ints:
@@ -107,7 +115,8 @@ class Scene:
 
     @cached_property
     def _text(self) -> Mask:
-        return self.attribute("suffix1", 0) >= 0
+        text: Mask = self.attribute("suffix1", 0) >= 0
+        return text
 
     @cached_property
     def _texts_in_line(self) -> Ints:
@@ -153,7 +162,8 @@ class Scene:
 
     @cached_property
     def _deeper(self) -> Mask:
-        return (self._indent_before >= 0) & (self._indent > self._indent_before)
+        deeper: Mask = (self._indent_before >= 0) & (self._indent > self._indent_before)
+        return deeper
 
     @cached_property
     def _shallower(self) -> Mask:
@@ -181,7 +191,8 @@ class Scene:
 
     @cached_property
     def _in_triple(self) -> Mask:
-        return self._before(self.properties.quotes[2]) % 2 == 1
+        odd: Mask = self._before(self.properties.quotes[2]) % 2 == 1
+        return odd
 
     def _open(self, kind: int) -> Mask:
         """Inside a bracket that was opened in the window and is not closed."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.explain.pattern.literals import Flag, Literal, Seen
-from interp.explain.pattern.table import ATTRIBUTES, SEEN_BITS, Rows, Table
+from interp.explain.pattern.table import ATTRIBUTES, PIECES_OF_WORDS, SEEN_BITS, Rows, Table
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -29,6 +29,7 @@ class Settings:
     depth: int = 3
     clauses: int = 4
     members: int = 48
+    wordy: int = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,13 @@ class Candidate:
     score: float
 
 
+def _value_bits(number: int, counts: NDArray[np.intp]) -> float:
+    """Bits that name one value of an attribute. A piece of a word costs what the word does: there are fewer pieces, but they say less."""
+    words = next(other for other, asked in enumerate(ATTRIBUTES) if (asked.name, asked.at) == ("word", ATTRIBUTES[number].at))
+    least = counts[words] if ATTRIBUTES[number].name in PIECES_OF_WORDS else 0
+    return float(np.log2(max(counts[number], least) + 1))
+
+
 class Search:
     """One feature's search over `rows` of a table. Deterministic: ties go to what stands first."""
 
@@ -70,19 +78,43 @@ class Search:
         self.rows = rows
         self._squares = float((table.target[rows] ** 2).sum())
         self._starts = np.searchsorted(table.bin_attribute, np.arange(len(ATTRIBUTES) + 1))
-        self._value_bits = np.log2(np.diff(self._starts) + 1)
+        self._value_bits = np.array([_value_bits(number, np.diff(self._starts)) for number in range(len(ATTRIBUTES))])
         self._base_bits = np.array([asked.bits for asked in ATTRIBUTES])
 
     def clauses(self) -> list[Found]:
-        """The clauses in the order in which they were found, each on what those before left over. Empty when nothing pays its bits."""
+        """The clauses in the order in which they were found, each on what those before left over. Empty when nothing pays its bits.
+
+        A greedy start with a long list of values may hide that a class and a short list say the same: so a wordy rule is held against the one
+        whose first clause had to be short.
+        """
+        found = self._cover(self._clause(self.rows))
+        if any(len(term.chosen) > self.settings.wordy for clause in found for term in clause.terms):
+            brief = self._cover(self._clause(self.rows, self.settings.wordy))
+            found = max(found, brief, key=lambda clauses: sum(clause.score for clause in clauses))
+        return found
+
+    def _cover(self, first: Found | None) -> list[Found]:
+        """The first clause and those that are worth their bits on what it leaves over."""
         found: list[Found] = []
-        left = self.rows
-        while len(found) < self.settings.clauses and self.table.target[left].any():
-            best = self._clause(left)
-            if best is None:
-                break
+        left, best = self.rows, first
+        while best is not None:
             found.append(best)
             left = left[~self.holds(best.terms, left)]
+            more = len(found) < self.settings.clauses and bool(self.table.target[left].any())
+            best = self._clause(left) if more else None
+        return self._revise(found) if len(found) > 1 else found
+
+    def _revise(self, found: list[Found]) -> list[Found]:
+        """Find each clause but the last again on what the others leave over: a set of values that grew for want of a better word shrinks."""
+        for place in range(len(found) - 1):
+            others = found[:place] + found[place + 1 :]
+            left = self.rows
+            for other in others:
+                left = left[~self.holds(other.terms, left)]
+            again = self._clause(left)
+            if again is None:
+                return self._revise(others) if len(others) > 1 else others
+            found = [*found[:place], again, *found[place + 1 :]]
         return found
 
     def literals(self, found: Found) -> tuple[Literal, ...]:
@@ -97,7 +129,9 @@ class Search:
 
     # Growing a conjunction.
 
-    def _clause(self, left: Rows) -> Found | None:
+    def _clause(self, left: Rows, members: int | None = None) -> Found | None:
+        """The best conjunction on the tokens `left`, with at most `members` values in a set; None when none pays its bits."""
+        self._members = members or self.settings.members
         best: Found | None = None
         states = [Found((), left, 0.0)]
         for _ in range(self.settings.depth):
@@ -165,7 +199,7 @@ class Search:
         members = np.arange(len(order)) - start + 1
         own_bits = self._base_bits[table.bin_attribute] + self._value_bits[table.bin_attribute] * members
         score = self._score(sums[1:] - sums[start], counts[1:] - counts[start], state.bits + own_bits)
-        score[members > self.settings.members] = -np.inf
+        score[members > self._members] = -np.inf
         for number in range(len(ATTRIBUTES)):
             low, high = self._starts[number], self._starts[number + 1]
             if low < high:
@@ -191,12 +225,14 @@ class Search:
         cells = self.table.cells[state.rows]
         size = self.table.scene.ids.size
         sums = np.concatenate([[0.0], np.cumsum(np.bincount(cells, weights=self.table.target[state.rows], minlength=size))])
-        counts = np.concatenate([[0.0], np.cumsum(np.bincount(cells, minlength=size))])
+        counts = np.concatenate([[0.0], np.cumsum(np.bincount(cells, minlength=size))]).astype(np.float64)
         for scope, occurrences in enumerate(self.table.occurrences):
             if len(occurrences.word) == 0:
                 continue
-            total = np.bincount(occurrences.word, weights=sums[occurrences.high] - sums[occurrences.low])
-            count = np.bincount(occurrences.word, weights=counts[occurrences.high] - counts[occurrences.low])
+            total, count = (
+                np.bincount(occurrences.word, weights=running[occurrences.high] - running[occurrences.low]).astype(np.float64)
+                for running in (sums, counts)
+            )
             own = SEEN_BITS + float(np.log2(len(total) + 1))
             score = self._score(total, count, np.full(len(total), state.bits + own))
             for number in np.argsort(-score, kind="stable")[: self.settings.width]:

@@ -108,7 +108,7 @@ def _either(quoted: Sequence[str]) -> str:
 def _clause(clause: Clause, vocabulary: Vocabulary) -> str:
     nouns: list[str] = []
     places: list[str] = []
-    breaks_line = any(isinstance(literal, Flag) and literal.name == "newline" and literal.at == 0 and not literal.negated for literal in clause.literals)
+    breaks_line = Flag("newline") in clause.literals
     for literal in clause.literals:
         noun, phrase = PHRASES[type(literal)](literal, vocabulary, breaks_line)
         (nouns if noun else places).append(phrase)

@@ -45,6 +45,7 @@ ATTRIBUTES = (
     Attribute("place", 0, 6.0),
     Attribute("row", 0, 6.0),
 )
+PIECES_OF_WORDS = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
 PLACE_FLAGS = (
     "line_start",
     "deeper",
@@ -167,8 +168,9 @@ def _number(codes: NDArray[np.int64], active: NDArray[np.bool_], scene: Scene) -
 
 def _flags(scene: Scene, cells: Rows, active: NDArray[np.bool_]) -> tuple[tuple[Literal, ...], Floats, NDArray[np.float32]]:
     candidates: list[tuple[Literal, float]] = [*FLAGS, *RANGES, *((piece, CONTAINS_BITS) for piece in _pieces(scene, cells[active]))]
-    held = np.stack([literal.holds(scene).ravel()[cells] for literal, _ in candidates])
-    useful = held.any(axis=1) & ~held.all(axis=1)
+    held: NDArray[np.bool_] = np.stack([literal.holds(scene).ravel()[cells] for literal, _ in candidates])
+    often = held.sum(axis=1)
+    useful = (often > 0) & (often < held.shape[1])
     literals = tuple(literal for (literal, _), keep in zip(candidates, useful, strict=True) if keep)
     bits = np.array([bits for (_, bits), keep in zip(candidates, useful, strict=True) if keep])
     return literals, bits, held[useful].astype(np.float32)
@@ -187,7 +189,7 @@ def _pieces(scene: Scene, active_cells: Rows) -> list[Contains]:
 
 
 def _occurrences(scene: Scene, active: NDArray[np.bool_], scope: str) -> Occurrences:
-    """Where each word stands for the first time, if anything fires after it."""
+    """Where each word stands for the first time in a window or line, of the words after which the feature ever fires."""
     count, width = scene.shape
     words = scene.attribute("word", 0)
     window = np.broadcast_to(np.arange(count)[:, None], scene.shape)
@@ -203,6 +205,7 @@ def _occurrences(scene: Scene, active: NDArray[np.bool_], scope: str) -> Occurre
     cells = cells[first]
     low, high = cells + 1, end.ravel()[cells]
     fires = np.concatenate([[0], np.cumsum(active.ravel())])
-    followed = fires[np.maximum(high, low)] > fires[low]
-    codes, word = np.unique(words.ravel()[cells[followed]], return_inverse=True)
-    return Occurrences(scope, word.ravel(), low[followed], high[followed], codes)
+    found = words.ravel()[cells]
+    kept = np.isin(found, found[fires[np.maximum(high, low)] > fires[low]])
+    codes, word = np.unique(found[kept], return_inverse=True)
+    return Occurrences(scope, word.ravel(), low[kept], np.maximum(high, low)[kept], codes)
