@@ -1,0 +1,1 @@
+"""The model under study, and the corpus as token rows."""

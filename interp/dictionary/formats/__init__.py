@@ -1,0 +1,85 @@
+"""The registry of weight families. Each file has one; all are read with numpy, so that a job can be checked where there is no torch."""
+
+import re
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from interp.dictionary.canonical import Header, Reading
+from interp.errors import DictionaryError, DictionaryFormatUnknown, FileMissing
+from interp.spec import DictionarySpec
+from interp.subject.hooks import ABBREVIATIONS, SAME_SITE
+
+
+class Format(Protocol):
+    """One family of weight files: a module with these two functions."""
+
+    def recognise(self, source: Path) -> bool:
+        """Whether the files look like this family's. Cheap: names and configs, no weights."""
+        ...
+
+    def read(self, source: Path, spec: DictionarySpec) -> Reading:
+        """Reads headers. Raises DictionaryError."""
+        ...
+
+
+# In the order in which they are tried: the more telling files first.
+FORMATS = ("saelens",)
+
+
+def read(spec: DictionarySpec) -> Reading:
+    """The dictionary at `spec.source`, its numbers not yet read. Raises FileMissing, DictionaryFormatUnknown, DictionaryError."""
+    source = Path(spec.source).expanduser()
+    if not source.exists():
+        raise FileMissing(
+            f"{spec.source} does not exist.",
+            why="A dictionary is a folder or file of weights.",
+            cure="Check the path; a relative one counts from where the service was started.",
+        )
+    reading = _format(source, spec.format).read(source, spec)
+    hook_point = spec.hook_point or reading.header.hook_point
+    if not hook_point:
+        raise DictionaryError(
+            f"{spec.source} does not say which hook point it reads.",
+            why="Files of this family carry no such name.",
+            cure="Set `dictionary.hook_point`.",
+        )
+    return replace(reading, header=replace(reading.header, hook_point=hook_point))
+
+
+def header_of(spec: DictionarySpec) -> Header:
+    """What the files say of a dictionary without their numbers. Raises what `read` raises."""
+    return read(spec).header
+
+
+def dictionary_name(spec: DictionarySpec, header: Header, model: str | None = None) -> str:
+    """`model@layer-set`: as the user names it, else from the files; `model` stands in where they name no model."""
+    if spec.name:
+        return spec.name
+    match = re.fullmatch(r"blocks\.(\d+)\.(.+)", header.hook_point)
+    site = SAME_SITE.get(match[2], match[2]) if match else header.hook_point
+    place = f"{match[1]}-{ABBREVIATIONS.get(site, site)}" if match else site
+    owner = header.model or model or Path(spec.source).resolve().name
+    return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in (owner.rsplit("/", 1)[-1], place))
+
+
+def _format(source: Path, name: str) -> Format:
+    if name != "auto":
+        if name not in FORMATS:
+            raise DictionaryFormatUnknown(f"{name!r} is no format.", cure=f"Known: {', '.join(sorted(FORMATS))}, or auto.")
+        return _module(name)
+    for candidate in FORMATS:
+        module = _module(candidate)
+        if module.recognise(source):
+            return module
+    raise DictionaryFormatUnknown(
+        f"{source} is of no known family.",
+        why=f"It holds {', '.join(sorted(path.name for path in source.iterdir())[:8]) or 'nothing'}." if source.is_dir() else "",
+        cure=f"Name its format: {', '.join(sorted(FORMATS))}.",
+    )
+
+
+def _module(name: str) -> Format:
+    module: Format = import_module(f"{__name__}.{name}")  # type: ignore[assignment]
+    return module

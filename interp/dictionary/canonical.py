@@ -1,0 +1,116 @@
+"""The canonical form that every weight family is converted to, in numpy; and what is known of a dictionary before its weights are read.
+
+f = act(norm(x) - pre_bias) @ W_enc + b_enc)        x̂ = denorm(f @ W_dec + b_dec [+ x @ W_skip])
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from interp.dictionary.weights import Floats, Stored
+from interp.errors import DictionaryError
+
+# relu      max(z, 0)
+# jumprelu  max(z, 0) where z > threshold, else 0 (Rajamanoharan et al. 2024)
+# topk      the k largest max(z, 0) of a token (Gao et al. 2024)
+# groupmax  the features stand in k groups side by side; the largest max(z, 0) of each group
+Activation = Literal["relu", "jumprelu", "topk", "groupmax"]
+
+# none        x
+# centre      x less its mean over D: what TransformerLens' center_writing_weights does to a LayerNorm model
+# layer_norm  (x - mean) / (std + 1e-5), std unbiased: SAELens' layer_norm and OpenAI's LN
+# unit_scale  x * sqrt(D) / |x|: SAELens' constant_norm_rescale
+InputNorm = Literal["none", "centre", "layer_norm", "unit_scale"]
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """float32 arrays. W_enc `[D, F]`, b_enc `[F]`, W_dec `[F, D_out]`, b_dec `[D_out]`, threshold `[F]`, pre_bias `[D]`, W_skip `[D, D_out]`."""
+
+    W_enc: Floats
+    b_enc: Floats
+    W_dec: Floats
+    b_dec: Floats
+    activation: Activation = "relu"
+    threshold: Floats | None = None
+    k: int | None = None
+    pre_bias: Floats | None = None
+    W_skip: Floats | None = None
+    input_norm: InputNorm = "none"
+
+    def check(self, source: Path) -> None:
+        """Raises DictionaryError when shapes and settings do not go together."""
+        width, features = self.W_enc.shape
+        out = self.W_dec.shape[1]
+        expected = {
+            "b_enc": (features,),
+            "W_dec": (features, out),
+            "b_dec": (out,),
+            "threshold": (features,),
+            "pre_bias": (width,),
+            "W_skip": (width, out),
+        }
+        for name, shape in expected.items():
+            array = getattr(self, name)
+            if array is not None and array.shape != shape:
+                raise _shapes(source, f"{name} is {list(array.shape)}, not {list(shape)} as W_enc {[width, features]} asks.")
+        if (self.activation == "jumprelu") != (self.threshold is not None):
+            raise _shapes(source, f"Activation {self.activation} with{'' if self.threshold is not None else 'out'} thresholds.")
+        if (self.activation in ("topk", "groupmax")) != (self.k is not None):
+            raise _shapes(source, f"Activation {self.activation} with k = {self.k}.")
+        if self.k is not None and not 0 < self.k <= features:
+            raise _shapes(source, f"k is {self.k} for {features} features.")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What can be said of a dictionary without reading its numbers. `model` is the subject's name as the files give it."""
+
+    format: str
+    architecture: str
+    features: int
+    width: int
+    hook_point: str
+    files: tuple[Path, ...]
+    model: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A dictionary found on disk: its header, its tensors as stored, and how they become canonical."""
+
+    header: Header
+    tensors: Mapping[str, Stored]
+    convert: Callable[[Mapping[str, Floats]], Canonical]
+
+    def canonical(self) -> Canonical:
+        """Reads and converts the weights. Raises DictionaryError."""
+        converted = self.convert({name: tensor.read() for name, tensor in self.tensors.items()})
+        converted.check(self.header.files[0])
+        return converted
+
+
+def require(tensors: Mapping[str, Stored], names: tuple[str, ...], source: Path) -> None:
+    """Raises DictionaryError when a tensor is missing."""
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise DictionaryError(
+            f"{source} lacks {', '.join(missing)}.",
+            why=f"It holds {', '.join(sorted(tensors)) or 'nothing'}.",
+            cure="Give the right format, or save the dictionary again.",
+        )
+
+
+def matrix_shape(tensors: Mapping[str, Stored], name: str, source: Path) -> tuple[int, int]:
+    """The shape of a tensor of two dimensions. Raises DictionaryError."""
+    require(tensors, (name,), source)
+    shape = tensors[name].shape
+    if len(shape) != 2:
+        raise _shapes(source, f"{name} is {list(shape)}, not a matrix.")
+    return shape[0], shape[1]
+
+
+def _shapes(source: Path, why: str) -> DictionaryError:
+    return DictionaryError(f"{source}: the weights do not go together.", why=why, cure="Save the dictionary again, or name its format.")

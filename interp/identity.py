@@ -1,0 +1,79 @@
+"""What decides a result, as digests: two jobs with the same evidence id may share evidence. Reads files, never a model."""
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from interp.dictionary.formats import header_of
+from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.subject import hooks
+from interp.subject.corpus import CorpusIndex, index
+from interp.subject.location import hub_commit, is_folder, read_config
+from interp.subject.shape import ModelShape
+
+VERSION = 1
+# The files of a subject's folder that decide what it computes.
+SUBJECT_SUFFIXES = frozenset({".safetensors", ".bin", ".model"})
+SUBJECT_FILES = frozenset({"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
+
+
+def digest_of(content: Any) -> str:
+    """sha256 of the canonical JSON of `content`: keys sorted, no spaces."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content; kept in this process for as long as size and time of change stay."""
+    status = path.stat()
+    return _file_digest(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+def subject_digest(spec: SubjectSpec) -> str:
+    """The content of a folder's weights, config and tokenizer; for a Hub model its name and commit. dtype and device do not count."""
+    if not is_folder(spec):
+        return digest_of({"version": VERSION, "hub": spec.model, "commit": hub_commit(spec)})
+    files = [path for path in Path(spec.model).iterdir() if path.suffix in SUBJECT_SUFFIXES or path.name in SUBJECT_FILES]
+    return digest_of({"version": VERSION, "files": {path.name: file_digest(path) for path in files if path.is_file()}})
+
+
+def dictionary_digest(spec: DictionarySpec) -> str:
+    """The content of the weight files, and how they are read."""
+    header = header_of(spec)
+    files = {path.name: file_digest(path) for path in header.files}
+    facts = {"format": header.format, "hook_point": header.hook_point, "features": header.features, "width": header.width}
+    return digest_of({"version": VERSION, "files": files, **facts})
+
+
+def corpus_digest(spec: CorpusSpec) -> str:
+    """The distinct texts, whatever their files are called."""
+    return index(spec).digest
+
+
+def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None) -> tuple[str, dict[str, Any]]:
+    """The address of the evidence that a job needs, and all that made it. `corpus` saves reading the texts again.
+
+    Which features are asked for, explainers and scorers are no part of it, nor device, batch and shard size.
+    """
+    shape = ModelShape.from_config(read_config(spec.subject))
+    identity = {
+        "version": VERSION,
+        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": spec.subject.backend},
+        "dictionary": dictionary_digest(spec.dictionary),
+        "hook_point": hooks.parse(header_of(spec.dictionary).hook_point, shape).name,
+        "corpus": {
+            "digest": (corpus or index(spec.corpus)).digest,
+            "max_tokens": spec.corpus.max_tokens,
+            "test_share": spec.corpus.test_share,
+        },
+        "collection": spec.collection.identity(),
+        "seed": spec.seed,
+    }
+    return digest_of(identity), identity
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: Path, size: int, changed_ns: int) -> str:  # noqa: ARG001
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

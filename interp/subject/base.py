@@ -1,0 +1,60 @@
+"""The language model under study, opened at one hook point; what the backends have in common."""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.errors import SubjectError
+from interp.spec import SubjectSpec
+from interp.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Subject(Protocol):
+    """A model that gives activations at one hook point. D: width there; V: vocabulary; B rows of T tokens."""
+
+    name: str
+    digest: str
+    hook_point: str
+    width: int
+    context: int
+    bos: int | None
+    vocabulary: Vocabulary
+    device: "torch.device"
+    config: dict[str, Any]
+
+    def activations(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        """int64 `[B, T]`, padded on the right, to `[B, T, D]` in the subject's dtype. Computes nothing beyond the hook point.
+
+        What stands at padding is of no meaning; attention is causal, so that padding changes nothing before it.
+        """
+        ...
+
+    def output_directions(self) -> "torch.Tensor":
+        """float32 `[D, V]`: how far each axis at the hook point moves each logit on the direct path.
+
+        The final norm's weight is folded into the unembedding, its scale left out; axes inside an attention or MLP block go through
+        that block's output matrix first (logit lens, nostalgebraist 2020; direct logit attribution, Elhage et al. 2021).
+        """
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """Token ids of each text, no special token added; text that spells a special token is read as plain text."""
+        ...
+
+
+# Where each backend's `open(spec, hook_point) -> Subject` stands. Imported when asked for: transformer_lens takes seconds.
+BACKENDS = {"bridge": "interp.subject.bridge", "huggingface": "interp.subject.huggingface"}
+
+
+def open_subject(spec: SubjectSpec, hook_point: str) -> Subject:
+    """The subject, its weights loaded. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
+    if spec.backend not in BACKENDS:
+        raise SubjectError(f"{spec.backend!r} is no backend.", cure=f"Known: {', '.join(sorted(BACKENDS))}.")
+    opener: Callable[[SubjectSpec, str], Subject] = import_module(BACKENDS[spec.backend]).open_at
+    return opener(spec, hook_point)

@@ -1,0 +1,89 @@
+"""Hook points: their names, as TransformerLens gives them, and how wide a model is at each."""
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from interp.errors import HookPointUnknown
+from interp.subject.shape import ModelShape
+
+_RESIDUAL: Callable[[ModelShape], int] = lambda shape: shape.width  # noqa: E731
+
+# Where a block can be read, in the order that data flows. The units of every site write to the logits, by themselves or
+# through one matrix, so that a decoder direction has promoted tokens everywhere.
+SITES: dict[str, Callable[[ModelShape], int]] = {
+    "hook_resid_pre": _RESIDUAL,
+    "ln1.hook_normalized": _RESIDUAL,
+    "attn.hook_z": lambda shape: shape.heads_width,
+    "hook_attn_out": _RESIDUAL,
+    "hook_resid_mid": _RESIDUAL,
+    "ln2.hook_normalized": _RESIDUAL,
+    "mlp.hook_in": _RESIDUAL,
+    "mlp.hook_post": lambda shape: shape.mlp,
+    "hook_mlp_out": _RESIDUAL,
+    "hook_resid_post": _RESIDUAL,
+}
+# Names of one and the same point.
+SAME_SITE = {"hook_in": "hook_resid_pre", "hook_out": "hook_resid_post", "attn.hook_out": "hook_attn_out", "mlp.hook_out": "hook_mlp_out"}
+# How the published sets of dictionaries abbreviate a site: `gpt2-small@8-res-jb`.
+ABBREVIATIONS = {
+    "hook_resid_pre": "res",
+    "hook_resid_mid": "res_mid",
+    "hook_resid_post": "res",
+    "attn.hook_z": "att",
+    "hook_attn_out": "att",
+    "ln1.hook_normalized": "att_in",
+    "ln2.hook_normalized": "mlp_in",
+    "mlp.hook_in": "mlp_in",
+    "mlp.hook_post": "neurons",
+    "hook_mlp_out": "mlp",
+}
+_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class HookPoint:
+    """A place in a model: the block's number and the site within it."""
+
+    layer: int
+    site: str
+
+    @property
+    def name(self) -> str:
+        return f"blocks.{self.layer}.{self.site}"
+
+    @property
+    def abbreviation(self) -> str:
+        """`8-res`: how dictionaries are named after where they read."""
+        return f"{self.layer}-{ABBREVIATIONS[self.site]}"
+
+    def width(self, shape: ModelShape) -> int:
+        """Width of the activations read there; heads are laid side by side."""
+        return SITES[self.site](shape)
+
+
+def parse(name: str, shape: ModelShape) -> HookPoint:
+    """The hook point of a name in a model of this shape. Raises HookPointUnknown, which lists near names."""
+    match = _BLOCK.fullmatch(name)
+    if match:
+        point = HookPoint(int(match[1]), SAME_SITE.get(match[2], match[2]))
+        if point.site in SITES and point.layer < shape.layers:
+            return point
+    raise unknown(name, every_name(shape), shape.layers)
+
+
+def every_name(shape: ModelShape) -> list[str]:
+    """All hook points of a model."""
+    return [HookPoint(layer, site).name for layer in range(shape.layers) for site in SITES]
+
+
+def unknown(name: str, names: list[str], layers: int) -> HookPointUnknown:
+    """The error for a name that is not among `names`, with the nearest of them."""
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+    return HookPointUnknown(
+        f"{name!r} is no hook point of this subject.",
+        why=f"It has {layers} blocks, blocks.0 to blocks.{layers - 1}.",
+        cure=f"Near names: {', '.join(near or names[:5])}.",
+        near=near,
+    )

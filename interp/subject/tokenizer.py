@@ -1,0 +1,153 @@
+"""A subject's tokenizer: text to ids, and the bytes that every id stands for. Reads tokenizer.json alone, without transformers."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.errors import FileMissing, TokenizerMismatch
+from interp.spec import SubjectSpec
+from interp.subject.location import subject_file
+from interp.subject.shape import ModelShape, read_json
+from interp.vocabulary import Vocabulary
+
+_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A tokenizer with the vocabulary it speaks. `bos` is the id that leads every row, None where the tokenizer has none."""
+
+    backend: Any
+    vocabulary: Vocabulary
+    bos: int | None
+
+    def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """uint32 ids of each text. No special token comes in: not added, and not when the text spells one."""
+        encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(item.ids, dtype=np.uint32) for item in encoded]
+
+
+def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -> TextEncoder:
+    """The tokenizer in the subject's own files. Raises FileMissing, TokenizerMismatch."""
+    from tokenizers import Tokenizer
+
+    path, content = read_tokenizer(spec)
+    check_fit(content, shape)
+    backend = Tokenizer.from_file(str(path))
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    named = _named_special(spec, config, content)
+    bos = named.get("bos")
+    special = {token["id"] for token in content["added_tokens"] if token["special"]} | set(named.values())
+    return TextEncoder(backend, vocabulary_of(content, special, shape.vocabulary), bos)
+
+
+def read_tokenizer(spec: SubjectSpec) -> tuple[Path, dict[str, Any]]:
+    """Path and content of tokenizer.json. Raises FileMissing, TokenizerMismatch when it cannot be read."""
+    path = subject_file(spec, "tokenizer.json")
+    content = read_json(path, TokenizerMismatch)
+    if "model" not in content or "vocab" not in content["model"]:
+        raise TokenizerMismatch(f"{path} holds no vocabulary.", cure="Save the tokenizer again with `save_pretrained`.")
+    content["added_tokens"] = content.get("added_tokens") or []
+    return path, content
+
+
+def check_fit(content: dict[str, Any], shape: ModelShape) -> None:
+    """Raises TokenizerMismatch when the tokenizer's own vocabulary (added tokens apart) reaches beyond the embedding."""
+    largest = max((token for token, _ in _pieces(content["model"]["vocab"])), default=-1)
+    if largest >= shape.vocabulary:
+        raise TokenizerMismatch(
+            f"The tokenizer has ids up to {largest}, the subject embeds {shape.vocabulary}.",
+            why="They come from different models.",
+            cure="Put the tokenizer that the subject was trained with into its folder.",
+        )
+
+
+def vocabulary_of(content: dict[str, Any], special: set[int], size: int) -> Vocabulary:
+    """The bytes of every id below `size`; ids that the tokenizer does not know are empty.
+
+    Byte-level BPE (Radford et al. 2019, the byte alphabet of GPT-2), SentencePiece (`▁` is a space, `<0xAB>` a byte), WordPiece (a piece
+    without `##` begins a word, and gets the space before it) and BPE with a suffix at the end of words (`</w>`).
+    """
+    to_bytes = _reader(content)
+    tokens = [b""] * size
+    for token, piece in _pieces(content["model"]["vocab"]):
+        if token < size:
+            tokens[token] = to_bytes(piece)
+    spaced = to_bytes is _sentencepiece
+    for added in content["added_tokens"]:
+        if added["id"] < size:
+            text = added["content"].replace("▁", " ") if spaced and not added["special"] else added["content"]
+            tokens[added["id"]] = text.encode()
+    return Vocabulary(tuple(tokens), frozenset(token for token in special if token < size))
+
+
+def _pieces(vocab: dict[str, int] | list[list[Any]]) -> Iterator[tuple[int, str]]:
+    """(id, piece) of a BPE or WordPiece vocabulary (a mapping) or a Unigram one (a list of piece and score)."""
+    if isinstance(vocab, dict):
+        return ((token, piece) for piece, token in vocab.items())
+    return ((token, piece[0]) for token, piece in enumerate(vocab))
+
+
+def _reader(content: dict[str, Any]) -> Callable[[str], bytes]:
+    parts = json.dumps([content.get("decoder"), content.get("pre_tokenizer"), content.get("normalizer")], ensure_ascii=False)
+    model = content["model"]
+    if '"ByteLevel"' in parts:
+        return _byte_level
+    if '"Metaspace"' in parts or "▁" in parts:
+        return _sentencepiece
+    if model.get("type") == "WordPiece":
+        prefix = model.get("continuing_subword_prefix") or "##"
+        return lambda piece: (piece[len(prefix) :] if piece.startswith(prefix) else f" {piece}").encode()
+    suffix = model.get("end_of_word_suffix")
+    if suffix:
+        return lambda piece: (f"{piece[: -len(suffix)]} " if piece.endswith(suffix) else piece).encode()
+    return str.encode
+
+
+def _byte_level(piece: str) -> bytes:
+    alphabet = byte_alphabet()
+    try:
+        return bytes(alphabet[character] for character in piece)
+    except KeyError:  # a token that was added as plain text
+        return piece.encode()
+
+
+def _sentencepiece(piece: str) -> bytes:
+    byte = _BYTE_PIECE.fullmatch(piece)
+    return bytes([int(byte[1], 16)]) if byte else piece.replace("▁", " ").encode()
+
+
+@cache
+def byte_alphabet() -> dict[str, int]:
+    """The character that GPT-2's byte-level BPE writes for each byte: itself where printable, else the next free one from U+0100."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    alphabet = {chr(byte): byte for byte in printable}
+    others = [byte for byte in range(256) if byte not in printable]
+    return alphabet | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+def _named_special(spec: SubjectSpec, config: dict[str, Any], content: dict[str, Any]) -> dict[str, int]:
+    """Ids of BOS, EOS, PAD and friends, as tokenizer_config.json names them; config.json's ids where that file is missing."""
+    try:
+        settings = read_json(subject_file(spec, "tokenizer_config.json"), TokenizerMismatch)
+    except FileMissing:
+        ids = {role: config.get(f"{role}_token_id") for role in ("bos", "eos", "pad")}
+        return {role: token for role, token in ids.items() if isinstance(token, int) and token >= 0}
+    known = {piece: token for token, piece in _pieces(content["model"]["vocab"])}
+    known |= {added["content"]: added["id"] for added in content["added_tokens"]}
+    named = {}
+    for role in ("bos", "eos", "pad", "unk", "cls", "sep", "mask"):
+        token = settings.get(f"{role}_token")
+        text = token.get("content") if isinstance(token, dict) else token
+        if text in known:
+            named[role] = known[text]
+    return named

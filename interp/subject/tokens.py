@@ -1,0 +1,140 @@
+"""A corpus as token ids: one long array on disk, with where each document begins and which split it is in."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.disk import new_folder
+from interp.errors import CorpusTooSmall, TokenizerMismatch
+from interp.evidence import Split
+from interp.identity import digest_of
+from interp.spec import CorpusSpec
+from interp.subject.base import Subject
+from interp.subject.corpus import CorpusIndex, index, split_of
+
+FORMAT = 1
+DOCUMENTS_AT_ONCE = 256
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class TokenizedCorpus:
+    """Documents of content tokens, without BOS, in the order of document ids.
+
+    tokens     uint32 `[N]`         all documents, one after the other; a read-only memory map
+    offsets    int64  `[docs + 1]`  document d is tokens[offsets[d]:offsets[d + 1]], never empty
+    documents  uint64 `[docs]`      ids, ascending
+    splits     uint8  `[docs]`      `Split`
+    """
+
+    digest: str
+    path: Path
+    tokens: NDArray[np.uint32]
+    offsets: NDArray[np.int64]
+    documents: NDArray[np.uint64]
+    splits: NDArray[np.uint8]
+    duplicates: int
+    skipped: int
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def shards(self, shard_tokens: int) -> list[tuple[int, int]]:
+        """Half-open, adjoining ranges of documents with at most `shard_tokens` tokens each, or one longer document alone."""
+        cuts = [0]
+        while cuts[-1] < len(self):
+            limit = self.offsets[cuts[-1]] + shard_tokens
+            last = int(np.searchsorted(self.offsets, limit, side="right")) - 1
+            cuts.append(max(last, cuts[-1] + 1))
+        return list(pairwise(cuts))
+
+    def save(self, folder: Path) -> "TokenizedCorpus":
+        """Writes to `folder`, whole or not at all, and gives the corpus as it lies there. Raises DiskFull."""
+        with new_folder(folder) as draft:
+            self.tokens.tofile(draft / "tokens.u32")
+            np.savez(draft / "documents.npz", offsets=self.offsets, documents=self.documents, splits=self.splits)
+            facts = {"format": FORMAT, "digest": self.digest, "duplicates": self.duplicates, "skipped": self.skipped}
+            (draft / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
+        return self.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> "TokenizedCorpus":
+        """Maps what `save` wrote."""
+        facts = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        with np.load(folder / "documents.npz") as columns:
+            offsets, documents, splits = columns["offsets"], columns["documents"], columns["splits"]
+        tokens = np.memmap(folder / "tokens.u32", dtype=np.uint32, mode="r")
+        return cls(facts["digest"], folder, tokens, offsets, documents, splits, facts["duplicates"], facts["skipped"])
+
+
+def tokenize_corpus(spec: CorpusSpec, subject: Subject, folder: Path, progress: Progress) -> TokenizedCorpus:
+    """The corpus in the subject's tokens, kept under `folder/<digest>`; found there, it is not made again.
+
+    The last document is cut where `max_tokens` is reached. `progress` gets the tokens done so far.
+    Raises CorpusTooSmall when a split has no document, TokenizerMismatch when an id is beyond the subject's vocabulary, DiskFull, and what
+    `interp.subject.corpus.index` raises.
+    """
+    found = index(spec)
+    digest = tokens_digest(found, subject)
+    target = folder / digest
+    if target.is_dir():
+        return TokenizedCorpus.open(target)
+    rows: list[NDArray[np.uint32]] = []
+    ids: list[int] = []
+    for document, row in _encoded(found, subject, progress):
+        ids.append(document)
+        rows.append(row)
+    splits = np.array([split_of(document, spec.test_share) for document in ids], dtype=np.uint8)
+    check_splits(splits, spec)
+    return TokenizedCorpus(
+        digest=digest,
+        path=target,
+        tokens=np.concatenate(rows),
+        offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
+        documents=np.array(ids, dtype=np.uint64),
+        splits=splits,
+        duplicates=found.duplicates,
+        skipped=found.skipped,
+    ).save(target)
+
+
+def tokens_digest(found: CorpusIndex, subject: Subject) -> str:
+    """What decides the token arrays: texts, settings, and the subject with its tokenizer."""
+    settings = {"max_tokens": found.spec.max_tokens, "test_share": found.spec.test_share}
+    return digest_of({"format": FORMAT, "texts": found.digest, "subject": subject.digest, **settings})
+
+
+def check_splits(splits: NDArray[np.uint8], spec: CorpusSpec) -> None:
+    """Raises CorpusTooSmall when a split has no document."""
+    counts = {split: int((splits == split).sum()) for split in Split}
+    if min(counts.values()) == 0:
+        raise CorpusTooSmall(
+            f"{spec.path} gives {counts[Split.EXPLAIN]} documents to explain from and {counts[Split.TEST]} to test on.",
+            why=f"Each split needs one at least; test_share is {spec.test_share}, max_tokens {spec.max_tokens or 'without limit'}.",
+            cure="Use more documents, a larger max_tokens or another test_share; a lone text file is cut into documents at <|endoftext|>.",
+        )
+
+
+def _encoded(found: CorpusIndex, subject: Subject, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+    """(document id, tokens), until the corpus or `max_tokens` ends."""
+    left = found.spec.max_tokens or np.iinfo(np.int64).max
+    limit, size = left, len(subject.vocabulary)
+    texts = found.documents()
+    while left > 0 and (group := list(islice(texts, DOCUMENTS_AT_ONCE))):
+        for document, row in zip(group, subject.encode_texts([item.text for item in group]), strict=True):
+            if len(row) == 0 or left <= 0:
+                continue
+            if row.max() >= size:
+                raise TokenizerMismatch(
+                    f"Token {row.max()} in {document.name} is beyond the subject's vocabulary of {size}.",
+                    why="The tokenizer has tokens that the subject does not embed.",
+                    cure="Put the tokenizer that the subject was trained with into its folder.",
+                )
+            yield document.id, row[:left]
+            left -= len(row[:left])
+        progress(int(limit - left))
