@@ -1,0 +1,81 @@
+"""What tests of the queue do over and over, each in a transaction of its own."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, select
+
+from interp.lifecycle import Queue
+from interp.planning import ChunkPlan
+from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.store import chunks, jobs, queue
+from interp.store.chunks import Lease
+from interp.store.engine import snapshot, transaction
+from interp.store.progress import JobProgress, progress
+from interp.store.queue import Finished
+from interp.store.tables import Chunk
+
+SPEC = JobSpec(subject=SubjectSpec(model="m"), dictionary=DictionarySpec(source="d"), corpus=CorpusSpec(path="c"))
+SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Stands for a preflight."""
+
+    features: int = 10
+
+
+def submit(engine: Engine, spec: JobSpec = SPEC, key: str | None = None) -> str:
+    with transaction(engine) as session:
+        return jobs.submit(session, spec, Checked(), key).id
+
+
+def running(engine: Engine, *plans: ChunkPlan, spec: JobSpec = SPEC) -> str:
+    """A job whose prepare chunk is done and planned these chunks."""
+    job_id = submit(engine, spec)
+    lease = claim(engine, Queue.GPU)
+    assert lease is not None
+    assert lease.job_id == job_id
+    with transaction(engine) as session:
+        jobs.start(session, job_id)
+    with transaction(engine) as session:
+        chunks.add(session, job_id, spec.priority, plans)
+        queue.finish(session, lease, None)
+    return job_id
+
+
+def claim(engine: Engine, of: Queue, owner: str = "test", chunk_id: str | None = None, seconds: float = SECONDS) -> Lease | None:
+    with transaction(engine) as session:
+        return chunks.claim(session, of, owner, seconds, chunk_id)
+
+
+def take(engine: Engine, of: Queue, seconds: float = SECONDS) -> Lease:
+    lease = claim(engine, of, seconds=seconds)
+    assert lease is not None
+    return lease
+
+
+def finish(engine: Engine, lease: Lease) -> Finished:
+    with transaction(engine) as session:
+        return queue.finish(session, lease, None)
+
+
+def fail(engine: Engine, lease: Lease, max_attempts: int) -> None:
+    with transaction(engine) as session:
+        queue.fail(session, lease, {"code": "internal", "traceback": "..."}, max_attempts)
+
+
+def statuses(engine: Engine, job_id: str) -> dict[str, str]:
+    """Status of every chunk, by `stage:number`."""
+    with snapshot(engine) as session:
+        return {f"{chunk.stage}:{chunk.number}": chunk.status for chunk in session.scalars(select(Chunk).where(Chunk.job_id == job_id))}
+
+
+def chunk(engine: Engine, chunk_id: str) -> Chunk:
+    with snapshot(engine) as session:
+        return session.get_one(Chunk, chunk_id)
+
+
+def look(engine: Engine, job_id: str) -> JobProgress:
+    with snapshot(engine) as session:
+        return progress(session, job_id)

@@ -1,0 +1,70 @@
+"""One history for both dialects: up from nothing, as the tables say, and down again."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect
+
+from interp.store import migrate
+from interp.store.engine import make_engine
+from interp.store.tables import Base
+
+
+def test_the_head_is_what_the_tables_say(database_url: str) -> None:
+    engine = make_engine(database_url)
+    assert migrate.is_current(engine)
+    assert migrate.differences(engine) == []
+    engine.dispose()
+
+
+def test_down_and_up_again(database_url: str) -> None:
+    migrate.downgrade(database_url, "base")
+    engine = make_engine(database_url)
+    assert not migrate.is_current(engine)
+    assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+    migrate.upgrade(database_url)
+    assert {table.name for table in Base.metadata.sorted_tables} <= set(inspect(engine).get_table_names())
+    engine.dispose()
+
+
+def test_differences_are_seen(database_url: str) -> None:
+    engine = make_engine(database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_chunks_lease")
+    try:
+        assert [difference[0] for difference in migrate.differences(engine)] == ["add_index"]
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE INDEX ix_chunks_lease ON chunks (status, lease_expires_at)")
+        engine.dispose()
+
+
+def test_several_processes_may_upgrade_at_once(database_url: str) -> None:
+    migrate.downgrade(database_url, "base")
+    errors: list[BaseException] = []
+
+    def upgrade() -> None:
+        try:
+            migrate.upgrade(database_url)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=upgrade) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_one_linear_history() -> None:
+    revisions = sorted(Path(migrate.FOLDER / "versions").glob("0*.py"))
+    assert revisions
+    pytest.importorskip("alembic")
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory(str(migrate.FOLDER))
+    assert len(script.get_heads()) == 1
+    assert [revision.down_revision for revision in script.walk_revisions()][-1] is None
+    assert not any(isinstance(revision.down_revision, tuple) for revision in script.walk_revisions())
