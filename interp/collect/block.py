@@ -1,0 +1,131 @@
+"""One range of features: their counts and their reservoirs. Ranges are independent, so that each core has its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from interp.collect.encode import Activity
+from interp.collect.hashing import exponential
+from interp.collect.reservoir import Reservoir, make_keys, sortable
+from interp.collect.staging import Windows
+from interp.collect.tally import Tally
+from interp.evidence import ACTIVE_KINDS, Kind, Split
+from interp.spec import SplitCounts
+
+FLOAT16_LARGEST = 65504.0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of a feature and a window in which it fires: features, windows int64 [P]; maxima float32 [P]."""
+
+    features: Tensor
+    windows: Tensor
+    maxima: Tensor
+
+
+@dataclass(frozen=True)
+class FeatureRange:
+    """What is fixed about the features of a block.
+
+    multipliers int32   [2, F]  see `interp.collect.hashing`
+    floors      float32 [F]     a token is active above its feature's floor
+    neighbours  int64   [F, n]  rows of the maxima of all encoded features
+    cosines     float32 [F, n]  not negative
+    """
+
+    start: int
+    stop: int
+    multipliers: Tensor
+    floors: Tensor
+    neighbours: Tensor
+    cosines: Tensor
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def _top(pairs: Pairs, windows: Windows, features: FeatureRange) -> Tensor:  # noqa: ARG001 - one signature for all
+    return sortable(pairs.maxima)
+
+
+def _uniform(pairs: Pairs, windows: Windows, features: FeatureRange) -> Tensor:
+    return windows.hashes[0].index_select(0, pairs.windows) * features.multipliers[0].index_select(0, pairs.features)
+
+
+def _weighted(pairs: Pairs, windows: Windows, features: FeatureRange) -> Tensor:
+    hashes = windows.hashes[1].index_select(0, pairs.windows) * features.multipliers[1].index_select(0, pairs.features)
+    return sortable(pairs.maxima / exponential(hashes))
+
+
+# What each sample of active windows prefers: int32 [P] priorities of pairs.
+PRIORITIES: dict[Kind, Callable[[Pairs, Windows, FeatureRange], Tensor]] = {Kind.TOP: _top, Kind.UNIFORM: _uniform, Kind.WEIGHTED: _weighted}
+
+
+class Block:
+    """Counts and reservoirs of F features."""
+
+    def __init__(self, features: FeatureRange, counts: dict[Split, SplitCounts], window: int) -> None:
+        device = features.floors.device
+        self.features = features
+        self.tally = Tally(len(features), device)
+        self.reservoirs = {
+            (kind, split): Reservoir(len(features), kept_of(counts[split], kind), window if kind in ACTIVE_KINDS else None, device)
+            for split in Split
+            for kind in Kind
+        }
+
+    def take_active(self, split: Split, windows: Windows, activity: Activity, maxima: Tensor) -> None:
+        """What fires in a batch of windows of one split; `maxima` float32 [F, W] of these features."""
+        self._count(split, activity, maxima)
+        pairs = Pairs(activity.features, activity.windows, maxima[activity.features, activity.windows])
+        for kind in ACTIVE_KINDS:
+            reservoir = self.reservoirs[kind, split]
+            priorities = PRIORITIES[kind](pairs, windows, self.features)
+            enter = (priorities >= reservoir.threshold.index_select(0, pairs.features)).nonzero().squeeze(1)
+            rows = pairs.features[enter]
+            keys = make_keys(priorities[enter], windows.ordinals[pairs.windows[enter]])
+            reservoir.offer(rows, keys, self._clean(activity.values[enter], rows))
+
+    def take_inactive(self, split: Split, windows: Windows, maxima: Tensor, all_maxima: Tensor) -> None:
+        """Windows in which a feature does not fire; `all_maxima` float32 [all encoded features, W]."""
+        hashes = self.features.multipliers[0][:, None] * windows.hashes[0][None, :]
+        self._offer_silent(Kind.INACTIVE, split, windows, maxima, hashes)
+        if self.features.neighbours.shape[1]:
+            self._offer_silent(Kind.NEAR_MISS, split, windows, maxima, self._nearest_activity(all_maxima))
+
+    def _offer_silent(self, kind: Kind, split: Split, windows: Windows, maxima: Tensor, priorities: Tensor) -> None:
+        """Offers windows by int32 [F, W] priorities, where the feature does not fire."""
+        reservoir = self.reservoirs[kind, split]
+        enter = (priorities >= reservoir.threshold[:, None]).view(-1).nonzero().squeeze(1)
+        enter = enter[maxima.reshape(-1)[enter] == 0]
+        if kind is Kind.NEAR_MISS:
+            enter = enter[priorities.view(-1)[enter] > 0]
+        rows, columns = enter // maxima.shape[1], enter % maxima.shape[1]
+        reservoir.offer(rows, make_keys(priorities.view(-1)[enter], windows.ordinals[columns]))
+
+    def _nearest_activity(self, all_maxima: Tensor) -> Tensor:
+        """int32 [F, W]: the largest of each feature's neighbours' maxima, times their cosine, as a priority."""
+        best = torch.zeros((len(self.features), all_maxima.shape[1]), device=all_maxima.device)
+        for neighbours, cosines in zip(self.features.neighbours.T, self.features.cosines.T, strict=True):
+            torch.maximum(best, all_maxima.index_select(0, neighbours).mul_(cosines[:, None]), out=best)
+        return sortable(best)
+
+    def _count(self, split: Split, activity: Activity, maxima: Tensor) -> None:
+        floors = self.features.floors.index_select(0, activity.features)[:, None]
+        active = (activity.values > floors).view(-1).nonzero().squeeze(1)
+        features = activity.features.index_select(0, active // activity.values.shape[1])
+        self.tally.add_tokens(features, activity.values.view(-1).index_select(0, active))
+        self.tally.add_windows(split, activity.features, maxima)
+
+    def _clean(self, values: Tensor, features: Tensor) -> Tensor:
+        """[N, window] values of features [N], 0 where they do not fire, in float16's range."""
+        return torch.where(values > self.features.floors[features, None], values, 0).clamp_(max=FLOAT16_LARGEST)
+
+
+def kept_of(counts: SplitCounts, kind: Kind) -> int:
+    """How many windows of a kind are kept."""
+    kept: int = getattr(counts, kind.name.lower())
+    return kept

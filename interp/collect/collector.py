@@ -1,0 +1,94 @@
+"""The pure heart of collection: batches of windows in, counts and samples of every feature out."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from interp.collect.block import Block, FeatureRange
+from interp.collect.encode import Encoder, TileShape
+from interp.collect.hashing import feature_multipliers
+from interp.collect.lanes import Lanes
+from interp.collect.staging import Batch
+from interp.evidence import Split
+from interp.spec import CollectionSpec
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Which features are collected, and what near misses need to know of them.
+
+    encoded    int64   [E]     features to encode: first the S collected ones, ascending, then those that are only somebody's neighbours
+    neighbours int64   [S, n]  rows of `encoded`: the nearest features of each collected one
+    cosines    float32 [S, n]  of the decoder directions; not negative
+    """
+
+    encoded: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+    cosines: NDArray[np.float32]
+
+    @property
+    def collected(self) -> int:
+        """S."""
+        return len(self.neighbours)
+
+
+class Collector:
+    """Counts and reservoirs of all collected features, in one block of features a lane."""
+
+    def __init__(self, encoder: Encoder, roster: Roster, spec: CollectionSpec, seed: int, shape: TileShape, capacity: int, lanes: Lanes) -> None:
+        """`capacity`: windows of the largest batch."""
+        device = encoder.floors.device
+        self._encoder, self._lanes = encoder, lanes
+        self._maxima = torch.zeros(len(roster.encoded) * capacity, device=device)
+        self._encoded = len(roster.encoded)
+        multipliers = torch.from_numpy(feature_multipliers(seed, roster.encoded[: roster.collected])).to(device)
+        neighbours, cosines = torch.from_numpy(roster.neighbours).to(device), torch.from_numpy(roster.cosines).to(device)
+        counts = {Split.EXPLAIN: spec.explain, Split.TEST: spec.test}
+        self.blocks = [
+            Block(
+                FeatureRange(start, stop, multipliers[:, start:stop], encoder.floors[start:stop], neighbours[start:stop], cosines[start:stop]),
+                counts,
+                spec.window,
+            )
+            for start, stop in cut(0, roster.collected, lanes.count, shape.features)
+        ]
+        self._bystanders = cut(roster.collected, self._encoded, lanes.count, shape.features)
+        self.tokens_seen = 0
+        self.windows_seen = [0, 0]
+
+    @torch.inference_mode()
+    def feed(self, batch: Batch) -> None:
+        """Takes in a batch. Lanes run twice: a near miss can be told only when the maxima of all features are there."""
+        count, split = len(batch.windows), Split(batch.split)
+        padded = len(batch.masked) // batch.windows.counted.shape[1]
+        maxima = self._maxima[: self._encoded * padded].view(self._encoded, padded)
+        self._encoder.begin(batch)
+
+        def encode(block: Block) -> None:
+            start, stop = block.features.start, block.features.stop
+            activity = self._encoder.activity(start, stop, maxima[start:stop])
+            block.take_active(split, batch.windows, activity, maxima[start:stop])
+
+        def compare(block: Block) -> None:
+            own = maxima[block.features.start : block.features.stop]
+            block.take_inactive(split, batch.windows, own[:, :count], maxima[:, :count])
+
+        self._lanes.each(lambda span: self._watch(span, maxima), self._bystanders)
+        self._lanes.each(encode, self.blocks)
+        self._lanes.each(compare, self.blocks)
+        self.tokens_seen += int(batch.windows.counted.sum())
+        self.windows_seen[split] += count
+
+    def _watch(self, span: tuple[int, int], maxima: Tensor) -> None:
+        self._encoder.activity(*span, maxima[span[0] : span[1]])
+
+
+def cut(start: int, stop: int, parts: int, grain: int) -> list[tuple[int, int]]:
+    """Up to `parts` adjoining ranges of nearly equal length, that begin at multiples of `grain` from `start`, so that tiles keep their shape."""
+    grains = -(-(stop - start) // grain)
+    edges = [start + grain * (grains * part // parts) for part in range(parts)] + [stop]
+    return [(low, high) for low, high in pairwise(edges) if low < high]

@@ -1,0 +1,177 @@
+"""From activations at the hook point to the windows in which features fire, without ever holding dense feature activations.
+
+A dense encode is cut into tiles of features by tokens that stay in cache: one matmul, one maximum over each window, and only the windows in which
+a feature fires are read again. Shapes of tiles are fixed, so that a token's activations do not depend on what else stands in the batch.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from interp.collect.staging import Batch
+from interp.dictionary.module import Dictionary
+
+
+@dataclass(frozen=True)
+class TileShape:
+    """Features and tokens of a tile: 1 MiB of float32 on the CPU, half of a core's L2 on today's servers; elsewhere few, large kernels."""
+
+    features: int
+    tokens: int
+
+    @classmethod
+    def of(cls, device: torch.device, window: int) -> "TileShape":
+        features, tokens = (256, 1024) if device.type == "cpu" else (4096, 8192)
+        return cls(features, max(1, tokens // window) * window)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Where a range of features fires in a batch. P pairs of a feature and a window in which it fires, in no order.
+
+    features int64   [P]          counted from the first of the range
+    windows  int64   [P]          windows of the batch
+    values   float32 [P, window]  at each token; the token is active where this is above the feature's floor
+    """
+
+    features: Tensor
+    windows: Tensor
+    values: Tensor
+
+
+class Encoder(Protocol):
+    """Gives the activity of ranges of features; several threads may ask for different ranges at once."""
+
+    floors: Tensor  # float32 [F]: a feature is active at values above its floor
+
+    def begin(self, batch: Batch) -> None:
+        """Reads a batch; called once, before its ranges."""
+        ...
+
+    def activity(self, start: int, stop: int, maxima: Tensor) -> Activity:
+        """The features `start` to `stop - 1`. Their window maxima go into `maxima` float32 [stop - start, W']: 0 where they do not fire.
+
+        The values are good until the same thread asks again.
+        """
+        ...
+
+
+class DenseEncoder:
+    """ReLU and JumpReLU dictionaries: `f = pre if pre > floor else 0`, pre = norm(x) @ W_enc + b_enc, floor = max(threshold, 0)."""
+
+    def __init__(self, dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape) -> None:
+        """`features` int64 [F]: which of the dictionary's features to encode, in their order here."""
+        self.weights = dictionary.W_enc[:, features].T.to(dtype).contiguous()
+        self.biases = dictionary.b_enc[features, None].to(dtype)
+        thresholds = torch.zeros_like(dictionary.b_enc) if dictionary.threshold is None else dictionary.threshold
+        self.floors = thresholds[features].to(torch.float32).clamp(min=0)
+        self._dictionary, self._window, self._shape = dictionary, window, shape
+        self._inputs: list[Tensor] = []
+        self._masked: list[Tensor] = []
+        self._desks = threading.local()
+
+    def begin(self, batch: Batch) -> None:
+        inputs = self._dictionary.normalise(batch.x).to(self.weights.dtype)
+        self._inputs = list(inputs.split(self._shape.tokens))
+        self._masked = [masked.nonzero().squeeze(1) for masked in batch.masked.split(self._shape.tokens)]
+
+    def activity(self, start: int, stop: int, maxima: Tensor) -> Activity:
+        desk = self._desk()
+        tile_windows = self._shape.tokens // self._window
+        for first in range(start, stop, self._shape.features):
+            features = slice(first, min(first + self._shape.features, stop))
+            weights, biases, floors = self.weights[features], self.biases[features], self.floors[features, None]
+            tile = desk.tile[: len(weights)]
+            rows = maxima[first - start : features.stop - start]
+            for index, (inputs, masked) in enumerate(zip(self._inputs, self._masked, strict=True)):
+                torch.addmm(biases, weights, inputs.T, out=tile)
+                tile.index_fill_(1, masked, -torch.inf)
+                peaks = tile.unflatten(1, (tile_windows, self._window)).amax(2).to(torch.float32)
+                active = peaks > floors
+                rows[:, index * tile_windows : (index + 1) * tile_windows] = torch.where(active, peaks, 0)
+                desk.take(tile, active, first - start, index * tile_windows)
+        return desk.activity()
+
+    def _desk(self) -> "Desk":
+        """The calling thread's own."""
+        if not hasattr(self._desks, "desk"):
+            self._desks.desk = Desk(self._shape, self._window, self.weights.dtype, self.weights.device)
+        desk: Desk = self._desks.desk
+        return desk
+
+
+class Desk:
+    """Where one thread puts a tile, and gathers the active windows of a range of features."""
+
+    def __init__(self, shape: TileShape, window: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.tile = torch.empty((shape.features, shape.tokens), dtype=dtype, device=device)
+        self._window = window
+        self._values = torch.empty((4096, window), dtype=dtype, device=device)
+        self._pairs: list[Tensor] = []
+        self._count = 0
+
+    def take(self, tile: Tensor, active: Tensor, feature: int, window: int) -> None:
+        """The windows of a tile [features, tokens] that `active` [features, windows] marks; its first are `feature` and `window`."""
+        pairs = active.nonzero().T
+        cells = torch.add(pairs[1], pairs[0], alpha=active.shape[1])
+        count = self._count + len(cells)
+        if count > len(self._values):
+            grown = self._values.new_empty((2 * count, self._window))
+            grown[: self._count] = self._values[: self._count]
+            self._values = grown
+        torch.index_select(tile.view(-1, self._window), 0, cells, out=self._values[self._count : count])
+        pairs[0] += feature
+        pairs[1] += window
+        self._pairs.append(pairs)
+        self._count = count
+
+    def activity(self) -> Activity:
+        """All that was taken since the last call."""
+        features, windows = torch.cat(self._pairs, dim=1)
+        values = self._values[: self._count].to(torch.float32)
+        self._pairs, self._count = [], 0
+        return Activity(features, windows, values)
+
+
+class CodeEncoder:
+    """TopK dictionaries, by their sparse codes: what is mostly 0 is never made dense, but for window maxima."""
+
+    def __init__(self, dictionary: Dictionary, features: Tensor, window: int, shape: TileShape) -> None:
+        """`features` int64 [F]: which of the dictionary's features count, in their order here."""
+        self.floors = torch.zeros(len(features), device=features.device)
+        self._places = torch.full((dictionary.features,), -1, dtype=torch.int64, device=features.device)
+        self._places[features] = torch.arange(len(features), device=features.device)
+        self._dictionary, self._window, self._shape = dictionary, window, shape
+        self._features = self._tokens = self._values = torch.empty(0)
+
+    def begin(self, batch: Batch) -> None:
+        codes = [self._dictionary.sparse_codes(x) for x in batch.x.split(self._shape.tokens)]
+        values = torch.cat([values for values, _ in codes]).to(torch.float32)
+        values.masked_fill_(batch.masked[:, None], 0)
+        places = self._places[torch.cat([indices for _, indices in codes])].view(-1)
+        kept = ((values.view(-1) > 0) & (places >= 0)).nonzero().squeeze(1)
+        self._values, self._features, self._tokens = values.view(-1)[kept], places[kept], kept // values.shape[1]
+
+    def activity(self, start: int, stop: int, maxima: Tensor) -> Activity:
+        own = ((self._features >= start) & (self._features < stop)).nonzero().squeeze(1)
+        features, tokens, values = self._features[own] - start, self._tokens[own], self._values[own]
+        width = maxima.shape[1]
+        cells = features * width + tokens // self._window
+        peaks = torch.zeros(maxima.numel(), device=maxima.device).scatter_reduce_(0, cells, values, "amax")
+        maxima.copy_(peaks.view_as(maxima))
+        pairs = (peaks > 0).nonzero().squeeze(1)
+        ranks = torch.empty(len(peaks), dtype=torch.int64, device=maxima.device)
+        ranks[pairs] = torch.arange(len(pairs), device=maxima.device)
+        windows = torch.zeros((len(pairs), self._window), device=maxima.device)
+        windows[ranks[cells], tokens % self._window] = values
+        return Activity(pairs // width, pairs % width, windows)
+
+
+def make_encoder(dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape) -> Encoder:
+    """The encoder that fits the dictionary. TopK always computes in float32: its choice of k is too close a call for less."""
+    if dictionary.k is not None:
+        return CodeEncoder(dictionary, features, window, shape)
+    return DenseEncoder(dictionary, features, dtype, window, shape)

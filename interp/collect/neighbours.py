@@ -1,0 +1,54 @@
+"""What follows from the decoder alone: nearest features, and the output tokens that a feature promotes and suppresses."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from interp.collect.collector import Roster
+from interp.dictionary.module import Dictionary
+
+BLOCK = 256
+
+
+@torch.inference_mode()
+def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """For features int64 [S]: the `count` other features with the largest cosine of decoder directions float32 [F, D], best first.
+
+    Gives indices int64 [S, n] and cosines float32 [S, n]; n is smaller than `count` only in a dictionary of fewer features.
+    """
+    unit = torch.nn.functional.normalize(directions.to(torch.float32), dim=1)
+    count = min(count, len(unit) - 1)
+    found: list[tuple[Tensor, Tensor]] = []
+    for block in features.split(BLOCK):
+        cosines = unit[block] @ unit.T
+        cosines.scatter_(1, block[:, None], -torch.inf)
+        best, indices = cosines.topk(count, dim=1)
+        found.append((indices, best))
+    return torch.cat([indices for indices, _ in found]), torch.cat([best for _, best in found])
+
+
+@torch.inference_mode()
+def output_effects(directions: Tensor, outputs: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """For each of the decoder directions float32 [S, D], through outputs float32 [D, V]: how far it moves each token's logit (logit lens).
+
+    Gives (promoted tokens, their logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block, count], strongest first.
+    """
+    count = min(count, outputs.shape[1])
+    for block in directions.to(torch.float32).split(BLOCK):
+        logits = block @ outputs
+        up, promoted = logits.topk(count, dim=1)
+        down, suppressed = logits.topk(count, dim=1, largest=False)
+        yield promoted, up, suppressed, down
+
+
+def roster_of(dictionary: Dictionary, features: NDArray[np.int64], near_miss_neighbours: int) -> Roster:
+    """The features with their nearest neighbours. Opposed neighbours (negative cosine) make no near miss."""
+    indices, cosines = nearest(dictionary.W_dec, torch.from_numpy(features).to(dictionary.W_dec.device), near_miss_neighbours)
+    neighbours = indices.cpu().numpy()
+    encoded = np.concatenate([features, np.setdiff1d(neighbours, features)])
+    order = np.argsort(encoded)
+    rows = order[np.searchsorted(encoded, neighbours, sorter=order)]
+    return Roster(encoded, rows.astype(np.int64), cosines.clamp(min=0).cpu().numpy())
