@@ -52,7 +52,9 @@ class PickleRefused(DictionaryError):
     code, title = "pickle-refused", "The weights file would run code"
 
 
-class WeightsNotFinite(DictionaryError):
+class WeightsNotFinite(InputError):
+    """In the dictionary's files or the subject's."""
+
     code, title = "weights-not-finite", "NaN or infinity in weights"
 
 

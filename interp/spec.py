@@ -36,7 +36,7 @@ class DictionarySpec(Frozen):
 class CorpusSpec(Frozen):
     """The text. Identical documents count once; the split of a document is decided by a hash of its text."""
 
-    path: str = Field(description="A folder of text files, one text file, or a .jsonl file.", examples=["/usr/lib/python3.11"])
+    path: str = Field(description="A folder of text files, one text file (its documents set apart by <|endoftext|>), or a .jsonl file.", examples=["/usr/lib/python3.11"])
     include: tuple[str, ...] = Field(default=("**/*",), description="Glob patterns under a folder.")
     exclude: tuple[str, ...] = Field(default=(), description="Glob patterns left out of a folder.")
     text_field: str = Field(default="text", description="The field of a .jsonl line that holds the text.")
