@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp.errors import CorpusEmpty, CorpusError, FileMissing, TextUndecodable
+from interp.errors import CorpusEmpty, CorpusError, CorpusTooSmall, FileMissing, TextUndecodable
 from interp.evidence import Split
 from interp.spec import CorpusSpec
 
@@ -105,6 +106,17 @@ def split_of(document: int, test_share: float) -> Split:
     """The split of a document: by a hash of its id, and by nothing else."""
     digest = hashlib.sha256(b"split" + document.to_bytes(8, "big")).digest()
     return Split.TEST if int.from_bytes(digest[:8], "big") / 2**64 < test_share else Split.EXPLAIN
+
+
+def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
+    """Raises CorpusTooSmall when a split has no document."""
+    counts = Counter(splits)
+    if counts[Split.EXPLAIN] == 0 or counts[Split.TEST] == 0:
+        raise CorpusTooSmall(
+            f"{spec.path} gives {counts[Split.EXPLAIN]} documents to explain from and {counts[Split.TEST]} to test on.",
+            why=f"Each split needs one at least; test_share is {spec.test_share}, max_tokens {spec.max_tokens or 'without limit'}.",
+            cure=f"Use more documents, a larger max_tokens or another test_share; a lone text file is cut into documents at {SEPARATOR}.",
+        )
 
 
 def files(spec: CorpusSpec) -> Iterator[Path]:

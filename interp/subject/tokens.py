@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.disk import new_folder
-from interp.errors import CorpusTooSmall, TokenizerMismatch
-from interp.evidence import Split
+from interp.errors import TokenizerMismatch
 from interp.identity import digest_of
 from interp.spec import CorpusSpec
 from interp.subject.base import Subject
-from interp.subject.corpus import CorpusIndex, index, split_of
+from interp.subject.corpus import CorpusIndex, check_splits, index, split_of
 
 FORMAT = 1
 DOCUMENTS_AT_ONCE = 256
@@ -89,7 +88,7 @@ def tokenize_corpus(spec: CorpusSpec, subject: Subject, folder: Path, progress: 
     for document, row in _encoded(found, subject, progress):
         ids.append(document)
         rows.append(row)
-    splits = np.array([split_of(document, spec.test_share) for document in ids], dtype=np.uint8)
+    splits = [split_of(document, spec.test_share) for document in ids]
     check_splits(splits, spec)
     return TokenizedCorpus(
         digest=digest,
@@ -97,7 +96,7 @@ def tokenize_corpus(spec: CorpusSpec, subject: Subject, folder: Path, progress: 
         tokens=np.concatenate(rows),
         offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
         documents=np.array(ids, dtype=np.uint64),
-        splits=splits,
+        splits=np.array(splits, dtype=np.uint8),
         duplicates=found.duplicates,
         skipped=found.skipped,
     ).save(target)
@@ -107,17 +106,6 @@ def tokens_digest(found: CorpusIndex, subject: Subject) -> str:
     """What decides the token arrays: texts, settings, and the subject with its tokenizer."""
     settings = {"max_tokens": found.spec.max_tokens, "test_share": found.spec.test_share}
     return digest_of({"format": FORMAT, "texts": found.digest, "subject": subject.digest, **settings})
-
-
-def check_splits(splits: NDArray[np.uint8], spec: CorpusSpec) -> None:
-    """Raises CorpusTooSmall when a split has no document."""
-    counts = {split: int((splits == split).sum()) for split in Split}
-    if min(counts.values()) == 0:
-        raise CorpusTooSmall(
-            f"{spec.path} gives {counts[Split.EXPLAIN]} documents to explain from and {counts[Split.TEST]} to test on.",
-            why=f"Each split needs one at least; test_share is {spec.test_share}, max_tokens {spec.max_tokens or 'without limit'}.",
-            cure="Use more documents, a larger max_tokens or another test_share; a lone text file is cut into documents at <|endoftext|>.",
-        )
 
 
 def _encoded(found: CorpusIndex, subject: Subject, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint32]]]:

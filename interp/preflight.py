@@ -1,0 +1,120 @@
+"""Everything that a job can be refused for before any work starts, found from files alone: no model is opened, torch is not needed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interp.dictionary import formats
+from interp.dictionary.canonical import Header
+from interp.dictionary.weights import check_finite, read_safetensors
+from interp.errors import FeatureOutOfRange, FileMissing, InputError, WidthMismatch
+from interp.identity import evidence_id
+from interp.spec import JobSpec, SubjectSpec
+from interp.subject import hooks
+from interp.subject.corpus import check_splits, index, split_of
+from interp.subject.hooks import HookPoint
+from interp.subject.location import is_folder, read_config, subject_name
+from interp.subject.shape import ModelShape
+from interp.subject.tokenizer import check_fit, read_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """A job that can start, and what its files already say.
+
+    `features` is the dictionary's size, `wanted` the half-open ranges of it that the job asks for. `evidence_id` and `identity` are those of
+    `interp.identity.evidence_id`.
+    """
+
+    features: int
+    wanted: tuple[tuple[int, int], ...]
+    width: int
+    hook_point: str
+    dictionary_name: str
+    architecture: str
+    format: str
+    subject_name: str
+    documents: int
+    evidence_id: str
+    identity: dict[str, Any]
+
+
+def check(spec: JobSpec) -> Preflight:
+    """Raises the one error that says why the job cannot work: FileMissing, SubjectError, HookPointUnknown, TokenizerMismatch, DictionaryError,
+    DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, WidthMismatch, FeatureOutOfRange, CorpusError, CorpusEmpty, CorpusTooSmall,
+    TextUndecodable."""
+    config = read_config(spec.subject)
+    shape = ModelShape.from_config(config)
+    check_fit(read_tokenizer(spec.subject)[1], shape)
+    _check_row(spec, shape)
+    reading = formats.read(spec.dictionary)
+    header = reading.header
+    point = hooks.parse(header.hook_point, shape)
+    _check_width(header, point, shape)
+    wanted = _wanted(spec, header)
+    corpus = index(spec.corpus)
+    check_splits([split_of(entry.id, spec.corpus.test_share) for entry in corpus.entries], spec.corpus)
+    _check_subject_weights(spec.subject)
+    check_finite(reading.tensors, header.files[0])
+    name = subject_name(spec.subject, config)
+    address, identity = evidence_id(spec, corpus)
+    return Preflight(
+        features=header.features,
+        wanted=wanted,
+        width=header.width,
+        hook_point=point.name,
+        dictionary_name=formats.dictionary_name(spec.dictionary, header, name),
+        architecture=header.architecture,
+        format=header.format,
+        subject_name=name,
+        documents=len(corpus.entries),
+        evidence_id=address,
+        identity=identity,
+    )
+
+
+def _check_row(spec: JobSpec, shape: ModelShape) -> None:
+    if spec.collection.row_tokens > shape.context:
+        raise InputError(
+            f"Rows of {spec.collection.row_tokens} tokens are longer than the subject's context of {shape.context}.",
+            why="The subject has never seen such positions.",
+            cure=f"Set collection.row_tokens to {shape.context} or less.",
+        )
+
+
+def _check_width(header: Header, point: HookPoint, shape: ModelShape) -> None:
+    width = point.width(shape)
+    if header.width == width:
+        return
+    fitting = sorted({site for site in hooks.SITES if HookPoint(point.layer, site).width(shape) == header.width})
+    raise WidthMismatch(
+        f"The dictionary reads {header.width} numbers, the subject has {width} at {point.name}.",
+        why="They belong to different models or hook points.",
+        cure=f"{header.width} wide there: {', '.join(fitting)}." if fitting else "Use the subject that the dictionary was trained on.",
+        dictionary=header.width,
+        subject=width,
+    )
+
+
+def _wanted(spec: JobSpec, header: Header) -> tuple[tuple[int, int], ...]:
+    ranges = spec.feature_ranges() or [(0, header.features)]
+    if ranges[-1][1] > header.features:
+        raise FeatureOutOfRange(
+            f"Feature {ranges[-1][1] - 1} is asked for, the dictionary has {header.features}.",
+            why="Features are counted from 0.",
+            cure=f"Ask for features up to {header.features - 1}.",
+            features=header.features,
+        )
+    return tuple(ranges)
+
+
+def _check_subject_weights(spec: SubjectSpec) -> None:
+    if not is_folder(spec):
+        return
+    files = sorted(Path(spec.model).glob("*.safetensors"))
+    if not files and not any(Path(spec.model).glob("*.bin")):
+        raise FileMissing(
+            f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
+        )
+    for path in files:
+        check_finite(read_safetensors(path), path)
