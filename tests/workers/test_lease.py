@@ -1,0 +1,157 @@
+"""A lease is held as long as work goes on, and work stops when the lease, the job or the worker does."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from interp.errors import InputError, Interrupted, LeaseLost
+from interp.lifecycle import Queue, Stage
+from interp.planning import ChunkPlan
+from interp.settings import Settings
+from interp.store import jobs
+from interp.store.engine import make_engine, transaction
+from interp.store.tables import Chunk
+from tests.store import steps
+from workers import run
+from workers.lease import Hold
+from workers.run import Outcome, Work, run_chunk
+from workers.runtime import Runtime
+
+DEADLINE = 20.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for the condition; fails after the deadline."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def runtime(database_url: str, tmp_path: Path) -> Runtime:
+    settings = Settings(home=tmp_path, database_url=database_url, lease_seconds=1.0, heartbeat_seconds=0.2, progress_seconds=0.1)
+    return Runtime(settings, make_engine(database_url))
+
+
+def test_the_lease_outlives_its_seconds_while_it_is_held(runtime: Runtime) -> None:
+    steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    lease = steps.take(runtime.engine, Queue.LLM, seconds=1.0)
+    begun = steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at
+    assert begun is not None
+    with Hold(runtime, lease) as hold:
+        hold.progress(2)
+        until(lambda: (steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at or begun) > begun)
+        until(lambda: steps.chunk(runtime.engine, lease.chunk_id).units_done == 2)
+    steps.finish(runtime.engine, lease)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "stolen"])
+def test_work_stops_between_batches_when_it_is_no_longer_wanted(runtime: Runtime, how: str) -> None:
+    job_id = steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    lease = steps.take(runtime.engine, Queue.LLM, seconds=1.0)
+    with Hold(runtime, lease) as hold:
+        hold.progress(0)
+        with transaction(runtime.engine) as session:
+            if how == "cancelled":
+                jobs.cancel(session, job_id)
+            else:
+                session.execute(update(Chunk).where(Chunk.id == lease.chunk_id).values(lease_token="another"))
+        with pytest.raises(LeaseLost):
+            until(lambda: hold.progress(1) is not None)
+
+
+def test_work_stops_when_the_worker_stops(runtime: Runtime) -> None:
+    steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    lease = steps.take(runtime.engine, Queue.LLM)
+    runtime.stopping.set()
+    with Hold(runtime, lease) as hold, pytest.raises(Interrupted):
+        hold.progress(1)
+
+
+def test_a_database_out_of_reach_loses_the_lease_only_after_its_seconds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    from interp.errors import DiskFull
+
+    steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    lease = steps.take(runtime.engine, Queue.LLM)
+    calls: list[float] = []
+
+    def unreachable(_hold: Hold) -> bool:
+        calls.append(time.monotonic())
+        raise DiskFull("no room")
+
+    monkeypatch.setattr(Hold, "_renew", unreachable)
+    begun = time.monotonic()
+    with Hold(runtime, lease) as hold, pytest.raises(LeaseLost):
+        until(lambda: hold.progress(len(calls) + 1) is not None)
+    assert time.monotonic() - begun >= runtime.settings.lease_seconds
+    assert len(calls) > 1
+
+
+def _with_task(monkeypatch: pytest.MonkeyPatch, task: Callable[[Work], Outcome]) -> None:
+    monkeypatch.setattr(run, "_task", lambda _stage: task)
+
+
+def test_results_and_the_end_of_the_chunk_are_one_transaction(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4), ChunkPlan(Stage.SUMMARISE, 0, 1, {}, Stage.EXPLAIN))
+
+    def task(work: Work) -> Outcome:
+        def write(session: object) -> dict[str, object]:
+            jobs.count_failed(session, job_id, 4)  # type: ignore[arg-type]
+            jobs.cancel(session, job_id)  # type: ignore[arg-type]
+            return {}
+
+        return Outcome(write)  # type: ignore[arg-type]
+
+    _with_task(monkeypatch, task)
+    assert run_chunk(runtime, Queue.LLM)
+    assert steps.look(runtime.engine, job_id).request_counts.failed == 0, "the job was no longer to be worked on, so nothing was written"
+
+
+def test_errors_are_tried_again_with_their_traceback_kept_and_bad_input_is_not(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = steps.running(runtime.engine, ChunkPlan(Stage.COLLECT, 0, 4))
+    attempts: list[int] = []
+
+    def broken(work: Work) -> Outcome:
+        attempts.append(work.lease.attempt)
+        raise ZeroDivisionError("surprise")
+
+    _with_task(monkeypatch, broken)
+    while run_chunk(runtime, Queue.GPU):
+        pass
+    found = steps.look(runtime.engine, job_id)
+    assert attempts == [1, 2, 3]
+    assert found.status == "failed"
+    assert found.error is not None
+    assert "surprise" in found.error["detail"]
+    assert "traceback" not in found.error
+
+    def refuses(work: Work) -> Outcome:
+        attempts.append(work.lease.attempt)
+        raise InputError("No such thing.", cure="Name another.")
+
+    _with_task(monkeypatch, refuses)
+    job_id = steps.submit(runtime.engine)
+    attempts.clear()
+    while run_chunk(runtime, Queue.GPU):
+        pass
+    found = steps.look(runtime.engine, job_id)
+    assert attempts == [1]
+    assert found.error is not None
+    assert (found.status, found.error["code"], found.error["cure"]) == ("failed", "invalid-input", "Name another.")
+
+
+def test_a_stopping_worker_hands_its_chunk_back(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+
+    def task(work: Work) -> Outcome:
+        runtime.stopping.set()
+        work.progress(1)
+        raise AssertionError("progress must raise")
+
+    _with_task(monkeypatch, task)
+    run_chunk(runtime, Queue.LLM)
+    assert steps.take(runtime.engine, Queue.LLM).attempt == 1
