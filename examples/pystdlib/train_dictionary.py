@@ -36,7 +36,7 @@ AUXILIARY_WEIGHT = 1 / 32
 class Recipe:
     features: int
     k: int
-    epochs: int
+    steps: int
     rate: float
     seed: int
 
@@ -78,11 +78,15 @@ def residuals(model: LlamaForCausalLM, batch: Tensor) -> Tensor:
     return hidden[:, 1:].float().flatten(0, 1)
 
 
-def shuffled_residuals(model: LlamaForCausalLM, cut: np.ndarray, order: np.ndarray, generator: torch.Generator) -> Iterator[Tensor]:
-    for first in range(0, len(order) - BUFFER_ROWS + 1, BUFFER_ROWS):
-        chosen = torch.from_numpy(cut[order[first : first + BUFFER_ROWS]])
-        buffer = torch.cat([residuals(model, part) for part in chosen.split(32)]).clone()
-        yield from buffer[torch.randperm(len(buffer), generator=generator)].split(BATCH)
+def shuffled_residuals(model: LlamaForCausalLM, cut: np.ndarray, generator: torch.Generator) -> Iterator[Tensor]:
+    """Batches `[BATCH, D]` without end: rows in random order, tokens mixed within a buffer of rows."""
+    while True:
+        order = torch.randperm(len(cut), generator=generator).numpy()
+        for first in range(0, len(order) - BUFFER_ROWS + 1, BUFFER_ROWS):
+            chosen = torch.from_numpy(cut[order[first : first + BUFFER_ROWS]])
+            buffer = torch.cat([residuals(model, part) for part in chosen.split(32)]).clone()
+            mixed = buffer[torch.randperm(len(buffer), generator=generator)]
+            yield from mixed[: len(mixed) // BATCH * BATCH].split(BATCH)
 
 
 def train(recipe: Recipe, subject: Path, target: Path) -> None:
@@ -99,23 +103,18 @@ def train(recipe: Recipe, subject: Path, target: Path) -> None:
     with torch.no_grad():
         autoencoder.b_dec.copy_(first.mean(0) * scale)
     optimiser = torch.optim.Adam(autoencoder.parameters(), lr=recipe.rate, betas=(0.9, 0.999))
-    steps = recipe.epochs * (len(cut) // BUFFER_ROWS) * math.ceil(BUFFER_ROWS * (CONTEXT - 1) / BATCH)
     silent = torch.zeros(recipe.features, dtype=torch.int64)
-    threshold, step = 0.0, 0
+    threshold = 0.0
+    batches = shuffled_residuals(model, cut, generator)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        bar = progress.add_task("dictionary", total=steps)
-        for _ in range(recipe.epochs):
-            order = torch.randperm(len(cut), generator=generator).numpy()
-            for raw in shuffled_residuals(model, cut, order, generator):
-                rate = recipe.rate * min(1.0, (step + 1) / 100, max(0.02, (steps - step) / (0.25 * steps)))
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                threshold, report = update(autoencoder, optimiser, raw * scale, recipe.k, silent, threshold)
-                step += 1
-                progress.advance(bar)
-                if step % 100 == 0:
-                    progress.print(f"step {step}: {report}, silent {int((silent > DEAD_AFTER).sum())}")
+        for step in progress.track(range(recipe.steps), description="dictionary"):
+            rate = recipe.rate * min(1.0, (step + 1) / 100, max(0.02, (recipe.steps - step) / (0.3 * recipe.steps)))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            threshold, report = update(autoencoder, optimiser, next(batches) * scale, recipe.k, silent, threshold)
+            if (step + 1) % 100 == 0:
+                progress.print(f"step {step + 1}: {report}, silent {int((silent > DEAD_AFTER).sum())}")
     save(autoencoder, scale, threshold, recipe, target)
 
 
@@ -196,7 +195,7 @@ def save(autoencoder: Autoencoder, scale: float, threshold: float, recipe: Recip
             "hook_head_index": None,
             "prepend_bos": True,
             "context_size": CONTEXT,
-            "training": {"objective": "BatchTopK", "k": recipe.k, "epochs": recipe.epochs, "rate": recipe.rate, "seed": recipe.seed},
+            "training": {"objective": "BatchTopK", "k": recipe.k, "steps": recipe.steps, "batch": BATCH, "rate": recipe.rate, "seed": recipe.seed},
         },
     }
     (target / "cfg.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -206,7 +205,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", type=int, default=3072)
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     train(Recipe(**vars(parser.parse_args())), HERE / "subject", HERE / "dictionary")

@@ -1,6 +1,7 @@
 """`python -m examples.pystdlib.train_subject`: the language model, from nothing, on a CPU in under an hour."""
 
 import argparse
+import copy
 import csv
 import math
 import time
@@ -113,8 +114,7 @@ def train(target: Path, epochs: int, seed: int) -> None:
 
 def save(model: LlamaForCausalLM, target: Path, curve: list[tuple[str, str, str]]) -> None:
     """The weights as fp16 and the learning curve so far."""
-    halved = {name: tensor.detach().to(torch.float16) for name, tensor in model.state_dict().items()}
-    model.save_pretrained(target, state_dict=halved)
+    copy.deepcopy(model).half().save_pretrained(target)
     with (HERE / "training_curve.csv").open("w", newline="") as handle:
         csv.writer(handle).writerows(curve)
 

@@ -1,5 +1,6 @@
 """`python -m examples.pystdlib.train_tokenizer`: a byte-level BPE of 4,096 tokens over the train files."""
 
+import json
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -31,7 +32,11 @@ def train(target: Path) -> None:
     bos = tokenizer.token_to_id(BOS)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos)])
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=BOS, pad_token=BOS)
+    wrapped.model_max_length = 256
     wrapped.save_pretrained(target)
+    # The name that transformers 4 knows as well as 5.
+    config = target / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
