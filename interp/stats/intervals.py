@@ -26,7 +26,8 @@ def wilson(share: float, count: float, critical: float) -> Bounds:
     z2 = critical**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = critical / (1 + z2 / count) * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+    # The share lies within, whatever rounding says.
+    return max(0.0, min(share, float(middle - half))), min(1.0, max(share, float(middle + half)))
 
 
 def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], level: float = 0.95) -> Bounds:

@@ -126,7 +126,8 @@ class Scene:
 
     @cached_property
     def _line_start(self) -> Mask:
-        return self._text & ~self._newline & (self._texts_in_line == 1)
+        first: Mask = self._text & ~self._newline & (self._texts_in_line == 1)
+        return first
 
     @cached_property
     def _line_first(self) -> Ints:
@@ -231,7 +232,8 @@ class Scene:
     @cached_property
     def _continued(self) -> Mask:
         """The token stands after the same token as it did earlier in the window."""
-        return self._again(self.ids * (self.properties.size + 1) + self.at(-1)) & (self.at(-1) != self.properties.size)
+        known: Mask = self.at(-1) != self.properties.size
+        return known & self._again(self.ids * (self.properties.size + 1) + self.at(-1))
 
 
 def attribute_size(name: str, properties: TokenProperties) -> int:

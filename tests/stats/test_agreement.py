@@ -1,0 +1,78 @@
+"""Figures on inputs worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from interp.stats.agreement import Confusion, f1_of, pearson, pearson_of, precision_at_rate, r_squared, sums
+from interp.stats.intervals import leave_one_out
+
+
+def test_confusion_by_hand():
+    counts = Confusion(true_positives=3, false_negatives=1, true_negatives=2, false_positives=1)
+    assert counts.f1 == pytest.approx(0.75)
+    assert counts.balanced_accuracy == pytest.approx(0.7083, abs=5e-5)
+    assert counts.precision == counts.recall == 0.75
+    assert counts.specificity == pytest.approx(2 / 3)
+
+
+def test_confusion_counts_pairs():
+    truth = np.array([1, 1, 1, 1, 0, 0, 0], dtype=bool)
+    said = np.array([1, 1, 1, 0, 0, 0, 1], dtype=bool)
+    assert Confusion.of(truth, said) == Confusion(3, 1, 2, 1)
+
+
+def test_only_positives_leave_balanced_accuracy_undefined():
+    counts = Confusion(true_positives=3, false_negatives=1, true_negatives=0, false_positives=0)
+    assert counts.balanced_accuracy is None
+    assert counts.specificity is None
+    assert counts.recall == 0.75
+
+
+def test_a_judge_that_never_says_yes_has_no_precision():
+    counts = Confusion(true_positives=0, false_negatives=4, true_negatives=4, false_positives=0)
+    assert counts.precision is None
+    assert counts.f1 == 0
+    assert counts.balanced_accuracy == 0.5
+
+
+def test_precision_at_the_true_rate():
+    # Nine of ten found, one false alarm in a hundred; one window of a thousand fires: 0.9 true alarms to 9.99 false ones.
+    assert precision_at_rate(0.9, 0.01, 0.001) == pytest.approx(0.9 / (0.9 + 9.99))
+    assert precision_at_rate(0.0, 0.0, 0.5) is None
+    assert f1_of(0.5, 1.0) == pytest.approx(2 / 3)
+    assert f1_of(None, 1.0) is None
+    assert f1_of(0.0, 0.0) is None
+
+
+def test_pearson_by_hand_on_the_concatenation():
+    simulated = np.array([[0, 10], [0, 5], [0, 0]], dtype=float)
+    real = np.array([[0, 10], [0, 10], [0, 0]], dtype=float)
+    assert pearson(simulated, real) == pytest.approx(0.9258, abs=5e-5)
+
+
+def test_a_constant_side_has_no_correlation():
+    assert pearson(np.full(5, 0.1), np.arange(5.0)) is None
+    assert pearson(np.arange(5.0), np.full(5, 1e6)) is None
+
+
+def test_r_squared_by_hand():
+    real = np.array([1.0, 2.0, 3.0])
+    assert r_squared(real, real) == 1
+    assert r_squared(np.full(3, 2.0), real) == 0
+    assert r_squared(np.full(3, 4.0), real) == pytest.approx(1 - 14 / 2)
+    assert r_squared(real, np.full(3, 2.0)) is None
+
+
+@given(arrays(np.float64, (12, 2), elements=st.integers(-50, 50).map(float)), arrays(np.intp, 12, elements=st.integers(0, 3)))
+def test_leaving_a_cluster_out_is_the_same_as_correlating_the_rest(pairs, groups):
+    totals = sums(pairs[:, 0], pairs[:, 1], groups, 4)
+    for group, found in enumerate(leave_one_out(totals, pearson_of)):
+        rest = pairs[groups != group]
+        expected = pearson(rest[:, 0], rest[:, 1])
+        if expected is None:
+            assert np.isnan(found)
+        else:
+            assert found == pytest.approx(np.corrcoef(rest.T)[0, 1], abs=1e-9)

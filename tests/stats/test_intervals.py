@@ -1,0 +1,135 @@
+"""Intervals: worked out by hand, never of zero width, and covering the truth as often as they say."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interp.stats.agreement import pearson_of, sums
+from interp.stats.intervals import clustered_proportion, fisher, leave_one_out, mover_difference, mover_mean, t_quantile, wilson
+
+RUNS = 1500
+
+
+def test_wilson_by_hand():
+    low, high = wilson(0.9, 10, 1.959964)
+    assert (low, high) == pytest.approx((0.5958, 0.9821), abs=5e-5)
+
+
+def test_perfect_shares_keep_a_width():
+    hits = np.ones(20, dtype=bool)
+    low, high = clustered_proportion(hits, np.arange(20))
+    assert high == 1
+    assert 0.8 < low < 0.85
+    low, high = clustered_proportion(~hits, np.arange(20))
+    assert low == 0
+    assert 0.15 < high < 0.2
+
+
+def test_windows_of_one_document_count_as_one_when_they_agree():
+    hits = np.repeat(np.array([1, 0, 1, 1, 0, 1], dtype=bool), 5)
+    alone = clustered_proportion(hits[::5], np.arange(6))
+    together = clustered_proportion(hits, np.repeat(np.arange(6), 5))
+    apart = clustered_proportion(hits, np.arange(30))
+    assert apart[1] - apart[0] < together[1] - together[0]
+    assert together == pytest.approx(alone, abs=0.03)
+
+
+def test_one_document_says_almost_nothing():
+    low, high = clustered_proportion(np.array([True, False, True]), np.zeros(3, dtype=np.intp))
+    assert high - low > 0.9
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=30))
+def test_intervals_hold_the_share_and_have_a_width(pairs):
+    hits, clusters = np.array([hit for hit, _ in pairs]), np.array([cluster for _, cluster in pairs])
+    low, high = clustered_proportion(hits, clusters)
+    assert 0 <= low <= hits.mean() <= high <= 1
+    assert high - low > 0.01
+
+
+def test_mover_by_hand():
+    assert mover_mean(0.8, (0.5, 0.9), 0.6, (0.2, 0.7)) == pytest.approx((0.45, 0.7 + np.sqrt(0.02) / 2))
+    assert mover_difference(0.8, (0.5, 0.9), 0.6, (0.2, 0.9), 0) == pytest.approx((0.2 - np.hypot(0.3, 0.3), 0.2 + np.hypot(0.1, 0.4)))
+    assert mover_difference(0.8, (0.7, 0.9), 0.6, (0.5, 0.7), 1) == pytest.approx((0.2, 0.2))
+
+
+def test_a_correlation_without_enough_documents_has_no_interval():
+    assert fisher(0.5, np.array([0.4, 0.6])) is None
+    assert fisher(0.5, np.array([0.4, 0.6, np.nan])) is None
+
+
+def test_fisher_by_hand():
+    replicates = np.array([0.4, 0.5, 0.6])
+    z = np.arctanh(replicates)
+    half = t_quantile(0.95, 2) * np.sqrt(2 / 3 * ((z - z.mean()) ** 2).sum())
+    assert fisher(0.5, replicates) == pytest.approx((np.tanh(np.arctanh(0.5) - half), np.tanh(np.arctanh(0.5) + half)))
+
+
+def _clustered_hits(random, documents, size, rate, spread):
+    """Windows of documents whose own rates spread around the true one (beta), as many a document as Poisson gives, one at least."""
+    rates = rate + np.zeros(documents) if spread == 0 else random.beta(rate / spread, (1 - rate) / spread, documents)
+    sizes = 1 + random.poisson(size - 1, documents)
+    clusters = np.repeat(np.arange(documents), sizes)
+    return random.random(len(clusters)) < rates[clusters], clusters
+
+
+@pytest.mark.parametrize(
+    ("documents", "size", "recall", "specificity", "spread"), [(30, 1.2, 0.7, 0.8, 0.0), (30, 1.5, 0.6, 0.9, 0.3), (40, 2.0, 0.85, 0.75, 0.2)]
+)
+def test_balanced_accuracy_is_covered(documents, size, recall, specificity, spread):
+    random = np.random.default_rng(0)
+    covered = []
+    for _ in range(RUNS):
+        parts = []
+        for rate in (recall, specificity):
+            hits, clusters = _clustered_hits(random, documents, size, rate, spread)
+            parts += [float(hits.mean()), clustered_proportion(hits, clusters)]
+        low, high = mover_mean(*parts)
+        covered.append(low <= (recall + specificity) / 2 <= high)
+    assert 0.93 <= np.mean(covered) <= 0.975
+
+
+def test_near_one_the_interval_still_covers():
+    """Rates of 0.97 and 0.99: most samples are perfect, where a normal interval has no width and covers nothing."""
+    random = np.random.default_rng(1)
+    covered = []
+    for _ in range(RUNS):
+        parts = []
+        for rate in (0.97, 0.99):
+            hits, clusters = _clustered_hits(random, 40, 1.2, rate, 0.0)
+            parts += [float(hits.mean()), clustered_proportion(hits, clusters)]
+        low, high = mover_mean(*parts)
+        covered.append(low <= 0.98 <= high)
+    assert np.mean(covered) >= 0.94
+
+
+def _document(random, strength, noise):
+    """Sparse activations of one window and their prediction: both fire on the same tokens, and sometimes one alone."""
+    fires = random.random(32) < 0.08
+    real = np.where(fires, random.gamma(4, 0.5, 32) * strength, 0)
+    said = np.where(fires ^ (random.random(32) < 0.02), 2.0, 0) + noise * random.random(32)
+    return said, real
+
+
+def test_pearson_is_covered():
+    """60 documents of one or two windows; the true value from a very large sample of the same kind."""
+    random = np.random.default_rng(3)
+
+    def sample(documents):
+        windows, groups = [], []
+        for document in range(documents):
+            strength = random.gamma(5, 0.2)
+            for _ in range(1 + (random.random() < 0.3)):
+                windows.append(_document(random, strength, 0.1))
+                groups.append(document)
+        said, real = np.array(windows).swapaxes(0, 1)
+        return sums(said.ravel(), real.ravel(), np.repeat(groups, 32), documents)
+
+    true = float(pearson_of(sample(20_000).sum(axis=0)))
+    covered = []
+    for _ in range(300):
+        totals = sample(60)
+        low, high = fisher(float(pearson_of(totals.sum(axis=0))), leave_one_out(totals, pearson_of))
+        covered.append(low <= true <= high)
+    assert 0.925 <= np.mean(covered) <= 0.975
