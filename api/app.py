@@ -17,6 +17,7 @@ DESCRIPTION = """Label and score every feature of a sparse dictionary of a langu
 Submit one job to `POST /v1/jobs`, follow it at `/v1/jobs/{id}/events`, then read the book: features by score, lift over null, density or label,
 and each feature with its contexts, explanations and scores. Listings are paged by `next_cursor`. Every refusal is a problem document (RFC 9457).
 """
+ROUTERS = (jobs.router, dictionaries.router, features.router, explanations.router, service.router)
 MAX_BODY_BYTES = 4 * 1024 * 1024  # a list of a few hundred thousand feature indices
 
 
@@ -42,7 +43,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies = Vocabularies()
     problems.install(app)
-    openapi.install(app)
-    for room in (jobs, dictionaries, features, explanations, service):
-        app.include_router(room.router)
+    for router in ROUTERS:
+        app.include_router(router)
+    openapi.install(app, ROUTERS)
     return app

@@ -37,6 +37,8 @@ def _reading(engine: Store) -> Iterator[Session]:
         yield session
 
 
+# PostgreSQL takes no NUL character in text.
+WITHOUT_NUL = r"^[^\x00]*$"
 Reading = Annotated[Session, Depends(_reading)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows a page.")]
 CursorText = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")]

@@ -197,6 +197,7 @@ FEATURE: dict[str, Any] = FEATURE_SUMMARY | {
 
 HEALTH = {"status": "ok", "version": "0.1.0"}
 READINESS = {"ready": True, "checks": {"database": "ok", "broker": "ok"}}
+NOT_READY = {"ready": False, "checks": {"database": "is not at this version: run `glossator db upgrade`", "broker": "ok"}}
 PROBLEM_KIND = {
     "code": "hook-point-unknown",
     "title": "Unknown hook point",
@@ -232,14 +233,6 @@ PROBLEMS: dict[int, dict[str, Any]] = {
         "instance": "/v1/jobs",
         "code": "request-invalid",
         "errors": [{"field": "body.collection.window", "message": "Input should be greater than or equal to 8"}],
-    },
-    503: {
-        "type": "/problems/server-unreachable",
-        "title": "No server answers",
-        "status": 503,
-        "detail": "The database does not answer.",
-        "instance": "/readyz",
-        "code": "server-unreachable",
     },
     507: {
         "type": "/problems/disk-full",

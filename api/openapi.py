@@ -1,9 +1,10 @@
 """The OpenAPI document: an example for every body and answer, problem documents for every refusal, names that make a good client."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
@@ -38,8 +39,8 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def install(app: FastAPI) -> None:
-    """Give the app its OpenAPI document, made once."""
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Give the app its OpenAPI document, made once. `routers` are those that the app includes."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -47,7 +48,21 @@ def install(app: FastAPI) -> None:
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= problem.pop("$defs", {}) | {"Problem": problem}
+            for router in routers:
+                _restore_examples(made, router)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _restore_examples(document: dict[str, Any], router: APIRouter) -> None:
+    """FastAPI drops every null from the document, but in an example a null says that the field is there and empty."""
+    for route in router.routes:
+        if not isinstance(route, APIRoute):
+            continue
+        for method in route.methods:
+            answers_made = document["paths"][route.path][method.lower()]["responses"]
+            for status, described in route.responses.items():
+                for media, content in described["content"].items():
+                    answers_made[str(status)]["content"][media]["example"] = content["example"]

@@ -9,6 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @field_validator("*")
+    @classmethod
+    def _without_nul(cls, value: Any) -> Any:
+        """No path and no database takes one."""
+        if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, tuple) else (value,))):
+            raise ValueError("holds a NUL character")
+        return value
+
 
 class SubjectSpec(Frozen):
     """The language model under study."""

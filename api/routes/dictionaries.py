@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import cursors, examples, views
-from api.dependencies import CursorText, Limit, Reading
+from api.dependencies import WITHOUT_NUL, CursorText, Limit, Reading
 from api.openapi import answers
 from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
 from interp.store import book, entry
@@ -14,7 +14,7 @@ from interp.store.book import FeatureQuery, FeatureSort, Position
 
 router = APIRouter(prefix="/v1/dictionaries", tags=["dictionaries"])
 
-DictionaryReference = Annotated[str, Path(description="Id or name.", examples=["pystdlib@1-res"])]
+DictionaryReference = Annotated[str, Path(max_length=255, pattern=WITHOUT_NUL, description="Id or name.", examples=["pystdlib@1-res"])]
 DICTIONARY_PLACE = TypeAdapter(tuple[int])
 FEATURE_PLACES: dict[FeatureSort, TypeAdapter[Any]] = {
     FeatureSort.FEATURE: TypeAdapter(tuple[int, int]),
@@ -35,7 +35,7 @@ def list_dictionaries(session: Reading, cursor: CursorText = None, limit: Limit 
     return DictionaryPage(items=items, next_cursor=cursors.encode(listing, None if page.next is None else (page.next,)))
 
 
-@router.get("/{dictionary}", responses=answers(examples.DICTIONARY, 404))
+@router.get("/{dictionary}", responses=answers(examples.DICTIONARY, 404, 422))
 def get_dictionary(session: Reading, dictionary: DictionaryReference) -> DictionaryAnswer:
     """One dictionary, by id or by name, with its features counted by state."""
     row = book.dictionary(session, dictionary)
@@ -57,7 +57,7 @@ class FeatureFilters(BaseModel):
     max_density: float | None = Field(default=None, ge=0, le=1)
     max_q: float | None = Field(default=None, ge=0, le=1, description="Largest q value (Benjamini-Hochberg) of the lift.")
     state: Literal["active", "rare", "dead"] | None = None
-    text: str | None = Field(default=None, min_length=1, max_length=200, description="Part of the label, in any case.")
+    text: str | None = Field(default=None, min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Part of the label, in any case.")
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")
     limit: int = Field(default=50, ge=1, le=book.MAX_LIMIT, description="Rows a page.")
 

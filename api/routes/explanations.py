@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.orm import Session
 
 from api import cursors, examples, views
-from api.dependencies import Reading
+from api.dependencies import WITHOUT_NUL, Reading
 from api.openapi import answers
 from api.schemas import ExplanationPage
 from interp.store import book
@@ -22,10 +22,10 @@ class ExplanationFilters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    dictionary: str | None = Field(default=None, max_length=255, description="Id or name.", examples=["pystdlib@1-res"])
+    dictionary: str | None = Field(default=None, max_length=255, pattern=WITHOUT_NUL, description="Id or name.", examples=["pystdlib@1-res"])
     feature: int | None = Field(default=None, ge=0, lt=2**31)
-    explainer: str | None = Field(default=None, max_length=64, examples=["pattern"])
-    text: str | None = Field(default=None, min_length=1, max_length=200, description="Part of the explanation, in any case.")
+    explainer: str | None = Field(default=None, max_length=64, pattern=WITHOUT_NUL, examples=["pattern"])
+    text: str | None = Field(default=None, min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Part of the explanation, in any case.")
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters.")
     limit: int = Field(default=50, ge=1, le=book.MAX_LIMIT, description="Rows a page.")
 

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, TypeAdapter
 from sqlalchemy.orm import Session
 
 from api import cursors, events, examples, submission
-from api.dependencies import Configured, CursorText, Limit, Reading, Store
+from api.dependencies import WITHOUT_NUL, Configured, CursorText, Limit, Reading, Store
 from api.openapi import answers
 from api.schemas import JobAnswer, JobPage, Progress
 from interp.lifecycle import JobStatus
@@ -22,7 +22,7 @@ from workers import dispatch
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-JobId = Annotated[str, Path(max_length=36, examples=[examples.JOB["id"]])]
+JobId = Annotated[str, Path(max_length=36, pattern=WITHOUT_NUL, examples=[examples.JOB["id"]])]
 JOB_PLACE = TypeAdapter(tuple[AwareDatetime, str])
 IdempotencyKey = Annotated[
     str | None,
@@ -58,13 +58,13 @@ def list_jobs(session: Reading, status: Annotated[JobStatus | None, Query()] = N
     return JobPage(items=[_answer(session, job) for job in page.rows], next_cursor=cursors.encode(listing, place))
 
 
-@router.get("/{job_id}", responses=answers(examples.JOB, 404))
+@router.get("/{job_id}", responses=answers(examples.JOB, 404, 422))
 def get_job(session: Reading, job_id: JobId) -> JobAnswer:
     """One job: status, counts, progress by stage, times, and in the end its summary or its error."""
     return _answer(session, jobs.get(session, job_id))
 
 
-@router.post("/{job_id}/cancel", status_code=202, responses=answers(examples.CANCELLED_JOB, 404, 409, status=202))
+@router.post("/{job_id}/cancel", status_code=202, responses=answers(examples.CANCELLED_JOB, 404, 409, 422, status=202))
 def cancel_job(engine: Store, job_id: JobId) -> JobAnswer:
     """Cancel a job. Work stops between batches; what is stored stays. Asking twice changes nothing."""
     with transaction(engine) as session:
@@ -77,12 +77,12 @@ def _known_job(engine: Store, job_id: JobId) -> str:
         return jobs.get(session, job_id).id
 
 
-EVENTS: dict[int | str, dict[str, Any]] = {
+EVENTS: dict[int | str, dict[str, Any]] = answers(None, 404, 422) | {
     200: {"content": {"text/event-stream": {"example": examples.EVENTS}}, "description": "`progress` events, then one `end` event."}
 }
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=answers(None, 404) | EVENTS)
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=EVENTS)
 async def stream_job_events(request: Request, engine: Store, job_id: Annotated[str, Depends(_known_job)]) -> AsyncIterator[ServerSentEvent]:
     """Progress as server-sent events: `progress` whenever the job has moved, `end` when it is over. Each holds the whole state."""
     async for event in events.stream(engine, job_id, request.app.state.is_stopping):

@@ -2,6 +2,7 @@
 
 import os
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Engine
@@ -16,6 +17,9 @@ from interp.store import migrate
 from interp.store.engine import READING
 
 router = APIRouter(tags=["service"])
+NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"description": "Not ready.", "model": Readiness, "content": {"application/json": {"example": examples.NOT_READY}}}
+}
 
 
 @router.get("/healthz", responses=answers(examples.HEALTH))
@@ -24,7 +28,7 @@ def get_health(request: Request) -> Health:
     return Health(status="ok", version=request.app.version)
 
 
-@router.get("/readyz", responses=answers(examples.READINESS) | {503: {"description": "Not ready.", "model": Readiness}})
+@router.get("/readyz", responses=answers(examples.READINESS) | NOT_READY)
 def get_readiness(response: Response, engine: Store, settings: Configured) -> Readiness:
     """The database answers and has the tables of this version, and an embedded broker's folder can be written to."""
     checks = {"database": database_state(engine), "broker": broker_state(settings)}
@@ -34,7 +38,7 @@ def get_readiness(response: Response, engine: Store, settings: Configured) -> Re
     return Readiness(ready=ready, checks=checks)
 
 
-@router.get("/problems/{code}", responses=answers(examples.PROBLEM_KIND, 404))
+@router.get("/problems/{code}", responses=answers(examples.PROBLEM_KIND, 404, 422))
 def get_problem_kind(code: str) -> ProblemKind:
     """What a problem's `type` stands for."""
     return problems.kind(code)

@@ -228,7 +228,7 @@ def dictionary(session: Session, reference: str) -> Dictionary:
 
 def dictionary_names(session: Session, ids: Collection[int]) -> dict[int, str]:
     """The names of some dictionaries, by id."""
-    return dict(session.execute(select(Dictionary.id, Dictionary.name).where(Dictionary.id.in_(ids))).tuples().all())
+    return dict(session.execute(select(Dictionary.id, Dictionary.name).where(Dictionary.id.in_(ids))).all())
 
 
 def _contains(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[bool]:

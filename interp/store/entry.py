@@ -59,13 +59,13 @@ def explanations_of(session: Session, dictionary: Dictionary, index: int) -> Seq
 def items_of(session: Session, scores: Sequence[Score]) -> dict[int, bytes]:
     """The packed items of each score that has any, by the score's id."""
     found = session.execute(select(ScoreItems.score_id, ScoreItems.blob).where(ScoreItems.score_id.in_([score.id for score in scores])))
-    return {score_id: blob for score_id, blob in found}
+    return dict(found.all())
 
 
 def states(session: Session, dictionary: Dictionary) -> dict[str, int]:
     """How many features of a dictionary are active, rare and dead."""
     statement = select(Feature.state, func.count()).where(Feature.dictionary_id == dictionary.id).group_by(Feature.state)
-    return {state: count for state, count in session.execute(statement)}
+    return dict(session.execute(statement).all())
 
 
 def subject_name(session: Session, dictionary: Dictionary) -> str:

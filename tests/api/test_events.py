@@ -1,0 +1,87 @@
+"""The event stream, over a real server: it says what changes, and ends with the job or with the server."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from api.client import Client, Event
+from api.service import Service
+from interp.settings import Settings
+from interp.spec import JobSpec
+
+DEADLINE = 30.0
+
+
+@pytest.fixture(scope="module")
+def service(service_settings: Settings, store: Engine) -> Iterator[Service]:
+    with Service(service_settings, "127.0.0.1", 0, workers=False) as found:
+        yield found
+
+
+def collect(client: Client, job_id: str) -> tuple[list[Event], threading.Thread]:
+    """The events of a job as they come, and the thread that listens until the stream ends."""
+    seen: list[Event] = []
+
+    def listen() -> None:
+        for event in client.stream_job_events(job_id):
+            seen.append(event)  # noqa: PERF402  # one at a time: the test watches the list grow
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    return seen, thread
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_a_stream_tells_of_each_change_and_ends_with_the_job(service: Service, tiny_job: JobSpec) -> None:
+    with Client(service.url) as client:
+        job = client.submit_job(tiny_job.model_dump(mode="json"))
+        seen, thread = collect(client, job["id"])
+        wait_for(lambda: seen)
+        assert (seen[0].name, seen[0].data["status"]) == ("progress", "queued")
+        with Client(service.url) as other:
+            other.cancel_job(job["id"])
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+        assert [(event.name, event.data["status"]) for event in seen] == [("progress", "queued"), ("progress", "cancelled"), ("end", "cancelled")]
+        assert seen[-1].data["finished_at"]
+
+
+def test_a_stream_of_an_ended_job_ends_at_once_and_hints_when_to_come_back(service: Service, tiny_job: JobSpec) -> None:
+    with Client(service.url) as client:
+        job = client.submit_job(tiny_job.model_dump(mode="json"))
+        client.cancel_job(job["id"])
+    response = httpx.get(f"{service.url}/v1/jobs/{job['id']}/events", timeout=DEADLINE)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert "retry: 2000" in response.text
+    assert [line for line in response.text.splitlines() if line.startswith("event:")] == ["event: progress", "event: end"]
+
+
+def test_a_stream_of_an_unknown_job_is_a_problem(service: Service) -> None:
+    response = httpx.get(f"{service.url}/v1/jobs/nobody/events")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_a_server_stops_while_somebody_listens(service_settings: Settings, store: Engine, tiny_job: JobSpec) -> None:
+    with Service(service_settings, "127.0.0.1", 0, workers=False) as stopping:
+        client = Client(stopping.url)
+        job = client.submit_job(tiny_job.model_dump(mode="json"))
+        seen, thread = collect(client, job["id"])
+        wait_for(lambda: seen)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    client.close()
+    assert [event.name for event in seen] == ["progress"]

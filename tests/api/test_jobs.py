@@ -1,0 +1,172 @@
+"""Submitting, listing, watching and cancelling jobs. No worker runs here: a job stays in its queue."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, func, select
+
+from api.client import Client, Refused
+from interp.settings import Settings
+from interp.spec import JobSpec
+from interp.store.engine import snapshot
+from interp.store.tables import Chunk, Job
+
+
+@pytest.fixture(scope="module")
+def body(tiny_job: JobSpec) -> dict[str, Any]:
+    return tiny_job.model_dump(mode="json")
+
+
+def rows(store: Engine) -> tuple[int, int]:
+    with snapshot(store) as session:
+        return session.scalar(select(func.count()).select_from(Job)) or 0, session.scalar(select(func.count()).select_from(Chunk)) or 0
+
+
+def test_a_submitted_job_is_where_its_location_says(http: httpx.Client, body: dict[str, Any], service_settings: Settings) -> None:
+    response = http.post("/v1/jobs", json=body)
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert http.get(response.headers["location"]).json() == job
+    assert job["status"] == "queued"
+    assert job["request_counts"] == {"total": 64, "completed": 0, "failed": 0}
+    assert [stage["stage"] for stage in job["stages"]] == ["prepare"]
+    assert JobSpec.model_validate(job["spec"]) == JobSpec.model_validate(body)
+    assert list(service_settings.broker_folder.glob("*.gpu.msg")), "nobody rang for the job"
+
+
+def test_the_same_key_and_body_give_the_same_job(http: httpx.Client, store: Engine, body: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "nightly"}
+    first = http.post("/v1/jobs", json=body, headers=headers)
+    before = rows(store)
+    again = http.post("/v1/jobs", json=body, headers=headers)
+    assert again.status_code == 202
+    assert again.headers["location"] == first.headers["location"]
+    assert rows(store) == before
+
+
+def test_the_same_key_with_another_body_is_a_conflict(http: httpx.Client, store: Engine, body: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "weekly"}
+    first = http.post("/v1/jobs", json=body, headers=headers).json()
+    before = rows(store)
+    response = http.post("/v1/jobs", json=body | {"seed": 8}, headers=headers)
+    assert response.status_code == 409
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["details"]["job"] == first["id"]
+    assert rows(store) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"dictionary": {"source": "/no/such/folder"}}, "file-missing"),
+        ({"corpus": {"path": "/no/such/corpus"}}, "file-missing"),
+        ({"features": "0-64"}, "feature-out-of-range"),
+        ({"explainers": ["oracle"]}, "invalid-input"),
+        ({"scorers": ["charm"]}, "invalid-input"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_leaves_nothing(
+    http: httpx.Client, store: Engine, body: dict[str, Any], change: dict[str, Any], code: str
+) -> None:
+    before = rows(store)
+    response = http.post("/v1/jobs", json=body | change)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["code"] == code
+    assert rows(store) == before
+
+
+def test_an_unknown_hook_point_names_near_ones(http: httpx.Client, body: dict[str, Any]) -> None:
+    response = http.post("/v1/jobs", json=body | {"dictionary": body["dictionary"] | {"hook_point": "blocks.1.hook_resid_prr"}})
+    assert response.status_code == 422
+    assert response.json()["code"] == "hook-point-unknown"
+    assert "blocks.1.hook_resid_pre" in response.text
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"collection": {"window": 7}}, ["body.collection.window"]),
+        ({"collection": {"window": 24}}, ["body.collection"]),
+        ({"corpus": {"path": "a\0b"}}, ["body.corpus.path"]),
+        ({"features": "9-3"}, ["body"]),
+        ({"features": "all of them"}, ["body.features"]),
+        ({"colour": "red"}, ["body.colour"]),
+        ({"seed": -1, "priority": "high"}, ["body.seed", "body.priority"]),
+    ],
+)
+def test_a_body_that_cannot_be_read_lists_each_field(http: httpx.Client, body: dict[str, Any], change: dict[str, Any], fields: list[str]) -> None:
+    response = http.post("/v1/jobs", json=body | change)
+    assert response.status_code == 422
+    assert sorted(error["field"] for error in response.json()["errors"]) == sorted(fields)
+
+
+def test_a_body_that_is_no_json_is_refused(http: httpx.Client) -> None:
+    response = http.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"})
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_a_body_without_end_is_refused(http: httpx.Client, body: dict[str, Any]) -> None:
+    response = http.post("/v1/jobs", json=body | {"features": list(range(1_000_000))})
+    assert response.status_code == 413
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_jobs_are_listed_newest_first_and_by_status(client: Client, body: dict[str, Any]) -> None:
+    made = [client.submit_job(body | {"seed": seed})["id"] for seed in range(100, 105)]
+    client.cancel_job(made[2])
+    listed = [job["id"] for job in client.list_jobs()]
+    assert listed[:5] == made[::-1]
+    assert [job["id"] for job in client.list_jobs(status="cancelled", limit=1)] == [made[2]]
+    assert made[2] not in [job["id"] for job in client.list_jobs(status="queued")]
+
+
+def test_pages_of_jobs_join_to_the_whole_listing(http: httpx.Client, client: Client, body: dict[str, Any]) -> None:
+    for seed in range(200, 205):
+        client.submit_job(body | {"seed": seed})
+    whole = [job["id"] for job in http.get("/v1/jobs", params={"limit": 500}).json()["items"]]
+    walked: list[str] = []
+    params: dict[str, Any] = {"limit": 2}
+    while True:
+        page = http.get("/v1/jobs", params=params).json()
+        walked += [job["id"] for job in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert walked == whole
+
+
+def test_a_cancelled_job_stays_cancelled_and_can_be_cancelled_again(client: Client, body: dict[str, Any]) -> None:
+    job = client.submit_job(body | {"seed": 300})
+    cancelled = client.cancel_job(job["id"])
+    assert cancelled["status"] == "cancelled"
+    assert cancelled["cancelling_at"] and cancelled["finished_at"]
+    assert client.cancel_job(job["id"]) == cancelled
+
+
+def test_an_unknown_job_cannot_be_cancelled(client: Client) -> None:
+    with pytest.raises(Refused, match="There is no job nobody"):
+        client.cancel_job("nobody")
+
+
+def test_the_api_loads_neither_torch_nor_transformers(tiny_job: JobSpec, service_settings: Settings) -> None:
+    """In a process of its own: import the app, submit a job, read it back, and look at what was loaded."""
+    script = """
+import json, sys
+from api.app import create_app
+from api.client import in_process
+from interp.settings import Settings
+with in_process(create_app(Settings())) as client:
+    client.get_job(client.submit_job(json.loads(sys.stdin.read()))["id"])
+print([name for name in ("torch", "transformers", "transformer_lens", "tokenizers") if name in sys.modules])
+"""
+    body = json.dumps(tiny_job.model_dump(mode="json"))
+    ran = subprocess.run([sys.executable, "-c", script], input=body, env=service_settings.environment(), capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == "[]"
