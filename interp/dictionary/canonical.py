@@ -61,6 +61,8 @@ class Canonical:
             raise _shapes(source, f"Activation {self.activation} with k = {self.k}.")
         if self.k is not None and not 0 < self.k <= features:
             raise _shapes(source, f"k is {self.k} for {features} features.")
+        if self.activation == "groupmax" and self.k is not None and features % self.k:
+            raise _shapes(source, f"{features} features do not form {self.k} equal groups.")
 
 
 @dataclass(frozen=True, slots=True)

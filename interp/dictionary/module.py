@@ -1,17 +1,18 @@
 """The one dictionary module that everything runs on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from interp.dictionary import formats
 from interp.dictionary.canonical import Activation, Canonical, InputNorm
 from interp.dictionary.formats import dictionary_name
-from interp.dictionary.weights import check_finite
-from interp.errors import DictionaryError
+from interp.dictionary.weights import Floats, check_finite
+from interp.identity import dictionary_digest
 from interp.spec import DictionarySpec
 
 EPSILON = 1e-5
@@ -78,7 +79,7 @@ class Dictionary:
             values, indices = pre.topk(self.k, dim=1, sorted=False)
             return values.relu(), indices
         group = self.features // self.k
-        values, places = pre.unflatten(1, (self.k, group)).max(dim=2)
+        values, places = pre.view(-1, self.k, group).max(dim=2)
         return values.relu(), places + torch.arange(self.k, device=pre.device) * group
 
     def decode(self, f: Tensor, x: Tensor | None = None) -> Tensor:
@@ -95,9 +96,16 @@ class Dictionary:
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "Dictionary":
         """The same dictionary elsewhere."""
-        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
-        moved = {name: value.to(device=device, dtype=dtype) for name, value in tensors.items() if isinstance(value, Tensor)}
-        return replace(self, **moved)
+        return replace(
+            self,
+            W_enc=self.W_enc.to(device, dtype),
+            b_enc=self.b_enc.to(device, dtype),
+            W_dec=self.W_dec.to(device, dtype),
+            b_dec=self.b_dec.to(device, dtype),
+            threshold=None if self.threshold is None else self.threshold.to(device, dtype),
+            pre_bias=None if self.pre_bias is None else self.pre_bias.to(device, dtype),
+            W_skip=None if self.W_skip is None else self.W_skip.to(device, dtype),
+        )
 
 
 def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionary:
@@ -105,8 +113,6 @@ def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionar
 
     Raises DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, FileMissing.
     """
-    from interp.identity import dictionary_digest
-
     reading = formats.read(spec)
     check_finite(reading.tensors, reading.header.files[0])
     header = reading.header
@@ -122,12 +128,27 @@ def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionar
 
 def from_canonical(canonical: Canonical, *, name: str, hook_point: str, architecture: str, digest: str, config: dict[str, Any]) -> Dictionary:
     """The torch module of canonical arrays."""
-    values = {item.name: getattr(canonical, item.name) for item in fields(canonical)}
-    tensors = {key: torch.from_numpy(value) if hasattr(value, "shape") else value for key, value in values.items()}
-    dictionary = Dictionary(name=name, hook_point=hook_point, architecture=architecture, digest=digest, config=config, **tensors)
-    if dictionary.activation == "groupmax" and dictionary.k and dictionary.features % dictionary.k:
-        raise DictionaryError(f"{name}: {dictionary.features} features do not form {dictionary.k} equal groups.", cure="Check k.")
-    return dictionary
+    return Dictionary(
+        name=name,
+        hook_point=hook_point,
+        architecture=architecture,
+        digest=digest,
+        config=config,
+        W_enc=_tensor(canonical.W_enc),
+        b_enc=_tensor(canonical.b_enc),
+        W_dec=_tensor(canonical.W_dec),
+        b_dec=_tensor(canonical.b_dec),
+        activation=canonical.activation,
+        threshold=None if canonical.threshold is None else _tensor(canonical.threshold),
+        k=canonical.k,
+        pre_bias=None if canonical.pre_bias is None else _tensor(canonical.pre_bias),
+        W_skip=None if canonical.W_skip is None else _tensor(canonical.W_skip),
+        input_norm=canonical.input_norm,
+    )
+
+
+def _tensor(array: Floats) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
 def _layer_norm(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.utils import logging as transformers_logging
 
@@ -53,7 +54,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     """Opens the model on its device. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
     plan = Plan.of(spec, hook_point)
     check_weights_exist(spec)
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         bridge = TransformerBridge.boot_transformers(spec.model, device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision)
     except (ValueError, OSError, RuntimeError, NotImplementedError, KeyError) as cause:
@@ -70,5 +71,5 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     return BridgeSubject(plan, bridge)
 
 
-def _stop(activations: Tensor, hook: object) -> None:  # noqa: ARG001
-    raise Reached(activations)
+def _stop(tensor: Tensor, *, hook: HookPoint) -> None:  # noqa: ARG001
+    raise Reached(tensor)

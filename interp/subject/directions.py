@@ -1,43 +1,54 @@
 """From a place in the model to its logits: the direct path."""
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+# Layers are the backend's own modules, of no common type: a linear layer or a norm of transformers, or the Bridge's wrapper of one.
+Layer = Any
 
 
-def matrix(module: nn.Module) -> Tensor:
+def weight(layer: Layer) -> Tensor:
+    """The weight as the layer's own class stores it."""
+    inner: Layer = getattr(layer, "original_component", layer)
+    stored: Tensor = inner.weight.detach()
+    return stored
+
+
+def matrix(layer: Layer) -> Tensor:
     """float32 `[in, out]` of a linear layer, whichever way round its class stores it."""
-    inner = getattr(module, "original_component", module)
-    weight: Tensor = inner.weight.detach().float()
-    return weight if type(inner).__name__ == "Conv1D" else weight.T
+    kind = type(getattr(layer, "original_component", layer)).__name__
+    return weight(layer).float() if kind == "Conv1D" else weight(layer).float().T
 
 
-def unembedding(norm: nn.Module, head: nn.Module) -> Tensor:
+def unembedding(norm: Layer, head: Layer) -> Tensor:
     """float32 `[D, V]`: the unembedding with the final norm's weight folded in, and its centring where it has one."""
     folded = norm_weight(norm, head)[:, None] * matrix(head)
     return folded - folded.mean(dim=0) if centres(norm, head) else folded
 
 
 @torch.inference_mode()
-def norm_weight(norm: nn.Module, head: nn.Module) -> Tensor:
+def norm_weight(norm: Layer, head: Layer) -> Tensor:
     """float32 `[D]`: the factor a norm gives to each axis, asked of the norm itself, since families store it as w or as 1 + w.
 
     The probe has mean 0 and mean square 1, so that LayerNorm and RMSNorm leave it as it is but for that factor and the bias.
     """
     probe = _probe(head)
-    difference = norm(probe) - norm(-probe)
+    difference: Tensor = norm(probe) - norm(-probe)
     return (difference.float() / (2 * probe.float())).flatten()
 
 
 @torch.inference_mode()
-def centres(norm: nn.Module, head: nn.Module) -> bool:
+def centres(norm: Layer, head: Layer) -> bool:
     """Whether a norm takes the mean away (LayerNorm), so that a shift of all axes changes nothing."""
     probe = _probe(head)
-    return bool(torch.allclose(norm(probe + 1).float(), norm(probe).float(), atol=1e-2))
+    return torch.allclose(norm(probe + 1).float(), norm(probe).float(), atol=1e-2)
 
 
-def _probe(head: nn.Module) -> Tensor:
-    weight = getattr(head, "original_component", head).weight
-    signs = torch.ones(matrix(head).shape[0], dtype=torch.float64)
+def _probe(head: Layer) -> Tensor:
+    stored = weight(head)
+    signs = torch.ones(len(matrix(head)), dtype=torch.float64)
     signs[1::2] = -1
     signs -= signs.mean()
-    return (signs / signs.square().mean().sqrt()).to(weight)[None, None]
+    return (signs / signs.square().mean().sqrt()).to(device=stored.device, dtype=stored.dtype)[None, None]

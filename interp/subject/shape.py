@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interp.errors import FileMissing, SubjectError
+from interp.errors import FileMissing, InputError, SubjectError
 
 # One row a size: the names that the model families of transformers give to it.
 WIDTH = ("hidden_size", "n_embd", "d_model")
@@ -44,7 +44,7 @@ class ModelShape:
         )
 
 
-def read_json(path: Path, error: type[SubjectError] = SubjectError) -> dict[str, Any]:
+def read_json(path: Path, error: type[InputError] = SubjectError) -> dict[str, Any]:
     """A JSON object from a file. Raises FileMissing, or `error` when it is not JSON."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -25,7 +25,7 @@ class Format(Protocol):
 
 
 # In the order in which they are tried: the more telling files first.
-FORMATS = ("saelens",)
+FORMATS = ("saelens", "sparsify", "dictionary_learning", "gemma_scope", "openai", "apollo", "directions", "neurons")
 
 
 def read(spec: DictionarySpec) -> Reading:
@@ -81,5 +81,5 @@ def _format(source: Path, name: str) -> Format:
 
 
 def _module(name: str) -> Format:
-    module: Format = import_module(f"{__name__}.{name}")  # type: ignore[assignment]
+    module: Format = import_module(f"{__name__}.{name}")
     return module

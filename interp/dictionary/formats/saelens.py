@@ -130,15 +130,15 @@ def _convert(arrays: Mapping[str, Floats], config: dict[str, Any], input_norm: I
     W_enc, W_dec, b_dec = arrays["W_enc"], arrays["W_dec"], arrays["b_dec"]
     architecture = config["architecture"]
     activation = ACTIVATIONS[architecture]
-    threshold = arrays["threshold"] if "jumprelu" in architecture else None
+    threshold = arrays.get("threshold") if "jumprelu" in architecture else None
     if architecture == "gated":
         # pi = x W + b_gate > 0 is the same as x W e^r + b_mag > b_mag - e^r b_gate.
-        scale = np.exp(arrays["r_mag"])
+        scale: Floats = np.exp(arrays["r_mag"])
         W_enc, b_enc, threshold = W_enc * scale, arrays["b_mag"], arrays["b_mag"] - scale * arrays["b_gate"]
     else:
         b_enc = arrays["b_enc"]
     if config.get("rescale_acts_by_decoder_norm"):
-        norms = np.linalg.norm(W_dec, axis=1)
+        norms: Floats = np.linalg.norm(W_dec, axis=1)
         W_enc, b_enc, W_dec = W_enc * norms, b_enc * norms, W_dec / norms[:, None]
     for name in ("scaling_factor", "finetuning_scaling_factor"):
         if name in arrays:

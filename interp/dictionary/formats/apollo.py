@@ -1,0 +1,54 @@
+"""Apollo Research's e2e_sae (Braun et al. 2024): `samples_N.pt` with a dictionary a hook point; decoder columns are normalised when run."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
+from interp.dictionary.torchfile import read_torch, tensors_of
+from interp.dictionary.weights import Floats, Stored
+from interp.errors import DictionaryError
+from interp.spec import DictionarySpec
+
+PARTS = ("encoder.0.weight", "encoder.0.bias", "decoder.weight", "decoder.bias")
+
+
+def recognise(source: Path) -> bool:
+    return source.is_file() and source.suffix == ".pt" and bool(_places(read_torch(source)))
+
+
+def read(source: Path, spec: DictionarySpec) -> Reading:
+    content = read_torch(source)
+    places = _places(content)
+    if not places:
+        raise DictionaryError(f"{source} is no e2e_sae file.", why="No name in it ends in encoder.0.weight.", cure="Name its format.")
+    hook_point = spec.hook_point or (next(iter(places)) if len(places) == 1 else None)
+    if hook_point not in places:
+        raise DictionaryError(
+            f"{source} holds dictionaries of several hook points." if hook_point is None else f"{source} has no dictionary at {hook_point}.",
+            why=f"It has {', '.join(places)}.",
+            cure="Set `dictionary.hook_point` to one of them.",
+        )
+    prefix = places[hook_point]
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors_of(content).items() if name.startswith(prefix)}
+    require(tensors, PARTS, source)
+    features, width = matrix_shape(tensors, "encoder.0.weight", source)
+    header = Header(format="apollo", architecture="relu", features=features, width=width, hook_point=hook_point, files=(source,))
+    return Reading(header, tensors, _convert)
+
+
+def _convert(arrays: Mapping[str, Floats]) -> Canonical:
+    columns = arrays["decoder.weight"]
+    # torch.nn.functional.normalize's floor under the norm.
+    unit: Floats = columns / np.maximum(np.linalg.norm(columns, axis=0, keepdims=True), 1e-12)
+    return Canonical(arrays["encoder.0.weight"].T, arrays["encoder.0.bias"], unit.T, arrays["decoder.bias"])
+
+
+def _places(content: Any) -> dict[str, str]:
+    """Hook point -> prefix of its tensors' names: `blocks.6.hook_resid_pre` is written `blocks-6-hook_resid_pre`."""
+    names: dict[str, Stored] = tensors_of(content)
+    prefixes = [match[1] for name in names if (match := re.fullmatch(r"(.*)encoder\.0\.weight", name))]
+    return {re.sub(r"^.*?(blocks)", r"\1", prefix.rstrip(".")).replace("-", "."): prefix for prefix in prefixes}

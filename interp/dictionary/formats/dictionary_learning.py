@@ -1,0 +1,142 @@
+"""saprmarks' dictionary_learning: `ae.pt` beside `config.json`, which names the class; each class has its own arithmetic."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape
+from interp.dictionary.torchfile import read_torch, tensors_of
+from interp.dictionary.weights import Floats
+from interp.errors import DictionaryError
+from interp.spec import DictionarySpec
+from interp.subject.shape import read_json
+
+WEIGHTS, CONFIG = "ae.pt", "config.json"
+SITES = {"resid_post": "hook_resid_post", "mlp_out": "hook_mlp_out", "attn_out": "hook_attn_out"}
+
+Arrays = Mapping[str, Floats]
+
+
+def recognise(source: Path) -> bool:
+    return source.is_dir() and (source / WEIGHTS).is_file() and (source / CONFIG).is_file()
+
+
+def read(source: Path, spec: DictionarySpec) -> Reading:
+    weights = source / WEIGHTS
+    config = read_json(source / CONFIG, DictionaryError)
+    trainer = config.get("trainer") or {}
+    tensors = tensors_of(read_torch(weights))
+    kind = trainer.get("dict_class") or "AutoEncoder"
+    if kind not in CLASSES:
+        raise DictionaryError(f"{source}: the class {kind!r} is not supported.", cure=f"Supported: {', '.join(CLASSES)}.")
+    if "W_enc" in tensors:
+        width, features = matrix_shape(tensors, "W_enc", weights)
+    else:
+        features, width = matrix_shape(tensors, "encoder.weight", weights)
+    header = Header(
+        format="dictionary_learning",
+        architecture=kind,
+        features=features,
+        width=width,
+        hook_point=spec.hook_point or _hook_point(trainer),
+        files=(weights, source / CONFIG),
+        model=trainer.get("lm_name"),
+        config=config,
+    )
+    return Reading(header, tensors, lambda arrays: CLASSES[kind](arrays, trainer))
+
+
+def _hook_point(trainer: dict[str, Any]) -> str:
+    """From `submodule_name` (`resid_post_layer_8`) or, for want of it, the layer: the library reads a block's output there."""
+    match = re.fullmatch(r"(\w+?)_layer_(\d+)", trainer.get("submodule_name") or "")
+    if match and match[1] in SITES:
+        return f"blocks.{match[2]}.{SITES[match[1]]}"
+    return ""
+
+
+def _auto_encoder(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+    """f = relu((x - bias) W + b), x̂ = f W_dec + bias."""
+    return Canonical(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays["bias"], pre_bias=arrays["bias"])
+
+
+def _auto_encoder_new(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+    """f = relu(x W + b), x̂ = f W_dec + b_dec (Conerly et al. 2024)."""
+    return Canonical(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays["decoder.bias"])
+
+
+def _gated(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+    """(x - b)W + gate_bias > 0 opens relu(e^r (x - b)W + mag_bias); as JumpReLU, with what the gate asks as threshold."""
+    scale: Floats = np.exp(arrays["r_mag"])
+    return _unit_decoder(
+        arrays["encoder.weight"].T * scale,
+        arrays["mag_bias"],
+        arrays["decoder.weight"].T,
+        arrays["decoder_bias"],
+        threshold=arrays["mag_bias"] - scale * arrays["gate_bias"],
+        pre_bias=arrays["decoder_bias"],
+    )
+
+
+def _jump_relu(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+    return _unit_decoder(arrays["W_enc"], arrays["b_enc"], arrays["W_dec"], arrays["b_dec"], threshold=arrays["threshold"], pre_bias=None)
+
+
+def _unit_decoder(W_enc: Floats, b_enc: Floats, W_dec: Floats, b_dec: Floats, *, threshold: Floats, pre_bias: Floats | None) -> Canonical:
+    """These two classes multiply activations by the norm of their decoder row, and divide by it to decode: folded here."""
+    norms: Floats = np.linalg.norm(W_dec, axis=1)
+    return Canonical(
+        W_enc * norms,
+        b_enc * norms,
+        W_dec / norms[:, None],
+        b_dec,
+        activation="jumprelu",
+        threshold=threshold * norms,
+        pre_bias=pre_bias,
+    )
+
+
+def _top_k(arrays: Arrays, trainer: dict[str, Any]) -> Canonical:
+    stored = arrays.get("k")
+    return Canonical(
+        arrays["encoder.weight"].T,
+        arrays["encoder.bias"],
+        arrays["decoder.weight"].T,
+        arrays["b_dec"],
+        activation="topk",
+        k=int(trainer["k"] if stored is None else stored),
+        pre_bias=arrays["b_dec"],
+    )
+
+
+def _batch_top_k(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+    """One threshold for all features at inference, strictly above."""
+    return _thresholded(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays)
+
+
+def _matryoshka(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+    return _thresholded(arrays["W_enc"], arrays["b_enc"], arrays["W_dec"], arrays)
+
+
+def _thresholded(W_enc: Floats, b_enc: Floats, W_dec: Floats, arrays: Arrays) -> Canonical:
+    threshold = np.broadcast_to(arrays["threshold"], b_enc.shape).astype(np.float32)
+    if (threshold < 0).any():
+        raise DictionaryError(
+            "The BatchTopK threshold is negative: it was never set in training.",
+            why="Without it a token's activations depend on the tokens beside it.",
+            cure="Use a checkpoint from later in training.",
+        )
+    return Canonical(W_enc, b_enc, W_dec, arrays["b_dec"], activation="jumprelu", threshold=threshold, pre_bias=arrays["b_dec"])
+
+
+CLASSES: dict[str, Callable[[Arrays, dict[str, Any]], Canonical]] = {
+    "AutoEncoder": _auto_encoder,
+    "AutoEncoderNew": _auto_encoder_new,
+    "GatedAutoEncoder": _gated,
+    "JumpReluAutoEncoder": _jump_relu,
+    "AutoEncoderTopK": _top_k,
+    "BatchTopKSAE": _batch_top_k,
+    "MatryoshkaBatchTopKSAE": _matryoshka,
+}

@@ -1,0 +1,41 @@
+"""A set of directions (probes, steering vectors, principal axes): one feature each, active by its projection above a threshold.
+
+`.npy` `[n, D]`, or `.safetensors` with `directions` `[n, D]` and, if wanted, `bias` `[n]` and `threshold` `[n]`: relu(x · d + bias), and 0
+where that is not above the threshold. Rows are taken as they are, not normalised.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape
+from interp.dictionary.weights import Floats, read_npy, read_safetensors
+from interp.spec import DictionarySpec
+
+
+def recognise(source: Path) -> bool:
+    if source.suffix == ".npy":
+        return source.is_file()
+    return source.is_file() and source.suffix == ".safetensors" and "directions" in read_safetensors(source)
+
+
+def read(source: Path, spec: DictionarySpec) -> Reading:
+    tensors = {"directions": read_npy(source)} if source.suffix == ".npy" else read_safetensors(source)
+    features, width = matrix_shape(tensors, "directions", source)
+    header = Header(format="directions", architecture="directions", features=features, width=width, hook_point=spec.hook_point or "", files=(source,))
+    return Reading(header, tensors, _convert)
+
+
+def _convert(arrays: Mapping[str, Floats]) -> Canonical:
+    directions = arrays["directions"]
+    features, width = directions.shape
+    threshold = arrays.get("threshold")
+    return Canonical(
+        W_enc=directions.T,
+        b_enc=arrays.get("bias", np.zeros(features, dtype=np.float32)),
+        W_dec=directions,
+        b_dec=np.zeros(width, dtype=np.float32),
+        activation="relu" if threshold is None else "jumprelu",
+        threshold=threshold,
+    )

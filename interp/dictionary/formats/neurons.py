@@ -1,0 +1,39 @@
+"""The neurons of a layer as a dictionary: each axis at the hook point is a feature, its positive part the activation.
+
+`source` is the subject's folder: there are no weights, only a width. Never found out by `auto`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from interp.dictionary.canonical import Canonical, Header, Reading
+from interp.dictionary.weights import Floats
+from interp.errors import DictionaryError
+from interp.spec import DictionarySpec
+from interp.subject import hooks
+from interp.subject.shape import ModelShape, read_json
+
+
+def recognise(source: Path) -> bool:  # noqa: ARG001
+    return False
+
+
+def read(source: Path, spec: DictionarySpec) -> Reading:
+    if spec.hook_point is None:
+        raise DictionaryError(
+            "Neurons of which layer?", why="The format `neurons` has no file that says.", cure="Set hook_point, such as blocks.3.mlp.hook_post."
+        )
+    config = source / "config.json" if source.is_dir() else source
+    shape = ModelShape.from_config(read_json(config, DictionaryError))
+    width = hooks.parse(spec.hook_point, shape).width(shape)
+    header = Header(
+        format="neurons", architecture="neurons", features=width, width=width, hook_point=spec.hook_point, files=(config,), config={"width": width}
+    )
+
+    def convert(_: Mapping[str, Floats]) -> Canonical:
+        identity, zeros = np.eye(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
+        return Canonical(W_enc=identity, b_enc=zeros, W_dec=identity, b_dec=zeros)
+
+    return Reading(header, {}, convert)

@@ -1,0 +1,75 @@
+"""OpenAI's sparse autoencoders for GPT-2 small (Gao et al. 2024): a `.pt` of one state dict, hook point from the user or the path."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
+from interp.dictionary.torchfile import read_torch, tensors_of
+from interp.dictionary.weights import Floats
+from interp.errors import DictionaryError
+from interp.spec import DictionarySpec
+
+NAMES = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
+# The locations of the release, in their paths: `v5_32k/autoencoders/resid_post_mlp/8.pt`.
+SITES = {
+    "resid_post_mlp": "hook_resid_post",
+    "resid_delta_mlp": "hook_mlp_out",
+    "mlp_post_act": "mlp.hook_post",
+    "resid_post_attn": "hook_resid_mid",
+    "resid_delta_attn": "hook_attn_out",
+}
+
+
+def recognise(source: Path) -> bool:
+    return source.is_file() and source.suffix == ".pt" and _is_ours(read_torch(source))
+
+
+def read(source: Path, spec: DictionarySpec) -> Reading:
+    content = read_torch(source)
+    if not _is_ours(content):
+        raise DictionaryError(f"{source} is no OpenAI autoencoder.", why=f"It lacks {', '.join(NAMES)}.", cure="Name its format.")
+    tensors = tensors_of(content)
+    require(tensors, NAMES, source)
+    features, width = matrix_shape(tensors, "encoder.weight", source)
+    activation = content.get("activation", "ReLU")
+    if activation not in ("ReLU", "TopK"):
+        raise DictionaryError(f"{source}: the activation {activation!r} is not known.", cure="Known: ReLU, TopK.")
+    k = (content.get("activation_state_dict") or {}).get("k")
+    # No flag says it: the release's own loader takes TopK to mean that the input is normalised.
+    normalised = activation == "TopK"
+    header = Header(
+        format="openai",
+        architecture=activation.lower(),
+        features=features,
+        width=width,
+        hook_point=spec.hook_point or _hook_point(source),
+        files=(source,),
+        model="gpt2-small",
+        config={"activation": activation, "k": k, "normalize": normalised},
+    )
+
+    def convert(arrays: Mapping[str, Floats]) -> Canonical:
+        return Canonical(
+            arrays["encoder.weight"].T,
+            arrays["latent_bias"],
+            arrays["decoder.weight"].T,
+            arrays["pre_bias"],
+            activation="topk" if activation == "TopK" else "relu",
+            k=int(k) if activation == "TopK" else None,
+            pre_bias=arrays["pre_bias"],
+            input_norm="layer_norm" if normalised else "none",
+        )
+
+    return Reading(header, tensors, convert)
+
+
+def _is_ours(content: Any) -> bool:
+    return isinstance(content, dict) and all(name in content for name in NAMES)
+
+
+def _hook_point(source: Path) -> str:
+    match = re.fullmatch(r"(?:layer_)?(\d+)", source.stem)
+    site = next((SITES[part] for part in reversed(source.resolve().parts[:-1]) if part in SITES), None)
+    return f"blocks.{match[1]}.{site}" if match and site else ""
