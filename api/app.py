@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from api import openapi, problems
 from api.dependencies import Vocabularies
+from api.limits import BodyLimit
 from api.routes import dictionaries, explanations, features, jobs, service
 from interp.settings import Settings
 from interp.store.engine import make_engine
@@ -18,7 +19,6 @@ Submit one job to `POST /v1/jobs`, follow it at `/v1/jobs/{id}/events`, then rea
 and each feature with its contexts, explanations and scores. Listings are paged by `next_cursor`. Every refusal is a problem document (RFC 9457).
 """
 ROUTERS = (jobs.router, dictionaries.router, features.router, explanations.router, service.router)
-MAX_BODY_BYTES = 4 * 1024 * 1024  # a list of a few hundred thousand feature indices
 
 
 def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: False) -> FastAPI:
@@ -37,11 +37,11 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
         version=version("glossator"),
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
         generate_unique_id_function=openapi.operation_id,
-        max_body_size=MAX_BODY_BYTES,
         lifespan=lifespan,
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies = Vocabularies()
+    app.add_middleware(BodyLimit)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -61,7 +61,7 @@ def _restore_examples(document: dict[str, Any], router: APIRouter) -> None:
     for route in router.routes:
         if not isinstance(route, APIRoute):
             continue
-        for method in route.methods:
+        for method in route.methods or ():
             answers_made = document["paths"][route.path][method.lower()]["responses"]
             for status, described in route.responses.items():
                 for media, content in described["content"].items():

@@ -63,7 +63,7 @@ def install(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
     app.add_exception_handler(GlossatorError, _glossator_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -107,7 +107,8 @@ def field_errors(errors: Sequence[Any]) -> list[FieldError]:
     return [FieldError(field=where, message=" or: ".join(messages)) for where, messages in found.items()]
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
+async def http_error(request: Request, error: Exception) -> JSONResponse:
+    """The document of an error that the framework raised: no such path, wrong method, body too large."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code = _code_of(status)

@@ -112,8 +112,11 @@ def test_a_body_that_is_no_json_is_refused(http: httpx.Client) -> None:
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_a_body_without_end_is_refused(http: httpx.Client, body: dict[str, Any]) -> None:
-    response = http.post("/v1/jobs", json=body | {"features": list(range(1_000_000))})
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_that_is_too_large_is_refused(http: httpx.Client, body: dict[str, Any], declared: bool) -> None:
+    content = json.dumps(body | {"features": list(range(1_000_000))}).encode()
+    pieces = [content[start : start + 65536] for start in range(0, len(content), 65536)]
+    response = http.post("/v1/jobs", content=content if declared else iter(pieces), headers={"content-type": "application/json"})
     assert response.status_code == 413
     assert response.headers["content-type"] == "application/problem+json"
 
