@@ -1,6 +1,6 @@
 """From explain contexts to a rule: the target, the cross-check that says how much of a rule holds elsewhere, and the predicted activations."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,10 @@ STRONG_QUANTILE = 0.9
 TOKEN_PRIOR = 2.0
 TOKENS_GRADED = 64
 FOLDS = 2
-# A further clause must raise the cross-checked worth by this much, and a rule must be worth this much at all.
+# A further clause must raise the cross-checked worth by this much; a rule must be worth so many standard errors of a rule that only guesses.
 LEAST_GAIN = 0.005
-LEAST_WORTH = 0.05
+LEAST_ERRORS = 2.5
+SURE_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +61,25 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
     # What stands before a window's first token is not to be seen (unless the row begins there): nothing can be learnt from it.
     rows = np.flatnonzero((table.cells % scene.shape[1] > 0) | (contexts.positions[table.windows] == 0))
 
-    worths = _cross_check(table, settings, rows, folds[rows], strength)
-    count = next(number for number, worth in enumerate(worths) if worth >= max(worths) - LEAST_GAIN)
-    if worths[count] < LEAST_WORTH:
+    checked = _cross_check(table, settings, rows, folds[rows], strength)
+    most = max(worth for worth, _ in checked)
+    count = next(number for number, (worth, _) in enumerate(checked) if worth >= most - LEAST_GAIN)
+    worth, error = checked[count]
+    if count == 0 or worth < LEAST_ERRORS * error:
         return None
-    search = Search(table, replace(settings, clauses=count), rows)
-    found = search.clauses()
-    return Fit(Rule(tuple(_clause(search, clause, strength) for clause in found)), worths[count]) if found else None
+    search = Search(table, settings, rows)
+    found = _kept(search.clauses(), count)
+    return Fit(Rule(tuple(_clause(search, clause, strength) for clause in found)), worth) if found else None
 
 
-def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> list[float]:
-    """Worth of rules of 0, 1, 2... clauses, each token predicted by the rule that was fitted without its document."""
+def _kept(found: list[Found], count: int) -> list[Found]:
+    """As many clauses as the cross-check has found worth their while, and those that carry much of the rule in any case."""
+    total = sum(clause.score for clause in found)
+    return [clause for place, clause in enumerate(found) if place < count or clause.score >= SURE_SHARE * total]
+
+
+def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> list[tuple[float, float]]:
+    """Worth and error of rules of 0, 1, 2... clauses, each token predicted by the rule that was fitted without its document."""
     predicted = np.zeros((settings.clauses + 1, len(rows)))
     for fold in range(FOLDS):
         search = Search(table, settings, rows[folds != fold])
@@ -84,15 +93,21 @@ def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np
     return [_worth(row, strength[rows], table.windows[rows]) for row in predicted]
 
 
-def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> float:
-    """Mean of Youden's J over windows (detection) and Pearson's r over tokens (simulation): what the rule will be scored on; 0 for silence."""
+def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tuple[float, float]:
+    """Mean of Youden's J over windows (detection) and Pearson's r over tokens (simulation): what the rule will be scored on; 0 for silence.
+
+    With it the standard error that it would have if the rule said yes as often, but at random.
+    """
     if not predicted.any():
-        return 0.0
-    fires = np.bincount(windows, weights=strength) > 0
-    said = np.bincount(windows, weights=predicted) > 0
+        return 0.0, 0.0
     here = np.bincount(windows) > 0
-    youden = said[fires & here].mean() - said[~fires & here].mean() if (~fires & here).any() else said[fires].mean()
-    return float(youden + np.corrcoef(predicted, strength)[0, 1]) / 2
+    fires = np.bincount(windows, weights=strength)[here] > 0
+    said = np.bincount(windows, weights=predicted)[here] > 0
+    if fires.all():
+        return 0.0, 0.0
+    youden = said[fires].mean() - said[~fires].mean()
+    error = np.sqrt(said.mean() * (1 - said.mean()) * (1 / fires.sum() + 1 / (~fires).sum()))
+    return float(youden + np.corrcoef(predicted, strength)[0, 1]) / 2, float(error) / 2
 
 
 def _mean(search: Search, found: Found, strength: Floats) -> float:

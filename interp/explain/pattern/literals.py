@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.errors import InputError
-from interp.explain.pattern.properties import TokenProperties
+from interp.explain.pattern.properties import CLASSES, NAMES, TokenProperties
 from interp.explain.pattern.scene import Scene, attribute_size
 
 Mask = NDArray[np.bool_]
@@ -134,6 +134,22 @@ class Contains:
         return {"kind": self.kind, "piece": self.piece}
 
 
+PLACE_FLAGS = (
+    "line_start",
+    "deeper",
+    "shallower",
+    "in_string",
+    "in_triple",
+    "in_comment",
+    "in_round",
+    "in_square",
+    "in_curly",
+    "repeated",
+    "continued",
+)
+FLAG_NAMES = frozenset({*CLASSES, *PLACE_FLAGS})
+ATTRIBUTE_NAMES = frozenset({"token", *NAMES, "line_first", "line_before", "indent", "place", "row"})
+
 READERS: dict[str, Callable[[dict[str, Any]], Literal]] = {
     OneOf.kind: lambda c: OneOf(c["attribute"], c["at"], tuple(c["values"]), c.get("negated", False)),
     Flag.kind: lambda c: Flag(c["name"], c["at"], c.get("negated", False)),
@@ -146,6 +162,10 @@ READERS: dict[str, Callable[[dict[str, Any]], Literal]] = {
 def literal_from_json(content: dict[str, Any]) -> Literal:
     """Raises InputError when the content is no literal."""
     try:
-        return READERS[content["kind"]](content)
+        literal = READERS[content["kind"]](content)
+        known = ATTRIBUTE_NAMES if isinstance(literal, OneOf) else FLAG_NAMES if isinstance(literal, Flag) else None
+        if known is not None and (content.get("attribute") or content.get("name")) not in known:
+            raise KeyError(content)
     except (KeyError, TypeError) as error:
         raise InputError("A rule holds a condition that cannot be read.", why=repr(content)[:200]) from error
+    return literal

@@ -87,6 +87,8 @@ class Search:
         A greedy start with a long list of values may hide that a class and a short list say the same: so a wordy rule is held against the one
         whose first clause had to be short.
         """
+        if self._squares == 0:
+            return []
         found = self._cover(self._clause(self.rows))
         if any(len(term.chosen) > self.settings.wordy for clause in found for term in clause.terms):
             brief = self._cover(self._clause(self.rows, self.settings.wordy))
@@ -115,7 +117,19 @@ class Search:
             if again is None:
                 return self._revise(others) if len(others) > 1 else others
             found = [*found[:place], again, *found[place + 1 :]]
-        return found
+        return self._rescored(found)
+
+    def _rescored(self, found: list[Found]) -> list[Found]:
+        """Each clause with its worth on what those before it leave over."""
+        left = self.rows
+        rescored: list[Found] = []
+        for clause in found:
+            held = self.holds(clause.terms, left)
+            total, count = np.array([self.table.target[left[held]].sum()]), np.array([float(held.sum())])
+            score = self._score(total, count, np.array([clause.bits]))
+            rescored.append(replace(clause, rows=left[held], score=float(score[0])))
+            left = left[~held]
+        return rescored
 
     def literals(self, found: Found) -> tuple[Literal, ...]:
         return tuple(self._literal(term) for term in found.terms)

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.explain.pattern.literals import Contains, Flag, InRow, Literal, OneOf, text_table
+from interp.explain.pattern.literals import PLACE_FLAGS, Contains, Flag, InRow, Literal, OneOf, text_table
 from interp.explain.pattern.properties import CLASSES
 from interp.explain.pattern.scene import Scene, attribute_size
 
@@ -46,19 +46,6 @@ ATTRIBUTES = (
     Attribute("row", 0, 6.0),
 )
 PIECES_OF_WORDS = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
-PLACE_FLAGS = (
-    "line_start",
-    "deeper",
-    "shallower",
-    "in_string",
-    "in_triple",
-    "in_comment",
-    "in_round",
-    "in_square",
-    "in_curly",
-    "repeated",
-    "continued",
-)
 FLAGS = (
     *((Flag(name, 0), 4.0) for name in CLASSES),
     *((Flag(name, -1), 5.5) for name in CLASSES),

@@ -1,0 +1,175 @@
+"""The pattern explainer finds what was planted, says it in words, and is right about it on documents that it has not seen."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from interp.errors import InputError
+from interp.evidence import Split
+from interp.explain import registry
+from interp.explain.base import ExplainerInput, Explanation
+from interp.explain.pattern import Pattern, Rule
+from tests.explain.planted import evidence, text, where
+
+PLANTED = {
+    "a token": (lambda: where(lambda t: t.strip() == "self"), "`self`"),
+    "what stands before": (lambda: where(lambda t: t == ".") & where(lambda t: t.strip() == "self", -1), "`.` right after `self`"),
+    "a union": (lambda: where(lambda t: t.strip().lower() in ("def", "class", "return")), "`{}`, `{}` or `{}`"),
+    "a token or a class": (lambda: where(lambda t: t.strip().lower() == "self" or t.isdigit()), "`self`; or digits"),
+    "digits": (lambda: where(str.isdigit), "digits"),
+    "capitals": (lambda: where(lambda t: t.strip().isupper() and t.strip().isalpha() and len(t.strip()) > 1), "words in CAPITALS"),
+    "indentation": (
+        lambda: where(lambda t: "\n" in t) & where(lambda t: t.endswith(":"), -1),
+        "line breaks and indentation after a line that ends in `:`",
+    ),
+    "position": (
+        lambda: np.broadcast_to(np.arange(text().rows.shape[1]) <= 4, text().rows.shape),
+        "any token within the first 4 tokens of the model's input",
+    ),
+}
+
+
+def _explain(found) -> Explanation:
+    return registry.get("pattern").explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0]
+
+
+def _share_right(explanation: Explanation, found) -> float:
+    """Balanced accuracy over test tokens (those whose neighbour is in the window)."""
+    test = found.contexts.of(Split.TEST)
+    predicted = Rule.from_json(explanation.rule).predict(test.tokens, test.lengths, test.positions, text().vocabulary)
+    fires, said = (test.activations > 0)[:, 1:], (predicted > 0)[:, 1:]
+    return float((said[fires].mean() + (~said[~fires]).mean()) / 2)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_finds_what_was_planted(name):
+    plant, sentence = PLANTED[name]
+    found = evidence(plant())
+    explanation = _explain(found)
+    assert explanation.failure is None
+    assert re.fullmatch(re.escape(sentence).replace(r"`\{\}`", "`(def|class|return)`"), explanation.text), explanation.text
+    assert _share_right(explanation, found) > 0.98
+
+
+def test_a_condition_on_the_line_is_found_on_unseen_documents():
+    begins = re.compile(r"\n *(from|import)\b")
+    strings = text().strings()
+    fires = np.zeros(strings.shape, dtype=bool)
+    for row, pieces in enumerate(strings):
+        line = "\n"
+        for column, piece in enumerate(pieces):
+            line = piece if "\n" in piece else line + piece
+            fires[row, column] = "\n" not in piece and begins.match(line) is not None and line.strip() not in ("from", "import")
+    found = evidence(fires)
+    assert _share_right(_explain(found), found) > 0.85
+
+
+def test_a_feature_without_a_pattern_is_a_failure_and_not_a_text():
+    random = np.random.default_rng(0)
+    for feature in range(5):
+        explanation = _explain(evidence(random.random(text().rows.shape) < 0.01, feature))
+        assert explanation.text is None
+        assert explanation.rule is None
+        assert "No rule predicts" in explanation.failure
+
+
+def test_a_dead_feature_says_so():
+    explanation = _explain(evidence(np.zeros(text().rows.shape, dtype=bool)))
+    assert (explanation.text, explanation.rule) == (None, None)
+    assert "never fired" in explanation.failure
+
+
+def test_a_feature_that_fires_in_test_documents_only_has_nothing_to_be_explained_from():
+    found = evidence(where(str.isdigit) & (text().documents // 2 % 2 == Split.TEST)[:, None])
+    assert "no explain context" in _explain(found).failure
+
+
+def test_test_contexts_change_nothing():
+    """An explanation is a function of explain contexts alone."""
+    fires = where(str.isdigit)
+    there = evidence(fires)
+    elsewhere = evidence(np.where((text().documents // 2 % 2 == Split.TEST)[:, None], ~fires, fires))
+    explain = there.contexts.of(Split.EXPLAIN)
+    assert len(elsewhere.contexts.of(Split.EXPLAIN)) == len(explain)
+    item = ExplainerInput.of(there, text().vocabulary)
+    assert (item.contexts.splits == Split.EXPLAIN).all()
+
+
+def test_a_single_context_is_enough_to_fail_politely():
+    found = evidence(where(str.isdigit))
+    lone = ExplainerInput(0, found.contexts.of(Split.EXPLAIN).select(np.array([0])), (), (), False)
+    explanation = Pattern().explain([lone], text().vocabulary, 0)[0]
+    assert (explanation.text is None) == (explanation.failure is not None)
+
+
+def test_predicted_activations_follow_the_token():
+    """Twice as strong on one of two tokens: the rule says so."""
+    fires = where(lambda t: t.strip() in ("self", "return"))
+    found = evidence(fires)
+    strong = np.array([t.strip() == "self" for t in text().vocabulary.strings])
+    activations = np.where(strong[found.contexts.tokens], found.contexts.activations * 4, found.contexts.activations).astype(np.float16)
+    contexts = found.contexts
+    louder = type(contexts)(
+        contexts.tokens, activations, contexts.lengths, contexts.kinds, contexts.splits, contexts.documents, contexts.starts, contexts.positions
+    )
+    explanation = Pattern().explain([ExplainerInput(0, louder.of(Split.EXPLAIN), (), (), False)], text().vocabulary, 0)[0]
+    test = louder.of(Split.TEST)
+    predicted = Rule.from_json(explanation.rule).predict(test.tokens, test.lengths, test.positions, text().vocabulary)
+    said = predicted > 0
+    ratio = predicted[said & strong[test.tokens]].mean() / predicted[said & ~strong[test.tokens]].mean()
+    assert 2.5 < ratio < 6
+
+
+def test_the_same_input_gives_the_same_explanation_alone_or_in_company():
+    items = [ExplainerInput.of(evidence(plant(), number), text().vocabulary) for number, (plant, _) in enumerate(PLANTED.values())]
+    together = Pattern().explain(items, text().vocabulary, 0)
+    alone = [Pattern().explain([item], text().vocabulary, 7)[0] for item in reversed(items)]
+    assert together == alone[::-1]
+
+
+def test_rules_survive_json():
+    found = evidence(PLANTED["what stands before"][0]())
+    rule = _explain(found).rule
+    again = Rule.from_json(json.loads(json.dumps(rule)))
+    assert again.to_json() == rule
+    test = found.contexts.of(Split.TEST)
+    window = (test.tokens, test.lengths, test.positions, text().vocabulary)
+    np.testing.assert_array_equal(again.predict(*window), Rule.from_json(rule).predict(*window))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"version": 99, "any": []},
+        {"version": 1},
+        {"version": 1, "any": [{"all": [{"kind": "spell"}], "value": 1, "by_token": []}]},
+        {"version": 1, "any": [{"all": [{"kind": "flag", "name": "no_such_flag", "at": 0}], "value": 1, "by_token": []}]},
+        {"version": 1, "any": [{"all": [{"kind": "one_of", "attribute": "__class__", "at": 0, "values": [1]}], "value": 1, "by_token": []}]},
+    ],
+)
+def test_what_is_no_rule_is_refused(content):
+    with pytest.raises(InputError):
+        Rule.from_json(content)
+
+
+def test_unknown_explainers_are_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="pattern"):
+        registry.get("patern")
+
+
+def test_a_new_explainer_takes_ten_lines(monkeypatch):
+    class Loudest:
+        name, version = "loudest", 1
+
+        def explain(self, items, vocabulary, seed):
+            return [Explanation(item.feature, self.name, self.say(item, vocabulary)) for item in items]
+
+        def say(self, item, vocabulary):
+            return vocabulary.text(int(item.contexts.tokens.flat[item.contexts.activations.argmax()]))
+
+    monkeypatch.setitem(registry.EXPLAINERS, Loudest.name, Loudest)
+    item = ExplainerInput.of(evidence(where(lambda t: t.strip() == "self")), text().vocabulary)
+    assert registry.get("loudest").explain([item], text().vocabulary, 0)[0].text.strip() == "self"
