@@ -46,7 +46,7 @@ def to_float32(raw: NDArray[Any], dtype: str) -> Floats:
     if dtype == "bfloat16":
         widened: Floats = (raw.astype(np.uint32) << 16).view(np.float32)
         return widened
-    return np.ascontiguousarray(raw, dtype=np.float32)
+    return np.array(raw, dtype=np.float32)
 
 
 def read_safetensors(path: Path) -> dict[str, Stored]:

@@ -1,0 +1,162 @@
+"""Subjects by way of transformers alone: a forward hook on a module of the model, with the fastest attention there is.
+
+Knows the layouts of the common decoder families; what it does not find, TransformerBridge may.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from interp.errors import SubjectError
+from interp.spec import SubjectSpec
+from interp.subject import hooks
+from interp.subject.directions import matrix, unembedding
+from interp.subject.opened import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
+
+# One row a part: where the families of transformers keep it. Llama, Mistral, Qwen, Gemma | GPT-2 | GPT-NeoX (Pythia) | OPT | Phi.
+BLOCKS = ("model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers")
+FINAL_NORM = ("model.norm", "transformer.ln_f", "gpt_neox.final_layer_norm", "model.decoder.final_layer_norm", "model.final_layernorm")
+ATTENTION = ("self_attn", "attn", "attention")
+ATTENTION_OUT = ("self_attn.o_proj", "attn.c_proj", "attention.dense", "self_attn.out_proj", "self_attn.dense", "attn.attention.out_proj")
+MLP = ("mlp",)
+MLP_OUT = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "fc2", "mlp.fc2")
+# The norm that reads the residual stream between attention and MLP; blocks that run both side by side have none there.
+MIDDLE_NORM = ("pre_feedforward_layernorm", "ln_2", "post_attention_layernorm", "final_layer_norm")
+# Norms on the way out of attention and MLP, before they are added (Gemma 2 and 3): what the block writes is their output.
+ATTENTION_WRITES = ("post_attention_layernorm",)
+MLP_WRITES = ("post_feedforward_layernorm",)
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A module, and whether what it reads or what it writes is wanted."""
+
+    module: nn.Module
+    reads: bool
+
+
+class HuggingFaceSubject(OpenedSubject):
+    """A transformers model that stops at its hook point."""
+
+    def __init__(self, plan: Plan, model: Any, tap: Tap) -> None:
+        super().__init__(plan)
+        self._model, self._point, self._tap = model, plan.point, tap
+
+    @torch.inference_mode()
+    def activations(self, tokens: Tensor) -> Tensor:
+        handle = _register(self._tap)
+        try:
+            self._model(tokens.to(self.device), use_cache=False)
+        except Reached as reached:
+            return as_rows(reached.activations)
+        finally:
+            handle.remove()
+        raise SubjectError(f"The forward pass never comes to {self.hook_point}.", cure="Try the backend `bridge`.")
+
+    @torch.inference_mode()
+    def output_directions(self) -> Tensor:
+        norm = _need(self._model, FINAL_NORM, "the final norm")
+        directions = unembedding(norm, self._model.get_output_embeddings())
+        block = _need(self._model, BLOCKS, "the blocks")[self._point.layer]
+        match self._point.site:
+            case "mlp.hook_post":
+                return matrix(_need(block, MLP_OUT, "the MLP's output matrix")) @ directions
+            case "attn.hook_z":
+                return matrix(_need(block, ATTENTION_OUT, "attention's output matrix")) @ directions
+            case _:
+                return directions
+
+
+def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
+    """Opens the model on its device. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
+    plan = Plan.of(spec, hook_point)
+    check_weights_exist(spec)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model = AutoModelForCausalLM.from_pretrained(spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype])
+    except (ValueError, OSError, RuntimeError, KeyError) as cause:
+        raise SubjectError(
+            f"{spec.model} cannot be opened by transformers.",
+            why=str(cause).splitlines()[0] if str(cause) else type(cause).__name__,
+            cure="Check that it is a causal language model, saved whole.",
+        ) from cause
+    model.to(plan.device).eval()
+    check_finite(model, spec)
+    block = _need(model, BLOCKS, "the blocks")[plan.point.layer]
+    taps = {site: tap for site, find in TAPS.items() if (tap := find(block)) is not None}
+    if plan.point.site not in taps:
+        names = [hooks.HookPoint(layer, site).name for layer in range(plan.shape.layers) for site in taps]
+        raise hooks.unknown(hook_point, names, plan.shape.layers)
+    return HuggingFaceSubject(plan, model, taps[plan.point.site])
+
+
+def _find(root: Any, paths: tuple[str, ...]) -> Any | None:
+    """The first of the dotted paths that is there."""
+    for path in paths:
+        place = root
+        for name in path.split("."):
+            place = getattr(place, name, None)
+        if place is not None:
+            return place
+    return None
+
+
+def _need(root: Any, paths: tuple[str, ...], what: str) -> Any:
+    found = _find(root, paths)
+    if found is None:
+        raise SubjectError(
+            f"The backend `huggingface` does not find {what} in {type(root).__name__}.",
+            why=f"It looks for {', '.join(paths)}.",
+            cure="Use the backend `bridge`.",
+        )
+    return found
+
+
+def _is_parallel(block: Any) -> bool:
+    """Whether attention and MLP read the same residual stream (GPT-NeoX, Phi), so that there is nothing between them."""
+    return bool(getattr(block, "use_parallel_residual", False)) or _find(block, MIDDLE_NORM) is None
+
+
+def _middle_norm(block: Any) -> Any | None:
+    return None if _is_parallel(block) else _find(block, MIDDLE_NORM)
+
+
+def _tap(module: Any | None, *, reads: bool) -> Tap | None:
+    return None if module is None else Tap(module, reads)
+
+
+def _writes(block: Any, norms: tuple[str, ...], module: tuple[str, ...]) -> Tap | None:
+    """What a part adds to the residual stream: through its own norm where the block has norms on both sides."""
+    has_both = _find(block, MLP_WRITES) is not None
+    return _tap(_find(block, norms) if has_both else _find(block, module), reads=False)
+
+
+TAPS: dict[str, Callable[[Any], Tap | None]] = {
+    "hook_resid_pre": lambda block: Tap(block, reads=True),
+    "attn.hook_z": lambda block: _tap(_find(block, ATTENTION_OUT), reads=True),
+    "hook_attn_out": lambda block: _writes(block, ATTENTION_WRITES, ATTENTION),
+    "hook_resid_mid": lambda block: _tap(_middle_norm(block), reads=True),
+    "mlp.hook_in": lambda block: _tap(_find(block, MLP), reads=True),
+    "mlp.hook_post": lambda block: _tap(_find(block, MLP_OUT), reads=True),
+    "hook_mlp_out": lambda block: _writes(block, MLP_WRITES, MLP),
+    "hook_resid_post": lambda block: Tap(block, reads=False),
+}
+
+
+def _register(tap: Tap) -> Any:
+    if tap.reads:
+        return tap.module.register_forward_pre_hook(_stop_before, with_kwargs=True)
+    return tap.module.register_forward_hook(_stop_after)
+
+
+def _stop_before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    raise Reached(args[0] if args else kwargs["hidden_states"])
+
+
+def _stop_after(_: nn.Module, __: Any, output: Any) -> None:
+    raise Reached(output[0] if isinstance(output, tuple) else output)
