@@ -17,6 +17,9 @@ from interp.store.engine import make_engine
 from interp.store.tables import Base
 from tests.fakes import tiny
 
+# Tests' tensors are tiny, and threads that wait for one another on a busy machine cost a hundred times what they save.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 LOCAL = [URL.create("postgresql+psycopg", user, host="127.0.0.1", port=5432, database="postgres") for user in ("root", "postgres")]
 
 

@@ -1,4 +1,4 @@
-"""A job that takes seconds: a random two-layer Llama, a random dictionary of 64 features, some hundred generated documents."""
+"""A job that takes seconds: a random two-layer Llama, a random dictionary of 32 features, some hundred generated documents."""
 
 import json
 import random
@@ -9,9 +9,9 @@ import numpy as np
 
 from interp.spec import CollectionSpec, CorpusSpec, DictionarySpec, JobSpec, ScorerSpec, SplitCounts, SubjectSpec
 
-WIDTH, LAYERS, FEATURES = 32, 2, 64
+WIDTH, LAYERS, FEATURES = 32, 2, 32
 HOOK_POINT = "blocks.1.hook_resid_pre"
-DOCUMENTS = 240
+DOCUMENTS = 200
 WORDS = ["def", "return", "self", "None", "if", "else", "for", "in", "while", "class", "import", "from", "print", "value", "index", "name", "list"]
 COUNTS = SplitCounts(top=4, uniform=4, weighted=4, inactive=6, near_miss=2)
 
@@ -68,7 +68,7 @@ def write_dictionary(folder: Path, width: int, features: int, **changes: Any) ->
     decoder /= np.linalg.norm(decoder, axis=1, keepdims=True)
     tensors = {
         "W_enc": np.ascontiguousarray(decoder.T),
-        "b_enc": np.full(features, -0.6, dtype=np.float32),
+        "b_enc": np.full(features, -1.5, dtype=np.float32),
         "W_dec": decoder,
         "b_dec": np.zeros(width, dtype=np.float32),
     } | changes

@@ -1,0 +1,36 @@
+"""All that a job leaves in the book, in a form that two databases can be compared by: no row ids, no times, no job ids."""
+
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from interp.store.engine import snapshot
+from interp.store.tables import Base, Chunk, Evidence, Explanation, Feature, Score, ScoreItems
+
+OF_THE_RUN = {"id", "job_id", "created_at", "explanation_id", "score_id", "dictionary_id"}
+
+
+def results(engine: Engine) -> dict[str, list[dict[str, Any]]]:
+    """Every row of evidence, explanations, scores, their items, and the listing."""
+    with snapshot(engine) as session:
+        items = select(ScoreItems.blob, Score.feature, Score.scorer).join(Score).order_by(Score.feature, Score.scorer)
+        return {
+            "evidence": _rows(session, Evidence, Evidence.feature),
+            "explanations": _rows(session, Explanation, Explanation.feature, Explanation.explainer),
+            "scores": _rows(session, Score, Score.feature, Score.scorer),
+            "items": [dict(row._mapping) for row in session.execute(items)],
+            "features": _rows(session, Feature, Feature.feature),
+        }
+
+
+def repeated(engine: Engine, job_id: str) -> dict[str, int]:
+    """How often each chunk was begun again, where it was."""
+    with snapshot(engine) as session:
+        rows = session.execute(select(Chunk.id, Chunk.attempts).where(Chunk.job_id == job_id, Chunk.attempts > 1))
+        return {chunk_id: attempts - 1 for chunk_id, attempts in rows}
+
+
+def _rows(session: Session, table: type[Base], *order: Any) -> list[dict[str, Any]]:
+    columns = [column.key for column in table.__mapper__.column_attrs if column.key not in OF_THE_RUN]
+    return [{name: getattr(row, name) for name in columns} for row in session.scalars(select(table).order_by(*order))]
