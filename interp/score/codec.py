@@ -15,7 +15,7 @@ def encode_items(items: tuple[Item, ...]) -> bytes:
     """Column by column, so that like stands beside like."""
     columns = [[getattr(item, column) for item in items] for column in COLUMNS]
     packed: bytes = msgpack.packb(columns)
-    return MAGIC + zstandard.ZstdCompressor(level=LEVEL).compress(packed)
+    return MAGIC + zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(packed)
 
 
 def decode_items(blob: bytes) -> tuple[Item, ...]:

@@ -54,7 +54,7 @@ def text() -> Text:
 def evidence(
     fires: np.ndarray, feature: int = 0, seed: int = 0, explain: SplitCounts = SplitCounts(), test: SplitCounts = TEST_COUNTS
 ) -> FeatureEvidence:
-    """Evidence of a feature that fires at `fires` bool [R, ROW], with gamma activations; the split of a document is the parity of its number's half."""
+    """Evidence of a feature that fires at `fires` bool [R, ROW], with gamma activations; bit 1 of a document's number is its split."""
     corpus = text()
     random = np.random.default_rng((seed, feature))
     content = corpus.rows != BOS
