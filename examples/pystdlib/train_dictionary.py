@@ -138,9 +138,7 @@ def batch_threshold(autoencoder: Autoencoder, x: Tensor, k: int) -> Tensor:
     return sample.topk(THRESHOLD_SAMPLE * k).values[-1]
 
 
-def update(
-    autoencoder: Autoencoder, optimiser: torch.optim.Optimizer, x: Tensor, k: int, silent: Tensor, threshold: float
-) -> tuple[float, str]:
+def update(autoencoder: Autoencoder, optimiser: torch.optim.Optimizer, x: Tensor, k: int, silent: Tensor, threshold: float) -> tuple[float, str]:
     """One step on `[B, D]`; returns the running threshold and a line of figures."""
     cut = batch_threshold(autoencoder, x, k)
     reconstruction, fired, active = compiled_reconstruct(autoencoder, x, cut)

@@ -78,9 +78,7 @@ def train(target: Path, epochs: int, seed: int) -> None:
     model = build()
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.95)
-    )
+    optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.95))
     per_epoch = (len(stream) // (CONTEXT - 1)) // BATCH
     steps = epochs * per_epoch
     print(f"{len(stream):,} train tokens, {held_out.numel():,} held-out tokens, {steps:,} steps of {BATCH * CONTEXT:,}")
