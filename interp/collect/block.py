@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from interp.collect.encode import Activity
+from interp.collect.finite import check_maxima
 from interp.collect.hashing import exponential
 from interp.collect.reservoir import Reservoir, make_keys, sortable
 from interp.collect.staging import Windows
@@ -79,8 +80,9 @@ class Block:
 
     def take_active(self, split: Split, windows: Windows, activity: Activity, maxima: Tensor) -> None:
         """What fires in a batch of windows of one split; `maxima` float32 [F, W] of these features."""
-        self._count(split, activity, maxima)
         pairs = Pairs(activity.features, activity.windows, maxima[activity.features, activity.windows])
+        check_maxima(pairs.maxima)
+        self._count(split, activity, maxima)
         for kind in ACTIVE_KINDS:
             reservoir = self.reservoirs[kind, split]
             priorities = PRIORITIES[kind](pairs, windows, self.features)

@@ -1,7 +1,8 @@
 """The pure heart of collection: batches of windows in, counts and samples of every feature out."""
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from interp.collect.block import Block, FeatureRange
 from interp.collect.encode import Encoder, TileShape
 from interp.collect.hashing import feature_multipliers
 from interp.collect.lanes import Lanes
+from interp.collect.partial import Partial, Sample
 from interp.collect.staging import Batch
-from interp.evidence import Split
+from interp.evidence import Kind, Split
 from interp.spec import CollectionSpec
 
 
@@ -83,8 +85,38 @@ class Collector:
         self.tokens_seen += int(batch.windows.counted.sum())
         self.windows_seen[split] += count
 
+    def partial(self, origin: str, features: NDArray[np.int64]) -> Partial:
+        """The blocks' results, side by side. `features` int64 [S] names the collected ones."""
+        tallies = [block.tally for block in self.blocks]
+        keys: dict[Sample, NDArray[np.int64]] = {}
+        activations: dict[Sample, NDArray[np.float16]] = {}
+        for sample in product(Kind, Split):
+            kept = [block.reservoirs[sample].kept() for block in self.blocks]
+            keys[sample] = _rows([entries for entries, _ in kept])
+            payload = [values for _, values in kept if values is not None]
+            if payload:
+                activations[sample] = _rows(payload)
+        return Partial(
+            origin=origin,
+            features=features,
+            tokens_seen=self.tokens_seen,
+            windows_seen=(self.windows_seen[0], self.windows_seen[1]),
+            windows_active=_rows([tally.windows_active.T for tally in tallies]),
+            histogram=_rows([tally.histogram for tally in tallies]),
+            sums=_rows([tally.sums for tally in tallies]),
+            maxima=_rows([tally.maxima for tally in tallies]),
+            keys=keys,
+            activations=activations,
+        )
+
     def _watch(self, span: tuple[int, int], maxima: Tensor) -> None:
         self._encoder.activity(*span, maxima[span[0] : span[1]])
+
+
+def _rows(parts: list[Tensor]) -> NDArray[Any]:
+    """The parts one below the other, in this machine's memory."""
+    array: NDArray[Any] = torch.cat(parts).cpu().numpy()
+    return array
 
 
 def cut(start: int, stop: int, parts: int, grain: int) -> list[tuple[int, int]]:

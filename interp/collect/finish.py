@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from interp.collect.layout import Layout, Places
+from interp.collect.layout import Layout, Places, layout_of
 from interp.collect.neighbours import nearest, output_effects
 from interp.collect.partial import Partial
 from interp.collect.reservoir import EMPTY, ORDINAL_MASK
-from interp.collect.run import layout_of
 from interp.collect.tally import SUM_SCALE
 from interp.dictionary.module import Dictionary
 from interp.evidence import Contexts, FeatureEvidence, Kind, Neighbour, Split, Statistics, TokenEffect
@@ -25,7 +24,7 @@ FEATURES_AT_ONCE = 256  # of tables that hold a row a context or a logit a token
 
 def finish(partial: Partial, subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec) -> Iterator[FeatureEvidence]:
     """The evidence of every feature of the partial, in its order."""
-    layout = layout_of(corpus, subject, spec)
+    layout = layout_of(corpus.offsets, subject.bos, spec)
     effects = _effects(partial, subject, dictionary, spec)
     neighbours = _neighbours(partial, dictionary, spec)
     for first in range(0, len(partial), FEATURES_AT_ONCE):

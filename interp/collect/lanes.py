@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import TypeVar
 
 import torch
@@ -11,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class Lanes:
-    """As many threads as torch has on the CPU; one, the caller's own, on another device. A context manager."""
+    """As many threads as torch has on the CPU; one, the caller's own, on another device."""
 
     def __init__(self, device: torch.device) -> None:
         self._threads = torch.get_num_threads()
@@ -31,9 +30,7 @@ class Lanes:
         finally:
             torch.set_num_threads(self._threads)
 
-    def __enter__(self) -> "Lanes":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Ends the threads."""
         if self._pool is not None:
             self._pool.shutdown(wait=True)

@@ -10,6 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from interp.spec import CollectionSpec
+
 Ints = NDArray[np.int64]
 MOST_LENGTHS = 8
 
@@ -39,6 +41,11 @@ class Places:
     starts: Ints
     positions: Ints
     lengths: Ints
+
+
+def layout_of(offsets: Ints, bos: int | None, spec: CollectionSpec) -> "Layout":
+    """How a subject with this BOS reads the corpus with these offsets."""
+    return Layout(np.asarray(offsets, dtype=np.int64), spec.row_tokens, spec.window, bos)
 
 
 @dataclass(frozen=True)

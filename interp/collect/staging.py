@@ -43,9 +43,9 @@ class Batch:
 class Stage:
     """Gathers windows of one split until there are `capacity` of them."""
 
-    def __init__(self, split: int, capacity: int, tile_tokens: int, window: int, width: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, split: int, capacity: int, tile_tokens: int, window: int, width: int, device: torch.device) -> None:
         self.split, self.window, self.tile_tokens = split, window, tile_tokens
-        self._x = torch.zeros((capacity, window * width), dtype=dtype, device=device)
+        self._x = torch.zeros((capacity, window * width), device=device)
         self._ordinals = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._hashes = torch.zeros((2, capacity), dtype=torch.int32, device=device)
         self._counted = torch.zeros((capacity, window), dtype=torch.bool, device=device)

@@ -1,0 +1,91 @@
+"""Collection as one would first write it: every activation dense, every window in a list, every sample by sorting. Slow, and plain to see."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from interp.collect.hashing import feature_multipliers, window_hashes
+from interp.dictionary.module import Dictionary
+from interp.evidence import HISTOGRAM_EDGES, Kind, Split
+from interp.spec import CollectionSpec
+from interp.subject.tokens import TokenizedCorpus
+from tests.collect.fakes import SPECIAL, FakeSubject
+
+
+@dataclass(frozen=True)
+class Window:
+    """activations float32 [F, length]; only tokens that count are not 0."""
+
+    document: int
+    start: int
+    position: int
+    split: int
+    tokens: list[int]
+    counted: list[bool]
+    activations: NDArray[np.float32]
+
+    def maximum(self, feature: int) -> float:
+        return float(self.activations[feature].max())
+
+
+def windows_of(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec) -> list[Window]:
+    """All windows with a token that counts, in the order of the corpus."""
+    head = [] if subject.bos is None else [subject.bos]
+    windows = []
+    for index, document in enumerate(corpus.documents):
+        content = corpus.tokens[corpus.offsets[index] : corpus.offsets[index + 1]].tolist()
+        step = spec.row_tokens - len(head)
+        for first in range(0, len(content), step):
+            row = head + content[first : first + step]
+            dense = dictionary.encode(subject.activations(torch.tensor([row]))[0].float()).T.numpy()
+            counted = [place >= len(head) and token not in SPECIAL for place, token in enumerate(row)]
+            dense = dense * np.array(counted)
+            for position in range(0, len(row), spec.window):
+                own = slice(position, position + spec.window)
+                if any(counted[own]):
+                    start = first + max(position - len(head), 0)
+                    split = int(corpus.splits[index])
+                    windows.append(Window(int(document), start, position, split, row[own], counted[own], dense[:, own]))
+    return windows
+
+
+def sample(windows: list[Window], feature: int, kind: Kind, split: Split, count: int, seed: int, neighbours: list[tuple[int, float]]) -> list[Window]:
+    """The windows of one sample, from the highest priority down; ties go to the window that comes first in the corpus."""
+    own = [window for window in windows if window.split == split]
+    hashes = window_hashes(seed, np.array([window.document for window in own], dtype=np.uint64), np.array([window.start for window in own]))
+    multipliers = feature_multipliers(seed, np.array([feature]))[:, 0]
+    ranked = []
+    for place, window in enumerate(own):
+        pair = [_wrap(int(hashes[row, place]) * int(multipliers[row])) for row in range(2)]
+        priority = _priority(window, feature, kind, pair, neighbours)
+        if priority is not None:
+            ranked.append((-priority, place, window))
+    return [window for _, _, window in sorted(ranked, key=lambda item: item[:2])[:count]]
+
+
+def _priority(window: Window, feature: int, kind: Kind, pair: list[int], neighbours: list[tuple[int, float]]) -> float | None:
+    """None where the window is no candidate."""
+    maximum = window.maximum(feature)
+    if (kind in (Kind.INACTIVE, Kind.NEAR_MISS)) != (maximum == 0):
+        return None
+    if kind in (Kind.UNIFORM, Kind.INACTIVE):
+        return pair[0]
+    if kind is Kind.TOP:
+        return maximum
+    if kind is Kind.WEIGHTED:
+        return maximum / -np.log1p(-((pair[1] % 2**31) + 0.5) / 2**31)
+    nearest = max((np.float32(window.maximum(other)) * np.float32(max(cosine, 0)) for other, cosine in neighbours), default=0)
+    return float(nearest) if nearest > 0 else None
+
+
+def histogram(windows: list[Window], feature: int) -> NDArray[np.int64]:
+    values = np.concatenate([window.activations[feature] for window in windows]).astype(np.float64)
+    inside = np.clip(values[values > 0], HISTOGRAM_EDGES[0], np.nextafter(HISTOGRAM_EDGES[-1], 0))
+    return np.histogram(inside, HISTOGRAM_EDGES)[0]
+
+
+def _wrap(value: int) -> int:
+    """To a signed 32-bit integer."""
+    return (value + 2**31) % 2**32 - 2**31

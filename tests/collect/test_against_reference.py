@@ -1,0 +1,103 @@
+"""Streaming collection gives what the slow, obvious way gives: exactly, since the fakes' arithmetic is exact."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from interp.collect.finish import finish
+from interp.collect.run import collect
+from interp.evidence import ACTIVE_KINDS, FeatureEvidence, Kind, Split
+from interp.spec import CollectionSpec, SplitCounts
+from tests.collect import reference
+from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
+
+FEATURES = 24
+SEED = 7
+SPEC = CollectionSpec(
+    row_tokens=64,
+    window=16,
+    batch_tokens=1024,
+    explain=SplitCounts(top=4, uniform=6, weighted=5, inactive=7, near_miss=3),
+    test=SplitCounts(top=3, uniform=2, weighted=6, inactive=8, near_miss=5),
+)
+
+
+@pytest.fixture(scope="module", params=["relu", "jumprelu", "topk"])
+def both(request: pytest.FixtureRequest) -> tuple[list[FeatureEvidence], list[reference.Window]]:
+    subject, dictionary = FakeSubject(), make_dictionary(FEATURES, request.param)
+    corpus = make_corpus(np.random.default_rng(3).integers(1, 300, 60))
+    partial = collect(subject, dictionary, corpus, (0, len(corpus)), SPEC, SEED, np.arange(FEATURES), lambda done: None)
+    windows = reference.windows_of(subject, dictionary, corpus, SPEC)
+    return list(finish(partial, subject, dictionary, corpus, SPEC)), windows
+
+
+def test_counts_are_exact(both: tuple[list[FeatureEvidence], list[reference.Window]]) -> None:
+    evidence, windows = both
+    for item in evidence:
+        values = np.concatenate([window.activations[item.feature] for window in windows])
+        statistics = item.statistics
+        assert statistics.tokens_seen == sum(sum(window.counted) for window in windows)
+        assert statistics.tokens_active == (values > 0).sum()
+        assert statistics.windows_seen == tuple(sum(window.split == split for window in windows) for split in Split)
+        assert statistics.windows_active == tuple(
+            sum(window.split == split and window.maximum(item.feature) > 0 for window in windows) for split in Split
+        )
+        assert statistics.max_activation == values.max()
+        assert statistics.mean_active == pytest.approx(values[values > 0].mean(dtype=np.float64) if (values > 0).any() else 0.0, abs=1e-6)
+        np.testing.assert_array_equal(item.histogram, reference.histogram(windows, item.feature))
+
+
+def test_dead_and_constant_features_say_so(both: tuple[list[FeatureEvidence], list[reference.Window]]) -> None:
+    dead, always = both[0][:2]
+    assert dead.statistics.is_dead
+    assert dead.statistics.state == "dead"
+    assert dead.statistics.mean_active == 0.0
+    assert not np.isin(dead.contexts.kinds, ACTIVE_KINDS).any()
+    if always.statistics.density == 1:
+        assert set(always.contexts.kinds) == set(ACTIVE_KINDS)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("split", Split)
+def test_samples_are_the_first_by_priority(both: tuple[list[FeatureEvidence], list[reference.Window]], kind: Kind, split: Split) -> None:
+    evidence, windows = both
+    count = getattr(SPEC.explain if split is Split.EXPLAIN else SPEC.test, kind.name.lower())
+    for item in evidence:
+        neighbours = [(neighbour.feature, neighbour.cosine) for neighbour in item.nearest[: SPEC.near_miss_neighbours]]
+        expected = reference.sample(windows, item.feature, kind, split, count, SEED, neighbours)
+        contexts = item.contexts.of(split, kind)
+        assert contexts.identities() == [f"{window.document:016x}:{window.start}" for window in expected]
+        for place, window in enumerate(expected):
+            length = len(window.tokens)
+            assert contexts.lengths[place] == length
+            assert contexts.positions[place] == window.position
+            assert contexts.tokens[place, :length].tolist() == window.tokens
+            assert not contexts.tokens[place, length:].any()
+            np.testing.assert_array_equal(contexts.activations[place, :length], window.activations[item.feature].astype(np.float16))
+            assert not contexts.activations[place, length:].any()
+
+
+def test_a_subject_without_bos() -> None:
+    subject, dictionary = FakeSubject(bos=None), make_dictionary(FEATURES)
+    corpus = make_corpus([1, 64, 65, 200, 300])
+    partial = collect(subject, dictionary, corpus, (0, 5), SPEC, SEED, np.arange(FEATURES), lambda done: None)
+    windows = reference.windows_of(subject, dictionary, corpus, SPEC)
+    evidence = list(finish(partial, subject, dictionary, corpus, SPEC))
+    assert evidence[5].statistics.windows_seen == tuple(sum(window.split == split for window in windows) for split in Split)
+    top = reference.sample(windows, 5, Kind.TOP, Split.EXPLAIN, SPEC.explain.top, SEED, [])
+    assert evidence[5].contexts.of(Split.EXPLAIN, Kind.TOP).identities() == [f"{window.document:016x}:{window.start}" for window in top]
+
+
+def test_some_features_alone_give_what_they_give_among_all() -> None:
+    subject, dictionary, corpus = FakeSubject(), make_dictionary(FEATURES), make_corpus([200] * 20)
+    run: Callable[[np.ndarray], list[FeatureEvidence]] = lambda features: list(  # noqa: E731
+        finish(collect(subject, dictionary, corpus, (0, 20), SPEC, SEED, features, lambda done: None), subject, dictionary, corpus, SPEC)
+    )
+    everything, some = run(np.arange(FEATURES)), run(np.array([3, 11, 12]))
+    for item in some:
+        whole = everything[item.feature]
+        assert item.statistics == whole.statistics
+        assert item.nearest == whole.nearest
+        assert item.contexts.identities() == whole.contexts.identities()
+        np.testing.assert_array_equal(item.contexts.activations, whole.contexts.activations)
