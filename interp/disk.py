@@ -38,14 +38,21 @@ def disk_full(target: Path) -> Iterator[None]:
     """Turns "no space left" into DiskFull, naming what was being written."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not _is_no_room(error):
             raise
         raise DiskFull(
             f"Writing {target} failed.",
             why="The disk is full, or its quota is used up.",
             cure="Free some space, or set GLOSSATOR_HOME to a folder on another disk, and resume the job.",
         ) from error
+
+
+def _is_no_room(error: Exception) -> bool:
+    """ENOSPC or EDQUOT, also as safetensors says it: its writer is Rust, and its error no OSError."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(str(error).endswith(f"(os error {number})") for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _sync(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from interp.disk import disk_full
 from interp.errors import ActivationsNotFinite, DiskFull, InputError, Interrupted, LeaseLost, problem_of
 from interp.lifecycle import Queue, Stage
 from interp.spec import JobSpec
@@ -72,7 +73,8 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None) -> bool:
         with transaction(runtime.engine) as session:
             jobs.start(session, lease.job_id)
     try:
-        _work(runtime, lease)
+        with disk_full(runtime.settings.home):
+            _work(runtime, lease)
     except LeaseLost as error:
         log.info("%s chunk %d of job %s: %s", lease.stage, lease.number, lease.job_id, error)
         _hand_back(runtime, lease)
