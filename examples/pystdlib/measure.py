@@ -55,7 +55,7 @@ class Splice:
         self.sums = torch.zeros(dictionary.width, dtype=torch.float64)
         self.squares = 0.0
 
-    def __call__(self, module: Any, arguments: Any, output: Tensor) -> Tensor | None:
+    def __call__(self, _module: Any, _arguments: Any, output: Tensor) -> Tensor | None:
         if self.mode == "zero":
             # BOS is left: the dictionary never reads it, and neither figure should pay for it.
             return torch.cat([output[:, :1], torch.zeros_like(output[:, 1:])], dim=1)
