@@ -63,11 +63,17 @@ class HookPoint:
         return SITES[self.site](shape)
 
 
+def canonical(name: str) -> str:
+    """The one name of a hook point that has several; a name that is none stays as it is."""
+    match = _BLOCK.fullmatch(name)
+    return f"blocks.{int(match[1])}.{SAME_SITE.get(match[2], match[2])}" if match else name
+
+
 def parse(name: str, shape: ModelShape) -> HookPoint:
     """The hook point of a name in a model of this shape. Raises HookPointUnknown, which lists near names."""
-    match = _BLOCK.fullmatch(name)
+    match = _BLOCK.fullmatch(canonical(name))
     if match:
-        point = HookPoint(int(match[1]), SAME_SITE.get(match[2], match[2]))
+        point = HookPoint(int(match[1]), match[2])
         if point.site in SITES and point.layer < shape.layers:
             return point
     raise unknown(name, every_name(shape), shape.layers)

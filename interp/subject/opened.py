@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from interp.errors import FileMissing, SubjectError
+from interp.errors import FileMissing, SubjectError, WeightsNotFinite
 from interp.identity import subject_digest
 from interp.spec import SubjectSpec
 from interp.subject import hooks
@@ -110,10 +110,10 @@ def check_weights_exist(spec: SubjectSpec) -> None:
 
 
 def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
-    """Raises SubjectError when a weight is NaN or infinite."""
+    """Raises WeightsNotFinite."""
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            raise SubjectError(
+            raise WeightsNotFinite(
                 f"{spec.model}: {name} holds NaN or infinity.",
                 why="The training diverged, the file is damaged, or float16 overflowed.",
                 cure="Use another checkpoint, or dtype bfloat16 or float32.",

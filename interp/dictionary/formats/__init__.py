@@ -9,7 +9,7 @@ from typing import Protocol
 from interp.dictionary.canonical import Header, Reading
 from interp.errors import DictionaryError, DictionaryFormatUnknown, FileMissing
 from interp.spec import DictionarySpec
-from interp.subject.hooks import ABBREVIATIONS, SAME_SITE
+from interp.subject.hooks import ABBREVIATIONS, canonical
 
 
 class Format(Protocol):
@@ -38,7 +38,7 @@ def read(spec: DictionarySpec) -> Reading:
             cure="Check the path; a relative one counts from where the service was started.",
         )
     reading = _format(source, spec.format).read(source, spec)
-    hook_point = spec.hook_point or reading.header.hook_point
+    hook_point = canonical(spec.hook_point or reading.header.hook_point)
     if not hook_point:
         raise DictionaryError(
             f"{spec.source} does not say which hook point it reads.",
@@ -58,8 +58,7 @@ def dictionary_name(spec: DictionarySpec, header: Header, model: str | None = No
     if spec.name:
         return spec.name
     match = re.fullmatch(r"blocks\.(\d+)\.(.+)", header.hook_point)
-    site = SAME_SITE.get(match[2], match[2]) if match else header.hook_point
-    place = f"{match[1]}-{ABBREVIATIONS.get(site, site)}" if match else site
+    place = f"{match[1]}-{ABBREVIATIONS.get(match[2], match[2])}" if match else header.hook_point
     owner = header.model or model or Path(spec.source).resolve().name
     return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in (owner.rsplit("/", 1)[-1], place))
 

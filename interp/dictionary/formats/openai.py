@@ -36,7 +36,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     activation = content.get("activation", "ReLU")
     if activation not in ("ReLU", "TopK"):
         raise DictionaryError(f"{source}: the activation {activation!r} is not known.", cure="Known: ReLU, TopK.")
-    k = (content.get("activation_state_dict") or {}).get("k")
+    k: int | None = (content.get("activation_state_dict") or {}).get("k")
     # No flag says it: the release's own loader takes TopK to mean that the input is normalised.
     normalised = activation == "TopK"
     header = Header(
@@ -57,7 +57,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
             arrays["decoder.weight"].T,
             arrays["pre_bias"],
             activation="topk" if activation == "TopK" else "relu",
-            k=int(k) if activation == "TopK" else None,
+            k=k if activation == "TopK" else None,
             pre_bias=arrays["pre_bias"],
             input_norm="layer_norm" if normalised else "none",
         )

@@ -1,0 +1,176 @@
+"""Both backends read the same numbers, those of the model's own forward pass; and nothing beyond the hook point is computed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from interp.errors import FileMissing, HookPointUnknown, SubjectError, WeightsNotFinite
+from interp.spec import SubjectSpec
+from interp.subject.base import Subject, open_subject
+from tests.subject import models
+from tests.subject.models import CONTEXT, LAYERS, WIDTH
+
+BACKENDS = ["bridge", "huggingface"]
+FAMILIES = list(models.FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    built: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in built:
+            built[family] = models.build(family, tmp_path_factory.mktemp(family))
+        return built[family]
+
+    return folder
+
+
+def subject(folder: Path, hook_point: str, backend: Any = "bridge", **settings: Any) -> Subject:
+    return open_subject(SubjectSpec(model=str(folder), device="cpu", backend=backend, **settings), hook_point)
+
+
+def tokens(rows: int = 3) -> torch.Tensor:
+    return torch.randint(0, 250, (rows, CONTEXT), generator=torch.Generator().manual_seed(1))
+
+
+def reference(folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_residual_stream_is_that_of_the_forward_pass(folder_of: Callable[[str], Path], family: str, backend: str) -> None:
+    folder = folder_of(family)
+    with torch.inference_mode():
+        states = reference(folder)(tokens(), output_hidden_states=True).hidden_states
+    opened = subject(folder, "blocks.1.hook_resid_post", backend)
+    assert (opened.width, opened.context, opened.bos) == (WIDTH, CONTEXT, 0)
+    torch.testing.assert_close(opened.activations(tokens()), states[2], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(subject(folder, "blocks.1.hook_resid_pre", backend).activations(tokens()), states[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_backends_agree_at_every_site_that_both_have(folder_of: Callable[[str], Path], family: str) -> None:
+    sites = {"attn.hook_z": 16, "hook_attn_out": WIDTH, "mlp.hook_in": WIDTH, "hook_mlp_out": WIDTH, "hook_resid_mid": WIDTH, "mlp.hook_post": None}
+    if family == "neox":
+        del sites["hook_resid_mid"]
+    for site, width in sites.items():
+        one, other = (subject(folder_of(family), f"blocks.1.{site}", backend) for backend in BACKENDS)
+        assert one.width == other.width == (width or one.width)
+        read = one.activations(tokens())
+        assert read.shape == (3, CONTEXT, one.width), site
+        torch.testing.assert_close(read, other.activations(tokens()), rtol=1e-3, atol=1e-4, msg=lambda text, site=site: f"{site}: {text}")
+        torch.testing.assert_close(one.output_directions(), other.output_directions(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_beyond_the_hook_point_is_computed(folder_of: Callable[[str], Path], backend: str) -> None:
+    opened: Any = subject(folder_of("llama"), "blocks.1.hook_resid_mid", backend)
+    model = opened._bridge.original_model if backend == "bridge" else opened._model
+    ran: list[str] = []
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    opened.activations(tokens())
+    assert any("layers.0" in name and "mlp" in name for name in ran)
+    assert any("layers.1" in name and "attn" in name for name in ran)
+    assert not [name for name in ran if "layers.2" in name or "lm_head" in name or ("layers.1" in name and "mlp" in name)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_padding_on_the_right_changes_nothing_before_it(folder_of: Callable[[str], Path], backend: str) -> None:
+    opened = subject(folder_of("gpt2"), "blocks.2.hook_resid_post", backend)
+    padded = tokens()
+    padded[:, 20:] = 0
+    torch.testing.assert_close(opened.activations(padded)[:, :20], opened.activations(tokens()[:, :20]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_output_directions_give_the_logits_of_the_last_residual_stream(folder_of: Callable[[str], Path], family: str, backend: str) -> None:
+    """After the last block the direct path is the only one: logits are x / scale through the directions, plus what the norm's bias adds."""
+    folder = folder_of(family)
+    opened = subject(folder, f"blocks.{LAYERS - 1}.hook_resid_post", backend)
+    x, directions = opened.activations(tokens()), opened.output_directions()
+    assert directions.dtype == torch.float32
+    assert directions.shape == (WIDTH, len(opened.vocabulary))
+    model = reference(folder)
+    with torch.inference_mode():
+        logits = model(tokens()).logits
+        norm = {"gpt2": "transformer.ln_f", "neox": "gpt_neox.final_layer_norm"}.get(family)
+        bias = model.get_submodule(norm).bias if norm else None
+        constant = 0 if bias is None else bias @ model.get_output_embeddings().weight.T
+    centred = x if bias is None else x - x.mean(-1, keepdim=True)
+    epsilon = {"llama": 1e-6, "gemma": 1e-6}.get(family, 1e-5)
+    scale = (centred.square().mean(-1, keepdim=True) + epsilon).sqrt()
+    torch.testing.assert_close(x / scale @ directions + constant, logits, rtol=1e-3, atol=1e-3)
+
+
+def test_output_directions_inside_an_mlp_go_through_its_output_matrix(folder_of: Callable[[str], Path]) -> None:
+    folder = folder_of("llama")
+    model = reference(folder)
+    inside = subject(folder, "blocks.0.mlp.hook_post").output_directions()
+    expected = model.model.layers[0].mlp.down_proj.weight.T @ (model.model.norm.weight[:, None] * model.lm_head.weight.T)
+    torch.testing.assert_close(inside, expected.detach(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_bfloat16_subject_gives_bfloat16(folder_of: Callable[[str], Path], backend: str) -> None:
+    folder = folder_of("llama")
+    exact = subject(folder, "blocks.1.hook_resid_post", backend).activations(tokens())
+    opened = subject(folder, "blocks.1.hook_resid_post", backend, dtype="bfloat16")
+    assert opened.activations(tokens()).dtype == torch.bfloat16
+    assert (opened.activations(tokens()).float() - exact).norm() < 0.03 * exact.norm()
+    torch.testing.assert_close(opened.output_directions(), subject(folder, "blocks.1.hook_resid_post").output_directions(), rtol=0.03, atol=0.03)
+
+
+def test_one_point_by_two_names(folder_of: Callable[[str], Path]) -> None:
+    assert subject(folder_of("llama"), "blocks.1.hook_out").hook_point == "blocks.1.hook_resid_post"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("blocks.1.hook_rsid_post", "blocks.1.hook_resid_post"), ("blocks.7.mlp.hook_post", "blocks.2.mlp.hook_post"), ("layer 3", "blocks.0")],
+)
+def test_an_unknown_hook_point_lists_near_names(folder_of: Callable[[str], Path], backend: str, name: str, near: str) -> None:
+    with pytest.raises(HookPointUnknown, match=r"blocks\.0 to blocks\.2") as refused:
+        subject(folder_of("llama"), name, backend)
+    assert near in refused.value.cure
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_site_that_the_architecture_lacks(folder_of: Callable[[str], Path], backend: str) -> None:
+    with pytest.raises(HookPointUnknown, match="hook_resid_mid"):
+        subject(folder_of("neox"), "blocks.1.hook_resid_mid", backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_damaged_folders(folder_of: Callable[[str], Path], tmp_path: Path, backend: str) -> None:
+    from shutil import copytree
+
+    from safetensors.torch import load_file, save_file
+
+    broken = copytree(folder_of("llama"), tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.layers.2.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsNotFinite, match="up_proj"):
+        subject(broken, "blocks.0.hook_resid_post", backend)
+    (broken / "model.safetensors").unlink()
+    with pytest.raises(FileMissing, match="holds no weights"):
+        subject(broken, "blocks.0.hook_resid_post", backend)
+    (broken / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    with pytest.raises(SubjectError, match="gives no hidden_size"):
+        subject(broken, "blocks.0.hook_resid_post", backend)
+    with pytest.raises(FileMissing, match="is no folder"):
+        subject(tmp_path / "nowhere", "blocks.0.hook_resid_post", backend)
+
+
+def test_an_unknown_device(folder_of: Callable[[str], Path]) -> None:
+    with pytest.raises(SubjectError, match="'gpu' is not there"):
+        open_subject(SubjectSpec(model=str(folder_of("llama")), device="gpu"), "blocks.0.hook_resid_post")
