@@ -88,7 +88,8 @@ class Contexts:
         """float32 [N]: the largest activation in each window."""
         if len(self) == 0:
             return np.zeros(0, dtype=np.float32)
-        return self.activations.max(axis=1).astype(np.float32)
+        largest: NDArray[np.float32] = self.activations.max(axis=1).astype(np.float32)
+        return largest
 
     def valid(self) -> NDArray[np.bool_]:
         """bool [N, W]: true at real tokens."""

@@ -44,7 +44,10 @@ class DictionarySpec(Frozen):
 class CorpusSpec(Frozen):
     """The text. Identical documents count once; the split of a document is decided by a hash of its text."""
 
-    path: str = Field(description="A folder of text files, one text file (its documents set apart by <|endoftext|>), or a .jsonl file.", examples=["/usr/lib/python3.11"])
+    path: str = Field(
+        description="A folder of text files, one text file (its documents set apart by <|endoftext|>), or a .jsonl file.",
+        examples=["/usr/lib/python3.11"],
+    )
     include: tuple[str, ...] = Field(default=("**/*",), description="Glob patterns under a folder.")
     exclude: tuple[str, ...] = Field(default=(), description="Glob patterns left out of a folder.")
     text_field: str = Field(default="text", description="The field of a .jsonl line that holds the text.")
@@ -76,7 +79,9 @@ class CollectionSpec(Frozen):
     neighbours: int = Field(default=8, ge=0, le=64, description="Nearest features listed.")
     near_miss_neighbours: int = Field(default=3, ge=1, le=16, description="How many of the nearest features make a window a near miss.")
     output_tokens: int = Field(default=10, ge=0, le=100, description="Promoted and suppressed tokens listed.")
-    encode_dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="bfloat16 is faster where the machine has it, and keeps about 99% of the same windows.")
+    encode_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="bfloat16 is faster where the machine has it, and keeps about 99% of the same windows."
+    )
     batch_tokens: int = Field(default=8192, ge=16, description="Tokens a batch: memory and speed, never the result.")
     shard_tokens: int = Field(default=524_288, ge=1024, description="Tokens a collect chunk: what a killed worker repeats at most.")
 
@@ -87,7 +92,7 @@ class CollectionSpec(Frozen):
             raise ValueError("row_tokens must be a multiple of 8")
         return value
 
-    def model_post_init(self, context: Any) -> None:
+    def model_post_init(self, _: Any) -> None:
         if self.row_tokens % self.window:
             raise ValueError(f"window ({self.window}) must divide row_tokens ({self.row_tokens})")
 
@@ -113,7 +118,9 @@ class JobSpec(Frozen):
     dictionary: DictionarySpec
     corpus: CorpusSpec
     features: Literal["all"] | str | tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        default="all", description='`"all"`, ranges with both ends included (`"0-99,120"`), or a list of indices.', examples=["all", "0-99,120", [3, 5]]
+        default="all",
+        description='`"all"`, ranges with both ends included (`"0-99,120"`), or a list of indices.',
+        examples=["all", "0-99,120", [3, 5]],
     )
     collection: CollectionSpec = CollectionSpec()
     explainers: tuple[str, ...] = Field(default=("pattern",), min_length=1)
@@ -139,7 +146,7 @@ class JobSpec(Frozen):
             raise ValueError("features names no feature")
         return value
 
-    def model_post_init(self, context: Any) -> None:
+    def model_post_init(self, _: Any) -> None:
         self.feature_ranges()  # raises where a range runs backwards: at submission, not in a worker
 
     def feature_ranges(self) -> list[tuple[int, int]] | None:
