@@ -48,6 +48,16 @@ def disk_full(target: Path) -> Iterator[None]:
         ) from error
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the closest folder above it that is there."""
+    return next(candidate for candidate in (path, *path.parents) if candidate.exists())
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be written to the folder, or the folder be made."""
+    return os.access(nearest_existing(folder), os.W_OK)
+
+
 def _is_no_room(error: Exception) -> bool:
     """ENOSPC or EDQUOT, also as safetensors says it: its writer is Rust, and its error no OSError."""
     if isinstance(error, OSError):
