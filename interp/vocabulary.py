@@ -67,7 +67,7 @@ class Vocabulary:
 
 def _decode_prefix(data: bytes) -> tuple[str, bytes]:
     """The text of all whole characters, and the bytes (three at most) that may begin another."""
-    for tail in range(0, min(4, len(data) + 1)):
+    for tail in range(min(4, len(data) + 1)):
         head, rest = data[: len(data) - tail], data[len(data) - tail :]
         if tail and not _may_begin_character(rest):
             continue
