@@ -18,12 +18,17 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def say(text: str) -> None:
+    """One line of news on stderr, not cut at the window's width: people copy commands from it."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
 def print_error(error: GlossatorError) -> None:
     """What happened, why, and what to do about it."""
-    err.print(Text("error: ", style="bold red") + Text(error.what))
+    err.print(Text("error: ", style="bold red") + Text(error.what), soft_wrap=True)
     for name, part in (("why", error.why), ("cure", error.cure)):
         if part:
-            err.print(Text(f"  {name}: ", style="dim") + Text(part))
+            err.print(Text(f"  {name}: ", style="dim") + Text(part), soft_wrap=True)
 
 
 def thousands(value: float) -> str:

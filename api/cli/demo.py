@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from api.cli import progress, report
-from api.cli.console import duration, err, out
+from api.cli.console import duration, err, out, say
 from api.cli.submit import read_spec
 from api.client import Client
 from interp.errors import FileMissing
@@ -31,9 +31,9 @@ def demo(
     settings = Settings(home=home)
     settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "workers.log").open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
-        err.print(f"Glossator is listening on {service.url}; its workers log to {log.name}", markup=False, soft_wrap=True)
+        say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
         submitted = client.submit_job(spec.model_dump(mode="json"))
-        err.print(f"job {submitted['id']}", markup=False)
+        say(f"job {submitted['id']}")
         finished = progress.follow(client, submitted["id"], err)
         progress.outcome(finished)
         report.print_report(client, finished)

@@ -1,6 +1,5 @@
 """`glossator doctor`: what an installation needs, what is there, and what to do about the rest."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.cli.console import out, print_json
+from interp.disk import is_writable, nearest_existing
 from interp.settings import Settings, settings
 from interp.store import migrate
 from interp.store.engine import READING, make_engine
@@ -92,14 +92,14 @@ def _artifacts(found: Settings) -> Finding:
 
 
 def _writable(name: str, folder: Path) -> Finding:
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if os.access(nearest, os.W_OK):
-        return Finding(name, True, f"{folder} can be written to" + ("" if nearest == folder else " (it will be made)"))
-    return Finding(name, False, f"{folder} cannot be written to", f"Give yourself the right to write to {nearest}, or set GLOSSATOR_HOME.")
+    if is_writable(folder):
+        return Finding(name, True, f"{folder} can be written to" + ("" if folder.exists() else " (it will be made)"))
+    cure = f"Give yourself the right to write to {nearest_existing(folder)}, or set GLOSSATOR_HOME."
+    return Finding(name, False, f"{folder} cannot be written to", cure)
 
 
 def _space(found: Settings) -> Finding:
-    nearest = next(path for path in (found.home, *found.home.parents) if path.exists())
+    nearest = nearest_existing(found.home)
     free = shutil.disk_usage(nearest).free
     detail = f"{free / 1024**3:.1f} GiB free at {nearest}"
     return Finding("disk", free >= LOW_SPACE, detail, "" if free >= LOW_SPACE else "Free some, or move GLOSSATOR_HOME: a job may need a few GiB.")

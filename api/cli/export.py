@@ -12,7 +12,7 @@ from typing import IO, Annotated, Any
 import typer
 
 from api.cli import connect
-from api.cli.console import err, thousands
+from api.cli.console import say, thousands
 from api.cli.features import dictionary_name
 from interp.errors import InputError
 
@@ -57,7 +57,7 @@ def export(
         rows = client.list_explanations(dictionary=dictionary_name(dictionary), explainer=explainer)
         written = WRITERS[form](rows, sink)
     if output:
-        err.print(f"{thousands(written)} explanations in {output}", markup=False)
+        say(f"{thousands(written)} explanations in {output}")
 
 
 def _write_jsonl(rows: Iterable[dict[str, Any]], sink: IO[str]) -> int:

@@ -85,6 +85,9 @@ class PlainLines(AbstractContextManager["PlainLines"]):
                 self._print(stage)
             elif stage["started_at"] and not stage["finished_at"]:
                 running = stage
+        if not running and not self._ended and not self._last:
+            self._last = time.monotonic()
+            self._console.print("waiting for a worker", markup=False)
         if running and time.monotonic() - self._last >= self._every:
             self._print(running)
 
@@ -126,9 +129,10 @@ def follow(client: Client, job_id: str, console: Console) -> dict[str, Any]:
             try:
                 for event in client.stream_job_events(job_id):
                     shown.show(event.data)
+                job = client.get_job(job_id)
             except ServerUnreachable:
                 _wait_for(client)
-            job = client.get_job(job_id)
+                continue
             if job["status"] in JOB_ENDS:
                 shown.show(job)
                 return job

@@ -1,8 +1,5 @@
 """What came of a job, for the terminal: coverage, medians, speed, and the best and the worst with a context each."""
 
-from collections import defaultdict
-from datetime import datetime
-from statistics import median
 from typing import Any
 
 from rich.table import Table
@@ -14,66 +11,51 @@ from api.cli.jobs import print_stages
 from api.client import Client
 
 BEST, WORST = 20, 5
-SIGNIFICANT = 0.05
 CONTEXT_CHARACTERS = 110
 
 
 def print_report(client: Client, job: dict[str, Any]) -> None:
-    """Reads the book over REST and prints it; `job` is a completed job."""
-    dictionary = job["dictionary"]
-    _print_coverage(client.get_dictionary(dictionary), job)
-    _print_scores(client, dictionary)
-    _print_speed(job)
-    _print_features(client, dictionary, "best", "desc", BEST)
-    _print_features(client, dictionary, "worst", "asc", WORST)
+    """Prints a completed job's summary and, read over REST, its best and worst features."""
+    dictionary, summary = client.get_dictionary(job["dictionary"]), job["summary"]
+    _print_coverage(dictionary, summary["features"])
+    _print_scores(summary["scores"])
+    _print_speed(job, summary)
+    for name, order, count in (("best", "desc", BEST), ("worst", "asc", WORST)):
+        _print_features(client, dictionary["name"], name, order, count)
 
 
-def _print_coverage(dictionary: dict[str, Any], job: dict[str, Any]) -> None:
-    states, counts = dictionary["states"], job["request_counts"]
+def _print_coverage(dictionary: dict[str, Any], counts: dict[str, int]) -> None:
+    where = f"  {dictionary['subject']} {dictionary['hook_point']} {dictionary['architecture']}"
+    out.print(Text(f"\n{dictionary['name']}", "bold") + Text(where, "dim"), soft_wrap=True)
+    asked = counts["asked"]
+    shares = {name: f"{thousands(counts[name])} ({counts[name] / asked:.1%})" for name in ("explained", "rare", "dead", "failed")}
     out.print(
-        Text(f"\n{dictionary['name']}", "bold") + Text(f"  {dictionary['subject']} {dictionary['hook_point']} {dictionary['architecture']}", "dim")
-    )
-    out.print(
-        f"{thousands(counts['total'])} features: {thousands(counts['completed'])} done, {thousands(counts['failed'])} failed; "
-        + ", ".join(f"{thousands(states.get(state, 0))} {words}" for state, words in (("active", "active"), ("rare", "too rare"), ("dead", "dead")))
+        f"{thousands(asked)} features: {shares['explained']} explained, {shares['rare']} too rare, {shares['dead']} dead, {shares['failed']} failed\n"
     )
 
 
-def _print_scores(client: Client, dictionary: str) -> None:
-    found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    labels = 0
-    for explanation in client.list_explanations(dictionary=dictionary):
-        labels += explanation["text"] is not None
-        for score in explanation["scores"]:
-            found[explanation["explainer"], score["scorer"]].append(score)
-    out.print(f"{thousands(labels)} explained\n")
-    table = Table("explainer", "scorer", "metric", "scored", "median", "median null", "median lift", f"q < {SIGNIFICANT}", box=None, pad_edge=False)
-    for (explainer, scorer), scores in sorted(found.items()):
-        values = [score["value"] for score in scores if score["value"] is not None]
-        nulls = [score["null"]["value"] for score in scores if score["null"]["value"] is not None]
-        lifts = [score["null"]["lift"] for score in scores if score["null"]["lift"] is not None]
-        sure = sum(score["null"]["q_value"] is not None and score["null"]["q_value"] < SIGNIFICANT for score in scores)
+def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
+    table = Table("scorer", "metric", "scored", "undefined", "median", "median lift over null", "better than null", box=None, pad_edge=False)
+    for scorer, figures in scores.items():
+        better, tested = figures["better_than_null"], figures["tested"]
         table.add_row(
-            explainer,
             scorer,
-            scores[0]["metric"],
-            thousands(len(values)),
-            figure(_median(values)),
-            figure(_median(nulls)),
-            figure(_median(lifts), signed=True),
-            f"{thousands(sure)} ({sure / len(scores):.0%})",
+            figures["metric"],
+            thousands(figures["scored"]),
+            thousands(figures["undefined"]),
+            figure(figures["median"]),
+            figure(figures["median_lift"], signed=True),
+            f"{thousands(better)} of {thousands(tested)} (q <= {figures['significant_at']})",
         )
     out.print(table)
 
 
-def _print_speed(job: dict[str, Any]) -> None:
-    stages = {stage["stage"]: stage for stage in job["stages"]}
+def _print_speed(job: dict[str, Any], summary: dict[str, Any]) -> None:
     out.print()
     print_stages(job)
-    whole = _seconds(job)
-    collect = stages.get("collect")
-    tokens = f"{thousands(collect['done'] / collect['seconds'])} tokens/s collected, " if collect and collect["seconds"] else "evidence reused, "
-    out.print(f"{tokens}{figure(job['request_counts']['total'] / whole, 1)} features/s over the whole job, which took {duration(whole)}")
+    collected = f"{thousands(summary['tokens_per_s'])} tokens/s collected" if summary["tokens_per_s"] else "evidence reused"
+    rate = figure(summary["features_per_s"], 1)
+    out.print(f"{thousands(summary['tokens'])} tokens, {collected}; {rate} features/s over the whole job, {duration(summary['total_seconds'])}")
 
 
 def _print_features(client: Client, dictionary: str, name: str, order: str, count: int) -> None:
@@ -102,11 +84,3 @@ def around_peak(context: dict[str, Any], characters: int) -> dict[str, Any]:
                 first, last, length, grown = min(first, candidate), max(last, candidate), length + len(tokens[candidate]), True
         if not grown:
             return context | {"tokens": tokens[first : last + 1], "activations": activations[first : last + 1]}
-
-
-def _median(values: list[float]) -> float | None:
-    return median(values) if values else None
-
-
-def _seconds(job: dict[str, Any]) -> float:
-    return max((datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds(), 0.001)

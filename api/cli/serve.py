@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.console import err, out
+from api.cli.console import out, say
 from interp.lifecycle import Queue
 from interp.settings import settings
 from interp.store import migrate
@@ -28,7 +28,7 @@ def serve(
     with Service(found, host or found.host, found.port if port is None else port, workers) as service:
         out.print(f"Glossator is listening on {service.url}  (REST: {service.url}/docs, data: {found.home})", markup=False, soft_wrap=True)
         service.wait()
-        err.print("Stopping: workers hand back what they hold.")
+        say("Stopping: workers hand back what they hold.")
 
 
 def worker(

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from api.cli import connect, progress
-from api.cli.console import err, out, print_json
+from api.cli.console import err, out, print_json, say
 from api.client import Client
 from api.paths import absolute, absolute_content
 from api.problems import field_errors
@@ -65,7 +65,7 @@ def submit(
         if detach:
             _print_submitted(job, as_json)
             return
-        err.print(f"job {job['id']}", markup=False)
+        say(f"job {job['id']}")
         job = follow_or_detach(client, job["id"])
         if as_json:
             print_json(job)
@@ -77,7 +77,7 @@ def follow_or_detach(client: Client, job_id: str) -> dict[str, Any]:
     try:
         return progress.follow(client, job_id, err)
     except KeyboardInterrupt:
-        err.print(f"\nDetached; the job goes on. Follow it again with: glossator job {job_id} --follow", markup=False)
+        say(f"\nDetached; the job goes on. Follow it again with: glossator job {job_id} --follow")
         raise typer.Exit(DETACHED) from None
 
 
@@ -133,4 +133,4 @@ def _print_submitted(job: dict[str, Any], as_json: bool) -> None:
         print_json(job)
     else:
         out.print(job["id"], markup=False)
-        err.print(f"Submitted. Follow it with: glossator job {job['id']} --follow", markup=False)
+        say(f"Submitted. Follow it with: glossator job {job['id']} --follow")

@@ -1,6 +1,5 @@
 """Whether the service is well, and what its problems mean."""
 
-import os
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +11,7 @@ from api import examples, problems
 from api.dependencies import Configured, Store
 from api.openapi import answers
 from api.schemas import Health, ProblemKind, Readiness
+from interp.disk import is_writable
 from interp.settings import Settings
 from interp.store import migrate
 from interp.store.engine import READING
@@ -55,6 +55,6 @@ def database_state(engine: Engine) -> str:
 
 def broker_state(settings: Settings) -> str:
     """`ok`, or what is wrong with the broker's folder. A broker that is a server is looked at by the workers: without it jobs only start late."""
-    if not settings.is_embedded or os.access(settings.broker_folder, os.W_OK):
+    if not settings.is_embedded or is_writable(settings.broker_folder):
         return "ok"
     return f"cannot be written to: {settings.broker_folder}"

@@ -14,6 +14,7 @@ from interp.settings import Settings
 from interp.spec import JobSpec
 from interp.store.engine import snapshot
 from interp.store.tables import Chunk, Job
+from tests.fakes import tiny
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_a_submitted_job_is_where_its_location_says(http: httpx.Client, body: di
     assert response.headers["location"] == f"/v1/jobs/{job['id']}"
     assert http.get(response.headers["location"]).json() == job
     assert job["status"] == "queued"
-    assert job["request_counts"] == {"total": 64, "completed": 0, "failed": 0}
+    assert job["request_counts"] == {"total": tiny.FEATURES, "completed": 0, "failed": 0}
     assert [stage["stage"] for stage in job["stages"]] == ["prepare"]
     assert JobSpec.model_validate(job["spec"]) == JobSpec.model_validate(body)
     assert list(service_settings.broker_folder.glob("*.gpu.msg")), "nobody rang for the job"
@@ -65,7 +66,7 @@ def test_the_same_key_with_another_body_is_a_conflict(http: httpx.Client, store:
     [
         ({"dictionary": {"source": "/no/such/folder"}}, "file-missing"),
         ({"corpus": {"path": "/no/such/corpus"}}, "file-missing"),
-        ({"features": "0-64"}, "feature-out-of-range"),
+        ({"features": f"0-{tiny.FEATURES}"}, "feature-out-of-range"),
         ({"explainers": ["oracle"]}, "invalid-input"),
         ({"scorers": ["charm"]}, "invalid-input"),
     ],

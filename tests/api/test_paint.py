@@ -1,0 +1,81 @@
+"""What the terminal gets to see: colours by activation, and no control that came with the text."""
+
+import io
+import re
+import unicodedata
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from api.cli import paint
+from api.cli.progress import PlainLines, watcher
+from api.cli.report import around_peak
+
+
+@given(st.text())
+def test_no_control_reaches_the_terminal(text: str) -> None:
+    shown = paint.visible(text)
+    assert len(shown) == len(text)
+    assert not [character for character in shown if unicodedata.category(character) == "Cc"]
+
+
+def test_newlines_and_tabs_are_signs() -> None:
+    assert paint.visible("a\n\tb\x1b[2J\x07") == "a↵→b␛[2J␇"
+
+
+def painted(tokens: list[str], activations: list[float], strongest: float) -> str:
+    buffer = io.StringIO()
+    console = Console(file=buffer, force_terminal=True, color_system="truecolor", width=200)
+    console.print(paint.context({"tokens": tokens, "activations": activations}, strongest, console), end="")
+    return buffer.getvalue()
+
+
+def test_background_is_deeper_the_stronger_the_activation_and_absent_without_one() -> None:
+    shown = painted(["no", "weak", "strong"], [0.0, 0.1, 4.0], 4.0)
+    backgrounds = [tuple(map(int, found)) for found in re.findall(r"48;2;(\d+);(\d+);(\d+)m", shown)]
+    assert shown.startswith("no")
+    assert len(backgrounds) == 2
+    assert backgrounds[1] == paint.FULL
+    assert backgrounds[0][1] < backgrounds[1][1]
+
+
+def test_markup_in_a_context_is_text() -> None:
+    assert "[red]x[/red]" in painted(["[red]x[/red]"], [0.0], 1.0)
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=96))
+def test_a_sparkline_has_a_bar_a_bin_and_none_only_where_nothing_is(counts: list[int]) -> None:
+    line = paint.sparkline(counts)
+    assert len(line) == (len(counts) if any(counts) else 0)
+    assert all((bar == " ") == (count == 0) for bar, count in zip(line, counts, strict=False))
+
+
+@given(st.lists(st.tuples(st.text(max_size=6), st.floats(0, 10)), min_size=1, max_size=40), st.integers(1, 60))
+def test_a_cut_context_keeps_its_peak_and_is_a_piece_of_the_whole(pairs: list[tuple[str, float]], characters: int) -> None:
+    tokens, activations = [token for token, _ in pairs], [activation for _, activation in pairs]
+    cut = around_peak({"tokens": tokens, "activations": activations}, characters)
+    assert max(cut["activations"]) == max(activations)
+    assert len(cut["tokens"]) == 1 or len("".join(cut["tokens"])) <= characters
+    size = len(cut["tokens"])
+    assert (cut["tokens"], cut["activations"]) in [(tokens[i : i + size], activations[i : i + size]) for i in range(len(tokens))]
+
+
+def stage(name: str, done: int, total: int, **fields: Any) -> dict[str, Any]:
+    known = {"unit": "tokens", "started_at": "2026-11-20T12:00:00Z", "finished_at": None, "seconds": 10.0, "eta_seconds": 30.0}
+    return {"stage": name, "done": done, "total": total} | known | fields
+
+
+def test_a_log_gets_a_line_a_stage_that_ends_and_one_now_and_then() -> None:
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=40)
+    assert isinstance(watcher(console), PlainLines)
+    with PlainLines(console, every=3600) as lines:
+        for done in range(0, 1000, 100):
+            lines.show({"stages": [stage("collect", done, 1000)]})
+        lines.show({"stages": [stage("collect", 1000, 1000, finished_at="x", seconds=65.0), stage("merge", 0, 9, started_at=None)]})
+    assert buffer.getvalue().splitlines() == [
+        "  collect   0%  0/1,000 tokens  30 s left".replace("30 s", "0:30"),
+        "  collect 100%  1,000/1,000 tokens  15 tokens/s  took 1:05",
+    ]

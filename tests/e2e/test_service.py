@@ -1,0 +1,129 @@
+"""The whole way: a real `glossator serve` with its own workers runs jobs that came over REST."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.client import Client
+from interp.spec import JobSpec
+from tests.fakes import tiny
+
+GLOSSATOR = [sys.executable, "-c", "from api.cli import main; main()"]
+START, STOP, DEADLINE = 60, 60, 150
+
+
+class Server:
+    """A `glossator serve` process on a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        environment = os.environ | {"GLOSSATOR_HOME": str(home), "GLOSSATOR_LLM_WORKERS": "1"}
+        self._log = (home / "log").open("a+")
+        command = [*GLOSSATOR, "serve", "--port", "0"]
+        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        assert self._process.stdout
+        found = re.search(r"http://\S+?:\d+", self._process.stdout.readline())
+        assert found, (home / "log").read_text()
+        self.url = found[0]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        self._process.communicate(timeout=STOP)
+        self._log.close()
+        return self._process.returncode
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Server]:
+    running = Server(home)
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.url) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def first(client: Client, tiny_job: JobSpec) -> dict[str, Any]:
+    """A completed job over all features, scored by detection alone."""
+    body = tiny_job.model_dump(mode="json") | {"scorers": [{"name": "detection", "nulls": 5}]}
+    return run(client, body)
+
+
+def run(client: Client, body: dict[str, Any]) -> dict[str, Any]:
+    job = client.submit_job(body)
+    deadline = time.monotonic() + DEADLINE
+    for event in client.stream_job_events(job["id"]):
+        assert time.monotonic() < deadline, event.data
+        if event.name == "end":
+            break
+    finished = client.get_job(job["id"])
+    assert finished["status"] == "completed", finished["error"]
+    return finished
+
+
+@pytest.mark.timeout(400)
+def test_a_job_over_rest_fills_the_book(client: Client, first: dict[str, Any]) -> None:
+    assert first["request_counts"]["total"] == tiny.FEATURES
+    assert {stage["stage"] for stage in first["stages"]} == {"prepare", "collect", "merge", "explain", "score", "summarise"}
+    assert all(stage["done"] == stage["total"] for stage in first["stages"])
+    assert first["started_at"] <= first["finished_at"]
+    dictionary = client.get_dictionary(first["dictionary"])
+    assert sum(dictionary["states"].values()) == tiny.FEATURES
+    listed = list(client.list_features(first["dictionary"], sort="score", order="desc"))
+    assert sorted(item["feature"] for item in listed) == list(range(tiny.FEATURES))
+    explained = [item for item in listed if item["label"]]
+    assert len(explained) == first["summary"]["features"]["explained"]
+
+
+@pytest.mark.timeout(400)
+def test_contexts_of_the_two_splits_share_no_document_and_inactive_ones_are_silent(client: Client, first: dict[str, Any]) -> None:
+    seen = 0
+    for item in client.list_features(first["dictionary"], state="active", limit=8):
+        found = client.get_feature(first["dictionary"], item["feature"], items=True)
+        documents: dict[str, set[str]] = {"explain": set(), "test": set()}
+        for context in found["contexts"]:
+            documents[context["split"]].add(context["document"])
+            silent = context["kind"] in ("inactive", "near_miss")
+            assert (context["max_activation"] == 0) == silent
+            seen += 1
+        assert not documents["explain"] & documents["test"]
+        for score in (score for explanation in found["explanations"] for score in explanation["scores"]):
+            tested = {context["id"] for context in found["contexts"] if context["split"] == "test"}
+            assert {item["context"] for item in score["items"]} <= tested
+    assert seen
+
+
+@pytest.mark.timeout(400)
+def test_a_second_job_with_another_scorer_collects_nothing(client: Client, first: dict[str, Any], tiny_job: JobSpec) -> None:
+    second = run(client, tiny_job.model_dump(mode="json") | {"scorers": [{"name": "simulation", "nulls": 5}]})
+    assert second["evidence"] == first["evidence"]
+    assert not {"collect", "merge"} & {stage["stage"] for stage in second["stages"]}
+    assert second["summary"]["tokens_per_s"] is None
+    scorers = {score["scorer"] for row in client.list_explanations(dictionary=first["dictionary"]) for score in row["scores"]}
+    assert scorers == {"detection", "simulation"}
+
+
+@pytest.mark.timeout(400)
+def test_the_book_can_be_read_when_the_server_is_gone(server: Server, home: Path, first: dict[str, Any]) -> None:
+    environment = os.environ | {"GLOSSATOR_HOME": str(home), "GLOSSATOR_PORT": "1"}
+    command = [*GLOSSATOR, "feature", f"{first['dictionary']}:0"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert f"{first['dictionary']}:0" in ran.stdout
