@@ -1,6 +1,6 @@
 """From explain contexts to a rule: the target, the cross-check that says how much of a rule holds elsewhere, and the predicted activations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,18 @@ FOLDS = 2
 LEAST_GAIN = 0.005
 LEAST_ERRORS = 2.5
 SURE_SHARE = 0.1
+# Below this worth the search is tried again with bits that cost so many times as much.
+SURE_WORTH = 0.5
+FRUGAL = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The fewest clauses that are worth (nearly) the most, what they are worth on other documents, and the error of a guess as frequent."""
+
+    clauses: int
+    worth: float
+    error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +74,17 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
     rows = np.flatnonzero((table.cells % scene.shape[1] > 0) | (contexts.positions[table.windows] == 0))
 
     checked = _cross_check(table, settings, rows, folds[rows], strength)
-    most = max(worth for worth, _ in checked)
-    count = next(number for number, (worth, _) in enumerate(checked) if worth >= most - LEAST_GAIN)
-    worth, error = checked[count]
-    if count == 0 or worth < LEAST_ERRORS * error:
+    if checked.worth < SURE_WORTH:
+        # Long lists that hold nowhere else: a simpler rule may.
+        frugal = replace(settings, price=settings.price * FRUGAL)
+        settings, checked = max(
+            ((settings, checked), (frugal, _cross_check(table, frugal, rows, folds[rows], strength))), key=lambda pair: pair[1].worth
+        )
+    if checked.clauses == 0 or checked.worth < LEAST_ERRORS * checked.error:
         return None
     search = Search(table, settings, rows)
-    found = _kept(search.clauses(), count)
-    return Fit(Rule(tuple(_clause(search, clause, strength) for clause in found)), worth) if found else None
+    found = _kept(search.clauses(), checked.clauses)
+    return Fit(Rule(tuple(_clause(search, clause, strength) for clause in found)), checked.worth) if found else None
 
 
 def _kept(found: list[Found], count: int) -> list[Found]:
@@ -78,19 +93,22 @@ def _kept(found: list[Found], count: int) -> list[Found]:
     return [clause for place, clause in enumerate(found) if place < count or clause.score >= SURE_SHARE * total]
 
 
-def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> list[tuple[float, float]]:
-    """Worth and error of rules of 0, 1, 2... clauses, each token predicted by the rule that was fitted without its document."""
+def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> Checked:
+    """Worth of rules of 0, 1, 2... clauses, each token predicted by the rule that was fitted without its document."""
     predicted = np.zeros((settings.clauses + 1, len(rows)))
     for fold in range(FOLDS):
         search = Search(table, settings, rows[folds != fold])
         here = np.flatnonzero(folds == fold)
-        found = search.clauses()
+        found = search.greedy()
         for count in range(1, settings.clauses + 1):
             predicted[count, here] = predicted[count - 1, here]
             if count <= len(found):
                 held = search.holds(found[count - 1].terms, rows[here])
                 predicted[count, here] = np.maximum(predicted[count, here], held * _mean(search, found[count - 1], strength))
-    return [_worth(row, strength[rows], table.windows[rows]) for row in predicted]
+    worths = [_worth(row, strength[rows], table.windows[rows]) for row in predicted]
+    most = max(worth for worth, _ in worths)
+    count = next(number for number, (worth, _) in enumerate(worths) if worth >= most - LEAST_GAIN)
+    return Checked(count, *worths[count])
 
 
 def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tuple[float, float]:

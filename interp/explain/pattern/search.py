@@ -17,6 +17,8 @@ from interp.explain.pattern.table import ATTRIBUTES, PIECES_OF_WORDS, SEEN_BITS,
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+# The cheapest literal: one word where there is no other.
+LEAST_BITS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,9 @@ class Settings:
 
     price: float = 0.001
     prior: float = 1.0
-    width: int = 4
+    width: int = 2
     depth: int = 3
-    clauses: int = 4
+    clauses: int = 3
     members: int = 48
     wordy: int = 6
 
@@ -80,6 +82,8 @@ class Search:
         self._starts = np.searchsorted(table.bin_attribute, np.arange(len(ATTRIBUTES) + 1))
         self._value_bits = np.array([_value_bits(number, np.diff(self._starts)) for number in range(len(ATTRIBUTES))])
         self._base_bits = np.array([asked.bits for asked in ATTRIBUTES])
+        # Attributes that have any value where the feature fires.
+        self._asked = np.flatnonzero(np.diff(self._starts))
 
     def clauses(self) -> list[Found]:
         """The clauses in the order in which they were found, each on what those before left over. Empty when nothing pays its bits.
@@ -87,24 +91,23 @@ class Search:
         A greedy start with a long list of values may hide that a class and a short list say the same: so a wordy rule is held against the one
         whose first clause had to be short.
         """
-        if self._squares == 0:
-            return []
-        found = self._cover(self._clause(self.rows))
+        found = self.greedy()
         if any(len(term.chosen) > self.settings.wordy for clause in found for term in clause.terms):
-            brief = self._cover(self._clause(self.rows, self.settings.wordy))
+            brief = self._revise(self.greedy(self.settings.wordy))
             found = max(found, brief, key=lambda clauses: sum(clause.score for clause in clauses))
         return found
 
-    def _cover(self, first: Found | None) -> list[Found]:
-        """The first clause and those that are worth their bits on what it leaves over."""
+    def greedy(self, members: int | None = None) -> list[Found]:
+        """Clause after clause as long as they pay their bits; the first with at most `members` values in a set."""
         found: list[Found] = []
-        left, best = self.rows, first
-        while best is not None:
+        left = self.rows
+        while len(found) < self.settings.clauses and self.table.target[left].any():
+            best = self._clause(left, members if not found else None)
+            if best is None:
+                break
             found.append(best)
             left = left[~self.holds(best.terms, left)]
-            more = len(found) < self.settings.clauses and bool(self.table.target[left].any())
-            best = self._clause(left) if more else None
-        return self._revise(found) if len(found) > 1 else found
+        return found
 
     def _revise(self, found: list[Found]) -> list[Found]:
         """Find each clause but the last again on what the others leave over: a set of values that grew for want of a better word shrinks."""
@@ -149,13 +152,17 @@ class Search:
         best: Found | None = None
         states = [Found((), left, 0.0)]
         for _ in range(self.settings.depth):
-            states = self._grow(states)
+            states = self._grow([state for state in states if best is None or self._promise(state) > best.score])
             if not states or (best is not None and states[0].score <= best.score):
                 break
             best = states[0]
         if best is None or best.score <= 0:
             return None
         return self._polish(best, left)
+
+    def _promise(self, state: Found) -> float:
+        """More than this no longer conjunction can be worth: all the targets that the state holds, predicted to the point."""
+        return float((self.table.target[state.rows] ** 2).sum()) / self._squares - self.settings.price * (state.bits + LEAST_BITS)
 
     def _grow(self, states: list[Found]) -> list[Found]:
         """The best conjunctions that are one literal longer, each covering other tokens."""
@@ -181,7 +188,7 @@ class Search:
                 continue
             others = best.terms[:place] + best.terms[place + 1 :]
             rows = left[self.holds(others, left)]
-            again = max((c for c in self._by_value(Found(others, rows, 0.0)) if c.term.number == term.number), key=lambda c: c.score)
+            again = next(self._by_value(Found(others, rows, 0.0), term.number))
             if again.score > best.score:
                 terms = (*best.terms[:place], again.term, *best.terms[place + 1 :])
                 best = Found(terms, rows[self._holds(again.term, rows)], again.score)
@@ -198,8 +205,8 @@ class Search:
         score: Floats = total**2 / (count + self.settings.prior) / self._squares - self.settings.price * bits
         return score
 
-    def _by_value(self, state: Found) -> Iterator[Candidate]:
-        """For each attribute its best set of values."""
+    def _by_value(self, state: Found, only: int | None = None) -> Iterator[Candidate]:
+        """The best sets of values, one an attribute; of one attribute alone if asked."""
         table = self.table
         bins = table.bins[:, state.rows].ravel()
         size = table.bin_count + 1
@@ -214,11 +221,15 @@ class Search:
         own_bits = self._base_bits[table.bin_attribute] + self._value_bits[table.bin_attribute] * members
         score = self._score(sums[1:] - sums[start], counts[1:] - counts[start], state.bits + own_bits)
         score[members > self._members] = -np.inf
-        for number in range(len(ATTRIBUTES)):
+        if only is None:
+            best = np.maximum.reduceat(score, self._starts[self._asked])
+            numbers = self._asked[np.argsort(-best, kind="stable")[: self.settings.width + 1]]
+        else:
+            numbers = np.array([only])
+        for number in numbers:
             low, high = self._starts[number], self._starts[number + 1]
-            if low < high:
-                end = low + int(np.argmax(score[low:high]))
-                yield Candidate(state, Term("one_of", number, tuple(order[low : end + 1].tolist()), float(own_bits[end])), float(score[end]))
+            end = low + int(np.argmax(score[low:high]))
+            yield Candidate(state, Term("one_of", int(number), tuple(order[low : end + 1].tolist()), float(own_bits[end])), float(score[end]))
 
     def _by_flag(self, state: Found) -> Iterator[Candidate]:
         """The best flags, and the best absent flags."""
