@@ -61,18 +61,20 @@ def subject_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
 
 def _hub_file(spec: SubjectSpec, name: str) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(spec.model, name, revision=spec.revision))
     except HFValidationError as cause:
         raise FileMissing(f"{spec.model} is neither a folder nor a model name of the Hub.", why=str(cause), cure="Check the path.") from cause
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as cause:
+    except LocalEntryNotFoundError as cause:
         raise FileMissing(
             f"{name} of {spec.model} is not on this machine.",
-            why="There is no such folder, and the Hub does not answer.",
+            why="There is no such folder, and the Hub does not answer or is switched off.",
             cure=f"Give a folder, or fetch it where the Hub answers: `hf download {spec.model}`.",
         ) from cause
+    except EntryNotFoundError as cause:
+        raise FileMissing(f"{spec.model} has no {name} on the Hub.", cure="Use a model of transformers with a fast tokenizer.") from cause
     except HfHubHTTPError as cause:
         raise SubjectError(
             f"The Hub does not give {name} of {spec.model}.", why=str(cause).splitlines()[0], cure="Check name, revision and access token."
