@@ -48,4 +48,4 @@ def _broker(settings: Settings) -> dict[str, Any]:
         "control_folder": str(folder / "control"),
         "polling_interval": POLLING_SECONDS,
     }
-    return {"broker_url": "filesystem://", "broker_transport": "workers.broker:Transport", "broker_transport_options": options}
+    return {"broker_url": "filesystem://localhost//", "broker_transport": "workers.broker:Transport", "broker_transport_options": options}

@@ -9,8 +9,10 @@ import os
 import signal
 import sys
 import threading
+import warnings
 
 from celery import signals
+from celery.platforms import SecurityWarning
 
 from interp.lifecycle import Queue
 from interp.settings import settings
@@ -26,6 +28,8 @@ def main(queue: Queue, name: str | None = None) -> None:
     """Runs until SIGTERM or SIGINT; then the chunk in work is handed back between two batches."""
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name or queue.value} %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("celery").setLevel(logging.WARNING)
+    # Celery warns root of pickled messages; ours are JSON, and say no more than a chunk id.
+    warnings.simplefilter("ignore", SecurityWarning)
     runtime = Runtime.of(settings())
     app = make_app(runtime.settings)
 
@@ -38,7 +42,7 @@ def main(queue: Queue, name: str | None = None) -> None:
 
     signals.worker_shutting_down.connect(stop)
     options = ["--pool=threads", "--concurrency=1", f"--queues={queue.value}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    app.worker_main(["worker", *options, "--loglevel=warning", f"--hostname={name or queue.value}-{os.getpid()}@%h"])
+    app.worker_main(["--quiet", "worker", *options, "--loglevel=warning", f"--hostname={name or queue.value}-{os.getpid()}@%h"])
 
 
 def _answer(runtime: Runtime, queue: Queue, chunk_id: str) -> None:

@@ -1,0 +1,200 @@
+"""A whole job in one process, on both dialects: what it leaves, what a second job does not do again, and what bad input leaves behind."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, func, select
+
+from interp import preflight
+from interp.lifecycle import Queue, Stage
+from interp.settings import Settings
+from interp.spec import JobSpec, ScorerSpec
+from interp.store import jobs, migrate
+from interp.store.engine import make_engine, snapshot, transaction
+from interp.store.progress import JobProgress
+from interp.store.tables import Dictionary, EvidenceSet, Explanation, Feature, Score, Subject
+from tests.fakes import tiny
+from tests.faults.results import results
+from tests.store import steps
+from workers import gpu
+from workers.run import drain, run_chunk
+from workers.runtime import Runtime
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def submit(runtime: Runtime, spec: JobSpec) -> str:
+    with transaction(runtime.engine) as session:
+        return jobs.submit(session, spec, preflight.check(spec)).id
+
+
+def complete(runtime: Runtime, spec: JobSpec) -> JobProgress:
+    job_id = submit(runtime, spec)
+    drain(runtime, Queue.GPU, Queue.LLM)
+    return steps.look(runtime.engine, job_id)
+
+
+@pytest.fixture
+def runtime(settings: Settings) -> Runtime:
+    return Runtime.of(settings)
+
+
+@pytest.fixture(scope="module")
+def on_sqlite(tiny_job: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """What the job gives on SQLite."""
+    settings = Settings(home=tmp_path_factory.mktemp("reference"))
+    migrate.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    assert complete(runtime, tiny_job).status == "completed"
+    return results(runtime.engine)
+
+
+def test_a_job_from_end_to_end(
+    runtime: Runtime, tiny_job: JobSpec, on_sqlite: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = complete(runtime, tiny_job)
+    assert found.status == "completed", found.error
+    assert found.summary is not None
+    counts = found.summary["features"]
+    assert counts["asked"] == tiny.FEATURES == counts["active"] + counts["rare"] + counts["dead"]
+    assert counts["explained"] > 0
+    assert counts["failed"] == found.request_counts.failed
+    assert found.request_counts.completed + found.request_counts.failed == tiny.FEATURES
+    assert all(stage.done == stage.total for stage in found.stages)
+    assert {"detection", "simulation"} == set(found.summary["scores"])
+    assert found.summary["tokens_per_s"] > 0
+    assert results(runtime.engine) == on_sqlite, "dialect and chunk sizes change nothing"
+    with snapshot(runtime.engine) as session:
+        listed = session.execute(select(Feature.label, Explanation.text).join(Explanation, Explanation.id == Feature.explanation_id)).all()
+        assert len(listed) == counts["explained"]
+        assert all(label == text for label, text in listed)
+    _runs_no_model_for_another_scorer(runtime, tiny_job, monkeypatch)
+
+
+def _runs_no_model_for_another_scorer(runtime: Runtime, spec: JobSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_arguments: object) -> None:
+        raise AssertionError("a model was opened")
+
+    monkeypatch.setattr(gpu, "models_of", never)
+    second = complete(runtime, spec.model_copy(update={"scorers": (ScorerSpec(name="detection", nulls=3),)}))
+    assert second.status == "completed", second.error
+    assert {stage.stage for stage in second.stages} == {Stage.PREPARE, Stage.EXPLAIN, Stage.SCORE, Stage.SUMMARISE}
+    with snapshot(runtime.engine) as session:
+        good = select(func.count(func.distinct(Explanation.job_id))).where(Explanation.text.is_not(None))
+        assert session.scalar(good) == 1, "nothing was explained again but failures"
+        assert session.scalar(select(func.count(func.distinct(Score.settings_digest)))) == 3
+
+
+def test_features_that_lack_evidence_are_collected_and_no_others(
+    tiny_job: JobSpec, tmp_path: Path, on_sqlite: dict[str, list[dict[str, Any]]]
+) -> None:
+    settings = Settings(home=tmp_path)
+    migrate.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    first = tiny_job.model_copy(update={"features": "3-9,20", "scorers": ()})
+    assert complete(runtime, first).status == "completed"
+    half = complete(runtime, tiny_job.model_copy(update={"features": "0-15", "scorers": ()}))
+    merged = next(stage for stage in half.stages if stage.stage == Stage.MERGE)
+    assert merged.total == 9
+    wanted = {*range(16), 20}
+    expected = [row for row in on_sqlite["evidence"] if row["feature"] in wanted]
+    assert results(runtime.engine)["evidence"] == expected, "evidence of a feature does not depend on which others are collected with it"
+
+
+def _tampered(spec: JobSpec, folder: Path, how: str) -> JobSpec:
+    """A job that passed its preflight and whose files changed since, or whose numbers are bad in a way that no header tells."""
+    import numpy as np
+
+    if how == "width":
+        tiny.write_dictionary(folder / "dictionary", tiny.WIDTH * 2, tiny.FEATURES)
+    elif how == "missing":
+        shutil.rmtree(folder / "dictionary")
+    elif how == "weights":
+        tiny.write_dictionary(folder / "dictionary", tiny.WIDTH, tiny.FEATURES, b_enc=np.full(tiny.FEATURES, np.nan, dtype=np.float32))
+    elif how == "features":
+        return spec.model_copy(update={"features": f"0-{tiny.FEATURES}"})
+    elif how == "corpus":
+        (folder / "corpus.jsonl").write_text('{"text": "one lone document"}\n')
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("width", "width-mismatch"),
+        ("missing", "file-missing"),
+        ("weights", "weights-not-finite"),
+        ("features", "feature-out-of-range"),
+        ("corpus", "corpus-too-small"),
+    ],
+)
+def test_bad_input_fails_at_once_and_leaves_nothing(tmp_path: Path, how: str, code: str) -> None:
+    settings = Settings(home=tmp_path / "home")
+    migrate.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    spec = _tampered(tiny.build(tmp_path), tmp_path, how)
+    with transaction(runtime.engine) as session:
+        job_id = jobs.submit(session, spec, steps.Checked(tiny.FEATURES)).id
+    drain(runtime, Queue.GPU, Queue.LLM)
+    found = steps.look(runtime.engine, job_id)
+    assert found.status == "failed"
+    assert found.error is not None
+    assert (found.error["code"], found.error["stage"]) == (code, "prepare")
+    assert steps.statuses(runtime.engine, job_id) == {"prepare:0": "failed"}
+    with snapshot(runtime.engine) as session:
+        assert [session.scalar(select(func.count()).select_from(table)) for table in (Subject, Dictionary, EvidenceSet, Feature)] == [0] * 4
+    assert not [path for path in settings.artifacts.rglob("*") if path.is_file()]
+
+
+def _full_database(engine: Engine) -> None:
+    """SQLite's own "database or disk is full": the file may not grow any more, on this and every later connection."""
+
+    def limit(connection: Any, _record: Any) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}").close()
+
+    engine.dispose()
+    event.listen(engine, "connect", limit)
+
+
+def _full_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What safetensors says when its folder is on a full disk."""
+    from safetensors import SafetensorError
+
+    from interp.collect import partial
+
+    def full(_tensors: object, path: Path, **_options: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(partial, "save_file", full)
+
+
+@pytest.mark.parametrize("where", ["database", "artifacts"])
+def test_a_full_disk_fails_the_job_with_a_clear_word_and_leaves_no_half_file(
+    tiny_job: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    settings = Settings(home=tmp_path)
+    migrate.upgrade(settings.database_url)
+    runtime = Runtime(settings, make_engine(settings.database_url))
+    job_id = submit(runtime, tiny_job)
+    stop_before: Callable[[], bool] = lambda: "merge:0" in steps.statuses(runtime.engine, job_id)  # noqa: E731
+    while not stop_before():
+        assert run_chunk(runtime, Queue.GPU)
+    if where == "artifacts":
+        _full_folder(monkeypatch)
+    else:
+        while steps.statuses(runtime.engine, job_id)["merge:0"] != "ready":
+            assert run_chunk(runtime, Queue.GPU)
+        _full_database(runtime.engine)
+    drain(runtime, Queue.GPU, Queue.LLM)
+    found = steps.look(runtime.engine, job_id)
+    assert found.status == "failed", found
+    assert found.error is not None
+    assert found.error["code"] == "disk-full"
+    assert found.error["cure"]
+    leftovers = [path for path in (settings.artifacts / "partials").rglob("*") if path.is_file() and path.suffix != ".safetensors"]
+    assert leftovers == []
