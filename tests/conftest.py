@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
@@ -19,6 +20,10 @@ from tests.fakes import tiny
 
 # Tests' tensors are tiny, and threads that wait for one another on a busy machine cost a hundred times what they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A machine that is busy with other things makes any one example slow: time is the whole test's matter, not an example's.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 LOCAL = [URL.create("postgresql+psycopg", user, host="127.0.0.1", port=5432, database="postgres") for user in ("root", "postgres")]
 
