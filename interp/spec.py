@@ -33,7 +33,9 @@ class SubjectSpec(Frozen):
 class DictionarySpec(Frozen):
     """The sparse dictionary, and where in the subject it reads."""
 
-    source: str = Field(description="A folder or file of weights.", examples=["examples/pystdlib/dictionary"])
+    source: str = Field(
+        description="A folder or file of weights; for the format `neurons` the subject's folder.", examples=["examples/pystdlib/dictionary"]
+    )
     format: str = Field(default="auto", description="A weight family's name; `auto` finds it out.", examples=["auto", "saelens"])
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9._-]+@[A-Za-z0-9._-]+$", description="`model@layer-set`; made from the files when not given."

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +32,26 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Place:
     """Where a document stands: bytes `start` to `stop` of a file. `line` is 0 where the whole file is one document."""
 
-    digest: bytes
     path: Path
     start: int
     stop: int
-    line: int
+    line: int = 0
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as handle:
+            handle.seek(self.start)
+            return handle.read(self.stop - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document known by the sha256 of its text."""
+
+    digest: bytes
+    place: Place
 
     @property
     def id(self) -> int:
@@ -66,7 +78,7 @@ class CorpusIndex:
     def documents(self) -> Iterator[Document]:
         """Reads the texts, in order."""
         for entry in self.entries:
-            yield Document(entry.id, _text(entry, self.spec), _name(entry, self.spec))
+            yield Document(entry.id, _text(entry.place.read(), entry.place, self.spec), _name(entry.place, self.spec))
 
 
 def documents(spec: CorpusSpec) -> Iterator[Document]:
@@ -79,10 +91,9 @@ def index(spec: CorpusSpec) -> CorpusIndex:
     distinct: dict[bytes, Entry] = {}
     duplicates = skipped = 0
     for path in files(spec):
-        for start, stop, line in _spans(path, spec):
-            place = Entry(b"", path, start, stop, line)
+        for place, content in _parts(path, spec):
             try:
-                text = _text(place, spec)
+                text = _text(content, place, spec)
             except TextUndecodable:
                 if spec.undecodable == "error":
                     raise
@@ -92,7 +103,7 @@ def index(spec: CorpusSpec) -> CorpusIndex:
                 continue
             digest = hashlib.sha256(text.encode()).digest()
             duplicates += digest in distinct
-            distinct.setdefault(digest, Entry(digest, path, start, stop, line))
+            distinct.setdefault(digest, Entry(digest, place))
     if not distinct:
         raise CorpusEmpty(
             f"{spec.path} holds no text.",
@@ -151,65 +162,64 @@ def _glob(pattern: str) -> str:
     return "".join(parts.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*/|\*\*|\*|\?)", pattern) if piece)
 
 
-def _spans(path: Path, spec: CorpusSpec) -> Iterator[tuple[int, int, int]]:
-    """(first byte, end, line) of each document in a file: the lines of .jsonl, the parts of a lone text file, else the whole."""
+def _parts(path: Path, spec: CorpusSpec) -> Iterator[tuple[Place, bytes]]:
+    """The documents of a file: the lines of .jsonl, the parts of a lone text file, else the whole."""
     if path.suffix == ".jsonl":
         with path.open("rb") as handle:
-            start = 0
-            for number, line in enumerate(handle, 1):
-                if line.strip():
-                    yield start, start + len(line), number
-                start += len(line)
-        return
-    size = path.stat().st_size
-    if not Path(spec.path).expanduser().is_file():
-        yield 0, size, 0
-        return
-    content, start, number = path.read_bytes(), 0, 1
-    for part in content.split(SEPARATOR.encode()):
-        yield start, start + len(part), number
-        start += len(part) + len(SEPARATOR)
-        number += part.count(b"\n")
+            yield from _pieces(path, handle, b"", counted=False)
+    elif Path(spec.path).expanduser().is_file():
+        separator = SEPARATOR.encode()
+        yield from _pieces(path, path.read_bytes().split(separator), separator, counted=True)
+    else:
+        content = path.read_bytes()
+        yield Place(path, 0, len(content)), content
 
 
-def _text(entry: Entry, spec: CorpusSpec) -> str:
-    with entry.path.open("rb") as handle:
-        handle.seek(entry.start)
-        content = handle.read(entry.stop - entry.start)
+def _pieces(path: Path, pieces: Iterable[bytes], separator: bytes, *, counted: bool) -> Iterator[tuple[Place, bytes]]:
+    """Pieces of a file with `separator` between them. Lines are counted by their line ends, or each piece is one."""
+    start, line = 0, 1
+    for piece in pieces:
+        if piece.strip():
+            yield Place(path, start, start + len(piece), line), piece
+        start += len(piece) + len(separator)
+        line += piece.count(b"\n") if counted else 1
+
+
+def _text(content: bytes, place: Place, spec: CorpusSpec) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         raise TextUndecodable(
-            f"{_name(entry, spec)} is not UTF-8 text.",
-            why=f"Byte {entry.start + cause.start} ({cause.reason}).",
+            f"{_name(place, spec)} is not UTF-8 text.",
+            why=f"Byte {place.start + cause.start} ({cause.reason}).",
             cure="Leave the file out with `exclude`, convert it, or set `undecodable: skip`.",
-            file=str(entry.path),
+            file=str(place.path),
         ) from cause
-    return _field(text, entry, spec) if entry.path.suffix == ".jsonl" else text
+    return _field(text, place, spec) if place.path.suffix == ".jsonl" else text
 
 
-def _field(line: str, entry: Entry, spec: CorpusSpec) -> str:
+def _field(line: str, place: Place, spec: CorpusSpec) -> str:
     try:
         content = json.loads(line)
     except json.JSONDecodeError as cause:
-        raise CorpusError(f"{_name(entry, spec)} is no JSON.", why=str(cause), cure="A .jsonl file has one JSON object a line.") from cause
+        raise CorpusError(f"{_name(place, spec)} is no JSON.", why=str(cause), cure="A .jsonl file has one JSON object a line.") from cause
     text = content.get(spec.text_field) if isinstance(content, dict) else None
     if not isinstance(text, str):
         known = ", ".join(content) if isinstance(content, dict) else "none: it is no object"
-        raise CorpusError(f"{_name(entry, spec)} has no text in {spec.text_field!r}.", why=f"Its fields: {known}.", cure="Set `text_field`.")
+        raise CorpusError(f"{_name(place, spec)} has no text in {spec.text_field!r}.", why=f"Its fields: {known}.", cure="Set `text_field`.")
     try:
         text.encode()
     except UnicodeEncodeError as cause:
         raise TextUndecodable(
-            f"{_name(entry, spec)} holds half a surrogate pair.",
+            f"{_name(place, spec)} holds half a surrogate pair.",
             why="Such text has no UTF-8 form.",
             cure="Repair the line, or set `undecodable: skip`.",
-            file=str(entry.path),
+            file=str(place.path),
         ) from cause
     return text
 
 
-def _name(entry: Entry, spec: CorpusSpec) -> str:
+def _name(place: Place, spec: CorpusSpec) -> str:
     root = Path(spec.path).expanduser()
-    name = entry.path.name if entry.path == root else entry.path.relative_to(root).as_posix()
-    return f"{name}:{entry.line}" if entry.line else name
+    name = place.path.name if place.path == root else place.path.relative_to(root).as_posix()
+    return f"{name}:{place.line}" if place.line else name
