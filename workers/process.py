@@ -13,7 +13,9 @@ import warnings
 
 from celery import signals
 from celery.platforms import SecurityWarning
+from sqlalchemy.exc import DBAPIError
 
+from interp.errors import DiskFull
 from interp.lifecycle import Queue
 from interp.settings import settings
 from workers.app import BELL, make_app
@@ -48,9 +50,12 @@ def main(queue: Queue, name: str | None = None) -> None:
 def _answer(runtime: Runtime, queue: Queue, chunk_id: str) -> None:
     """The chunk of the bell, or the next one, and then whatever else is ready: an idle worker needs one bell, not one a chunk."""
     wanted: str | None = chunk_id
-    while not runtime.stopping.is_set() and run_chunk(runtime, queue, wanted):
-        ring(runtime.engine, runtime.settings)
-        wanted = None
+    try:
+        while not runtime.stopping.is_set() and run_chunk(runtime, queue, wanted):
+            ring(runtime.engine, runtime.settings)
+            wanted = None
+    except (DBAPIError, DiskFull) as error:
+        log.error("the database cannot be used, the next bell tries again: %s", error)
 
 
 def _die_with_the_parent() -> None:

@@ -63,7 +63,7 @@ Task = Callable[[Work], Outcome]
 def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None) -> bool:
     """Works on the chunk a doorbell named, or on the next ready one of the queue. False when there was none to take.
 
-    Whatever happens to the work is written on the chunk and its job; only an error of the database itself comes out.
+    Whatever happens to the work is written on the chunk and its job. Only errors of the database itself come out, DiskFull among them.
     """
     with transaction(runtime.engine) as session:
         lease = chunks.claim(session, of, runtime.owner, runtime.settings.lease_seconds, chunk_id)
@@ -81,10 +81,11 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None) -> bool:
     except Interrupted:
         _hand_back(runtime, lease)
     except FATAL as error:
-        _fail(runtime, lease, error, max_attempts=0)
+        _fail(runtime, lease, problem_of(error), max_attempts=0)
     except Exception as error:  # whatever a task raises is kept on the chunk, with its traceback, and tried again
         log.exception("%s chunk %d of job %s, attempt %d", lease.stage, lease.number, lease.job_id, lease.attempt)
-        _fail(runtime, lease, error, runtime.settings.max_attempts)
+        problem = problem_of(error) | {"traceback": traceback.format_exc(), "attempt": lease.attempt}
+        _fail(runtime, lease, problem, runtime.settings.max_attempts)
     return True
 
 
@@ -122,10 +123,12 @@ def _hand_back(runtime: Runtime, lease: Lease) -> None:
         log.info("%s chunk %d of job %s has another owner already", lease.stage, lease.number, lease.job_id)
 
 
-def _fail(runtime: Runtime, lease: Lease, error: Exception, max_attempts: int) -> None:
-    problem = problem_of(error) | {"traceback": "".join(traceback.format_exception(error)), "attempt": lease.attempt}
+def _fail(runtime: Runtime, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
     try:
         with transaction(runtime.engine) as session:
             queue.fail(session, lease, problem, max_attempts)
+    except DiskFull:
+        # Not even that can be written. The lease runs out, and the chunk is taken up again once there is room.
+        log.exception("%s chunk %d of job %s", lease.stage, lease.number, lease.job_id)
     except LeaseLost:
         log.info("%s chunk %d of job %s has another owner already", lease.stage, lease.number, lease.job_id)
