@@ -9,7 +9,7 @@ from torch import Tensor
 from interp.collect.encode import Activity
 from interp.collect.finite import check_maxima
 from interp.collect.hashing import exponential
-from interp.collect.reservoir import Reservoir, make_keys, sortable
+from interp.collect.reservoir import EMPTY, NOT_FULL, Reservoir, make_keys, sortable
 from interp.collect.staging import Windows
 from interp.collect.tally import Tally
 from interp.evidence import ACTIVE_KINDS, Kind, Split
@@ -65,6 +65,10 @@ def _weighted(pairs: Pairs, windows: Windows, features: FeatureRange) -> Tensor:
 PRIORITIES: dict[Kind, Callable[[Pairs, Windows, FeatureRange], Tensor]] = {Kind.TOP: _top, Kind.UNIFORM: _uniform, Kind.WEIGHTED: _weighted}
 
 
+# The lowest priority of a kind, where not every window is a candidate: at a near miss some neighbour fires.
+LEAST = {Kind.NEAR_MISS: 1}
+
+
 class Block:
     """Counts and reservoirs of F features."""
 
@@ -73,46 +77,61 @@ class Block:
         self.features = features
         self.tally = Tally(len(features), device)
         self.reservoirs = {
-            (kind, split): Reservoir(len(features), kept_of(counts[split], kind), window if kind in ACTIVE_KINDS else None, device)
-            for split in Split
+            (kind, split): Reservoir(
+                len(features), kept_of(counts[split], kind), window if kind in ACTIVE_KINDS else None, device, LEAST.get(kind, NOT_FULL)
+            )
             for kind in Kind
+            for split in Split
         }
 
     def take_active(self, split: Split, windows: Windows, activity: Activity, maxima: Tensor) -> None:
         """What fires in a batch of windows of one split; `maxima` float32 [F, W] of these features."""
-        pairs = Pairs(activity.features, activity.windows, maxima[activity.features, activity.windows])
+        cells = torch.add(activity.windows, activity.features, alpha=maxima.shape[1])
+        pairs = Pairs(activity.features, activity.windows, maxima.view(-1).index_select(0, cells))
         check_maxima(pairs.maxima)
         self._count(split, activity, maxima)
         for kind in ACTIVE_KINDS:
             reservoir = self.reservoirs[kind, split]
             priorities = PRIORITIES[kind](pairs, windows, self.features)
             enter = (priorities >= reservoir.threshold.index_select(0, pairs.features)).nonzero().squeeze(1)
-            rows = pairs.features[enter]
-            keys = make_keys(priorities[enter], windows.ordinals[pairs.windows[enter]])
-            reservoir.offer(rows, keys, self._clean(activity.values[enter], rows))
+            rows = pairs.features.index_select(0, enter)
+            ordinals = windows.ordinals.index_select(0, pairs.windows.index_select(0, enter))
+            keys = make_keys(priorities.index_select(0, enter), ordinals)
+            reservoir.offer(rows, keys, self._clean(activity.values.index_select(0, enter), rows))
 
     def take_inactive(self, split: Split, windows: Windows, maxima: Tensor, all_maxima: Tensor) -> None:
         """Windows in which a feature does not fire; `all_maxima` float32 [all encoded features, W]."""
         hashes = self.features.multipliers[0][:, None] * windows.hashes[0][None, :]
-        self._offer_silent(Kind.INACTIVE, split, windows, maxima, hashes)
+        self._offer_silent(self.reservoirs[Kind.INACTIVE, split], windows, maxima, hashes)
         if self.features.neighbours.shape[1]:
-            self._offer_silent(Kind.NEAR_MISS, split, windows, maxima, self._nearest_activity(all_maxima))
+            self._offer_silent(self.reservoirs[Kind.NEAR_MISS, split], windows, maxima, self._nearest_activity(all_maxima))
 
-    def _offer_silent(self, kind: Kind, split: Split, windows: Windows, maxima: Tensor, priorities: Tensor) -> None:
-        """Offers windows by int32 [F, W] priorities, where the feature does not fire."""
-        reservoir = self.reservoirs[kind, split]
+    def _offer_silent(self, reservoir: Reservoir, windows: Windows, maxima: Tensor, priorities: Tensor) -> None:
+        """Offers the windows in which a feature does not fire, by int32 [F, W] priorities."""
         enter = (priorities >= reservoir.threshold[:, None]).view(-1).nonzero().squeeze(1)
-        enter = enter[maxima.reshape(-1)[enter] == 0]
-        if kind is Kind.NEAR_MISS:
-            enter = enter[priorities.view(-1)[enter] > 0]
-        rows, columns = enter // maxima.shape[1], enter % maxima.shape[1]
-        reservoir.offer(rows, make_keys(priorities.view(-1)[enter], windows.ordinals[columns]))
+        if len(enter) > len(self.features) * reservoir.keep:
+            self._offer_best_silent(reservoir, windows, maxima, priorities)
+            return
+        enter = enter.index_select(0, (maxima.reshape(-1).index_select(0, enter) == 0).nonzero().squeeze(1))
+        rows = enter // maxima.shape[1]
+        ordinals = windows.ordinals.index_select(0, torch.sub(enter, rows, alpha=maxima.shape[1]))
+        reservoir.offer(rows, make_keys(priorities.view(-1).index_select(0, enter), ordinals))
+
+    def _offer_best_silent(self, reservoir: Reservoir, windows: Windows, maxima: Tensor, priorities: Tensor) -> None:
+        """The same while reservoirs fill, when nearly every window could enter: the best of each feature, without a list of all."""
+        out = (maxima > 0) | (priorities < reservoir.threshold[:, None])
+        keys = make_keys(priorities, windows.ordinals).masked_fill_(out, EMPTY)
+        best = keys.topk(min(reservoir.keep, keys.shape[1]), dim=1, sorted=False).values
+        rows, columns = (best != EMPTY).nonzero(as_tuple=True)
+        reservoir.offer(rows, best[rows, columns])
 
     def _nearest_activity(self, all_maxima: Tensor) -> Tensor:
         """int32 [F, W]: the largest of each feature's neighbours' maxima, times their cosine, as a priority."""
-        best = torch.zeros((len(self.features), all_maxima.shape[1]), device=all_maxima.device)
+        best: Tensor | None = None
         for neighbours, cosines in zip(self.features.neighbours.T, self.features.cosines.T, strict=True):
-            torch.maximum(best, all_maxima.index_select(0, neighbours).mul_(cosines[:, None]), out=best)
+            scaled = all_maxima.index_select(0, neighbours).mul_(cosines[:, None])
+            best = scaled if best is None else torch.maximum(best, scaled, out=best)
+        assert best is not None
         return sortable(best)
 
     def _count(self, split: Split, activity: Activity, maxima: Tensor) -> None:
@@ -124,7 +143,7 @@ class Block:
 
     def _clean(self, values: Tensor, features: Tensor) -> Tensor:
         """[N, window] values of features [N], 0 where they do not fire, in float16's range."""
-        return torch.where(values > self.features.floors[features, None], values, 0).clamp_(max=FLOAT16_LARGEST)
+        return torch.where(values > self.features.floors.index_select(0, features)[:, None], values, 0).clamp_(max=FLOAT16_LARGEST)
 
 
 def kept_of(counts: SplitCounts, kind: Kind) -> int:

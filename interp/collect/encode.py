@@ -14,6 +14,8 @@ from torch import Tensor
 from interp.collect.staging import Batch
 from interp.dictionary.module import Dictionary
 
+SILENT = -1.0  # stands for a token that does not count: below every floor
+
 
 @dataclass(frozen=True)
 class TileShape:
@@ -88,11 +90,11 @@ class DenseEncoder:
             rows = maxima[first - start : features.stop - start]
             for index, (inputs, masked) in enumerate(zip(self._inputs, self._masked, strict=True)):
                 torch.addmm(biases, weights, inputs.T, out=tile)
-                tile.index_fill_(1, masked, -torch.inf)
-                peaks = tile.unflatten(1, (tile_windows, self._window)).amax(2).to(torch.float32)
-                active = peaks > floors
-                rows[:, index * tile_windows : (index + 1) * tile_windows] = torch.where(active, peaks, 0)
-                desk.take(tile, active, first - start, index * tile_windows)
+                tile.index_fill_(1, masked, SILENT)
+                peaks = tile.view(-1, tile_windows, self._window).amax(2)
+                rows[:, index * tile_windows : (index + 1) * tile_windows] = peaks
+                desk.take(tile, peaks > floors, first - start, index * tile_windows)
+        maxima.masked_fill_(maxima <= self.floors[start:stop, None], 0)
         return desk.activity()
 
     def _desk(self) -> "Desk":

@@ -11,7 +11,6 @@ EMPTY = torch.iinfo(torch.int64).min
 NOT_FULL = torch.iinfo(torch.int32).min
 NEVER = torch.iinfo(torch.int32).max
 ORDINAL_MASK = 0xFFFFFFFF
-FEWEST_PENDING = 16
 
 
 def make_keys(priorities: Tensor, ordinals: Tensor) -> Tensor:
@@ -27,17 +26,19 @@ def sortable(values: Tensor) -> Tensor:
 class Reservoir:
     """The `keep` highest keys of each of R rows, with what belongs to them.
 
-    keys      int64   [R, keep + room]          kept entries in front, in descending order; then those that wait
+    keys      int64   [R, keep + room]          kept entries in front, in descending order; then those that wait to be sorted in
     payload   float16 [R, keep + room, window]  activations of each entry; None where they are all 0
     threshold int32   [R]                       the least priority that can still enter
     """
 
-    def __init__(self, rows: int, keep: int, window: int | None, device: torch.device) -> None:
+    def __init__(self, rows: int, keep: int, window: int | None, device: torch.device, least: int = NOT_FULL) -> None:
+        """`least` is the lowest priority worth keeping at all."""
+        slots = keep + room_for(keep)
         self.keep = keep
-        self.room = room_for(keep)
-        self.keys = torch.full((rows, keep + self.room), EMPTY, dtype=torch.int64, device=device)
-        self.payload = None if window is None else torch.zeros((rows, keep + self.room, window), dtype=torch.float16, device=device)
-        self.threshold = torch.full((rows,), NOT_FULL if keep else NEVER, dtype=torch.int32, device=device)
+        self.keys = torch.full((rows, slots), EMPTY, dtype=torch.int64, device=device)
+        self.payload = None if window is None else torch.zeros((rows, slots, window), dtype=torch.float16, device=device)
+        self.threshold = torch.full((rows,), least if keep else NEVER, dtype=torch.int32, device=device)
+        self._least = least
         self._waiting = torch.zeros(rows, dtype=torch.int64, device=device)
 
     def offer(self, rows: Tensor, keys: Tensor, payload: Tensor | None = None) -> None:
@@ -45,48 +46,48 @@ class Reservoir:
         if self.keep == 0 or len(rows) == 0:
             return
         chosen, rows, ranks = self._ranked(rows, keys)
-        keys = keys[chosen]
-        counts = torch.bincount(rows, minlength=len(self._waiting))
-        crowded = self._waiting + counts > self.room
-        if bool(crowded.any()):
-            self._settle((crowded | (2 * self._waiting > self.room)).nonzero().squeeze(1))
-        slots = self.keep + self._waiting[rows] + ranks
-        self.keys[rows, slots] = keys
+        slots = torch.add(ranks, self._waiting.index_select(0, rows)).add_(self.keep).add_(rows, alpha=self.keys.shape[1])
+        self.keys.view(-1).scatter_(0, slots, keys.index_select(0, chosen))
         if self.payload is not None and payload is not None:
-            self.payload[rows, slots] = payload[chosen].to(torch.float16)
-        self._waiting += counts
+            entries = payload.index_select(0, chosen).to(torch.float16)
+            self.payload.view(-1, entries.shape[1]).index_copy_(0, slots, entries)
+        self._waiting += torch.bincount(rows, minlength=len(self._waiting))
+        self._settle((2 * self._waiting >= self.keep).nonzero().squeeze(1))
 
     def kept(self) -> tuple[Tensor, Tensor | None]:
         """int64 [R, keep] keys in descending order, EMPTY where there are fewer, and float16 [R, keep, window] what belongs to them (0 for EMPTY)."""
-        if self.keep:
-            self._settle(torch.arange(len(self._waiting), device=self.keys.device))
+        self._settle(self._waiting.nonzero().squeeze(1))
         keys = self.keys[:, : self.keep]
         return keys, None if self.payload is None else self.payload[:, : self.keep].masked_fill((keys == EMPTY)[:, :, None], 0)
 
     def _ranked(self, rows: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices of the candidates grouped by row, their rows, and their rank in the row; never more than `keep` of a row."""
+        """Indices of the candidates grouped by row, their rows, and their rank in the row; the best `keep` of a row and no more."""
         counts = torch.bincount(rows)
-        if int(counts.max()) > self.keep:
-            order = keys.argsort(descending=True)
-            order = order[rows[order].argsort(stable=True)]
-        else:
-            order = rows.argsort(stable=True)
-        grouped = rows[order]
-        ranks = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[grouped]
+        crowded = bool(counts.max() > self.keep)
+        order = keys.argsort(descending=True) if crowded else torch.arange(len(rows), device=rows.device)
+        order = order.index_select(0, rows.index_select(0, order).argsort(stable=True))
+        grouped = rows.index_select(0, order)
+        ranks = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts).index_select(0, grouped)
+        if not crowded:
+            return order, grouped, ranks
         best = (ranks < self.keep).nonzero().squeeze(1)
-        return order[best], grouped[best], ranks[best]
+        return order.index_select(0, best), grouped.index_select(0, best), ranks.index_select(0, best)
 
     def _settle(self, rows: Tensor) -> None:
-        """Lets the waiting entries of some rows take their place among the kept."""
-        top, order = self.keys[rows].topk(self.keep, dim=1)
+        """Sorts the waiting entries of some rows in among the kept."""
+        if len(rows) == 0:
+            return
+        top, order = self.keys.index_select(0, rows).topk(self.keep, dim=1)
         self.keys[rows, : self.keep] = top
         self.keys[rows, self.keep :] = EMPTY
         if self.payload is not None:
-            self.payload[rows, : self.keep] = self.payload[rows[:, None], order]
-        self.threshold[rows] = (top[:, -1] >> 32).to(torch.int32)
+            slots, window = self.payload.shape[1:]
+            source = torch.add(order, rows[:, None], alpha=slots).view(-1)
+            self.payload[rows, : self.keep] = self.payload.view(-1, window).index_select(0, source).view(*order.shape, window)
+        self.threshold[rows] = (top[:, -1] >> 32).clamp_(min=self._least).to(torch.int32)
         self._waiting[rows] = 0
 
 
 def room_for(keep: int) -> int:
-    """How many entries of a row may wait: as many as are kept, which sorts a row about once a doubling of the windows seen."""
-    return max(keep, FEWEST_PENDING) if keep else 0
+    """How many entries of a row may wait: rows with half of `keep` are sorted at once, and a batch brings no row more than `keep`."""
+    return keep + keep // 2
