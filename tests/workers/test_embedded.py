@@ -1,0 +1,132 @@
+"""The supervisor with real worker processes: cancelling, restarting, and a stop that hands everything back."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import Engine, select
+
+from interp import preflight
+from interp.lifecycle import ChunkStatus, Queue, Stage
+from interp.settings import Settings
+from interp.spec import JobSpec
+from interp.store import jobs, migrate
+from interp.store.engine import make_engine, snapshot, transaction
+from interp.store.tables import Chunk
+from tests.store import steps
+from workers.app import BELL, make_app
+from workers.dispatch import ring
+from workers.embedded import Supervisor
+
+pytestmark = pytest.mark.timeout(300)
+Found = TypeVar("Found")
+
+
+def until(condition: Callable[[], Found | None], what: str, seconds: float = 120.0) -> Found:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    made = Settings(home=tmp_path_factory.mktemp("embedded"), llm_workers=1, sweep_seconds=0.5, merge_features=8, explain_features=8)
+    migrate.upgrade(made.database_url)
+    return made
+
+
+@pytest.fixture(scope="module")
+def engine(settings: Settings) -> Iterator[Engine]:
+    made = make_engine(settings.database_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(scope="module")
+def supervisor(settings: Settings) -> Iterator[Supervisor]:
+    with (settings.home / "workers.log").open("ab") as log:
+        made = Supervisor(settings, log)
+        made.start()
+        yield made
+        made.stop()
+
+
+def submit(engine: Engine, settings: Settings, spec: JobSpec) -> str:
+    with transaction(engine) as session:
+        job_id = jobs.submit(session, spec, preflight.check(spec)).id
+    ring(engine, settings)
+    return job_id
+
+
+def leased(engine: Engine, job_id: str, stage: Stage) -> list[Chunk]:
+    with snapshot(engine) as session:
+        return list(session.scalars(select(Chunk).where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.status == ChunkStatus.LEASED)))
+
+
+def test_a_running_job_is_cancelled_and_the_worker_lives_on(supervisor: Supervisor, engine: Engine, settings: Settings, tiny_job: JobSpec) -> None:
+    job_id = submit(engine, settings, tiny_job)
+    until(lambda: leased(engine, job_id, Stage.COLLECT), "collection")
+    before = supervisor.pids()
+    with transaction(engine) as session:
+        jobs.cancel(session, job_id)
+    until(lambda: steps.look(engine, job_id).status == "cancelled", "the end of the job", seconds=20)
+    assert set(steps.statuses(engine, job_id).values()) <= {"done", "cancelled"}
+    assert supervisor.pids() == before
+    until(lambda: not list((settings.artifacts / "partials").glob("*/*")), "the sweeper to clear partial evidence away", seconds=20)
+
+
+def test_a_dead_worker_is_started_again(supervisor: Supervisor) -> None:
+    before = supervisor.pids()["llm-0"]
+    os.kill(before, signal.SIGKILL)
+    after = until(lambda: supervisor.pids().get("llm-0", before) - before and supervisor.pids()["llm-0"], "the new worker")
+    assert after != before
+
+
+def test_messages_that_say_nothing_true_change_nothing(supervisor: Supervisor, engine: Engine, settings: Settings, tiny_job: JobSpec) -> None:
+    app = make_app(settings)
+    for queue in (Queue.GPU, Queue.LLM):
+        for name in ("no such chunk", "no such chunk", ""):
+            app.send_task(BELL, args=[name], queue=queue.value)
+    job_id = submit(engine, settings, tiny_job)
+    for chunk in leased(engine, job_id, Stage.PREPARE):
+        app.send_task(BELL, args=[chunk.id], queue=Queue.GPU.value)
+    until(lambda: steps.look(engine, job_id).status == "completed", "the end of the job")
+    with snapshot(engine) as session:
+        assert set(session.scalars(select(Chunk.attempts).where(Chunk.job_id == job_id))) == {1}
+
+
+def test_lost_messages_are_rung_again(engine: Engine, tmp_path: Path) -> None:
+    steps.submit(engine)
+    deaf = Settings(home=tmp_path, database_url=str(engine.url), bell_seconds=0.2)
+    assert ring(engine, deaf) == 1
+    assert ring(engine, deaf) == 0
+    for message in deaf.broker_folder.glob("*.msg"):
+        message.unlink()
+    assert until(lambda: ring(engine, deaf), "the bell", seconds=5) == 1
+    assert len(list(deaf.broker_folder.glob("*.gpu.msg"))) == 1
+
+
+def test_stopping_hands_back_what_is_in_work(tiny_job: JobSpec, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, llm_workers=0, sweep_seconds=0.5)
+    migrate.upgrade(settings.database_url)
+    engine = make_engine(settings.database_url)
+    with (tmp_path / "workers.log").open("ab") as log:
+        supervisor = Supervisor(settings, log)
+        supervisor.start()
+        job_id = submit(engine, settings, tiny_job)
+        until(lambda: leased(engine, job_id, Stage.COLLECT), "collection")
+        pids = supervisor.pids()
+        supervisor.stop()
+    assert supervisor.pids() == {}
+    with snapshot(engine) as session:
+        found = list(session.scalars(select(Chunk).where(Chunk.job_id == job_id)))
+    assert all(chunk.attempts == (1 if chunk.status == ChunkStatus.DONE else 0) for chunk in found), "nothing is held, and stopping is no attempt"
+    assert any(chunk.status == ChunkStatus.READY for chunk in found)
+    assert all(not Path(f"/proc/{pid}").exists() for pid in pids.values())
+    engine.dispose()
