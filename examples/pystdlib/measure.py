@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -109,7 +110,8 @@ def measure(limit: int | None) -> Figures:
     model.model.layers[layer].register_forward_hook(splice)
     totals = dict.fromkeys(("leave", "splice", "zero"), 0.0)
     targets = 0
-    for batch in torch.from_numpy(cut).split(BATCH):
+    batches = torch.from_numpy(cut).split(BATCH)
+    for batch in track(batches, description="held-out rows", console=Console(stderr=True)):
         for mode in totals:
             splice.mode = mode
             total, count = losses(model, batch)
