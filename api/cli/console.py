@@ -9,7 +9,8 @@ from rich.text import Text
 
 from interp.errors import GlossatorError
 
-out = Console(highlight=False)
+# In a pipe nothing may be cut: rich would take 80 columns.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from api.cli import connect, progress
@@ -26,7 +26,7 @@ def jobs(
     if as_json:
         print_json(found)
         return
-    table = Table("job", "status", "dictionary", "features", "created", "took", box=None, pad_edge=False)
+    table = Table(Column("job", no_wrap=True, min_width=36), "status", "dictionary", "features", "created", "took", box=None, pad_edge=False)
     for item in found:
         counts = item["request_counts"]
         table.add_row(
