@@ -77,8 +77,8 @@ class DenseEncoder:
 
     def begin(self, batch: Batch) -> None:
         inputs = self._dictionary.normalise(batch.x).to(self.weights.dtype)
-        self._inputs = list(inputs.split(self._shape.tokens))
-        self._masked = [masked.nonzero().squeeze(1) for masked in batch.masked.split(self._shape.tokens)]
+        self._inputs = list(torch.split(inputs, self._shape.tokens))
+        self._masked = [masked.nonzero().squeeze(1) for masked in torch.split(batch.masked, self._shape.tokens)]
 
     def activity(self, start: int, stop: int, maxima: Tensor) -> Activity:
         desk = self._desk()
@@ -150,7 +150,7 @@ class CodeEncoder:
         self._features = self._tokens = self._values = torch.empty(0)
 
     def begin(self, batch: Batch) -> None:
-        codes = [self._dictionary.sparse_codes(x) for x in batch.x.split(self._shape.tokens)]
+        codes = [self._dictionary.sparse_codes(x) for x in torch.split(batch.x, self._shape.tokens)]
         values = torch.cat([values for values, _ in codes]).to(torch.float32)
         values.masked_fill_(batch.masked[:, None], 0)
         places = self._places[torch.cat([indices for _, indices in codes])].view(-1)

@@ -46,7 +46,8 @@ def exponential(hashes: Tensor) -> Tensor:
 
 
 def _key(seed: int, salt: int) -> np.uint64:
-    return mix(np.array([seed * 16 + salt], dtype=np.uint64))[0]
+    key: np.uint64 = mix(np.array([seed * 16 + salt], dtype=np.uint64))[0]
+    return key
 
 
 def _words(key: np.uint64, major: NDArray[np.uint64], minor: NDArray[np.uint64]) -> NDArray[np.int32]:

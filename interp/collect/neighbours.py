@@ -22,7 +22,7 @@ def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, T
     unit = torch.nn.functional.normalize(directions.to(torch.float32), dim=1)
     count = min(count, len(unit) - 1)
     found: list[tuple[Tensor, Tensor]] = []
-    for block in features.split(BLOCK):
+    for block in torch.split(features, BLOCK):
         cosines = unit[block] @ unit.T
         cosines.scatter_(1, block[:, None], -torch.inf)
         best, indices = cosines.topk(count, dim=1)
@@ -37,7 +37,7 @@ def output_effects(directions: Tensor, outputs: Tensor, count: int) -> Iterator[
     Gives (promoted tokens, their logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block, count], strongest first.
     """
     count = min(count, outputs.shape[1])
-    for block in directions.to(torch.float32).split(BLOCK):
+    for block in torch.split(directions.to(torch.float32), BLOCK):
         logits = block @ outputs
         up, promoted = logits.topk(count, dim=1)
         down, suppressed = logits.topk(count, dim=1, largest=False)
