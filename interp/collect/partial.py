@@ -2,21 +2,23 @@
 
 import json
 import os
+import struct
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from interp.disk import disk_full
 from interp.evidence import Kind, Split
 
 Sample = tuple[Kind, Split]
+DTYPES = {"<i8": "I64", "<f4": "F32", "<f2": "F16"}  # numpy's names to those of safetensors
 COUNTS = ("windows_active", "histogram", "sums", "maxima")
 
 
@@ -51,7 +53,7 @@ class Partial:
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file, whole or not at all. Raises DiskFull."""
-        arrays: dict[str, NDArray[np.generic]] = {"features": self.features, **{name: getattr(self, name) for name in COUNTS}}
+        arrays: dict[str, NDArray[Any]] = {"features": self.features, **{name: getattr(self, name) for name in COUNTS}}
         arrays |= {f"keys.{_name(sample)}": keys for sample, keys in self.keys.items()}
         arrays |= {f"activations.{_name(sample)}": values for sample, values in self.activations.items()}
         facts = {"origin": self.origin, "tokens_seen": self.tokens_seen, "windows_seen": self.windows_seen}
@@ -59,7 +61,7 @@ class Partial:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with disk_full(path):
-                save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, draft, metadata={"facts": json.dumps(facts)})
+                _write(draft, arrays, {"facts": json.dumps(facts)})
                 draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
@@ -115,6 +117,23 @@ def _merge_two(one: Partial, other: Partial) -> Partial:
         keys=keys,
         activations=activations,
     )
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    """A safetensors file, array by array: the library's own writer needs them all in one buffer, and hides which system error it met."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": DTYPES[array.dtype.str], "shape": array.shape, "data_offsets": (begin, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array).data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _name(sample: Sample) -> str:

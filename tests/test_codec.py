@@ -1,0 +1,107 @@
+"""Evidence survives the way to bytes and back; what is damaged says so."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from interp.codec import decode_evidence, encode_evidence
+from interp.errors import BlobCorrupt
+from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Neighbour, Statistics, TokenEffect
+
+COLUMNS = Contexts.__slots__
+
+
+@st.composite
+def evidences(draw: st.DrawFn) -> FeatureEvidence:
+    count, window = draw(st.integers(0, 6)), draw(st.sampled_from([8, 32]))
+    whole, floats = st.integers(0, 2**40), st.floats(0, 1e6)
+
+    def column(dtype: type, *shape: int) -> np.ndarray:
+        return draw(npst.arrays(dtype, (count, *shape)))
+
+    contexts = Contexts(
+        tokens=column(np.uint32, window),
+        activations=draw(npst.arrays(np.float16, (count, window), elements=st.floats(0, 65504, width=16))),
+        lengths=column(np.uint16),
+        kinds=column(np.uint8),
+        splits=column(np.uint8),
+        documents=column(np.uint64),
+        starts=column(np.uint32),
+        positions=column(np.uint16),
+    )
+    effects = st.lists(st.builds(TokenEffect, st.integers(0, 2**31), st.floats(-50, 50)), max_size=4).map(tuple)
+    return FeatureEvidence(
+        feature=draw(st.integers(0, 2**31)),
+        statistics=Statistics(draw(whole), draw(whole), draw(st.tuples(whole, whole)), draw(st.tuples(whole, whole)), draw(floats), draw(floats)),
+        histogram=draw(npst.arrays(np.int64, HISTOGRAM_BINS)),
+        contexts=contexts,
+        promoted=draw(effects),
+        suppressed=draw(effects),
+        nearest=draw(st.lists(st.builds(Neighbour, st.integers(0, 2**31), st.floats(-1, 1)), max_size=4).map(tuple)),
+    )
+
+
+def assert_same(one: FeatureEvidence, other: FeatureEvidence) -> None:
+    for name in ("feature", "statistics", "promoted", "suppressed", "nearest"):
+        assert getattr(one, name) == getattr(other, name)
+    np.testing.assert_array_equal(one.histogram, other.histogram)
+    for name in COLUMNS:
+        mine, yours = getattr(one.contexts, name), getattr(other.contexts, name)
+        assert mine.dtype == yours.dtype
+        np.testing.assert_array_equal(mine, yours)
+
+
+@settings(deadline=None, max_examples=50)
+@given(evidences())
+def test_evidence_survives(evidence: FeatureEvidence) -> None:
+    blob = encode_evidence(evidence)
+    assert_same(decode_evidence(blob), evidence)
+    assert encode_evidence(decode_evidence(blob)) == blob
+
+
+@settings(deadline=None, max_examples=100)
+@given(evidences(), st.data())
+def test_any_damage_is_told(evidence: FeatureEvidence, data: st.DataObject) -> None:
+    blob = bytearray(encode_evidence(evidence))
+    place = data.draw(st.integers(0, len(blob) - 1))
+    blob[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(BlobCorrupt):
+        decode_evidence(bytes(blob))
+
+
+@settings(deadline=None, max_examples=50)
+@given(evidences(), st.data())
+def test_any_cut_is_told(evidence: FeatureEvidence, data: st.DataObject) -> None:
+    blob = encode_evidence(evidence)
+    with pytest.raises(BlobCorrupt):
+        decode_evidence(blob[: data.draw(st.integers(0, len(blob) - 1))])
+    with pytest.raises(BlobCorrupt):
+        decode_evidence(blob + b"x")
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_of_others_are_read(blob: bytes) -> None:
+    for prefix in (b"", b"GLEV\x01", b"GLEV\x02"):
+        with pytest.raises(BlobCorrupt):
+            decode_evidence(prefix + blob)
+
+
+def test_a_typical_feature_is_small() -> None:
+    """40 windows of 64 tokens, a tenth of them active, stay near 4 KB: token ids and half floats, hardly anything else."""
+    generator = np.random.default_rng(0)
+    tokens = generator.zipf(1.3, (40, 64)).astype(np.uint32) % 4096
+    activations = np.where(generator.random((40, 64)) < 0.1, generator.random((40, 64)), 0).astype(np.float16)
+    flat = {name: np.zeros(40, dtype) for name, dtype in zip(COLUMNS[2:], ("u2", "u1", "u1", "u8", "u4", "u2"), strict=True)}
+    statistics = Statistics(1, 1, (1, 1), (1, 1), 1.0, 1.0)
+    evidence = FeatureEvidence(0, statistics, np.zeros(HISTOGRAM_BINS, np.int64), Contexts(tokens, activations, **flat), (), (), ())
+    assert len(encode_evidence(evidence)) < 5000
+
+
+def test_reading_evidence_needs_no_torch() -> None:
+    code = "import interp.codec, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
