@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 METHOD = "mover-difference"
 LEVEL = 0.95
 FEWEST = 2
+# Half-width of a normal 95% interval in standard errors: a figure of 1 has no spread to be seen, but its interval has a lower end.
+NORMAL = 1.96
 
 
 def compare(
@@ -37,7 +39,7 @@ def compare(
         value=value,
         lift=own - value,
         lift_interval=_interval(own, own_bounds, nulls, own_replicates, null_replicates.mean(axis=1)),
-        p_value=exceedance(own, nulls),
+        p_value=exceedance(own, nulls, None if own_bounds is None else (own - own_bounds[0]) / NORMAL),
         features=features,
     )
 

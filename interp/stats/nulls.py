@@ -14,13 +14,14 @@ Floats = NDArray[np.float64]
 TAIL_DEGREES = 3
 
 
-def exceedance(own: float, nulls: Floats) -> float | None:
-    """One-sided p value of `own` against R figures `nulls` [R] of which it would be one more draw; None with fewer than two.
+def exceedance(own: float, nulls: Floats, error: float | None) -> float | None:
+    """One-sided p value of `own` (standard error `error`) against R figures `nulls` [R] of which it would be one more; None with fewer than two.
 
     Up to the largest null the p value is the rank, (1 + #{null >= own}) / (R + 1): exact for any distribution when a swapped explanation is
     exchangeable with the nulls, and on the safe side with ties. Beyond, ranks cannot tell 0.7 from 0.9: there the tail of a predictive t,
-    (x - mean) / (sd sqrt(1 + 1/R)), goes on from 1 / (R + 1) at the largest null, so that heavy tails of the nulls push the p value up.
-    Nulls that are all alike have no tail to go on with: 1 / (R + 1) is the least that they can say.
+    (x - mean) / sqrt(sd^2 (1 + 1/R) + error^2), goes on from 1 / (R + 1) at the largest null, so that heavy tails of the nulls push the p value up.
+    The own error is part of it because nulls that hit nothing hardly vary: one borrowed label that hits by chance is far out on their scale.
+    Where the error is not known, or nothing varies, 1 / (R + 1) is the least that the nulls can say.
     Sources: Phipson and Smyth (Stat. Appl. Genet. Mol. Biol. 9, 2010) for the rank; Geisser (Predictive Inference, 1993, ch. 2) for the t.
     """
     count = len(nulls)
@@ -29,8 +30,8 @@ def exceedance(own: float, nulls: Floats) -> float | None:
     largest = float(nulls.max())
     if own <= largest:
         return (1 + int((nulls >= own).sum())) / (count + 1)
-    spread = float(nulls.std(ddof=1)) * np.sqrt(1 + 1 / count)
-    if spread <= 1e-12:
+    spread = float(np.hypot(nulls.std(ddof=1) * np.sqrt(1 + 1 / count), error or 0.0))
+    if error is None or spread <= 1e-12:
         return 1 / (count + 1)
     mean = float(nulls.mean())
     tail = special.stdtr(TAIL_DEGREES, -(own - mean) / spread) / special.stdtr(TAIL_DEGREES, -(largest - mean) / spread)

@@ -186,7 +186,7 @@ def test_the_null_is_the_same_items_with_borrowed_explanations():
     assert score.null.value == pytest.approx(0.5)
     assert score.null.lift == pytest.approx(0.5)
     assert score.null.features == (7, 8, 9)
-    assert score.null.p_value == pytest.approx(1 / 4)
+    assert score.null.p_value < 1 / 4
     assert score.null.lift_interval.low < 0.5 <= score.null.lift_interval.high
 
 

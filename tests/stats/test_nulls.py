@@ -21,7 +21,7 @@ SHAPES = {
 
 def _p_values(draw, seed=5):
     sample = draw(np.random.default_rng(seed), (RUNS, NULLS + 1))
-    return np.array([exceedance(float(row[0]), row[1:]) for row in sample])
+    return np.array([exceedance(float(row[0]), row[1:], 0.0) for row in sample])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -40,38 +40,46 @@ def test_lumpy_nulls_err_on_the_safe_side():
 
 def test_nulls_that_are_all_alike_say_no_more_than_their_number_can():
     alike = np.full(20, 0.5)
-    assert exceedance(0.9, alike) == pytest.approx(1 / 21)
-    assert exceedance(0.5, alike) == 1
+    assert exceedance(0.9, alike, 0.0) == pytest.approx(1 / 21)
+    assert exceedance(0.5, alike, 0.0) == 1
 
 
 def test_up_to_the_largest_null_the_p_value_is_the_rank():
     nulls = np.array([0.1, 0.2, 0.3, 0.4])
-    assert exceedance(0.05, nulls) == 1
-    assert exceedance(0.25, nulls) == pytest.approx(3 / 5)
-    assert exceedance(0.4, nulls) == pytest.approx(2 / 5)
+    assert exceedance(0.05, nulls, 0.0) == 1
+    assert exceedance(0.25, nulls, 0.0) == pytest.approx(3 / 5)
+    assert exceedance(0.4, nulls, 0.0) == pytest.approx(2 / 5)
 
 
 def test_beyond_the_largest_null_the_predictive_t_goes_on():
     nulls = np.array([0.1, 0.2, 0.3, 0.4])
     spread = nulls.std(ddof=1) * np.sqrt(1 + 1 / 4)
     expected = stats.t.sf((0.9 - 0.25) / spread, TAIL_DEGREES) / stats.t.sf((0.4 - 0.25) / spread, TAIL_DEGREES) / 5
-    assert exceedance(0.9, nulls) == pytest.approx(expected)
+    assert exceedance(0.9, nulls, 0.0) == pytest.approx(expected)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=30), st.floats(-1, 1), st.floats(0, 0.5))
 def test_a_better_figure_never_has_a_larger_p_value(nulls, own, more):
-    first, second = exceedance(own, np.array(nulls)), exceedance(own + more, np.array(nulls))
+    first, second = exceedance(own, np.array(nulls), 0.0), exceedance(own + more, np.array(nulls), 0.0)
     assert 0 <= second <= first <= 1
 
 
+def test_the_own_error_counts():
+    nulls = np.full(20, 0.5)
+    sure, unsure = exceedance(0.9, nulls, 0.05), exceedance(0.9, nulls, 0.3)
+    assert sure == pytest.approx(stats.t.sf(8, TAIL_DEGREES) / 0.5 / 21)
+    assert sure < unsure < 1 / 21
+    assert exceedance(0.9, nulls + np.linspace(0, 0.01, 20), None) == pytest.approx(1 / 21)
+
+
 def test_one_null_cannot_tell():
-    assert exceedance(0.9, np.array([0.5])) is None
+    assert exceedance(0.9, np.array([0.5]), 0.0) is None
 
 
 def test_one_twin_among_the_nulls_makes_the_test_cautious():
     random = np.random.default_rng(1)
     nulls = np.append(random.normal(0.5, 0.02, 19), 0.9)
-    assert exceedance(0.9, nulls) == pytest.approx(2 / 21)
+    assert exceedance(0.9, nulls, 0.0) == pytest.approx(2 / 21)
 
 
 def test_the_mean_of_the_nulls_is_covered():

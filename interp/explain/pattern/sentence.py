@@ -148,7 +148,7 @@ def _flag(literal: Flag, _: Vocabulary, breaks_line: bool) -> tuple[bool, str]:
 
 
 def _seen(literal: Seen, _: Vocabulary, __: bool) -> tuple[bool, str]:
-    return False, f"with {show(literal.word)} earlier in the {'line' if literal.scope == 'line' else 'text'}"
+    return False, f"with {show(literal.word)} earlier in the {'line' if literal.scope == 'line' else 'window'}"
 
 
 def _in_row(literal: InRow, _: Vocabulary, __: bool) -> tuple[bool, str]:

@@ -46,10 +46,12 @@ ATTRIBUTES = (
     Attribute("row", 0, 6.0),
 )
 PIECES_OF_WORDS = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
+# Of a neighbour this class says nothing: `a`, `be` and `add` are hexadecimal too.
+OWN_ONLY = ("hexadecimal",)
 FLAGS = (
     *((Flag(name, 0), 4.0) for name in CLASSES),
-    *((Flag(name, -1), 5.5) for name in CLASSES),
-    *((Flag(name, 1), 8.0) for name in CLASSES),
+    *((Flag(name, -1), 5.5) for name in CLASSES if name not in OWN_ONLY),
+    *((Flag(name, 1), 8.0) for name in CLASSES if name not in OWN_ONLY),
     *((Flag(name), 5.0) for name in PLACE_FLAGS),
 )
 NEGATION_BITS = 1.5
