@@ -154,7 +154,7 @@ def _print_neighbourhood(found: dict[str, Any]) -> None:
         if found[name]:
             line = Text(f"{name:>10}  ", style="dim")
             for item in found[name]:
-                line.append(paint.visible(item["token"]), style=f"{style} reverse").append(f" {item['logit']:+.2f}  ")
+                line.append(paint.token(item["token"]), style=f"{style} reverse").append(f" {item['logit']:+.2f}  ")
             out.print(line)
     for item in found["nearest"]:
         label = paint.visible(item["label"] or "–")

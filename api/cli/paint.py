@@ -19,6 +19,11 @@ def visible(text: str) -> str:
     return "".join(VISIBLE.get(character) or _sign(character) for character in text)
 
 
+def token(text: str) -> str:
+    """One token alone, its spaces shown too."""
+    return visible(text).replace(" ", "␣")
+
+
 def _sign(character: str) -> str:
     code = ord(character)
     if code < 0x20:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import cursors, examples, views
+from api.cursors import FeatureIndex, Figure, RowId, Words
 from api.dependencies import WITHOUT_NUL, CursorText, Limit, Reading
 from api.openapi import answers
 from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
@@ -15,13 +16,13 @@ from interp.store.book import FeatureQuery, FeatureSort, Position
 router = APIRouter(prefix="/v1/dictionaries", tags=["dictionaries"])
 
 DictionaryReference = Annotated[str, Path(max_length=255, pattern=WITHOUT_NUL, description="Id or name.", examples=["pystdlib@1-res"])]
-DICTIONARY_PLACE = TypeAdapter(tuple[int])
+DICTIONARY_PLACE = TypeAdapter(tuple[RowId])
 FEATURE_PLACES: dict[FeatureSort, TypeAdapter[Any]] = {
-    FeatureSort.FEATURE: TypeAdapter(tuple[int, int]),
-    FeatureSort.SCORE: TypeAdapter(tuple[float | None, int]),
-    FeatureSort.LIFT: TypeAdapter(tuple[float | None, int]),
-    FeatureSort.DENSITY: TypeAdapter(tuple[float, int]),
-    FeatureSort.LABEL: TypeAdapter(tuple[str | None, int]),
+    FeatureSort.FEATURE: TypeAdapter(tuple[FeatureIndex, FeatureIndex]),
+    FeatureSort.SCORE: TypeAdapter(tuple[Figure | None, FeatureIndex]),
+    FeatureSort.LIFT: TypeAdapter(tuple[Figure | None, FeatureIndex]),
+    FeatureSort.DENSITY: TypeAdapter(tuple[Figure, FeatureIndex]),
+    FeatureSort.LABEL: TypeAdapter(tuple[Words | None, FeatureIndex]),
 }
 
 

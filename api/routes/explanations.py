@@ -14,7 +14,7 @@ from interp.store import book
 from interp.store.book import ExplanationQuery
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"])
-PLACE = TypeAdapter(tuple[int, int, int])
+PLACE = TypeAdapter(tuple[cursors.RowId, cursors.FeatureIndex, cursors.RowId])
 
 
 class ExplanationFilters(BaseModel):

@@ -23,7 +23,7 @@ from workers import dispatch
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(max_length=36, pattern=WITHOUT_NUL, examples=[examples.JOB["id"]])]
-JOB_PLACE = TypeAdapter(tuple[AwareDatetime, str])
+JOB_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=255, description="The same key with the same body gives the same job; with another body it is refused."),
