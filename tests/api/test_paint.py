@@ -3,14 +3,12 @@
 import io
 import re
 import unicodedata
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from api.cli import paint
-from api.cli.progress import PlainLines, watcher
 from api.cli.report import around_peak
 
 
@@ -60,22 +58,3 @@ def test_a_cut_context_keeps_its_peak_and_is_a_piece_of_the_whole(pairs: list[tu
     assert len(cut["tokens"]) == 1 or len("".join(cut["tokens"])) <= characters
     size = len(cut["tokens"])
     assert (cut["tokens"], cut["activations"]) in [(tokens[i : i + size], activations[i : i + size]) for i in range(len(tokens))]
-
-
-def stage(name: str, done: int, total: int, **fields: Any) -> dict[str, Any]:
-    known = {"unit": "tokens", "started_at": "2026-11-20T12:00:00Z", "finished_at": None, "seconds": 10.0, "eta_seconds": 30.0}
-    return {"stage": name, "done": done, "total": total} | known | fields
-
-
-def test_a_log_gets_a_line_a_stage_that_ends_and_one_now_and_then() -> None:
-    buffer = io.StringIO()
-    console = Console(file=buffer, width=40)
-    assert isinstance(watcher(console), PlainLines)
-    with PlainLines(console, every=3600) as lines:
-        for done in range(0, 1000, 100):
-            lines.show({"stages": [stage("collect", done, 1000)]})
-        lines.show({"stages": [stage("collect", 1000, 1000, finished_at="x", seconds=65.0), stage("merge", 0, 9, started_at=None)]})
-    assert buffer.getvalue().splitlines() == [
-        "  collect   0%  0/1,000 tokens  30 s left".replace("30 s", "0:30"),
-        "  collect 100%  1,000/1,000 tokens  15 tokens/s  took 1:05",
-    ]

@@ -1,0 +1,91 @@
+"""Following a job: bars, lines, and a server that goes away for a while."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from api.cli import progress
+from api.cli.progress import JobDidNotComplete, LiveBars, PlainLines, follow, outcome, watcher
+from api.client import Event
+from interp.errors import ServerUnreachable
+
+
+def stage(name: str, done: int, total: int, **fields: Any) -> dict[str, Any]:
+    known = {"unit": "tokens", "started_at": "2026-11-20T12:00:00Z", "finished_at": None, "seconds": 10.0, "eta_seconds": 30.0}
+    return {"stage": name, "done": done, "total": total} | known | fields
+
+
+def state(status: str, *stages: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "j", "status": status, "stages": list(stages), "error": None}
+
+
+def test_a_log_gets_a_line_a_stage_that_ends_and_one_now_and_then() -> None:
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=40)
+    assert isinstance(watcher(console), PlainLines)
+    with PlainLines(console, every=3600) as lines:
+        lines.show(state("queued", stage("prepare", 0, 1, started_at=None)))
+        for done in range(100, 1000, 100):
+            lines.show(state("running", stage("collect", done, 1000)))
+        lines.show(state("running", stage("collect", 1000, 1000, finished_at="x", seconds=65.0), stage("merge", 0, 9, started_at=None)))
+    assert buffer.getvalue().splitlines() == ["waiting for a worker", "  collect 100%  1,000/1,000 tokens  15 tokens/s  took 1:05"]
+
+
+def test_a_terminal_gets_bars_with_rate_and_time_left() -> None:
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=120, force_terminal=True, color_system=None)
+    with LiveBars(console) as bars:
+        bars.show(state("running", stage("prepare", 1, 1, unit="chunks", finished_at="x"), stage("collect", 250, 1000)))
+    shown = buffer.getvalue()
+    assert "250/1,000" in shown
+    assert "25 tokens/s" in shown
+    assert "0:30 left" in shown
+    assert "took 0:10" in shown
+
+
+class Flaky:
+    """A client whose server goes away after the first event, is back at the third look, and then sees the job end."""
+
+    url = "http://flaky"
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.streams = 0
+
+    def stream_job_events(self, job_id: str) -> Iterator[Event]:
+        self.streams += 1
+        yield Event("progress", state("running", stage("collect", 1, 2)))
+        if self.streams == 1:
+            raise ServerUnreachable("gone")
+        yield Event("end", state("completed"))
+
+    def get_job(self, job_id: str) -> dict[str, Any]:
+        return state("completed")
+
+    def is_ready(self) -> bool:
+        self.looks += 1
+        return self.looks >= 3
+
+
+def test_a_server_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "RETRY_SECONDS", 0.0)
+    client = Flaky()
+    assert follow(client, "j", Console(file=io.StringIO()))["status"] == "completed"  # type: ignore[arg-type]
+    assert (client.looks, client.streams) == (3, 2)
+
+
+def test_a_server_that_stays_away_ends_in_an_error_that_says_how_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "RETURN_SECONDS", 0.0)
+    with pytest.raises(ServerUnreachable, match="--follow"):
+        follow(Flaky(), "j", Console(file=io.StringIO()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_only_a_completed_job_is_a_success(status: str) -> None:
+    outcome(state("completed"))
+    with pytest.raises(JobDidNotComplete, match=status):
+        outcome(state(status))
