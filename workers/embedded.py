@@ -87,7 +87,8 @@ class Supervisor:
             # Several of them share the cores: numpy's own threads would only fight.
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "workers.process", child.queue.value, "--name", child.name, "--supervised"]
-        child.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._log_to, stderr=self._log_to, env=environment)
+        # A process group of its own: Ctrl-C in the terminal is for this process, which then stops the workers in good order.
+        child.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._log_to, stderr=self._log_to, env=environment, process_group=0)
         child.started = time.monotonic()
 
     def _watch(self) -> None:

@@ -70,8 +70,9 @@ class Service:
         return until(caught, f"a worker in {stage}", every=0.005)
 
     def kill_all_in(self, job_id: str, stage: Stage) -> None:
-        """SIGKILLs the whole process group while a chunk of the stage is worked on."""
-        until(lambda: self.worker_of(job_id, stage), f"a worker in {stage}", every=0.005)
+        """SIGKILLs the service and every worker at once while a chunk of the stage is worked on."""
+        worker = until(lambda: self.worker_of(job_id, stage), f"a worker in {stage}", every=0.005)
+        os.kill(worker[1], signal.SIGKILL)
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
