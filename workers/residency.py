@@ -10,6 +10,7 @@ from interp.errors import WidthMismatch
 from interp.identity import dictionary_digest, subject_digest
 from interp.spec import JobSpec
 from interp.subject.base import Subject, open_subject
+from interp.subject.location import read_config, subject_name
 
 Model = TypeVar("Model")
 
@@ -45,8 +46,9 @@ DICTIONARIES: Shelf[Dictionary] = Shelf(room=2)
 
 def models_of(spec: JobSpec) -> Models:
     """The job's models, from the shelves if they are there with the same content. Raises what opening raises, and WidthMismatch."""
-    name = spec.dictionary.model_dump_json()
-    dictionary = DICTIONARIES.get((name, dictionary_digest(spec.dictionary)), lambda: open_dictionary(spec.dictionary, spec.subject.model))
+    model = subject_name(spec.subject, read_config(spec.subject))
+    named = (spec.dictionary.model_dump_json(), model, dictionary_digest(spec.dictionary))
+    dictionary = DICTIONARIES.get(named, lambda: open_dictionary(spec.dictionary, model))
     key = (spec.subject.model_dump_json(), subject_digest(spec.subject), dictionary.hook_point)
     subject = SUBJECTS.get(key, lambda: open_subject(spec.subject, dictionary.hook_point))
     if subject.width != dictionary.width:
