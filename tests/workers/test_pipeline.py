@@ -1,5 +1,6 @@
 """A whole job in one process, on both dialects: what it leaves, what a second job does not do again, and what bad input leaves behind."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -161,16 +162,14 @@ def _full_database(engine: Engine) -> None:
 
 
 def _full_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What safetensors says when its folder is on a full disk."""
-    from safetensors import SafetensorError
-
+    """A disk that is full in the middle of writing a partial."""
     from interp.collect import partial
 
-    def full(_tensors: object, path: Path, **_options: object) -> None:
-        Path(path).write_bytes(b"half")
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    def full(path: Path, *_content: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(partial, "save_file", full)
+    monkeypatch.setattr(partial, "_write", full)
 
 
 @pytest.mark.parametrize("where", ["database", "artifacts"])
