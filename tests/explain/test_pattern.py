@@ -146,10 +146,10 @@ def test_rules_survive_json():
     [
         {},
         {"version": 99, "any": []},
-        {"version": 1},
-        {"version": 1, "any": [{"all": [{"kind": "spell"}], "value": 1, "by_token": []}]},
-        {"version": 1, "any": [{"all": [{"kind": "flag", "name": "no_such_flag", "at": 0}], "value": 1, "by_token": []}]},
-        {"version": 1, "any": [{"all": [{"kind": "one_of", "attribute": "__class__", "at": 0, "values": [1]}], "value": 1, "by_token": []}]},
+        {"version": 2},
+        {"version": 2, "any": [{"all": [{"kind": "spell"}], "value": 1, "by_token": []}]},
+        {"version": 2, "any": [{"all": [{"kind": "flag", "name": "no_such_flag", "at": 0}], "value": 1, "by_token": []}]},
+        {"version": 2, "any": [{"all": [{"kind": "one_of", "attribute": "__class__", "at": 0, "values": [1]}], "value": 1, "by_token": []}]},
     ],
 )
 def test_what_is_no_rule_is_refused(content):

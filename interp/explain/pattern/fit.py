@@ -22,7 +22,7 @@ TOKEN_PRIOR = 2.0
 TOKENS_GRADED = 64
 FOLDS = 2
 # A further clause must raise the cross-checked worth by this much; a rule must be worth so many standard errors of a rule that only guesses.
-LEAST_GAIN = 0.005
+LEAST_GAIN = 0.01
 LEAST_ERRORS = 2.5
 SURE_SHARE = 0.1
 # Below this worth the search is tried again with bits that cost so many times as much.
@@ -32,9 +32,13 @@ FRUGAL = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The fewest clauses that are worth (nearly) the most, what they are worth on other documents, and the error of a guess as frequent."""
+    """The fewest clauses that are worth (nearly) the most, what they are worth on other documents, and the error of a guess as frequent.
+
+    `brief`: they are worth it without the rare values of their sets, too.
+    """
 
     clauses: int
+    brief: bool
     worth: float
     error: float
 
@@ -67,7 +71,7 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
     contexts = distinct(contexts)
     scene = Scene.of(contexts, properties)
     activations = np.where(scene.usable, contexts.activations.astype(np.float32), 0)
-    table = build(scene, activations, target_of(activations))
+    table = build(scene, activations, target_of(activations), np.unique(contexts.documents, return_inverse=True)[1])
     strength = activations.ravel()[table.cells].astype(np.float64)
     folds = (contexts.documents % np.uint64(FOLDS)).astype(np.intp)[table.windows]
     # What stands before a window's first token is not to be seen (unless the row begins there): nothing can be learnt from it.
@@ -84,6 +88,8 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
         return None
     search = Search(table, settings, rows)
     found = _kept(search.clauses(), checked.clauses)
+    if checked.brief:
+        found = [search.without_rare(clause) for clause in found]
     return Fit(Rule(tuple(_clause(search, clause, strength) for clause in found)), checked.worth) if found else None
 
 
@@ -95,21 +101,25 @@ def _kept(found: list[Found], count: int) -> list[Found]:
 
 def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> Checked:
     """Worth of rules of 0, 1, 2... clauses, each token predicted by the rule that was fitted without its document."""
-    predicted = np.zeros((settings.clauses + 1, len(rows)))
+    predicted = np.zeros((2, settings.clauses + 1, len(rows)))
     for fold in range(FOLDS):
         # How much holds elsewhere does not hang on the last refinement of the rule: a narrow search tells as well, in less time.
         search = Search(table, replace(settings, width=1), rows[folds != fold])
         here = np.flatnonzero(folds == fold)
         found = search.greedy()
-        for count in range(1, settings.clauses + 1):
-            predicted[count, here] = predicted[count - 1, here]
-            if count <= len(found):
-                held = search.holds(found[count - 1].terms, rows[here])
-                predicted[count, here] = np.maximum(predicted[count, here], held * _mean(search, found[count - 1], strength))
-    worths = [_worth(row, strength[rows], table.windows[rows]) for row in predicted]
-    most = max(worth for worth, _ in worths)
-    count = next(number for number, (worth, _) in enumerate(worths) if worth >= most - LEAST_GAIN)
-    return Checked(count, *worths[count])
+        for brief, clauses in enumerate((found, [search.without_rare(clause) for clause in found])):
+            for count in range(1, settings.clauses + 1):
+                predicted[brief, count, here] = predicted[brief, count - 1, here]
+                if count <= len(clauses):
+                    held = search.holds(clauses[count - 1].terms, rows[here])
+                    predicted[brief, count, here] = np.maximum(predicted[brief, count, here], held * _mean(search, clauses[count - 1], strength))
+    checked = [
+        Checked(count, bool(brief), *_worth(predicted[brief, count], strength[rows], table.windows[rows]))
+        for brief in (1, 0)
+        for count in range(settings.clauses + 1)
+    ]
+    most = max(entry.worth for entry in checked)
+    return next(entry for entry in sorted(checked, key=lambda entry: entry.clauses) if entry.worth >= most - LEAST_GAIN)
 
 
 def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tuple[float, float]:

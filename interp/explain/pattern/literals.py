@@ -43,19 +43,23 @@ def _code(attribute: str, value: int | str, properties: TokenProperties) -> int:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """An attribute, at `at` tokens from here, has one of the values (`negated`: it is known, and has none of them)."""
+    """An attribute, at `at` tokens from here, has one of the values (`negated`: it is known, and has none of them).
+
+    `values` come in the order of their weight in the feature; `rare` ones count too, but carry too little to be named one by one.
+    """
 
     attribute: str
     at: int
     values: tuple[int | str, ...]
     negated: bool = False
+    rare: tuple[int | str, ...] = ()
     kind: ClassVar[str] = "one_of"
 
     def holds(self, scene: Scene) -> Mask:
         codes = scene.attribute(self.attribute, self.at)
         size = attribute_size(self.attribute, scene.properties)
         wanted = np.zeros(size + 1, dtype=np.bool_)
-        for value in self.values:
+        for value in (*self.values, *self.rare):
             code = _code(self.attribute, value, scene.properties)
             if 0 <= code < size:
                 wanted[code] = True
@@ -64,7 +68,8 @@ class OneOf:
 
     def to_json(self) -> dict[str, Any]:
         content = {"kind": self.kind, "attribute": self.attribute, "at": self.at, "values": list(self.values)}
-        return {**content, "negated": True} if self.negated else content
+        content |= {"negated": True} if self.negated else {}
+        return content | ({"rare": list(self.rare)} if self.rare else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ FLAG_NAMES = frozenset({*CLASSES, *PLACE_FLAGS})
 ATTRIBUTE_NAMES = frozenset({"token", *NAMES, "line_first", "line_before", "indent", "place", "row"})
 
 READERS: dict[str, Callable[[dict[str, Any]], Literal]] = {
-    OneOf.kind: lambda c: OneOf(c["attribute"], c["at"], tuple(c["values"]), c.get("negated", False)),
+    OneOf.kind: lambda c: OneOf(c["attribute"], c["at"], tuple(c["values"]), c.get("negated", False), tuple(c.get("rare", ()))),
     Flag.kind: lambda c: Flag(c["name"], c["at"], c.get("negated", False)),
     Seen.kind: lambda c: Seen(c["word"], c["scope"]),
     InRow.kind: lambda c: InRow(c["low"], c["high"]),

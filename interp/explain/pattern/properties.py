@@ -45,6 +45,7 @@ CLASSES: dict[str, Callable[[str, str], bool]] = {
 
 # Names taken from a token's bare text; None where a token has none (too short, say).
 NAMES: dict[str, Callable[[str], str | None]] = {
+    "bare": lambda bare: bare or None,
     "word": lambda bare: bare.lower() or None,
     "prefix2": lambda bare: bare[:2].lower() if len(bare) > 2 else None,
     "prefix3": lambda bare: bare[:3].lower() if len(bare) > 3 else None,

@@ -12,7 +12,9 @@ from interp.explain.pattern.properties import properties_of
 from interp.explain.pattern.scene import Scene
 from interp.vocabulary import Vocabulary
 
-VERSION = 1
+VERSION = 2
+# A rule of version 1 is one of version 2 whose sets have no rare values.
+READABLE = (1, VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,9 @@ class Rule:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Rule":
-        """Raises InputError when the content is no rule of this version."""
-        if content.get("version") != VERSION:
-            raise InputError("The rule cannot be read.", why=f"Its version is {content.get('version')!r}, known is {VERSION}.")
+        """Raises InputError when the content is no rule of a known version."""
+        if content.get("version") not in READABLE:
+            raise InputError("The rule cannot be read.", why=f"Its version is {content.get('version')!r}, known are {READABLE}.")
         try:
             clauses = tuple(
                 Clause(

@@ -13,23 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.explain.pattern.literals import Flag, Literal, Seen
-from interp.explain.pattern.table import ATTRIBUTES, PIECES_OF_WORDS, SEEN_BITS, Rows, Table
+from interp.explain.pattern.table import ATTRIBUTES, PIECES_OF_WORDS, PLACES, SEEN_BITS, Rows, Table
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 # The cheapest literal: one word where there is no other.
-LEAST_BITS = 3.0
+LEAST_BITS = 2.0
+# A value of a set is named when it carries this share of the set's targets, up to so many. Where the named carry less than half, so many are named
+# in any case, and without the others the set would not be itself.
+NAMED_SHARE = 0.04
+MOST_NAMED = 5
+FEWEST_NAMED = 3
+MAIN_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`price`: share of the sum of squares that one bit costs. `prior`: pseudo-count of unseen tokens that would not fire."""
 
-    price: float = 0.001
-    prior: float = 1.0
+    price: float = 0.0015
+    prior: float = 3.0
     width: int = 2
-    depth: int = 3
-    clauses: int = 3
+    depth: int = 2
+    clauses: int = 2
     members: int = 48
     wordy: int = 6
 
@@ -135,7 +141,16 @@ class Search:
         return rescored
 
     def literals(self, found: Found) -> tuple[Literal, ...]:
-        return tuple(self._literal(term) for term in found.terms)
+        return tuple(self._literal(term, found.rows) for term in found.terms)
+
+    def without_rare(self, found: Found) -> Found:
+        """The clause with nothing but the values of its sets that are worth naming."""
+        terms = tuple(self._named(term, found.rows) if term.source == "one_of" else term for term in found.terms)
+        return found if terms == found.terms else replace(found, terms=terms, rows=found.rows[self.holds(terms, found.rows)])
+
+    def _named(self, term: Term, rows: Rows) -> Term:
+        named, _, share = self._by_weight(term, rows)
+        return replace(term, chosen=tuple(named)) if share >= MAIN_SHARE else term
 
     def holds(self, terms: Sequence[Term], rows: Rows) -> Mask:
         """bool [len(rows)]: where all terms hold."""
@@ -280,13 +295,33 @@ class Search:
         flag: Mask = table.flags[term.number, rows] > 0
         return flag if term.source == "flag" else ~flag
 
-    def _literal(self, term: Term) -> Literal:
+    def _literal(self, term: Term, rows: Rows) -> Literal:
         table = self.table
         if term.source == "one_of":
-            return table.one_of(term.number, np.array(term.chosen))
+            return table.one_of(term.number, *self._by_weight(term, rows)[:2])
         if term.source == "seen":
             occurrences = table.occurrences[term.chosen[0]]
             words = table.scene.properties.values["word"]
             return Seen(words[int(occurrences.codes[term.number])], occurrences.scope)
         literal = table.flag_literals[term.number]
         return replace(literal, negated=True) if term.source == "no_flag" and isinstance(literal, Flag) else literal
+
+    def _by_weight(self, term: Term, rows: Rows) -> tuple[list[int], list[int], float]:
+        """The values of a set that are worth naming, the weightiest first, the rest, and the share of the targets that the named carry.
+
+        Worth naming is what carries a good part of the targets, in more documents than one. Places in a line or row are all named.
+        """
+        table = self.table
+        bins = table.bins[term.number, rows]
+        weight = np.bincount(bins, weights=table.target[rows], minlength=table.bin_count + 1)
+        ordered = sorted(term.chosen, key=lambda value: -weight[value])
+        if ATTRIBUTES[term.number].name in PLACES:
+            return ordered, [], 1.0
+        fires = table.target[rows] > 0
+        pairs = np.unique(np.stack([bins[fires], table.documents[rows[fires]]]), axis=1)
+        documents = np.bincount(pairs[0], minlength=table.bin_count + 1)
+        total = float(weight[list(term.chosen)].sum())
+        named = [value for value in ordered if documents[value] > 1 and weight[value] >= NAMED_SHARE * total][:MOST_NAMED]
+        if weight[named].sum() < MAIN_SHARE * total:
+            named = ordered[: max(FEWEST_NAMED, len(named))]
+        return named, [value for value in ordered if value not in named], float(weight[named].sum()) / max(total, 1e-9)

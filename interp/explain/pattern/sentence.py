@@ -6,7 +6,6 @@ from interp.explain.pattern.literals import Contains, Flag, InRow, OneOf, Seen
 from interp.explain.pattern.rule import Clause, Rule
 from interp.vocabulary import Vocabulary
 
-SHOWN = 8
 SPACES_COUNTED = 3
 
 # Class of a token: several of them, one of them.
@@ -49,6 +48,7 @@ PLACES: dict[str, tuple[str, str]] = {
 # Attribute of the token itself: what its tokens are called, given the quoted values.
 OWN: dict[str, str] = {
     "token": "{}",
+    "bare": "{}",
     "word": "{}",
     "prefix2": "words that begin with {}",
     "prefix3": "words that begin with {}",
@@ -95,13 +95,14 @@ def _values(literal: OneOf, vocabulary: Vocabulary) -> str:
         quoted = [str(value) for value in sorted(literal.values, key=int)]
     else:
         quoted = [show(str(value)) for value in literal.values]
-    return _either(quoted)
+    return _either(quoted, len(literal.rare))
 
 
-def _either(quoted: Sequence[str]) -> str:
+def _either(quoted: Sequence[str], rare: int = 0) -> str:
+    """`a`, `b` or `c`; with `rare` more that are only counted: `a`, `b` and 3 rarer."""
     quoted = list(dict.fromkeys(quoted))
-    if len(quoted) > SHOWN + 1:
-        return ", ".join(quoted[:SHOWN]) + f" and {len(quoted) - SHOWN} more"
+    if rare:
+        return f"{', '.join(quoted)} and {rare} rarer"
     return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " or " + quoted[-1]
 
 

@@ -1,5 +1,6 @@
 """The explain tokens of one feature with every candidate condition evaluated on them: what the search counts over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,18 +28,19 @@ class Attribute:
 # What stands after comes dear: a causal subject has not seen it, and it can only be a consequence.
 ATTRIBUTES = (
     Attribute("token", 0, 2.5),
-    Attribute("word", 0, 2.0),
+    Attribute("bare", 0, 1.5),
+    Attribute("word", 0, 1.0),
     Attribute("prefix2", 0, 5.0),
     Attribute("prefix3", 0, 5.0),
     Attribute("suffix1", 0, 5.0),
     Attribute("suffix2", 0, 5.0),
     Attribute("suffix3", 0, 5.0),
-    Attribute("token", -1, 4.0),
-    Attribute("word", -1, 3.5),
-    Attribute("suffix1", -1, 4.5),
-    Attribute("word", -2, 5.0),
-    Attribute("word", -3, 6.0),
-    Attribute("word", 1, 7.0),
+    Attribute("token", -1, 5.0),
+    Attribute("word", -1, 4.5),
+    Attribute("suffix1", -1, 5.5),
+    Attribute("word", -2, 6.0),
+    Attribute("word", -3, 7.0),
+    Attribute("word", 1, 11.0),
     Attribute("line_first", 0, 5.0),
     Attribute("line_before", 0, 5.5),
     Attribute("indent", 0, 5.5),
@@ -46,15 +48,16 @@ ATTRIBUTES = (
     Attribute("row", 0, 6.0),
 )
 PIECES_OF_WORDS = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
+PLACES = ("indent", "place", "row")
 # Of a neighbour this class says nothing: `a`, `be` and `add` are hexadecimal too.
 OWN_ONLY = ("hexadecimal",)
 FLAGS = (
     *((Flag(name, 0), 4.0) for name in CLASSES),
     *((Flag(name, -1), 5.5) for name in CLASSES if name not in OWN_ONLY),
-    *((Flag(name, 1), 8.0) for name in CLASSES if name not in OWN_ONLY),
+    *((Flag(name, 1), 12.0) for name in CLASSES if name not in OWN_ONLY),
     *((Flag(name), 5.0) for name in PLACE_FLAGS),
 )
-NEGATION_BITS = 1.5
+NEGATION_BITS = 4.0
 ROW_ENDS = (1, 2, 4, 8, 16, 32, 64, 128)
 RANGES: tuple[tuple[Literal, float], ...] = (
     *((InRow(0, end), 7.0) for end in ROW_ENDS),
@@ -85,6 +88,7 @@ class Table:
     target    float64 [M]     what a rule should predict, 0 where the feature does not fire
     cells     intp [M]        place of each token in the flattened scene
     windows   intp [M]        the token's window
+    documents intp [M]        the window's document, numbered from 0
     bins      int32 [A, M]    number of the token's value of each attribute, among the values that occur where the feature fires; B for all others
     flags     float32 [K, M]  1 where the flag holds
     """
@@ -93,6 +97,7 @@ class Table:
     target: Floats
     cells: Rows
     windows: Rows
+    documents: Rows
     bins: NDArray[np.int32]
     bin_attribute: NDArray[np.intp]
     bin_code: NDArray[np.int64]
@@ -110,15 +115,19 @@ class Table:
     def bin_count(self) -> int:
         return len(self.bin_attribute)
 
-    def one_of(self, attribute: int, chosen: NDArray[np.intp]) -> OneOf:
-        """The literal that picks these bins of an attribute."""
+    def one_of(self, attribute: int, chosen: Sequence[int], rare: Sequence[int] = ()) -> OneOf:
+        """The literal that picks these bins of an attribute, and `rare` ones that need not be named."""
         asked = ATTRIBUTES[attribute]
         texts = text_table(asked.name, self.scene.properties)
-        codes = self.bin_code[chosen].tolist()
-        return OneOf(asked.name, asked.at, tuple(texts[code] for code in codes) if texts is not None else tuple(codes))
+
+        def values(bins: Sequence[int]) -> tuple[int | str, ...]:
+            codes: list[int] = self.bin_code[list(bins)].tolist() if bins else []
+            return tuple(texts[code] for code in codes) if texts is not None else tuple(codes)
+
+        return OneOf(asked.name, asked.at, values(chosen), rare=values(rare))
 
 
-def build(scene: Scene, activations: NDArray[np.float32], target: NDArray[np.float32]) -> Table:
+def build(scene: Scene, activations: NDArray[np.float32], target: NDArray[np.float32], documents: Rows) -> Table:
     """`activations` and `target` float32 [N, W]; both 0 where the feature does not fire. At least one token must fire."""
     cells = np.flatnonzero(scene.usable.ravel())
     active = activations.ravel()[cells] > 0
@@ -130,6 +139,7 @@ def build(scene: Scene, activations: NDArray[np.float32], target: NDArray[np.flo
         target=target.ravel()[cells].astype(np.float64),
         cells=cells,
         windows=cells // scene.shape[1],
+        documents=documents[cells // scene.shape[1]],
         bins=bins,
         bin_attribute=bin_attribute,
         bin_code=bin_code,
