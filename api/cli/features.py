@@ -1,19 +1,23 @@
 """`glossator features` and `glossator feature`."""
 
+import io
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from api.cli import connect, paint
-from api.cli.console import figure, out, print_json, probability, thousands
+from api.cli.console import figure, out, print_json, probability, say, thousands
 from interp.errors import InputError
 from interp.store.book import FeatureSort
 
 REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+)$")
+SVG_WIDTH = 140
 KINDS = ("top", "uniform", "weighted", "near_miss", "inactive")
 
 
@@ -88,6 +92,7 @@ def feature(
     reference: Annotated[str, typer.Argument(metavar="DICT:INDEX", help="pystdlib@1-res:123 or pystdlib/1-res/123.")],
     contexts: Annotated[int, typer.Option(min=0, help="Contexts of each kind.")] = 8,
     split: Annotated[Splits, typer.Option(help="Whose contexts: those that explainers saw, or those that scorers used.")] = Splits.BOTH,
+    svg: Annotated[Path | None, typer.Option(help="Save what would be printed as a picture.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Show everything known of one feature."""
@@ -97,16 +102,13 @@ def feature(
     if as_json:
         print_json(found)
         return
-    _print_head(found)
-    for explanation in found["explanations"]:
-        _print_explanation(explanation)
-    _print_neighbourhood(found)
-    for kind in KINDS:
-        shown = [item for item in found["contexts"] if item["kind"] == kind and split in (Splits.BOTH, item["split"])]
-        if shown[:contexts]:
-            out.print(f"\n[bold]{kind.replace('_', ' ')}[/bold] [dim]{min(contexts, len(shown))} of {len(shown)}[/dim]")
-        for item in shown[:contexts]:
-            print_context(item, found["statistics"]["max_activation"])
+    if svg is None:
+        _print_feature(out, found, contexts, split)
+        return
+    canvas = Console(record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor", width=SVG_WIDTH, highlight=False)
+    _print_feature(canvas, found, contexts, split)
+    canvas.save_svg(str(svg), title=f"glossator feature {reference}")
+    say(f"saved {svg}")
 
 
 def parse_reference(reference: str) -> tuple[str, int]:
@@ -122,40 +124,53 @@ def dictionary_name(reference: str) -> str:
     return reference.replace("/", "@", 1) if "@" not in reference else reference
 
 
-def print_context(found: dict[str, Any], strongest: float) -> None:
+def print_context(to: Console, found: dict[str, Any], strongest: float) -> None:
     """One context on one line: its largest activation, its split, its text."""
     head = Text(f"{found['max_activation']:7.2f} {found['split']:<7} ", style="dim")
-    out.print(head + paint.context(found, strongest, out), soft_wrap=True)
+    to.print(head + paint.context(found, strongest, to), soft_wrap=True)
 
 
-def _print_head(found: dict[str, Any]) -> None:
+def _print_feature(to: Console, found: dict[str, Any], contexts: int, split: Splits) -> None:
+    _print_head(to, found)
+    for explanation in found["explanations"]:
+        _print_explanation(to, explanation)
+    _print_neighbourhood(to, found)
+    for kind in KINDS:
+        shown = [item for item in found["contexts"] if item["kind"] == kind and split in (Splits.BOTH, item["split"])]
+        if shown[:contexts]:
+            to.print(f"\n[bold]{kind.replace('_', ' ')}[/bold] [dim]{min(contexts, len(shown))} of {len(shown)}[/dim]")
+        for item in shown[:contexts]:
+            print_context(to, item, found["statistics"]["max_activation"])
+
+
+def _print_head(to: Console, found: dict[str, Any]) -> None:
     statistics, histogram = found["statistics"], found["histogram"]
-    out.print(Text(found["name"], style="bold") + Text(f"  {found['state']}  {found['subject']} {found['hook_point']}", style="dim"))
-    out.print(
+    to.print(Text(found["name"], style="bold") + Text(f"  {found['state']}  {found['subject']} {found['hook_point']}", style="dim"))
+    to.print(
         f"fires at {statistics['density']:.3%} of tokens ({thousands(statistics['tokens_active'])} of {thousands(statistics['tokens_seen'])}), "
         f"max {figure(statistics['max_activation'])}, mean {figure(statistics['mean_active'])}"
     )
     if histogram["counts"]:
-        out.print(f"{histogram['edges'][0]:.3g} {paint.sparkline(histogram['counts'])} {histogram['edges'][-1]:.3g}", markup=False)
-        out.print("  ".join(f"{item['share']:.0%} < {item['activation']:.3g}" for item in found["quantiles"]), style="dim", markup=False)
+        to.print(f"{histogram['edges'][0]:.3g} {paint.sparkline(histogram['counts'])} {histogram['edges'][-1]:.3g}", markup=False)
+        to.print("  ".join(f"{item['share']:.0%} < {item['activation']:.3g}" for item in found["quantiles"]), style="dim", markup=False)
 
 
-def _print_explanation(found: dict[str, Any]) -> None:
+def _print_explanation(to: Console, found: dict[str, Any]) -> None:
     label = (
         Text(paint.visible(found["text"]), style="bold") if found["text"] else Text(f"no label: {paint.visible(found['failure'] or '')}", "yellow")
     )
-    out.print(Text(f"\n{found['explainer']}  ", style="dim") + label)
+    to.print(Text(f"\n{found['explainer']}  ", style="dim") + label)
     for score in found["scores"]:
-        out.print(Text("  ") + paint.chip(score), soft_wrap=True)
+        to.print(Text("  ") + paint.chip(score), soft_wrap=True)
 
 
-def _print_neighbourhood(found: dict[str, Any]) -> None:
+def _print_neighbourhood(to: Console, found: dict[str, Any]) -> None:
     for name, style in (("promoted", "green"), ("suppressed", "red")):
         if found[name]:
             line = Text(f"{name:>10}  ", style="dim")
             for item in found[name]:
                 line.append(paint.token(item["token"]), style=f"{style} reverse").append(f" {item['logit']:+.2f}  ")
-            out.print(line)
+            to.print(line)
     for item in found["nearest"]:
         label = paint.visible(item["label"] or "–")
-        out.print(Text(f"   nearest  {item['cosine']:.2f}  {item['feature']:>6}  {figure(item['score'])}  ", "dim") + Text(label), soft_wrap=True)
+        to.print(Text(f"   nearest  {item['cosine']:.2f}  {item['feature']:>6}  {figure(item['score'])}  ", "dim") + Text(label), soft_wrap=True)

@@ -129,6 +129,7 @@ def _columns(item: Scored) -> dict[str, Any]:
         "lift": null.lift if null else None,
         "lift_low": lift.low if lift else None,
         "lift_high": lift.high if lift else None,
+        "lift_method": lift.method if lift else None,
         "p_value": null.p_value if null else None,
         "null_reason": null.reason if null else None,
         "details": {

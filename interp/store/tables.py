@@ -226,6 +226,7 @@ class Score(Base):
     lift: Mapped[float | None] = mapped_column(Float)
     lift_low: Mapped[float | None] = mapped_column(Float)
     lift_high: Mapped[float | None] = mapped_column(Float)
+    lift_method: Mapped[str | None] = mapped_column(String(64))
     p_value: Mapped[float | None] = mapped_column(Float)
     q_value: Mapped[float | None] = mapped_column(Float)
     null_reason: Mapped[str | None] = mapped_column(Text)

@@ -178,6 +178,7 @@ def upgrade() -> None:
         sa.Column("lift", sa.Float()),
         sa.Column("lift_low", sa.Float()),
         sa.Column("lift_high", sa.Float()),
+        sa.Column("lift_method", sa.String(64)),
         sa.Column("p_value", sa.Float()),
         sa.Column("q_value", sa.Float()),
         sa.Column("null_reason", sa.Text()),

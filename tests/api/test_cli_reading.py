@@ -52,6 +52,16 @@ def test_features_are_listed_as_the_api_lists_them(command: Command, client: Cli
     assert json.loads(as_json.stdout) == list(client.list_features(NAME, sort="score", order="desc", max_q=0.05, min_score=0.5))
 
 
+def test_a_feature_is_saved_as_a_picture(command: Command, tmp_path: Path) -> None:
+    picture = tmp_path / "feature.svg"
+    result = command("feature", f"{NAME}:3", "--svg", str(picture))
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    content = picture.read_text()
+    assert content.startswith("<svg")
+    assert f"{NAME}:3" in content
+
+
 @pytest.mark.parametrize("reference", [f"{NAME}:3", "toy/1-res/3"])
 def test_a_feature_is_shown_with_everything(command: Command, reference: str) -> None:
     result = command("feature", reference)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, event, func, select
 
@@ -197,3 +198,17 @@ def test_a_full_disk_fails_the_job_with_a_clear_word_and_leaves_no_half_file(
     assert found.error["cure"]
     leftovers = [path for path in (settings.artifacts / "partials").rglob("*") if path.is_file() and path.suffix != ".safetensors"]
     assert leftovers == []
+
+
+def test_activations_that_are_not_finite_end_the_job_and_leave_no_evidence(settings: Settings, tiny_job: JobSpec, tmp_path: Path) -> None:
+    largest = np.full((tiny.WIDTH, tiny.FEATURES), np.finfo(np.float32).max, dtype=np.float32)
+    tiny.write_dictionary(tmp_path / "dictionary", tiny.WIDTH, tiny.FEATURES, W_enc=largest)
+    runtime = Runtime.of(settings)
+    dictionary = tiny_job.dictionary.model_copy(update={"source": str(tmp_path / "dictionary")})
+    found = complete(runtime, tiny_job.model_copy(update={"dictionary": dictionary}))
+    assert found.status == "failed"
+    assert found.error is not None
+    assert found.error["code"] == "activations-not-finite"
+    assert "infinity" in found.error["detail"]
+    with snapshot(runtime.engine) as session:
+        assert session.scalar(select(func.count()).select_from(Feature)) == 0
