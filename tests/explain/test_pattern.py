@@ -16,17 +16,17 @@ from tests.explain.planted import evidence, text, where
 PLANTED = {
     "a token": (lambda: where(lambda t: t.strip() == "self"), "`self`"),
     "what stands before": (lambda: where(lambda t: t == ".") & where(lambda t: t.strip() == "self", -1), "`.` right after `self`"),
-    "a union": (lambda: where(lambda t: t.strip().lower() in ("def", "class", "return")), "`{}`, `{}` or `{}`"),
+    "a union": (lambda: where(lambda t: t.strip().lower() in ("def", "class", "return")), "`{}`, `{}` or `{}` in any case"),
     "a token or a class": (lambda: where(lambda t: t.strip().lower() == "self" or t.isdigit()), "`self`; or digits"),
     "digits": (lambda: where(str.isdigit), "digits"),
     "capitals": (lambda: where(lambda t: t.strip().isupper() and t.strip().isalpha() and len(t.strip()) > 1), "words in CAPITALS"),
     "indentation": (
         lambda: where(lambda t: "\n" in t) & where(lambda t: t.endswith(":"), -1),
-        "line breaks and indentation after a line that ends in `:`",
+        "line breaks after a line that ends in `:`",
     ),
     "position": (
         lambda: np.broadcast_to(np.arange(text().rows.shape[1]) <= 4, text().rows.shape),
-        "any token within the first 4 tokens of the model's input",
+        "any token within the input's first 4 tokens",
     ),
 }
 

@@ -123,6 +123,24 @@ class InRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Between:
+    """An attribute that is a number lies in `low` to `high` (both included; None: no end)."""
+
+    attribute: str
+    low: int
+    high: int | None
+    kind: ClassVar[str] = "between"
+
+    def holds(self, scene: Scene) -> Mask:
+        codes = scene.attribute(self.attribute, 0)
+        held: Mask = codes >= self.low
+        return held if self.high is None else held & (codes <= self.high)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "attribute": self.attribute, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
 class Contains:
     """The token's text holds this piece, in any case."""
 
@@ -153,13 +171,14 @@ PLACE_FLAGS = (
     "continued",
 )
 FLAG_NAMES = frozenset({*CLASSES, *PLACE_FLAGS})
-ATTRIBUTE_NAMES = frozenset({"token", *NAMES, "line_first", "line_before", "indent", "place", "row"})
+ATTRIBUTE_NAMES = frozenset({"token", *NAMES, "line_first", "line_before", "indent", "break_indent", "place", "row"})
 
 READERS: dict[str, Callable[[dict[str, Any]], Literal]] = {
     OneOf.kind: lambda c: OneOf(c["attribute"], c["at"], tuple(c["values"]), c.get("negated", False), tuple(c.get("rare", ()))),
     Flag.kind: lambda c: Flag(c["name"], c["at"], c.get("negated", False)),
     Seen.kind: lambda c: Seen(c["word"], c["scope"]),
     InRow.kind: lambda c: InRow(c["low"], c["high"]),
+    Between.kind: lambda c: Between(c["attribute"], c["low"], c["high"]),
     Contains.kind: lambda c: Contains(c["piece"]),
 }
 
@@ -168,7 +187,7 @@ def literal_from_json(content: dict[str, Any]) -> Literal:
     """Raises InputError when the content is no literal."""
     try:
         literal = READERS[content["kind"]](content)
-        known = ATTRIBUTE_NAMES if isinstance(literal, OneOf) else FLAG_NAMES if isinstance(literal, Flag) else None
+        known = ATTRIBUTE_NAMES if isinstance(literal, OneOf | Between) else FLAG_NAMES if isinstance(literal, Flag) else None
         if known is not None and (content.get("attribute") or content.get("name")) not in known:
             raise KeyError(content)
     except (KeyError, TypeError) as error:

@@ -1,9 +1,10 @@
 """What is known of every token of a vocabulary before any window is read: computed once, then looked up by token id."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,12 @@ class TokenProperties:
     @property
     def size(self) -> int:
         return len(self.strings)
+
+    @cached_property
+    def cased(self) -> frozenset[str]:
+        """Words that the vocabulary writes in several cases."""
+        spellings = Counter(bare.lower() for bare in self.values["bare"])
+        return frozenset(word for word, count in spellings.items() if count > 1)
 
     def code_count(self, name: str) -> int:
         """How many different codes an attribute has."""

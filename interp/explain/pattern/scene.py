@@ -155,6 +155,11 @@ class Scene:
         return np.minimum(self._gather(own, self._line_begin), MAX_INDENT - 1)
 
     @cached_property
+    def _break_indent(self) -> Ints:
+        """Indentation that a line break begins; -1 at other tokens."""
+        return np.where(self._newline, self._indent, -1)
+
+    @cached_property
     def _indent_before(self) -> Ints:
         """Indentation of the line before; -1 where its beginning is not seen."""
         before = np.full(self.shape, -1, dtype=np.int64)
@@ -239,5 +244,5 @@ class Scene:
 def attribute_size(name: str, properties: TokenProperties) -> int:
     """How many codes an attribute has."""
     of_words = {"line_first": "word", "line_before": "suffix1"}
-    places = {"indent": MAX_INDENT, "place": MAX_PLACE, "row": MAX_ROW}
+    places = {"indent": MAX_INDENT, "break_indent": MAX_INDENT, "place": MAX_PLACE, "row": MAX_ROW}
     return places[name] if name in places else properties.code_count(of_words.get(name, name))

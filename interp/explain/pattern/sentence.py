@@ -1,12 +1,18 @@
 """A rule in words that a person would accept."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
 
-from interp.explain.pattern.literals import Contains, Flag, InRow, OneOf, Seen
+from interp.explain.pattern.literals import Between, Contains, Flag, InRow, Literal, OneOf, Seen
+from interp.explain.pattern.properties import properties_of
 from interp.explain.pattern.rule import Clause, Rule
 from interp.vocabulary import Vocabulary
 
 SPACES_COUNTED = 3
+# A set with this many times more rare values than named ones is no list with a tail: it is a mixture, and its label says so.
+MIXED = 3
+MIXED_SHOWN = 3
 
 # Class of a token: several of them, one of them.
 NOUNS: dict[str, tuple[str, str]] = {
@@ -30,6 +36,17 @@ NOUNS: dict[str, tuple[str, str]] = {
     "closes": ("closing brackets", "a closing bracket"),
     "operator": ("operators", "an operator"),
     "not_ascii": ("characters beyond ASCII", "a character beyond ASCII"),
+}
+# The same after another name of the token, where "that are" would be clumsy.
+QUALIFIERS: dict[str, str] = {
+    "space_before": "with a space before them",
+    "no_space_before": "that join on to the token before",
+    "letters": "of letters alone",
+    "lower": "in lower case",
+    "capitalised": "with a Capital",
+    "upper": "in CAPITALS",
+    "underscore": "with an underscore",
+    "has_digit": "with a digit in them",
 }
 # Fact of a place: when it holds, when it does not.
 PLACES: dict[str, tuple[str, str]] = {
@@ -58,16 +75,42 @@ OWN: dict[str, str] = {
 }
 OF_PLACE: dict[str, str] = {
     "line_first": "in a line that begins with {}",
-    "line_before": "in a line after one that ends in {}",
+    "line_before": "after a line that ends in {}",
     "indent": "in a line indented by {} columns",
     "place": "as word {} of a line",
-    "row": "at place {} of the model's input",
+    "row": "at place {} of the input",
 }
+# Attributes that ask for a piece of the token's text.
+SHAPES = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
+# Attributes whose values are counts and not texts.
+PLACES_COUNTED = ("indent", "break_indent", "place", "row")
 DISTANCE = {-3: "three tokens after", -2: "two tokens after", -1: "right after", 1: "right before"}
 
 
+class Role(IntEnum):
+    """What a phrase is in its sentence; of several names of the token the first in this order leads."""
+
+    NAMED = 0
+    CLASS = 1
+    SHAPE = 2
+    EXCEPT = 3
+    PLACE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """One condition in words; `also` is how it is said of tokens that have a name already."""
+
+    role: Role
+    text: str
+    also: str = ""
+
+
 def sentence(rule: Rule, vocabulary: Vocabulary) -> str:
-    """One line of text; values come in the order of how strongly the feature fires on them."""
+    """One line of text; the values of a set come in the order of their weight.
+
+    `x` with backticks is the token x; where the rule takes it with and without a space before it, it is named once, without.
+    """
     return "; or ".join(dict.fromkeys(_clause(clause, vocabulary) for clause in rule.clauses))
 
 
@@ -90,76 +133,108 @@ def _token(token: int, vocabulary: Vocabulary) -> str:
 
 def _values(literal: OneOf, vocabulary: Vocabulary) -> str:
     if literal.attribute == "token":
-        quoted = [_token(int(value), vocabulary) for value in literal.values]
-    elif literal.attribute in OF_PLACE and isinstance(literal.values[0], int):
-        quoted = [str(value) for value in sorted(literal.values, key=int)]
-    else:
-        quoted = [show(str(value)) for value in literal.values]
-    return _either(quoted, len(literal.rare))
+        return _either(*_tokens(literal, vocabulary))
+    if literal.attribute in PLACES_COUNTED:
+        return _either([str(value) for value in sorted(literal.values, key=int)], len(literal.rare))
+    said = _either([show(str(value)) for value in literal.values], len(literal.rare))
+    any_case = literal.attribute == "word" and not properties_of(vocabulary).cased.isdisjoint(literal.values)
+    return f"{said} in any case" if any_case else said
+
+
+def _tokens(literal: OneOf, vocabulary: Vocabulary) -> tuple[list[str], int]:
+    """The named tokens and how many others there are; twins (with and without a space before them) count as one, the one without."""
+    texts = {int(value): vocabulary.text(int(value)) for value in (*literal.values, *literal.rare)}
+    plain = {text: token for token, text in texts.items()}
+    first = {token: plain.get(text[1:], token) if text[:1] == " " else token for token, text in texts.items()}
+    named = list(dict.fromkeys(first[int(value)] for value in literal.values))
+    return [_token(token, vocabulary) for token in named], len({first[int(value)] for value in literal.rare} - set(named))
 
 
 def _either(quoted: Sequence[str], rare: int = 0) -> str:
-    """`a`, `b` or `c`; with `rare` more that are only counted: `a`, `b` and 3 rarer."""
-    quoted = list(dict.fromkeys(quoted))
+    """`a`, `b` or `c`; with `rare` more that are only counted: `a`, `b` and 3 rarer; with many more: 17 mixed tokens such as `a` or `b`."""
+    if rare >= MIXED * len(quoted):
+        return f"{len(quoted) + rare} mixed tokens such as {_either(quoted[:MIXED_SHOWN])}"
     if rare:
         return f"{', '.join(quoted)} and {rare} rarer"
     return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " or " + quoted[-1]
 
 
 def _clause(clause: Clause, vocabulary: Vocabulary) -> str:
-    nouns: list[str] = []
-    places: list[str] = []
-    breaks_line = Flag("newline") in clause.literals
-    for literal in clause.literals:
-        noun, phrase = PHRASES[type(literal)](literal, vocabulary, breaks_line)
-        (nouns if noun else places).append(phrase)
-    # The most telling name of the token comes first: quoted ones before classes, exceptions last.
-    nouns.sort(key=lambda phrase: (phrase.startswith("other than"), phrase[0] not in "`‘"))
-    if not nouns or nouns[0].startswith("other than"):
-        nouns.insert(0, "any token")
-    head, *rest = nouns
-    also = "".join(f" {phrase}" if phrase.startswith("other than") else f" (only {phrase})" for phrase in rest)
-    return " ".join([head + also, *places])
+    breaks = any(_is_break(literal) for literal in clause.literals)
+    phrases = [PHRASES[type(literal)](_of_line(literal) if breaks else literal, vocabulary) for literal in clause.literals]
+    names = sorted((phrase for phrase in phrases if phrase.role is not Role.PLACE), key=lambda phrase: phrase.role)
+    if not names or names[0].role is Role.EXCEPT:
+        names.insert(0, Phrase(Role.CLASS, "any token"))
+    head, *rest = names
+    return " ".join([head.text, *(phrase.also or phrase.text for phrase in rest), *(phrase.text for phrase in phrases if phrase.role is Role.PLACE)])
 
 
-def _one_of(literal: OneOf, vocabulary: Vocabulary, breaks_line: bool) -> tuple[bool, str]:
+def _is_break(literal: Literal) -> bool:
+    return literal == Flag("newline") or (isinstance(literal, OneOf | Between) and literal.attribute == "break_indent")
+
+
+def _of_line(literal: Literal) -> Literal:
+    """What stands right before a line break ends the line."""
+    if isinstance(literal, OneOf) and (literal.attribute, literal.at) == ("suffix1", -1):
+        return replace(literal, attribute="line_before", at=0)
+    return literal
+
+
+def _one_of(literal: OneOf, vocabulary: Vocabulary) -> Phrase:
     values = _values(literal, vocabulary)
+    if literal.attribute == "break_indent":
+        return Phrase(Role.EXCEPT, f"other than {_breaks(values)}") if literal.negated else Phrase(Role.CLASS, _breaks(values))
     if literal.attribute in OF_PLACE:
         phrase = OF_PLACE[literal.attribute].format(values)
-        return False, f"not {phrase}" if literal.negated else phrase
+        return Phrase(Role.PLACE, f"not {phrase}" if literal.negated else phrase)
     own = OWN[literal.attribute].format(values)
-    if literal.at == 0:
-        return True, f"other than {own}" if literal.negated else own
-    if breaks_line and literal.at == -1 and literal.attribute == "suffix1" and not literal.negated:
-        return False, f"after a line that ends in {values}"
-    phrase = f"{DISTANCE[literal.at]} {own}"
-    return False, f"not {phrase}" if literal.negated else phrase
+    if literal.at != 0:
+        phrase = f"{DISTANCE[literal.at]} {own}"
+        return Phrase(Role.PLACE, f"not {phrase}" if literal.negated else phrase)
+    if literal.negated:
+        return Phrase(Role.EXCEPT, f"other than {own}")
+    if literal.attribute in SHAPES:
+        return Phrase(Role.SHAPE, own, own[own.index("that ") :])
+    return Phrase(Role.NAMED, own, f"that are {own}")
 
 
-def _flag(literal: Flag, _: Vocabulary, breaks_line: bool) -> tuple[bool, str]:
+def _breaks(columns: str) -> str:
+    return f"line breaks indented by {columns} columns"
+
+
+def _flag(literal: Flag, _: Vocabulary) -> Phrase:
     if literal.name in PLACES:
-        return False, PLACES[literal.name][literal.negated]
+        return Phrase(Role.PLACE, PLACES[literal.name][literal.negated])
     many, one = NOUNS[literal.name]
     if literal.at != 0:
         phrase = f"{DISTANCE[literal.at]} {one}"
-        return False, f"not {phrase}" if literal.negated else phrase
-    if breaks_line and literal.name == "newline":
-        return True, "line breaks and indentation"
-    return True, f"other than {many}" if literal.negated else many
+        return Phrase(Role.PLACE, f"not {phrase}" if literal.negated else phrase)
+    if literal.negated:
+        return Phrase(Role.EXCEPT, f"other than {many}")
+    return Phrase(Role.CLASS, many, QUALIFIERS.get(literal.name, f"that are {many}"))
 
 
-def _seen(literal: Seen, _: Vocabulary, __: bool) -> tuple[bool, str]:
-    return False, f"with {show(literal.word)} earlier in the {'line' if literal.scope == 'line' else 'window'}"
+def _seen(literal: Seen, _: Vocabulary) -> Phrase:
+    return Phrase(Role.PLACE, f"with {show(literal.word)} earlier in the {literal.scope}")
 
 
-def _in_row(literal: InRow, _: Vocabulary, __: bool) -> tuple[bool, str]:
+def _in_row(literal: InRow, _: Vocabulary) -> Phrase:
     if literal.high is None:
-        return False, f"after the first {literal.low - 1} tokens of the model's input"
-    return False, "at the very start of the model's input" if literal.high <= 1 else f"within the first {literal.high} tokens of the model's input"
+        return Phrase(Role.PLACE, f"after the input's first {literal.low - 1} tokens")
+    if literal.high <= 1:
+        return Phrase(Role.PLACE, "at the very start of the input")
+    return Phrase(Role.PLACE, f"within the input's first {literal.high} tokens")
 
 
-def _contains(literal: Contains, _: Vocabulary, __: bool) -> tuple[bool, str]:
-    return True, f"tokens that contain {show(literal.piece)}"
+def _between(literal: Between, _: Vocabulary) -> Phrase:
+    if literal.high is None:
+        return Phrase(Role.CLASS, _breaks(f"{literal.low} or more"))
+    return Phrase(Role.CLASS, _breaks(f"at most {literal.high}" if literal.low == 0 else f"{literal.low} to {literal.high}"))
 
 
-PHRASES: dict[type, Callable[..., tuple[bool, str]]] = {OneOf: _one_of, Flag: _flag, Seen: _seen, InRow: _in_row, Contains: _contains}
+def _contains(literal: Contains, _: Vocabulary) -> Phrase:
+    also = f"that contain {show(literal.piece)}"
+    return Phrase(Role.SHAPE, f"tokens {also}", also)
+
+
+PHRASES: dict[type, Callable[..., Phrase]] = {OneOf: _one_of, Flag: _flag, Seen: _seen, InRow: _in_row, Between: _between, Contains: _contains}

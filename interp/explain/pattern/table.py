@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.explain.pattern.literals import PLACE_FLAGS, Contains, Flag, InRow, Literal, OneOf, text_table
+from interp.explain.pattern.literals import PLACE_FLAGS, Between, Contains, Flag, InRow, Literal, OneOf, text_table
 from interp.explain.pattern.properties import CLASSES
 from interp.explain.pattern.scene import Scene, attribute_size
 
@@ -44,27 +45,31 @@ ATTRIBUTES = (
     Attribute("line_first", 0, 5.0),
     Attribute("line_before", 0, 5.5),
     Attribute("indent", 0, 5.5),
+    Attribute("break_indent", 0, 3.0),
     Attribute("place", 0, 6.0),
     Attribute("row", 0, 6.0),
 )
 PIECES_OF_WORDS = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
-PLACES = ("indent", "place", "row")
+PLACES = ("indent", "break_indent", "place", "row")
 # Of a neighbour this class says nothing: `a`, `be` and `add` are hexadecimal too.
 OWN_ONLY = ("hexadecimal",)
 FLAGS = (
     *((Flag(name, 0), 4.0) for name in CLASSES),
     *((Flag(name, -1), 5.5) for name in CLASSES if name not in OWN_ONLY),
-    *((Flag(name, 1), 12.0) for name in CLASSES if name not in OWN_ONLY),
     *((Flag(name), 5.0) for name in PLACE_FLAGS),
 )
 NEGATION_BITS = 4.0
 ROW_ENDS = (1, 2, 4, 8, 16, 32, 64, 128)
+INDENTS = (4, 8, 12, 16, 20, 24)
 RANGES: tuple[tuple[Literal, float], ...] = (
     *((InRow(0, end), 7.0) for end in ROW_ENDS),
     *((InRow(end + 1, None), 7.0) for end in ROW_ENDS[4:]),
+    *((Between("break_indent", low, None), 6.0) for low in INDENTS),
+    *((Between("break_indent", 0, high), 6.0) for high in INDENTS),
+    *((Between("break_indent", low, high), 8.0) for low, high in pairwise(INDENTS)),
 )
-CONTAINS_BITS = 9.0
-PIECE_LENGTHS = (3, 4, 5)
+CONTAINS_BITS = 7.0
+PIECE_LENGTHS = (3, 4, 5, 6, 7, 8)
 PIECES = 6
 SEEN_BITS = 7.0
 SCOPES = ("line", "window")

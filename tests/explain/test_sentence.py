@@ -1,0 +1,135 @@
+"""The sentence says the rule: what it names the rule matches, what it counts is there, and nothing is left unsaid."""
+
+import re
+
+import numpy as np
+import pytest
+
+from interp.explain import registry
+from interp.explain.base import ExplainerInput
+from interp.explain.pattern import Clause, Rule
+from interp.explain.pattern.literals import Between, Contains, Flag, InRow, OneOf, Seen
+from interp.explain.pattern.sentence import sentence
+from interp.vocabulary import Vocabulary
+from tests.explain.planted import evidence, text, where
+
+TEXTS = (
+    "<bos>",
+    "self",
+    " self",
+    "Self",
+    "def",
+    " return",
+    ":",
+    "\n    ",
+    "\n        ",
+    "7",
+    "assertIs",
+    "assertTrue",
+    "(",
+    " the",
+    "caf\u00e9",
+    "`",
+    "\n",
+)
+VOCABULARY = Vocabulary(tuple(piece.encode() for piece in TEXTS), frozenset({0}))
+ID = {piece: number for number, piece in enumerate(TEXTS)}
+
+
+def _said(*clauses: tuple) -> str:
+    return sentence(Rule(tuple(Clause(literals, 1.0) for literals in clauses)), VOCABULARY)
+
+
+def _tokens(*pieces: str, at: int = 0, rare: tuple[str, ...] = ()) -> OneOf:
+    return OneOf("token", at, tuple(ID[piece] for piece in pieces), rare=tuple(ID[piece] for piece in rare))
+
+
+@pytest.mark.parametrize(
+    ("clauses", "expected"),
+    [
+        ([(_tokens("def"),)], "`def`"),
+        ([(_tokens("def", " return"),)], "`def` or `␣return`"),
+        ([(_tokens(" self", "self", "def"),)], "`self` or `def`"),
+        ([(_tokens(" self", rare=("self",)),)], "`self`"),
+        ([(_tokens("def", ":", rare=("7", "(")),)], "`def`, `:` and 2 rarer"),
+        ([(_tokens("def", rare=("7", "(", ":", " the")),)], "5 mixed tokens such as `def`"),
+        ([(OneOf("word", 0, ("self", "def")),)], "`self` or `def` in any case"),
+        ([(OneOf("word", 0, ("def",)),)], "`def`"),
+        ([(_tokens("\n        "),)], "`↵␣×8`"),
+        ([(_tokens("`"),)], "‘`’"),
+        ([(Flag("digits"),), (_tokens("self"),)], "digits; or `self`"),
+        ([(Flag("letters"), Flag("no_space_before"))], "tokens of letters alone that join on to the token before"),
+        ([(OneOf("suffix2", 0, ("ed",)), Flag("lower"))], "lower-case words that end in `ed`"),
+        ([(Flag("lower"), _tokens("def"))], "`def` in lower case"),
+        ([(_tokens(":", at=-1), Flag("digits", 0, negated=True))], "any token other than digits right after `:`"),
+        ([(Flag("newline"), OneOf("suffix1", -1, (":",)))], "line breaks after a line that ends in `:`"),
+        ([(Between("break_indent", 8, None),)], "line breaks indented by 8 or more columns"),
+        ([(Between("break_indent", 0, 4),)], "line breaks indented by at most 4 columns"),
+        ([(Between("break_indent", 4, 8),)], "line breaks indented by 4 to 8 columns"),
+        ([(OneOf("break_indent", 0, (12, 4)),)], "line breaks indented by 4 or 12 columns"),
+        ([(Contains("assert"),)], "tokens that contain `assert`"),
+        ([(Flag("opens"), Seen("def", "line"))], "opening brackets with `def` earlier in the line"),
+        ([(InRow(0, 4),)], "any token within the input's first 4 tokens"),
+        ([(InRow(17, None), Flag("quote"))], "quotation marks after the input's first 16 tokens"),
+    ],
+)
+def test_rules_in_words(clauses, expected):
+    assert _said(*clauses) == expected
+
+
+NAMES = re.compile(r"`([^`]+)`")
+
+
+def _visible(piece: str) -> str:
+    spaces = len(piece) - len(piece.rstrip(" "))
+    body, tail = (piece[: len(piece) - spaces], f"␣×{spaces}") if spaces >= 3 else (piece, "")
+    return body.replace("\r", "").replace("\n", "↵").replace(" ", "␣") + tail
+
+
+def _explained(wanted: set[str]) -> tuple[str, Rule]:
+    found = evidence(where(lambda piece: piece in wanted))
+    explanation = registry.get("pattern").explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0]
+    return explanation.text, Rule.from_json(explanation.rule)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_sentence_names_is_what_the_rule_matches(seed):
+    """Mixtures of frequent tokens: every token in backticks fires where it stands, every one that fires is named or counted."""
+    random = np.random.default_rng(seed)
+    corpus = text()
+    ids, counts = np.unique(corpus.rows, return_counts=True)
+    frequent = [corpus.vocabulary.strings[token] for token in ids[np.argsort(-counts)][1:150] if "`" not in corpus.vocabulary.strings[token]]
+    wanted = set(random.choice(frequent, size=int(random.integers(2, 9)), replace=False).tolist())
+    said, rule = _explained(wanted)
+
+    every = np.arange(1, len(corpus.vocabulary), dtype=np.uint32)[:, None]
+    alone = (every, np.ones(len(every), dtype=np.uint16), np.full(len(every), 40, dtype=np.uint16), corpus.vocabulary)
+    fires = {_visible(corpus.vocabulary.strings[int(token)]) for token in every[:, 0][(rule.predict(*alone) > 0)[:, 0]]}
+    named = set(NAMES.findall(said))
+    # A word in any case is named in lower case, though no such token need exist.
+    assert {name.lower() for name in named} <= {name.lower().lstrip("␣") for name in fires} | {name.lower() for name in fires}
+    if all(isinstance(literal, OneOf) and literal.attribute == "token" for clause in rule.clauses for literal in clause.literals):
+        unnamed = {name for name in fires if name not in named and name.lstrip("␣") not in named}
+        assert bool(unnamed) == bool(re.search(r"\d+ (rarer|mixed)", said))
+
+
+def test_a_tail_is_counted_and_not_named():
+    """Two tokens carry nearly all; a third one fires in a single window."""
+    found = evidence(where(lambda piece: piece in (" return", " import")))
+    label = registry.get("pattern").explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0].text
+    windows = found.contexts
+    silent = np.flatnonzero((windows.splits == 0) & (windows.maxima() == 0))[0]
+    activations = windows.activations.copy()
+    activations[silent, 5] = 3.0
+    louder = type(windows)(
+        windows.tokens, activations, windows.lengths, windows.kinds, windows.splits, windows.documents, windows.starts, windows.positions
+    )
+    with_noise = registry.get("pattern").explain([ExplainerInput(0, louder.of(0), (), (), False)], text().vocabulary, 0)[0].text
+    assert label == with_noise
+    assert set(NAMES.findall(label)) in ({"␣return", "␣import"}, {"return", "import"})
+
+
+def test_indentation_is_said_as_columns_and_not_as_a_list_of_tokens():
+    found = evidence(where(lambda piece: "\n" in piece and len(piece.rpartition("\n")[2]) >= 8))
+    label = registry.get("pattern").explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0].text
+    assert label == "line breaks indented by 8 or more columns"
