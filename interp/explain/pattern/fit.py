@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 # The target blends "fires" with "how strongly", so that weak firings count for detection and strong ones for simulation.
 FIRING_SHARE = 0.5
 STRONG_QUANTILE = 0.9
-# A token's own mean stands against so many tokens of the clause's mean.
-TOKEN_PRIOR = 2.0
+# A token's own mean stands against so much of a token with the clause's mean: what a token does once it mostly does again.
+TOKEN_PRIOR = 0.5
 TOKENS_GRADED = 64
 FOLDS = 2
 # A further clause must raise the cross-checked worth by this much; a rule must be worth so many standard errors of a rule that only guesses.
@@ -34,7 +34,7 @@ FRUGAL = 4.0
 class Checked:
     """The fewest clauses that are worth (nearly) the most, what they are worth on other documents, and the error of a guess as frequent.
 
-    `brief`: they are worth it without the rare values of their sets, too.
+    `brief`: they are worth no less without the rare values of their sets.
     """
 
     clauses: int
@@ -113,13 +113,12 @@ def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np
                 if count <= len(clauses):
                     held = search.holds(clauses[count - 1].terms, rows[here])
                     predicted[brief, count, here] = np.maximum(predicted[brief, count, here], held * _mean(search, clauses[count - 1], strength))
-    checked = [
-        Checked(count, bool(brief), *_worth(predicted[brief, count], strength[rows], table.windows[rows]))
-        for brief in (1, 0)
-        for count in range(settings.clauses + 1)
-    ]
-    most = max(entry.worth for entry in checked)
-    return next(entry for entry in sorted(checked, key=lambda entry: entry.clauses) if entry.worth >= most - LEAST_GAIN)
+    worths = np.array([[_worth(row, strength[rows], table.windows[rows]) for row in variant] for variant in predicted])
+    best = worths[:, :, 0].max(axis=0)
+    count = int(np.argmax(best >= best.max() - LEAST_GAIN))
+    # A tail that holds nowhere else is left out.
+    brief = bool(worths[1, count, 0] >= worths[0, count, 0])
+    return Checked(count, brief, *worths[int(brief), count].tolist())
 
 
 def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tuple[float, float]:
@@ -152,6 +151,5 @@ def _clause(search: Search, found: Found, strength: Floats) -> Clause:
     tokens, places, counts = np.unique(table.scene.ids.ravel()[table.cells[rows]], return_inverse=True, return_counts=True)
     sums = np.bincount(places, weights=strength[rows])
     graded = (sums + TOKEN_PRIOR * mean) / (counts + TOKEN_PRIOR)
-    often = np.argsort(-counts, kind="stable")[:TOKENS_GRADED]
-    often = np.sort(often[counts[often] > 1])
+    often = np.sort(np.argsort(-counts, kind="stable")[:TOKENS_GRADED])
     return Clause(search.literals(found), round(mean, 4), tuple((int(tokens[i]), round(float(graded[i]), 4)) for i in often))
