@@ -40,8 +40,8 @@ def _said(*clauses: tuple) -> str:
     return sentence(Rule(tuple(Clause(literals, 1.0) for literals in clauses)), VOCABULARY)
 
 
-def _tokens(*pieces: str, at: int = 0, rare: tuple[str, ...] = ()) -> OneOf:
-    return OneOf("token", at, tuple(ID[piece] for piece in pieces), rare=tuple(ID[piece] for piece in rare))
+def _tokens(*pieces: str, at: int = 0, rare: tuple[str, ...] = (), share: float = 1.0) -> OneOf:
+    return OneOf("token", at, tuple(ID[piece] for piece in pieces), rare=tuple(ID[piece] for piece in rare), share=share)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def _tokens(*pieces: str, at: int = 0, rare: tuple[str, ...] = ()) -> OneOf:
         ([(_tokens(" self", "self", "def"),)], "`self` or `def`"),
         ([(_tokens(" self", rare=("self",)),)], "`self`"),
         ([(_tokens("def", ":", rare=("7", "(")),)], "`def`, `:` and 2 rarer"),
-        ([(_tokens("def", rare=("7", "(", ":", " the")),)], "5 mixed tokens such as `def`"),
+        ([(_tokens("def", rare=("7", "(", ":", " the"), share=0.3),)], "5 mixed tokens such as `def`"),
         ([(OneOf("word", 0, ("self", "def")),)], "`self` or `def` in any case"),
         ([(OneOf("word", 0, ("def",)),)], "`def`"),
         ([(_tokens("\n        "),)], "`↵␣×8`"),

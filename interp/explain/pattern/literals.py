@@ -45,7 +45,8 @@ def _code(attribute: str, value: int | str, properties: TokenProperties) -> int:
 class OneOf:
     """An attribute, at `at` tokens from here, has one of the values (`negated`: it is known, and has none of them).
 
-    `values` come in the order of their weight in the feature; `rare` ones count too, but carry too little to be named one by one.
+    `values` come in the order of their weight in the feature; `rare` ones count too, but carry too little to be named one by one. `share` is how
+    much of the activation on all of them, in explain contexts, `values` carry: it changes what is said, not what holds.
     """
 
     attribute: str
@@ -53,6 +54,7 @@ class OneOf:
     values: tuple[int | str, ...]
     negated: bool = False
     rare: tuple[int | str, ...] = ()
+    share: float = 1.0
     kind: ClassVar[str] = "one_of"
 
     def holds(self, scene: Scene) -> Mask:
@@ -69,7 +71,7 @@ class OneOf:
     def to_json(self) -> dict[str, Any]:
         content = {"kind": self.kind, "attribute": self.attribute, "at": self.at, "values": list(self.values)}
         content |= {"negated": True} if self.negated else {}
-        return content | ({"rare": list(self.rare)} if self.rare else {})
+        return content | ({"rare": list(self.rare), "share": self.share} if self.rare else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ FLAG_NAMES = frozenset({*CLASSES, *PLACE_FLAGS})
 ATTRIBUTE_NAMES = frozenset({"token", *NAMES, "line_first", "line_before", "indent", "break_indent", "place", "row"})
 
 READERS: dict[str, Callable[[dict[str, Any]], Literal]] = {
-    OneOf.kind: lambda c: OneOf(c["attribute"], c["at"], tuple(c["values"]), c.get("negated", False), tuple(c.get("rare", ()))),
+    OneOf.kind: lambda c: OneOf(c["attribute"], c["at"], tuple(c["values"]), c.get("negated", False), tuple(c.get("rare", ())), c.get("share", 1.0)),
     Flag.kind: lambda c: Flag(c["name"], c["at"], c.get("negated", False)),
     Seen.kind: lambda c: Seen(c["word"], c["scope"]),
     InRow.kind: lambda c: InRow(c["low"], c["high"]),

@@ -298,7 +298,7 @@ class Search:
     def _literal(self, term: Term, rows: Rows) -> Literal:
         table = self.table
         if term.source == "one_of":
-            return table.one_of(term.number, *self._by_weight(term, rows)[:2])
+            return table.one_of(term.number, *self._by_weight(term, rows))
         if term.source == "seen":
             occurrences = table.occurrences[term.chosen[0]]
             words = table.scene.properties.values["word"]

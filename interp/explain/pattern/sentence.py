@@ -10,8 +10,8 @@ from interp.explain.pattern.rule import Clause, Rule
 from interp.vocabulary import Vocabulary
 
 SPACES_COUNTED = 3
-# A set with this many times more rare values than named ones is no list with a tail: it is a mixture, and its label says so.
-MIXED = 3
+# A set whose named values carry less than this share is no list with a tail: it is a mixture, and its label says so.
+MIXED_SHARE = 0.5
 MIXED_SHOWN = 3
 
 # Class of a token: several of them, one of them.
@@ -133,10 +133,10 @@ def _token(token: int, vocabulary: Vocabulary) -> str:
 
 def _values(literal: OneOf, vocabulary: Vocabulary) -> str:
     if literal.attribute == "token":
-        return _either(*_tokens(literal, vocabulary))
+        return _either(*_tokens(literal, vocabulary), literal.share)
     if literal.attribute in PLACES_COUNTED:
         return _either([str(value) for value in sorted(literal.values, key=int)], len(literal.rare))
-    said = _either([show(str(value)) for value in literal.values], len(literal.rare))
+    said = _either([show(str(value)) for value in literal.values], len(literal.rare), literal.share)
     any_case = literal.attribute == "word" and not properties_of(vocabulary).cased.isdisjoint(literal.values)
     return f"{said} in any case" if any_case else said
 
@@ -150,9 +150,9 @@ def _tokens(literal: OneOf, vocabulary: Vocabulary) -> tuple[list[str], int]:
     return [_token(token, vocabulary) for token in named], len({first[int(value)] for value in literal.rare} - set(named))
 
 
-def _either(quoted: Sequence[str], rare: int = 0) -> str:
-    """`a`, `b` or `c`; with `rare` more that are only counted: `a`, `b` and 3 rarer; with many more: 17 mixed tokens such as `a` or `b`."""
-    if rare >= MIXED * len(quoted):
+def _either(quoted: Sequence[str], rare: int = 0, share: float = 1.0) -> str:
+    """`a`, `b` or `c`; with `rare` more that are only counted: `a`, `b` and 3 rarer; of a mixture: 17 mixed tokens such as `a` or `b`."""
+    if rare and share < MIXED_SHARE:
         return f"{len(quoted) + rare} mixed tokens such as {_either(quoted[:MIXED_SHOWN])}"
     if rare:
         return f"{', '.join(quoted)} and {rare} rarer"

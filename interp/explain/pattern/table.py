@@ -120,8 +120,8 @@ class Table:
     def bin_count(self) -> int:
         return len(self.bin_attribute)
 
-    def one_of(self, attribute: int, chosen: Sequence[int], rare: Sequence[int] = ()) -> OneOf:
-        """The literal that picks these bins of an attribute, and `rare` ones that need not be named."""
+    def one_of(self, attribute: int, chosen: Sequence[int], rare: Sequence[int] = (), share: float = 1.0) -> OneOf:
+        """The literal that picks these bins of an attribute, and `rare` ones that need not be named, the former with a `share` of the activation."""
         asked = ATTRIBUTES[attribute]
         texts = text_table(asked.name, self.scene.properties)
 
@@ -129,7 +129,7 @@ class Table:
             codes: list[int] = self.bin_code[list(bins)].tolist() if bins else []
             return tuple(texts[code] for code in codes) if texts is not None else tuple(codes)
 
-        return OneOf(asked.name, asked.at, values(chosen), rare=values(rare))
+        return OneOf(asked.name, asked.at, values(chosen), rare=values(rare), share=round(share, 2))
 
 
 def build(scene: Scene, activations: NDArray[np.float32], target: NDArray[np.float32], documents: Rows) -> Table:
