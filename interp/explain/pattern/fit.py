@@ -9,7 +9,7 @@ from interp.evidence import Contexts
 from interp.explain.pattern.properties import TokenProperties
 from interp.explain.pattern.rule import Clause, Rule
 from interp.explain.pattern.scene import Scene
-from interp.explain.pattern.search import Found, Search, Settings
+from interp.explain.pattern.search import MAIN_SHARE, Found, Search, Settings
 from interp.explain.pattern.table import Rows, Table, build
 
 Floats = NDArray[np.float64]
@@ -25,6 +25,8 @@ FOLDS = 2
 LEAST_GAIN = 0.01
 LEAST_ERRORS = 2.5
 SURE_SHARE = 0.1
+# When the named values of a set carry this share, its tail is left out even if it holds elsewhere.
+SLIGHT_SHARE = 0.95
 # Below this worth the search is tried again with bits that cost so many times as much.
 SURE_WORTH = 0.5
 FRUGAL = 4.0
@@ -87,9 +89,8 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
     if checked.clauses == 0 or checked.worth < LEAST_ERRORS * checked.error:
         return None
     search = Search(table, settings, rows)
-    found = _kept(search.clauses(), checked.clauses)
-    if checked.brief:
-        found = [search.without_rare(clause) for clause in found]
+    least = MAIN_SHARE if checked.brief else SLIGHT_SHARE
+    found = without_special_cases([search.without_rare(clause, least) for clause in _kept(search.clauses(), checked.clauses)])
     return Fit(Rule(tuple(_clause(search, clause, strength) for clause in found)), checked.worth) if found else None
 
 
@@ -97,6 +98,11 @@ def _kept(found: list[Found], count: int) -> list[Found]:
     """As many clauses as the cross-check has found worth their while, and those that carry much of the rule in any case."""
     total = sum(clause.score for clause in found)
     return [clause for place, clause in enumerate(found) if place < count or clause.score >= SURE_SHARE * total]
+
+
+def without_special_cases(found: list[Found]) -> list[Found]:
+    """Less the clauses that only add conditions to another one."""
+    return [clause for clause in found if not any(set(other.terms) < set(clause.terms) for other in found)]
 
 
 def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> Checked:
@@ -107,7 +113,7 @@ def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np
         search = Search(table, replace(settings, width=1), rows[folds != fold])
         here = np.flatnonzero(folds == fold)
         found = search.greedy()
-        for brief, clauses in enumerate((found, [search.without_rare(clause) for clause in found])):
+        for brief, clauses in enumerate((found, [search.without_rare(clause, MAIN_SHARE) for clause in found])):
             for count in range(1, settings.clauses + 1):
                 predicted[brief, count, here] = predicted[brief, count - 1, here]
                 if count <= len(clauses):

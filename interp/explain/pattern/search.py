@@ -143,14 +143,14 @@ class Search:
     def literals(self, found: Found) -> tuple[Literal, ...]:
         return tuple(self._literal(term, found.rows) for term in found.terms)
 
-    def without_rare(self, found: Found) -> Found:
-        """The clause with nothing but the values of its sets that are worth naming."""
-        terms = tuple(self._named(term, found.rows) if term.source == "one_of" else term for term in found.terms)
+    def without_rare(self, found: Found, least: float) -> Found:
+        """The clause with nothing but the values of its sets that are worth naming, where those carry at least this share."""
+        terms = tuple(self._named(term, found.rows, least) if term.source == "one_of" else term for term in found.terms)
         return found if terms == found.terms else replace(found, terms=terms, rows=found.rows[self.holds(terms, found.rows)])
 
-    def _named(self, term: Term, rows: Rows) -> Term:
+    def _named(self, term: Term, rows: Rows, least: float) -> Term:
         named, _, share = self._by_weight(term, rows)
-        return replace(term, chosen=tuple(named)) if share >= MAIN_SHARE else term
+        return replace(term, chosen=tuple(named)) if share >= least else term
 
     def holds(self, terms: Sequence[Term], rows: Rows) -> Mask:
         """bool [len(rows)]: where all terms hold."""

@@ -18,9 +18,9 @@ MIXED_SHOWN = 3
 NOUNS: dict[str, tuple[str, str]] = {
     "newline": ("line breaks", "a line break"),
     "blank": ("white space within a line", "white space"),
-    "space_before": ("words with a space before them", "a word with a space before it"),
-    "no_space_before": ("tokens that join on to the one before", "a token that joins on to the one before"),
-    "letters": ("tokens of letters alone", "letters"),
+    "space_before": ("words with a leading space", "a word with a leading space"),
+    "no_space_before": ("tokens without a leading space", "a token without a leading space"),
+    "letters": ("alphabetic tokens", "an alphabetic token"),
     "lower": ("lower-case words", "a lower-case word"),
     "capitalised": ("Capitalised words", "a Capitalised word"),
     "upper": ("words in CAPITALS", "a word in CAPITALS"),
@@ -39,8 +39,8 @@ NOUNS: dict[str, tuple[str, str]] = {
 }
 # The same after another name of the token, where "that are" would be clumsy.
 QUALIFIERS: dict[str, str] = {
-    "space_before": "with a space before them",
-    "no_space_before": "that join on to the token before",
+    "space_before": "with a leading space",
+    "no_space_before": "without a leading space",
     "letters": "of letters alone",
     "lower": "in lower case",
     "capitalised": "with a Capital",

@@ -44,10 +44,10 @@ ATTRIBUTES = (
     Attribute("word", 1, 11.0),
     Attribute("line_first", 0, 5.0),
     Attribute("line_before", 0, 5.5),
-    Attribute("indent", 0, 5.5),
-    Attribute("break_indent", 0, 3.0),
-    Attribute("place", 0, 6.0),
-    Attribute("row", 0, 6.0),
+    Attribute("indent", 0, 8.5),
+    Attribute("break_indent", 0, 1.5),
+    Attribute("place", 0, 9.0),
+    Attribute("row", 0, 9.0),
 )
 PIECES_OF_WORDS = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
 PLACES = ("indent", "break_indent", "place", "row")
@@ -58,7 +58,7 @@ FLAGS = (
     *((Flag(name, -1), 5.5) for name in CLASSES if name not in OWN_ONLY),
     *((Flag(name), 5.0) for name in PLACE_FLAGS),
 )
-NEGATION_BITS = 4.0
+NEGATION_BITS = 8.0
 ROW_ENDS = (1, 2, 4, 8, 16, 32, 64, 128)
 INDENTS = (4, 8, 12, 16, 20, 24)
 RANGES: tuple[tuple[Literal, float], ...] = (
