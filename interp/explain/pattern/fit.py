@@ -9,7 +9,7 @@ from interp.evidence import Contexts
 from interp.explain.pattern.properties import TokenProperties
 from interp.explain.pattern.rule import Clause, Rule
 from interp.explain.pattern.scene import Scene
-from interp.explain.pattern.search import MAIN_SHARE, Found, Search, Settings
+from interp.explain.pattern.search import Found, Search, Settings
 from interp.explain.pattern.table import Rows, Table, build
 
 Floats = NDArray[np.float64]
@@ -25,8 +25,6 @@ FOLDS = 2
 LEAST_GAIN = 0.01
 LEAST_ERRORS = 2.5
 SURE_SHARE = 0.1
-# When the named values of a set carry this share, its tail is left out even if it holds elsewhere.
-SLIGHT_SHARE = 0.95
 # Below this worth the search is tried again with bits that cost so many times as much.
 SURE_WORTH = 0.5
 FRUGAL = 4.0
@@ -34,13 +32,9 @@ FRUGAL = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The fewest clauses that are worth (nearly) the most, what they are worth on other documents, and the error of a guess as frequent.
-
-    `brief`: they are worth no less without the rare values of their sets.
-    """
+    """The fewest clauses that are worth (nearly) the most, what they are worth on other documents, and the error of a guess as frequent."""
 
     clauses: int
-    brief: bool
     worth: float
     error: float
 
@@ -89,8 +83,7 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
     if checked.clauses == 0 or checked.worth < LEAST_ERRORS * checked.error:
         return None
     search = Search(table, settings, rows)
-    least = MAIN_SHARE if checked.brief else SLIGHT_SHARE
-    found = without_special_cases([search.without_rare(clause, least) for clause in _kept(search.clauses(), checked.clauses)])
+    found = without_special_cases([search.without_rare(clause) for clause in _kept(search.clauses(), checked.clauses)])
     return Fit(Rule(tuple(_clause(search, clause, strength) for clause in found)), checked.worth) if found else None
 
 
@@ -107,24 +100,21 @@ def without_special_cases(found: list[Found]) -> list[Found]:
 
 def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> Checked:
     """Worth of rules of 0, 1, 2... clauses, each token predicted by the rule that was fitted without its document."""
-    predicted = np.zeros((2, settings.clauses + 1, len(rows)))
+    predicted = np.zeros((settings.clauses + 1, len(rows)))
     for fold in range(FOLDS):
         # How much holds elsewhere does not hang on the last refinement of the rule: a narrow search tells as well, in less time.
         search = Search(table, replace(settings, width=1), rows[folds != fold])
         here = np.flatnonzero(folds == fold)
         found = search.greedy()
-        for brief, clauses in enumerate((found, [search.without_rare(clause, MAIN_SHARE) for clause in found])):
-            for count in range(1, settings.clauses + 1):
-                predicted[brief, count, here] = predicted[brief, count - 1, here]
-                if count <= len(clauses):
-                    held = search.holds(clauses[count - 1].terms, rows[here])
-                    predicted[brief, count, here] = np.maximum(predicted[brief, count, here], held * _mean(search, clauses[count - 1], strength))
-    worths = np.array([[_worth(row, strength[rows], table.windows[rows]) for row in variant] for variant in predicted])
-    best = worths[:, :, 0].max(axis=0)
-    count = int(np.argmax(best >= best.max() - LEAST_GAIN))
-    # A tail that holds nowhere else is left out.
-    brief = bool(worths[1, count, 0] >= worths[0, count, 0])
-    return Checked(count, brief, *worths[int(brief), count].tolist())
+        for count in range(1, settings.clauses + 1):
+            predicted[count, here] = predicted[count - 1, here]
+            if count <= len(found):
+                held = search.holds(found[count - 1].terms, rows[here])
+                predicted[count, here] = np.maximum(predicted[count, here], held * _mean(search, found[count - 1], strength))
+    worths = [_worth(row, strength[rows], table.windows[rows]) for row in predicted]
+    most = max(worth for worth, _ in worths)
+    count = next(number for number, (worth, _) in enumerate(worths) if worth >= most - LEAST_GAIN)
+    return Checked(count, *worths[count])
 
 
 def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tuple[float, float]:

@@ -20,11 +20,13 @@ Mask = NDArray[np.bool_]
 # The cheapest literal: one word where there is no other.
 LEAST_BITS = 2.0
 # A value of a set is named when it carries this share of the set's targets, up to so many. Where the named carry less than half, so many are named
-# in any case, and without the others the set would not be itself.
+# in any case.
 NAMED_SHARE = 0.04
 MOST_NAMED = 5
 FEWEST_NAMED = 3
 MAIN_SHARE = 0.5
+# When the named values carry this share, the others are left out.
+SLIGHT_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +145,14 @@ class Search:
     def literals(self, found: Found) -> tuple[Literal, ...]:
         return tuple(self._literal(term, found.rows) for term in found.terms)
 
-    def without_rare(self, found: Found, least: float) -> Found:
-        """The clause with nothing but the values of its sets that are worth naming, where those carry at least this share."""
-        terms = tuple(self._named(term, found.rows, least) if term.source == "one_of" else term for term in found.terms)
+    def without_rare(self, found: Found) -> Found:
+        """The clause less the tails of its sets that carry next to nothing. Other tails stay: they hold on other documents, too."""
+        terms = tuple(self._without_rare(term, found.rows) if term.source == "one_of" else term for term in found.terms)
         return found if terms == found.terms else replace(found, terms=terms, rows=found.rows[self.holds(terms, found.rows)])
 
-    def _named(self, term: Term, rows: Rows, least: float) -> Term:
+    def _without_rare(self, term: Term, rows: Rows) -> Term:
         named, _, share = self._by_weight(term, rows)
-        return replace(term, chosen=tuple(named)) if share >= least else term
+        return replace(term, chosen=tuple(named)) if share >= SLIGHT_SHARE else term
 
     def holds(self, terms: Sequence[Term], rows: Rows) -> Mask:
         """bool [len(rows)]: where all terms hold."""
