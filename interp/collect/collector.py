@@ -85,6 +85,7 @@ class Collector:
         self.tokens_seen += int(batch.windows.counted.sum())
         self.windows_seen[split] += count
 
+    @torch.inference_mode()
     def partial(self, origin: str, features: NDArray[np.int64]) -> Partial:
         """The blocks' results, side by side. `features` int64 [S] names the collected ones."""
         tallies = [block.tally for block in self.blocks]

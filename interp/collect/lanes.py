@@ -1,7 +1,7 @@
 """Work on several cores without barriers: a lane is a thread whose torch operations stay on one core, so that a tile stays in its cache."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -18,17 +18,24 @@ class Lanes:
         self._pool = ThreadPoolExecutor(self.count, "collect", initializer=torch.set_num_threads, initargs=(1,)) if self.count > 1 else None
 
     def each(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
-        """Runs `work` on every item and waits for all. Raises the first error in the order of the items."""
+        """Runs `work` on every item, in inference mode, and waits for all. Raises the first error in the order of the items."""
+
+        def one(item: Item) -> None:
+            with torch.inference_mode():  # a mode of the thread, not of the process
+                work(item)
+
         if self._pool is None:
             for item in items:
-                work(item)
+                one(item)
             return
         torch.set_num_threads(1)
         try:
-            for done in [self._pool.submit(work, item) for item in items]:
-                done.result()
+            running = [self._pool.submit(one, item) for item in items]
+            wait(running)
         finally:
             torch.set_num_threads(self._threads)
+        for done in running:
+            done.result()
 
     def close(self) -> None:
         """Ends the threads."""
