@@ -19,14 +19,14 @@ SILENT = -1.0  # stands for a token that does not count: below every floor
 
 @dataclass(frozen=True)
 class TileShape:
-    """Features and tokens of a tile: 1 MiB of float32 on the CPU, half of a core's L2 on today's servers; elsewhere few, large kernels."""
+    """Features and tokens of a tile: 2 MiB of float32 on the CPU, about a core's L2 on today's servers; elsewhere few, large kernels."""
 
     features: int
     tokens: int
 
     @classmethod
     def of(cls, device: torch.device, window: int) -> "TileShape":
-        features, tokens = (256, 1024) if device.type == "cpu" else (4096, 8192)
+        features, tokens = (512, 1024) if device.type == "cpu" else (4096, 8192)
         return cls(features, max(1, tokens // window) * window)
 
 

@@ -10,7 +10,7 @@ KEY, ACTIVATION, COUNT, FLOAT = 8, 2, 8, 4
 def reservoir_bytes(features: int, spec: CollectionSpec) -> int:
     """Bytes of all reservoirs: features * sum over samples of (kept + waiting) * (8 + 2 * window where the sample is of active windows).
 
-    With the default settings 500 entries a feature, 225 of them with activations: 18 KB a feature.
+    With the default settings 424 entries a feature, 224 of them with activations: 18 KB a feature.
     """
     return features * sum(_entry_bytes(kind, counts, spec.window) for counts in (spec.explain, spec.test) for kind in Kind)
 

@@ -20,7 +20,7 @@ def test_reservoirs_take_what_the_formula_says() -> None:
         reservoirs = [item for block in collection._collector.blocks for item in block.reservoirs.values()]
     held = sum(tensor.nbytes for item in reservoirs for tensor in (item.keys, item.payload) if tensor is not None)
     assert held == reservoir_bytes(features, spec)
-    assert reservoir_bytes(1, spec) == 18_400
+    assert reservoir_bytes(1, spec) == 17_728
     assert collection_bytes(features, WIDTH, spec) > held
 
 
