@@ -23,4 +23,4 @@ FROM base AS worker-gpu
 ARG TORCH=torch==2.13.0
 RUN pip install -c constraints.txt "${TORCH}" && pip install -c constraints.txt '.[models]'
 USER glossator
-CMD ["glossator", "worker", "--queues", "gpu"]
+CMD ["glossator", "worker", "gpu"]

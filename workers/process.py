@@ -1,4 +1,4 @@
-"""One worker process: a Celery worker of one queue. `python -m workers.process gpu`, or `glossator worker gpu`.
+"""One worker process: a Celery worker of one queue, or the sweeper. `python -m workers.process gpu`, or `glossator worker gpu`.
 
 A threads pool of one: a fork after CUDA has started fails, and the solo pool goes deaf while it works.
 """
@@ -22,6 +22,7 @@ from workers.app import BELL, make_app
 from workers.dispatch import ring
 from workers.run import run_chunk
 from workers.runtime import Runtime
+from workers.upkeep import Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,24 @@ def main(queue: Queue, name: str | None = None) -> None:
     # Celery warns root of pickled messages; ours are JSON, and say no more than a chunk id.
     warnings.simplefilter("ignore", SecurityWarning)
     runtime = Runtime.of(settings())
+    if queue is Queue.UPKEEP:
+        _keep_up(runtime)
+    else:
+        _answer_bells(runtime, queue, name or queue.value)
+
+
+def _keep_up(runtime: Runtime) -> None:
+    """The sweeper as a process of its own: what the supervisor does where workers are its children."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: runtime.stopping.set())
+    sweeper = Sweeper(runtime.engine, runtime.settings)
+    sweeper.start()
+    log.info("sweeping every %g s", runtime.settings.sweep_seconds)
+    runtime.stopping.wait()
+    sweeper.stop()
+
+
+def _answer_bells(runtime: Runtime, queue: Queue, name: str) -> None:
     app = make_app(runtime.settings)
 
     @app.task(name=BELL)  # type: ignore[untyped-decorator]
@@ -44,7 +63,7 @@ def main(queue: Queue, name: str | None = None) -> None:
 
     signals.worker_shutting_down.connect(stop)
     options = ["--pool=threads", "--concurrency=1", f"--queues={queue.value}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    app.worker_main(["--quiet", "worker", *options, "--loglevel=warning", f"--hostname={name or queue.value}-{os.getpid()}@%h"])
+    app.worker_main(["--quiet", "worker", *options, "--loglevel=warning", f"--hostname={name}-{os.getpid()}@%h"])
 
 
 def _answer(runtime: Runtime, queue: Queue, chunk_id: str) -> None:
@@ -71,7 +90,7 @@ def _die_with_the_parent() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("queue", type=Queue, choices=[Queue.GPU, Queue.LLM])
+    parser.add_argument("queue", type=Queue, choices=list(Queue))
     parser.add_argument("--name")
     parser.add_argument("--supervised", action="store_true", help="end when standard input ends")
     arguments = parser.parse_args()

@@ -33,7 +33,7 @@ def serve(
 
 
 def worker(
-    queue: Annotated[Queue, typer.Argument(help="gpu opens models and collects; llm explains and scores.")],
+    queue: Annotated[Queue, typer.Argument(help="gpu opens models and collects; llm explains and scores; upkeep takes back what dead workers held.")],
     name: Annotated[str | None, typer.Option(help="Name in the log.")] = None,
 ) -> None:
     """Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."""

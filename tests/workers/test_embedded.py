@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from interp import preflight
 from interp.lifecycle import ChunkStatus, Queue, Stage
 from interp.settings import Settings
 from interp.spec import JobSpec
-from interp.store import jobs, migrate
+from interp.store import chunks, jobs, migrate
 from interp.store.engine import make_engine, snapshot, transaction
 from interp.store.tables import Chunk
 from tests.store import steps
@@ -130,3 +132,25 @@ def test_stopping_hands_back_what_is_in_work(tiny_job: JobSpec, tmp_path: Path) 
     assert any(chunk.status == ChunkStatus.READY for chunk in found)
     assert all(not Path(f"/proc/{pid}").exists() for pid in pids.values())
     engine.dispose()
+
+
+def test_upkeep_as_a_process_takes_back_what_a_dead_worker_held(tiny_job: JobSpec, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, sweep_seconds=0.2)
+    migrate.upgrade(settings.database_url)
+    engine = make_engine(settings.database_url)
+    with transaction(engine) as session:
+        job_id = jobs.submit(session, tiny_job, preflight.check(tiny_job)).id
+    with transaction(engine) as session:
+        assert chunks.claim(session, Queue.GPU, owner=dead_owner(), seconds=600)
+    command = [sys.executable, "-m", "workers.process", "upkeep"]
+    with subprocess.Popen(command, env=os.environ | settings.environment()) as process:
+        until(lambda: steps.statuses(engine, job_id)["prepare:0"] == "ready", "the sweep")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    engine.dispose()
+
+
+def dead_owner() -> str:
+    """The name of a process that has just ended."""
+    found = subprocess.run([sys.executable, "-c", "from workers.owner import this_process; print(this_process())"], capture_output=True, text=True)
+    return found.stdout.strip()
