@@ -93,7 +93,7 @@ class Layout:
         documents = np.repeat(np.arange(first, stop), counts)
         within = np.arange(len(documents)) - np.repeat(np.cumsum(counts) - counts, counts)
         firsts = within * self.content
-        lengths = np.minimum(self.content, np.diff(self.offsets)[documents] - firsts) + self.head
+        lengths = self._row_lengths(documents, firsts)
         known = np.array(self.row_lengths)
         padded = known[np.searchsorted(known, lengths)]
         return Rows(documents, firsts, lengths, padded, self.first_windows[documents] + within * self.row_windows)
@@ -103,9 +103,13 @@ class Layout:
         documents = np.searchsorted(self.first_windows, ordinals, side="right") - 1
         rows, windows = np.divmod(ordinals - self.first_windows[documents], self.row_windows)
         firsts, positions = rows * self.content, windows * self.window
-        row_lengths = np.minimum(self.content, np.diff(self.offsets)[documents] - firsts) + self.head
         starts = firsts + np.maximum(positions - self.head, 0)
-        return Places(documents, starts, positions, np.minimum(self.window, row_lengths - positions))
+        return Places(documents, starts, positions, np.minimum(self.window, self._row_lengths(documents, firsts) - positions))
+
+    def _row_lengths(self, documents: Ints, firsts: Ints) -> Ints:
+        """Tokens of the rows that begin at these content offsets, BOS included."""
+        left = self.offsets[documents + 1] - self.offsets[documents] - firsts
+        return np.minimum(self.content, left) + self.head
 
     def tokens(self, content: NDArray[np.uint32], places: Places) -> NDArray[np.uint32]:
         """uint32 [W, window]: token ids of the windows, BOS included, 0 beyond their length. `content` holds the corpus' tokens [N]."""
