@@ -13,7 +13,7 @@ COPY migrations migrations
 
 FROM base AS api
 RUN pip install -c constraints.txt .
-USER glossator
+USER 10001
 EXPOSE 8420
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import httpx; httpx.get('http://127.0.0.1:8420/readyz', timeout=2).raise_for_status()"]
@@ -22,5 +22,5 @@ CMD ["glossator", "serve", "--no-workers"]
 FROM base AS worker-gpu
 ARG TORCH=torch==2.13.0
 RUN pip install -c constraints.txt "${TORCH}" && pip install -c constraints.txt '.[models]'
-USER glossator
+USER 10001
 CMD ["glossator", "worker", "gpu"]
