@@ -107,7 +107,9 @@ def feature(
         return
     canvas = Console(record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor", width=SVG_WIDTH, highlight=False)
     _print_feature(canvas, found, contexts, split)
-    canvas.save_svg(str(svg), title=f"glossator feature {reference}")
+    picture = canvas.export_svg(title=f"glossator feature {reference}")
+    # Rich names fonts on another server; a picture should call nowhere, and any monospaced font will do.
+    svg.write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL), encoding="utf-8")
     say(f"saved {svg}")
 
 

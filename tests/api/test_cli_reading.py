@@ -59,6 +59,7 @@ def test_a_feature_is_saved_as_a_picture(command: Command, tmp_path: Path) -> No
     assert result.stdout == ""
     content = picture.read_text()
     assert content.startswith("<svg")
+    assert "url(" not in content.replace("url(#", "")
     assert f"{NAME}:3" in content
 
 
