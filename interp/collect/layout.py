@@ -109,7 +109,8 @@ class Layout:
     def _row_lengths(self, documents: Ints, firsts: Ints) -> Ints:
         """Tokens of the rows that begin at these content offsets, BOS included."""
         left = self.offsets[documents + 1] - self.offsets[documents] - firsts
-        return np.minimum(self.content, left) + self.head
+        lengths: Ints = np.minimum(self.content, left) + self.head
+        return lengths
 
     def tokens(self, content: NDArray[np.uint32], places: Places) -> NDArray[np.uint32]:
         """uint32 [W, window]: token ids of the windows, BOS included, 0 beyond their length. `content` holds the corpus' tokens [N]."""
