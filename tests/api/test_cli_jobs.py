@@ -59,7 +59,12 @@ def test_a_detached_job_can_be_listed_shown_and_cancelled(service: Service, job_
 
 def test_ctrl_c_detaches_and_the_job_goes_on(service: Service, job_file: Path) -> None:
     process = subprocess.Popen(
-        [*GLOSSATOR, "submit", str(job_file), "--seed", "42"], env=os.environ | {"GLOSSATOR_URL": service.url}, stderr=subprocess.PIPE, text=True
+        [*GLOSSATOR, "submit", str(job_file), "--seed", "42"],
+        env=os.environ | {"GLOSSATOR_URL": service.url},
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background are born deaf to SIGINT, and so would be their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr
     job_id = process.stderr.readline().removeprefix("job ").strip()
