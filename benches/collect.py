@@ -7,7 +7,7 @@ Measured side by side in one process, slice by slice of the same batches, after 
 - floor        the subject up to the hook point and a plain dense encode, `relu(x @ W + b)`, of each batch under inference_mode, results thrown away
                (for a TopK dictionary the encode with its top-k; JumpReLU's own encode costs more than ReLU's, and is not taken for the floor);
 - tight floor  the same, with the encode's buffer allocated once: page faults are a good part of the plain floor;
-- ours         everything that `interp.collect` does with the same batches, cutting rows, sampling and the last sorting included.
+- ours         everything that `interp.collect` does with the same batches, from cutting rows to finished evidence, tables of output tokens left out.
 
 `ratio_to_floor` and `ratio_to_tight_floor` are medians over the repeats, each of all the tokens; `spread` is their lowest and highest.
 With `--json` one object a line, and nothing else, goes to the standard output. `--memory` shows the peak memory of ours alone over ever more tokens.
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from benches.memory import peak_rss_mb, reset_peak
 from interp.collect.feed import RowBatch
+from interp.collect.finish import finish
 from interp.collect.memory import collection_bytes
 from interp.collect.run import Collection
 from interp.dictionary.module import Dictionary, open_dictionary
@@ -106,8 +107,15 @@ def _repeat(setting: Setting, documents: tuple[int, int], turn: int) -> Clock:
                 break
             _slice(setting, collection, part, encode, clock, turn)
             turn += 1
-        clock.ours += _seconds(setting, collection.partial)
+        clock.ours += _seconds(setting, lambda: _complete(setting, collection))
     return clock
+
+
+def _complete(setting: Setting, collection: Collection) -> None:
+    """What is left after the last batch: sorting, reading token ids back, nearest features. Tables of output tokens are no part of the pass."""
+    spec = setting.spec.model_copy(update={"output_tokens": 0})
+    for _ in finish(collection.partial(), setting.subject, setting.dictionary, setting.corpus, spec):
+        pass
 
 
 def _slice(setting: Setting, collection: Collection, part: list[RowBatch], encode: "Encode", clock: Clock, turn: int) -> None:
