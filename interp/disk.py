@@ -38,8 +38,8 @@ def disk_full(target: Path) -> Iterator[None]:
     """Turns "no space left" into DiskFull, naming what was being written."""
     try:
         yield
-    except Exception as error:
-        if not _is_no_room(error):
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DiskFull(
             f"Writing {target} failed.",
@@ -56,13 +56,6 @@ def nearest_existing(path: Path) -> Path:
 def is_writable(folder: Path) -> bool:
     """Whether files can be written to the folder, or the folder be made."""
     return os.access(nearest_existing(folder), os.W_OK)
-
-
-def _is_no_room(error: Exception) -> bool:
-    """ENOSPC or EDQUOT, also as safetensors says it: its writer is Rust, and its error no OSError."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return any(str(error).endswith(f"(os error {number})") for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _sync(folder: Path) -> None:
