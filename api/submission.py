@@ -21,8 +21,8 @@ class Checked:
 
 def check(spec: JobSpec) -> Checked:
     """Stores nothing and opens no model. Raises the InputError that the spec deserves."""
-    for name in spec.explainers:
-        explainers.get(name)
+    for explainer in spec.explainers:
+        explainers.get(explainer.name)
     for wanted in spec.scorers:
         scorers.get(wanted.name, wanted)
     resolved = absolute(spec, Path.cwd())

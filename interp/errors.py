@@ -120,6 +120,78 @@ class ServerUnreachable(GlossatorError):
     code, status, title = "server-unreachable", 503, "No server answers"
 
 
+class LlmError(GlossatorError):
+    """Something between us and a language model."""
+
+    code, status, title = "llm-error", 502, "The language model did not answer"
+
+
+class CallFailed(LlmError):
+    """One question has no answer, and asking again would not change that: the item fails with this reason, and the job goes on."""
+
+    code, title = "call-failed", "A call failed"
+
+
+class Refused(CallFailed):
+    code, title = "refused-by-model", "The model refused to answer"
+
+
+class Truncated(CallFailed):
+    code, title = "reply-truncated", "The reply was cut short"
+
+
+class ReplyInvalid(CallFailed):
+    """What came back cannot be read as an answer, after a repair turn and fresh tries."""
+
+    code, title = "reply-invalid", "The reply cannot be read"
+
+
+class PromptTooLong(CallFailed):
+    code, status, title = "prompt-too-long", 422, "The prompt is longer than the model's window"
+
+
+class CallRejected(CallFailed):
+    """The endpoint calls the request itself wrong (HTTP 400 and its kin)."""
+
+    code, title = "call-rejected", "The endpoint rejected the request"
+
+
+class JobMustPause(LlmError):
+    """No call of the job can go on: it pauses with this reason and can be resumed. At submission the same error refuses the job."""
+
+    code, status, title = "job-paused", 409, "The job is paused"
+
+
+class BudgetReached(JobMustPause):
+    code, title = "budget-reached", "The budget is reached"
+
+
+class EndpointUnreachable(JobMustPause):
+    code, status, title = "endpoint-unreachable", 422, "The endpoint does not answer"
+
+
+class KeyRefused(JobMustPause):
+    code, status, title = "key-refused", 422, "The endpoint refuses the key"
+
+
+class ModelUnknown(JobMustPause):
+    code, status, title = "model-unknown", 422, "The endpoint has no such model"
+
+
+class AbilityMissing(JobMustPause):
+    """A scorer needs what the model or its endpoint lacks: log-probs, log-probs of the prompt, embeddings."""
+
+    code, status, title = "ability-missing", 422, "The model lacks what the scorer needs"
+
+
+class QuotaExhausted(JobMustPause):
+    code, title = "quota-exhausted", "The account's quota is used up"
+
+
+class PriceUnknown(JobMustPause):
+    code, status, title = "price-unknown", 422, "Nobody knows the model's price"
+
+
 def problem_of(error: BaseException) -> dict[str, Any]:
     """The error as an RFC 9457 problem document: what jobs and chunks keep, and what the API answers (with the request as `instance`).
 

@@ -1,16 +1,17 @@
 """All configuration, grouped; the only reader of the environment. Every name is `GLOSSATOR_<FIELD>`."""
 
+import json
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
     """With nothing set, everything lives in one folder and needs no server."""
 
-    model_config = SettingsConfigDict(env_prefix="GLOSSATOR_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="GLOSSATOR_", frozen=True, extra="forbid", populate_by_name=True)
 
     # Where things are.
     home: Path = Field(default=Path(".glossator"), description="Folder of the embedded database, broker and artifacts.")
@@ -40,9 +41,25 @@ class Settings(BaseSettings):
     llm_workers: int | None = Field(default=None, ge=0, description="One a CPU core when not given.")
     stop_seconds: float = Field(default=15.0, gt=0, description="How long a worker may take to hand back its chunk on SIGTERM.")
 
+    # Language models. A key is only ever sent to the base URL that it belongs to.
+    llm_base_url: str = Field(
+        default="https://api.openai.com/v1",
+        validation_alias=AliasChoices("GLOSSATOR_LLM_BASE_URL", "OPENAI_BASE_URL"),
+        description="The endpoint of models that name none.",
+    )
+    llm_api_key: SecretStr = Field(
+        default=SecretStr(""), validation_alias=AliasChoices("GLOSSATOR_LLM_API_KEY", "OPENAI_API_KEY"), description="The key of that endpoint."
+    )
+    llm_keys: dict[str, SecretStr] = Field(default_factory=dict, description="Keys of other endpoints, by base URL, as JSON.")
+    llm_in_flight: int = Field(default=64, ge=1, le=4096, description="Calls in flight of one worker to one model, at most; fewer where it pushes back.")
+    llm_threads: int = Field(default=4, ge=1, description="Chunks that one llm worker works on at once, so that calls of one fill the gaps of another.")
+    llm_patience_seconds: float = Field(default=120.0, gt=0, description="How long passing faults without one success go on before the job pauses.")
+    batch_poll_seconds: float = Field(default=30.0, gt=0, description="How often a batch is asked after.")
+
     # Sizes of chunks, in features.
     merge_features: int = Field(default=512, ge=1)
     explain_features: int = Field(default=64, ge=1)
+    batch_features: int = Field(default=4096, ge=1, description="Explain and score chunks of jobs whose calls go in batches.")
 
     @model_validator(mode="before")
     @classmethod
@@ -73,7 +90,18 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """The variables that give a child process these same settings."""
-        return {f"GLOSSATOR_{name.upper()}": str(value) for name, value in self.model_dump(mode="json").items() if value is not None}
+        values = self.model_dump(mode="json") | {
+            "llm_api_key": self.llm_api_key.get_secret_value(),
+            "llm_keys": json.dumps({url: key.get_secret_value() for url, key in self.llm_keys.items()}),
+        }
+        return {f"GLOSSATOR_{name.upper()}": str(value) for name, value in values.items() if value is not None}
+
+    def key_of(self, base_url: str) -> str:
+        """The key that belongs to an endpoint; empty for one that needs none, or that nobody gave a key for."""
+        if base_url.rstrip("/") == self.llm_base_url.rstrip("/"):
+            return self.llm_api_key.get_secret_value()
+        keys = {url.rstrip("/"): key for url, key in self.llm_keys.items()}
+        return keys[base_url.rstrip("/")].get_secret_value() if base_url.rstrip("/") in keys else ""
 
 
 @cache

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 
 class Frozen(BaseModel):
@@ -25,6 +25,9 @@ class SubjectSpec(Frozen):
     revision: str | None = Field(default=None, description="Commit or tag, for a model of the Hub.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = Field(default="auto", description="`auto` takes the first GPU, else the CPU.", examples=["auto", "cpu", "cuda:0"])
+    weights: Literal["trained", "random"] = Field(
+        default="trained", description="`random` re-initialises the model: what the same dictionary makes of a subject that has learned nothing."
+    )
     backend: Literal["bridge", "huggingface"] = Field(
         default="bridge", description="`bridge` is TransformerLens' TransformerBridge; `huggingface` a plain forward hook (sdpa attention)."
     )
@@ -103,11 +106,104 @@ class CollectionSpec(Frozen):
         return self.model_dump(mode="json", exclude={"batch_tokens", "shard_tokens"})
 
 
-class ScorerSpec(Frozen):
-    """A scorer by name, with its options."""
+class Price(Frozen):
+    """USD for a million tokens: for a model that the price list does not know, or knows wrongly."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class ModelSpec(Frozen):
+    """A language model at an OpenAI-compatible endpoint. Keys never stand here: the server has them, by base URL."""
+
+    model: str = Field(min_length=1, max_length=255, description="The name that the endpoint knows the model by.", examples=["gpt-5-mini"])
+    base_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s]+$",
+        description="The endpoint; the server's own when not given.",
+        examples=["http://127.0.0.1:11434/v1"],
+    )
+    transport: Literal["live", "batch"] = Field(default="live", description="`batch` hands calls in as files, at half the price, within a day.")
+    temperature: float | None = Field(default=0.0, ge=0, le=2, description="null leaves it to the endpoint, as some reasoning models insist.")
+    structured: Literal["auto", "json_schema", "json_object", "text"] = Field(
+        default="auto", description="How to ask for JSON; `auto` tries a schema first and remembers what the endpoint takes."
+    )
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000, description="Room for each reply, in place of what each question asks for.")
+    context_window: int | None = Field(default=None, ge=256, description="Tokens of prompt and reply together, where the endpoint does not say.")
+    timeout_seconds: float = Field(default=120.0, gt=0, le=3600, description="Of one attempt.")
+    price: Price | None = None
+    extra: dict[str, JsonValue] = Field(default_factory=dict, description="More fields of the request body.", examples=[{"reasoning_effort": "low"}])
+
+    @model_validator(mode="after")
+    def _extra_is_extra(self) -> "ModelSpec":
+        taken = sorted(set(self.extra) & OWN_FIELDS)
+        if taken:
+            raise ValueError(f"extra holds {', '.join(taken)}, which have a setting of their own")
+        return self
+
+
+OWN_FIELDS = frozenset(
+    {"model", "messages", "temperature", "max_tokens", "max_completion_tokens", "response_format", "logprobs", "top_logprobs", "n", "stream"}
+)
+
+
+class ModelsSpec(Frozen):
+    """Who writes explanations, who judges them, who judges some a second time, who turns text into vectors."""
+
+    explainer: ModelSpec | None = None
+    judge: ModelSpec | None = None
+    second_judge: ModelSpec | None = None
+    embedding: ModelSpec | None = None
+
+
+class BudgetSpec(Frozen):
+    """Hard caps. Room is set aside before each call, so none is ever passed; reaching one pauses the job, raising it resumes."""
+
+    calls: int | None = Field(default=None, ge=0)
+    tokens: int | None = Field(default=None, ge=0, description="Prompt and reply together.")
+    usd: float | None = Field(default=None, ge=0)
+
+
+class ExplainerSpec(Frozen):
+    """An explainer by name, with its options; None takes the explainer's own default."""
 
     name: str
-    nulls: int = Field(default=20, ge=0, le=200, description="How many other features' explanations answer the same items.")
+    contexts: int | None = Field(default=None, ge=1, le=500, description="Contexts shown.")
+    reasoning: bool = Field(default=False, description="Let the model think in words before it answers.")
+    base: str = Field(default="contexts", description="The explainer that `best_of` and `refine` build on.")
+    samples: int = Field(default=5, ge=2, le=50, description="Explanations that `best_of` chooses from.")
+    rounds: int = Field(default=2, ge=1, le=10, description="Times that `refine` shows counterexamples.")
+    clusters: int = Field(default=4, ge=2, le=16, description="Meanings that `clusters` looks for at most.")
+
+    def options(self) -> dict[str, Any]:
+        """What is set, for digests: a default that is not touched does not tell two settings apart."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+class ScorerSpec(Frozen):
+    """A scorer by name, with its options; None takes the scorer's own default."""
+
+    name: str
+    judge: Literal["auto", "executable", "llm"] = Field(default="auto", description="`auto` is the job's judge model where it has one.")
+    nulls: int | None = Field(
+        default=None, ge=0, le=200, description="Other features' explanations that answer the same items; 20 of the executable judge, else 2."
+    )
+    positives: int | None = Field(default=None, ge=2, le=500, description="Firing windows that a language model is asked about, at most.")
+    negatives: int | None = Field(default=None, ge=2, le=500, description="Silent windows, a quarter of them near misses where there are so many.")
+    per_prompt: int = Field(default=10, ge=1, le=100, description="Windows a prompt.")
+    foils: int = Field(default=4, ge=1, le=16, description="Other features that `discrimination` and `intruder` choose among.")
+    stop: Literal["fixed", "sequential"] = Field(default="fixed", description="`sequential` stops asking once the interval says enough.")
+    threshold: float | None = Field(default=None, description="`sequential` stops when its interval lies on one side of this.")
+    width: float | None = Field(default=None, gt=0, description="`sequential` stops when its interval is narrower than this.")
+
+    @model_validator(mode="after")
+    def _sequential_has_a_goal(self) -> "ScorerSpec":
+        if self.stop == "sequential" and self.threshold is None and self.width is None:
+            raise ValueError("stop: sequential needs a threshold, a width, or both")
+        return self
+
+
+Control = Literal["null", "empty", "baseline", "random_weights", "repeat", "judge_swap", "gold"]
 
 
 RANGES = re.compile(r"^\s*\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\s*$")
@@ -125,15 +221,19 @@ class JobSpec(Frozen):
         examples=["all", "0-99,120", [3, 5]],
     )
     collection: CollectionSpec = CollectionSpec()
-    explainers: tuple[str, ...] = Field(default=("pattern",), min_length=1)
+    explainers: tuple[ExplainerSpec, ...] = Field(default=(ExplainerSpec(name="pattern"),), min_length=1)
     scorers: tuple[ScorerSpec, ...] = (ScorerSpec(name="detection"), ScorerSpec(name="simulation"))
-    controls: tuple[Literal["null"], ...] = ("null",)
+    models: ModelsSpec = ModelsSpec()
+    controls: tuple[Control, ...] = Field(default=("null",), description="What each score is held against; see docs/scores.md.")
+    control_share: float = Field(default=0.1, gt=0, le=1, description="Share of the items that `repeat` and `judge_swap` ask again.")
+    gold_items: int = Field(default=6, ge=2, le=100, description="Questions of known answer a feature, for `gold`.")
+    budget: BudgetSpec = BudgetSpec()
     seed: int = Field(default=0, ge=0, lt=2**31)
     priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first.")
 
-    @field_validator("scorers", mode="before")
+    @field_validator("explainers", "scorers", mode="before")
     @classmethod
-    def _names_are_scorers(cls, value: Any) -> Any:
+    def _names_are_specs(cls, value: Any) -> Any:
         """`["detection"]` is short for `[{"name": "detection"}]`."""
         if isinstance(value, list | tuple):
             return tuple({"name": item} if isinstance(item, str) else item for item in value)

@@ -3,14 +3,17 @@
 from interp.explain import registry as explainers
 from interp.identity import digest_of
 from interp.score import registry as scorers
-from interp.spec import JobSpec, ScorerSpec
+from interp.spec import ExplainerSpec, JobSpec, ScorerSpec
 from interp.store.explanations import Family
 
+# Nulls a feature for the executable judge, which answers for nothing.
+NULLS = 20
 
-def family_of(spec: JobSpec, explainer: str, evidence_set: str, dictionary_id: int) -> Family:
+
+def family_of(spec: JobSpec, explainer: ExplainerSpec, evidence_set: str, dictionary_id: int) -> Family:
     """The explanations that this job's explainer makes. The seed counts: an explainer may draw."""
-    made = {"explainer": explainer, "version": explainers.get(explainer).version, "seed": spec.seed}
-    return Family(evidence_set, dictionary_id, explainer, digest_of(made))
+    made = {"explainer": explainer.options(), "version": explainers.get(explainer.name).version, "seed": spec.seed}
+    return Family(evidence_set, dictionary_id, explainer.name, digest_of(made))
 
 
 def scorer_digest(spec: JobSpec, scorer: ScorerSpec) -> str:
@@ -21,4 +24,6 @@ def scorer_digest(spec: JobSpec, scorer: ScorerSpec) -> str:
 
 def null_count(spec: JobSpec, scorer: ScorerSpec) -> int:
     """Nulls a feature: none where the job does without that control."""
-    return scorer.nulls if "null" in spec.controls else 0
+    if "null" not in spec.controls:
+        return 0
+    return NULLS if scorer.nulls is None else scorer.nulls

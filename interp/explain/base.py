@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from interp.evidence import Contexts, FeatureEvidence, Split
+from interp.llm.base import Ability, Model
+from interp.spec import ExplainerSpec
 from interp.vocabulary import Vocabulary
 
 
@@ -46,11 +48,36 @@ class ExplainerInput:
 
 
 class Explainer(Protocol):
-    """One way of writing labels. Pure: no store, no clock, no global state."""
+    """One way of writing labels without a language model. Pure: no store, no clock, no global state."""
 
     name: str
     version: int
 
     def explain(self, items: Sequence[ExplainerInput], vocabulary: Vocabulary, seed: int) -> list[Explanation]:
         """One explanation an input, in the same order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainDesk:
+    """What an explainer that asks a language model works with. `judge` answers its own checks (the explainer's model when the job has no judge);
+    `embedder` is None where the job names no embedding model."""
+
+    vocabulary: Vocabulary
+    seed: int
+    model: Model
+    judge: Model
+    embedder: Model | None = None
+
+
+class LlmExplainer(Protocol):
+    """One way of having labels written by a language model. Pure but for the calls it makes through the desk's models."""
+
+    name: str
+    version: int
+    needs: frozenset[Ability]
+    spec: ExplainerSpec
+
+    async def explain(self, item: ExplainerInput, desk: ExplainDesk) -> Explanation:
+        """The explanation, or the reason why there is none (a CallFailed becomes a failure). Raises JobMustPause."""
         ...

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from interp.evidence import Contexts, FeatureEvidence, Split, Statistics
 from interp.explain.base import Explanation
+from interp.llm.base import Ability, Model
+from interp.spec import ScorerSpec
 from interp.vocabulary import Vocabulary
 
 
@@ -48,6 +50,24 @@ class NullResult:
     p_value: float | None
     features: tuple[int, ...]
     reason: str | None = None
+    values: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControlResult:
+    """The same score under one control: `empty`, `baseline`, `repeat`, `judge_swap` or `gold`.
+
+    `value` is the control's own figure: of no explanation, of the pattern explanation judged alike, agreement of the answers with themselves
+    (Cohen's kappa), with the second judge's, the share of known answers that came out right. `lift` is the own figure minus the control's where both
+    are of one kind (`empty`, `baseline`), on the same items. `details` has what else there is to say, counts for one.
+    """
+
+    name: str
+    value: float | None
+    lift: float | None = None
+    lift_interval: Interval | None = None
+    reason: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +85,86 @@ class Score:
     failed: int
     abstained: int
     null: NullResult | None
+    controls: tuple[ControlResult, ...] = ()
     metrics: dict[str, float | None] = field(default_factory=dict)
     items: tuple[Item, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
+class Foil:
+    """Another feature's test contexts, for scorers that make the judge choose."""
+
+    feature: int
+    contexts: Contexts
+
+
+@dataclass(frozen=True, slots=True)
 class ScorerInput:
-    """All that a scorer may see of a feature: test contexts alone, the exact counts, and the explanation under test."""
+    """All that a scorer may see of a feature: test contexts alone, the exact counts, and the explanation under test.
+
+    `baseline` is the `pattern` explanation of the same feature where the job asks for that control and there is one.
+    """
 
     feature: int
     contexts: Contexts
     statistics: Statistics
     explanation: Explanation
     nulls: tuple[Explanation, ...]
+    baseline: Explanation | None = None
+    foils: tuple[Foil, ...] = ()
 
     @classmethod
-    def of(cls, evidence: FeatureEvidence, explanation: Explanation, nulls: Sequence[Explanation]) -> "ScorerInput":
-        return cls(evidence.feature, evidence.contexts.of(Split.TEST), evidence.statistics, explanation, tuple(nulls))
+    def of(
+        cls,
+        evidence: FeatureEvidence,
+        explanation: Explanation,
+        nulls: Sequence[Explanation],
+        baseline: Explanation | None = None,
+        foils: Sequence[Foil] = (),
+    ) -> "ScorerInput":
+        return cls(evidence.feature, evidence.contexts.of(Split.TEST), evidence.statistics, explanation, tuple(nulls), baseline, tuple(foils))
 
 
 class Scorer(Protocol):
-    """One way of scoring. Pure: no store, no clock, no global state."""
+    """One way of scoring with the executable judge. Pure: no store, no clock, no global state."""
 
     name: str
     version: int
 
     def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:
         """One score an input, in the same order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreDesk:
+    """What a scorer that asks a language model works with. `controls` are those of the job that this scorer is to make itself
+    (`empty`, `baseline`, `repeat`, `judge_swap`, `gold`); nulls come with the input."""
+
+    vocabulary: Vocabulary
+    seed: int
+    judge: Model
+    second_judge: Model | None = None
+    embedder: Model | None = None
+    controls: frozenset[str] = frozenset()
+    control_share: float = 0.1
+    gold_items: int = 6
+
+
+class LlmScorer(Protocol):
+    """One way of scoring with a language model. Pure but for the calls it makes through the desk's models."""
+
+    name: str
+    version: int
+    metric: str
+    needs: frozenset[Ability]
+    needs_foils: bool
+    spec: ScorerSpec
+
+    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
+        """The score. A CallFailed is counted on its items; nothing answered is an undefined score. Raises JobMustPause.
+
+        `provenance["calls"]` lists the keys of all calls, by purpose: `{"detection": [...], "detection/null": [...]}`.
+        """
         ...
