@@ -78,6 +78,10 @@ class Settings(BaseSettings):
             raise ValueError("lease_seconds must be at least twice heartbeat_seconds, or one late heartbeat loses the chunk")
         return self
 
+    def __hash__(self) -> int:
+        """Settings key caches; a dict among them cannot be hashed itself, and equal settings agree in these two."""
+        return hash((self.database_url, self.broker_url))
+
     @property
     def is_embedded(self) -> bool:
         """Whether the broker is a folder of this machine."""
