@@ -32,6 +32,9 @@ def file_digest(path: Path) -> str:
 
 def subject_digest(spec: SubjectSpec) -> str:
     """The content of a folder's weights, config and tokenizer; for a Hub model its name and commit. dtype and device do not count."""
+    if spec.weights == "random":
+        trained = spec.model_copy(update={"weights": "trained"})
+        return digest_of({"version": VERSION, "random_weights_of": subject_digest(trained)})
     if not is_folder(spec):
         return digest_of({"version": VERSION, "hub": spec.model, "commit": hub_commit(spec)})
     files = [path for path in Path(spec.model).iterdir() if path.suffix in SUBJECT_SUFFIXES or path.name in SUBJECT_FILES]

@@ -11,6 +11,7 @@ from interp.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.opened import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
+from interp.subject.untrained import untrained
 
 
 class BridgeSubject(OpenedSubject):
@@ -56,7 +57,10 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        bridge = TransformerBridge.boot_transformers(spec.model, device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision)
+        forgotten = untrained(spec, DTYPES[spec.dtype]) if spec.weights == "random" else None
+        bridge = TransformerBridge.boot_transformers(
+            spec.model, device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision, hf_model=forgotten
+        )
     except (ValueError, OSError, RuntimeError, NotImplementedError, KeyError) as cause:
         raise SubjectError(
             f"{spec.model} cannot be opened by TransformerBridge.",

@@ -17,6 +17,7 @@ from interp.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.opened import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
+from interp.subject.untrained import forget
 
 # One row a part: where the families of transformers keep it. Llama, Mistral, Qwen, Gemma | GPT-2 | GPT-NeoX (Pythia) | OPT | Phi.
 BLOCKS = ("model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers")
@@ -87,6 +88,8 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
         ) from cause
     model.to(plan.device).eval()
     check_finite(model, spec)
+    if spec.weights == "random":
+        forget(model)
     block = _need(model, BLOCKS, "the blocks")[plan.point.layer]
     taps = {site: tap for site, find in TAPS.items() if (tap := find(block)) is not None}
     if plan.point.site not in taps:

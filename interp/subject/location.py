@@ -49,7 +49,12 @@ def read_config(spec: SubjectSpec) -> dict[str, Any]:
 
 
 def subject_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
-    """A short name: what the config calls the model, else the folder's or the Hub's name."""
+    """A short name: what the config calls the model, else the folder's or the Hub's name. `-random` tells a re-initialised one apart."""
+    name = _trained_name(spec, config)
+    return f"{name}-random" if spec.weights == "random" else name
+
+
+def _trained_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
     given = config.get("glossator_name") or config.get("_name_or_path")
     if given:
         return Path(str(given)).name

@@ -80,6 +80,7 @@ class OpenedSubject:
             "vocabulary": plan.shape.vocabulary,
             "context": plan.shape.context,
             "dtype": plan.spec.dtype,
+            "weights": plan.spec.weights,
             "device": str(plan.device),
             "backend": plan.spec.backend,
         }

@@ -174,3 +174,18 @@ def test_damaged_folders(folder_of: Callable[[str], Path], tmp_path: Path, backe
 def test_an_unknown_device(folder_of: Callable[[str], Path]) -> None:
     with pytest.raises(SubjectError, match="'gpu' is not there"):
         open_subject(SubjectSpec(model=str(folder_of("llama")), device="gpu"), "blocks.0.hook_resid_post")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_weights_forget_everything_but_the_scale_and_are_the_same_each_time_in_both_backends(
+    folder_of: Callable[[str], Path], family: str
+) -> None:
+    folder = folder_of(family)
+    trained = subject(folder, "blocks.1.hook_resid_post")
+    first, again, other = (subject(folder, "blocks.1.hook_resid_post", backend, weights="random") for backend in ("bridge", "bridge", "huggingface"))
+    torch.testing.assert_close(first.activations(tokens()), again.activations(tokens()), rtol=0, atol=0)
+    torch.testing.assert_close(first.activations(tokens()), other.activations(tokens()), rtol=1e-3, atol=1e-4)
+    pairs = torch.stack([first.activations(tokens()).flatten(), trained.activations(tokens()).flatten()])
+    assert abs(float(torch.corrcoef(pairs)[0, 1])) < 0.5
+    assert first.name == f"{trained.name}-random"
+    assert first.digest == other.digest != trained.digest
