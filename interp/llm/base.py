@@ -121,6 +121,11 @@ class Model(Protocol):
         """Model, base URL and all settings that decide answers; no key."""
         ...
 
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What the endpoint is known to have by now. What is missing here may work or not: `LOGPROBS` decides whether yes/no questions ask for them."""
+        ...
+
     def for_purpose(self, purpose: str) -> "Model":
         """The same model with its calls booked under a purpose: `null`, `repeat`, `gold`."""
         ...
