@@ -1,0 +1,107 @@
+"""Yes/no questions about windows of text, put to a language model k a prompt: `detect` and `fuzz`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from interp.errors import CallFailed
+from interp.llm.base import Ability, Model, Prompt
+from interp.llm.contexts import FENCE_RULE, fence, fence_label, nonce_of
+from interp.llm.structured import ask_for
+from interp.score.judge import Outcome
+from interp.score.layout import prompts_of
+from interp.score.prompting import template
+from interp.score.together import together
+from interp.score.verdicts import UNSURE, YES, odds_of, schema_of, verdicts_of
+
+NO_EXPLANATION = "No explanation is given this time. Answer as well as you can without one."
+LEFT_OUT = "The reply left this window out."
+ALTERNATIVES = 5
+ROOM, ROOM_A_WINDOW = 32, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A text as the judge is to see it (`interp.llm.contexts.plain` or `mark`). Windows of one `group` are spread evenly over prompts and places
+    in them: give the right answer, and no order tells it."""
+
+    id: str
+    text: str
+    group: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the judge said of one window: `says` is None where it failed or abstained, `probability` (of a yes) where there are no log-probs.
+
+    `key` addresses the call that answered, or the last one that did not; `failure` is why there is no answer.
+    """
+
+    outcome: Outcome
+    says: bool | None
+    probability: float | None
+    key: str | None
+    failure: str | None
+
+    @classmethod
+    def failed(cls, failure: str, key: str | None = None) -> "Verdict":
+        return cls(Outcome.FAILED, None, None, key, failure)
+
+
+async def ask_windows(
+    model: Model, kind: Literal["detect", "fuzz"], label: str | None, windows: Sequence[Window], seed: int, per_prompt: int, sample: int = 0
+) -> list[Verdict]:
+    """One verdict a window, in their order, whatever prompt they stood in. `label` None asks without an explanation.
+
+    The same windows, seed and `per_prompt` give the same prompts but for the label, so that two labels are judged alike. A window that a reply
+    leaves out is asked about again, alone. A call that failed is a failure of its windows, with the reason. Raises JobMustPause.
+    """
+    prompts = prompts_of([window.group for window in windows], per_prompt, seed)
+    answers = await together(_ask(model, kind, label, [windows[place] for place in prompt], sample) for prompt in prompts)
+    found = {place: verdict for prompt, verdicts in zip(prompts, answers, strict=True) for place, verdict in zip(prompt, verdicts, strict=True)}
+    return [found[place] for place in range(len(windows))]
+
+
+def prompt_of(kind: Literal["detect", "fuzz"], label: str | None, texts: Sequence[str], sample: int = 0, with_odds: bool = False) -> Prompt:
+    """The question about these texts, numbered from 1 in their order."""
+    wording = template(kind)
+    nonce = nonce_of([*texts, label or ""])
+    messages = wording.messages(
+        fence_rule=FENCE_RULE,
+        explanation=NO_EXPLANATION if label is None else fence_label(label, nonce),
+        contexts=fence([(str(number), text) for number, text in enumerate(texts, start=1)], nonce),
+    )
+    return Prompt(
+        messages=messages,
+        template=wording.title,
+        typical="{" + ", ".join(f'"{number}": "no"' for number in range(1, len(texts) + 1)) + "}",
+        max_tokens=ROOM + ROOM_A_WINDOW * len(texts),
+        schema=schema_of(len(texts)),
+        top_logprobs=ALTERNATIVES if with_odds else 0,
+        sample=sample,
+    )
+
+
+async def _ask(model: Model, kind: Literal["detect", "fuzz"], label: str | None, windows: Sequence[Window], sample: int) -> list[Verdict]:
+    """One prompt. Windows that its reply left out follow, each in a prompt of its own."""
+    prompt = prompt_of(kind, label, [window.text for window in windows], sample, Ability.LOGPROBS in model.abilities)
+    try:
+        read = await ask_for(model, prompt, lambda text: verdicts_of(text, len(windows)))
+    except CallFailed as error:
+        keys = error.details.get("calls") or [None]
+        return [Verdict.failed(str(error), keys[-1])] * len(windows)
+    odds = odds_of(read.reply.choices, len(windows))
+    found = {place: _verdict(read.value.get(place + 1), odds.get(place + 1), read.reply.key) for place in range(len(windows))}
+    left_out = [place for place, verdict in found.items() if verdict.outcome == Outcome.FAILED]
+    if left_out and len(windows) > 1:
+        again = await together(_ask(model, kind, label, [windows[place]], sample) for place in left_out)
+        found |= {place: verdict for place, (verdict,) in zip(left_out, again, strict=True)}
+    return [found[place] for place in range(len(windows))]
+
+
+def _verdict(word: str | None, odds: float | None, key: str) -> Verdict:
+    if word is None:
+        return Verdict.failed(LEFT_OUT, key)
+    if word == UNSURE:
+        return Verdict(Outcome.ABSTAINED, None, odds, key, "The judge is unsure.")
+    return Verdict(Outcome.ANSWERED, word == YES, odds, key, None)

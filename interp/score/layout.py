@@ -1,0 +1,45 @@
+"""Which windows stand in which prompt, and where in it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def prompts_of(groups: Sequence[int], per_prompt: int, seed: int) -> list[list[int]]:
+    """The places 0..N-1 of `groups` [N] dealt out to prompts of at most `per_prompt`, each once, by seed.
+
+    Prompts are of one length but for one place. Each group (the firing and the silent windows, say) is spread evenly: a prompt has its share of a
+    group, and over the prompts each position has its share, both but for one where there are two groups. Which positions of one prompt a group
+    takes is uniformly random: within a prompt the order tells nothing.
+    """
+    if not groups:
+        return []
+    random = np.random.default_rng(seed)
+    numbers = np.asarray(groups, dtype=np.int64)
+    dealt = _interleaved(numbers, random)
+    rows = np.array_split(dealt, -(-len(numbers) // per_prompt))
+    kinds, sizes = np.unique(numbers, return_counts=True)
+    order = kinds[np.argsort(sizes, kind="stable")]
+    used = {int(kind): np.zeros(len(rows[0]), dtype=np.int64) for kind in order}
+    return [_arranged(rows[row], numbers, used, random) for row in random.permutation(len(rows))]
+
+
+def _interleaved(numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """All places in an order of which every stretch has its share of each group: the j-th of n members stands at (j + u) / n of the way."""
+    keys = np.empty(len(numbers))
+    for kind in np.unique(numbers):
+        members = random.permutation(np.flatnonzero(numbers == kind))
+        keys[members] = (np.arange(len(members)) + random.random()) / len(members)
+    return np.argsort(keys, kind="stable")
+
+
+def _arranged(row: np.ndarray, numbers: np.ndarray, used: dict[int, np.ndarray], random: np.random.Generator) -> list[int]:
+    """One prompt's places in order: each group takes the free positions that it has had least often, drawn among equals."""
+    positions = np.full(len(row), -1, dtype=np.int64)
+    for kind, counts in used.items():
+        members = random.permutation(row[numbers[row] == kind])
+        free = random.permutation(np.flatnonzero(positions < 0))
+        taken = free[np.argsort(counts[free], kind="stable")][: len(members)]
+        positions[taken] = members
+        counts[taken] += 1
+    return [int(place) for place in positions]
