@@ -1,0 +1,59 @@
+"""One figure beside another on the same items: lift over nulls, lift over a control."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.explain.base import Explanation
+from interp.score.base import ControlResult, Interval, NullResult
+from interp.score.compare import LEVEL, METHOD, compare
+from interp.stats.intervals import Bounds, mover_difference
+
+Floats = NDArray[np.float64]
+
+# With fewer nulls the least p value is above 0.05, and what a feature's own nulls say of significance is not worth saying.
+ENOUGH_FOR_P = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure, its interval, and its values without each document, float64 [m]. `value` None: undefined, with `reason`."""
+
+    value: float | None
+    bounds: Bounds | None = None
+    replicates: Floats = field(default_factory=lambda: np.zeros(0))
+    reason: str | None = None
+
+
+def against_nulls(own: Figure, nulls: Floats, replicates: Floats, borrowed: Sequence[Explanation]) -> NullResult:
+    """Lift of `own` over the figures `nulls` [R] of borrowed explanations; `replicates` [m, R] are theirs without each document.
+
+    With fewer than 19 of them the p value is left to the summary, which pools the nulls of all features.
+    """
+    result = compare(own.value, own.bounds, nulls, own.replicates, replicates, borrowed)
+    values = tuple(None if np.isnan(value) else float(value) for value in nulls)
+    if (~np.isnan(nulls)).sum() >= ENOUGH_FOR_P or result.reason is not None:
+        return replace(result, values=values)
+    few = f"{len(nulls)} nulls are too few for a p value of one feature; the summary makes it from the nulls of all."
+    return replace(result, p_value=None, reason=few, values=values)
+
+
+def against_control(name: str, own: Figure, control: Figure, details: dict[str, Any]) -> ControlResult:
+    """Lift of `own` over one control's figure, both on the items that both answered."""
+    if control.value is None or own.value is None:
+        reason = control.reason if control.value is None else own.reason
+        return ControlResult(name, control.value, None, None, reason or "The figure is undefined on the items that both answered.", details)
+    return ControlResult(name, control.value, own.value - control.value, _difference(own, control), None, details)
+
+
+def _difference(own: Figure, control: Figure) -> Interval | None:
+    if own.value is None or control.value is None or own.bounds is None or control.bounds is None:
+        return None
+    both = np.stack([own.replicates, control.replicates])
+    steady = both.shape[1] < 2 or bool(np.isnan(both).any()) or bool((both.std(axis=1) < 1e-12).any())
+    correlation = 0.0 if steady else float(np.corrcoef(both)[0, 1])
+    low, high = mover_difference(own.value, own.bounds, control.value, control.bounds, correlation)
+    return Interval(low, high, LEVEL, METHOD)
