@@ -30,6 +30,7 @@ class FeatureSort(StrEnum):
     FEATURE = "feature"
     SCORE = "score"
     LIFT = "lift"
+    SHRUNKEN = "shrunken"
     DENSITY = "density"
     LABEL = "label"
 
@@ -38,6 +39,7 @@ SORT_COLUMNS: dict[FeatureSort, InstrumentedAttribute[Any]] = {
     FeatureSort.FEATURE: Feature.feature,
     FeatureSort.SCORE: Feature.score,
     FeatureSort.LIFT: Feature.lift,
+    FeatureSort.SHRUNKEN: Feature.shrunken,
     FeatureSort.DENSITY: Feature.density,
     FeatureSort.LABEL: Feature.label,
 }

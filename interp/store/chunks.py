@@ -93,7 +93,7 @@ def heartbeat(session: Session, lease: Lease, seconds: float, units_done: int) -
     workable = exists().where(Job.id == Chunk.job_id, Job.status.in_(WORKABLE))
     renewed = session.execute(
         update(Chunk)
-        .where(*_held(lease), workable)
+        .where(*held(lease), workable)
         .values(lease_expires_at=now(session) + timedelta(seconds=seconds), units_done=units_done)
         .execution_options(synchronize_session=False)
     )
@@ -119,7 +119,7 @@ def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts
     """Back to the queue: after an error (`counts`: it was an attempt), or because the worker stops. Raises LeaseLost."""
     attempts = lease.attempt if counts else lease.attempt - 1
     values = {"attempts": attempts, "units_done": 0, "error": problem, "rung_at": None}
-    if not _move(session, ChunkStatus.READY, *_held(lease), **values, **NO_LEASE):
+    if not _move(session, ChunkStatus.READY, *held(lease), **values, **NO_LEASE):
         raise LeaseLost(f"chunk {lease.chunk_id} is no longer ours")
 
 
@@ -144,6 +144,12 @@ def cancel_open(session: Session, job_id: str) -> None:
     """Cancels all chunks of a job that nobody works on."""
     unleased = chunk_sources_of(ChunkStatus.CANCELLED) - {ChunkStatus.LEASED}
     _move(session, ChunkStatus.CANCELLED, Chunk.job_id == job_id, Chunk.status.in_(unleased), finished_at=now(session))
+
+
+def ring_again(session: Session, job_id: str) -> None:
+    """Forgets that the job's ready chunks were rung for: those bells were answered while it was paused."""
+    ready = update(Chunk).where(Chunk.job_id == job_id, Chunk.status == ChunkStatus.READY)
+    session.execute(ready.values(rung_at=None).execution_options(synchronize_session=False))
 
 
 def any_leased(session: Session, job_id: str) -> bool:
@@ -182,7 +188,8 @@ def ring_due(session: Session, queue: Queue, window: int, seconds: float) -> lis
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_token": None, "lease_expires_at": None}
 
 
-def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+def held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    """Whether the chunk is still the lease's."""
     return (Chunk.id == lease.chunk_id, Chunk.lease_token == lease.token, Chunk.status == ChunkStatus.LEASED)
 
 
@@ -193,7 +200,7 @@ def _move(session: Session, target: ChunkStatus, *where: ColumnElement[bool], **
 
 
 def _end(session: Session, lease: Lease, target: ChunkStatus, **values: Any) -> None:
-    if not _move(session, target, *_held(lease), finished_at=now(session), **values, **NO_LEASE):
+    if not _move(session, target, *held(lease), finished_at=now(session), **values, **NO_LEASE):
         raise LeaseLost(f"chunk {lease.chunk_id} is no longer ours")
 
 

@@ -13,7 +13,7 @@ from interp.store.dialect import upsert
 from interp.store.tables import Evidence, Feature
 
 # What a listing shows of explanations: it speaks of one evidence set, and is emptied when the feature's evidence changes.
-OF_EXPLANATIONS = ("explanation_id", "label", "score", "lift", "q_value")
+OF_EXPLANATIONS = ("explanation_id", "label", "score", "lift", "q_value", "shrunken")
 
 
 @dataclass(frozen=True, slots=True)

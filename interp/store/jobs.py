@@ -5,19 +5,35 @@ import json
 import uuid
 from typing import Any, Protocol
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from interp.errors import Conflict, NotFound
 from interp.lifecycle import JOB_ENDS, JobStatus, Stage, sources_of
 from interp.planning import count, plan_prepare
-from interp.spec import JobSpec
-from interp.store import chunks
+from interp.spec import BudgetSpec, JobSpec
+from interp.store import budgets, chunks
 from interp.store.dialect import insert, now
 from interp.store.progress import JobProgress, RequestCounts, StageProgress, progress
 from interp.store.tables import Job
 
-__all__ = ["JobProgress", "RequestCounts", "StageProgress", "cancel", "complete", "fail", "get", "hold", "progress", "settle", "start", "submit"]
+__all__ = [
+    "JobProgress",
+    "RequestCounts",
+    "StageProgress",
+    "cancel",
+    "complete",
+    "control_of",
+    "fail",
+    "get",
+    "hold",
+    "pause",
+    "progress",
+    "resume",
+    "settle",
+    "start",
+    "submit",
+]
 
 
 class Checked(Protocol):
@@ -28,29 +44,44 @@ class Checked(Protocol):
 
 
 def submit(session: Session, spec: JobSpec, preflight: Checked, idempotency_key: str | None = None) -> Job:
-    """Writes a job and its first chunk. The same key with the same spec gives the job that is there already.
+    """Writes a job, its budget and its first chunk. The same key with the same spec gives the job that is there already.
 
+    With the control `random_weights` a second job is written: the same on a subject that has learned nothing, on the first one's budget.
     Raises Conflict when the key was used for another spec.
     """
+    job = _write(session, spec, preflight, idempotency_key, None)
+    if job is None:
+        return _same_request(session, str(idempotency_key), _digest(spec))
+    budgets.create(session, job, spec.budget)
+    if "random_weights" in spec.controls and spec.subject.weights == "trained":
+        _write(session, _random_weights(spec), preflight, None, job)
+    return get(session, job)
+
+
+def control_of(session: Session, job_id: str) -> Job | None:
+    """The job's random-weights control, where it asked for one."""
+    return session.scalars(select(Job).where(Job.control_of == job_id)).first()
+
+
+def _write(session: Session, spec: JobSpec, preflight: Checked, key: str | None, control_of: str | None) -> str | None:
     content = spec.model_dump(mode="json")
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     ranges = spec.feature_ranges()
     row: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "status": JobStatus.QUEUED,
         "priority": spec.priority,
         "spec": content,
-        "idempotency_key": idempotency_key,
-        "request_digest": digest,
+        "idempotency_key": key,
+        "request_digest": _digest(spec),
         "features_total": preflight.features if ranges is None else count(ranges),
         "features_failed": 0,
+        "control_of": control_of,
         "created_at": now(session),
     }
     created = session.execute(insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(Job.id)).scalar()
-    if created is None:
-        return _same_request(session, str(idempotency_key), digest)
-    chunks.add(session, row["id"], spec.priority, [plan_prepare()])
-    return get(session, row["id"])
+    if created is not None:
+        chunks.add(session, created, spec.priority, [plan_prepare()])
+    return created
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -67,8 +98,8 @@ def hold(session: Session, job_id: str) -> Job:
 
 
 def start(session: Session, job_id: str) -> None:
-    """A worker took the first chunk."""
-    _move(session, job_id, JobStatus.RUNNING, started_at=now(session))
+    """A worker took the first chunk. A job that was paused meanwhile stays so."""
+    _move(session, job_id, JobStatus.RUNNING, Job.status == JobStatus.QUEUED, started_at=now(session))
 
 
 def complete(session: Session, job_id: str, summary: dict[str, Any]) -> None:
@@ -95,6 +126,41 @@ def cancel(session: Session, job_id: str) -> Job:
         chunks.cancel_open(session, job_id)
         target = JobStatus.CANCELLING if chunks.any_leased(session, job_id) else JobStatus.CANCELLED
         _cancel_to(session, job_id, target)
+    return get(session, job_id)
+
+
+def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) -> Job:
+    """No chunk of the job is taken any more, and workers hand back theirs. `problem` says why, where it was not the user's wish.
+
+    Pausing twice changes nothing. Raises NotFound, and Conflict for a job that is over or being cancelled.
+    """
+    get(session, job_id)
+    job = hold(session, job_id)
+    if job.status not in sources_of(JobStatus.PAUSED) | {JobStatus.PAUSED}:
+        raise Conflict(f"Job {job_id} is {job.status} and cannot be paused.", job=job_id, status_of_job=job.status)
+    if job.status != JobStatus.PAUSED:
+        _move(session, job_id, JobStatus.PAUSED, error=problem, paused_at=now(session))
+    return get(session, job_id)
+
+
+def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> Job:
+    """The job goes on where it was, with other caps if given; ring afterwards. Resuming what runs changes nothing but the caps.
+
+    Answers are kept, so nothing is paid for twice. Its random-weights control, paused on the same budget, goes on with it.
+    Raises NotFound, and Conflict for a job that is over or being cancelled, or whose workers may still spend what nobody counted.
+    """
+    get(session, job_id)
+    job = hold(session, job_id)
+    if job.status not in (JobStatus.PAUSED, *chunks.WORKABLE):
+        raise Conflict(f"Job {job_id} is {job.status} and cannot be resumed.", job=job_id, status_of_job=job.status)
+    if budget is not None:
+        _set_budget(session, job_id, budget)
+    control = control_of(session, job_id)
+    for paused in (job, hold(session, control.id) if control else None):
+        if paused is not None and paused.status == JobStatus.PAUSED:
+            target = JobStatus.RUNNING if paused.started_at else JobStatus.QUEUED
+            _move(session, paused.id, target, Job.status == JobStatus.PAUSED, error=None, paused_at=None)
+            chunks.ring_again(session, paused.id)
     return get(session, job_id)
 
 
@@ -129,8 +195,29 @@ def _cancel_to(session: Session, job_id: str, target: JobStatus) -> None:
     _move(session, job_id, target, **times)
 
 
-def _move(session: Session, job_id: str, target: JobStatus, **values: Any) -> bool:
-    statement = update(Job).where(Job.id == job_id, Job.status.in_(sources_of(target))).values(status=target, **values)
+def _set_budget(session: Session, job_id: str, budget: BudgetSpec) -> None:
+    known = budgets.get(session, job_id)
+    if (known is None or not known.has_cap) and chunks.any_leased(session, job_id):
+        raise Conflict(
+            f"Job {job_id} has no cap yet, and a worker is still busy with it.",
+            why="What its calls in flight cost is not counted, so that a cap could be passed.",
+            cure="Pause the job, and try again as soon as its workers have let go.",
+            job=job_id,
+        )
+    budgets.set_caps(session, job_id, budget)
+
+
+def _random_weights(spec: JobSpec) -> JobSpec:
+    subject = spec.subject.model_copy(update={"weights": "random"})
+    return spec.model_copy(update={"subject": subject, "controls": tuple(name for name in spec.controls if name != "random_weights")})
+
+
+def _digest(spec: JobSpec) -> str:
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElement[bool], **values: Any) -> bool:
+    statement = update(Job).where(Job.id == job_id, Job.status.in_(sources_of(target)), *where).values(status=target, **values)
     return chunks.rows(session.execute(statement.execution_options(synchronize_session=False))) == 1
 
 

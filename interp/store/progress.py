@@ -57,6 +57,8 @@ class JobProgress:
     eta: datetime | None
     summary: dict[str, Any] | None
     error: dict[str, Any] | None
+    paused_at: datetime | None = None
+    control_of: str | None = None
 
 
 def progress(session: Session, job_id: str) -> JobProgress:
@@ -79,6 +81,8 @@ def progress(session: Session, job_id: str) -> JobProgress:
         None if over else _eta(stages, moment),
         job.summary,
         job.error,
+        job.paused_at,
+        job.control_of,
     )
 
 

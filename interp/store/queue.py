@@ -8,13 +8,15 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from interp.errors import GlossatorError, LeaseLost, problem_of
-from interp.lifecycle import Stage
-from interp.store import chunks, jobs
+from interp.lifecycle import JobStatus, Stage
+from interp.store import budgets, chunks, jobs
 from interp.store.chunks import Lease
 from interp.store.engine import snapshot, transaction
 
 # A chunk of these that cannot be done takes its features out of the job, not the job down.
 EXPENDABLE = frozenset({Stage.EXPLAIN, Stage.SCORE})
+# A paused job keeps what was done for it, and its chunks.
+ALIVE = frozenset({*chunks.WORKABLE, JobStatus.PAUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,14 @@ class WorkersLost(GlossatorError):
 def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Finished:
     """Marks the chunk done and lets go on what waited for it. The end of summarise completes the job, with `result` as its summary.
 
-    Call it last in the transaction that writes the chunk's results. Raises LeaseLost when they must not be written.
+    Call it last in the transaction that writes the chunk's results. Raises LeaseLost when they must not be written: a job that was paused
+    meanwhile takes them, since they are paid for, but is not completed.
     """
     job = jobs.hold(session, lease.job_id)
-    if job.status not in chunks.WORKABLE:
+    if job.status not in (chunks.WORKABLE if lease.stage == Stage.SUMMARISE else ALIVE):
         raise LeaseLost(f"job {lease.job_id} is {job.status}")
     chunks.done(session, lease, result)
+    budgets.close_lease(session, lease.token)
     if lease.stage == Stage.SUMMARISE:
         jobs.complete(session, lease.job_id, result or {})
     return _move_on(session, lease)
@@ -48,10 +52,13 @@ def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Fin
 def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
     """Back to the queue while attempts are left; after that the chunk fails, and its job too unless it can go on without.
 
-    `max_attempts` 0: no retry would help, and the job cannot go on. Raises LeaseLost.
+    `max_attempts` 0: no retry would help, and the job cannot go on. A paused job's chunk goes back whatever happened: it is tried again once the
+    job goes on. Raises LeaseLost.
     """
     job = jobs.hold(session, lease.job_id)
-    if job.status not in chunks.WORKABLE:
+    if job.status == JobStatus.PAUSED:
+        chunks.again(session, lease, problem, counts=False)
+    elif job.status not in chunks.WORKABLE:
         _cancelled(session, lease)
     elif lease.attempt < max_attempts:
         chunks.again(session, lease, problem, counts=True)
@@ -62,15 +69,25 @@ def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: 
         else:
             jobs.count_failed(session, lease.job_id, lease.units)
             _move_on(session, lease)
+    budgets.close_lease(session, lease.token)
+
+
+def pause(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
+    """No chunk of the job can go on as things are: it is paused with the problem, and this chunk goes back uncounted. Raises LeaseLost."""
+    job = jobs.hold(session, lease.job_id)
+    if job.status in chunks.WORKABLE:
+        jobs.pause(session, lease.job_id, _of_job(problem, lease))
+    hand_back(session, lease)
 
 
 def hand_back(session: Session, lease: Lease) -> None:
     """The worker stops before the end: the chunk goes to the next one, or is cancelled with its job. Raises LeaseLost."""
     job = jobs.hold(session, lease.job_id)
-    if job.status in chunks.WORKABLE:
+    if job.status in ALIVE:
         chunks.again(session, lease, None, counts=False)
     else:
         _cancelled(session, lease)
+    budgets.close_lease(session, lease.token)
 
 
 def sweep(engine: Engine, is_gone: Callable[[str], bool], max_losses: int) -> int:

@@ -1,7 +1,7 @@
 """Scores and their items, and what is made of all of them together: q values, and each feature's best explanation."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
@@ -132,6 +132,8 @@ def _columns(item: Scored) -> dict[str, Any]:
         "lift_method": lift.method if lift else None,
         "p_value": null.p_value if null else None,
         "null_reason": null.reason if null else None,
+        "null_values": list(null.values) if null and null.values else None,
+        "controls": [asdict(control) for control in score.controls] or None,
         "details": {
             "metrics": score.metrics,
             "provenance": score.provenance,

@@ -37,7 +37,10 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
-    """A user's order. `spec` is the JobSpec as JSON; `error` a problem document."""
+    """A user's order. `spec` is the JobSpec as JSON; `error` a problem document: why it failed, or why it is paused.
+
+    `control_of` names the job that this one is the random-weights control of; the two share that job's budget.
+    """
 
     __tablename__ = "jobs"
 
@@ -53,12 +56,18 @@ class Job(Base):
     features_failed: Mapped[int] = mapped_column(Integer, default=0)
     summary: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
+    control_of: Mapped[str | None] = mapped_column(String(36))
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
+    paused_at: Mapped[datetime | None]
     cancelling_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_jobs_status_created", "status", "created_at"), Index("ix_jobs_created", "created_at", "id"))
+    __table_args__ = (
+        Index("ix_jobs_status_created", "status", "created_at"),
+        Index("ix_jobs_created", "created_at", "id"),
+        Index("ix_jobs_control", "control_of"),
+    )
 
 
 class Chunk(Base):
@@ -169,9 +178,11 @@ class Feature(Base):
     score: Mapped[float | None] = mapped_column(Float)
     lift: Mapped[float | None] = mapped_column(Float)
     q_value: Mapped[float | None] = mapped_column(Float)
+    shrunken: Mapped[float | None] = mapped_column(Float)
 
     __table_args__ = (
         Index("ix_features_score", "dictionary_id", "score", "feature"),
+        Index("ix_features_shrunken", "dictionary_id", "shrunken", "feature"),
         Index("ix_features_lift", "dictionary_id", "lift", "feature"),
         Index("ix_features_density", "dictionary_id", "density", "feature"),
         Index("ix_features_label", "dictionary_id", "label", "feature"),
@@ -203,7 +214,11 @@ class Explanation(Base):
 
 
 class Score(Base):
-    """One figure for one explanation, its interval, its counts and its null. `value` NULL goes with a `reason`."""
+    """One figure for one explanation, its interval, its counts and its null. `value` NULL goes with a `reason`.
+
+    `null_values` is the figure of each null, where the scorer says; `controls` a list of `ControlResult` as JSON. `shrunken` is the value drawn
+    towards the dictionary's mean by as much as it is uncertain (`interp.stats.shrinkage`).
+    """
 
     __tablename__ = "scores"
 
@@ -230,6 +245,9 @@ class Score(Base):
     p_value: Mapped[float | None] = mapped_column(Float)
     q_value: Mapped[float | None] = mapped_column(Float)
     null_reason: Mapped[str | None] = mapped_column(Text)
+    null_values: Mapped[list[Any] | None]
+    controls: Mapped[list[Any] | None]
+    shrunken: Mapped[float | None] = mapped_column(Float)
     details: Mapped[dict[str, Any]]
     job_id: Mapped[str | None] = mapped_column(String(36))
     created_at: Mapped[datetime]
@@ -248,3 +266,113 @@ class ScoreItems(Base):
 
     score_id: Mapped[int] = mapped_column(ForeignKey("scores.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
     blob: Mapped[bytes]
+
+
+class LlmReply(Base):
+    """The cache: an answered question by the key of what decides its answer. `prompt` and `raw` are JSON texts, compressed (`store/pack.py`)."""
+
+    __tablename__ = "llm_replies"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(String(255))
+    base_url: Mapped[str] = mapped_column(Text)
+    prompt: Mapped[bytes]
+    raw: Mapped[bytes]
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    usage_known: Mapped[bool]
+    cost_usd: Mapped[float | None] = mapped_column(Float)
+    created_at: Mapped[datetime]
+
+
+class LlmCall(Base):
+    """One question that went out, however many attempts it took; answers from the cache leave no row. What was asked and answered stands in
+    `llm_replies` under `key`, or here where it was not answered.
+    """
+
+    __tablename__ = "llm_calls"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(String(36))
+    chunk_id: Mapped[str] = mapped_column(String(36))
+    stage: Mapped[str] = mapped_column(String(16))
+    feature: Mapped[int | None] = mapped_column(Integer)
+    purpose: Mapped[str] = mapped_column(String(128))
+    key: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(255))
+    base_url: Mapped[str] = mapped_column(Text)
+    transport: Mapped[str] = mapped_column(String(8))
+    template: Mapped[str] = mapped_column(String(128))
+    status: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    usage_known: Mapped[bool]
+    cost_usd: Mapped[float | None] = mapped_column(Float)
+    seconds: Mapped[float] = mapped_column(Float)
+    error: Mapped[str | None] = mapped_column(Text)
+    prompt: Mapped[bytes | None]
+    raw: Mapped[bytes | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_llm_calls_stage", "job_id", "stage"),
+        Index("ix_llm_calls_feature", "job_id", "feature"),
+        Index("ix_llm_calls_key", "key"),
+    )
+
+
+class LlmBudget(Base):
+    """What a job may spend, has spent, and has set aside. A cap of NULL is none.
+
+    `unsettled` was set aside by workers that died or lost their lease: those calls may have been billed, so it counts as spent. Dollars are whole
+    picodollars: sums that are held against a cap must not drift as floats do.
+    """
+
+    __tablename__ = "llm_budgets"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    cap_calls: Mapped[int | None] = mapped_column(BigInteger)
+    cap_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cap_usd: Mapped[int | None] = mapped_column(BigInteger)
+    spent_calls: Mapped[int] = mapped_column(BigInteger)
+    spent_tokens: Mapped[int] = mapped_column(BigInteger)
+    spent_usd: Mapped[int] = mapped_column(BigInteger)
+    reserved_calls: Mapped[int] = mapped_column(BigInteger)
+    reserved_tokens: Mapped[int] = mapped_column(BigInteger)
+    reserved_usd: Mapped[int] = mapped_column(BigInteger)
+    unsettled_calls: Mapped[int] = mapped_column(BigInteger)
+    unsettled_tokens: Mapped[int] = mapped_column(BigInteger)
+    unsettled_usd: Mapped[int] = mapped_column(BigInteger)
+
+
+class LlmReservation(Base):
+    """What one lease has set aside of a budget. The row lives as long as the lease: without it nothing can be reserved."""
+
+    __tablename__ = "llm_reservations"
+
+    lease_token: Mapped[str] = mapped_column(String(36), primary_key=True)
+    budget_id: Mapped[str] = mapped_column(ForeignKey("llm_budgets.job_id", ondelete="CASCADE"))
+    chunk_id: Mapped[str] = mapped_column(String(36))
+    calls: Mapped[int] = mapped_column(BigInteger)
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    usd: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_llm_reservations_budget", "budget_id"),)
+
+
+class LlmBatch(Base):
+    """A batch handed in at an endpoint. `id` is the endpoint's; `ended_at` is NULL until every answer is recorded or can never be read."""
+
+    __tablename__ = "llm_batches"
+
+    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    chunk_id: Mapped[str] = mapped_column(String(36))
+    base_url: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(String(255))
+    keys: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_llm_batches_chunk", "chunk_id", "ended_at"),)

@@ -19,6 +19,7 @@ rows_strategy = st.lists(
         {
             "score": numbers,
             "lift": numbers,
+            "shrunken": numbers,
             "density": st.sampled_from([0.0, 0.001, 0.5]),
             "label": st.sampled_from([None, "a", "ab", "b", "c"]),
             "state": st.sampled_from(["active", "rare", "dead"]),
@@ -90,7 +91,7 @@ def test_text_is_searched_as_it_is_written(store: Engine, text: str, expected: l
     assert walk(store, FeatureQuery(dictionary_id, text=text)) == expected
 
 
-@pytest.mark.parametrize("sort", [FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.DENSITY, FeatureSort.LABEL, FeatureSort.FEATURE])
+@pytest.mark.parametrize("sort", list(FeatureSort))
 @pytest.mark.parametrize("descending", [False, True])
 def test_a_page_reads_its_index_and_sorts_nothing_else(store: Engine, sort: FeatureSort, descending: bool) -> None:
     """Deep pages cost what the first one does: the plan is a search of the sort's own index, from the cursor."""

@@ -4,11 +4,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import Engine, inspect
 
+from interp.lifecycle import Stage
+from interp.planning import ChunkPlan
 from interp.store import migrate
 from interp.store.engine import make_engine
 from interp.store.tables import Base
+from tests.store import steps
 
 
 def test_the_head_is_what_the_tables_say(database_url: str) -> None:
@@ -26,6 +29,19 @@ def test_down_and_up_again(database_url: str) -> None:
     migrate.upgrade(database_url)
     assert {table.name for table in Base.metadata.sorted_tables} <= set(inspect(engine).get_table_names())
     engine.dispose()
+
+
+def test_back_to_the_first_tables_keeps_their_rows(engine: Engine, database_url: str) -> None:
+    job_id = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    engine.dispose()
+    migrate.downgrade(database_url, "0001")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT status FROM jobs").scalar_one() == "running"
+        assert connection.exec_driver_sql("SELECT count(*) FROM chunks").scalar_one() == 2
+    assert not {"llm_calls", "llm_budgets"} & set(inspect(engine).get_table_names())
+    engine.dispose()
+    migrate.upgrade(database_url)
+    assert steps.look(engine, job_id).status == "running"
 
 
 def test_differences_are_seen(database_url: str) -> None:
