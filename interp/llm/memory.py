@@ -13,12 +13,12 @@ from interp.spec import BudgetSpec
 class MemoryBooks:
     """`Books` with caps. Used from one event loop, by any number of tasks; several clients may share one."""
 
-    budget: BudgetSpec = BudgetSpec()
+    budget: BudgetSpec = field(default_factory=BudgetSpec)
     calls: list[Call] = field(default_factory=list)
     answers: dict[str, Stored] = field(default_factory=dict)
     batches: list[PendingBatch] = field(default_factory=list)
-    spent: Amount = Amount(0, 0, 0.0)
-    peak: Amount = Amount(0, 0, 0.0)
+    spent: Amount = field(default_factory=lambda: Amount(0, 0, 0.0))
+    peak: Amount = field(default_factory=lambda: Amount(0, 0, 0.0))
     _open: dict[int, Amount] = field(default_factory=dict)
     _committed: tuple[int, int, float] = (0, 0, 0.0)
     _next: int = 1
