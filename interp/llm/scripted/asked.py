@@ -1,0 +1,91 @@
+"""What a prompt of ours asks, as a scripted model finds it. What stands between fences is data, whatever it says."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from interp.llm.contexts import CLOSE, OPEN, parse_fenced
+
+TASK = re.compile(r"\s*Task: *(\w+)")
+NUMBERED = re.compile(r"(\d+)\t(.*)")
+MARK = re.compile(f"[{OPEN}{CLOSE}]")
+
+Span = tuple[int, int, float]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One fenced context as it was shown."""
+
+    id: str
+    shown: str
+
+    @cached_property
+    def text(self) -> str:
+        """Without marks."""
+        return MARK.sub("", self.shown)
+
+    @cached_property
+    def marks(self) -> list[tuple[int, int]]:
+        """Spans of `text` that stood between marks."""
+        found, open_at = [], None
+        for removed, match in enumerate(MARK.finditer(self.shown)):
+            place = match.start() - removed
+            if match[0] == OPEN:
+                open_at = place
+            elif open_at is not None:
+                found.append((open_at, place))
+                open_at = None
+        return found
+
+    @cached_property
+    def lines(self) -> list[tuple[int, str]]:
+        """(number, token) where the context is shown as numbered tokens, one a line."""
+        matches = [NUMBERED.fullmatch(line) for line in self.shown.split("\n")]
+        return [(int(match[1]), unescaped(match[2])) for match in matches if match]
+
+
+def unescaped(token: str) -> str:
+    r"""A token as it was before `\n`, `\"` and their kin were put in it for a line's sake."""
+    return re.sub(r"\\(u[0-9a-fA-F]{4}|.)", _escape, token)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = match[1]
+    if len(code) == 5:
+        return chr(int(code[1:], 16))
+    return {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}.get(code, code)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`label` is None where the prompt has none, `schema` the JSON schema of the reply where one was given, `form` how the reply must look.
+
+    `wants_logprobs`: the request asks for the alternatives at each token. `key` is the same for the same messages.
+    """
+
+    kind: str
+    label: str | None
+    contexts: tuple[Shown, ...]
+    system: str
+    schema: dict[str, Any] | None
+    wants_logprobs: bool
+    key: str
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Keys that the schema asks for."""
+        return tuple(self.schema.get("properties", {})) if self.schema else ()
+
+
+def question(messages: Sequence[tuple[str, str]], response_format: dict[str, Any], wants_logprobs: bool, key: str) -> Question:
+    """Reads (role, text) messages. The kind stands in the first line of a system message alone, the question in the last message that has fences."""
+    system = "\n".join(text for role, text in messages if role in ("system", "developer"))
+    task = TASK.match(system)
+    fenced = next((found for role, text in reversed(messages) if role == "user" and (found := parse_fenced(text))), [])
+    labels = [part.text for part in fenced if part.kind == "explanation"]
+    contexts = tuple(Shown(part.id, part.text) for part in fenced if part.kind != "explanation")
+    schema = response_format.get("json_schema", {}).get("schema") if response_format.get("type") == "json_schema" else None
+    return Question(task[1] if task else "", labels[-1] if labels else None, contexts, system, schema, wants_logprobs, key)

@@ -1,0 +1,45 @@
+"""What a scripted server was asked, and what a real one would have billed for it."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+BODIES_KEPT = 256
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Counts since the server was made. Written by the server's thread alone.
+
+    A call is billed once its answer is made, whether or not the answer arrives: so are dropped, stalled and truncated ones, and not 4xx and 5xx.
+    `prompt_tokens` and `completion_tokens` are the true ones, whatever the reply says. `calls` counts lines of batches, too.
+    """
+
+    requests: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
+    by_path: Counter[str] = field(default_factory=Counter)
+    calls_by_path: Counter[str] = field(default_factory=Counter)
+    by_status: Counter[int] = field(default_factory=Counter)
+    by_fault: Counter[str] = field(default_factory=Counter)
+    by_task: Counter[str] = field(default_factory=Counter)
+    bodies: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=BODIES_KEPT))
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def bill(self, path: str, prompt_tokens: int, completion_tokens: int) -> None:
+        self.calls += 1
+        self.calls_by_path[path] += 1
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the bodies."""
+        names = ("requests", "calls", "prompt_tokens", "completion_tokens", "tokens", "in_flight", "max_in_flight")
+        counters = ("by_path", "calls_by_path", "by_status", "by_fault", "by_task")
+        return {name: getattr(self, name) for name in names} | {name: dict(getattr(self, name)) for name in counters}
