@@ -1,0 +1,70 @@
+"""p values where each feature has few nulls of its own: the null figures of all features together."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+# A stratum with fewer null figures joins its neighbour: it could not reach 0.01.
+FEWEST = 100
+
+
+def pooled_p(own: Floats, nulls: Floats, strata: NDArray[np.intp] | None = None, paired: bool = True) -> Floats:
+    """float64 [F]: for each figure of `own` [F] the share of null figures in its stratum that reach it, (1 + #{null >= own}) / (1 + n); NaN for NaN.
+
+    `nulls` [F, R] are the figures of R borrowed explanations on the items of each feature, NaN where undefined; `strata` [F] puts features alike
+    together (0 to S - 1, neighbours alike; see `strata_of`), and those short of nulls are joined. Ties count against the explanation.
+
+    paired: all figures are taken relative to the other nulls of the same feature, own - mean(nulls) against null - mean(other nulls): figures of
+    random explanations differ more between features than between explanations, and an easy feature is no merit. A null is held against one
+    figure fewer than the own one is, so it spreads a little more, which errs on the safe side. A feature with a single null has nothing to
+    be held against: then, and with paired=False, raw figures are compared, and p is exact for features that are alike.
+
+    These are conformal p values: a swapped explanation is one more draw of its stratum's nulls, however these are spread. They share their nulls and
+    so depend on one another positively, under which Benjamini and Hochberg's procedure is valid: Bates, Candès, Lei, Romano and Sesia (Ann. Stat. 51,
+    2023, 149-178, theorem 2).
+    """
+    figures, references = _relative(own, nulls) if paired and nulls.shape[1] > 1 else (own, nulls)
+    groups = np.zeros(len(own), dtype=np.intp) if strata is None else _joined(strata, references)
+    p = np.full(len(own), np.nan)
+    for group in np.unique(groups):
+        members = groups == group
+        pool = references[members]
+        pool = np.sort(pool[~np.isnan(pool)])
+        asked = members & ~np.isnan(figures)
+        if len(pool):
+            p[asked] = (1 + len(pool) - np.searchsorted(pool, figures[asked], side="left")) / (1 + len(pool))
+    return p
+
+
+def strata_of(values: Floats, count: int) -> NDArray[np.intp]:
+    """intp [F]: `count` strata of as many features each, by rank of `values` [F] (firing rates, say), 0 the lowest."""
+    ranks = np.empty(len(values), dtype=np.intp)
+    ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return ranks * count // max(len(values), 1)
+
+
+def _relative(own: Floats, nulls: Floats) -> tuple[Floats, Floats]:
+    """Own figures less the mean of their nulls [F], and each null less the mean of the others [F, R]. NaN where there is none to subtract.
+
+    Rounded at 1e-12, so that figures that tie still tie after a mean was subtracted."""
+    count = (~np.isnan(nulls)).sum(axis=1).astype(np.float64)
+    total: Floats = np.nansum(nulls, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        figures = own - total / count
+        others = (total[:, None] - nulls) / (count - 1)[:, None]
+        references = np.where((count > 1)[:, None], nulls - others, np.nan)
+    return figures.round(12), references.round(12)
+
+
+def _joined(strata: NDArray[np.intp], references: Floats) -> NDArray[np.intp]:
+    """Strata with too few null figures are joined to the next, and the last ones to those before."""
+    sizes = np.zeros(int(strata.max(initial=-1)) + 1, dtype=np.intp)
+    np.add.at(sizes, strata, (~np.isnan(references)).sum(axis=1))
+    names, name, filled = np.zeros(len(sizes), dtype=np.intp), 0, 0
+    for stratum, size in enumerate(sizes.tolist()):
+        names[stratum], filled = name, filled + size
+        if filled >= FEWEST:
+            name, filled = name + 1, 0
+    if filled and name:
+        names[names == name] = name - 1
+    return names[strata]

@@ -1,0 +1,122 @@
+"""How well graded answers put firing items above silent ones. Undefined is None, never 0.5."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from interp.stats.intervals import Bounds, t_quantile
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+STEPS = 60
+
+
+def auroc(scores: Floats, truth: Mask) -> float | None:
+    """Area under the ROC curve: the chance that a firing item is graded above a silent one, ties counting half; None without either of them.
+
+    `scores` float [N], higher is more firing; `truth` bool [N]. Source: Mann and Whitney (Ann. Math. Stat. 18, 1947), by midranks.
+    """
+    firing = int(truth.sum())
+    silent = len(truth) - firing
+    if not firing or not silent:
+        return None
+    ranks = rankdata(scores)
+    return float((ranks[truth].sum() - firing * (firing + 1) / 2) / (firing * silent))
+
+
+def auprc(scores: Floats, truth: Mask) -> float | None:
+    """Average precision: the sum over distinct grades, from the highest, of precision times the gain in recall; None without a firing item.
+
+    No line is drawn between points, which would promise too much (Davis and Goadrich, ICML 2006); tied grades are one point. A grade that says
+    nothing gives the share of firing items. Same as scikit-learn's `average_precision_score`.
+    """
+    firing = int(truth.sum())
+    if not firing:
+        return None
+    order = np.argsort(-scores, kind="stable")
+    graded, hits = scores[order], np.cumsum(truth[order])
+    last = np.append(np.flatnonzero(graded[1:] != graded[:-1]), len(graded) - 1)
+    precision = hits[last] / (last + 1)
+    return float((precision * np.diff(hits[last], prepend=0)).sum() / firing)
+
+
+def auroc_replicates(scores: Floats, truth: Mask, clusters: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """AUROC of E gradings of the same items, float64 [E], and the same without each cluster, [m, E]; NaN where undefined.
+
+    scores float [E, N], truth bool [N], clusters intp [N] (0 to m - 1). What the jackknife of a paired difference needs.
+    """
+    count = int(clusters.max(initial=-1)) + 1
+    firing, silent = np.eye(count)[clusters[truth]], np.eye(count)[clusters[~truth]]
+    figures, replicates = np.full(len(scores), np.nan), np.full((count, len(scores)), np.nan)
+    kept = (firing.sum() - firing.sum(axis=0)) * (silent.sum() - silent.sum(axis=0))
+    for place, row in enumerate(scores):
+        wins = _wins(row[truth], row[~truth])
+        blocks = firing.T @ wins @ silent
+        left = blocks.sum() - blocks.sum(axis=0) - blocks.sum(axis=1) + np.diag(blocks)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            figures[place] = blocks.sum() / wins.size if wins.size else np.nan
+            replicates[:, place] = np.where(kept > 0, left / kept, np.nan)
+    return figures, replicates
+
+
+def auroc_bounds(scores: Floats, truth: Mask, clusters: NDArray[np.intp], level: float = 0.95) -> Bounds | None:
+    """Interval for the AUROC of items [N] that fall into clusters [N]; None where the AUROC is undefined. Within 0..1 and never of zero width.
+
+    All values A with |Â - A| <= t sqrt(V(A)): a score interval, as Wilson's is for a share, so that a perfect grading keeps a lower end. V is Hanley
+    and McNeil's variance, A(1-A)(1 + (n-1)((1-A)/(2-A) + A/(1+A))) / (m k), n = (m+k)/2, times the ratio of the variance seen in the sample to V(Â):
+    the structural components of DeLong summed within clusters. Where none can be seen (Â of 0 or 1), clusters count in place of items.
+    Student's t at clusters - 1.
+    Sources: Newcombe (Stat. Med. 25, 2006, 559-573, method 5) for the score interval; Obuchowski (Biometrics 53, 1997, eq. 3-5) for clusters.
+    """
+    area = auroc(scores, truth)
+    if area is None:
+        return None
+    firing, silent = len(np.unique(clusters[truth])), len(np.unique(clusters[~truth]))
+    groups = len(np.unique(clusters))
+    critical = t_quantile(level, max(groups - 1, 1))
+    if 0 < area < 1 and groups > 1:
+        counts = (int(truth.sum()), int((~truth).sum()))
+        seen = _clustered_variance(scores, truth, clusters, groups)
+        # A sample's own variance is trusted upward without limit, downward not below that of as many independent binary grades.
+        scale = max(seen, _least_variance(area, *counts)) / _variance(area, *counts)
+        firing, silent = counts
+    else:
+        scale = 1.0
+    return _edge(area, 0.0, firing, silent, critical**2 * scale), _edge(area, 1.0, firing, silent, critical**2 * scale)
+
+
+def _wins(firing: Floats, silent: Floats) -> Floats:
+    """float64 [P, Q]: 1 where the firing item is graded higher, 1/2 where they tie."""
+    return np.greater.outer(firing, silent) + 0.5 * np.equal.outer(firing, silent)
+
+
+def _clustered_variance(scores: Floats, truth: Mask, clusters: NDArray[np.intp], groups: int) -> float:
+    """Variance of the AUROC with clusters that may hold firing and silent items alike: the sum of squared cluster totals of all components."""
+    wins = _wins(scores[truth], scores[~truth])
+    area = float(wins.mean())
+    totals = np.bincount(clusters[truth], weights=(wins.mean(axis=1) - area) / wins.shape[0], minlength=int(clusters.max()) + 1)
+    totals = totals + np.bincount(clusters[~truth], weights=(wins.mean(axis=0) - area) / wins.shape[1], minlength=int(clusters.max()) + 1)
+    return float((totals**2).sum() * groups / (groups - 1))
+
+
+def _variance(area: float, firing: int, silent: int) -> float:
+    """Hanley and McNeil's variance in Newcombe's symmetric form."""
+    mean = (firing + silent) / 2
+    return area * (1 - area) * (1 + (mean - 1) * ((1 - area) / (2 - area) + area / (1 + area))) / (firing * silent)
+
+
+def _least_variance(area: float, firing: int, silent: int) -> float:
+    """Of yes/no grades that are right equally often on both sides, half of it: what a sample of few distinct grades can honestly show."""
+    return area * (1 - area) * (1 / firing + 1 / silent) / 8
+
+
+def _edge(area: float, end: float, firing: int, silent: int, factor: float) -> float:
+    """The value between the AUROC and an end of the scale at which (Â - A)^2 = factor V(A), by bisection."""
+    inside, outside = area, end
+    for _ in range(STEPS):
+        middle = (inside + outside) / 2
+        if (area - middle) ** 2 <= factor * _variance(middle, firing, silent):
+            inside = middle
+        else:
+            outside = middle
+    return outside if abs(outside - end) > 1e-12 else end

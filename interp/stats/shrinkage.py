@@ -1,0 +1,107 @@
+"""Estimates across a whole dictionary: how much of the spread between features is noise, and where each feature most likely stands."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+Floats = NDArray[np.float64]
+FEWEST = 3
+# Floats of one block of simulated rankings: 32 MiB.
+BLOCK = 4_194_304
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunken:
+    """What is believed of F features after seeing them all.
+
+    means            float64 [F]  posterior means; NaN where there was no figure
+    deviations       float64 [F]  posterior standard deviations
+    prior_mean                    of the true figures across the dictionary
+    prior_deviation               their standard deviation: the spread that is not noise
+    reliability                   share of the variance of the observed figures that is signal, 0 to 1; None with fewer than three features
+    """
+
+    means: Floats
+    deviations: Floats
+    prior_mean: float
+    prior_deviation: float
+    reliability: float | None
+
+
+def shrink(values: Floats, errors: Floats) -> Shrunken:
+    """Empirical Bayes, normal figures of normal prior: each of `values` [F] with standard error `errors` [F] drawn toward the mean of all.
+
+    mean_i = m + (y_i - m) t² / (t² + e_i²), variance t² e_i² / (t² + e_i²). The prior's variance t² is Paule and Mandel's: that at which
+    Σ (y_i - m)² / (e_i² + t²) is F - 1, or 0. Reliability is t² / (t² + mean e_i²). Features with NaN on either side have no part in it.
+    The 100 lowest raw figures are mostly the noisiest ones; the 100 lowest posterior means are the best guess at the 100 worst features.
+    Sources: Efron and Morris (J. Am. Stat. Assoc. 70, 1975); Paule and Mandel (J. Res. Natl. Bur. Stand. 87, 1982), which Veroniki et al. (Res.
+    Synth. Methods 7, 2016) recommend. Raises ValueError on a negative error.
+    """
+    known = ~(np.isnan(values) | np.isnan(errors))
+    y, variances = values[known], errors[known] ** 2
+    if (errors[known] < 0).any():
+        raise ValueError("a standard error is not negative")
+    means, deviations = np.full(len(values), np.nan), np.full(len(values), np.nan)
+    if len(y) < FEWEST:
+        means[known], deviations[known] = y, errors[known]
+        return Shrunken(means, deviations, float(y.mean()) if len(y) else float("nan"), float("nan"), None)
+    # An error of exactly 0 would weigh without end where the features do not differ.
+    variances = np.maximum(variances, 1e-12)
+    spread = _between(y, variances)
+    middle = _middle(y, variances + spread)
+    share = spread / (spread + variances)
+    means[known] = middle + (y - middle) * share
+    deviations[known] = np.sqrt(variances * share)
+    return Shrunken(means, deviations, middle, float(np.sqrt(spread)), float(spread / (spread + variances.mean())))
+
+
+def _middle(y: Floats, variances: Floats) -> float:
+    return float((y / variances).sum() / (1 / variances).sum())
+
+
+def _between(y: Floats, variances: Floats) -> float:
+    """Paule and Mandel's t²: the excess falls as t² grows, so its root is bracketed by the observed spread."""
+
+    def excess(spread: float) -> float:
+        return float(((y - _middle(y, variances + spread)) ** 2 / (variances + spread)).sum()) - (len(y) - 1)
+
+    if excess(0.0) <= 0:
+        return 0.0
+    most = float(y.var(ddof=1)) + 1e-12
+    while excess(most) > 0:
+        most *= 2
+    return float(brentq(excess, 0.0, most, xtol=1e-12))
+
+
+def rank_chances(means: Floats, deviations: Floats, k: int, draws: int = 400, seed: int = 0) -> Floats:
+    """float64 [F]: the chance that each feature is among the k lowest, over `draws` true figures drawn from the posterior; NaN for NaN.
+
+    Source: Laird and Louis (J. Educ. Stat. 14, 1989). Memory is bounded; the same seed gives the same chances.
+    """
+    known = ~np.isnan(means)
+    count, random = int(known.sum()), np.random.default_rng(seed)
+    chances = np.full(len(means), np.nan)
+    if k >= count:
+        chances[known] = 1.0
+        return chances
+    hits = np.zeros(count)
+    for start in range(0, draws, max(1, BLOCK // max(count, 1))):
+        size = min(max(1, BLOCK // max(count, 1)), draws - start)
+        truth = means[known] + deviations[known] * random.standard_normal((size, count))
+        lowest = np.argpartition(truth, k - 1, axis=1)[:, :k] if k else np.empty((size, 0), dtype=np.intp)
+        hits += np.bincount(lowest.ravel(), minlength=count)
+    chances[known] = hits / draws
+    return chances
+
+
+def expected_overlap(means: Floats, deviations: Floats, k: int, draws: int = 400, seed: int = 0) -> float | None:
+    """What share of the k lowest posterior means are expected to be among the k features that are truly lowest; None without k known features.
+
+    k out of F by chance alone would share k / F.
+    """
+    if k < 1 or int((~np.isnan(means)).sum()) < k:
+        return None
+    lowest = np.argsort(means, kind="stable")[:k]
+    return float(rank_chances(means, deviations, k, draws, seed)[lowest].mean())

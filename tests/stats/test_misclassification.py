@@ -1,0 +1,76 @@
+"""A noisy judge of known rates is corrected to the true figure."""
+
+import numpy as np
+import pytest
+
+from interp.stats.misclassification import Rate, corrected_balanced_accuracy, rogan_gladen
+
+RUNS = 2000
+
+
+def _exact(value):
+    return Rate(value, value, value)
+
+
+def test_by_hand():
+    """Sensitivity .9, specificity .8: of a true .5 the judge reports .5·.9 + .5·.2 = .55."""
+    found = rogan_gladen(_exact(0.55), _exact(0.9), _exact(0.8))
+    assert found.value == pytest.approx(0.5)
+    assert found.bounds == pytest.approx((0.5, 0.5))
+    # Recall .8 is seen as .76, false alarms of .1 as .27: both give back .85.
+    assert corrected_balanced_accuracy(_exact(0.76), _exact(0.27), _exact(0.9), _exact(0.8)).value == pytest.approx(0.85)
+
+
+def test_with_known_rates_the_interval_is_the_observed_one_stretched():
+    found = rogan_gladen(Rate(0.55, 0.48, 0.69), _exact(0.9), _exact(0.8))
+    assert found.bounds == pytest.approx((0.4, 0.7))
+
+
+def test_a_perfect_judge_changes_nothing():
+    found = corrected_balanced_accuracy(Rate(0.8, 0.7, 0.9), Rate(0.1, 0.05, 0.2), _exact(1.0), _exact(1.0))
+    assert found.value == pytest.approx(0.85)
+    assert found.bounds == pytest.approx((0.85 - np.hypot(0.1, 0.1) / 2, 0.85 + np.hypot(0.1, 0.05) / 2))
+
+
+def test_a_judge_no_better_than_chance_cannot_be_corrected():
+    for found in (
+        rogan_gladen(_exact(0.5), _exact(0.6), _exact(0.4)),
+        corrected_balanced_accuracy(_exact(0.5), _exact(0.5), _exact(0.0), _exact(0.9)),
+    ):
+        assert found.value is None
+        assert found.bounds is None
+        assert "no better than chance" in found.reason
+
+
+def test_a_judge_not_shown_to_beat_chance_rules_nothing_out():
+    unsure = Rate(0.55, 0.3, 0.8)
+    assert corrected_balanced_accuracy(Rate(0.55, 0.5, 0.6), Rate(0.45, 0.4, 0.5), unsure, unsure).bounds == (0, 1)
+
+
+def test_what_lies_outside_is_cut_and_says_so():
+    found = rogan_gladen(Rate(0.95, 0.9, 0.99), Rate(0.9, 0.85, 0.95), Rate(0.9, 0.85, 0.95))
+    assert found.value == 1
+    assert found.is_clipped
+    assert found.bounds[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("recall", "alarm", "sensitivity", "specificity"),
+    [(0.9, 0.1, 0.9, 0.9), (0.9, 0.1, 0.8, 0.7), (0.6, 0.3, 0.85, 0.9), (0.5, 0.5, 0.8, 0.8), (0.3, 0.02, 0.95, 0.8), (1.0, 0.0, 0.8, 0.8)],
+)
+def test_the_true_figure_is_covered(recall, alarm, sensitivity, specificity):
+    """40 firing and 50 silent items, 60 known answers of each kind. At a true 1 the interval cannot miss on one side, and covers more."""
+    random, kept, shares = np.random.default_rng(0), [], []
+
+    def seen(rate, count):
+        return Rate.of(random.random(count) < rate)
+
+    for _ in range(RUNS):
+        known = seen(sensitivity, 60), seen(specificity, 60)
+        observed = [seen(rate * sensitivity + (1 - rate) * (1 - specificity), count) for rate, count in ((recall, 40), (alarm, 50))]
+        low, high = corrected_balanced_accuracy(*observed, *known).bounds
+        kept.append(low <= (1 + recall - alarm) / 2 <= high)
+        low, high = rogan_gladen(observed[0], *known).bounds
+        shares.append(low <= recall <= high)
+    assert 0.93 <= np.mean(kept) <= (0.99 if recall == 1 else 0.975)
+    assert 0.93 <= np.mean(shares) <= 0.985

@@ -1,0 +1,86 @@
+"""Estimates across a dictionary."""
+
+import numpy as np
+import pytest
+
+from interp.stats.shrinkage import expected_overlap, rank_chances, shrink
+
+
+def test_by_hand_with_equal_errors():
+    """Equal errors make Paule and Mandel's variance the observed one less the error's: 0.04 - 0.01."""
+    values = np.array([0.3, 0.5, 0.7])
+    found = shrink(values, np.full(3, 0.1))
+    assert found.prior_mean == pytest.approx(0.5)
+    assert found.prior_deviation**2 == pytest.approx(0.03)
+    assert found.reliability == pytest.approx(0.75)
+    np.testing.assert_allclose(found.means, 0.5 + 0.75 * (values - 0.5))
+    np.testing.assert_allclose(found.deviations, np.sqrt(0.75) * 0.1)
+
+
+def test_the_spread_of_saebench_is_mostly_noise():
+    """Published: a mean of .845 and a standard deviation of .099, of which .091 is the binomial noise of 14 items (shared/methods.md)."""
+    random = np.random.default_rng(0)
+    values = random.normal(0.845, np.sqrt(0.099**2 - 0.091**2), 5000) + random.normal(0, 0.091, 5000)
+    assert shrink(values, np.full(5000, 0.091)).reliability == pytest.approx(1 - 0.091**2 / 0.099**2, abs=0.04)
+
+
+def test_pure_noise_is_drawn_to_the_mean_and_reliability_is_nothing():
+    values = np.array([0.49, 0.5, 0.51, 0.5])
+    found = shrink(values, np.full(4, 0.2))
+    assert found.reliability == 0
+    np.testing.assert_allclose(found.means, 0.5)
+
+
+def test_noisy_features_are_drawn_further():
+    found = shrink(np.array([0.2, 0.2, 0.8, 0.8, 0.9, 0.5]), np.array([0.02, 0.3, 0.02, 0.02, 0.02, 0.02]))
+    assert found.means[1] > found.means[0] > 0.2
+    assert found.deviations[1] > found.deviations[0]
+
+
+def test_what_has_no_figure_has_no_part():
+    values, errors = np.array([0.3, np.nan, 0.5, 0.7, 0.9]), np.array([0.1, 0.1, 0.1, 0.1, np.nan])
+    found = shrink(values, errors)
+    assert np.isnan(found.means[[1, 4]]).all()
+    np.testing.assert_allclose(found.means[[0, 2, 3]], shrink(np.array([0.3, 0.5, 0.7]), np.full(3, 0.1)).means)
+
+
+def test_two_features_say_nothing_of_their_spread():
+    found = shrink(np.array([0.3, 0.7]), np.array([0.1, 0.1]))
+    assert found.reliability is None
+    np.testing.assert_array_equal(found.means, [0.3, 0.7])
+
+
+def test_an_error_is_not_negative():
+    with pytest.raises(ValueError, match="not negative"):
+        shrink(np.array([0.1, 0.2, 0.3]), np.array([0.1, -0.1, 0.1]))
+
+
+def test_shrunken_figures_err_less_and_their_intervals_cover():
+    random = np.random.default_rng(1)
+    true, errors = random.normal(0.7, 0.1, 4000), random.uniform(0.03, 0.15, 4000)
+    values = true + errors * random.standard_normal(4000)
+    found = shrink(values, errors)
+    assert np.mean((found.means - true) ** 2) < 0.75 * np.mean((values - true) ** 2)
+    assert np.mean(np.abs(found.means - true) <= 1.96 * found.deviations) == pytest.approx(0.95, abs=0.012)
+    assert found.prior_deviation == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_expected_overlap_is_the_real_one():
+    random, expected, real = np.random.default_rng(2), [], []
+    for seed in range(40):
+        true = random.normal(0.7, 0.1, 500)
+        errors = random.uniform(0.05, 0.15, 500)
+        found = shrink(true + errors * random.standard_normal(500), errors)
+        expected.append(expected_overlap(found.means, found.deviations, 50, seed=seed))
+        real.append(len(set(np.argsort(found.means)[:50]) & set(np.argsort(true)[:50])) / 50)
+    assert np.mean(expected) == pytest.approx(np.mean(real), abs=0.025)
+
+
+def test_ranks_at_the_ends():
+    sure = rank_chances(np.array([0.1, 0.5, 0.9, np.nan]), np.array([0.01, 0.01, 0.01, np.nan]), 1)
+    np.testing.assert_array_equal(sure[:3], [1, 0, 0])
+    assert np.isnan(sure[3])
+    assert expected_overlap(np.array([0.1, np.nan]), np.array([0.1, np.nan]), 2) is None
+    assert expected_overlap(np.array([0.1, 0.2]), np.array([0.5, 0.5]), 2) == 1
+    alike = expected_overlap(np.zeros(100), np.ones(100), 10, draws=4000)
+    assert alike == pytest.approx(0.1, abs=0.02)
