@@ -53,7 +53,7 @@ def _difference(own: Figure, control: Figure) -> Interval | None:
     if own.value is None or control.value is None or own.bounds is None or control.bounds is None:
         return None
     both = np.stack([own.replicates, control.replicates])
-    steady = both.shape[1] < 2 or bool(np.isnan(both).any()) or bool((both.std(axis=1) < 1e-12).any())
-    correlation = 0.0 if steady else float(np.corrcoef(both)[0, 1])
+    steady = len(own.replicates) < 2 or bool(np.isnan(both).any()) or bool((both.std(axis=1) < 1e-12).any())
+    correlation = 0.0 if steady else float(np.corrcoef(own.replicates, control.replicates)[0, 1])
     low, high = mover_difference(own.value, own.bounds, control.value, control.bounds, correlation)
     return Interval(low, high, LEVEL, METHOD)

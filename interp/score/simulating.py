@@ -60,19 +60,21 @@ def tokens_of(contexts: Contexts, vocabulary: Vocabulary) -> list[Tokens]:
     return found
 
 
-async def simulate(model: Model, label: str | None, windows: Sequence[Tokens], per_prompt: int, calls: list[str], sample: int = 0) -> list[Levels]:
-    """The levels of each window, in order; `label` None asks without an explanation. Keys of all calls go to `calls`. Raises JobMustPause.
+async def simulate(
+    model: Model, label: str | None, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], calls: list[str], sample: int = 0
+) -> list[Levels]:
+    """The levels of each window, in order; `label` None asks without an explanation. `prompts` says which windows share a prompt, by place. Keys of
+    all calls go to `calls`. Raises JobMustPause.
 
     Where the model is known to give log-probabilities one window a prompt is asked about, and a level is its expectation over the digits that the
-    model weighed; else `per_prompt` windows a prompt, in JSON. What a reply leaves out, and the windows of a prompt that failed, are asked about
+    model weighed; else `prompts` are asked in JSON. What a reply leaves out, and the windows of a prompt that failed, are asked about
     again alone.
     """
-    expected = Ability.LOGPROBS in model.abilities
-    size = 1 if expected else per_prompt
-    ask = _ask_levels if expected else _ask_pairs
-    parts = [windows[start : start + size] for start in range(0, len(windows), size)]
-    answers = await together(ask(model, label, part, calls, sample) for part in parts)
-    return [levels for part in answers for levels in part]
+    alone = [[place] for prompt in prompts for place in prompt]
+    ask, dealt = (_ask_levels, alone) if Ability.LOGPROBS in model.abilities else (_ask_pairs, prompts)
+    answers = await together(ask(model, label, [windows[place] for place in prompt], calls, sample) for prompt in dealt)
+    found = {place: levels for prompt, part in zip(dealt, answers, strict=True) for place, levels in zip(prompt, part, strict=True)}
+    return [found[place] for place in range(len(windows))]
 
 
 def form_of(model: Model) -> str:

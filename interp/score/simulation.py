@@ -37,8 +37,8 @@ class Simulation:
         everything = questions_of(item.contexts)
         questions = everything.select(everything.scored)
         answers = self.judge.simulate((item.explanation, *item.nulls), questions.contexts, vocabulary)
-        content = questions.contexts.valid() & ~np.isin(questions.contexts.tokens, list(vocabulary.special))
-        totals = _totals(questions, answers, content)
+        content = content_of(questions, vocabulary)
+        totals = totals_of(questions, answers, content)
         figures, replicates = pearson_of(totals.sum(axis=0)), leave_one_out(totals, pearson_of)
         value = None if np.isnan(figures[0]) else float(figures[0])
         bounds = None if value is None else fisher(value, replicates[:, 0], LEVEL)
@@ -49,18 +49,23 @@ class Simulation:
             metric=self.metric,
             value=value,
             interval=None if bounds is None else Interval(*bounds, LEVEL, METHOD),
-            reason=None if value is not None else _why_undefined(questions, answers, content),
+            reason=None if value is not None else why_undefined(questions, answers, content),
             answered=int((answers.outcomes[0] == Outcome.ANSWERED).sum()),
             failed=int((answers.outcomes[0] == Outcome.FAILED).sum()),
             abstained=int((answers.outcomes[0] == Outcome.ABSTAINED).sum()),
             null=compare(value, bounds, figures[1:], replicates[:, 0], replicates[:, 1:], item.nulls) if item.nulls else None,
-            metrics={"pearson": value, "r2": _r2(questions, answers, content)},
-            items=_items(questions, answers, content),
+            metrics={"pearson": value, "r2": r2_of(questions, answers, content)},
+            items=items_of(questions, answers, content, _failures(answers)),
             provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
         )
 
 
-def _totals(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> Floats:
+def content_of(questions: Questions, vocabulary: Vocabulary) -> NDArray[np.bool_]:
+    """bool [N, W]: the tokens that count; special ones do not."""
+    return questions.contexts.valid() & ~np.isin(questions.contexts.tokens, list(vocabulary.special))
+
+
+def totals_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> Floats:
     """float64 [m, E, 6]: the sums that Pearson's r needs, for each document and explanation, over answered windows.
 
     The predictions of a rule are 0 at most tokens, so the moments of the windows are one matrix product each.
@@ -78,12 +83,14 @@ def _totals(questions: Questions, answers: Answers, content: NDArray[np.bool_]) 
     return np.tensordot(documents, window, axes=(0, 1))
 
 
-def _r2(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> float | None:
+def r2_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> float | None:
+    """R2 of the first explanation's predictions."""
     use = content & answers.answered()[0][:, None]
     return r_squared(answers.values[0][use].astype(np.float64), questions.contexts.activations[use].astype(np.float64))
 
 
-def _why_undefined(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> str:
+def why_undefined(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> str:
+    """Why the first explanation's r is undefined."""
     if 0 in answers.reasons:
         return answers.reasons[0]
     use = content & answers.answered()[0][:, None]
@@ -94,8 +101,14 @@ def _why_undefined(questions: Questions, answers: Answers, content: NDArray[np.b
     return "The prediction is the same at every token, so it correlates with nothing."
 
 
-def _items(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> tuple[Item, ...]:
-    """`truth` and `prediction` are the window's largest values; `detail` lists [column, value] of the tokens that are not 0."""
+def _failures(answers: Answers) -> list[str]:
+    """Why the first explanation has no answer to a window, as far as that is known."""
+    return [answers.reasons.get(0, Outcome(outcome).name.lower()) for outcome in answers.outcomes[0].tolist()]
+
+
+def items_of(questions: Questions, answers: Answers, content: NDArray[np.bool_], failures: Sequence[str | None]) -> tuple[Item, ...]:
+    """The first explanation's. `truth` and `prediction` are the window's largest values; `detail` lists [column, value] of the tokens that are not 0.
+    `failures` [N] are read where a window was not answered."""
     real = np.where(content, questions.contexts.activations, 0).astype(np.float32)
     said = np.where(content, answers.values[0], 0)
     answered = answers.answered()[0]
@@ -107,7 +120,7 @@ def _items(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -
             kind=kind,
             truth=truths[row],
             prediction=predictions[row] if answered[row] else None,
-            failure=None if answered[row] else answers.reasons.get(0, Outcome(answers.outcomes[0, row]).name.lower()),
+            failure=None if answered[row] else failures[row],
             detail={"real": real_pairs[row], "predicted": said_pairs[row]} if answered[row] else None,
         )
         for row, (context, kind) in enumerate(zip(questions.contexts.identities(), questions.kinds(), strict=True))

@@ -1,0 +1,90 @@
+"""Whose explanations answer the items of one score: the feature's own, the borrowed ones, and the controls'."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from interp.explain.base import Explanation
+from interp.llm.base import Model
+from interp.score.base import ControlResult, LlmScorer, ScoreDesk, ScorerInput
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """`part` is empty for the own explanation, else `null`, `empty` or `baseline`. `label` None asks without an explanation (`empty`); with `failure`
+    set there is nothing to ask about."""
+
+    part: str
+    label: str | None
+    failure: str | None = None
+
+    def bound(self, model: Model) -> Model:
+        """The model with its calls booked under this part."""
+        return model.for_purpose(self.part) if self.part else model
+
+
+def tested_of(item: ScorerInput, controls: Collection[str]) -> list[Tested]:
+    """The own explanation, the nulls in their order, then `empty` and `baseline` where the job asks for them and there is one."""
+    found = [_of("", item.explanation), *(_of("null", explanation) for explanation in item.nulls)]
+    if "empty" in controls:
+        found.append(Tested("empty", None))
+    if "baseline" in controls and item.baseline is not None:
+        found.append(_of("baseline", item.baseline))
+    return found
+
+
+def purpose_of(scorer: str, part: str) -> str:
+    """What calls are booked under: `simulation`, `simulation/null`."""
+    return f"{scorer}/{part}" if part else scorer
+
+
+def _of(part: str, explanation: Explanation) -> Tested:
+    if explanation.text is None:
+        return Tested(part, None, f"There is no explanation: {explanation.failure}")
+    return Tested(part, explanation.text)
+
+
+class Calls:
+    """Keys of a score's calls, by part."""
+
+    def __init__(self, scorer: str) -> None:
+        self.scorer = scorer
+        self.keys: dict[str, list[str]] = {}
+
+    def of(self, part: str) -> list[str]:
+        """The list that a part's calls are added to."""
+        return self.keys.setdefault(part, [])
+
+    def by_purpose(self) -> dict[str, list[str]]:
+        """What `provenance["calls"]` holds; calls end in any order, so their keys are sorted."""
+        return {purpose_of(self.scorer, part): sorted(set(keys)) for part, keys in sorted(self.keys.items())}
+
+
+WHY_NOT = {
+    "baseline": "There is no pattern explanation of this feature.",
+    "judge_swap": "The job names no second judge.",
+    "gold": "Questions of known answer are asked by detection and fuzz.",
+}
+
+
+def provenance_of(scorer: LlmScorer, item: ScorerInput, desk: ScoreDesk, judge: Model, template: str | None, calls: Calls) -> dict[str, Any]:
+    """What every score that a model judged says of its making."""
+    return {
+        "judge": judge.name,
+        "model": judge.provenance,
+        "template": template,
+        "scorer_version": scorer.version,
+        "nulls_asked": len(item.nulls),
+        "seed": desk.seed,
+        "calls": calls.by_purpose(),
+    }
+
+
+def not_made(item: ScorerInput, desk: ScoreDesk, **reasons: str) -> list[ControlResult]:
+    """Controls that the job asks for and that cannot be made, each with its reason; `reasons` has a scorer's own."""
+    why = {"gold": WHY_NOT["gold"]} | reasons
+    if item.baseline is None:
+        why["baseline"] = WHY_NOT["baseline"]
+    if desk.second_judge is None:
+        why["judge_swap"] = WHY_NOT["judge_swap"]
+    return [ControlResult(name, None, reason=why[name]) for name in sorted(desk.controls) if name in why]
