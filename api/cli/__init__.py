@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from api.cli import demo, doctor, export, features, jobs, serve, submit
+from api.cli import demo, doctor, export, fake_llm, features, jobs, serve, submit
 from api.cli.console import print_error
 from interp.errors import GlossatorError
 
@@ -26,6 +26,7 @@ for command in (
     export.export,
     doctor.doctor,
     demo.demo,
+    fake_llm.fake_llm,
 ):
     app.command()(command)
 app.add_typer(serve.database, name="db")

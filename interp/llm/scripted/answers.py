@@ -2,11 +2,13 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from interp.llm.scripted.asked import Question, Shown, Span
+from interp.llm.contexts import CLOSE, OPEN
+from interp.llm.scripted.asked import Question, Shown, Span, unescaped
 from interp.llm.scripted.draws import draw
 from interp.llm.scripted.readers import Reader
 from interp.llm.scripted.tokens import Odds
@@ -17,6 +19,10 @@ UNSURE = 0.01
 LEVELS = 10
 MARKER = "EXPLANATION:"
 STRAY_KEY = "9999"
+LEVELLED = re.compile(r"(.*)\t(\d+)")
+# Fences of the explainers' prompts: tokens one a line, and what was shown before in another form.
+LISTS = frozenset({"peaks", "promoted"})
+REPEATED = frozenset({"tokens", "firing", "following", "suppressed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +60,26 @@ class Answer:
 
 def explain(question: Question, reader: Reader, variant: int) -> Answer:
     """A label for what is marked. Every variant but the first is shown a part of the contexts, so that samples differ."""
-    marked = [context for context in question.contexts if context.marks] or list(question.contexts)
+    texts = [as_marked(shown) for shown in question.all_texts if shown.kind not in REPEATED]
+    marked = [shown for shown in texts if shown.marks]
     if variant and len(marked) > 1:
         marked = random.Random(f"{question.key}:{variant}").sample(marked, -(-len(marked) // 2))
-    label = reader.writes(marked)
+    label = reader.writes([*marked, *(shown for shown in texts if not shown.marks)])
     thinking = {"thinking": "I look for what the marked places share."} if "thinking" in question.fields or "thinking" in question.system else {}
     in_text = question.schema is None and MARKER in question.system and "JSON" not in question.system
     return Answer(thinking | {"explanation": label}, form="marker" if in_text else "json")
+
+
+def as_marked(shown: Shown) -> Shown:
+    """A text whose marks are «»: made from levels where it is shown as `token<TAB>level` lines, and around each token of a list of tokens."""
+    lines = shown.shown.split("\n")
+    if shown.kind in LISTS:
+        return Shown(shown.id, "\n".join(f"{OPEN}{line}{CLOSE}" for line in lines), shown.kind)
+    rows = [LEVELLED.fullmatch(line) for line in lines]
+    if not all(rows):
+        return shown
+    tokens = [(unescaped(row[1]), int(row[2])) for row in rows if row]
+    return Shown(shown.id, "".join(f"{OPEN}{token}{CLOSE}" if level else token for token, level in tokens), shown.kind)
 
 
 def _verdicts(question: Question, reader: Reader, are_marks_asked: bool) -> Answer:
@@ -81,8 +100,8 @@ def fuzz(question: Question, reader: Reader, _: int) -> Answer:
 
 
 def simulate(question: Question, reader: Reader, _: int) -> Answer:
-    """Levels of numbered tokens: as JSON of those above 0, or where log-probs are asked for as a line a token with the chances of its level."""
-    if not question.wants_logprobs:
+    """Levels of numbered tokens: as JSON of those above 0, or as a line a token with the chances of its level."""
+    if question.schema is not None or "JSON" in question.system:
         return Answer({context.id: [list(pair) for pair in _levels(context, question.label, reader) if pair[1]] for context in question.contexts})
     levels = {str(number): level for context in question.contexts for number, level in _levels(context, question.label, reader)}
     return Answer(levels, {number: _level_odds(level) for number, level in levels.items()}, form="lines")

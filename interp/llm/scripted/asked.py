@@ -12,15 +12,19 @@ TASK = re.compile(r"\s*Task: *(\w+)")
 NUMBERED = re.compile(r"(\d+)\t(.*)")
 MARK = re.compile(f"[{OPEN}{CLOSE}]")
 
+ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[ntrbf])")
+CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+
 Span = tuple[int, int, float]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One fenced context as it was shown."""
+    """One fenced text as it was shown; `kind` is its fence's: `context`, `silent`, `promoted`, ..."""
 
     id: str
     shown: str
+    kind: str = "context"
 
     @cached_property
     def text(self) -> str:
@@ -48,30 +52,22 @@ class Shown:
 
 
 def unescaped(token: str) -> str:
-    r"""A token as it was before `\n`, `\"` and their kin were put in it for a line's sake."""
-    return re.sub(r"\\(u[0-9a-fA-F]{4}|.)", _escape, token)
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = match[1]
-    if len(code) == 5:
-        return chr(int(code[1:], 16))
-    return {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}.get(code, code)
+    """A token as it was before `interp.llm.contexts.escaped` put it in one line."""
+    return ESCAPE.sub(lambda match: CONTROLS.get(match[1]) or chr(int(match[1][1:], 16)), token)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`label` is None where the prompt has none, `schema` the JSON schema of the reply where one was given, `form` how the reply must look.
-
-    `wants_logprobs`: the request asks for the alternatives at each token. `key` is the same for the same messages.
+    """`label` is None where the prompt has none, `contexts` are the texts of the last message that has any, `all_texts` those of all messages and
+    kinds. `schema` is the JSON schema of the reply where one was given; `key` is the same for the same messages.
     """
 
     kind: str
     label: str | None
     contexts: tuple[Shown, ...]
+    all_texts: tuple[Shown, ...]
     system: str
     schema: dict[str, Any] | None
-    wants_logprobs: bool
     key: str
 
     @property
@@ -80,12 +76,14 @@ class Question:
         return tuple(self.schema.get("properties", {})) if self.schema else ()
 
 
-def question(messages: Sequence[tuple[str, str]], response_format: dict[str, Any], wants_logprobs: bool, key: str) -> Question:
+def question(messages: Sequence[tuple[str, str]], response_format: dict[str, Any], key: str) -> Question:
     """Reads (role, text) messages. The kind stands in the first line of a system message alone, the question in the last message that has fences."""
     system = "\n".join(text for role, text in messages if role in ("system", "developer"))
     task = TASK.match(system)
-    fenced = next((found for role, text in reversed(messages) if role == "user" and (found := parse_fenced(text))), [])
-    labels = [part.text for part in fenced if part.kind == "explanation"]
-    contexts = tuple(Shown(part.id, part.text) for part in fenced if part.kind != "explanation")
+    asked = [found for role, text in messages if role == "user" and (found := parse_fenced(text))]
+    labels = [part.text for part in (asked[-1] if asked else []) if part.kind == "explanation"]
+    texts = [tuple(Shown(part.id, part.text, part.kind) for part in parts if part.kind != "explanation") for parts in asked]
+    contexts = tuple(shown for shown in texts[-1] if shown.kind == "context") if texts else ()
     schema = response_format.get("json_schema", {}).get("schema") if response_format.get("type") == "json_schema" else None
-    return Question(task[1] if task else "", labels[-1] if labels else None, contexts, system, schema, wants_logprobs, key)
+    all_texts = tuple(shown for parts in texts for shown in parts)
+    return Question(task[1] if task else "", labels[-1] if labels else None, contexts, all_texts, system, schema, key)

@@ -74,7 +74,7 @@ def chat(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: str | N
     room = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_ROOM
     _fits_the_window(endpoint.faults.context_window, prompt, room, body)
     key = hashlib.blake2b(json.dumps(messages).encode(), digest_size=16).hexdigest()
-    asked = question(messages, form, wants_logprobs, key)
+    asked = question(messages, form, key)
     found = answer(asked, endpoint.reader, _variant(endpoint, body, key)).spoiled(fault, number)
     text, odds = found.rendered()
     if fault == "refused":
@@ -181,7 +181,7 @@ def completion(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: s
 
 
 def _completed(endpoint: "Endpoint", body: dict[str, Any], prompt: str, index: int, room: int, fault: str | None) -> dict[str, Any]:
-    answered = answer(question([("system", prompt), ("user", prompt)], {}, False, prompt), endpoint.reader).rendered()[0] if room else ""
+    answered = answer(question([("system", prompt), ("user", prompt)], {}, prompt), endpoint.reader).rendered()[0] if room else ""
     if fault == "invalid_json":
         answered = NO_JSON
     said = split(answered)[:room]

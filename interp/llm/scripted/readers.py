@@ -13,7 +13,9 @@ STRONGEST = 10.0
 SURE_YES, SURE_NO = 0.97, 0.03
 OVERLAP = 0.5
 QUOTED = 5
-NO_LABEL = "There is nothing that these contexts have in common."
+NO_LABEL = "unclear"
+LONGEST_QUOTE = 40
+VISIBLE = str.maketrans({"\n": "↵", "\t": "⇥", "\r": None, '"': "'"})
 WIDTH = 512
 
 Predicate = Callable[[str], bool | Sequence[Span]]
@@ -62,9 +64,8 @@ class QuotedReader:
         """The marked strings that most contexts share, quoted."""
         counts: Counter[str] = Counter()
         for context in contexts:
-            counts.update({context.text[start:end].strip() or context.text[start:end] for start, end in context.marks})
-        counts.update(word for context in contexts for word in _levelled(context))
-        marked = [f'"{text}"' for text, _ in counts.most_common(QUOTED) if text and '"' not in text]
+            counts.update({quoted(context.text[start:end]) for start, end in context.marks if start < end})
+        marked = [f'"{text}"' for text, _ in counts.most_common(QUOTED)]
         if not marked:
             marked = [f'"{word}"' for word in _common_words(contexts)]
         if not marked:
@@ -80,10 +81,9 @@ class QuotedReader:
         return likeness.index(min(likeness))
 
 
-def _levelled(context: Shown) -> list[str]:
-    """Tokens with a level above 0, where a context is shown as `token<TAB>level` lines."""
-    rows = [line.rpartition("\t") for line in context.shown.split("\n")]
-    return [token.strip() for token, tab, level in rows if tab and level.strip().isdigit() and int(level) > 0 and token.strip()]
+def quoted(text: str) -> str:
+    """A marked text as a label quotes it: its white space made visible where it is nothing else, cut where it is long."""
+    return (text.strip() or text.replace(" ", "␣"))[:LONGEST_QUOTE].translate(VISIBLE)
 
 
 def _common_words(contexts: Sequence[Shown]) -> list[str]:
