@@ -12,12 +12,14 @@ from interp.score.binary import Exam, Sheet, metrics_of
 from interp.score.compare import LEVEL
 from interp.score.judge import Answers, Outcome
 from interp.score.layout import prompts_of
+from interp.score.noted import Noted
 from interp.score.paired import Figure, against_control, against_nulls
 from interp.score.questions import Questions, questions_of
-from interp.score.sampling import sample, seed_of, share_of
+from interp.score.sampling import sample, share_of
+from interp.score.seeds import seed_of
 from interp.score.simulating import HIGHEST, Levels, Tokens, form_of, simulate, tokens_of
 from interp.score.simulation import METHOD, content_of, items_of, r2_of, totals_of, why_undefined
-from interp.score.tested import Calls, Tested, not_made, provenance_of, tested_of
+from interp.score.tested import Tested, not_made, provenance_of, tested_of
 from interp.score.together import together
 from interp.spec import ScorerSpec
 from interp.stats.agreement import pearson, pearson_of
@@ -33,8 +35,8 @@ FIRES = 0.5
 class Asked:
     """What a score is made of.
 
-    `answers` are in the order of `tested`, in activations, of which a level is worth `unit`; `failures` [N] are the own explanation's. `again` are its
-    answers for the windows `rows`, asked a second time or of a second judge, by the control's name.
+    `answers` are in the order of `tested`, in activations, of which a level is worth `unit`; `failures` [N] are the own explanation's.
+    `again` are its answers for the windows `rows`, asked a second time or of a second judge, by the control's name.
     """
 
     questions: Questions
@@ -61,8 +63,8 @@ class JudgedSimulation:
         self.spec = spec
 
     async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
-        calls = Calls(self.name)
-        asked = await self._ask(item, desk, calls)
+        judge = Noted(desk.judge, self.name)
+        asked = await self._ask(item, desk, judge)
         questions, answers, content = asked.questions, asked.answers, asked.content
         own = figure_of(questions, answers, content, 0)
         outcomes, exam = answers.outcomes[0], Exam.of(questions, item.statistics)
@@ -81,10 +83,10 @@ class JudgedSimulation:
             controls=_controls(asked, item, desk),
             metrics={"pearson": own.value, "r2": r2_of(questions, answers, content)} | _by_decile(asked) | metrics_of(exam, _windows(asked)),
             items=items_of(questions, answers, content, asked.failures),
-            provenance=provenance_of(self, item, desk, desk.judge, form_of(desk.judge), calls),
+            provenance=provenance_of(self, item, desk, judge, form_of(judge)),
         )
 
-    async def _ask(self, item: ScorerInput, desk: ScoreDesk, calls: Calls) -> Asked:
+    async def _ask(self, item: ScorerInput, desk: ScoreDesk, judge: Noted) -> Asked:
         """All questions of the score, at once."""
         positives, negatives = self.spec.positives or POSITIVES, self.spec.negatives or NEGATIVES
         questions = sample(questions_of(item.contexts), positives, negatives, desk.seed, item.feature)
@@ -94,10 +96,12 @@ class JudgedSimulation:
         prompts = self._prompts(questions, desk, item.feature)
         rows = share_of(questions, desk.control_share, desk.seed, item.feature)
         part, part_prompts = [windows[row] for row in rows], self._prompts(questions.select(_mask(rows, len(questions))), desk, item.feature)
-        judges = {name: judge for name, judge in (("repeat", desk.judge), ("judge_swap", desk.second_judge)) if name in desk.controls and judge}
+        judges = {"repeat": judge.for_purpose("repeat")} if "repeat" in desk.controls else {}
+        if "judge_swap" in desk.controls and desk.second_judge is not None:
+            judges["judge_swap"] = judge.also(desk.second_judge, "judge_swap")
         said = await together(
-            [one_said(desk.judge, one, windows, prompts, calls) for one in tested]
-            + [one_said(judge, Tested(name, tested[0].label, tested[0].failure), part, part_prompts, calls, 1) for name, judge in judges.items()]
+            [one_said(one.bound(judge), one, windows, prompts) for one in tested]
+            + [one_said(another, tested[0], part, part_prompts, 1) for another in judges.values()]
         )
         unit = (item.statistics.max_activation or HIGHEST) / HIGHEST
         width = questions.contexts.tokens.shape[1]
@@ -116,13 +120,11 @@ class JudgedSimulation:
         return prompts_of(questions.positive.astype(int).tolist(), self.spec.per_prompt, seed_of(desk.seed, feature))
 
 
-async def one_said(
-    judge: Model, one: Tested, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], calls: Calls, again: int = 0
-) -> list[Levels]:
+async def one_said(judge: Model, one: Tested, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], again: int = 0) -> list[Levels]:
     """Levels of all windows by one explanation; `again` is the sample's number."""
     if one.failure is not None:
         return [Levels(None, one.failure)] * len(windows)
-    return await simulate(one.bound(judge), one.label, windows, prompts, calls.of(one.part), again)
+    return await simulate(judge, one.label, windows, prompts, again)
 
 
 def answers_of(said: Sequence[Sequence[Levels]], windows: Sequence[Tokens], width: int, unit: float) -> Answers:

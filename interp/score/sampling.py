@@ -40,8 +40,3 @@ def share_of(questions: Questions, share: float, seed: int, feature: int) -> Row
     random = np.random.default_rng((seed, feature, 1))
     sides = [random.permutation(np.flatnonzero(mask)) for mask in (questions.positive, questions.negative)]
     return np.sort(np.concatenate([side[: max(2, round(share * len(side)))] for side in sides])).astype(np.intp)
-
-
-def seed_of(seed: int, feature: int) -> int:
-    """A seed of its own for each feature of a job."""
-    return int(np.random.SeedSequence((seed, feature)).generate_state(1)[0])

@@ -60,11 +60,9 @@ def tokens_of(contexts: Contexts, vocabulary: Vocabulary) -> list[Tokens]:
     return found
 
 
-async def simulate(
-    model: Model, label: str | None, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], calls: list[str], sample: int = 0
-) -> list[Levels]:
-    """The levels of each window, in order; `label` None asks without an explanation. `prompts` says which windows share a prompt, by place. Keys of
-    all calls go to `calls`. Raises JobMustPause.
+async def simulate(model: Model, label: str | None, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], sample: int = 0) -> list[Levels]:
+    """The levels of each window, in order; `label` None asks without an explanation. `prompts` says which windows share a prompt, by place.
+    Raises JobMustPause.
 
     Where the model is known to give log-probabilities one window a prompt is asked about, and a level is its expectation over the digits that the
     model weighed; else `prompts` are asked in JSON. What a reply leaves out, and the windows of a prompt that failed, are asked about
@@ -72,7 +70,7 @@ async def simulate(
     """
     alone = [[place] for prompt in prompts for place in prompt]
     ask, dealt = (_ask_levels, alone) if Ability.LOGPROBS in model.abilities else (_ask_pairs, prompts)
-    answers = await together(ask(model, label, [windows[place] for place in prompt], calls, sample) for prompt in dealt)
+    answers = await together(ask(model, label, [windows[place] for place in prompt], sample) for prompt in dealt)
     found = {place: levels for prompt, part in zip(dealt, answers, strict=True) for place, levels in zip(prompt, part, strict=True)}
     return [found[place] for place in range(len(windows))]
 
@@ -90,7 +88,7 @@ def expected_level(alternatives: Iterable[tuple[str, float]]) -> float | None:
     return sum(level * weight for level, weight in weights) / whole if whole > 0 else None
 
 
-async def _ask_pairs(model: Model, label: str | None, windows: Sequence[Tokens], calls: list[str], sample: int) -> list[Levels]:
+async def _ask_pairs(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels]:
     """The JSON form."""
     schema = Schema("simulation", _schema(len(windows)))
     prompt = _prompt("simulate", label, windows, _typical_pairs(len(windows)), sum(32 + 4 * len(window) for window in windows), sample, schema)
@@ -100,18 +98,17 @@ async def _ask_pairs(model: Model, label: str | None, windows: Sequence[Tokens],
     try:
         read = await ask_for(model, prompt, lambda text: pairs_of(text, sizes))
         found = read.value
-        calls += read.calls
     except CallFailed as error:
-        failure = noted(error, calls)
+        failure = str(error)
     missing = [place for place, values in enumerate(found) if values is None]
     if len(windows) == 1 or not missing:
         return [Levels(values, None if values is not None else failure) for values in found]
-    alone = await together(_ask_pairs(model, label, [windows[place]], calls, sample) for place in missing)
+    alone = await together(_ask_pairs(model, label, [windows[place]], sample) for place in missing)
     again = dict(zip(missing, (levels[0] for levels in alone), strict=True))
     return [again[place] if place in again else Levels(values) for place, values in enumerate(found)]
 
 
-async def _ask_levels(model: Model, label: str | None, windows: Sequence[Tokens], calls: list[str], sample: int) -> list[Levels]:
+async def _ask_levels(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels]:
     """The log-prob form, of one window."""
     (window,) = windows
     typical = "\n".join(f"{number}\t0" for number in range(1, len(window) + 1))
@@ -119,15 +116,8 @@ async def _ask_levels(model: Model, label: str | None, windows: Sequence[Tokens]
     try:
         read = await ask_for(model, prompt, lambda text: written_levels(text, len(window)))
     except CallFailed as error:
-        return [Levels(None, noted(error, calls))]
-    calls += read.calls
+        return [Levels(None, str(error))]
     return [Levels(expected_levels(read.reply, read.value))]
-
-
-def noted(error: CallFailed, calls: list[str]) -> str:
-    """The reason why a question has no answer; the calls that it cost are added to `calls`."""
-    calls += error.details.get("calls", [])
-    return str(error)
 
 
 def pairs_of(text: str, sizes: Sequence[int]) -> list[Floats | None]:

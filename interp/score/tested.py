@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from interp.explain.base import Explanation
-from interp.llm.base import Model
 from interp.score.base import ControlResult, LlmScorer, ScoreDesk, ScorerInput
+from interp.score.noted import Noted
+
+NO_BASELINE = "There is no pattern explanation of this feature."
+NO_SECOND_JUDGE = "The job names no second judge."
+NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection and fuzz."
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,7 @@ class Tested:
     label: str | None
     failure: str | None = None
 
-    def bound(self, model: Model) -> Model:
+    def bound(self, model: Noted) -> Noted:
         """The model with its calls booked under this part."""
         return model.for_purpose(self.part) if self.part else model
 
@@ -33,41 +37,13 @@ def tested_of(item: ScorerInput, controls: Collection[str]) -> list[Tested]:
     return found
 
 
-def purpose_of(scorer: str, part: str) -> str:
-    """What calls are booked under: `simulation`, `simulation/null`."""
-    return f"{scorer}/{part}" if part else scorer
-
-
 def _of(part: str, explanation: Explanation) -> Tested:
     if explanation.text is None:
         return Tested(part, None, f"There is no explanation: {explanation.failure}")
     return Tested(part, explanation.text)
 
 
-class Calls:
-    """Keys of a score's calls, by part."""
-
-    def __init__(self, scorer: str) -> None:
-        self.scorer = scorer
-        self.keys: dict[str, list[str]] = {}
-
-    def of(self, part: str) -> list[str]:
-        """The list that a part's calls are added to."""
-        return self.keys.setdefault(part, [])
-
-    def by_purpose(self) -> dict[str, list[str]]:
-        """What `provenance["calls"]` holds; calls end in any order, so their keys are sorted."""
-        return {purpose_of(self.scorer, part): sorted(set(keys)) for part, keys in sorted(self.keys.items())}
-
-
-WHY_NOT = {
-    "baseline": "There is no pattern explanation of this feature.",
-    "judge_swap": "The job names no second judge.",
-    "gold": "Questions of known answer are asked by detection and fuzz.",
-}
-
-
-def provenance_of(scorer: LlmScorer, item: ScorerInput, desk: ScoreDesk, judge: Model, template: str | None, calls: Calls) -> dict[str, Any]:
+def provenance_of(scorer: LlmScorer, item: ScorerInput, desk: ScoreDesk, judge: Noted, template: str | None) -> dict[str, Any]:
     """What every score that a model judged says of its making."""
     return {
         "judge": judge.name,
@@ -76,15 +52,16 @@ def provenance_of(scorer: LlmScorer, item: ScorerInput, desk: ScoreDesk, judge: 
         "scorer_version": scorer.version,
         "nulls_asked": len(item.nulls),
         "seed": desk.seed,
-        "calls": calls.by_purpose(),
+        "calls": judge.listed(),
     }
 
 
 def not_made(item: ScorerInput, desk: ScoreDesk, **reasons: str) -> list[ControlResult]:
     """Controls that the job asks for and that cannot be made, each with its reason; `reasons` has a scorer's own."""
-    why = {"gold": WHY_NOT["gold"]} | reasons
+    why = {"gold": NO_GOLD}
     if item.baseline is None:
-        why["baseline"] = WHY_NOT["baseline"]
+        why["baseline"] = NO_BASELINE
     if desk.second_judge is None:
-        why["judge_swap"] = WHY_NOT["judge_swap"]
+        why["judge_swap"] = NO_SECOND_JUDGE
+    why |= reasons
     return [ControlResult(name, None, reason=why[name]) for name in sorted(desk.controls) if name in why]
