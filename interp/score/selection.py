@@ -1,0 +1,206 @@
+"""Selection: of 14 windows, which fire? Several calls, each with the same mix (Karvonen et al., SAEBench, 2025)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.evidence import Kind
+from interp.llm.base import Ability, Model
+from interp.llm.contexts import plain
+from interp.score.base import ControlResult, NullResult, Score, ScoreDesk, ScorerInput
+from interp.score.binary import Exam, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, why_undefined
+from interp.score.compare import LEVEL
+from interp.score.judge import Outcome
+from interp.score.noted import Noted
+from interp.score.paired import Figure, against_control, against_nulls
+from interp.score.prompting import template
+from interp.score.questions import questions_of
+from interp.score.seeds import seed_of
+from interp.score.selecting import SILENT, TOP, WEIGHTED, WINDOWS, Selected, rounds_of, select
+from interp.score.tested import Tested, not_made, provenance_of, tested_of
+from interp.score.together import together
+from interp.spec import ScorerSpec
+from interp.stats.agreement import f1_of, precision_at_rate
+from interp.stats.chance import cohens_kappa
+from interp.stats.intervals import clustered_proportion
+
+Mask = NDArray[np.bool_]
+TOO_FEW = f"A call needs {TOP} top, {WEIGHTED} other weighted and {SILENT} silent test windows, and there are not so many."
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Windows in the order of asking, 14 a call, with E explanations' answers.
+
+    `again` are the own answers to the first `calls_again` calls, asked a second time or of a second judge, by the control's name.
+    """
+
+    exam: Exam
+    tested: list[Tested]
+    said: Mask
+    answered: Mask
+    failures: list[str | None]
+    calls_again: int
+    again: dict[str, tuple[Mask, Mask]]
+
+
+class Selection:
+    """`value` is balanced accuracy over all windows of all calls. The accuracy that SAEBench reports is beside it: "none" gets 10/14 = 0.714 there."""
+
+    name = "selection"
+    version = 1
+    metric = "balanced_accuracy"
+    needs: frozenset[Ability] = frozenset()
+    needs_foils = False
+
+    def __init__(self, spec: ScorerSpec) -> None:
+        self.spec = spec
+
+    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
+        judge = Noted(desk.judge, self.name)
+        asked = await self._ask(item, desk, judge)
+        outcomes = np.where(asked.answered, np.uint8(Outcome.ANSWERED), np.uint8(Outcome.FAILED))
+        sheet = Sheet(asked.said[:1], outcomes[:1], {}, failures=asked.failures)
+        own = figure_of(asked, 0)
+        reason = None if own.value is not None else (why_undefined(asked.exam, sheet) if len(asked.exam) else TOO_FEW)
+        return Score(
+            feature=item.feature,
+            explainer=item.explanation.explainer,
+            scorer=self.name,
+            metric=self.metric,
+            value=own.value,
+            interval=interval_of(own.bounds),
+            reason=reason,
+            answered=sheet.count(Outcome.ANSWERED),
+            failed=sheet.count(Outcome.FAILED),
+            abstained=0,
+            null=_null(item, asked, own) if item.nulls else None,
+            controls=_controls(asked, item, desk),
+            metrics=metrics_of(asked.exam, sheet) | _accuracy(asked) | _at_true_rate(asked),
+            items=items_of(asked.exam, sheet),
+            provenance=provenance_of(self, item, desk, judge, template("select").title),
+        )
+
+    async def _ask(self, item: ScorerInput, desk: ScoreDesk, judge: Noted) -> Asked:
+        questions = questions_of(item.contexts)
+        rounds = rounds_of(questions, self._most(), seed_of(desk.seed, item.feature, self.name))
+        rows = np.concatenate(rounds) if rounds else np.zeros(0, dtype=np.intp)
+        texts = [plain(questions.contexts, int(row), desk.vocabulary) for row in rows]
+        tested = tested_of(item, desk.controls)
+        few = min(len(rounds), max(1, round(desk.control_share * len(rounds))))
+        judges = {"repeat": judge.for_purpose("repeat")} if "repeat" in desk.controls else {}
+        if "judge_swap" in desk.controls and desk.second_judge is not None:
+            judges["judge_swap"] = judge.also(desk.second_judge, "judge_swap")
+        said = await together(
+            [_answers(one.bound(judge), one, texts) for one in tested]
+            + [_answers(another, tested[0], texts[: WINDOWS * few], 1) for another in judges.values()]
+        )
+        columns = [_columns(calls) for calls in said]
+        own = said[0]
+        return Asked(
+            exam=_exam(item, rows),
+            tested=tested,
+            said=np.stack([fires for fires, _ in columns[: len(tested)]]),
+            answered=np.stack([answered for _, answered in columns[: len(tested)]]),
+            failures=[call.failure for call in own for _ in range(WINDOWS)],
+            calls_again=few,
+            again=dict(zip(judges, columns[len(tested) :], strict=True)),
+        )
+
+    def _most(self) -> int | None:
+        """Calls that the options allow."""
+        limits = [
+            *([self.spec.positives // (TOP + WEIGHTED)] if self.spec.positives is not None else []),
+            *([self.spec.negatives // SILENT] if self.spec.negatives is not None else []),
+        ]
+        return max(1, min(limits)) if limits else None
+
+
+async def _answers(judge: Model, one: Tested, texts: Sequence[str], again: int = 0) -> list[Selected]:
+    parts = [texts[start : start + WINDOWS] for start in range(0, len(texts), WINDOWS)]
+    if one.failure is not None:
+        return [Selected(None, one.failure)] * len(parts)
+    return await together(select(judge, one.label, part, again) for part in parts)
+
+
+def _columns(calls: Sequence[Selected]) -> tuple[Mask, Mask]:
+    """What was said of each window and whether it was answered, bool [N] both."""
+    none = np.zeros(WINDOWS, dtype=np.bool_)
+    said = [call.fires if call.fires is not None else none for call in calls]
+    answered = [np.full(WINDOWS, call.fires is not None) for call in calls]
+    return (np.concatenate(said), np.concatenate(answered)) if calls else (none[:0], none[:0])
+
+
+def _exam(item: ScorerInput, rows: NDArray[np.intp]) -> Exam:
+    """The windows asked about, in the order of asking: top ones count here, since the calls are made with them."""
+    exam = Exam.of(questions_of(item.contexts), item.statistics)
+    _, clusters = np.unique(exam.clusters[rows], return_inverse=True)
+    truth = exam.truth[rows]
+    return replace(
+        exam,
+        contexts=[exam.contexts[row] for row in rows],
+        kinds=[exam.kinds[row] for row in rows],
+        truth=truth,
+        positive=truth,
+        negative=~truth,
+        groups={name: mask[rows] for name, mask in exam.groups.items()},
+        clusters=clusters.ravel().astype(np.intp),
+        strengths=exam.strengths[rows],
+    )
+
+
+def figure_of(asked: Asked, place: int, among: Mask | None = None) -> Figure:
+    """Balanced accuracy of one explanation over the windows that it answered, of those in the mask `among` [N] where there is one."""
+    answered = asked.answered[place] if among is None else asked.answered[place] & among
+    said = asked.said[place]
+    values, replicates = figures_of(asked.exam, answered[None], said[None])
+    if np.isnan(values[0]):
+        return Figure(None, None, replicates[:, 0], "No answered window is firing, or none is silent.")
+    return Figure(float(values[0]), bounds_of(asked.exam, answered, said), replicates[:, 0])
+
+
+def _null(item: ScorerInput, asked: Asked, own: Figure) -> NullResult:
+    nulls = slice(1, 1 + len(item.nulls))
+    values, replicates = figures_of(asked.exam, asked.answered[nulls], asked.said[nulls])
+    return against_nulls(own, values, replicates, item.nulls)
+
+
+def _controls(asked: Asked, item: ScorerInput, desk: ScoreDesk) -> tuple[ControlResult, ...]:
+    found = []
+    for place, one in enumerate(asked.tested):
+        if one.part in ("empty", "baseline"):
+            both = asked.answered[0] & asked.answered[place]
+            found.append(against_control(one.part, figure_of(asked, 0, both), figure_of(asked, place, both), {"items": int(both.sum())}))
+    for name, (said, answered) in asked.again.items():
+        part = slice(0, asked.calls_again * WINDOWS)
+        both = asked.answered[0, part] & answered
+        first, second = asked.said[0, part][both], said[both]
+        kappa = cohens_kappa(first, second)
+        details = {"agreement": "kappa", "items": int(both.sum()), "same": float((first == second).mean()) if both.any() else None}
+        found.append(ControlResult(name, kappa, reason=None if kappa is not None else "Both say the same of every window.", details=details))
+    return (*found, *not_made(item, desk))
+
+
+def _accuracy(asked: Asked) -> dict[str, float | None]:
+    """Share of right answers over the calls' windows, as SAEBench has it, and what an empty list would get."""
+    answered = asked.answered[0]
+    right = asked.said[0][answered] == asked.exam.truth[answered]
+    return {"accuracy": float(right.mean()) if answered.any() else None, "accuracy_of_none": SILENT / WINDOWS}
+
+
+def _at_true_rate(asked: Asked) -> dict[str, float | None]:
+    """Precision and F1 over the corpus. Firing windows come from the activation-weighted sample: each hit counts for as many windows as its chance to
+    be drawn was small, 1 / activation (Hájek's estimate of a share). What was kept as a top window alone is no sample of anything and stays out."""
+    answered, said, exam = asked.answered[0], asked.said[0], asked.exam
+    names = {kind: exam.groups[kind.name.lower()] & answered for kind in (Kind.WEIGHTED, Kind.INACTIVE)}
+    firing, silent = names[Kind.WEIGHTED], names[Kind.INACTIVE]
+    if not firing.any() or not silent.any():
+        return {"precision_at_rate": None, "precision_at_rate_low": None, "f1_at_rate": None}
+    weights = 1 / exam.strengths[firing].astype(np.float64)
+    recall, alarms = float((weights * said[firing]).sum() / weights.sum()), float(said[silent].mean())
+    most_alarms = clustered_proportion(said[silent], exam.clusters[silent], LEVEL)[1]
+    precision = precision_at_rate(recall, alarms, exam.rate)
+    low = precision_at_rate(recall, most_alarms, exam.rate)
+    return {"precision_at_rate": precision, "precision_at_rate_low": low, "f1_at_rate": f1_of(precision, recall)}
