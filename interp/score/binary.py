@@ -48,6 +48,21 @@ class Exam:
     def __len__(self) -> int:
         return len(self.contexts)
 
+    def select(self, rows: NDArray[np.intp]) -> "Exam":
+        """The questions of these rows, in that order, with their documents numbered anew."""
+        _, clusters = np.unique(self.clusters[rows], return_inverse=True)
+        return Exam(
+            contexts=[self.contexts[row] for row in rows],
+            kinds=[self.kinds[row] for row in rows],
+            truth=self.truth[rows],
+            positive=self.positive[rows],
+            negative=self.negative[rows],
+            groups={name: mask[rows] for name, mask in self.groups.items()},
+            clusters=clusters.ravel().astype(np.intp),
+            strengths=self.strengths[rows],
+            rate=self.rate,
+        )
+
     @classmethod
     def of(cls, questions: Questions, statistics: Statistics) -> "Exam":
         """Does the feature fire somewhere in the window?"""

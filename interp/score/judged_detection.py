@@ -1,0 +1,21 @@
+"""Detection with a language model as the judge: in which windows does the feature fire? (Paulo et al., arXiv 2410.13928, section 4.1.)"""
+
+from interp.llm.contexts import plain
+from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.binary import Exam
+from interp.score.judged_binary import NEGATIVES, POSITIVES, JudgedBinary, Paper
+from interp.score.questions import questions_of
+from interp.score.sampling import sample
+
+
+class JudgedDetection(JudgedBinary):
+    """Firing windows of the uniform and the weighted sample against inactive ones and near misses, shown without marks."""
+
+    name = "detection"
+    kind = "detect"
+
+    def paper(self, item: ScorerInput, desk: ScoreDesk) -> Paper:
+        counts = (self.spec.positives or POSITIVES, self.spec.negatives or NEGATIVES)
+        questions = sample(questions_of(item.contexts), *counts, desk.seed, item.feature)
+        texts = [plain(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
+        return Paper(Exam.of(questions, item.statistics), texts)

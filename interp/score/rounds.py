@@ -1,0 +1,81 @@
+"""How many of the windows are asked about: all at once, or round by round until the interval says enough."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.score.asking import Verdict
+from interp.score.binary import Exam
+from interp.score.compare import LEVEL
+from interp.score.judge import Outcome
+from interp.spec import ScorerSpec
+from interp.stats.intervals import Bounds
+from interp.stats.sequential import balanced_sequence, decide
+
+METHOD = "anytime-betting"
+ALL_ASKED = "all asked"
+Rows = NDArray[np.intp]
+# Verdicts [E][n] of all explanations on some rows of an exam, for the round of that number.
+Ask = Callable[[Rows, int], Awaitable[list[list[Verdict]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Rows of the exam in the order of asking, verdicts [E][n] on them; `bounds` and `why` it stopped, where that was not fixed before."""
+
+    rows: Rows
+    verdicts: list[list[Verdict]]
+    rounds: int
+    bounds: Bounds | None = None
+    why: str | None = None
+
+    def provenance(self, exam: Exam, spec: ScorerSpec) -> dict[str, Any]:
+        if self.why is None:
+            return {"asked": len(self.rows), "of": len(exam)}
+        goal = {"threshold": spec.threshold, "width": spec.width}
+        return {"asked": len(self.rows), "of": len(exam), "rounds": self.rounds, "stopped": self.why, **goal}
+
+
+async def ask_all(exam: Exam, ask: Ask) -> Asked:
+    rows = np.arange(len(exam), dtype=np.intp)
+    return Asked(rows, await ask(rows, 0), 1)
+
+
+async def ask_in_rounds(exam: Exam, spec: ScorerSpec, seed: int, ask: Ask) -> Asked:
+    """One prompt a round, half of it firing windows in random order, until the interval of the explanation under test reaches the spec's goal.
+
+    The interval holds at all rounds at once (`interp.stats.sequential`), so that looking after each costs nothing. Every explanation is asked about
+    the same windows, and only the first decides: nulls and controls never make it stop. The last round's interval stands.
+    """
+    rounds = _rounds(exam, spec.per_prompt, seed)
+    asked: list[Rows] = []
+    verdicts: list[list[Verdict]] = []
+    bounds: Bounds | None = None
+    why = None
+    for number, rows in enumerate(rounds):
+        new = await ask(rows, number)
+        asked.append(rows)
+        verdicts = [before + after for before, after in zip(verdicts, new, strict=True)] if verdicts else new
+        bounds = _bounds(exam, np.concatenate(asked), verdicts[0])
+        why = decide(bounds, spec.threshold, spec.width)
+        if why is not None:
+            break
+    return Asked(np.concatenate(asked), verdicts, len(asked), bounds, why.value if why else ALL_ASKED)
+
+
+def _rounds(exam: Exam, per_prompt: int, seed: int) -> list[Rows]:
+    random = np.random.default_rng(seed)
+    half = max(1, per_prompt // 2)
+    sides = [random.permutation(np.flatnonzero(side)) for side in (exam.positive, exam.negative)]
+    count = max(-(-len(side) // half) for side in sides)
+    rounds = [np.concatenate([side[number * half : (number + 1) * half] for side in sides]) for number in range(count)]
+    return rounds or [np.zeros(0, dtype=np.intp)]
+
+
+def _bounds(exam: Exam, rows: Rows, verdicts: Sequence[Verdict]) -> Bounds:
+    answered = np.array([verdict.outcome == Outcome.ANSWERED for verdict in verdicts], dtype=np.bool_)
+    said = np.array([bool(verdict.says) for verdict in verdicts], dtype=np.bool_)
+    return balanced_sequence(said[exam.positive[rows] & answered], ~said[exam.negative[rows] & answered], LEVEL)
