@@ -22,7 +22,7 @@ class Checked:
 def check(spec: JobSpec) -> Checked:
     """Stores nothing and opens no model. Raises the InputError that the spec deserves."""
     for explainer in spec.explainers:
-        explainers.get(explainer.name)
+        explainers.get(explainer)
     for wanted in spec.scorers:
         scorers.get(wanted.name, wanted)
     resolved = absolute(spec, Path.cwd())

@@ -12,7 +12,7 @@ NULLS = 20
 
 def family_of(spec: JobSpec, explainer: ExplainerSpec, evidence_set: str, dictionary_id: int) -> Family:
     """The explanations that this job's explainer makes. The seed counts: an explainer may draw."""
-    made = {"explainer": explainer.options(), "version": explainers.get(explainer.name).version, "seed": spec.seed}
+    made = {"explainer": explainer.options(), "version": explainers.version_of(explainer.name), "seed": spec.seed}
     return Family(evidence_set, dictionary_id, explainer.name, digest_of(made))
 
 

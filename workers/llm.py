@@ -17,7 +17,7 @@ from interp.score import registry as scorers
 from interp.score.base import ScorerInput
 from interp.score.codec import encode_items
 from interp.score.nulls import choose_nulls
-from interp.spec import ScorerSpec
+from interp.spec import ExplainerSpec, ScorerSpec
 from interp.store import dictionaries, evidence, explanations, jobs, scores
 from interp.store.engine import snapshot
 from interp.store.explanations import Family
@@ -91,7 +91,7 @@ def score(work: Work) -> Outcome:
 
 
 def _explain(work: Work, family: Family, missing: Sequence[FeatureEvidence], tally: Tally) -> list[Explanation]:
-    explainer, vocabulary = explainers.get(family.explainer), _vocabulary(work.runtime.engine, family.evidence_set)
+    explainer, vocabulary = explainers.free(ExplainerSpec(name=family.explainer)), _vocabulary(work.runtime.engine, family.evidence_set)
     made: list[Explanation] = []
     for start in range(0, len(missing), HANDFUL):
         handful = [ExplainerInput.of(item, vocabulary) for item in missing[start : start + HANDFUL]]

@@ -11,6 +11,7 @@ from interp.evidence import Split
 from interp.explain import registry
 from interp.explain.base import ExplainerInput, Explanation
 from interp.explain.pattern import Pattern, Rule
+from interp.spec import ExplainerSpec
 from tests.explain.planted import evidence, text, where
 
 PLANTED = {
@@ -32,7 +33,7 @@ PLANTED = {
 
 
 def _explain(found) -> Explanation:
-    return registry.get("pattern").explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0]
+    return registry.free(ExplainerSpec(name="pattern")).explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0]
 
 
 def _share_right(explanation: Explanation, found) -> float:
@@ -159,7 +160,7 @@ def test_what_is_no_rule_is_refused(content):
 
 def test_unknown_explainers_are_refused_with_the_known_ones():
     with pytest.raises(InputError, match="pattern"):
-        registry.get("patern")
+        registry.free(ExplainerSpec(name="patern"))
 
 
 def test_a_new_explainer_takes_ten_lines(monkeypatch):
@@ -172,6 +173,6 @@ def test_a_new_explainer_takes_ten_lines(monkeypatch):
         def say(self, item, vocabulary):
             return vocabulary.text(int(item.contexts.tokens.flat[item.contexts.activations.argmax()]))
 
-    monkeypatch.setitem(registry.EXPLAINERS, Loudest.name, Loudest)
+    monkeypatch.setitem(registry.FREE, Loudest.name, Loudest)
     item = ExplainerInput.of(evidence(where(lambda t: t.strip() == "self")), text().vocabulary)
-    assert registry.get("loudest").explain([item], text().vocabulary, 0)[0].text.strip() == "self"
+    assert registry.free(ExplainerSpec(name="loudest")).explain([item], text().vocabulary, 0)[0].text.strip() == "self"

@@ -1,0 +1,100 @@
+"""Which of a feature's explain contexts are shown. All functions are deterministic in (contexts, seed, feature).
+
+Rows are indices into `Contexts`, intp [n]. A text is shown once, however many documents and samples hold it: boilerplate teaches nothing twice, and
+a text that stands in two parts of the explain split would leak from one into the other.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.evidence import Contexts, Kind
+from interp.explain.base import ExplainerInput
+
+Rows = NDArray[np.intp]
+DECILES = 10
+
+
+def generator(item: ExplainerInput, seed: int) -> np.random.Generator:
+    """The draws of one feature: the same in any chunk, whatever was explained before."""
+    return np.random.default_rng((seed, item.feature))
+
+
+def firing(contexts: Contexts) -> Rows:
+    """Windows in which the feature fires, each text once, strongest first; ties by the window's identity."""
+    maxima = contexts.maxima()
+    rows = np.flatnonzero(maxima > 0)
+    order = np.lexsort((contexts.starts[rows], contexts.documents[rows], -maxima[rows]))
+    return _distinct(contexts, rows[order])
+
+
+def spread(contexts: Contexts, rows: Rows, number: int, random: np.random.Generator) -> Rows:
+    """So many of the rows, evenly over the tenths of their activations, strongest first (quantile sampling of arXiv 2410.13928)."""
+    ranked = rows[np.argsort(-contexts.maxima()[rows], kind="stable")]
+    if len(ranked) <= number:
+        return ranked
+    shuffled = [random.permutation(tenth) for tenth in np.array_split(ranked, DECILES)]
+    turns = [tenth[turn] for turn in range(len(shuffled[0])) for tenth in shuffled if turn < len(tenth)]
+    return ranked[np.isin(ranked, np.array(turns[:number], dtype=np.intp))]
+
+
+def weighted(contexts: Contexts, rows: Rows, number: int, random: np.random.Generator) -> Rows:
+    """So many of the rows: those that collection drew by activation first, then others drawn alike.
+
+    Keys `u^(1/a)`: drawing without replacement with chances proportional to the activation (Efraimidis and Spirakis 2006).
+    """
+    strength = np.maximum(contexts.maxima()[rows].astype(np.float64), 1e-6)
+    keys = random.random(len(rows)) ** (1 / strength)
+    names = contexts.identities()
+    drawn = {names[row] for row in np.flatnonzero(contexts.kinds == Kind.WEIGHTED).tolist()}
+    is_late = np.array([names[row] not in drawn for row in rows.tolist()], dtype=np.bool_)
+    return rows[np.lexsort((-keys, is_late))][:number]
+
+
+def silent(contexts: Contexts, random: np.random.Generator) -> Rows:
+    """Windows in which the feature does not fire, each text once: near misses first, either kind in drawn order."""
+    drawn = random.permutation(_silent(contexts))
+    return drawn[np.argsort(contexts.kinds[drawn] != Kind.NEAR_MISS, kind="stable")]
+
+
+def _silent(contexts: Contexts) -> Rows:
+    rows = np.flatnonzero((contexts.maxima() <= 0) & np.isin(contexts.kinds, (Kind.INACTIVE, Kind.NEAR_MISS)))
+    order = np.lexsort((contexts.starts[rows], contexts.documents[rows], contexts.kinds[rows] != Kind.NEAR_MISS))
+    return _distinct(contexts, rows[order])
+
+
+def parts(contexts: Contexts, shares: tuple[int, ...]) -> list[NDArray[np.bool_]]:
+    """The contexts cut into parts that share no document and no text: one mask [N] a part. `shares` says how many documents of each round go to
+    each part.
+
+    Documents are dealt out in the order of a hash, those in which the feature fires apart from the others, so that few documents still give every
+    part some of either sort.
+    """
+    rounds = [part for part, share in enumerate(shares) for _ in range(share)]
+    fires = set(contexts.documents[contexts.maxima() > 0].tolist())
+    dealt: dict[int, int] = {}
+    for group in (fires, set(contexts.documents.tolist()) - fires):
+        for place, document in enumerate(sorted(group, key=_hash)):
+            dealt[document] = rounds[place % len(rounds)]
+    owner = np.array([dealt[document] for document in contexts.documents.tolist()], dtype=np.int64)
+    once = np.zeros(len(contexts), dtype=np.bool_)
+    once[np.concatenate([firing(contexts), _silent(contexts)])] = True
+    return [once & (owner == part) for part in range(len(shares))]
+
+
+def _hash(document: int) -> bytes:
+    """Another hash than the one that made the splits, so that its order says nothing about them."""
+    return hashlib.blake2b(document.to_bytes(8, "little"), digest_size=8, person=b"explain-part").digest()
+
+
+def _distinct(contexts: Contexts, rows: Rows) -> Rows:
+    """The first row of each text, order kept."""
+    seen: set[bytes] = set()
+    kept: list[int] = []
+    for row, length in zip(rows.tolist(), contexts.lengths[rows].tolist(), strict=True):
+        text = contexts.tokens[row, :length].tobytes()
+        if text not in seen:
+            seen.add(text)
+            kept.append(row)
+    return np.array(kept, dtype=np.intp)

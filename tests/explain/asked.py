@@ -1,0 +1,88 @@
+"""Features to explain and a model that is no server: it answers what a test says, and keeps what it was asked."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+
+from interp.evidence import FeatureEvidence, TokenEffect
+from interp.explain import registry
+from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
+from interp.llm.base import Ability, Prompt, Reply, Usage
+from interp.spec import ExplainerSpec
+from interp.vocabulary import Vocabulary
+from tests.explain.planted import evidence, text, where
+
+NAMES = (*registry.ONE_CALL, *registry.MANY_CALLS)
+
+
+@dataclass
+class Answering:
+    """A model behind no wire. `answer` gives the reply's text, or a whole Reply, or raises."""
+
+    answer: Callable[[Prompt], str | Reply] = lambda prompt: prompt.typical
+    name: str = "answering"
+    abilities: frozenset[Ability] = frozenset()
+    purpose: str = ""
+    asked: list[tuple[str, Prompt]] = field(default_factory=list)
+    embedded: list[str] = field(default_factory=list)
+
+    @property
+    def provenance(self) -> dict:
+        return {"model": self.name}
+
+    def for_purpose(self, purpose: str) -> "Answering":
+        return replace(self, purpose=purpose)  # the lists stay shared
+
+    async def ask(self, prompt: Prompt) -> Reply:
+        self.asked.append((self.purpose, prompt))
+        answer = self.answer(prompt)
+        key = f"{self.name}-{len(self.asked)}"
+        return answer if isinstance(answer, Reply) else Reply(answer, "stop", Usage(100, 10), key, cost_usd=0.001)
+
+    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.embedded += texts
+        vectors = np.zeros((len(texts), 4), dtype=np.float32)
+        vectors[np.arange(len(texts)), [sum(map(ord, text)) % 4 for text in texts]] = 1
+        return vectors
+
+    async def read(self, text: str) -> tuple:
+        raise NotImplementedError
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        return [prompt for _, prompt in self.asked]
+
+
+def desk(model, judge=None, embedder=None, vocabulary: Vocabulary | None = None, seed: int = 0) -> ExplainDesk:
+    return ExplainDesk(vocabulary or text().vocabulary, seed, model, judge or model, embedder)
+
+
+def explain(name: str, found: FeatureEvidence, model, judge=None, embedder=None, seed: int = 0, vocabulary=None, **options) -> Explanation:
+    """One explanation of evidence that may hold both splits, as a worker would have it made."""
+    explainer = registry.asking(ExplainerSpec(name=name, **options))
+    item = ExplainerInput.of(found, vocabulary or text().vocabulary)
+    return asyncio.run(explainer.explain(item, desk(model, judge, embedder, vocabulary, seed)))
+
+
+@lru_cache(maxsize=8)
+def selves() -> FeatureEvidence:
+    """Fires at `self`."""
+    return with_effects(evidence(where(lambda t: t.strip() == "self")))
+
+
+@lru_cache(maxsize=8)
+def two_meanings() -> FeatureEvidence:
+    """Fires at `import` and at digits."""
+    return with_effects(evidence(where(lambda t: t.strip() == "import" or t.isdigit()), feature=1))
+
+
+def with_effects(found: FeatureEvidence) -> FeatureEvidence:
+    """The same feature with promoted and suppressed tokens."""
+    return replace(
+        found,
+        promoted=tuple(TokenEffect(token, 3.0) for token in range(5, 30)),
+        suppressed=tuple(TokenEffect(token, -3.0) for token in range(40, 60)),
+    )
