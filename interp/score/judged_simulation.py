@@ -10,16 +10,17 @@ from interp.llm.base import Ability, Model
 from interp.score.base import ControlResult, Interval, NullResult, Score, ScoreDesk, ScorerInput
 from interp.score.binary import Exam, Sheet, metrics_of
 from interp.score.compare import LEVEL
+from interp.score.controls import share_of_both
 from interp.score.judge import Answers, Outcome
 from interp.score.layout import prompts_of
 from interp.score.noted import Noted
 from interp.score.paired import Figure, against_control, against_nulls
 from interp.score.questions import Questions, questions_of
-from interp.score.sampling import sample, share_of
+from interp.score.sampling import sample
 from interp.score.seeds import seed_of
 from interp.score.simulating import HIGHEST, Levels, Tokens, form_of, simulate, tokens_of
 from interp.score.simulation import METHOD, content_of, items_of, r2_of, totals_of, why_undefined
-from interp.score.tested import Tested, not_made, provenance_of, tested_of
+from interp.score.tested import Tested, judges_again, not_made, provenance_of, tested_of
 from interp.score.together import together
 from interp.spec import ScorerSpec
 from interp.stats.agreement import pearson, pearson_of
@@ -94,11 +95,9 @@ class JudgedSimulation:
             questions = questions.select(np.zeros(len(questions), dtype=np.bool_))
         windows, tested = tokens_of(questions.contexts, desk.vocabulary), tested_of(item, desk.controls)
         prompts = self._prompts(questions, desk, item.feature)
-        rows = share_of(questions, desk.control_share, desk.seed, item.feature)
+        rows = share_of_both(questions.positive, desk.control_share, seed_of(desk.seed, item.feature, "again"))
         part, part_prompts = [windows[row] for row in rows], self._prompts(questions.select(_mask(rows, len(questions))), desk, item.feature)
-        judges = {"repeat": judge.for_purpose("repeat")} if "repeat" in desk.controls else {}
-        if "judge_swap" in desk.controls and desk.second_judge is not None:
-            judges["judge_swap"] = judge.also(desk.second_judge, "judge_swap")
+        judges = judges_again(judge, desk)
         said = await together(
             [one_said(one.bound(judge), one, windows, prompts) for one in tested]
             + [one_said(another, tested[0], part, part_prompts, 1) for another in judges.values()]
@@ -117,7 +116,7 @@ class JudgedSimulation:
         )
 
     def _prompts(self, questions: Questions, desk: ScoreDesk, feature: int) -> list[list[int]]:
-        return prompts_of(questions.positive.astype(int).tolist(), self.spec.per_prompt, seed_of(desk.seed, feature))
+        return prompts_of(questions.positive.astype(int).tolist(), self.spec.per_prompt, seed_of(desk.seed, feature, self.name))
 
 
 async def one_said(judge: Model, one: Tested, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], again: int = 0) -> list[Levels]:
@@ -188,7 +187,7 @@ def _agreement(asked: Asked, name: str, again: Answers) -> ControlResult:
     use = content & both[:, None]
     value = pearson(first.values[0][use].astype(np.float64), again.values[0][use].astype(np.float64))
     own, other = (figure_of(part, answers, content, 0, both).value for answers in (first, again))
-    details = {"agreement": "pearson", "items": int(both.sum()), "first": own, "second": other}
+    details = {"figure": "pearson", "asked": len(asked.rows), "compared": int(both.sum()), "first": own, "second": other}
     return ControlResult(name, value, reason=None if value is not None else "One of the two answers is the same at every token.", details=details)
 
 

@@ -33,10 +33,3 @@ def _drawn(first: Rows, second: Rows, count: int, from_second: int, random: np.r
     taken = min(from_second, len(second))
     taken = min(len(second), max(taken, count - len(first)))
     return np.concatenate([first[: count - taken], second[:taken]])
-
-
-def share_of(questions: Questions, share: float, seed: int, feature: int) -> Rows:
-    """The rows that are asked again: `share` of the firing and of the silent windows each, and two of each at least, as far as there are."""
-    random = np.random.default_rng((seed, feature, 1))
-    sides = [random.permutation(np.flatnonzero(mask)) for mask in (questions.positive, questions.negative)]
-    return np.sort(np.concatenate([side[: max(2, round(share * len(side)))] for side in sides])).astype(np.intp)

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from interp.evidence import Kind
 from interp.llm.base import Ability, Model
 from interp.llm.contexts import plain
+from interp.score.asking import Verdict
 from interp.score.base import ControlResult, NullResult, Score, ScoreDesk, ScorerInput
 from interp.score.binary import Exam, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, why_undefined
 from interp.score.compare import LEVEL
+from interp.score.controls import agreement
 from interp.score.judge import Outcome
 from interp.score.noted import Noted
 from interp.score.paired import Figure, against_control, against_nulls
@@ -19,11 +21,10 @@ from interp.score.prompting import template
 from interp.score.questions import questions_of
 from interp.score.seeds import seed_of
 from interp.score.selecting import SILENT, TOP, WEIGHTED, WINDOWS, Selected, rounds_of, select
-from interp.score.tested import Tested, not_made, provenance_of, tested_of
+from interp.score.tested import Tested, judges_again, not_made, provenance_of, tested_of
 from interp.score.together import together
 from interp.spec import ScorerSpec
 from interp.stats.agreement import f1_of, precision_at_rate
-from interp.stats.chance import cohens_kappa
 from interp.stats.intervals import clustered_proportion
 
 Mask = NDArray[np.bool_]
@@ -34,20 +35,24 @@ TOO_FEW = f"A call needs {TOP} top, {WEIGHTED} other weighted and {SILENT} silen
 class Asked:
     """Windows in the order of asking, 14 a call, with E explanations' answers.
 
-    `again` are the own answers to the first `calls_again` calls, asked a second time or of a second judge, by the control's name.
+    `own` are the calls of the explanation under test, `again` the first of them asked a second time or of a second judge, by the control's name.
     """
 
     exam: Exam
     tested: list[Tested]
     said: Mask
     answered: Mask
-    failures: list[str | None]
-    calls_again: int
-    again: dict[str, tuple[Mask, Mask]]
+    own: list[Selected]
+    again: dict[str, list[Selected]]
+
+    @property
+    def failures(self) -> list[str | None]:
+        """Of the own explanation, one a window."""
+        return [call.failure for call in self.own for _ in range(WINDOWS)]
 
 
 class Selection:
-    """`value` is balanced accuracy over all windows of all calls. The accuracy that SAEBench reports is beside it: "none" gets 10/14 = 0.714 there."""
+    """`value` is balanced accuracy over the windows of all calls. SAEBench's own figure is accuracy, in which "none" gets 10/14 = 0.714."""
 
     name = "selection"
     version = 1
@@ -90,23 +95,19 @@ class Selection:
         texts = [plain(questions.contexts, int(row), desk.vocabulary) for row in rows]
         tested = tested_of(item, desk.controls)
         few = min(len(rounds), max(1, round(desk.control_share * len(rounds))))
-        judges = {"repeat": judge.for_purpose("repeat")} if "repeat" in desk.controls else {}
-        if "judge_swap" in desk.controls and desk.second_judge is not None:
-            judges["judge_swap"] = judge.also(desk.second_judge, "judge_swap")
+        judges = judges_again(judge, desk)
         said = await together(
             [_answers(one.bound(judge), one, texts) for one in tested]
             + [_answers(another, tested[0], texts[: WINDOWS * few], 1) for another in judges.values()]
         )
-        columns = [_columns(calls) for calls in said]
-        own = said[0]
+        columns = [_columns(calls) for calls in said[: len(tested)]]
         return Asked(
             exam=_exam(item, rows),
             tested=tested,
-            said=np.stack([fires for fires, _ in columns[: len(tested)]]),
-            answered=np.stack([answered for _, answered in columns[: len(tested)]]),
-            failures=[call.failure for call in own for _ in range(WINDOWS)],
-            calls_again=few,
-            again=dict(zip(judges, columns[len(tested) :], strict=True)),
+            said=np.stack([fires for fires, _ in columns]),
+            answered=np.stack([answered for _, answered in columns]),
+            own=said[0],
+            again=dict(zip(judges, said[len(tested) :], strict=True)),
         )
 
     def _most(self) -> int | None:
@@ -173,14 +174,19 @@ def _controls(asked: Asked, item: ScorerInput, desk: ScoreDesk) -> tuple[Control
         if one.part in ("empty", "baseline"):
             both = asked.answered[0] & asked.answered[place]
             found.append(against_control(one.part, figure_of(asked, 0, both), figure_of(asked, place, both), {"items": int(both.sum())}))
-    for name, (said, answered) in asked.again.items():
-        part = slice(0, asked.calls_again * WINDOWS)
-        both = asked.answered[0, part] & answered
-        first, second = asked.said[0, part][both], said[both]
-        kappa = cohens_kappa(first, second)
-        details = {"agreement": "kappa", "items": int(both.sum()), "same": float((first == second).mean()) if both.any() else None}
-        found.append(ControlResult(name, kappa, reason=None if kappa is not None else "Both say the same of every window.", details=details))
+    found += [agreement(name, _verdicts(asked.own[: len(calls)]), _verdicts(calls)) for name, calls in asked.again.items()]
     return (*found, *not_made(item, desk))
+
+
+def _verdicts(calls: Sequence[Selected]) -> list[Verdict]:
+    """One a window."""
+    found = []
+    for call in calls:
+        if call.fires is None:
+            found += [Verdict.failed(str(call.failure))] * WINDOWS
+        else:
+            found += [Verdict(Outcome.ANSWERED, bool(fires), None, None, None) for fires in call.fires]
+    return found
 
 
 def _accuracy(asked: Asked) -> dict[str, float | None]:

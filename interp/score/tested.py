@@ -6,10 +6,9 @@ from typing import Any
 
 from interp.explain.base import Explanation
 from interp.score.base import ControlResult, LlmScorer, ScoreDesk, ScorerInput
+from interp.score.controls import NO_BASELINE, NO_SECOND
 from interp.score.noted import Noted
 
-NO_BASELINE = "There is no pattern explanation of this feature."
-NO_SECOND_JUDGE = "The job names no second judge."
 NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection and fuzz."
 
 
@@ -43,6 +42,14 @@ def _of(part: str, explanation: Explanation) -> Tested:
     return Tested(part, explanation.text)
 
 
+def judges_again(judge: Noted, desk: ScoreDesk) -> dict[str, Noted]:
+    """Who is asked a part of the items again, by the control's name."""
+    judges = {"repeat": judge.for_purpose("repeat")} if "repeat" in desk.controls else {}
+    if "judge_swap" in desk.controls and desk.second_judge is not None:
+        judges["judge_swap"] = judge.also(desk.second_judge, "judge_swap")
+    return judges
+
+
 def provenance_of(scorer: LlmScorer, item: ScorerInput, desk: ScoreDesk, judge: Noted, template: str | None) -> dict[str, Any]:
     """What every score that a model judged says of its making."""
     return {
@@ -62,6 +69,6 @@ def not_made(item: ScorerInput, desk: ScoreDesk, **reasons: str) -> list[Control
     if item.baseline is None:
         why["baseline"] = NO_BASELINE
     if desk.second_judge is None:
-        why["judge_swap"] = NO_SECOND_JUDGE
+        why["judge_swap"] = NO_SECOND
     why |= reasons
     return [ControlResult(name, None, reason=why[name]) for name in sorted(desk.controls) if name in why]
