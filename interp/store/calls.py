@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from interp.llm.books import Call
 from interp.store import replies
+from interp.store.clean import storable
 from interp.store.dialect import now
 from interp.store.pack import pack
 from interp.store.tables import LlmCall
@@ -83,7 +84,7 @@ def pack_call(call: Call) -> Packed:
         "status": call.status,
         "attempts": call.attempts,
         "seconds": call.seconds,
-        "error": call.error,
+        "error": storable(call.error),
         "prompt": None if was_answered else prompt,
         "raw": None if was_answered else raw,
     }

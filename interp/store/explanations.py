@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from interp.explain.base import Explanation
 from interp.planning import Range
+from interp.store.clean import storable
 from interp.store.dialect import now, upsert
 from interp.store.evidence import within
 from interp.store.tables import Evidence, Job, Score
@@ -86,10 +87,10 @@ def save(session: Session, family: Family, explanations: Sequence[Explanation], 
             "evidence_set_id": family.evidence_set,
             "explainer": family.explainer,
             "settings_digest": family.settings_digest,
-            "text": explanation.text,
-            "failure": explanation.failure,
-            "rule": explanation.rule,
-            "provenance": explanation.provenance,
+            "text": storable(explanation.text),
+            "failure": storable(explanation.failure),
+            "rule": storable(explanation.rule),
+            "provenance": storable(explanation.provenance),
             "job_id": job_id,
             "created_at": moment,
         }

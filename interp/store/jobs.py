@@ -13,6 +13,7 @@ from interp.lifecycle import JOB_ENDS, JobStatus, Stage, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
 from interp.store import budgets, chunks
+from interp.store.clean import storable
 from interp.store.dialect import insert, now
 from interp.store.progress import JobProgress, RequestCounts, StageProgress, progress
 from interp.store.tables import Job
@@ -139,7 +140,7 @@ def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) 
     if job.status not in sources_of(JobStatus.PAUSED) | {JobStatus.PAUSED}:
         raise Conflict(f"Job {job_id} is {job.status} and cannot be paused.", job=job_id, status_of_job=job.status)
     if job.status != JobStatus.PAUSED:
-        _move(session, job_id, JobStatus.PAUSED, error=problem, paused_at=now(session))
+        _move(session, job_id, JobStatus.PAUSED, error=storable(problem), paused_at=now(session))
     return get(session, job_id)
 
 

@@ -14,7 +14,7 @@ def pack(text: str) -> bytes:
     """The text, compressed."""
     if not hasattr(_local, "compressor"):
         _local.compressor = zstandard.ZstdCompressor(level=LEVEL)
-    packed: bytes = _local.compressor.compress(text.encode())
+    packed: bytes = _local.compressor.compress(text.encode("utf-8", "surrogatepass"))
     return packed
 
 
@@ -23,4 +23,4 @@ def unpack(blob: bytes) -> str:
     if not hasattr(_local, "decompressor"):
         _local.decompressor = zstandard.ZstdDecompressor()
     text: bytes = _local.decompressor.decompress(blob)
-    return text.decode()
+    return text.decode("utf-8", "surrogatepass")

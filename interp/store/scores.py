@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from interp.score.base import Score
+from interp.store.clean import storable
 from interp.store.dialect import now, upsert
 from interp.store.tables import Explanation, Feature, ScoreItems
 from interp.store.tables import Score as Row
@@ -121,7 +122,7 @@ def _columns(item: Scored) -> dict[str, Any]:
         "low": score.interval.low if score.interval else None,
         "high": score.interval.high if score.interval else None,
         "interval_method": score.interval.method if score.interval else None,
-        "reason": score.reason,
+        "reason": storable(score.reason),
         "answered": score.answered,
         "failed": score.failed,
         "abstained": score.abstained,
@@ -133,10 +134,10 @@ def _columns(item: Scored) -> dict[str, Any]:
         "p_value": null.p_value if null else None,
         "null_reason": null.reason if null else None,
         "null_values": list(null.values) if null and null.values else None,
-        "controls": [asdict(control) for control in score.controls] or None,
+        "controls": storable([asdict(control) for control in score.controls]) or None,
         "details": {
             "metrics": score.metrics,
-            "provenance": score.provenance,
+            "provenance": storable(score.provenance),
             "null_features": list(null.features) if null else [],
             "level": score.interval.level if score.interval else None,
         },

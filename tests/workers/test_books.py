@@ -1,0 +1,340 @@
+"""A chunk's books in the database: caps are never passed, whoever asks; what came back is durable; a lost lease spends nothing more."""
+
+import asyncio
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select
+
+from interp.errors import BudgetReached, Interrupted, LeaseLost, PriceUnknown
+from interp.lifecycle import Queue, Stage
+from interp.llm.books import Amount, PendingBatch
+from interp.planning import ChunkPlan
+from interp.spec import BudgetSpec
+from interp.store import budgets, calls, jobs, queue, replies
+from interp.store.chunks import Lease
+from interp.store.engine import make_engine, snapshot, transaction
+from interp.store.tables import LlmReservation
+from tests.store import steps
+from tests.store.asked import BASE_URL, MODEL, call
+from workers.books import StoreBooks
+from workers.loop import Loop
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+def leases(engine: Engine, budget: BudgetSpec, number: int) -> list[Lease]:
+    """Leases on so many chunks of one job with this budget."""
+    spec = steps.SPEC.model_copy(update={"budget": budget})
+    steps.running(engine, *[ChunkPlan(Stage.EXPLAIN, index, 4) for index in range(number)], spec=spec)
+    return [steps.take(engine, Queue.LLM) for _ in range(number)]
+
+
+def state(engine: Engine, job_id: str) -> budgets.State:
+    with snapshot(engine) as session:
+        found = budgets.get(session, job_id)
+    assert found is not None
+    return found
+
+
+async def spend(books: StoreBooks, seed: int, calls_each: int, tasks: int, most: int, spent: list[int]) -> int:
+    """Tasks that reserve, wait a little, and settle for less, until the budget is reached; how many were told so."""
+
+    async def work(number: int) -> bool:
+        draw = random.Random(seed * 1000 + number)
+        for _ in range(calls_each):
+            amount = draw.randint(1, most)
+            try:
+                room = await books.reserve(Amount(1, amount, None))
+            except BudgetReached:
+                return True
+            await asyncio.sleep(draw.random() / 500)
+            used = draw.randint(0, amount)
+            spent.append(used)
+            books.settle(room, Amount(1, used, None))
+        return False
+
+    return sum(await asyncio.gather(*map(work, range(tasks))))
+
+
+class Watch:
+    """Looks at the budget all the while: spent, reserved and unsettled together never pass a cap."""
+
+    def __init__(self, engine: Engine, job_id: str, caps: BudgetSpec) -> None:
+        self.engine, self.job_id, self.caps = engine, job_id, caps
+        self.peak, self._over = 0, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        found = state(self.engine, self.job_id)
+        self.peak = max(self.peak, found.spent.tokens + found.reserved.tokens + found.unsettled.tokens)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.01):
+            self.look()
+
+
+@given(cap=st.integers(0, 3000), most=st.integers(1, 400), seed=st.integers(0, 99))
+@hypothesis_settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_many_calls_in_flight_never_pass_a_cap_and_use_what_there_is(engine: Engine, loop: Loop, cap: int, most: int, seed: int) -> None:
+    held = leases(engine, BudgetSpec(tokens=cap), 3)
+    spent: list[int] = []
+    told = 0
+    with Watch(engine, held[0].job_id, BudgetSpec(tokens=cap)) as watch:
+        books = [StoreBooks(engine, lease) for lease in held]
+        ends = [loop.run(spend(book, seed + number, 6, 21, most, spent)) for number, book in enumerate(books)]
+        told = sum(end.result(60) for end in ends)
+        for book in books:
+            book.__exit__()
+        watch.look()
+    found = state(engine, held[0].job_id)
+    assert watch.peak <= cap
+    assert (found.spent.tokens, found.reserved) == (sum(spent), Amount(0, 0, 0.0)), "every settlement is in the books"
+    assert found.spent.calls == len(spent)
+    assert found.spent.tokens <= cap
+    assert told == 0 or cap - found.spent.tokens < most, "nobody is sent away while there is room for any call"
+    for lease in held:
+        steps.finish(engine, lease)
+
+
+def test_caps_in_calls_and_dollars_are_kept_to_the_last_one(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(calls=10, usd=0.7), 1)
+
+    async def ask(books: StoreBooks, price: float) -> int:
+        granted = 0
+        while True:
+            try:
+                books.settle(await books.reserve(Amount(1, 10, price)), Amount(1, 10, price))
+            except BudgetReached:
+                return granted
+            granted += 1
+
+    with StoreBooks(engine, lease) as books:
+        assert loop.run(ask(books, 0.1)).result(30) == 7, "seven times ten cents are seventy cents, and not one more picodollar"
+    (lease,) = leases(engine, BudgetSpec(calls=10, usd=0.7), 1)
+    with StoreBooks(engine, lease) as books:
+        assert loop.run(ask(books, 0.01)).result(30) == 10
+
+
+PROCESS = """
+import asyncio, sys
+from interp.store.engine import make_engine, transaction
+from interp.lifecycle import Queue
+from tests.store import steps
+from tests.workers.test_books import spend
+from workers.books import StoreBooks
+engine = make_engine(sys.argv[1])
+lease = steps.take(engine, Queue.LLM)
+spent = []
+async def main():
+    books = StoreBooks(engine, lease)
+    await spend(books, int(sys.argv[2]), 40, 64, 50, spent)
+    books.__exit__()
+asyncio.run(main())
+print(sum(spent), len(spent))
+"""
+
+
+def test_several_processes_with_64_calls_in_flight_each_never_pass_a_cap(engine: Engine, database_url: str) -> None:
+    cap = BudgetSpec(tokens=12_345, calls=700)
+    spec = steps.SPEC.model_copy(update={"budget": cap})
+    job_id = steps.running(engine, *[ChunkPlan(Stage.EXPLAIN, index, 4) for index in range(3)], spec=spec)
+    with Watch(engine, job_id, cap) as watch:
+        command = [sys.executable, "-c", PROCESS, database_url]
+        running = [subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True) for number in range(3)]
+        outputs = [process.communicate(timeout=100)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    pairs = [tuple(map(int, output.split())) for output in outputs]
+    found = state(engine, job_id)
+    assert watch.peak <= 12_345
+    assert (found.spent.tokens, found.spent.calls) == (sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs))
+    assert found.spent.tokens <= 12_345
+    assert found.spent.calls <= 700
+    assert found.spent.calls == 700 or 12_345 - found.spent.tokens < 50, "the cap was really reached"
+
+
+def test_a_call_waits_for_what_another_worker_may_give_back(engine: Engine, loop: Loop) -> None:
+    one, other = leases(engine, BudgetSpec(tokens=100), 2)
+    with StoreBooks(engine, one) as first, StoreBooks(engine, other) as second:
+        room = loop.run(first.reserve(Amount(1, 80, None))).result(10)
+        waits = loop.run(second.reserve(Amount(1, 60, None)))
+        with pytest.raises(TimeoutError):
+            waits.result(0.5)
+        loop.call(first.settle, room, Amount(1, 30, None))
+        waits.result(10)
+        with pytest.raises(BudgetReached) as reached:
+            loop.run(second.reserve(Amount(1, 71, None))).result(10)
+    assert reached.value.details["caps"] == {"tokens": 100}
+
+
+def test_a_price_that_nobody_knows_is_refused_under_a_cap_in_dollars(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(usd=1.0), 1)
+    with StoreBooks(engine, lease) as books, pytest.raises(PriceUnknown):
+        loop.run(books.reserve(Amount(1, 10, None))).result(10)
+
+
+def test_without_a_cap_nothing_is_reserved_and_a_later_cap_counts_what_was_spent(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(), 1)
+    with StoreBooks(engine, lease) as books:
+        room = loop.run(books.reserve(Amount(1, 10, None))).result(10)
+        loop.call(books.settle, room, Amount(1, 10, None))
+        loop.call(books.record, call("k", job_id=lease.job_id, tokens=(7, 3), attempts=2))
+        loop.run(books.recall("k")).result(10)
+    with snapshot(engine) as session:
+        assert session.scalar(select(LlmReservation.lease_token)) is None
+    with transaction(engine) as session:
+        queue.pause(session, lease, {"code": "x"})
+        jobs.resume(session, lease.job_id, BudgetSpec(tokens=50))
+    found = state(engine, lease.job_id)
+    assert (found.spent.calls, found.spent.tokens, found.caps.tokens) == (2, 10, 50)
+
+
+def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
+    books = StoreBooks(engine, lease)
+    loop.run(books.reserve(Amount(1, 60, None))).result(10)
+    assert queue.sweep(engine, lambda _owner: True, max_losses=6) == 1
+    found = state(engine, lease.job_id)
+    assert (found.spent.tokens, found.reserved.tokens, found.unsettled.tokens) == (0, 0, 60)
+    with pytest.raises(LeaseLost):
+        loop.run(books.reserve(Amount(1, 1, None))).result(10)
+    with pytest.raises(LeaseLost):
+        StoreBooks(engine, lease)
+    taken = steps.take(engine, Queue.LLM)
+    with StoreBooks(engine, taken) as again, pytest.raises(BudgetReached):
+        loop.run(again.reserve(Amount(1, 41, None))).result(10)
+
+
+def test_a_frozen_worker_that_thaws_may_still_tell_what_it_spent(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
+    with StoreBooks(engine, lease) as books:
+        room = loop.run(books.reserve(Amount(1, 60, None))).result(10)
+        queue.sweep(engine, lambda _owner: True, max_losses=6)
+        loop.call(books.settle, room, Amount(1, 20, None))
+        loop.run(books.recall("anything")).result(10)
+    found = state(engine, lease.job_id)
+    assert (found.spent.tokens, found.reserved.tokens, found.unsettled.tokens) == (20, 0, 0)
+
+
+def test_room_that_was_granted_to_nobody_goes_back(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
+
+    async def give_up(books: StoreBooks, number: int) -> None:
+        tasks = [asyncio.create_task(books.reserve(Amount(1, 1, None))) for _ in range(number)]
+        await asyncio.sleep(random.random() / 50)
+        for task in tasks:
+            task.cancel()
+        for room in await asyncio.gather(*tasks, return_exceptions=True):
+            if not isinstance(room, BaseException):
+                books.settle(room, Amount(0, 0, None))
+
+    with StoreBooks(engine, lease) as books:
+        for _ in range(10):
+            loop.run(give_up(books, 10)).result(10)
+        loop.run(books.recall("any")).result(10)
+    found = state(engine, lease.job_id)
+    assert (found.spent.calls, found.reserved.calls) == (0, 0)
+
+
+def test_stopped_books_let_nothing_out_and_still_take_in_what_comes_back(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
+    with StoreBooks(engine, lease) as books:
+        room = loop.run(books.reserve(Amount(1, 100, None))).result(10)
+        waits = loop.run(books.reserve(Amount(1, 100, None)))
+        loop.call(books.stop)
+        for attempt in (waits, loop.run(books.reserve(Amount(1, 1, None))), loop.run(books.recall("k"))):
+            with pytest.raises(Interrupted):
+                attempt.result(10)
+        loop.call(books.record, call("k", job_id=lease.job_id))
+        loop.call(books.settle, room, Amount(1, 5, None))
+        loop.run(asyncio.sleep(0)).result(10)
+    assert state(engine, lease.job_id).spent.tokens == 5
+    with snapshot(engine) as session:
+        assert set(replies.recall(session, ["k"])) == {"k"}
+
+
+def test_an_answer_is_recalled_at_once_and_is_durable_on_the_way_out(engine: Engine, loop: Loop, database_url: str) -> None:
+    (lease,) = leases(engine, BudgetSpec(), 1)
+
+    async def ask(books: StoreBooks) -> list[object]:
+        missing = await books.recall("k")
+        books.record(call("k", job_id=lease.job_id, raw="first"))
+        books.record(call("f", job_id=lease.job_id, status="refused"))
+        found = await books.recall("k")
+        return [missing, found and found.raw, await books.recall("f")]
+
+    with StoreBooks(engine, lease) as books:
+        assert loop.run(ask(books)).result(10) == [None, "first", None]
+    another = make_engine(database_url)
+    with snapshot(another) as session:
+        assert replies.recall(session, ["k"])["k"].raw == "first"
+        assert [row.status for row in calls.of_feature(session, lease.job_id, 7)] == ["answered", "refused"]
+    another.dispose()
+
+
+def test_text_that_no_database_takes_is_kept_all_the_same(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(), 1)
+    odd = call("k", job_id=lease.job_id, raw="lone \ud800 and \0", purpose="contexts")
+    with StoreBooks(engine, lease) as books:
+        loop.call(books.record, odd)
+        loop.run(books.recall("k")).result(10)
+    with snapshot(engine) as session:
+        assert replies.recall(session, ["k"])["k"].raw == "lone \ud800 and \0"
+
+
+def test_batches_outlive_the_worker(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(), 1)
+    batch = PendingBatch("batch_1", BASE_URL, MODEL, ("a", "b"))
+    with StoreBooks(engine, lease) as books:
+        loop.run(books.batch_submitted(batch)).result(10)
+    queue.sweep(engine, lambda _owner: True, max_losses=6)
+    with StoreBooks(engine, steps.take(engine, Queue.LLM)) as again:
+        assert loop.run(again.pending_batches(BASE_URL, MODEL)).result(10) == [batch]
+        loop.run(again.batch_ended("batch_1")).result(10)
+        assert loop.run(again.pending_batches(BASE_URL, MODEL)).result(10) == []
+
+
+def test_a_database_that_fails_once_loses_nothing(engine: Engine, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
+    save: Callable[..., None] = calls.save
+    failures = [RuntimeError("the database is away")]
+
+    def fails_once(*arguments: object) -> None:
+        if failures:
+            raise failures.pop()
+        save(*arguments)
+
+    with StoreBooks(engine, lease) as books:
+        room = loop.run(books.reserve(Amount(1, 50, None))).result(10)
+        monkeypatch.setattr(calls, "save", fails_once)
+        loop.call(books.record, call("k", job_id=lease.job_id))
+        loop.call(books.settle, room, Amount(1, 9, None))
+        loop.run(asyncio.sleep(0)).result(10)
+        with pytest.raises(RuntimeError):
+            books.__exit__()
+    with snapshot(engine) as session:
+        assert set(replies.recall(session, ["k"])) == {"k"}
+    found = state(engine, lease.job_id)
+    assert (found.spent.tokens, found.reserved.tokens) == (9, 0)
