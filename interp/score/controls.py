@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.score.asking import Verdict
-from interp.score.base import ControlResult
+from interp.score.base import ControlResult, ScoreDesk
 from interp.score.judge import Outcome
+from interp.score.noted import Noted
 from interp.stats.chance import cohens_kappa
 
 NO_BASELINE = "The feature has no pattern explanation to be held against."
@@ -54,3 +55,12 @@ def share_of_both(positive: NDArray[np.bool_], share: float, seed: int) -> NDArr
     firing, silent = random.permutation(np.flatnonzero(positive)), random.permutation(np.flatnonzero(~positive))
     half = max(min(len(firing), -(-count // 2)), count - len(silent))
     return np.sort(np.concatenate([firing[:half], silent[: count - half]])).astype(np.intp)
+
+
+def second_model(model: Noted, desk: ScoreDesk, name: str) -> Noted | None:
+    """Whom `repeat` and `judge_swap` ask; None where the job does not want that control, or names no second judge."""
+    if name not in desk.controls:
+        return None
+    if name == "repeat":
+        return model.for_purpose(name)
+    return None if desk.second_judge is None else model.also(desk.second_judge, name)

@@ -10,7 +10,7 @@ from interp.llm.base import Ability, Model
 from interp.score.asking import Verdict, Window, ask_windows
 from interp.score.base import ControlResult, NullResult, Score, ScoreDesk, ScorerInput
 from interp.score.binary import METHOD, Exam, Mask, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, why_undefined
-from interp.score.controls import NO_BASELINE, NO_SECOND, agreement, share_of_both
+from interp.score.controls import NO_BASELINE, NO_SECOND, agreement, second_model, share_of_both
 from interp.score.gold import ask_gold, gold_of
 from interp.score.judge import Outcome
 from interp.score.noted import Noted
@@ -19,7 +19,7 @@ from interp.score.prompting import template
 from interp.score.rounds import METHOD as ANYTIME
 from interp.score.rounds import Asked, Rows, ask_all, ask_in_rounds
 from interp.score.seeds import seed_of
-from interp.score.tested import Tested, tested_of
+from interp.score.tested import Tested, provenance_of, tested_of
 from interp.score.together import together
 from interp.spec import ScorerSpec
 from interp.stats.intervals import Bounds
@@ -84,7 +84,8 @@ class JudgedBinary:
             controls=(*_held_against(item, desk, tested, exam, sheet, asked.bounds), *consistency),
             metrics=metrics_of(exam, sheet),
             items=items_of(exam, sheet),
-            provenance=self._provenance(item, desk, paper, asked) | {"calls": model.listed()},
+            provenance=provenance_of(self, item, desk, model, template(self.kind).title)
+            | {"per_prompt": self.spec.per_prompt, "items": asked.provenance(paper.exam, self.spec), **paper.notes},
         )
 
     async def _ask(self, model: Noted, paper: Paper, tested: Sequence[Tested], seed: int) -> Asked:
@@ -116,30 +117,14 @@ class JudgedBinary:
             known = gold_of(self.kind, item.contexts, desk.vocabulary, desk.gold_items, seed_of(seed, "gold"))
             return await ask_gold(model.for_purpose("gold"), self.kind, known, seed_of(seed, "gold"), self.spec.per_prompt)
 
-        wanted = []
-        if "repeat" in desk.controls:
-            wanted.append(again("repeat", model.for_purpose("repeat"), 1))
-        if "judge_swap" in desk.controls and desk.second_judge is not None:
-            wanted.append(again("judge_swap", model.also(desk.second_judge, "judge_swap"), 0))
+        whom = {name: second_model(model, desk, name) for name in ("repeat", "judge_swap")}
+        wanted = [again(name, judge, int(name == "repeat")) for name, judge in whom.items() if judge is not None]
         if "gold" in desk.controls:
             wanted.append(gold())
         found = await together(wanted)
         if "judge_swap" in desk.controls and desk.second_judge is None:
             found.append(ControlResult("judge_swap", None, reason=NO_SECOND))
         return found
-
-    def _provenance(self, item: ScorerInput, desk: ScoreDesk, paper: Paper, asked: Asked) -> dict[str, Any]:
-        return {
-            "judge": "llm",
-            "judge_model": desk.judge.provenance,
-            "template": template(self.kind).title,
-            "scorer_version": self.version,
-            "seed": desk.seed,
-            "nulls_asked": len(item.nulls),
-            "per_prompt": self.spec.per_prompt,
-            "items": asked.provenance(paper.exam, self.spec),
-            **paper.notes,
-        }
 
 
 def sheet_of(tested: Sequence[Tested], verdicts: Sequence[Sequence[Verdict]]) -> Sheet:

@@ -232,5 +232,5 @@ def test_items_in_any_order_give_the_same_score(name):
 
 
 def test_unknown_scorers_are_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="detection, simulation"):
+    with pytest.raises(InputError, match="Known are: detection, "):
         registry.get("detecton", DETECTION)
