@@ -87,4 +87,4 @@ def test_near_one_the_interval_still_covers():
         said = random.random(60) < np.where(truth, 0.98, 0.02)
         low, high = auroc_bounds(said.astype(float), truth, np.arange(60))
         covered += low <= 0.98 <= high
-    assert 0.94 <= covered / RUNS
+    assert covered / RUNS >= 0.94

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import xlogy
 
-from interp.stats.sequential import Stop, balanced_sequence, bets, decide
+from interp.stats.sequential import Stop, balanced_sequence, decide, doubts, threshold
 
 NOTHING = np.zeros(0, dtype=bool)
 
@@ -56,7 +57,7 @@ def test_a_very_large_population_is_as_good_as_none():
 
 def test_more_answers_than_windows_are_refused():
     with pytest.raises(ValueError, match="5 answers about 4 windows"):
-        bets(3, 5, 4)
+        doubts(3, 5, 4)
 
 
 def test_decisions():
@@ -66,3 +67,56 @@ def test_decisions():
     assert decide((0.7, 0.8), 0.75, 0.11) is Stop.NARROW
     assert decide((0.7, 0.8), None, 0.2) is Stop.NARROW
     assert decide((0.75, 0.8), 0.75, None) is None
+
+
+def crossings(recall, specificity, answers, runs, seed):
+    """float [runs]: the first number of answers a stream after which the true balanced accuracy is ruled out, infinity where it never is.
+
+    Both streams grow by one answer at a time and are looked at after each.
+    """
+    random, first = np.random.default_rng(seed), np.full(runs, np.inf)
+    total = recall + specificity
+    lowest, highest = max(0.0, total - 1), min(1.0, total)
+    pairs = np.linspace(lowest, highest, 161)
+    logs = [np.log(np.maximum(rates, 1e-300)) for rates in (pairs, 1 - pairs, total - pairs, 1 - total + pairs)]
+    hits = np.zeros((runs, 2), dtype=int)
+    for count in range(1, answers + 1):
+        hits += random.random((runs, 2)) < (recall, specificity)
+        seen, back = np.unique(hits, axis=0, return_inverse=True)
+        terms = [seen[:, :1] * logs[0], (count - seen[:, :1]) * logs[1], seen[:, 1:] * logs[2], (count - seen[:, 1:]) * logs[3]]
+        share = seen / count
+        best = xlogy(seen, share).sum(axis=1) + xlogy(count - seen, 1 - share).sum(axis=1)
+        out = (best - sum(terms).max(axis=1) > threshold(2 * count))[back.ravel()]
+        first[out & np.isinf(first)] = count
+    return first
+
+
+@pytest.mark.parametrize(("recall", "specificity"), [(0.5, 0.5), (0.75, 0.75), (0.6, 1.0), (0.95, 0.8)])
+def test_looking_after_every_answer_keeps_the_error_rate(recall, specificity):
+    """Nominal 5%. 3,000 runs here; `python -m benches.truth` makes 10,000 for each of more pairs, and looks ten times as long."""
+    assert np.mean(np.isfinite(crossings(recall, specificity, 50, 3000, 0))) <= 0.05
+
+
+def test_the_simulation_above_asks_what_the_interval_answers():
+    """Ruled out there is outside of the interval here, up to a step of the grid."""
+    random = np.random.default_rng(1)
+    for _ in range(40):
+        recall, specificity = random.uniform(0.3, 1, 2)
+        hits = random.random((2, 60)) < [[recall], [specificity]]
+        bounds = [balanced_sequence(hits[0, :count], hits[1, :count]) for count in range(1, 61)]
+        true = 0.1
+        outside = next((count for count, (low, high) in enumerate(bounds, 1) if not low <= true <= high), None)
+        nearly = [threshold(2 * count) for count in range(1, 61)]
+        best = [_doubt(hits[:, :count], 2 * true) - limit for count, limit in zip(range(1, 61), nearly, strict=True)]
+        expected = next((count for count, excess in enumerate(best, 1) if excess > 0), None)
+        assert outside is not None and expected is not None
+        assert 0 <= outside - expected <= 3
+
+
+def _doubt(hits, total):
+    pairs = np.linspace(max(0.0, total - 1), min(1.0, total), 801)
+    likelihood = sum(
+        xlogy(row.sum(), rates) + xlogy(len(row) - row.sum(), 1 - rates) for row, rates in zip(hits, (pairs, total - pairs), strict=True)
+    )
+    best = sum(xlogy(row.sum(), row.mean()) + xlogy(len(row) - row.sum(), 1 - row.mean()) for row in hits)
+    return float(best - likelihood.max())
