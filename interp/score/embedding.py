@@ -1,0 +1,108 @@
+"""Embedding: are windows in which the feature fires nearer to the explanation than silent ones? (Paulo et al., arXiv 2410.13928, section 4.5.)"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.errors import AbilityMissing, CallFailed
+from interp.llm.base import Ability, Model
+from interp.llm.contexts import plain
+from interp.score.base import Score, ScoreDesk, ScorerInput
+from interp.score.binary import Exam
+from interp.score.graded import METRIC, Grades, graded_metrics, held_against, interval_of, items_of, limits, null_of
+from interp.score.noted import Noted
+from interp.score.questions import questions_of
+from interp.score.sampling import sample
+from interp.score.tested import not_made, provenance_of, tested_of
+from interp.score.together import together
+from interp.spec import ScorerSpec
+
+Vector = NDArray[np.float32]
+POSITIVES, NEGATIVES = 50, 50
+# What stands in the place of no explanation: an empty text cannot be embedded everywhere.
+NOTHING = "text"
+SAME_EACH_TIME = "The embedding of a text comes out the same each time."
+NO_SECOND_EMBEDDER = "A second judge reads and answers; the job has one embedding model."
+
+
+class Embedding:
+    """`value` is the AUROC of the cosine of explanation and window, firing against silent windows.
+
+    Models that want a prefix for queries and documents get it from the endpoint or not at all: both sides are embedded alike.
+    """
+
+    name = "embedding"
+    version = 1
+    metric = METRIC
+    needs: frozenset[Ability] = frozenset({Ability.EMBEDDINGS})
+    needs_foils = False
+    nulls = 20
+
+    def __init__(self, spec: ScorerSpec) -> None:
+        self.spec = spec
+
+    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
+        """As `LlmScorer.score`. Raises AbilityMissing where the job names no embedding model."""
+        if desk.embedder is None:
+            raise AbilityMissing("The scorer embedding has no embedding model.", cure="Name one as models.embedding.", scorer=self.name)
+        embedder = Noted(desk.embedder, self.name)
+        grades = await self._ask(item, desk, embedder)
+        own, (answered, failed) = grades.own, grades.count()
+        return Score(
+            feature=item.feature,
+            explainer=item.explanation.explainer,
+            scorer=self.name,
+            metric=self.metric,
+            value=own.value,
+            interval=interval_of(own),
+            reason=own.reason,
+            answered=answered,
+            failed=failed,
+            abstained=0,
+            null=null_of(grades, item.nulls, own),
+            controls=(*held_against(grades), *not_made(item, desk, repeat=SAME_EACH_TIME, judge_swap=NO_SECOND_EMBEDDER)),
+            metrics=graded_metrics(grades),
+            items=items_of(grades),
+            provenance=provenance_of(self, item, desk, embedder, None),
+        )
+
+    async def _ask(self, item: ScorerInput, desk: ScoreDesk, embedder: Noted) -> Grades:
+        questions = sample(questions_of(item.contexts), *limits(self.spec, POSITIVES, NEGATIVES), desk.seed, item.feature)
+        texts = [plain(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
+        tested = tested_of(item, desk.controls)
+        parts = list(dict.fromkeys(one.part for one in tested))
+        labels = [[one.label or NOTHING for one in tested if one.part == part and one.failure is None] for part in parts]
+        windows, *found = await together(
+            [vectors_of(embedder, texts)]
+            + [vectors_of(embedder.for_purpose(part) if part else embedder, said) for part, said in zip(parts, labels, strict=True)]
+        )
+        vectors = {part: iter(group) for part, group in zip(parts, found, strict=True)}
+        rows = [next(vectors[one.part]) if one.failure is None else one.failure for one in tested]
+        cosines = [[cosine(label, window) for window in windows] for label in rows]
+        values = np.array([[grade if isinstance(grade, float) else np.nan for grade in row] for row in cosines], dtype=np.float64)
+        failures = [None if isinstance(grade, float) else grade for grade in cosines[0]]
+        return Grades(Exam.of(questions, item.statistics), tested, values.reshape(len(tested), len(texts)), failures)
+
+
+async def vectors_of(model: Model, texts: Sequence[str]) -> list[Vector | str]:
+    """A vector for each text, or why it has none: where a batch fails, its halves are tried, so that one text too long costs the others nothing."""
+    if not texts:
+        return []
+    try:
+        return list(await model.embed(texts))
+    except CallFailed as error:
+        if len(texts) == 1:
+            return [str(error)]
+    middle = len(texts) // 2
+    halves = await together(vectors_of(model, half) for half in (texts[:middle], texts[middle:]))
+    return [*halves[0], *halves[1]]
+
+
+def cosine(label: Vector | str, window: Vector | str) -> float | str:
+    """Of two vectors of unit length; or why there is none."""
+    if isinstance(label, str) or isinstance(window, str):
+        return label if isinstance(label, str) else str(window)
+    if label.shape != window.shape:
+        return f"The explanation's embedding has {len(label)} numbers and the window's {len(window)}."
+    return float(label @ window)

@@ -1,0 +1,178 @@
+"""From grades of windows to figures: what `embedding` and `surprisal` share. A grade is any number that is higher where the feature should fire."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.explain.base import Explanation
+from interp.score.base import ControlResult, Interval, Item, NullResult
+from interp.score.binary import Exam, Sheet, metrics_of
+from interp.score.compare import LEVEL
+from interp.score.judge import Outcome
+from interp.score.paired import Figure, against_control, against_nulls
+from interp.score.tested import Tested
+from interp.spec import ScorerSpec
+from interp.stats.ranking import auprc, auroc, auroc_bounds, auroc_replicates
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+METHOD = "auroc-score-cluster"
+METRIC = "auc"
+DECILES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Grades:
+    """What E explanations gave N windows: `values` float64 [E, N], NaN where there is no answer; `failures` [N] are the own explanation's.
+
+    Row e belongs to `tested[e]`; the first is the explanation under test.
+    """
+
+    exam: Exam
+    tested: list[Tested]
+    values: Floats
+    failures: list[str | None]
+
+    @property
+    def answered(self) -> Mask:
+        """bool [E, N]."""
+        return ~np.isnan(self.values)
+
+    @property
+    def own(self) -> Figure:
+        return figure_of(self, 0)
+
+    def count(self) -> tuple[int, int]:
+        """Windows that the own explanation answered and failed."""
+        answered = int(self.answered[0].sum())
+        return answered, len(self.exam) - answered
+
+
+def figure_of(grades: Grades, place: int, among: Mask | None = None) -> Figure:
+    """AUROC of one explanation over the windows that it answered, of those in the mask `among` [N] where there is one."""
+    exam, scores = grades.exam, grades.values[place]
+    use = (exam.positive | exam.negative) & grades.answered[place]
+    use = use if among is None else use & among
+    value = auroc(scores[use], exam.positive[use])
+    if value is None:
+        return Figure(None, None, _replicates(exam, scores, use), why_undefined(grades, place, use))
+    return Figure(value, auroc_bounds(scores[use], exam.positive[use], exam.clusters[use], LEVEL), _replicates(exam, scores, use))
+
+
+def _replicates(exam: Exam, scores: Floats, use: Mask) -> Floats:
+    """float64 [m]: the AUROC without each document; leaving out one without an answer changes nothing."""
+    count = int(exam.clusters.max(initial=-1)) + 1
+    figures, found = auroc_replicates(scores[None, use], exam.positive[use], exam.clusters[use])
+    replicates = np.full(count, figures[0])
+    replicates[: len(found)] = found[:, 0]
+    return replicates
+
+
+def why_undefined(grades: Grades, place: int, use: Mask) -> str:
+    """Why there is no AUROC over the windows `use` [N]."""
+    missing = "firing" if not (grades.exam.positive & use).any() else "silent"
+    why = f"No graded test window is {missing}, so there is nothing to rank."
+    first = next((failure for failure in grades.failures if failure), None) if place == 0 else None
+    return why if first is None else f"{why} The first failure: {first}"
+
+
+def interval_of(figure: Figure) -> Interval | None:
+    return None if figure.bounds is None else Interval(*figure.bounds, LEVEL, METHOD)
+
+
+def null_of(grades: Grades, borrowed: Sequence[Explanation], own: Figure) -> NullResult | None:
+    """The borrowed explanations' figures, beside the own one."""
+    places = [place for place, one in enumerate(grades.tested) if one.part == "null"]
+    if not places:
+        return None
+    figures = [figure_of(grades, place) for place in places]
+    values = np.array([np.nan if figure.value is None else figure.value for figure in figures])
+    return against_nulls(own, values, np.stack([figure.replicates for figure in figures], axis=1), borrowed)
+
+
+def held_against(grades: Grades) -> list[ControlResult]:
+    """`empty` and `baseline`, as far as they were asked, on the windows that both graded."""
+    found = []
+    for place, one in enumerate(grades.tested):
+        if one.part in ("empty", "baseline"):
+            both = grades.answered[0] & grades.answered[place]
+            found.append(against_control(one.part, figure_of(grades, 0, both), figure_of(grades, place, both), {"items": int(both.sum())}))
+    return found
+
+
+def graded_metrics(grades: Grades) -> dict[str, float | None]:
+    """All figures of the explanation under test: areas, areas by tenth of the firing windows, and what a yes or no at a threshold would be worth."""
+    exam, scores = grades.exam, grades.values[0]
+    use = (exam.positive | exam.negative) & grades.answered[0]
+    said, decided = crossfitted(scores, exam, use)
+    outcomes = np.where(decided, np.uint8(Outcome.ANSWERED), np.uint8(Outcome.FAILED))
+    areas = {
+        METRIC: auroc(scores[use], exam.positive[use]),
+        "auprc": auprc(scores[use], exam.positive[use]),
+        "auprc_of_chance": float(exam.positive[use].mean()) if use.any() else None,
+    }
+    return areas | _by_decile(exam, scores, use) | metrics_of(exam, Sheet(said[None], outcomes[None], {}))
+
+
+def _by_decile(exam: Exam, scores: Floats, use: Mask) -> dict[str, float | None]:
+    """AUROC of each tenth of the firing windows, from the weakest (1) to the strongest (10), against all silent ones."""
+    rows = np.flatnonzero(exam.positive & use)
+    rows = rows[np.argsort(exam.strengths[rows], kind="stable")]
+    silent = np.flatnonzero(exam.negative & use)
+    found = {}
+    for number, tenth in enumerate(np.array_split(rows, DECILES), start=1):
+        both = np.concatenate([tenth, silent])
+        found[f"{METRIC}_decile_{number}"] = auroc(scores[both], exam.positive[both])
+    return found
+
+
+def crossfitted(scores: Floats, exam: Exam, use: Mask) -> tuple[Mask, Mask]:
+    """Yes or no for each window, and whether it could be decided, bool [N] both.
+
+    A grade has no natural threshold, and one that is chosen on the windows that it is judged by flatters itself. So the documents are halved, and
+    each half is decided by the threshold that has the best balanced accuracy on the other.
+    """
+    said, decided = np.zeros(len(scores), dtype=np.bool_), np.zeros(len(scores), dtype=np.bool_)
+    for half in (0, 1):
+        own, other = use & (exam.clusters % 2 == half), use & (exam.clusters % 2 != half)
+        threshold = best_threshold(scores[other], exam.positive[other])
+        if threshold is not None:
+            said[own], decided[own] = scores[own] > threshold, True
+    return said, decided
+
+
+def best_threshold(scores: Floats, truth: Mask) -> float | None:
+    """The middle between two neighbouring grades at which balanced accuracy is best; None without a firing and a silent window, or at one grade."""
+    firing, silent = int(truth.sum()), int((~truth).sum())
+    if not firing or not silent:
+        return None
+    order = np.argsort(scores, kind="stable")
+    graded, hits = scores[order], truth[order]
+    cuts = np.flatnonzero(graded[1:] > graded[:-1])
+    if not len(cuts):
+        return None
+    recall, specificity = 1 - np.cumsum(hits)[cuts] / firing, np.cumsum(~hits)[cuts] / silent
+    best = cuts[int(np.argmax(recall + specificity))]
+    return float(graded[best] + graded[best + 1]) / 2
+
+
+def items_of(grades: Grades) -> tuple[Item, ...]:
+    """One a window: `truth` 0 or 1, `prediction` its grade."""
+    exam, answered, values = grades.exam, grades.answered[0], grades.values[0].tolist()
+    return tuple(
+        Item(
+            context=context,
+            kind=exam.kinds[row],
+            truth=float(exam.truth[row]),
+            prediction=values[row] if answered[row] else None,
+            failure=None if answered[row] else grades.failures[row] or "failed",
+        )
+        for row, context in enumerate(exam.contexts)
+    )
+
+
+def limits(spec: ScorerSpec, positives: int, negatives: int) -> tuple[int, int]:
+    """Windows asked about at most: the options', else the scorer's own."""
+    return spec.positives or positives, spec.negatives or negatives
