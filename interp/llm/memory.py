@@ -53,7 +53,8 @@ class MemoryBooks:
             raise ValueError(f"reservation {reservation.id} is settled already")
         self._commit(held, -1)
         self._commit(spent, 1)
-        self.spent = Amount(self.spent.calls + spent.calls, self.spent.tokens + spent.tokens, (self.spent.usd or 0.0) + (spent.usd or 0.0))
+        usd = None if self.spent.usd is None or spent.usd is None else self.spent.usd + spent.usd
+        self.spent = Amount(self.spent.calls + spent.calls, self.spent.tokens + spent.tokens, usd)
         if not self._open:
             self._committed = _numbers(self.spent)  # sheds what float sums have gathered
         self._freed.set()

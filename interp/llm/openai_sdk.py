@@ -118,6 +118,12 @@ class Endpoint:
         async with _faults_of(self):
             return _info(await self._sdk.batches.retrieve(batch_id))
 
+    async def batch_of_file(self, file_id: str) -> BatchInfo | None:
+        """The batch that was made of an uploaded file, among the newest hundred; None when none was."""
+        async with _faults_of(self):
+            page = await self._sdk.batches.list(limit=100)
+            return next((_info(batch) for batch in page.data if batch.input_file_id == file_id), None)
+
     async def cancel_batch(self, batch_id: str) -> BatchInfo:
         async with _faults_of(self):
             return _info(await self._sdk.batches.cancel(batch_id))

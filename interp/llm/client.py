@@ -1,0 +1,252 @@
+"""The one client of a process: it turns a question into an answer from the cache, or from an endpoint within the budget.
+
+The way of a question: recall it; join whoever asks the same just now; then, attempt by attempt, reserve room in the budget, wait for the pace, send,
+settle; at last record the whole story. One client serves all jobs of a process and is used from one event loop.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.errors import CallFailed, GlossatorError
+from interp.llm import vectors
+from interp.llm.base import Ability, Prompt, Reply, TokenChoice
+from interp.llm.books import Books, Call, CallStatus, Tag
+from interp.llm.cache import Namer, settings_of, shown_url
+from interp.llm.lane import Bill, Got, Lane
+from interp.llm.live import LiveTransport
+from interp.llm.openai_sdk import Endpoint
+from interp.llm.prices import Rates, rates_of
+from interp.llm.transport import Answer, ChatRequest, Fault, Transport
+from interp.llm.wire import bound_of, chat_body, read_chat
+from interp.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from interp.settings import Settings
+
+T = TypeVar("T")
+
+STATUS: dict[str, CallStatus] = {"stop": "answered", "length": "truncated", "refusal": "refused"}
+
+
+class Endpoints(Protocol):
+    """Where models are that name no base URL, and whose key is whose: `Settings` is one."""
+
+    @property
+    def llm_base_url(self) -> str: ...
+
+    def key_of(self, base_url: str) -> str: ...
+
+
+class Client:
+    """`model(...)` gives the models that explainers and scorers ask; `close` ends the connections."""
+
+    def __init__(self, endpoints: Endpoints, in_flight: int = 64, patience_seconds: float = 120.0, batch_poll_seconds: float = 30.0) -> None:
+        self._endpoints = endpoints
+        self._in_flight, self._patience, self._batch_poll = in_flight, patience_seconds, batch_poll_seconds
+        self._open: dict[tuple[str, str], Endpoint] = {}
+        self._lanes: dict[tuple[str, str, str], Lane] = {}
+        self._transports: dict[tuple[int, str], Transport] = {}
+        self._flights: dict[str, asyncio.Future[object]] = {}
+
+    @classmethod
+    def of(cls, settings: "Settings") -> "Client":
+        return cls(settings, settings.llm_in_flight, settings.llm_patience_seconds, settings.batch_poll_seconds)
+
+    def model(self, spec: ModelSpec, books: Books, tag: Tag, abilities: frozenset[Ability] = frozenset()) -> "ClientModel":
+        """The model bound to a chunk's books and to what its calls are for. `abilities` are those that a probe found.
+
+        Raises KeyRefused and EndpointUnreachable for a key and a URL that cannot be sent or called at all.
+        """
+        base_url = self.base_url_of(spec)
+        return ClientModel(
+            spec=spec,
+            base_url=base_url,
+            books=books,
+            tag=tag,
+            abilities=abilities,
+            client=self,
+            lane=self.lane(spec),
+            rates=rates_of(spec, base_url),
+            namer=Namer(spec, base_url),
+        )
+
+    def base_url_of(self, spec: ModelSpec) -> str:
+        return (spec.base_url or self._endpoints.llm_base_url).rstrip("/")
+
+    def endpoint(self, base_url: str) -> Endpoint:
+        """The connections to a base URL, with the key that belongs to it."""
+        key = self._endpoints.key_of(base_url)
+        name = (base_url, _digest(key))
+        if name not in self._open:
+            self._open[name] = Endpoint(base_url, key)
+        return self._open[name]
+
+    def lane(self, spec: ModelSpec) -> Lane:
+        """The pace and the breaker of (base URL, key, model)."""
+        base_url = self.base_url_of(spec)
+        name = (base_url, _digest(self._endpoints.key_of(base_url)), spec.model)
+        if name not in self._lanes:
+            self._lanes[name] = Lane(self.endpoint(base_url), spec.model, shown_url(base_url), self._in_flight, self._patience)
+        return self._lanes[name]
+
+    def transport(self, spec: ModelSpec) -> Transport:
+        lane = self.lane(spec)
+        name = (id(lane), spec.transport)
+        if name not in self._transports:
+            self._transports[name] = self._made(spec, lane)
+        return self._transports[name]
+
+    def _made(self, spec: ModelSpec, lane: Lane) -> Transport:
+        if spec.transport == "live":
+            return LiveTransport(lane.endpoint, lane.dialect)
+        from interp.llm.batch import BatchTransport
+
+        return BatchTransport(lane.endpoint, lane.dialect, self._batch_poll)
+
+    async def once(self, key: str, make: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+        """What `make` gives, and whether another asker made it: the same question in flight twice is asked once.
+
+        A failed call fails for all who asked it. A pause is its job's own affair, and so is being cancelled: then the next asker tries himself.
+        """
+        while (flight := self._flights.get(key)) is not None:
+            shared = await asyncio.shield(flight)
+            if isinstance(shared, CallFailed):
+                raise _copy(shared)
+            if shared is not None:
+                return shared, True  # type: ignore[return-value]  # the key tells the type
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        shared = None
+        try:
+            made = await make()
+            shared = made
+            return made, False
+        except CallFailed as error:
+            shared = error
+            raise
+        finally:
+            del self._flights[key]
+            flight.set_result(shared)
+
+    async def close(self) -> None:
+        for transport in self._transports.values():
+            await transport.close()
+        for endpoint in self._open.values():
+            await endpoint.close()
+        self._transports.clear()
+        self._lanes.clear()
+        self._open.clear()
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _copy(error: CallFailed) -> CallFailed:
+    """One instance raised in many tasks would gather their tracebacks, and their details."""
+    return type(error)(error.what, why=error.why, cure=error.cure, **error.details)
+
+
+@dataclass(frozen=True)
+class ClientModel:
+    """A model at an endpoint, bound to books and a tag."""
+
+    spec: ModelSpec
+    base_url: str
+    books: Books
+    tag: Tag
+    abilities: frozenset[Ability]
+    client: Client = field(repr=False)
+    lane: Lane = field(repr=False)
+    rates: Rates | None
+    namer: Namer = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.spec.model
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return settings_of(self.spec, shown_url(self.base_url)) | {"transport": self.spec.transport}
+
+    def for_purpose(self, purpose: str) -> "ClientModel":
+        return replace(self, tag=self.tag.under(purpose))
+
+    async def ask(self, prompt: Prompt) -> Reply:
+        key = self.namer.chat(prompt)
+        reply, was_shared = await self.client.once(key, lambda: self._asked(key, prompt))
+        return replace(reply, was_cached=True) if was_shared else reply
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return await vectors.embed(self, texts)
+
+    async def read(self, text: str) -> tuple[TokenChoice, ...]:
+        from interp.llm.reading import read
+
+        return await read(self, text)
+
+    async def _asked(self, key: str, prompt: Prompt) -> Reply:
+        room = self.spec.max_tokens or prompt.max_tokens
+        bound = bound_of(prompt.messages, prompt.schema.body if prompt.schema else None, room)
+        kept = await self.books.recall(key)
+        if kept is not None:
+            try:
+                answer = read_chat(kept.raw, bound, "", {})
+                return Reply(answer.text, answer.finish, kept.usage, key, kept.cost_usd, was_cached=True, choices=answer.choices)
+            except Fault:
+                pass  # a kept answer that cannot be read is none: ask again
+        return await self._fresh(ChatRequest(key, self.base_url, self.spec, prompt, bound))
+
+    async def _fresh(self, request: ChatRequest) -> Reply:
+        transport = self.client.transport(self.spec)
+        bill = Bill(self.rates)
+
+        async def send() -> Got[Answer]:
+            answer = await transport.chat(request, self.books)
+            return Got(answer, answer.usage, answer.headers)
+
+        try:
+            answer = await self.lane.carry(send, request.bound, self.books, bill, is_paced=transport.name == "live")
+        except GlossatorError as error:
+            if bill.attempts:
+                self.record(request.key, request.prompt.template, bill, "failed", self._body(request), None, error)
+            raise
+        status = STATUS[answer.finish]
+        self.record(request.key, request.prompt.template, bill, status, answer.sent, answer.raw)
+        return Reply(
+            answer.text, answer.finish, bill.usage, request.key, bill.cost, seconds=bill.seconds, attempts=bill.attempts, choices=answer.choices
+        )
+
+    def _body(self, request: ChatRequest) -> str:
+        return json.dumps(chat_body(request, self.lane.dialect))
+
+    def record(
+        self, key: str, template: str, bill: Bill, status: CallStatus, prompt: str, raw: str | None, error: GlossatorError | None = None
+    ) -> None:
+        """Writes the whole story of a question into the book."""
+        if isinstance(error, CallFailed):
+            error.details.setdefault("calls", [key])
+        self.books.record(
+            Call(
+                key=key,
+                tag=self.tag,
+                model=self.spec.model,
+                base_url=shown_url(self.base_url),
+                transport=self.spec.transport,
+                template=template,
+                status=status,
+                attempts=bill.attempts,
+                usage=bill.usage,
+                cost_usd=bill.cost,
+                seconds=bill.seconds,
+                prompt=prompt,
+                raw=raw,
+                error=None if error is None else str(error),
+            )
+        )

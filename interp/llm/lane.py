@@ -1,0 +1,156 @@
+"""One model at one endpoint: its pace, its breaker, its dialect, and the loop that carries a question through attempts to an answer."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from interp.errors import AbilityMissing, CallFailed, CallRejected, JobMustPause
+from interp.llm.base import Usage
+from interp.llm.books import Amount, Books
+from interp.llm.breaker import Breaker
+from interp.llm.dialect import Dialect
+from interp.llm.openai_sdk import Endpoint
+from interp.llm.pacing import Pacer, Permit
+from interp.llm.prices import Rates
+from interp.llm.retry import Fatal, RateLimited, Transient, decide
+from interp.llm.transport import Fault
+
+T = TypeVar("T")
+
+STUBBORN = 12  # passing faults in a row that one question may meet while others are answered
+
+
+@dataclass(frozen=True, slots=True)
+class Got(Generic[T]):
+    """What one attempt brought."""
+
+    value: T
+    usage: Usage
+    headers: Mapping[str, str]
+
+
+@dataclass
+class Bill:
+    """What the attempts at one question have cost so far."""
+
+    rates: Rates | None
+    attempts: int = 0
+    usage: Usage = Usage(0, 0)  # noqa: RUF009  (frozen)
+    seconds: float = 0.0
+
+    @property
+    def cost(self) -> float | None:
+        return self.rates.cost(self.usage) if self.rates else None
+
+    def amount(self, calls: int, usage: Usage) -> Amount:
+        return Amount(calls, usage.tokens, self.rates.cost(usage) if self.rates else None)
+
+    def add(self, usage: Usage, seconds: float) -> None:
+        before = self.usage
+        self.attempts += 1
+        self.seconds += seconds
+        self.usage = Usage(
+            before.prompt_tokens + usage.prompt_tokens, before.completion_tokens + usage.completion_tokens, before.is_known and usage.is_known
+        )
+
+
+class Lane:
+    """Shared by all questions to one model at one endpoint with one key. Used from one event loop."""
+
+    def __init__(self, endpoint: Endpoint, model: str, shown_url: str, in_flight: int, patience: float) -> None:
+        self.endpoint, self.model = endpoint, model
+        self.dialect = Dialect.of(endpoint.base_url)
+        self.pacer = Pacer(in_flight)
+        self.breaker = Breaker(shown_url, patience)
+        self.embedding_width: int | None = None
+        self.reads_by_echo = True
+        self._patience = patience
+        self._draw = random.Random()
+
+    async def carry(
+        self, send: Callable[[], Awaitable[Got[T]]], bound: Usage, books: Books, bill: Bill, *, path: str = "chat", is_paced: bool = True
+    ) -> T:
+        """What `send` brings, after as many attempts as passing faults make necessary. Each attempt has its own room in the budget.
+
+        Raises CallFailed and JobMustPause; `bill` holds what was spent in either case.
+        """
+        began, stubborn = _now(), 0
+        while True:
+            result = await self._attempt(send, bound, books, bill, is_paced)
+            if isinstance(result, Got):
+                return result.value
+            decision = decide(result, bill.attempts, self._draw.random(), model=self.model, path=path)
+            if isinstance(decision, Fatal):
+                raise self._fatal(decision, result)
+            announced = decision.wait if isinstance(decision, RateLimited) and decision.is_announced else None
+            self.breaker.failed(result, announced)
+            self.breaker.check()
+            stubborn += isinstance(decision, Transient)
+            if stubborn >= STUBBORN and _now() - began >= self._patience:
+                what = f"The endpoint failed {bill.attempts} times on this question, while it answers others."
+                raise CallFailed(what, why=result.message, status=result.status)
+            if announced is None:
+                await asyncio.sleep(decision.wait)
+
+    async def _attempt(self, send: Callable[[], Awaitable[Got[T]]], bound: Usage, books: Books, bill: Bill, is_paced: bool) -> Got[T] | Fault:
+        """One attempt, with its room in the budget and in the window, both given back however it ends."""
+        is_trial = await self.breaker.admit()
+        reservation, permit, sent_at = None, None, None
+        spent = Amount(0, 0, 0.0)
+        try:
+            reservation = await books.reserve(bill.amount(1, bound))
+            permit = await self.pacer.acquire() if is_paced else None
+            if not is_trial:
+                self.breaker.check()
+            sent_at, spent = _now(), bill.amount(1, bound)  # until we know better, it costs all that it may
+            result: Got[T] | Fault
+            try:
+                result = await send()
+            except Fault as fault:
+                result = fault
+            usage = result.usage if isinstance(result, Got) else bound if result.may_have_cost else Usage(0, 0)
+            spent = bill.amount(1 if isinstance(result, Got) or result.reached else 0, usage)
+            bill.add(usage, _now() - sent_at)
+            self._heed(result, permit)
+            permit = None
+            return result
+        finally:
+            if permit is not None:
+                self.pacer.release(permit, "other")
+            if reservation is not None:
+                books.settle(reservation, spent)
+            if is_trial:
+                self.breaker.abandoned()
+
+    def _heed(self, result: Got[T] | Fault, permit: Permit | None) -> None:
+        """Lets the pace and the breaker know how an attempt ended. What a fault means for the breaker is decided later, by `carry`."""
+        if isinstance(result, Got):
+            self.breaker.succeeded()
+            self.pacer.heed(result.headers, result.usage.tokens)
+            if permit is not None:
+                self.pacer.release(permit, "success")
+            return
+        decision = decide(result, 1, 0.5)
+        self.pacer.heed(result.headers, 0)
+        if isinstance(decision, RateLimited) and decision.is_announced:
+            self.pacer.pause(decision.wait)
+        if permit is not None:
+            is_push = isinstance(decision, RateLimited) or (isinstance(decision, Transient) and decision.is_overload)
+            self.pacer.release(permit, "pushed_back" if is_push else "other")
+
+    def _fatal(self, decision: Fatal, fault: Fault) -> CallFailed | JobMustPause:
+        error = decision.error
+        if isinstance(error, CallRejected):
+            self.breaker.rejected(fault.message)
+        elif isinstance(error, JobMustPause) and not isinstance(error, AbilityMissing):
+            self.breaker.open(error)
+        else:
+            self.breaker.succeeded()
+        assert isinstance(error, CallFailed | JobMustPause)
+        return error
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,123 @@
+"""How many calls may be in flight: additive increase, multiplicative decrease, per endpoint, key and model.
+
+The rule is TCP's (Chiu and Jain 1989; RFC 5681): slow start doubles the window a round trip, then it grows by a fixed step a round trip; pushing
+back cuts it by a share, once for all calls that were in flight together. Used from one event loop: no lock, no task a waiter.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["success", "pushed_back", "other"]
+
+START = 16.0
+FLOOR = 1.0
+CUT = 0.7  # CUBIC's factor (RFC 9438): halving empties a window that a few stray 429s should only trim
+STEPS_TO_CEILING = 16.0  # round trips from nothing to the ceiling, growing evenly
+LONGEST_PAUSE = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The right to have one call in flight. `epoch` counts the cuts before it was given."""
+
+    epoch: int
+
+
+class Pacer:
+    """The window of one model at one endpoint. `ceiling` is the most that may ever be in flight."""
+
+    def __init__(self, ceiling: int, start: float = START) -> None:
+        self.ceiling = ceiling
+        self.window = min(start, float(ceiling))
+        self.in_flight = 0
+        self._threshold = float(ceiling)
+        self._step = max(1.0, ceiling / STEPS_TO_CEILING)
+        self._epoch = 0
+        self._waiting: deque[asyncio.Future[Permit]] = deque()
+        self._resume_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def acquire(self) -> Permit:
+        """Waits for room in the window and for the end of a pause; first come, first served."""
+        if not self._waiting and self._has_room():
+            self.in_flight += 1
+            return Permit(self._epoch)
+        turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._arm()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(turn.result(), "other")  # the turn came just as the caller left
+            raise
+
+    def release(self, permit: Permit, outcome: Outcome) -> None:
+        """Gives the permit back and lets the outcome move the window."""
+        was_full = self.in_flight >= int(self.window)
+        self.in_flight -= 1
+        if outcome == "success" and was_full and permit.epoch == self._epoch:
+            self._grow()
+        elif outcome == "pushed_back" and permit.epoch == self._epoch:
+            self._cut()
+        self._wake()
+
+    def pause(self, seconds: float) -> None:
+        """No call starts before so many seconds have passed."""
+        until = asyncio.get_running_loop().time() + min(seconds, LONGEST_PAUSE)
+        self._resume_at = max(self._resume_at, until)
+
+    def heed(self, headers: Mapping[str, str], tokens: int) -> None:
+        """Pauses when a reply's `x-ratelimit-*` headers say that the next call, of about so many tokens, has no room before the reset."""
+        for what, needed in (("requests", 1), ("tokens", tokens)):
+            remaining = headers.get(f"x-ratelimit-remaining-{what}")
+            reset = headers.get(f"x-ratelimit-reset-{what}")
+            if remaining is None or reset is None:
+                continue
+            seconds = duration(reset)
+            if seconds and remaining.strip().isdigit() and int(remaining) < needed:
+                self.pause(seconds)
+
+    def _grow(self) -> None:
+        self.window = min(float(self.ceiling), self.window + (1.0 if self.window < self._threshold else self._step / self.window))
+
+    def _cut(self) -> None:
+        self._epoch += 1
+        self.window = self._threshold = max(FLOOR, self.window * CUT)
+
+    def _has_room(self) -> bool:
+        return self.in_flight < int(self.window) and (not self._resume_at or asyncio.get_running_loop().time() >= self._resume_at)
+
+    def _wake(self) -> None:
+        while self._waiting and self._has_room():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.in_flight += 1
+                turn.set_result(Permit(self._epoch))
+        self._arm()
+
+    def _arm(self) -> None:
+        """One timer for the end of a pause, however many wait."""
+        loop = asyncio.get_running_loop()
+        if self._timer is None and self._waiting and loop.time() < self._resume_at:
+            self._timer = loop.call_at(self._resume_at, self._pause_ends)
+
+    def _pause_ends(self) -> None:
+        self._timer = None
+        self._wake()
+
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: str) -> float | None:
+    """Seconds in `1s`, `6m0s`, `20ms`, `1h2m3.5s` or a bare number; None where it is none of these."""
+    text = text.strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * UNITS[unit] for number, unit in parts)
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None

@@ -1,0 +1,190 @@
+"""Requests as the API wants them and replies as it gives them, as plain JSON: shared by the live and the batch transport."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.llm.base import Finish, Message, TokenChoice, Usage
+from interp.llm.dialect import Dialect
+from interp.llm.transport import Answer, ChatRequest, Fault
+
+TOKENS_PER_MESSAGE = 16
+TOKENS_PER_REQUEST = 256  # what chat templates add of their own: a system prompt, the date, the schema's preamble
+# Never more than one token a byte: byte-level tokenisers start at bytes and only merge.
+
+
+def bound_of(messages: tuple[Message, ...], schema: dict[str, Any] | None, max_tokens: int) -> Usage:
+    """The most tokens that a request can take: one a byte of what is sent, what a template adds, and all of the room for the reply."""
+    size = sum(len(message.content.encode("utf-8", "replace")) + TOKENS_PER_MESSAGE for message in messages)
+    size += len(json.dumps(schema)) + 128 if schema else 0
+    return Usage(size + TOKENS_PER_REQUEST, max_tokens, is_known=False)
+
+
+def room_of(request: ChatRequest) -> int:
+    """Tokens of room for the reply: the model's own setting in place of the question's."""
+    return request.spec.max_tokens or request.prompt.max_tokens
+
+
+def chat_body(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
+    """The body of `/chat/completions`, in the endpoint's dialect."""
+    spec, prompt = request.spec, request.prompt
+    messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    body: dict[str, Any] = {"model": spec.model, "messages": messages, dialect.token_field: room_of(request)}
+    if spec.temperature is not None and dialect.takes_temperature:
+        body["temperature"] = max(spec.temperature, prompt.temperature)
+    if prompt.seed is not None and dialect.takes_seed:
+        body["seed"] = prompt.seed + prompt.sample
+    alternatives = prompt.top_logprobs if dialect.most_logprobs is None else min(prompt.top_logprobs, dialect.most_logprobs)
+    if alternatives:
+        body["logprobs"], body["top_logprobs"] = True, alternatives
+    if prompt.schema is not None:
+        form = dialect.form_for(spec)
+        if form == "json_schema":
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": prompt.schema.name, "strict": True, "schema": prompt.schema.body},
+            }
+        else:
+            messages[-1]["content"] += in_words(prompt.schema.body)
+            if form == "json_object":
+                body["response_format"] = {"type": "json_object"}
+    return body | spec.extra
+
+
+def in_words(schema: dict[str, Any]) -> str:
+    """For endpoints that take no schema. JSON mode wants the word JSON in the prompt, too."""
+    return f"\n\nReply with one JSON object that fits this JSON schema, and with nothing else:\n{json.dumps(schema)}"
+
+
+def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> Answer:
+    """The answer in a body of `/chat/completions`. Raises Fault where there is none: garbage, or an error under status 200, as routers send it."""
+    body = json_of(raw)
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise _error_inside(body, raw)
+    choice = choices[0]
+    message = choice.get("message")
+    reason = choice.get("finish_reason")
+    if not isinstance(message, dict) or reason == "error":
+        raise _error_inside(choice if isinstance(choice.get("error"), dict) else body, raw)
+    text = _text_of(message.get("content"))
+    refusal = message.get("refusal")
+    finish: Finish = "stop"
+    if reason == "content_filter" or (refusal and isinstance(refusal, str)):
+        finish, text = "refusal", text or str(refusal or "")
+    elif reason == "length":
+        finish = "length"
+    return Answer(text, finish, usage_of(body, bound), raw, sent, choices_of(choice.get("logprobs")), headers)
+
+
+def json_of(raw: str | bytes) -> dict[str, Any]:
+    """The body as a JSON object. Raises Fault("garbage")."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        shown = raw[:200] if isinstance(raw, str) else raw[:200].decode("utf-8", "replace")
+        raise Fault("garbage", f"the body is no JSON object: {shown!r}")
+    return body
+
+
+def _error_inside(body: dict[str, Any], raw: str) -> Fault:
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return Fault("garbage", "the body holds no choices", raw=raw)
+    code = error.get("code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    return Fault("status", str(error.get("message", "an error without a message")), status=status, code=str(code) if code else None, raw=raw)
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
+
+
+def usage_of(body: dict[str, Any], bound: Usage) -> Usage:
+    """The tokens that the endpoint counted; the bound where it did not, or counted what cannot be: negative, or more than there can be."""
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        return bound
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+    if type(prompt) is not int or type(completion) is not int:
+        return bound
+    if not (0 < prompt <= bound.prompt_tokens and 0 <= completion <= bound.completion_tokens):
+        return bound
+    return Usage(prompt, completion)
+
+
+def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
+    """The reply's tokens with their alternatives, where the endpoint gives them; nothing where what it gives cannot be read."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(content, list):
+        return ()
+    try:
+        return tuple(
+            TokenChoice(
+                entry["token"],
+                float(entry["logprob"]),
+                tuple((other["token"], float(other["logprob"])) for other in entry.get("top_logprobs") or ()),
+            )
+            for entry in content
+        )
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def read_prompt_tokens(body: dict[str, Any]) -> tuple[TokenChoice, ...] | None:
+    """Log-probabilities of a prompt's own tokens out of `/completions` with `echo` and `max_tokens: 1`, or with vLLM's `prompt_logprobs`.
+
+    None where the endpoint gave neither. The first token has no log-probability and is left out, and so is what was generated after the prompt.
+    """
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    listed = choice.get("prompt_logprobs")
+    if isinstance(listed, list):
+        return _vllm(listed)
+    logprobs, usage = choice.get("logprobs"), body.get("usage")
+    said = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return _echoed(logprobs, said if said in (0, 1) else 1) if isinstance(logprobs, dict) else None
+
+
+def _echoed(logprobs: dict[str, Any], generated: int) -> tuple[TokenChoice, ...] | None:
+    tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
+    if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
+        return None
+    pairs = list(zip(tokens, values, strict=True))[: len(tokens) - generated]
+    return tuple(TokenChoice(str(token), float(value)) for token, value in pairs if isinstance(value, int | float)) or None
+
+
+def _vllm(listed: list[Any]) -> tuple[TokenChoice, ...] | None:
+    """A list with one entry a prompt token: null for the first, else `{token id: {"logprob", "rank", "decoded_token"}}` with the actual token
+    first (vLLM, `vllm.entrypoints.openai.protocol`)."""
+    found = []
+    for entry in listed:
+        if not isinstance(entry, dict) or not entry:
+            continue
+        actual = next(iter(entry.values()))
+        if not isinstance(actual, dict) or not isinstance(actual.get("logprob"), int | float):
+            return None
+        found.append(TokenChoice(str(actual.get("decoded_token") or ""), float(actual["logprob"])))
+    return tuple(found) or None
+
+
+def read_vectors(body: dict[str, Any], count: int) -> list[NDArray[np.float32]]:
+    """`count` vectors of unit length out of a body of `/embeddings`, in the order of the inputs. Raises Fault("garbage")."""
+    data = body.get("data")
+    if not isinstance(data, list) or len(data) != count:
+        raise Fault("garbage", f"asked for {count} embeddings, got {len(data) if isinstance(data, list) else 'none'}")
+    try:
+        ordered = sorted(data, key=lambda entry: int(entry["index"]))
+        vectors = [np.asarray(entry["embedding"], dtype=np.float32) for entry in ordered]
+    except (KeyError, TypeError, ValueError):
+        raise Fault("garbage", "the embeddings are no lists of numbers") from None
+    if any(vector.ndim != 1 or not vector.size or not np.isfinite(vector).all() for vector in vectors):
+        raise Fault("garbage", "the embeddings hold NaN, infinity or nothing")
+    return [vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in vectors]

@@ -1,0 +1,73 @@
+"""A client against a scripted server on loopback, with books in memory."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pytest
+
+from interp.llm.base import Ability, Message, Prompt, Schema
+from interp.llm.books import Tag
+from interp.llm.client import Client, ClientModel
+from interp.llm.memory import MemoryBooks
+from interp.llm.scripted import ScriptedServer
+from interp.spec import ModelSpec
+
+T = TypeVar("T")
+
+KEY = "sk-test-0123456789abcdef"
+TAG = Tag("job", "chunk", "score", 7, "detection")
+VERDICTS = Schema("verdicts", {"type": "object", "properties": {"1": {"enum": ["yes", "no"]}}, "required": ["1"], "additionalProperties": False})
+
+
+def question(text: str = "does it fire?", **others: Any) -> Prompt:
+    messages = (Message("system", "Task: detect\nAnswer in JSON."), Message("user", f"<context-00c0ffee 1>\n{text}\n</context-00c0ffee 1>"))
+    return Prompt(messages, "test@1", '{"1": "yes"}', **({"max_tokens": 64, "schema": VERDICTS} | others))
+
+
+@dataclass
+class Desk:
+    """What a worker has: a client, and books that outlive it."""
+
+    base_url: str
+    key: str = KEY
+    in_flight: int = 64
+    patience: float = 30.0
+    books: MemoryBooks = field(default_factory=MemoryBooks)
+
+    @property
+    def llm_base_url(self) -> str:
+        return self.base_url
+
+    def key_of(self, base_url: str) -> str:
+        return self.key if base_url.rstrip("/") == self.base_url.rstrip("/") else ""
+
+    def run(self, work: Callable[[ClientModel], Awaitable[T]], abilities: frozenset[Ability] = frozenset(), **spec: Any) -> T:
+        """One event loop with one client in it."""
+
+        async def inside() -> T:
+            client = Client(self, self.in_flight, self.patience, batch_poll_seconds=0.02)
+            try:
+                return await work(client.model(ModelSpec(**({"model": "scripted", "timeout_seconds": 20.0} | spec)), self.books, TAG, abilities))
+            finally:
+                await client.close()
+
+        return asyncio.run(inside())
+
+    def ask_all(self, prompts: list[Prompt], **spec: Any) -> list[Any]:
+        async def work(model: ClientModel) -> list[Any]:
+            return await asyncio.gather(*(model.ask(prompt) for prompt in prompts), return_exceptions=True)
+
+        return self.run(work, **spec)
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(key=KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def desk(server: ScriptedServer) -> Desk:
+    return Desk(server.base_url)
