@@ -37,7 +37,6 @@ class Embedding:
     metric = METRIC
     needs: frozenset[Ability] = frozenset({Ability.EMBEDDINGS})
     needs_foils = False
-    nulls = 20
 
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from interp.errors import InputError
 from interp.score.base import LlmScorer, Scorer
 from interp.score.detection import Detection
+from interp.score.embedding import Embedding
 from interp.score.fuzz import Fuzz
 from interp.score.judge import ExecutableJudge, Judge
 from interp.score.judged_detection import JudgedDetection
 from interp.score.judged_simulation import JudgedSimulation
 from interp.score.selection import Selection
 from interp.score.simulation import Simulation
+from interp.score.surprisal import Surprisal
 from interp.spec import JobSpec, ScorerSpec
 
 SCORERS: dict[str, Callable[[ScorerSpec, Judge], Scorer]] = {
@@ -23,10 +25,15 @@ JUDGED: dict[str, Callable[[ScorerSpec], LlmScorer]] = {
     Fuzz.name: Fuzz,
     JudgedSimulation.name: JudgedSimulation,
     Selection.name: Selection,
+    Embedding.name: Embedding,
+    Surprisal.name: Surprisal,
 }
 
 # Those that ask window by window, and so can stop.
 SEQUENTIAL = frozenset({JudgedDetection.name, Fuzz.name})
+
+# Nulls a feature where the options name no number: a rule answers for nothing, and so nearly does an embedding once the windows have theirs.
+FREE_NULLS, ASKED_NULLS = 20, 2
 
 
 def names() -> list[str]:
@@ -39,6 +46,15 @@ def uses_llm(spec: ScorerSpec, job: JobSpec) -> bool:
     if spec.judge == "auto":
         return spec.name not in SCORERS or job.models.judge is not None
     return spec.judge == "llm"
+
+
+def nulls_of(spec: ScorerSpec, job: JobSpec) -> int:
+    """How many nulls a feature gets; none where the job does without that control."""
+    if "null" not in job.controls:
+        return 0
+    if spec.nulls is not None:
+        return spec.nulls
+    return FREE_NULLS if not uses_llm(spec, job) or spec.name == Embedding.name else ASKED_NULLS
 
 
 def get(name: str, spec: ScorerSpec, judge: Judge | None = None) -> Scorer:
