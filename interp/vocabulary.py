@@ -48,6 +48,12 @@ class Vocabulary:
         return tuple(token.decode("utf-8", errors="replace") for token in self.tokens)
 
     @cached_property
+    def wholes(self) -> tuple[str | None, ...]:
+        """The piece of every token that is whole characters, whatever stands beside it: its text, and the empty string for a special token.
+        None for a token that holds part of a character."""
+        return tuple("" if token in self.special else _whole(text) for token, text in enumerate(self.tokens))
+
+    @cached_property
     def digest(self) -> str:
         """sha256 of the tokens and the special ids."""
         return hashlib.sha256(self._packed()).hexdigest()
@@ -63,6 +69,13 @@ class Vocabulary:
     def from_bytes(cls, blob: bytes) -> "Vocabulary":
         content = msgpack.unpackb(zlib.decompress(blob))
         return cls(tuple(content["tokens"]), frozenset(content["special"]))
+
+
+def _whole(token: bytes) -> str | None:
+    try:
+        return token.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def _decode_prefix(data: bytes) -> tuple[str, bytes]:

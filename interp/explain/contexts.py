@@ -1,10 +1,12 @@
 """`contexts`: windows spread over the tenths of their activations, strong tokens marked, a list of levels below each (the default of Delphi)."""
 
+import numpy as np
+
 from interp.evidence import Contexts
 from interp.explain.base import ExplainerInput
 from interp.explain.calls import OneCall, Question, prompt_of
 from interp.explain.choose import firing, generator, spread
-from interp.explain.show import activations, level_list, levels, strings_of
+from interp.explain.show import activations, level_list, levels, token_at
 from interp.llm.contexts import fence, mark, nonce_of, pieces
 from interp.vocabulary import Vocabulary
 
@@ -37,6 +39,5 @@ def window(contexts: Contexts, row: int, vocabulary: Vocabulary, largest: float)
     """A window marked at 0.3 of its own maximum, and the list of its marked tokens with their levels of `largest`."""
     values, strings = activations(contexts, row), pieces(contexts, row, vocabulary)
     flags = (values > 0) & (values >= MARKED * values.max())
-    named = strings_of(strings, contexts.tokens[row], vocabulary)
-    strong = [place for place, flag in enumerate(flags) if flag]
-    return mark(strings, flags), level_list([named[place] for place in strong], levels(values, largest)[strong].tolist())
+    strong = np.flatnonzero(flags)
+    return mark(strings, flags), level_list([token_at(strings, place) for place in strong.tolist()], levels(values[strong], largest).tolist())

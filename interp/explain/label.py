@@ -64,7 +64,7 @@ def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -
         raise ValueError("its explanation is a refusal")
     if len(words) > longest:
         raise ValueError(f"its explanation has {len(words)} characters, and at most {longest} are wanted")
-    if any(bare == _bare(planted) for message in messages for fenced in parse_fenced(message.content) for planted in _planted(unmarked(fenced.text))):
+    if bare in _planted_in(messages):
         raise ValueError("its explanation is copied from an answer that stands in the quoted data")
     return Said(words, words)
 
@@ -108,6 +108,12 @@ def _is_echo(bare: str, messages: Sequence[Message]) -> bool:
     if len(bare.split()) < ECHO_WORDS:
         return False
     return any(bare in " ".join(unmarked(message.content).casefold().split()) for message in messages if message.role != "assistant")
+
+
+def _planted_in(messages: Sequence[Message]) -> set[str]:
+    """All that the quoted texts of a prompt would answer."""
+    suspects = [message.content for message in messages if message.role == "user" and "explanation" in message.content.lower()]
+    return {_bare(planted) for content in suspects for fenced in parse_fenced(content) for planted in _planted(unmarked(fenced.text))}
 
 
 def _planted(text: str) -> Iterator[str]:

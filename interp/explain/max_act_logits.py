@@ -4,7 +4,7 @@ from interp.evidence import Contexts
 from interp.explain.base import ExplainerInput
 from interp.explain.calls import OneCall, Question, prompt_of
 from interp.explain.choose import firing
-from interp.explain.show import counted, fence_all, strings_of, token_list
+from interp.explain.show import counted, fence_all, token_at, token_list
 from interp.llm.contexts import pieces
 from interp.vocabulary import Vocabulary
 
@@ -32,6 +32,6 @@ class MaxActLogits(OneCall):
 
 def peak_of(contexts: Contexts, row: int, vocabulary: Vocabulary) -> tuple[str, str]:
     """A window's strongest token and the one that follows it; the empty string where the window ends there."""
-    strings = strings_of(pieces(contexts, row, vocabulary), contexts.tokens[row], vocabulary)
+    strings = pieces(contexts, row, vocabulary)
     peak = int(contexts.activations[row].argmax())
-    return strings[peak], strings[peak + 1] if peak + 1 < len(strings) else ""
+    return token_at(strings, peak), token_at(strings, peak + 1) if peak + 1 < len(strings) else ""

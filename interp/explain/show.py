@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from interp.evidence import Contexts
 from interp.llm.contexts import escaped, fence, nonce_of
-from interp.vocabulary import Vocabulary
 
 LEVELS = 10
 
@@ -23,18 +22,9 @@ def levels(values: NDArray[np.float32], largest: float) -> NDArray[np.int64]:
     return scaled
 
 
-def strings_of(strings: Sequence[str], tokens: NDArray[np.uint32], vocabulary: Vocabulary) -> list[str]:
-    """Each token's own string for a list: its piece; the whole character for a token that holds part of one; a special token's name."""
-    found: list[str] = []
-    following = ""
-    for piece, token in zip(reversed(strings), reversed(tokens[: len(strings)].tolist()), strict=True):
-        if token in vocabulary.special:
-            found.append(vocabulary.text(token))
-            following = ""
-        else:
-            following = piece or following
-            found.append(following)
-    return found[::-1]
+def token_at(strings: Sequence[str], place: int) -> str:
+    """The piece of a token, for a list; where that is empty, the next: the whole character of a token that holds part of one."""
+    return strings[place] or next((string for string in strings[place:] if string), "")
 
 
 def level_list(strings: Sequence[str], values: Sequence[int]) -> str:

@@ -4,7 +4,7 @@ from interp.evidence import Contexts
 from interp.explain.base import ExplainerInput
 from interp.explain.calls import OneCall, Question, prompt_of
 from interp.explain.choose import firing
-from interp.explain.show import activations, counted, fence_all, level_list, levels, strings_of
+from interp.explain.show import activations, counted, fence_all, level_list, levels, token_at
 from interp.llm.contexts import pieces
 from interp.vocabulary import Vocabulary
 
@@ -39,9 +39,9 @@ class TokenActivations(OneCall):
 
 def tokens_of(contexts: Contexts, row: int, vocabulary: Vocabulary, largest: float) -> list[tuple[str, int]]:
     """(token, level 0-10) of a window, special tokens left out."""
-    strings = strings_of(pieces(contexts, row, vocabulary), contexts.tokens[row], vocabulary)
-    found = zip(contexts.tokens[row].tolist(), strings, levels(activations(contexts, row), largest).tolist(), strict=False)
-    return [(string, level) for token, string, level in found if token not in vocabulary.special]
+    strings = pieces(contexts, row, vocabulary)
+    found = zip(contexts.tokens[row].tolist(), levels(activations(contexts, row), largest).tolist(), strict=False)
+    return [(token_at(strings, place), level) for place, (token, level) in enumerate(found) if token not in vocabulary.special]
 
 
 def _listed(window: list[tuple[str, int]]) -> str:

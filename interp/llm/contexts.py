@@ -40,6 +40,10 @@ def pieces(contexts: Contexts, row: int, vocabulary: Vocabulary) -> list[str]:
     A character split over tokens shows whole at the last of them, and the tokens before get the empty string (`Vocabulary.texts`).
     """
     ids = contexts.tokens[row, : int(contexts.lengths[row])].tolist()
+    wholes = vocabulary.wholes
+    quick = [wholes[token] for token in ids]
+    if None not in quick:
+        return quick
     found: list[str] = []
     run: list[int] = []
     for token in ids:
@@ -67,16 +71,28 @@ def mark(strings: Sequence[str], flags: Sequence[bool] | NDArray[np.bool_]) -> s
 
     A flagged piece that is empty (the first bytes of a character) hands its mark on to the piece where the character shows.
     """
-    text, inside, carried = "", False, False
-    for string, flag in zip(strings, flags, strict=True):
-        if not string:
-            carried |= bool(flag)
+    parts, done = [], 0
+    for start, stop in _runs(strings, flags):
+        parts += [shown("".join(strings[done:start])), OPEN, shown("".join(strings[start:stop])), CLOSE]
+        done = stop
+    return "".join([*parts, shown("".join(strings[done:]))])
+
+
+def _runs(strings: Sequence[str], flags: Sequence[bool] | NDArray[np.bool_]) -> list[list[int]]:
+    """[start, stop] of what stands between one pair of marks each: neither end is an empty piece, and none is empty."""
+    runs: list[list[int]] = []
+    for place in np.flatnonzero(flags).tolist():
+        while place < len(strings) and not strings[place]:
+            place += 1
+        if place == len(strings):
+            break
+        if runs and place < runs[-1][1]:
             continue
-        wanted, carried = bool(flag) or carried, False
-        if wanted != inside:
-            text += OPEN if wanted else CLOSE
-        text, inside = text + shown(string), wanted
-    return text + CLOSE if inside else text
+        if runs and not any(strings[runs[-1][1] : place]):
+            runs[-1][1] = place + 1
+        else:
+            runs.append([place, place + 1])
+    return runs
 
 
 def shown(text: str) -> str:
