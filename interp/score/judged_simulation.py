@@ -11,6 +11,7 @@ from interp.score.base import ControlResult, Interval, NullResult, Score, ScoreD
 from interp.score.binary import Exam, Sheet, metrics_of
 from interp.score.compare import LEVEL
 from interp.score.controls import share_of_both
+from interp.score.graded import crossfitted
 from interp.score.judge import Answers, Outcome
 from interp.score.layout import prompts_of
 from interp.score.noted import Noted
@@ -36,7 +37,8 @@ FIRES = 0.5
 class Asked:
     """What a score is made of.
 
-    `answers` are in the order of `tested`, in activations, of which a level is worth `unit`; `failures` [N] are the own explanation's.
+    `answers` are in the order of `tested`, in activations, of which a level is worth `unit`; `failures` [N] are the own explanation's;
+    `is_expected`: levels are expectations, not as written.
     `again` are its answers for the windows `rows`, asked a second time or of a second judge, by the control's name.
     """
 
@@ -46,6 +48,7 @@ class Asked:
     answers: Answers
     failures: list[str | None]
     unit: float
+    is_expected: bool
     rows: NDArray[np.intp]
     again: dict[str, Answers]
 
@@ -82,7 +85,7 @@ class JudgedSimulation:
             abstained=0,
             null=_null(item, asked, own) if item.nulls else None,
             controls=_controls(asked, item, desk),
-            metrics={"pearson": own.value, "r2": r2_of(questions, answers, content)} | _by_decile(asked) | metrics_of(exam, _windows(asked)),
+            metrics={"pearson": own.value, "r2": r2_of(questions, answers, content)} | _by_decile(asked) | metrics_of(exam, _windows(asked, exam)),
             items=items_of(questions, answers, content, asked.failures),
             provenance=provenance_of(self, item, desk, judge, form_of(judge)),
         )
@@ -111,6 +114,7 @@ class JudgedSimulation:
             answers_of(said[: len(tested)], windows, width, unit),
             [levels.failure for levels in said[0]],
             unit,
+            Ability.LOGPROBS in judge.abilities,
             rows,
             {name: answers_of([levels], part, width, unit) for name, levels in zip(judges, said[len(tested) :], strict=True)},
         )
@@ -204,10 +208,18 @@ def _by_decile(asked: Asked) -> dict[str, float | None]:
     return found
 
 
-def _windows(asked: Asked) -> Sheet:
-    """The same answers as a yes or no a window: yes where the highest level rounds to 1 or more. The highest level is the window's grade."""
+def _windows(asked: Asked, exam: Exam) -> Sheet:
+    """The same answers as a yes or no a window, with the highest level as its grade.
+
+    Written levels are a yes where one rounds to 1 or more. Expected ones are never 0, since a model that is sure of silence still weighs other digits
+    a little: they are decided as grades are.
+    """
     highest = asked.answers.values[:1].max(axis=2, initial=0).astype(np.float64)
-    return Sheet(highest >= FIRES * asked.unit, asked.answers.outcomes[:1], {}, odds=highest)
+    outcomes = asked.answers.outcomes[:1]
+    if not asked.is_expected:
+        return Sheet(highest >= FIRES * asked.unit, outcomes, {}, odds=highest)
+    said, decided = crossfitted(highest[0], exam, (exam.positive | exam.negative) & asked.answers.answered()[0])
+    return Sheet(said[None], np.where(decided[None], outcomes, np.uint8(Outcome.FAILED)), {}, odds=highest)
 
 
 def _mask(rows: NDArray[np.intp], count: int) -> Mask:

@@ -91,7 +91,7 @@ def expected_level(alternatives: Iterable[tuple[str, float]]) -> float | None:
 async def _ask_pairs(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels]:
     """The JSON form."""
     schema = Schema("simulation", _schema(len(windows)))
-    prompt = _prompt("simulate", label, windows, _typical_pairs(len(windows)), sum(32 + 4 * len(window) for window in windows), sample, schema)
+    prompt = _prompt("simulate", label, windows, _typical_pairs(windows), sum(32 + 4 * len(window) for window in windows), sample, schema)
     sizes = [len(window) for window in windows]
     found: list[Floats | None] = [None] * len(windows)
     failure = None
@@ -223,5 +223,5 @@ def _schema(count: int) -> dict[str, Any]:
     return {"type": "object", "properties": dict.fromkeys(keys, pairs), "required": keys, "additionalProperties": False}
 
 
-def _typical_pairs(count: int) -> str:
-    return json.dumps({str(number): [[3, 8], [4, 2]] for number in range(1, count + 1)})
+def _typical_pairs(windows: Sequence[Tokens]) -> str:
+    return json.dumps({str(number): [[1, 8], [len(window), 2]] for number, window in enumerate(windows, start=1)})
