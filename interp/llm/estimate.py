@@ -1,0 +1,157 @@
+"""What a job would ask, without asking: a model that counts and gives typical answers."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.llm.base import Ability, Prompt, Reply, TokenChoice, Usage
+from interp.llm.books import Tag
+from interp.llm.cache import Namer, settings_of
+from interp.llm.prices import Rates, rates_of
+from interp.llm.vectors import TEXTS_PER_CALL
+from interp.spec import ModelSpec
+
+PIECES = re.compile(r"[A-Za-z]+|\d+|\s+|[^\sA-Za-z\d]+")
+LETTERS_PER_TOKEN = 7
+TOKENS_PER_MESSAGE = 4  # role and marks: OpenAI's cookbook, "How to count tokens with tiktoken", counts 3 and a name
+TOKENS_PER_REQUEST = 3
+WIDTH = 64
+
+
+def tokens_in(text: str) -> int:
+    """About how many tokens a text is to the byte-level tokenisers of today's models (100k to 200k entries), which cut it in much this way.
+
+    A word is one token for every 7 letters begun; digits go by threes and marks by twos; one space belongs to the word after it, and a longer
+    run of white space is one token; a character beyond ASCII is one.
+    """
+    count = 0
+    for piece in PIECES.findall(text):
+        first, size = piece[0], len(piece)
+        if first.isspace():
+            count += size > 1 or first == "\n"
+        elif first.isascii():
+            count += -(-size // (LETTERS_PER_TOKEN if first.isalpha() else 3 if first.isdigit() else 2))
+        else:
+            count += size
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one purpose of one stage asks of one model. Embeddings and texts read count as prompts."""
+
+    stage: str
+    purpose: str
+    model: ModelSpec
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def cost(self, base_url: str) -> float | None:
+        """USD; None where nobody knows the model's price."""
+        rates = rates_of(self.model, self.model.base_url or base_url)
+        return rates.cost(Usage(self.prompt_tokens, self.completion_tokens)) if rates else None
+
+    def times(self, factor: float) -> "Line":
+        """The same for so many times the features, rounded up."""
+        calls, prompt, completion = (int(np.ceil(value * factor)) for value in (self.calls, self.prompt_tokens, self.completion_tokens))
+        return replace(self, calls=calls, prompt_tokens=prompt, completion_tokens=completion)
+
+
+@dataclass
+class Estimate:
+    """Sums by stage, purpose and model. The same question counts once: the cache would answer it the second time."""
+
+    lines: dict[tuple[str, str, str], Line] = field(default_factory=dict)
+    longest: dict[str, int] = field(default_factory=dict)
+    _asked: set[str] = field(default_factory=set)
+
+    def add(self, key: str, tag: Tag, model: ModelSpec, usage: Usage, room: int = 0, calls: int = 1) -> None:
+        """Counts a question; `room` is what its reply may take at most, which the context window must hold, too."""
+        if key in self._asked:
+            return
+        self._asked.add(key)
+        name = (tag.stage, tag.purpose, model.model_dump_json())
+        line = self.lines.get(name) or Line(tag.stage, tag.purpose, model)
+        self.lines[name] = replace(
+            line,
+            calls=line.calls + calls,
+            prompt_tokens=line.prompt_tokens + usage.prompt_tokens,
+            completion_tokens=line.completion_tokens + usage.completion_tokens,
+        )
+        self.longest[model.model] = max(self.longest.get(model.model, 0), usage.prompt_tokens + room)
+
+    @property
+    def calls(self) -> int:
+        return sum(line.calls for line in self.lines.values())
+
+    @property
+    def tokens(self) -> int:
+        return sum(line.tokens for line in self.lines.values())
+
+    def cost(self, base_url: str = "") -> float | None:
+        """USD in all; None where the price of any model in it is unknown."""
+        costs = [line.cost(base_url) for line in self.lines.values()]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
+
+@dataclass(frozen=True)
+class DryModel:
+    """A `Model` that asks nobody: it counts into an estimate and answers with what is typical."""
+
+    spec: ModelSpec
+    tag: Tag
+    estimate: Estimate
+    base_url: str = ""
+    abilities: frozenset[Ability] = frozenset()
+
+    @property
+    def name(self) -> str:
+        return self.spec.model
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return settings_of(self.spec, self.spec.base_url or self.base_url)
+
+    @property
+    def rates(self) -> Rates | None:
+        return rates_of(self.spec, self.spec.base_url or self.base_url)
+
+    def for_purpose(self, purpose: str) -> "DryModel":
+        return replace(self, tag=self.tag.under(purpose))
+
+    async def ask(self, prompt: Prompt) -> Reply:
+        size = sum(tokens_in(message.content) + TOKENS_PER_MESSAGE for message in prompt.messages) + TOKENS_PER_REQUEST
+        size += tokens_in(json.dumps(prompt.schema.body)) if prompt.schema else 0
+        room = self.spec.max_tokens or prompt.max_tokens
+        usage = Usage(size, min(tokens_in(prompt.typical), room), is_known=False)
+        key = self._namer.chat(prompt)
+        self.estimate.add(key, self.tag, self.spec, usage, room)
+        choices = tuple(TokenChoice(piece, -0.01, ((piece, -0.01),)) for piece in PIECES.findall(prompt.typical)) if prompt.top_logprobs else ()
+        return Reply(prompt.typical, "stop", usage, key, self.rates.cost(usage) if self.rates else None, choices=choices)
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors that depend on the text and mean nothing."""
+        for place, text in enumerate(dict.fromkeys(texts)):
+            self.estimate.add(self._namer.embedding(text), self.tag, self.spec, Usage(tokens_in(text), 0), calls=int(place % TEXTS_PER_CALL == 0))
+        drawn = [np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])).normal(size=WIDTH) for text in texts]
+        return np.array([vector / np.linalg.norm(vector) for vector in drawn], dtype=np.float32).reshape(len(texts), WIDTH)
+
+    async def read(self, text: str) -> tuple[TokenChoice, ...]:
+        self.estimate.add(self._namer.reading(text), self.tag, self.spec, Usage(tokens_in(text), 1), room=1)
+        return tuple(TokenChoice(piece, -1.0 - len(piece) % 3) for piece in PIECES.findall(text)[1:])
+
+    @property
+    def _namer(self) -> Namer:
+        return Namer(self.spec, self.spec.base_url or self.base_url)

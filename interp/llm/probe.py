@@ -1,0 +1,145 @@
+"""What can be known of a model before a job is stored: whether it answers, to this key, under this name, and with what a scorer needs."""
+
+import asyncio
+import difflib
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from interp.errors import AbilityMissing, CallFailed, EndpointUnreachable, KeyRefused, ModelUnknown
+from interp.llm.base import Ability, Message, Prompt
+from interp.llm.books import Tag
+from interp.llm.cache import shown_url
+from interp.llm.client import Client, ClientModel
+from interp.llm.memory import MemoryBooks
+from interp.llm.transport import Fault
+from interp.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from interp.settings import Settings
+
+T = TypeVar("T")
+
+TAG = Tag("probe", "probe", "probe", None, "probe")
+QUESTION = Prompt((Message("user", "Reply with the word yes."),), "probe@1", "yes", max_tokens=16)
+TEXT = "The quick brown fox"
+LIST_TRIES = 3
+NAMES_SHOWN = 5
+# Where servers say how long a context may be: vLLM, OpenRouter, Groq, LM Studio.
+WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a probe found. `context_window` in tokens and `embedding_width` are None where nobody says, or nobody asked; `models` are the names
+    that the endpoint lists, empty where it lists none."""
+
+    abilities: frozenset[Ability]
+    context_window: int | None
+    embedding_width: int | None
+    models: tuple[str, ...]
+
+
+async def probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float = 5.0) -> Found:
+    """Lists the endpoint's models; asks something tiny where a need or an unlisted name makes it necessary, and nothing else.
+
+    Raises EndpointUnreachable, KeyRefused, ModelUnknown, AbilityMissing, QuotaExhausted.
+    """
+    shown = shown_url(client.base_url_of(spec))
+    try:
+        async with asyncio.timeout(timeout):
+            return await _probe(client, spec.model_copy(update={"transport": "live"}), needs, timeout, shown)
+    except TimeoutError:
+        raise EndpointUnreachable(f"{shown} did not answer within {timeout:g} s.", cure="See to the endpoint, or to the base URL.") from None
+
+
+def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], timeout: float = 5.0) -> Found:
+    """`probe` from a thread without an event loop, with a client of its own."""
+
+    async def run() -> Found:
+        client = Client(settings, in_flight=4, patience_seconds=timeout)
+        try:
+            return await probe(client, spec, needs, timeout)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> Found:
+    listed = await _listed(client, spec, timeout, shown)
+    names = tuple(sorted(str(entry["id"]) for entry in listed))
+    entry = next((entry for entry in listed if _is_called(spec.model, str(entry["id"]))), None)
+    model = client.model(spec, MemoryBooks(), TAG)
+    abilities, width = set(), None
+    try:
+        if Ability.EMBEDDINGS in needs:
+            width = (await _tried(model.embed([TEXT]))).shape[1]
+            abilities.add(Ability.EMBEDDINGS)
+        elif entry is None or Ability.LOGPROBS in needs:
+            abilities |= await _chat(model, needs)
+        if Ability.PROMPT_LOGPROBS in needs:
+            await _tried(model.read(TEXT))
+            abilities.add(Ability.PROMPT_LOGPROBS)
+    except ModelUnknown as error:
+        raise _unknown(spec.model, shown, names, error) from None
+    return Found(frozenset(abilities), _window(entry), width, names)
+
+
+async def _listed(client: Client, spec: ModelSpec, timeout: float, shown: str) -> list[dict[str, Any]]:
+    """What `/models` lists; nothing where there is no such page, or the key may not see it."""
+    endpoint = client.endpoint(client.base_url_of(spec))
+    for tries_left in reversed(range(LIST_TRIES)):
+        try:
+            return await endpoint.models(timeout)
+        except Fault as fault:
+            if fault.kind in ("connect", "timeout"):
+                raise EndpointUnreachable(f"{shown} does not answer.", why=fault.message, cure="See to the endpoint, or to the base URL.") from None
+            if fault.status == 401:
+                cure = "Set GLOSSATOR_LLM_API_KEY for the server's own endpoint, or GLOSSATOR_LLM_KEYS for others, and start the server again."
+                raise KeyRefused(f"{shown} refuses the key.", why=fault.message, cure=cure) from None
+            if fault.kind == "status" and fault.status is not None and fault.status < 500:
+                return []
+            if not tries_left:
+                return []  # the question that follows will tell
+            await asyncio.sleep(0.05)
+    return []
+
+
+async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
+    """The abilities of chat that are there. Raises AbilityMissing where one that is needed is not."""
+    if Ability.LOGPROBS not in needs:
+        await _tried(model.ask(QUESTION))
+        return set()
+    reply = await _tried(model.ask(Prompt(QUESTION.messages, QUESTION.template, QUESTION.typical, QUESTION.max_tokens, top_logprobs=5)))
+    if not any(choice.alternatives for choice in reply.choices):
+        raise AbilityMissing(
+            f"{model.spec.model!r} gives no log-probabilities of its replies at {shown_url(model.base_url)}.",
+            cure="Leave out the scorer that needs them, or take another model; reasoning models seldom give them.",
+        )
+    return {Ability.LOGPROBS}
+
+
+async def _tried(call: Awaitable[T]) -> T:
+    """A probe's question is not the job's: when the endpoint rejects it outright, what the job needs is missing."""
+    try:
+        return await call
+    except CallFailed as error:
+        raise AbilityMissing("The endpoint does not do what the job needs.", why=str(error), cure="Take another model or endpoint.") from None
+
+
+def _is_called(asked: str, listed: str) -> bool:
+    """Ollama lists `llama3:latest` for `llama3`; OpenRouter takes variants such as `model:free` of what it lists."""
+    return asked == listed or listed == f"{asked}:latest" or asked.partition(":")[0] == listed
+
+
+def _unknown(model: str, shown: str, names: tuple[str, ...], error: ModelUnknown) -> ModelUnknown:
+    close = difflib.get_close_matches(model, names, n=NAMES_SHOWN, cutoff=0.3)
+    shown_names = (close + [name for name in names if name not in close])[:NAMES_SHOWN]
+    cure = f"It has {', '.join(shown_names)}{' and more' if len(names) > len(shown_names) else ''}." if names else "Name one that it has."
+    return ModelUnknown(f"{shown} has no model {model!r}.", why=error.why, cure=cure, models=shown_names)
+
+
+def _window(entry: dict[str, Any] | None) -> int | None:
+    values = (entry.get(name) for name in WINDOWS) if entry else ()
+    return next((value for value in values if type(value) is int and value > 0), None)
