@@ -5,8 +5,10 @@ from collections.abc import Callable
 from interp.errors import InputError
 from interp.score.base import LlmScorer, Scorer
 from interp.score.detection import Detection
+from interp.score.discrimination import Discrimination
 from interp.score.embedding import Embedding
 from interp.score.fuzz import Fuzz
+from interp.score.intruder import Intruder
 from interp.score.judge import ExecutableJudge, Judge
 from interp.score.judged_detection import JudgedDetection
 from interp.score.judged_simulation import JudgedSimulation
@@ -23,6 +25,8 @@ SCORERS: dict[str, Callable[[ScorerSpec, Judge], Scorer]] = {
 JUDGED: dict[str, Callable[[ScorerSpec], LlmScorer]] = {
     JudgedDetection.name: JudgedDetection,
     Fuzz.name: Fuzz,
+    Discrimination.name: Discrimination,
+    Intruder.name: Intruder,
     JudgedSimulation.name: JudgedSimulation,
     Selection.name: Selection,
     Embedding.name: Embedding,
