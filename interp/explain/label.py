@@ -17,10 +17,11 @@ from interp.llm.structured import json_object, last_marker
 LONGEST = 400  # characters
 ECHO_WORDS = 6  # so many words in the prompt's own order are no coincidence
 
-SHRUGS = frozenset({"", "unclear", "unknown", "none", "null", "nothing", "n/a", "na", "not applicable", "undetermined", "not clear", "it is unclear"})
+SHRUGS = frozenset({"unclear", "unknown", "none", "null", "nothing", "n/a", "na", "not applicable", "undetermined", "not clear", "it is unclear"})
 _NO_PATTERN = re.compile(
     r"(there is )?no (\w+ )?(explanation|pattern|theme|meaning)( \w+){0,2}|cannot (be )?determined?|(it is )?(unclear|unknown)( to me)?"
 )
+_BLANK = re.compile(r"[\s.…?–—-]*")
 _REFUSAL = re.compile(
     r"(i['’]?m|i am) (sorry|unable|not able)|sorry,|i (cannot|can['’]?t|won['’]?t|will not) (help|assist|comply|provide|do|answer)|as an ai\b", re.I
 )
@@ -56,7 +57,7 @@ def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -
     """The answer in a reply to `messages`. Raises ValueError(why) where the reply is none: a refusal, an echo of the prompt, a copied answer."""
     words = _clean(_answer(text))
     bare = _bare(words)
-    if bare in SHRUGS or _NO_PATTERN.fullmatch(bare):
+    if bare in SHRUGS or _NO_PATTERN.fullmatch(bare) or _BLANK.fullmatch(words):
         return Said(None, words)
     if bare in _PLACEHOLDERS or _is_echo(bare, messages):
         raise ValueError("its explanation repeats the prompt")
@@ -99,8 +100,8 @@ def _clean(words: str) -> str:
 
 
 def _bare(words: str) -> str:
-    """A text to compare by: lower case, single spaces, nothing but word characters at its ends."""
-    return " ".join(re.sub(r"^[\W_]+|[\W_]+$", "", words.casefold()).split())
+    """A text to compare by: lower case, single spaces, word characters at its ends; as it is where it has none, since "`(`" is a label."""
+    return " ".join(re.sub(r"^[\W_]+|[\W_]+$", "", words.casefold()).split()) or words
 
 
 def _is_echo(bare: str, messages: Sequence[Message]) -> bool:

@@ -1,6 +1,7 @@
 """Features to explain and a model that is no server: it answers what a test says, and keeps what it was asked."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -11,6 +12,7 @@ from interp.evidence import FeatureEvidence, TokenEffect
 from interp.explain import registry
 from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
 from interp.llm.base import Ability, Prompt, Reply, Usage
+from interp.llm.contexts import parse_fenced, unmarked
 from interp.spec import ExplainerSpec
 from interp.vocabulary import Vocabulary
 from tests.explain.planted import evidence, text, where
@@ -86,3 +88,21 @@ def with_effects(found: FeatureEvidence) -> FeatureEvidence:
         promoted=tuple(TokenEffect(token, 3.0) for token in range(5, 30)),
         suppressed=tuple(TokenEffect(token, -3.0) for token in range(40, 60)),
     )
+
+
+def reader(label: str, window: str) -> bool:
+    """A judge that goes by the label's words: any of them in the text is a yes."""
+    return any(word in window for word in label.split(" or "))
+
+
+def judging(prompt: Prompt) -> str:
+    """The verdicts of `reader` on a prompt that asks whether a feature fires."""
+    parts = parse_fenced(prompt.messages[-1].content)
+    (label,) = [part.text for part in parts if part.kind == "explanation"]
+    return json.dumps({part.id: "yes" if reader(label, part.text) else "no" for part in parts if part.kind == "context"})
+
+
+def shown_to(model: Answering, kinds: tuple[str, ...] = ("context",)) -> list[str]:
+    """All texts of these kinds of fence that a model was shown, unmarked."""
+    messages = [message.content for prompt in model.prompts for message in prompt.messages if message.role == "user"]
+    return [unmarked(part.text) for content in messages for part in parse_fenced(content) if part.kind in kinds]

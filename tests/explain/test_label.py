@@ -1,5 +1,7 @@
 """A reply is read as a label, as a shrug, or not at all."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,9 +56,11 @@ def test_a_shrug_is_no_label(words):
     assert said.label is None
 
 
-@pytest.mark.parametrize("label", ["unknown words in quotation marks", "the word unclear", "none of the above, as an answer", "`null` after `=`"])
+@pytest.mark.parametrize(
+    "label", ["unknown words in quotation marks", "the word unclear", "none of the above, as an answer", "`null` after `=`", "`(`", '"."', "("]
+)
 def test_labels_that_only_look_like_shrugs_stand(label):
-    assert read_label(f'{{"explanation": "{label}"}}', PROMPT).label == label
+    assert read_label(json.dumps({"explanation": label}), PROMPT).label == label
 
 
 @pytest.mark.parametrize(
