@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.evidence import Contexts, Kind
+from interp.evidence import ACTIVE_KINDS, Contexts, Kind
 
 Mask = NDArray[np.bool_]
 
@@ -48,15 +48,19 @@ class Questions:
 
 
 def questions_of(contexts: Contexts) -> Questions:
-    """Windows kept for several reasons are asked about once: a judge would give the same answer, and it would count twice."""
+    """Windows kept for several reasons are asked about once: a judge would give the same answer, and it would count twice.
+
+    A reason counts only where it is so: a window that was kept as silent and fires is no negative, nor a silent one a positive, whoever kept it.
+    """
     keys = np.stack([contexts.documents, contexts.starts.astype(np.uint64)], axis=1)
     _, first, same = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     same = same.ravel()
+    windows = contexts.select(first)
+    fires = windows.maxima() > 0
     kept = {}
     for kind in Kind:
         mask = np.zeros(len(first), dtype=np.bool_)
         mask[same[contexts.kinds == kind]] = True
-        kept[kind] = mask
-    windows = contexts.select(first)
+        kept[kind] = mask & (fires if kind in ACTIVE_KINDS else ~fires)
     _, clusters = np.unique(windows.documents, return_inverse=True)
     return Questions(windows, kept, clusters.ravel().astype(np.intp))

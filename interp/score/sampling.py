@@ -16,11 +16,12 @@ def sample(questions: Questions, positives: int, negatives: int, seed: int, feat
     """At most so many firing and silent windows, drawn by (seed, feature), in the order of `questions`.
 
     Firing ones half from the uniform and half from the weighted sample, silent ones a quarter near misses; where one kind has too few, the other
-    fills up. Windows kept only as top ones are left out. A window's chance depends on its kind alone, never on a document or on what was said.
+    fills up. Windows kept only as top ones are left out. A window's chance depends on its kind alone, never on a document or on what was said; and
+    those that count as uniform or inactive are a uniform part of all that do, so that precision at the true rate stays unbiased.
     """
     random = np.random.default_rng((seed, feature))
     uniform, weighted = questions.kept[Kind.UNIFORM], questions.kept[Kind.WEIGHTED] & ~questions.kept[Kind.UNIFORM]
-    near, inactive = questions.kept[Kind.NEAR_MISS], questions.kept[Kind.INACTIVE] & ~questions.kept[Kind.NEAR_MISS]
+    inactive, near = questions.kept[Kind.INACTIVE], questions.kept[Kind.NEAR_MISS] & ~questions.kept[Kind.INACTIVE]
     keep = np.zeros(len(questions), dtype=np.bool_)
     keep[_drawn(np.flatnonzero(uniform), np.flatnonzero(weighted), positives, positives // 2, random)] = True
     keep[_drawn(np.flatnonzero(inactive), np.flatnonzero(near), negatives, round(negatives * NEAR_MISS_SHARE), random)] = True
