@@ -22,9 +22,10 @@ LONGEST_PAUSE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to have one call in flight. `epoch` counts the cuts before it was given."""
+    """The right to have one call in flight. `epoch` counts the cuts before it was given, `number` the permits."""
 
     epoch: int
+    number: int
 
 
 class Pacer:
@@ -37,6 +38,8 @@ class Pacer:
         self._threshold = float(ceiling)
         self._step = max(1.0, ceiling / STEPS_TO_CEILING)
         self._epoch = 0
+        self._given = 0
+        self._last_full = 0
         self._waiting: deque[asyncio.Future[Permit]] = deque()
         self._resume_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -44,8 +47,7 @@ class Pacer:
     async def acquire(self) -> Permit:
         """Waits for room in the window and for the end of a pause; first come, first served."""
         if not self._waiting and self._has_room():
-            self.in_flight += 1
-            return Permit(self._epoch)
+            return self._permit()
         turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._arm()
@@ -57,10 +59,9 @@ class Pacer:
             raise
 
     def release(self, permit: Permit, outcome: Outcome) -> None:
-        """Gives the permit back and lets the outcome move the window."""
-        was_full = self.in_flight >= int(self.window)
+        """Gives the permit back and lets the outcome move the window. It only grows where it was full while the call was away."""
         self.in_flight -= 1
-        if outcome == "success" and was_full and permit.epoch == self._epoch:
+        if outcome == "success" and self._last_full >= permit.number and permit.epoch == self._epoch:
             self._grow()
         elif outcome == "pushed_back" and permit.epoch == self._epoch:
             self._cut()
@@ -82,6 +83,13 @@ class Pacer:
             if seconds and remaining.strip().isdigit() and int(remaining) < needed:
                 self.pause(seconds)
 
+    def _permit(self) -> Permit:
+        self.in_flight += 1
+        self._given += 1
+        if self.in_flight >= int(self.window):
+            self._last_full = self._given
+        return Permit(self._epoch, self._given)
+
     def _grow(self) -> None:
         self.window = min(float(self.ceiling), self.window + (1.0 if self.window < self._threshold else self._step / self.window))
 
@@ -96,8 +104,7 @@ class Pacer:
         while self._waiting and self._has_room():
             turn = self._waiting.popleft()
             if not turn.done():
-                self.in_flight += 1
-                turn.set_result(Permit(self._epoch))
+                turn.set_result(self._permit())
         self._arm()
 
     def _arm(self) -> None:

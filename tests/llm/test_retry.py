@@ -1,0 +1,108 @@
+"""What a failed attempt means."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interp.errors import AbilityMissing, CallRejected, EndpointUnreachable, KeyRefused, ModelUnknown, PromptTooLong, QuotaExhausted
+from interp.llm.openai_sdk import error_of
+from interp.llm.retry import LONGEST_WAIT, Fatal, RateLimited, Transient, announced_wait, backoff, decide
+from interp.llm.transport import Fault
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+
+
+def status(number: int, message: str = "no", code: str | None = None, **headers: str) -> Fault:
+    return Fault("status", message, status=number, code=code, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (status(401), KeyRefused),
+        (status(403), KeyRefused),
+        (status(402), QuotaExhausted),
+        (status(429, code="insufficient_quota"), QuotaExhausted),
+        (status(404, "The model `x` does not exist.", "model_not_found"), ModelUnknown),
+        (status(404, 'model "llama9" not found, try pulling it first'), ModelUnknown),
+        (status(400, "acme/x is not a valid model ID"), ModelUnknown),
+        (status(404, "Not Found"), EndpointUnreachable),
+        (status(400, "too long", "context_length_exceeded"), PromptTooLong),
+        (status(400, "This model's maximum context length is 4096 tokens."), PromptTooLong),
+        (status(400, "the request exceeds the available context size"), PromptTooLong),
+        (status(413), PromptTooLong),
+        (status(400), CallRejected),
+        (status(422), CallRejected),
+    ],
+)
+def test_what_is_fatal_says_why(fault: Fault, error: type) -> None:
+    decision = decide(fault, 1, 0.5, model="x")
+    assert isinstance(decision, Fatal) and type(decision.error) is error
+    assert fault.message in str(decision.error) and decision.error.details["status"] == fault.status
+
+
+def test_an_endpoint_without_a_page_lacks_the_ability() -> None:
+    decision = decide(status(404, "Not Found"), 1, 0.5, path="embeddings")
+    assert isinstance(decision, Fatal) and isinstance(decision.error, AbilityMissing)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(kind, "x") for kind in ("connect", "timeout", "dropped", "garbage")] + [status(n) for n in (408, 409, 500, 502, 503, 529)]
+)
+def test_what_passes_is_tried_again(fault: Fault) -> None:
+    assert isinstance(decide(fault, 1, 0.5), Transient)
+
+
+def test_a_rate_limit_waits_as_long_as_it_says() -> None:
+    assert decide(status(429, retry_after="7"), 1, 0.5) == RateLimited(7.0, True)
+    assert decide(status(503, retry_after="7"), 1, 0.5) == RateLimited(7.0, True)
+    silent = decide(status(429), 1, 0.5)
+    assert isinstance(silent, RateLimited) and not silent.is_announced and silent.wait > 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "Thu, 01 Jan 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Thu, 01 Jan 2026 11:00:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "inf"}, None),
+        ({}, None),
+    ],
+)
+def test_waits_are_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
+    assert announced_wait(headers, NOW) == seconds
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_backoff_is_jittered_and_bounded(attempt: int, chance: float) -> None:
+    assert 0 < backoff(attempt, chance) <= LONGEST_WAIT
+    assert backoff(attempt, 0.0) < backoff(attempt, 0.99)
+    assert backoff(attempt, chance) <= backoff(attempt + 1, chance)
+
+
+def test_what_may_have_been_billed() -> None:
+    assert not Fault("connect", "x").may_have_cost and not status(429).may_have_cost and not status(500).may_have_cost
+    assert all(Fault(kind, "x").may_have_cost for kind in ("timeout", "dropped", "garbage")) and status(504).may_have_cost
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ('{"error": {"message": "m", "type": "t", "param": "p", "code": "c"}}', ("m", "c", "p")),
+        ('{"error": {"message": "m", "type": "t", "param": null, "code": 404}}', ("m", "t", None)),
+        ('{"error": "m"}', ("m", None, None)),
+        ('{"object": "error", "message": "m", "type": "t", "code": 400}', ("m", "t", None)),
+        ('{"detail": [{"loc": ["body", "seed"]}]}', ('[{"loc": ["body", "seed"]}]', None, None)),
+        ("<html>\n502 Bad  Gateway", ("<html> 502 Bad Gateway", None, None)),
+        ("[" * 100_000, None),
+    ],
+)
+def test_error_bodies_of_every_server_are_read(body: str, found: tuple[str, str | None, str | None] | None) -> None:
+    assert error_of(body) == (found or (body, None, None))
