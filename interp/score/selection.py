@@ -18,7 +18,7 @@ from interp.score.judge import Outcome
 from interp.score.noted import Noted
 from interp.score.paired import Figure, against_control, against_nulls
 from interp.score.prompting import template
-from interp.score.questions import questions_of
+from interp.score.questions import Questions, questions_of
 from interp.score.seeds import seed_of
 from interp.score.selecting import SILENT, TOP, WEIGHTED, WINDOWS, Selected, rounds_of, select
 from interp.score.tested import Tested, judges_again, not_made, provenance_of, tested_of
@@ -102,7 +102,7 @@ class Selection:
         )
         columns = [_columns(calls) for calls in said[: len(tested)]]
         return Asked(
-            exam=_exam(item, rows),
+            exam=_exam(item, questions, rows),
             tested=tested,
             said=np.stack([fires for fires, _ in columns]),
             answered=np.stack([answered for _, answered in columns]),
@@ -134,9 +134,9 @@ def _columns(calls: Sequence[Selected]) -> tuple[Mask, Mask]:
     return (np.concatenate(said), np.concatenate(answered)) if calls else (none[:0], none[:0])
 
 
-def _exam(item: ScorerInput, rows: NDArray[np.intp]) -> Exam:
+def _exam(item: ScorerInput, questions: Questions, rows: NDArray[np.intp]) -> Exam:
     """The windows asked about, in the order of asking: top ones count here, since the calls are made with them."""
-    exam = Exam.of(questions_of(item.contexts), item.statistics)
+    exam = Exam.of(questions, item.statistics)
     _, clusters = np.unique(exam.clusters[rows], return_inverse=True)
     truth = exam.truth[rows]
     return replace(

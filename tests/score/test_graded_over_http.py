@@ -1,0 +1,141 @@
+"""Simulation, selection, embedding and surprisal through the client, over HTTP, against a scripted model."""
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from interp.errors import AbilityMissing
+from interp.evidence import Kind
+from interp.llm.base import Ability
+from interp.llm.books import Tag
+from interp.llm.client import Client
+from interp.llm.memory import MemoryBooks
+from interp.llm.scripted import CoinReader, Faults, ScriptedServer
+from interp.score import registry
+from interp.score.base import ScoreDesk
+from interp.spec import ModelSpec, ScorerSpec
+from tests.score.exam import VOCABULARY, contexts_of, item_of
+
+WINDOWS = {Kind.TOP: 6, Kind.UNIFORM: 10, Kind.WEIGHTED: 10, Kind.INACTIVE: 20, Kind.NEAR_MISS: 5}
+LABEL, OTHERS = 'the word "cat"', ('the word "man"', 'the word "fire"')
+NAMES = ["simulation", "selection", "embedding", "surprisal"]
+LOGPROBS = frozenset({Ability.LOGPROBS})
+PASSING = {
+    "rate_limited": 0.05,
+    "server_error": 0.05,
+    "dropped": 0.05,
+    "invalid_json": 0.05,
+    "missing_verdicts": 0.1,
+    "refused": 0.05,
+    "cut_short": 0.05,
+}
+
+
+Server = partial(ScriptedServer, models=())
+
+
+@dataclass
+class Endpoints:
+    llm_base_url: str
+
+    def key_of(self, base_url):
+        return ""
+
+
+def scores(server, names, abilities=frozenset(), own=LABEL, controls=(), books=None):
+    """Scores by name, and the books."""
+    books = books or MemoryBooks()
+
+    async def all_of_them():
+        client = Client(Endpoints(server.base_url))
+        try:
+            found = {}
+            for name in names:
+                model = client.model(ModelSpec(model="scripted"), books, Tag("job", "chunk", "score", 0, name), abilities)
+                second = client.model(ModelSpec(model="another"), books, Tag("job", "chunk", "score", 0, name), abilities)
+                desk = ScoreDesk(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
+                item = item_of(contexts_of(WINDOWS), own=own, nulls=OTHERS, baseline=OTHERS[0])
+                found[name] = await registry.judged(ScorerSpec(name=name, positives=16, negatives=20)).score(item, desk)
+            return found
+        finally:
+            await client.close()
+
+    return asyncio.run(all_of_them()), books
+
+
+def test_a_label_that_quotes_what_fires_is_found_right():
+    with Server() as server:
+        found, books = scores(server, NAMES)
+    for name, score in found.items():
+        assert score.failed == 0 and score.answered > 20, name
+        assert score.value > 0.9, name
+        assert score.null.lift > 0.3, name
+    purposes = {call.tag.purpose for call in books.calls}
+    assert purposes == {f"{name}{part}" for name in NAMES for part in ("", "/null")}
+    for name in ("simulation", "selection"):
+        calls = found[name].provenance["calls"]
+        assert {purpose: set(keys) for purpose, keys in calls.items()} == {
+            purpose: {call.key for call in books.calls if call.tag.purpose == purpose} for purpose in (name, f"{name}/null")
+        }
+
+
+def test_the_log_prob_form_is_read_from_the_alternatives():
+    with Server() as server:
+        found, books = scores(server, ["simulation"], LOGPROBS)
+    score = found["simulation"]
+    assert score.provenance["template"] == "simulate_levels@1"
+    assert score.failed == 0 and score.value > 0.9
+    # The scripted model writes 10 or 0 and weighs the neighbours: expectations are neither.
+    levels = {value for item in score.items for _, value in item.detail["predicted"]}
+    assert levels and not levels & {0.0, 10.0}
+    assert len({call.key for call in books.calls if call.tag.purpose == "simulation"}) == score.answered
+
+
+@pytest.mark.parametrize("abilities", [frozenset(), LOGPROBS])
+def test_passing_faults_change_no_figure(abilities):
+    names = ["simulation", "selection"] if not abilities else ["simulation"]
+    with Server() as server:
+        calm, _ = scores(server, names, abilities)
+    with Server(faults=Faults(**PASSING), seed=3) as server:
+        rough, _ = scores(server, names, abilities)
+        assert server.ledger.by_fault["missing_verdicts"] and server.ledger.by_fault["refused"]
+    for name in names:
+        assert rough[name].failed == 0, name
+        assert rough[name].value == pytest.approx(calm[name].value), name
+
+
+def test_every_control_over_http():
+    with Server() as server:
+        found, books = scores(server, NAMES, controls=("empty", "baseline", "repeat", "judge_swap"))
+    for name, score in found.items():
+        controls = {control.name: control for control in score.controls}
+        assert set(controls) == {"empty", "baseline", "repeat", "judge_swap"}, name
+        assert controls["baseline"].lift > 0.2, name
+        assert all(control.value is not None or control.reason for control in controls.values()), name
+    # The scripted model says the same again, and so does the second judge, which is itself.
+    assert found["selection"].controls[2].value == found["simulation"].controls[2].value == pytest.approx(1.0)
+    assert {"simulation/empty", "selection/repeat", "embedding/baseline", "surprisal/judge_swap"} <= {call.tag.purpose for call in books.calls}
+
+
+def test_a_coin_is_worth_nothing():
+    with Server(reader=CoinReader()) as server:
+        found, _ = scores(server, ["simulation", "selection"])
+    assert abs(found["simulation"].value) < 0.35
+    assert abs(found["selection"].value - 0.5) < 0.25
+    assert abs(found["selection"].null.lift) < 0.35
+
+
+def test_a_second_look_asks_nothing():
+    with Server() as server:
+        first, books = scores(server, NAMES)
+        asked = server.ledger.requests
+        again, _ = scores(server, NAMES, books=books)
+        assert server.ledger.requests == asked
+    assert again == first
+
+
+def test_a_model_that_cannot_read_prompts_pauses_the_job():
+    with Server(faults=Faults(lacks=frozenset({"completions"}))) as server, pytest.raises(AbilityMissing):
+        scores(server, ["surprisal"])
