@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from api import openapi, problems
 from api.dependencies import Vocabularies
+from api.endpoints import Endpoints
 from api.limits import BodyLimit
 from api.routes import dictionaries, explanations, features, jobs, service
 from interp.settings import Settings
@@ -40,7 +41,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
         lifespan=lifespan,
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
-    app.state.vocabularies = Vocabularies()
+    app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
     app.add_middleware(BodyLimit)
     problems.install(app)
     for router in ROUTERS:

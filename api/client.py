@@ -1,7 +1,7 @@
 """A client of our own REST API: what the command line speaks, over the network or straight to an app in this process."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -58,6 +58,10 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._ask("POST", "/v1/jobs", json=spec, headers=headers)
 
+    def estimate_job(self, spec: Mapping[str, Any]) -> Body:
+        """What the job would ask of its language models; nothing is stored."""
+        return self._ask("POST", "/v1/jobs", json=spec, params={"dry_run": True})
+
     def list_jobs(self, status: str | None = None, limit: int | None = None) -> Iterator[Body]:
         return self._pages("/v1/jobs", {"status": status}, limit)
 
@@ -67,7 +71,20 @@ class Client:
     def cancel_job(self, job_id: str) -> Body:
         return self._ask("POST", f"/v1/jobs/{_quoted(job_id)}/cancel")
 
-    def stream_job_events(self, job_id: str) -> Iterator[Event]:
+    def pause_job(self, job_id: str) -> Body:
+        return self._ask("POST", f"/v1/jobs/{_quoted(job_id)}/pause")
+
+    def resume_job(self, job_id: str, budget: Mapping[str, Any] | None = None) -> Body:
+        """`budget` holds the caps that change."""
+        return self._ask("POST", f"/v1/jobs/{_quoted(job_id)}/resume", json={"budget": budget} if budget else None)
+
+    def get_job_usage(self, job_id: str) -> Body:
+        return self._ask("GET", f"/v1/jobs/{_quoted(job_id)}/usage")
+
+    def list_job_calls(self, job_id: str, limit: int | None = None, **filters: Any) -> Iterator[Body]:
+        return self._pages(f"/v1/jobs/{_quoted(job_id)}/calls", filters, limit)
+
+    def stream_job_events(self, job_id: str) -> Generator[Event]:
         """The job's events until it ends, or until the server goes away (then ServerUnreachable)."""
         try:
             with self._http.stream("GET", f"/v1/jobs/{_quoted(job_id)}/events", timeout=httpx.Timeout(60, connect=3)) as response:
@@ -89,6 +106,9 @@ class Client:
 
     def get_feature(self, dictionary: str, index: int, items: bool = False) -> Body:
         return self._ask("GET", f"/v1/features/{_quoted(dictionary)}/{index}", params={"items": items})
+
+    def get_feature_provenance(self, dictionary: str, index: int) -> Body:
+        return self._ask("GET", f"/v1/features/{_quoted(dictionary)}/{index}/provenance")
 
     def list_explanations(self, limit: int | None = None, **filters: Any) -> Iterator[Body]:
         return self._pages("/v1/explanations", filters, limit)

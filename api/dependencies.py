@@ -1,4 +1,4 @@
-"""What endpoints are given: the engine, a session that reads, the settings."""
+"""What the API's endpoints are given: the engine, a session that reads, the settings, what models' endpoints said."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from api.endpoints import Endpoints
 from interp.settings import Settings
 from interp.store import entry
 from interp.store.book import MAX_LIMIT
@@ -71,3 +72,11 @@ def _vocabularies(request: Request) -> Vocabularies:
 
 
 Tokens = Annotated[Vocabularies, Depends(_vocabularies)]
+
+
+def _endpoints(request: Request) -> Endpoints:
+    endpoints: Endpoints = request.app.state.endpoints
+    return endpoints
+
+
+KnownEndpoints = Annotated[Endpoints, Depends(_endpoints)]

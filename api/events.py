@@ -8,9 +8,9 @@ from fastapi.sse import ServerSentEvent
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
+from api import watching
 from api.schemas import Progress
 from interp.lifecycle import JOB_ENDS
-from interp.store import jobs
 from interp.store.engine import snapshot
 
 POLL_SECONDS = 0.5
@@ -38,4 +38,4 @@ async def stream(engine: Engine, job_id: str, is_stopping: Callable[[], bool]) -
 
 def _read(engine: Engine, job_id: str) -> Progress:
     with snapshot(engine) as session:
-        return Progress.model_validate(jobs.progress(session, job_id))
+        return watching.progress(session, job_id)

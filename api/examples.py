@@ -23,6 +23,28 @@ JOB_SPECS: dict[str, Any] = {
             "seed": 1,
         },
     },
+    "with language models": {
+        "summary": "Explained and judged by language models, with controls and a budget; the server has the key",
+        "value": {
+            "subject": {"model": "examples/pystdlib/subject"},
+            "dictionary": {"source": "examples/pystdlib/dictionary", "name": "pystdlib@1-res"},
+            "corpus": {"path": "/usr/lib/python3.11", "include": ["**/*.py"], "undecodable": "skip", "max_tokens": 1_000_000},
+            "features": "0-99",
+            "explainers": [{"name": "contexts", "contexts": 20}],
+            "scorers": [{"name": "detection", "positives": 10, "negatives": 10, "nulls": 2}],
+            "models": {
+                "explainer": {"model": "gpt-5-mini", "temperature": None, "extra": {"reasoning_effort": "low"}},
+                "judge": {"model": "qwen3:8b", "base_url": "http://127.0.0.1:11434/v1", "price": {"input": 0, "output": 0}},
+            },
+            "controls": ["null", "baseline", "repeat"],
+            "budget": {"tokens": 5_000_000, "usd": 2.5},
+        },
+    },
+}
+
+RESUMES: dict[str, Any] = {
+    "as it was": {"summary": "Go on with the same caps", "value": {}},
+    "more money": {"summary": "Raise one cap; the others stay", "value": {"budget": {"usd": 5.0}}},
 }
 
 _STAGES: list[dict[str, Any]] = [
@@ -50,29 +72,146 @@ _STAGES: list[dict[str, Any]] = [
     },
 ]
 
+_BUDGET: dict[str, Any] = {
+    "caps": {"calls": None, "tokens": 5_000_000, "usd": 2.5},
+    "spent": {"calls": 310, "tokens": 402_118, "usd": 0.11},
+    "reserved": {"calls": 64, "tokens": 131_072, "usd": 0.05},
+    "unsettled": {"calls": 0, "tokens": 0, "usd": 0.0},
+}
+
 _PROGRESS: dict[str, Any] = {
     "status": "running",
     "request_counts": {"total": 3072, "completed": 0, "failed": 0},
     "stages": _STAGES,
     "created_at": "2026-11-20T12:00:00Z",
     "started_at": "2026-11-20T12:00:01Z",
+    "paused_at": None,
     "cancelling_at": None,
     "finished_at": None,
     "eta": "2026-11-20T12:03:20Z",
     "summary": None,
     "error": None,
+    "budget": None,
 }
 
 JOB: dict[str, Any] = {
     "id": "0f9ab3f4-5a0e-4f77-9df9-7a4bd0d0c9b1",
     **_PROGRESS,
     "priority": 0,
+    "control_of": None,
+    "control": None,
     "dictionary": "pystdlib@1-res",
     "evidence": "9c2f5b1e7d",
     "spec": JOB_SPECS["whole dictionary"]["value"],
 }
 JOB_PAGE = {"items": [JOB], "next_cursor": None}
 CANCELLED_JOB = JOB | {"status": "cancelling", "cancelling_at": "2026-11-20T12:01:00Z", "eta": None}
+PAUSED_JOB = JOB | {
+    "status": "paused",
+    "paused_at": "2026-11-20T12:01:00Z",
+    "eta": None,
+    "error": {
+        "type": "/problems/budget-reached",
+        "title": "The budget is reached",
+        "status": 409,
+        "code": "budget-reached",
+        "detail": "The next call could cost more than is left of 5,000,000 tokens.",
+        "cure": "Raise budget.tokens and resume the job.",
+    },
+    "budget": _BUDGET,
+    "control": {
+        "id": "5d0c6f0e-0f3c-4a0e-9a53-1f7a3f1a6d11",
+        "status": "completed",
+        "dictionary": "pystdlib-random@1-res",
+        "scores": {"detection": {"median": 0.84, "random_median": 0.71, "median_lift": 0.25, "random_median_lift": 0.02}},
+    },
+    "spec": JOB_SPECS["with language models"]["value"],
+}
+_ESTIMATE_ROW: dict[str, Any] = {
+    "stage": "score",
+    "purpose": "detection",
+    "role": "judge",
+    "model": "gpt-5-mini",
+    "calls": 600,
+    "prompt_tokens": 540_000,
+    "completion_tokens": 36_000,
+    "cost_usd": 0.21,
+    "why": None,
+}
+ESTIMATE: dict[str, Any] = {
+    "basis": "evidence",
+    "features": 100,
+    "counted_features": 98,
+    "sampled_features": 24,
+    "rows": [_ESTIMATE_ROW],
+    "total": {"calls": 600, "prompt_tokens": 540_000, "completion_tokens": 36_000, "tokens": 576_000, "cost_usd": 0.21, "why": None},
+    "includes_control": False,
+    "budget": {"calls": None, "tokens": 5_000_000, "usd": 2.5},
+    "within_budget": True,
+    "longest_prompt_tokens": 1_420,
+    "context_windows": {"judge": 400_000},
+    "cache": "Answers that are kept from earlier jobs cost nothing; they are not taken off here.",
+    "notes": [],
+}
+USAGE: dict[str, Any] = {
+    "job": JOB["id"],
+    "total": {
+        "calls": 298,
+        "answered": 297,
+        "unanswered": 1,
+        "attempts": 310,
+        "prompt_tokens": 371_004,
+        "completion_tokens": 31_114,
+        "cost_usd": 0.11,
+        "priced_usd": 0.11,
+    },
+    "rows": [
+        {
+            "stage": "score",
+            "purpose": "detection/null",
+            "model": "gpt-5-mini",
+            "base_url": "https://api.openai.com/v1",
+            "transport": "live",
+            "calls": 298,
+            "answered": 297,
+            "unanswered": 1,
+            "attempts": 310,
+            "prompt_tokens": 371_004,
+            "completion_tokens": 31_114,
+            "tokens_known": True,
+            "cost_usd": 0.11,
+            "priced_usd": 0.11,
+            "p50_seconds": 0.81,
+            "p95_seconds": 2.4,
+        }
+    ],
+    "budget": _BUDGET,
+}
+CALL_PAGE: dict[str, Any] = {
+    "items": [
+        {
+            "id": 9,
+            "key": "4be0f7c1",
+            "stage": "score",
+            "feature": 123,
+            "purpose": "detection/null",
+            "model": "gpt-5-mini",
+            "base_url": "https://api.openai.com/v1",
+            "transport": "live",
+            "template": "detect@1",
+            "status": "answered",
+            "attempts": 2,
+            "prompt_tokens": 1_214,
+            "completion_tokens": 61,
+            "usage_known": True,
+            "cost_usd": 0.0004,
+            "seconds": 1.7,
+            "error": None,
+            "created_at": "2026-11-20T12:00:40Z",
+        }
+    ],
+    "next_cursor": "WzEsImE5YjciLDld",
+}
 EVENTS = """event: progress
 id: 0
 retry: 2000
@@ -106,6 +245,7 @@ FEATURE_SUMMARY: dict[str, Any] = {
     "state": "active",
     "label": "`self` right before `.`",
     "score": 0.97,
+    "shrunken": 0.93,
     "lift": 0.44,
     "q_value": 0.0004,
     "density": 0.0121,
@@ -119,9 +259,11 @@ _ITEM = {"context": "00a1b2c3d4e5f607:320", "kind": "top", "truth": 1.0, "predic
 SCORE: dict[str, Any] = {
     "id": 77,
     "scorer": "detection",
+    "judge": "gpt-5-mini",
     "metric": "balanced_accuracy",
     "value": 0.97,
     "interval": {"low": 0.92, "high": 0.99, "level": 0.95, "method": "wilson"},
+    "shrunken": 0.93,
     "reason": None,
     "answered": 100,
     "failed": 0,
@@ -133,7 +275,19 @@ SCORE: dict[str, Any] = {
         "p_value": 0.0001,
         "q_value": 0.0004,
         "reason": None,
+        "values": [0.5, 0.56],
     },
+    "lift_over_pattern": 0.02,
+    "controls": [
+        {
+            "name": "baseline",
+            "value": 0.95,
+            "lift": 0.02,
+            "lift_interval": {"low": -0.03, "high": 0.07, "level": 0.95, "method": "bootstrap"},
+            "reason": None,
+            "details": {},
+        }
+    ],
     "details": {"metrics": {"f1": 0.97, "precision_at_base_rate": 0.81}},
     "items": None,
     "created_at": "2026-11-20T12:03:00Z",
@@ -193,6 +347,55 @@ FEATURE: dict[str, Any] = FEATURE_SUMMARY | {
             "activations": [0.0, 6.31, 0.0, 0.0, 0.0, 0.0],
         }
     ],
+}
+
+_CALL: dict[str, Any] = {
+    "key": "4be0f7c1",
+    "purpose": "detection",
+    "job": JOB["id"],
+    "model": "gpt-5-mini",
+    "base_url": "https://api.openai.com/v1",
+    "template": "detect@1",
+    "status": "answered",
+    "attempts": 1,
+    "prompt_tokens": 1_214,
+    "completion_tokens": 61,
+    "usage_known": True,
+    "cost_usd": 0.0004,
+    "seconds": 0.8,
+    "error": None,
+    "prompt": {"model": "gpt-5-mini", "messages": [{"role": "system", "content": "Task: detect ..."}, {"role": "user", "content": "..."}]},
+    "reply": {"choices": [{"message": {"content": '{"1": "yes", "2": "no"}'}}], "usage": {"prompt_tokens": 1214, "completion_tokens": 61}},
+}
+_SPEND = {"calls": 1, "prompt_tokens": 1_214, "completion_tokens": 61, "cost_usd": 0.0004}
+PROVENANCE: dict[str, Any] = {
+    "dictionary": "pystdlib@1-res",
+    "feature": 123,
+    "name": "pystdlib@1-res:123",
+    "state": "active",
+    "evidence": FEATURE["evidence"],
+    "explanations": [
+        {
+            "explanation": EXPLANATION | {"scores": []},
+            "template": "contexts@1",
+            "prompt_digest": "9d1f0a3c",
+            "model": {"model": "gpt-5-mini", "base_url": "https://api.openai.com/v1"},
+            "seed": 0,
+            "contexts": FEATURE["contexts"],
+            "calls": [_CALL | {"purpose": "contexts", "template": "contexts@1"}],
+            "spend": _SPEND,
+            "scores": [
+                {
+                    "score": SCORE | {"items": [_ITEM]},
+                    "nulls": [{"feature": 911, "text": "`cls` right before `.`", "value": 0.5}],
+                    "calls": [_CALL],
+                    "spend": _SPEND,
+                }
+            ],
+        }
+    ],
+    "contexts": FEATURE["contexts"],
+    "spend": _SPEND | {"calls": 2},
 }
 
 HEALTH = {"status": "ok", "version": "0.1.0"}

@@ -1,11 +1,12 @@
 """The bodies of the API's answers. What goes in is `interp.spec.JobSpec`; examples of both stand in `api/examples.py`."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from interp.lifecycle import JobStatus, Stage
+from interp.spec import BudgetSpec
 
 FeatureState = str
 
@@ -41,6 +42,26 @@ class StageProgress(Answer):
     eta_seconds: float | None = Field(description="Null until a rate is known.")
 
 
+class AmountAnswer(Answer):
+    """Calls, tokens (prompt and reply together) and dollars; null where there is no cap, or nobody knows a price."""
+
+    calls: int | None
+    tokens: int | None
+    usd: float | None
+
+
+class BudgetAnswer(Answer):
+    """A job's money. What is left of a cap is cap - spent - unsettled - reserved, and it is never passed.
+
+    `reserved` is set aside for calls in flight. `unsettled` was set aside by workers that died: those calls may have been billed, so it counts.
+    """
+
+    caps: AmountAnswer
+    spent: AmountAnswer
+    reserved: AmountAnswer
+    unsettled: AmountAnswer
+
+
 class Progress(Answer):
     """How far a job is: the part of a job that changes, and what the event stream sends."""
 
@@ -49,11 +70,34 @@ class Progress(Answer):
     stages: list[StageProgress]
     created_at: datetime
     started_at: datetime | None
+    paused_at: datetime | None = Field(default=None, description="Since when the job is paused.")
     cancelling_at: datetime | None
     finished_at: datetime | None
     eta: datetime | None = Field(description="When the job should end; null while nothing can be said.")
     summary: dict[str, Any] | None = Field(description="Figures of the whole job; null until it ends.")
-    error: dict[str, Any] | None = Field(description="Why the job failed: a problem document.")
+    error: dict[str, Any] | None = Field(description="Why the job failed, or is paused, and what to do about it: a problem document.")
+    budget: BudgetAnswer | None = Field(default=None, description="Caps and spend; null for a job that asks no language model.")
+
+
+class ControlJob(Answer):
+    """The same job on the same subject with random weights: what the dictionary and the judge make of a model that has learned nothing.
+
+    `scores` compares, a scorer each, the medians of this job with those of the control; null until both are done.
+    """
+
+    id: str
+    status: JobStatus
+    dictionary: str | None
+    scores: dict[str, "ControlComparison"] | None
+
+
+class ControlComparison(Answer):
+    """One scorer's medians over the features, of the job and of its random-weights control."""
+
+    median: float | None
+    random_median: float | None
+    median_lift: float | None
+    random_median_lift: float | None
 
 
 class JobAnswer(Progress):
@@ -61,6 +105,8 @@ class JobAnswer(Progress):
 
     id: str
     priority: int
+    control_of: str | None = Field(default=None, description="The job whose random-weights control this one is.")
+    control: ControlJob | None = Field(default=None, description="This job's random-weights control, where one was asked for.")
     dictionary: str | None = Field(description="The dictionary's name, once it has been opened.")
     evidence: str | None = Field(description="Identity of the evidence that the job reads.")
     spec: dict[str, Any]
@@ -70,6 +116,131 @@ class JobPage(Answer):
     """One page of jobs, the newest first."""
 
     items: list[JobAnswer]
+    next_cursor: str | None
+
+
+# Language models
+
+
+class ResumeRequest(Answer):
+    """What to change before a paused job goes on. Caps that are given replace the old ones; null lifts a cap; the rest stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    budget: BudgetSpec | None = None
+
+
+class EstimateRow(Answer):
+    """What one purpose of one stage will take. `cost_usd` is null where nobody knows the price, and `why` says so."""
+
+    stage: Stage
+    purpose: str = Field(description="The explainer's or scorer's name, and what part of it: `detection/null`.")
+    role: str = Field(description="Which of the job's models is asked: explainer, judge, second_judge, embedding.")
+    model: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    why: str | None = None
+
+
+class EstimateTotal(Answer):
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    tokens: int
+    cost_usd: float | None
+    why: str | None = None
+
+
+class EstimateAnswer(Answer):
+    """What a job would ask of its language models. Nothing was stored, and no model was asked."""
+
+    basis: Literal["evidence", "settings"] = Field(
+        description="`evidence`: the job's own prompts, made from what was collected already. `settings`: prompts of the same sizes over drawn text."
+    )
+    features: int = Field(description="Features asked for.")
+    counted_features: int = Field(description="Features that the estimate counts: without dead ones, where they are known.")
+    sampled_features: int = Field(description="Features whose prompts were made and counted; the rest is scaled up.")
+    rows: list[EstimateRow]
+    total: EstimateTotal = Field(description="Of all rows, and of the random-weights control where the job asks for it.")
+    includes_control: bool = Field(description="Whether `total` counts everything twice, for the random-weights control.")
+    budget: AmountAnswer = Field(description="The job's caps.")
+    within_budget: bool | None = Field(description="Null without a cap, or where a cap in USD meets an unknown price.")
+    longest_prompt_tokens: int = Field(description="The longest prompt of the sample, with the room for its reply.")
+    context_windows: dict[str, int | None] = Field(description="Of each role's model, in tokens; null where nobody says.")
+    cache: str
+    notes: list[str]
+
+
+class UsageRow(Answer):
+    """The calls of one purpose to one model. Seconds are of one whole call, all its attempts and waits included."""
+
+    stage: str
+    purpose: str
+    model: str
+    base_url: str
+    transport: str
+    calls: int
+    answered: int
+    unanswered: int = Field(description="Refused, cut short or failed for good: never taken for an answer.")
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    tokens_known: bool = Field(description="False where the endpoint did not always say: then partly our upper bound.")
+    cost_usd: float | None = Field(description="Null where the price of some is unknown; `priced_usd` is what the others cost.")
+    priced_usd: float
+    p50_seconds: float | None
+    p95_seconds: float | None
+
+
+class UsageTotal(Answer):
+    """All rows together."""
+
+    calls: int
+    answered: int
+    unanswered: int
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    priced_usd: float
+
+
+class UsageAnswer(Answer):
+    """What a job has asked of language models so far. Answers from the cache cost nothing and are in no row."""
+
+    job: str
+    total: UsageTotal
+    rows: list[UsageRow]
+    budget: BudgetAnswer | None
+
+
+class CallAnswer(Answer):
+    """One question that went out, however many attempts it took."""
+
+    id: int
+    key: str = Field(description="What decides the answer, as a digest: the same question has the same key in any job.")
+    stage: str
+    feature: int | None
+    purpose: str
+    model: str
+    base_url: str
+    transport: str
+    template: str
+    status: str
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    usage_known: bool
+    cost_usd: float | None
+    seconds: float
+    error: str | None
+    created_at: datetime
+
+
+class CallPage(Answer):
+    items: list[CallAnswer]
     next_cursor: str | None
 
 
@@ -109,6 +280,9 @@ class FeatureSummary(Answer):
     state: FeatureState
     label: str | None
     score: float | None
+    shrunken: float | None = Field(
+        default=None, description="The score drawn to the dictionary's mean by as much as it is uncertain: what to rank by."
+    )
     lift: float | None
     q_value: float | None
     density: float
@@ -213,6 +387,18 @@ class NullAnswer(Answer):
     p_value: float | None
     q_value: float | None = Field(description="Benjamini-Hochberg over the dictionary.")
     reason: str | None
+    values: list[float | None] = Field(default_factory=list, description="Each borrowed explanation's figure, where the scorer keeps them.")
+
+
+class ControlAnswer(Answer):
+    """The same score under one control: `empty`, `baseline`, `repeat`, `judge_swap`, `gold`. docs/scores.md says what each value is."""
+
+    name: str
+    value: float | None
+    lift: float | None = Field(default=None, description="Own figure minus the control's, on the same items (`empty`, `baseline`).")
+    lift_interval: IntervalAnswer | None = None
+    reason: str | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
 
 
 class ScoreAnswer(Answer):
@@ -220,14 +406,20 @@ class ScoreAnswer(Answer):
 
     id: int
     scorer: str
+    judge: str | None = Field(default=None, description="Who answered: `executable`, or the language model's name.")
     metric: str
     value: float | None
     interval: IntervalAnswer | None
+    shrunken: float | None = Field(default=None, description="`value` drawn to the dictionary's mean by as much as it is uncertain.")
     reason: str | None
     answered: int
     failed: int
     abstained: int
     null: NullAnswer
+    lift_over_pattern: float | None = Field(
+        default=None, description="Own figure minus the `pattern` explanation's, judged alike: control `baseline`."
+    )
+    controls: list[ControlAnswer] = Field(default_factory=list)
     details: dict[str, Any]
     items: list[ItemAnswer] | None = Field(default=None, description="Every question and answer; only in the answer for one feature.")
     created_at: datetime
@@ -280,6 +472,83 @@ class FeatureAnswer(FeatureSummary):
     nearest: list[NeighbourAnswer]
     explanations: list[ExplanationAnswer]
     contexts: list[ContextAnswer]
+
+
+# Provenance
+
+
+class CallProvenance(Answer):
+    """One question and its answer, whole. `purpose` is what the explainer or scorer used it for."""
+
+    key: str
+    purpose: str
+    job: str | None = Field(description="Who asked: another job than the explanation's or score's own where the answer came from the cache.")
+    model: str | None
+    base_url: str | None
+    template: str | None
+    status: str | None
+    attempts: int | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    usage_known: bool | None
+    cost_usd: float | None
+    seconds: float | None
+    error: str | None
+    prompt: Any = Field(description="What was sent, as JSON; null where it is no longer kept.")
+    reply: Any = Field(description="The raw reply of the endpoint, as JSON; null where nothing came back.")
+
+
+class SpendAnswer(Answer):
+    """What a list of calls took. `cost_usd` is null where any call's price is unknown."""
+
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+class NullProvenance(Answer):
+    """A borrowed explanation: whose it is, its words, and its figure on the same items."""
+
+    feature: int
+    text: str | None
+    value: float | None
+
+
+class ScoreProvenance(Answer):
+    """One score, with every item, verdict, prompt and reply behind it."""
+
+    score: ScoreAnswer
+    nulls: list[NullProvenance]
+    calls: list[CallProvenance]
+    spend: SpendAnswer
+
+
+class ExplanationProvenance(Answer):
+    """One explanation, with every prompt and reply behind it, the contexts that it was made from, and its scores."""
+
+    explanation: ExplanationAnswer
+    template: str | None
+    prompt_digest: str | None
+    model: dict[str, Any] | str | None
+    seed: int | None
+    contexts: list[ContextAnswer] = Field(description="Those that the explainer was shown, where it says which.")
+    calls: list[CallProvenance]
+    spend: SpendAnswer
+    scores: list[ScoreProvenance]
+
+
+class ProvenanceAnswer(Answer):
+    """Where everything said of one feature comes from."""
+
+    dictionary: str
+    feature: int
+    name: str
+    state: FeatureState
+    evidence: EvidenceAnswer
+    explanations: list[ExplanationProvenance]
+    contexts: list[ContextAnswer] = Field(description="Every context that an item of a score speaks of, by the item's `context`.")
+    spend: SpendAnswer
 
 
 # Health and problems

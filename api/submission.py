@@ -1,29 +1,54 @@
-"""What is looked at before a job is stored: names, paths, and all that the headers of files can tell."""
+"""What is looked at before a job is stored: names, paths, all that the headers of files can tell, and whether the language models answer."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Engine
+
+from api import estimating, needs, sampling
+from api.endpoints import Endpoints, check_prices, check_windows
+from api.needs import Need
 from api.paths import absolute
 from interp import preflight
-from interp.explain import registry as explainers
 from interp.preflight import Preflight
-from interp.score import registry as scorers
+from interp.settings import Settings
 from interp.spec import JobSpec
+
+# Prompts of this many features are looked at for their length; more would make every submission slow.
+LOOKED_AT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A job that can be stored: its spec with absolute paths, and what the preflight found out."""
+    """A job that can be stored: its spec with absolute paths and whole base URLs, who it asks, and what the preflight found out."""
 
     spec: JobSpec
+    needs: tuple[Need, ...]
     facts: Preflight
 
 
-def check(spec: JobSpec) -> Checked:
-    """Stores nothing and opens no model. Raises the InputError that the spec deserves."""
-    for explainer in spec.explainers:
-        explainers.get(explainer)
-    for wanted in spec.scorers:
-        scorers.get(wanted.name, wanted)
-    resolved = absolute(spec, Path.cwd())
-    return Checked(resolved, preflight.check(resolved))
+def check(spec: JobSpec, settings: Settings) -> Checked:
+    """All that needs no network. Stores nothing and opens no model. Raises the InputError that the spec deserves, and PriceUnknown."""
+    wanted = tuple(needs.needs_of(spec))
+    needs.check_no_secrets(spec)
+    needs.check_named(spec, wanted, settings)
+    whole = needs.resolved(absolute(spec, Path.cwd()), settings)
+    check_prices(whole, wanted)
+    facts = preflight.check(whole)
+    if "random_weights" in whole.controls:
+        # The control's dictionary is named after this one's.
+        whole = whole.model_copy(update={"dictionary": whole.dictionary.model_copy(update={"name": facts.dictionary_name})})
+    return Checked(whole, wanted, facts)
+
+
+def check_models(checked: Checked, settings: Settings, engine: Engine, endpoints: Endpoints) -> None:
+    """Asks the endpoints of the job's models, and holds its prompts against their windows.
+
+    Raises EndpointUnreachable, KeyRefused, ModelUnknown, AbilityMissing and PromptTooLong.
+    """
+    if not checked.needs:
+        return
+    windows = endpoints.check(checked.spec, checked.needs, settings)
+    if any(window is not None for window in windows.values()):
+        sample = sampling.draw(checked.spec, checked.facts, engine, LOOKED_AT)
+        check_windows(checked.spec, estimating.count(checked.spec, sample).longest(), windows)

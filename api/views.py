@@ -41,6 +41,7 @@ def feature_summary(row: Feature, dictionary_name: str) -> schemas.FeatureSummar
         state=row.state,
         label=row.label,
         score=row.score,
+        shrunken=row.shrunken,
         lift=row.lift,
         q_value=row.q_value,
         density=row.density,
@@ -78,22 +79,38 @@ def score(row: Score, items: Sequence[Item] | None = None) -> schemas.ScoreAnswe
         p_value=row.p_value,
         q_value=row.q_value,
         reason=row.null_reason,
+        values=row.null_values or [],
     )
+    controls = [schemas.ControlAnswer.model_validate(control) for control in row.controls or ()]
     return schemas.ScoreAnswer(
         id=row.id,
         scorer=row.scorer,
+        judge=judge_of(row),
         metric=row.metric,
         value=row.value,
         interval=_interval(row, row.low, row.high, row.interval_method),
+        shrunken=row.shrunken,
         reason=row.reason,
         answered=row.answered,
         failed=row.failed,
         abstained=row.abstained,
         null=null,
+        lift_over_pattern=next((control.lift for control in controls if control.name == "baseline"), None),
+        controls=controls,
         details=row.details,
         items=None if items is None else [schemas.ItemAnswer.model_validate(item) for item in items],
         created_at=row.created_at,
     )
+
+
+def judge_of(row: Score) -> str | None:
+    """Who answered: a language model by its name, or `executable`."""
+    made = row.details.get("provenance") or {}
+    for name in ("judge_model", "model"):
+        if isinstance(made.get(name), dict):
+            return str(made[name].get("model"))
+    judge = made.get("judge")
+    return judge if isinstance(judge, str) else None
 
 
 def _interval(row: Score, low: float | None, high: float | None, method: str | None) -> schemas.IntervalAnswer | None:

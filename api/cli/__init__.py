@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from api.cli import demo, doctor, export, fake_llm, features, jobs, serve, submit
+from api.cli import demo, doctor, export, fake_llm, features, jobs, provenance, serve, spending, submit
 from api.cli.console import print_error
 from interp.errors import GlossatorError
 
@@ -19,10 +19,15 @@ for command in (
     serve.serve,
     serve.worker,
     submit.submit,
+    spending.estimate,
     jobs.jobs,
     jobs.job,
+    spending.pause,
+    spending.resume,
+    spending.usage,
     features.features,
     features.feature,
+    provenance.provenance,
     export.export,
     doctor.doctor,
     demo.demo,

@@ -55,3 +55,10 @@ def probability(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.1g}" if value < 0.01 else f"{value:.2f}"
+
+
+def dollars(value: float | None) -> str:
+    """An amount of money; "unknown" where nobody knows a price."""
+    if value is None:
+        return "unknown"
+    return f"${value:,.2f}" if value >= 1 or value == 0 else f"${value:.4f}"

@@ -1,6 +1,7 @@
 """`glossator demo`: the whole way, on the example that comes with the repository."""
 
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,19 +16,39 @@ from interp.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "examples" / "pystdlib" / "job.yaml"
+JOB_LLM = ROOT / "examples" / "pystdlib" / "job-llm.yaml"
+FEATURES_LLM = "0-199"
+
+
+class Llm(StrEnum):
+    FAKE = "fake"
 
 
 def demo(
     home: Annotated[Path, typer.Option(help="Where the database goes.")] = ROOT / ".glossator",
-    job: Annotated[Path, typer.Option(help="The job to submit, as YAML.")] = JOB,
+    job: Annotated[Path | None, typer.Option(help="The job to submit, as YAML.")] = None,
+    llm: Annotated[Llm | None, typer.Option(help="fake: a scripted language model behind HTTP explains and judges, with faults.")] = None,
+    features: Annotated[str | None, typer.Option(help="all, or ranges with both ends: 0-99,120.")] = None,
 ) -> None:
-    """Explain and score every feature of examples/pystdlib on this machine, and print what came of it."""
-    from api.service import Service
-
+    """Explain and score the features of examples/pystdlib on this machine, and print what came of it."""
+    job = job or (JOB_LLM if llm else JOB)
     if not job.exists():
         raise FileMissing(f"There is no {job}.", why="The demo runs from a checkout of the repository.", cure="Clone it, then type `make demo`.")
+    if llm:
+        # The scripted server: nothing that another command needs.
+        from api.cli import demo_llm
+
+        demo_llm.run(home, job, features or FEATURES_LLM)
+        return
+    _by_rules(home, job, features)
+
+
+def _by_rules(home: Path, job: Path, features: str | None) -> None:
+    """With rules in place of a language model: no key, no cost."""
+    from api.service import Service
+
     started = time.monotonic()
-    spec = read_spec(job, {})
+    spec = read_spec(job, {"features": features} if features else {})
     settings = Settings(home=home)
     settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "workers.log").open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:

@@ -23,10 +23,12 @@ COLUMNS = (
     "text",
     "failure",
     "scorer",
+    "judge",
     "metric",
     "value",
     "low",
     "high",
+    "shrunken",
     "reason",
     "null_value",
     "lift",
@@ -34,10 +36,18 @@ COLUMNS = (
     "lift_high",
     "p_value",
     "q_value",
+    "lift_over_pattern",
+    "empty",
+    "baseline",
+    "repeat",
+    "judge_swap",
+    "gold",
     "answered",
     "failed",
     "abstained",
 )
+OF_SCORES = ("scorer", "judge", "metric", "value", "shrunken", "lift_over_pattern", "reason", "answered", "failed", "abstained")
+OF_CONTROLS = ("empty", "baseline", "repeat", "judge_swap", "gold")
 
 
 class Form(StrEnum):
@@ -89,8 +99,10 @@ def flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for score in row["scores"]:
         null = score["null"]
         interval, lift = score["interval"] or {}, null["lift_interval"] or {}
+        controls = {control["name"]: control["value"] for control in score["controls"]}
         yield common | {
-            **{name: score[name] for name in ("scorer", "metric", "value", "reason", "answered", "failed", "abstained")},
+            **{name: score[name] for name in OF_SCORES},
+            **{name: controls.get(name) for name in OF_CONTROLS},
             **{name: null[name] for name in ("lift", "p_value", "q_value")},
             "low": interval.get("low"),
             "high": interval.get("high"),

@@ -73,12 +73,13 @@ def features(
     if as_json:
         print_json(found)
         return
-    table = Table("feature", "label", "score", "lift", "q", "density", "max", "state", box=None, pad_edge=False)
+    table = Table("feature", "label", "score", "shrunken", "lift", "q", "density", "max", "state", box=None, pad_edge=False)
     for item in found:
         table.add_row(
             str(item["feature"]),
             Text(paint.visible(item["label"] or "–")),
             figure(item["score"]),
+            figure(item["shrunken"]),
             figure(item["lift"], signed=True),
             probability(item["q_value"]),
             f"{item['density']:.2%}",
@@ -164,6 +165,9 @@ def _print_explanation(to: Console, found: dict[str, Any]) -> None:
     to.print(Text(f"\n{found['explainer']}  ", style="dim") + label)
     for score in found["scores"]:
         to.print(Text("  ") + paint.chip(score), soft_wrap=True)
+        beside = paint.beside(score)
+        if beside:
+            to.print(Text("    ") + beside, soft_wrap=True)
 
 
 def _print_neighbourhood(to: Console, found: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def sparkline(counts: Sequence[int]) -> str:
 
 
 def chip(score: dict[str, Any]) -> Text:
-    """One score: value with its interval, null, lift, q, and how many answers stand behind it."""
+    """One score: value with its interval, null, lift over it, lift over the pattern, q, and how many answers stand behind it."""
     text = Text(f" {score['scorer']} ", style="reverse")
     text.append(f" {figure(score['value'])}", style="bold")
     interval, null = score["interval"], score["null"]
@@ -75,9 +75,33 @@ def chip(score: dict[str, Any]) -> Text:
     if score["value"] is None:
         text.append(f" undefined: {visible(score['reason'] or '')}", style="yellow")
     text.append(f"  null {figure(null['value'])}  ", style="dim")
-    text.append(f"lift {figure(null['lift'], signed=True)}", style="green" if (null["lift"] or 0) > 0 else "red")
+    _lift(text, "lift", null["lift"])
+    if score["lift_over_pattern"] is not None:
+        text.append("  ")
+        _lift(text, "over pattern", score["lift_over_pattern"])
     text.append(f"  q {probability(null['q_value'])}  {score['answered']} answered", style="dim")
     for name in ("failed", "abstained"):
         if score[name]:
             text.append(f", {score[name]} {name}", style="yellow")
     return text
+
+
+def beside(score: dict[str, Any]) -> Text | None:
+    """What stands beside a score: who judged, the shrunken figure, and the controls. None where there is nothing of it."""
+    parts = [f"judge {visible(score['judge'])}"] if score["judge"] not in (None, "executable") else []
+    if score["shrunken"] is not None:
+        parts.append(f"shrunken {figure(score['shrunken'])}")
+    parts += [_control(control) for control in score["controls"]]
+    return Text("  ".join(parts), style="dim") if parts else None
+
+
+def _control(control: dict[str, Any]) -> str:
+    name = control["name"].replace("_", " ")
+    if control["value"] is None:
+        return f"{name} – ({visible(control['reason'] or 'undefined')})"
+    lift = f" (lift {figure(control['lift'], signed=True)})" if control["lift"] is not None else ""
+    return f"{name} {figure(control['value'])}{lift}"
+
+
+def _lift(text: Text, name: str, value: float | None) -> None:
+    text.append(f"{name} {figure(value, signed=True)}", style="green" if (value or 0) > 0 else "red")

@@ -1,22 +1,27 @@
 """A job's progress in a terminal: live bars, or a line now and then where there is no terminal to draw in."""
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, closing
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from api.cli.console import duration, thousands
+from api.cli.console import dollars, duration, thousands
 from api.client import Client
 from interp.errors import GlossatorError, ServerUnreachable
-from interp.lifecycle import JOB_ENDS
+from interp.lifecycle import JOB_ENDS, JobStatus, Stage
 
 PLAIN_SECONDS = 5.0
 RETURN_SECONDS = 60.0  # how long a server may be away before following gives up
 RETRY_SECONDS = 1.0
+RATE_SECONDS = 2.0  # over which calls a second are counted
+# A job that is paused goes on only when somebody resumes it: there is nothing to follow.
+ASKING = (Stage.EXPLAIN, Stage.SCORE)
+STOPS = JOB_ENDS | {JobStatus.PAUSED}
 
 
 class Watcher(Protocol):
@@ -43,13 +48,56 @@ class Left(ProgressColumn):
         return Text(f"{duration(eta)} left" if eta is not None else "", style="magenta")
 
 
+class Meter:
+    """What language models have cost so far, in one line: calls, calls a second, tokens, dollars, and what is left of the caps."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[float, int] | None = None
+        self._rate: float | None = None
+
+    def line(self, progress: dict[str, Any], moment: float) -> str:
+        """Empty for a job that asks no language model. `moment` is a monotonic clock's."""
+        budget = progress.get("budget")
+        if not budget:
+            return ""
+        spent, caps = budget["spent"], budget["caps"]
+        if self._seen is None:
+            self._seen = (moment, spent["calls"])
+        elif moment - self._seen[0] >= RATE_SECONDS:
+            self._rate = (spent["calls"] - self._seen[1]) / (moment - self._seen[0])
+            self._seen = (moment, spent["calls"])
+        rate = [f"{self._rate:,.1f} calls/s"] if self._rate else []
+        parts = [
+            _of(thousands(spent["calls"]), caps["calls"], thousands, " calls"),
+            *rate,
+            _of(thousands(spent["tokens"]), caps["tokens"], thousands, " tokens"),
+        ]
+        return "  ".join([*parts, _of(f"cost {dollars(spent['usd'])}", caps["usd"], dollars, "")])
+
+
+def _of(spent: str, cap: float | None, show: Any, unit: str) -> str:
+    return f"{spent}{unit}" if cap is None else f"{spent} of {show(cap)}{unit}"
+
+
+class Bars(Progress):
+    """Bars with a line below them."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.below:
+            yield Text(f"{'models':>9} {self.below}", style="dim")
+
+
 class LiveBars(AbstractContextManager["LiveBars"]):
     """A bar a stage, with rate and time left."""
 
     def __init__(self, console: Console) -> None:
         count = TextColumn("{task.fields[count]}", style="dim")
-        self._bars = Progress(TextColumn("{task.description:>9}"), BarColumn(bar_width=32), count, Rate(), Left(), console=console)
+        self._bars = Bars(TextColumn("{task.description:>9}"), BarColumn(bar_width=32), count, Rate(), Left(), console=console)
         self._tasks: dict[str, TaskID] = {}
+        self._meter = Meter()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -64,6 +112,7 @@ class LiveBars(AbstractContextManager["LiveBars"]):
             if stage["stage"] not in self._tasks:
                 self._tasks[stage["stage"]] = self._bars.add_task(stage["stage"], **fields)
             self._bars.update(self._tasks[stage["stage"]], completed=stage["done"], total=max(stage["total"], 1), **fields)
+        self._bars.below = self._meter.line(progress, time.monotonic())
 
 
 class PlainLines(AbstractContextManager["PlainLines"]):
@@ -73,25 +122,26 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         self._console, self._every = console, every
         self._ended: set[str] = set()
         self._last = 0.0
+        self._meter = Meter()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
 
     def show(self, progress: dict[str, Any]) -> None:
-        running = None
+        running, spent = None, self._meter.line(progress, time.monotonic())
         for stage in progress["stages"]:
             if stage["finished_at"] and stage["stage"] not in self._ended:
                 self._ended.add(stage["stage"])
-                self._print(stage)
+                self._print(stage, spent)
             elif stage["started_at"] and not stage["finished_at"]:
                 running = stage
         if not running and not self._ended and not self._last:
             self._last = time.monotonic()
             self._console.print("waiting for a worker", markup=False)
         if running and time.monotonic() - self._last >= self._every:
-            self._print(running)
+            self._print(running, spent)
 
-    def _print(self, stage: dict[str, Any]) -> None:
+    def _print(self, stage: dict[str, Any], spent: str) -> None:
         self._last = time.monotonic()
         fields = _fields(stage)
         share = stage["done"] / stage["total"] if stage["total"] else 1.0
@@ -102,6 +152,8 @@ class PlainLines(AbstractContextManager["PlainLines"]):
             parts.append(f"took {duration(stage['seconds'])}")
         elif fields["eta"] is not None:
             parts.append(f"{duration(fields['eta'])} left")
+        if spent and stage["stage"] in ASKING:
+            parts.append(spent)
         self._console.print("  ".join(parts), markup=False, soft_wrap=True)
 
 
@@ -123,17 +175,20 @@ def watcher(console: Console) -> LiveBars | PlainLines:
 
 
 def follow(client: Client, job_id: str, console: Console) -> dict[str, Any]:
-    """Shows a job until it ends, and returns it. A server that goes away for a while is waited for."""
+    """Shows a job until it ends or is paused, and returns it. A server that goes away for a while is waited for."""
     with watcher(console) as shown:
         while True:
             try:
-                for event in client.stream_job_events(job_id):
-                    shown.show(event.data)
+                with closing(client.stream_job_events(job_id)) as events:
+                    for event in events:
+                        shown.show(event.data)
+                        if event.data["status"] in STOPS:
+                            break
                 job = client.get_job(job_id)
             except ServerUnreachable:
                 _wait_for(client)
                 continue
-            if job["status"] in JOB_ENDS:
+            if job["status"] in STOPS:
                 shown.show(job)
                 return job
 
@@ -155,11 +210,19 @@ class JobDidNotComplete(GlossatorError):
     code, title = "job-did-not-complete", "The job did not complete"
 
 
+class JobIsPaused(JobDidNotComplete):
+    """The job that was followed waits for somebody to resume it."""
+
+    code, title = "job-is-paused", "The job is paused"
+
+
 def outcome(job: dict[str, Any]) -> None:
-    """Raises JobDidNotComplete for a job that failed or was cancelled, with the job's own reason."""
+    """Raises JobDidNotComplete for a job that failed, was cancelled or is paused, with the job's own reason."""
     if job["status"] == "completed":
         return
     error = job["error"] or {}
-    raise JobDidNotComplete(
-        f"Job {job['id']} {job['status']}. {error.get('detail', '')}".strip(), why=error.get("why", ""), cure=error.get("cure", "")
-    )
+    what, why, cure = f"Job {job['id']} {job['status']}. {error.get('detail', '')}".strip(), error.get("why", ""), error.get("cure", "")
+    if job["status"] == JobStatus.PAUSED:
+        resume = f"Then let it go on with: glossator resume {job['id']}" if error else f"Let it go on with: glossator resume {job['id']}"
+        raise JobIsPaused(what.replace(" paused.", " is paused.", 1), why=why, cure=f"{cure} {resume}".strip())
+    raise JobDidNotComplete(what, why=why, cure=cure)

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 import yaml
 from pydantic import ValidationError
+from rich.table import Table
+from rich.text import Text
 
 from api.cli import connect, progress
-from api.cli.console import err, out, print_json, say
+from api.cli.console import dollars, err, out, print_json, say, thousands
 from api.client import Client
 from api.paths import absolute, absolute_content
 from api.problems import field_errors
@@ -37,6 +39,7 @@ def submit(
     scorer: Annotated[list[str] | None, typer.Option(help="Scorer; repeat for more.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting: collection.window=64. Repeat for more.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Store nothing: say what the job would ask of its language models.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Submit and return at once.")] = False,
     idempotency_key: Annotated[str | None, typer.Option(help="Submitting again with the same key gives the same job.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
@@ -57,8 +60,13 @@ def submit(
         "scorers": scorer,
         "seed": seed,
     }
-    changes = {key: value for key, value in given.items() if value is not None} | dict(_assignment(text) for text in change or ())
+    changes = {key: value for key, value in given.items() if value is not None} | assignments(change)
     spec = read_spec(file, changes)
+    if dry_run:
+        with connect.reader() as reader:
+            found = reader.estimate_job(spec.model_dump(mode="json"))
+        print_json(found) if as_json else print_estimate(found)
+        return
     with connect.server() as client:
         # A key of our own: a request that is sent again after a lost answer must not become a second job.
         job = client.submit_job(spec.model_dump(mode="json"), idempotency_key or str(uuid.uuid4()))
@@ -109,6 +117,36 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"The job file {file} holds no job.", cure="It needs subject, dictionary and corpus: see examples/pystdlib/job.yaml.")
     return content
+
+
+def assignments(change: list[str] | None) -> dict[str, Any]:
+    """What `--set` options say, by dotted key. Raises InputError."""
+    return dict(_assignment(text) for text in change or ())
+
+
+def print_estimate(found: dict[str, Any]) -> None:
+    """A row a stage and purpose, the total, and what the figures rest on."""
+    table = Table("stage", "purpose", "model", "calls", "tokens in", "tokens out", "cost", box=None, pad_edge=False)
+    for row in found["rows"]:
+        table.add_row(row["stage"], Text(row["purpose"]), Text(row["model"]), *_amounts(row))
+    if found["includes_control"]:
+        table.add_row("", "random_weights", "", "all of it", "a second", "time", "")
+    table.add_row("total", "", "", *_amounts(found["total"]), style="bold")
+    out.print(table)
+    basis = {"evidence": "the job's own prompts", "settings": "prompts of the same sizes over drawn text, as nothing is collected yet"}[
+        found["basis"]
+    ]
+    out.print(f"From {basis}: {thousands(found['sampled_features'])} features sampled of {thousands(found['counted_features'])}.", markup=False)
+    if found["total"]["why"]:
+        out.print(f"Cost unknown: {found['total']['why']}", markup=False, soft_wrap=True)
+    if found["within_budget"] is False:
+        out.print(Text("More than the budget: the job would pause when it is reached.", "yellow"))
+    for note in (found["cache"], *found["notes"]):
+        out.print(note, markup=False, soft_wrap=True, style="dim")
+
+
+def _amounts(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    return thousands(row["calls"]), thousands(row["prompt_tokens"]), thousands(row["completion_tokens"]), dollars(row["cost_usd"])
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -21,6 +21,7 @@ FEATURE_PLACES: dict[FeatureSort, TypeAdapter[Any]] = {
     FeatureSort.FEATURE: TypeAdapter(tuple[FeatureIndex, FeatureIndex]),
     FeatureSort.SCORE: TypeAdapter(tuple[Figure | None, FeatureIndex]),
     FeatureSort.LIFT: TypeAdapter(tuple[Figure | None, FeatureIndex]),
+    FeatureSort.SHRUNKEN: TypeAdapter(tuple[Figure | None, FeatureIndex]),
     FeatureSort.DENSITY: TypeAdapter(tuple[Figure, FeatureIndex]),
     FeatureSort.LABEL: TypeAdapter(tuple[Words | None, FeatureIndex]),
 }

@@ -4,15 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from api import examples, views
+from api import examples, provenance, views
 from api.dependencies import Reading, Tokens
 from api.openapi import answers
 from api.routes.dictionaries import DictionaryReference
-from api.schemas import FeatureAnswer
+from api.schemas import FeatureAnswer, ProvenanceAnswer
 from interp.score.codec import decode_items
 from interp.store import book, entry
 
 router = APIRouter(prefix="/v1/features", tags=["features"])
+
+FeatureIndex = Annotated[int, Path(ge=0, lt=2**31, examples=[123])]
 
 
 @router.get("/{dictionary}/{index}", responses=answers(examples.FEATURE, 404, 422))
@@ -20,7 +22,7 @@ def get_feature(
     session: Reading,
     vocabularies: Tokens,
     dictionary: DictionaryReference,
-    index: Annotated[int, Path(ge=0, lt=2**31, examples=[123])],
+    index: FeatureIndex,
     items: Annotated[bool, Query(description="Whether scores list every question and answer.")] = True,
 ) -> FeatureAnswer:
     """Statistics, histogram, contexts with tokens and activations, explanations, scores with items, neighbours, promoted and suppressed tokens."""
@@ -33,3 +35,11 @@ def get_feature(
     explanations = [views.explanation(label, row.name, scores.get(label.id, ()), unpacked) for label in labels]
     vocabulary = vocabularies.of(session, row.subject_id)
     return views.feature(found, row, entry.subject_name(session, row), vocabulary, explanations)
+
+
+@router.get("/{dictionary}/{index}/provenance", responses=answers(examples.PROVENANCE, 404, 422))
+def get_feature_provenance(session: Reading, vocabularies: Tokens, dictionary: DictionaryReference, index: FeatureIndex) -> ProvenanceAnswer:
+    """Where all that is said of a feature comes from: for each explanation prompts, raw replies, contexts, template, digest, seed and cost; for
+    each score its items and verdicts, prompts and replies by purpose, nulls, controls and cost."""
+    row = book.dictionary(session, dictionary)
+    return provenance.provenance(session, vocabularies.of(session, row.subject_id), row, index)

@@ -1,5 +1,6 @@
 """A small book written through the real repositories: what a finished job leaves behind, without running one."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,7 +62,7 @@ def fill(engine: Engine) -> None:
         scored = [scores.Scored(ids[index], score(index), encode_items(score(index).items)) for index in range(10)]
         scores.save(session, dictionary_id, "x" * 64, scored, job_id="j")
         figures = scores.figures(session, SET, dictionary_id, "detection", "x" * 64)
-        scores.save_q_values(session, [(figure.id, 0.01) for figure in figures])
+        scores.save_conclusions(session, [replace(figure, q_value=0.01) for figure in figures])
         labels = [scores.Shown(index, ids[index], explanation(index).text) for index in (10, DEAD)]
         shown = [scores.Shown(item.feature, item.explanation_id, item.label, item.value, item.lift, 0.01) for item in figures]
         scores.show_best(session, dictionary_id, SET, shown + labels)

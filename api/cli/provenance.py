@@ -1,0 +1,87 @@
+"""`glossator provenance`: what stands behind a feature's explanations and scores, prompt by prompt."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from api.cli import connect, paint
+from api.cli.console import dollars, figure, out, print_json, thousands
+from api.cli.features import parse_reference
+
+LONGEST = 1500
+
+
+def provenance(
+    reference: Annotated[str, typer.Argument(metavar="DICT:INDEX", help="pystdlib@1-res:123 or pystdlib/1-res/123.")],
+    full: Annotated[bool, typer.Option("--full", help="Print prompts and replies whole.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show where everything said of a feature comes from: prompts, replies, items, verdicts, seeds, costs."""
+    dictionary, index = parse_reference(reference)
+    with connect.reader() as client:
+        found = client.get_feature_provenance(dictionary, index)
+    if as_json:
+        print_json(found)
+        return
+    out.print(Text(found["name"], "bold") + Text(f"  {found['state']}  evidence {found['evidence']['id'][:12]}", "dim"), soft_wrap=True)
+    for told in found["explanations"]:
+        _print_explanation(told, None if full else LONGEST)
+    out.print(Text(f"\nall of it: {_spend(found['spend'])}", "bold"), soft_wrap=True)
+
+
+def _print_explanation(told: dict[str, Any], longest: int | None) -> None:
+    explanation = told["explanation"]
+    label = paint.visible(explanation["text"] or f"no label: {explanation['failure']}")
+    out.print(Text(f"\n{explanation['explainer']}  ", "dim") + Text(label, "bold"), soft_wrap=True)
+    facts = {"template": told["template"], "prompt": (told["prompt_digest"] or "")[:16] or None, "seed": told["seed"], "job": explanation["job"]}
+    out.print("  " + "  ".join(f"{name} {value}" for name, value in facts.items() if value is not None), style="dim", markup=False, soft_wrap=True)
+    out.print(f"  {len(told['contexts'])} contexts shown; {_spend(told['spend'])}", style="dim", markup=False, soft_wrap=True)
+    for call in told["calls"]:
+        _print_call(call, longest)
+    for scored in told["scores"]:
+        _print_score(scored, longest)
+
+
+def _print_score(scored: dict[str, Any], longest: int | None) -> None:
+    score = scored["score"]
+    out.print(Text("\n  ") + paint.chip(score), soft_wrap=True)
+    out.print(f"    judge {score['judge'] or '–'}; {_spend(scored['spend'])}", style="dim", markup=False, soft_wrap=True)
+    for null in scored["nulls"]:
+        out.print(f"    null of {null['feature']}: {figure(null['value'])}  {paint.visible(null['text'] or '–')}", markup=False, soft_wrap=True)
+    for item in score["items"] or ():
+        said = "–" if item["prediction"] is None else f"{item['prediction']:g}"
+        why = f"  {paint.visible(item['failure'])}" if item["failure"] else ""
+        truth = "–" if item["truth"] is None else f"{item['truth']:g}"
+        out.print(f"    {item['context']:<28} {item['kind']:<20} truth {truth:<6} said {said}{why}", markup=False, soft_wrap=True)
+    for call in scored["calls"]:
+        _print_call(call, longest)
+
+
+def _print_call(call: dict[str, Any], longest: int | None) -> None:
+    tokens = _tokens(call)
+    attempts = f"{call['attempts']} attempts, " if call["attempts"] else ""
+    parts = (call["purpose"], call["model"] or "–", call["template"] or "–", f"{attempts}{tokens}, {dollars(call['cost_usd'])}", call["key"][:16])
+    head = "    " + "  ".join(parts)
+    out.print(Text(head, "cyan"), soft_wrap=True)
+    for name in ("prompt", "reply"):
+        if call[name] is not None:
+            out.print(Text(f"      {name}: {_text(call[name], longest)}"), soft_wrap=True)
+    if call["error"]:
+        out.print(Text(f"      {paint.visible(call['error'])}", "yellow"), soft_wrap=True)
+
+
+def _text(value: Any, longest: int | None) -> str:
+    """The value as JSON on one line, cut to `longest` characters."""
+    text = paint.visible(json.dumps(value, ensure_ascii=False))
+    return text if longest is None or len(text) <= longest else f"{text[:longest]}… ({thousands(len(text))} characters; --full prints all)"
+
+
+def _spend(spend: dict[str, Any]) -> str:
+    return f"{thousands(spend['calls'])} calls, {_tokens(spend)}, {dollars(spend['cost_usd'])}"
+
+
+def _tokens(found: dict[str, Any]) -> str:
+    """Tokens in and out."""
+    return f"{thousands(found['prompt_tokens'] or 0)} + {thousands(found['completion_tokens'] or 0)} tokens"

@@ -1,0 +1,117 @@
+"""`glossator estimate`, `usage`, `pause` and `resume`: what language models will cost, have cost, and may cost."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from api.cli import connect, progress
+from api.cli.console import dollars, out, print_json, say, thousands
+from api.cli.submit import assignments, follow_or_detach, print_estimate, read_spec
+from interp.errors import InputError
+
+
+def estimate(
+    file: Annotated[Path, typer.Argument(help="A job as YAML. Its relative paths start at its own folder.")],
+    change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: features=0-99. Repeat for more.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a job would ask of its language models, and what that costs. Nothing is stored, and no model is asked."""
+    spec = read_spec(file, assignments(change))
+    with connect.reader() as client:
+        found = client.estimate_job(spec.model_dump(mode="json"))
+    if as_json:
+        print_json(found)
+    else:
+        print_estimate(found)
+
+
+def pause(job_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Pause a job. Its workers hand back what they hold; nothing that is stored is lost."""
+    with connect.server() as client:
+        client.pause_job(job_id)
+    say(f"Job {job_id} is paused. Let it go on with: glossator resume {job_id}")
+
+
+def resume(
+    job_id: Annotated[str, typer.Argument(metavar="ID")],
+    calls: Annotated[str | None, typer.Option(help="New cap on calls; none lifts it.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="New cap on tokens, prompts and replies together; none lifts it.")] = None,
+    usd: Annotated[str | None, typer.Option(help="New cap in dollars; none lifts it.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show progress until the job ends.")] = False,
+) -> None:
+    """Let a paused job go on, with other caps if given. Answers are kept: nothing is paid twice."""
+    given = {"calls": (calls, int), "tokens": (tokens, int), "usd": (usd, float)}
+    caps = {name: _cap(name, text, kind) for name, (text, kind) in given.items() if text is not None}
+    with connect.server() as client:
+        client.resume_job(job_id, caps)
+        if not follow:
+            say(f"Job {job_id} goes on. Follow it with: glossator job {job_id} --follow")
+            return
+        found = follow_or_detach(client, job_id)
+    progress.outcome(found)
+
+
+def usage(
+    job_id: Annotated[str, typer.Argument(metavar="ID")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a job has asked of language models: calls, tokens, cost, latency, and its budget."""
+    with connect.reader() as client:
+        found = client.get_job_usage(job_id)
+    if as_json:
+        print_json(found)
+    else:
+        print_usage(found)
+
+
+def print_usage(found: dict[str, Any]) -> None:
+    """A row a stage, purpose and model; then the budget."""
+    table = Table(
+        "stage", "purpose", "model", "calls", "unanswered", "attempts", "tokens in", "tokens out", "cost", "p50 s", "p95 s", box=None, pad_edge=False
+    )
+    for row in found["rows"]:
+        table.add_row(
+            row["stage"],
+            Text(row["purpose"]),
+            Text(row["model"]),
+            thousands(row["calls"]),
+            thousands(row["unanswered"]),
+            thousands(row["attempts"]),
+            thousands(row["prompt_tokens"]),
+            thousands(row["completion_tokens"]),
+            dollars(row["cost_usd"]),
+            *(f"{row[name]:.2f}" if row[name] is not None else "–" for name in ("p50_seconds", "p95_seconds")),
+        )
+    out.print(table)
+    total = found["total"]
+    out.print(
+        f"{thousands(total['calls'])} calls in {thousands(total['attempts'])} attempts, {thousands(total['unanswered'])} unanswered; "
+        f"{thousands(total['prompt_tokens'])} + {thousands(total['completion_tokens'])} tokens; cost {dollars(total['cost_usd'])}"
+    )
+    if found["budget"]:
+        _print_budget(found["budget"])
+
+
+def _print_budget(budget: dict[str, Any]) -> None:
+    table = Table("budget", "cap", "spent", "reserved", "unsettled", box=None, pad_edge=False)
+    for name in ("calls", "tokens", "usd"):
+        show = dollars if name == "usd" else _number
+        cap = budget["caps"][name]
+        table.add_row(name, "none" if cap is None else show(cap), *(show(budget[part][name]) for part in ("spent", "reserved", "unsettled")))
+    out.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else thousands(value)
+
+
+def _cap(name: str, text: str, kind: type) -> Any:
+    if text == "none":
+        return None
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise InputError(f"--{name} {text} is no cap.", cure="Give a number, or none to lift the cap.") from error

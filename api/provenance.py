@@ -1,0 +1,191 @@
+"""Where everything said of one feature comes from: prompts, replies, contexts, items, verdicts, seeds, costs. Reads the store, stores nothing."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from api import views
+from api.schemas import (
+    CallProvenance,
+    ContextAnswer,
+    EvidenceAnswer,
+    ExplanationProvenance,
+    NullProvenance,
+    ProvenanceAnswer,
+    ScoreProvenance,
+    SpendAnswer,
+)
+from interp.codec import decode_evidence
+from interp.score.base import Item
+from interp.score.codec import decode_items
+from interp.store import book, calls, entry, evidence, explanations, replies
+from interp.store.explanations import Family
+from interp.store.pack import unpack
+from interp.store.replies import Exchange
+from interp.store.tables import Dictionary, Explanation, LlmCall, Score
+from interp.vocabulary import Vocabulary
+
+Asked = tuple[str, str]  # (purpose, key of the call)
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The calls behind one feature: answers by key, and every recorded asking by key, oldest first."""
+
+    answers: Mapping[str, Exchange]
+    askings: Mapping[str, Sequence[LlmCall]]
+
+
+def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary, index: int) -> ProvenanceAnswer:
+    """Everything behind one feature's explanations and scores. Raises NotFound and BlobCorrupt."""
+    found = entry.entry(session, dictionary, index)
+    rows = entry.explanations_of(session, dictionary, index)
+    scores = book.scores_of(session, [row.id for row in rows])
+    packed = entry.items_of(session, [score for group in scores.values() for score in group])
+    items = {score: decode_items(blob) for score, blob in packed.items()}
+    asked = [pair for row in rows for pair in (*_asked(row.provenance), *(pair for score in scores.get(row.id, ()) for pair in _asked_of(score)))]
+    kept = _book(session, [key for _, key in asked])
+    windows = _windows(session, vocabulary, rows, index)
+    told = [_explanation(session, dictionary, row, scores.get(row.id, ()), items, kept, windows.get(row.evidence_set_id, {})) for row in rows]
+    spoken = {item.context for own in items.values() for item in own}
+    return ProvenanceAnswer(
+        dictionary=dictionary.name,
+        feature=index,
+        name=f"{dictionary.name}:{index}",
+        state=found.row.state,
+        evidence=EvidenceAnswer.model_validate(found.evidence_set),
+        explanations=told,
+        contexts=list({name: shown for known in windows.values() for name, shown in known.items() if name in spoken}.values()),
+        spend=_spend([call for one in told for call in (*one.calls, *(call for score in one.scores for call in score.calls))]),
+    )
+
+
+def _explanation(
+    session: Session,
+    dictionary: Dictionary,
+    row: Explanation,
+    scores: Sequence[Score],
+    items: Mapping[int, Sequence[Item]],
+    kept: Book,
+    windows: Mapping[str, ContextAnswer],
+) -> ExplanationProvenance:
+    made = row.provenance
+    own = [_call(purpose or row.explainer, key, kept, row.job_id) for purpose, key in _asked(made)]
+    return ExplanationProvenance(
+        explanation=views.explanation(row, dictionary.name, ()),
+        template=made.get("template"),
+        prompt_digest=made.get("prompt_digest") or made.get("digest"),
+        model=made.get("model"),
+        seed=made.get("seed"),
+        contexts=[windows[name] for name in _names(made.get("contexts")) if name in windows],
+        calls=own,
+        spend=_spend(own),
+        scores=[_score(session, row, score, items.get(score.id, ()), kept) for score in scores],
+    )
+
+
+def _score(session: Session, explained: Explanation, row: Score, items: Sequence[Item], kept: Book) -> ScoreProvenance:
+    own = [_call(purpose or row.scorer, key, kept, row.job_id) for purpose, key in _asked_of(row)]
+    return ScoreProvenance(score=views.score(row, items), nulls=_nulls(session, explained, row), calls=own, spend=_spend(own))
+
+
+def _nulls(session: Session, explained: Explanation, row: Score) -> list[NullProvenance]:
+    """Whose explanations were borrowed, in the order in which they answered."""
+    features: list[int] = row.details.get("null_features") or []
+    family = Family(explained.evidence_set_id, explained.dictionary_id, explained.explainer, explained.settings_digest)
+    borrowed = explanations.load(session, family, [(feature, feature + 1) for feature in sorted(features)]) if features else {}
+    values = [*(row.null_values or []), *([None] * len(features))]
+    return [
+        NullProvenance(feature=feature, text=borrowed[feature][1].text if feature in borrowed else None, value=value)
+        for feature, value in zip(features, values, strict=False)
+    ]
+
+
+def _windows(session: Session, vocabulary: Vocabulary, rows: Iterable[Explanation], index: int) -> dict[str, dict[str, ContextAnswer]]:
+    """The contexts of each evidence set that an explanation was made from, by id: a window kept for several reasons stands once."""
+    found = {}
+    for set_id in dict.fromkeys(row.evidence_set_id for row in rows):
+        for blob in evidence.load(session, set_id, [(index, index + 1)]).values():
+            found[set_id] = {shown.id: shown for shown in views.contexts(decode_evidence(blob).contexts, vocabulary)}
+    return found
+
+
+def _book(session: Session, keys: Sequence[str]) -> Book:
+    askings: dict[str, list[LlmCall]] = {}
+    for row in calls.by_key(session, list(dict.fromkeys(keys))):
+        askings.setdefault(row.key, []).append(row)
+    return Book(replies.load(session, keys), askings)
+
+
+def _call(purpose: str, key: str, kept: Book, job_id: str | None) -> CallProvenance:
+    """One question: how it was asked from the record, what was said from the answers kept. The asking of the same job is shown where there is one."""
+    answer = kept.answers.get(key)
+    askings = kept.askings.get(key, ())
+    asking = next((row for row in askings if row.job_id == job_id), askings[0] if askings else None)
+    prompt, raw = (answer.prompt, answer.raw) if answer else _unanswered(asking)
+    known = asking or answer
+    usage = answer.usage if answer else None
+    return CallProvenance(
+        key=key,
+        purpose=purpose,
+        job=asking.job_id if asking else None,
+        model=known.model if known else None,
+        base_url=known.base_url if known else None,
+        template=asking.template if asking else None,
+        status=asking.status if asking else "answered" if answer else None,
+        attempts=asking.attempts if asking else None,
+        prompt_tokens=asking.prompt_tokens if asking else usage.prompt_tokens if usage else None,
+        completion_tokens=asking.completion_tokens if asking else usage.completion_tokens if usage else None,
+        usage_known=asking.usage_known if asking else usage.is_known if usage else None,
+        cost_usd=known.cost_usd if known else None,
+        seconds=asking.seconds if asking else None,
+        error=asking.error if asking else None,
+        prompt=_json(prompt),
+        reply=_json(raw),
+    )
+
+
+def _unanswered(asking: LlmCall | None) -> tuple[str | None, str | None]:
+    if asking is None:
+        return None, None
+    return (unpack(asking.prompt) if asking.prompt else None, unpack(asking.raw) if asking.raw else None)
+
+
+def _json(text: str | None) -> Any:
+    """What the text says, where it is JSON: a reply that was cut off is kept as it came."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
+
+
+def _asked_of(row: Score) -> Iterator[Asked]:
+    return _asked(row.details.get("provenance") or {})
+
+
+def _asked(made: Mapping[str, Any]) -> Iterator[Asked]:
+    """(purpose, key) of every call that a provenance lists: by purpose, or as one list."""
+    listed = made.get("calls") or {}
+    for purpose, keys in listed.items() if isinstance(listed, dict) else [("", listed)]:
+        for key in keys:
+            yield purpose, key
+
+
+def _names(value: Any) -> list[str]:
+    """Ids of contexts; a provenance that says only how many there were names none."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+
+
+def _spend(made: Sequence[CallProvenance]) -> SpendAnswer:
+    """What the distinct calls took when they were made."""
+    distinct = list({call.key: call for call in made}.values())
+    costs = [call.cost_usd for call in distinct]
+    return SpendAnswer(
+        calls=len(distinct),
+        prompt_tokens=sum(call.prompt_tokens or 0 for call in distinct),
+        completion_tokens=sum(call.completion_tokens or 0 for call in distinct),
+        cost_usd=None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None),
+    )
