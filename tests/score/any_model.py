@@ -1,0 +1,51 @@
+"""A model for every scorer: it answers each kind of question, embeds and reads, and keeps all that it was ever shown."""
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from interp.llm.base import Ability, TokenChoice
+from tests.score.teller import Asked, Teller, reply
+
+
+def said(asked: Asked) -> str:
+    """Yes to a text with a cat; in words, levels, groups or numbers, as the question wants it."""
+    cats = {name: " cat" in text for name, text in asked.texts.items()}
+    if asked.kind in ("detect", "fuzz"):
+        return json.dumps({name: "yes" if holds else "no" for name, holds in cats.items()})
+    if asked.kind == "select":
+        return json.dumps({"fires": [int(name) for name, holds in cats.items() if holds]})
+    if asked.kind == "simulate":
+        lines = {name: [line.partition("\t") for line in text.split("\n")] for name, text in asked.texts.items()}
+        if "lines" in asked.prompt.template or asked.prompt.schema is None:
+            return "\n".join(f"{number}\t{9 if 'cat' in token else 0}" for number, _, token in next(iter(lines.values())))
+        return json.dumps({name: [[int(number), 9] for number, _, token in rows if "cat" in token] for name, rows in lines.items()})
+    return json.dumps({"group": 1} if asked.kind == "discriminate" else {"intruder": 1})
+
+
+@dataclass(frozen=True)
+class AnyModel(Teller):
+    abilities: frozenset[Ability] = frozenset({Ability.EMBEDDINGS, Ability.PROMPT_LOGPROBS})
+    shown: list[str] = field(default_factory=list)
+
+    def for_purpose(self, purpose):
+        return replace(self, purpose=f"{self.purpose}/{purpose}")
+
+    async def ask(self, prompt):
+        self.shown.append("\n".join(message.content for message in prompt.messages))
+        return await super().ask(prompt)
+
+    async def embed(self, texts):
+        self.shown.extend(texts)
+        vectors = np.array([[1.0, 3.0 * ("cat" in text)] for text in texts], dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    async def read(self, text):
+        self.shown.append(text)
+        return tuple(TokenChoice(word.group(), -1.0 if "cat" in word.group() else -3.0) for word in list(re.finditer(r"\s*\S+|\s+$", text))[1:])
+
+
+def any_model() -> AnyModel:
+    return AnyModel(lambda asked: reply(said(asked), key=asked.prompt.digest))

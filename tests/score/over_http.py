@@ -1,0 +1,42 @@
+"""Scores made as a worker makes them: our prompts, the one client, a real server."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from interp.llm.books import Tag
+from interp.llm.client import Client
+from interp.llm.memory import MemoryBooks
+from interp.score import registry
+from interp.score.base import Score, ScoreDesk, ScorerInput
+from interp.spec import ModelSpec, ScorerSpec
+from tests.score.exam import VOCABULARY
+
+
+@dataclass
+class Endpoints:
+    llm_base_url: str
+
+    def key_of(self, base_url: str) -> str:
+        return ""
+
+
+@dataclass
+class Desk:
+    """Books that outlive one score, as a job's do."""
+
+    base_url: str
+    books: MemoryBooks = field(default_factory=MemoryBooks)
+    model: str = "scripted"
+    abilities: frozenset = frozenset()
+
+    def score(self, name: str, item: ScorerInput, controls=(), vocabulary=VOCABULARY, seed: int = 0, share: float = 0.1, **options) -> Score:
+        async def made() -> Score:
+            client = Client(Endpoints(self.base_url), 8)
+            try:
+                model = client.model(ModelSpec(model=self.model), self.books, Tag("job", "chunk", "score", item.feature, name), self.abilities)
+                desk = ScoreDesk(vocabulary, seed, model, model, model, frozenset(controls), share)
+                return await registry.judged(ScorerSpec(name=name, **options)).score(item, desk)
+            finally:
+                await client.close()
+
+        return asyncio.run(made())
