@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from interp.disk import disk_full
-from interp.errors import ActivationsNotFinite, DiskFull, InputError, Interrupted, LeaseLost, problem_of
+from interp.errors import ActivationsNotFinite, DiskFull, InputError, Interrupted, JobMustPause, LeaseLost, problem_of
 from interp.lifecycle import Queue, Stage
 from interp.spec import JobSpec
 from interp.store import chunks, jobs, queue
@@ -80,6 +80,9 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None) -> bool:
         _hand_back(runtime, lease)
     except Interrupted:
         _hand_back(runtime, lease)
+    except JobMustPause as error:
+        log.warning("job %s pauses: %s", lease.job_id, error)
+        _pause(runtime, lease, problem_of(error))
     except FATAL as error:
         _fail(runtime, lease, problem_of(error), max_attempts=0)
     except Exception as error:  # whatever a task raises is kept on the chunk, with its traceback, and tried again
@@ -119,6 +122,14 @@ def _hand_back(runtime: Runtime, lease: Lease) -> None:
     try:
         with transaction(runtime.engine) as session:
             queue.hand_back(session, lease)
+    except LeaseLost:
+        log.info("%s chunk %d of job %s has another owner already", lease.stage, lease.number, lease.job_id)
+
+
+def _pause(runtime: Runtime, lease: Lease, problem: dict[str, Any]) -> None:
+    try:
+        with transaction(runtime.engine) as session:
+            queue.pause(session, lease, problem)
     except LeaseLost:
         log.info("%s chunk %d of job %s has another owner already", lease.stage, lease.number, lease.job_id)
 

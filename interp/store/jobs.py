@@ -178,6 +178,11 @@ def attach(session: Session, job_id: str, dictionary_id: int, evidence_set_id: s
     session.execute(update(Job).where(Job.id == job_id).values(found))
 
 
+def amend(session: Session, job_id: str, summary: dict[str, Any]) -> None:
+    """Another summary of a job that has completed, with what came to be known since. The caller holds the job's row."""
+    session.execute(update(Job).where(Job.id == job_id, Job.status == JobStatus.COMPLETED).values(summary=summary))
+
+
 def count_failed(session: Session, job_id: str, features: int) -> None:
     """So many more features of this job could not be explained."""
     if features:

@@ -39,6 +39,12 @@ class Figure:
     lift: float | None
     p_value: float | None
     q_value: float | None
+    low: float | None = None
+    high: float | None = None
+    null_reason: str | None = None
+    null_values: tuple[float | None, ...] = ()
+    controls: tuple[dict[str, Any], ...] = ()
+    shrunken: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +57,14 @@ class Shown:
     score: float | None = None
     lift: float | None = None
     q_value: float | None = None
+    shrunken: float | None = None
 
 
-def explanations_with(session: Session, scorer: str, settings_digest: str, explanation_ids: Iterable[int]) -> set[int]:
-    """Which of the explanations have this score already."""
+def explanations_with(session: Session, scorer: str, settings_digest: str, explanation_ids: Iterable[int], only_answered: bool = False) -> set[int]:
+    """Which of the explanations have this score already; with `only_answered` those alone of which not every item failed."""
     statement = select(Row.explanation_id).where(Row.scorer == scorer, Row.settings_digest == settings_digest)
+    if only_answered:
+        statement = statement.where((Row.answered > 0) | (Row.failed == 0))
     return set(session.scalars(statement.where(Row.explanation_id.in_(list(explanation_ids)))))
 
 
@@ -79,34 +88,51 @@ def save(session: Session, dictionary_id: int, settings_digest: str, scored: Seq
 def figures(session: Session, evidence_set: str, dictionary_id: int, scorer: str, settings_digest: str) -> list[Figure]:
     """Every score of one scorer on explanations from one evidence set: the whole dictionary's, not one job's. Ascending by feature."""
     columns = (Row.id, Row.feature, Row.explanation_id, Explanation.explainer, Explanation.settings_digest, Explanation.text)
+    more = (Row.low, Row.high, Row.null_reason, Row.null_values, Row.controls, Row.shrunken)
     statement = (
-        select(*columns, Row.metric, Row.value, Row.lift, Row.p_value, Row.q_value)
+        select(*columns, Row.metric, Row.value, Row.lift, Row.p_value, Row.q_value, *more)
         .join(Explanation, Explanation.id == Row.explanation_id)
         .where(Row.dictionary_id == dictionary_id, Row.scorer == scorer, Row.settings_digest == settings_digest)
         .where(Explanation.evidence_set_id == evidence_set)
         .order_by(Row.feature, Row.explanation_id)
     )
-    rows = session.execute(statement)
-    return [Figure(score, feature, made, (explainer, digest), *rest) for score, feature, made, explainer, digest, *rest in rows]
+    found: list[Figure] = []
+    for score, feature, made, explainer, digest, *rest in session.execute(statement):
+        *plain, nulls, controls, shrunken = rest
+        found.append(Figure(score, feature, made, (explainer, digest), *[*plain, tuple(nulls or ()), tuple(controls or ()), shrunken]))
+    return found
 
 
-def save_q_values(session: Session, q_values: Sequence[tuple[int, float | None]]) -> None:
-    """(score id, q value), ascending by id."""
-    if q_values:
-        statement = update(Row).where(Row.id == bindparam("score")).values(q_value=bindparam("q"))
-        session.connection().execute(statement, [{"score": score, "q": q} for score, q in q_values])
+def save_conclusions(session: Session, figures: Sequence[Figure]) -> None:
+    """p, q and shrunken value of each figure. Give them ascending by id."""
+    if figures:
+        named = {"p_value": "p", "q_value": "q", "shrunken": "s", "null_reason": "r"}
+        statement = update(Row).where(Row.id == bindparam("score")).values({column: bindparam(name) for column, name in named.items()})
+        rows = [{"score": row.id, "p": row.p_value, "q": row.q_value, "s": row.shrunken, "r": row.null_reason} for row in figures]
+        session.connection().execute(statement, rows)
 
 
 def show_best(session: Session, dictionary_id: int, evidence_set: str, best: Sequence[Shown]) -> None:
     """Lists each feature with its best explanation and that one's figures, where the feature is listed with this evidence."""
     if best:
-        named = {"explanation_id": "e", "label": "l", "score": "s", "lift": "d", "q_value": "q"}
+        named = {"explanation_id": "e", "label": "l", "score": "s", "lift": "d", "q_value": "q", "shrunken": "k"}
         statement = (
             update(Feature)
             .where(Feature.dictionary_id == dictionary_id, Feature.evidence_set_id == evidence_set, Feature.feature == bindparam("f"))
             .values({column: bindparam(name) for column, name in named.items()})
         )
-        rows = [{"f": item.feature, "e": item.explanation_id, "l": item.label, "s": item.score, "d": item.lift, "q": item.q_value} for item in best]
+        rows = [
+            {
+                "f": item.feature,
+                "e": item.explanation_id,
+                "l": item.label,
+                "s": item.score,
+                "d": item.lift,
+                "q": item.q_value,
+                "k": item.shrunken,
+            }
+            for item in best
+        ]
         session.connection().execute(statement, rows)
 
 

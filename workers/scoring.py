@@ -1,0 +1,153 @@
+"""The score task: each explanation on test contexts, with its nulls and controls."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from interp.codec import decode_evidence
+from interp.evidence import FeatureEvidence, Split
+from interp.explain.base import Explanation
+from interp.planning import count, ranges_of
+from interp.score import registry as scorers
+from interp.score.base import Foil, Score, ScoreDesk, ScorerInput
+from interp.score.codec import encode_items
+from interp.score.nulls import choose_nulls
+from interp.spec import ScorerSpec
+from interp.store import dictionaries, evidence, explanations, scores
+from interp.store.engine import snapshot
+from interp.store.explanations import Family
+from interp.store.scores import Scored
+from workers.families import OWN_CONTROLS, baseline_family, family_of, null_count, scorer_digest
+from workers.models import Roster
+from workers.passes import HANDFUL, Tally, asking, ranges_of_chunk, vocabulary_of
+from workers.run import Outcome, Work
+
+# An explanation's id, and what the scorer may see of its feature.
+Item = tuple[int, ScorerInput]
+
+
+def score(work: Work) -> Outcome:
+    """Scores the chunk's explanations on test contexts, each with its null, but for scores that are there already."""
+    ranges, set_id, own_url = ranges_of_chunk(work), str(work.evidence_set), work.runtime.settings.llm_base_url
+    with snapshot(work.runtime.engine) as session:
+        dictionary_id = dictionaries.dictionary_of(session, set_id).id
+        blobs = evidence.load(session, set_id, ranges)
+    decoded = {feature: decode_evidence(blob) for feature, blob in blobs.items()}
+    families = [family_of(work.spec, spec, set_id, dictionary_id, own_url) for spec in work.spec.explainers]
+    tally = Tally(work, len(families) * len(work.spec.scorers))
+    asked = [(family, scorer, _items(work, family, scorer, decoded)) for family in families for scorer in work.spec.scorers]
+    tally.add(sum(count(ranges) - len(items) for _, _, items in asked))
+    made = _judged(work, [part for part in asked if scorers.uses_llm(part[1], work.spec)], tally)
+    made += [(scorer, _executed(work, family, scorer, items, tally)) for family, scorer, items in asked if not scorers.uses_llm(scorer, work.spec)]
+
+    def write(session: Session) -> dict[str, Any]:
+        for scorer, scored in made:
+            scores.save(session, dictionary_id, scorer_digest(work.spec, scorer, own_url), scored, work.lease.job_id)
+        return {"scores": sum(len(scored) for _, scored in made)}
+
+    return Outcome(write)
+
+
+def _executed(work: Work, family: Family, scorer: ScorerSpec, items: Sequence[Item], tally: Tally) -> list[Scored]:
+    judge, vocabulary = scorers.get(scorer.name, scorer), vocabulary_of(work.runtime.engine, family.evidence_set)
+    made: list[Scored] = []
+    for start in range(0, len(items), HANDFUL):
+        handful = items[start : start + HANDFUL]
+        found = judge.score([item for _, item in handful], vocabulary, work.spec.seed)
+        made += _packed(handful, found)
+        tally.add(len(handful))
+    return made
+
+
+def _judged(work: Work, asked: Sequence[tuple[Family, ScorerSpec, list[Item]]], tally: Tally) -> list[tuple[ScorerSpec, list[Scored]]]:
+    """Every score that a language model has a part in, all at once."""
+    if not any(items for _, _, items in asked):
+        return []
+    with asking(work) as models:
+        questions = [
+            scorers.judged(scorer).score(item, desk_of(work, models.roster, scorer, item.feature, family.evidence_set))
+            for family, scorer, items in asked
+            for _, item in items
+        ]
+        answers = iter(models.run(questions, tally))
+    return [(scorer, _packed(items, [next(answers) for _ in items])) for _, scorer, items in asked]
+
+
+def desk_of(work: Work, roster: Roster, scorer: ScorerSpec, feature: int, set_id: str) -> ScoreDesk:
+    """What a scorer works with for one feature."""
+    return ScoreDesk(
+        vocabulary=vocabulary_of(work.runtime.engine, set_id),
+        seed=work.spec.seed,
+        judge=roster.judge(feature, scorer.name),
+        second_judge=roster.second_judge(feature, scorer.name),
+        embedder=roster.embedder(feature, scorer.name),
+        controls=OWN_CONTROLS & frozenset(work.spec.controls),
+        control_share=work.spec.control_share,
+        gold_items=work.spec.gold_items,
+    )
+
+
+def _packed(items: Sequence[Item], figures: Sequence[Score]) -> list[Scored]:
+    return [Scored(row, figure, encode_items(figure.items)) for (row, _), figure in zip(items, figures, strict=True)]
+
+
+def _items(work: Work, family: Family, scorer: ScorerSpec, decoded: Mapping[int, FeatureEvidence]) -> list[Item]:
+    """(explanation id, what the scorer may see) of each explanation that lacks this score."""
+    ranges, is_judged = ranges_of_chunk(work), scorers.uses_llm(scorer, work.spec)
+    digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
+    baseline = baseline_family(work.spec, family.evidence_set, family.dictionary_id) if is_judged else None
+    with snapshot(work.runtime.engine) as session:
+        own = {feature: found for feature, found in explanations.load(session, family, ranges).items() if found[1].text is not None}
+        # A judge that answered nothing is asked again by the next job; the executable one would only say the same.
+        done = scores.explanations_with(session, scorer.name, digest, [row for row, _ in own.values()], only_answered=is_judged)
+        wanted = {feature: found for feature, found in own.items() if found[0] not in done}
+        all_nulls = _nulls(work.runtime.engine, family, work.lease.job_id, null_count(work.spec, scorer), work.spec.seed)
+        nulls = {feature: all_nulls.get(feature, ()) for feature in wanted}
+        borrowed = explanations.load(session, family, ranges_of(sorted(set().union(*nulls.values()))))
+        patterns = explanations.load(session, baseline, ranges) if baseline is not None else {}
+        foils = _foils(session, family, scorer, wanted, decoded) if is_judged and scorers.judged(scorer).needs_foils else {}
+    return [
+        (
+            row,
+            ScorerInput.of(
+                decoded[feature], explanation, [borrowed[other][1] for other in nulls[feature]], _good(patterns.get(feature)), foils.get(feature, ())
+            ),
+        )
+        for feature, (row, explanation) in wanted.items()
+    ]
+
+
+def _good(found: tuple[int, Explanation] | None) -> Explanation | None:
+    return found[1] if found is not None and found[1].text is not None else None
+
+
+def _foils(
+    session: Session, family: Family, scorer: ScorerSpec, wanted: Iterable[int], decoded: Mapping[int, FeatureEvidence]
+) -> dict[int, tuple[Foil, ...]]:
+    """Test contexts of each feature's nearest features that fire there; where those are too few, of the chunk's features next to it."""
+    near = {feature: [neighbour.feature for neighbour in decoded[feature].nearest] for feature in wanted}
+    others = sorted(set().union(*near.values()) - decoded.keys())
+    loaded = {feature: decode_evidence(blob) for feature, blob in evidence.load(session, family.evidence_set, ranges_of(others)).items()}
+    contexts = {feature: item.contexts.of(Split.TEST) for feature, item in {**loaded, **decoded}.items()}
+    firing = {feature for feature, found in contexts.items() if len(found) and bool((found.activations > 0).any())}
+    chosen: dict[int, tuple[Foil, ...]] = {}
+    for feature, nearest in near.items():
+        beside = sorted(decoded.keys() - {feature}, key=lambda other: (abs(other - feature), other))
+        order = [other for other in dict.fromkeys([*nearest, *beside]) if other in firing and other != feature]
+        chosen[feature] = tuple(Foil(other, contexts[other]) for other in order[: scorer.foils])
+    return chosen
+
+
+@lru_cache(maxsize=16)
+def _nulls(engine: Engine, family: Family, job_id: str, number: int, seed: int) -> Mapping[int, tuple[int, ...]]:
+    """Whose explanations each feature borrows. Kept: all chunks of a job choose from the same, and choose the same."""
+    with snapshot(engine) as session:
+        pool = explanations.candidates(session, family, job_id)
+    features = [candidate.feature for candidate in pool]
+    densities = np.array([candidate.density for candidate in pool], dtype=np.float64)
+    lengths = np.array([candidate.length for candidate in pool], dtype=np.int64)
+    return dict(zip(features, choose_nulls(features, densities, lengths, number, seed), strict=True))
