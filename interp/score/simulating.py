@@ -224,4 +224,4 @@ def _schema(count: int) -> dict[str, Any]:
 
 
 def _typical_pairs(windows: Sequence[Tokens]) -> str:
-    return json.dumps({str(number): [[1, 8], [len(window), 2]] for number, window in enumerate(windows, start=1)})
+    return json.dumps({str(number): [[1, 8], [len(window), 2]] if len(window) else [] for number, window in enumerate(windows, start=1)})

@@ -13,9 +13,10 @@ from interp.llm.base import Ability, TokenChoice
 from interp.score import registry
 from interp.score.base import ScoreDesk
 from interp.score.binary import Exam
-from interp.score.graded import best_threshold, crossfitted
+from interp.score.graded import Grades, best_threshold, crossfitted, null_of
 from interp.score.questions import questions_of
 from interp.score.surprisal import tail_of
+from interp.score.tested import Tested
 from interp.spec import JobSpec, ScorerSpec
 from tests.score.exam import FULL, STATISTICS, VOCABULARY, WORDS, contexts_of, item_of
 from tests.score.teller import Teller
@@ -218,6 +219,35 @@ def test_the_best_threshold_by_hand():
     assert best_threshold(grades, fires) == pytest.approx(0.7)  # recall 2/3 and specificity 1 beat all others
     assert best_threshold(grades[fires], fires[fires]) is None
     assert best_threshold(np.ones(5), fires) is None
+
+
+def test_swapped_explanations_are_significant_no_more_often_than_promised():
+    """21 gradings that know nothing of the feature, one of them called its own: with twenty nulls p is 0.05 or less in one of twenty."""
+    random = np.random.default_rng(0)
+    exam = Exam.of(questions_of(contexts_of(FULL)), STATISTICS)
+    tested = [Tested("", "own"), *(Tested("null", str(number)) for number in range(20))]
+    borrowed = item_of(nulls=tuple(map(str, range(20)))).nulls
+    p_values = []
+    for _ in range(300):
+        grades = Grades(exam, tested, random.normal(size=(21, len(exam))), [None] * len(exam))
+        p_values.append(null_of(grades, borrowed, grades.own).p_value)
+    assert 0.02 <= np.mean(np.array(p_values) <= 0.05) <= 0.08
+    assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["simulation", "selection", "embedding", "surprisal"])
+def test_nothing_that_is_asked_depends_on_where_and_how_strongly_the_feature_fires(name):
+    """The activations decide the truth alone: moved to other tokens of their window and made stronger, they leave every question as it was."""
+    contexts = contexts_of({**FULL, Kind.TOP: 8})
+    moved = replace(contexts, activations=(np.roll(contexts.activations, 5, axis=1) * np.float16(3)).astype(np.float16))
+
+    def questions(shown):
+        reader, teller = Reader(), Teller(lambda asked: asked.prompt.typical)
+        desk = ScoreDesk(VOCABULARY, 0, reader if name == "surprisal" else teller, None, reader)
+        asyncio.run(registry.judged(ScorerSpec(name=name)).score(item_of(shown), desk))
+        return sorted([str(asked.prompt.content()) for asked in teller.asked] + [text for _, text in reader.seen])
+
+    assert questions(contexts) == questions(moved) != []
 
 
 def test_the_order_of_contexts_changes_nothing():
