@@ -55,13 +55,23 @@ class Breaker:
     def rejected(self, why: str) -> None:
         """The endpoint called one request wrong. Many in a row, and not one answered, are the settings' fault and not the items'."""
         self._failing_since, self._faults = None, 0
+        if self._error is not None:
+            self._rejected_while_open()
+            return
         self._rejections += 1
         if self._rejections >= REJECTIONS:
             what = f"{self._base_url} rejected the last {self._rejections} requests and answered none between them."
             self.open(JobMustPause(what, why=why, cure="Mend the model's settings, or ask for another model."))
-        elif self._error is not None:
-            self._error = None  # it works again, if not for this question
-        self._end_trial()
+
+    def _rejected_while_open(self) -> None:
+        """The trial of a breaker that rejections opened has failed; any other's has shown that the endpoint works, if not for this question.
+        A call that was away when it opened shows nothing."""
+        if self._trial is None:
+            return
+        if type(self._error) is JobMustPause:
+            self.open(self._again())
+        else:
+            self.succeeded()
 
     def failed(self, fault: Fault, wait: float | None = None) -> None:
         """One more passing fault; `wait` in seconds where the endpoint announced when to come back. Opens the breaker when patience is at an end."""

@@ -114,7 +114,7 @@ class Lane:
             spent = bill.amount(1 if isinstance(result, Got) or result.reached else 0, usage)
             bill.add(usage, _now() - sent_at)
             self._heed(result, permit)
-            permit = None
+            permit, is_trial = None, False  # how it ended is told: a success by now, a fault by `carry`
             return result
         finally:
             if permit is not None:

@@ -128,3 +128,30 @@ def test_a_trial_that_is_given_up_lets_the_next_one_try() -> None:
         assert await other is True
 
     on_loop(work)
+
+
+def test_rejections_that_come_late_do_not_close_it_and_a_rejected_trial_keeps_it_open() -> None:
+    async def work() -> None:
+        breaker, clock = made()
+        for _ in range(REJECTIONS + 30):
+            breaker.rejected("no such field: foo")
+        assert breaker.is_open
+        clock.now += 6
+        assert await breaker.admit()
+        breaker.rejected("no such field: foo")
+        with pytest.raises(JobMustPause, match="no such field"):
+            await breaker.admit()
+
+    on_loop(work)
+
+
+def test_a_rejected_trial_shows_that_the_key_works_again() -> None:
+    async def work() -> None:
+        breaker, clock = made()
+        breaker.open(KeyRefused("no"))
+        clock.now += 6
+        assert await breaker.admit()
+        breaker.rejected("too odd")
+        assert not breaker.is_open
+
+    on_loop(work)
