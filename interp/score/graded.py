@@ -55,19 +55,19 @@ def figure_of(grades: Grades, place: int, among: Mask | None = None) -> Figure:
     exam, scores = grades.exam, grades.values[place]
     use = (exam.positive | exam.negative) & grades.answered[place]
     use = use if among is None else use & among
-    value = auroc(scores[use], exam.positive[use])
-    if value is None:
-        return Figure(None, None, _replicates(exam, scores, use), why_undefined(grades, place, use))
-    return Figure(value, auroc_bounds(scores[use], exam.positive[use], exam.clusters[use], LEVEL), _replicates(exam, scores, use))
+    value, replicates = _area(exam, scores, use)
+    if np.isnan(value):
+        return Figure(None, None, replicates, why_undefined(grades, place, use))
+    return Figure(value, auroc_bounds(scores[use], exam.positive[use], exam.clusters[use], LEVEL), replicates)
 
 
-def _replicates(exam: Exam, scores: Floats, use: Mask) -> Floats:
-    """float64 [m]: the AUROC without each document; leaving out one without an answer changes nothing."""
-    count = int(exam.clusters.max(initial=-1)) + 1
+def _area(exam: Exam, scores: Floats, use: Mask) -> tuple[float, Floats]:
+    """The AUROC over the windows `use` [N], NaN where undefined, and the same without each document, float64 [m]; leaving out one without an answer
+    changes nothing."""
     figures, found = auroc_replicates(scores[None, use], exam.positive[use], exam.clusters[use])
-    replicates = np.full(count, figures[0])
+    replicates = np.full(int(exam.clusters.max(initial=-1)) + 1, figures[0])
     replicates[: len(found)] = found[:, 0]
-    return replicates
+    return float(figures[0]), replicates
 
 
 def why_undefined(grades: Grades, place: int, use: Mask) -> str:
@@ -87,9 +87,9 @@ def null_of(grades: Grades, borrowed: Sequence[Explanation], own: Figure) -> Nul
     places = [place for place, one in enumerate(grades.tested) if one.part == "null"]
     if not places:
         return None
-    figures = [figure_of(grades, place) for place in places]
-    values = np.array([np.nan if figure.value is None else figure.value for figure in figures])
-    return against_nulls(own, values, np.stack([figure.replicates for figure in figures], axis=1), borrowed)
+    scored = grades.exam.positive | grades.exam.negative
+    areas = [_area(grades.exam, grades.values[place], scored & grades.answered[place]) for place in places]
+    return against_nulls(own, np.array([value for value, _ in areas]), np.stack([replicates for _, replicates in areas], axis=1), borrowed)
 
 
 def held_against(grades: Grades) -> list[ControlResult]:

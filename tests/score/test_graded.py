@@ -10,13 +10,12 @@ import pytest
 from interp.errors import AbilityMissing, PromptTooLong
 from interp.evidence import Kind
 from interp.llm.base import Ability, TokenChoice
-from interp.score import registry
+from interp.score import registry, tested
 from interp.score.base import ScoreDesk
 from interp.score.binary import Exam
 from interp.score.graded import Grades, best_threshold, crossfitted, null_of
 from interp.score.questions import questions_of
 from interp.score.surprisal import tail_of
-from interp.score.tested import Tested
 from interp.spec import JobSpec, ScorerSpec
 from tests.score.exam import FULL, STATISTICS, VOCABULARY, WORDS, contexts_of, item_of
 from tests.score.teller import Teller
@@ -225,11 +224,11 @@ def test_swapped_explanations_are_significant_no_more_often_than_promised():
     """21 gradings that know nothing of the feature, one of them called its own: with twenty nulls p is 0.05 or less in one of twenty."""
     random = np.random.default_rng(0)
     exam = Exam.of(questions_of(contexts_of(FULL)), STATISTICS)
-    tested = [Tested("", "own"), *(Tested("null", str(number)) for number in range(20))]
+    labels = [tested.Tested("", "own"), *(tested.Tested("null", str(number)) for number in range(20))]
     borrowed = item_of(nulls=tuple(map(str, range(20)))).nulls
     p_values = []
     for _ in range(300):
-        grades = Grades(exam, tested, random.normal(size=(21, len(exam))), [None] * len(exam))
+        grades = Grades(exam, labels, random.normal(size=(21, len(exam))), [None] * len(exam))
         p_values.append(null_of(grades, borrowed, grades.own).p_value)
     assert 0.02 <= np.mean(np.array(p_values) <= 0.05) <= 0.08
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
