@@ -10,11 +10,12 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.errors import CallFailed, GlossatorError
+from interp.errors import CallFailed, EndpointUnreachable, GlossatorError
 from interp.llm import vectors
 from interp.llm.base import Ability, Prompt, Reply, TokenChoice
 from interp.llm.books import Books, Call, CallStatus, Tag
@@ -78,7 +79,13 @@ class Client:
         )
 
     def base_url_of(self, spec: ModelSpec) -> str:
-        return (spec.base_url or self._endpoints.llm_base_url).rstrip("/")
+        """Raises EndpointUnreachable where it is none."""
+        base_url = (spec.base_url or self._endpoints.llm_base_url).rstrip("/")
+        try:
+            _ = urlsplit(base_url).port
+        except ValueError as error:
+            raise EndpointUnreachable("The model's base URL cannot be read.", why=str(error), cure="Write it as https://host:port/v1.") from None
+        return base_url
 
     def endpoint(self, base_url: str) -> Endpoint:
         """The connections to a base URL, with the key that belongs to it."""

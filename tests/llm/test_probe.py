@@ -1,0 +1,132 @@
+"""What is found out before a job is stored, and what models that only count make of a job."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+
+from interp.errors import AbilityMissing, EndpointUnreachable, KeyRefused, ModelUnknown
+from interp.llm.base import Ability
+from interp.llm.estimate import DryModel, Estimate, tokens_in
+from interp.llm.probe import Found, probe_now
+from interp.llm.scripted import ScriptedServer
+from interp.llm.scripted.faults import Faults
+from interp.settings import Settings
+from interp.spec import ModelSpec, Price
+from tests.llm.conftest import KEY, TAG, question
+
+ROOT = Path(__file__).parents[2]
+
+
+def found(server_url: str, *needs: Ability, model: str = "scripted", key: str = KEY, timeout: float = 5.0) -> Found:
+    settings = Settings(llm_base_url=server_url, llm_api_key=key)
+    return probe_now(settings, ModelSpec(model=model), frozenset(needs), timeout)
+
+
+def test_a_listed_model_costs_no_question(server: ScriptedServer) -> None:
+    assert found(server.base_url).models == ("scripted", "scripted-embedding", "scripted-judge")
+    assert server.ledger.requests == 1 and server.ledger.calls == 0
+
+
+def test_abilities_are_tried_when_they_are_needed(server: ScriptedServer) -> None:
+    seen = found(server.base_url, Ability.LOGPROBS, Ability.PROMPT_LOGPROBS)
+    assert seen.abilities == {Ability.LOGPROBS, Ability.PROMPT_LOGPROBS} and seen.embedding_width is None
+    assert found(server.base_url, Ability.EMBEDDINGS, model="scripted-embedding").embedding_width == 256
+
+
+@pytest.mark.parametrize(
+    ("ability", "faults"),
+    [
+        (Ability.LOGPROBS, Faults(lacks=frozenset({"logprobs"}))),
+        (Ability.LOGPROBS, Faults(ignores=frozenset({"logprobs"}))),
+        (Ability.PROMPT_LOGPROBS, Faults(lacks=frozenset({"echo"}))),
+        (Ability.PROMPT_LOGPROBS, Faults(lacks=frozenset({"completions"}))),
+        (Ability.EMBEDDINGS, Faults(lacks=frozenset({"embeddings"}))),
+    ],
+)
+def test_a_missing_ability_is_told(server: ScriptedServer, ability: Ability, faults: Faults) -> None:
+    server.faults = faults
+    with pytest.raises(AbilityMissing):
+        found(server.base_url, ability)
+
+
+def test_an_unknown_model_is_told_with_the_names_that_are_known(server: ScriptedServer) -> None:
+    with pytest.raises(ModelUnknown, match=r"no model 'scripted-jugde'.*It has scripted-judge, ") as raised:
+        found(server.base_url, model="scripted-jugde")
+    assert raised.value.details["models"][0] == "scripted-judge"
+
+
+def test_a_wrong_key_is_told_and_not_shown(server: ScriptedServer) -> None:
+    with pytest.raises(KeyRefused) as raised:
+        found(server.base_url, key="sk-wrong-key-9999")
+    assert "sk-wrong" not in str(raised.value)
+
+
+def test_an_endpoint_that_is_not_there_is_told_at_once() -> None:
+    began = time.monotonic()
+    with pytest.raises(EndpointUnreachable, match=r"127\.0\.0\.1:9"):
+        found("http://127.0.0.1:9/v1")
+    assert time.monotonic() - began < 3
+
+
+def test_an_endpoint_that_never_answers_is_told_in_time(server: ScriptedServer) -> None:
+    server.faults = Faults(stalled=1.0)
+    with pytest.raises(EndpointUnreachable):
+        found(server.base_url, timeout=0.5)
+
+
+def test_a_url_that_cannot_be_is_told() -> None:
+    with pytest.raises(EndpointUnreachable):
+        found("http://[nonsense/v1")
+
+
+def test_an_endpoint_without_a_list_of_models_is_no_error(server: ScriptedServer) -> None:
+    server.faults = Faults(lacks=frozenset({"models"}))
+    assert found(server.base_url).models == ()
+    with pytest.raises(ModelUnknown):
+        found(server.base_url, model="nope")
+
+
+def test_passing_faults_do_not_refuse_a_job(server: ScriptedServer) -> None:
+    server.faults = Faults(server_error=0.3, dropped=0.2)
+    for _ in range(5):
+        assert found(server.base_url, Ability.LOGPROBS, timeout=20.0).abilities == {Ability.LOGPROBS}
+
+
+def test_a_dry_model_counts_and_answers_what_is_typical() -> None:
+    estimate = Estimate()
+    model = DryModel(ModelSpec(model="m", price=Price(input=1.0, output=2.0)), TAG, estimate)
+
+    async def work() -> None:
+        reply = await model.ask(question())
+        assert reply.text == question().typical
+        await model.ask(question())  # the cache would have it
+        await model.for_purpose("null").ask(question("another", top_logprobs=3))
+        assert (await model.embed(["a", "b", "a"])).shape == (3, 64)
+        assert await model.read("some text to read")
+
+    asyncio.run(work())
+    by_purpose = {line.purpose: line for line in estimate.lines.values()}
+    assert set(by_purpose) == {"detection", "detection/null"}
+    assert by_purpose["detection"].calls == 3 and by_purpose["detection/null"].calls == 1 and estimate.calls == 4
+    expected = sum((line.prompt_tokens + 2 * line.completion_tokens) / 1e6 for line in estimate.lines.values())
+    assert estimate.cost() == pytest.approx(expected)
+    assert by_purpose["detection"].times(2.5).calls == 8
+
+
+def test_an_estimate_with_an_unknown_price_has_no_cost() -> None:
+    estimate = Estimate()
+    asyncio.run(DryModel(ModelSpec(model="m", base_url="http://127.0.0.1:1/v1"), TAG, estimate).ask(question()))
+    assert estimate.tokens > 0 and estimate.cost() is None
+
+
+def test_the_count_of_tokens_is_near_what_tokenisers_say() -> None:
+    """The example's own tokeniser has 4,096 entries and cuts finer; the general rule of large ones is three to four and a half letters a token."""
+    fine = Tokenizer.from_file(str(ROOT / "examples/pystdlib/subject/tokenizer.json"))
+    text = "\n".join(path.read_text() for path in [*sorted((ROOT / "interp" / "stats").glob("*.py")), ROOT / "README.md"])
+    ours = tokens_in(text)
+    assert 0.6 * len(fine.encode(text).ids) < ours < 0.95 * len(fine.encode(text).ids)
+    assert len(text) / 4.5 < ours < len(text) / 3.0
+    assert tokens_in("") == 0 and tokens_in("a") == 1 and tokens_in("日本語") == 3

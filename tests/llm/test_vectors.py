@@ -1,0 +1,97 @@
+"""Embeddings and texts that are read, against a real server."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from interp.errors import AbilityMissing, EndpointUnreachable
+from interp.llm.client import ClientModel
+from interp.llm.scripted import ScriptedServer
+from interp.llm.scripted.faults import Faults
+from interp.llm.wire import read_prompt_tokens
+from tests.llm.conftest import Desk
+
+TEXTS = [f"text number {number}" for number in range(150)]
+
+
+def test_vectors_are_of_unit_length_and_in_order_and_kept(server: ScriptedServer, desk: Desk) -> None:
+    first = desk.run(lambda model: model.embed([*TEXTS, TEXTS[3]]))
+    assert first.shape == (151, 256) and first.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1.0, atol=1e-5)
+    np.testing.assert_array_equal(first[150], first[3])
+    requests = server.ledger.requests
+    assert requests == 3 and len(desk.books.calls) == 150
+    assert sum(call.attempts for call in desk.books.calls) == 3
+    assert sum(call.usage.tokens for call in desk.books.calls) == server.ledger.prompt_tokens == desk.books.spent.tokens
+    again = desk.run(lambda model: model.embed(TEXTS[::-1]))
+    assert server.ledger.requests == requests
+    np.testing.assert_allclose(again, first[:150][::-1], atol=1e-6)
+
+
+def test_passing_faults_lose_no_vector(server: ScriptedServer, desk: Desk) -> None:
+    whole = desk.run(lambda model: model.embed(TEXTS))
+    server.faults = Faults(truncated_body=0.3, server_error=0.2)
+    desk.books.answers.clear()
+    np.testing.assert_array_equal(desk.run(lambda model: model.embed(TEXTS)), whole)
+
+
+def test_a_model_of_another_width_under_the_same_name_is_found_out() -> None:
+    with ScriptedServer(embedding_width=64) as small:
+        desk = Desk(small.base_url)
+        desk.run(lambda model: model.embed(["a"]))
+        small._endpoint.options = type(small._endpoint.options)(embedding_width=32)
+        with pytest.raises(AbilityMissing, match="32 and 64 numbers"):
+            desk.run(lambda model: model.embed(["a", "b"]))
+
+
+def test_no_texts_are_no_calls(server: ScriptedServer, desk: Desk) -> None:
+    assert len(desk.run(lambda model: model.embed([]))) == 0 and server.ledger.requests == 0
+
+
+def test_a_text_is_read_token_by_token_and_kept(server: ScriptedServer, desk: Desk) -> None:
+    text = "def f(x):\n    return x"
+    choices = desk.run(lambda model: model.read(text))
+    assert text.endswith("".join(choice.token for choice in choices)) and len(choices) > 3
+    assert all(choice.logprob <= 0 for choice in choices)
+    assert desk.run(lambda model: model.read(text)) == choices and server.ledger.requests == 1
+
+
+@pytest.mark.parametrize(("lacks", "ignores"), [({"completions"}, ()), ({"echo"}, ()), ((), {"logprobs"})])
+def test_an_endpoint_that_cannot_read_lacks_the_ability(server: ScriptedServer, desk: Desk, lacks: set, ignores: set) -> None:
+    server.faults = Faults(lacks=frozenset(lacks), ignores=frozenset(ignores))
+    with pytest.raises(AbilityMissing):
+        desk.run(lambda model: model.read("some text"))
+
+
+def test_an_endpoint_without_embeddings_lacks_the_ability_and_goes_on_chatting(server: ScriptedServer, desk: Desk) -> None:
+    from tests.llm.conftest import question
+
+    server.faults = Faults(lacks=frozenset({"embeddings"}))
+
+    async def work(model: ClientModel) -> None:
+        with pytest.raises(AbilityMissing):
+            await model.embed(["a"])
+        assert (await model.ask(question())).finish == "stop"
+
+    desk.run(work)
+
+
+def test_vllms_own_way_is_read() -> None:
+    entries = [None, {"17": {"logprob": -1.5, "rank": 3, "decoded_token": " b"}, "9": {"logprob": -0.1, "rank": 1, "decoded_token": " x"}}]
+    found = read_prompt_tokens({"choices": [{"prompt_logprobs": entries, "logprobs": None}]})
+    assert found is not None and [(choice.token, choice.logprob) for choice in found] == [(" b", -1.5)]
+
+
+def test_what_was_generated_after_an_echo_is_left_out() -> None:
+    logprobs = {"tokens": ["a", " b", " c"], "token_logprobs": [None, -1.0, -2.0]}
+    for usage in ({"completion_tokens": 1}, {}, None):
+        found = read_prompt_tokens({"choices": [{"logprobs": logprobs}], "usage": usage})
+        assert found is not None and [choice.token for choice in found] == [" b"]
+    none_made = read_prompt_tokens({"choices": [{"logprobs": logprobs}], "usage": {"completion_tokens": 0}})
+    assert none_made is not None and len(none_made) == 2
+
+
+def test_an_unreachable_endpoint_pauses_here_too() -> None:
+    with pytest.raises(EndpointUnreachable):
+        Desk("http://127.0.0.1:9/v1", patience=0.2).run(lambda model: asyncio.wait_for(model.embed(["a"]), 20))
