@@ -27,8 +27,9 @@ _REFUSAL = re.compile(
 )
 _PLACEHOLDERS = frozenset({"your phrase", "phrase", "the phrase", "explanation", "your explanation", "string"})
 _LINE_MARKER = re.compile(r"^[ \t>*#_]*\[?EXPLANATION\]?[*_]*:", re.IGNORECASE | re.MULTILINE)
-_PLANTED = re.compile(r"explanation\W{0,4}?[:=]\W*(.+)", re.IGNORECASE)
+_PLANTED = re.compile(r"explanation\W{0,4}?[:=]\W*([^\n\t]+)", re.IGNORECASE)
 _PLANTED_JSON = re.compile(r'"explanation"\s*:\s*("(?:[^"\\]|\\.)*")', re.IGNORECASE)
+_ESCAPE = re.compile(r"\\(?:[nrtbf]|u[0-9a-f]{4})")  # as `interp.llm.contexts.escaped` writes control characters
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -65,7 +66,7 @@ def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -
         raise ValueError("its explanation is a refusal")
     if len(words) > longest:
         raise ValueError(f"its explanation has {len(words)} characters, and at most {longest} are wanted")
-    if bare in _planted_in(messages):
+    if any(planted.startswith(bare) for planted in _planted_in(messages)):
         raise ValueError("its explanation is copied from an answer that stands in the quoted data")
     return Said(words, words)
 
@@ -114,15 +115,18 @@ def _is_echo(bare: str, messages: Sequence[Message]) -> bool:
 def _planted_in(messages: Sequence[Message]) -> set[str]:
     """All that the quoted texts of a prompt would answer."""
     suspects = [message.content for message in messages if message.role == "user" and "explanation" in message.content.lower()]
-    return {_bare(planted) for content in suspects for fenced in parse_fenced(content) for planted in _planted(unmarked(fenced.text))}
+    return {_bare(planted) for content in suspects for fenced in parse_fenced(content) for planted in _planted(fenced.text)}
 
 
 def _planted(text: str) -> Iterator[str]:
-    """What a quoted text would answer, if it were taken for a reply."""
-    for found in _PLANTED_JSON.finditer(text):
-        try:
-            yield _clean(json.loads(found[1]))
-        except json.JSONDecodeError:
-            continue
-    for found in _PLANTED.finditer(text):
-        yield _clean(found[1])
+    """What a quoted text would answer, if it were taken for a reply: read as it stands, and lists of tokens as the text that they came from too."""
+    as_shown = _ESCAPE.sub("\n", unmarked(text))
+    joined = "".join(line.partition("\t")[0] for line in unmarked(text).split("\n"))
+    for reading in dict.fromkeys((as_shown, _ESCAPE.sub("\n", joined))):
+        for found in _PLANTED_JSON.finditer(reading):
+            try:
+                yield _clean(json.loads(found[1], strict=False))
+            except json.JSONDecodeError:
+                continue
+        for found in _PLANTED.finditer(reading):
+            yield _clean(found[1])

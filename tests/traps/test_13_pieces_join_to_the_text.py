@@ -1,4 +1,4 @@
-"""Trap 13: joint decoding changed in a library, and highlights vanished or moved. Windows are decoded a token at a time; the pieces join to the text."""
+"""Trap 13: joint decoding changed in a library, and highlights vanished. Windows are decoded a token at a time; the pieces join to the text."""
 
 import numpy as np
 from hypothesis import given

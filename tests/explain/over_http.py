@@ -1,0 +1,56 @@
+"""Explainers over real HTTP: the client, a scripted server, books in memory."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from interp.evidence import FeatureEvidence
+from interp.explain import registry
+from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
+from interp.llm.books import Tag
+from interp.llm.client import Client, ClientModel
+from interp.llm.memory import MemoryBooks
+from interp.spec import ExplainerSpec, ModelSpec
+from interp.vocabulary import Vocabulary
+
+T = TypeVar("T")
+
+
+@dataclass
+class Wire:
+    """One client a run, on an event loop of its own; the books outlive it."""
+
+    llm_base_url: str
+    books: MemoryBooks = field(default_factory=MemoryBooks)
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    def key_of(self, base_url: str) -> str:
+        return "sk-test-wire"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
+
+    def run(self, work: Callable[[ClientModel], Awaitable[T]], purpose: str = "contexts", feature: int = 0) -> T:
+        async def inside() -> T:
+            client = Client(self, in_flight=16, patience_seconds=60.0)
+            try:
+                return await work(
+                    client.model(ModelSpec(model="scripted", **self.spec), self.books, Tag("job", "chunk", "explain", feature, purpose))
+                )
+            finally:
+                await client.close()
+
+        return asyncio.run(inside())
+
+    def explain(self, name: str, found: FeatureEvidence, vocabulary: Vocabulary, seed: int = 0, **options: Any) -> Explanation:
+        explainer = registry.asking(ExplainerSpec(name=name, **options))
+
+        async def work(model: ClientModel) -> Explanation:
+            desk = ExplainDesk(vocabulary, seed, model, model, model if options.get("clusters") else None)
+            return await explainer.explain(ExplainerInput.of(found, vocabulary), desk)
+
+        return self.run(work, name, found.feature)
