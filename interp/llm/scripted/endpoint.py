@@ -72,7 +72,7 @@ class Endpoint:
             await asyncio.sleep(self.options.latency_seconds)
         try:
             limits = self._admit(request, number)
-            fault = self.drawn()
+            fault = self.drawn(request.path)
             if fault in ("rate_limited", "rate_limited_silently"):
                 raise _rate_limited(self.faults.retry_after_seconds if fault == "rate_limited" else None)
             if fault == "server_error":
@@ -89,8 +89,10 @@ class Endpoint:
             response = replace(response, delivery=DELIVERIES[fault], seconds=self.faults.slow_seconds)
         return replace(response, headers=(*response.headers, *limits, ("x-request-id", f"req_{number}")))
 
-    def drawn(self) -> str | None:
+    def drawn(self, path: str) -> str | None:
         """The fault of this request. Requests that were turned away draw none, so the share of faults holds among those let in."""
+        if self.faults.at and not path.startswith(self.faults.at):
+            return None
         self.numbers += 1
         fault = self.faults.drawn(self.options.seed, self.numbers)
         if fault:
@@ -168,7 +170,9 @@ class Endpoint:
         """For tests and benches that run the server as a process: its ledger, and orders for faults as `{"rate_limited": 0.1}`."""
         if request.path == "/scripted/faults" and request.method == "POST":
             orders: dict[str, Any] = openai_replies.parsed(request.body)
-            self.faults = Faults(**(orders | {name: frozenset(orders[name]) for name in ("lacks", "ignores") if name in orders}))
+            self.faults = Faults(
+                **(orders | {name: frozenset(orders[name]) for name in ("lacks", "ignores") if name in orders} | {"at": tuple(orders.get("at", ()))})
+            )
         return Response(200, json.dumps(self.ledger.as_json()).encode())
 
 

@@ -45,6 +45,7 @@ class Faults:
     wrong_usage             tokens counted as negative, absurd, or not at all
     slow                    the body comes in ten pieces over `slow_seconds`
     cut_short               half of the content, `finish_reason: length`
+    at                      beginnings of the paths that passing faults befall; all where there is none
     batch_failed, batch_expired  shares of batches; an expired one has done half of its lines
 
     key_revoked_after, quota_after   requests that are still answered; then 401, or 429 `insufficient_quota`
@@ -69,6 +70,7 @@ class Faults:
     wrong_usage: float = 0.0
     slow: float = 0.0
     cut_short: float = 0.0
+    at: tuple[str, ...] = ()
     batch_failed: float = 0.0
     batch_expired: float = 0.0
     retry_after_seconds: float = 0.05

@@ -18,8 +18,8 @@ MOST_LINES, MOST_BYTES = 50_000, 200 * 2**20
 WINDOW_SECONDS = 24 * 3600
 LINES_AT_ONCE = 50
 PAGE = 20
-# Faults of a line: those of a reply in words, and those that end in an error of the line.
-LINE_ERRORS = {"server_error": 500, "rate_limited": 429, "rate_limited_silently": 429, "stalled": 500, "dropped": 500}
+# A line has no connection: of the faults of transport these alone mean something to it, and every fault of a reply in words.
+LINE_ERRORS = {"server_error": 500, "rate_limited": 429, "rate_limited_silently": 429}
 
 
 @dataclass(slots=True)
@@ -204,7 +204,7 @@ class Batches:
             batch.error_file = self._keep(f"{batch.id}_error.jsonl", "".join(failed).encode("utf-8", "surrogatepass"), "batch_output").id
 
     def _answered(self, batch: Batch, line: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        fault = self.endpoint.drawn()
+        fault = self.endpoint.drawn(batch.path)
         if fault in LINE_ERRORS:
             return LINE_ERRORS[fault], ApiError(LINE_ERRORS[fault], "The server had an error.", "server_error").body
         try:

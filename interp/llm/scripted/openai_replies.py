@@ -118,7 +118,7 @@ def _refuse_what_is_lacking(lacks: frozenset[str], body: dict[str, Any], respons
         what = f"Invalid parameter: 'response_format' of type '{kind}' is not supported with this model."
         raise ApiError(400, what, "invalid_request_error", None, "response_format")
     for name in ("max_tokens", "logprobs", "temperature", "seed", "echo"):
-        if name in lacks and body.get(name) not in (None, False):
+        if name in lacks and body.get(name) is not None and body[name] is not False:
             instead = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
             what = f"Unsupported parameter: '{name}' is not supported with this model.{instead}"
             raise ApiError(400, what, "invalid_request_error", "unsupported_parameter", name)

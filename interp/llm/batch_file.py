@@ -1,0 +1,46 @@
+"""Files of the Batch API: JSON lines up, JSON lines down (OpenAI, platform.openai.com/docs/guides/batch)."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from interp.llm.openai_sdk import error_of
+from interp.llm.transport import Fault
+
+PATH = "/v1/chat/completions"
+MOST_LINES = 50_000
+MOST_BYTES = 200_000_000
+EXPIRED = "batch_expired"
+
+
+def line_of(key: str, body: dict[str, Any]) -> bytes:
+    """A question as a line: `custom_id` is its name in the book."""
+    return json.dumps({"custom_id": key, "method": "POST", "url": PATH, "body": body}).encode() + b"\n"
+
+
+def lines_of(content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(key, line) of an output or error file; what is no line of one is passed over, and so its question counts as not answered."""
+    for text in content.split(b"\n"):
+        try:
+            line = json.loads(text) if text.strip() else None
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and isinstance(line.get("custom_id"), str):
+            yield line["custom_id"], line
+
+
+def body_of(line: dict[str, Any]) -> str | None:
+    """The reply's body as JSON text; None for a line that expired before it was asked. Raises Fault for one that ended in an error."""
+    response, error = line.get("response"), line.get("error")
+    if isinstance(response, dict):
+        text = json.dumps(response.get("body"), ensure_ascii=False)
+        status = response.get("status_code")
+        if status == 200:
+            return text
+        message, code, param = error_of(text)
+        raise Fault("status", message or f"HTTP {status}", status=status if isinstance(status, int) else 500, code=code, param=param, raw=text)
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    if code == EXPIRED:
+        return None
+    message = str(error.get("message")) if isinstance(error, dict) else "the line holds neither a response nor an error"
+    raise Fault("status", message, status=500, code=code or None)

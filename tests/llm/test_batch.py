@@ -1,0 +1,321 @@
+"""The batch transport against a real server's files and batches: everything is answered, and nothing is paid twice."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from interp.errors import AbilityMissing, EndpointUnreachable, JobMustPause, KeyRefused, ModelUnknown
+from interp.llm.base import Message, Prompt
+from interp.llm.batch import FILE, HAND_INS, BatchTransport
+from interp.llm.batch_file import body_of, lines_of
+from interp.llm.books import PendingBatch
+from interp.llm.client import Client, ClientModel
+from interp.llm.contexts import fence, fence_label, nonce_of
+from interp.llm.dialect import Dialect
+from interp.llm.memory import MemoryBooks
+from interp.llm.openai_sdk import Endpoint
+from interp.llm.scripted import Faults, ScriptedServer
+from interp.llm.transport import ChatRequest, Fault
+from interp.llm.wire import bound_of
+from interp.spec import BudgetSpec, ModelSpec
+from tests.fakes.openai_server import sdk
+from tests.llm.conftest import KEY, TAG, Desk, question
+
+COUNT = 30
+SPEC = ModelSpec(model="scripted", transport="batch")
+
+
+EXPECTED = [f'{{"1": "{"no" if number % 3 else "yes"}"}}' for number in range(COUNT)]
+
+
+def prompts(count: int = COUNT) -> list[Prompt]:
+    """Every third text holds what the label says."""
+    return [_prompt(f"number {number} is a {'dog' if number % 3 else 'cat'}") for number in range(count)]
+
+
+def _prompt(text: str) -> Prompt:
+    nonce = nonce_of([text])
+    label = Message("user", fence_label('"cat"', nonce) + "\n" + fence([("1", text)], nonce))
+    return replace(question(), messages=(question().messages[0], label))
+
+
+def answers(desk: Desk, count: int = COUNT, **spec):
+    return desk.ask_all(prompts(count), transport="batch", **spec)
+
+
+def batches_of(server: ScriptedServer) -> int:
+    return server.ledger.by_path["/v1/batches"]
+
+
+def test_questions_go_in_one_file_and_come_back_with_their_answers(server, desk):
+    replies = answers(desk)
+    assert [reply.text for reply in replies] == EXPECTED
+    assert batches_of(server) == 1
+    assert Counter((call.transport, call.status) for call in desk.books.calls) == {("batch", "answered"): COUNT}
+    assert desk.books.batches == []
+
+
+def test_what_was_answered_in_a_batch_is_in_the_cache(server, desk):
+    answers(desk)
+    calls = server.ledger.calls
+    assert all(reply.was_cached for reply in answers(desk))
+    assert server.ledger.calls == calls == COUNT
+
+
+def test_the_books_hold_what_the_server_billed(server, desk):
+    answers(desk)
+    assert (desk.books.spent.calls, desk.books.spent.tokens) == (server.ledger.calls, server.ledger.tokens)
+
+
+def test_a_cap_is_kept_and_what_fits_is_handed_in(server, desk):
+    desk.books.budget = BudgetSpec(calls=10)
+    replies = answers(desk)
+    assert Counter(type(reply).__name__ for reply in replies) == {"Reply": 10, "BudgetReached": COUNT - 10}
+    assert server.ledger.calls == 10
+
+
+def test_a_file_holds_no_more_lines_than_allowed(server, desk):
+    async def work() -> None:
+        transport = BatchTransport(Endpoint(server.base_url, KEY), Dialect(), poll_seconds=0.02, most_lines=7)
+        requests = [
+            ChatRequest(f"key-{number}", server.base_url, SPEC, prompt, bound_of(prompt.messages, None, 64))
+            for number, prompt in enumerate(prompts())
+        ]
+        found = await asyncio.gather(*(transport.chat(request, desk.books) for request in requests))
+        assert [answer.text for answer in found] == EXPECTED
+        await transport.close()
+        await transport.endpoint.close()
+
+    asyncio.run(work())
+    assert batches_of(server) == -(-COUNT // 7)
+
+
+class DyingBooks(MemoryBooks):
+    """Books of a worker that dies as it writes down a batch: before it is written, or after."""
+
+    dies_at: tuple[str, bool] | None = None
+    died: asyncio.Event
+
+    async def batch_submitted(self, batch: PendingBatch) -> None:
+        kind = "file" if batch.id.startswith(FILE) else "batch"
+        is_here = self.dies_at is not None and self.dies_at[0] == kind
+        if not is_here or self.dies_at[1]:
+            await super().batch_submitted(batch)
+        if is_here:
+            self.dies_at = None
+            self.died.set()
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("place", ["file", "batch"])
+@pytest.mark.parametrize("is_written", [False, True], ids=["before", "after"])
+def test_a_worker_that_dies_between_submit_and_result_costs_nothing_twice(server, desk, place, is_written):
+    """Two clients, one after the other, with the same books: the server bills one run."""
+    desk.books = DyingBooks()
+    desk.books.dies_at = (place, is_written)
+    _first_worker(desk, lambda: desk.books.died.wait())
+    assert [reply.text for reply in answers(desk)] == EXPECTED
+    assert server.ledger.calls == COUNT, "one run is billed"
+    assert desk.books.batches == [], "nothing is left to read back"
+
+
+def test_a_worker_that_dies_while_it_waits_costs_nothing_twice(desk, server):
+    async def is_away() -> None:
+        while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
+            await asyncio.sleep(0.01)
+
+    _first_worker(desk, is_away)
+    assert len(desk.books.batches) == 1
+    assert [reply.text for reply in answers(desk)] == EXPECTED
+    assert (server.ledger.calls, batches_of(server)) == (COUNT, 1)
+    assert desk.books.batches == []
+
+
+def test_after_a_restart_a_part_of_the_questions_is_read_back_and_the_rest_can_wait(desk, server):
+    async def is_away() -> None:
+        while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
+            await asyncio.sleep(0.01)
+
+    _first_worker(desk, is_away)
+    answers(desk, 10)
+    assert len(desk.books.batches) == 1, "answers that nobody has taken yet stay readable"
+    answers(desk)
+    assert server.ledger.calls == COUNT
+    assert desk.books.batches == []
+
+
+def _first_worker(desk: Desk, until) -> None:
+    """Asks everything, and is gone without a word once `until` returns."""
+
+    async def work() -> None:
+        if isinstance(desk.books, DyingBooks):
+            desk.books.died = asyncio.Event()
+        client = Client(desk, batch_poll_seconds=0.02)
+        model = client.model(SPEC, desk.books, TAG)
+        tasks = [asyncio.create_task(model.ask(prompt)) for prompt in prompts()]
+        await asyncio.wait_for(until(), 20)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await client.close()
+
+    asyncio.run(work())
+    desk.books._open.clear()
+    desk.books._freed = asyncio.Event()
+
+
+def test_lines_that_fail_are_handed_in_again_until_all_are_answered(server, desk):
+    server.faults = Faults(server_error=0.15, rate_limited=0.15)
+    assert [reply.text for reply in answers(desk)] == EXPECTED
+    assert batches_of(server) > 1
+    assert server.ledger.calls == COUNT, "a line that failed is not billed, and one that was answered is not asked again"
+
+
+def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, desk):
+    server.faults = Faults(batch_expired=1.0)
+
+    def one_expires() -> bool:
+        return server.ledger.by_fault["batch_expired"] == 1
+
+    async def work(model: ClientModel):
+        tasks = [asyncio.create_task(model.ask(prompt)) for prompt in prompts()]
+        while not one_expires():
+            await asyncio.sleep(0.005)
+        server.faults = Faults()
+        return await asyncio.gather(*tasks)
+
+    assert [reply.text for reply in desk.run(work, transport="batch")] == EXPECTED
+    assert batches_of(server) == 2
+    assert server.ledger.calls == COUNT
+    assert desk.books.batches == []
+
+
+@pytest.mark.parametrize("fault", ["batch_failed", "batch_expired"])
+def test_batches_that_are_never_worked_off_pause_the_job(server, desk, fault):
+    server.faults = Faults(**{fault: 1.0})
+    (reply,) = answers(desk, 1)  # half of one line is none
+    assert type(reply) is JobMustPause
+    assert str(HAND_INS) in str(reply)
+    assert batches_of(server) == HAND_INS
+    assert desk.books.batches == []
+
+
+def test_a_batch_that_somebody_cancelled_pauses_the_job(desk):
+    with ScriptedServer(key=KEY, batch_seconds=30) as server:
+        desk.base_url = server.base_url
+
+        async def work(model: ClientModel):
+            task = asyncio.create_task(model.ask(question()))
+            while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
+                await asyncio.sleep(0.01)
+            await model.client.endpoint(server.base_url).cancel_batch("batch_1")
+            with pytest.raises(JobMustPause, match="cancelled"):
+                await task
+
+        desk.run(work, transport="batch")
+
+
+@pytest.mark.parametrize("lacking", ["max_tokens", "json_schema", "temperature"])
+def test_what_the_endpoint_does_not_take_is_learned_from_the_lines(server, desk, lacking):
+    server.faults = Faults(lacks=frozenset({lacking}))
+    assert [reply.text for reply in answers(desk)] == EXPECTED
+    assert batches_of(server) == 2
+
+
+def test_transport_faults_on_the_way_lose_nothing_and_make_no_second_batch(server, desk):
+    """Dropped replies to the request that makes a batch are the trap: the batch may have been made."""
+    server.faults = Faults(dropped=0.2, dropped_midway=0.1, truncated_body=0.1, rate_limited_silently=0.1)
+    desk.patience = 60.0
+    assert [reply.text for reply in answers(desk)] == EXPECTED
+    assert server.ledger.calls == COUNT
+
+
+def test_a_batch_whose_making_was_never_confirmed_is_found_and_not_made_again(server, desk):
+    server.faults = Faults(dropped=1.0, at=("/v1/batches",))
+
+    async def work(model: ClientModel):
+        tasks = [asyncio.create_task(model.ask(prompt)) for prompt in prompts()]
+        while server.ledger.by_path["/v1/batches"] < 6:  # more than one hand-in tries
+            await asyncio.sleep(0.01)
+        server.faults = Faults()
+        return await asyncio.gather(*tasks)
+
+    assert [reply.text for reply in desk.run(work, transport="batch")] == EXPECTED
+    assert server.ledger.calls == COUNT
+    assert len(sdk(server, KEY).batches.list().data) == 1
+    assert desk.books.batches == []
+
+
+def test_an_endpoint_without_batches_is_a_clear_error(server, desk):
+    server.faults = Faults(lacks=frozenset({"files", "batches"}))
+    (reply,) = answers(desk, 1)
+    assert isinstance(reply, AbilityMissing)
+    assert "transport: live" in reply.cure
+
+
+def test_a_wrong_key_and_an_unknown_model_are_clear_errors(server, desk):
+    (reply,) = answers(desk, 1, model="nobody")
+    assert isinstance(reply, ModelUnknown)
+    desk.key = "sk-wrong-0123456789"
+    (reply,) = answers(desk, 1)
+    assert isinstance(reply, KeyRefused)
+
+
+def test_a_line_that_the_endpoint_calls_wrong_fails_alone(server, desk):
+    async def work(model: ClientModel):
+        return await asyncio.gather(model.ask(prompts()[0]), model.ask(_prompt("too long " * 2000)), return_exceptions=True)
+
+    server.faults = Faults(context_window=2000)
+    right, wrong = desk.run(work, transport="batch")
+    assert right.text == EXPECTED[0]
+    assert wrong.code == "prompt-too-long"
+
+
+def test_a_key_revoked_while_a_batch_is_away_pauses_and_keeps_the_batch(desk):
+    with ScriptedServer(key=KEY, batch_seconds=0.3) as server:
+        desk.base_url = server.base_url
+
+        async def work(model: ClientModel):
+            task = asyncio.create_task(model.ask(question()))
+            while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
+                await asyncio.sleep(0.01)
+            server.revoke_key()
+            with pytest.raises(KeyRefused):
+                await task
+
+        desk.run(work, transport="batch")
+        assert len(desk.books.batches) == 1
+        server.restore_key()
+        (reply,) = desk.ask_all([question()], transport="batch")
+        assert reply.text
+        assert server.ledger.calls == 1
+
+
+def test_a_server_that_is_gone_for_good_pauses_the_job(desk):
+    with ScriptedServer(key=KEY) as server:
+        desk.base_url = server.base_url
+    desk.patience = 0.5
+    (reply,) = answers(desk, 1)
+    assert isinstance(reply, EndpointUnreachable)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ({"custom_id": "a", "response": {"status_code": 429, "body": {"error": {"message": "slow", "code": "rate_limit_exceeded"}}}}, 429),
+        ({"custom_id": "a", "response": None, "error": {"code": "server_error", "message": "no"}}, 500),
+        ({"custom_id": "a"}, 500),
+    ],
+)
+def test_an_error_line_is_a_fault_with_its_status(line, status):
+    with pytest.raises(Fault) as fault:
+        body_of(line)
+    assert fault.value.status == status
+
+
+def test_lines_that_cannot_be_read_are_passed_over():
+    content = b'{"custom_id": "a", "response": {"status_code": 200, "body": {}}}\n{"custom_id\n[]\n\n{"custom_id": 3}\n'
+    assert [key for key, _ in lines_of(content)] == ["a"]
+    assert body_of({"custom_id": "a", "response": None, "error": {"code": "batch_expired"}}) is None
