@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from interp.errors import CallFailed
@@ -74,12 +75,17 @@ def prompt_of(kind: Literal["detect", "fuzz"], label: str | None, texts: Sequenc
     return Prompt(
         messages=messages,
         template=wording.title,
-        typical="{" + ", ".join(f'"{number}": "no"' for number in range(1, len(texts) + 1)) + "}",
+        typical=_typical(len(texts)),
         max_tokens=ROOM + ROOM_A_WINDOW * len(texts),
         schema=schema_of(len(texts)),
         top_logprobs=ALTERNATIVES if with_odds else 0,
         sample=sample,
     )
+
+
+@cache
+def _typical(count: int) -> str:
+    return "{" + ", ".join(f'"{number}": "no"' for number in range(1, count + 1)) + "}"
 
 
 async def _ask(model: Model, kind: Literal["detect", "fuzz"], label: str | None, windows: Sequence[Window], sample: int) -> list[Verdict]:

@@ -176,7 +176,7 @@ def _confusion(exam: Exam, answered: Mask, said: Mask) -> Confusion:
 
 
 def _share(hits: Mask) -> float | None:
-    return float(hits.mean()) if len(hits) else None
+    return np.count_nonzero(hits) / len(hits) if len(hits) else None
 
 
 def _at_true_rate(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | None]:
@@ -225,17 +225,17 @@ def _graded(exam: Exam, sheet: Sheet) -> dict[str, float | None]:
 
 def items_of(exam: Exam, sheet: Sheet) -> tuple[Item, ...]:
     """One a window, with the answer of the explanation under test."""
-    outcomes, said = sheet.outcomes[0], sheet.said[0]
+    answered, said, truths = sheet.answered[0].tolist(), sheet.said[0].tolist(), exam.truth.tolist()
     return tuple(
         Item(
             context=context,
             kind=kind,
-            truth=float(truth),
-            prediction=float(said[row]) if outcomes[row] == Outcome.ANSWERED else None,
-            failure=None if outcomes[row] == Outcome.ANSWERED else _failure(sheet, row),
+            truth=float(truths[row]),
+            prediction=float(said[row]) if answered[row] else None,
+            failure=None if answered[row] else _failure(sheet, row),
             detail=sheet.details[row] if sheet.details else None,
         )
-        for row, (context, kind, truth) in enumerate(zip(exam.contexts, exam.kinds, exam.truth, strict=True))
+        for row, (context, kind) in enumerate(zip(exam.contexts, exam.kinds, strict=True))
     )
 
 

@@ -1,6 +1,7 @@
 """Which windows stand in which prompt, and where in it."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,8 +13,14 @@ def prompts_of(groups: Sequence[int], per_prompt: int, seed: int) -> list[list[i
     group, and over the prompts each position has its share, both but for one where there are two groups. Which positions of one prompt a group
     takes is uniformly random: within a prompt the order tells nothing.
     """
+    return [list(prompt) for prompt in _dealt(tuple(groups), per_prompt, seed)]
+
+
+@lru_cache(maxsize=256)
+def _dealt(groups: tuple[int, ...], per_prompt: int, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Kept for a while: every explanation of a feature is asked about in the same prompts."""
     if not groups:
-        return []
+        return ()
     random = np.random.default_rng(seed)
     numbers = np.asarray(groups, dtype=np.int64)
     dealt = _interleaved(numbers, random)
@@ -21,7 +28,7 @@ def prompts_of(groups: Sequence[int], per_prompt: int, seed: int) -> list[list[i
     kinds, sizes = np.unique(numbers, return_counts=True)
     order = kinds[np.argsort(sizes, kind="stable")]
     used = {int(kind): np.zeros(len(rows[0]), dtype=np.int64) for kind in order}
-    return [_arranged(rows[row], numbers, used, random) for row in random.permutation(len(rows))]
+    return tuple(_arranged(rows[row], numbers, used, random) for row in random.permutation(len(rows)))
 
 
 def _interleaved(numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -33,7 +40,7 @@ def _interleaved(numbers: np.ndarray, random: np.random.Generator) -> np.ndarray
     return np.argsort(keys, kind="stable")
 
 
-def _arranged(row: np.ndarray, numbers: np.ndarray, used: dict[int, np.ndarray], random: np.random.Generator) -> list[int]:
+def _arranged(row: np.ndarray, numbers: np.ndarray, used: dict[int, np.ndarray], random: np.random.Generator) -> tuple[int, ...]:
     """One prompt's places in order: each group takes the free positions that it has had least often, drawn among equals."""
     positions = np.full(len(row), -1, dtype=np.int64)
     for kind, counts in used.items():
@@ -42,4 +49,4 @@ def _arranged(row: np.ndarray, numbers: np.ndarray, used: dict[int, np.ndarray],
         taken = free[np.argsort(counts[free], kind="stable")][: len(members)]
         positions[taken] = members
         counts[taken] += 1
-    return [int(place) for place in positions]
+    return tuple(positions.tolist())

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from interp.llm.base import Schema, TokenChoice
@@ -13,6 +14,7 @@ WORDS = (YES, NO, UNSURE)
 _VERDICT = re.compile(r'"(\d+)"\s*:\s*"?(yes|no|unsure|true|false)\b', re.IGNORECASE)
 
 
+@cache
 def schema_of(count: int) -> Schema:
     """An object with one verdict under each of the numbers 1..count."""
     numbers = [str(number) for number in range(1, count + 1)]
@@ -33,10 +35,10 @@ def verdicts_of(text: str, count: int) -> dict[int, str]:
 
 
 def _word(value: object) -> str | None:
-    if isinstance(value, bool):
-        return YES if value else NO
-    word = value.strip().lower() if isinstance(value, str) else ""
-    return word if word in WORDS else None
+    if isinstance(value, str):
+        word = value if value in WORDS else value.strip().lower()
+        return word if word in WORDS else None
+    return (YES if value else NO) if isinstance(value, bool) else None
 
 
 def odds_of(choices: Sequence[TokenChoice], count: int) -> dict[int, float]:
