@@ -1,0 +1,64 @@
+"""A template that changes has another version, so that a prompt's name in a provenance always means the same words."""
+
+import hashlib
+import re
+from importlib.resources import files
+
+import pytest
+
+from interp.explain import registry
+from interp.explain.calls import PACKAGE
+from interp.llm.templates import template
+
+# sha256 of each file but its first line, by its name and version. When a test fails here: raise the version in the file's first line and those of
+# the explainers that use it (all of `answer`'s; `best_of` and `refine` build on the others), so that old explanations are not taken for new ones.
+KNOWN = {
+    "answer@1": "c35890d86100cc2a",
+    "clusters@1": "a07593bca8f556a2",
+    "contexts@1": "d2fd8340eadfe8a0",
+    "contrastive@1": "0e9cfd293b1b8d1d",
+    "max_act_logits@1": "079235d9d679b7a3",
+    "output_tokens@1": "f5e8eea219f446c4",
+    "refine@1": "4671e2ae483f5973",
+    "token_activations@1": "b8e75b1ed8534462",
+    "top_contexts@1": "c8f1d0e95bedbe12",
+}
+
+NAMES = sorted(path.name.removesuffix(".txt") for path in (files(PACKAGE) / "templates").iterdir())
+
+
+def digest(name):
+    words = (files(PACKAGE) / "templates" / f"{name}.txt").read_text(encoding="utf-8").partition("\n")[2]
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_words_of_a_version_never_change(name):
+    assert KNOWN[template(PACKAGE, name).title] == digest(name)
+
+
+@pytest.mark.parametrize("name", [*registry.ONE_CALL, "clusters", "refine"])
+def test_the_explainers_own_template_has_its_version(name):
+    assert template(PACKAGE, name).version == registry.version_of(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_templates_hold_no_text_that_could_be_taken_for_a_fence_or_a_hole_that_nobody_fills(name):
+    parts = "".join(text for _, text in template(PACKAGE, name).parts)
+    assert not re.search(r"<[a-z]+-[0-9a-f]{8}", parts)
+    assert set(re.findall(r"\{\{(\w+)\}\}", parts)) <= {
+        "fence_rule", "answer", "count", "contexts", "silent", "silent_count", "top_count", "weighted_count", "peaks", "following", "promoted",
+        "suppressed", "missed", "alarms",
+    }  # fmt: skip
+
+
+def test_what_looks_like_a_hole_in_a_filled_in_text_stays_text():
+    filled = template(PACKAGE, "contexts").messages(fence_rule="r", answer="a", count="1", contexts="{{answer}} {{nothing}}")
+    assert "{{answer}} {{nothing}}" in filled[1].content
+
+
+def test_versions_and_kinds_by_name():
+    assert registry.is_free("pattern")
+    assert not any(registry.is_free(name) for name in (*registry.ONE_CALL, *registry.MANY_CALLS))
+    assert len({*registry.ONE_CALL, *registry.MANY_CALLS}) == 9
+    assert all(registry.version_of(name) >= 1 for name in (*registry.FREE, *registry.ONE_CALL, *registry.MANY_CALLS))
