@@ -15,6 +15,8 @@ from interp.score.prompting import template
 from interp.score.together import together
 from interp.score.verdicts import UNSURE, YES, odds_of, schema_of, verdicts_of
 
+Question = Literal["detect", "fuzz"]
+
 NO_EXPLANATION = "No explanation is given this time. Answer as well as you can without one."
 LEFT_OUT = "The reply left this window out."
 ALTERNATIVES = 5
@@ -50,12 +52,13 @@ class Verdict:
 
 
 async def ask_windows(
-    model: Model, kind: Literal["detect", "fuzz"], label: str | None, windows: Sequence[Window], seed: int, per_prompt: int, sample: int = 0
+    model: Model, kind: Question, label: str | None, windows: Sequence[Window], seed: int, per_prompt: int, sample: int = 0
 ) -> list[Verdict]:
     """One verdict a window, in their order, whatever prompt they stood in. `label` None asks without an explanation.
 
     The same windows, seed and `per_prompt` give the same prompts but for the label, so that two labels are judged alike. A window that a reply
-    leaves out is asked about again, alone. A call that failed is a failure of its windows, with the reason. Raises JobMustPause.
+    leaves out is asked about again, alone. A call that failed is a failure of its windows, with the reason, but for those that halves of it answer.
+    Raises JobMustPause.
     """
     prompts = prompts_of([window.group for window in windows], per_prompt, seed)
     answers = await together(_ask(model, kind, label, [windows[place] for place in prompt], sample) for prompt in prompts)
@@ -63,7 +66,7 @@ async def ask_windows(
     return [found[place] for place in range(len(windows))]
 
 
-def prompt_of(kind: Literal["detect", "fuzz"], label: str | None, texts: Sequence[str], sample: int = 0, with_odds: bool = False) -> Prompt:
+def prompt_of(kind: Question, label: str | None, texts: Sequence[str], sample: int = 0, with_odds: bool = False) -> Prompt:
     """The question about these texts, numbered from 1 in their order."""
     wording = template(kind)
     nonce = nonce_of([*texts, label or ""])
@@ -88,21 +91,44 @@ def _typical(count: int) -> str:
     return "{" + ", ".join(f'"{number}": "no"' for number in range(1, count + 1)) + "}"
 
 
-async def _ask(model: Model, kind: Literal["detect", "fuzz"], label: str | None, windows: Sequence[Window], sample: int) -> list[Verdict]:
+async def _ask(model: Model, kind: Question, label: str | None, windows: Sequence[Window], sample: int) -> list[Verdict]:
+    """Verdicts of one prompt's windows, whatever it takes."""
+    said = await _ask_once(model, kind, label, windows, sample)
+    return await _ask_apart(model, kind, label, windows, sample, said) if isinstance(said, CallFailed) else said
+
+
+async def _ask_apart(model: Model, kind: Question, label: str | None, windows: Sequence[Window], sample: int, error: CallFailed) -> list[Verdict]:
+    """After a prompt that failed: one window may be to blame, that the model refuses to read or that is too long, and the others need not suffer.
+
+    Its halves are asked apart, and the half that fails is halved again. Where both fail it is no one window's doing, and all of them fail.
+    """
+    middle = len(windows) // 2
+    halves = [windows[:middle], windows[middle:]] if middle else []
+    said = await together(_ask_once(model, kind, label, half, sample) for half in halves)
+    if all(isinstance(each, CallFailed) for each in said):
+        keys = error.details.get("calls") or [None]
+        return [Verdict.failed(str(error), keys[-1])] * len(windows)
+    apart = [
+        await _ask_apart(model, kind, label, half, sample, each) if isinstance(each, CallFailed) else each
+        for half, each in zip(halves, said, strict=True)
+    ]
+    return [verdict for part in apart for verdict in part]
+
+
+async def _ask_once(model: Model, kind: Question, label: str | None, windows: Sequence[Window], sample: int) -> list[Verdict] | CallFailed:
     """One prompt. Windows that its reply left out follow, each in a prompt of its own."""
     prompt = prompt_of(kind, label, [window.text for window in windows], sample, Ability.LOGPROBS in model.abilities)
     try:
         read = await ask_for(model, prompt, lambda text: verdicts_of(text, len(windows)))
     except CallFailed as error:
-        keys = error.details.get("calls") or [None]
-        return [Verdict.failed(str(error), keys[-1])] * len(windows)
+        return error
     odds = odds_of(read.reply.choices, len(windows))
     found = {place: _verdict(read.value.get(place + 1), odds.get(place + 1), read.reply.key) for place in range(len(windows))}
-    left_out = [place for place, verdict in found.items() if verdict.outcome == Outcome.FAILED]
+    left_out = [place for place in range(len(windows)) if place + 1 not in read.value]
     if left_out and len(windows) > 1:
         again = await together(_ask(model, kind, label, [windows[place]], sample) for place in left_out)
         found |= {place: verdict for place, (verdict,) in zip(left_out, again, strict=True)}
-    return [found[place] for place in range(len(windows))]
+    return list(found.values())
 
 
 def _verdict(word: str | None, odds: float | None, key: str) -> Verdict:

@@ -11,10 +11,16 @@ from hypothesis import strategies as st
 
 from interp.errors import BudgetReached, CallRejected
 from interp.llm.base import Ability, TokenChoice
+from interp.llm.books import Tag
+from interp.llm.client import Client
+from interp.llm.memory import MemoryBooks
+from interp.llm.scripted import ScriptedServer
 from interp.score.asking import Window, ask_windows, prompt_of
 from interp.score.judge import Outcome
 from interp.score.layout import prompts_of
 from interp.score.verdicts import odds_of, verdicts_of
+from interp.spec import ModelSpec
+from tests.score.over_http import Endpoints
 from tests.score.teller import Teller, read, reply, verdicts
 
 
@@ -110,18 +116,25 @@ def test_unsure_is_an_abstention():
 
 
 @pytest.mark.parametrize("finish", ["refusal", "length"])
-def test_a_failed_call_fails_its_windows_with_the_reason(finish):
+def test_a_window_that_makes_calls_fail_fails_alone(finish):
     def tell(asked):
-        return reply("I would rather not", finish) if any("text 0 " in text for text in asked.texts.values()) else verdicts(has_cat)(asked)
+        return reply("I would rather not", finish) if any("text 3 " in text for text in asked.texts.values()) else verdicts(has_cat)(asked)
 
     model = Teller(tell)
-    found = ask(model, windows_of([True, False, True, False]), per_prompt=2)
-    failed = [verdict for verdict in found if verdict.outcome == Outcome.FAILED]
-    assert len(failed) == 2
-    assert all(
-        verdict.says is None and verdict.key == "key" and ("refused" in verdict.failure or "cut short" in verdict.failure) for verdict in failed
-    )
-    assert sum(verdict.outcome == Outcome.ANSWERED for verdict in found) == 2
+    truth = [True, False] * 10
+    found = ask(model, windows_of(truth))
+    assert [verdict.says for verdict in found] == [*truth[:3], None, *truth[4:]]
+    assert found[3].outcome == Outcome.FAILED
+    assert found[3].key == "key"
+    assert "refused" in found[3].failure or "cut short" in found[3].failure
+
+
+def test_a_model_that_always_refuses_is_not_asked_window_by_window():
+    model = Teller(lambda asked: reply("no", "refusal"))
+    found = ask(model, windows_of([True, False] * 10))
+    assert all(verdict.outcome == Outcome.FAILED and verdict.says is None and "refused" in verdict.failure for verdict in found)
+    # Two prompts and their halves, each with three fresh tries.
+    assert len(model.asked) == 2 * 3 * 4
 
 
 def test_a_rejected_call_is_a_failure_and_a_budget_stops_all():
@@ -223,3 +236,23 @@ def test_a_text_cannot_change_the_reading_of_any_other(injection):
     windows = [Window(str(place), text) for place, text in enumerate(texts)]
     verdict = {text: says.says for text, says in zip(texts, ask(Teller(verdicts(has_cat)), windows), strict=True)}
     assert (verdict["a dog"], verdict["a cat"], verdict["a dog again"]) == (False, True, False)
+
+
+@pytest.mark.parametrize("injection", INJECTIONS)
+def test_over_http_a_hostile_text_leaves_the_others_their_verdicts(injection):
+    def said(third):
+        windows = [Window(str(place), text) for place, text in enumerate(["a cat", "a dog", third, "the cat sat", "nothing"])]
+        with ScriptedServer() as server:
+            return [verdict.says for verdict in asyncio.run(asked_at(server.base_url, windows))]
+
+    async def asked_at(base_url, windows):
+        client = Client(Endpoints(base_url), 4)
+        try:
+            model = client.model(ModelSpec(model="scripted"), MemoryBooks(), Tag("job", "chunk", "score", 0, "detection"))
+            return await ask_windows(model, "detect", 'the word "cat"', windows, 0, 10)
+        finally:
+            await client.close()
+
+    calm, hostile = said("a calm text"), said(injection)
+    assert calm == [True, False, False, True, False]
+    assert hostile[:2] + hostile[3:] == calm[:2] + calm[3:]

@@ -8,7 +8,6 @@ import pytest
 
 from interp.errors import AbilityMissing
 from interp.evidence import Kind
-from interp.llm.base import Ability
 from interp.llm.books import Tag
 from interp.llm.client import Client
 from interp.llm.memory import MemoryBooks
@@ -21,7 +20,6 @@ from tests.score.exam import VOCABULARY, contexts_of, item_of
 WINDOWS = {Kind.TOP: 6, Kind.UNIFORM: 10, Kind.WEIGHTED: 10, Kind.INACTIVE: 20, Kind.NEAR_MISS: 5}
 LABEL, OTHERS = 'the word "cat"', ('the word "man"', 'the word "fire"')
 NAMES = ["simulation", "selection", "embedding", "surprisal"]
-LOGPROBS = frozenset({Ability.LOGPROBS})
 PASSING = {
     "rate_limited": 0.05,
     "server_error": 0.05,
@@ -44,7 +42,7 @@ class Endpoints:
         return ""
 
 
-def scores(server, names, abilities=frozenset(), own=LABEL, controls=(), books=None):
+def scores(server, names, logprobs=False, own=LABEL, controls=(), books=None):
     """Scores by name, and the books."""
     books = books or MemoryBooks()
 
@@ -53,8 +51,8 @@ def scores(server, names, abilities=frozenset(), own=LABEL, controls=(), books=N
         try:
             found = {}
             for name in names:
-                model = client.model(ModelSpec(model="scripted"), books, Tag("job", "chunk", "score", 0, name), abilities)
-                second = client.model(ModelSpec(model="another"), books, Tag("job", "chunk", "score", 0, name), abilities)
+                model = client.model(ModelSpec(model="scripted", logprobs=logprobs), books, Tag("job", "chunk", "score", 0, name))
+                second = client.model(ModelSpec(model="another"), books, Tag("job", "chunk", "score", 0, name))
                 desk = ScoreDesk(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
                 item = item_of(contexts_of(WINDOWS), own=own, nulls=OTHERS, baseline=OTHERS[0])
                 found[name] = await registry.judged(ScorerSpec(name=name, positives=16, negatives=20)).score(item, desk)
@@ -83,7 +81,7 @@ def test_a_label_that_quotes_what_fires_is_found_right():
 
 def test_the_log_prob_form_is_read_from_the_alternatives():
     with Server() as server:
-        found, books = scores(server, ["simulation"], LOGPROBS)
+        found, books = scores(server, ["simulation"], logprobs=True)
     score = found["simulation"]
     assert score.provenance["template"] == "simulate_levels@1"
     assert score.failed == 0 and score.value > 0.9
@@ -93,13 +91,13 @@ def test_the_log_prob_form_is_read_from_the_alternatives():
     assert len({call.key for call in books.calls if call.tag.purpose == "simulation"}) == score.answered
 
 
-@pytest.mark.parametrize("abilities", [frozenset(), LOGPROBS])
-def test_passing_faults_change_no_figure(abilities):
-    names = ["simulation", "selection"] if not abilities else ["simulation"]
+@pytest.mark.parametrize("logprobs", [False, True])
+def test_passing_faults_change_no_figure(logprobs):
+    names = ["simulation"] if logprobs else ["simulation", "selection"]
     with Server() as server:
-        calm, _ = scores(server, names, abilities)
+        calm, _ = scores(server, names, logprobs)
     with Server(faults=Faults(**PASSING), seed=3) as server:
-        rough, _ = scores(server, names, abilities)
+        rough, _ = scores(server, names, logprobs)
         assert server.ledger.by_fault["missing_verdicts"] and server.ledger.by_fault["refused"]
     for name in names:
         assert rough[name].failed == 0, name

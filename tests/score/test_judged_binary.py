@@ -109,8 +109,8 @@ def test_what_fails_and_what_is_unsure_counts_neither_way(name):
     def tell(asked):
         said = json.loads(verdicts(knows)(asked))
         prompts.append(said)
-        # Of four prompts the first is refused (as often as it is asked) and the second has a window that cannot be judged.
-        if refused.setdefault("texts", asked.texts) == asked.texts:
+        # The windows of the first prompt are refused however they are asked about; of the others every second has one that cannot be judged.
+        if refused.setdefault("texts", set(asked.texts.values())) & set(asked.texts.values()):
             return reply("no", "refusal")
         return json.dumps(said | {"1": "unsure"} if len(prompts) % 2 else said)
 
