@@ -8,7 +8,8 @@ import pytest
 
 from interp.errors import AbilityMissing, EndpointUnreachable, JobMustPause, KeyRefused, ModelUnknown
 from interp.llm.base import Message, Prompt
-from interp.llm.batch import FILE, HAND_INS, BatchTransport
+from interp.llm.batch import BatchTransport
+from interp.llm.batch_desk import FILE, HAND_INS
 from interp.llm.batch_file import body_of, lines_of
 from interp.llm.books import PendingBatch
 from interp.llm.client import Client, ClientModel
