@@ -14,7 +14,7 @@ from interp.evidence import Split
 from interp.explain import registry as explainers
 from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
 from interp.lifecycle import Stage
-from interp.llm.base import Prompt, Reply
+from interp.llm.base import Ability, Prompt, Reply
 from interp.llm.books import Tag
 from interp.llm.estimate import DryModel, Estimate, Line
 from interp.score import registry as scorers
@@ -43,7 +43,9 @@ class Tally:
 
     def model(self, role: str, stage: Stage, purpose: str) -> DryModel:
         """A model that asks nobody, for one purpose of one stage."""
-        return Distinct(getattr(self.models, role), Tag("estimate", "estimate", stage, None, purpose), self.by_role.setdefault(role, Estimate()))
+        spec, tag = getattr(self.models, role), Tag("estimate", "estimate", stage, None, purpose)
+        abilities = frozenset({Ability.LOGPROBS}) if spec.logprobs else frozenset[Ability]()
+        return Distinct(spec, tag, self.by_role.setdefault(role, Estimate()), abilities=abilities)
 
     def longest(self) -> dict[str, int]:
         """Tokens of the longest prompt with the room for its reply, by role."""

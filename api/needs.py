@@ -1,7 +1,7 @@
 """Which language models a job asks, and for what: pure, from the spec alone."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -33,7 +33,14 @@ class Need:
 
 def needs_of(spec: JobSpec) -> list[Need]:
     """Every model that the job will ask, with who asks. Raises InputError on a name that no registry knows, and what else the registries raise."""
-    return [*_of_explainers(spec), *_of_scorers(spec)]
+    return [_with_logprobs(spec, need) for need in (*_of_explainers(spec), *_of_scorers(spec))]
+
+
+def _with_logprobs(spec: JobSpec, need: Need) -> Need:
+    """A model whose settings promise log-probabilities has to give them."""
+    model: ModelSpec | None = getattr(spec.models, need.role)
+    promised = model is not None and model.logprobs and need.role != "embedding"
+    return replace(need, abilities=need.abilities | {Ability.LOGPROBS}) if promised else need
 
 
 def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> None:

@@ -128,6 +128,10 @@ class ModelSpec(Frozen):
     structured: Literal["auto", "json_schema", "json_object", "text"] = Field(
         default="auto", description="How to ask for JSON; `auto` tries a schema first and remembers what the endpoint takes."
     )
+    logprobs: bool = Field(
+        default=False,
+        description="The model gives log-probabilities: `simulation` takes expected levels, one window a prompt, and a yes comes with its odds.",
+    )
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000, description="Room for each reply, in place of what each question asks for.")
     context_window: int | None = Field(default=None, ge=256, description="Tokens of prompt and reply together, where the endpoint does not say.")
     timeout_seconds: float = Field(default=120.0, gt=0, le=3600, description="Of one attempt.")

@@ -76,4 +76,6 @@ def asks_models(spec: JobSpec) -> tuple[bool, bool]:
 
 def answers_of(model: ModelSpec | None, own_url: str) -> dict[str, Any] | None:
     """What of a model decides its answers."""
-    return None if model is None else settings_of(model, shown_url(model.base_url or own_url))
+    if model is None:
+        return None
+    return settings_of(model, shown_url(model.base_url or own_url)) | ({"logprobs": True} if model.logprobs else {})

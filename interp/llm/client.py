@@ -61,7 +61,7 @@ class Client:
         return cls(settings, settings.llm_in_flight, settings.llm_patience_seconds, settings.batch_poll_seconds)
 
     def model(self, spec: ModelSpec, books: Books, tag: Tag, abilities: frozenset[Ability] = frozenset()) -> "ClientModel":
-        """The model bound to a chunk's books and to what its calls are for. `abilities` are those that a probe found.
+        """The model bound to a chunk's books and to what its calls are for. `abilities` are those that a probe found; the settings may name more.
 
         Raises KeyRefused and EndpointUnreachable for a key and a URL that cannot be sent or called at all.
         """
@@ -71,7 +71,7 @@ class Client:
             base_url=base_url,
             books=books,
             tag=tag,
-            abilities=abilities,
+            abilities=abilities | ({Ability.LOGPROBS} if spec.logprobs else frozenset()),
             client=self,
             lane=self.lane(spec),
             rates=rates_of(spec, base_url),
