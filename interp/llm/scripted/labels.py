@@ -191,5 +191,6 @@ def _of_words(label: str) -> Reading:
     words = [word for word in re.findall(r"[^\W\d_]+", label) if len(word) >= SHORTEST_WORD and word.casefold() not in COMMON]
     if not words:
         return lambda _: []
-    pattern = re.compile("|".join(rf"\b{re.escape(word.rstrip('s'))}" for word in words), re.IGNORECASE)
+    stems = [word[:-1] if word.endswith("s") and not word.endswith("ss") else word for word in words]
+    pattern = re.compile("|".join(rf"\b{re.escape(stem)}\w*" for stem in stems), re.IGNORECASE)
     return lambda text: [(match.start(), match.end(), WEAK) for match in pattern.finditer(text)]
