@@ -6,7 +6,7 @@ import numpy as np
 
 from interp.score.base import ScoreDesk, ScorerInput
 from interp.score.binary import FIRING, Exam
-from interp.score.judged_binary import NEGATIVES, POSITIVES, JudgedBinary, Paper
+from interp.score.judged_binary import JudgedBinary, Paper
 from interp.score.marks import MARK_SHARE, Flags, marked_text, patterns_of, right_marks, wrong_marks
 from interp.score.questions import Questions, questions_of
 from interp.score.sampling import sample
@@ -25,7 +25,7 @@ class Fuzz(JudgedBinary):
     kind = "fuzz"
 
     def paper(self, item: ScorerInput, desk: ScoreDesk) -> Paper:
-        positives, negatives = self.spec.positives or POSITIVES, self.spec.negatives or NEGATIVES
+        positives, negatives = self.counts()
         misplaced = round(negatives * MISPLACED_SHARE)
         questions = sample(questions_of(item.contexts), positives + misplaced, negatives - misplaced, desk.seed, item.feature)
         random = np.random.default_rng(seed_of(desk.seed, "marks", item.feature))

@@ -25,6 +25,8 @@ from interp.spec import ScorerSpec
 from interp.stats.intervals import Bounds
 
 POSITIVES, NEGATIVES = 20, 20
+# For scorers that stop by themselves: about what collection keeps.
+MOST_POSITIVES, MOST_NEGATIVES = 40, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ class JudgedBinary:
 
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec
+
+    def counts(self) -> tuple[int, int]:
+        """How many firing and silent windows are asked about at most."""
+        most = (MOST_POSITIVES, MOST_NEGATIVES) if self.spec.stop == "sequential" else (POSITIVES, NEGATIVES)
+        return self.spec.positives or most[0], self.spec.negatives or most[1]
 
     def paper(self, item: ScorerInput, desk: ScoreDesk) -> Paper:
         """The questions about a feature. They depend on the feature and the seed alone, never on an explanation."""

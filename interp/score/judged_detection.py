@@ -3,7 +3,7 @@
 from interp.llm.contexts import plain
 from interp.score.base import ScoreDesk, ScorerInput
 from interp.score.binary import Exam
-from interp.score.judged_binary import NEGATIVES, POSITIVES, JudgedBinary, Paper
+from interp.score.judged_binary import JudgedBinary, Paper
 from interp.score.questions import questions_of
 from interp.score.sampling import sample
 
@@ -15,7 +15,6 @@ class JudgedDetection(JudgedBinary):
     kind = "detect"
 
     def paper(self, item: ScorerInput, desk: ScoreDesk) -> Paper:
-        counts = (self.spec.positives or POSITIVES, self.spec.negatives or NEGATIVES)
-        questions = sample(questions_of(item.contexts), *counts, desk.seed, item.feature)
+        questions = sample(questions_of(item.contexts), *self.counts(), desk.seed, item.feature)
         texts = [plain(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
         return Paper(Exam.of(questions, item.statistics), texts)

@@ -15,7 +15,7 @@ from interp.spec import ScorerSpec
 from interp.stats.intervals import Bounds
 from interp.stats.sequential import balanced_sequence, decide
 
-METHOD = "anytime-betting"
+METHOD = "anytime-likelihood-ratio"
 ALL_ASKED = "all asked"
 Rows = NDArray[np.intp]
 # Verdicts [E][n] of all explanations on some rows of an exam, for the round of that number.

@@ -1,5 +1,6 @@
 """Detection and fuzz with a language model as the judge, at the prompts that it reads."""
 
+import asyncio
 import json
 import math
 import re
@@ -13,9 +14,14 @@ from interp.errors import BudgetReached, InputError
 from interp.evidence import Kind
 from interp.llm.base import Ability, TokenChoice
 from interp.score import registry
+from interp.score.asking import Verdict
+from interp.score.binary import Exam
+from interp.score.judge import Outcome
 from interp.score.judged_binary import NEGATIVES, POSITIVES
+from interp.score.questions import questions_of
+from interp.score.rounds import ask_in_rounds
 from interp.spec import JobSpec, ModelSpec, ModelsSpec, ScorerSpec
-from tests.score.exam import FULL, contexts_of, item_of, score
+from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
 from tests.score.teller import Teller, reply, verdicts
 
 BOTH = pytest.mark.parametrize("name", ["detection", "fuzz"])
@@ -260,10 +266,10 @@ def test_no_gold_where_all_windows_are_alike():
 )
 def test_sequential_stops_when_its_interval_says_enough(name, options, why):
     model = Teller(verdicts(knows))
-    found = score(name, model, item_of(baseline="dogs"), ("empty",), stop="sequential", per_prompt=4, **options)
+    found = score(name, model, item_of(baseline="dogs"), ("empty",), stop="sequential", per_prompt=4, positives=20, negatives=20, **options)
     items = found.provenance["items"]
     assert items["stopped"] == why
-    assert found.interval.method == "anytime-betting"
+    assert found.interval.method == "anytime-likelihood-ratio"
     assert (items["asked"] == items["of"] == 40) == (why == "all asked")
     assert len(found.items) == found.answered == items["asked"]
     # All explanations answered the same windows: own, two nulls and `empty`.
@@ -272,9 +278,31 @@ def test_sequential_stops_when_its_interval_says_enough(name, options, why):
     assert found.value == 1
 
 
+def test_stopping_early_errs_no_more_often_than_promised():
+    """A judge whose true figure is the threshold itself: whichever side the interval takes is wrong, after any round."""
+    exam = Exam.of(questions_of(contexts_of(FULL)), STATISTICS)
+    spec = ScorerSpec(name="detection", stop="sequential", threshold=0.7)
+    random = np.random.default_rng(0)
+
+    async def ask(rows, number):
+        says = random.random(len(rows)) < np.where(exam.positive[rows], 0.8, 0.4)
+        return [[Verdict(Outcome.ANSWERED, bool(said), None, None, None) for said in says]]
+
+    ends = [asyncio.run(ask_in_rounds(exam, spec, seed, ask)).why for seed in range(300)]
+    assert 1 - ends.count("all asked") / len(ends) <= 0.07
+
+
+def test_a_good_label_saves_most_of_the_questions():
+    found = score("detection", Teller(verdicts(knows)), stop="sequential", threshold=0.6)
+    assert found.provenance["items"]["of"] == 80
+    assert found.provenance["items"]["asked"] <= 30
+
+
 def test_nulls_never_make_it_stop():
     def stops(null):
-        found = score("detection", Teller(verdicts(knows)), item_of(nulls=(null,)), stop="sequential", threshold=0.6, per_prompt=4)
+        found = score(
+            "detection", Teller(verdicts(knows)), item_of(nulls=(null,)), stop="sequential", threshold=0.6, per_prompt=4, positives=20, negatives=20
+        )
         return found.provenance["items"]["asked"]
 
     assert stops("dogs") == stops("cats") < 40
