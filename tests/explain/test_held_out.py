@@ -164,6 +164,15 @@ def test_refine_keeps_an_earlier_label_that_is_better():
     assert len(worse.asked) == 2
 
 
+def test_of_rounds_that_are_equally_good_the_latest_is_kept():
+    """It has seen more: the first label is misjudged while it is tried, and both are right where the choice is made."""
+    judge = Answering(lambda prompt: judging(prompt).replace("yes", "no") if len(judge.asked) <= 2 else judging(prompt))
+    model = Answering(lambda prompt: json.dumps({"explanation": ["self", "self or selves"][sum(m.role == "assistant" for m in prompt.messages)]}))
+    made = explain("refine", selves(), model, judge, rounds=1)
+    assert [each["held_out"] for each in made.provenance["rounds"]] == [1.0, 1.0]
+    assert made.text == "self or selves"
+
+
 def test_counterexamples_are_the_judges_mistakes_marked_where_the_feature_fires():
     model, judge = Answering(improving), Answering(judging)
     explain("refine", selves(), model, judge, rounds=1)
