@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Engine
@@ -21,6 +20,7 @@ from interp.store import budgets, calls, replies
 from interp.store.budgets import NOTHING, Grant, Sums, sums_of
 from interp.store.calls import Packed, pack_call
 from interp.store.engine import snapshot, transaction
+from workers.once import one_a_process
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ class Ledger:
                 self._desk.add_sums(account, reserved, spent)
 
 
-@cache
+@one_a_process
 def ledger_of(engine: Engine) -> Ledger:
     """The engine's ledger."""
     return Ledger(engine)

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 from interp.errors import JobMustPause
+from workers.once import one_a_process
 
 Made = TypeVar("Made")
 
@@ -54,7 +54,7 @@ class Loop:
         self._loop.close()
 
 
-@cache
+@one_a_process
 def the_loop() -> Loop:
     """This process's loop."""
     return Loop()

@@ -1,7 +1,6 @@
 """The language models of a chunk: one client a process, on the process's one event loop."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from interp.errors import InputError
 from interp.llm.base import Model
@@ -10,9 +9,10 @@ from interp.llm.client import Client
 from interp.settings import Settings
 from interp.spec import JobSpec, ModelSpec
 from interp.store.chunks import Lease
+from workers.once import one_a_process
 
 
-@lru_cache(maxsize=4)
+@one_a_process
 def client_of(settings: Settings) -> Client:
     """This process's client for the endpoints of the settings."""
     return Client.of(settings)

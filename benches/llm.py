@@ -1,0 +1,190 @@
+"""How much of a bare client's throughput is left when the whole explain and score path stands around each call?
+
+    python -m benches.llm --json
+
+A scripted endpoint runs in a process of its own and answers after 200 ms. Against it, in turn, in one process:
+
+- bare     `openai.AsyncOpenAI().chat.completions.create` with the SDK's aiohttp transport, its retries off, in a closed loop of so many calls in
+           flight, with the very questions that ours has asked; the replies are thrown away;
+- ours     the explain and score chunks of a real job, as an llm worker runs them: evidence from the database, prompts, cache, budget with a cap,
+           pacing, parsing, statistics, results and every call written down (SQLite).
+
+`ratio_to_bare_client` is the median over the repeats of ours to the mean of the bare runs before and after it; `spread` its lowest and highest.
+Each job is new to the cache (a field of the request body differs). `cpu_ms_per_feature` is the process's CPU time, of which
+`client_cpu_ms_per_feature` is what a bare client takes for as many calls; what is left is orchestration. Collecting the evidence is not timed.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+from sqlalchemy import select
+
+from api import submission
+from interp.lifecycle import JobStatus, Queue
+from interp.settings import Settings
+from interp.spec import BudgetSpec, CollectionSpec, CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
+from interp.store import jobs, migrate, replies
+from interp.store.engine import snapshot, transaction
+from interp.store.tables import LlmCall
+from workers.run import drain
+from workers.runtime import Runtime
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
+LATENCY = 0.2
+MODEL = "scripted"
+# (calls in flight, features): enough calls that starting and ending weigh little.
+SIZES = ((64, 768), (256, 2048))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of either way. `cpu` is this process's, in seconds."""
+
+    calls: int
+    seconds: float
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        return self.calls / self.seconds
+
+
+def main() -> None:
+    options = _options()
+    for in_flight, features in SIZES:
+        if options.in_flight in (None, in_flight):
+            line = measure(in_flight, options.features or features, options.repeats)
+            print(json.dumps(line) if options.json else "\n".join(f"{name:>28}  {value}" for name, value in line.items()) + "\n", flush=True)
+
+
+def measure(in_flight: int, features: int, repeats: int) -> dict[str, Any]:
+    """One setting: the ways in turn, a bare run before and after each of ours."""
+    with tempfile.TemporaryDirectory() as folder, scripted_server() as base_url:
+        settings = Settings(home=Path(folder), llm_base_url=base_url, llm_in_flight=in_flight)
+        migrate.upgrade(settings.database_url)
+        runtime = Runtime.of(settings)
+        job(runtime, base_url, features, "warm")  # collects the evidence, and warms every cache but that of answers
+        bodies = questions(runtime)
+        bare = [asyncio.run(ask_bare(base_url, bodies, in_flight))]
+        ours: list[Run] = []
+        for number in range(repeats):
+            ours.append(job(runtime, base_url, features, f"run {number}"))
+            bare.append(asyncio.run(ask_bare(base_url, bodies, in_flight)))
+    ratios = [run.rate / statistics.mean((bare[number].rate, bare[number + 1].rate)) for number, run in enumerate(ours)]
+    cpu, client = statistics.median(run.cpu for run in ours), statistics.median(run.cpu / run.calls for run in bare) * ours[0].calls
+    return {
+        "bench": "llm",
+        "in_flight": in_flight,
+        "latency_ms": LATENCY * 1000,
+        "features": features,
+        "calls": ours[0].calls,
+        "repeats": repeats,
+        "ratio_to_bare_client": round(statistics.median(ratios), 3),
+        "spread": [round(min(ratios), 3), round(max(ratios), 3)],
+        "ideal_calls_per_s": round(in_flight / LATENCY),
+        "bare_calls_per_s": round(statistics.median(run.rate for run in bare)),
+        "our_calls_per_s": round(statistics.median(run.rate for run in ours)),
+        "cpu_ms_per_feature": round(1000 * cpu / features, 2),
+        "client_cpu_ms_per_feature": round(1000 * client / features, 2),
+    }
+
+
+def job(runtime: Runtime, base_url: str, features: int, name: str) -> Run:
+    """One job, from evidence to scores; only its calls are timed."""
+    with transaction(runtime.engine) as session:
+        checked = submission.check(_spec(base_url, features, name), runtime.settings)
+        submitted = jobs.submit(session, checked.spec, checked.facts).id
+    drain(runtime, Queue.GPU)
+    begun, cpu = time.perf_counter(), time.process_time()
+    threads = [threading.Thread(target=drain, args=(runtime, Queue.LLM)) for _ in range(runtime.settings.llm_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    drain(runtime, Queue.LLM)  # what a thread that had ended would have taken
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    with snapshot(runtime.engine) as session:
+        ended = jobs.get(session, submitted)
+        if ended.status != JobStatus.COMPLETED or ended.features_failed:
+            raise SystemExit(f"the job is {ended.status}, {ended.features_failed} features failed: {ended.error}")
+        calls = len(session.scalars(select(LlmCall.id).where(LlmCall.job_id == submitted)).all())
+    return Run(calls, seconds, cpu)
+
+
+def questions(runtime: Runtime) -> list[dict[str, Any]]:
+    """The bodies of all requests of the job that ran."""
+    with snapshot(runtime.engine) as session:
+        keys = session.scalars(select(LlmCall.key)).all()
+        return [json.loads(exchange.prompt) for exchange in replies.load(session, list(keys)).values()]
+
+
+async def ask_bare(base_url: str, bodies: list[dict[str, Any]], in_flight: int) -> Run:
+    """The SDK as its users write it: a shared client, so many tasks."""
+    limits = httpx2.Limits(max_connections=2 * in_flight, max_keepalive_connections=2 * in_flight)
+    client = openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0, http_client=openai.DefaultAioHttpClient(limits=limits))
+    left = iter([{key: value for key, value in body.items() if key != "run"} for body in bodies])
+
+    async def work() -> None:
+        for body in left:
+            await client.chat.completions.create(**body)
+
+    begun, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(work() for _ in range(in_flight)))
+    run = Run(len(bodies), time.perf_counter() - begun, time.process_time() - cpu)
+    await client.close()
+    return run
+
+
+@contextmanager
+def scripted_server() -> Iterator[str]:
+    """The base URL of a scripted endpoint in a process of its own."""
+    command = [sys.executable, "-m", "interp.llm.scripted", "--latency", str(LATENCY)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def _spec(base_url: str, features: int, name: str) -> JobSpec:
+    model = ModelSpec(model=MODEL, base_url=base_url, extra={"run": name})
+    return JobSpec(
+        subject=SubjectSpec(model=str(EXAMPLE / "subject"), backend="huggingface"),
+        dictionary=DictionarySpec(source=str(EXAMPLE / "dictionary"), name="pystdlib@bench"),
+        corpus=CorpusSpec(path=sysconfig.get_paths()["stdlib"], include=("**/*.py",), undecodable="skip", max_tokens=400_000),
+        collection=CollectionSpec(output_tokens=0),
+        features=f"0-{features - 1}",
+        explainers=(ExplainerSpec(name="contexts"),),
+        scorers=(ScorerSpec(name="detection", judge="llm", nulls=1),),
+        models=ModelsSpec(explainer=model, judge=model),
+        budget=BudgetSpec(tokens=10**12),
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--in-flight", type=int, choices=[size for size, _ in SIZES], default=None, help="only this many calls in flight")
+    parser.add_argument("--features", type=int, default=None)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
