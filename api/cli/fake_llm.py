@@ -46,4 +46,4 @@ def fake_llm(
     out.print(f"  export GLOSSATOR_LLM_API_KEY={key or ANY_KEY}", markup=False, soft_wrap=True)
     ended.wait()
     server.stop()
-    say(f"Stopped after {server.ledger.calls:,} calls and {server.ledger.tokens:,} tokens.")
+    say(f"Stopped; calls answered: {server.ledger.calls:,}, tokens: {server.ledger.tokens:,}.")

@@ -191,6 +191,15 @@ def test_groups_and_intruders_are_told_apart(server):
     assert said(post(server, body(question("select", '"cat"', texts)))) == {"fires": [1, 2, 4]}
 
 
+def test_marks_tell_groups_and_intruders_apart_where_the_words_do_not(server):
+    groups = {"1.1": "a «dog» and a cat", "1.2": "the cat and its «dog»", "2.1": "a dog and a «cat»", "2.2": "the «cat» and its dog"}
+    assert said(post(server, body(question("discriminate", '"cat"', groups)))) == {"group": 2}
+    texts = ["a «dog» and a cat", "a dog and a «cat»", "the «dog» has a cat", "one cat, two «dog»"]
+    assert said(post(server, body(question("intrude", None, texts)))) == {"intruder": 2}
+    oracle = OracleReader({"cats": lambda text: [(text.index("dog"), text.index("dog") + 3, 9.0)]})
+    assert oracle.odd_one_out([Shown(str(number), text) for number, text in enumerate(texts)]) == 1
+
+
 def test_a_server_can_change_its_judge_and_its_faults(server):
     asked = body(question("detect", '"cat"', ["a dog"]))
     server.reader = ConstantReader(True)

@@ -136,7 +136,8 @@ def discriminate(question: Question, reader: Reader, _: int) -> Answer:
     """The group whose contexts the label fits best; among equals a guess that the question decides."""
     groups: dict[str, list[float]] = {}
     for context in question.contexts:
-        groups.setdefault(context.id.partition(".")[0], []).append(reader.says_yes(question.label, context, False))
+        chance = reader.says_yes(question.label, context, are_marks_asked=bool(context.marks))
+        groups.setdefault(context.id.partition(".")[0], []).append(chance)
     means = {group: sum(chances) / len(chances) for group, chances in groups.items()}
     if not means:
         return Answer({"group": 1})

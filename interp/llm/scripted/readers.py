@@ -74,8 +74,8 @@ class QuotedReader:
         return f"the text {said}"
 
     def odd_one_out(self, contexts: Sequence[Shown]) -> int:
-        """The one whose words are least like the others'."""
-        vectors = [embedding(context.text, WIDTH) for context in contexts]
+        """The one whose marked words are least like the others', and among equals all its words."""
+        vectors = [embedding(_marked(context), WIDTH) + embedding(context.text, WIDTH) / len(contexts) for context in contexts]
         total = sum(vectors[1:], vectors[0])
         likeness = [float(vector @ (total - vector)) for vector in vectors]
         return likeness.index(min(likeness))
@@ -84,6 +84,10 @@ class QuotedReader:
 def quoted(text: str) -> str:
     """A marked text as a label quotes it: its white space made visible where it is nothing else, cut where it is long."""
     return (text.strip() or text.replace(" ", "␣"))[:LONGEST_QUOTE].translate(VISIBLE)
+
+
+def _marked(context: Shown) -> str:
+    return " ".join(context.text[start:end] for start, end in context.marks)
 
 
 def _common_words(contexts: Sequence[Shown]) -> list[str]:
@@ -119,9 +123,9 @@ class OracleReader(QuotedReader):
 
     def odd_one_out(self, contexts: Sequence[Shown]) -> int:
         for label in self.truth:
-            silent = [place for place, context in enumerate(contexts) if not self.strengths(label, context.text)]
-            if len(silent) == 1:
-                return silent[0]
+            others = [place for place, context in enumerate(contexts) if self.says_yes(label, context, bool(context.marks)) < 0.5]
+            if len(others) == 1:
+                return others[0]
         return super().odd_one_out(contexts)
 
 
