@@ -1,0 +1,75 @@
+"""Detection, fuzz, discrimination and intruder through the client, over HTTP, against a scripted model."""
+
+import numpy as np
+import pytest
+
+from interp.llm.base import Ability
+from interp.llm.scripted import Faults, NoisyReader, QuotedReader, ScriptedServer
+from tests.score.exam import item_of
+from tests.score.over_http import Desk
+from tests.score.test_choice import foils
+
+LABEL, OTHERS = 'the word "cat"', ('the word "dog"', 'the word "fire"')
+NAMES = ["detection", "fuzz", "discrimination", "intruder"]
+CONTROLS = ("empty", "baseline", "repeat", "judge_swap", "gold")
+
+
+def item(feature=0):
+    return item_of(own=LABEL, nulls=OTHERS, baseline=OTHERS[0], foils=foils(), feature=feature)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_judge_that_reads_the_label_finds_it_right(name):
+    with ScriptedServer() as server:
+        found = Desk(server.base_url).score(name, item(), CONTROLS)
+        # A question that is asked for two purposes (a null that is the baseline) is one call.
+        assert server.ledger.calls == len({key for keys in found.provenance["calls"].values() for key in keys})
+    assert found.failed == 0
+    if name != "intruder":  # whose judge guesses by the likeness of words
+        assert found.metrics["accuracy" if name == "discrimination" else "balanced_accuracy"] == 1
+        assert found.null.lift > 0.3
+    assert {control.name for control in found.controls} == set(CONTROLS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_passing_faults_change_nothing(name):
+    with ScriptedServer() as server:
+        calm = Desk(server.base_url).score(name, item(), ("empty", "gold"))
+    faults = Faults.mixed(0.3, stalled=0.0)
+    with ScriptedServer(faults=faults, seed=5) as server:
+        rough = Desk(server.base_url).score(name, item(), ("empty", "gold"))
+        assert sum(server.ledger.by_fault.values()) > 0
+    assert (rough.value, rough.answered, rough.failed) == (calm.value, calm.answered, 0)
+    assert [each.prediction for each in rough.items] == [each.prediction for each in calm.items]
+    assert rough.null.values == calm.null.values if calm.null else rough.null is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_score_again_costs_nothing_and_is_the_same(name):
+    with ScriptedServer() as server:
+        desk = Desk(server.base_url)
+        first, before = desk.score(name, item(), CONTROLS), server.ledger.calls
+        again = desk.score(name, item(), CONTROLS)
+        assert server.ledger.calls == before
+    assert again == first
+
+
+def test_log_probs_give_areas_under_curves():
+    with ScriptedServer() as server:
+        found = Desk(server.base_url, abilities=frozenset({Ability.LOGPROBS})).score("detection", item())
+    assert found.metrics["auc"] == 1
+    assert all(0 < each.detail["probability"] < 1 for each in found.items)
+
+
+@pytest.mark.parametrize("name", ["detection", "fuzz"])
+def test_a_noisy_judge_shows_its_own_rates_and_gold_knows_them(name):
+    with ScriptedServer(NoisyReader(QuotedReader(), 0.85, 0.2)) as server:
+        desk = Desk(server.base_url)
+        found = [desk.score(name, item(feature), ("gold",)) for feature in range(12)]
+    recall, specificity = (np.mean([score.metrics[figure] for score in found]) for figure in ("recall", "specificity"))
+    assert recall == pytest.approx(0.85, abs=0.08)
+    assert specificity == pytest.approx(0.8, abs=0.08)
+    assert np.mean([score.interval.low <= 0.825 <= score.interval.high for score in found]) >= 0.75
+    counts = {part: sum(score.controls[0].details[part] for score in found) for part in ("tp", "fn", "tn", "fp")}
+    assert counts["tp"] / (counts["tp"] + counts["fn"]) == pytest.approx(0.85, abs=0.2)
+    assert counts["fp"] / (counts["fp"] + counts["tn"]) == pytest.approx(0.2, abs=0.2)
