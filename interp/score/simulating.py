@@ -15,6 +15,7 @@ from interp.evidence import Contexts
 from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice
 from interp.llm.contexts import FENCE_RULE, fence, fence_label, nonce_of, numbered, pieces
 from interp.llm.structured import ask_for, json_object
+from interp.score.halving import answered
 from interp.score.prompting import template
 from interp.score.together import together
 from interp.vocabulary import Vocabulary
@@ -65,8 +66,7 @@ async def simulate(model: Model, label: str | None, windows: Sequence[Tokens], p
     Raises JobMustPause.
 
     Where the model is known to give log-probabilities one window a prompt is asked about, and a level is its expectation over the digits that the
-    model weighed; else `prompts` are asked in JSON. What a reply leaves out, and the windows of a prompt that failed, are asked about
-    again alone.
+    model weighed; else `prompts` are asked in JSON. What a reply leaves out is asked about again alone, and a prompt that fails by halves.
     """
     alone = [[place] for prompt in prompts for place in prompt]
     ask, dealt = (_ask_levels, alone) if Ability.LOGPROBS in model.abilities else (_ask_pairs, prompts)
@@ -90,22 +90,26 @@ def expected_level(alternatives: Iterable[tuple[str, float]]) -> float | None:
 
 async def _ask_pairs(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels]:
     """The JSON form."""
-    schema = Schema("simulation", _schema(len(windows)))
-    prompt = _prompt("simulate", label, windows, _typical_pairs(windows), sum(32 + 4 * len(window) for window in windows), sample, schema)
+
+    async def once(part: Sequence[Tokens]) -> list[Levels] | CallFailed:
+        return await _ask_once(model, label, part, sample)
+
+    return await answered(once, windows, lambda error: Levels(None, str(error)))
+
+
+async def _ask_once(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels] | CallFailed:
+    """One prompt. Windows that its reply left out follow, each in a prompt of its own."""
     sizes = [len(window) for window in windows]
-    found: list[Floats | None] = [None] * len(windows)
-    failure = None
+    schema = Schema("simulation", _schema(len(windows)))
+    prompt = _prompt("simulate", label, windows, _typical_pairs(windows), sum(32 + 4 * size for size in sizes), sample, schema)
     try:
         read = await ask_for(model, prompt, lambda text: pairs_of(text, sizes))
-        found = read.value
     except CallFailed as error:
-        failure = str(error)
-    missing = [place for place, values in enumerate(found) if values is None]
-    if len(windows) == 1 or not missing:
-        return [Levels(values, None if values is not None else failure) for values in found]
-    alone = await together(_ask_pairs(model, label, [windows[place]], sample) for place in missing)
-    again = dict(zip(missing, (levels[0] for levels in alone), strict=True))
-    return [again[place] if place in again else Levels(values) for place, values in enumerate(found)]
+        return error
+    left_out = [place for place, values in enumerate(read.value) if values is None]
+    alone = await together(_ask_pairs(model, label, [windows[place]], sample) for place in left_out)
+    again = {place: levels for place, (levels,) in zip(left_out, alone, strict=True)}
+    return [again[place] if values is None else Levels(values) for place, values in enumerate(read.value)]
 
 
 async def _ask_levels(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels]:
