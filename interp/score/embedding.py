@@ -27,7 +27,7 @@ NO_SECOND_EMBEDDER = "A second judge reads and answers; the job has one embeddin
 
 
 class Embedding:
-    """`value` is the AUROC of the cosine of explanation and window, firing against silent windows.
+    """`value` is the AUROC of the cosine of explanation and window, firing against silent windows: all of them up to 50 each.
 
     Models that want a prefix for queries and documents get it from the endpoint or not at all: both sides are embedded alike.
     """

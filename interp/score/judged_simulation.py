@@ -55,7 +55,8 @@ class Asked:
 
 class JudgedSimulation:
     """`value` is Pearson's r of the levels that a model gives each token and the real activations, over the tokens of all windows put one after the
-    other."""
+    other. 20 firing and 20 silent windows where the options name no number.
+    """
 
     name = "simulation"
     version = 1

@@ -52,7 +52,10 @@ class Asked:
 
 
 class Selection:
-    """`value` is balanced accuracy over the windows of all calls. SAEBench's own figure is accuracy, in which "none" gets 10/14 = 0.714."""
+    """`value` is balanced accuracy over the windows of all calls, as many as the windows allow, or as fit into `positives` and `negatives`.
+
+    SAEBench's own figure is accuracy, in which "none" gets 10/14 = 0.714.
+    """
 
     name = "selection"
     version = 1

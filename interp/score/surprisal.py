@@ -51,7 +51,8 @@ class Asked:
 
 
 class Surprisal:
-    """`value` is the AUROC of log p(window | explanation) - log p(window | a sentence that says nothing), firing against silent windows.
+    """`value` is the AUROC of log p(window | explanation) - log p(window | a sentence that says nothing), firing against silent windows, 20 of each
+    where the options name no number.
 
     The model only reads: it writes nothing that a text could bend, so the text stands in the prompt as it is, without a fence.
     """
