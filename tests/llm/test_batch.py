@@ -1,19 +1,20 @@
 """The batch transport against a real server's files and batches: everything is answered, and nothing is paid twice."""
 
 import asyncio
+import json
+import subprocess
+import sys
+import time
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
 from interp.errors import AbilityMissing, EndpointUnreachable, JobMustPause, KeyRefused, ModelUnknown
-from interp.llm.base import Message, Prompt
 from interp.llm.batch import BatchTransport
 from interp.llm.batch_desk import FILE, HAND_INS
 from interp.llm.batch_file import body_of, lines_of
 from interp.llm.books import PendingBatch
 from interp.llm.client import Client, ClientModel
-from interp.llm.contexts import fence, fence_label, nonce_of
 from interp.llm.dialect import Dialect
 from interp.llm.memory import MemoryBooks
 from interp.llm.openai_sdk import Endpoint
@@ -22,24 +23,10 @@ from interp.llm.transport import ChatRequest, Fault
 from interp.llm.wire import bound_of
 from interp.spec import BudgetSpec, ModelSpec
 from tests.fakes.openai_server import sdk
+from tests.llm.batch_worker import COUNT, EXPECTED, prompt, prompts
 from tests.llm.conftest import KEY, TAG, Desk, question
 
-COUNT = 30
 SPEC = ModelSpec(model="scripted", transport="batch")
-
-
-EXPECTED = [f'{{"1": "{"no" if number % 3 else "yes"}"}}' for number in range(COUNT)]
-
-
-def prompts(count: int = COUNT) -> list[Prompt]:
-    """Every third text holds what the label says."""
-    return [_prompt(f"number {number} is a {'dog' if number % 3 else 'cat'}") for number in range(count)]
-
-
-def _prompt(text: str) -> Prompt:
-    nonce = nonce_of([text])
-    label = Message("user", fence_label('"cat"', nonce) + "\n" + fence([("1", text)], nonce))
-    return replace(question(), messages=(question().messages[0], label))
 
 
 def answers(desk: Desk, count: int = COUNT, **spec):
@@ -134,6 +121,27 @@ def test_a_worker_that_dies_while_it_waits_costs_nothing_twice(desk, server):
     assert desk.books.batches == []
 
 
+def test_a_worker_that_is_killed_while_it_waits_costs_nothing_twice(tmp_path):
+    """`kill -9`, and a second process with the first one's files."""
+    with ScriptedServer(key=KEY, batch_seconds=0.5) as server:
+        command = [sys.executable, "-m", "tests.llm.batch_worker", server.base_url, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as first:
+            deadline = time.monotonic() + 60
+            while not _is_away(tmp_path / "batches.json"):
+                assert first.poll() is None and time.monotonic() < deadline, "the first worker never handed its batch in"
+                time.sleep(0.01)
+            first.kill()
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert second.returncode == 0, second.stderr
+        assert json.loads(second.stdout) == EXPECTED
+        assert (server.ledger.calls, batches_of(server)) == (COUNT, 1)
+        assert json.loads((tmp_path / "batches.json").read_text()) == []
+
+
+def _is_away(path) -> bool:
+    return path.exists() and any(not row["id"].startswith(FILE) for row in json.loads(path.read_text()))
+
+
 def test_after_a_restart_a_part_of_the_questions_is_read_back_and_the_rest_can_wait(desk, server):
     async def is_away() -> None:
         while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
@@ -155,7 +163,7 @@ def _first_worker(desk: Desk, until) -> None:
             desk.books.died = asyncio.Event()
         client = Client(desk, batch_poll_seconds=0.02)
         model = client.model(SPEC, desk.books, TAG)
-        tasks = [asyncio.create_task(model.ask(prompt)) for prompt in prompts()]
+        tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         await asyncio.wait_for(until(), 20)
         for task in tasks:
             task.cancel()
@@ -181,7 +189,7 @@ def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, desk):
         return server.ledger.by_fault["batch_expired"] == 1
 
     async def work(model: ClientModel):
-        tasks = [asyncio.create_task(model.ask(prompt)) for prompt in prompts()]
+        tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         while not one_expires():
             await asyncio.sleep(0.005)
         server.faults = Faults()
@@ -237,7 +245,7 @@ def test_a_batch_whose_making_was_never_confirmed_is_found_and_not_made_again(se
     server.faults = Faults(dropped=1.0, at=("/v1/batches",))
 
     async def work(model: ClientModel):
-        tasks = [asyncio.create_task(model.ask(prompt)) for prompt in prompts()]
+        tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         while server.ledger.by_path["/v1/batches"] < 6:  # more than one hand-in tries
             await asyncio.sleep(0.01)
         server.faults = Faults()
@@ -266,7 +274,7 @@ def test_a_wrong_key_and_an_unknown_model_are_clear_errors(server, desk):
 
 def test_a_line_that_the_endpoint_calls_wrong_fails_alone(server, desk):
     async def work(model: ClientModel):
-        return await asyncio.gather(model.ask(prompts()[0]), model.ask(_prompt("too long " * 2000)), return_exceptions=True)
+        return await asyncio.gather(model.ask(prompts()[0]), model.ask(prompt("too long " * 2000)), return_exceptions=True)
 
     server.faults = Faults(context_window=2000)
     right, wrong = desk.run(work, transport="batch")
