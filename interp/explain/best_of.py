@@ -8,6 +8,7 @@ from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
 from interp.explain.calls import Asked, OneCall, Question, ask, explained, failed
 from interp.explain.choose import parts
 from interp.explain.held_out import Trial, held_out, try_label, without
+from interp.explain.label import typical
 from interp.llm.base import Ability
 from interp.score.together import together
 from interp.spec import ExplainerSpec
@@ -56,7 +57,8 @@ class BestOf:
         return explained(self, item, desk, next(asked for asked in asked_all if asked.label == winner.label), asked_all, chosen=chosen)
 
     async def _sample(self, question: Question, number: int, desk: ExplainDesk) -> Asked:
-        prompt = replace(question.prompt, temperature=TEMPERATURE, sample=number, seed=desk.seed + number)
+        told = typical(self.spec.reasoning, number)
+        prompt = replace(question.prompt, temperature=TEMPERATURE, sample=number, seed=desk.seed + number, typical=told)
         return await ask(desk.model, Question(prompt, question.contexts))
 
 

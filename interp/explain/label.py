@@ -48,10 +48,12 @@ def schema(reasoning: bool) -> Schema:
     return Schema("explanation", {"type": "object", "properties": properties, "required": list(names), "additionalProperties": False})
 
 
-def typical(reasoning: bool) -> str:
-    """A reply of usual shape and length."""
+def typical(reasoning: bool, number: int = 0) -> str:
+    """A reply of usual shape and length; with a number another label, so that a dry run of several askings makes as many labels."""
     thinking = {"thinking": "The marked tokens are names of methods, each right after a dot. " * 4} if reasoning else {}
-    return json.dumps({**thinking, "explanation": "names of methods right after a dot, where an object's method is called"})
+    return json.dumps(
+        {**thinking, "explanation": f"names of methods right after a dot, where an object's method is called{f' ({number})' if number else ''}"}
+    )
 
 
 def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -> Said:

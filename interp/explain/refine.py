@@ -15,6 +15,7 @@ from interp.explain.calls import PACKAGE, Asked, OneCall, Question, answer_rule,
 from interp.explain.choose import parts
 from interp.explain.contexts import MARKED
 from interp.explain.held_out import HeldOut, Trial, held_out, try_label, without
+from interp.explain.label import typical
 from interp.explain.show import counted, fence_all
 from interp.llm.base import Ability, Message
 from interp.llm.contexts import FENCE_RULE, marked, plain
@@ -99,7 +100,12 @@ class Refine:
         fenced_missed, fenced_alarms = fence_all([("missed", fires), ("alarm", silent)])
         turn = wording.messages(fence_rule=FENCE_RULE, missed=fenced_missed or NONE, alarms=fenced_alarms or NONE, answer=answer_rule(self.spec))
         messages = (*before.prompt.messages, Message("assistant", json.dumps({"explanation": label}, ensure_ascii=False)), *turn)
-        prompt = replace(before.prompt, messages=messages, template=f"{before.prompt.template.split('+')[0]}+{wording.title}")
+        prompt = replace(
+            before.prompt,
+            messages=messages,
+            template=f"{before.prompt.template.split('+')[0]}+{wording.title}",
+            typical=typical(self.spec.reasoning, len(messages)),
+        )
         return Question(prompt, (*before.contexts, *contexts.select(np.array(missed + alarms, dtype=np.intp)).identities()))
 
 

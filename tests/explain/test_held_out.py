@@ -195,6 +195,16 @@ def test_refine_never_shows_what_it_chooses_on():
     assert not set(shown_to(model, ("context", "missed", "alarm"))) & texts_of(found, chosen_on)
 
 
+def test_a_dry_run_asks_what_a_real_one_may():
+    """Typical replies differ where real ones would, so that an estimate counts a judge's work on every label."""
+    counts = {}
+    for name in ("best_of", "refine"):
+        model, judge = Answering(), Answering()
+        explain(name, selves(), model, judge, samples=3, rounds=2)
+        counts[name] = len(model.asked), len({parse_fenced(prompt.messages[-1].content)[0].text for prompt in judge.prompts})
+    assert counts == {"best_of": (3, 3), "refine": (3, 3)}
+
+
 @pytest.mark.parametrize("name", ["best_of", "refine"])
 @pytest.mark.parametrize("base", list(registry.ONE_CALL))
 def test_any_explainer_of_one_question_can_be_built_on(name, base):
