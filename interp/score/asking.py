@@ -72,7 +72,7 @@ def prompt_of(kind: Question, label: str | None, texts: Sequence[str], sample: i
     nonce = nonce_of([*texts, label or ""])
     messages = wording.messages(
         fence_rule=FENCE_RULE,
-        explanation=NO_EXPLANATION if label is None else fence_label(label, nonce),
+        explanation=told(label, nonce),
         contexts=fence([(str(number), text) for number, text in enumerate(texts, start=1)], nonce),
     )
     return Prompt(
@@ -84,6 +84,11 @@ def prompt_of(kind: Question, label: str | None, texts: Sequence[str], sample: i
         top_logprobs=ALTERNATIVES if with_odds else 0,
         sample=sample,
     )
+
+
+def told(label: str | None, nonce: str) -> str:
+    """What a prompt says of the explanation under test."""
+    return NO_EXPLANATION if label is None else f"What the feature reacts to:\n{fence_label(label, nonce)}"
 
 
 @cache

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from interp.errors import CallFailed
 from interp.llm.base import Ability, Model, Prompt, Schema, TokenChoice
-from interp.llm.contexts import FENCE_RULE, fence, fence_label, nonce_of
+from interp.llm.contexts import FENCE_RULE, fence, nonce_of
 from interp.llm.structured import ask_for, json_object
-from interp.score.asking import NO_EXPLANATION
+from interp.score.asking import told
 from interp.score.prompting import template
 
 Kind = Literal["discriminate", "intrude"]
@@ -60,7 +60,7 @@ def prompt_of(kind: Kind, label: str | None, question: Round, sample: int = 0, w
     nonce = nonce_of([text for _, text in question.texts] + [label or ""])
     values = {"fence_rule": FENCE_RULE, "contexts": fence(question.texts, nonce)}
     if kind == "discriminate":
-        values["explanation"] = NO_EXPLANATION if label is None else fence_label(label, nonce)
+        values["explanation"] = told(label, nonce)
     return Prompt(
         messages=wording.messages(**values),
         template=wording.title,
