@@ -76,6 +76,7 @@ class Away:
     questions: dict[str, Question] = field(default_factory=dict)
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
     info: BatchInfo | None = None
+    reads: int = 0
     follower: asyncio.Task[None] | None = None
 
 
@@ -282,7 +283,7 @@ class Desk:
                 try:
                     info = await self.endpoint.batch(away.id)
                     if info.has_ended:
-                        await self._landed(away, info, await self._read(info))
+                        await self._landed(away, info, await self._read(away, info))
                         return
                     began = None
                 except Fault as fault:
@@ -302,15 +303,23 @@ class Desk:
         if away.info is None:
             away.questions.clear()
 
-    async def _read(self, info: BatchInfo) -> dict[str, dict[str, Any]]:
-        """All lines of the output and error files, by key."""
+    async def _read(self, away: Away, info: BatchInfo) -> dict[str, dict[str, Any]]:
+        """All lines of the output and error files, by key. Raises Fault on an output file with fewer lines than the endpoint says were answered: it
+        was cut on its way, and what is missing is paid for. An endpoint that insists is believed."""
+        found = await self._lines(info.error_file_id)
+        answered = await self._lines(info.output_file_id)
+        away.reads += 1
+        if len(answered) < info.completed and away.reads < TRIES:
+            raise Fault("garbage", f"the output file holds {len(answered)} of {info.completed} answers")
+        return found | answered
+
+    async def _lines(self, file: str | None) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        for file in (info.error_file_id, info.output_file_id):
-            if file is not None:
-                for number, (key, line) in enumerate(lines_of(await self.endpoint.file_content(file))):
-                    found[key] = line
-                    if number % LINES_AT_ONCE == 0:
-                        await asyncio.sleep(0)
+        if file is not None:
+            for number, (key, line) in enumerate(lines_of(await self.endpoint.file_content(file))):
+                found[key] = line
+                if number % LINES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         return found
 
     async def _landed(self, away: Away, info: BatchInfo, lines: dict[str, dict[str, Any]]) -> None:

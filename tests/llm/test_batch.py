@@ -257,6 +257,21 @@ def test_a_batch_whose_making_was_never_confirmed_is_found_and_not_made_again(se
     assert desk.books.batches == []
 
 
+def test_an_output_file_that_was_cut_on_its_way_is_read_again(server, desk):
+    """What is missing in it is paid for."""
+    server.faults = Faults(truncated_body=1.0, at=("/v1/files/file-2",))
+
+    async def work(model: ClientModel):
+        tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
+        while server.ledger.by_fault["truncated_body"] < 2:
+            await asyncio.sleep(0.005)
+        server.faults = Faults()
+        return await asyncio.gather(*tasks)
+
+    assert [reply.text for reply in desk.run(work, transport="batch")] == EXPECTED
+    assert server.ledger.calls == COUNT
+
+
 def test_an_endpoint_without_batches_is_a_clear_error(server, desk):
     server.faults = Faults(lacks=frozenset({"files", "batches"}))
     (reply,) = answers(desk, 1)
