@@ -11,6 +11,7 @@ from interp.llm.contexts import plain
 from interp.score.base import Score, ScoreDesk, ScorerInput
 from interp.score.binary import Exam
 from interp.score.graded import METRIC, Grades, graded_metrics, held_against, interval_of, items_of, limits, null_of
+from interp.score.halving import answered
 from interp.score.noted import Noted
 from interp.score.questions import questions_of
 from interp.score.sampling import sample
@@ -85,17 +86,15 @@ class Embedding:
 
 
 async def vectors_of(model: Model, texts: Sequence[str]) -> list[Vector | str]:
-    """A vector for each text, or why it has none: where a batch fails, its halves are tried, so that one text too long costs the others nothing."""
-    if not texts:
-        return []
-    try:
-        return list(await model.embed(texts))
-    except CallFailed as error:
-        if len(texts) == 1:
-            return [str(error)]
-    middle = len(texts) // 2
-    halves = await together(vectors_of(model, half) for half in (texts[:middle], texts[middle:]))
-    return [*halves[0], *halves[1]]
+    """A vector for each text, or why it has none: one text that is too long costs the others nothing. Raises JobMustPause."""
+
+    async def once(part: Sequence[str]) -> list[Vector | str] | CallFailed:
+        try:
+            return list(await model.embed(part))
+        except CallFailed as error:
+            return error
+
+    return await answered(once, texts, str) if texts else []
 
 
 def cosine(label: Vector | str, window: Vector | str) -> float | str:

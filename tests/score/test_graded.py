@@ -10,6 +10,7 @@ import pytest
 from interp.errors import AbilityMissing, PromptTooLong
 from interp.evidence import Kind
 from interp.llm.base import Ability, TokenChoice
+from interp.llm.contexts import plain
 from interp.score import registry, tested
 from interp.score.base import ScoreDesk
 from interp.score.binary import Exam
@@ -94,11 +95,14 @@ def test_every_window_is_asked_under_its_purpose(name):
 
 @BOTH
 def test_a_window_that_is_too_long_fails_alone(name):
-    whole, gaps = score(name, Reader()), score(name, Reader(too_long="dog"))
-    assert gaps.failed > 0 and gaps.answered + gaps.failed == whole.answered
-    for item in gaps.items:
-        assert (item.prediction is None) == (item.kind == "near_miss")
-        assert item.failure is None or "longer than" in item.failure
+    whole = score(name, Reader())
+    contexts = item_of().contexts
+    row = contexts.identities().index(whole.items[7].context)
+    gaps = score(name, Reader(too_long=plain(contexts, row, VOCABULARY)))
+    assert (gaps.failed, gaps.answered) == (1, whole.answered - 1)
+    for place, (one, other) in enumerate(zip(gaps.items, whole.items, strict=True)):
+        assert one.prediction == (None if place == 7 else other.prediction)
+        assert (one.failure is not None and "longer than" in one.failure) == (place == 7)
     assert gaps.value is not None
 
 
