@@ -22,13 +22,13 @@ from interp.llm.books import Books, Call, CallStatus, Tag
 from interp.llm.cache import Namer, settings_of, shown_url
 from interp.llm.lane import Bill, Got, Lane
 from interp.llm.live import LiveTransport
-from interp.llm.openai_sdk import Endpoint
 from interp.llm.prices import Rates, rates_of
 from interp.llm.transport import Answer, ChatRequest, Fault, Transport
 from interp.llm.wire import bound_of, chat_body, read_chat
 from interp.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from interp.llm.openai_sdk import Endpoint
     from interp.settings import Settings
 
 T = TypeVar("T")
@@ -87,8 +87,10 @@ class Client:
             raise EndpointUnreachable("The model's base URL cannot be read.", why=str(error), cure="Write it as https://host:port/v1.") from None
         return base_url
 
-    def endpoint(self, base_url: str) -> Endpoint:
+    def endpoint(self, base_url: str) -> "Endpoint":
         """The connections to a base URL, with the key that belongs to it."""
+        from interp.llm.openai_sdk import Endpoint  # a second of imports, which a process that asks nobody does without
+
         key = self._endpoints.key_of(base_url)
         name = (base_url, _digest(key))
         if name not in self._open:

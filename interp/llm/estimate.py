@@ -14,7 +14,7 @@ from interp.llm.base import Ability, Prompt, Reply, TokenChoice, Usage
 from interp.llm.books import Tag
 from interp.llm.cache import Namer, settings_of
 from interp.llm.prices import Rates, rates_of
-from interp.llm.vectors import TEXTS_PER_CALL
+from interp.llm.wire import TEXTS_PER_CALL
 from interp.spec import ModelSpec
 
 PIECES = re.compile(r"[A-Za-z]+|\d+|\s+|[^\sA-Za-z\d]+")

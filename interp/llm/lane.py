@@ -4,18 +4,20 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from interp.errors import AbilityMissing, CallFailed, CallRejected, JobMustPause
 from interp.llm.base import Usage
 from interp.llm.books import Amount, Books
 from interp.llm.breaker import Breaker
 from interp.llm.dialect import Dialect
-from interp.llm.openai_sdk import Endpoint
 from interp.llm.pacing import Pacer, Permit
 from interp.llm.prices import Rates
 from interp.llm.retry import Fatal, RateLimited, Transient, decide
 from interp.llm.transport import Fault
+
+if TYPE_CHECKING:
+    from interp.llm.openai_sdk import Endpoint
 
 T = TypeVar("T")
 
@@ -59,7 +61,7 @@ class Bill:
 class Lane:
     """Shared by all questions to one model at one endpoint with one key. Used from one event loop."""
 
-    def __init__(self, endpoint: Endpoint, model: str, shown_url: str, in_flight: int, patience: float) -> None:
+    def __init__(self, endpoint: "Endpoint", model: str, shown_url: str, in_flight: int, patience: float) -> None:
         self.endpoint, self.model = endpoint, model
         self.dialect = Dialect.of(endpoint.base_url)
         self.pacer = Pacer(in_flight)

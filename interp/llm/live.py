@@ -1,13 +1,15 @@
 """The live transport: one question, one request, now."""
 
 import json
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from interp.llm.books import Books
 from interp.llm.dialect import Dialect
-from interp.llm.openai_sdk import Endpoint
 from interp.llm.transport import Answer, ChatRequest, Fault
 from interp.llm.wire import chat_body, read_chat
+
+if TYPE_CHECKING:
+    from interp.llm.openai_sdk import Endpoint
 
 LESSONS = 8  # each knob of a dialect once, and no loop without end
 
@@ -17,7 +19,7 @@ class LiveTransport:
 
     name: Literal["live"] = "live"
 
-    def __init__(self, endpoint: Endpoint, dialect: Dialect) -> None:
+    def __init__(self, endpoint: "Endpoint", dialect: Dialect) -> None:
         self.endpoint, self.dialect = endpoint, dialect
 
     async def chat(self, request: ChatRequest, books: Books) -> Answer:  # noqa: ARG002

@@ -125,7 +125,11 @@ async def _tried(call: Awaitable[T]) -> T:
     try:
         return await call
     except CallFailed as error:
-        raise AbilityMissing("The endpoint does not do what the job needs.", why=str(error), cure="Take another model or endpoint.") from None
+        raise AbilityMissing(
+            "The endpoint rejects a first small question, so it would reject the job's.",
+            why=str(error),
+            cure="See that the model's name and settings are what the endpoint takes, or take another.",
+        ) from None
 
 
 def _is_called(asked: str, listed: str) -> bool:

@@ -13,12 +13,11 @@ from interp.errors import AbilityMissing, GlossatorError
 from interp.llm.base import Usage
 from interp.llm.cache import packed_vector, unpacked_vector
 from interp.llm.lane import Bill, Got
-from interp.llm.wire import TOKENS_PER_MESSAGE, json_of, read_vectors, usage_of
+from interp.llm.wire import TEXTS_PER_CALL, TOKENS_PER_MESSAGE, json_of, read_vectors, usage_of
 
 if TYPE_CHECKING:
     from interp.llm.client import ClientModel
 
-TEXTS_PER_CALL = 64
 BYTES_PER_CALL = 200_000
 TEMPLATE = "embedding@1"
 

@@ -11,6 +11,7 @@ from interp.llm.base import Finish, Message, TokenChoice, Usage
 from interp.llm.dialect import Dialect
 from interp.llm.transport import Answer, ChatRequest, Fault
 
+TEXTS_PER_CALL = 64  # embeddings
 TOKENS_PER_MESSAGE = 16
 TOKENS_PER_REQUEST = 256  # what chat templates add of their own: a system prompt, the date, the schema's preamble
 # Never more than one token a byte: byte-level tokenisers start at bytes and only merge.

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -324,3 +326,8 @@ def test_structured_reading_survives_what_is_no_json(server: ScriptedServer, des
         return await asyncio.gather(*(ask_for(model, prompt, json_object) for prompt in prompts(40)))
 
     assert all(set(read.value) == {"1"} for read in desk.run(work))
+
+
+def test_a_process_that_asks_nobody_does_without_the_sdk() -> None:
+    code = "import sys, interp.llm.client, interp.llm.probe, interp.llm.estimate; sys.exit('openai' in sys.modules or 'aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
