@@ -72,7 +72,7 @@ def chat(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: str | N
     wants_logprobs = bool(body.get("logprobs")) and "logprobs" not in endpoint.faults.ignores
     prompt = prompt_tokens([text for _, text in messages])
     room = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_ROOM
-    _fits_the_window(endpoint.faults.context_window, prompt, room, body)
+    _fits_the_window(endpoint.faults.context_window, prompt, room)
     key = hashlib.blake2b(json.dumps(messages).encode(), digest_size=16).hexdigest()
     asked = question(messages, form, key)
     found = answer(asked, endpoint.reader, _variant(endpoint, body, key)).spoiled(fault, number)
@@ -124,8 +124,7 @@ def _refuse_what_is_lacking(lacks: frozenset[str], body: dict[str, Any], respons
             raise ApiError(400, what, "invalid_request_error", "unsupported_parameter", name)
 
 
-def _fits_the_window(window: int | None, prompt: int, room: int, body: dict[str, Any]) -> None:
-    del body
+def _fits_the_window(window: int | None, prompt: int, room: int) -> None:
     if window is not None and prompt + room > window:
         what = (
             f"This model's maximum context length is {window} tokens. However, you requested {prompt + room} tokens ({prompt} in the messages, "
@@ -173,7 +172,7 @@ def completion(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: s
     _refuse_what_is_lacking(endpoint.faults.lacks, body, {})
     room = int(body.get("max_tokens", 16))
     used = sum(len(split(text)) for text in prompts)
-    _fits_the_window(endpoint.faults.context_window, used, room, body)
+    _fits_the_window(endpoint.faults.context_window, used, room)
     choices = [_completed(endpoint, body, text, place, room, fault) for place, text in enumerate(prompts)]
     said = sum(choice.pop("said") for choice in choices)
     reply = {"id": f"cmpl-{number}", "object": "text_completion", "created": CREATED, "model": body["model"], "choices": choices}

@@ -49,12 +49,17 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Connection(asyncio.Protocol):
     """One client's connection: requests are answered one after the other, as they came."""
 
+    transport: asyncio.Transport
+    # Of the request that is being read.
+    url: bytes
+    headers: dict[bytes, bytes]
+    chunks: list[bytes]
+
     def __init__(self, handler: Handler, open_connections: set["Connection"]) -> None:
         self.handler, self.open = handler, open_connections
         self.parser = httptools.HttpRequestParser(self)
         self.waiting: deque[tuple[Request, bool]] = deque()
         self.task: asyncio.Task[None] | None = None
-        self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
@@ -74,10 +79,6 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.chunks = b"", {}, []
-
-    url: bytes
-    headers: dict[bytes, bytes]
-    chunks: list[bytes]
 
     def on_url(self, url: bytes) -> None:
         self.url += url
