@@ -8,6 +8,8 @@ from interp.score.base import Item
 
 MAGIC = b"GLIT\x01"
 LEVEL = 3
+# A header that promises more is damaged: it would be believed, and so much memory set aside.
+LARGEST = 1 << 28
 COLUMNS = ("context", "kind", "truth", "prediction", "failure", "detail")
 
 
@@ -23,7 +25,10 @@ def decode_items(blob: bytes) -> tuple[Item, ...]:
     if not blob.startswith(MAGIC):
         raise BlobCorrupt("Score items cannot be read.", why="The header is not that of a known version.")
     try:
-        columns = msgpack.unpackb(zstandard.ZstdDecompressor().decompress(blob[len(MAGIC) :]))
+        packed = blob[len(MAGIC) :]
+        if zstandard.frame_content_size(packed) > LARGEST:
+            raise ValueError("it claims to hold more than any score's items do")
+        columns = msgpack.unpackb(zstandard.ZstdDecompressor().decompress(packed))
         return tuple(Item(*row) for row in zip(*columns, strict=True))
     except (zstandard.ZstdError, msgpack.UnpackException, ValueError, TypeError) as error:
         raise BlobCorrupt("Score items cannot be read.", why=repr(error)) from error

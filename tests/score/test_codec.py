@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from interp.errors import BlobCorrupt
@@ -35,6 +35,7 @@ def test_anything_else_is_corrupt(blob):
 
 
 @given(st.integers(5, 200), st.integers(0, 255))
+@example(9, 242)
 def test_a_flipped_byte_never_passes_for_other_items(place, value):
     items = (Item("a:1", "uniform", 1.0, 0.0), Item("b:2", "inactive", 0.0, None, "failed"))
     blob = bytearray(encode_items(items))
