@@ -1,15 +1,18 @@
 """The client against a real server: what comes back, what it costs, what is kept, and every fault on the way."""
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from interp.errors import (
     BudgetReached,
+    CallFailed,
     CallRejected,
     EndpointUnreachable,
     JobMustPause,
@@ -19,12 +22,14 @@ from interp.errors import (
     PromptTooLong,
     QuotaExhausted,
 )
-from interp.llm.base import Reply
+from interp.llm.base import Reply, Usage
 from interp.llm.client import Client, ClientModel
+from interp.llm.lane import Bill, Got
 from interp.llm.memory import MemoryBooks
 from interp.llm.scripted import ScriptedServer
 from interp.llm.scripted.faults import Faults
 from interp.llm.structured import ask_for, json_object
+from interp.llm.transport import Fault
 from interp.spec import BudgetSpec, ModelSpec, Price
 from tests.llm.conftest import KEY, TAG, Desk, question
 
@@ -331,3 +336,34 @@ def test_structured_reading_survives_what_is_no_json(server: ScriptedServer, des
 def test_a_process_that_asks_nobody_does_without_the_sdk() -> None:
     code = "import sys, interp.llm.client, interp.llm.probe, interp.llm.estimate; sys.exit('openai' in sys.modules or 'aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_file_knows_the_sdk() -> None:
+    root = Path(__file__).parents[2]
+    sources = [path for room in ("interp", "api", "workers") for path in (root / room).rglob("*.py")]
+    knowing = [path.name for path in sources if re.search(r"^\s*(import openai|from openai)\b", path.read_text(), re.MULTILINE)]
+    assert knowing == ["openai_sdk.py"]
+
+
+def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_answered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp.llm.retry.FIRST_WAIT", 0.001)
+
+    async def broken() -> Got[str]:
+        raise Fault("status", "boom", status=500)
+
+    async def work(model: ClientModel) -> list:
+        bill, lane = Bill(None), replace(model).lane
+        lane._patience = 0.0
+
+        async def others() -> None:
+            for prompt in prompts(1000):
+                await model.ask(prompt)
+
+        asking = asyncio.create_task(others())
+        with pytest.raises(CallFailed, match="on this question, while it answers others") as raised:
+            await lane.carry(broken, Usage(10, 10), desk.books, bill)
+        asking.cancel()
+        return [raised.value, bill.attempts]
+
+    error, attempts = desk.run(work)
+    assert "boom" in error.why and attempts >= 12
