@@ -1,5 +1,6 @@
 """The language models of a chunk: one client a process, on the process's one event loop."""
 
+import threading
 from dataclasses import dataclass
 
 from interp.errors import InputError
@@ -9,13 +10,28 @@ from interp.llm.client import Client
 from interp.settings import Settings
 from interp.spec import JobSpec, ModelSpec
 from interp.store.chunks import Lease
-from workers.once import one_a_process
+from workers.loop import the_loop
+
+CLOSE_SECONDS = 5.0
+
+_clients: dict[Settings, Client] = {}
+_making = threading.Lock()
 
 
-@one_a_process
 def client_of(settings: Settings) -> Client:
     """This process's client for the endpoints of the settings."""
-    return Client.of(settings)
+    with _making:
+        if settings not in _clients:
+            _clients[settings] = Client.of(settings)
+        return _clients[settings]
+
+
+def close_clients() -> None:
+    """Ends the process's connections: when it stops, and after a test. No chunk may be in work."""
+    with _making:
+        for client in _clients.values():
+            the_loop().run(client.close()).result(CLOSE_SECONDS)
+        _clients.clear()
 
 
 @dataclass(frozen=True)

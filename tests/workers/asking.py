@@ -1,0 +1,70 @@
+"""Jobs that ask a scripted language model, worked on in this process."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+
+from interp import preflight
+from interp.lifecycle import Queue
+from interp.llm.scripted import ScriptedServer
+from interp.spec import JobSpec
+from interp.store import budgets, calls, jobs
+from interp.store.engine import snapshot, transaction
+from interp.store.progress import JobProgress
+from interp.store.tables import LlmCall
+from tests.store import steps
+from workers.run import drain
+from workers.runtime import Runtime
+
+
+def spec_of(tiny_job: JobSpec, server: ScriptedServer, **changes: Any) -> JobSpec:
+    """The tiny job, explained and judged by the scripted model, over few features."""
+    asked: dict[str, Any] = {
+        "features": "0-7",
+        "explainers": [{"name": "contexts", "contexts": 6}],
+        "scorers": [{"name": "detection", "positives": 4, "negatives": 4, "per_prompt": 4}],
+        "models": {
+            "explainer": {"model": "scripted", "base_url": server.base_url},
+            "judge": {"model": "scripted-judge", "base_url": server.base_url},
+        },
+    }
+    return JobSpec.model_validate(tiny_job.model_dump(mode="json") | asked | changes)
+
+
+def submit(runtime: Runtime, spec: JobSpec) -> str:
+    with transaction(runtime.engine) as session:
+        return jobs.submit(session, spec, preflight.check(spec)).id
+
+
+def work(runtime: Runtime, job_id: str) -> JobProgress:
+    """Works until nothing is ready; the job as it is then."""
+    drain(runtime, Queue.GPU, Queue.LLM)
+    return steps.look(runtime.engine, job_id)
+
+
+def complete(runtime: Runtime, spec: JobSpec) -> JobProgress:
+    found = work(runtime, submit(runtime, spec))
+    assert found.status == "completed", found.error
+    return found
+
+
+def recorded(runtime: Runtime, job_id: str) -> list[LlmCall]:
+    """Every call of a job."""
+    with snapshot(runtime.engine) as session:
+        return list(session.scalars(select(LlmCall).where(LlmCall.job_id == job_id).order_by(LlmCall.id)))
+
+
+def attempts(runtime: Runtime, job_id: str) -> int:
+    """How many attempts the record of a job adds up to."""
+    with snapshot(runtime.engine) as session:
+        return int(session.scalar(select(func.sum(LlmCall.attempts)).where(LlmCall.job_id == job_id)) or 0)
+
+
+def state(runtime: Runtime, job_id: str) -> budgets.State:
+    with snapshot(runtime.engine) as session:
+        found = budgets.get(session, job_id)
+    assert found is not None
+    return found
+
+
+__all__ = ["attempts", "calls", "complete", "recorded", "spec_of", "state", "submit", "work"]
