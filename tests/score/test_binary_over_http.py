@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from interp.errors import BudgetReached
 from interp.llm.base import Ability
+from interp.llm.memory import MemoryBooks
 from interp.llm.scripted import Faults, NoisyReader, QuotedReader, ScriptedServer
+from interp.spec import BudgetSpec
 from tests.score.exam import item_of
 from tests.score.over_http import Desk
 from tests.score.test_choice import foils
@@ -73,3 +76,31 @@ def test_a_noisy_judge_shows_its_own_rates_and_gold_knows_them(name):
     counts = {part: sum(score.controls[0].details[part] for score in found) for part in ("tp", "fn", "tn", "fp")}
     assert counts["tp"] / (counts["tp"] + counts["fn"]) == pytest.approx(0.85, abs=0.2)
     assert counts["fp"] / (counts["fp"] + counts["tn"]) == pytest.approx(0.2, abs=0.2)
+
+
+@pytest.mark.parametrize("name", ["detection", "fuzz"])
+def test_stopping_early_asks_less_and_says_the_same(name):
+    with ScriptedServer(faults=Faults.mixed(0.2, stalled=0.0), seed=2) as server:
+        desk = Desk(server.base_url)
+        found = desk.score(name, item(), stop="sequential", threshold=0.6)
+    assert found.value == 1
+    assert found.provenance["items"]["stopped"] == "above"
+    assert found.provenance["items"]["asked"] < found.provenance["items"]["of"] / 2
+    assert found.interval.low > 0.6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_budget_that_is_raised_goes_on_where_it_stopped(name):
+    with ScriptedServer() as server:
+        whole = Desk(server.base_url).score(name, item(), CONTROLS)
+        needed = server.ledger.calls
+    with ScriptedServer() as server:
+        desk = Desk(server.base_url, MemoryBooks(BudgetSpec(calls=needed // 2)))
+        with pytest.raises(BudgetReached):
+            desk.score(name, item(), CONTROLS)
+        assert server.ledger.calls <= needed // 2
+        desk.books.budget = BudgetSpec(calls=needed)
+        again = desk.score(name, item(), CONTROLS)
+        assert server.ledger.calls == needed
+    assert again.value == whole.value
+    assert [(each.context, each.prediction) for each in again.items] == [(each.context, each.prediction) for each in whole.items]
