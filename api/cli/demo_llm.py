@@ -19,12 +19,13 @@ from interp.spec import JobSpec
 
 FAULTS = 0.3
 KEY = "scripted-key"
+LEAST_CALLS = 20
 RAISES = 8  # times that the budget is raised at most
 NOTHING_TO_SAY = "The model has no explanation to give"
 
 
 def run(home: Path, job: Path, features: str) -> None:
-    """The whole path, and a table of what came of it. The first cap is a third of the estimate, so that the job pauses once and is resumed."""
+    """The whole path, and a table of what came of it. The first cap is half of the estimate, so that the job pauses once and is resumed."""
     from api.service import Service
 
     began = time.monotonic()
@@ -39,16 +40,17 @@ def run(home: Path, job: Path, features: str) -> None:
             estimate = client.estimate_job(spec.model_dump(mode="json"))
             print_estimate(estimate)
             finished, pauses = _through(client, _capped(spec, estimate))
+            progress.outcome(finished)
             usage = client.get_job_usage(finished["id"])
             failures = _failures(client, finished)
             report.print_report(client, finished)
             print_usage(usage)
         _print_outcome(finished, usage, scripted.ledger, pauses, failures, time.monotonic() - began)
-    progress.outcome(finished)
 
 
 def _capped(spec: JobSpec, estimate: dict[str, Any]) -> JobSpec:
-    tokens = max(estimate["total"]["tokens"] // 3, estimate["longest_prompt_tokens"] * 200)
+    """With a cap on tokens that will be reached: half of the estimate, or a few calls' room."""
+    tokens = max(estimate["total"]["tokens"] // 2, estimate["longest_prompt_tokens"] * LEAST_CALLS)
     return spec.model_copy(update={"budget": spec.budget.model_copy(update={"tokens": tokens})})
 
 
@@ -82,6 +84,7 @@ def _print_outcome(job: dict[str, Any], usage: dict[str, Any], ledger: Ledger, p
     table = Table("what", "figure", box=None, pad_edge=False, show_header=False)
     rows = {
         "features": f"{thousands(job['request_counts']['total'])} asked, {thousands(job['summary']['features']['explained'])} explained",
+        "lost": f"{thousands(job['request_counts']['failed'])} features of chunks that failed",
         "failed for a passing fault": f"{thousands(failures[0])} features, {thousands(failures[1])} verdicts",
         "requests that met a fault": f"{thousands(sum(ledger.by_fault.values()))} of {thousands(ledger.requests)}",
         "calls": f"{thousands(total['calls'])}, {thousands(total['unanswered'])} unanswered",

@@ -8,11 +8,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from api.cli import connect, progress
-from api.cli.console import duration, out, print_json, thousands
+from api.cli.console import duration, figure, out, print_json, thousands
 from api.cli.submit import follow_or_detach
 from interp.lifecycle import JobStatus
 
-STYLES = {"completed": "green", "failed": "red", "running": "cyan", "cancelled": "dim"}
+PAIRS = (("median", "median_lift"), ("random_median", "random_median_lift"))
+STYLES = {"completed": "green", "failed": "red", "running": "cyan", "paused": "yellow", "cancelled": "dim"}
 
 
 def jobs(
@@ -63,18 +64,35 @@ def _print(found: dict[str, Any]) -> None:
     counts = found["request_counts"]
     out.print(Text(f"job {found['id']}  ", style="bold") + _status(found) + Text(f"  {found['dictionary'] or ''}"))
     out.print(f"{thousands(counts['total'])} features: {thousands(counts['completed'])} done, {thousands(counts['failed'])} failed")
-    for name in ("created_at", "started_at", "cancelling_at", "finished_at", "eta"):
+    for name in ("created_at", "started_at", "paused_at", "cancelling_at", "finished_at", "eta"):
         if found[name]:
             out.print(f"{name.removesuffix('_at'):>10}  {found[name]}", markup=False)
     print_stages(found)
+    _print_money(found)
     if found["error"]:
         error = found["error"]
-        out.print(Text(f"error: {error.get('detail')}", style="red"))
+        is_paused = found["status"] == JobStatus.PAUSED
+        out.print(Text(f"{'paused' if is_paused else 'error'}: {error.get('detail')}", style="yellow" if is_paused else "red"))
         for part in ("why", "cure"):
             if error.get(part):
                 out.print(Text(f"  {part}: {error[part]}"))
     if found["summary"]:
         print_json(found["summary"])
+
+
+def _print_money(found: dict[str, Any]) -> None:
+    """What was spent of which caps; then the random-weights control's medians beside the job's own."""
+    line = progress.Meter().line(found, 0.0)
+    if line:
+        out.print(f"    models  {line}", markup=False, soft_wrap=True)
+    if found["control_of"]:
+        out.print(f"   control  of {found['control_of']}: random weights", markup=False, soft_wrap=True)
+    control = found["control"]
+    if control:
+        out.print(f"   control  {control['id']} {control['status']}: random weights", markup=False, soft_wrap=True)
+        for scorer, pair in (control["scores"] or {}).items():
+            own, random = (f"{figure(pair[name])} (lift {figure(pair[lift], signed=True)})" for name, lift in PAIRS)
+            out.print(f"            {scorer}: median {own}, on random weights {random}", markup=False, soft_wrap=True)
 
 
 def print_stages(found: dict[str, Any]) -> None:

@@ -1,12 +1,13 @@
 """What came of a job, for the terminal: coverage, medians, speed, and the best and the worst with a context each."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from api.cli import paint
-from api.cli.console import duration, figure, out, thousands
+from api.cli.console import dollars, duration, figure, out, thousands
 from api.cli.jobs import print_stages
 from api.client import Client
 
@@ -19,9 +20,11 @@ def print_report(client: Client, job: dict[str, Any]) -> None:
     dictionary, summary = client.get_dictionary(job["dictionary"]), job["summary"]
     _print_coverage(dictionary, summary["features"])
     _print_scores(summary["scores"])
+    print_doubts(summary)
     _print_speed(job, summary)
+    has_lift = any(figures["median_lift"] is not None for figures in summary["scores"].values())
     for name, order, count in (("best", "desc", BEST), ("worst", "asc", WORST)):
-        _print_features(client, dictionary["name"], name, order, count)
+        _print_features(client, dictionary["name"], "lift" if has_lift else "shrunken", name, order, count)
 
 
 def _print_coverage(dictionary: dict[str, Any], counts: dict[str, int]) -> None:
@@ -50,6 +53,51 @@ def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
     out.print(table)
 
 
+def print_doubts(summary: dict[str, Any]) -> None:
+    """What tells how far to trust a job's scores: the ranking's reliability, the controls, the corrected median, random weights, and the spend."""
+    for scorer, figures in summary["scores"].items():
+        for line in _doubts(figures):
+            out.print(Text(f"  {scorer}: ", "dim") + Text(line), soft_wrap=True)
+    for scorer, figures in (summary.get("random_weights") or {"scores": {}})["scores"].items():
+        line = f"on random weights the median is {figure(figures['median'])} (lift over them {figure(figures['lift'], signed=True)})"
+        out.print(Text(f"  {scorer}: ", "dim") + Text(line), soft_wrap=True)
+    spent = summary.get("language_models")
+    if spent:
+        tokens = f"{thousands(spent['prompt_tokens'])} + {thousands(spent['completion_tokens'])} tokens"
+        calls = f"{thousands(spent['questions'])} questions in {thousands(spent['attempts'])} attempts"
+        out.print(Text("  language models: ", "dim") + Text(f"{calls}, {tokens}, cost {dollars(spent['cost_usd'])}"), soft_wrap=True)
+
+
+def _doubts(figures: dict[str, Any]) -> Iterator[str]:
+    """A sentence for each thing that one scorer's summary says beside its medians."""
+    ranking = figures.get("ranking") or {}
+    if ranking.get("reliability") is not None:
+        line = f"{ranking['reliability']:.0%} of the spread between features is more than noise"
+        found = ranking.get("worst_found")
+        yield line if found is None else f"{line}; of the {ranking['worst']} that look worst, {found:.0%} are expected to be"
+    for name, what in (("baseline", "the pattern"), ("empty", "no explanation")):
+        control = figures.get(name)
+        if control:
+            better = f"better on {thousands(control['better'])} of {thousands(control['features'])}"
+            yield f"lift over {what} {figure(control['median_lift'], signed=True)} ({what} alone {figure(control['median'])}; {better})"
+    for name, what in (("repeat", "asked again, the judge agrees with itself"), ("judge_swap", "a second judge agrees")):
+        control = figures.get(name)
+        if control and control.get("kappa") is not None:
+            yield f"{what}: kappa {figure(control['kappa'])}, {control['agreement']:.0%} of {thousands(control['compared'])} answers"
+    yield from _of_gold(figures.get("gold"))
+
+
+def _of_gold(gold: dict[str, Any] | None) -> Iterator[str]:
+    if not gold or not gold["sensitivity"] or not gold["specificity"]:
+        return
+    rates = f"the judge says yes to {gold['sensitivity']['value']:.0%} of known yes and no to {gold['specificity']['value']:.0%} of known no"
+    corrected, bounds = gold["corrected_median"], gold.get("corrected_interval")
+    if corrected is None:
+        yield f"{rates}; no corrected median{': ' + gold['corrected_reason'] if gold.get('corrected_reason') else ''}"
+    else:
+        yield f"{rates}; median without its misreadings {figure(corrected)}" + (f" [{figure(bounds[0])}, {figure(bounds[1])}]" if bounds else "")
+
+
 def _print_speed(job: dict[str, Any], summary: dict[str, Any]) -> None:
     out.print()
     print_stages(job)
@@ -58,11 +106,12 @@ def _print_speed(job: dict[str, Any], summary: dict[str, Any]) -> None:
     out.print(f"{thousands(summary['tokens'])} tokens, {collected}; {rate} features/s over the whole job, {duration(summary['total_seconds'])}")
 
 
-def _print_features(client: Client, dictionary: str, name: str, order: str, count: int) -> None:
-    out.print(f"\n[bold]{count} of the {name}[/bold] [dim]by lift over null[/dim]")
-    # A bound on the lift leaves out the features that have none, whichever end the listing starts at.
-    for item in client.list_features(dictionary, count, sort="lift", order=order, state="active", min_lift=-10):
-        head = Text(f"{item['feature']:>6}  {figure(item['score'])}  {figure(item['lift'], signed=True)}  ", "dim")
+def _print_features(client: Client, dictionary: str, by: str, name: str, order: str, count: int) -> None:
+    out.print(f"\n[bold]{count} of the {name}[/bold] [dim]by {'lift over null' if by == 'lift' else 'shrunken score'}[/dim]")
+    # A bound leaves out the features that have none, whichever end the listing starts at.
+    bound = {"min_lift": -10} if by == "lift" else {"min_score": -10}
+    for item in client.list_features(dictionary, count, sort=by, order=order, state="active", **bound):
+        head = Text(f"{item['feature']:>6}  {figure(item['score'])}  {figure(item[by], signed=by == 'lift')}  ", "dim")
         out.print(head + Text(paint.visible(item["label"] or "–")), soft_wrap=True)
         found = client.get_feature(dictionary, item["feature"])
         shown = next((context for context in found["contexts"] if context["kind"] == "top" and context["split"] == "test"), None)
