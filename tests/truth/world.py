@@ -7,7 +7,6 @@ frequent tokens, and a random direction. What fires where follows from the token
 
 import json
 import shutil
-import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,10 +26,11 @@ from interp.explain.base import Explanation
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
 from interp.llm.contexts import pieces, shown
-from interp.spec import CollectionSpec, CorpusSpec, DictionarySpec, SplitCounts, SubjectSpec
+from interp.spec import CollectionSpec, DictionarySpec, SplitCounts, SubjectSpec
 from interp.subject.base import Subject, open_subject
 from interp.subject.tokens import TokenizedCorpus, tokenize_corpus
 from interp.vocabulary import Vocabulary
+from tests.truth.corpus import definitions
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pystdlib"
 HOOK_POINT = "blocks.0.hook_resid_post"
@@ -143,7 +143,7 @@ def build(folder: Path, max_tokens: int = 400_000, pairs: int = 30, seed: int = 
     codes = _codes(len(json.loads((EXAMPLE / "subject" / "tokenizer.json").read_text())["model"]["vocab"]) + 1)
     _write_subject(folder / "subject", codes)
     subject = open_subject(SubjectSpec(model=str(folder / "subject"), device="cpu", backend="huggingface"), HOOK_POINT)
-    corpus = tokenize_corpus(_corpus_spec(max_tokens), subject, folder / "corpus", lambda _tokens: None)
+    corpus = tokenize_corpus(definitions(folder, max_tokens), subject, folder / "corpus", lambda _tokens: None)
     spec = CollectionSpec(row_tokens=ROW, window=WINDOW, explain=EXPLAIN, test=TEST, output_tokens=3, batch_tokens=4096)
     layout = layout_of(corpus.offsets, subject.bos, spec)
     windows = _windows(layout, corpus, subject.vocabulary)
@@ -154,11 +154,6 @@ def build(folder: Path, max_tokens: int = 400_000, pairs: int = 30, seed: int = 
     part = collect(subject, dictionary, corpus, (0, len(corpus)), spec, seed, features, lambda _tokens: None)
     evidence = tuple(finish(part, subject, dictionary, corpus, spec))
     return World(meanings=tuple(meanings), evidence=evidence, **windows)
-
-
-def _corpus_spec(max_tokens: int) -> CorpusSpec:
-    exclude = ("site-packages/**", "dist-packages/**", "**/__pycache__/**")
-    return CorpusSpec(path=sysconfig.get_paths()["stdlib"], include=("**/*.py",), exclude=exclude, undecodable="skip", max_tokens=max_tokens)
 
 
 def _codes(size: int) -> np.ndarray:

@@ -1,0 +1,110 @@
+"""Is what Glossator says true? Planted features of known meaning, judges of known rates, and the figures held against what is so.
+
+    python -m benches.truth --json
+
+One object a line with `bench`, its figures and `runs`; docs/truth.md has them as a table, with what each must be. `--runs` scales the Monte Carlo:
+1 takes some minutes on one core. `--only` names benches to make alone.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.stats.streams import crossings
+from tests.truth import demo, pipeline, planted
+from tests.truth.world import World, build
+
+Line = dict[str, Any]
+
+# Pairs of recall and specificity whose balanced accuracy must not be ruled out.
+PAIRS = ((0.5, 0.5), (0.6, 0.6), (0.75, 0.75), (0.9, 0.9), (0.97, 0.97), (0.5, 0.9), (0.6, 1.0), (0.8, 0.95), (0.3, 0.98), (0.1, 0.9))
+LONGEST = 500
+USUAL = 45
+THRESHOLDS = (0.5, 0.6, 0.75, 0.9)
+NOISY = (0.95, 0.05)
+
+
+def sequential_error(runs: int) -> Iterator[Line]:
+    """How often is the true balanced accuracy ruled out at some moment, looked at after every answer? The worst pair of rates counts."""
+    shares = {}
+    for number, (recall, specificity) in enumerate(PAIRS):
+        first = crossings(recall, specificity, LONGEST, runs, number)
+        shares[recall, specificity] = (float(np.mean(np.isfinite(first))), float(np.mean(first <= USUAL)))
+    worst = max(shares, key=lambda pair: shares[pair])
+    yield {
+        "bench": "sequential_error_rate",
+        "sequential_error_rate": shares[worst][0],
+        "within_90_answers": max(share for _, share in shares.values()),
+        "mean_of_pairs": float(np.mean([share for share, _ in shares.values()])),
+        "worst_pair": list(worst),
+        "answers": 2 * LONGEST,
+        "pairs": len(PAIRS),
+        "runs": runs,
+    }
+
+
+def on_the_planted(world: World, scale: float) -> dict[str, Callable[[], Iterable[Line]]]:
+    def times(count: int) -> int:
+        return max(1, round(count * scale))
+
+    return {
+        "pipeline": lambda: pipeline.over_http(world),
+        "leak": lambda: [planted.leaks(world)],
+        "interval_coverage": lambda: planted.coverage(world, times(5)),
+        "null_false_positive_rate": lambda: [*planted.swaps_executable(world, times(8)), *planted.swaps_judged(world, times(16))],
+        "rogan_gladen": lambda: planted.correction(world, times(6)),
+        "breadth": lambda: planted.breadth(world),
+        "know_nothing": lambda: planted.constants(world),
+    }
+
+
+def on_the_demo(folder: Path) -> dict[str, Callable[[], Iterable[Line]]]:
+    trained = demo.once(folder, "trained")
+    return {
+        "random_weights": lambda: demo.untrained(trained(), demo.once(folder, "random")()),
+        "sequential_saving": lambda: [*demo.savings(trained(), THRESHOLDS), *demo.savings(trained(), THRESHOLDS[:1], rates=NOISY)],
+    }
+
+
+def lines(only: set[str], scale: float) -> Iterator[Line]:
+    """Every bench asked for, as it comes. The planted dictionary is made once."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if not only or "sequential_error_rate" in only:
+            yield from sequential_error(max(100, round(10_000 * scale)))
+        planted_benches = on_the_planted(build(folder), scale) if not only or only - {"sequential_error_rate", *DEMO} else {}
+        for bench, make in (planted_benches | on_the_demo(folder)).items():
+            if not only or bench in only:
+                yield from make()
+
+
+DEMO = ("random_weights", "sequential_saving")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=float, default=1.0, help="share of the Monte Carlo runs")
+    parser.add_argument("--only", nargs="*", default=[], help="benches to make alone")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    begun = time.perf_counter()
+    for line in lines(set(options.only), options.runs):
+        shown = {name: _plain(value) for name, value in line.items()} | {"seconds": round(time.perf_counter() - begun, 1)}
+        print(json.dumps(shown) if options.json else "  ".join(f"{name} {value}" for name, value in shown.items()), flush=True)
+        begun = time.perf_counter()
+
+
+def _plain(value: Any) -> Any:
+    return round(float(value), 4) if isinstance(value, float | np.floating) else value
+
+
+if __name__ == "__main__":
+    main()

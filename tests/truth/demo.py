@@ -1,0 +1,141 @@
+"""Experiments on the example's dictionary: labels on a subject that has learned nothing, and stopping early."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interp.collect.finish import finish
+from interp.collect.run import collect
+from interp.dictionary.module import open_dictionary
+from interp.evidence import FeatureEvidence, Split
+from interp.explain.base import ExplainerInput, Explanation
+from interp.explain.pattern import Pattern, Rule
+from interp.llm.contexts import plain
+from interp.llm.scripted.readers import NoisyReader
+from interp.score import registry
+from interp.score.base import Score, ScorerInput
+from interp.score.nulls import choose_nulls
+from interp.spec import CollectionSpec, DictionarySpec, ScorerSpec, SubjectSpec
+from interp.stats.intervals import t_quantile
+from interp.subject.base import open_subject
+from interp.subject.tokens import tokenize_corpus
+from interp.vocabulary import Vocabulary
+from tests.truth.corpus import definitions
+from tests.truth.judges import InProcess, PlantedReader, judge
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pystdlib"
+Line = dict[str, Any]
+NULLS = 20
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Evidence of some features of the example's dictionary, and their pattern explanations."""
+
+    vocabulary: Vocabulary
+    evidence: tuple[FeatureEvidence, ...]
+    explanations: tuple[Explanation, ...]
+
+
+def demo(folder: Path, features: int, max_tokens: int, weights: str = "trained") -> Demo:
+    """As `make demo` collects and explains, of fewer features and less text. `weights="random"`: the same dictionary on a subject that has learned
+    nothing."""
+    spec = SubjectSpec(model=str(EXAMPLE / "subject"), device="cpu", backend="huggingface", weights=weights)
+    dictionary = open_dictionary(DictionarySpec(source=str(EXAMPLE / "dictionary"), name="pystdlib@1-res"))
+    subject = open_subject(spec, dictionary.hook_point)
+    corpus = tokenize_corpus(definitions(folder, max_tokens), subject, folder / f"corpus-{weights}", lambda _tokens: None)
+    chosen = np.linspace(0, dictionary.features - 1, features).astype(np.int64)
+    collection = CollectionSpec(output_tokens=0)
+    part = collect(subject, dictionary, corpus, (0, len(corpus)), collection, 0, chosen, lambda _tokens: None)
+    evidence = tuple(finish(part, subject, dictionary, corpus, collection))
+    vocabulary = subject.vocabulary
+    return Demo(vocabulary, evidence, tuple(Pattern().explain([ExplainerInput.of(found, vocabulary) for found in evidence], vocabulary, 0)))
+
+
+def once(folder: Path, weights: str, features: int = 160, max_tokens: int = 300_000) -> Callable[[], Demo]:
+    """The demo when it is asked for, and the same one afterwards."""
+    return cache(lambda: demo(folder, features, max_tokens, weights))
+
+
+def untrained(trained: Demo, random: Demo) -> Iterator[Line]:
+    """Detection of labels on the subject that they were made for, on one that has learned nothing, and of labels made afresh for that one."""
+    cases = {
+        "trained subject, its own labels": (trained.evidence, trained.explanations),
+        "random subject, the trained one's labels": (random.evidence, trained.explanations),
+        "random subject, explained afresh": (random.evidence, random.explanations),
+    }
+    for name, (evidence, explanations) in cases.items():
+        scores = registry.get("detection", ScorerSpec(name="detection")).score(_inputs(evidence, explanations), trained.vocabulary, 0)
+        lifts = np.array([score.null.lift for score in scores if score.null is not None and score.null.lift is not None])
+        half = t_quantile(0.95, max(len(lifts) - 1, 1)) * float(lifts.std(ddof=1)) / np.sqrt(len(lifts))
+        yield {
+            "bench": "random_weights",
+            "case": name,
+            "balanced_accuracy": np.mean([score.value for score in scores if score.value is not None]),
+            "null": np.mean([score.null.value for score in scores if score.null is not None and score.null.value is not None]),
+            "lift": lifts.mean(),
+            "lift_low": lifts.mean() - half,
+            "lift_high": lifts.mean() + half,
+            "active": sum(found.statistics.state == "active" for found in evidence),
+            "runs": len(lifts),
+        }
+
+
+def _inputs(evidence: Sequence[FeatureEvidence], explanations: Sequence[Explanation]) -> list[ScorerInput]:
+    usable = [(found, own) for found, own in zip(evidence, explanations, strict=True) if own.text is not None]
+    by_feature = {own.feature: own for _, own in usable}
+    densities = np.array([found.statistics.density for found, _ in usable])
+    lengths = np.array([len(own.text or "") for _, own in usable])
+    others = choose_nulls(list(by_feature), densities, lengths, NULLS, 0)
+    return [
+        ScorerInput.of(found, own, [by_feature[other] for other in borrowed])
+        for (found, own), borrowed in zip(usable, others, strict=True)
+        if found.statistics.windows_active[Split.TEST]
+    ]
+
+
+def rule_reader(found: FeatureEvidence, own: Explanation, vocabulary: Vocabulary) -> PlantedReader:
+    """A judge that runs the label's rule: it says of each window what the executable judge would, and is asked in words."""
+    contexts = found.contexts.of(Split.TEST)
+    rule = Rule.from_json(own.rule or {})
+    fires = (rule.predict(contexts.tokens, contexts.lengths, contexts.positions, vocabulary) > 0).any(axis=1)
+    said = {plain(contexts, row, vocabulary): bool(fires[row]) for row in range(len(contexts))}
+    return PlantedReader({own.text or "": lambda text: said.get(text, False)})
+
+
+def savings(trained: Demo, thresholds: Sequence[float], windows: int = 40, rates: tuple[float, float] | None = None) -> Iterator[Line]:
+    """Tokens of the judge with `stop: sequential` against asking everything, and how often both decide alike on which side a feature stands."""
+    fixed, cost = _judged(trained, ScorerSpec(name="detection", judge="llm", positives=windows, negatives=windows), rates)
+    for threshold in thresholds:
+        spec = ScorerSpec(name="detection", judge="llm", positives=windows, negatives=windows, stop="sequential", threshold=threshold)
+        early, spent = _judged(trained, spec, rates)
+        pairs = [(a, b) for a, b in zip(fixed, early, strict=True) if a.value is not None and b.value is not None]
+        stops = [b.provenance["items"]["stopped"] for _, b in pairs]
+        alike = [stop not in ("above", "below") or (stop == "above") == (a.value > threshold) for (a, _), stop in zip(pairs, stops, strict=True)]
+        yield {
+            "bench": "sequential_saving",
+            "threshold": threshold,
+            "judge": "reads without error" if rates is None else f"yes {rates[0]:.0%} of what is so, {rates[1]:.0%} of what is not",
+            "sequential_tokens_saved": 1 - spent / cost,
+            "equal_decisions": np.mean(alike),
+            "stopped_early": np.mean([stop in ("above", "below") for stop in stops]),
+            "above": np.mean([a.value > threshold for a, _ in pairs]),
+            "windows": 2 * windows,
+            "runs": len(pairs),
+        }
+
+
+def _judged(trained: Demo, spec: ScorerSpec, rates: tuple[float, float] | None) -> tuple[list[Score], int]:
+    """Scores of all features that have a label, and the tokens that the judge read and wrote."""
+    scores, spent = list[Score](), list[int]()
+    for found, own in zip(trained.evidence, trained.explanations, strict=True):
+        if own.text is None or found.statistics.state != "active":
+            continue
+        reader = rule_reader(found, own, trained.vocabulary)
+        model = InProcess(reader if rates is None else NoisyReader(reader, *rates), spent=spent)
+        scores += judge(model, spec, [ScorerInput.of(found, replace(own, rule=None), [])], trained.vocabulary)
+    return scores, sum(spent)

@@ -1,0 +1,81 @@
+"""Judges of planted labels: the scripted readers, asked in this process (for Monte Carlo) or behind a real server."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from interp.errors import AbilityMissing
+from interp.llm.base import Ability, Model, Prompt, Reply, Usage
+from interp.llm.scripted.answers import answer
+from interp.llm.scripted.asked import Shown, question
+from interp.llm.scripted.readers import OracleReader, Reader
+from interp.llm.scripted.tokens import prompt_tokens
+from interp.score import registry
+from interp.score.base import Score, ScoreDesk, ScorerInput
+from interp.spec import ScorerSpec
+from tests.truth.world import Meaning, World
+
+
+class PlantedReader(OracleReader):
+    """Knows what is true of planted labels; reads any other as the quoting reader does, those of the gold questions for one."""
+
+    def strengths(self, label, text):
+        if label is None or label.strip() in self.truth:
+            return super().strengths(label, text)
+        return super(OracleReader, self).strengths(label, text)
+
+
+def oracle(world: World, *more: Meaning) -> PlantedReader:
+    """All of the dictionary's labels, and more that stand for wrong ones."""
+    return PlantedReader({meaning.label: partial(world.spans, meaning) for meaning in (*world.meanings, *more)})
+
+
+def verdicts(reader: Reader, world: World, meaning: Meaning, rows: np.ndarray) -> np.ndarray:
+    """bool [n]: what a judge says of a label on windows, asked one by one."""
+    return np.array([reader.says_yes(meaning.label, Shown("1", world.texts[row]), False) > 0.5 for row in rows])
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """A model whose replies a scripted reader writes, without a socket between: the same questions, the same replies."""
+
+    reader: Reader
+    name: str = "scripted"
+    abilities: frozenset[Ability] = frozenset()
+    purpose: str = ""
+    spent: list[int] | None = None
+
+    @property
+    def provenance(self):
+        return {"model": self.name, "base_url": "in process"}
+
+    def for_purpose(self, purpose):
+        return replace(self, purpose=f"{self.purpose}/{purpose}")
+
+    async def ask(self, prompt: Prompt) -> Reply:
+        messages = [(message.role, message.content) for message in prompt.messages]
+        shape = {} if prompt.schema is None else {"type": "json_schema", "json_schema": {"name": prompt.schema.name, "schema": prompt.schema.body}}
+        text = answer(question(messages, shape, prompt.digest), self.reader).rendered()[0]
+        usage = Usage(prompt_tokens([content for _, content in messages]), prompt_tokens([text]))
+        if self.spent is not None:
+            self.spent.append(usage.tokens)
+        return Reply(text, "stop", usage, f"{prompt.digest}:{prompt.sample}")
+
+    async def embed(self, texts):
+        raise AbilityMissing("No embeddings in process.")
+
+    async def read(self, text):
+        raise AbilityMissing("No log-probs in process.")
+
+
+def judge(model: Model, spec: ScorerSpec, items: list[ScorerInput], world_vocabulary, seed: int = 0, **desk) -> list[Score]:
+    """What a worker does with a chunk: one score an input, by the scorer of that name."""
+    scorer = registry.judged(spec)
+    at_desk = ScoreDesk(world_vocabulary, seed, model, **desk)
+
+    async def all_of_them():
+        return [await scorer.score(item, at_desk) for item in items]
+
+    return asyncio.run(all_of_them())

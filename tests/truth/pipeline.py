@@ -1,0 +1,94 @@
+"""The whole way over a socket: planted features are explained and scored through the client and the scripted server, as a worker does it."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from interp.explain import registry as explainers
+from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
+from interp.llm.books import Tag
+from interp.llm.client import Client
+from interp.llm.memory import MemoryBooks
+from interp.llm.scripted.faults import Faults
+from interp.llm.scripted.readers import CoinReader, ConstantReader, NoisyReader, Reader
+from interp.llm.scripted.server import ScriptedServer
+from interp.score import registry as scorers
+from interp.score.base import Score, ScoreDesk, ScorerInput
+from interp.spec import ExplainerSpec, ModelSpec
+from tests.truth.judges import InProcess, judge, oracle
+from tests.truth.planted import DETECTION, item, named
+from tests.truth.world import World
+
+Line = dict[str, Any]
+FAULTS = 0.3
+
+
+@dataclass(frozen=True)
+class Here:
+    """The server's address, and no key."""
+
+    llm_base_url: str
+
+    def key_of(self, base_url: str) -> str:
+        return ""
+
+
+def over_http(world: World, every: int = 4, faults: float = FAULTS) -> Iterator[Line]:
+    """Explained by an oracle, then judged by each judge, with faults in three of ten answers; held against the same in process, without faults."""
+    features = named(world)[::every]
+    readers: dict[str, Reader] = {
+        "oracle": oracle(world),
+        "noisy": NoisyReader(oracle(world), 0.9, 0.1),
+        "yes": ConstantReader(),
+        "coin": CoinReader(),
+    }
+    found = asyncio.run(_explained(world, features, readers["oracle"], faults))
+    labels = {explanation.feature: explanation for explanation in found if explanation.text is not None}
+    right = np.mean([labels[feature].text == world.meanings[feature].label for feature in labels])
+    yield {
+        "bench": "pipeline",
+        "stage": "explain",
+        "explained": len(labels) / len(features),
+        "label_is_the_planted_one": right,
+        "runs": len(features),
+    }
+    for name, reader in readers.items():
+        items = [item(world, feature, world.meanings[feature]) for feature in features]
+        scores = asyncio.run(_scored(world, items, reader, faults))
+        same = judge(InProcess(reader), DETECTION, items, world.vocabulary)
+        yield {
+            "bench": "pipeline",
+            "stage": "score",
+            "judge": name,
+            "balanced_accuracy": np.mean([score.value for score in scores]),
+            "same_as_in_process": np.mean([one.value == other.value for one, other in zip(scores, same, strict=True)]),
+            "failed": sum(score.failed for score in scores),
+            "runs": len(scores),
+        }
+
+
+async def _explained(world: World, features: Sequence[int], reader: Reader, faults: float) -> list[Explanation]:
+    explainer = explainers.asking(ExplainerSpec(name="contexts"))
+    with ScriptedServer(reader, Faults.mixed(faults)) as server:
+        client = Client(Here(server.base_url), in_flight=8)
+        model = client.model(ModelSpec(model="scripted"), MemoryBooks(), Tag("job", "chunk", "explain", None, "contexts"))
+        desk = ExplainDesk(world.vocabulary, 0, model, model)
+        try:
+            asked = [explainer.explain(ExplainerInput.of(world.evidence[feature], world.vocabulary), desk) for feature in features]
+            return await asyncio.gather(*asked)
+        finally:
+            await client.close()
+
+
+async def _scored(world: World, items: Sequence[ScorerInput], reader: Reader, faults: float) -> list[Score]:
+    scorer = scorers.judged(DETECTION)
+    with ScriptedServer(reader, Faults.mixed(faults)) as server:
+        client = Client(Here(server.base_url), in_flight=8)
+        model = client.model(ModelSpec(model="scripted-judge"), MemoryBooks(), Tag("job", "chunk", "score", None, "detection"))
+        try:
+            return await asyncio.gather(*(scorer.score(each, ScoreDesk(world.vocabulary, 0, model)) for each in items))
+        finally:
+            await client.close()

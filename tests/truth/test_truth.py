@@ -1,0 +1,56 @@
+"""What `python -m benches.truth` measures, with fewer runs and wider bounds. docs/truth.md has the figures of the whole thing."""
+
+import numpy as np
+
+from tests.truth import pipeline, planted
+
+
+def test_the_whole_way_over_a_socket_gives_what_the_judges_know(world):
+    """With faults in three of ten answers: nothing is lost, and every figure is the one that the same judge gives in process."""
+    explained, *scored = pipeline.over_http(world, every=6)
+    assert explained["explained"] == explained["label_is_the_planted_one"] == 1
+    by_judge = {line["judge"]: line for line in scored}
+    assert by_judge["oracle"]["balanced_accuracy"] == 1
+    assert abs(by_judge["noisy"]["balanced_accuracy"] - 0.9) < 0.06
+    assert by_judge["yes"]["balanced_accuracy"] == 0.5
+    assert abs(by_judge["coin"]["balanced_accuracy"] - 0.5) < 0.12
+    assert all(line["same_as_in_process"] == 1 and line["failed"] == 0 for line in scored)
+
+
+def test_intervals_cover_the_figure_on_the_whole_corpus(world):
+    covered, estimates = planted.coverage(world, 2)
+    assert covered["runs"] > 250
+    assert 0.915 <= covered["interval_coverage"] <= 0.985
+    assert estimates["shrunken_error"] < estimates["raw_error"]
+    assert abs(estimates["reliability"] - estimates["true_reliability"]) < 0.25
+
+
+def test_swapped_explanations_are_seldom_significant(world):
+    for line in planted.swaps_executable(world, 6):
+        assert line["null_false_positive_rate"] <= 0.08
+        assert line["q_at_most_0.05"] <= 0.01
+    raw, paired, mixed = planted.swaps_judged(world, 6)
+    assert 0.03 <= raw["null_false_positive_rate"] <= 0.07
+    assert paired["null_false_positive_rate"] <= 0.07
+    assert mixed["false_discovery_rate"] <= 0.05
+    assert mixed["right_labels_found"] > 0.9
+
+
+def test_a_judge_of_known_rates_is_corrected(world):
+    for line in planted.correction(world, 2, judges=((0.8, 0.2),), every=2):
+        assert line["rogan_gladen_coverage"] >= 0.88
+        assert abs(line["bias_corrected"]) < abs(line["bias_raw"]) / 2
+
+
+def test_judges_who_know_nothing_give_nothing(world):
+    for line in planted.constants(world):
+        assert abs(line["balanced_accuracy"] - 0.5) < 0.03
+        assert abs(line["lift"]) < 0.05
+        assert line["p_at_most_0.05"] <= 0.1
+
+
+def test_nothing_that_is_explained_from_is_asked_about(world):
+    line = planted.leaks(world)
+    assert line["documents_in_both"] == line["windows_in_both"] == 0
+    assert line["contexts"] > 10_000
+    assert not np.intersect1d(world.documents[world.splits == 0], world.documents[world.splits == 1]).size
