@@ -40,10 +40,11 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Features a chunk, at most."""
+    """Features a chunk, at most; `score` as `explain` when not given. They differ where the calls of one stage go in batches: those want many."""
 
     merge: int
     explain: int
+    score: int | None = None
 
 
 def count(ranges: Iterable[Range]) -> int:
@@ -126,7 +127,7 @@ def plan(
     chunks = collect + merge
     chunks += [ChunkPlan(Stage.EXPLAIN, number, count(group), {"features": group}, waits) for number, (group, waits) in enumerate(explain)]
     if has_scorers:
-        scoring = enumerate(cut(asked, sizes.explain))
+        scoring = enumerate(cut(asked, sizes.score or sizes.explain))
         chunks += [ChunkPlan(Stage.SCORE, number, count(group), {"features": group}, Stage.EXPLAIN) for number, group in scoring]
     chunks.append(ChunkPlan(Stage.SUMMARISE, 0, 1, waits_for=Stage.SCORE if has_scorers else Stage.EXPLAIN))
     return chunks

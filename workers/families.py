@@ -74,6 +74,14 @@ def asks_models(spec: JobSpec) -> tuple[bool, bool]:
     )
 
 
+def goes_in_batches(spec: JobSpec) -> tuple[bool, bool]:
+    """Whether calls of the job's explainers, and of its scorers, are handed in as batches: then a chunk is many features."""
+    explaining, scoring = asks_models(spec)
+    models = spec.models
+    batched = [model is not None and model.transport == "batch" for model in (models.explainer, models.judge, models.second_judge, models.embedding)]
+    return explaining and (batched[0] or batched[1]), scoring and any(batched[1:])
+
+
 def answers_of(model: ModelSpec | None, own_url: str) -> dict[str, Any] | None:
     """What of a model decides its answers."""
     if model is None:

@@ -22,6 +22,7 @@ from interp.store.engine import snapshot
 from interp.store.evidence import Gathered
 from interp.subject.tokens import TokenizedCorpus, tokenize_corpus
 from workers import artifacts
+from workers.families import goes_in_batches
 from workers.residency import Models, models_of
 from workers.run import Outcome, Work
 
@@ -127,9 +128,10 @@ def _plan(
 ) -> dict[str, Any]:
     """Writes the job's chunks. Returns prepare's result."""
     settings = work.runtime.settings
+    explain, score = (settings.batch_features if batched else settings.explain_features for batched in goes_in_batches(work.spec))
     shards = [] if corpus is None else _shards(corpus, work.spec.collection.shard_tokens)
     digest = None if corpus is None else corpus.digest
-    plans = plan(asked, missing, shards, digest, bool(work.spec.scorers), Sizes(settings.merge_features, settings.explain_features))
+    plans = plan(asked, missing, shards, digest, bool(work.spec.scorers), Sizes(settings.merge_features, explain, score))
     jobs.attach(session, work.lease.job_id, dictionary_id, set_id, sum(stop - start for start, stop in asked))
     chunks.add(session, work.lease.job_id, work.spec.priority, plans)
     return {"chunks": len(plans), "features_to_collect": sum(stop - start for start, stop in missing)}

@@ -2,24 +2,29 @@
 
 import threading
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from interp.errors import InputError
 from interp.llm.base import Model
 from interp.llm.books import Books, Tag
-from interp.llm.client import Client
 from interp.settings import Settings
 from interp.spec import JobSpec, ModelSpec
 from interp.store.chunks import Lease
 from workers.loop import the_loop
 
+if TYPE_CHECKING:
+    from interp.llm.client import Client
+
 CLOSE_SECONDS = 5.0
 
-_clients: dict[Settings, Client] = {}
+_clients: dict[Settings, "Client"] = {}
 _making = threading.Lock()
 
 
-def client_of(settings: Settings) -> Client:
+def client_of(settings: Settings) -> "Client":
     """This process's client for the endpoints of the settings."""
+    from interp.llm.client import Client  # the SDK behind it costs half a second and 40 MB, which jobs that ask nobody need not pay
+
     with _making:
         if settings not in _clients:
             _clients[settings] = Client.of(settings)
@@ -38,7 +43,7 @@ def close_clients() -> None:
 class Roster:
     """Who answers for one chunk. Each model is bound to the feature and the purpose that its calls are booked under."""
 
-    client: Client
+    client: "Client"
     spec: JobSpec
     books: Books
     lease: Lease

@@ -47,7 +47,7 @@ class Tally:
 @contextmanager
 def asking(work: Work) -> Iterator["Asking"]:
     """The chunk's models, for as long as it asks them. Everything they answered is durable at the end, however it ends."""
-    with StoreBooks(work.runtime.engine, work.lease) as books:
+    with work.asking(), StoreBooks(work.runtime.engine, work.lease) as books:
         yield Asking(work, books)
 
 

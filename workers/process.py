@@ -1,6 +1,7 @@
 """One worker process: a Celery worker of one queue, or the sweeper. `python -m workers.process gpu`, or `glossator worker gpu`.
 
-A threads pool of one: a fork after CUDA has started fails, and the solo pool goes deaf while it works.
+A threads pool of one: a fork after CUDA has started fails, and the solo pool goes deaf while it works. An llm worker has helpers beside it
+(`workers/helpers.py`) while it waits for a language model.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from interp.lifecycle import Queue
 from interp.settings import settings
 from workers.app import BELL, make_app
 from workers.dispatch import ring
+from workers.helpers import Helpers
 from workers.run import run_chunk
 from workers.runtime import Runtime
 from workers.upkeep import Sweeper
@@ -54,23 +56,35 @@ def _keep_up(runtime: Runtime) -> None:
 def _answer_bells(runtime: Runtime, queue: Queue, name: str) -> None:
     app = make_app(runtime.settings)
 
+    def step() -> bool:
+        worked = run_chunk(runtime, queue, asking=helpers.asking)
+        if worked:
+            ring(runtime.engine, runtime.settings)
+        return worked
+
+    helpers = Helpers(runtime.settings.llm_threads - 1 if queue is Queue.LLM else 0, step, runtime.stopping)
+
     @app.task(name=BELL)  # type: ignore[untyped-decorator]
     def answer(chunk_id: str) -> None:
-        _answer(runtime, queue, chunk_id)
+        _answer(runtime, queue, chunk_id, helpers)
 
     def stop(**_details: object) -> None:
         runtime.stopping.set()
 
     signals.worker_shutting_down.connect(stop)
     options = ["--pool=threads", "--concurrency=1", f"--queues={queue.value}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    app.worker_main(["--quiet", "worker", *options, "--loglevel=warning", f"--hostname={name}-{os.getpid()}@%h"])
+    try:
+        app.worker_main(["--quiet", "worker", *options, "--loglevel=warning", f"--hostname={name}-{os.getpid()}@%h"])
+    finally:
+        runtime.stopping.set()
+        helpers.join()
 
 
-def _answer(runtime: Runtime, queue: Queue, chunk_id: str) -> None:
+def _answer(runtime: Runtime, queue: Queue, chunk_id: str, helpers: Helpers) -> None:
     """The chunk of the bell, or the next one, and then whatever else is ready: an idle worker needs one bell, not one a chunk."""
     wanted: str | None = chunk_id
     try:
-        while not runtime.stopping.is_set() and run_chunk(runtime, queue, wanted):
+        while not runtime.stopping.is_set() and run_chunk(runtime, queue, wanted, helpers.asking):
             ring(runtime.engine, runtime.settings)
             wanted = None
     except (DBAPIError, DiskFull) as error:

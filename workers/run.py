@@ -4,6 +4,7 @@ import importlib
 import logging
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,15 +36,20 @@ TASKS = {
 }
 
 
+# Opened by a task around what waits for language models: other chunks may use the processor meanwhile.
+Asking = Callable[[], AbstractContextManager[None]]
+
+
 @dataclass(frozen=True)
 class Work:
-    """What a task is given."""
+    """What a task is given. `asking` is held open while the task waits for language models."""
 
     runtime: Runtime
     lease: Lease
     spec: JobSpec
     evidence_set: str | None
     progress: Callable[[int], None]
+    asking: Asking = nullcontext
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Outcome:
 Task = Callable[[Work], Outcome]
 
 
-def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None) -> bool:
+def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None, asking: Asking = nullcontext) -> bool:
     """Works on the chunk a doorbell named, or on the next ready one of the queue. False when there was none to take.
 
     Whatever happens to the work is written on the chunk and its job. Only errors of the database itself come out, DiskFull among them.
@@ -74,7 +80,7 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None) -> bool:
             jobs.start(session, lease.job_id)
     try:
         with disk_full(runtime.settings.home):
-            _work(runtime, lease)
+            _work(runtime, lease, asking)
     except LeaseLost as error:
         log.info("%s chunk %d of job %s: %s", lease.stage, lease.number, lease.job_id, error)
         _hand_back(runtime, lease)
@@ -100,12 +106,12 @@ def drain(runtime: Runtime, *queues: Queue) -> int:
     return taken
 
 
-def _work(runtime: Runtime, lease: Lease) -> None:
+def _work(runtime: Runtime, lease: Lease, asking: Asking) -> None:
     with snapshot(runtime.engine) as session:
         job = jobs.get(session, lease.job_id)
         spec, evidence_set = JobSpec.model_validate(job.spec), job.evidence_set_id
     with Hold(runtime, lease) as hold:
-        outcome = _task(lease.stage)(Work(runtime, lease, spec, evidence_set, hold.progress))
+        outcome = _task(lease.stage)(Work(runtime, lease, spec, evidence_set, hold.progress, asking))
         with transaction(runtime.engine) as session:
             finished = queue.finish(session, lease, outcome.write(session))
     if finished.stage_is_over and outcome.when_stage_is_over:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 def sweep(engine: Engine, settings: Settings) -> int:
     """One round; returns how many leases were taken back. Any number of sweepers may run at once."""
     taken = queue.sweep(engine, is_gone, settings.max_losses)
+    queue.close_orphans(engine)
     ring(engine, settings)
     return taken
 
