@@ -214,8 +214,13 @@ def _set_budget(session: Session, job_id: str, budget: BudgetSpec) -> None:
 
 
 def _random_weights(spec: JobSpec) -> JobSpec:
+    """The same job on a subject that has learned nothing. A named dictionary is told apart by its model: `model-random@layer-set`."""
     subject = spec.subject.model_copy(update={"weights": "random"})
-    return spec.model_copy(update={"subject": subject, "controls": tuple(name for name in spec.controls if name != "random_weights")})
+    dictionary = (
+        spec.dictionary.model_copy(update={"name": spec.dictionary.name.replace("@", "-random@", 1)}) if spec.dictionary.name else spec.dictionary
+    )
+    controls = tuple(name for name in spec.controls if name != "random_weights")
+    return spec.model_copy(update={"subject": subject, "dictionary": dictionary, "controls": controls})
 
 
 def _digest(spec: JobSpec) -> str:

@@ -1,0 +1,246 @@
+"""Jobs that ask language models, as they are submitted: refused with a cure where they cannot work, by a real endpoint; estimates store nothing."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine, func, select
+
+from api.app import create_app
+from api.client import Client, InProcess
+from interp.llm.scripted import Faults, ScriptedServer
+from interp.settings import Settings
+from interp.spec import JobSpec
+from interp.store.engine import snapshot
+from interp.store.tables import Job
+from tests.fakes import tiny
+
+KEY = "sk-this-is-the-key"
+PRICE = {"input": 0.25, "output": 2.0}
+MODEL = {"model": "scripted", "price": PRICE}
+JUDGE = {"model": "scripted-judge", "price": PRICE}
+LLM = {"explainers": ["contexts"], "scorers": [{"name": "detection", "judge": "llm", "nulls": 2}]}
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[ScriptedServer]:
+    with ScriptedServer(key=KEY) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def asking(service_settings: Settings, store: Engine, endpoint: ScriptedServer) -> Iterator[httpx.Client]:
+    """The app of a server that has the endpoint and its key."""
+    settings = service_settings.model_copy(update={"llm_base_url": endpoint.base_url, "llm_api_key": SecretStr(KEY)})
+    with httpx.Client(transport=InProcess(create_app(settings)), base_url="http://test", timeout=30) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def body(tiny_job: JobSpec) -> dict[str, Any]:
+    return tiny_job.model_dump(mode="json") | LLM | {"models": {"explainer": MODEL, "judge": JUDGE}}
+
+
+def jobs_stored(store: Engine) -> int:
+    with snapshot(store) as session:
+        return session.scalar(select(func.count()).select_from(Job)) or 0
+
+
+def nobody() -> str:
+    """A base URL that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+
+def test_a_job_whose_models_answer_is_taken_with_its_base_urls_written_out(
+    asking: httpx.Client, body: dict[str, Any], endpoint: ScriptedServer
+) -> None:
+    response = asking.post("/v1/jobs", json=body)
+    assert response.status_code == 202, response.text
+    job = response.json()
+    assert {job["spec"]["models"][role]["base_url"] for role in ("explainer", "judge")} == {endpoint.base_url}
+    assert job["budget"]["spent"] == {"calls": 0, "tokens": 0, "usd": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        ({"models": {"judge": JUDGE}}, "invalid-input", "'contexts' needs a language model (explainer)"),
+        ({"models": {"explainer": MODEL}}, "invalid-input", "'detection' needs a language model (judge)"),
+        ({"controls": ["null", "judge_swap"]}, "invalid-input", "'judge_swap' needs a language model (second_judge)"),
+        ({"scorers": ["embedding"]}, "invalid-input", "'embedding' needs a language model (embedding)"),
+        ({"explainers": ["charm"]}, "invalid-input", "There is no explainer 'charm'"),
+        ({"scorers": ["charm"]}, "invalid-input", "There is no scorer 'charm'"),
+        ({"explainers": [{"name": "best_of", "base": "clusters"}]}, "invalid-input", "cannot build on 'clusters'"),
+        ({"scorers": [{"name": "simulation", "stop": "sequential", "width": 0.1}]}, "invalid-input", "cannot stop early"),
+        ({"models": {"explainer": MODEL, "judge": {"model": "gpt-99"}}}, "model-unknown", "gpt-99"),
+        ({"models": {"explainer": MODEL, "judge": {"model": "scripted"}}, "budget": {"usd": 1}}, "price-unknown", "models.judge.price"),
+        ({"explainers": ["pattern"], "scorers": [{"name": "detection", "judge": "executable"}], "controls": ["repeat"]}, "invalid-input", "'repeat'"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_leaves_nothing(
+    asking: httpx.Client, store: Engine, body: dict[str, Any], change: dict[str, Any], code: str, says: str
+) -> None:
+    before = jobs_stored(store)
+    response = asking.post("/v1/jobs", json=body | change)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, code), problem
+    assert says in response.text.replace('\\"', '"')
+    assert problem["cure"], "a refusal says what to do"
+    assert jobs_stored(store) == before
+
+
+def test_an_endpoint_that_nobody_listens_on_is_named(asking: httpx.Client, body: dict[str, Any]) -> None:
+    url = nobody()
+    response = asking.post("/v1/jobs", json=body | {"models": {"explainer": MODEL | {"base_url": url}, "judge": JUDGE}})
+    assert (response.status_code, response.json()["code"]) == (422, "endpoint-unreachable")
+    assert url.removesuffix("/v1") in response.json()["detail"]
+
+
+def test_a_key_is_sent_to_its_own_endpoint_alone_and_a_wrong_one_is_refused(asking: httpx.Client, body: dict[str, Any]) -> None:
+    with ScriptedServer(key="sk-another") as other:
+        response = asking.post("/v1/jobs", json=body | {"models": {"explainer": MODEL, "judge": JUDGE | {"base_url": other.base_url}}})
+        assert (response.status_code, response.json()["code"]) == (422, "key-refused")
+        assert "GLOSSATOR_LLM_KEYS" in response.json()["cure"]
+        assert KEY not in response.text
+
+
+@pytest.mark.parametrize(
+    ("lacks", "change", "says"),
+    [
+        (
+            {"embeddings"},
+            {"scorers": ["embedding"], "models": {"explainer": MODEL, "judge": JUDGE, "embedding": {"model": "scripted-embedding"}}},
+            "",
+        ),
+        ({"completions", "echo"}, {"scorers": ["surprisal"]}, "/completions"),
+        ({"logprobs"}, {"models": {"explainer": MODEL, "judge": JUDGE | {"logprobs": True}}}, "log-prob"),
+    ],
+)
+def test_an_endpoint_without_what_a_scorer_needs_is_refused(
+    asking: httpx.Client, body: dict[str, Any], endpoint: ScriptedServer, lacks: set[str], change: dict[str, Any], says: str
+) -> None:
+    endpoint.faults = Faults(lacks=frozenset(lacks))
+    try:
+        refused = asking.post("/v1/jobs", json=body | change)
+        assert (refused.status_code, refused.json()["code"]) == (422, "ability-missing"), refused.text
+        assert says in refused.text
+        endpoint.faults = Faults()
+        assert asking.post("/v1/jobs", json=body | change).status_code == 202, "a refusal is not kept: the cure works at once"
+    finally:
+        endpoint.faults = Faults()
+
+
+def test_prompts_longer_than_the_window_are_refused(asking: httpx.Client, body: dict[str, Any]) -> None:
+    response = asking.post("/v1/jobs", json=body | {"models": {"explainer": MODEL | {"context_window": 256}, "judge": JUDGE}})
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "prompt-too-long")
+    assert problem["details"]["tokens"] > problem["details"]["window"] == 256
+
+
+def test_endpoints_are_asked_once_a_minute(asking: httpx.Client, body: dict[str, Any], endpoint: ScriptedServer) -> None:
+    asking.post("/v1/jobs", json=body)
+    before = endpoint.ledger.requests
+    assert asking.post("/v1/jobs", json=body).status_code == 202
+    assert endpoint.ledger.requests == before
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        JUDGE | {"base_url": "http://user:sk-mine@127.0.0.1:9/v1"},
+        JUDGE | {"base_url": "http://127.0.0.1:9/v1?api_key=sk-mine"},
+        JUDGE | {"extra": {"api_key": "sk-mine"}},
+        JUDGE | {"extra": {"nested": {"Authorization": "Bearer sk-mine"}}},
+        JUDGE | {"api_key": "sk-mine"},
+    ],
+)
+def test_keys_never_come_in_by_rest_and_are_not_said_back(
+    asking: httpx.Client, store: Engine, body: dict[str, Any], judge: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = jobs_stored(store)
+    with caplog.at_level(logging.DEBUG):
+        response = asking.post("/v1/jobs", json=body | {"models": {"explainer": MODEL, "judge": judge}})
+    assert response.status_code == 422
+    assert "sk-mine" not in response.text
+    assert "sk-mine" not in caplog.text
+    assert jobs_stored(store) == before
+
+
+def test_the_servers_key_never_goes_out(asking: httpx.Client, body: dict[str, Any]) -> None:
+    job = asking.post("/v1/jobs", json=body).json()
+    answers = [asking.get(path).text for path in (f"/v1/jobs/{job['id']}", "/v1/jobs", f"/v1/jobs/{job['id']}/usage", "/readyz", "/openapi.json")]
+    assert not any(KEY in answer for answer in answers)
+
+
+def estimate(asking: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
+    response = asking.post("/v1/jobs", params={"dry_run": True}, json=body)
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def test_a_dry_run_stores_nothing_asks_nobody_and_says_what_it_rests_on(
+    asking: httpx.Client, store: Engine, body: dict[str, Any], endpoint: ScriptedServer
+) -> None:
+    before, asked = jobs_stored(store), endpoint.ledger.requests
+    found = estimate(asking, body)
+    assert (jobs_stored(store), endpoint.ledger.requests) == (before, asked)
+    assert (found["basis"], found["features"], found["sampled_features"]) == ("settings", tiny.FEATURES, 24)
+    rows = {(row["stage"], row["purpose"]): row for row in found["rows"]}
+    assert list(rows) == [("explain", "contexts"), ("score", "detection"), ("score", "detection/null")]
+    assert rows["explain", "contexts"]["calls"] == tiny.FEATURES
+    assert rows["score", "detection/null"]["calls"] == 2 * rows["score", "detection"]["calls"], "two nulls a score"
+    for name in ("calls", "prompt_tokens", "completion_tokens"):
+        assert found["total"][name] == sum(row[name] for row in found["rows"])
+    cost = found["total"]["prompt_tokens"] * PRICE["input"] / 1e6 + found["total"]["completion_tokens"] * PRICE["output"] / 1e6
+    assert found["total"]["cost_usd"] == pytest.approx(cost)
+
+
+def test_an_unknown_price_is_unknown_and_not_nothing(asking: httpx.Client, body: dict[str, Any]) -> None:
+    found = estimate(asking, body | {"models": {"explainer": MODEL, "judge": {"model": "scripted-judge"}}})
+    assert found["total"]["cost_usd"] is None
+    assert "scripted-judge" in found["total"]["why"]
+    assert {row["role"]: row["cost_usd"] is None for row in found["rows"]} == {"explainer": False, "judge": True}
+
+
+def test_an_estimate_is_held_against_the_budget(asking: httpx.Client, body: dict[str, Any]) -> None:
+    assert estimate(asking, body)["within_budget"] is None
+    assert estimate(asking, body | {"budget": {"calls": 1}})["within_budget"] is False
+    assert estimate(asking, body | {"budget": {"calls": 10**6, "usd": 1000}})["within_budget"] is True
+
+
+def test_random_weights_count_twice(asking: httpx.Client, body: dict[str, Any]) -> None:
+    once, twice = estimate(asking, body), estimate(asking, body | {"controls": ["null", "random_weights"]})
+    assert twice["includes_control"] and not once["includes_control"]
+    assert twice["total"]["calls"] == 2 * once["total"]["calls"]
+
+
+def test_a_job_of_rules_alone_costs_nothing(asking: httpx.Client, tiny_job: JobSpec) -> None:
+    found = estimate(asking, tiny_job.model_dump(mode="json"))
+    assert (found["rows"], found["total"]["calls"], found["total"]["cost_usd"]) == ([], 0, 0.0)
+
+
+def test_the_random_weights_control_is_a_job_beside_the_first(asking: httpx.Client, store: Engine, body: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "with-control"}
+    before = jobs_stored(store)
+    job = asking.post("/v1/jobs", json=body | {"controls": ["null", "random_weights"]}, headers=headers).json()
+    assert jobs_stored(store) == before + 2
+    control = asking.get(f"/v1/jobs/{job['control']['id']}").json()
+    assert (control["control_of"], job["control_of"]) == (job["id"], None)
+    assert (control["spec"]["subject"]["weights"], control["spec"]["controls"]) == ("random", ["null"])
+    assert control["spec"]["dictionary"]["name"] == "tiny-random@1-res"
+    assert job["control"]["scores"] is None, "nothing to compare before both are done"
+    again = asking.post("/v1/jobs", json=body | {"controls": ["null", "random_weights"]}, headers=headers).json()
+    assert (again["id"], again["control"]["id"]) == (job["id"], control["id"])
+    assert jobs_stored(store) == before + 2
+
+
+def test_our_client_estimates(asking: httpx.Client, service_settings: Settings, store: Engine, body: dict[str, Any]) -> None:
+    with Client("http://test", InProcess(create_app(service_settings))) as client:
+        assert client.estimate_job(body)["total"]["calls"] > 0
