@@ -6,13 +6,16 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint bench figures install install-dev clean
+.PHONY: help demo demo-llm test lint bench figures install install-dev clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: install ## Explain and score every feature of examples/pystdlib, over REST, on this machine
 	$(BIN)/glossator demo
+
+demo-llm: install ## The same through a language model over HTTP: a scripted one that needs no key and often fails
+	$(BIN)/glossator demo --llm fake
 
 test: lint ## The whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile

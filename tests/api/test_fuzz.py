@@ -66,6 +66,22 @@ def test_features_answer_any_address(http: httpx.Client, dictionary: str, index:
 
 
 @given(
+    job=values,
+    part=st.sampled_from(["usage", "calls"]),
+    params=st.dictionaries(st.sampled_from(["cursor", "limit", "feature", "stage", "status"]), values, max_size=3),
+)
+@settings(max_examples=80, deadline=None)
+def test_what_a_job_cost_is_answered_at_any_address(http: httpx.Client, job: str, part: str, params: dict[str, str]) -> None:
+    check(http.get(f"/v1/jobs/{quote(job, safe='')}/{part}", params=params))
+
+
+@given(dictionary=values, index=values)
+@settings(max_examples=60, deadline=None)
+def test_provenance_answers_any_address(http: httpx.Client, dictionary: str, index: str) -> None:
+    check(http.get(f"/v1/features/{quote(dictionary, safe='')}/{quote(index, safe='')}/provenance"))
+
+
+@given(
     place=st.one_of(st.lists(json_values, max_size=3), st.tuples(scalars, st.integers())),
     sort=st.sampled_from(["feature", "score", "density", "label"]),
 )

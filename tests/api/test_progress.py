@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from api.cli import progress
-from api.cli.progress import JobDidNotComplete, LiveBars, PlainLines, follow, outcome, watcher
+from api.cli.progress import RATE_SECONDS, JobDidNotComplete, JobIsPaused, LiveBars, Meter, PlainLines, follow, outcome, watcher
 from api.client import Event
 from interp.errors import ServerUnreachable
 
@@ -89,3 +89,62 @@ def test_only_a_completed_job_is_a_success(status: str) -> None:
     outcome(state("completed"))
     with pytest.raises(JobDidNotComplete, match=status):
         outcome(state(status))
+
+
+def budget(calls: int, tokens: int, usd: float | None, cap: int | None = None) -> dict[str, Any]:
+    nothing = {"calls": 0, "tokens": 0, "usd": 0.0}
+    return {
+        "caps": {"calls": None, "tokens": cap, "usd": None},
+        "spent": {"calls": calls, "tokens": tokens, "usd": usd},
+        "reserved": nothing,
+        "unsettled": nothing,
+    }
+
+
+def test_the_meter_says_calls_a_second_tokens_and_spend() -> None:
+    meter = Meter()
+    assert meter.line(state("running"), 0.0) == "", "a job of rules alone has no meter"
+    assert meter.line(state("running") | {"budget": budget(10, 4000, 0.5, cap=9000)}, 0.0) == "10 calls  4,000 of 9,000 tokens  cost $0.5000"
+    later = meter.line(state("running") | {"budget": budget(50, 8000, None, cap=9000)}, 2 * RATE_SECONDS)
+    assert later == "50 calls  10.0 calls/s  8,000 of 9,000 tokens  cost unknown"
+
+
+def test_bars_have_the_spend_below_them() -> None:
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=120, force_terminal=True, color_system=None)
+    with LiveBars(console) as bars:
+        bars.show(state("running", stage("score", 1, 2, unit="features")) | {"budget": budget(7, 900, 0.25)})
+    assert "7 calls  900 tokens  cost $0.2500" in buffer.getvalue()
+
+
+class Pausing:
+    """A client whose job pauses: the stream goes on, since the job may be resumed."""
+
+    url = "http://pausing"
+    closed = False
+
+    def stream_job_events(self, job_id: str) -> Iterator[Event]:
+        try:
+            yield Event("progress", state("running", stage("score", 1, 2)))
+            while True:
+                yield Event("progress", state("paused", stage("score", 1, 2)))
+        finally:
+            self.closed = True
+
+    def get_job(self, job_id: str) -> dict[str, Any]:
+        return state("paused") | {"error": {"detail": "No room for the next call.", "why": "The cap is 5.", "cure": "Raise it."}}
+
+
+def test_following_ends_when_the_job_pauses_and_says_why_and_how_to_go_on() -> None:
+    client = Pausing()
+    job = follow(client, "j", Console(file=io.StringIO()))  # type: ignore[arg-type]
+    assert client.closed, "the stream is let go"
+    with pytest.raises(JobIsPaused) as paused:
+        outcome(job)
+    assert paused.value.what == "Job j is paused. No room for the next call."
+    assert (paused.value.why, paused.value.cure) == ("The cap is 5.", "Raise it. Then let it go on with: glossator resume j")
+
+
+def test_a_job_that_was_paused_by_hand_says_how_to_go_on() -> None:
+    with pytest.raises(JobIsPaused, match="Let it go on with: glossator resume j"):
+        outcome(state("paused"))

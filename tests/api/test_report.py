@@ -1,0 +1,43 @@
+"""What a job's report says of how far to trust it."""
+
+from typing import Any
+
+import pytest
+
+from api.cli import report
+
+FIGURES: dict[str, Any] = {
+    "metric": "balanced_accuracy",
+    "ranking": {"features": 40, "reliability": 0.19, "worst": 20, "worst_found": 0.65},
+    "baseline": {"features": 40, "median": 0.56, "median_lift": 0.03, "better": 25},
+    "repeat": {"kappa": 0.8, "compared": 64, "agreement": 0.9},
+    "gold": {
+        "sensitivity": {"value": 0.9, "low": 0.8, "high": 0.95},
+        "specificity": {"value": 0.8, "low": 0.7, "high": 0.9},
+        "corrected_median": 0.71,
+        "corrected_interval": [0.65, 0.8],
+    },
+}
+
+
+def test_a_report_says_what_to_doubt(capsys: pytest.CaptureFixture[str]) -> None:
+    spent = {"questions": 317, "attempts": 362, "prompt_tokens": 271_734, "completion_tokens": 24_640, "cost_usd": None}
+    random = {"job": "r", "scores": {"detection": {"median": 0.52, "lift": 0.04}}}
+    report.print_doubts({"scores": {"detection": FIGURES}, "random_weights": random, "language_models": spent})
+    said = capsys.readouterr().out
+    for part in (
+        "19% of the spread between features is more than noise; of the 20 that look worst, 65% are expected to be",
+        "lift over the pattern +0.03 (the pattern alone 0.56; better on 25 of 40)",
+        "asked again, the judge agrees with itself: kappa 0.80, 90% of 64 answers",
+        "the judge says yes to 90% of known yes and no to 80% of known no; median without its misreadings 0.71 [0.65, 0.80]",
+        "on random weights the median is 0.52 (lift over them +0.04)",
+        "317 questions in 362 attempts, 271,734 + 24,640 tokens, cost unknown",
+    ):
+        assert part in said
+
+
+def test_a_report_of_rules_says_nothing_of_language_models(capsys: pytest.CaptureFixture[str]) -> None:
+    report.print_doubts(
+        {"scores": {"detection": {"metric": "balanced_accuracy", "ranking": {"features": 1, "reliability": None, "worst": 0, "worst_found": None}}}}
+    )
+    assert capsys.readouterr().out == ""
