@@ -34,6 +34,7 @@ __all__ = [
     "settle",
     "start",
     "submit",
+    "submitted",
 ]
 
 
@@ -57,6 +58,12 @@ def submit(session: Session, spec: JobSpec, preflight: Checked, idempotency_key:
     if "random_weights" in spec.controls and spec.subject.weights == "trained":
         _write(session, _random_weights(spec), preflight, None, job)
     return get(session, job)
+
+
+def submitted(session: Session, spec: JobSpec, idempotency_key: str) -> Job | None:
+    """The job that this key gave before; None where it gave none. Raises Conflict when the key was used for another spec."""
+    known = session.scalar(select(Job.id).where(Job.idempotency_key == idempotency_key))
+    return None if known is None else _same_request(session, idempotency_key, _digest(spec))
 
 
 def control_of(session: Session, job_id: str) -> Job | None:

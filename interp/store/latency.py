@@ -19,5 +19,8 @@ def percentile(session: Session, job_id: str, share: float) -> dict[Group, float
     ranked = select(*GROUPS, LlmCall.seconds, place, total).where(LlmCall.job_id == job_id).subquery()
     # place = ceil(share * total), said without a function that SQLite may lack.
     nearest = (ranked.c.place >= ranked.c.total * share) & (ranked.c.place < ranked.c.total * share + 1)
-    rows = session.execute(select(*(ranked.c[column.key] for column in GROUPS), ranked.c.seconds).where(nearest))
-    return {(stage, purpose, model, base_url, transport): float(seconds) for stage, purpose, model, base_url, transport, seconds in rows}
+    columns = [ranked.c[column.key] for column in GROUPS]
+    found: dict[Group, float] = {}
+    for row in session.execute(select(*columns, ranked.c.seconds).where(nearest)):
+        found[row[0], row[1], row[2], row[3], row[4]] = float(row[5])
+    return found

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, func, select
 
+from api import endpoints
 from api.app import create_app
 from api.client import Client, InProcess
 from interp.llm.scripted import Faults, ScriptedServer
@@ -148,6 +149,21 @@ def test_endpoints_are_asked_once_a_minute(asking: httpx.Client, body: dict[str,
     before = endpoint.ledger.requests
     assert asking.post("/v1/jobs", json=body).status_code == 202
     assert endpoint.ledger.requests == before
+
+
+def test_the_same_key_gives_the_same_job_though_the_endpoint_is_gone(
+    asking: httpx.Client, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Idempotency-Key": "before-it-went"}
+    with ScriptedServer() as leaving:
+        models = {"explainer": MODEL | {"base_url": leaving.base_url, "timeout_seconds": 77}, "judge": JUDGE}
+        first = asking.post("/v1/jobs", json=body | {"models": models}, headers=headers)
+    monkeypatch.setattr(endpoints, "KEPT_SECONDS", 0.0)
+    again = asking.post("/v1/jobs", json=body | {"models": models}, headers=headers)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json()["id"] == first.json()["id"]
+    other = asking.post("/v1/jobs", json=body | {"models": models, "seed": 5}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (409, "conflict")
 
 
 @pytest.mark.parametrize(
