@@ -14,6 +14,7 @@ RUNS = (
     ("benches.collect", "--features", "16384", "--tokens", "1048576"),
     ("benches.collect", "--features", "4096", "--tokens", "262144", "--topk"),
     ("benches.collect", "--features", "4096", "--memory"),
+    ("benches.truth",),
 )
 SHOWN = (
     "tokens",
@@ -25,6 +26,11 @@ SHOWN = (
     "spread_to_tight_floor",
     "tokens_per_s",
     "peak_rss_mb",
+    "interval_coverage",
+    "null_false_positive_rate",
+    "rogan_gladen_coverage",
+    "sequential_error_rate",
+    "sequential_tokens_saved",
 )
 
 
