@@ -221,6 +221,8 @@ def correction(world: World, seeds: int, judges: Sequence[tuple[float, float]] =
             "rogan_gladen_coverage": float(together[partial].mean()),
             "coverage_own_gold": float(alone[partial].mean()),
             "coverage_true_figure_1": float(together[~partial].mean()),
+            "raw_of_true_1": float(raw[~partial].mean()),
+            "corrected_of_true_1": float(corrected[~partial].mean()),
             "bias_raw": float((raw - so)[partial].mean()),
             "bias_corrected": float((corrected - so)[partial].mean()),
             "runs": int(partial.sum()),

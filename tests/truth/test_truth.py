@@ -39,7 +39,9 @@ def test_swapped_explanations_are_seldom_significant(world):
 def test_a_judge_of_known_rates_is_corrected(world):
     for line in planted.correction(world, 2, judges=((0.8, 0.2),), every=2):
         assert line["rogan_gladen_coverage"] >= 0.88
-        assert abs(line["bias_corrected"]) < abs(line["bias_raw"]) / 2
+        assert line["coverage_true_figure_1"] >= 0.88
+        assert line["raw_of_true_1"] < 0.85
+        assert line["corrected_of_true_1"] > 0.92
 
 
 def test_judges_who_know_nothing_give_nothing(world):
