@@ -1,6 +1,6 @@
-"""One thread that writes a process's calls: what many of them ask of the database is gathered for a moment, and shares a transaction.
+"""One thread that answers a process's calls: what many of them ask of the database is gathered for a moment, and shares a transaction.
 
-A transaction costs about a millisecond whatever it holds, and a call asks for three (is there an answer, is there room, this came back).
+A transaction costs about a millisecond whatever it holds, and a call asks for two (is there an answer, is there room) before it can go out.
 """
 
 import asyncio
@@ -15,21 +15,19 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from interp.errors import BudgetReached, LeaseLost
-from interp.llm.books import Amount, Call, Stored
-from interp.store import budgets, calls, replies
+from interp.llm.books import Amount, Call
+from interp.store import budgets, replies
 from interp.store.budgets import NOTHING, Grant, Sums, sums_of
-from interp.store.calls import Packed, pack_call
 from interp.store.engine import snapshot, transaction
+from workers.keeper import AGAIN_SECONDS, Flush, Keeper
 from workers.once import one_a_process
 
 log = logging.getLogger(__name__)
 
-# What a call waits for is gathered this long: at 1,000 calls a second some four share a transaction.
-GATHER_SECONDS = 0.004
+# What calls wait for is gathered this long; meanwhile more comes in while a transaction is written.
+GATHER_SECONDS = 0.002
 # What nobody waits for is written at the latest after this.
-WRITE_SECONDS = 0.05
-# Room that was not there is asked for again: another worker may have given some back. Also the rest after an error of the database.
-AGAIN_SECONDS = 0.1
+WRITE_SECONDS = 0.02
 
 # (budget, lease token): whose room it is.
 Account = tuple[str, str]
@@ -45,14 +43,6 @@ class Room:
     future: Future
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Flush:
-    """A thread waits until everything that came before is durable; `errors` is what kept it from being so."""
-
-    done: threading.Event = field(default_factory=threading.Event)
-    errors: list[BaseException] = field(default_factory=list)
-
-
 @dataclass(slots=True)
 class Desk:
     """What has come in since the last round. `sums`: by account, what was set aside and is settled now, and what of it was spent."""
@@ -60,7 +50,6 @@ class Desk:
     keys: dict[str, list[Future]] = field(default_factory=dict)
     rooms: list[Room] = field(default_factory=list)
     acts: list[tuple[Future, Callable[[Session], object]]] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
     sums: dict[Account, tuple[Sums, Sums]] = field(default_factory=dict)
     flushes: list[Flush] = field(default_factory=list)
 
@@ -71,7 +60,7 @@ class Desk:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.is_urgent or self.calls or self.sums)
+        return not (self.is_urgent or self.sums)
 
     def add_sums(self, account: Account, reserved: Sums, spent: Sums) -> None:
         before = self.sums.get(account, (NOTHING, NOTHING))
@@ -85,16 +74,15 @@ class Ledger:
         self._engine = engine
         self._changed = threading.Condition()
         self._desk = Desk()
-        # Answers that are not in the database yet, for whoever asks the same meanwhile.
-        self._fresh: dict[str, Stored] = {}
-        self._unsaved: list[Packed] = []
+        self._keeper = Keeper(engine)
+        # Rooms that other calls may still give back; asked for again and again, since those may be another worker's.
         self._waiting: list[Room] = []
         threading.Thread(target=self._run, name="ledger", daemon=True).start()
 
     def recall(self, key: str) -> Future:
         """The kept answer, or None. On an event loop."""
         future: Future = asyncio.get_running_loop().create_future()
-        fresh = self._fresh.get(key)
+        fresh = self._keeper.fresh(key)
         if fresh is not None:
             future.set_result(fresh)
         else:
@@ -119,17 +107,14 @@ class Ledger:
 
     def record(self, call: Call) -> None:
         """Keeps the call, and its answer."""
-        if call.status == "answered" and call.raw is not None:
-            self._fresh.setdefault(call.key, Stored(call.key, call.raw, call.usage, call.cost_usd))
-        self._put(lambda desk: desk.calls.append(call))
+        self._keeper.keep(call)
 
     def flush(self) -> None:
         """Waits until everything that came before is durable. Raises what the database raised; what was not written is tried again later."""
         flush = Flush()
         self._put(lambda desk: desk.flushes.append(flush))
-        flush.done.wait()
-        if flush.errors:
-            raise flush.errors[0]
+        flush.wait()
+        self._keeper.flush()
 
     def _put(self, add: Callable[[Desk], None]) -> None:
         with self._changed:
@@ -145,7 +130,7 @@ class Ledger:
                 self._recall(desk)
                 self._write(desk)
             except BaseException as error:  # whoever waits must hear of it, and the next round is as good as any
-                log.warning("calls could not be written, next time again: %s", error)
+                log.warning("the books cannot be written, next time again: %s", error)
                 self._fail(desk, error)
                 time.sleep(AGAIN_SECONDS)
 
@@ -161,26 +146,24 @@ class Ledger:
             desk, self._desk = self._desk, Desk()
         desk.rooms = [room for room in (*self._waiting, *desk.rooms) if not room.future.done()]
         self._waiting = []
-        self._unsaved += [pack_call(call) for call in desk.calls]
         return desk
 
     def _recall(self, desk: Desk) -> None:
         if desk.keys:
             with snapshot(self._engine) as session:
                 found = replies.recall(session, list(desk.keys))
-            _answer([(future, found.get(key) or self._fresh.get(key)) for key, futures in desk.keys.items() for future in futures])
+            _answer([(future, found.get(key) or self._keeper.fresh(key)) for key, futures in desk.keys.items() for future in futures])
 
     def _write(self, desk: Desk) -> None:
-        if desk.rooms or desk.acts or desk.sums or self._unsaved:
-            with transaction(self._engine) as session:
+        if desk.keys and not (desk.rooms or desk.acts or desk.flushes):
+            self._put_back(desk)  # whose answers went out just now ask for room next: the sums go along with that
+        elif desk.rooms or desk.acts or desk.sums:
+            with self._keeper.writing, transaction(self._engine) as session:
                 done = [(future, action(session)) for future, action in desk.acts]
                 for account, (reserved, spent) in sorted(desk.sums.items()):
                     budgets.settle(session, *account, reserved, spent)
-                answers, waiting = _allot(session, desk.rooms)
-                calls.save(session, self._unsaved)
-            written, self._unsaved, self._waiting = self._unsaved, [], waiting
-            for item in written:
-                self._fresh.pop(item.call["key"], None)
+                answers, self._waiting = _allot(session, desk.rooms)
+            desk.sums = {}
             _answer(done)
             _answer([(room.future, answer) for room, answer in answers], unwanted=self._give_back(answers))
         for flush in desk.flushes:
@@ -204,6 +187,9 @@ class Ledger:
         for flush in desk.flushes:
             flush.errors.append(error)
             flush.done.set()
+        self._put_back(desk)
+
+    def _put_back(self, desk: Desk) -> None:
         with self._changed:
             for account, (reserved, spent) in desk.sums.items():
                 self._desk.add_sums(account, reserved, spent)
