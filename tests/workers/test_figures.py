@@ -1,0 +1,121 @@
+"""What all scores together say: pooled p values are as often small as they should be, shrinkage draws the uncertain in, controls add up."""
+
+from typing import Any
+
+import numpy as np
+
+from interp.spec import ScorerSpec
+from interp.store.calls import UsageLine
+from interp.store.scores import Figure
+from workers.figures import concluded, controls_of, figures_of, ranking_of
+from workers.summary import named, over_random, usage_of
+
+
+def figure(feature: int, value: float | None = 0.7, half: float = 0.1, family: str = "a", **more: Any) -> Figure:
+    ends = {} if value is None else {"low": value - half, "high": value + half}
+    return Figure(feature + 1, feature, feature + 1, (family, "digest"), "label", "balanced_accuracy", value, 0.1, None, None, **(ends | more))
+
+
+def control(name: str, value: float | None, lift: float | None = None, **details: int) -> dict[str, Any]:
+    return {"name": name, "value": value, "lift": lift, "details": details}
+
+
+def test_swapped_explanations_get_small_pooled_p_values_no_more_often_than_named() -> None:
+    random = np.random.default_rng(0)
+    swapped = [
+        figure(feature, float(own), null_values=tuple(map(float, nulls)))
+        for feature, (own, *nulls) in enumerate(random.normal(0.5, 0.1, (4000, 3)) + random.normal(0, 0.1, (4000, 1)))
+    ]
+    densities = {feature: float(feature % 97) for feature in range(4000)}
+    p_values = np.array([row.p_value for row in concluded(swapped, densities)], dtype=np.float64)
+    assert 0.03 < (p_values <= 0.05).mean() < 0.06
+    assert sum((row.q_value or 1) <= 0.05 for row in concluded(swapped, densities)) == 0
+
+
+def test_a_real_effect_is_found_with_two_nulls_a_feature() -> None:
+    random = np.random.default_rng(1)
+    real = [figure(feature, 0.9, null_values=tuple(map(float, random.normal(0.5, 0.05, 2)))) for feature in range(200)]
+    found = concluded(real, dict.fromkeys(range(200), 0.1))
+    assert all(row.q_value is not None and row.q_value <= 0.05 for row in found)
+    assert all(row.null_reason is None for row in found)
+
+
+def test_p_values_of_a_features_own_nulls_stay_and_the_executable_judges_are_never_touched() -> None:
+    own = figure(0, null_values=(0.5,) * 20)
+    kept = concluded([Figure(*[getattr(own, name) for name in Figure.__slots__[:8]], 0.01, None)], None)
+    assert kept[0].p_value == 0.01
+    many = concluded([figure(0, null_values=(0.5,) * 20), figure(1, null_values=(0.5, 0.4))], {0: 0.1, 1: 0.1})
+    assert many[0].p_value is None, "twenty nulls are enough for a p value of its own, and this figure came without one"
+    assert many[1].p_value is not None
+
+
+def test_what_is_undefined_stays_so_with_its_reason() -> None:
+    rows = [figure(0, None, null_reason="why"), figure(1, null_values=(0.5, None)), figure(2, null_values=())]
+    found = concluded(rows, {})
+    assert (found[0].p_value, found[0].shrunken, found[0].null_reason) == (None, None, "why")
+    assert figures_of(found)["undefined"] == 1
+
+
+def test_shrinkage_moves_the_uncertain_more_and_keeps_families_apart() -> None:
+    wide = [figure(0, 0.4, half=0.3), figure(1, 0.4, half=0.05), *(figure(feature, 0.7 + 0.02 * (feature % 5), half=0.1) for feature in range(2, 40))]
+    found = concluded(wide, None)
+    assert found[0].shrunken is not None
+    assert found[1].shrunken is not None
+    assert found[0].shrunken > found[1].shrunken > 0.4
+    apart = concluded([*wide, *(figure(100 + feature, 0.1, family="b") for feature in range(10))], None)
+    assert apart[0].shrunken == found[0].shrunken
+
+
+def test_ranking_says_how_much_is_noise() -> None:
+    random = np.random.default_rng(2)
+    noise = ranking_of([figure(feature, float(random.normal(0.7, 0.05)), half=0.098) for feature in range(300)])
+    signal = ranking_of([figure(feature, float(random.normal(0.7, 0.2)), half=0.02) for feature in range(300)])
+    assert noise["reliability"] < 0.2 < 0.95 < signal["reliability"]
+    assert noise["worst"] == signal["worst"] == 100
+    assert noise["worst_found"] < signal["worst_found"]
+    assert ranking_of([])["reliability"] is None
+
+
+def test_controls_of_many_features_add_up() -> None:
+    agreeing = control("repeat", None, yes_yes=3, no_no=3, yes_no=1, no_yes=1)
+    gold = control("gold", 0.9, tp=9, fn=1, tn=8, fp=2)
+    rows = [figure(feature, 0.7, controls=(agreeing, gold, control("baseline", 0.6, 0.1), control("empty", 0.5, -0.1))) for feature in range(20)]
+    found = controls_of(rows)
+    assert (found["repeat"]["kappa"], found["repeat"]["compared"], found["repeat"]["agreement"]) == (0.5, 160, 0.75)
+    assert (found["baseline"]["median_lift"], found["baseline"]["better"], found["empty"]["better"]) == (0.1, 20, 0)
+    assert (found["gold"]["sensitivity"]["value"], found["gold"]["specificity"]["value"]) == (0.9, 0.8)
+    # (1 + (2 * 0.7 - 1) / (0.9 + 0.8 - 1)) / 2
+    assert np.isclose(found["gold"]["corrected_median"], (1 + 0.4 / 0.7) / 2)
+    low, high = found["gold"]["corrected_interval"]
+    assert low < found["gold"]["corrected_median"] < high
+    assert "judge_swap" not in found
+
+
+def test_a_judge_that_says_yes_to_everything_cannot_be_corrected_and_shows_no_agreement() -> None:
+    yes = (control("gold", 0.5, tp=5, fp=5), control("repeat", None, yes_yes=9), control("judge_swap", None))
+    found = controls_of([figure(feature, 0.5, controls=yes) for feature in range(5)])
+    assert found["gold"]["corrected_median"] is None
+    assert "no better than chance" in found["gold"]["corrected_reason"]
+    assert found["repeat"]["kappa"] is None
+    assert found["judge_swap"] == {"kappa": None, "median": None, "compared": 0}
+
+
+def test_two_scorers_of_one_name_keep_their_figures_apart() -> None:
+    specs = [ScorerSpec(name="detection"), ScorerSpec(name="fuzz"), ScorerSpec(name="detection", nulls=3)]
+    assert list(named(specs)) == ["detection", "fuzz", "detection#2"]
+
+
+def test_a_price_that_is_unknown_in_part_is_unknown_in_all() -> None:
+    lines = [UsageLine("explain", "contexts", "m", "u", "live", 2, 1, 3, 10, 5, True, 0.5, 0.5, 1.0)]
+    assert usage_of(lines)["cost_usd"] == 0.5
+    lines.append(UsageLine("score", "fuzz", "m", "u", "live", 1, 1, 1, 10, 5, False, None, 0.0, 1.0))
+    found = usage_of(lines)
+    assert (found["cost_usd"], found["questions"], found["attempts"], found["tokens_known"]) == (None, 3, 4, False)
+
+
+def test_lift_over_random_weights_is_that_of_the_medians() -> None:
+    own = {"scores": {"detection": {"median": 0.8}, "fuzz": {"median": None}}}
+    found = over_random(own, {"scores": {"detection": {"median": 0.5}}}, "other")
+    assert found["job"] == "other"
+    assert np.isclose(found["scores"]["detection"]["lift"], 0.3)
+    assert found["scores"]["fuzz"] == {"median": None, "lift": None}
