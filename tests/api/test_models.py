@@ -3,15 +3,19 @@
 import logging
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 from pydantic import SecretStr
 from sqlalchemy import Engine, func, select
+from typer.testing import CliRunner
 
 from api import endpoints
 from api.app import create_app
+from api.cli import app, connect
 from api.client import Client, InProcess
 from interp.llm.scripted import Faults, ScriptedServer
 from interp.settings import Settings
@@ -260,3 +264,18 @@ def test_the_random_weights_control_is_a_job_beside_the_first(asking: httpx.Clie
 def test_our_client_estimates(asking: httpx.Client, service_settings: Settings, store: Engine, body: dict[str, Any]) -> None:
     with Client("http://test", InProcess(create_app(service_settings))) as client:
         assert client.estimate_job(body)["total"]["calls"] > 0
+
+
+@pytest.mark.parametrize("command", [["estimate"], ["submit", "--dry-run"]])
+def test_the_command_line_estimates_without_a_server(
+    service_settings: Settings, store: Engine, body: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(body))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(connect, "settings", lambda: service_settings.model_copy(update={"port": 1}))
+    before = jobs_stored(store)
+    shown = CliRunner().invoke(app, [*command, str(file), "--set", "budget.calls=1"], catch_exceptions=False).stdout
+    assert jobs_stored(store) == before
+    for part in ("detection/null", "scripted-judge", "total", "24 features sampled of 32", "More than the budget"):
+        assert part in shown

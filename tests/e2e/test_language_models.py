@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from api.client import Client
 from interp.llm.scripted import Faults, ScriptedServer
@@ -178,3 +180,19 @@ def test_random_weights_stand_beside_the_job(client: Client, body: dict[str, Any
     assert pair["median"] is not None
     assert set(pair) == {"median", "random_median", "median_lift", "random_median_lift"}
     assert tiny.FEATURES > 4
+
+
+@pytest.mark.timeout(400)
+def test_the_demo_goes_through_the_faults_and_keeps_its_budget(body: dict[str, Any], tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(yaml.safe_dump(body | {"controls": ["null", "baseline"]}))
+    environment = os.environ | {"GLOSSATOR_LLM_WORKERS": "1"}
+    command = [*GLOSSATOR, "demo", "--llm", "fake", "--home", str(tmp_path / "home"), "--job", str(job), "--features", "0-7"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=DEADLINE)
+    assert ran.returncode == 0, ran.stderr
+    table = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in ran.stdout.partition("Through the faults")[2].strip().splitlines())
+    assert table["features"] == "8 asked, 8 explained"
+    assert table["lost"].startswith("0 features")
+    assert table["failed for a passing fault"] == "0 features, 0 verdicts"
+    assert table["cap"].endswith("kept")
+    assert int(table["paused at the cap and resumed"]) >= 1
