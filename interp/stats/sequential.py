@@ -54,11 +54,11 @@ def balanced_sequence(recall_hits: Mask, specificity_hits: Mask, level: float = 
 def threshold(answers: float, level: float = 0.95) -> float:
     """Log-likelihood ratio at which a pair of rates is ruled out after t answers: log(1/a) + 1.2 log(1 + log t), a = 1 - level; t is 12 at least.
 
-    The second term pays for looking t times (law of the iterated logarithm). The form is Garivier and Kaufmann's (COLT 2016, section 6), who use
-    it, with 1 for 1.2, because it holds in practice. Larger ones are proved (Kaufmann and Koolen, J. Mach. Learn. Res. 22,
-    2021). The product of two betting martingales (Waudby-Smith and Ramdas, J. R. Stat. Soc. B 86, 2024), proved too, was tried: it erred in under 1% of
-    runs where 5% are allowed, and stopped later for it. That this one keeps the level is measured, not proved: up to 1,000 answers, the most a scorer can be told
-    to ask, looked at after each, 10,000 runs for each of many pairs of rates (`python -m benches.truth`, docs/truth.md).
+    The second term pays for looking t times (law of the iterated logarithm). The form is Garivier and Kaufmann's (COLT 2016, section 6), who use it,
+    with 1 for 1.2, because it holds in practice. Larger ones are proved (Kaufmann and Koolen, J. Mach. Learn. Res. 22, 2021). The product of two
+    betting martingales (Waudby-Smith and Ramdas, J. R. Stat. Soc. B 86, 2024), proved too, was tried: it erred in under 1% of runs where 5% are
+    allowed, and stopped later for it. That this one keeps the level is measured, not proved: up to 1,000 answers, the most a scorer can be
+    told to ask, looked at after each, 10,000 runs for each of many pairs of rates (`python -m benches.truth`, docs/truth.md).
     """
     return -float(np.log(1 - level)) + LOOKS * float(np.log1p(np.log(max(answers, EARLIEST))))
 
