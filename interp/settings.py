@@ -51,8 +51,12 @@ class Settings(BaseSettings):
         default=SecretStr(""), validation_alias=AliasChoices("GLOSSATOR_LLM_API_KEY", "OPENAI_API_KEY"), description="The key of that endpoint."
     )
     llm_keys: dict[str, SecretStr] = Field(default_factory=dict, description="Keys of other endpoints, by base URL, as JSON.")
-    llm_in_flight: int = Field(default=64, ge=1, le=4096, description="Calls in flight of one worker to one model, at most; fewer where it pushes back.")
-    llm_threads: int = Field(default=4, ge=1, description="Chunks that one llm worker works on at once, so that calls of one fill the gaps of another.")
+    llm_in_flight: int = Field(
+        default=64, ge=1, le=4096, description="Calls in flight of one worker to one model, at most; fewer where it pushes back."
+    )
+    llm_threads: int = Field(
+        default=4, ge=1, description="Chunks that one llm worker works on at once, so that calls of one fill the gaps of another."
+    )
     llm_patience_seconds: float = Field(default=120.0, gt=0, description="How long passing faults without one success go on before the job pauses.")
     batch_poll_seconds: float = Field(default=30.0, gt=0, description="How often a batch is asked after.")
 

@@ -17,7 +17,8 @@ BLOCK = 256
 def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """For features int64 [S]: the `count` other features with the largest cosine of decoder directions float32 [F, D], best first.
 
-    Gives indices int64 [S, n] and cosines float32 [S, n]; n is smaller than `count` only in a dictionary of fewer features.
+    Gives indices int64 [S, n] and cosines float32 [S, n]; n is smaller than `count` only in a dictionary of fewer features. A feature's cosines do
+    not depend on which others are asked for: the product of whole matrices rounds by their shapes, so the chosen pairs are multiplied again alone.
     """
     unit = torch.nn.functional.normalize(directions.to(torch.float32), dim=1)
     count = min(count, len(unit) - 1)
@@ -25,8 +26,9 @@ def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, T
     for block in torch.split(features, BLOCK):
         cosines = unit[block] @ unit.T
         cosines.scatter_(1, block[:, None], -torch.inf)
-        best, indices = cosines.topk(count, dim=1)
-        found.append((indices, best))
+        indices = cosines.topk(count, dim=1).indices
+        pairs = unit[block][:, None].double() * unit[indices].double()
+        found.append((indices, pairs.sum(dim=2).float()))
     return torch.cat([indices for indices, _ in found]), torch.cat([best for _, best in found])
 
 

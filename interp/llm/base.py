@@ -123,7 +123,7 @@ class Model(Protocol):
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        """What the endpoint is known to have by now. What is missing here may work or not: `LOGPROBS` decides whether yes/no questions ask for them."""
+        """What the endpoint is known to have. What is missing here may work or not; `LOGPROBS` decides whether yes/no questions ask for them."""
         ...
 
     def for_purpose(self, purpose: str) -> "Model":

@@ -14,10 +14,11 @@ def pooled_p(own: Floats, nulls: Floats, strata: NDArray[np.intp] | None = None,
     `nulls` [F, R] are the figures of R borrowed explanations on the items of each feature, NaN where undefined; `strata` [F] puts features alike
     together (0 to S - 1, neighbours alike; see `strata_of`), and those short of nulls are joined. Ties count against the explanation.
 
-    paired: all figures are taken relative to the other nulls of the same feature, own - mean(nulls) against null - mean(other nulls): figures of
-    random explanations differ more between features than between explanations, and an easy feature is no merit. A null is held against one
-    figure fewer than the own one is, so it spreads a little more, which errs on the safe side. A feature with a single null has nothing to
-    be held against: then, and with paired=False, raw figures are compared, and p is exact for features that are alike.
+    paired: all figures are taken relative to other nulls of the same feature, since figures of random explanations differ more between features
+    than between explanations, and an easy feature is no merit. Each null is held against the mean of the other R - 1, and so the own figure against
+    the mean of R - 1 nulls, one being left out in turn: only so are both differences alike in distribution, whatever that is, when the own
+    explanation is one more draw. Where no feature has a second null, and with paired=False, raw figures are compared, and p is exact for features
+    that are alike.
 
     These are conformal p values: a swapped explanation is one more draw of its stratum's nulls, however these are spread. They share their nulls and
     so depend on one another positively, under which Benjamini and Hochberg's procedure is valid: Bates, Candès, Lei, Romano and Sesia (Ann. Stat. 51,
@@ -44,16 +45,20 @@ def strata_of(values: Floats, count: int) -> NDArray[np.intp]:
 
 
 def _relative(own: Floats, nulls: Floats) -> tuple[Floats, Floats]:
-    """Own figures less the mean of their nulls [F], and each null less the mean of the others [F, R]. NaN where there is none to subtract.
+    """Own figures less the mean of all nulls but one [F], and each null less the mean of the others [F, R]. NaN where there is none to subtract.
 
-    Rounded at 1e-12, so that figures that tie still tie after a mean was subtracted."""
-    count = (~np.isnan(nulls)).sum(axis=1).astype(np.float64)
+    Which null is left out of the own one's mean goes round from feature to feature. Rounded at 1e-12, so that figures that tie still tie after a
+    mean was subtracted.
+    """
+    defined = ~np.isnan(nulls)
+    count = defined.sum(axis=1)
     total: Floats = np.nansum(nulls, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        figures = own - total / count
-        others = (total[:, None] - nulls) / (count - 1)[:, None]
-        references = np.where((count > 1)[:, None], nulls - others, np.nan)
-    return figures.round(12), references.round(12)
+        others = np.where(defined & (count > 1)[:, None], (total[:, None] - nulls) / (count - 1)[:, None], np.nan)
+    turn = np.arange(len(own)) % np.maximum(count, 1)
+    left_out = (np.cumsum(defined, axis=1) == turn[:, None] + 1) & defined
+    held_against = np.where(count > 1, np.where(left_out, others, 0.0).sum(axis=1), np.where(count == 1, total, np.nan))
+    return (own - held_against).round(12), (nulls - others).round(12)
 
 
 def _joined(strata: NDArray[np.intp], references: Floats) -> NDArray[np.intp]:
