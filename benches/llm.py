@@ -2,27 +2,29 @@
 
     python -m benches.llm --json
 
-A scripted endpoint runs in a process of its own and answers after 200 ms. Against it, in turn, in one process:
+A scripted endpoint runs in a process of its own and answers after 200 ms. Against it, in turn:
 
 - bare     `openai.AsyncOpenAI().chat.completions.create` with the SDK's aiohttp transport, its retries off, in a closed loop of so many calls in
            flight, with the very questions that ours has asked; the replies are thrown away;
-- ours     the explain and score chunks of a real job, as an llm worker runs them: evidence from the database, prompts, cache, budget with a cap,
-           pacing, parsing, statistics, results and every call written down (SQLite).
+- ours     the explain and score chunks of a real job, as `glossator serve` runs them: one llm worker process a core, so many calls in flight among
+           them, evidence from the database, prompts, cache, budget with a cap, pacing, parsing, statistics, results and every call written down
+           (SQLite). `--workers 1` shows what one process does.
 
 `ratio_to_bare_client` is the median over the repeats of ours to the mean of the bare runs before and after it; `spread` its lowest and highest.
-Each job is new to the cache (a field of the request body differs). `cpu_ms_per_feature` is the process's CPU time, of which
-`client_cpu_ms_per_feature` is what a bare client takes for as many calls; what is left is orchestration. Collecting the evidence is not timed.
+Each job is new to the cache (a field of the request body differs). `cpu_ms_per_feature` is the CPU time of the workers, of which
+`client_cpu_ms_per_feature` is what a bare client takes for as many calls; what is left is orchestration, less what our way to the endpoint saves.
+Collecting the evidence is not timed.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +43,8 @@ from interp.spec import BudgetSpec, CollectionSpec, CorpusSpec, DictionarySpec, 
 from interp.store import jobs, migrate, replies
 from interp.store.engine import snapshot, transaction
 from interp.store.tables import LlmCall
+from workers.dispatch import ring
+from workers.embedded import Supervisor
 from workers.run import drain
 from workers.runtime import Runtime
 
@@ -48,7 +52,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
 LATENCY = 0.2
 MODEL = "scripted"
 # (calls in flight, features): enough calls that starting and ending weigh little.
-SIZES = ((64, 768), (256, 2048))
+SIZES = ((64, 1536), (256, 3072))
 
 
 @dataclass(frozen=True)
@@ -68,28 +72,34 @@ def main() -> None:
     options = _options()
     for in_flight, features in SIZES:
         if options.in_flight in (None, in_flight):
-            line = measure(in_flight, options.features or features, options.repeats)
+            line = measure(in_flight, options.features or features, options.repeats, options.workers)
             print(json.dumps(line) if options.json else "\n".join(f"{name:>28}  {value}" for name, value in line.items()) + "\n", flush=True)
 
 
-def measure(in_flight: int, features: int, repeats: int) -> dict[str, Any]:
+def measure(in_flight: int, features: int, repeats: int, workers: int) -> dict[str, Any]:
     """One setting: the ways in turn, a bare run before and after each of ours."""
     with tempfile.TemporaryDirectory() as folder, scripted_server() as base_url:
-        settings = Settings(home=Path(folder), llm_base_url=base_url, llm_in_flight=in_flight)
+        settings = Settings(home=Path(folder), llm_base_url=base_url, llm_in_flight=in_flight // workers, gpu_workers=0, llm_workers=workers)
         migrate.upgrade(settings.database_url)
         runtime = Runtime.of(settings)
-        job(runtime, base_url, features, "warm")  # collects the evidence, and warms every cache but that of answers
-        bodies = questions(runtime)
-        bare = [asyncio.run(ask_bare(base_url, bodies, in_flight))]
-        ours: list[Run] = []
-        for number in range(repeats):
-            ours.append(job(runtime, base_url, features, f"run {number}"))
-            bare.append(asyncio.run(ask_bare(base_url, bodies, in_flight)))
+        supervisor = Supervisor(settings)
+        supervisor.start()
+        try:
+            job(runtime, supervisor, base_url, features, "warm")  # collects the evidence, and warms every cache but that of answers
+            bodies = questions(runtime)
+            bare = [asyncio.run(ask_bare(base_url, bodies, in_flight))]
+            ours: list[Run] = []
+            for number in range(repeats):
+                ours.append(job(runtime, supervisor, base_url, features, f"run {number}"))
+                bare.append(asyncio.run(ask_bare(base_url, bodies, in_flight)))
+        finally:
+            supervisor.stop()
     ratios = [run.rate / statistics.mean((bare[number].rate, bare[number + 1].rate)) for number, run in enumerate(ours)]
     cpu, client = statistics.median(run.cpu for run in ours), statistics.median(run.cpu / run.calls for run in bare) * ours[0].calls
     return {
         "bench": "llm",
         "in_flight": in_flight,
+        "workers": workers,
         "latency_ms": LATENCY * 1000,
         "features": features,
         "calls": ours[0].calls,
@@ -104,26 +114,35 @@ def measure(in_flight: int, features: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def job(runtime: Runtime, base_url: str, features: int, name: str) -> Run:
-    """One job, from evidence to scores; only its calls are timed."""
+def job(runtime: Runtime, supervisor: Supervisor, base_url: str, features: int, name: str) -> Run:
+    """One job, from evidence to scores; only what the llm workers do is timed."""
     with transaction(runtime.engine) as session:
         checked = submission.check(_spec(base_url, features, name), runtime.settings)
         submitted = jobs.submit(session, checked.spec, checked.facts).id
     drain(runtime, Queue.GPU)
-    begun, cpu = time.perf_counter(), time.process_time()
-    threads = [threading.Thread(target=drain, args=(runtime, Queue.LLM)) for _ in range(runtime.settings.llm_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    drain(runtime, Queue.LLM)  # what a thread that had ended would have taken
-    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    begun, cpu = time.perf_counter(), _cpu_seconds(supervisor)
+    ring(runtime.engine, runtime.settings)
+    while True:
+        with snapshot(runtime.engine) as session:
+            ended = jobs.get(session, submitted)
+            if ended.status not in (JobStatus.QUEUED, JobStatus.RUNNING):
+                break
+        time.sleep(0.02)
+    seconds, cpu = time.perf_counter() - begun, _cpu_seconds(supervisor) - cpu
+    if ended.status != JobStatus.COMPLETED or ended.features_failed:
+        raise SystemExit(f"the job is {ended.status}, {ended.features_failed} features failed: {ended.error}")
     with snapshot(runtime.engine) as session:
-        ended = jobs.get(session, submitted)
-        if ended.status != JobStatus.COMPLETED or ended.features_failed:
-            raise SystemExit(f"the job is {ended.status}, {ended.features_failed} features failed: {ended.error}")
         calls = len(session.scalars(select(LlmCall.id).where(LlmCall.job_id == submitted)).all())
     return Run(calls, seconds, cpu)
+
+
+def _cpu_seconds(supervisor: Supervisor) -> float:
+    """User and system time of the workers so far (Linux)."""
+    ticks = 0
+    for pid in supervisor.pids().values():
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def questions(runtime: Runtime) -> list[dict[str, Any]]:
@@ -182,6 +201,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--in-flight", type=int, choices=[size for size, _ in SIZES], default=None, help="only this many calls in flight")
     parser.add_argument("--features", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="llm worker processes")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

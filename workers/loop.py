@@ -100,10 +100,12 @@ class Crew(Generic[Made]):
 
     async def _all(self, ready: threading.Event) -> list[Made]:
         self._halt = asyncio.get_running_loop().create_future()
-        tasks = [asyncio.create_task(work) for work in self.work]
-        for task in tasks:
-            task.add_done_callback(lambda _task: self._count(len(tasks)))
         ready.set()
+        tasks: list[asyncio.Task[Made]] = []
+        for work in self.work:
+            tasks.append(asyncio.create_task(work))
+            tasks[-1].add_done_callback(lambda _task: self._count(len(self.work)))
+            await asyncio.sleep(0)  # its first questions go out before the next one's are made up
         if not tasks:
             self._halt.set_result(None)
         watched: list[asyncio.Future[Any]] = [*tasks, self._halt]

@@ -22,6 +22,7 @@ from interp.settings import settings
 from workers.app import BELL, make_app
 from workers.dispatch import ring
 from workers.helpers import Helpers
+from workers.models import close_clients
 from workers.run import run_chunk
 from workers.runtime import Runtime
 from workers.upkeep import Sweeper
@@ -78,6 +79,7 @@ def _answer_bells(runtime: Runtime, queue: Queue, name: str) -> None:
     finally:
         runtime.stopping.set()
         helpers.join()
+        close_clients()
 
 
 def _answer(runtime: Runtime, queue: Queue, chunk_id: str, helpers: Helpers) -> None:
