@@ -1,40 +1,59 @@
-"""`python -m benches`: every benchmark at its stated sizes, one after the other, as a table. Each is a module of its own, with `--json`."""
+"""`python -m benches`: every benchmark at its stated sizes, one after the other, a table a kind. Each is a module of its own, with `--json`."""
 
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-RUNS = (
-    ("benches.collect", "--features", "4096", "--tokens", "1048576"),
-    ("benches.collect", "--features", "16384", "--tokens", "1048576"),
-    ("benches.collect", "--features", "4096", "--tokens", "262144", "--topk"),
-    ("benches.collect", "--features", "4096", "--memory"),
-    ("benches.truth",),
-)
-SHOWN = (
-    "tokens",
-    "features",
-    "activation",
-    "ratio_to_floor",
-    "spread_to_floor",
-    "ratio_to_tight_floor",
-    "spread_to_tight_floor",
-    "tokens_per_s",
-    "peak_rss_mb",
-    "interval_coverage",
-    "null_false_positive_rate",
-    "rogan_gladen_coverage",
-    "sequential_error_rate",
-    "sequential_tokens_saved",
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Runs whose lines have the same columns; where `columns` is empty, whatever a line says is shown beside its name."""
+
+    title: str
+    runs: tuple[tuple[str, ...], ...]
+    columns: tuple[str, ...] = ()
+
+
+KINDS = (
+    Kind(
+        "collection beside the model alone",
+        (
+            ("benches.collect", "--features", "4096", "--tokens", "1048576"),
+            ("benches.collect", "--features", "16384", "--tokens", "1048576"),
+            ("benches.collect", "--features", "4096", "--tokens", "262144", "--topk"),
+        ),
+        ("tokens", "features", "activation", "ratio_to_floor", "spread_to_floor", "ratio_to_tight_floor", "spread_to_tight_floor", "tokens_per_s"),
+    ),
+    Kind("memory of collection", (("benches.collect", "--features", "4096", "--memory"),), ("tokens", "features", "peak_rss_mb", "formula_mb")),
+    Kind(
+        "language models beside a bare client",
+        (("benches.llm",),),
+        (
+            "in_flight",
+            "workers",
+            "features",
+            "calls",
+            "ratio_to_bare_client",
+            "spread",
+            "bare_calls_per_s",
+            "our_calls_per_s",
+            "cpu_ms_per_feature",
+            "client_cpu_ms_per_feature",
+        ),
+    ),
+    Kind("what is promised, and what is so", (("benches.truth",),)),
 )
 
 
-def lines(run: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def lines(run: tuple[str, ...]) -> Iterator[Line]:
     """The JSON lines of one benchmark, as they come."""
     with subprocess.Popen([sys.executable, "-m", *run, "--json"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -45,12 +64,26 @@ def lines(run: tuple[str, ...]) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    progress, table = Console(stderr=True), Table("benchmark", *(name.replace("_", " ") for name in SHOWN))
-    for number, run in enumerate(RUNS, 1):
-        progress.print(f"[{number}/{len(RUNS)}] python -m {' '.join(run)}", markup=False, highlight=False)
-        for line in lines(run):
-            table.add_row(" ".join(run[0:1] + run[5:]).strip(), *(_cell(line.get(name)) for name in SHOWN))
-    Console().print(table)
+    progress = Console(stderr=True)
+    for kind in KINDS:
+        found: list[Line] = []
+        for run in kind.runs:
+            progress.print(f"python -m {' '.join(run)}", markup=False, highlight=False)
+            found += lines(run)
+        Console().print(table_of(kind, found))
+
+
+def table_of(kind: Kind, found: list[Line]) -> Table:
+    if not kind.columns:
+        table = Table("bench", "case", "figures", title=kind.title)
+        for line in found:
+            rest = {name: value for name, value in line.items() if name not in ("bench", "case", "seconds")}
+            table.add_row(line["bench"], str(line.get("case", "")), ", ".join(f"{name} {_cell(value)}" for name, value in rest.items()))
+        return table
+    table = Table(*(name.replace("_", " ") for name in kind.columns), title=kind.title)
+    for line in found:
+        table.add_row(*(_cell(line.get(name)) for name in kind.columns))
+    return table
 
 
 def _cell(value: object) -> str:
