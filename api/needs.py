@@ -53,6 +53,13 @@ def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> Non
                 cure=SET_MODEL.format(role=need.role, url=settings.llm_base_url),
                 role=need.role,
             )
+    rounds = [scorer.name for scorer in spec.scorers if scorer.stop == "sequential" and scorers.uses_llm(scorer, spec)]
+    if rounds and spec.models.judge is not None and spec.models.judge.transport == "batch":
+        raise InputError(
+            f"The scorer {rounds[0]!r} asks in rounds, and the judge's calls go in batches.",
+            why="stop: sequential looks after each round; a batch takes up to a day.",
+            cure="Set models.judge.transport to live, or stop to fixed.",
+        )
     idle = [control for control in spec.controls if control in OF_JUDGES]
     if idle and not any(need.role == "judge" for need in needs):
         raise InputError(

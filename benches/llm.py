@@ -78,11 +78,11 @@ def main() -> None:
 
 def measure(in_flight: int, features: int, repeats: int, workers: int) -> dict[str, Any]:
     """One setting: the ways in turn, a bare run before and after each of ours."""
-    with tempfile.TemporaryDirectory() as folder, scripted_server() as base_url:
+    with tempfile.TemporaryDirectory() as folder, scripted_server() as base_url, (Path(folder) / "workers.log").open("ab") as log_to:
         settings = Settings(home=Path(folder), llm_base_url=base_url, llm_in_flight=in_flight // workers, gpu_workers=0, llm_workers=workers)
         migrate.upgrade(settings.database_url)
         runtime = Runtime.of(settings)
-        supervisor = Supervisor(settings)
+        supervisor = Supervisor(settings, log_to)
         supervisor.start()
         try:
             job(runtime, supervisor, base_url, features, "warm")  # collects the evidence, and warms every cache but that of answers

@@ -104,7 +104,9 @@ def _with_pooled_p(figures: Sequence[Figure], densities: Mapping[int, float]) ->
     return [
         figure
         if figure.id not in pooled
-        else replace(figure, p_value=pooled[figure.id], null_reason=figure.null_reason if pooled[figure.id] is None else None)
+        else replace(
+            figure, p_value=pooled[figure.id], null_reason=None if pooled[figure.id] is not None and figure.lift is not None else figure.null_reason
+        )
         for figure in figures
     ]
 

@@ -83,6 +83,14 @@ def test_a_job_whose_models_answer_is_taken_with_its_base_urls_written_out(
         ({"scorers": ["charm"]}, "invalid-input", "There is no scorer 'charm'"),
         ({"explainers": [{"name": "best_of", "base": "clusters"}]}, "invalid-input", "cannot build on 'clusters'"),
         ({"scorers": [{"name": "simulation", "stop": "sequential", "width": 0.1}]}, "invalid-input", "cannot stop early"),
+        (
+            {
+                "models": {"explainer": MODEL, "judge": JUDGE | {"transport": "batch"}},
+                "scorers": [{"name": "fuzz", "stop": "sequential", "threshold": 0.5}],
+            },
+            "invalid-input",
+            "asks in rounds",
+        ),
         ({"models": {"explainer": MODEL, "judge": {"model": "gpt-99"}}}, "model-unknown", "gpt-99"),
         ({"models": {"explainer": MODEL, "judge": {"model": "scripted"}}, "budget": {"usd": 1}}, "price-unknown", "models.judge.price"),
         ({"explainers": ["pattern"], "scorers": [{"name": "detection", "judge": "executable"}], "controls": ["repeat"]}, "invalid-input", "'repeat'"),
