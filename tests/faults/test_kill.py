@@ -70,5 +70,6 @@ def test_the_whole_service_killed_and_started_again(tiny_job: JobSpec, small_chu
         until(lambda: all_gone(owners), "the end of the workers")
     with serve(small_chunks) as service:
         service.completed(job_id)
-        assert sum(repeated(service.engine, job_id).values()) <= 1 + 2, "the chunks in work at each kill, and no more"
+        # At the first kill the gpu worker alone has work; at the second it may still merge while both llm workers explain.
+        assert sum(repeated(service.engine, job_id).values()) <= 1 + 3, "the chunks in work at each kill, and no more"
         assert results(service.engine) == undisturbed
