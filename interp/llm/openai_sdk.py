@@ -7,7 +7,8 @@ HTTP client by bytes: building its typed parameters and pydantic replies costs a
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -158,23 +159,18 @@ class Endpoint:
         return Fault("status", message[:LONGEST_MESSAGE] or f"HTTP {status}", status=status, code=code, param=param, headers=headers, raw=text)
 
 
-class _faults_of:  # noqa: N801  (reads as a verb where it is used)
+@asynccontextmanager
+async def _faults_of(endpoint: Endpoint) -> AsyncIterator[None]:
     """Turns what the SDK raises into Faults."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, openai.APIStatusError):
-            raise self._endpoint._status_fault(error.status_code, error.response.text, _kept(error.response.headers.raw)) from None
-        if isinstance(error, openai.APIConnectionError | httpx2.HTTPError | aiohttp.ClientError | OSError):
-            raise self._endpoint._connection_fault(error) from None
-        if isinstance(error, openai.OpenAIError | ValueError | AttributeError | TypeError):
-            what = self._endpoint.clean(str(error))[:LONGEST_MESSAGE]
-            raise Fault("garbage", f"{self._endpoint.base_url} sent what cannot be read: {what}") from None
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise endpoint._status_fault(error.status_code, error.response.text, _kept(error.response.headers.raw)) from None
+    except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
+        raise endpoint._connection_fault(error) from None
+    except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
+        what = endpoint.clean(str(error))[:LONGEST_MESSAGE]
+        raise Fault("garbage", f"{endpoint.base_url} sent what cannot be read: {what}") from None
 
 
 def _info(batch: Any) -> BatchInfo:

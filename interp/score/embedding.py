@@ -10,7 +10,7 @@ from interp.llm.base import Ability, Model
 from interp.llm.contexts import plain
 from interp.score.base import Score, ScoreDesk, ScorerInput
 from interp.score.binary import Exam
-from interp.score.graded import METRIC, Grades, graded_metrics, held_against, interval_of, items_of, limits, null_of
+from interp.score.graded import METRIC, Grades, limits, score_of
 from interp.score.halving import answered
 from interp.score.noted import Noted
 from interp.score.questions import questions_of
@@ -48,24 +48,8 @@ class Embedding:
             raise AbilityMissing("The scorer embedding has no embedding model.", cure="Name one as models.embedding.", scorer=self.name)
         embedder = Noted(desk.embedder, self.name)
         grades = await self._ask(item, desk, embedder)
-        own, (answered, failed) = grades.own, grades.count()
-        return Score(
-            feature=item.feature,
-            explainer=item.explanation.explainer,
-            scorer=self.name,
-            metric=self.metric,
-            value=own.value,
-            interval=interval_of(own),
-            reason=own.reason,
-            answered=answered,
-            failed=failed,
-            abstained=0,
-            null=null_of(grades, item.nulls, own),
-            controls=(*held_against(grades), *not_made(item, desk, repeat=SAME_EACH_TIME, judge_swap=NO_SECOND_EMBEDDER)),
-            metrics=graded_metrics(grades),
-            items=items_of(grades),
-            provenance=provenance_of(self, item, desk, embedder, None),
-        )
+        controls = not_made(item, desk, repeat=SAME_EACH_TIME, judge_swap=NO_SECOND_EMBEDDER)
+        return score_of(self, item, grades, controls, provenance_of(self, item, desk, embedder, None))
 
     async def _ask(self, item: ScorerInput, desk: ScoreDesk, embedder: Noted) -> Grades:
         questions = sample(questions_of(item.contexts), *limits(self.spec, POSITIVES, NEGATIVES), desk.seed, item.feature)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.explain.base import Explanation
-from interp.score.base import ControlResult, Interval, Item, NullResult
+from interp.score.base import ControlResult, Interval, Item, LlmScorer, NullResult, Score, ScorerInput
 from interp.score.binary import Exam, Sheet, metrics_of
 from interp.score.compare import LEVEL
 from interp.score.judge import Outcome
@@ -48,6 +49,35 @@ class Grades:
         """Windows that the own explanation answered and failed."""
         answered = int(self.answered[0].sum())
         return answered, len(self.exam) - answered
+
+
+def score_of(
+    scorer: LlmScorer,
+    item: ScorerInput,
+    grades: Grades,
+    controls: Sequence[ControlResult],
+    provenance: dict[str, Any],
+    metrics: dict[str, float | None] | None = None,
+) -> Score:
+    """The score of the explanation under test. `controls` and `metrics` are those that the scorer has beside the common ones."""
+    own, (answered, failed) = grades.own, grades.count()
+    return Score(
+        feature=item.feature,
+        explainer=item.explanation.explainer,
+        scorer=scorer.name,
+        metric=METRIC,
+        value=own.value,
+        interval=interval_of(own),
+        reason=own.reason,
+        answered=answered,
+        failed=failed,
+        abstained=0,
+        null=null_of(grades, item.nulls, own),
+        controls=(*held_against(grades), *controls),
+        metrics=graded_metrics(grades) | (metrics or {}),
+        items=items_of(grades),
+        provenance=provenance,
+    )
 
 
 def figure_of(grades: Grades, place: int, among: Mask | None = None) -> Figure:

@@ -13,7 +13,7 @@ from interp.llm.templates import filled
 from interp.score.base import ControlResult, Score, ScoreDesk, ScorerInput
 from interp.score.binary import Exam
 from interp.score.controls import share_of_both
-from interp.score.graded import METRIC, Grades, graded_metrics, held_against, interval_of, items_of, limits, null_of
+from interp.score.graded import METRIC, Grades, limits, score_of
 from interp.score.noted import Noted
 from interp.score.prompting import template
 from interp.score.questions import questions_of
@@ -69,25 +69,8 @@ class Surprisal:
     async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
         judge = Noted(desk.judge, self.name)
         asked = await self._ask(item, desk, judge)
-        grades = asked.grades
-        own, (answered, failed) = grades.own, grades.count()
-        return Score(
-            feature=item.feature,
-            explainer=item.explanation.explainer,
-            scorer=self.name,
-            metric=self.metric,
-            value=own.value,
-            interval=interval_of(own),
-            reason=own.reason,
-            answered=answered,
-            failed=failed,
-            abstained=0,
-            null=null_of(grades, item.nulls, own),
-            controls=(*held_against(grades), *_swap(asked), *not_made(item, desk, repeat=SAME_EACH_TIME)),
-            metrics=graded_metrics(grades) | _by_length(asked),
-            items=items_of(grades),
-            provenance=provenance_of(self, item, desk, judge, template("read").title),
-        )
+        controls = (*_swap(asked), *not_made(item, desk, repeat=SAME_EACH_TIME))
+        return score_of(self, item, asked.grades, controls, provenance_of(self, item, desk, judge, template("read").title), _by_length(asked))
 
     async def _ask(self, item: ScorerInput, desk: ScoreDesk, judge: Noted) -> Asked:
         questions = sample(questions_of(item.contexts), *limits(self.spec, POSITIVES, NEGATIVES), desk.seed, item.feature)
