@@ -54,6 +54,11 @@ def corpus_digest(spec: CorpusSpec) -> str:
     return index(spec).digest
 
 
+def models_key(identity: dict[str, Any]) -> str:
+    """What of an evidence's identity a worker must have open to collect it: subject and dictionary, at a hook point."""
+    return digest_of({name: identity[name] for name in ("subject", "dictionary", "hook_point")})
+
+
 def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None) -> tuple[str, dict[str, Any]]:
     """The address of the evidence that a job needs, and all that made it. `corpus` saves reading the texts again.
 

@@ -29,6 +29,7 @@ class Stage(StrEnum):
 
     PREPARE = "prepare"
     COLLECT = "collect"
+    COMBINE = "combine"
     MERGE = "merge"
     EXPLAIN = "explain"
     SCORE = "score"
@@ -44,6 +45,7 @@ class Queue(StrEnum):
 QUEUE_OF = {
     Stage.PREPARE: Queue.GPU,
     Stage.COLLECT: Queue.GPU,
+    Stage.COMBINE: Queue.GPU,
     Stage.MERGE: Queue.GPU,
     Stage.EXPLAIN: Queue.LLM,
     Stage.SCORE: Queue.LLM,

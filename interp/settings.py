@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +20,10 @@ class Settings(BaseSettings):
     broker_url: str = Field(default="", description="Celery broker URL; `filesystem://` under `home` when empty.")
     artifacts: Path = Field(default=Path(), description="Folder of tokenised corpora and partial evidence; under `home` when not given.")
 
+    artifact_options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the artifact store's file system, as JSON: `endpoint_url` of a bucket that is not AWS."
+    )
+
     # The REST service.
     host: str = "127.0.0.1"
     port: int = Field(default=8420, ge=0, le=65535)
@@ -30,11 +35,19 @@ class Settings(BaseSettings):
     progress_seconds: float = Field(default=1.0, gt=0, description="Progress is written, and a cancel noticed, at most this often.")
     max_attempts: int = Field(default=3, ge=1, description="Attempts of a chunk that raises an unexpected error.")
     max_losses: int = Field(default=6, ge=1, description="Attempts of a chunk whose workers die before it fails as poison.")
+    check_seconds: float = Field(default=0.25, gt=0, description="How often a worker looks whether its chunks are still to be worked on.")
 
     # Doorbells and the sweeper.
-    bell_window: int = Field(default=64, ge=1, description="Doorbells rung at once for one queue.")
+    bell_window: int = Field(default=64, ge=1, description="Doorbells of one queue that may wait to be answered.")
     bell_seconds: float = Field(default=30.0, gt=0, description="A ready chunk that nobody took is rung again after this.")
     sweep_seconds: float = Field(default=2.0, gt=0)
+    idle_seconds: float = Field(default=15.0, gt=0, description="A worker that hears no bell for so long looks into the database itself.")
+
+    # Models that stay open in a gpu worker.
+    memory_bytes: int | None = Field(default=None, ge=1, description="What a gpu worker may use; all of its GPU or container when not given.")
+    residency_seconds: float = Field(
+        default=60.0, ge=0, description="How long a job may be passed by for one whose models a worker has open already."
+    )
 
     # The embedded workers.
     gpu_workers: int = Field(default=1, ge=0)
@@ -60,8 +73,30 @@ class Settings(BaseSettings):
     llm_patience_seconds: float = Field(default=120.0, gt=0, description="How long passing faults without one success go on before the job pauses.")
     batch_poll_seconds: float = Field(default=30.0, gt=0, description="How often a batch is asked after.")
 
+    # What is told to whom.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    otel_endpoint: str = Field(
+        default="",
+        validation_alias=AliasChoices("GLOSSATOR_OTEL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="OTLP collector that spans go to; none when empty.",
+    )
+    metrics_port: int | None = Field(default=None, ge=0, le=65535, description="Port on which a worker process answers /healthz, for orchestrators.")
+    webhook_secret: SecretStr = Field(default=SecretStr(""), description="Signs webhooks (Standard Webhooks, `whsec_...`); unsigned when empty.")
+    webhook_private: bool = Field(default=False, description="Whether webhooks may go to addresses of private networks and of this machine.")
+    webhook_seconds: float = Field(default=10.0, gt=0, description="How long a webhook's receiver may take.")
+    webhook_attempts: int = Field(default=8, ge=1, description="Tries of a webhook, each twice as long after the one before.")
+
+    # How long what no result needs is kept after its job has ended. None: for ever.
+    retain_calls_days: float | None = Field(default=None, gt=0, description="Records of calls to language models.")
+    retain_replies_days: float | None = Field(default=None, gt=0, description="Raw replies; asked again they cost again.")
+    retain_chunks_days: float | None = Field(default=30.0, gt=0, description="Chunks of jobs that have ended.")
+    retain_corpora_days: float | None = Field(default=None, gt=0, description="Tokenised corpora that no job has read since.")
+    retain_webhooks_days: float | None = Field(default=30.0, gt=0, description="Webhooks that were delivered or given up.")
+
     # Sizes of chunks, in features.
     merge_features: int = Field(default=512, ge=1)
+    merge_fan_in: int = Field(default=16, ge=2, description="Partial results that one chunk puts together; more shards make a tree.")
     explain_features: int = Field(default=64, ge=1)
     batch_features: int = Field(default=4096, ge=1, description="Explain and score chunks of jobs whose calls go in batches.")
 
@@ -101,6 +136,8 @@ class Settings(BaseSettings):
         values = self.model_dump(mode="json") | {
             "llm_api_key": self.llm_api_key.get_secret_value(),
             "llm_keys": json.dumps({url: key.get_secret_value() for url, key in self.llm_keys.items()}),
+            "webhook_secret": self.webhook_secret.get_secret_value(),
+            "artifact_options": json.dumps(self.artifact_options),
         }
         return {f"GLOSSATOR_{name.upper()}": str(value) for name, value in values.items() if value is not None}
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
+from interp.lifecycle import Queue
 from interp.settings import Settings
 from interp.store.engine import make_engine
 from workers.owner import this_process
+from workers.presence import Presence, Report
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Runtime:
     engine: Engine
     owner: str = field(default_factory=this_process)
     stopping: threading.Event = field(default_factory=threading.Event)
+    presence: Presence = field(default_factory=lambda: Presence(Report(Queue.GPU, "worker")))
 
     @classmethod
     def of(cls, settings: Settings) -> "Runtime":

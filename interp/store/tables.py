@@ -39,7 +39,9 @@ class Base(DeclarativeBase):
 class Job(Base):
     """A user's order. `spec` is the JobSpec as JSON; `error` a problem document: why it failed, or why it is paused.
 
-    `control_of` names the job that this one is the random-weights control of; the two share that job's budget.
+    `control_of` names the job that this one is the random-weights control of; the two share that job's budget. `models_key` is
+    `interp.identity.models_key`: workers that have these models open are preferred. `traceparent` is the W3C trace context of the request that
+    submitted it, which all spans of its chunks belong to.
     """
 
     __tablename__ = "jobs"
@@ -57,6 +59,8 @@ class Job(Base):
     summary: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     control_of: Mapped[str | None] = mapped_column(String(36))
+    models_key: Mapped[str | None] = mapped_column(String(64))
+    traceparent: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     paused_at: Mapped[datetime | None]
@@ -99,10 +103,61 @@ class Chunk(Base):
 
     __table_args__ = (
         UniqueConstraint("job_id", "stage", "number"),
-        Index("ix_chunks_claim", "queue", "status", "priority", "created_at"),
+        Index("ix_chunks_ready", "job_id", "queue", "status", "number"),
+        Index("ix_chunks_stage", "job_id", "stage", "status"),
+        Index("ix_chunks_waits", "job_id", "waits_for", "status"),
         Index("ix_chunks_lease", "status", "lease_expires_at"),
-        Index("ix_chunks_job", "job_id", "status"),
     )
+
+
+class Turn(Base):
+    """When a job last had a chunk of a queue taken: jobs of one priority take turns, however many chunks each has."""
+
+    __tablename__ = "turns"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(16), primary_key=True)
+    served_at: Mapped[datetime | None]
+
+
+class Worker(Base):
+    """A worker process, as it last told of itself. A row that was not renewed for a lease's time is of a worker that is gone.
+
+    `memory_bytes` is what collection may use there, `resident` the `models_key` of each pair of models that it has open.
+    """
+
+    __tablename__ = "workers"
+
+    owner: Mapped[str] = mapped_column(String(128), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(128))
+    version: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str | None] = mapped_column(String(64))
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    resident: Mapped[list[Any]]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_workers_seen", "seen_at"),)
+
+
+class Webhook(Base):
+    """One event to be delivered: written in the transaction that changed the job, sent by upkeep until it is taken or given up."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    event: Mapped[str] = mapped_column(String(32))
+    url: Mapped[str] = mapped_column(Text)
+    payload: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_at: Mapped[datetime | None]  # NULL: delivered, or given up
+    delivered_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_webhooks_next", "next_at"), Index("ix_webhooks_job", "job_id", "created_at"))
 
 
 class Subject(Base):
