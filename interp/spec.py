@@ -207,6 +207,23 @@ class ScorerSpec(Frozen):
         return self
 
 
+WebhookEvent = Literal["job.running", "job.paused", "job.cancelled", "job.completed", "job.failed"]
+
+
+class WebhookSpec(Frozen):
+    """Where to tell of the job. Nothing here decides a result. docs/webhooks.md says what is sent, and how a receiver checks who sent it."""
+
+    url: str = Field(
+        max_length=2000,
+        pattern=r"^https?://[^\s@#]+$",
+        description="Takes a POST for each event. Without a user, password or fragment.",
+        examples=["https://example.org/hooks/glossator"],
+    )
+    events: tuple[WebhookEvent, ...] = Field(
+        default=("job.completed", "job.failed", "job.cancelled", "job.paused"), min_length=1, description="Changes of the job to tell of."
+    )
+
+
 Control = Literal["null", "empty", "baseline", "random_weights", "repeat", "judge_swap", "gold"]
 
 
@@ -234,6 +251,8 @@ class JobSpec(Frozen):
     budget: BudgetSpec = BudgetSpec()
     seed: int = Field(default=0, ge=0, lt=2**31)
     priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first.")
+    # Left out where there is none: jobs from before there were webhooks keep the digest of their request.
+    webhook: WebhookSpec | None = Field(default=None, exclude_if=lambda webhook: webhook is None, description="Who is told when the job changes.")
 
     @field_validator("explainers", "scorers", mode="before")
     @classmethod
