@@ -120,6 +120,12 @@ class ServerUnreachable(GlossatorError):
     code, status, title = "server-unreachable", 503, "No server answers"
 
 
+class ServerMissing(GlossatorError):
+    """A program that this machine has not."""
+
+    code, status, title = "server-missing", 503, "A server is not installed"
+
+
 class LlmError(GlossatorError):
     """Something between us and a language model."""
 
