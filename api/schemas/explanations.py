@@ -1,0 +1,95 @@
+"""Labels, with the scores that they earned."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from api.schemas.base import Answer
+
+
+class ItemAnswer(Answer):
+    """One question that a judge was asked. `prediction` is null where it failed or abstained, see `failure`."""
+
+    context: str
+    kind: str
+    truth: float | None
+    prediction: float | None
+    failure: str | None
+    detail: dict[str, Any] | None
+
+
+class IntervalAnswer(Answer):
+    low: float
+    high: float
+    level: float
+    method: str | None
+
+
+class NullAnswer(Answer):
+    """The same items, answered with other features' explanations. `lift` is own minus null."""
+
+    value: float | None
+    lift: float | None
+    lift_interval: IntervalAnswer | None
+    p_value: float | None
+    q_value: float | None = Field(description="Benjamini-Hochberg over the dictionary.")
+    reason: str | None
+    values: list[float | None] = Field(default_factory=list, description="Each borrowed explanation's figure, where the scorer keeps them.")
+
+
+class ControlAnswer(Answer):
+    """The same score under one control: `empty`, `baseline`, `repeat`, `judge_swap`, `gold`. docs/scores.md says what each value is."""
+
+    name: str
+    value: float | None
+    lift: float | None = Field(default=None, description="Own figure minus the control's, on the same items (`empty`, `baseline`).")
+    lift_interval: IntervalAnswer | None = None
+    reason: str | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class ScoreAnswer(Answer):
+    """One figure for one explanation. `value` is null with a `reason` where it is not defined."""
+
+    id: int
+    scorer: str
+    judge: str | None = Field(default=None, description="Who answered: `executable`, or the language model's name.")
+    metric: str
+    value: float | None
+    interval: IntervalAnswer | None
+    shrunken: float | None = Field(default=None, description="`value` drawn to the dictionary's mean by as much as it is uncertain.")
+    reason: str | None
+    answered: int
+    failed: int
+    abstained: int
+    null: NullAnswer
+    lift_over_pattern: float | None = Field(
+        default=None, description="Own figure minus the `pattern` explanation's, judged alike: control `baseline`."
+    )
+    controls: list[ControlAnswer] = Field(default_factory=list)
+    details: dict[str, Any]
+    items: list[ItemAnswer] | None = Field(default=None, description="Every question and answer; only in the answer for one feature.")
+    created_at: datetime
+
+
+class ExplanationAnswer(Answer):
+    """A label with its provenance, or the reason why there is none."""
+
+    id: int
+    dictionary: str
+    feature: int
+    explainer: str
+    text: str | None
+    failure: str | None
+    rule: dict[str, Any] | None
+    provenance: dict[str, Any]
+    scores: list[ScoreAnswer]
+    evidence: str
+    job: str | None
+    created_at: datetime
+
+
+class ExplanationPage(Answer):
+    items: list[ExplanationAnswer]
+    next_cursor: str | None

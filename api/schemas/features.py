@@ -1,0 +1,101 @@
+"""Everything known of one feature."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from api.schemas.base import Answer
+from api.schemas.dictionaries import FeatureSummary
+from api.schemas.explanations import ExplanationAnswer
+
+
+class SplitStatistics(Answer):
+    """Windows of one split."""
+
+    windows_seen: int
+    windows_active: int
+
+
+class StatisticsAnswer(Answer):
+    """Exact counts over every token of the corpus; special tokens are counted nowhere."""
+
+    tokens_seen: int
+    tokens_active: int
+    density: float
+    max_activation: float
+    mean_active: float
+    explain: SplitStatistics
+    test: SplitStatistics
+
+
+class HistogramAnswer(Answer):
+    """Active tokens by activation: `counts[i]` lie from `edges[i]` to `edges[i + 1]`. Empty bins at both ends are left out."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class QuantileAnswer(Answer):
+    """`share` of the active tokens lie below `activation`."""
+
+    share: float
+    activation: float
+
+
+class ContextAnswer(Answer):
+    """A window of tokens with the feature's activation at each. The token strings join to the text."""
+
+    id: str = Field(description="Document and offset: the same window has the same id in any kind.")
+    kind: str
+    split: str
+    document: str
+    start: int = Field(description="Offset in the document, in tokens.")
+    position: int = Field(description="Offset in the row that the subject read, in tokens.")
+    max_activation: float
+    tokens: list[str]
+    activations: list[float]
+
+
+class TokenEffectAnswer(Answer):
+    """A vocabulary token, and how far the decoder direction moves its logit."""
+
+    token: str
+    token_id: int
+    logit: float
+
+
+class NeighbourAnswer(Answer):
+    """Another feature of the dictionary, with the cosine of the two decoder directions and its label."""
+
+    feature: int
+    cosine: float
+    label: str | None
+    score: float | None
+
+
+class EvidenceAnswer(Answer):
+    """What the evidence was gathered from, and how."""
+
+    id: str
+    tokens: int
+    corpus: dict[str, Any]
+    identity: dict[str, Any]
+    created_at: datetime
+
+
+class FeatureAnswer(FeatureSummary):
+    """Everything known of one feature."""
+
+    dictionary: str
+    subject: str
+    hook_point: str
+    evidence: EvidenceAnswer
+    statistics: StatisticsAnswer
+    histogram: HistogramAnswer
+    quantiles: list[QuantileAnswer]
+    promoted: list[TokenEffectAnswer]
+    suppressed: list[TokenEffectAnswer]
+    nearest: list[NeighbourAnswer]
+    explanations: list[ExplanationAnswer]
+    contexts: list[ContextAnswer]

@@ -1,0 +1,117 @@
+"""A job: what was asked for, how far it is, what it may spend."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from api.schemas.base import Answer
+from interp.lifecycle import JobStatus, Stage
+from interp.spec import BudgetSpec
+
+
+class RequestCounts(Answer):
+    """Features of a job: asked for, through all stages, and those that could not be explained."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class StageProgress(Answer):
+    """How far one stage is. `unit` says what `done` and `total` count; `chunks` counts its chunks by status."""
+
+    stage: Stage
+    unit: str
+    done: int
+    total: int
+    chunks: dict[str, int]
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: float = Field(description="Wall time from the first start to the last end, or to now.")
+    eta_seconds: float | None = Field(description="Null until a rate is known.")
+
+
+class AmountAnswer(Answer):
+    """Calls, tokens (prompt and reply together) and dollars; null where there is no cap, or nobody knows a price."""
+
+    calls: int | None
+    tokens: int | None
+    usd: float | None
+
+
+class BudgetAnswer(Answer):
+    """A job's money. What is left of a cap is cap - spent - unsettled - reserved, and it is never passed.
+
+    `reserved` is set aside for calls in flight. `unsettled` was set aside by workers that died: those calls may have been billed, so it counts.
+    """
+
+    caps: AmountAnswer
+    spent: AmountAnswer
+    reserved: AmountAnswer
+    unsettled: AmountAnswer
+
+
+class Progress(Answer):
+    """How far a job is: the part of a job that changes, and what the event stream sends."""
+
+    status: JobStatus
+    request_counts: RequestCounts
+    stages: list[StageProgress]
+    created_at: datetime
+    started_at: datetime | None
+    paused_at: datetime | None = Field(default=None, description="Since when the job is paused.")
+    cancelling_at: datetime | None
+    finished_at: datetime | None
+    eta: datetime | None = Field(description="When the job should end; null while nothing can be said.")
+    summary: dict[str, Any] | None = Field(description="Figures of the whole job; null until it ends.")
+    error: dict[str, Any] | None = Field(description="Why the job failed, or is paused, and what to do about it: a problem document.")
+    budget: BudgetAnswer | None = Field(default=None, description="Caps and spend; null for a job that asks no language model.")
+
+
+class ControlComparison(Answer):
+    """One scorer's medians over the features, of the job and of its random-weights control."""
+
+    median: float | None
+    random_median: float | None
+    median_lift: float | None
+    random_median_lift: float | None
+
+
+class ControlJob(Answer):
+    """The same job on the same subject with random weights: what the dictionary and the judge make of a model that has learned nothing.
+
+    `scores` compares, a scorer each, the medians of this job with those of the control; null until both are done.
+    """
+
+    id: str
+    status: JobStatus
+    dictionary: str | None
+    scores: dict[str, ControlComparison] | None
+
+
+class JobAnswer(Progress):
+    """One job: what was asked for, how far it is, what came of it."""
+
+    id: str
+    priority: int
+    control_of: str | None = Field(default=None, description="The job whose random-weights control this one is.")
+    control: ControlJob | None = Field(default=None, description="This job's random-weights control, where one was asked for.")
+    dictionary: str | None = Field(description="The dictionary's name, once it has been opened.")
+    evidence: str | None = Field(description="Identity of the evidence that the job reads.")
+    spec: dict[str, Any]
+
+
+class JobPage(Answer):
+    """One page of jobs, the newest first."""
+
+    items: list[JobAnswer]
+    next_cursor: str | None
+
+
+class ResumeRequest(Answer):
+    """What to change before a paused job goes on. Caps that are given replace the old ones; null lifts a cap; the rest stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    budget: BudgetSpec | None = None

@@ -1,0 +1,83 @@
+"""Where everything said of one feature comes from: every prompt and every reply."""
+
+from typing import Any
+
+from pydantic import Field
+
+from api.schemas.base import Answer, FeatureState
+from api.schemas.explanations import ExplanationAnswer, ScoreAnswer
+from api.schemas.features import ContextAnswer, EvidenceAnswer
+
+
+class CallProvenance(Answer):
+    """One question and its answer, whole. `purpose` is what the explainer or scorer used it for."""
+
+    key: str
+    purpose: str
+    job: str | None = Field(description="Who asked: another job than the explanation's or score's own where the answer came from the cache.")
+    model: str | None
+    base_url: str | None
+    template: str | None
+    status: str | None
+    attempts: int | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    usage_known: bool | None
+    cost_usd: float | None
+    seconds: float | None
+    error: str | None
+    prompt: Any = Field(description="What was sent, as JSON; null where it is no longer kept.")
+    reply: Any = Field(description="The raw reply of the endpoint, as JSON; null where nothing came back.")
+
+
+class SpendAnswer(Answer):
+    """What a list of calls took. `cost_usd` is null where any call's price is unknown."""
+
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+class NullProvenance(Answer):
+    """A borrowed explanation: whose it is, its words, and its figure on the same items."""
+
+    feature: int
+    text: str | None
+    value: float | None
+
+
+class ScoreProvenance(Answer):
+    """One score, with every item, verdict, prompt and reply behind it."""
+
+    score: ScoreAnswer
+    nulls: list[NullProvenance]
+    calls: list[CallProvenance]
+    spend: SpendAnswer
+
+
+class ExplanationProvenance(Answer):
+    """One explanation, with every prompt and reply behind it, the contexts that it was made from, and its scores."""
+
+    explanation: ExplanationAnswer
+    template: str | None
+    prompt_digest: str | None
+    model: dict[str, Any] | str | None
+    seed: int | None
+    contexts: list[ContextAnswer] = Field(description="Those that the explainer was shown, where it says which.")
+    calls: list[CallProvenance]
+    spend: SpendAnswer
+    scores: list[ScoreProvenance]
+
+
+class ProvenanceAnswer(Answer):
+    """Where everything said of one feature comes from."""
+
+    dictionary: str
+    feature: int
+    name: str
+    state: FeatureState
+    evidence: EvidenceAnswer
+    explanations: list[ExplanationProvenance]
+    contexts: list[ContextAnswer] = Field(description="Every context that an item of a score speaks of, by the item's `context`.")
+    spend: SpendAnswer

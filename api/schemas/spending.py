@@ -1,0 +1,124 @@
+"""What language models would cost, and have cost."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from api.schemas.base import Answer
+from api.schemas.jobs import AmountAnswer, BudgetAnswer
+from interp.lifecycle import Stage
+
+
+class EstimateRow(Answer):
+    """What one purpose of one stage will take. `cost_usd` is null where nobody knows the price, and `why` says so."""
+
+    stage: Stage
+    purpose: str = Field(description="The explainer's or scorer's name, and what part of it: `detection/null`.")
+    role: str = Field(description="Which of the job's models is asked: explainer, judge, second_judge, embedding.")
+    model: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    why: str | None = None
+
+
+class EstimateTotal(Answer):
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    tokens: int
+    cost_usd: float | None
+    why: str | None = None
+
+
+class EstimateAnswer(Answer):
+    """What a job would ask of its language models. Nothing was stored, and no model was asked."""
+
+    basis: Literal["evidence", "settings"] = Field(
+        description="`evidence`: the job's own prompts, made from what was collected already. `settings`: prompts of the same sizes over drawn text."
+    )
+    features: int = Field(description="Features asked for.")
+    counted_features: int = Field(description="Features that the estimate counts: without dead ones, where they are known.")
+    sampled_features: int = Field(description="Features whose prompts were made and counted; the rest is scaled up.")
+    rows: list[EstimateRow]
+    total: EstimateTotal = Field(description="Of all rows, and of the random-weights control where the job asks for it.")
+    includes_control: bool = Field(description="Whether `total` counts everything twice, for the random-weights control.")
+    budget: AmountAnswer = Field(description="The job's caps.")
+    within_budget: bool | None = Field(description="Null without a cap, or where a cap in USD meets an unknown price.")
+    longest_prompt_tokens: int = Field(description="The longest prompt of the sample, with the room for its reply.")
+    context_windows: dict[str, int | None] = Field(description="Of each role's model, in tokens; null where nobody says.")
+    cache: str
+    notes: list[str]
+
+
+class UsageRow(Answer):
+    """The calls of one purpose to one model. Seconds are of one whole call, all its attempts and waits included."""
+
+    stage: str
+    purpose: str
+    model: str
+    base_url: str
+    transport: str
+    calls: int
+    answered: int
+    unanswered: int = Field(description="Refused, cut short or failed for good: never taken for an answer.")
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    tokens_known: bool = Field(description="False where the endpoint did not always say: then partly our upper bound.")
+    cost_usd: float | None = Field(description="Null where the price of some is unknown; `priced_usd` is what the others cost.")
+    priced_usd: float
+    p50_seconds: float | None
+    p95_seconds: float | None
+
+
+class UsageTotal(Answer):
+    """All rows together."""
+
+    calls: int
+    answered: int
+    unanswered: int
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    priced_usd: float
+
+
+class UsageAnswer(Answer):
+    """What a job has asked of language models so far. Answers from the cache cost nothing and are in no row."""
+
+    job: str
+    total: UsageTotal
+    rows: list[UsageRow]
+    budget: BudgetAnswer | None
+
+
+class CallAnswer(Answer):
+    """One question that went out, however many attempts it took."""
+
+    id: int
+    key: str = Field(description="What decides the answer, as a digest: the same question has the same key in any job.")
+    stage: str
+    feature: int | None
+    purpose: str
+    model: str
+    base_url: str
+    transport: str
+    template: str
+    status: str
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    usage_known: bool
+    cost_usd: float | None
+    seconds: float
+    error: str | None
+    created_at: datetime
+
+
+class CallPage(Answer):
+    items: list[CallAnswer]
+    next_cursor: str | None
