@@ -82,6 +82,12 @@ class TextUndecodable(CorpusError):
     code, title = "text-undecodable", "A document is not readable text"
 
 
+class WebhookRefused(InputError):
+    """Webhooks go to public addresses alone, unless the server's settings say otherwise: a receiver is named by a user, and asked by the server."""
+
+    code, title = "webhook-refused", "The webhook's receiver cannot be used"
+
+
 class NotFound(GlossatorError):
     code, status, title = "not-found", 404, "Not found"
 

@@ -1,11 +1,13 @@
 """All configuration, grouped; the only reader of the environment. Every name is `GLOSSATOR_<FIELD>`."""
 
+import binascii
 import json
+from base64 import b64decode
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -110,6 +112,15 @@ class Settings(BaseSettings):
             "broker_url": values.get("broker_url") or f"filesystem://{home / 'broker'}",
             "artifacts": Path(str(values.get("artifacts") or home / "artifacts")).expanduser().resolve(),
         }
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secret_can_sign(cls, value: SecretStr) -> SecretStr:
+        try:
+            b64decode(value.get_secret_value().removeprefix("whsec_"), validate=True)
+        except binascii.Error:
+            raise ValueError("webhook_secret is no Standard Webhooks secret: whsec_ and then base64, as `openssl rand -base64 32` gives it") from None
+        return value
 
     @model_validator(mode="after")
     def _heartbeats_fit_the_lease(self) -> "Settings":

@@ -215,7 +215,7 @@ class WebhookSpec(Frozen):
 
     url: str = Field(
         max_length=2000,
-        pattern=r"^https?://[^\s@#]+$",
+        pattern=r"^https?://[^\s@#/?]+([/?][^\s#]*)?$",
         description="Takes a POST for each event. Without a user, password or fragment.",
         examples=["https://example.org/hooks/glossator"],
     )

@@ -59,14 +59,13 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
 
 
 def take(session: Session, limit: int, seconds: float) -> list[Delivery]:
-    """The next tries that are due, the longest due first. Each is put off until a try may have taken `seconds` and its receiver had a rest,
-    so that no other process makes it too, and one that dies over it costs no more than that wait."""
+    """The next tries that are due, the longest due first. Each is the caller's for so many seconds: a process that dies over it costs no more."""
     moment = now(session)
     due = select(Webhook).where(Webhook.next_at <= moment).order_by(Webhook.next_at).limit(limit)
     found = []
     for row in session.scalars(unclaimed(due, of=Webhook)):
         row.attempts += 1
-        row.next_at = moment + timedelta(seconds=seconds + wait_after(row.attempts))
+        row.next_at = moment + timedelta(seconds=seconds)
         found.append(Delivery(row.id, row.url, row.payload, row.attempts))
     return found
 
@@ -82,9 +81,10 @@ def delivered(session: Session, delivery: Delivery) -> None:
 
 
 def missed(session: Session, delivery: Delivery, reason: str, is_last: bool) -> None:
-    """The try failed, for this reason; after the last one the event is given up. A later try that got through stands."""
-    values: dict[str, Any] = {"error": reason} | ({"next_at": None} if is_last else {})
-    session.execute(update(Webhook).where(Webhook.id == delivery.id, Webhook.delivered_at.is_(None)).values(values))
+    """The try failed, for this reason; after the last one the event is given up. Changes nothing where another process has tried since."""
+    next_at = None if is_last else now(session) + timedelta(seconds=wait_after(delivery.attempt))
+    same_try = (Webhook.id == delivery.id, Webhook.attempts == delivery.attempt, Webhook.delivered_at.is_(None))
+    session.execute(update(Webhook).where(*same_try).values(error=reason, next_at=next_at))
 
 
 def of_job(session: Session, job_id: str) -> Sequence[Webhook]:
