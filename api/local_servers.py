@@ -32,6 +32,8 @@ START_SECONDS, STOP_SECONDS, POLL_SECONDS = 60.0, 30.0, 0.05
 # the very port that it calls, and would be talking to itself.
 PORTS = range(20000, 32000)
 LOG_LINES = 5
+# Waits for the end of a pipe that this process holds, and so outlives it, however it ends: pid, signal, folder to remove.
+GUARD = 'read _; kill -"$1" "$0"; for _ in $(seq 100); do kill -0 "$0" || break; sleep 0.1; done; test -z "$2" || rm -rf "$2"'
 
 
 class LocalServer(ABC):
@@ -46,7 +48,7 @@ class LocalServer(ABC):
 
     def __init__(self, folder: Path | None = None) -> None:
         """Raises ServerMissing where the machine has no such server, ServerUnreachable where the folder cannot be used."""
-        self._command = self._find()
+        self._command = self.find()
         self._own_folder = folder is None
         self.folder = (folder or Path(tempfile.mkdtemp(prefix=f"glossator-{self.program}-"))).resolve()
         self.port = free_port()
@@ -113,7 +115,8 @@ class LocalServer(ABC):
 
     @classmethod
     @abstractmethod
-    def _find(cls) -> Path: ...
+    def find(cls) -> Path:
+        """The server's program on this machine. Raises ServerMissing."""
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -143,9 +146,9 @@ class LocalServer(ABC):
             self._process = subprocess.Popen(
                 [str(self._command), *self._arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, **self._as_user()
             )
-        # A shell that waits for the end of a pipe which this process holds, and so outlives it by a moment.
-        script = f'read _; kill -{self.gentle.name.removeprefix("SIG")} "$0"'
-        self._guard = subprocess.Popen(["sh", "-c", script, str(self._process.pid)], stdin=subprocess.PIPE, process_group=0)
+        folders = [str(self.folder)] if self._own_folder else []
+        guard = ["sh", "-c", GUARD, str(self._process.pid), self.gentle.name.removeprefix("SIG"), *folders]
+        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0)
 
     def _unguard(self) -> None:
         if self._guard is not None:
@@ -208,8 +211,17 @@ class LocalPostgres(LocalServer):
         return f"postgresql+psycopg://{self.user}:{self._password}@127.0.0.1:{self.port}/postgres"
 
     @classmethod
-    def _find(cls) -> Path:
-        return postgres_program()
+    def find(cls) -> Path:
+        """The newest `postgres` of this machine that has `initdb` beside it, the one on the PATH first."""
+        on_path = shutil.which("postgres")
+        folders = (folder for pattern in POSTGRES_FOLDERS for folder in Path("/").glob(pattern.removeprefix("/")))
+        candidates = [Path(on_path).resolve()] if on_path else []
+        candidates += sorted((folder / "postgres" for folder in folders), key=_version, reverse=True)
+        found = next((program for program in candidates if program.exists() and program.with_name("initdb").exists()), None)
+        if found is None:
+            why = f"There is no `postgres` with `initdb` on the PATH, nor in {', '.join(POSTGRES_FOLDERS)}."
+            raise ServerMissing("PostgreSQL is not installed.", why=why, cure="Debian: apt install postgresql. Or name a server by its URL.")
+        return found
 
     @property
     def _data(self) -> Path:
@@ -260,8 +272,13 @@ class LocalRedis(LocalServer):
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     @classmethod
-    def _find(cls) -> Path:
-        return redis_program()
+    def find(cls) -> Path:
+        """Redis, or Valkey."""
+        found = next((path for path in map(shutil.which, REDIS_PROGRAMS) if path), None)
+        if found is None:
+            why = f"There is neither of {', '.join(REDIS_PROGRAMS)} on the PATH."
+            raise ServerMissing("Redis is not installed.", why=why, cure="Debian: apt install redis-server. Or name a server by its URL.")
+        return Path(found)
 
     def _prepare(self) -> None:
         lines = ("bind 127.0.0.1", f"port {self.port}", f"requirepass {self._password}", f"dir {self.folder}", "save 3600 1", "daemonize no")
@@ -276,30 +293,6 @@ class LocalRedis(LocalServer):
                 return bool(connection.ping())
         except redis.RedisError:
             return False
-
-
-@cache
-def postgres_program() -> Path:
-    """The newest `postgres` of this machine, with `initdb` beside it. Raises ServerMissing."""
-    on_path = shutil.which("postgres")
-    candidates = [Path(on_path).resolve()] if on_path else []
-    folders = (folder for pattern in POSTGRES_FOLDERS for folder in Path("/").glob(pattern.removeprefix("/")))
-    candidates += sorted((folder / "postgres" for folder in folders), key=_version, reverse=True)
-    found = next((program for program in candidates if program.exists() and program.with_name("initdb").exists()), None)
-    if found is None:
-        why = f"There is no `postgres` with `initdb` on the PATH, nor in {', '.join(POSTGRES_FOLDERS)}."
-        raise ServerMissing("PostgreSQL is not installed.", why=why, cure="Debian: apt install postgresql. Or name a server by its URL.")
-    return found
-
-
-@cache
-def redis_program() -> Path:
-    """This machine's `redis-server`. Raises ServerMissing."""
-    found = next((path for path in map(shutil.which, REDIS_PROGRAMS) if path), None)
-    if found is None:
-        why = f"There is neither of {', '.join(REDIS_PROGRAMS)} on the PATH."
-        raise ServerMissing("Redis is not installed.", why=why, cure="Debian: apt install redis-server. Or name a server by its URL.")
-    return Path(found)
 
 
 @cache

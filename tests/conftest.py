@@ -1,21 +1,21 @@
 """Fixtures for all tests: databases of both dialects, and the tiny job."""
 
 import os
-import uuid
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
-from sqlalchemy import URL, Engine, create_engine, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, text
 
+from api.local_servers import LocalServer
+from api.servers import POSTGRES, REDIS, empty_number
 from interp.settings import Settings
 from interp.spec import JobSpec
 from interp.store import migrate
 from interp.store.engine import make_engine
 from interp.store.tables import Base
+from tests import servers
 from tests.fakes import tiny
 
 # Tests' tensors are tiny, and threads that wait for one another on a busy machine cost a hundred times what they save.
@@ -25,25 +25,40 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
-LOCAL = [URL.create("postgresql+psycopg", user, host="127.0.0.1", port=5432, database="postgres") for user in ("root", "postgres")]
-
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """URL of an empty PostgreSQL database, dropped in the end. Skips, with one loud line, where no server answers."""
-    server = _postgres_server()
-    if server is None:
-        reason = "no PostgreSQL: set GLOSSATOR_TEST_POSTGRES_URL, or start one at 127.0.0.1:5432"
-        warnings.warn(f"tests on PostgreSQL are skipped: {reason}", stacklevel=1)
-        pytest.skip(reason)
-    name = f"glossator_test_{uuid.uuid4().hex[:12]}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    """URL of an empty PostgreSQL database of this session's own."""
+    with servers.room(POSTGRES) as found:
+        yield found.url
+
+
+@pytest.fixture(scope="session")
+def redis_room() -> Iterator[str]:
+    """URL of a Redis database number of this session's own."""
+    with servers.room(REDIS) as found:
+        yield found.url
+
+
+@pytest.fixture
+def redis_url(redis_room: str) -> str:
+    """URL of a Redis database number without a key in it but the one that says whose it is."""
+    empty_number(redis_room)
+    return redis_room
+
+
+@pytest.fixture(scope="module")
+def private_postgres() -> Iterator[LocalServer]:
+    """A PostgreSQL that the module may stop, kill and start again."""
+    with servers.private(POSTGRES) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def private_redis() -> Iterator[LocalServer]:
+    """A Redis that the module may stop, flush, kill and start again."""
+    with servers.private(REDIS) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -83,21 +98,9 @@ def tiny_job(tmp_path_factory: pytest.TempPathFactory) -> JobSpec:
     return tiny.build(tmp_path_factory.mktemp("tiny"))
 
 
-def _postgres_server() -> URL | None:
-    """A server that answers, as a URL of its maintenance database; None where there is none or no service may be used."""
-    if os.environ.get("GLOSSATOR_TEST_NO_SERVICES") == "1":
-        return None
-    given = os.environ.get("GLOSSATOR_TEST_POSTGRES_URL")
-    candidates = [make_url(given).set(drivername="postgresql+psycopg")] if given else LOCAL
-    return next((url for url in candidates if _answers(url)), None)
-
-
-def _answers(url: URL) -> bool:
-    engine = create_engine(url, connect_args={"connect_timeout": 2})
-    try:
-        with engine.connect():
-            return True
-    except OperationalError:
-        return False
-    finally:
-        engine.dispose()
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The one loud line."""
+    reports = terminalreporter.stats.get("skipped", [])
+    line = servers.skipped(report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple))
+    if line:
+        terminalreporter.write_line(line, red=True, bold=True)
