@@ -71,8 +71,11 @@ CHUNK_MOVES: dict[ChunkStatus, frozenset[ChunkStatus]] = {
     ChunkStatus.CANCELLED: frozenset(),
 }
 
+# Jobs whose chunks may be taken and worked on.
+WORKABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
 JOB_ENDS = frozenset(status for status, moves in JOB_MOVES.items() if not moves) | {JobStatus.FAILED}
 CHUNK_ENDS = frozenset({ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.CANCELLED})
+CHUNK_OPEN = tuple(status for status in ChunkStatus if status not in CHUNK_ENDS)
 
 
 def sources_of(target: JobStatus) -> frozenset[JobStatus]:

@@ -5,21 +5,20 @@ never waits for one (SKIP LOCKED).
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Result, exists, insert, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, CursorResult, Result, exists, func, insert, select, update
+from sqlalchemy.orm import Session
 
 from interp.errors import LeaseLost
-from interp.lifecycle import CHUNK_ENDS, QUEUE_OF, ChunkStatus, JobStatus, Queue, Stage, chunk_sources_of
+from interp.lifecycle import CHUNK_OPEN, QUEUE_OF, WORKABLE, ChunkStatus, JobStatus, Queue, Stage, chunk_sources_of
 from interp.planning import ChunkPlan
+from interp.store import turns
 from interp.store.dialect import now, unclaimed
 from interp.store.tables import Chunk, Job
-
-WORKABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +37,28 @@ class Lease:
     starts_job: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Chunks `first` to `last` (inclusive) of a stage, as something to wait for: `stage:first-last`."""
+
+    stage: Stage
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}:{self.first}-{self.last}"
+
+    @classmethod
+    def of(cls, name: str) -> "Span":
+        stage, _, numbers = name.partition(":")
+        first, _, last = numbers.partition("-")
+        return cls(Stage(stage), int(first), int(last))
+
+
 def add(session: Session, job_id: str, priority: int, plans: Sequence[ChunkPlan]) -> list[str]:
     """Writes the chunks of a plan; returns the ids of those that may start at once."""
-    moment = now(session)
+    moment, spans = now(session), _spans(plans)
     new: list[dict[str, Any]] = [
         {
             "id": str(uuid.uuid4()),
@@ -52,6 +70,7 @@ def add(session: Session, job_id: str, priority: int, plans: Sequence[ChunkPlan]
             "payload": plan.payload,
             "status": ChunkStatus.WAITING if plan.waits_for else ChunkStatus.READY,
             "waits_for": plan.waits_for,
+            "awaited_in": spans.get((plan.stage, plan.number)),
             "units_total": plan.units,
             "created_at": moment,
         }
@@ -59,33 +78,40 @@ def add(session: Session, job_id: str, priority: int, plans: Sequence[ChunkPlan]
     ]
     if new:
         session.execute(insert(Chunk), new)
+        turns.open_turns(session, job_id, {QUEUE_OF[plan.stage] for plan in plans})
     return [row["id"] for row in new if row["status"] == ChunkStatus.READY]
 
 
-def claim(session: Session, queue: Queue, owner: str, seconds: float, chunk_id: str | None = None) -> Lease | None:
-    """Leases the chunk a doorbell named, or else the next ready one of the queue; None when there is none.
+def claim(
+    session: Session,
+    queue: Queue,
+    owner: str,
+    seconds: float,
+    chunk_id: str | None = None,
+    resident: Collection[str] = frozenset(),
+    residency_seconds: float = 60.0,
+) -> Lease | None:
+    """Leases the next chunk of the job whose turn it is (`turns.in_order`); None when none is ready. It never waits for another worker.
 
-    Highest priority first, then the oldest. Chunks of jobs that are paused, being cancelled or over are passed by.
+    `chunk_id` is the chunk of the doorbell that was heard. It is a hint that somebody should look and no more: turns go before it.
+    Chunks of jobs that are paused, being cancelled or over are passed by.
     """
-    ready = (
-        select(Chunk, Job.status)
-        .join(Job, Job.id == Chunk.job_id)
-        .where(Chunk.queue == queue, Chunk.status.in_(chunk_sources_of(ChunkStatus.LEASED)), Job.status.in_(WORKABLE))
-        .order_by(Chunk.priority.desc(), Chunk.created_at, Chunk.number)
-        .limit(1)
-    )
-    found = session.execute(unclaimed(ready.where(Chunk.id == chunk_id), of=Chunk)).first() if chunk_id else None
-    found = found or session.execute(unclaimed(ready, of=Chunk)).first()
-    if found is None:
-        return None
-    chunk, job_status = found
-    moment, token = now(session), str(uuid.uuid4())
-    until = moment + timedelta(seconds=seconds)
-    lease = {"lease_owner": owner, "lease_token": token, "lease_expires_at": until}
-    attempt = chunk.attempts + 1
-    _move(session, ChunkStatus.LEASED, Chunk.id == chunk.id, **lease, attempts=attempt, units_done=0, started_at=moment)
-    stage, starts_job = Stage(chunk.stage), job_status == JobStatus.QUEUED
-    return Lease(chunk.id, chunk.job_id, stage, chunk.number, chunk.payload, attempt, chunk.units_total, owner, token, starts_job)
+    if chunk_id is not None:
+        _answer(session, chunk_id)
+    moment = now(session)
+    for job in turns.in_order(turns.candidates(session, queue), resident, moment, residency_seconds):
+        ready = (
+            select(Chunk, Job.status)
+            .join(Job, Job.id == Chunk.job_id)
+            .where(Chunk.job_id == job.job_id, Chunk.queue == queue, Chunk.status == ChunkStatus.READY, Job.status.in_(WORKABLE))
+            .order_by(Chunk.number)
+            .limit(1)
+        )
+        found = session.execute(unclaimed(ready, of=Chunk)).first()
+        if found is not None:
+            turns.served(session, job.job_id, queue, moment)
+            return _lend(session, found[0], owner, seconds, starts_job=found[1] == JobStatus.QUEUED)
+    return None
 
 
 def heartbeat(session: Session, lease: Lease, seconds: float, units_done: int) -> bool:
@@ -124,20 +150,24 @@ def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts
 
 
 def release_waiting(session: Session, job_id: str, stage: Stage, number: int) -> list[str]:
-    """Makes ready what waited for this chunk, or for its stage when it was the last one open; returns the ids.
+    """Makes ready what waited for this chunk, and for what it was the last open one of: its stage, or a span of it; returns the ids.
 
     The caller holds the job's row: otherwise two last chunks that end at once would each see the other one open.
     """
-    before = aliased(Chunk)
-    stage_open = exists().where(before.job_id == job_id, before.stage == stage, before.status.not_in(CHUNK_ENDS))
-    waited = (Chunk.waits_for == f"{stage}:{number}") | ((Chunk.waits_for == stage) & ~stage_open)
-    statement = update(Chunk).where(Chunk.job_id == job_id, Chunk.status == ChunkStatus.WAITING, waited).values(status=ChunkStatus.READY)
+    spans = session.scalar(select(Chunk.awaited_in).where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.number == number))
+    over = [f"{stage}:{number}"]
+    over += [span.name for span in map(Span.of, spans or ()) if not _is_open(session, job_id, span)]
+    over += [stage] if stage_is_over(session, job_id, stage) else []
+    waiting = (Chunk.job_id == job_id, Chunk.status == ChunkStatus.WAITING, Chunk.waits_for.in_(over))
+    statement = update(Chunk).where(*waiting).values(status=ChunkStatus.READY)
     return list(session.scalars(statement.returning(Chunk.id).execution_options(synchronize_session=False)))
 
 
 def stage_is_over(session: Session, job_id: str, stage: Stage) -> bool:
     """Whether no chunk of the stage is open any more."""
-    return not session.scalar(select(exists().where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.status.not_in(CHUNK_ENDS))))
+    still_open = select(Chunk.status).where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.status.in_(CHUNK_OPEN))
+    # In the order of the index: a planner that expects many open ones would look for one by reading the table.
+    return session.scalar(still_open.order_by(Chunk.job_id, Chunk.stage, Chunk.status).limit(1)) is None
 
 
 def cancel_open(session: Session, job_id: str) -> None:
@@ -167,22 +197,23 @@ def expired(session: Session, is_gone: Callable[[str], bool], chunk_id: str | No
 
 
 def ring_due(session: Session, queue: Queue, window: int, seconds: float) -> list[str]:
-    """Ready chunks that were never rung, or not within `seconds`: at most `window`, next in line first. Marks them as rung."""
+    """Ready chunks that were never rung, or not within `seconds`; marks them as rung. The jobs whose turn is next come first.
+
+    At most so many that with the bells of the last `seconds` that nobody has answered there are `window` of them.
+    """
     moment = now(session)
-    due = session.scalars(
-        unclaimed(
-            select(Chunk.id)
-            .join(Job, Job.id == Chunk.job_id)
-            .where(Chunk.queue == queue, Chunk.status == ChunkStatus.READY, Job.status.in_(WORKABLE))
-            .where(Chunk.rung_at.is_(None) | (Chunk.rung_at < moment - timedelta(seconds=seconds)))
-            .order_by(Chunk.priority.desc(), Chunk.created_at, Chunk.number)
-            .limit(window),
-            of=Chunk,
-        )
-    ).all()
+    late = moment - timedelta(seconds=seconds)
+    room = window - int(session.scalar(select(func.count()).where(Chunk.queue == queue, Chunk.rung_at >= late)) or 0)
+    unrung = Chunk.rung_at.is_(None) | (Chunk.rung_at < late)
+    due: list[str] = []
+    for job in turns.in_order(turns.candidates(session, queue, unrung), (), moment, 0.0) if room > 0 else ():
+        ready = select(Chunk.id).where(Chunk.job_id == job.job_id, Chunk.queue == queue, Chunk.status == ChunkStatus.READY, unrung)
+        due += session.scalars(unclaimed(ready.order_by(Chunk.number).limit(room - len(due)), of=Chunk))
+        if len(due) >= room:
+            break
     if due:
         session.execute(update(Chunk).where(Chunk.id.in_(due)).values(rung_at=moment).execution_options(synchronize_session=False))
-    return list(due)
+    return due
 
 
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_token": None, "lease_expires_at": None}
@@ -197,6 +228,36 @@ def _move(session: Session, target: ChunkStatus, *where: ColumnElement[bool], **
     """The one place that changes a chunk's status, and only as the lifecycle allows. Returns how many chunks moved."""
     statement = update(Chunk).where(*where, Chunk.status.in_(chunk_sources_of(target))).values(status=target, **values)
     return rows(session.execute(statement.execution_options(synchronize_session=False)))
+
+
+def _spans(plans: Sequence[ChunkPlan]) -> dict[tuple[Stage, int], list[str]]:
+    """The names of the spans that something waits for, by the chunks that are in them."""
+    found: dict[tuple[Stage, int], list[str]] = {}
+    for span in {Span.of(plan.waits_for) for plan in plans if plan.waits_for and "-" in plan.waits_for}:
+        for number in range(span.first, span.last + 1):
+            found.setdefault((span.stage, number), []).append(span.name)
+    return found
+
+
+def _is_open(session: Session, job_id: str, span: Span) -> bool:
+    within = Chunk.number.between(span.first, span.last)
+    statuses = session.scalars(select(Chunk.status).where(Chunk.job_id == job_id, Chunk.stage == span.stage, within))
+    return any(status in CHUNK_OPEN for status in statuses)
+
+
+def _lend(session: Session, chunk: Chunk, owner: str, seconds: float, *, starts_job: bool) -> Lease:
+    moment, token = now(session), str(uuid.uuid4())
+    lease = {"lease_owner": owner, "lease_token": token, "lease_expires_at": moment + timedelta(seconds=seconds)}
+    attempt = chunk.attempts + 1
+    _move(session, ChunkStatus.LEASED, Chunk.id == chunk.id, **lease, attempts=attempt, units_done=0, started_at=moment)
+    return Lease(chunk.id, chunk.job_id, Stage(chunk.stage), chunk.number, chunk.payload, attempt, chunk.units_total, owner, token, starts_job)
+
+
+def _answer(session: Session, chunk_id: str) -> None:
+    """The bell of this chunk was heard: it is no longer among those that wait for an answer."""
+    rung = select(Chunk.id).where(Chunk.id == chunk_id, Chunk.rung_at.is_not(None))
+    if session.scalar(unclaimed(rung, of=Chunk)) is not None:
+        session.execute(update(Chunk).where(Chunk.id == chunk_id).values(rung_at=None).execution_options(synchronize_session=False))
 
 
 def _end(session: Session, lease: Lease, target: ChunkStatus, **values: Any) -> None:

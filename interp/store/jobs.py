@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from interp.errors import Conflict, NotFound
-from interp.lifecycle import JOB_ENDS, JobStatus, Stage, sources_of
+from interp.lifecycle import JOB_ENDS, WORKABLE, JobStatus, Stage, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
 from interp.store import budgets, chunks
@@ -159,7 +159,7 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
     """
     get(session, job_id)
     job = hold(session, job_id)
-    if job.status not in (JobStatus.PAUSED, *chunks.WORKABLE):
+    if job.status not in (JobStatus.PAUSED, *WORKABLE):
         raise Conflict(f"Job {job_id} is {job.status} and cannot be resumed.", job=job_id, status_of_job=job.status)
     if budget is not None:
         _set_budget(session, job_id, budget)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from interp.errors import GlossatorError, LeaseLost, problem_of
-from interp.lifecycle import JobStatus, Stage
+from interp.lifecycle import WORKABLE, JobStatus, Stage
 from interp.store import budgets, chunks, jobs
 from interp.store.chunks import Lease
 from interp.store.engine import snapshot, transaction
@@ -16,7 +16,7 @@ from interp.store.engine import snapshot, transaction
 # A chunk of these that cannot be done takes its features out of the job, not the job down.
 EXPENDABLE = frozenset({Stage.EXPLAIN, Stage.SCORE})
 # A paused job keeps what was done for it, and its chunks.
-ALIVE = frozenset({*chunks.WORKABLE, JobStatus.PAUSED})
+ALIVE = frozenset({*WORKABLE, JobStatus.PAUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Fin
     meanwhile takes them, since they are paid for, but is not completed.
     """
     job = jobs.hold(session, lease.job_id)
-    if job.status not in (chunks.WORKABLE if lease.stage == Stage.SUMMARISE else ALIVE):
+    if job.status not in (WORKABLE if lease.stage == Stage.SUMMARISE else ALIVE):
         raise LeaseLost(f"job {lease.job_id} is {job.status}")
     chunks.done(session, lease, result)
     budgets.close_lease(session, lease.token)
@@ -58,7 +58,7 @@ def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: 
     job = jobs.hold(session, lease.job_id)
     if job.status == JobStatus.PAUSED:
         chunks.again(session, lease, problem, counts=False)
-    elif job.status not in chunks.WORKABLE:
+    elif job.status not in WORKABLE:
         _cancelled(session, lease)
     elif lease.attempt < max_attempts:
         chunks.again(session, lease, problem, counts=True)
@@ -75,7 +75,7 @@ def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: 
 def pause(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
     """No chunk of the job can go on as things are: it is paused with the problem, and this chunk goes back uncounted. Raises LeaseLost."""
     job = jobs.hold(session, lease.job_id)
-    if job.status in chunks.WORKABLE:
+    if job.status in WORKABLE:
         jobs.pause(session, lease.job_id, _of_job(problem, lease))
     hand_back(session, lease)
 

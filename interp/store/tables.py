@@ -7,7 +7,7 @@ them (`evidence`, `score_items`), so that a page of a listing never reads a blob
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -74,8 +74,15 @@ class Job(Base):
     )
 
 
+RUNG = "rung_at IS NOT NULL"
+
+
 class Chunk(Base):
-    """A leased unit of a job's work. `waits_for` names the stage, or the chunk `stage:number`, that must be done first."""
+    """A leased unit of a job's work.
+
+    `waits_for` names what must be done first: a stage, a chunk `stage:number`, or a span of them `stage:first-last`. `awaited_in` holds the names
+    of the spans that this chunk is in. `rung_at` says that a bell was rung for it and not answered since.
+    """
 
     __tablename__ = "chunks"
 
@@ -88,6 +95,7 @@ class Chunk(Base):
     payload: Mapped[dict[str, Any]]
     status: Mapped[str] = mapped_column(String(16))
     waits_for: Mapped[str | None] = mapped_column(String(40))
+    awaited_in: Mapped[list[Any] | None]
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     units_total: Mapped[int] = mapped_column(BigInteger, default=0)
     units_done: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -107,6 +115,7 @@ class Chunk(Base):
         Index("ix_chunks_stage", "job_id", "stage", "status"),
         Index("ix_chunks_waits", "job_id", "waits_for", "status"),
         Index("ix_chunks_lease", "status", "lease_expires_at"),
+        Index("ix_chunks_rung", "queue", "rung_at", postgresql_where=text(RUNG), sqlite_where=text(RUNG)),
     )
 
 
@@ -431,43 +440,3 @@ class LlmBatch(Base):
     ended_at: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_llm_batches_chunk", "chunk_id", "ended_at"),)
-
-
-class StageCount(Base):
-    """A job's stage in numbers, so that nobody has to count chunks. Kept by triggers (`migrations/counts.py`).
-
-    `open` chunks are waiting, ready or leased. `done`, `failed` and `cancelled` count every end: a chunk that was tried again counts again; `units`
-    adds up the units of those done. `released_at`: when a chunk was first, or first again after a retry, ready.
-    """
-
-    __tablename__ = "stage_counts"
-
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    stage: Mapped[str] = mapped_column(String(16), primary_key=True)
-    queue: Mapped[str] = mapped_column(String(16))
-    open: Mapped[int] = mapped_column(BigInteger)
-    waiting: Mapped[int] = mapped_column(BigInteger)
-    done: Mapped[int] = mapped_column(BigInteger)
-    failed: Mapped[int] = mapped_column(BigInteger)
-    cancelled: Mapped[int] = mapped_column(BigInteger)
-    units: Mapped[int] = mapped_column(BigInteger)
-    released_at: Mapped[datetime | None]
-
-
-class LlmTotal(Base):
-    """What all recorded calls to a model add up to. Each process adds to one of a few slots, so that few wait for one another.
-
-    `usd` is in whole picodollars; `unpriced` calls are those whose price nobody knows. Never gets less: retention takes away calls, not sums.
-    """
-
-    __tablename__ = "llm_totals"
-
-    model: Mapped[str] = mapped_column(String(255), primary_key=True)
-    status: Mapped[str] = mapped_column(String(16), primary_key=True)
-    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    calls: Mapped[int] = mapped_column(BigInteger)
-    attempts: Mapped[int] = mapped_column(BigInteger)
-    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
-    completion_tokens: Mapped[int] = mapped_column(BigInteger)
-    usd: Mapped[int] = mapped_column(BigInteger)
-    unpriced: Mapped[int] = mapped_column(BigInteger)

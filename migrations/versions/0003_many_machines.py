@@ -4,8 +4,6 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations import counts
-
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 TIME = sa.DateTime(timezone=True)
 
@@ -13,7 +11,8 @@ revision = "0003"
 down_revision = "0002"
 
 # Nullable, so that SQLite adds and drops them in place.
-COLUMNS = (("models_key", sa.String(length=64)), ("traceparent", sa.String(length=64)))
+COLUMNS = (("jobs", "models_key", sa.String(length=64)), ("jobs", "traceparent", sa.String(length=64)), ("chunks", "awaited_in", JSON))
+RUNG = sa.text("rung_at IS NOT NULL")
 NEW_INDEXES = {
     "ix_chunks_ready": ["job_id", "queue", "status", "number"],
     "ix_chunks_stage": ["job_id", "stage", "status"],
@@ -23,10 +22,11 @@ OLD_INDEXES = {"ix_chunks_claim": ["queue", "status", "priority", "created_at"],
 
 
 def upgrade() -> None:
-    for name, kind in COLUMNS:
-        op.add_column("jobs", sa.Column(name, kind))
+    for table, name, kind in COLUMNS:
+        op.add_column(table, sa.Column(name, kind))
     for name, columns in NEW_INDEXES.items():
         op.create_index(name, "chunks", columns)
+    op.create_index("ix_chunks_rung", "chunks", ["queue", "rung_at"], postgresql_where=RUNG, sqlite_where=RUNG)
     for name in OLD_INDEXES:
         op.drop_index(name, "chunks")
     op.create_table(
@@ -70,16 +70,13 @@ def upgrade() -> None:
     op.create_index("ix_webhooks_next", "webhooks", ["next_at"])
     op.create_index("ix_webhooks_job", "webhooks", ["job_id", "created_at"])
 
-    counts.upgrade()
-
 
 def downgrade() -> None:
-    counts.downgrade()
     for table in ("webhooks", "workers", "turns"):
         op.drop_table(table)
     for name, columns in OLD_INDEXES.items():
         op.create_index(name, "chunks", columns)
-    for name in NEW_INDEXES:
+    for name in (*NEW_INDEXES, "ix_chunks_rung"):
         op.drop_index(name, "chunks")
-    for name, _kind in COLUMNS:
-        op.drop_column("jobs", name)
+    for table, name, _kind in COLUMNS:
+        op.drop_column(table, name)

@@ -2,10 +2,9 @@
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 
 from interp.errors import LeaseLost
 from interp.lifecycle import Queue, Stage
@@ -13,7 +12,6 @@ from interp.planning import ChunkPlan
 from interp.store import chunks, jobs, queue
 from interp.store.chunks import Lease
 from interp.store.engine import transaction
-from interp.store.tables import Chunk
 from tests.store import steps
 
 
@@ -77,6 +75,29 @@ def test_workers_that_finish_at_once_release_what_waits_exactly_once(engine: Eng
         steps.finish(engine, steps.take(engine, Queue.LLM))
 
 
+def test_a_chunk_may_wait_for_a_span_of_another_stage(engine: Engine) -> None:
+    collects = [ChunkPlan(Stage.COLLECT, number, 4) for number in range(5)]
+    combines = [ChunkPlan(Stage.COMBINE, 0, 4, {}, "collect:0-2"), ChunkPlan(Stage.COMBINE, 1, 4, {}, "collect:2-4")]
+    merge = ChunkPlan(Stage.MERGE, 0, 4, {}, "combine:0-1")
+    job_id = steps.running(engine, *collects, *combines, merge)
+    leases = {lease.number: lease for lease in (steps.take(engine, Queue.GPU) for _ in range(5))}
+    assert [len(steps.finish(engine, leases[number]).released) for number in (4, 0, 3, 1)] == [0, 0, 0, 0]
+    assert len(steps.finish(engine, leases[2]).released) == 2, "one chunk may be the last of two spans"
+    first, second = (steps.take(engine, Queue.GPU) for _ in range(2))
+    assert steps.finish(engine, second).released == []
+    assert len(steps.finish(engine, first).released) == 1
+    assert steps.statuses(engine, job_id)["merge:0"] == "ready"
+
+
+def test_the_last_chunks_of_a_span_that_end_at_once_release_once(engine: Engine) -> None:
+    job_id = steps.running(engine, *(ChunkPlan(Stage.COLLECT, number, 4) for number in range(8)), ChunkPlan(Stage.COMBINE, 0, 4, {}, "collect:2-5"))
+    leases = [steps.take(engine, Queue.GPU) for _ in range(8)]
+    released: list[str] = []
+    together(*[lambda lease=lease: released.extend(steps.finish(engine, lease).released) for lease in leases[2:6]])
+    assert len(released) == 1
+    assert steps.statuses(engine, job_id)["combine:0"] == "ready"
+
+
 def test_a_chunk_may_wait_for_one_chunk_of_another_stage(engine: Engine) -> None:
     merges = [ChunkPlan(Stage.MERGE, number, 4) for number in range(2)]
     waiting = [ChunkPlan(Stage.EXPLAIN, number, 4, {}, f"merge:{number}") for number in range(2)]
@@ -88,17 +109,7 @@ def test_a_chunk_may_wait_for_one_chunk_of_another_stage(engine: Engine) -> None
     assert found[f"explain:{1 - lease.number}"] == "waiting"
 
 
-def test_the_doorbells_chunk_comes_first_and_a_stale_bell_gives_the_next_ready_one(engine: Engine) -> None:
-    steps.running(engine, *explains(3))
-    first = steps.take(engine, Queue.LLM)
-    steps.finish(engine, first)
-    stale = steps.claim(engine, Queue.LLM, chunk_id=first.chunk_id)
-    assert stale is not None
-    assert stale.chunk_id != first.chunk_id
-    assert steps.claim(engine, Queue.GPU, chunk_id=stale.chunk_id) is None
-
-
-def test_the_highest_priority_goes_first_and_then_the_oldest(engine: Engine) -> None:
+def test_the_highest_priority_goes_first_and_chunks_in_their_order(engine: Engine) -> None:
     low = steps.running(engine, *explains(2))
     high = steps.running(engine, *explains(1), spec=steps.SPEC.model_copy(update={"priority": 5}))
     taken = [steps.take(engine, Queue.LLM) for _ in range(3)]
@@ -194,15 +205,3 @@ def test_a_poison_chunk_fails_after_its_losses(engine: Engine) -> None:
         queue.sweep(engine, nobody_is_gone, max_losses=3)
     assert steps.statuses(engine, job_id)["explain:0"] == "failed"
     assert steps.look(engine, job_id).status == "running"
-
-
-def test_bells_ring_for_a_window_and_again_only_after_a_while(engine: Engine) -> None:
-    steps.running(engine, *explains(5))
-    ring = [("first", 3), ("rest", 2), ("none", 0)]
-    for _, expected in ring:
-        with transaction(engine) as session:
-            assert len(chunks.ring_due(session, Queue.LLM, window=3, seconds=60)) == expected
-    with transaction(engine) as session:
-        session.execute(update(Chunk).values(rung_at=datetime.now(UTC) - timedelta(seconds=120)))
-    with transaction(engine) as session:
-        assert len(chunks.ring_due(session, Queue.LLM, window=9, seconds=60)) == 5
