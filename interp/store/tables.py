@@ -440,3 +440,43 @@ class LlmBatch(Base):
     ended_at: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_llm_batches_chunk", "chunk_id", "ended_at"),)
+
+
+class StageCount(Base):
+    """A job's stage in numbers, so that nobody has to count chunks. Kept by triggers (`migrations/counts.py`).
+
+    `open` chunks are waiting, ready or leased. `done`, `failed` and `cancelled` count every end: a chunk that was tried again counts again; `units`
+    adds up the units of those done. `released_at`: when a chunk was first, or first again after a retry, ready.
+    """
+
+    __tablename__ = "stage_counts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    stage: Mapped[str] = mapped_column(String(16), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(16))
+    open: Mapped[int] = mapped_column(BigInteger)
+    waiting: Mapped[int] = mapped_column(BigInteger)
+    done: Mapped[int] = mapped_column(BigInteger)
+    failed: Mapped[int] = mapped_column(BigInteger)
+    cancelled: Mapped[int] = mapped_column(BigInteger)
+    units: Mapped[int] = mapped_column(BigInteger)
+    released_at: Mapped[datetime | None]
+
+
+class LlmTotal(Base):
+    """What all recorded calls to a model add up to. Each process adds to one of a few slots, so that few wait for one another.
+
+    `usd` is in whole picodollars; `unpriced` calls are those whose price nobody knows. Never gets less: retention takes away calls, not sums.
+    """
+
+    __tablename__ = "llm_totals"
+
+    model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    status: Mapped[str] = mapped_column(String(16), primary_key=True)
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    calls: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    usd: Mapped[int] = mapped_column(BigInteger)
+    unpriced: Mapped[int] = mapped_column(BigInteger)

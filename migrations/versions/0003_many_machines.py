@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from migrations import counts
+
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 TIME = sa.DateTime(timezone=True)
 
@@ -70,8 +72,11 @@ def upgrade() -> None:
     op.create_index("ix_webhooks_next", "webhooks", ["next_at"])
     op.create_index("ix_webhooks_job", "webhooks", ["job_id", "created_at"])
 
+    counts.upgrade()
+
 
 def downgrade() -> None:
+    counts.downgrade()
     for table in ("webhooks", "workers", "turns"):
         op.drop_table(table)
     for name, columns in OLD_INDEXES.items():
