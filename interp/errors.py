@@ -106,6 +106,16 @@ class DiskFull(GlossatorError):
     code, status, title = "disk-full", 507, "No space left on disk"
 
 
+class ArtifactsUnreachable(GlossatorError):
+    """The store of files that workers hand to one another cannot be opened, or not be written to."""
+
+    code, status, title = "artifacts-unreachable", 503, "The artifact store cannot be used"
+
+
+class ArtifactMissing(GlossatorError):
+    code, title = "artifact-missing", "A file of an earlier stage is gone"
+
+
 class BlobCorrupt(GlossatorError):
     code, title = "blob-corrupt", "Stored evidence cannot be read"
 

@@ -14,14 +14,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """With nothing set, everything lives in one folder and needs no server."""
 
-    model_config = SettingsConfigDict(env_prefix="GLOSSATOR_", frozen=True, extra="forbid", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="GLOSSATOR_", frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
     # Where things are.
     home: Path = Field(default=Path(".glossator"), description="Folder of the embedded database, broker and artifacts.")
     database_url: str = Field(default="", description="SQLAlchemy URL; SQLite under `home` when empty.")
     broker_url: str = Field(default="", description="Celery broker URL; `filesystem://` under `home` when empty.")
-    artifacts: Path = Field(default=Path(), description="Folder of tokenised corpora and partial evidence; under `home` when not given.")
-
+    artifacts: str = Field(
+        default="", description="Folder or URL (`s3://bucket/folder`) of tokenised corpora and partial evidence; under `home` when empty."
+    )
     artifact_options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the artifact store's file system, as JSON: `endpoint_url` of a bucket that is not AWS."
     )
@@ -110,7 +111,7 @@ class Settings(BaseSettings):
             "home": home,
             "database_url": values.get("database_url") or f"sqlite:///{home / 'glossator.db'}",
             "broker_url": values.get("broker_url") or f"filesystem://{home / 'broker'}",
-            "artifacts": Path(str(values.get("artifacts") or home / "artifacts")).expanduser().resolve(),
+            "artifacts": _url_of(str(values.get("artifacts") or home / "artifacts")),
         }
 
     @field_validator("webhook_secret")
@@ -158,6 +159,11 @@ class Settings(BaseSettings):
             return self.llm_api_key.get_secret_value()
         keys = {url.rstrip("/"): key for url, key in self.llm_keys.items()}
         return keys[base_url.rstrip("/")].get_secret_value() if base_url.rstrip("/") in keys else ""
+
+
+def _url_of(place: str) -> str:
+    """A URL as it is, a path as that of a file."""
+    return place if "://" in place else f"file://{Path(place).expanduser().resolve()}"
 
 
 @cache

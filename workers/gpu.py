@@ -1,26 +1,27 @@
 """The tasks of a gpu worker: prepare, collect, merge. They alone open models."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
 
+from interp.artifacts import Store
 from interp.codec import encode_evidence
-from interp.collect import partial as partials
+from interp.collect import partial_file
 from interp.collect import run as collection
 from interp.collect.finish import finish
+from interp.collect.partial import merge as merge_partials
 from interp.errors import FeatureOutOfRange
 from interp.evidence import Split
 from interp.identity import evidence_id
+from interp.lifecycle import Stage
 from interp.planning import Range, Shard, Sizes, plan, ranges_of, subtract
 from interp.spec import JobSpec
 from interp.store import chunks, dictionaries, evidence, jobs
 from interp.store.engine import snapshot
 from interp.store.evidence import Gathered
-from interp.subject.tokens import TokenizedCorpus, tokenize_corpus
+from interp.subject.tokens import TokenizedCorpus, open_corpus, tokenize_corpus
 from workers import artifacts
 from workers.families import goes_in_batches
 from workers.residency import Models, models_of
@@ -37,7 +38,7 @@ def prepare(work: Work) -> Outcome:
         return _reuse(work, known[1].id, set_id, asked_of(work.spec, known[1].features))
     models = models_of(work.spec)
     asked = asked_of(work.spec, models.dictionary.features)
-    corpus = tokenize_corpus(work.spec.corpus, models.subject, artifacts.corpora(work.runtime.settings), lambda _tokens: work.progress(0))
+    corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: work.progress(0))
     return _gather(work, set_id, identity, models, corpus, asked, subtract(asked, measured))
 
 
@@ -48,7 +49,7 @@ def collect(work: Work) -> Outcome:
     features = np.concatenate([np.arange(*span, dtype=np.int64) for span in work.lease.payload["features"]])
     spec = work.spec
     part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress)
-    part.save(_partial(work, work.lease.number))
+    partial_file.save(_store(work), _partial(work, Stage.COLLECT, work.lease.number), part)
     return Outcome(lambda _session: {"tokens": work.lease.units})
 
 
@@ -56,8 +57,9 @@ def merge(work: Work) -> Outcome:
     """Puts the shards' partial evidence of a range of features together, and writes the evidence."""
     models, corpus = models_of(work.spec), _corpus(work)
     first, set_id = work.lease.payload["first"], str(work.evidence_set)
-    rows = slice(first, first + work.lease.units)
-    whole = partials.merge([partials.Partial.load(_partial(work, number), rows) for number in range(work.lease.payload["parts"])])
+    store, rows = _store(work), (first, first + work.lease.units)
+    parts = (partial_file.load(store, _partial(work, Stage.COLLECT, number), rows) for number in range(work.lease.payload["parts"]))
+    whole = merge_partials(parts)
     gathered: list[Gathered] = []
     for item in finish(whole, models.subject, models.dictionary, corpus, work.spec.collection):
         gathered.append(Gathered(item.feature, item.statistics, encode_evidence(item)))
@@ -68,7 +70,7 @@ def merge(work: Work) -> Outcome:
         evidence.save(session, set_id, dictionary.id, gathered)
         return {"bytes": sum(len(item.blob) for item in gathered)}
 
-    return Outcome(write, when_stage_is_over=lambda: rmtree(_partial(work, 0).parent, ignore_errors=True))
+    return Outcome(write, when_stage_is_over=lambda: artifacts.delete_partials(store, work.lease.job_id))
 
 
 def asked_of(spec: JobSpec, features: int) -> list[Range]:
@@ -142,8 +144,15 @@ def _shards(corpus: TokenizedCorpus, shard_tokens: int) -> list[Shard]:
 
 
 def _corpus(work: Work) -> TokenizedCorpus:
-    return TokenizedCorpus.open(artifacts.corpora(work.runtime.settings) / work.lease.payload["corpus"])
+    store, digest = _store(work), work.lease.payload["corpus"]
+    corpus = open_corpus(store, digest)
+    artifacts.note_use(store, digest)
+    return corpus
 
 
-def _partial(work: Work, number: int) -> Path:
-    return artifacts.partial(work.runtime.settings, str(work.evidence_set), work.lease.job_id, number)
+def _store(work: Work) -> Store:
+    return artifacts.store_of(work.runtime.settings)
+
+
+def _partial(work: Work, stage: Stage, number: int) -> str:
+    return artifacts.partial(work.lease.job_id, stage, number)

@@ -16,9 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.cli.console import out, print_json
 from interp.disk import is_writable, nearest_existing
+from interp.errors import ArtifactsUnreachable, DiskFull
 from interp.settings import Settings, settings
 from interp.store import migrate
 from interp.store.engine import READING, make_engine
+from workers.artifacts import store_of
 
 PACKAGES = ("glossator", "fastapi", "sqlalchemy", "celery", "torch", "transformers", "transformer-lens", "numpy")
 MODELS = ("torch", "transformers", "transformer_lens")
@@ -88,7 +90,11 @@ def _broker(found: Settings) -> Finding:
 
 
 def _artifacts(found: Settings) -> Finding:
-    return _writable("artifacts", found.artifacts)
+    try:
+        store_of(found).check()
+    except (ArtifactsUnreachable, DiskFull) as error:
+        return Finding("artifacts", False, f"{error.what} {error.why}", error.cure)
+    return Finding("artifacts", True, f"{found.artifacts} can be written to")
 
 
 def _writable(name: str, folder: Path) -> Finding:

@@ -111,7 +111,7 @@ def _effects(
 ) -> Iterator[tuple[tuple[TokenEffect, ...], tuple[TokenEffect, ...]]]:
     """(promoted, suppressed) of each feature."""
     outputs = subject.output_directions().to(torch.float32)
-    features = torch.from_numpy(partial.features)
+    features = torch.tensor(partial.features)  # a copy: what a file was read into is not writable
     for blocks in output_effects(dictionary.W_dec[features].to(outputs.device), outputs, spec.output_tokens):
         for promoted, up, suppressed, down in zip(*(block.tolist() for block in blocks), strict=True):
             yield tuple(map(TokenEffect, promoted, up)), tuple(map(TokenEffect, suppressed, down))
@@ -119,6 +119,6 @@ def _effects(
 
 def _neighbours(partial: Partial, dictionary: Dictionary, spec: CollectionSpec) -> Iterator[tuple[Neighbour, ...]]:
     """The nearest features of each feature."""
-    indices, cosines = nearest(dictionary.W_dec, torch.from_numpy(partial.features).to(dictionary.W_dec.device), spec.neighbours)
+    indices, cosines = nearest(dictionary.W_dec, torch.tensor(partial.features, device=dictionary.W_dec.device), spec.neighbours)
     for features, values in zip(indices.tolist(), cosines.tolist(), strict=True):
         yield tuple(map(Neighbour, features, values))

@@ -1,25 +1,15 @@
 """What one shard gives: counts and samples of every feature, that add up with those of other shards."""
 
-import json
-import os
-import struct
-import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
-from interp.disk import disk_full
 from interp.evidence import Kind, Split
 
 Sample = tuple[Kind, Split]
-DTYPES = {"<i8": "I64", "<f4": "F32", "<f2": "F16"}  # numpy's names to those of safetensors
-COUNTS = ("windows_active", "histogram", "sums", "maxima")
 
 
 @dataclass(frozen=True)
@@ -51,47 +41,18 @@ class Partial:
     def __len__(self) -> int:
         return len(self.features)
 
-    def save(self, path: Path) -> None:
-        """Writes a safetensors file, whole or not at all. Raises DiskFull."""
-        arrays: dict[str, NDArray[Any]] = {"features": self.features, **{name: getattr(self, name) for name in COUNTS}}
-        arrays |= {f"keys.{_name(sample)}": keys for sample, keys in self.keys.items()}
-        arrays |= {f"activations.{_name(sample)}": values for sample, values in self.activations.items()}
-        facts = {"origin": self.origin, "tokens_seen": self.tokens_seen, "windows_seen": self.windows_seen}
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with disk_full(path):
-                _write(draft, arrays, {"facts": json.dumps(facts)})
-                draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
 
-    @classmethod
-    def load(cls, path: Path, features: slice | None = None) -> "Partial":
-        """Reads all features, or a range of their rows alone."""
-        rows = slice(None) if features is None else features
-        with safe_open(path, framework="numpy") as file:
-            facts = json.loads(file.metadata()["facts"])
-            arrays = {name: file.get_slice(name)[rows] for name in file.keys()}  # noqa: SIM118 - no mapping
-        return cls(
-            origin=facts["origin"],
-            features=arrays["features"],
-            tokens_seen=facts["tokens_seen"],
-            windows_seen=(facts["windows_seen"][0], facts["windows_seen"][1]),
-            keys={_sample(name): array for name, array in arrays.items() if name.startswith("keys.")},
-            activations={_sample(name): array for name, array in arrays.items() if name.startswith("activations.")},
-            **{name: arrays[name] for name in COUNTS},
-        )
-
-
-def merge(parts: Sequence[Partial]) -> Partial:
+def merge(parts: Iterable[Partial]) -> Partial:
     """What collecting all their documents at once would have given, exactly: associative and commutative.
 
-    Raises ValueError for no parts, or parts of different origins or features. The parts' documents must be disjoint.
+    Parts are taken one by one, so that a generator holds two at once. Their documents must be disjoint.
+    Raises ValueError for no parts, or parts of different origins or features.
     """
-    if not parts:
+    waiting = iter(parts)
+    first = next(waiting, None)
+    if first is None:
         raise ValueError("there is nothing to merge")
-    return reduce(_merge_two, parts)
+    return reduce(_merge_two, waiting, first)
 
 
 def _merge_two(one: Partial, other: Partial) -> Partial:
@@ -117,29 +78,3 @@ def _merge_two(one: Partial, other: Partial) -> Partial:
         keys=keys,
         activations=activations,
     )
-
-
-def _write(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
-    """A safetensors file, array by array: the library's own writer needs them all in one buffer, and hides which system error it met."""
-    header: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for name, array in arrays.items():
-        begin, end = end, end + array.nbytes
-        header[name] = {"dtype": DTYPES[array.dtype.str], "shape": array.shape, "data_offsets": (begin, end)}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for array in arrays.values():
-            file.write(np.ascontiguousarray(array).data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _name(sample: Sample) -> str:
-    return f"{sample[0].name}.{sample[1].name}"
-
-
-def _sample(name: str) -> Sample:
-    _, kind, split = name.split(".")
-    return Kind[kind], Split[split]

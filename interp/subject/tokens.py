@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.disk import new_folder
-from interp.errors import TokenizerMismatch
+from interp.artifacts import CORPORA, Store
+from interp.errors import ArtifactMissing, TokenizerMismatch
 from interp.identity import digest_of
 from interp.spec import CorpusSpec
 from interp.subject.base import Subject
@@ -29,6 +29,7 @@ class TokenizedCorpus:
     offsets    int64  `[docs + 1]`  document d is tokens[offsets[d]:offsets[d + 1]], never empty
     documents  uint64 `[docs]`      ids, ascending
     splits     uint8  `[docs]`      `Split`
+    path       the folder of this machine that it is mapped from
     """
 
     digest: str
@@ -52,14 +53,12 @@ class TokenizedCorpus:
             cuts.append(max(last, cuts[-1] + 1))
         return list(pairwise(cuts))
 
-    def save(self, folder: Path) -> "TokenizedCorpus":
-        """Writes to `folder`, whole or not at all, and gives the corpus as it lies there. Raises DiskFull."""
-        with new_folder(folder) as draft:
-            self.tokens.tofile(draft / "tokens.u32")
-            np.savez(draft / "documents.npz", offsets=self.offsets, documents=self.documents, splits=self.splits)
-            facts = {"format": FORMAT, "digest": self.digest, "duplicates": self.duplicates, "skipped": self.skipped}
-            (draft / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
-        return self.open(folder)
+    def save(self, folder: Path) -> None:
+        """Writes into a folder."""
+        self.tokens.tofile(folder / "tokens.u32")
+        np.savez(folder / "documents.npz", offsets=self.offsets, documents=self.documents, splits=self.splits)
+        facts = {"format": FORMAT, "digest": self.digest, "duplicates": self.duplicates, "skipped": self.skipped}
+        (folder / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
     def open(cls, folder: Path) -> "TokenizedCorpus":
@@ -71,8 +70,23 @@ class TokenizedCorpus:
         return cls(facts["digest"], folder, tokens, offsets, documents, splits, facts["duplicates"], facts["skipped"])
 
 
-def tokenize_corpus(spec: CorpusSpec, subject: Subject, folder: Path, progress: Progress) -> TokenizedCorpus:
-    """The corpus in the subject's tokens, kept under `folder/<digest>`; found there, it is not made again.
+def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
+    """A tokenised corpus of the store, mapped from this machine's disk; fetched there first where the store is elsewhere.
+
+    Raises ArtifactMissing, DiskFull.
+    """
+    folder = store.folder(f"{CORPORA}/{digest}")
+    if folder is None:
+        raise ArtifactMissing(
+            f"The tokenised corpus {digest} is not in the artifact store {store.root}.",
+            why="It was cleared away, or this worker's GLOSSATOR_ARTIFACTS is not that of the worker that made it.",
+            cure="Give all workers the same artifact store, and submit the job again.",
+        )
+    return TokenizedCorpus.open(folder)
+
+
+def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: Progress) -> TokenizedCorpus:
+    """The corpus in the subject's tokens, kept in the store by its digest; found there, it is not made again.
 
     The last document is cut where `max_tokens` is reached. `progress` gets the tokens done so far.
     Raises CorpusTooSmall when a split has no document, TokenizerMismatch when an id is beyond the subject's vocabulary, DiskFull, and what
@@ -80,9 +94,9 @@ def tokenize_corpus(spec: CorpusSpec, subject: Subject, folder: Path, progress: 
     """
     found = index(spec)
     digest = tokens_digest(found, subject)
-    target = folder / digest
-    if target.is_dir():
-        return TokenizedCorpus.open(target)
+    name = f"{CORPORA}/{digest}"
+    if kept := store.folder(name):
+        return TokenizedCorpus.open(kept)
     rows: list[NDArray[np.uint32]] = []
     ids: list[int] = []
     for document, row in _encoded(found, subject, progress):
@@ -90,16 +104,17 @@ def tokenize_corpus(spec: CorpusSpec, subject: Subject, folder: Path, progress: 
         rows.append(row)
     splits = [split_of(document, spec.test_share) for document in ids]
     check_splits(splits, spec)
-    return TokenizedCorpus(
+    made = TokenizedCorpus(
         digest=digest,
-        path=target,
+        path=Path(),
         tokens=np.concatenate(rows),
         offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
         documents=np.array(ids, dtype=np.uint64),
         splits=np.array(splits, dtype=np.uint8),
         duplicates=found.duplicates,
         skipped=found.skipped,
-    ).save(target)
+    )
+    return TokenizedCorpus.open(store.put_folder(name, made.save))
 
 
 def tokens_digest(found: CorpusIndex, subject: Subject) -> str:

@@ -16,6 +16,7 @@ from interp.store import jobs, migrate
 from interp.store.engine import make_engine, transaction
 from tests.faults.results import repeated, results
 from tests.faults.service import Service, all_gone, serve, until
+from workers.artifacts import jobs_with_partials, store_of
 from workers.run import drain
 from workers.runtime import Runtime
 
@@ -55,7 +56,7 @@ def test_workers_killed_in_every_stage(tiny_job: JobSpec, small_chunks: Settings
         service.completed(job_id)
         assert repeated(service.engine, job_id) == dict.fromkeys(killed, 1)
         assert results(service.engine) == undisturbed
-        assert not list((small_chunks.artifacts / "partials").glob("*/*")), "partial evidence is cleared away"
+        assert not jobs_with_partials(store_of(small_chunks)), "partial evidence is cleared away"
 
 
 def test_the_whole_service_killed_and_started_again(tiny_job: JobSpec, small_chunks: Settings, undisturbed: dict[str, list[dict[str, Any]]]) -> None:

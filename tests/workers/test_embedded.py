@@ -21,6 +21,7 @@ from interp.store.engine import make_engine, snapshot, transaction
 from interp.store.tables import Chunk
 from tests.store import steps
 from workers.app import BELL, make_app
+from workers.artifacts import jobs_with_partials, store_of
 from workers.dispatch import ring
 from workers.embedded import Supervisor
 
@@ -80,7 +81,7 @@ def test_a_running_job_is_cancelled_and_the_worker_lives_on(supervisor: Supervis
     until(lambda: steps.look(engine, job_id).status == "cancelled", "the end of the job", seconds=20)
     assert set(steps.statuses(engine, job_id).values()) <= {"done", "cancelled"}
     assert supervisor.pids() == before
-    until(lambda: not list((settings.artifacts / "partials").glob("*/*")), "the sweeper to clear partial evidence away", seconds=20)
+    until(lambda: not jobs_with_partials(store_of(settings)), "the sweeper to clear partial evidence away", seconds=20)
 
 
 def test_a_dead_worker_is_started_again(supervisor: Supervisor) -> None:

@@ -148,7 +148,7 @@ def test_bad_input_fails_at_once_and_leaves_nothing(tmp_path: Path, how: str, co
     assert steps.statuses(runtime.engine, job_id) == {"prepare:0": "failed"}
     with snapshot(runtime.engine) as session:
         assert [session.scalar(select(func.count()).select_from(table)) for table in (Subject, Dictionary, EvidenceSet, Feature)] == [0] * 4
-    assert not [path for path in settings.artifacts.rglob("*") if path.is_file()]
+    assert not [path for path in (settings.home / "artifacts").rglob("*") if path.is_file()]
 
 
 def _full_database(engine: Engine) -> None:
@@ -164,13 +164,13 @@ def _full_database(engine: Engine) -> None:
 
 def _full_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full in the middle of writing a partial."""
-    from interp.collect import partial
+    from interp.collect import partial_file
 
     def full(path: Path, *_content: object) -> None:
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(partial, "_write", full)
+    monkeypatch.setattr(partial_file, "_write", full)
 
 
 @pytest.mark.parametrize("where", ["database", "artifacts"])
@@ -196,7 +196,7 @@ def test_a_full_disk_fails_the_job_with_a_clear_word_and_leaves_no_half_file(
     assert found.error is not None
     assert found.error["code"] == "disk-full"
     assert found.error["cure"]
-    leftovers = [path for path in (settings.artifacts / "partials").rglob("*") if path.is_file() and path.suffix != ".safetensors"]
+    leftovers = [path for path in (settings.home / "artifacts" / "partials").rglob("*") if path.is_file() and path.suffix != ".safetensors"]
     assert leftovers == []
 
 
