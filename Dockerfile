@@ -1,26 +1,60 @@
 # syntax=docker/dockerfile:1
-# Targets: `api` (also the llm and upkeep workers; no torch) and `worker-gpu` (torch and transformer_lens).
-FROM python:3.11-slim AS base
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    GLOSSATOR_HOME=/var/lib/glossator GLOSSATOR_HOST=0.0.0.0
-RUN useradd --system --create-home --home-dir /var/lib/glossator --uid 10001 glossator
-WORKDIR /srv/glossator
+# Targets: `api`, `worker` (llm and upkeep), both without torch; `worker-gpu` (CUDA) and `worker-cpu`.
+# The packages are those of `make install`: the same constraints, the same extras, torch first.
+FROM python:3.11-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/glossator/bin:$PATH
+RUN python -m venv /opt/glossator
+WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY migrations migrations
 COPY interp interp
 COPY workers workers
 COPY api api
-COPY migrations migrations
+
+FROM build AS build-lean
+RUN pip install -c constraints.txt '.[s3,otel]'
+
+# The version of torch is that of the Makefile.
+FROM build AS build-gpu
+ARG TORCH=torch==2.13.0
+RUN pip install -c constraints.txt "${TORCH}" && pip install -c constraints.txt '.[models,s3,otel]'
+
+FROM build AS build-cpu
+ARG TORCH=torch==2.13.0+cpu
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN pip install -c constraints.txt --extra-index-url "${TORCH_INDEX}" "${TORCH}" && pip install -c constraints.txt '.[models,s3,otel]'
+
+FROM python:3.11-slim-bookworm AS base
+RUN useradd --system --create-home --home-dir /var/lib/glossator --uid 10001 glossator
+ENV PATH=/opt/glossator/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    GLOSSATOR_HOME=/var/lib/glossator GLOSSATOR_HOST=0.0.0.0 GLOSSATOR_LOG_FORMAT=json HF_HOME=/var/lib/glossator/huggingface
+WORKDIR /var/lib/glossator
+USER 10001
+STOPSIGNAL SIGTERM
 
 FROM base AS api
-RUN pip install -c constraints.txt .
-USER 10001
+COPY --from=build-lean /opt/glossator /opt/glossator
 EXPOSE 8420
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import httpx; httpx.get('http://127.0.0.1:8420/readyz', timeout=2).raise_for_status()"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8420/readyz', timeout=2)"]
 CMD ["glossator", "serve", "--no-workers"]
 
-FROM base AS worker-gpu
-ARG TORCH=torch==2.13.0
-RUN pip install -c constraints.txt "${TORCH}" && pip install -c constraints.txt '.[models]'
-USER 10001
+FROM base AS base-worker
+ENV GLOSSATOR_METRICS_PORT=9420
+EXPOSE 9420
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9420/healthz', timeout=2)"]
+
+FROM base-worker AS worker
+COPY --from=build-lean /opt/glossator /opt/glossator
+# Several of them share the cores: numpy's own threads would only fight.
+ENV OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+CMD ["glossator", "worker", "llm"]
+
+FROM base-worker AS worker-cpu
+COPY --from=build-cpu /opt/glossator /opt/glossator
+CMD ["glossator", "worker", "gpu"]
+
+FROM base-worker AS worker-gpu
+COPY --from=build-gpu /opt/glossator /opt/glossator
 CMD ["glossator", "worker", "gpu"]
