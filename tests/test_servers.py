@@ -1,0 +1,180 @@
+"""Where the servers of tests come from: each way of the choice, with real servers and real programs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+import api.local_servers
+import api.servers
+from api.local_servers import LocalServer
+from api.servers import POSTGRES, REDIS, Kind, own, own_number
+from interp.errors import ServerMissing, ServerUnreachable
+from interp.store import scratch
+from tests import servers
+
+KINDS = [pytest.param(POSTGRES, id="postgres"), pytest.param(REDIS, id="redis")]
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no variable said anything about servers."""
+    for name in (*servers.NAMED.values(), servers.NO_INSTALL):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unset: None) -> Path:
+    """As if neither server were installed, nor apt: the one folder of programs, empty."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(api.local_servers, "POSTGRES_FOLDERS", (str(folder / "*"),))
+    return folder
+
+
+@pytest.fixture
+def as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may install packages")
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[Callable[[Kind], LocalServer]]:
+    """The private server of a kind."""
+    names = {POSTGRES.name: "private_postgres", REDIS.name: "private_redis"}
+    yield lambda kind: request.getfixturevalue(names[kind.name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_named_server_is_taken(kind: Kind, server: Callable[[Kind], LocalServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    named = server(kind)
+    monkeypatch.setenv(servers.NAMED[kind.name], named.url)
+    with servers.room(kind) as found:
+        assert found.where == "named"
+        assert str(named.port) in found.url
+        assert_is_empty(found.url)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_named_server_that_is_not_there_is_an_error_and_no_skip(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = kind.local[0].split("://", maxsplit=1)[0]
+    monkeypatch.setenv(servers.NAMED[kind.name], f"{scheme}://127.0.0.1:{api.local_servers.free_port()}/0")
+    with pytest.raises(ServerUnreachable, match="refused"), servers.room(kind):
+        pass
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_at_the_default_port_comes_before_a_private_one(kind: Kind, server: Callable[[Kind], LocalServer], unset: None) -> None:
+    with own(replace(kind, local=(server(kind).url,))) as found:
+        assert found.where == "local"
+        assert_is_empty(found.url)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_private_one_is_started_where_none_answers(kind: Kind, server: Callable[[Kind], LocalServer], unset: None) -> None:
+    server(kind)
+    with own(replace(kind, local=())) as found:
+        assert found.where == "private"
+        assert_is_empty(found.url)
+    with pytest.raises((psycopg.OperationalError, redis.ConnectionError)):
+        assert_is_empty(found.url)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_local_server_that_lets_nobody_in_is_passed_by(kind: Kind, server: Callable[[Kind], LocalServer], unset: None) -> None:
+    host = server(kind).url.rsplit("@", 1)[1]
+    locked = f"{kind.local[0].split('://', maxsplit=1)[0]}://stranger:wrong@{host}"
+    with own(replace(kind, local=(locked,))) as found:
+        assert found.where == "private"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_debians_package_is_installed_where_that_is_allowed(kind: Kind, server: Callable[[Kind], LocalServer], bare: Path, as_root: None) -> None:
+    """An `apt-get` of our own, that installs by linking what the machine has."""
+    program = server(kind)._command
+    links = [program, program.with_name("initdb")] if kind is POSTGRES else [program]
+    target = bare / "15" if kind is POSTGRES else bare
+    lines = [f'/bin/echo "$@" >> {bare}/asked', 'test "$1" = install || exit 0', f"/bin/mkdir -p {target}"]
+    lines += [f"/bin/ln -s {link} {target}/{link.name}" for link in links]
+    (bare / "apt-get").write_text("#!/bin/sh\n" + "\n".join(lines) + "\n")
+    (bare / "apt-get").chmod(0o755)
+    with pytest.raises(ServerMissing):
+        kind.private.find()
+    servers._binaries(kind)
+    assert kind.private.find().name == program.name
+    assert (bare / "asked").read_text().splitlines()[1].endswith(servers.PACKAGES[kind.name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_installed_where_that_is_forbidden(kind: Kind, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare / "apt-get").write_text(f"#!/bin/sh\n/bin/echo asked > {bare}/asked\n")
+    (bare / "apt-get").chmod(0o755)
+    monkeypatch.setenv(servers.NO_INSTALL, "1")
+    with pytest.raises(pytest.skip.Exception, match=f"{servers.WANTED}{kind.name}"), servers.private(kind):
+        pass
+    assert not (bare / "asked").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_installation_that_fails_skips(kind: Kind, bare: Path, as_root: None) -> None:
+    (bare / "apt-get").write_text("#!/bin/sh\nexit 100\n")
+    (bare / "apt-get").chmod(0o755)
+    with pytest.raises(pytest.skip.Exception, match="Installing it failed"), servers.private(kind):
+        pass
+
+
+def test_one_line_counts_what_was_skipped() -> None:
+    """In a session of its own, over two processes, where no server may be used."""
+    environment = os.environ | {servers.NO_SERVICES: "1"}
+    command = [sys.executable, "-m", "pytest", "-n", "2", "tests/store/test_migrations.py", "tests/test_servers.py::test_numbers_are_nobody_elses"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1], timeout=120)
+    assert done.returncode == 0, done.stdout
+    lines = [line for line in done.stdout.splitlines() if "TESTS WERE SKIPPED" in line]
+    assert len(lines) == 1
+    assert "5 that need PostgreSQL and 1 that need Redis" in lines[0]
+
+
+def test_no_line_where_nothing_was_skipped_for_want_of_a_server() -> None:
+    assert servers.skipped(["Skipped: no GPU here"]) == ""
+
+
+def test_numbers_are_nobody_elses(private_redis: LocalServer) -> None:
+    with own_number(private_redis.url) as first, own_number(private_redis.url) as second:
+        assert first != second
+        redis.Redis.from_url(first).set("key", "value")
+        assert redis.Redis.from_url(second).get("key") is None
+    assert redis.Redis.from_url(first).dbsize() == 0, "left as it was found"
+
+
+def test_a_number_with_somebodys_keys_in_it_is_left_alone(private_redis: LocalServer) -> None:
+    with redis.Redis.from_url(private_redis.url.removesuffix("/0") + "/1") as connection:
+        connection.set("theirs", "value")
+        with own_number(private_redis.url) as url:
+            assert not url.endswith("/1")
+        assert connection.get("theirs") == b"value"
+        connection.flushdb()
+
+
+def test_a_server_that_is_too_old_is_refused(private_postgres: LocalServer, private_redis: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "LEAST_VERSION", 99)
+    monkeypatch.setattr(api.servers, "LEAST_REDIS", 99)
+    for kind, running in ((POSTGRES, private_postgres), (REDIS, private_redis)):
+        with pytest.raises(ServerUnreachable, match="too old"), kind.own(running.url):
+            pass
+
+
+def assert_is_empty(url: str) -> None:
+    """No table, or no key but the one that says whose number it is."""
+    if url.startswith("redis"):
+        with redis.Redis.from_url(url) as connection:
+            assert connection.keys() == [api.servers.CLAIM.encode()]
+        return
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
