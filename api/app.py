@@ -10,6 +10,8 @@ from api import openapi, problems
 from api.dependencies import Vocabularies
 from api.endpoints import Endpoints
 from api.limits import BodyLimit
+from api.metrics import Metrics
+from api.requests import Requests
 from api.routes import dictionaries, explanations, features, jobs, service
 from interp.settings import Settings
 from interp.store.engine import make_engine
@@ -42,7 +44,9 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
+    app.state.metrics = Metrics(engine, settings)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Requests, metrics=app.state.metrics)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

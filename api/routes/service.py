@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api import examples, problems
 from api.dependencies import Configured, Store
+from api.metrics import Metrics
 from api.openapi import answers
 from api.schemas import Health, ProblemKind, Readiness
 from interp.disk import is_writable
@@ -36,6 +37,14 @@ def get_readiness(response: Response, engine: Store, settings: Configured) -> Re
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(ready=ready, checks=checks)
+
+
+@router.get("/metrics", include_in_schema=False)
+def get_metrics(request: Request) -> Response:
+    """The service in numbers, for Prometheus: `docs/metrics.md` says what each means."""
+    metrics: Metrics = request.app.state.metrics
+    text, content_type = metrics.text(request.headers.get("accept", ""))
+    return Response(text, media_type=content_type)
 
 
 @router.get("/problems/{code}", responses=answers(examples.PROBLEM_KIND, 404, 422))

@@ -8,7 +8,7 @@ from sqlalchemy import case, func, insert, select
 from sqlalchemy.orm import Session
 
 from interp.llm.books import Call
-from interp.store import replies
+from interp.store import replies, totals
 from interp.store.clean import storable
 from interp.store.dialect import now
 from interp.store.pack import pack
@@ -92,12 +92,13 @@ def pack_call(call: Call) -> Packed:
 
 
 def save(session: Session, packed: Sequence[Packed]) -> None:
-    """Writes calls, and the answers among them to the cache."""
+    """Writes calls, the answers among them to the cache, and adds them to the sums of their models."""
     if not packed:
         return
     moment = now(session)
     session.connection().execute(insert(LlmCall), [item.call | {"created_at": moment} for item in packed])
     replies.save(session, [item.reply | {"created_at": moment} for item in packed if item.reply is not None])
+    totals.add(session, [item.call for item in packed])
 
 
 def usage(session: Session, job_id: str) -> list[UsageLine]:
