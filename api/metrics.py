@@ -121,7 +121,7 @@ class Metrics:
     """One an application: the figures of the service, and the requests that it has answered. For any thread."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        disable_created_metrics()  # when each series began: nothing here asks for it
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # when each series began: nothing here asks for it
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ServiceFigures(engine, settings.lease_seconds))
         name, text, labels = REQUESTS
