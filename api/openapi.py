@@ -59,7 +59,7 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
 def _restore_examples(document: dict[str, Any], router: APIRouter) -> None:
     """FastAPI drops every null from the document, but in an example a null says that the field is there and empty."""
     for route in router.routes:
-        if not isinstance(route, APIRoute):
+        if not isinstance(route, APIRoute) or not route.include_in_schema:
             continue
         for method in route.methods or ():
             answers_made = document["paths"][route.path][method.lower()]["responses"]
