@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
+from sqlalchemy import update as update_of
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from interp.store import staging
 from interp.store.tables import Base
 
 Columns = TypeVarTuple("Columns")
@@ -47,7 +49,38 @@ def upsert(
         statement = statement.on_conflict_do_update(index_elements=list(keys), set_=values)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(keys))
-    session.connection().execute(statement, [dict(row) for row in rows])
+    if staging.is_worth_it(session, table, rows):
+        for some in staging.staged(session, table, rows):
+            session.connection().execute(statement.from_select(list(rows[0]), select(some)))
+    else:
+        session.connection().execute(statement, [dict(row) for row in rows])
+
+
+def change(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]], keys: Sequence[str], *where: ColumnElement[bool]) -> None:
+    """Update the rows that have the same `keys` (of their primary key) and are as `where` says, but for those that are so already.
+
+    The rows are locked in the order of their keys, like everywhere.
+    """
+    if not rows:
+        return
+    columns = table.__table__.c
+    names = [name for name in rows[0] if name not in keys]
+    if not staging.is_worth_it(session, table, rows):
+        new = {name: bindparam(f"new_{name}", type_=columns[name].type) for name in rows[0]}
+        statement = _change(table, new, keys, names, where)
+        session.connection().execute(statement, [{f"new_{name}": value for name, value in row.items()} for row in rows])
+        return
+    for some in staging.staged(session, table, rows):
+        matches = [columns[key] == some.c[key] for key in keys]
+        held = select(columns[keys[0]]).join(some, and_(*matches)).where(*where).order_by(*(some.c[key] for key in keys))
+        session.execute(select(func.count()).select_from(held.with_for_update(of=table).subquery()))
+        session.connection().execute(_change(table, dict(some.c), keys, names, where))
+
+
+def _change(table: type[Base], new: Mapping[str, Any], keys: Sequence[str], names: Sequence[str], where: Sequence[ColumnElement[bool]]) -> Any:
+    columns = table.__table__.c
+    differs = or_(*(columns[name].is_distinct_from(new[name]) for name in names))
+    return update_of(table).where(*(columns[key] == new[key] for key in keys), *where, differs).values({name: new[name] for name in names})
 
 
 def unclaimed(statement: Select[*Columns], of: type[Base]) -> Select[*Columns]:

@@ -1,19 +1,25 @@
 """Scores and their items, and what is made of all of them together: q values, and each feature's best explanation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.score.base import Score
 from interp.store.clean import storable
-from interp.store.dialect import now, upsert
+from interp.store.dialect import change, now, upsert
 from interp.store.tables import Explanation, Feature, ScoreItems
 from interp.store.tables import Score as Row
 
 KEYS = ("explanation_id", "scorer", "settings_digest")
+# What only all scores together say of each.
+CONCLUSIONS = ("p_value", "q_value", "shrunken", "null_reason")
+# Rows that are made and written at a time, where all of a dictionary are.
+ROWS = 10_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,35 +111,20 @@ def figures(session: Session, evidence_set: str, dictionary_id: int, scorer: str
 
 def save_conclusions(session: Session, figures: Sequence[Figure]) -> None:
     """p, q and shrunken value of each figure. Give them ascending by id."""
-    if figures:
-        named = {"p_value": "p", "q_value": "q", "shrunken": "s", "null_reason": "r"}
-        statement = update(Row).where(Row.id == bindparam("score")).values({column: bindparam(name) for column, name in named.items()})
-        rows = [{"score": row.id, "p": row.p_value, "q": row.q_value, "s": row.shrunken, "r": row.null_reason} for row in figures]
-        session.connection().execute(statement, rows)
+    for some in _portions(figures):
+        rows = [{"id": row.id} | {name: getattr(row, name) for name in CONCLUSIONS} for row in some]
+        change(session, Row, rows, keys=["id"])
 
 
 def show_best(session: Session, dictionary_id: int, evidence_set: str, best: Sequence[Shown]) -> None:
-    """Lists each feature with its best explanation and that one's figures, where the feature is listed with this evidence."""
-    if best:
-        named = {"explanation_id": "e", "label": "l", "score": "s", "lift": "d", "q_value": "q", "shrunken": "k"}
-        statement = (
-            update(Feature)
-            .where(Feature.dictionary_id == dictionary_id, Feature.evidence_set_id == evidence_set, Feature.feature == bindparam("f"))
-            .values({column: bindparam(name) for column, name in named.items()})
-        )
-        rows = [
-            {
-                "f": item.feature,
-                "e": item.explanation_id,
-                "l": item.label,
-                "s": item.score,
-                "d": item.lift,
-                "q": item.q_value,
-                "k": item.shrunken,
-            }
-            for item in best
-        ]
-        session.connection().execute(statement, rows)
+    """Lists each feature with its best explanation and that one's figures, where the feature is listed with this evidence. Ascending by feature."""
+    for some in _portions(best):
+        rows = [{"dictionary_id": dictionary_id} | asdict(item) for item in some]
+        change(session, Feature, rows, ["dictionary_id", "feature"], Feature.evidence_set_id == evidence_set)
+
+
+def _portions(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))
 
 
 def _columns(item: Scored) -> dict[str, Any]:

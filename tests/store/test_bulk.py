@@ -1,0 +1,119 @@
+"""Many rows at once leave what the same rows one by one leave, on both dialects and on both sides of the size that is staged."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from interp.explain.base import Explanation as Label
+from interp.store import explanations, scores, staging
+from interp.store.clean import REPLACEMENT
+from interp.store.dialect import change, upsert
+from interp.store.engine import transaction
+from interp.store.explanations import Family
+from interp.store.scores import Scored, Shown
+from interp.store.tables import Explanation, Feature, Score
+from tests.api import synthetic
+
+FEW, MANY = 3, staging.FEWEST + 1
+sizes = pytest.mark.parametrize("number", [FEW, MANY])
+
+
+def family_of(engine: Engine) -> Family:
+    dictionary_id = synthetic.empty_dictionary(engine, "bulk@0")
+    return Family(f"set{dictionary_id}", dictionary_id, "pattern", "p" * 64)
+
+
+def labels(number: int, text: str) -> list[Label]:
+    return [Label(index, "pattern", f"{text} {index}", rule={"version": index}, provenance={"seed": [0, None]}) for index in range(number)]
+
+
+def rows_of(engine: Engine, table: type[Any], *columns: Any) -> list[Any]:
+    with transaction(engine) as session:
+        return [tuple(row) for row in session.execute(select(*columns).order_by(table.__table__.c[columns[0].key]))]
+
+
+@sizes
+def test_writing_twice_leaves_one_row_each(engine: Engine, number: int) -> None:
+    family = family_of(engine)
+    for text in ("a\x00b \ud800", "never over a good one"):
+        with transaction(engine) as session:
+            explanations.save(session, family, labels(number, text), "j")
+    found = rows_of(engine, Explanation, Explanation.feature, Explanation.text, Explanation.failure, Explanation.rule, Explanation.provenance)
+    assert found == [(index, f"a{REPLACEMENT}b ? {index}", None, {"version": index}, {"seed": [0, None]}) for index in range(number)]
+
+
+@sizes
+def test_scores_go_over_those_that_are_there_and_keep_their_ids(engine: Engine, number: int) -> None:
+    family = family_of(engine)
+    with transaction(engine) as session:
+        explanations.save(session, family, labels(number, "x"), "j")
+        made = explanations.load(session, family, [(0, number)])
+    ids = []
+    for value in (0.25, 0.75):
+        scored = [Scored(row, replace(synthetic.score(1), feature=index, value=value), b"items") for index, (row, _) in made.items()]
+        with transaction(engine) as session:
+            scores.save(session, family.dictionary_id, "x" * 64, scored, "j")
+        ids.append([row for (row,) in rows_of(engine, Score, Score.id)])
+    assert ids[0] == ids[1]
+    assert {value for _, value in rows_of(engine, Score, Score.feature, Score.value)} == {0.75}
+
+
+@sizes
+def test_the_best_is_listed_only_where_the_evidence_is_the_same(engine: Engine, number: int) -> None:
+    dictionary_id = synthetic.empty_dictionary(engine, "bulk@0")
+    other = synthetic.empty_dictionary(engine, "bulk@1")
+    rows = [synthetic.feature_row(dictionary_id, index, shrunken=None, explanation_id=None) for index in range(number)]
+    rows[1]["evidence_set_id"] = f"set{other}"
+    synthetic.add_features(engine, rows)
+    best = [Shown(index, 100 + index, "label", 0.5, None, 0.01, 0.25) for index in range(number)]
+    with transaction(engine) as session:
+        scores.show_best(session, dictionary_id, f"set{dictionary_id}", best)
+    found = rows_of(engine, Feature, Feature.feature, Feature.explanation_id, Feature.label, Feature.score, Feature.lift, Feature.shrunken)
+    shown = [(index, 100 + index, "label", 0.5, None, 0.25) for index in range(number)]
+    shown[1] = (1, None, None, None, None, None)
+    assert found == shown
+
+
+def test_what_is_so_already_is_not_written_again(engine: Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite keeps no versions of a row")
+    dictionary_id = synthetic.empty_dictionary(engine, "bulk@0")
+    synthetic.add_features(engine, [synthetic.feature_row(dictionary_id, index, shrunken=None, explanation_id=None) for index in range(MANY)])
+    best = [Shown(index, index, "label") for index in range(MANY)]
+    versions = []
+    for _ in range(2):
+        with transaction(engine) as session:
+            scores.show_best(session, dictionary_id, f"set{dictionary_id}", best)
+        with engine.connect() as connection:
+            versions.append(connection.exec_driver_sql("SELECT feature, xmin::text FROM features ORDER BY feature").all())
+    assert versions[0] == versions[1]
+
+
+def test_two_writers_of_the_same_rows_wait_for_one_another(engine: Engine) -> None:
+    """Both go in the order of the keys, so neither deadlocks: upserts and changes of the same features, over and over."""
+    dictionary_id = synthetic.empty_dictionary(engine, "bulk@0")
+    rows = [synthetic.feature_row(dictionary_id, index, shrunken=None, explanation_id=None) for index in range(300)]
+    synthetic.add_features(engine, rows)
+    errors: list[BaseException] = []
+
+    def write(number: int) -> None:
+        try:
+            for turn in range(10):
+                with transaction(engine) as session:
+                    if number % 2:
+                        upsert(session, Feature, [row | {"mean_active": float(turn)} for row in rows], keys=["dictionary_id", "feature"])
+                    else:
+                        new = [{"dictionary_id": dictionary_id, "feature": index, "label": f"{number} {turn}"} for index in range(300)]
+                        change(session, Feature, new, ["dictionary_id", "feature"])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
