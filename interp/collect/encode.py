@@ -1,7 +1,8 @@
 """From activations at the hook point to the windows in which features fire, without ever holding dense feature activations.
 
 A dense encode is cut into tiles of features by tokens that stay in cache: one matmul, one maximum over each window, and only the windows in which
-a feature fires are read again. Shapes of tiles are fixed, so that a token's activations do not depend on what else stands in the batch.
+a feature fires are read again. Shapes of tiles are fixed and short ones filled up, since a product rounds by the shape of its matrices: so a
+feature's activations depend neither on what else stands in the batch nor on which other features are collected with it.
 """
 
 import threading
@@ -66,8 +67,9 @@ class DenseEncoder:
 
     def __init__(self, dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape) -> None:
         """`features` int64 [F]: which of the dictionary's features to encode, in their order here."""
-        self.weights = dictionary.W_enc[:, features].T.to(dtype).contiguous()
-        self.biases = dictionary.b_enc[features, None].to(dtype)
+        # Some rows of zeros at the end fill up the last tile, wherever a range ends.
+        self.weights = pad(dictionary.W_enc[:, features].T.to(dtype), len(features) + shape.features)
+        self.biases = pad(dictionary.b_enc[features, None].to(dtype), len(features) + shape.features)
         thresholds = torch.zeros_like(dictionary.b_enc) if dictionary.threshold is None else dictionary.threshold
         self.floors = thresholds[features].to(torch.float32).clamp(min=0)
         self._dictionary, self._window, self._shape = dictionary, window, shape
@@ -84,12 +86,12 @@ class DenseEncoder:
         desk = self._desk()
         tile_windows = self._shape.tokens // self._window
         for first in range(start, stop, self._shape.features):
-            features = slice(first, min(first + self._shape.features, stop))
-            weights, biases, floors = self.weights[features], self.biases[features], self.floors[features, None]
-            tile = desk.tile[: len(weights)]
-            rows = maxima[first - start : features.stop - start]
+            last, whole = min(first + self._shape.features, stop), slice(first, first + self._shape.features)
+            weights, biases, floors = self.weights[whole], self.biases[whole], self.floors[first:last, None]
+            tile = desk.tile[: last - first]
+            rows = maxima[first - start : last - start]
             for index, (inputs, masked) in enumerate(zip(self._inputs, self._masked, strict=True)):
-                torch.addmm(biases, weights, inputs.T, out=tile)
+                torch.addmm(biases, weights, inputs.T, out=desk.tile)
                 tile.index_fill_(1, masked, SILENT)
                 peaks = tile.view(-1, tile_windows, self._window).amax(2)
                 rows[:, index * tile_windows : (index + 1) * tile_windows] = peaks
@@ -103,6 +105,13 @@ class DenseEncoder:
             self._desks.desk = Desk(self._shape, self._window, self.weights.dtype, self.weights.device)
         desk: Desk = self._desks.desk
         return desk
+
+
+def pad(matrix: Tensor, rows: int) -> Tensor:
+    """The matrix with rows of zeros below, contiguous."""
+    padded = matrix.new_zeros((rows, *matrix.shape[1:]))
+    padded[: len(matrix)] = matrix
+    return padded
 
 
 class Desk:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.collect.collector import Roster
+from interp.collect.encode import pad
 from interp.dictionary.module import Dictionary
 
 BLOCK = 256
@@ -17,14 +18,15 @@ BLOCK = 256
 def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """For features int64 [S]: the `count` other features with the largest cosine of decoder directions float32 [F, D], best first.
 
-    Gives indices int64 [S, n] and cosines float32 [S, n]; n is smaller than `count` only in a dictionary of fewer features. A feature's cosines do
-    not depend on which others are asked for: the product of whole matrices rounds by their shapes, so the chosen pairs are multiplied again alone.
+    Gives indices int64 [S, n] and cosines float32 [S, n]; n is smaller than `count` only in a dictionary of fewer features. What a feature gets does
+    not depend on which others are asked for: a product rounds by the shapes of its matrices, so blocks are filled up to one shape, and the chosen
+    pairs are multiplied again alone.
     """
     unit = torch.nn.functional.normalize(directions.to(torch.float32), dim=1)
     count = min(count, len(unit) - 1)
     found: list[tuple[Tensor, Tensor]] = []
     for block in torch.split(features, BLOCK):
-        cosines = unit[block] @ unit.T
+        cosines = (pad(unit[block], BLOCK) @ unit.T)[: len(block)]
         cosines.scatter_(1, block[:, None], -torch.inf)
         indices = cosines.topk(count, dim=1).indices
         pairs = unit[block][:, None].double() * unit[indices].double()
@@ -36,11 +38,12 @@ def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, T
 def output_effects(directions: Tensor, outputs: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """For each of the decoder directions float32 [S, D], through outputs float32 [D, V]: how far it moves each token's logit (logit lens).
 
-    Gives (promoted tokens, their logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block, count], strongest first.
+    Gives (promoted tokens, their logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block, count], strongest first. A
+    feature's do not depend on the others: blocks are filled up to one shape.
     """
     count = min(count, outputs.shape[1])
     for block in torch.split(directions.to(torch.float32), BLOCK):
-        logits = block @ outputs
+        logits = (pad(block, BLOCK) @ outputs)[: len(block)]
         up, promoted = logits.topk(count, dim=1)
         down, suppressed = logits.topk(count, dim=1, largest=False)
         yield promoted, up, suppressed, down

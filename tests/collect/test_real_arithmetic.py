@@ -1,11 +1,16 @@
 """The same exactness with a real transformer, whose sums are rounded: rows must not feel what else stands in their batch."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
+from interp.codec import encode_evidence
+from interp.collect.finish import finish
 from interp.collect.partial import Partial, merge
 from interp.collect.reservoir import EMPTY, ORDINAL_MASK
 from interp.collect.run import collect
@@ -36,6 +41,10 @@ class LlamaSubject(FakeSubject):
     def activations(self, tokens: Tensor) -> Tensor:
         states: Tensor = self.model(tokens).last_hidden_state
         return states
+
+    def output_directions(self) -> Tensor:
+        directions: Tensor = self.model.embed_tokens.weight.detach().T.contiguous()
+        return directions
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +89,33 @@ def test_any_cut_and_order_of_shards_give_exactly_the_same(
     edges = [0, *cuts, len(CORPUS)]
     parts = [run(subject, dictionary, (edges[index], edges[index + 1])) for index in reversed(range(len(edges) - 1))]
     assert_equal(merge(parts), whole)
+
+
+def collect_some(subject: LlamaSubject, dictionary: Dictionary, documents: tuple[int, int], features: range) -> Partial:
+    return collect(subject, dictionary, CORPUS, documents, SPEC, 0, np.arange(features.start, features.stop), lambda done: None)
+
+
+@pytest.mark.parametrize("edges", [(1,), (150,), (7, 8, 299), (75, 150, 225)])
+def test_any_cut_by_features_gives_exactly_the_same(subject: LlamaSubject, dictionary: Dictionary, whole: Partial, edges: tuple[int, ...]) -> None:
+    """Group by shard, as a dictionary is cut that no worker holds at once: near misses need neighbours of other groups."""
+    documents = [(0, 13), (13, len(CORPUS))]
+    for start, stop in pairwise([0, *edges, FEATURES]):
+        group = merge(collect_some(subject, dictionary, shard, range(start, stop)) for shard in documents)
+        assert_equal(group, rows_of(whole, start, stop))
+    for start, stop in pairwise([0, *edges, FEATURES]):
+        of_group = finish(rows_of(whole, start, stop), subject, dictionary, CORPUS, SPEC)
+        assert [encode_evidence(item) for item in of_group] == finished(subject, dictionary, whole)[start:stop]
+
+
+def finished(subject: LlamaSubject, dictionary: Dictionary, partial: Partial) -> list[bytes]:
+    return [encode_evidence(item) for item in finish(partial, subject, dictionary, CORPUS, SPEC)]
+
+
+def rows_of(whole: Partial, start: int, stop: int) -> Partial:
+    """What `whole` says of some of its features."""
+    rows = {name: getattr(whole, name)[start:stop] for name in ("features", "windows_active", "histogram", "sums", "maxima")}
+    samples = {name: {sample: values[start:stop] for sample, values in getattr(whole, name).items()} for name in ("keys", "activations")}
+    return replace(whole, **rows, **samples)
 
 
 def test_another_batch_size_changes_no_more_than_rounding(subject: LlamaSubject, dictionary: Dictionary, whole: Partial) -> None:
