@@ -1,7 +1,7 @@
 """The one way a chunk is worked on: lease, task, results and end of the chunk in one transaction. Needs no Celery."""
 
 import importlib
-import logging
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from interp import logs, traces
 from interp.disk import disk_full
 from interp.errors import ActivationsNotFinite, DiskFull, InputError, Interrupted, JobMustPause, LeaseLost, problem_of
 from interp.lifecycle import Queue, Stage
@@ -20,7 +21,7 @@ from interp.store.engine import snapshot, transaction
 from workers.lease import Hold
 from workers.runtime import Runtime
 
-log = logging.getLogger(__name__)
+log = logs.get_logger(__name__)
 
 # Errors that the next attempt would meet again: the job fails at once.
 FATAL = (InputError, ActivationsNotFinite, DiskFull)
@@ -75,6 +76,13 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None, asking: 
         lease = chunks.claim(session, of, runtime.owner, runtime.settings.lease_seconds, chunk_id)
     if lease is None:
         return False
+    with logs.bound(job=lease.job_id, chunk=lease.chunk_id, stage=lease.stage, number=lease.number, attempt=lease.attempt):
+        _carry_out(runtime, lease, asking)
+    return True
+
+
+def _carry_out(runtime: Runtime, lease: Lease, asking: Asking) -> None:
+    """Works on the chunk, and lets go of it however that ends."""
     if lease.starts_job:
         with transaction(runtime.engine) as session:
             jobs.start(session, lease.job_id)
@@ -82,20 +90,21 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None, asking: 
         with disk_full(runtime.settings.home):
             _work(runtime, lease, asking)
     except LeaseLost as error:
-        log.info("%s chunk %d of job %s: %s", lease.stage, lease.number, lease.job_id, error)
+        log.info("lease lost", why=str(error))
         _hand_back(runtime, lease)
-    except Interrupted:
+    except Interrupted as error:
+        log.info("chunk handed back", why=str(error))
         _hand_back(runtime, lease)
     except JobMustPause as error:
-        log.warning("job %s pauses: %s", lease.job_id, error)
+        log.warning("job pauses", why=str(error))
         _pause(runtime, lease, problem_of(error))
     except FATAL as error:
+        log.error("chunk failed, and no other try would help", why=str(error))
         _fail(runtime, lease, problem_of(error), max_attempts=0)
     except Exception as error:  # whatever a task raises is kept on the chunk, with its traceback, and tried again
-        log.exception("%s chunk %d of job %s, attempt %d", lease.stage, lease.number, lease.job_id, lease.attempt)
+        log.exception("attempt failed")
         problem = problem_of(error) | {"traceback": traceback.format_exc(), "attempt": lease.attempt}
         _fail(runtime, lease, problem, runtime.settings.max_attempts)
-    return True
 
 
 def drain(runtime: Runtime, *queues: Queue) -> int:
@@ -109,13 +118,26 @@ def drain(runtime: Runtime, *queues: Queue) -> int:
 def _work(runtime: Runtime, lease: Lease, asking: Asking) -> None:
     with snapshot(runtime.engine) as session:
         job = jobs.get(session, lease.job_id)
-        spec, evidence_set = JobSpec.model_validate(job.spec), job.evidence_set_id
-    with Hold(runtime, lease) as hold:
+        spec, evidence_set, parent = JobSpec.model_validate(job.spec), job.evidence_set_id, job.traceparent
+    began = time.monotonic()
+    log.debug("chunk begins", units=lease.units)
+    with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), Hold(runtime, lease) as hold:
         outcome = _task(lease.stage)(Work(runtime, lease, spec, evidence_set, hold.progress, asking))
         with transaction(runtime.engine) as session:
             finished = queue.finish(session, lease, outcome.write(session))
+        log.info("chunk done", units=lease.units, seconds=round(time.monotonic() - began, 3))
     if finished.stage_is_over and outcome.when_stage_is_over:
         outcome.when_stage_is_over()
+
+
+def _attributes(lease: Lease) -> dict[str, traces.Value]:
+    return {
+        "glossator.job": lease.job_id,
+        "glossator.chunk": lease.chunk_id,
+        "glossator.stage": lease.stage.value,
+        "glossator.number": lease.number,
+        "glossator.attempt": lease.attempt,
+    }
 
 
 def _task(stage: Stage) -> Task:
@@ -129,7 +151,7 @@ def _hand_back(runtime: Runtime, lease: Lease) -> None:
         with transaction(runtime.engine) as session:
             queue.hand_back(session, lease)
     except LeaseLost:
-        log.info("%s chunk %d of job %s has another owner already", lease.stage, lease.number, lease.job_id)
+        log.info("chunk has another owner already")
 
 
 def _pause(runtime: Runtime, lease: Lease, problem: dict[str, Any]) -> None:
@@ -137,7 +159,7 @@ def _pause(runtime: Runtime, lease: Lease, problem: dict[str, Any]) -> None:
         with transaction(runtime.engine) as session:
             queue.pause(session, lease, problem)
     except LeaseLost:
-        log.info("%s chunk %d of job %s has another owner already", lease.stage, lease.number, lease.job_id)
+        log.info("chunk has another owner already")
 
 
 def _fail(runtime: Runtime, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
@@ -146,6 +168,6 @@ def _fail(runtime: Runtime, lease: Lease, problem: dict[str, Any], max_attempts:
             queue.fail(session, lease, problem, max_attempts)
     except DiskFull:
         # Not even that can be written. The lease runs out, and the chunk is taken up again once there is room.
-        log.exception("%s chunk %d of job %s", lease.stage, lease.number, lease.job_id)
+        log.exception("the end of the chunk cannot be written")
     except LeaseLost:
-        log.info("%s chunk %d of job %s has another owner already", lease.stage, lease.number, lease.job_id)
+        log.info("chunk has another owner already")

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from interp import logs
 from interp.errors import CallFailed, EndpointUnreachable, GlossatorError
 from interp.llm import vectors
 from interp.llm.base import Ability, Prompt, Reply, TokenChoice
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from interp.settings import Settings
 
 T = TypeVar("T")
+
+log = logs.get_logger(__name__)
 
 STATUS: dict[str, CallStatus] = {"stop": "answered", "length": "truncated", "refusal": "refused"}
 
@@ -153,6 +156,15 @@ class Client:
         self._open.clear()
 
 
+def _tell(call: Call) -> None:
+    """A line a question; answered ones, of which there may be millions, only for those who want to read everything."""
+    tell = log.debug if call.status == "answered" else log.info
+    what = {"model": call.model, "purpose": call.tag.purpose, "feature": call.tag.feature, "status": call.status, "error": call.error}
+    counts = {"attempts": call.attempts, "tokens": call.usage.tokens, "seconds": round(call.seconds, 3)}
+    ids = {"job": call.tag.job_id, "chunk": call.tag.chunk_id, "call": call.key}
+    tell("question", **{name: value for name, value in (what | counts | ids).items() if value is not None})
+
+
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
 
@@ -238,24 +250,24 @@ class ClientModel:
     def record(
         self, key: str, template: str, bill: Bill, status: CallStatus, prompt: str, raw: str | None, error: GlossatorError | None = None
     ) -> None:
-        """Writes the whole story of a question into the book."""
+        """Writes the whole story of a question into the book, and a line into the log."""
         if isinstance(error, CallFailed):
             error.details.setdefault("calls", [key])
-        self.books.record(
-            Call(
-                key=key,
-                tag=self.tag,
-                model=self.spec.model,
-                base_url=shown_url(self.base_url),
-                transport=self.spec.transport,
-                template=template,
-                status=status,
-                attempts=bill.attempts,
-                usage=bill.usage,
-                cost_usd=bill.cost,
-                seconds=bill.seconds,
-                prompt=prompt,
-                raw=raw,
-                error=None if error is None else str(error),
-            )
+        call = Call(
+            key=key,
+            tag=self.tag,
+            model=self.spec.model,
+            base_url=shown_url(self.base_url),
+            transport=self.spec.transport,
+            template=template,
+            status=status,
+            attempts=bill.attempts,
+            usage=bill.usage,
+            cost_usd=bill.cost,
+            seconds=bill.seconds,
+            prompt=prompt,
+            raw=raw,
+            error=None if error is None else str(error),
         )
+        self.books.record(call)
+        _tell(call)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from interp import traces
 from interp.errors import AbilityMissing, CallFailed, CallRejected, JobMustPause
 from interp.llm.base import Usage
 from interp.llm.books import Amount, Books
@@ -66,6 +67,7 @@ class Lane:
         self.dialect = Dialect.of(endpoint.base_url)
         self.pacer = Pacer(in_flight)
         self.breaker = Breaker(shown_url, patience)
+        self._server = shown_url
         self.embedding_width: int | None = None
         self.reads_by_echo = True
         self._patience = patience
@@ -78,6 +80,15 @@ class Lane:
 
         Raises CallFailed and JobMustPause; `bill` holds what was spent in either case.
         """
+        with traces.question(path, self.model, self._server) as span:
+            try:
+                return await self._carry(send, bound, books, bill, path, is_paced)
+            finally:
+                span.set_attribute("glossator.attempts", bill.attempts)
+                span.set_attribute("gen_ai.usage.input_tokens", bill.usage.prompt_tokens)
+                span.set_attribute("gen_ai.usage.output_tokens", bill.usage.completion_tokens)
+
+    async def _carry(self, send: Callable[[], Awaitable[Got[T]]], bound: Usage, books: Books, bill: Bill, path: str, is_paced: bool) -> T:
         began, stubborn = _now(), 0
         while True:
             result = await self._attempt(send, bound, books, bill, is_paced)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
+from interp import traces
 from interp.errors import Conflict, NotFound
 from interp.lifecycle import JOB_ENDS, WORKABLE, JobStatus, Stage, sources_of
 from interp.planning import count, plan_prepare
@@ -84,6 +85,7 @@ def _write(session: Session, spec: JobSpec, preflight: Checked, key: str | None,
         "features_total": preflight.features if ranges is None else count(ranges),
         "features_failed": 0,
         "control_of": control_of,
+        "traceparent": traces.traceparent(),
         "created_at": now(session),
     }
     created = session.execute(insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(Job.id)).scalar()
