@@ -13,6 +13,11 @@ from interp.errors import DiskFull
 from interp.store.dialect import is_disk_full
 
 BUSY_SECONDS = 60
+CONNECT_SECONDS = 10
+# A network that falls silent would else be noticed after a quarter of an hour, by either side.
+SILENCE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+# A process that stands still in the middle of a transaction holds its locks, and all that wait for them: the server ends such a session.
+STANDSTILL = {"idle_in_transaction_session_timeout": 15_000}
 READING = {"glossator_reading": True, "postgresql_readonly": True}
 
 
@@ -23,7 +28,12 @@ def make_engine(url: str) -> Engine:
         return _sqlite_engine(url, parsed.database)
     if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=_postgres_arguments())
+
+
+def _postgres_arguments() -> dict[str, Any]:
+    of_server = STANDSTILL | {name if name.startswith("tcp") else f"tcp_{name}": value for name, value in SILENCE.items()}
+    return SILENCE | {"connect_timeout": CONNECT_SECONDS, "options": " ".join(f"-c {name}={value}" for name, value in of_server.items())}
 
 
 def _sqlite_engine(url: str, database: str | None) -> Engine:

@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session
 from interp.store.engine import snapshot
 from interp.store.tables import Base, Chunk, Evidence, Explanation, Feature, Score, ScoreItems
 
+# Of each table, its rows by column.
+Rows = dict[str, list[dict[str, Any]]]
 OF_THE_RUN = {"id", "job_id", "created_at", "explanation_id", "score_id", "dictionary_id"}
 
 
-def results(engine: Engine) -> dict[str, list[dict[str, Any]]]:
+def results(engine: Engine) -> Rows:
     """Every row of evidence, explanations, scores, their items, and the listing."""
     with snapshot(engine) as session:
         items = select(ScoreItems.blob, Score.feature, Score.scorer).join(Score).order_by(Score.feature, Score.scorer)

@@ -1,0 +1,82 @@
+"""The long form: `python -m tests.faults`, or `make faults`. Prints the table; ends with status 1 where a promise was broken."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.faults import table
+from tests.faults.cluster import Cluster, cluster
+from tests.faults.job import Reference, reference, scripted
+from tests.faults.registry import FAULTS
+from tests.faults.trial import Fault, Outcome, attempt
+
+console = Console(stderr=True)
+
+
+def main() -> int:
+    given = _arguments()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    chosen = {key: fault for key, fault in FAULTS.items() if not given.only or key in given.only}
+    begun, outcomes = time.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="glossator-faults-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL runs as another user, and its folder is below this one
+        with scripted() as server:
+            undisturbed = reference(folder, server)
+            with cluster(folder, server) as service:
+                for fault in chosen.values():
+                    outcomes += _tried(service, undisturbed, fault, _seeds(fault, given))
+    rows = table.rows_of({key: fault.title for key, fault in chosen.items()}, outcomes)
+    Console().print(table.as_rich(rows))
+    if given.json:
+        Path(given.json).write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes))
+    if given.write:
+        minutes = (time.monotonic() - begun) / 60
+        table.write(rows, f"`{_command()}`, {os.cpu_count()} cores, {minutes:.0f} minutes.")
+    return 0 if all(outcome.is_recovered for outcome in outcomes) else 1
+
+
+def _tried(service: Cluster, undisturbed: Reference, fault: Fault, seeds: Sequence[int]) -> Iterator[Outcome]:
+    reason = fault.blocks(service)
+    if reason is not None:
+        console.print(f"[bold red]{fault.title}: not tried, {reason}")
+        return
+    with fault.ready(service):
+        for seed in seeds:
+            outcome = attempt(service, undisturbed, fault, seed, is_long=True)
+            told = "recovered" if outcome.is_recovered else f"[bold red]{'; '.join(outcome.broken)}\n{service.logs()}"
+            console.print(f"{fault.key} {seed} at {outcome.moment}: {told} in {outcome.recovery_seconds:.1f} s", highlight=False)
+            yield outcome
+
+
+def _seeds(fault: Fault, given: argparse.Namespace) -> list[int]:
+    """`--points` kills, or the fault's own number of trials, shared out among `--seeds`."""
+    number = given.points if fault.is_kill else (given.tries or fault.tries)
+    return [1000 * (place % given.seeds) + place // given.seeds for place in range(number)]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=4, help="over how many seeds the trials of a fault go")
+    parser.add_argument("--points", type=int, default=100, help="random points of a job at which each kill strikes")
+    parser.add_argument("--tries", type=int, help="trials of each other fault")
+    parser.add_argument("--only", nargs="*", choices=list(FAULTS), help="these faults alone")
+    parser.add_argument("--json", help="file for all outcomes, a line each")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    return parser.parse_args()
+
+
+def _command() -> str:
+    return " ".join(["python -m tests.faults", *sys.argv[1:]]).replace(" --write", "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

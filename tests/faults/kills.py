@@ -1,0 +1,24 @@
+"""SIGKILL of one process, at any point of a job."""
+
+from collections.abc import Callable
+
+from tests.faults.moments import ALL_STAGES, GPU_STAGES, LLM_STAGES
+from tests.faults.trial import Fault, Scene
+
+
+def of_worker(queue: str) -> Callable[[Scene], None]:
+    """Kills a worker of the kind; one that holds a lease, if one does."""
+    return lambda scene: scene.cluster.kill(scene.one_at_work(queue))
+
+
+def of(name: str) -> Callable[[Scene], None]:
+    """Kills the process of that name."""
+    return lambda scene: scene.cluster.kill(name)
+
+
+FAULTS = (
+    Fault("kill-gpu", "SIGKILL of a gpu worker", of_worker("gpu"), GPU_STAGES, is_kill=True, short=2),
+    Fault("kill-llm", "SIGKILL of an llm worker", of_worker("llm"), LLM_STAGES, is_kill=True, short=2),
+    Fault("kill-api", "SIGKILL of the api", of("api"), ALL_STAGES, is_kill=True),
+    Fault("kill-upkeep", "SIGKILL of the sweeper", of("upkeep"), ALL_STAGES, is_kill=True),
+)

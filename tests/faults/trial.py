@@ -1,0 +1,187 @@
+"""One trial: a job runs, a fault strikes at a drawn moment, and afterwards every promise is looked at."""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from random import Random
+
+from sqlalchemy import func, select
+
+from api.client import Refused
+from interp.errors import ServerUnreachable
+from interp.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus, JobStatus, Stage
+from interp.store import budgets
+from interp.store.engine import snapshot
+from interp.store.tables import Chunk, Job, LlmCall
+from tests.faults.cluster import Cluster, until
+from tests.faults.job import TOKEN_CAP, Reference
+from tests.faults.moments import Held, Lease, Moment, lease_of, leases, status_of
+from tests.faults.results import repeated, results
+
+AGAIN_SECONDS = 0.05
+
+
+@dataclass
+class Scene:
+    """What a fault is given: the service, the job under way, who works on what, and the trial's own chance."""
+
+    cluster: Cluster
+    job_id: str
+    held: list[Held]
+    random: Random
+    is_long: bool = False
+
+    def one_at_work(self, queue: str) -> str:
+        """A process of the kind that holds a lease; any of the kind where none does."""
+        found = [self.cluster.member_of(held.owner) for held in self.held if held.queue == queue]
+        at_work = [name for name in found if name is not None]
+        return self.random.choice(sorted(at_work or self.cluster.of_queue(queue)))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the table. `strike` returns when the fault is over. `short` and `tries`: times in the short and the long form.
+
+    `blocks` says why it cannot be tried here, None where it can. `ready` is open around all its trials, and lends the service what they need.
+    """
+
+    key: str
+    title: str
+    strike: Callable[[Scene], None]
+    stages: Sequence[Stage]
+    short: int = 1
+    tries: int = 5
+    is_kill: bool = False
+    ready: Callable[[Cluster], AbstractContextManager[None]] = nullcontext
+    blocks: Callable[[Cluster], str | None] = lambda _cluster: None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`broken`: promises not kept. Chunks and calls are those done again; `in_flight` calls were out at the strike, or not yet written."""
+
+    fault: str
+    seed: int
+    moment: str
+    broken: tuple[str, ...]
+    chunks: int
+    calls: int
+    in_flight: int
+    recovery_seconds: float
+    job_seconds: float
+
+    @property
+    def is_recovered(self) -> bool:
+        return not self.broken
+
+
+def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_long: bool = False) -> Outcome:
+    """One job with one fault; the same seed strikes at the same moment. `is_long`: a fault that lasts does so for its whole time."""
+    random = Random(f"{fault.key} {seed}")
+    moment = Moment.drawn(random, fault.stages)
+    cluster.clean()
+    calls_before, tokens_before, ended_before = cluster.server.ledger.calls, cluster.server.ledger.tokens, len(cluster.ended)
+    begun = time.monotonic()
+    job_id = submit(cluster, reference)
+    moment.wait(cluster.engine, job_id)
+    scene = Scene(cluster, job_id, leases(cluster.engine, job_id), random, is_long)
+    recorded = _recorded(cluster, job_id)
+    ledger = cluster.server.ledger
+    in_flight = ledger.calls - calls_before + ledger.in_flight - recorded
+    fault.strike(scene)
+    recovery = _recovered(scene)
+    broken = [*_unfinished(cluster, job_id), *cluster.ended[ended_before:]]
+    job_seconds = time.monotonic() - begun
+    until(lambda: ledger.in_flight == 0, "the last call's end")
+    calls = ledger.calls - calls_before - reference.calls
+    chunks = sum(repeated(cluster.engine, job_id).values())
+    broken += _differences(cluster, reference)
+    broken += _overspent(cluster, job_id, ledger.tokens - tokens_before)
+    if not 0 <= calls <= in_flight:
+        broken.append(f"{calls} calls were paid twice, and {in_flight} were in flight")
+    if chunks > len(scene.held):
+        broken.append(f"{chunks} chunks were begun again, and {len(scene.held)} were in work")
+    return Outcome(fault.key, seed, str(moment), tuple(broken), chunks, calls, in_flight, recovery, job_seconds)
+
+
+def submit(cluster: Cluster, reference: Reference) -> str:
+    """Submits as a client should: with a key, and again until there is an answer."""
+    key = str(uuid.uuid4())
+
+    def asked() -> str | None:
+        try:
+            job_id: str = cluster.client.submit_job(reference.spec.model_dump(mode="json"), key)["id"]
+        except ServerUnreachable:
+            return None
+        except Refused as refused:
+            if refused.problem.get("status", 0) < 500:
+                raise
+            return None
+        return job_id
+
+    return until(asked, "a submitted job", every=AGAIN_SECONDS)
+
+
+def _recovered(scene: Scene) -> float:
+    """Seconds from now until every chunk that was in work at the strike has ended, or is in living hands again. Ends with the job."""
+    begun = time.monotonic()
+    before = {held.chunk_id: lease_of(scene.cluster.engine, held.chunk_id) for held in scene.held}
+
+    def taken_up() -> bool:
+        return status_of(scene.cluster.engine, scene.job_id) in JOB_ENDS or all(_lives(scene, chunk_id, lease) for chunk_id, lease in before.items())
+
+    until(taken_up, "every chunk in living hands")
+    return time.monotonic() - begun
+
+
+def _lives(scene: Scene, chunk_id: str, before: Lease) -> bool:
+    now = lease_of(scene.cluster.engine, chunk_id)
+    if now.status in CHUNK_ENDS:
+        return True
+    renewed = now.expires_at is not None and before.expires_at is not None and now.expires_at > before.expires_at
+    return now.status == ChunkStatus.LEASED and (now.token != before.token or renewed)
+
+
+def _unfinished(cluster: Cluster, job_id: str) -> list[str]:
+    """Waits for the job's end; what is wrong with it."""
+    until(lambda: _job(cluster, job_id)[0] in (*JOB_ENDS, JobStatus.PAUSED), "the job's end")
+    status, error, features_failed = _job(cluster, job_id)
+    with snapshot(cluster.engine) as session:
+        undone = session.scalar(select(func.count()).where(Chunk.job_id == job_id, Chunk.status != ChunkStatus.DONE))
+    found = [] if status == JobStatus.COMPLETED else [f"the job is {status}: {error}"]
+    found += [f"{undone} chunks are not done"] if undone else []
+    return found + ([f"{features_failed} features failed"] if features_failed else [])
+
+
+def _job(cluster: Cluster, job_id: str) -> tuple[str, object, int]:
+    with snapshot(cluster.engine) as session:
+        status, error, failed = session.execute(select(Job.status, Job.error, Job.features_failed).where(Job.id == job_id)).one()
+    return status, error, failed
+
+
+def _recorded(cluster: Cluster, job_id: str) -> int:
+    """Attempts that are written down."""
+    with snapshot(cluster.engine) as session:
+        return int(session.scalar(select(func.sum(LlmCall.attempts)).where(LlmCall.job_id == job_id)) or 0)
+
+
+def _differences(cluster: Cluster, reference: Reference) -> list[str]:
+    """Where the book is not, byte for byte, what an undisturbed job leaves."""
+    found = results(cluster.engine)
+    return [
+        f"{table}: {len(rows)} rows, {len(found[table])} here, and {sum(one not in rows for one in found[table])} of these are others"
+        for table, rows in reference.rows.items()
+        if found[table] != rows
+    ]
+
+
+def _overspent(cluster: Cluster, job_id: str, billed: int) -> list[str]:
+    """What is wrong with the job's budget, held against the endpoint's own bill."""
+    with snapshot(cluster.engine) as session:
+        state = budgets.get(session, job_id)
+    assert state is not None
+    used = state.spent.tokens + state.unsettled.tokens
+    found = [f"{state.reserved.tokens} tokens are still set aside"] if state.reserved.tokens else []
+    return found if billed <= used <= TOKEN_CAP else [*found, f"{billed} tokens were billed, {used} are in the books, {TOKEN_CAP} were allowed"]
