@@ -23,7 +23,8 @@ from workers.webhooks import deliver_due
 
 log = logging.getLogger(__name__)
 
-TIDY_SECONDS = 60.0
+# A listing of the artifact store is dear where that is a bucket.
+SWEEPS_A_TIDYING = 5
 PRUNE_SECONDS = 3600.0
 
 
@@ -48,7 +49,7 @@ SWEEPING = Duty("sweeper", sweep, lambda settings: settings.sweep_seconds)
 DUTIES = (
     SWEEPING,
     Duty("webhooks", deliver_due, lambda settings: settings.sweep_seconds),
-    Duty("tidying", tidy, lambda _settings: TIDY_SECONDS),
+    Duty("tidying", tidy, lambda settings: SWEEPS_A_TIDYING * settings.sweep_seconds),
     Duty("retention", prune, lambda _settings: PRUNE_SECONDS),
 )
 
