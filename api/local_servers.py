@@ -21,6 +21,7 @@ from typing import Any, Self
 import psycopg
 import redis
 
+from api.guard import Guard
 from interp.errors import ServerMissing, ServerUnreachable
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin")
@@ -32,8 +33,6 @@ START_SECONDS, STOP_SECONDS, POLL_SECONDS = 60.0, 30.0, 0.05
 # the very port that it calls, and would be talking to itself.
 PORTS = range(20000, 32000)
 LOG_LINES = 5
-# Waits for the end of a pipe that this process holds, and so outlives it, however it ends: pid, signal, folder to remove.
-GUARD = 'read _; kill -"$1" "$0"; for _ in $(seq 100); do kill -0 "$0" || break; sleep 0.1; done; test -z "$2" || rm -rf "$2"'
 
 
 class LocalServer(ABC):
@@ -53,7 +52,7 @@ class LocalServer(ABC):
         self.folder = (folder or Path(tempfile.mkdtemp(prefix=f"glossator-{self.program}-"))).resolve()
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
 
     @property
     @abstractmethod
@@ -146,16 +145,11 @@ class LocalServer(ABC):
             self._process = subprocess.Popen(
                 [str(self._command), *self._arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, **self._as_user()
             )
-        folders = [str(self.folder)] if self._own_folder else []
-        guard = ["sh", "-c", GUARD, str(self._process.pid), self.gentle.name.removeprefix("SIG"), *folders]
-        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0)
+        self._guard = Guard(self._process.pid, self.gentle, self.folder if self._own_folder else None)
 
     def _unguard(self) -> None:
         if self._guard is not None:
-            self._guard.kill()
-            self._guard.wait()
-            if self._guard.stdin is not None:
-                self._guard.stdin.close()
+            self._guard.release()
             self._guard = None
 
     def _as_user(self) -> dict[str, Any]:

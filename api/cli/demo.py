@@ -3,7 +3,7 @@
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,8 +11,9 @@ from api.cli import progress, report
 from api.cli.console import duration, err, out, say
 from api.cli.submit import read_spec
 from api.client import Client
-from interp.errors import FileMissing
+from interp.errors import FileMissing, InputError
 from interp.settings import Settings
+from interp.spec import JobSpec
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "examples" / "pystdlib" / "job.yaml"
@@ -29,8 +30,16 @@ def demo(
     job: Annotated[Path | None, typer.Option(help="The job to submit, as YAML.")] = None,
     llm: Annotated[Llm | None, typer.Option(help="fake: a scripted language model behind HTTP explains and judges, with faults.")] = None,
     features: Annotated[str | None, typer.Option(help="all, or ranges with both ends: 0-99,120.")] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster", help="On PostgreSQL and Redis with workers of its own processes, two of them killed; compared with the plain demo."
+        ),
+    ] = False,
 ) -> None:
     """Explain and score the features of examples/pystdlib on this machine, and print what came of it."""
+    if llm and cluster:
+        raise InputError("The cluster's demo asks no language model.", cure="Leave out --llm, or --cluster.")
     job = job or (JOB_LLM if llm else JOB)
     if not job.exists():
         raise FileMissing(f"There is no {job}.", why="The demo runs from a checkout of the repository.", cure="Clone it, then type `make demo`.")
@@ -40,16 +49,30 @@ def demo(
 
         demo_llm.run(home, job, features or FEATURES_LLM)
         return
-    _by_rules(home, job, features)
+    spec = read_spec(job, {"features": features} if features else {})
+    if cluster:
+        # PostgreSQL, Redis and processes: nothing that another command needs.
+        from api.cli import demo_cluster
+
+        demo_cluster.run(home, spec)
+        return
+    _by_rules(home, spec)
 
 
-def _by_rules(home: Path, job: Path, features: str | None) -> None:
+def _by_rules(home: Path, spec: JobSpec) -> None:
     """With rules in place of a language model: no key, no cost."""
+    started = time.monotonic()
+    settings = Settings(home=home)
+    name = embedded(settings, spec)["dictionary"]
+    out.print(f"\nThe demo took {duration(time.monotonic() - started)}. The book is kept in {settings.home}:", markup=False, soft_wrap=True)
+    for command in (f"glossator features {name} --sort lift --order desc", f"glossator feature {name}:0", "glossator serve"):
+        out.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def embedded(settings: Settings, spec: JobSpec) -> dict[str, Any]:
+    """The job, submitted to a service of this process with workers of its own, followed to its end and reported. Raises JobDidNotComplete."""
     from api.service import Service
 
-    started = time.monotonic()
-    spec = read_spec(job, {"features": features} if features else {})
-    settings = Settings(home=home)
     settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "workers.log").open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
         say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
@@ -58,7 +81,4 @@ def _by_rules(home: Path, job: Path, features: str | None) -> None:
         finished = progress.follow(client, submitted["id"], err)
         progress.outcome(finished)
         report.print_report(client, finished)
-    name = finished["dictionary"]
-    out.print(f"\nThe demo took {duration(time.monotonic() - started)}. The book is kept in {settings.home}:", markup=False, soft_wrap=True)
-    for command in (f"glossator features {name} --sort lift --order desc", f"glossator feature {name}:0", "glossator serve"):
-        out.print(f"  {command}", markup=False, soft_wrap=True)
+    return finished
