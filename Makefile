@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo demo-llm test lint bench figures install install-dev clean
+.PHONY: help demo demo-llm demo-cluster test faults lint bench figures install install-dev clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,8 +17,14 @@ demo: install ## Explain and score every feature of examples/pystdlib, over REST
 demo-llm: install ## The same through a language model over HTTP: a scripted one that needs no key and often fails
 	$(BIN)/glossator demo --llm fake
 
+demo-cluster: install ## The same on PostgreSQL and Redis with many processes, two of them killed; FEATURES=0-99 makes it short
+	$(BIN)/glossator demo --cluster $(if $(FEATURES),--features $(FEATURES))
+
 test: lint ## The whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+faults: install-dev ## The long form of the faults: every kind many times, as a table
+	$(BIN)/python -m tests.faults
 
 lint: install-dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
