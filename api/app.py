@@ -13,6 +13,7 @@ from api.limits import BodyLimit
 from api.metrics import Metrics
 from api.requests import Requests
 from api.routes import dictionaries, explanations, features, jobs, service
+from interp import traces
 from interp.settings import Settings
 from interp.store.engine import make_engine
 
@@ -51,4 +52,5 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     for router in ROUTERS:
         app.include_router(router)
     openapi.install(app, ROUTERS)
+    traces.instrument(app)
     return app

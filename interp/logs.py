@@ -19,7 +19,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from interp.settings import Settings
 
-# These tell at `info` what only their own authors want to know.
+# These tell at `info` what only their own authors want to know, and at `debug` what nobody should: headers, and whole requests.
 NOISY = ("httpx", "alembic", "celery", "kombu", "aiohttp", "openai", "urllib3", "botocore", "s3fs", "fsspec", "uvicorn", "opentelemetry", "asyncio")
 HIDDEN = "***"
 SECRET_NAMES = re.compile(r"key|secret|token|password", re.IGNORECASE)
@@ -56,7 +56,7 @@ def configure(settings: Settings, name: str | None = None, stream: TextIO | None
     level = settings.log_level.upper()
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in NOISY:
-        logging.getLogger(noisy).setLevel(level if level in ("DEBUG", "ERROR") else "WARNING")
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 def _formatter(settings: Settings, name: str | None, colours: bool) -> logging.Formatter:

@@ -5,10 +5,8 @@ A threads pool of one: a fork after CUDA has started fails, and the solo pool go
 """
 
 import argparse
-import logging
 import os
 import signal
-import sys
 import threading
 import warnings
 
@@ -16,31 +14,44 @@ from celery import signals
 from celery.platforms import SecurityWarning
 from sqlalchemy.exc import DBAPIError
 
+from interp import logs, traces
 from interp.errors import DiskFull
 from interp.lifecycle import Queue
 from interp.settings import settings
 from workers.app import BELL, make_app
 from workers.dispatch import ring
+from workers.health import Health
 from workers.helpers import Helpers
 from workers.models import close_clients
 from workers.run import run_chunk
 from workers.runtime import Runtime
 from workers.upkeep import Sweeper
 
-log = logging.getLogger(__name__)
+log = logs.get_logger(__name__)
 
 
 def main(queue: Queue, name: str | None = None) -> None:
     """Runs until SIGTERM or SIGINT; then the chunk in work is handed back between two batches."""
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name or queue.value} %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("celery").setLevel(logging.WARNING)
+    found, name = settings(), name or queue.value
+    logs.configure(found, name)
+    # Celery would set up a log of its own beside ours.
+    signals.setup_logging.connect(_leave_the_log_alone)
+    traces.configure(found, queue.value, name)
     # Celery warns root of pickled messages; ours are JSON, and say no more than a chunk id.
     warnings.simplefilter("ignore", SecurityWarning)
-    runtime = Runtime.of(settings())
-    if queue is Queue.UPKEEP:
-        _keep_up(runtime)
-    else:
-        _answer_bells(runtime, queue, name or queue.value)
+    runtime = Runtime.of(found)
+    health = Health(runtime.pulse, found, name)
+    try:
+        if queue is Queue.UPKEEP:
+            _keep_up(runtime)
+        else:
+            _answer_bells(runtime, queue, name)
+    finally:
+        health.close()
+
+
+def _leave_the_log_alone(**_details: object) -> None:
+    """Celery sets up no log where somebody answers this signal."""
 
 
 def _keep_up(runtime: Runtime) -> None:

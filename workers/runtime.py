@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from interp.lifecycle import Queue
 from interp.settings import Settings
 from interp.store.engine import make_engine
+from workers.health import Pulse
 from workers.owner import this_process
 from workers.presence import Presence, Report
 
@@ -20,6 +21,7 @@ class Runtime:
     engine: Engine
     owner: str = field(default_factory=this_process)
     stopping: threading.Event = field(default_factory=threading.Event)
+    pulse: Pulse = field(default_factory=Pulse)
     presence: Presence = field(default_factory=lambda: Presence(Report(Queue.GPU, "worker")))
 
     @classmethod

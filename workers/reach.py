@@ -1,0 +1,22 @@
+"""Whether the broker can be reached: a real connection, for `/readyz` and `glossator doctor`."""
+
+from kombu import Connection
+
+from interp.disk import is_writable
+from interp.settings import Settings
+
+SECONDS = 2.0
+
+
+def broker_fault(settings: Settings) -> str | None:
+    """What is wrong with the broker; None when all is well. Takes `SECONDS` at most, or a little more."""
+    if settings.is_embedded:
+        return None if is_writable(settings.broker_folder) else f"cannot be written to: {settings.broker_folder}"
+    timeouts = {"socket_connect_timeout": SECONDS, "socket_timeout": SECONDS}
+    try:
+        with Connection(settings.broker_url, connect_timeout=SECONDS, transport_options=timeouts) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=SECONDS)
+            connection.default_channel.close()
+    except Exception as error:  # each transport has errors of its own, and all mean the same here
+        return f"does not answer: {error}"
+    return None
