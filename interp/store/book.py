@@ -1,8 +1,8 @@
-"""The listings of the book: keyset cursors, one statement a page, never an OFFSET.
+"""The listings of the book: keyset cursors, never an OFFSET. How a page is read stands in `listing.py`.
 
 A page is ordered by (sort value, key). Rows without a value come last in both directions: the rows that have one and those that have none
-are two ordered reads of the same index, joined by UNION ALL, because an OR over them would read the index from its start.
-Ties and the rows without a value go by key in the direction of the listing, so that a descending page is the same index read backwards.
+are two stretches of the same index. Ties and the rows without a value go by key in the direction of the listing, so that a descending page is the
+same index read backwards.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,11 +11,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, literal, select, tuple_, union_all
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy.orm import Session
 
 from interp.errors import NotFound
 from interp.lifecycle import JobStatus
+from interp.store import listing
+from interp.store.listing import Conditions, Listing, Text
 from interp.store.tables import Dictionary, Explanation, Feature, Job, Score
 
 MAX_LIMIT = 500
@@ -35,14 +37,8 @@ class FeatureSort(StrEnum):
     LABEL = "label"
 
 
-SORT_COLUMNS: dict[FeatureSort, InstrumentedAttribute[Any]] = {
-    FeatureSort.FEATURE: Feature.feature,
-    FeatureSort.SCORE: Feature.score,
-    FeatureSort.LIFT: Feature.lift,
-    FeatureSort.SHRUNKEN: Feature.shrunken,
-    FeatureSort.DENSITY: Feature.density,
-    FeatureSort.LABEL: Feature.label,
-}
+# Sorts that some features have no value of.
+WITHOUT_VALUE = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN, FeatureSort.LABEL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,90 +99,73 @@ class Page(Generic[Row, Place]):
 
 
 def features(session: Session, query: FeatureQuery) -> Page[Feature, Position]:
-    """One page of a dictionary's features."""
-    rows, more = _cut(session.scalars(feature_statement(query)).all(), query.limit)
-    if not more:
-        return Page(rows, None)
-    value = getattr(rows[-1], query.sort.value)
-    return Page(rows, Position(value, rows[-1].feature))
+    """One page of a dictionary's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
+    found = listing.read(session, feature_listing(query))
+    last = found.last
+    return Page(found.rows, None if last is None else Position(getattr(last, query.sort.value), last.feature))
 
 
-def feature_statement(query: FeatureQuery) -> Select[Any]:
-    """The one statement of a page: `limit + 1` rows, the last of which only tells that there is more."""
-    column = SORT_COLUMNS[query.sort]
-    after = query.after
-    parts: list[ColumnElement[bool]] = []
-    if after is None or after.value is not None:
-        parts.append(_valued(column, query))
-    if column.property.columns[0].nullable:
-        parts.append(_valueless(column, query))
-    order = [column] if column is Feature.feature else [column, Feature.feature]
-    selects = [
-        select(Feature, literal(number).label("part"))
-        .where(Feature.dictionary_id == query.dictionary_id, part, *_feature_filters(query))
-        .order_by(*(term.desc() if query.descending else term.asc() for term in order))
-        .limit(query.limit + 1)
-        for number, part in enumerate(parts)
-    ]
-    # SQLite takes no LIMIT inside a compound, so each part is a table of its own.
-    both = union_all(*(select(part.subquery()) for part in selects)).subquery()
-    row = aliased(Feature, both)
-    columns = [both.c[term.key] for term in order]
-    return select(row).order_by(both.c.part, *(term.desc() if query.descending else term.asc() for term in columns)).limit(query.limit + 1)
+def feature_listing(query: FeatureQuery) -> Listing[Feature]:
+    """The index that a page of features is read along, and the rows on it that belong to the listing."""
+
+    def parts(row: Any) -> list[Conditions]:
+        own = (row.dictionary_id == query.dictionary_id, *_feature_filters(row, query))
+        column = getattr(row, query.sort.value)
+        found = [(*own, *_valued(row, column, query))] if query.after is None or query.after.value is not None else []
+        return [*found, (*own, *_valueless(row, column, query))] if query.sort in WITHOUT_VALUE else found
+
+    order = tuple(dict.fromkeys((query.sort.value, "feature")))
+    text = None if query.text is None else Text("label", query.text)
+    return Listing(Feature, order, parts, query.limit, query.descending, text)
 
 
-def _valued(column: InstrumentedAttribute[Any], query: FeatureQuery) -> ColumnElement[bool]:
+def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:
     """The rows that have a sort value, beyond the cursor."""
     if query.after is None:
-        return column.is_not(None)
-    key, place = tuple_(column, Feature.feature), tuple_(query.after.value, query.after.feature)
-    return column.is_not(None) & (key < place if query.descending else key > place)
+        return (column.is_not(None),)
+    key, place = tuple_(column, row.feature), tuple_(query.after.value, query.after.feature)
+    return (column.is_not(None), key < place if query.descending else key > place)
 
 
-def _valueless(column: InstrumentedAttribute[Any], query: FeatureQuery) -> ColumnElement[bool]:
+def _valueless(row: Any, column: Any, query: FeatureQuery) -> Conditions:
     """The rows that have none, beyond the cursor where it already lies among them."""
     if query.after is None or query.after.value is not None:
-        return column.is_(None)
-    beyond = Feature.feature < query.after.feature if query.descending else Feature.feature > query.after.feature
-    return column.is_(None) & beyond
+        return (column.is_(None),)
+    beyond = row.feature < query.after.feature if query.descending else row.feature > query.after.feature
+    return (column.is_(None), beyond)
 
 
-def _feature_filters(query: FeatureQuery) -> list[ColumnElement[bool]]:
+def _feature_filters(row: Any, query: FeatureQuery) -> list[ColumnElement[bool]]:
     bounds = (
-        (Feature.score, query.min_score, query.max_score),
-        (Feature.lift, query.min_lift, query.max_lift),
-        (Feature.density, query.min_density, query.max_density),
-        (Feature.q_value, None, query.max_q),
+        (row.score, query.min_score, query.max_score),
+        (row.lift, query.min_lift, query.max_lift),
+        (row.density, query.min_density, query.max_density),
+        (row.q_value, None, query.max_q),
     )
-    filters: list[ColumnElement[bool]] = []
-    for column, low, high in bounds:
-        if low is not None:
-            filters.append(column >= low)
-        if high is not None:
-            filters.append(column <= high)
-    if query.state is not None:
-        filters.append(Feature.state == query.state)
-    if query.text is not None:
-        filters.append(_contains(Feature.label, query.text))
-    return filters
+    filters = [column >= low for column, low, _ in bounds if low is not None]
+    filters += [column <= high for column, _, high in bounds if high is not None]
+    return filters if query.state is None else [*filters, row.state == query.state]
 
 
 def explanations(session: Session, query: ExplanationQuery) -> Page[Explanation, tuple[int, int, int]]:
-    """One page of explanations."""
-    order = (Explanation.dictionary_id, Explanation.feature, Explanation.id)
-    statement = select(Explanation).order_by(*order).limit(query.limit + 1)
-    if query.dictionary_id is not None:
-        statement = statement.where(Explanation.dictionary_id == query.dictionary_id)
-    if query.feature is not None:
-        statement = statement.where(Explanation.feature == query.feature)
-    if query.explainer is not None:
-        statement = statement.where(Explanation.explainer == query.explainer)
-    if query.text is not None:
-        statement = statement.where(_contains(Explanation.text, query.text))
-    if query.after is not None:
-        statement = statement.where(tuple_(*order) > tuple_(*query.after))
-    rows, more = _cut(session.scalars(statement).all(), query.limit)
-    return Page(rows, (rows[-1].dictionary_id, rows[-1].feature, rows[-1].id) if more else None)
+    """One page of explanations. With a text it may hold fewer than `limit`, and yet not be the last one."""
+    found = listing.read(session, explanation_listing(query))
+    last = found.last
+    return Page(found.rows, None if last is None else (last.dictionary_id, last.feature, last.id))
+
+
+def explanation_listing(query: ExplanationQuery) -> Listing[Explanation]:
+    """The index that a page of explanations is read along: each set of filters has its own."""
+
+    def parts(row: Any) -> list[Conditions]:
+        wanted = {name: getattr(query, name) for name in ("dictionary_id", "feature", "explainer") if getattr(query, name) is not None}
+        conditions = [getattr(row, name) == value for name, value in wanted.items()]
+        if query.after is not None:
+            conditions.append(tuple_(row.dictionary_id, row.feature, row.id) > tuple_(*query.after))
+        return [tuple(conditions)]
+
+    text = None if query.text is None else Text("text", query.text)
+    return Listing(Explanation, ("dictionary_id", "feature", "id"), parts, query.limit, text=text)
 
 
 def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[Score]]:
@@ -231,11 +210,6 @@ def dictionary(session: Session, reference: str) -> Dictionary:
 def dictionary_names(session: Session, ids: Collection[int]) -> dict[int, str]:
     """The names of some dictionaries, by id."""
     return dict(session.execute(select(Dictionary.id, Dictionary.name).where(Dictionary.id.in_(ids))).all())
-
-
-def _contains(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[bool]:
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return column.ilike(f"%{escaped}%", escape="\\")
 
 
 def _cut(rows: Sequence[Row], limit: int) -> tuple[tuple[Row, ...], bool]:

@@ -1,0 +1,131 @@
+"""How a page of a listing is read: a walk along one index, from the cursor on, until the page is full.
+
+Every listing has an index in its order that also holds all that its filters look at, so that an entry that does not match costs 40 ns, and a page
+costs the same at any depth. A part of a text is the one thing that no such index can hold. It is looked for in the next `EXAMINED` rows; where it
+is rare there, in the index of trigrams, as long as all in all no more than `RARE` rows have it. What remains is a text that many rows have, and few
+of those that the other filters and the order lead to: such a page ends after what was examined, short or empty, with a cursor to go on from.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session, aliased
+
+from interp.store.dialect import by_trigrams, has_trigrams, in_index_order
+from interp.store.tables import Base
+
+EXAMINED = 5_000
+RARE = 5_000
+# pg_trgm makes trigrams of letters and digits alone: of a text without three in a row it would read its whole index.
+TRIGRAM = re.compile(r"[^\W_]{3}")
+
+Row = TypeVar("Row", bound=Base)
+Conditions = tuple[ColumnElement[bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Part of a column's text, A to Z in either case."""
+
+    column: str
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[Row]):
+    """Rows of one table. `parts` gives, for the table or an alias of it, the conditions of each stretch of an index, one after the other."""
+
+    table: type[Row]
+    order: tuple[str, ...]
+    parts: Callable[[Any], Sequence[Conditions]]
+    limit: int
+    descending: bool = False
+    text: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[Row]):
+    """Rows of a page, and the row beyond which the next one begins: None on the last page."""
+
+    rows: tuple[Row, ...]
+    last: Row | None
+
+
+def read(session: Session, listing: Listing[Row]) -> Found[Row]:
+    """One page."""
+    in_index_order(session)
+    return _walk(session, listing) if listing.text is None else _search(session, listing)
+
+
+def statements(listing: Listing[Row]) -> list[Select[Any]]:
+    """What reads a page without a text, a statement a part: the second is asked where the first does not fill the page."""
+    return [_ordered(listing, listing.table, part).limit(listing.limit + 1) for part in listing.parts(listing.table)]
+
+
+def _walk(session: Session, listing: Listing[Row]) -> Found[Row]:
+    rows: list[Row] = []
+    for statement in statements(listing):
+        rows += session.scalars(statement.limit(listing.limit + 1 - len(rows)))
+        if len(rows) > listing.limit:
+            break
+    return _cut(rows, listing.limit)
+
+
+def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
+    rows: list[Row] = []
+    for part in listing.parts(listing.table):
+        rows += session.scalars(_look(listing, part).limit(listing.limit + 1 - len(rows)))
+        if len(rows) > listing.limit:
+            return _cut(rows, listing.limit)
+        stopped = session.scalars(_ordered(listing, listing.table, part).offset(EXAMINED - 1).limit(1)).first()
+        if stopped is not None:
+            return _gather(session, listing) if _is_rare(session, listing) else Found(tuple(rows), stopped)
+    return Found(tuple(rows), None)
+
+
+def _look(listing: Listing[Row], part: Conditions) -> Select[Any]:
+    """The rows that have the text, among the next few of a part."""
+    row = aliased(listing.table, _ordered(listing, listing.table, part).limit(EXAMINED).subquery())
+    return _in_order(select(row).where(_contains(listing, row)), listing, row)
+
+
+def _is_rare(session: Session, listing: Listing[Row]) -> bool:
+    if listing.text is None or not TRIGRAM.search(listing.text.part) or not has_trigrams(session, listing.table):
+        return False
+    by_trigrams(session)
+    having = select(getattr(listing.table, listing.order[-1])).where(_contains(listing, listing.table)).limit(RARE + 1)
+    return session.execute(select(func.count()).select_from(having.subquery())).scalar_one() <= RARE
+
+
+def _gather(session: Session, listing: Listing[Row]) -> Found[Row]:
+    """All rows that have the text, wherever they are, then those of the page among them."""
+    rows: list[Row] = []
+    row = aliased(listing.table, select(listing.table).where(_contains(listing, listing.table)).limit(RARE).subquery())
+    for part in listing.parts(row):
+        rows += session.scalars(_ordered(listing, row, part).limit(listing.limit + 1 - len(rows)))
+        if len(rows) > listing.limit:
+            break
+    return _cut(rows, listing.limit)
+
+
+def _ordered(listing: Listing[Row], row: Any, part: Conditions) -> Select[Any]:
+    return _in_order(select(row).where(*part), listing, row)
+
+
+def _in_order(statement: Select[Any], listing: Listing[Row], row: Any) -> Select[Any]:
+    terms = [getattr(row, name) for name in listing.order]
+    return statement.order_by(*(term.desc() if listing.descending else term.asc() for term in terms))
+
+
+def _contains(listing: Listing[Row], row: Any) -> ColumnElement[bool]:
+    assert listing.text is not None
+    escaped = listing.text.part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    found: ColumnElement[bool] = getattr(row, listing.text.column).ilike(f"%{escaped}%", escape="\\")
+    return found
+
+
+def _cut(rows: Sequence[Row], limit: int) -> Found[Row]:
+    return Found(tuple(rows[:limit]), rows[limit - 1] if len(rows) > limit else None)
