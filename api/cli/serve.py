@@ -1,11 +1,11 @@
 """`glossator serve`, `glossator worker` and `glossator db upgrade`: what brings the rest of the house along when it runs."""
 
-import logging
 from typing import Annotated
 
 import typer
 
 from api.cli.console import out, say
+from interp import logs, traces
 from interp.lifecycle import Queue
 from interp.settings import settings
 from interp.store import migrate
@@ -22,10 +22,9 @@ def serve(
     # uvicorn and Celery: half a second that no other command needs.
     from api.service import Service
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for noisy in ("httpx", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     found = settings()
+    logs.configure(found, "api")
+    traces.configure(found, "api", "api")
     with Service(found, host or found.host, found.port if port is None else port, workers) as service:
         out.print(f"Glossator is listening on {service.url}  (REST: {service.url}/docs, data: {found.home})", markup=False, soft_wrap=True)
         service.wait()
