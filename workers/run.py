@@ -12,19 +12,19 @@ from sqlalchemy.orm import Session
 
 from interp import logs, traces
 from interp.disk import disk_full
-from interp.errors import ActivationsNotFinite, DiskFull, InputError, Interrupted, JobMustPause, LeaseLost, problem_of
+from interp.errors import ActivationsNotFinite, InputError, Interrupted, JobMustPause, LeaseLost, problem_of
 from interp.lifecycle import Queue, Stage
 from interp.spec import JobSpec
 from interp.store import chunks, jobs, queue
 from interp.store.chunks import Lease
-from interp.store.engine import snapshot, transaction
+from interp.store.engine import is_passing, snapshot, transaction
 from workers.lease import Hold
 from workers.runtime import Runtime
 
 log = logs.get_logger(__name__)
 
 # Errors that the next attempt would meet again: the job fails at once.
-FATAL = (InputError, ActivationsNotFinite, DiskFull)
+FATAL = (InputError, ActivationsNotFinite)
 
 # Where each stage's task lives. By name, so that a worker imports only what its own queue needs: torch stays out of the others.
 TASKS = {
@@ -70,7 +70,8 @@ Task = Callable[[Work], Outcome]
 def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None, asking: Asking = nullcontext) -> bool:
     """Works on the chunk a doorbell named, or on the next ready one of the queue. False when there was none to take.
 
-    Whatever happens to the work is written on the chunk and its job. Only errors of the database itself come out, DiskFull among them.
+    Whatever happens to the work is written on the chunk and its job. What comes out is that this worker cannot work just now: the database is
+    away, or a disk is full (DiskFull). Its chunk goes back, if need be when the lease runs out, and nothing is counted against it.
     """
     with transaction(runtime.engine) as session:
         lease = chunks.claim(session, of, runtime.owner, runtime.settings.lease_seconds, chunk_id)
@@ -102,6 +103,10 @@ def _carry_out(runtime: Runtime, lease: Lease, asking: Asking) -> None:
         log.error("chunk failed, and no other try would help", why=str(error))
         _fail(runtime, lease, problem_of(error), max_attempts=0)
     except Exception as error:  # whatever a task raises is kept on the chunk, with its traceback, and tried again
+        if is_passing(error):
+            log.warning("chunk handed back", why=str(error))
+            _hand_back(runtime, lease)
+            raise
         log.exception("attempt failed")
         problem = problem_of(error) | {"traceback": traceback.format_exc(), "attempt": lease.attempt}
         _fail(runtime, lease, problem, runtime.settings.max_attempts)
@@ -166,8 +171,5 @@ def _fail(runtime: Runtime, lease: Lease, problem: dict[str, Any], max_attempts:
     try:
         with transaction(runtime.engine) as session:
             queue.fail(session, lease, problem, max_attempts)
-    except DiskFull:
-        # Not even that can be written. The lease runs out, and the chunk is taken up again once there is room.
-        log.exception("the end of the chunk cannot be written")
     except LeaseLost:
         log.info("chunk has another owner already")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ console = Console(stderr=True)
 
 def main() -> int:
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started and mounted is to end with it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     chosen = {key: fault for key, fault in FAULTS.items() if not given.only or key in given.only}
     begun, outcomes = time.monotonic(), []

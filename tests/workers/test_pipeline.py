@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import Engine, event, func, select
 
 from interp import preflight
+from interp.errors import DiskFull
 from interp.lifecycle import Queue, Stage
 from interp.settings import Settings
 from interp.spec import JobSpec, ScorerSpec
-from interp.store import jobs, migrate
+from interp.store import jobs, migrate, queue
 from interp.store.engine import make_engine, snapshot, transaction
 from interp.store.progress import JobProgress
 from interp.store.tables import Dictionary, EvidenceSet, Explanation, Feature, Score, Subject
@@ -174,7 +175,7 @@ def _full_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("where", ["database", "artifacts"])
-def test_a_full_disk_fails_the_job_with_a_clear_word_and_leaves_no_half_file(
+def test_a_full_disk_stops_the_worker_with_a_clear_word_and_costs_the_job_nothing(
     tiny_job: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     settings = Settings(home=tmp_path)
@@ -190,14 +191,16 @@ def test_a_full_disk_fails_the_job_with_a_clear_word_and_leaves_no_half_file(
         while steps.statuses(runtime.engine, job_id)["merge:0"] != "ready":
             assert run_chunk(runtime, Queue.GPU)
         _full_database(runtime.engine)
-    drain(runtime, Queue.GPU, Queue.LLM)
-    found = steps.look(runtime.engine, job_id)
-    assert found.status == "failed", found
-    assert found.error is not None
-    assert found.error["code"] == "disk-full"
-    assert found.error["cure"]
+    with pytest.raises(DiskFull) as told:
+        drain(runtime, Queue.GPU, Queue.LLM)
+    assert told.value.cure
     leftovers = [path for path in (settings.home / "artifacts" / "partials").rglob("*") if path.is_file() and path.suffix != ".safetensors"]
     assert leftovers == []
+    monkeypatch.undo()  # there is room again
+    runtime = Runtime(settings, make_engine(settings.database_url))
+    queue.sweep(runtime.engine, lambda _owner: True, settings.max_losses)
+    drain(runtime, Queue.GPU, Queue.LLM)
+    assert steps.look(runtime.engine, job_id).status == "completed"
 
 
 def test_activations_that_are_not_finite_end_the_job_and_leave_no_evidence(settings: Settings, tiny_job: JobSpec, tmp_path: Path) -> None:
