@@ -1,0 +1,125 @@
+"""Two books held side by side: equal across dialects, and one row or byte that differs is found and named."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, delete, select, update
+from sqlalchemy.orm import Session
+
+from interp.store import comparison, migrate
+from interp.store.comparison import Book
+from interp.store.engine import make_engine, transaction
+from interp.store.tables import Dictionary, Evidence, EvidenceSet, Explanation, Feature, Job, Score, ScoreItems
+from tests.api import synthetic
+from tests.store import steps
+
+SUMMARY = {"features": {"explained": 10}, "total_seconds": 12.5, "seconds": {"collect": 3.0}}
+
+
+def book(engine: Engine, summary: dict[str, Any]) -> Book:
+    """The synthetic book, and a job that says that it wrote it."""
+    synthetic.fill(engine)
+    job_id = steps.submit(engine)
+    with transaction(engine) as session:
+        dictionary_id = session.scalars(select(Dictionary.id).where(Dictionary.name == synthetic.NAME)).one()
+        values = {"status": "completed", "dictionary_id": dictionary_id, "evidence_set_id": synthetic.SET, "summary": summary}
+        session.execute(update(Job).where(Job.id == job_id).values(values))
+    return Book(engine, job_id)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
+    """On SQLite, always."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('plain') / 'plain.db'}"
+    migrate.upgrade(url)
+    engine = make_engine(url)
+    yield book(engine, SUMMARY)
+    engine.dispose()
+
+
+@pytest.fixture
+def other(engine: Engine) -> Book:
+    """On each dialect, made at another time, with other job and row ids."""
+    synthetic.empty_dictionary(engine, "another")
+    return book(engine, SUMMARY | {"total_seconds": 99.0, "tokens_per_s": 7.0})
+
+
+def unequal(plain: Book, other: Book) -> dict[str, tuple[int, int, int]]:
+    found = comparison.compare(plain, other)
+    return {line.what: (line.different, line.only_first, line.only_second) for line in found if not line.is_equal}
+
+
+def test_the_same_book_is_equal_in_each_dialect(plain: Book, other: Book) -> None:
+    found = comparison.compare(plain, other)
+    assert all(line.is_equal for line in found), found
+    same = {line.what: line.same for line in found}
+    assert same == {"evidence set": 1, "evidence": 12, "explanations": 12, "scores": 10, "items": 10, "listing": 12, "summary": 3}
+
+
+CHANGES: dict[str, tuple[Callable[[Session], object], dict[str, tuple[int, int, int]]]] = {
+    "a byte of evidence": (lambda s: _flip(s, Evidence, Evidence.feature == 3), {"evidence": (1, 0, 0)}),
+    "a byte of items": (lambda s: _flip(s, ScoreItems, ScoreItems.score_id == _score(s, 4)), {"items": (1, 0, 0)}),
+    "evidence that is missing": (lambda s: s.execute(delete(Evidence).where(Evidence.feature == 5)), {"evidence": (0, 1, 0)}),
+    "a label": (lambda s: s.execute(update(Explanation).where(Explanation.feature == 2).values(text="x")), {"explanations": (1, 0, 0)}),
+    "a figure's last digit": (lambda s: s.execute(update(Score).where(Score.feature == 7).values(low=0.6000000000000001)), {"scores": (1, 0, 0)}),
+    "a score that is missing": (
+        lambda s: s.execute(delete(Score).where(Score.feature == 9)),
+        {"scores": (0, 1, 0), "items": (0, 1, 0)},
+    ),
+    "a feature's best": (lambda s: s.execute(update(Feature).where(Feature.feature == 1).values(explanation_id=None)), {"listing": (1, 0, 0)}),
+    "another explanation": (lambda s: _explain_twice(s), {"explanations": (0, 0, 1)}),
+    "the corpus": (lambda s: s.execute(update(EvidenceSet).where(EvidenceSet.id == synthetic.SET).values(tokens=1001)), {"evidence set": (1, 0, 0)}),
+    "a figure of the summary": (
+        lambda s: s.execute(update(Job).values(summary=SUMMARY | {"features": {"explained": 9}})),
+        {"summary": (1, 0, 0)},
+    ),
+    "features that failed": (lambda s: s.execute(update(Job).values(features_failed=1)), {"summary": (1, 0, 0)}),
+    "when it was made": (lambda s: s.execute(update(Explanation).values(created_at=datetime.now(UTC), job_id="k")), {}),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_differs_is_found_and_nothing_else(plain: Book, other: Book, what: str) -> None:
+    change, expected = CHANGES[what]
+    with transaction(other.engine) as session:
+        change(session)
+    assert unequal(plain, other) == expected
+
+
+def test_examples_name_the_row_and_both_values(plain: Book, other: Book) -> None:
+    with transaction(other.engine) as session:
+        session.execute(update(Explanation).where(Explanation.feature == 2).values(text="something else"))
+    line = next(line for line in comparison.compare(plain, other) if line.what == "explanations")
+    assert line.examples == (f"2 pattern {'p' * 64}: text '100%_self [2]' and 'something else'",)
+
+
+def test_a_job_alone_on_its_evidence_is_found_by_its_spec(other: Book) -> None:
+    assert comparison.sole_job(other.engine, steps.SPEC) == other.job_id
+    assert comparison.sole_job(other.engine, steps.SPEC.model_copy(update={"seed": 1})) is None
+    with transaction(other.engine) as session:
+        session.execute(update(Job).values(features_failed=1))
+    assert comparison.sole_job(other.engine, steps.SPEC) is None
+
+
+def test_a_job_that_shares_its_evidence_is_passed_by(other: Book) -> None:
+    second = steps.submit(other.engine)
+    with transaction(other.engine) as session:
+        session.execute(update(Job).where(Job.id == second).values(evidence_set_id=synthetic.SET))
+    assert comparison.sole_job(other.engine, steps.SPEC) is None
+
+
+def _flip(session: Session, table: Any, where: Any) -> None:
+    blob = session.scalars(select(table.blob).where(where)).one()
+    session.execute(update(table).where(where).values(blob=blob[:-1] + bytes([blob[-1] ^ 1])))
+
+
+def _score(session: Session, feature: int) -> int:
+    return session.scalars(select(Score.id).where(Score.feature == feature)).one()
+
+
+def _explain_twice(session: Session) -> None:
+    row = session.scalars(select(Explanation).where(Explanation.feature == 0)).one()
+    columns = {column.key: getattr(row, column.key) for column in Explanation.__mapper__.column_attrs if column.key != "id"}
+    session.add(Explanation(**columns | {"settings_digest": "q" * 64}))
