@@ -19,6 +19,7 @@ def restart(scene: Scene) -> None:
     with engine.connect() as holder:
         holder.execute(select(Job.id).where(Job.id == scene.job_id).with_for_update())
         until(lambda: holder.scalar(WAITING) or not scene.held, "a transaction to interrupt")
+        scene.look()
         scene.cluster.postgres.restart(scene.random.choice([signal.SIGINT, signal.SIGQUIT, signal.SIGKILL]))
         holder.invalidate()
     engine.dispose()

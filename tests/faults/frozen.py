@@ -24,7 +24,7 @@ def _caught(scene: Scene) -> tuple[str, list[Held]] | None:
             scene.cluster.freeze(name)
             found = [held for held in leases(scene.cluster.engine, scene.job_id) if scene.cluster.member_of(held.owner) == name]
             if found:
-                scene.held = found
+                scene.look()
                 return name, found
             scene.cluster.thaw(name)
     return None

@@ -1,14 +1,13 @@
 """A network that can be cut: a TCP proxy between the service's processes and their database."""
 
-import selectors
-import socket
+import asyncio
 import threading
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
 
+from interp.llm.scripted.server import event_loop
+
 CHUNK_BYTES = 65536
-TICK_SECONDS = 0.02
 
 
 class Network(Enum):
@@ -19,106 +18,87 @@ class Network(Enum):
     SILENT = "silent"
 
 
-@dataclass(eq=False)
-class Pipe:
-    """Both ends of one connection. `waiting`: what was read from one end and not yet written to the other."""
-
-    near: socket.socket
-    far: socket.socket
-    waiting: dict[socket.socket, bytes] = field(default_factory=dict)
-
-    def other(self, end: socket.socket) -> socket.socket:
-        return self.far if end is self.near else self.near
-
-    def close(self) -> None:
-        for end in (self.near, self.far):
-            end.close()
-
-
 class Proxy:
-    """Listens on `port` of loopback and passes on to another port. A context manager; `network` may be changed at any time.
+    """Listens on `port` of loopback and passes on to another port, from a thread of its own. A context manager.
 
     A silent network keeps what it was given, and delivers it when it is whole again: a client can tell nothing but that no answer comes.
     """
 
     def __init__(self, to: int) -> None:
         self._to = to
-        self.network = Network.WHOLE
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._pipes: set[Pipe] = set()
-        self._closing = threading.Event()
+        self.port = 0
+        self._network = Network.WHOLE
+        self._pipes: set[asyncio.StreamWriter] = set()
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._ready.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closing.set()
+        self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
-        self._listener.close()
-        self._drop_all()
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            if self.network is Network.BROKEN:
-                self._drop_all()
-            if self.network is Network.SILENT:
-                self._closing.wait(TICK_SECONDS)
-            else:
-                self._turn()
+    @property
+    def network(self) -> Network:
+        return self._network
 
-    def _turn(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            for pipe in self._pipes:
-                for end in (pipe.near, pipe.far):
-                    # An end whose last bytes are not delivered yet is not read: what piles up piles up with the sender.
-                    events = (selectors.EVENT_WRITE if end in pipe.waiting else 0) | (0 if pipe.other(end) in pipe.waiting else selectors.EVENT_READ)
-                    if events:
-                        selector.register(end, events, pipe)
-            for key, events in selector.select(TICK_SECONDS):
-                if key.fileobj is self._listener:
-                    self._accept()
-                elif key.data in self._pipes and isinstance(key.fileobj, socket.socket):
-                    self._pass_on(key.data, key.fileobj, events)
+    @network.setter
+    def network(self, network: Network) -> None:
+        self._network = network
+        self._loop.call_soon_threadsafe(self._heed)
 
-    def _accept(self) -> None:
-        near, _ = self._listener.accept()
-        try:
-            if self.network is Network.BROKEN:
-                raise ConnectionRefusedError
-            far = socket.create_connection(("127.0.0.1", self._to), timeout=5)
-        except OSError:
-            near.close()
-            return
-        for end in (near, far):
-            end.setblocking(False)
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._pipes.add(Pipe(near, far))
-
-    def _pass_on(self, pipe: Pipe, end: socket.socket, events: int) -> None:
-        try:
-            if events & selectors.EVENT_WRITE and end in pipe.waiting:
-                left = pipe.waiting.pop(end)
-                left = left[end.send(left) :]
-                if left:
-                    pipe.waiting[end] = left
-            if events & selectors.EVENT_READ:
-                data = end.recv(CHUNK_BYTES)
-                if not data:
-                    raise ConnectionResetError
-                pipe.waiting[pipe.other(end)] = data
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._drop(pipe)
-
-    def _drop(self, pipe: Pipe) -> None:
-        pipe.close()
-        self._pipes.discard(pipe)
+    def _heed(self) -> None:
+        (self._open.clear if self._network is Network.SILENT else self._open.set)()
+        if self._network is Network.BROKEN:
+            self._drop_all()
 
     def _drop_all(self) -> None:
         for pipe in list(self._pipes):
-            self._drop(pipe)
+            pipe.transport.abort()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=event_loop()) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._closing, self._open = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self._open.set()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._closing.wait()
+        server.close()
+        self._drop_all()
+
+    async def _connected(self, near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+        self._pipes.add(near_out)
+        far_out: asyncio.StreamWriter | None = None
+        try:
+            await self._open.wait()
+            if self._network is Network.BROKEN:
+                return
+            far_in, far_out = await asyncio.open_connection("127.0.0.1", self._to)
+            self._pipes.add(far_out)
+            ways = [asyncio.ensure_future(self._pass_on(near_in, far_out)), asyncio.ensure_future(self._pass_on(far_in, near_out))]
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in ways:
+                way.cancel()
+        except OSError:
+            pass  # the database is away: so is this end
+        finally:
+            for end in (near_out, far_out):
+                if end is not None:
+                    self._pipes.discard(end)
+                    end.transport.abort()
+
+    async def _pass_on(self, source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(CHUNK_BYTES):
+                await self._open.wait()
+                to.write(data)
+                await to.drain()
+        except OSError:
+            return

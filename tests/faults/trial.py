@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from sqlalchemy import func, select
@@ -25,13 +25,25 @@ AGAIN_SECONDS = 0.05
 
 @dataclass
 class Scene:
-    """What a fault is given: the service, the job under way, who works on what, and the trial's own chance."""
+    """What a fault is given: the service, the job under way, and the trial's own chance. `is_long`: it may last as long as it is described.
+
+    `held`: who worked on what at the strike; `in_flight`: calls that were out then, or answered and not yet written down. A fault that waits for a
+    moment of its own looks anew.
+    """
 
     cluster: Cluster
     job_id: str
-    held: list[Held]
     random: Random
-    is_long: bool = False
+    is_long: bool
+    calls_before: int
+    held: list[Held] = field(default_factory=list)
+    in_flight: int = 0
+
+    def look(self) -> None:
+        """Sees who works on what, and what is out, just now."""
+        self.held = leases(self.cluster.engine, self.job_id)
+        recorded, ledger = _recorded(self.cluster, self.job_id), self.cluster.server.ledger
+        self.in_flight = ledger.calls - self.calls_before + ledger.in_flight - recorded
 
     def one_at_work(self, queue: str) -> str:
         """A process of the kind that holds a lease; any of the kind where none does."""
@@ -86,24 +98,23 @@ def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_
     begun = time.monotonic()
     job_id = submit(cluster, reference)
     moment.wait(cluster.engine, job_id)
-    scene = Scene(cluster, job_id, leases(cluster.engine, job_id), random, is_long)
-    recorded = _recorded(cluster, job_id)
-    ledger = cluster.server.ledger
-    in_flight = ledger.calls - calls_before + ledger.in_flight - recorded
+    scene = Scene(cluster, job_id, random, is_long, calls_before)
+    scene.look()
     fault.strike(scene)
     recovery = _recovered(scene)
     broken = [*_unfinished(cluster, job_id), *cluster.ended[ended_before:]]
     job_seconds = time.monotonic() - begun
+    ledger = cluster.server.ledger
     until(lambda: ledger.in_flight == 0, "the last call's end")
     calls = ledger.calls - calls_before - reference.calls
     chunks = sum(repeated(cluster.engine, job_id).values())
     broken += _differences(cluster, reference)
     broken += _overspent(cluster, job_id, ledger.tokens - tokens_before)
-    if not 0 <= calls <= in_flight:
-        broken.append(f"{calls} calls were paid twice, and {in_flight} were in flight")
+    if not 0 <= calls <= scene.in_flight:
+        broken.append(f"{calls} calls were paid twice, and {scene.in_flight} were in flight")
     if chunks > len(scene.held):
         broken.append(f"{chunks} chunks were begun again, and {len(scene.held)} were in work")
-    return Outcome(fault.key, seed, str(moment), tuple(broken), chunks, calls, in_flight, recovery, job_seconds)
+    return Outcome(fault.key, seed, str(moment), tuple(broken), chunks, calls, scene.in_flight, recovery, job_seconds)
 
 
 def submit(cluster: Cluster, reference: Reference) -> str:
