@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, Interval, Select, and_, bindparam, func, literal, or_, select, text
 from sqlalchemy import update as update_of
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
@@ -131,7 +131,7 @@ def _plan_with(session: Session, **switches: str) -> None:
 def clock(session: Session, ahead: timedelta = timedelta()) -> ColumnElement[datetime]:
     """`now`, and so much more, as an expression for statements that write it: on PostgreSQL it costs no question of its own."""
     if session.get_bind().dialect.name == "postgresql":
-        return func.clock_timestamp(type_=UtcTime()) + ahead
+        return func.clock_timestamp(type_=UtcTime()) + literal(ahead, Interval())
     return literal(datetime.now(UTC) + ahead, UtcTime())
 
 
