@@ -1,17 +1,22 @@
 """`interp.llm.books.Books` of one chunk, kept in the database."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
-from interp.errors import Interrupted, PriceUnknown
+from interp.errors import DiskFull, Interrupted, PriceUnknown
 from interp.llm.books import Amount, Call, PendingBatch, Reservation, Stored
 from interp.store import batches, budgets
 from interp.store.chunks import Lease
-from interp.store.engine import snapshot, transaction
+from interp.store.engine import is_passing, snapshot, transaction
+from workers.keeper import AGAIN_SECONDS
 from workers.ledger import Future, Ledger, ledger_of
 
+# How long answers that cannot be written are held on to, with the chunk that asked for them.
+DURABLE_SECONDS = 30.0
 NOTHING_SPENT = Amount(0, 0, 0.0)
 
 
@@ -42,7 +47,15 @@ class StoreBooks:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._ledger.flush()
+        """A chunk that went back before its answers are durable would have another worker ask, and pay, again: so a passing trouble is waited out."""
+        end = time.monotonic() + DURABLE_SECONDS
+        while True:
+            try:
+                return self._ledger.flush()
+            except (DBAPIError, DiskFull) as error:
+                if not is_passing(error) or time.monotonic() > end:
+                    raise
+                time.sleep(AGAIN_SECONDS)
 
     def stop(self, _error: BaseException | None = None) -> None:
         """No call goes out any more; those on their way end, and are recorded. On the event loop."""
