@@ -11,6 +11,7 @@ from api.dependencies import Vocabularies
 from api.endpoints import Endpoints
 from api.limits import BodyLimit
 from api.metrics import Metrics
+from api.readiness import Looks
 from api.requests import Requests
 from api.routes import dictionaries, explanations, features, jobs, service
 from interp import traces
@@ -45,7 +46,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
-    app.state.metrics = Metrics(engine, settings)
+    app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)
     app.add_middleware(BodyLimit)
     app.add_middleware(Requests, metrics=app.state.metrics)
     problems.install(app)

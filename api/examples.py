@@ -399,8 +399,9 @@ PROVENANCE: dict[str, Any] = {
 }
 
 HEALTH = {"status": "ok", "version": "0.1.0"}
-READINESS = {"ready": True, "checks": {"database": "ok", "broker": "ok"}}
-NOT_READY = {"ready": False, "checks": {"database": "is not at this version: run `glossator db upgrade`", "broker": "ok"}}
+_CHECKS = {"database": "ok", "migrations": "ok", "broker": "ok", "artifacts": "ok"}
+READINESS = {"ready": True, "checks": _CHECKS}
+NOT_READY = {"ready": False, "checks": _CHECKS | {"migrations": "the database is not at this version: run `glossator db upgrade`"}}
 PROBLEM_KIND = {
     "code": "hook-point-unknown",
     "title": "Unknown hook point",

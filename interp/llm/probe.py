@@ -66,6 +66,23 @@ def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], 
     return asyncio.run(run())
 
 
+def models_now(settings: "Settings", base_url: str, timeout: float = 5.0) -> tuple[str, ...]:
+    """The models that an endpoint lists, from a thread without an event loop; none where it answers and lists none. Costs nothing.
+
+    Raises EndpointUnreachable and KeyRefused.
+    """
+
+    async def run() -> tuple[str, ...]:
+        client = Client(settings, in_flight=1, patience_seconds=timeout)
+        try:
+            listed = await _listed(client, ModelSpec(model="any", base_url=base_url), timeout, shown_url(base_url))
+        finally:
+            await client.close()
+        return tuple(sorted(str(entry["id"]) for entry in listed))
+
+    return asyncio.run(run())
+
+
 async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> Found:
     listed = await _listed(client, spec, timeout, shown)
     names = tuple(sorted(str(entry["id"]) for entry in listed))
