@@ -13,7 +13,7 @@ from interp.errors import Conflict, NotFound
 from interp.lifecycle import JOB_ENDS, WORKABLE, JobStatus, Stage, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
-from interp.store import budgets, chunks
+from interp.store import budgets, chunks, webhooks
 from interp.store.clean import storable
 from interp.store.dialect import insert, now
 from interp.store.progress import JobProgress, RequestCounts, StageProgress, progress
@@ -238,7 +238,10 @@ def _digest(spec: JobSpec) -> str:
 
 def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElement[bool], **values: Any) -> bool:
     statement = update(Job).where(Job.id == job_id, Job.status.in_(sources_of(target)), *where).values(status=target, **values)
-    return chunks.rows(session.execute(statement.execution_options(synchronize_session=False))) == 1
+    moved = chunks.rows(session.execute(statement.execution_options(synchronize_session=False))) == 1
+    if moved:
+        webhooks.changed(session, job_id, target)
+    return moved
 
 
 def _same_request(session: Session, key: str, digest: str) -> Job:
