@@ -133,9 +133,7 @@ def test_a_bucket_that_cannot_be_opened_is_found(tmp_path: Path, monkeypatch: py
     assert wrong(found) == {"artifacts"}
 
 
-def test_readiness_follows_the_database_and_tells_of_the_broker(
-    service: Settings, private_postgres: LocalServer, private_redis: LocalServer
-) -> None:
+def test_readiness_follows_the_database_and_tells_of_the_broker(service: Settings, private_postgres: LocalServer, private_redis: LocalServer) -> None:
     with httpx.Client(transport=InProcess(create_app(service)), base_url="http://test") as http:
 
         def until(status: int, **expected: bool) -> dict[str, str]:
