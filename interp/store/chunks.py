@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Result, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, CursorResult, Result, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from interp.errors import LeaseLost
 from interp.lifecycle import CHUNK_OPEN, QUEUE_OF, WORKABLE, ChunkStatus, JobStatus, Queue, Stage, chunk_sources_of
 from interp.planning import ChunkPlan
 from interp.store import turns
-from interp.store.dialect import now, unclaimed
+from interp.store.dialect import clock, learn, now, unclaimed, upsert
 from interp.store.tables import Chunk, Job
+
+# So many new chunks at once make what PostgreSQL knows of the table wrong, and its plans with it.
+NEWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,9 @@ def add(session: Session, job_id: str, priority: int, plans: Sequence[ChunkPlan]
         for plan in plans
     ]
     if new:
-        session.execute(insert(Chunk), new)
+        upsert(session, Chunk, new, keys=["id"], update=[])
+        if len(new) >= NEWS:
+            learn(session, Chunk)
         turns.open_turns(session, job_id, {QUEUE_OF[plan.stage] for plan in plans})
     return [row["id"] for row in new if row["status"] == ChunkStatus.READY]
 
@@ -110,7 +115,7 @@ def claim(
         found = session.execute(unclaimed(ready, of=Chunk)).first()
         if found is not None:
             turns.served(session, job.job_id, queue, moment)
-            return _lend(session, found[0], owner, seconds, starts_job=found[1] == JobStatus.QUEUED)
+            return _lend(session, found[0], owner, moment, seconds, starts_job=found[1] == JobStatus.QUEUED)
     return None
 
 
@@ -120,7 +125,7 @@ def heartbeat(session: Session, lease: Lease, seconds: float, units_done: int) -
     renewed = session.execute(
         update(Chunk)
         .where(*held(lease), workable)
-        .values(lease_expires_at=now(session) + timedelta(seconds=seconds), units_done=units_done)
+        .values(lease_expires_at=clock(session, timedelta(seconds=seconds)), units_done=units_done)
         .execution_options(synchronize_session=False)
     )
     return rows(renewed) == 1
@@ -149,31 +154,42 @@ def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts
         raise LeaseLost(f"chunk {lease.chunk_id} is no longer ours")
 
 
-def release_waiting(session: Session, job_id: str, stage: Stage, number: int) -> list[str]:
-    """Makes ready what waited for this chunk, and for what it was the last open one of: its stage, or a span of it; returns the ids.
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What the end of a chunk set free: ids of chunks that became ready, and whether its stage is over."""
+
+    chunk_ids: list[str]
+    stage_is_over: bool
+
+
+def release_waiting(session: Session, lease: Lease) -> Released:
+    """Makes ready what waited for this chunk, which has ended, and for what it was the last open one of: its stage, or a span of it.
 
     The caller holds the job's row: otherwise two last chunks that end at once would each see the other one open.
     """
-    spans = session.scalar(select(Chunk.awaited_in).where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.number == number))
-    over = [f"{stage}:{number}"]
-    over += [span.name for span in map(Span.of, spans or ()) if not _is_open(session, job_id, span)]
-    over += [stage] if stage_is_over(session, job_id, stage) else []
-    waiting = (Chunk.job_id == job_id, Chunk.status == ChunkStatus.WAITING, Chunk.waits_for.in_(over))
+    is_over = stage_is_over(session, lease.job_id, lease.stage)
+    spans = session.scalar(select(Chunk.awaited_in).where(Chunk.id == lease.chunk_id)) or ()
+    ended = [f"{lease.stage}:{lease.number}", *([lease.stage] if is_over else [])]
+    ended += [span.name for span in map(Span.of, spans) if not _is_open(session, lease.job_id, span)]
+    waiting = (Chunk.job_id == lease.job_id, Chunk.status == ChunkStatus.WAITING, Chunk.waits_for.in_(ended))
     statement = update(Chunk).where(*waiting).values(status=ChunkStatus.READY)
-    return list(session.scalars(statement.returning(Chunk.id).execution_options(synchronize_session=False)))
+    return Released(list(session.scalars(statement.returning(Chunk.id).execution_options(synchronize_session=False))), is_over)
 
 
 def stage_is_over(session: Session, job_id: str, stage: Stage) -> bool:
     """Whether no chunk of the stage is open any more."""
-    still_open = select(Chunk.status).where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.status.in_(CHUNK_OPEN))
-    # In the order of the index: a planner that expects many open ones would look for one by reading the table.
-    return session.scalar(still_open.order_by(Chunk.job_id, Chunk.stage, Chunk.status).limit(1)) is None
+    # One look into the index a status: a planner that expects many open ones would look for any of them by reading the table.
+    looks = [
+        select(Chunk.id).where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.status == status).limit(1).scalar_subquery()
+        for status in CHUNK_OPEN
+    ]
+    return not session.scalar(select(or_(*(look.is_not(None) for look in looks))))
 
 
 def cancel_open(session: Session, job_id: str) -> None:
     """Cancels all chunks of a job that nobody works on."""
     unleased = chunk_sources_of(ChunkStatus.CANCELLED) - {ChunkStatus.LEASED}
-    _move(session, ChunkStatus.CANCELLED, Chunk.job_id == job_id, Chunk.status.in_(unleased), finished_at=now(session))
+    _move(session, ChunkStatus.CANCELLED, Chunk.job_id == job_id, Chunk.status.in_(unleased), finished_at=clock(session))
 
 
 def ring_again(session: Session, job_id: str) -> None:
@@ -245,8 +261,8 @@ def _is_open(session: Session, job_id: str, span: Span) -> bool:
     return any(status in CHUNK_OPEN for status in statuses)
 
 
-def _lend(session: Session, chunk: Chunk, owner: str, seconds: float, *, starts_job: bool) -> Lease:
-    moment, token = now(session), str(uuid.uuid4())
+def _lend(session: Session, chunk: Chunk, owner: str, moment: datetime, seconds: float, *, starts_job: bool) -> Lease:
+    token = str(uuid.uuid4())
     lease = {"lease_owner": owner, "lease_token": token, "lease_expires_at": moment + timedelta(seconds=seconds)}
     attempt = chunk.attempts + 1
     _move(session, ChunkStatus.LEASED, Chunk.id == chunk.id, **lease, attempts=attempt, units_done=0, started_at=moment)
@@ -261,7 +277,7 @@ def _answer(session: Session, chunk_id: str) -> None:
 
 
 def _end(session: Session, lease: Lease, target: ChunkStatus, **values: Any) -> None:
-    if not _move(session, target, *held(lease), finished_at=now(session), **values, **NO_LEASE):
+    if not _move(session, target, *held(lease), finished_at=clock(session), **values, **NO_LEASE):
         raise LeaseLost(f"chunk {lease.chunk_id} is no longer ours")
 
 

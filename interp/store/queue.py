@@ -1,7 +1,6 @@
 """How a chunk ends, and what that does to its job. Each function is one transaction's work, and takes the job's row first."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session
 from interp.errors import GlossatorError, LeaseLost, problem_of
 from interp.lifecycle import WORKABLE, JobStatus, Stage
 from interp.store import budgets, chunks, jobs
-from interp.store.chunks import Lease
+from interp.store.chunks import Lease, Released
 from interp.store.engine import snapshot, transaction
 
 # A chunk of these that cannot be done takes its features out of the job, not the job down.
@@ -19,21 +18,13 @@ EXPENDABLE = frozenset({Stage.EXPLAIN, Stage.SCORE})
 ALIVE = frozenset({*WORKABLE, JobStatus.PAUSED})
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What the end of a chunk set free: ids of chunks that became ready, and whether its stage is over."""
-
-    released: list[str]
-    stage_is_over: bool
-
-
 class WorkersLost(GlossatorError):
     """Every worker that took the chunk died."""
 
     code, title = "workers-lost", "The chunk's workers died"
 
 
-def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Finished:
+def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Released:
     """Marks the chunk done and lets go on what waited for it. The end of summarise completes the job, with `result` as its summary.
 
     Call it last in the transaction that writes the chunk's results. Raises LeaseLost when they must not be written: a job that was paused
@@ -46,7 +37,7 @@ def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Fin
     budgets.close_lease(session, lease.token)
     if lease.stage == Stage.SUMMARISE:
         jobs.complete(session, lease.job_id, result or {})
-    return _move_on(session, lease)
+    return chunks.release_waiting(session, lease)
 
 
 def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
@@ -68,7 +59,7 @@ def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: 
             jobs.fail(session, lease.job_id, _of_job(problem, lease))
         else:
             jobs.count_failed(session, lease.job_id, lease.units)
-            _move_on(session, lease)
+            chunks.release_waiting(session, lease)
     budgets.close_lease(session, lease.token)
 
 
@@ -122,11 +113,6 @@ def _lost(lease: Lease) -> dict[str, Any]:
             cure="Look for an out-of-memory kill in the system's log; smaller chunks or batches need less.",
         )
     )
-
-
-def _move_on(session: Session, lease: Lease) -> Finished:
-    released = chunks.release_waiting(session, lease.job_id, lease.stage, lease.number)
-    return Finished(released, chunks.stage_is_over(session, lease.job_id, lease.stage))
 
 
 def _cancelled(session: Session, lease: Lease) -> None:

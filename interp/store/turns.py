@@ -72,5 +72,6 @@ def open_turns(session: Session, job_id: str, queues: Collection[Queue]) -> None
 def served(session: Session, job_id: str, queue: Queue, moment: datetime) -> None:
     """The job had a chunk taken. Waits for nobody: whoever holds the row just now writes the same."""
     own = (Turn.job_id == job_id, Turn.queue == queue)
-    if session.execute(unclaimed(select(Turn.queue).where(*own), of=Turn)).first() is not None:
-        session.execute(update(Turn).where(*own).values(served_at=moment).execution_options(synchronize_session=False))
+    free = unclaimed(select(Turn.job_id).where(*own), of=Turn).scalar_subquery()
+    statement = update(Turn).where(Turn.queue == queue, Turn.job_id == free).values(served_at=moment)
+    session.execute(statement.execution_options(synchronize_session=False))

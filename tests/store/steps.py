@@ -8,10 +8,9 @@ from interp.lifecycle import Queue
 from interp.planning import ChunkPlan
 from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.store import chunks, jobs, queue
-from interp.store.chunks import Lease
+from interp.store.chunks import Lease, Released
 from interp.store.engine import snapshot, transaction
 from interp.store.progress import JobProgress, progress
-from interp.store.queue import Finished
 from interp.store.tables import Chunk
 
 SPEC = JobSpec(subject=SubjectSpec(model="m"), dictionary=DictionarySpec(source="d"), corpus=CorpusSpec(path="c"))
@@ -55,7 +54,7 @@ def take(engine: Engine, of: Queue, seconds: float = SECONDS) -> Lease:
     return lease
 
 
-def finish(engine: Engine, lease: Lease) -> Finished:
+def finish(engine: Engine, lease: Lease) -> Released:
     with transaction(engine) as session:
         return queue.finish(session, lease, None)
 
