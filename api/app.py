@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from api import openapi, problems
 from api.dependencies import Vocabularies
 from api.endpoints import Endpoints
+from api.events import Feeds
+from api.flights import Flights
 from api.limits import BodyLimit
 from api.metrics import Metrics
 from api.readiness import Looks
@@ -46,6 +48,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
+    app.state.feeds, app.state.flights = Feeds(engine, is_stopping), Flights[str]()
     app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)
     app.add_middleware(BodyLimit)
     app.add_middleware(Requests, metrics=app.state.metrics)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.endpoints import Endpoints
+from api.flights import Flights
 from interp.settings import Settings
 from interp.store import entry
 from interp.store.book import MAX_LIMIT
@@ -80,3 +81,11 @@ def _endpoints(request: Request) -> Endpoints:
 
 
 KnownEndpoints = Annotated[Endpoints, Depends(_endpoints)]
+
+
+def _flights(request: Request) -> Flights[str]:
+    flights: Flights[str] = request.app.state.flights
+    return flights
+
+
+SharedLooks = Annotated[Flights[str], Depends(_flights)]

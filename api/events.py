@@ -1,12 +1,19 @@
-"""A job's progress as server-sent events: the only asynchronous code of the API, because a stream waits far longer than it works."""
+"""A job's progress as server-sent events: the only asynchronous code of the API, because a stream waits far longer than it works.
 
-from collections.abc import AsyncIterator, Callable
+A job that is listened to is looked at once for all who listen, and what it says is made into text once: a thousand streams cost one look each half
+second. A client that reads slowly misses what is old and gets what is newest; nothing is kept for it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
+from anyio.to_thread import run_sync
 from fastapi.sse import ServerSentEvent
 from sqlalchemy import Engine
-from starlette.concurrency import run_in_threadpool
 
 from api import watching
 from api.schemas import Progress
@@ -15,27 +22,113 @@ from interp.store.engine import snapshot
 
 POLL_SECONDS = 0.5
 RETRY_MILLISECONDS = 2000
+# Looks at a time, of all feeds together: connections that streams take of those that requests need.
+LOOKS = 4
 # These change with every look at the clock: alone they are no news.
 CLOCK: Any = {"eta": True, "stages": {"__all__": {"seconds", "eta_seconds"}}}
 
 
-async def stream(engine: Engine, job_id: str, is_stopping: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
+@dataclass(frozen=True, slots=True)
+class News:
+    """A state of a job that differs from the one before. `text` is its progress as JSON."""
+
+    number: int
+    text: str
+    is_over: bool
+
+
+class Feed:
+    """One job, looked at as long as somebody listens. Lives on the event loop alone."""
+
+    def __init__(self) -> None:
+        self.listeners = 0
+        self.task: asyncio.Task[None] | None = None
+        self._news: News | None = None
+        self._changed = anyio.Event()
+        self._error: Exception | None = None
+        self._has_stopped = False
+
+    async def run(self, look: Callable[[], Progress], is_stopping: Callable[[], bool], looks: anyio.CapacityLimiter) -> None:
+        """Looks until the job is over, the server stops, or a look fails."""
+        last: dict[str, Any] | None = None
+        try:
+            while not is_stopping():
+                progress = await run_sync(look, limiter=looks)
+                state = progress.model_dump(exclude=CLOCK)
+                if state != last:
+                    self._tell(progress)
+                    last = state
+                if progress.status in JOB_ENDS:
+                    break
+                await anyio.sleep(POLL_SECONDS)
+        except Exception as error:  # every stream raises it, as if it had looked itself
+            self._error = error
+        self._has_stopped = True
+        self._changed.set()
+
+    async def after(self, number: int) -> News | None:
+        """The newest state, as soon as there is one beyond `number`; None when no more will come. Raises what a look raised."""
+        while self._news is None or self._news.number <= number:
+            if self._error is not None:
+                raise self._error
+            if self._has_stopped:
+                return None
+            await self._changed.wait()
+        return self._news
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it looks no more."""
+        return self._has_stopped
+
+    def _tell(self, progress: Progress) -> None:
+        number = 0 if self._news is None else self._news.number + 1
+        self._news = News(number, progress.model_dump_json(), progress.status in JOB_ENDS)
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+class Feeds:
+    """The feeds of a server's streams, by job."""
+
+    def __init__(self, engine: Engine, is_stopping: Callable[[], bool]) -> None:
+        self._engine, self._is_stopping = engine, is_stopping
+        self._feeds: dict[str, Feed] = {}
+        self._looks = anyio.CapacityLimiter(LOOKS)
+
+    @contextmanager
+    def of(self, job_id: str) -> Iterator[Feed]:
+        """The job's feed, shared with all who listen meanwhile."""
+        feed = self._feeds.get(job_id)
+        if feed is None or feed.has_stopped:
+            feed = self._feeds[job_id] = Feed()
+            feed.task = asyncio.create_task(feed.run(lambda: self._look(job_id), self._is_stopping, self._looks))
+        feed.listeners += 1
+        try:
+            yield feed
+        finally:
+            feed.listeners -= 1
+            if not feed.listeners:
+                if feed.task is not None:
+                    feed.task.cancel()
+                if self._feeds.get(job_id) is feed:
+                    del self._feeds[job_id]
+
+    def _look(self, job_id: str) -> Progress:
+        with snapshot(self._engine) as session:
+            return watching.progress(session, job_id)
+
+
+async def stream(feeds: Feeds, job_id: str) -> AsyncIterator[ServerSentEvent]:
     """A `progress` event whenever the job has moved, and an `end` event when it is over. Each holds the whole state, so a client that
     comes back needs no Last-Event-ID. Ends without `end` when the server stops: the client comes back after `retry`.
     """
-    number, last = 0, None
-    while not is_stopping():
-        progress = await run_in_threadpool(_read, engine, job_id)
-        news = progress.model_dump(exclude=CLOCK)
-        if news != last:
-            yield ServerSentEvent(event="progress", data=progress, id=str(number), retry=None if number else RETRY_MILLISECONDS)
-            number, last = number + 1, news
-        if progress.status in JOB_ENDS:
-            yield ServerSentEvent(event="end", data=progress, id=str(number))
-            return
-        await anyio.sleep(POLL_SECONDS)
-
-
-def _read(engine: Engine, job_id: str) -> Progress:
-    with snapshot(engine) as session:
-        return watching.progress(session, job_id)
+    retry: int | None = RETRY_MILLISECONDS
+    number = -1
+    with feeds.of(job_id) as feed:
+        while (news := await feed.after(number)) is not None:
+            yield ServerSentEvent(event="progress", raw_data=news.text, id=str(news.number), retry=retry)
+            number, retry = news.number, None
+            if news.is_over:
+                yield ServerSentEvent(event="end", raw_data=news.text, id=str(number + 1))
+                return

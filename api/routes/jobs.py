@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import accounts, cursors, estimating, events, examples, sampling, submission, watching
-from api.dependencies import WITHOUT_NUL, Configured, CursorText, KnownEndpoints, Limit, Reading, Store
+from api.dependencies import WITHOUT_NUL, Configured, CursorText, KnownEndpoints, Limit, Reading, SharedLooks, Store
 from api.openapi import answers
 from api.schemas import CallAnswer, CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer
 from interp.lifecycle import JobStatus, Stage
@@ -81,10 +81,15 @@ def list_jobs(session: Reading, status: Annotated[JobStatus | None, Query()] = N
     return JobPage(items=[watching.job(session, job) for job in page.rows], next_cursor=cursors.encode(listing, place))
 
 
-@router.get("/{job_id}", responses=answers(examples.JOB, 404, 422))
-def get_job(session: Reading, job_id: JobId) -> JobAnswer:
+@router.get("/{job_id}", response_model=JobAnswer, responses=answers(examples.JOB, 404, 422))
+def get_job(engine: Store, flights: SharedLooks, job_id: JobId) -> Response:
     """One job: status, counts, progress by stage, times, spend, and in the end its summary or its error; why it is paused, where it is."""
-    return watching.job(session, jobs.get(session, job_id))
+
+    def look() -> str:
+        with snapshot(engine) as session:
+            return watching.job(session, jobs.get(session, job_id)).model_dump_json()
+
+    return Response(flights.ask(job_id, look), media_type="application/json")
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=answers(examples.CANCELLED_JOB, 404, 409, 422, status=202))
@@ -162,7 +167,7 @@ EVENTS: dict[int | str, dict[str, Any]] = answers(None, 404, 422) | {
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses=EVENTS)
-async def stream_job_events(request: Request, engine: Store, job_id: Annotated[str, Depends(_known_job)]) -> AsyncIterator[ServerSentEvent]:
+async def stream_job_events(request: Request, job_id: Annotated[str, Depends(_known_job)]) -> AsyncIterator[ServerSentEvent]:
     """Progress as server-sent events: `progress` whenever the job has moved, `end` when it is over. Each holds the whole state."""
-    async for event in events.stream(engine, job_id, request.app.state.is_stopping):
+    async for event in events.stream(request.app.state.feeds, job_id):
         yield event
