@@ -287,7 +287,11 @@ def rows(result: Result[Any]) -> int:
 
 
 def _is_over(chunk: Chunk, moment: datetime, is_gone: Callable[[str], bool]) -> bool:
-    return chunk.lease_owner is None or chunk.lease_expires_at is None or chunk.lease_expires_at < moment or is_gone(chunk.lease_owner)
+    if chunk.lease_owner is None or chunk.lease_expires_at is None or chunk.lease_expires_at < moment:
+        return True
+    # A lease that begins in the future, and was not renewed since: the clock went back, and by it the lease would last who knows how long.
+    is_of_the_future = chunk.started_at is not None and moment < chunk.started_at < chunk.lease_expires_at
+    return is_of_the_future or is_gone(chunk.lease_owner)
 
 
 def _lease(chunk: Chunk) -> Lease:

@@ -71,11 +71,12 @@ def pause(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
     hand_back(session, lease)
 
 
-def hand_back(session: Session, lease: Lease) -> None:
-    """The worker stops before the end: the chunk goes to the next one, or is cancelled with its job. Raises LeaseLost."""
+def hand_back(session: Session, lease: Lease, problem: dict[str, Any] | None = None) -> None:
+    """The worker stops before the end: the chunk goes to the next one, or is cancelled with its job. `problem` says why, where something is wrong
+    with the worker's surroundings. Raises LeaseLost."""
     job = jobs.hold(session, lease.job_id)
     if job.status in ALIVE:
-        chunks.again(session, lease, None, counts=False)
+        chunks.again(session, lease, problem, counts=False)
     else:
         _cancelled(session, lease)
     budgets.close_lease(session, lease.token)

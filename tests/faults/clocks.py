@@ -1,6 +1,12 @@
-"""Clocks that jump by an hour, ahead or back: those of the workers' machines, and the database's, which decides leases. By libfaketime."""
+"""Clocks that jump by an hour, ahead or back: those of the workers' machines, and the database's, which decides leases.
+
+Processes that load `clock.c` tell the time that the test wants, as they would after a step of their machine's clock.
+"""
 
 import os
+import shutil
+import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,29 +15,21 @@ from tests.faults.cluster import Cluster
 from tests.faults.moments import ALL_STAGES
 from tests.faults.trial import Fault, Scene
 
-LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1", "/usr/lib*/faketime/libfaketimeMT.so.1")
+SOURCE = Path(__file__).with_name("clock.c")
 HOUR = 3600
 
 
-def library() -> Path | None:
-    """libfaketime, where it is installed."""
-    return next((path for pattern in LIBRARIES for path in Path("/").glob(pattern.removeprefix("/"))), None)
-
-
-def clock_file(cluster: Cluster, whose: str) -> Path:
-    """What the processes of that group are told of the time: `+3600` is an hour ahead."""
+def offset_file(cluster: Cluster, whose: str) -> Path:
+    """How many seconds that group's clock is ahead, as a 64-bit integer."""
     return cluster.settings.home.parent / f"clock-{whose}"
 
 
 def environment(cluster: Cluster, whose: str) -> dict[str, str]:
-    """Variables that make a process live by its clock file, read again every second. Timers, which only count, go on as they were."""
-    return {
-        "LD_PRELOAD": str(library()),
-        "FAKETIME_TIMESTAMP_FILE": str(clock_file(cluster, whose)),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_DISABLE_SHM": "1",
-    }
+    """Variables that make a process live by its group's clock."""
+    library = cluster.settings.home.parent / "clock.so"
+    if not library.exists():
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(offset_file(cluster, whose))}
 
 
 @contextmanager
@@ -59,26 +57,26 @@ def database_with_clock(cluster: Cluster) -> Iterator[None]:
 
 
 def set_clock(cluster: Cluster, whose: str, offset: int) -> None:
-    """So many seconds ahead of the true time."""
-    file = clock_file(cluster, whose)
-    file.write_text(f"{offset:+d}\n")
-    file.chmod(0o644)
+    """So many seconds ahead of the true time, from this moment on."""
+    file = offset_file(cluster, whose)
+    file.touch(0o644)
+    with file.open("r+b") as handle:  # written over in place: processes have it mapped
+        handle.write(struct.pack("=q", offset))
+
+
+def clock(cluster: Cluster, whose: str) -> int:
+    """How many seconds it is ahead."""
+    return int(struct.unpack("=q", offset_file(cluster, whose).read_bytes())[0])
 
 
 def jump(whose: str) -> Callable[[Scene], None]:
     """An hour, ahead or back from where the clock was."""
-
-    def strike(scene: Scene) -> None:
-        before = int(clock_file(scene.cluster, whose).read_text())
-        set_clock(scene.cluster, whose, before + scene.random.choice([HOUR, -HOUR]))
-
-    return strike
+    return lambda scene: set_clock(scene.cluster, whose, clock(scene.cluster, whose) + scene.random.choice([HOUR, -HOUR]))
 
 
 def jump_back_and_kill(scene: Scene) -> None:
-    """Leases that were given before seem to last an hour; the worker that holds one is killed."""
-    before = int(clock_file(scene.cluster, "database").read_text())
-    set_clock(scene.cluster, "database", before - HOUR)
+    """Leases that were given before seem to last an hour; a worker is killed."""
+    set_clock(scene.cluster, "database", clock(scene.cluster, "database") - HOUR)
     scene.cluster.kill(scene.one_at_work(scene.random.choice(["gpu", "llm"])))
 
 
@@ -92,22 +90,21 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _has_no_library(_cluster: Cluster) -> str | None:
-    return None if library() else "libfaketime is not installed (Debian: apt install libfaketime)"
+def _has_no_compiler(_cluster: Cluster) -> str | None:
+    return None if shutil.which("cc") else "there is no C compiler to make the clock with (Debian: apt install gcc)"
 
 
 FAULTS = (
-    Fault("clock-workers", "Clocks of the workers jump by an hour", jump("workers"), ALL_STAGES, ready=workers_with_clocks, blocks=_has_no_library),
+    Fault("clock-workers", "Clocks of the workers jump by an hour", jump("workers"), ALL_STAGES, ready=workers_with_clocks, blocks=_has_no_compiler),
     Fault(
-        "clock-database", "Clock of the database jumps by an hour", jump("database"), ALL_STAGES, ready=database_with_clock, blocks=_has_no_library
+        "clock-database", "Clock of the database jumps by an hour", jump("database"), ALL_STAGES, ready=database_with_clock, blocks=_has_no_compiler
     ),
     Fault(
         "clock-back-kill",
         "Clock of the database goes back an hour, and a worker dies",
         jump_back_and_kill,
         ALL_STAGES,
-        short=0,
         ready=database_with_clock,
-        blocks=_has_no_library,
+        blocks=_has_no_compiler,
     ),
 )

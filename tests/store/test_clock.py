@@ -1,0 +1,30 @@
+"""A clock that goes back does not make leases last for ever."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, update
+
+from interp.lifecycle import Queue, Stage
+from interp.planning import ChunkPlan
+from interp.store import chunks
+from interp.store.dialect import now
+from interp.store.engine import snapshot, transaction
+from interp.store.tables import Chunk
+from tests.store import steps
+
+HOUR, LEASE = timedelta(hours=1), timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("is_renewed", [True, False])
+def test_a_lease_of_the_future_is_over_unless_its_worker_has_renewed_it_since(engine: Engine, is_renewed: bool) -> None:
+    steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    lease = steps.take(engine, Queue.LLM)
+    with transaction(engine) as session:
+        began = now(session) + HOUR
+        session.execute(update(Chunk).where(Chunk.id == lease.chunk_id).values(started_at=began, lease_expires_at=began + LEASE))
+        if is_renewed:
+            assert chunks.heartbeat(session, lease, LEASE.total_seconds(), 0)
+    with snapshot(engine) as session:
+        found = chunks.expired(session, lambda _owner: False)
+    assert [one.chunk_id for one in found] == ([] if is_renewed else [lease.chunk_id])
