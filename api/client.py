@@ -78,6 +78,13 @@ class Client:
         """`budget` holds the caps that change."""
         return self._ask("POST", f"/v1/jobs/{_quoted(job_id)}/resume", json={"budget": budget} if budget else None)
 
+    def retry_job(self, job_id: str) -> Body:
+        return self._ask("POST", f"/v1/jobs/{_quoted(job_id)}/retry")
+
+    def list_job_webhooks(self, job_id: str) -> list[Body]:
+        found: list[Body] = self._ask("GET", f"/v1/jobs/{_quoted(job_id)}/webhooks")["items"]
+        return found
+
     def get_job_usage(self, job_id: str) -> Body:
         return self._ask("GET", f"/v1/jobs/{_quoted(job_id)}/usage")
 

@@ -40,6 +40,15 @@ JOB_SPECS: dict[str, Any] = {
             "budget": {"tokens": 5_000_000, "usd": 2.5},
         },
     },
+    "with a webhook": {
+        "summary": "Somebody is told when the job is over",
+        "value": {
+            "subject": {"model": "examples/pystdlib/subject"},
+            "dictionary": {"source": "examples/pystdlib/dictionary"},
+            "corpus": {"path": "/usr/lib/python3.11", "include": ["**/*.py"], "undecodable": "skip", "max_tokens": 1_000_000},
+            "webhook": {"url": "https://example.org/hooks/glossator", "events": ["job.completed", "job.failed", "job.paused"]},
+        },
+    },
 }
 
 RESUMES: dict[str, Any] = {
@@ -211,6 +220,32 @@ CALL_PAGE: dict[str, Any] = {
         }
     ],
     "next_cursor": "WzEsImE5YjciLDld",
+}
+WEBHOOKS: dict[str, Any] = {
+    "items": [
+        {
+            "id": "1c7a2f4e-8f39-4a39-9a57-2f6bb1a6d001",
+            "event": "job.completed",
+            "url": "https://example.org/hooks/glossator",
+            "payload": {
+                "type": "job.completed",
+                "timestamp": "2026-11-20T12:03:20+00:00",
+                "data": {
+                    "id": JOB["id"],
+                    "status": "completed",
+                    "url": f"/v1/jobs/{JOB['id']}",
+                    "features_total": 3072,
+                    "features_failed": 0,
+                    "error": None,
+                },
+            },
+            "attempts": 2,
+            "next_at": None,
+            "delivered_at": "2026-11-20T12:03:27Z",
+            "error": None,
+            "created_at": "2026-11-20T12:03:20Z",
+        }
+    ]
 }
 EVENTS = """event: progress
 id: 0

@@ -1,5 +1,6 @@
 """What is looked at before a job is stored: names, paths, all that the headers of files can tell, and whether the language models answer."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from api import estimating, needs, sampling
 from api.endpoints import Endpoints, check_prices, check_windows
 from api.needs import Need
 from api.paths import absolute
-from interp import preflight
+from interp import addresses, preflight
 from interp.preflight import Preflight
 from interp.settings import Settings
 from interp.spec import JobSpec
@@ -39,6 +40,16 @@ def check(spec: JobSpec, settings: Settings) -> Checked:
         # The control's dictionary is named after this one's.
         whole = whole.model_copy(update={"dictionary": whole.dictionary.model_copy(update={"name": facts.dictionary_name})})
     return Checked(whole, wanted, facts)
+
+
+def check_receiver(spec: JobSpec, settings: Settings) -> None:
+    """Looks up where the job's webhook would go. A name that nobody knows here is let through: upkeep looks it up where it runs, at each try.
+
+    Raises WebhookRefused.
+    """
+    if spec.webhook is not None:
+        with suppress(OSError):
+            addresses.find(spec.webhook.url, settings.webhook_private)
 
 
 def check_models(checked: Checked, settings: Settings, engine: Engine, endpoints: Endpoints) -> None:

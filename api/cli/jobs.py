@@ -10,9 +10,12 @@ from rich.text import Text
 from api.cli import connect, progress
 from api.cli.console import duration, figure, out, print_json, thousands
 from api.cli.submit import follow_or_detach
+from api.client import Client
+from interp.errors import InputError
 from interp.lifecycle import JobStatus
 
 PAIRS = (("median", "median_lift"), ("random_median", "random_median_lift"))
+CHANGES = {"cancel": Client.cancel_job, "pause": Client.pause_job, "resume": Client.resume_job, "retry": Client.retry_job}
 STYLES = {"completed": "green", "failed": "red", "running": "cyan", "paused": "yellow", "cancelled": "dim"}
 
 
@@ -45,17 +48,26 @@ def job(
     job_id: Annotated[str, typer.Argument(metavar="ID")],
     follow: Annotated[bool, typer.Option("--follow", help="Show progress until the job ends.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Stop the job; what is stored stays.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Let workers hand back what they hold.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Let a paused job go on; `glossator resume` changes its caps too.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what failed; what is done stays.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show one job: its stages, times, summary or error."""
-    with connect.server() if follow or cancel else connect.reader() as client:
-        if cancel:
-            client.cancel_job(job_id)
+    """Show one job: its stages, times, summary or error. Or change it: stop it, pause it, let it go on, try again what failed."""
+    changes = {"cancel": cancel, "pause": pause, "resume": resume, "retry": retry}
+    wanted = [name for name, is_wanted in changes.items() if is_wanted]
+    if len(wanted) > 1:
+        raise InputError(f"--{wanted[0]} and --{wanted[1]} cannot both be done.", cure="Give one of them at a time.")
+    with connect.server() if follow or wanted else connect.reader() as client:
+        for name in wanted:
+            CHANGES[name](client, job_id)
         found = follow_or_detach(client, job_id) if follow else client.get_job(job_id)
+        told = client.list_job_webhooks(job_id) if found["spec"].get("webhook") and not as_json else []
     if as_json:
         print_json(found)
     else:
         _print(found)
+        _print_webhooks(told)
     if follow:
         progress.outcome(found)
 
@@ -93,6 +105,14 @@ def _print_money(found: dict[str, Any]) -> None:
         for scorer, pair in (control["scores"] or {}).items():
             own, random = (f"{figure(pair[name])} (lift {figure(pair[lift], signed=True)})" for name, lift in PAIRS)
             out.print(f"            {scorer}: median {own}, on random weights {random}", markup=False, soft_wrap=True)
+
+
+def _print_webhooks(told: list[dict[str, Any]]) -> None:
+    """A line an event that its receiver was told of, or is yet to be."""
+    for row in told:
+        state = f"delivered {row['delivered_at']}" if row["delivered_at"] else f"next try {row['next_at']}" if row["next_at"] else "given up"
+        tries = f"{row['attempts']} tries" if row["attempts"] != 1 else "1 try"
+        out.print(f"   webhook  {row['event']}: {state}, {tries}{': ' + row['error'] if row['error'] else ''}", markup=False, soft_wrap=True)
 
 
 def print_stages(found: dict[str, Any]) -> None:

@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from api.cli.console import out, say
+from api.cli.console import out, print_json, say, thousands
 from interp import logs, traces
 from interp.lifecycle import Queue
 from interp.settings import settings
 from interp.store import migrate
+from interp.store.engine import make_engine
 
 database = typer.Typer(no_args_is_help=True, help="The database's tables.")
 
@@ -47,3 +48,25 @@ def upgrade() -> None:
     url = settings().database_url
     migrate.upgrade(url)
     out.print("The database is at this version.")
+
+
+@database.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: say what would go.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Forget now what GLOSSATOR_RETAIN_..._DAYS let go; upkeep does so every hour. No evidence, explanation or score ever goes."""
+    # Celery's settings and an artifact store's driver: no other command here needs them.
+    from workers.tidying import prune as forget
+
+    found = settings()
+    engine = make_engine(found.database_url)
+    try:
+        counts = forget(engine, found, dry_run)
+    finally:
+        engine.dispose()
+    if as_json:
+        print_json(counts)
+        return
+    for name, count in counts.items():
+        out.print(f"{thousands(count):>12} {name} {'would go' if dry_run else 'gone'}", markup=False)

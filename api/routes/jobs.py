@@ -1,4 +1,4 @@
-"""Jobs: submitting, watching, pausing, cancelling, and what they cost."""
+"""Jobs: submitting, watching, pausing, cancelling, trying again, what they cost, and who was told of them."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -11,10 +11,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from api import accounts, cursors, estimating, events, examples, sampling, submission, watching
 from api.dependencies import WITHOUT_NUL, Configured, CursorText, KnownEndpoints, Limit, Reading, SharedLooks, Store
 from api.openapi import answers
-from api.schemas import CallAnswer, CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer
+from api.schemas import CallAnswer, CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, WebhookAnswer, WebhookList
 from interp.lifecycle import JobStatus, Stage
 from interp.spec import JobSpec
-from interp.store import book, budgets, calls, jobs, latency
+from interp.store import book, budgets, calls, jobs, latency, webhooks
 from interp.store.book import MAX_LIMIT, JobQuery
 from interp.store.calls import CallQuery
 from interp.store.engine import snapshot, transaction
@@ -56,6 +56,7 @@ def submit_job(
     if dry_run:
         return JSONResponse(estimating.answer(checked.spec, sampling.draw(checked.spec, checked.facts, engine)).model_dump(mode="json"))
     if not _is_known(engine, checked.spec, idempotency_key):
+        submission.check_receiver(checked.spec, settings)
         submission.check_models(checked, settings, engine, endpoints)
     with transaction(engine) as session:
         job = jobs.submit(session, checked.spec, checked.facts, idempotency_key)
@@ -115,6 +116,13 @@ def resume_job(
         answer = watching.job(session, jobs.resume(session, job_id, watching.caps_after(session, job_id, change)))
     dispatch.ring(engine, settings)
     return answer
+
+
+@router.get("/{job_id}/webhooks", responses=answers(examples.WEBHOOKS, 404, 422))
+def list_job_webhooks(session: Reading, job_id: JobId) -> WebhookList:
+    """The events that a job's receiver was told of or is yet to be, with their tries; empty where the job names no receiver."""
+    found = webhooks.of_job(session, jobs.get(session, job_id).id)
+    return WebhookList(items=[WebhookAnswer.model_validate(row) for row in found])
 
 
 @router.get("/{job_id}/usage", responses=answers(examples.USAGE, 404, 422))

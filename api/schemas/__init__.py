@@ -25,6 +25,8 @@ from api.schemas.jobs import (
     RequestCounts,
     ResumeRequest,
     StageProgress,
+    WebhookAnswer,
+    WebhookList,
 )
 from api.schemas.provenance import CallProvenance, ExplanationProvenance, NullProvenance, ProvenanceAnswer, ScoreProvenance, SpendAnswer
 from api.schemas.service import FieldError, Health, Problem, ProblemKind, Readiness
@@ -82,4 +84,6 @@ __all__ = [
     "UsageAnswer",
     "UsageRow",
     "UsageTotal",
+    "WebhookAnswer",
+    "WebhookList",
 ]

@@ -115,3 +115,23 @@ class ResumeRequest(Answer):
     model_config = ConfigDict(extra="forbid")
 
     budget: BudgetSpec | None = None
+
+
+class WebhookAnswer(Answer):
+    """One event of a job that its receiver was told of, or is yet to be. `next_at` is null once it was delivered or given up."""
+
+    id: str = Field(description="The `webhook-id` of every try: a receiver that has seen it may ignore it.")
+    event: str
+    url: str
+    payload: dict[str, Any]
+    attempts: int
+    next_at: datetime | None = Field(description="When the next try is due.")
+    delivered_at: datetime | None
+    error: str | None = Field(description="Why the last try failed.")
+    created_at: datetime
+
+
+class WebhookList(Answer):
+    """Every event of a job for its receiver, oldest first."""
+
+    items: list[WebhookAnswer]

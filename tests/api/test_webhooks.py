@@ -1,0 +1,138 @@
+"""Webhooks and retention as users meet them: refused at submission, told of in the order they were owed, and listed with their tries."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from api.app import create_app
+from api.cli import app, jobs, serve
+from api.client import Client, InProcess, Refused
+from interp.errors import InputError
+from interp.settings import Settings
+from interp.spec import JobSpec
+from interp.store import migrate
+from tests.workers.receiver import receiver
+from workers.webhooks import deliver_due
+
+
+@pytest.fixture(scope="module")
+def body(tiny_job: JobSpec) -> dict[str, Any]:
+    return tiny_job.model_dump(mode="json")
+
+
+@pytest.fixture(scope="module")
+def open_settings(service_settings: Settings) -> Settings:
+    """Those of a server whose webhooks may stay on this machine."""
+    return service_settings.model_copy(update={"webhook_private": True})
+
+
+@pytest.fixture
+def open_client(open_settings: Settings, store: Engine) -> Iterator[Client]:
+    with Client("http://test", InProcess(create_app(open_settings))) as found:
+        yield found
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/hook", "http://localhost/hook", "https://[::1]/", "http://169.254.169.254/latest/meta-data"])
+def test_a_receiver_in_a_private_network_is_refused_with_its_cure(client: Client, body: dict[str, Any], url: str) -> None:
+    before = len(list(client.list_jobs()))
+    with pytest.raises(Refused) as refused:
+        client.submit_job(body | {"webhook": {"url": url}})
+    assert refused.value.problem["code"] == "webhook-refused"
+    assert "GLOSSATOR_WEBHOOK_PRIVATE" in refused.value.cure
+    assert len(list(client.list_jobs())) == before
+
+
+@pytest.mark.parametrize("url", ["ftp://example.org/", "http://", "https://user:secret@example.org/", "http://example.org/#part", "example.org"])
+def test_what_is_no_url_to_post_to_is_refused(http: httpx.Client, body: dict[str, Any], url: str) -> None:
+    response = http.post("/v1/jobs", json=body | {"webhook": {"url": url}})
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["body.webhook.url"]
+
+
+def test_an_event_that_there_is_not_is_refused(http: httpx.Client, body: dict[str, Any]) -> None:
+    response = http.post("/v1/jobs", json=body | {"webhook": {"url": "https://example.org", "events": ["job.started"]}})
+    assert response.status_code == 422
+
+
+def test_a_name_that_is_unknown_here_is_let_through(client: Client, body: dict[str, Any]) -> None:
+    made = client.submit_job(body | {"webhook": {"url": "https://no-such-host.invalid/"}})
+    assert made["spec"]["webhook"]["url"] == "https://no-such-host.invalid/"
+
+
+def test_the_same_key_gives_the_same_job_whatever_became_of_its_receiver(open_client: Client, client: Client, body: dict[str, Any]) -> None:
+    asked = body | {"webhook": {"url": "http://127.0.0.1:1/"}}
+    first = open_client.submit_job(asked, "told")
+    assert client.submit_job(asked, "told")["id"] == first["id"]
+
+
+def test_each_change_that_the_job_names_is_owed_and_no_other(
+    open_client: Client, store: Engine, open_settings: Settings, body: dict[str, Any]
+) -> None:
+    with receiver() as to:
+        made = open_client.submit_job(body | {"webhook": {"url": to.url, "events": ["job.paused", "job.cancelled"]}})["id"]
+        open_client.pause_job(made)
+        open_client.pause_job(made)
+        open_client.resume_job(made)
+        open_client.cancel_job(made)
+        listed = open_client.list_job_webhooks(made)
+        assert [(row["event"], row["attempts"], row["delivered_at"]) for row in listed] == [("job.paused", 0, None), ("job.cancelled", 0, None)]
+        deliver_due(store, open_settings)
+        sent = {item.headers["webhook-id"]: item.json for item in to.sent}
+    listed = open_client.list_job_webhooks(made)
+    assert {row["id"]: row["payload"] for row in listed} == sent
+    assert all(row["delivered_at"] and row["next_at"] is None for row in listed)
+
+
+def test_a_job_without_a_receiver_has_told_nobody(client: Client, body: dict[str, Any]) -> None:
+    made = client.submit_job(body)
+    assert "webhook" not in made["spec"]
+    client.cancel_job(made["id"])
+    assert client.list_job_webhooks(made["id"]) == []
+    with pytest.raises(Refused):
+        client.list_job_webhooks("nobody")
+
+
+def test_the_control_of_a_job_is_told_of_to_nobody(open_client: Client, body: dict[str, Any]) -> None:
+    made = open_client.submit_job(body | {"controls": ["null", "random_weights"], "webhook": {"url": "http://127.0.0.1:1/"}})
+    open_client.cancel_job(made["control"]["id"])
+    assert open_client.list_job_webhooks(made["control"]["id"]) == []
+
+
+def test_the_command_line_shows_who_was_told(open_client: Client, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs.connect, "reader", lambda: open_client)
+    made = open_client.submit_job(body | {"webhook": {"url": "http://127.0.0.1:1/"}})["id"]
+    open_client.cancel_job(made)
+    shown = CliRunner().invoke(app, ["job", made], catch_exceptions=False)
+    assert "webhook  job.cancelled: next try" in shown.stdout
+
+
+def test_a_job_is_paused_and_goes_on_by_flags_one_at_a_time(
+    open_settings: Settings, open_client: Client, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A command closes the client that it was given.
+    monkeypatch.setattr(jobs.connect, "server", lambda: Client("http://test", InProcess(create_app(open_settings))))
+    made = open_client.submit_job(body)["id"]
+
+    def status_after(*flags: str) -> str:
+        shown = CliRunner().invoke(app, ["job", made, *flags, "--json"], catch_exceptions=False)
+        return str(json.loads(shown.stdout)["status"])
+
+    assert [status_after(flag) for flag in ("--pause", "--resume", "--cancel")] == ["paused", "queued", "cancelled"]
+    with pytest.raises(InputError, match="--pause and --resume cannot both be done"):
+        status_after("--pause", "--resume")
+
+
+def test_db_prune_says_what_would_go_and_then_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(home=tmp_path)
+    migrate.upgrade(settings.database_url)
+    monkeypatch.setattr(serve, "settings", lambda: settings)
+    for flags in (["--dry-run"], []):
+        result = CliRunner().invoke(app, ["db", "prune", "--json", *flags], catch_exceptions=False)
+        assert json.loads(result.stdout) == {"webhooks": 0, "chunks": 0}
+    assert "0 webhooks would go" in CliRunner().invoke(app, ["db", "prune", "--dry-run"], catch_exceptions=False).stdout
