@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from interp.errors import NotFound
-from interp.lifecycle import JOB_ENDS, ChunkStatus, Stage
+from interp.lifecycle import JOB_ENDS, ChunkStatus, JobStatus, Stage
 from interp.store.dialect import now
 from interp.store.tables import Chunk, Job
 
@@ -117,6 +117,9 @@ def _stage(stage: Stage, rows: list[tuple[Any, ...]], moment: datetime) -> Stage
 
 def _counts(job: Job, stages: tuple[StageProgress, ...]) -> RequestCounts:
     by_stage = {stage.stage: stage for stage in stages}
+    if not stages and job.status == JobStatus.COMPLETED:
+        # Retention has taken its chunks.
+        return RequestCounts(job.features_total or 0, (job.features_total or 0) - job.features_failed, job.features_failed)
     last = by_stage.get(Stage.SCORE) or by_stage.get(Stage.EXPLAIN)
     through = max(last.done - job.features_failed, 0) if last else 0
     return RequestCounts(job.features_total or 0, through, job.features_failed)

@@ -85,6 +85,18 @@ def test_a_job_loses_all_of_its_chunks_or_none(engine: Engine) -> None:
     assert steps.look(engine, old).status == "cancelled", "the job itself can still be read"
 
 
+def test_a_job_that_has_completed_keeps_its_counts_without_its_chunks(engine: Engine) -> None:
+    job_id = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 10), ChunkPlan(Stage.SUMMARISE, 0, 1, {}, Stage.EXPLAIN))
+    for _ in range(2):
+        steps.finish(engine, steps.take(engine, Queue.LLM))
+    before = steps.look(engine, job_id).request_counts
+    assert before.completed == 10
+    with transaction(engine) as session:
+        session.execute(update(Job).where(Job.id == job_id).values(finished_at=ago(DAYS + 1)))
+    assert prune_chunks(engine, DAYS) == 3
+    assert steps.look(engine, job_id).request_counts == before
+
+
 def test_a_dry_run_counts_what_would_go_and_changes_nothing(engine: Engine) -> None:
     job_id = ended(engine, DAYS + 1)
     asked(engine, job_id, "a", "b", days=DAYS + 1)
