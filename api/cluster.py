@@ -15,7 +15,7 @@ from api.client import Client
 from api.guard import Guard
 from api.local_servers import free_port
 from interp.errors import FileMissing, GlossatorError
-from interp.lifecycle import Queue
+from interp.lifecycle import Queue, Stage
 from interp.settings import Settings
 from interp.store.engine import make_engine, snapshot
 from interp.store.watch import Held, held
@@ -98,15 +98,15 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def kill_a_worker(self, job_id: str, queue: Queue, stopping: threading.Event) -> Kill | None:
-        """SIGKILLs a worker of the queue while it holds a chunk of the job, for certain: it is stopped first, and looked at again.
+    def kill_a_worker(self, job_id: str, stage: Stage, stopping: threading.Event) -> Kill | None:
+        """SIGKILLs a worker while it holds a chunk of the job's stage, for certain: it is stopped first, and looked at again.
 
         Waits until one does; None when `stopping` is set before.
         """
         while not stopping.wait(WATCH_SECONDS):
-            for member, found in self._at_work(job_id, queue):
+            for member, found in self._at_work(job_id, stage):
                 _signal(member, signal.SIGSTOP)
-                if (member, found) in self._at_work(job_id, queue):
+                if (member, found) in self._at_work(job_id, stage):
                     pid = _signal(member, signal.SIGKILL)
                     return Kill(member.name, pid, found)
                 _signal(member, signal.SIGCONT)
@@ -119,10 +119,10 @@ class Cluster:
                 why = " ".join(self._log_of(member).read_text(errors="replace").splitlines()[-LOG_LINES:])
                 raise ProcessEnded(f"{member.name} ended with status {member.process.returncode}.", why=why, cure=f"See {self._log_of(member)}.")
 
-    def _at_work(self, job_id: str, queue: Queue) -> list[tuple[Member, Held]]:
+    def _at_work(self, job_id: str, stage: Stage) -> list[tuple[Member, Held]]:
         by_pid = {str(member.process.pid): member for member in self._members if member.process is not None and member.process.poll() is None}
         with snapshot(self._engine) as session:
-            found = held(session, job_id, queue)
+            found = held(session, job_id, stage)
         pairs = ((lease.owner.split("/")[1:2], lease) for lease in found)
         return [(by_pid[pid[0]], lease) for pid, lease in pairs if pid and pid[0] in by_pid]
 

@@ -145,6 +145,15 @@ def test_no_line_where_nothing_was_skipped_for_want_of_a_server() -> None:
     assert servers.skipped(["Skipped: no GPU here"]) == ""
 
 
+def test_a_database_is_nobody_elses_and_is_dropped(private_postgres: LocalServer) -> None:
+    with scratch.own_database(private_postgres.url) as first, scratch.own_database(private_postgres.url) as second:
+        with psycopg.connect(first.replace("+psycopg", "")) as connection:
+            connection.execute("CREATE TABLE ours (value int)")
+        assert_is_empty(second)
+    with psycopg.connect(private_postgres.url.replace("+psycopg", "")) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_database WHERE datname LIKE 'glossator%'").fetchone() == (0,)
+
+
 def test_numbers_are_nobody_elses(private_redis: LocalServer) -> None:
     with own_number(private_redis.url) as first, own_number(private_redis.url) as second:
         assert first != second

@@ -69,8 +69,8 @@ def _by_rules(home: Path, spec: JobSpec) -> None:
         out.print(f"  {command}", markup=False, soft_wrap=True)
 
 
-def embedded(settings: Settings, spec: JobSpec) -> dict[str, Any]:
-    """The job, submitted to a service of this process with workers of its own, followed to its end and reported. Raises JobDidNotComplete."""
+def embedded(settings: Settings, spec: JobSpec, reported: bool = True) -> dict[str, Any]:
+    """The job, submitted to a service of this process with workers of its own and followed to its end. Raises JobDidNotComplete."""
     from api.service import Service
 
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -80,5 +80,6 @@ def embedded(settings: Settings, spec: JobSpec) -> dict[str, Any]:
         say(f"job {submitted['id']}")
         finished = progress.follow(client, submitted["id"], err)
         progress.outcome(finished)
-        report.print_report(client, finished)
+        if reported:
+            report.print_report(client, finished)
     return finished

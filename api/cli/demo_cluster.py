@@ -19,7 +19,7 @@ from api.client import Client
 from api.cluster import Cluster, Kill
 from api.servers import POSTGRES, REDIS, own
 from interp.errors import GlossatorError
-from interp.lifecycle import Queue
+from interp.lifecycle import Stage
 from interp.settings import Settings
 from interp.spec import JobSpec
 from interp.store import comparison, migrate
@@ -27,7 +27,7 @@ from interp.store.comparison import Book, Compared
 from interp.store.engine import make_engine, snapshot
 from interp.store.watch import repeated
 
-KILLED = (Queue.GPU, Queue.LLM)
+KILLED = (Stage.COLLECT, Stage.EXPLAIN)
 FOLDER = "demo-cluster"
 SERVERS = {"named": "the one that the environment names", "local": "the one at the default local port", "private": "a private one of this machine's"}
 
@@ -98,7 +98,7 @@ def _plain_book(settings: Settings, spec: JobSpec) -> Book:
     fresh = _embedded_settings(settings.home / FOLDER / "embedded")
     shutil.rmtree(fresh.home, ignore_errors=True)
     say("First the embedded demo, to compare with.")
-    finished = embedded(fresh, spec)
+    finished = embedded(fresh, spec, reported=False)
     return Book(make_engine(fresh.database_url), finished["id"])
 
 
@@ -115,7 +115,10 @@ def _clustered_settings(stack: ExitStack, home: Path) -> Settings:
 
 
 def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
-    """The job, followed to its end, while one worker of each queue is killed at work. Raises NobodyKilled and JobDidNotComplete."""
+    """The job, followed to its end, while a gpu worker is killed as it collects and an llm worker as it explains.
+
+    Raises NobodyKilled and JobDidNotComplete.
+    """
     with Cluster(settings) as cluster, Client(cluster.url) as client, ThreadPoolExecutor(len(KILLED)) as executor:
         say(f"Glossator is listening on {cluster.url}; its processes log to {settings.home}:")
         for command in cluster.commands:
@@ -124,7 +127,7 @@ def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
         job = client.submit_job(spec.model_dump(mode="json"))
         say(f"job {job['id']}")
         over = threading.Event()
-        kills = [executor.submit(_kill, cluster, job["id"], queue, over) for queue in KILLED]
+        kills = [executor.submit(_kill, cluster, job["id"], stage, over) for stage in KILLED]
         try:
             job = progress.follow(client, job["id"], err)
         finally:
@@ -136,10 +139,10 @@ def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
         return Ran(job, [kill.result() for kill in kills], seconds)
 
 
-def _kill(cluster: Cluster, job_id: str, queue: Queue, over: threading.Event) -> Kill:
-    kill = cluster.kill_a_worker(job_id, queue, over)
+def _kill(cluster: Cluster, job_id: str, stage: Stage, over: threading.Event) -> Kill:
+    kill = cluster.kill_a_worker(job_id, stage, over)
     if kill is None:
-        raise NobodyKilled(f"The job was over before a {queue} worker could be caught at work.", cure="Give it more --features.")
+        raise NobodyKilled(f"The job was over before a worker could be caught in {stage}.", cure="Give it more --features.")
     say(f"killed {kill.worker} (pid {kill.pid}) while it held {kill.held.stage} {kill.held.number}")
     return kill
 

@@ -63,12 +63,12 @@ def compare(first: Book, second: Book) -> list[Compared]:
 
 
 def sole_job(engine: Engine, spec: JobSpec) -> str | None:
-    """A completed job with this spec, none of whose features failed, and whose evidence no other job has read.
+    """A completed job with this spec, whose evidence no other job has read.
 
     A job that found explanations of another one draws its nulls from those too, so its scores are its book's and not its own.
     """
     with snapshot(engine) as session:
-        for job in session.scalars(select(Job).where(Job.status == JobStatus.COMPLETED, Job.features_failed == 0)):
+        for job in session.scalars(select(Job).where(Job.status == JobStatus.COMPLETED)):
             users = session.scalars(select(Job.id).where(Job.evidence_set_id == job.evidence_set_id).limit(2)).all()
             if len(users) == 1 and JobSpec.model_validate(job.spec) == spec:
                 return job.id

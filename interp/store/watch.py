@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.lifecycle import ChunkStatus, Queue, Stage
+from interp.lifecycle import ChunkStatus, Stage
 from interp.store.tables import Chunk
 
 
@@ -19,11 +19,11 @@ class Held:
     owner: str
 
 
-def held(session: Session, job_id: str, queue: Queue) -> list[Held]:
-    """The job's leased chunks of one queue, by number."""
+def held(session: Session, job_id: str, stage: Stage) -> list[Held]:
+    """The job's leased chunks of one stage, by number."""
     statement = (
         select(Chunk.id, Chunk.stage, Chunk.number, Chunk.lease_owner)
-        .where(Chunk.job_id == job_id, Chunk.queue == queue, Chunk.status == ChunkStatus.LEASED, Chunk.lease_owner.is_not(None))
+        .where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.status == ChunkStatus.LEASED, Chunk.lease_owner.is_not(None))
         .order_by(Chunk.number)
     )
     return [Held(row[0], Stage(row[1]), row[2], str(row[3])) for row in session.execute(statement)]

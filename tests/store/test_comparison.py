@@ -99,7 +99,7 @@ def test_a_job_alone_on_its_evidence_is_found_by_its_spec(other: Book) -> None:
     assert comparison.sole_job(other.engine, steps.SPEC) == other.job_id
     assert comparison.sole_job(other.engine, steps.SPEC.model_copy(update={"seed": 1})) is None
     with transaction(other.engine) as session:
-        session.execute(update(Job).values(features_failed=1))
+        session.execute(update(Job).values(status="failed"))
     assert comparison.sole_job(other.engine, steps.SPEC) is None
 
 

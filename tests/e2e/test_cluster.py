@@ -1,0 +1,72 @@
+"""`glossator demo --cluster`, small: many processes on PostgreSQL and Redis, two killed at work, and the embedded demo's book byte for byte."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from interp.spec import JobSpec
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def demo(home: Path, job: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """As a user types it, where 200 columns fit."""
+    command = [str(Path(sys.executable).with_name("glossator")), "demo", "--cluster", "--home", str(home), "--job", str(job)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, timeout=500)
+
+
+@pytest.fixture
+def servers_named(postgres_url: str, redis_url: str) -> dict[str, str]:
+    return {"GLOSSATOR_DATABASE_URL": postgres_url, "GLOSSATOR_BROKER_URL": redis_url}
+
+
+@pytest.fixture(scope="module")
+def job(tiny_job: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny job, cut so finely that both stages with a kill in them have several chunks."""
+    file = tmp_path_factory.mktemp("job") / "job.yaml"
+    collection = tiny_job.collection.model_copy(update={"shard_tokens": 2048})
+    file.write_text(yaml.safe_dump(tiny_job.model_copy(update={"collection": collection}).model_dump(mode="json")))
+    return file
+
+
+def test_the_clusters_book_is_the_embedded_demos_and_a_byte_that_differs_is_told(job: Path, tmp_path: Path, servers_named: dict[str, str]) -> None:
+    done = demo(tmp_path / "home", job, **servers_named)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "First the embedded demo" in done.stderr
+    assert "while it held collect" in done.stdout
+    assert "while it held explain" in done.stdout
+    assert "begun again 1 time(s)" in done.stdout
+    assert "Equal, row by row and byte by byte" in done.stdout
+    assert_nobody_is_left(tmp_path)
+
+    book = tmp_path / "book"
+    shutil.copytree(tmp_path / "home" / "demo-cluster" / "embedded", book)
+    with sqlite3.connect(book / "glossator.db") as connection:
+        connection.execute("UPDATE evidence SET blob = blob || x'00' WHERE feature = 7")
+    changed = demo(book, job, **servers_named)
+    assert "The embedded demo's book is in" in changed.stderr, "found, and not run again"
+    assert changed.returncode == 1, changed.stdout[-3000:] + changed.stderr[-3000:]
+    told = [line.split() for line in changed.stdout.splitlines() if line.startswith("evidence ")]
+    assert ["evidence", "31", "1", "0", "0"] in told
+    assert "error: The cluster's book is not the embedded demo's." in changed.stderr
+    assert_nobody_is_left(tmp_path)
+
+
+def assert_nobody_is_left(home: Path) -> None:
+    """No process that was started for this book."""
+    environments = [_environment(process) for process in Path("/proc").glob("[0-9]*")]
+    assert not [found for found in environments if f"GLOSSATOR_HOME={home}".encode() in found]
+
+
+def _environment(process: Path) -> bytes:
+    """Empty for one that has ended, or is somebody else's."""
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""
