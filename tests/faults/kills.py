@@ -16,9 +16,21 @@ def of(name: str) -> Callable[[Scene], None]:
     return lambda scene: scene.cluster.kill(name)
 
 
+def nothing_more(_scene: Scene) -> None:
+    """It has struck already."""
+
+
 FAULTS = (
     Fault("kill-gpu", "SIGKILL of a gpu worker", of_worker("gpu"), GPU_STAGES, is_kill=True, short=2),
     Fault("kill-llm", "SIGKILL of an llm worker", of_worker("llm"), LLM_STAGES, is_kill=True, short=2),
     Fault("kill-api", "SIGKILL of the api", of("api"), ALL_STAGES, is_kill=True),
+    Fault(
+        "kill-api-submitting",
+        "SIGKILL of the api while a job is submitted",
+        nothing_more,
+        GPU_STAGES[:1],
+        is_kill=True,
+        at_submission=lambda cluster: cluster.kill("api"),
+    ),
     Fault("kill-upkeep", "SIGKILL of the sweeper", of("upkeep"), ALL_STAGES, is_kill=True),
 )

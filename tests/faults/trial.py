@@ -1,9 +1,10 @@
 """One trial: a job runs, a fault strikes at a drawn moment, and afterwards every promise is looked at."""
 
+import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
 
@@ -54,7 +55,9 @@ class Scene:
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of the table. `strike` returns when the fault is over. `short` and `tries`: times in the short and the long form.
+    """A row of the table. `strike` returns when the fault is over; `at_submission` strikes before, while the job is submitted.
+
+    `short` and `tries`: times in the short and the long form.
 
     `blocks` says why it cannot be tried here, None where it can. `ready` is open around all its trials, and lends the service what they need.
     """
@@ -66,6 +69,7 @@ class Fault:
     short: int = 1
     tries: int = 5
     is_kill: bool = False
+    at_submission: Callable[[Cluster], None] | None = None
     ready: Callable[[Cluster], AbstractContextManager[None]] = nullcontext
     blocks: Callable[[Cluster], str | None] = lambda _cluster: None
 
@@ -96,7 +100,8 @@ def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_
     cluster.clean()
     calls_before, tokens_before, ended_before = cluster.server.ledger.calls, cluster.server.ledger.tokens, len(cluster.ended)
     begun = time.monotonic()
-    job_id = submit(cluster, reference)
+    with _meanwhile(moment.after, fault.at_submission, cluster):
+        job_id = submit(cluster, reference)
     moment.wait(cluster.engine, job_id)
     scene = Scene(cluster, job_id, random, is_long, calls_before)
     scene.look()
@@ -135,6 +140,16 @@ def submit(cluster: Cluster, reference: Reference) -> str:
     return until(asked, "a submitted job", every=AGAIN_SECONDS)
 
 
+@contextmanager
+def _meanwhile(after: float, strike: Callable[[Cluster], None] | None, cluster: Cluster) -> Iterator[None]:
+    timer = threading.Timer(after, strike or (lambda _cluster: None), [cluster])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
 def _recovered(scene: Scene) -> float:
     """Seconds from now until every chunk that was in work at the strike has ended, or is in living hands again. Ends with the job."""
     begun = time.monotonic()
@@ -160,8 +175,10 @@ def _unfinished(cluster: Cluster, job_id: str) -> list[str]:
     until(lambda: _job(cluster, job_id)[0] in (*JOB_ENDS, JobStatus.PAUSED), "the job's end")
     status, error, features_failed = _job(cluster, job_id)
     with snapshot(cluster.engine) as session:
+        submitted = session.scalar(select(func.count()).select_from(Job))
         undone = session.scalar(select(func.count()).where(Chunk.job_id == job_id, Chunk.status != ChunkStatus.DONE))
     found = [] if status == JobStatus.COMPLETED else [f"the job is {status}: {error}"]
+    found += [f"{submitted} jobs were made of one"] if submitted != 1 else []
     found += [f"{undone} chunks are not done"] if undone else []
     return found + ([f"{features_failed} features failed"] if features_failed else [])
 
