@@ -32,7 +32,7 @@ from torch import Tensor
 from benches.memory import peak_rss_mb, reset_peak
 from interp.collect.feed import RowBatch
 from interp.collect.finish import finish
-from interp.collect.memory import collection_bytes
+from interp.collect.memory import Extent, collection_bytes
 from interp.collect.run import Collection
 from interp.dictionary.module import Dictionary, open_dictionary
 from interp.spec import CollectionSpec, CorpusSpec, DictionarySpec, SubjectSpec
@@ -219,7 +219,7 @@ def _sizes(setting: Setting) -> dict[str, Any]:
         "window": spec.window,
         "batch_tokens": spec.batch_tokens,
         "encode_dtype": spec.encode_dtype,
-        "formula_mb": round(collection_bytes(dictionary.features, dictionary.width, spec) / 1e6, 1),
+        "formula_mb": round(collection_bytes(dictionary.features, Extent(dictionary.features, dictionary.width), spec) / 1e6, 1),
     }
 
 

@@ -66,6 +66,12 @@ class FeatureOutOfRange(InputError):
     code, title = "feature-out-of-range", "Feature index out of range"
 
 
+class WorkerTooSmall(InputError):
+    """What a gpu worker may use does not hold the models and a share of their features."""
+
+    code, title = "worker-too-small", "The workers have too little memory"
+
+
 class CorpusError(InputError):
     code, title = "corpus-invalid", "The corpus cannot be used"
 

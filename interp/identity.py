@@ -54,8 +54,18 @@ def corpus_digest(spec: CorpusSpec) -> str:
     return index(spec).digest
 
 
+def models_identity(spec: JobSpec) -> dict[str, Any]:
+    """What of an evidence's identity is the models': subject and dictionary, at a hook point."""
+    shape = ModelShape.from_config(read_config(spec.subject))
+    return {
+        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": spec.subject.backend},
+        "dictionary": dictionary_digest(spec.dictionary),
+        "hook_point": hooks.parse(header_of(spec.dictionary).hook_point, shape).name,
+    }
+
+
 def models_key(identity: dict[str, Any]) -> str:
-    """What of an evidence's identity a worker must have open to collect it: subject and dictionary, at a hook point."""
+    """The name of what a worker must have open to collect evidence of this identity, or of these models' identity alone."""
     return digest_of({name: identity[name] for name in ("subject", "dictionary", "hook_point")})
 
 
@@ -64,12 +74,8 @@ def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None) -> tuple[str, 
 
     Which features are asked for, explainers and scorers are no part of it, nor device, batch and shard size.
     """
-    shape = ModelShape.from_config(read_config(spec.subject))
-    identity = {
+    identity = models_identity(spec) | {
         "version": VERSION,
-        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": spec.subject.backend},
-        "dictionary": dictionary_digest(spec.dictionary),
-        "hook_point": hooks.parse(header_of(spec.dictionary).hook_point, shape).name,
         "corpus": {
             "digest": (corpus or index(spec.corpus)).digest,
             "max_tokens": spec.corpus.max_tokens,

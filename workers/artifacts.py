@@ -1,13 +1,12 @@
 """What lies in the artifact store: tokenised corpora, and the partial evidence that stages of a job hand to one another.
 
-    corpora/<digest>/                            kept: the next job on the same text reads it. `used` in it says when a chunk last did
-    partials/<job>/<stage>-<number>.safetensors  what a collect or combine chunk gave; nobody needs it once its features are merged
+corpora/<digest>/                            kept: the next job on the same text reads it. `used` in it says when a chunk last did
+partials/<job>/<stage>-<number>.safetensors  what a collect or combine chunk gave; nobody needs it once its features are merged
 """
 
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 
 from interp.artifacts import CORPORA, PARTIALS, Store
 from interp.lifecycle import Stage
@@ -34,13 +33,6 @@ def jobs_with_partials(store: Store) -> list[str]:
 def delete_partials(store: Store, job_id: str) -> None:
     """Removes all partial evidence of a job. Its merge chunks need it: for those of a job that is over, only if it is tried again."""
     store.delete(f"{PARTIALS}/{job_id}")
-
-
-def partial_folders(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """The id of each job that has partial evidence lying, with its folder."""
-    store = store_of(settings)
-    for job_id in jobs_with_partials(store):
-        yield job_id, Path(store.root) / PARTIALS / job_id
 
 
 def corpora(store: Store) -> Iterator[tuple[str, datetime | None]]:

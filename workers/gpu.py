@@ -1,4 +1,4 @@
-"""The tasks of a gpu worker: prepare, collect, merge. They alone open models."""
+"""The tasks of a gpu worker: prepare, collect, combine, merge. They alone open models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,21 +11,25 @@ from interp.codec import encode_evidence
 from interp.collect import partial_file
 from interp.collect import run as collection
 from interp.collect.finish import finish
+from interp.collect.memory import collection_bytes, features_at_once
 from interp.collect.partial import merge as merge_partials
-from interp.errors import FeatureOutOfRange
+from interp.errors import FeatureOutOfRange, WorkerTooSmall
 from interp.evidence import Split
 from interp.identity import evidence_id
 from interp.lifecycle import Stage
-from interp.planning import Range, Shard, Sizes, plan, ranges_of, subtract
+from interp.planning import Range, Shard, Sizes, count, plan, ranges_of, subtract
 from interp.spec import JobSpec
-from interp.store import chunks, dictionaries, evidence, jobs
+from interp.store import chunks, dictionaries, evidence, jobs, retention
 from interp.store.engine import snapshot
 from interp.store.evidence import Gathered
 from interp.subject.tokens import TokenizedCorpus, open_corpus, tokenize_corpus
 from workers import artifacts
 from workers.families import goes_in_batches
-from workers.residency import Models, models_of
+from workers.residency import Models, models_of, usable, worker_memory
 from workers.run import Outcome, Work
+
+# A dictionary in more groups than this would be streamed through the subject as often.
+MOST_GROUPS = 64
 
 
 def prepare(work: Work) -> Outcome:
@@ -36,30 +40,41 @@ def prepare(work: Work) -> Outcome:
         measured = ranges_of(evidence.features_with(session, set_id)) if known else []
     if known is not None and not subtract(asked_of(work.spec, known[1].features), measured):
         return _reuse(work, known[1].id, set_id, asked_of(work.spec, known[1].features))
-    models = models_of(work.spec)
+    models = models_of(work.runtime, work.spec)
     asked = asked_of(work.spec, models.dictionary.features)
     corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: work.progress(0))
     return _gather(work, set_id, identity, models, corpus, asked, subtract(asked, measured))
 
 
 def collect(work: Work) -> Outcome:
-    """One pass over a shard of the corpus, for all features that lack evidence; leaves a file of partial evidence."""
-    models, corpus = models_of(work.spec), _corpus(work)
+    """One pass over a shard of the corpus, for a group of the features that lack evidence; leaves a file of partial evidence."""
+    spec, corpus = work.spec, _corpus(work)
     start, stop = work.lease.payload["documents"]
     features = np.concatenate([np.arange(*span, dtype=np.int64) for span in work.lease.payload["features"]])
-    spec = work.spec
+    models = models_of(work.runtime, spec, lambda models: collection_bytes(len(features), models.extent, spec.collection))
     part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress)
     partial_file.save(_store(work), _partial(work, Stage.COLLECT, work.lease.number), part)
     return Outcome(lambda _session: {"tokens": work.lease.units})
 
 
+def combine(work: Work) -> Outcome:
+    """Puts some files of partial evidence together into one, and removes them. Needs no model, and memory for a bounded number of features."""
+    store, inputs = _store(work), _inputs(work)
+    partial_file.combine(store, inputs, _partial(work, Stage.COMBINE, work.lease.number), work.progress)
+
+    def remove() -> None:
+        for name in inputs:
+            store.delete(name)
+
+    return Outcome(lambda _session: {"parts": len(inputs)}, afterwards=remove)
+
+
 def merge(work: Work) -> Outcome:
-    """Puts the shards' partial evidence of a range of features together, and writes the evidence."""
-    models, corpus = models_of(work.spec), _corpus(work)
+    """Puts the partial evidence of a range of features together, and writes the evidence."""
+    models, corpus = models_of(work.runtime, work.spec), _corpus(work)
     first, set_id = work.lease.payload["first"], str(work.evidence_set)
     store, rows = _store(work), (first, first + work.lease.units)
-    parts = (partial_file.load(store, _partial(work, Stage.COLLECT, number), rows) for number in range(work.lease.payload["parts"]))
-    whole = merge_partials(parts)
+    whole = merge_partials(partial_file.load(store, name, rows) for name in _inputs(work))
     gathered: list[Gathered] = []
     for item in finish(whole, models.subject, models.dictionary, corpus, work.spec.collection):
         gathered.append(Gathered(item.feature, item.statistics, encode_evidence(item)))
@@ -70,7 +85,7 @@ def merge(work: Work) -> Outcome:
         evidence.save(session, set_id, dictionary.id, gathered)
         return {"bytes": sum(len(item.blob) for item in gathered)}
 
-    return Outcome(write, when_stage_is_over=lambda: artifacts.delete_partials(store, work.lease.job_id))
+    return Outcome(write, afterwards=lambda: _clear(work))
 
 
 def asked_of(spec: JobSpec, features: int) -> list[Range]:
@@ -94,6 +109,7 @@ def _gather(
     work: Work, set_id: str, identity: dict[str, Any], models: Models, corpus: TokenizedCorpus, asked: Sequence[Range], missing: Sequence[Range]
 ) -> Outcome:
     subject, dictionary = models.subject, models.dictionary
+    at_once = _at_once(work, models, count(missing))
 
     def write(session: Session) -> dict[str, Any]:
         dictionaries.save_subject(session, subject.digest, subject.name, subject.config, subject.vocabulary)
@@ -109,7 +125,7 @@ def _gather(
             config=dictionary.config,
         )
         dictionaries.save_evidence_set(session, set_id, dictionary_id, identity, facts_of(work.spec, corpus), len(corpus.tokens))
-        return _plan(session, work, dictionary_id, set_id, asked, missing, corpus)
+        return _plan(session, work, dictionary_id, set_id, asked, missing, corpus, at_once)
 
     return Outcome(write)
 
@@ -126,17 +142,40 @@ def facts_of(spec: JobSpec, corpus: TokenizedCorpus) -> dict[str, Any]:
 
 
 def _plan(
-    session: Session, work: Work, dictionary_id: int, set_id: str, asked: Sequence[Range], missing: Sequence[Range], corpus: TokenizedCorpus | None
+    session: Session,
+    work: Work,
+    dictionary_id: int,
+    set_id: str,
+    asked: Sequence[Range],
+    missing: Sequence[Range],
+    corpus: TokenizedCorpus | None,
+    at_once: int | None = None,
 ) -> dict[str, Any]:
-    """Writes the job's chunks. Returns prepare's result."""
+    """Writes the job's chunks; `at_once` features are collected together. Returns prepare's result."""
     settings = work.runtime.settings
     explain, score = (settings.batch_features if batched else settings.explain_features for batched in goes_in_batches(work.spec))
     shards = [] if corpus is None else _shards(corpus, work.spec.collection.shard_tokens)
     digest = None if corpus is None else corpus.digest
-    plans = plan(asked, missing, shards, digest, bool(work.spec.scorers), Sizes(settings.merge_features, explain, score))
+    sizes = Sizes(settings.merge_features, explain, score, at_once, settings.merge_fan_in)
+    plans = plan(asked, missing, shards, digest, bool(work.spec.scorers), sizes)
     jobs.attach(session, work.lease.job_id, dictionary_id, set_id, sum(stop - start for start, stop in asked))
     chunks.add(session, work.lease.job_id, work.spec.priority, plans)
     return {"chunks": len(plans), "features_to_collect": sum(stop - start for start, stop in missing)}
+
+
+def _at_once(work: Work, models: Models, features: int) -> int:
+    """How many features the least of the gpu workers collects together beside the models. Raises WorkerTooSmall."""
+    memory = worker_memory(work.runtime.settings)
+    at_once = features_at_once(usable(memory) - models.nbytes, models.extent, work.spec.collection)
+    if at_once * MOST_GROUPS < features:
+        raise WorkerTooSmall(
+            f"{features} features of {models.dictionary.name} cannot be collected with {memory / 1e9:.1f} GB of memory.",
+            why=f"The models take {models.nbytes / 1e9:.1f} GB of it, and {at_once} features fit beside them: too few for {MOST_GROUPS} groups.",
+            cure="Use larger gpu workers (GLOSSATOR_MEMORY_BYTES), or ask for fewer features, contexts or batch_tokens.",
+            features=features,
+            memory_bytes=memory,
+        )
+    return at_once
 
 
 def _shards(corpus: TokenizedCorpus, shard_tokens: int) -> list[Shard]:
@@ -148,6 +187,19 @@ def _corpus(work: Work) -> TokenizedCorpus:
     corpus = open_corpus(store, digest)
     artifacts.note_use(store, digest)
     return corpus
+
+
+def _inputs(work: Work) -> list[str]:
+    """The names of the partial evidence that a chunk reads."""
+    return [_partial(work, Stage(stage), number) for stage, number in work.lease.payload["inputs"]]
+
+
+def _clear(work: Work) -> None:
+    """Removes the job's partial evidence once no merge chunk needs it: upkeep would, some time later."""
+    with snapshot(work.runtime.engine) as session:
+        needed = retention.needs_partials(session, work.lease.job_id)
+    if not needed:
+        artifacts.delete_partials(_store(work), work.lease.job_id)
 
 
 def _store(work: Work) -> Store:

@@ -30,6 +30,7 @@ FATAL = (InputError, ActivationsNotFinite)
 TASKS = {
     Stage.PREPARE: "workers.gpu:prepare",
     Stage.COLLECT: "workers.gpu:collect",
+    Stage.COMBINE: "workers.gpu:combine",
     Stage.MERGE: "workers.gpu:merge",
     Stage.EXPLAIN: "workers.llm:explain",
     Stage.SCORE: "workers.llm:score",
@@ -57,11 +58,11 @@ class Work:
 class Outcome:
     """What a task gives back. `write` puts the results into the transaction that finishes the chunk, and returns the chunk's result.
 
-    `when_stage_is_over` runs after the commit that ended the stage; a worker that dies before it leaves the rest to upkeep.
+    `afterwards` runs after that commit; a worker that dies before it leaves the rest to upkeep.
     """
 
     write: Callable[[Session], dict[str, Any] | None]
-    when_stage_is_over: Callable[[], None] | None = None
+    afterwards: Callable[[], None] | None = None
 
 
 Task = Callable[[Work], Outcome]
@@ -105,7 +106,7 @@ def _carry_out(runtime: Runtime, lease: Lease, asking: Asking) -> None:
     except Exception as error:  # whatever a task raises is kept on the chunk, with its traceback, and tried again
         if is_passing(error):
             log.warning("chunk handed back", why=str(error))
-            _hand_back(runtime, lease)
+            _hand_back(runtime, lease, problem_of(error))
             raise
         log.exception("attempt failed")
         problem = problem_of(error) | {"traceback": traceback.format_exc(), "attempt": lease.attempt}
@@ -129,10 +130,10 @@ def _work(runtime: Runtime, lease: Lease, asking: Asking) -> None:
     with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), Hold(runtime, lease) as hold:
         outcome = _task(lease.stage)(Work(runtime, lease, spec, evidence_set, hold.progress, asking))
         with transaction(runtime.engine) as session:
-            finished = queue.finish(session, lease, outcome.write(session))
+            queue.finish(session, lease, outcome.write(session))
         log.info("chunk done", units=lease.units, seconds=round(time.monotonic() - began, 3))
-    if finished.stage_is_over and outcome.when_stage_is_over:
-        outcome.when_stage_is_over()
+    if outcome.afterwards:
+        outcome.afterwards()
 
 
 def _attributes(lease: Lease) -> dict[str, traces.Value]:
@@ -151,10 +152,10 @@ def _task(stage: Stage) -> Task:
     return task
 
 
-def _hand_back(runtime: Runtime, lease: Lease) -> None:
+def _hand_back(runtime: Runtime, lease: Lease, problem: dict[str, Any] | None = None) -> None:
     try:
         with transaction(runtime.engine) as session:
-            queue.hand_back(session, lease)
+            queue.hand_back(session, lease, problem)
     except LeaseLost:
         log.info("chunk has another owner already")
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from interp.collect.memory import CODES
 from interp.collect.staging import Batch
 from interp.dictionary.module import Dictionary
 
@@ -155,11 +156,11 @@ class CodeEncoder:
         self.floors = torch.zeros(len(features), device=features.device)
         self._places = torch.full((dictionary.features,), -1, dtype=torch.int64, device=features.device)
         self._places[features] = torch.arange(len(features), device=features.device)
-        self._dictionary, self._window, self._shape = dictionary, window, shape
+        self._dictionary, self._window, self._tokens_at_once = dictionary, window, _tokens_at_once(shape.tokens, dictionary.features)
         self._features = self._tokens = self._values = torch.empty(0)
 
     def begin(self, batch: Batch) -> None:
-        codes = [self._dictionary.sparse_codes(x) for x in torch.split(batch.x, self._shape.tokens)]
+        codes = [self._dictionary.sparse_codes(x) for x in torch.split(batch.x, self._tokens_at_once)]
         values = torch.cat([values for values, _ in codes]).to(torch.float32)
         values.masked_fill_(batch.masked[:, None], 0)
         places = self._places[torch.cat([indices for _, indices in codes])].view(-1)
@@ -179,6 +180,12 @@ class CodeEncoder:
         windows = torch.zeros((len(pairs), self._window), device=maxima.device)
         windows[ranks[cells], tokens % self._window] = values
         return Activity(pairs // width, pairs % width, windows)
+
+
+def _tokens_at_once(tokens: int, features: int) -> int:
+    """Tokens whose pre-activations of all features are made together: a divisor of a tile's, so that all products have one shape."""
+    most = max(1, CODES // features)
+    return next(size for size in range(min(tokens, most), 0, -1) if tokens % size == 0)
 
 
 def make_encoder(dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape) -> Encoder:

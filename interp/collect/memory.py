@@ -1,10 +1,26 @@
 """What a collection holds in memory: bounded by features, contexts and window, whatever the number of tokens."""
 
+from dataclasses import dataclass
+
 from interp.collect.reservoir import room_for
 from interp.evidence import ACTIVE_KINDS, HISTOGRAM_BINS, Kind
 from interp.spec import CollectionSpec, SplitCounts
 
 KEY, ACTIVATION, COUNT, FLOAT = 8, 2, 8, 4
+# Of each feature and window of a batch while reservoirs fill: priorities of two silent kinds, 64-bit keys as they are made, and masks.
+SILENT = 34
+# Of all windows of a batch, how many a feature fires in, taken high; each is held three times on its way into the reservoirs.
+FIRING, COPIES = 0.1, 3
+CODES = 1 << 28  # pre-activations that a TopK dictionary makes at once, see `interp.collect.encode.CodeEncoder`
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A dictionary, as far as memory goes: F features, D wide. TopK ones have no encoder of their own, but choose among all features."""
+
+    features: int
+    width: int
+    topk: bool = False
 
 
 def reservoir_bytes(features: int, spec: CollectionSpec) -> int:
@@ -12,18 +28,40 @@ def reservoir_bytes(features: int, spec: CollectionSpec) -> int:
 
     With the default settings 424 entries a feature, 224 of them with activations: 18 KB a feature.
     """
-    return features * sum(_entry_bytes(kind, counts, spec.window) for counts in (spec.explain, spec.test) for kind in Kind)
+    return features * sum(_entry_bytes(kind, counts, spec.window, waits=True) for counts in (spec.explain, spec.test) for kind in Kind)
 
 
-def collection_bytes(features: int, width: int, spec: CollectionSpec) -> int:
-    """Bytes of what grows with features or with a batch: reservoirs, counts, encoder weights, window maxima, and two stages of a batch."""
+def partial_bytes(features: int, spec: CollectionSpec) -> int:
+    """Bytes of a partial result, in memory and as a file: what the reservoirs keep, and counts. 8 KB a feature with the default settings."""
+    kept = sum(_entry_bytes(kind, counts, spec.window, waits=False) for counts in (spec.explain, spec.test) for kind in Kind)
+    return features * (kept + (HISTOGRAM_BINS + 4) * COUNT + FLOAT)
+
+
+def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
+    """Bytes of all that grows with features or with a batch, while `features` of a dictionary are collected: about, and rather too many.
+
+    Reservoirs and the result made of them, counts, the encoder's copy of its weights (with the neighbours that near misses need, and that may all
+    be other features), and what a batch of windows takes on its way. Subject and dictionary themselves do not count.
+    """
+    encoded = min(of.features, features * (1 + spec.near_miss_neighbours))
+    windows = spec.batch_tokens // spec.window
     counts = features * (HISTOGRAM_BINS + 3) * COUNT
-    weights = features * width * FLOAT
-    maxima = features * (spec.batch_tokens // spec.window) * FLOAT
-    stages = 2 * spec.batch_tokens * width * FLOAT
-    return reservoir_bytes(features, spec) + counts + weights + maxima + stages
+    weights = 2 * min(of.features * of.width * FLOAT, CODES * FLOAT) if of.topk else encoded * of.width * FLOAT
+    maxima = encoded * windows * FLOAT
+    passing = features * windows * (SILENT + int(FIRING * COPIES * spec.window * FLOAT))
+    stages = 2 * spec.batch_tokens * of.width * FLOAT
+    return reservoir_bytes(features, spec) + partial_bytes(features, spec) + counts + weights + maxima + passing + stages
 
 
-def _entry_bytes(kind: Kind, counts: SplitCounts, window: int) -> int:
+def features_at_once(room: int, of: Extent, spec: CollectionSpec) -> int:
+    """How many features of a dictionary can be collected in `room` bytes; 0 when not one can."""
+    low, high = 0, of.features
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if collection_bytes(middle, of, spec) <= room else (low, middle - 1)
+    return low
+
+
+def _entry_bytes(kind: Kind, counts: SplitCounts, window: int, *, waits: bool) -> int:
     kept: int = getattr(counts, kind.name.lower())
-    return (kept + room_for(kept)) * (KEY + (ACTIVATION * window if kind in ACTIVE_KINDS else 0))
+    return (kept + room_for(kept) * waits) * (KEY + (ACTIVATION * window if kind in ACTIVE_KINDS else 0))

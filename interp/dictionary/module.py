@@ -52,6 +52,12 @@ class Dictionary:
         """F."""
         return self.W_enc.shape[1]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        tensors = (self.W_enc, self.b_enc, self.W_dec, self.b_dec, self.threshold, self.pre_bias, self.W_skip)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
     def normalise(self, x: Tensor) -> Tensor:
         """`[N, D]` in any dtype to `[N, D]` in the weights' dtype: what the encoder's matmul reads."""
         normed = NORMS[self.input_norm](x.to(self.W_enc.dtype))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Subject(Protocol):
-    """A model that gives activations at one hook point. D: width there; V: vocabulary; B rows of T tokens."""
+    """A model that gives activations at one hook point. D: width there; V: vocabulary; B rows of T tokens; `nbytes` of weights on its device."""
 
     name: str
     digest: str
@@ -26,6 +26,7 @@ class Subject(Protocol):
     bos: int | None
     vocabulary: Vocabulary
     device: "torch.device"
+    nbytes: int
     config: dict[str, Any]
 
     def activations(self, tokens: "torch.Tensor") -> "torch.Tensor":

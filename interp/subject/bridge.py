@@ -18,7 +18,7 @@ class BridgeSubject(OpenedSubject):
     """A TransformerBridge that stops at its hook point."""
 
     def __init__(self, plan: Plan, bridge: TransformerBridge) -> None:
-        super().__init__(plan)
+        super().__init__(plan, bridge.original_model)
         self._bridge = bridge
         self._point = plan.point
         self._hook = bridge.hook_dict[plan.point.name]

@@ -45,7 +45,7 @@ class HuggingFaceSubject(OpenedSubject):
     """A transformers model that stops at its hook point."""
 
     def __init__(self, plan: Plan, model: Any, tap: Tap) -> None:
-        super().__init__(plan)
+        super().__init__(plan, model)
         self._model, self._point, self._tap = model, plan.point, tap
 
     @torch.inference_mode()

@@ -62,13 +62,14 @@ class Plan:
 class OpenedSubject:
     """The parts of `Subject` that do not depend on the backend."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, model: nn.Module) -> None:
         self.name = plan.name
         self.digest = plan.digest
         self.hook_point = plan.point.name
         self.width = plan.point.width(plan.shape)
         self.context = plan.shape.context
         self.device = plan.device
+        self.nbytes = weights_bytes(model)
         self.bos = plan.encoder.bos
         self.vocabulary: Vocabulary = plan.encoder.vocabulary
         self.config: dict[str, Any] = {
@@ -88,6 +89,12 @@ class OpenedSubject:
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
         return self._encoder.encode_texts(texts)
+
+
+def weights_bytes(model: nn.Module) -> int:
+    """Bytes of a model's weights; those that two modules share count once."""
+    tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def pick_device(asked: str) -> torch.device:

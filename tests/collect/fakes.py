@@ -25,6 +25,7 @@ class FakeSubject:
     width = WIDTH
     context = 4096
     device = torch.device("cpu")
+    nbytes = VOCABULARY * WIDTH * 4
 
     def __init__(self, bos: int | None = 0, dtype: torch.dtype = torch.float32) -> None:
         self.bos = bos

@@ -6,7 +6,7 @@ import torch
 
 from interp.collect.collector import cut
 from interp.collect.lanes import Lanes
-from interp.collect.memory import collection_bytes, reservoir_bytes
+from interp.collect.memory import Extent, collection_bytes, reservoir_bytes
 from interp.collect.run import Collection
 from interp.spec import CollectionSpec
 from tests.collect.fakes import WIDTH, FakeSubject, make_corpus, make_dictionary
@@ -21,7 +21,7 @@ def test_reservoirs_take_what_the_formula_says() -> None:
     held = sum(tensor.nbytes for item in reservoirs for tensor in (item.keys, item.payload) if tensor is not None)
     assert held == reservoir_bytes(features, spec)
     assert reservoir_bytes(1, spec) == 17_728
-    assert collection_bytes(features, WIDTH, spec) > held
+    assert collection_bytes(features, Extent(features, WIDTH), spec) > held
 
 
 def test_lanes_leave_torch_as_it_was() -> None:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, event, func, select
 
 from interp import preflight
+from interp.collect.memory import collection_bytes
 from interp.errors import DiskFull
 from interp.lifecycle import Queue, Stage
 from interp.settings import Settings
@@ -18,11 +19,12 @@ from interp.spec import JobSpec, ScorerSpec
 from interp.store import jobs, migrate, queue
 from interp.store.engine import make_engine, snapshot, transaction
 from interp.store.progress import JobProgress
-from interp.store.tables import Dictionary, EvidenceSet, Explanation, Feature, Score, Subject
+from interp.store.tables import Chunk, Dictionary, EvidenceSet, Explanation, Feature, Score, Subject
 from tests.fakes import tiny
 from tests.faults.results import results
 from tests.store import steps
-from workers import gpu
+from workers import artifacts, gpu
+from workers.residency import USABLE, models_of
 from workers.run import drain, run_chunk
 from workers.runtime import Runtime
 
@@ -105,6 +107,59 @@ def test_features_that_lack_evidence_are_collected_and_no_others(
     wanted = {*range(16), 20}
     expected = [row for row in on_sqlite["evidence"] if row["feature"] in wanted]
     assert results(runtime.engine)["evidence"] == expected, "evidence of a feature does not depend on which others are collected with it"
+
+
+def planned(runtime: Runtime, job_id: str) -> dict[Stage, list[dict[str, Any]]]:
+    """The payloads of a job's chunks by stage, in order."""
+    with snapshot(runtime.engine) as session:
+        rows = session.scalars(select(Chunk).where(Chunk.job_id == job_id).order_by(Chunk.number)).all()
+        return {stage: [row.payload for row in rows if row.stage == stage] for stage in Stage}
+
+
+def test_a_dictionary_that_no_worker_holds_at_once_is_cut_by_features_too(
+    settings: Settings, tiny_job: JobSpec, on_sqlite: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Group by shard, with a tree above the shards of each group: the same book to the last byte, and nothing left in the store."""
+    spec = tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"shard_tokens": 1024})})
+    models = models_of(Runtime.of(settings), spec)
+    room = models.nbytes + collection_bytes(12, models.extent, spec.collection)
+    runtime = Runtime.of(settings.model_copy(update={"memory_bytes": int(room / USABLE) + 1, "merge_fan_in": 3, "merge_features": 5}))
+    found = complete(runtime, spec)
+    assert found.status == "completed", found.error
+    chunks = planned(runtime, found.job_id)
+    groups = {str(payload["features"]) for payload in chunks[Stage.COLLECT]}
+    assert len(groups) == 3
+    shards = len(chunks[Stage.COLLECT]) // 3
+    assert shards > 9
+    assert len(chunks[Stage.COMBINE]) > 9, "two levels at least, for each of three groups"
+    assert all(len(payload["inputs"]) <= 3 for payload in chunks[Stage.COMBINE] + chunks[Stage.MERGE])
+    assert results(runtime.engine) == on_sqlite
+    assert artifacts.jobs_with_partials(artifacts.store_of(settings)) == []
+
+
+def test_parts_are_combined_as_they_come_and_removed(tiny_job: JobSpec, tmp_path: Path) -> None:
+    """What lies in the store at once is bounded by the tree, not by the number of shards."""
+    settings = Settings(home=tmp_path, merge_fan_in=2)
+    migrate.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    job_id = submit(runtime, tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"shard_tokens": 1024})}))
+    store, most = artifacts.store_of(settings), 0
+    while run_chunk(runtime, Queue.GPU):
+        most = max(most, len(store.names(f"partials/{job_id}")))
+    shards = len(planned(runtime, job_id)[Stage.COLLECT])
+    levels = (shards - 1).bit_length()
+    assert shards > 2 * levels + 1
+    assert most <= 2 * levels + 1
+
+
+def test_a_worker_without_room_for_the_models_says_what_it_needs(tiny_job: JobSpec, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, memory_bytes=100_000)
+    migrate.upgrade(settings.database_url)
+    found = complete(Runtime.of(settings), tiny_job)
+    assert found.status == "failed"
+    assert found.error is not None
+    assert (found.error["code"], found.error["stage"]) == ("worker-too-small", "prepare")
+    assert "GLOSSATOR_MEMORY_BYTES" in found.error["cure"]
 
 
 def _tampered(spec: JobSpec, folder: Path, how: str) -> JobSpec:
