@@ -1,13 +1,10 @@
 """Models that stay open between chunks, so that a worker loads each once; within the memory that it may use."""
 
-import gc
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
-
-import torch
 
 from interp.collect.memory import Extent
 from interp.dictionary.formats import header_of
@@ -17,6 +14,7 @@ from interp.identity import dictionary_digest, models_identity, models_key, subj
 from interp.settings import Settings
 from interp.spec import JobSpec, SubjectSpec
 from interp.subject.base import Subject, open_subject
+from interp.subject.device import device_memory, device_name, give_back_memory
 from interp.subject.location import read_config, subject_name
 from interp.subject.shape import ModelShape
 from workers.machine import memory_limit
@@ -55,9 +53,7 @@ class Shelf:
             if self.held + needed <= self.room:
                 return
             del self._models[key]
-            gc.collect()  # modules of torch hold themselves in circles
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            give_back_memory()
 
     @property
     def held(self) -> int:
@@ -124,17 +120,12 @@ def models_of(runtime: Runtime, spec: JobSpec, needs: Callable[[Models], int] = 
 
 def announce(runtime: Runtime) -> None:
     """Tells what this worker has: planning and `glossator doctor` read it before its first chunk."""
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
-    runtime.presence.update(device=device, memory_bytes=worker_memory(runtime.settings))
+    runtime.presence.update(device=device_name(), memory_bytes=worker_memory(runtime.settings))
 
 
 def worker_memory(settings: Settings) -> int:
     """Bytes that a gpu worker may use: as set, else all of its GPU, else of its container or machine."""
-    if settings.memory_bytes is not None:
-        return settings.memory_bytes
-    if torch.cuda.is_available():
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    return memory_limit()
+    return settings.memory_bytes or device_memory() or memory_limit()
 
 
 def usable(memory_bytes: int) -> int:
