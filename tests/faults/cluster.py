@@ -203,7 +203,7 @@ def settings_of(home: Path, database_url: str, broker_url: str) -> Settings:
         database_url=database_url,
         broker_url=broker_url,
         port=free_port(),
-        lease_seconds=2.5,
+        lease_seconds=4,
         heartbeat_seconds=0.5,
         progress_seconds=0.2,
         check_seconds=0.1,

@@ -39,9 +39,11 @@ class Scene:
     calls_before: int
     held: list[Held] = field(default_factory=list)
     in_flight: int = 0
+    chunks_before: int = 0
 
     def look(self) -> None:
         """Sees who works on what, and what is out, just now."""
+        self.chunks_before = sum(repeated(self.cluster.engine, self.job_id).values())
         self.held = leases(self.cluster.engine, self.job_id)
         recorded, ledger = _recorded(self.cluster, self.job_id), self.cluster.server.ledger
         self.in_flight = ledger.calls - self.calls_before + ledger.in_flight - recorded
@@ -112,7 +114,7 @@ def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_
     ledger = cluster.server.ledger
     until(lambda: ledger.in_flight == 0, "the last call's end")
     calls = ledger.calls - calls_before - reference.calls
-    chunks = sum(repeated(cluster.engine, job_id).values())
+    chunks = sum(repeated(cluster.engine, job_id).values()) - scene.chunks_before
     broken += _differences(cluster, reference)
     broken += _overspent(cluster, job_id, ledger.tokens - tokens_before)
     if not 0 <= calls <= scene.in_flight:
