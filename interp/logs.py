@@ -55,6 +55,7 @@ def configure(settings: Settings, name: str | None = None, stream: TextIO | None
     handler.setFormatter(_formatter(settings, name, target.isatty()))
     level = settings.log_level.upper()
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from api.cli.console import out, print_json, say, thousands
+from api.cli.console import out, print_json, thousands
 from interp import logs, traces
 from interp.lifecycle import Queue
 from interp.settings import settings
 from interp.store import migrate
 from interp.store.engine import make_engine
+
+log = logs.get_logger(__name__)
 
 database = typer.Typer(no_args_is_help=True, help="The database's tables.")
 
@@ -29,7 +31,7 @@ def serve(
     with Service(found, host or found.host, found.port if port is None else port, workers) as service:
         out.print(f"Glossator is listening on {service.url}  (REST: {service.url}/docs, data: {found.home})", markup=False, soft_wrap=True)
         service.wait()
-        say("Stopping: workers hand back what they hold.")
+        log.info("stopping: workers hand back what they hold")
 
 
 def worker(
