@@ -37,6 +37,7 @@ class FeatureSort(StrEnum):
     LABEL = "label"
 
 
+PLACE_OF_EXPLANATION = ("dictionary_id", "feature", "id")
 # Sorts that some features have no value of.
 WITHOUT_VALUE = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN, FeatureSort.LABEL})
 
@@ -116,7 +117,8 @@ def feature_listing(query: FeatureQuery) -> Listing[Feature]:
 
     order = tuple(dict.fromkeys((query.sort.value, "feature")))
     text = None if query.text is None else Text("label", query.text)
-    return Listing(Feature, order, parts, query.limit, query.descending, text)
+    same = (Feature.dictionary_id == query.dictionary_id,)
+    return Listing(Feature, order, parts, query.limit, query.descending, text, same)
 
 
 def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:
@@ -157,15 +159,19 @@ def explanations(session: Session, query: ExplanationQuery) -> Page[Explanation,
 def explanation_listing(query: ExplanationQuery) -> Listing[Explanation]:
     """The index that a page of explanations is read along: each set of filters has its own."""
 
+    wanted = {name: getattr(query, name) for name in ("dictionary_id", "feature", "explainer") if getattr(query, name) is not None}
+    # What is the same in all rows orders nothing; and beside its equality PostgreSQL would not begin at a place that names it, but at the first row.
+    order = tuple(name for name in PLACE_OF_EXPLANATION if name not in wanted)
+
     def parts(row: Any) -> list[Conditions]:
-        wanted = {name: getattr(query, name) for name in ("dictionary_id", "feature", "explainer") if getattr(query, name) is not None}
         conditions = [getattr(row, name) == value for name, value in wanted.items()]
         if query.after is not None:
-            conditions.append(tuple_(row.dictionary_id, row.feature, row.id) > tuple_(*query.after))
+            place = dict(zip(PLACE_OF_EXPLANATION, query.after, strict=True))
+            conditions.append(tuple_(*(getattr(row, name) for name in order)) > tuple_(*(place[name] for name in order)))
         return [tuple(conditions)]
 
     text = None if query.text is None else Text("text", query.text)
-    return Listing(Explanation, ("dictionary_id", "feature", "id"), parts, query.limit, text=text)
+    return Listing(Explanation, order, parts, query.limit, text=text)
 
 
 def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[Score]]:

@@ -36,7 +36,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[Row]):
-    """Rows of one table. `parts` gives, for the table or an alias of it, the conditions of each stretch of an index, one after the other."""
+    """Rows of one table. `parts` gives, for the table or an alias of it, the conditions of each stretch of an index, one after the other.
+
+    The last column of `order` is the key of the rows, among those for which `same` holds.
+    """
 
     table: type[Row]
     order: tuple[str, ...]
@@ -44,6 +47,7 @@ class Listing(Generic[Row]):
     limit: int
     descending: bool = False
     text: Text | None = None
+    same: Conditions = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +65,23 @@ def read(session: Session, listing: Listing[Row]) -> Found[Row]:
 
 
 def statements(listing: Listing[Row]) -> list[Select[Any]]:
-    """What reads a page without a text, a statement a part: the second is asked where the first does not fill the page."""
-    return [_ordered(listing, listing.table, part).limit(listing.limit + 1) for part in listing.parts(listing.table)]
+    """What finds the keys of a page without a text, a statement a part: the second is asked where the first does not fill the page.
+
+    Keys alone, since an index that has all that is asked for is chosen whatever else there is to choose.
+    """
+    parts = listing.parts(listing.table)
+    return [_ordered(listing, listing.table, part).with_only_columns(_key(listing)).limit(listing.limit + 1) for part in parts]
 
 
 def _walk(session: Session, listing: Listing[Row]) -> Found[Row]:
-    rows: list[Row] = []
+    keys: list[int] = []
     for statement in statements(listing):
-        rows += session.scalars(statement.limit(listing.limit + 1 - len(rows)))
-        if len(rows) > listing.limit:
+        keys += session.scalars(statement.limit(listing.limit + 1 - len(keys)))
+        if len(keys) > listing.limit:
             break
-    return _cut(rows, listing.limit)
+    key = _key(listing)
+    rows = {getattr(row, key.key): row for row in session.scalars(select(listing.table).where(*listing.same, key.in_(keys)))}
+    return _cut([rows[each] for each in keys if each in rows], listing.limit)
 
 
 def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
@@ -96,7 +106,7 @@ def _is_rare(session: Session, listing: Listing[Row]) -> bool:
     if listing.text is None or not TRIGRAM.search(listing.text.part) or not has_trigrams(session, listing.table):
         return False
     by_trigrams(session)
-    having = select(getattr(listing.table, listing.order[-1])).where(_contains(listing, listing.table)).limit(RARE + 1)
+    having = select(_key(listing)).where(_contains(listing, listing.table)).limit(RARE + 1)
     return session.execute(select(func.count()).select_from(having.subquery())).scalar_one() <= RARE
 
 
@@ -109,6 +119,10 @@ def _gather(session: Session, listing: Listing[Row]) -> Found[Row]:
         if len(rows) > listing.limit:
             break
     return _cut(rows, listing.limit)
+
+
+def _key(listing: Listing[Row]) -> Any:
+    return getattr(listing.table, listing.order[-1])
 
 
 def _ordered(listing: Listing[Row], row: Any, part: Conditions) -> Select[Any]:

@@ -284,9 +284,9 @@ class Explanation(Base):
     __table_args__ = (
         UniqueConstraint("evidence_set_id", "feature", "explainer", "settings_digest"),
         # One for each set of filters of the listing, which is in the order (dictionary, feature, id).
-        Index("ix_explanations_feature", "dictionary_id", "feature", "id"),
+        Index("ix_explanations_feature", "dictionary_id", "feature", "id", "explainer"),
         Index("ix_explanations_explainer", "explainer", "dictionary_id", "feature", "id"),
-        Index("ix_explanations_everywhere", "feature", "dictionary_id", "id"),
+        Index("ix_explanations_everywhere", "feature", "dictionary_id", "id", "explainer"),
     )
 
 

@@ -11,6 +11,7 @@ FILTERED = ("state", "score", "lift", "density", "q_value")
 SORTS = ("score", "shrunken", "lift", "density", "label")
 OLD_INDEXES = {
     **{f"ix_features_{column}": ("features", ["dictionary_id", column, "feature"]) for column in SORTS},
+    "ix_explanations_feature": ("explanations", ["dictionary_id", "feature", "id"]),
     "ix_scores_feature": ("scores", ["dictionary_id", "feature"]),
     "ix_scores_dictionary_scorer": ("scores", ["dictionary_id", "scorer", "value"]),
 }
@@ -20,8 +21,9 @@ NEW_INDEXES = {
         f"ix_features_{column}": ("features", ["dictionary_id", column, "feature", *(name for name in FILTERED if name != column)])
         for column in SORTS
     },
+    "ix_explanations_feature": ("explanations", ["dictionary_id", "feature", "id", "explainer"]),
     "ix_explanations_explainer": ("explanations", ["explainer", "dictionary_id", "feature", "id"]),
-    "ix_explanations_everywhere": ("explanations", ["feature", "dictionary_id", "id"]),
+    "ix_explanations_everywhere": ("explanations", ["feature", "dictionary_id", "id", "explainer"]),
     "ix_scores_figures": ("scores", ["dictionary_id", "scorer", "feature", "explanation_id"]),
 }
 TEXTS = (("features", "label"), ("explanations", "text"))

@@ -1,0 +1,278 @@
+"""Listings of the book: the same pages on both dialects as a plain reference gives, and plans that read one index and sort nothing."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count, product
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from interp.store import book, listing, migrate
+from interp.store.book import ExplanationQuery, FeatureQuery, FeatureSort, JobQuery, Page, Position
+from interp.store.dialect import in_index_order, upsert
+from interp.store.engine import make_engine, snapshot, transaction
+from interp.store.tables import Base, Explanation, Feature
+from tests.api import synthetic
+
+numbered = count()
+WORDS = ("alpha", "beta", "ALPHABET", "Été", "x%y_z", "\\a")
+figures = st.one_of(st.none(), st.sampled_from([-0.5, 0.0, 0.25, 1.0]))
+rows_of_features = st.lists(
+    st.fixed_dictionaries(
+        {
+            "score": figures,
+            "lift": figures,
+            "shrunken": figures,
+            "q_value": figures,
+            "density": st.sampled_from([0.0, 0.001, 0.5]),
+            "state": st.sampled_from(["active", "rare", "dead"]),
+            "label": st.one_of(st.none(), st.lists(st.sampled_from(WORDS), min_size=1, max_size=2).map(" ".join)),
+        }
+    ),
+    max_size=30,
+)
+bounds = st.sampled_from([-0.5, 0.0, 0.25])
+filters_of_features = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("min_score", "max_score", "min_lift", "max_lift", "max_q"), bounds),
+        "min_density": st.just(0.001),
+        "max_density": st.just(0.001),
+        "state": st.sampled_from(["active", "rare", "dead"]),
+        "text": st.sampled_from(["alp", "ALPHA", "a", "a b", "%", "_z", "\\", "été", "Été", "eta alpha"]),
+    },
+)
+# So few, that each way of looking for a text is gone in examples of some rows.
+few = st.sampled_from([1, 3, 5000])
+given_few = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def lower(value: str) -> str:
+    """A to Z alone, as both databases do."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in value)
+
+
+def passes(row: dict[str, Any], filters: dict[str, Any]) -> bool:
+    for name, column in (("score", "score"), ("lift", "lift"), ("density", "density"), ("q", "q_value")):
+        low, high = filters.get(f"min_{name}"), filters.get(f"max_{name}")
+        if (low is not None or high is not None) and row[column] is None:
+            return False
+        if (low is not None and row[column] < low) or (high is not None and row[column] > high):
+            return False
+    if filters.get("state", row["state"]) != row["state"]:
+        return False
+    return "text" not in filters or (row["label"] is not None and lower(filters["text"]) in lower(row["label"]))
+
+
+def expected(rows: list[dict[str, Any]], filters: dict[str, Any], sort: FeatureSort, descending: bool) -> list[int]:
+    kept = [index for index, row in enumerate(rows) if passes(row, filters)]
+    if sort is FeatureSort.FEATURE:
+        return kept[::-1] if descending else kept
+    valued = sorted((index for index in kept if rows[index][sort.value] is not None), key=lambda index: (rows[index][sort.value], index))
+    valueless = [index for index in kept if rows[index][sort.value] is None]
+    return valued[::-1] + valueless[::-1] if descending else valued + valueless
+
+
+def walk(engine: Engine, read: Callable[[Session, Any], Page[Any, Any]], limit: int) -> list[Any]:
+    """All rows, page by page; only a page of a text search may be short before the last one."""
+    found: list[Any] = []
+    place = None
+    while True:
+        with snapshot(engine) as session:
+            page = read(session, place)
+        assert len(page.rows) <= limit
+        found += page.rows
+        place = page.next
+        if place is None:
+            return found
+
+
+@given(rows=rows_of_features, filters=filters_of_features, sort=st.sampled_from(FeatureSort), descending=st.booleans(), examined=few, rare=few)
+@given_few
+def test_features_page_by_page_are_what_a_plain_reference_gives(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[dict[str, Any]],
+    filters: dict[str, Any],
+    sort: FeatureSort,
+    descending: bool,
+    examined: int,
+    rare: int,
+) -> None:
+    monkeypatch.setattr(listing, "EXAMINED", examined)
+    monkeypatch.setattr(listing, "RARE", rare)
+    dictionary_id = synthetic.empty_dictionary(engine, f"walk@{next(numbered)}")
+    synthetic.add_features(engine, [synthetic.feature_row(dictionary_id, index, **row) for index, row in enumerate(rows)])
+    query = FeatureQuery(dictionary_id, sort=sort, descending=descending, limit=4, **filters)
+
+    found = walk(engine, lambda session, place: book.features(session, replace(query, after=place)), 4)
+
+    assert [row.feature for row in found] == expected(rows, filters, sort, descending)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 3), st.sampled_from(["a", "b"]), st.sampled_from([None, "alpha", "beta x"])), max_size=20
+    ),
+    wanted=st.fixed_dictionaries(
+        {},
+        optional={
+            "dictionary_id": st.integers(0, 1),
+            "feature": st.integers(0, 3),
+            "explainer": st.sampled_from(["a", "b"]),
+            "text": st.sampled_from(["ALPHA", "x", "beta"]),
+        },
+    ),
+    examined=few,
+    rare=few,
+)
+@given_few
+def test_explanations_page_by_page_are_what_a_plain_reference_gives(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[tuple[int, int, str, str | None]],
+    wanted: dict[str, Any],
+    examined: int,
+    rare: int,
+) -> None:
+    monkeypatch.setattr(listing, "EXAMINED", examined)
+    monkeypatch.setattr(listing, "RARE", rare)
+    with transaction(engine) as session:
+        session.execute(Explanation.__table__.delete())
+    ids = [synthetic.empty_dictionary(engine, f"walk@{next(numbered)}") for _ in range(2)]
+    add_explanations(engine, [explanation(ids[row[0]], row[1], row[2], row[3], number) for number, row in enumerate(rows)])
+    if "dictionary_id" in wanted:
+        wanted = wanted | {"dictionary_id": ids[wanted["dictionary_id"]]}
+
+    found = walk(engine, lambda session, place: book.explanations(session, ExplanationQuery(**wanted, after=place, limit=3)), 3)
+
+    def is_wanted(number: int) -> bool:
+        dictionary, feature, explainer, label = rows[number]
+        values = {"dictionary_id": ids[dictionary], "feature": feature, "explainer": explainer}
+        has_text = "text" not in wanted or (label is not None and lower(wanted["text"]) in label)
+        return has_text and all(values[name] == wanted[name] for name in values if name in wanted)
+
+    numbers = sorted(filter(is_wanted, range(len(rows))), key=lambda number: (rows[number][0], rows[number][1], number))
+    assert [row.settings_digest for row in found] == [str(number) for number in numbers]
+
+
+def explanation(dictionary_id: int, feature: int, explainer: str, label: str | None, number: int) -> dict[str, Any]:
+    row = {"dictionary_id": dictionary_id, "feature": feature, "evidence_set_id": f"set{dictionary_id}", "explainer": explainer}
+    return row | {"settings_digest": str(number), "text": label, "provenance": {}, "created_at": synthetic.datetime.now(synthetic.UTC)}
+
+
+def add_explanations(engine: Engine, rows: list[dict[str, Any]]) -> None:
+    with transaction(engine) as session:
+        upsert(session, Explanation, rows, keys=["evidence_set_id", "feature", "explainer", "settings_digest"])
+
+
+# Plans. Big tables are those that grow with features.
+
+BIG = {"features", "explanations", "scores", "evidence", "score_items", "chunks", "jobs"}
+FEATURES = 30_000
+PLACES: dict[FeatureSort, tuple[Position | None, ...]] = {
+    sort: (None, Position({FeatureSort.FEATURE: 15_000, FeatureSort.LABEL: "word 15"}.get(sort, 0.4), 15_000), Position(None, 15_000))
+    for sort in FeatureSort
+}
+PLACES[FeatureSort.FEATURE] = PLACES[FeatureSort.FEATURE][:2]
+PLACES[FeatureSort.DENSITY] = PLACES[FeatureSort.DENSITY][:2]
+FILTERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"min_score": 0.9, "max_lift": -0.4},
+    {"max_q": 0.001, "state": "active"},
+    {"state": "dead"},
+    {"min_score": 0.1, "min_lift": 0.1, "max_density": 0.00001, "max_q": 0.05},
+)
+
+
+@pytest.fixture(scope="module")
+def large(postgres_url: str) -> Iterator[Engine]:
+    """A book of some ten thousand features, with the server's statistics of it."""
+    migrate.upgrade(postgres_url)
+    engine = make_engine(postgres_url)
+    with engine.begin() as connection:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    dictionary_id = synthetic.empty_dictionary(engine, "large@1")
+    drawn = [(index * 7919 % 1000) / 1000 for index in range(FEATURES)]
+    rows = [
+        synthetic.feature_row(
+            dictionary_id,
+            index,
+            score=None if index % 10 == 0 else value,
+            lift=None if index % 10 == 0 else value - 0.5,
+            q_value=None if index % 10 == 0 else 1 - value,
+            shrunken=value,
+            density=value / 100,
+            state="dead" if index % 10 == 0 else "active",
+            label=f"word {index % 97}",
+        )
+        for index, value in enumerate(drawn)
+    ]
+    with transaction(engine) as session:
+        upsert(session, Feature, rows, keys=["dictionary_id", "feature"])
+    add_explanations(engine, [explanation(dictionary_id, index, "ab"[index % 2], f"word {index % 97}", 0) for index in range(FEATURES)])
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+    yield engine
+    engine.dispose()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+def planned(engine: Engine, statement: Any) -> list[dict[str, Any]]:
+    compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+    with snapshot(engine) as session:
+        in_index_order(session)
+        found = session.connection().exec_driver_sql("EXPLAIN (FORMAT JSON) " + str(compiled).replace("%", "%%")).scalar_one()
+    tree = json.loads(found) if isinstance(found, str) else found
+    return list(nodes(tree[0]["Plan"]))
+
+
+def assert_walks(plan: list[dict[str, Any]], *indexes: str) -> None:
+    told = [(node["Node Type"], node.get("Index Name"), node.get("Filter")) for node in plan]
+    assert not [node for node in plan if node["Node Type"] == "Seq Scan" and node["Relation Name"] in BIG], told
+    assert not [node for node in plan if "Sort" in node["Node Type"]], told
+    walked = [node for node in plan if "Index Name" in node]
+    assert {node["Index Name"] for node in walked} <= set(indexes), told
+    assert {node["Node Type"] for node in walked} <= {"Index Only Scan"}, f"no row is read: {told}"
+
+
+@pytest.mark.parametrize(("sort", "descending"), list(product(FeatureSort, (False, True))))
+def test_a_page_of_features_walks_one_index_whatever_the_filters_and_the_depth(large: Engine, sort: FeatureSort, descending: bool) -> None:
+    for filters, after in product(FILTERS, PLACES[sort]):
+        query = FeatureQuery(1, sort=sort, descending=descending, after=after, **filters)
+        for statement in listing.statements(book.feature_listing(query)):
+            by_key = ["features_pkey"] if sort is FeatureSort.FEATURE and not filters else []
+            assert_walks(planned(large, statement), f"ix_features_{sort.value}", *by_key)
+
+
+WANTED: tuple[dict[str, Any], ...] = ({}, {"dictionary_id": 1}, {"feature": 7}, {"dictionary_id": 1, "feature": 7})
+
+
+@pytest.mark.parametrize("explainer", [{}, {"explainer": "a"}, {"explainer": "nobody"}])
+@pytest.mark.parametrize("after", [None, (1, 15_000, 15_000)])
+def test_a_page_of_explanations_walks_one_index_from_its_cursor(large: Engine, explainer: dict[str, Any], after: Any) -> None:
+    for wanted in WANTED:
+        query = ExplanationQuery(**wanted, **explainer, after=after)
+        for statement in listing.statements(book.explanation_listing(query)):
+            plan = planned(large, statement)
+            assert_walks(plan, "ix_explanations_feature", "ix_explanations_everywhere", "ix_explanations_explainer")
+            assert after is None or all("> " in node["Index Cond"] for node in plan if "Index Name" in node)
+
+
+def test_jobs_are_listed_by_their_index(large: Engine) -> None:
+    """Of a handful of rows any plan is good: what is held is that the order comes from an index."""
+    with snapshot(large) as session:
+        in_index_order(session)
+        assert book.jobs(session, JobQuery()).rows == ()
