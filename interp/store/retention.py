@@ -1,7 +1,7 @@
 """What may be forgotten: rows that no result needs, some time after their job has ended. Each pass goes once over a table, in order of its key,
 a few rows a transaction, and passes over rows that somebody else holds: any number of processes may be at it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,11 +21,12 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Rows of one table that may go: `is_old(moment)` says which, of what was over at that moment."""
+    """Rows of one table that may go: `is_old(moment)` says which, of what was over at that moment; `needed` finds those that stay yet."""
 
     table: type[Base]
     key: InstrumentedAttribute[Any]
     is_old: Callable[[datetime], ColumnElement[bool]]
+    needed: Callable[[Session, Sequence[Any]], set[Any]] = lambda _session, _keys: set()
 
 
 def _over_before(moment: datetime) -> ColumnElement[bool]:
@@ -37,9 +38,13 @@ def _calls(moment: datetime) -> ColumnElement[bool]:
 
 
 def _replies(moment: datetime) -> ColumnElement[bool]:
-    """A job that is not over may yet read what it paid for."""
-    live = exists().where(LlmCall.key == LlmReply.key, Job.id == LlmCall.job_id, Job.status.not_in(JOB_ENDS))
-    return (LlmReply.created_at < moment) & ~live
+    return LlmReply.created_at < moment
+
+
+def _paid_by_the_living(session: Session, keys: Sequence[Any]) -> set[Any]:
+    """Replies that a job which is not over may yet read again. Asked a batch at a time: one look for all would read every live job's calls."""
+    live = select(LlmCall.key).join(Job, Job.id == LlmCall.job_id).where(LlmCall.key.in_(keys), Job.status.not_in(JOB_ENDS))
+    return set(session.scalars(live.distinct()))
 
 
 def _webhooks(moment: datetime) -> ColumnElement[bool]:
@@ -48,7 +53,7 @@ def _webhooks(moment: datetime) -> ColumnElement[bool]:
 
 RULES = {
     "calls": Rule(LlmCall, LlmCall.id, _calls),
-    "replies": Rule(LlmReply, LlmReply.key, _replies),
+    "replies": Rule(LlmReply, LlmReply.key, _replies, _paid_by_the_living),
     "webhooks": Rule(Webhook, Webhook.id, _webhooks),
 }
 
@@ -61,9 +66,10 @@ def prune(engine: Engine, rule: Rule, days: float, dry_run: bool = False) -> int
             old = select(rule.key).where(rule.is_old(now(session) - timedelta(days=days))).order_by(rule.key).limit(BATCH)
             beyond = old if last is None else old.where(rule.key > last)
             keys = session.scalars(beyond if dry_run else unclaimed(beyond, of=rule.table)).all()
-            if keys and not dry_run:
-                session.execute(delete(rule.table).where(rule.key.in_(keys)).execution_options(synchronize_session=False))
-        count += len(keys)
+            going = sorted(set(keys) - rule.needed(session, keys))
+            if going and not dry_run:
+                session.execute(delete(rule.table).where(rule.key.in_(going)).execution_options(synchronize_session=False))
+        count += len(going)
         if len(keys) < BATCH:
             return count
         last = keys[-1]
