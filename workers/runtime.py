@@ -9,6 +9,7 @@ from interp.lifecycle import Queue
 from interp.settings import Settings
 from interp.store.engine import make_engine
 from workers.health import Pulse
+from workers.leases import Leases
 from workers.owner import this_process
 from workers.presence import Presence, Report
 
@@ -21,9 +22,13 @@ class Runtime:
     engine: Engine
     owner: str = field(default_factory=this_process)
     stopping: threading.Event = field(default_factory=threading.Event)
-    pulse: Pulse = field(default_factory=Pulse)
     presence: Presence = field(default_factory=lambda: Presence(Report(Queue.GPU, "worker")))
+    pulse: Pulse = field(default_factory=Pulse)
+    leases: Leases = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "leases", Leases(self.engine, self.settings, self.owner, self.presence, self.pulse))
 
     @classmethod
-    def of(cls, settings: Settings) -> "Runtime":
-        return cls(settings, make_engine(settings.database_url))
+    def of(cls, settings: Settings, queue: Queue = Queue.GPU, name: str = "worker") -> "Runtime":
+        return cls(settings, make_engine(settings.database_url), presence=Presence(Report(queue, name)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Result, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Result, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from interp.errors import LeaseLost
@@ -120,15 +120,25 @@ def claim(
 
 
 def heartbeat(session: Session, lease: Lease, seconds: float, units_done: int) -> bool:
-    """Renews the lease and writes progress. False when the lease is gone or the job is no longer to be worked on."""
-    workable = exists().where(Job.id == Chunk.job_id, Job.status.in_(WORKABLE))
-    renewed = session.execute(
+    """Renews one lease and writes progress. False when the lease is gone or the job is no longer to be worked on."""
+    return bool(renew(session, [(lease, units_done)], seconds))
+
+
+def renew(session: Session, held: Sequence[tuple[Lease, int]], seconds: float) -> set[str]:
+    """Renews leases and writes how many units of each are done; the tokens of those that are still held and wanted, in one statement."""
+    units = case({lease.token: done for lease, done in held}, value=Chunk.lease_token)
+    statement = (
         update(Chunk)
-        .where(*held(lease), workable)
-        .values(lease_expires_at=clock(session, timedelta(seconds=seconds)), units_done=units_done)
-        .execution_options(synchronize_session=False)
+        .where(*_held_and_wanted([lease for lease, _ in held]))
+        .values(lease_expires_at=clock(session, timedelta(seconds=seconds)), units_done=units)
+        .returning(Chunk.lease_token)
     )
-    return rows(renewed) == 1
+    return {str(token) for token in session.scalars(statement.execution_options(synchronize_session=False))}
+
+
+def wanted(session: Session, leases: Sequence[Lease]) -> set[str]:
+    """The tokens of the leases that are still held, and whose jobs are still to be worked on."""
+    return {str(token) for token in session.scalars(select(Chunk.lease_token).where(*_held_and_wanted(leases)))}
 
 
 def done(session: Session, lease: Lease, result: dict[str, Any] | None) -> None:
@@ -192,6 +202,11 @@ def cancel_open(session: Session, job_id: str) -> None:
     _move(session, ChunkStatus.CANCELLED, Chunk.job_id == job_id, Chunk.status.in_(unleased), finished_at=clock(session))
 
 
+def unring(session: Session, chunk_ids: Sequence[str]) -> None:
+    """The bells of these chunks could not be rung: they are due again."""
+    session.execute(update(Chunk).where(Chunk.id.in_(chunk_ids)).values(rung_at=None).execution_options(synchronize_session=False))
+
+
 def ring_again(session: Session, job_id: str) -> None:
     """Forgets that the job's ready chunks were rung for: those bells were answered while it was paused."""
     ready = update(Chunk).where(Chunk.job_id == job_id, Chunk.status == ChunkStatus.READY)
@@ -238,6 +253,12 @@ NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_token": None, "lease_exp
 def held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
     """Whether the chunk is still the lease's."""
     return (Chunk.id == lease.chunk_id, Chunk.lease_token == lease.token, Chunk.status == ChunkStatus.LEASED)
+
+
+def _held_and_wanted(leases: Sequence[Lease]) -> tuple[ColumnElement[bool], ...]:
+    workable = exists().where(Job.id == Chunk.job_id, Job.status.in_(WORKABLE))
+    ids, tokens = [lease.chunk_id for lease in leases], [lease.token for lease in leases]
+    return (Chunk.id.in_(ids), Chunk.lease_token.in_(tokens), Chunk.status == ChunkStatus.LEASED, workable)
 
 
 def _move(session: Session, target: ChunkStatus, *where: ColumnElement[bool], **values: Any) -> int:

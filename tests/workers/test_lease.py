@@ -1,7 +1,9 @@
 """A lease is held as long as work goes on, and work stops when the lease, the job or the worker does."""
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,14 @@ from interp.errors import InputError, Interrupted, LeaseLost
 from interp.lifecycle import Queue, Stage
 from interp.planning import ChunkPlan
 from interp.settings import Settings
-from interp.store import jobs
-from interp.store.engine import make_engine, transaction
+from interp.store import jobs, queue, workers
+from interp.store.engine import make_engine, snapshot, transaction
 from interp.store.tables import Chunk
+from interp.store.workers import WorkerRow
 from tests.store import steps
 from workers import run
 from workers.lease import Hold
+from workers.leases import Leases
 from workers.run import Outcome, Work, run_chunk
 from workers.runtime import Runtime
 
@@ -33,7 +37,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def runtime(database_url: str, tmp_path: Path) -> Runtime:
-    settings = Settings(home=tmp_path, database_url=database_url, lease_seconds=1.0, heartbeat_seconds=0.2, progress_seconds=0.1)
+    settings = Settings(home=tmp_path, database_url=database_url, lease_seconds=1.0, heartbeat_seconds=0.2, progress_seconds=0.1, check_seconds=0.05)
     return Runtime(settings, make_engine(database_url))
 
 
@@ -64,6 +68,75 @@ def test_work_stops_between_batches_when_it_is_no_longer_wanted(runtime: Runtime
             until(lambda: hold.progress(1) is not None)
 
 
+def test_one_thread_keeps_all_leases_of_a_process_and_ends_with_the_last(runtime: Runtime) -> None:
+    steps.running(runtime.engine, *(ChunkPlan(Stage.EXPLAIN, number, 4) for number in range(5)))
+    leases = [steps.take(runtime.engine, Queue.LLM, seconds=1.0) for _ in range(5)]
+    before = threading.active_count()
+    with ExitStack() as stack:
+        holds = [stack.enter_context(Hold(runtime, lease)) for lease in leases]
+        assert threading.active_count() == before + 1
+        for number, hold in enumerate(holds):
+            hold.progress(number)
+        until(lambda: [steps.chunk(runtime.engine, lease.chunk_id).units_done for lease in leases] == [0, 1, 2, 3, 4])
+    until(lambda: threading.active_count() == before)
+
+
+def test_of_two_workers_that_believe_they_hold_a_chunk_one_goes_on(runtime: Runtime) -> None:
+    """A worker stood still past its lease: somebody else has the chunk when it moves again."""
+    job_id = steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4), ChunkPlan(Stage.SUMMARISE, 0, 1, {}, Stage.EXPLAIN))
+    frozen = steps.take(runtime.engine, Queue.LLM, seconds=-1)
+    assert queue.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 1
+    other = steps.take(runtime.engine, Queue.LLM)
+    other_process = Runtime(runtime.settings, runtime.engine, "other")
+    with Hold(runtime, frozen) as mine, Hold(other_process, other) as theirs:
+        with pytest.raises(LeaseLost):
+            until(lambda: mine.progress(1) is not None)
+        theirs.progress(1)
+        for ending in (queue.finish, queue.hand_back):
+            with pytest.raises(LeaseLost), transaction(runtime.engine) as session:
+                ending(session, frozen, None)
+        steps.finish(runtime.engine, other)
+    assert steps.statuses(runtime.engine, job_id)["summarise:0"] == "ready"
+
+
+def test_time_in_which_a_process_stood_still_counts_before_anybody_looks(runtime: Runtime) -> None:
+    steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    with Hold(runtime, steps.take(runtime.engine, Queue.LLM)) as hold:
+        hold.progress(1)
+        hold._held.renewed -= 2 * runtime.settings.lease_seconds
+        with pytest.raises(LeaseLost, match="not renewed in time"):
+            hold.progress(2)
+
+
+def test_a_wall_clock_that_jumps_loses_no_lease(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    if runtime.engine.dialect.name == "sqlite":
+        return  # there this machine's clock decides: embedded workers live and die with it
+    steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    lease = steps.take(runtime.engine, Queue.LLM, seconds=runtime.settings.lease_seconds)
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() + 3600)
+    begun = steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at
+    assert begun is not None
+    with Hold(runtime, lease) as hold:
+        until(lambda: (steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at or begun) > begun)
+        hold.progress(1)
+        assert queue.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 0
+
+
+def test_a_process_shows_what_it_has_as_long_as_it_lives(runtime: Runtime) -> None:
+    def shown() -> list[WorkerRow]:
+        with snapshot(runtime.engine) as session:
+            return workers.alive(session, 5.0)
+
+    runtime.leases.begin()
+    until(lambda: bool(shown()))
+    runtime.presence.update(memory_bytes=7, resident=("models",))
+    until(lambda: shown()[0].resident == ("models",))
+    assert (shown()[0].owner, shown()[0].memory_bytes) == (runtime.owner, 7)
+    runtime.leases.end()
+    assert shown() == []
+
+
 def test_work_stops_when_the_worker_stops(runtime: Runtime) -> None:
     steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     lease = steps.take(runtime.engine, Queue.LLM)
@@ -79,11 +152,11 @@ def test_a_database_out_of_reach_loses_the_lease_only_after_its_seconds(runtime:
     lease = steps.take(runtime.engine, Queue.LLM)
     calls: list[float] = []
 
-    def unreachable(_hold: Hold) -> bool:
+    def unreachable(_leases: Leases, _held: object) -> None:
         calls.append(time.monotonic())
         raise DiskFull("no room")
 
-    monkeypatch.setattr(Hold, "_renew", unreachable)
+    monkeypatch.setattr(Leases, "_look", unreachable)
     begun = time.monotonic()
     with Hold(runtime, lease) as hold, pytest.raises(LeaseLost):
         until(lambda: hold.progress(len(calls) + 1) is not None)

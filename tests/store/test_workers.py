@@ -1,0 +1,58 @@
+"""Who works: processes that told of themselves within a lease's time, and what the least of them can do."""
+
+from datetime import timedelta
+
+from sqlalchemy import Engine, update
+
+from interp.lifecycle import Queue
+from interp.store import workers
+from interp.store.dialect import now
+from interp.store.engine import snapshot, transaction
+from interp.store.tables import Worker
+from workers.presence import Report
+
+
+def tell(engine: Engine, owner: str, report: Report) -> None:
+    with transaction(engine) as session:
+        workers.seen(session, owner, report)
+
+
+def alive(engine: Engine) -> list[str]:
+    with snapshot(engine) as session:
+        return [row.owner for row in workers.alive(session, 30.0)]
+
+
+def memory(engine: Engine, queue: Queue = Queue.GPU) -> int | None:
+    with snapshot(engine) as session:
+        return workers.memory_of(session, queue, 30.0)
+
+
+def fall_silent(engine: Engine, owner: str) -> None:
+    with transaction(engine) as session:
+        session.execute(update(Worker).where(Worker.owner == owner).values(seen_at=now(session) - timedelta(seconds=60)))
+
+
+def test_a_worker_is_there_until_it_is_gone_or_silent(engine: Engine) -> None:
+    for owner in ("a", "b", "c"):
+        tell(engine, owner, Report(Queue.GPU, f"gpu-{owner}"))
+    assert alive(engine) == ["a", "b", "c"]
+    with transaction(engine) as session:
+        workers.gone(session, "a")
+    fall_silent(engine, "b")
+    assert alive(engine) == ["c"]
+    tell(engine, "b", Report(Queue.GPU, "gpu-b", resident=("models",)))
+    with snapshot(engine) as session:
+        found = workers.alive(session, 30.0)
+    assert [(row.owner, row.resident) for row in found] == [("b", ("models",)), ("c", ())]
+    assert found[0].started_at <= found[0].seen_at
+
+
+def test_the_least_memory_of_the_workers_that_live_is_what_planning_may_count_on(engine: Engine) -> None:
+    assert memory(engine) is None
+    tell(engine, "small", Report(Queue.GPU, "gpu-0", memory_bytes=10**9))
+    tell(engine, "large", Report(Queue.GPU, "gpu-1", memory_bytes=10**11))
+    tell(engine, "untold", Report(Queue.GPU, "gpu-2"))
+    tell(engine, "other", Report(Queue.LLM, "llm-0", memory_bytes=1))
+    assert memory(engine) == 10**9
+    fall_silent(engine, "small")
+    assert memory(engine) == 10**11
