@@ -49,6 +49,13 @@ KINDS = (
             "client_cpu_ms_per_feature",
         ),
     ),
+    Kind(
+        "the queue under a fleet of 64 simulated workers",
+        (("benches.fleet",),),
+        ("workers", "speed", "utilisation", "utilisation_gpu", "utilisation_llm", "gap_ms_p50", "gap_ms_p95", "small_wait_s_max", "small_unfinished"),
+    ),
+    Kind("CPU a feature with more workers", (("benches.scaling",),), ("workers", "features", "cpu_ms_per_feature", "growth", "spread", "seconds")),
+    Kind("what a feature leaves in PostgreSQL", (("benches.storage",),), ("job", "table", "rows_per_feature", "bytes_per_feature")),
     Kind("what is promised, and what is so", (("benches.truth",),)),
 )
 
