@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from api.client import Refused
 from interp.errors import ServerUnreachable
 from interp.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus, JobStatus, Stage
+from interp.spec import BudgetSpec, JobSpec
 from interp.store import budgets
 from interp.store.engine import snapshot
 from interp.store.tables import Chunk, Job, LlmCall
@@ -99,11 +100,13 @@ def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_
     """One job with one fault; the same seed strikes at the same moment. `is_long`: a fault that lasts does so for its whole time."""
     random = Random(f"{fault.key} {seed}")
     moment = Moment.drawn(random, fault.stages)
+    # Half of the jobs have no cap: what a cap's books would stop must not go out twice without one.
+    spec = reference.spec if random.random() < 0.5 else reference.spec.model_copy(update={"budget": BudgetSpec()})
     cluster.clean()
     calls_before, tokens_before, ended_before = cluster.server.ledger.calls, cluster.server.ledger.tokens, len(cluster.ended)
     begun = time.monotonic()
     with _meanwhile(moment.after, fault.at_submission, cluster):
-        job_id = submit(cluster, reference)
+        job_id = submit(cluster, spec)
     moment.wait(cluster.engine, job_id)
     scene = Scene(cluster, job_id, random, is_long, calls_before)
     scene.look()
@@ -124,13 +127,13 @@ def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_
     return Outcome(fault.key, seed, str(moment), tuple(broken), chunks, calls, scene.in_flight, recovery, job_seconds)
 
 
-def submit(cluster: Cluster, reference: Reference) -> str:
+def submit(cluster: Cluster, spec: JobSpec) -> str:
     """Submits as a client should: with a key, and again until there is an answer."""
     key = str(uuid.uuid4())
 
     def asked() -> str | None:
         try:
-            job_id: str = cluster.client.submit_job(reference.spec.model_dump(mode="json"), key)["id"]
+            job_id: str = cluster.client.submit_job(spec.model_dump(mode="json"), key)["id"]
         except ServerUnreachable:
             return None
         except Refused as refused:
@@ -211,7 +214,8 @@ def _overspent(cluster: Cluster, job_id: str, billed: int) -> list[str]:
     """What is wrong with the job's budget, held against the endpoint's own bill."""
     with snapshot(cluster.engine) as session:
         state = budgets.get(session, job_id)
-    assert state is not None
+    if state is None or not state.has_cap:
+        return []
     used = state.spent.tokens + state.unsettled.tokens
     found = [f"{state.reserved.tokens} tokens are still set aside"] if state.reserved.tokens else []
     return found if billed <= used <= TOKEN_CAP else [*found, f"{billed} tokens were billed, {used} are in the books, {TOKEN_CAP} were allowed"]
