@@ -88,7 +88,8 @@ def _formatter(settings: Settings, name: str | None, colours: bool) -> logging.F
 
 def secrets_of(settings: Settings) -> frozenset[str]:
     """Every secret that the settings hold, each also as JSON writes it."""
-    found = [settings.llm_api_key.get_secret_value(), settings.webhook_secret.get_secret_value()]
+    signing = settings.webhook_secret.get_secret_value()
+    found = [settings.llm_api_key.get_secret_value(), signing, signing.removeprefix("whsec_")]
     found += [key.get_secret_value() for key in settings.llm_keys.values()]
     found += list(_secret_values(settings.artifact_options))
     for url in (settings.database_url, settings.broker_url):

@@ -1,0 +1,47 @@
+"""/healthz of a worker: 200 while it moves, 503 when it is stuck, and nothing where nobody asked for it."""
+
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from interp.settings import Settings
+from workers.health import Health, Pulse
+
+
+def until_stuck(port: int) -> httpx.Response:
+    deadline = time.monotonic() + 20
+    while (answer := httpx.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return answer
+
+
+def test_alive_while_the_pulse_beats_and_stuck_when_it_stops(tmp_path: Path) -> None:
+    pulse = Pulse()
+    health = Health(pulse, Settings(home=tmp_path, metrics_port=0, lease_seconds=0.4, heartbeat_seconds=0.1), "llm-0")
+    try:
+        assert health.port
+        stuck = until_stuck(health.port)
+        assert stuck.status_code == 503
+        assert stuck.json()["status"] == "stuck"
+        pulse.beat()
+        alive = httpx.get(f"http://127.0.0.1:{health.port}/healthz")
+        assert (alive.status_code, alive.json()["worker"]) == (200, "llm-0")
+        assert httpx.get(f"http://127.0.0.1:{health.port}/").status_code == 404
+    finally:
+        health.close()
+
+
+def test_a_port_that_is_taken_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = Health(Pulse(), Settings(home=tmp_path, metrics_port=0), "a")
+    second = Health(Pulse(), Settings(home=tmp_path, metrics_port=first.port), "b")
+    assert second.port is None
+    assert "cannot be listened on" in caplog.text
+    second.close()
+    first.close()
+
+
+def test_nothing_listens_unless_it_is_asked_to(tmp_path: Path) -> None:
+    assert Health(Pulse(), Settings(home=tmp_path), "a").port is None
