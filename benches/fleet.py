@@ -279,8 +279,8 @@ def _settings(options: argparse.Namespace) -> Iterator[Settings]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=120.0, help="length of the window")
-    parser.add_argument("--speed", type=float, default=10.0, help="how many times faster than a real fleet's the work is")
+    parser.add_argument("--seconds", type=float, default=180.0, help="length of the window")
+    parser.add_argument("--speed", type=float, default=5.0, help="how many times faster than a real fleet's the work is")
     parser.add_argument("--database-url", default="", help="a PostgreSQL server; the database itself is made and dropped")
     parser.add_argument("--broker-url", default="", help="a Redis database that nobody else uses")
     parser.add_argument("--json", action="store_true")

@@ -145,6 +145,7 @@ def _simulation(base: Runtime, member: Member, number: int) -> Simulation:
 
 def _work(worker: Simulation) -> None:
     """As a worker process does: one bell wakes it, and it goes on while there is something ready."""
+    worker.leases.begin()
     with _bells(worker) as wait:
         while not worker.stopping.is_set():
             named = wait()
@@ -154,6 +155,7 @@ def _work(worker: Simulation) -> None:
                     named = None
             except DBAPIError:
                 worker.stopping.wait(1)
+    worker.leases.end()
 
 
 @contextmanager
