@@ -1,0 +1,220 @@
+"""A book as large as a large dictionary's, written through the real repositories. Figures are drawn from the feature's index: always the same.
+
+Of each feature: its evidence and its row, an explanation of each of two explainers, and of each of them a score of three scorers with its items.
+One feature in ten is dead; score and lift go together, as they do in truth; labels are drawn from words of which some are in every third label and
+some in a handful.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, delete, func, select, text
+from sqlalchemy.orm import Session
+
+from interp.evidence import Statistics
+from interp.explain.base import Explanation
+from interp.score.base import Interval, Item, NullResult, Score
+from interp.score.codec import encode_items
+from interp.store import dictionaries, evidence, explanations, scores
+from interp.store.engine import snapshot, transaction
+from interp.store.evidence import Gathered
+from interp.store.explanations import Family
+from interp.store.scores import Scored, Shown
+from interp.store.tables import Evidence, Feature
+from interp.store.tables import Explanation as Label
+from interp.vocabulary import Vocabulary
+
+NAME, SET, SUBJECT = "big@1-res", "b" * 64, "s" * 64
+EXPLAINERS = ("contexts", "pattern")
+SCORERS = ("detection", "fuzzing", "simulation")
+TOKENS = 100_000_000
+# Bytes of a feature's evidence with the default settings, as docs/performance.md has it; already compressed, so nothing to save on.
+REAL_BLOB, SMALL_BLOB = 4096, 64
+# Word number n is in about one label of n: from the commonest to some that a handful of labels have.
+WORDS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Features of a transaction, and how many of the first features have evidence and items of real size: the rest is small, to spare the disk."""
+
+    chunk: int = 1024
+    real: int = 32_768
+
+
+def prepare(engine: Engine, features: int) -> int:
+    """The dictionary's id; it is written unless it is there."""
+    with transaction(engine) as session:
+        dictionaries.save_subject(session, SUBJECT, "big", {}, Vocabulary((b"<s>", b"a"), frozenset({0})))
+        kinds: dict[str, Any] = {"hook_point": "blocks.1.hook_resid_post", "architecture": "jumprelu", "width": 768, "config": {}}
+        found = dictionaries.save_dictionary(session, SUBJECT, name=NAME, digest="d" * 64, features=features, **kinds)
+        dictionaries.save_evidence_set(session, SET, found, {}, {}, TOKENS)
+    return found
+
+
+def missing(engine: Engine, features: int, sizes: Sizes) -> Iterator[range]:
+    """The chunks that are not in the book yet."""
+    with snapshot(engine) as session:
+        done = session.execute(select(func.max(Evidence.feature)).where(Evidence.set_id == SET)).scalar()
+    for start in range(0 if done is None else done + 1, features, sizes.chunk):
+        yield range(start, min(start + sizes.chunk, features))
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is drawn for the features of a chunk, [F] each."""
+
+    density: NDArray[np.float64]
+    score: NDArray[np.float64]
+    lift: NDArray[np.float64]
+    q_value: NDArray[np.float64]
+    dead: NDArray[np.bool_]
+    words: NDArray[np.int_]
+
+
+def figures(chunk: range) -> Figures:
+    rng = np.random.default_rng((7, chunk.start))
+    number = len(chunk)
+    skill = rng.beta(2.0, 2.0, number)
+    score = np.clip(0.45 + 0.55 * skill + rng.normal(0, 0.03, number), 0, 1)
+    lift = score - 0.5 + rng.normal(0, 0.05, number)
+    q_value = np.clip(np.exp(-40 * np.maximum(lift, 0)) * rng.random(number), 0, 1)
+    words = (rng.random((number, 5)) ** -1.0).clip(1, WORDS).astype(int)
+    return Figures(10 ** rng.uniform(-7, -1, number), score, lift, q_value, rng.random(number) < 0.1, words)
+
+
+def gathered(chunk: range, found: Figures, blob_bytes: int) -> list[Gathered]:
+    blobs = np.random.default_rng(chunk.start).bytes(blob_bytes * len(chunk))
+    counts = np.where(found.dead, 0, np.maximum((found.density * TOKENS).astype(int), 1)).tolist()
+    return [
+        Gathered(feature, Statistics(TOKENS, count, (10, 10), (5, 5), 1.0 + count, 0.5 + count), blobs[place * blob_bytes : (place + 1) * blob_bytes])
+        for place, (feature, count) in enumerate(zip(chunk, counts, strict=True))
+    ]
+
+
+def labels(chunk: range, found: Figures, explainer: str) -> list[Explanation]:
+    made = {"prompt": "f" * 64, "template": "contexts-3", "model": {"model": "some-model", "base_url": "https://example.org/v1"}, "seed": 0}
+    texts = [" ".join(f"word{word:05d}" for word in row) for row in found.words.tolist()]
+    return [
+        Explanation(feature, explainer, None, failure="no context fires") if dead else Explanation(feature, explainer, text, provenance=made)
+        for feature, dead, text in zip(chunk, found.dead.tolist(), texts, strict=True)
+    ]
+
+
+def scored(found: Figures, chunk: range, scorer: str, ids: dict[int, int], items: bytes) -> list[Scored]:
+    rows = [(feature, place) for place, feature in enumerate(chunk) if not found.dead[place]]
+    shift = 0.01 * SCORERS.index(scorer)
+    return [
+        Scored(ids[feature], _score(feature, scorer, float(found.score[place]) - shift, float(found.lift[place])), items) for feature, place in rows
+    ]
+
+
+def _score(feature: int, scorer: str, value: float, lift: float) -> Score:
+    return Score(
+        feature=feature,
+        explainer="contexts",
+        scorer=scorer,
+        metric="balanced_accuracy",
+        value=value,
+        interval=Interval(value - 0.1, value + 0.1, 0.95, "wilson"),
+        reason=None,
+        answered=40,
+        failed=0,
+        abstained=0,
+        null=NullResult(value - lift, lift, Interval(lift - 0.1, lift + 0.1, 0.95, "bootstrap"), 0.01, (1, 2, 3)),
+        metrics={"f1": value, "sensitivity": value, "specificity": value},
+        provenance={"judge_model": {"model": "some-model", "base_url": "https://example.org/v1"}, "template": "detection-2"},
+        items=(),
+    )
+
+
+def some_items(number: int) -> bytes:
+    """Packed items of one score: so many questions."""
+    return encode_items(tuple(Item(f"{place:016x}:{place * 32}", "top", 1.0, 1.0) for place in range(number)))
+
+
+def family(dictionary_id: int, explainer: str) -> Family:
+    return Family(SET, dictionary_id, explainer, "p" * 64)
+
+
+def ids_of(engine: Engine, of: Family, chunk: range) -> dict[int, int]:
+    with snapshot(engine) as session:
+        return {feature: row for feature, (row, _) in explanations.load(session, of, [(chunk.start, chunk.stop)]).items()}
+
+
+def best(chunk: range, found: Figures, ids: dict[int, int]) -> list[Shown]:
+    """What listings show: the first explainer's label with the first scorer's figures."""
+    texts = labels(chunk, found, EXPLAINERS[0])
+    shown = [Shown(feature, ids[feature], label.text) for feature, label in zip(chunk, texts, strict=True)]
+    return [
+        row if dead else replace(row, score=float(score), lift=float(lift), q_value=float(q), shrunken=0.7 + (float(score) - 0.7) * 0.9)
+        for row, dead, score, lift, q in zip(shown, found.dead, found.score, found.lift, found.q_value, strict=True)
+    ]
+
+
+def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> None:
+    """Writes what is not there yet; then each feature's best explanation is listed, and the server told to look at what it has."""
+    real, small = some_items(40), some_items(1)
+    wrote = False
+    for chunk in missing(engine, features, sizes):
+        is_real = chunk.stop <= sizes.real
+        for _ in parts(engine, dictionary_id, SET, chunk, real if is_real else small, REAL_BLOB if is_real else SMALL_BLOB):
+            wrote = True
+    if wrote:
+        show(engine, dictionary_id, features, sizes)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+
+
+def parts(engine: Engine, dictionary_id: int, set_id: str, chunk: range, items: bytes, blob_bytes: int) -> Iterator[tuple[str, float]]:
+    """Writes a chunk, evidence last: that it is there means that all is. Gives what was written, and the seconds that it took to write."""
+    found = figures(chunk)
+    for explainer in EXPLAINERS:
+        of = Family(set_id, dictionary_id, explainer, "p" * 64)
+        rows = labels(chunk, found, explainer)
+        yield "explanations", _seconds(engine, partial(explanations.save, family=of, explanations=rows, job_id="big"))
+        ids = ids_of(engine, of, chunk)
+        for scorer in SCORERS:
+            made = scored(found, chunk, scorer, ids, items)
+            yield "scores", _seconds(engine, partial(scores.save, dictionary_id=dictionary_id, settings_digest="x" * 64, scored=made, job_id="big"))
+    blobs = gathered(chunk, found, blob_bytes)
+    yield "evidence", _seconds(engine, partial(evidence.save, set_id=set_id, dictionary_id=dictionary_id, gathered=blobs))
+
+
+def timed(engine: Engine, chunks: Sequence[range]) -> dict[str, float]:
+    """Seconds to write these chunks with evidence and items of real size, by what was written, in a dictionary of its own that is gone in the end."""
+    with transaction(engine) as session:
+        kinds: dict[str, Any] = {"hook_point": "blocks.2.hook_resid_post", "architecture": "jumprelu", "width": 768, "config": {}}
+        dictionary_id = dictionaries.save_dictionary(session, SUBJECT, name="timed@2-res", digest="t" * 64, features=chunks[-1].stop, **kinds)
+        dictionaries.save_evidence_set(session, "t" * 64, dictionary_id, {}, {}, TOKENS)
+    seconds: dict[str, float] = defaultdict(float)
+    for chunk in chunks:
+        for name, took in parts(engine, dictionary_id, "t" * 64, chunk, some_items(40), REAL_BLOB):
+            seconds[name] += took
+    with transaction(engine) as session:
+        session.execute(delete(Feature).where(Feature.dictionary_id == dictionary_id))
+        session.execute(delete(Label).where(Label.dictionary_id == dictionary_id))
+        session.execute(delete(Evidence).where(Evidence.set_id == "t" * 64))
+    return dict(seconds)
+
+
+def show(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> None:
+    """Lists each feature's best explanation, as a job's last chunk does."""
+    for start in range(0, features, sizes.chunk):
+        chunk = range(start, min(start + sizes.chunk, features))
+        rows = best(chunk, figures(chunk), ids_of(engine, family(dictionary_id, EXPLAINERS[0]), chunk))
+        with transaction(engine) as session:
+            scores.show_best(session, dictionary_id, SET, rows)
+
+
+def _seconds(engine: Engine, write: Callable[[Session], None]) -> float:
+    began = time.perf_counter()
+    with transaction(engine) as session:
+        write(session)
+    return time.perf_counter() - began

@@ -1,0 +1,86 @@
+"""Jobs as large as the book: one of all its features under way, with its chunks and calls, and some that have ended."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, func, select, update
+
+from interp.lifecycle import Stage
+from interp.llm.base import Usage
+from interp.llm.books import Call, Tag
+from interp.planning import ChunkPlan
+from interp.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, SubjectSpec
+from interp.store import calls, chunks, jobs
+from interp.store.calls import pack_call
+from interp.store.dialect import now
+from interp.store.engine import snapshot, transaction
+from interp.store.tables import Chunk, Job
+
+KEY = "the job of the big book"
+SIZE = 64
+OTHERS, CALLS = 60, 200_000
+SPEC = JobSpec(
+    subject=SubjectSpec(model="big"),
+    dictionary=DictionarySpec(source="big"),
+    corpus=CorpusSpec(path="big.jsonl"),
+    explainers=(ExplainerSpec(name="contexts"),),
+    models=ModelsSpec(explainer=ModelSpec(model="some-model")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Stands for a preflight."""
+
+    features: int
+
+
+def fill(engine: Engine, dictionary_id: int, features: int) -> str:
+    """The id of the big job; it and the others are written unless they are there."""
+    with snapshot(engine) as session:
+        known = session.scalar(select(Job.id).where(Job.idempotency_key == KEY))
+    if known is not None:
+        return known
+    for _ in range(OTHERS):
+        with transaction(engine) as session:
+            jobs.cancel(session, jobs.submit(session, SPEC, Checked(SIZE)).id)
+    with transaction(engine) as session:
+        job = jobs.submit(session, SPEC, Checked(features), KEY)
+        plans = [ChunkPlan(Stage.EXPLAIN, number, SIZE, {"first": number * SIZE}, waits_for=Stage.PREPARE) for number in range(features // SIZE)]
+        plans += [ChunkPlan(Stage.SCORE, number, SIZE, {"first": number * SIZE}, waits_for=Stage.EXPLAIN) for number in range(features // SIZE)]
+        chunks.add(session, job.id, 0, plans)
+        session.execute(update(Job).where(Job.id == job.id).values(dictionary_id=dictionary_id))
+        jobs.start(session, job.id)
+    for start in range(0, CALLS, 2_000):
+        with transaction(engine) as session:
+            calls.save(session, [pack_call(_call(job.id, number)) for number in range(start, start + 2_000)])
+    return job.id
+
+
+def _call(job_id: str, number: int) -> Call:
+    failed = number % 10_000 == 0
+    return Call(
+        key=f"{number:064x}",
+        tag=Tag(
+            job_id=job_id, chunk_id="c" * 36, stage="explain", feature=number // 9, purpose=("contexts", "detection", "detection/null")[number % 3]
+        ),
+        model="some-model",
+        base_url="https://example.org/v1",
+        transport="live",
+        template="contexts-3",
+        status="failed" if failed else "answered",
+        attempts=1,
+        seconds=0.2 + number % 100 / 100,
+        usage=Usage(900, 40, True),
+        cost_usd=0.001,
+        prompt='{"messages": []}',
+        raw=None if failed else '{"choices": []}',
+        error="refused" if failed else None,
+    )
+
+
+def move(engine: Engine, job_id: str) -> None:
+    """One more chunk of the big job has something done: what a worker's heartbeat writes."""
+    with transaction(engine) as session:
+        least = select(func.min(Chunk.number)).where(Chunk.job_id == job_id, Chunk.stage == Stage.EXPLAIN, Chunk.units_done == 0).scalar_subquery()
+        chunk = (Chunk.job_id == job_id, Chunk.stage == Stage.EXPLAIN, Chunk.number == least)
+        session.execute(update(Chunk).where(*chunk).values(units_done=SIZE, started_at=now(session)).execution_options(synchronize_session=False))
