@@ -73,11 +73,11 @@ class LocalServer(ABC):
         self._prepare()
         self._spawn()
         while not self._answers():
-            if time.monotonic() > deadline or (self._process is not None and self._process.poll() is not None and not self._may_start_later()):
+            if time.monotonic() > deadline or (self._has_ended() and not self._may_start_later()):
                 log = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
                 self.stop(signal.SIGKILL)
                 raise ServerUnreachable(f"The private {self.program} in {self.folder} did not start.", why=" ".join(log), cure="See its log there.")
-            if self._process is not None and self._process.poll() is not None:
+            if self._has_ended():
                 self._spawn()
             time.sleep(POLL_SECONDS)
 
@@ -126,6 +126,9 @@ class LocalServer(ABC):
 
     @abstractmethod
     def _answers(self) -> bool: ...
+
+    def _has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
 
     def _may_start_later(self) -> bool:
         """Whether a process that ended at once may come up when it is tried again."""
