@@ -20,6 +20,8 @@ from tests.faults.registry import FAULTS
 from tests.faults.trial import Fault, Outcome, attempt
 
 console = Console(stderr=True)
+# Of the table, where nobody says how wide the terminal is.
+WIDTH = 170
 
 
 def main() -> int:
@@ -27,7 +29,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started and mounted is to end with it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     chosen = {key: fault for key, fault in FAULTS.items() if not given.only or key in given.only}
-    begun, outcomes = time.monotonic(), []
+    begun = time.monotonic()
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="glossator-faults-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as another user, and its folder is below this one
@@ -37,7 +40,9 @@ def main() -> int:
                 for fault in chosen.values():
                     outcomes += _tried(service, undisturbed, fault, _seeds(fault, given))
     rows = table.rows_of({key: fault.title for key, fault in chosen.items()}, outcomes)
-    Console().print(table.as_rich(rows))
+    printer = Console()
+    printer.width = max(printer.width, WIDTH)
+    printer.print(table.as_rich(rows))
     if given.json:
         Path(given.json).write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes))
     if given.write:

@@ -1,5 +1,7 @@
 """A worker that stands still past its lease, loses it to another, wakes up, and tries to finish."""
 
+import time
+
 from interp.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus
 from tests.faults.cluster import until
 from tests.faults.moments import ALL_STAGES, Held, lease_of, leases, status_of
@@ -9,6 +11,7 @@ from tests.faults.trial import Fault, Scene
 def freeze(scene: Scene) -> None:
     """SIGSTOP of a worker that surely holds a chunk, until others have taken over all that it held; then SIGCONT."""
     name, chunks = until(lambda: _caught(scene), "a worker to catch at work", every=0.005)
+    scene.since = time.monotonic()
     try:
         until(lambda: all(_is_taken_over(scene, chunk) for chunk in chunks), "others to take over")
     finally:

@@ -30,7 +30,7 @@ class Scene:
     """What a fault is given: the service, the job under way, and the trial's own chance. `is_long`: it may last as long as it is described.
 
     `held`: who worked on what at the strike; `in_flight`: calls that were out then, or answered and not yet written down. A fault that waits for a
-    moment of its own looks anew.
+    moment of its own looks anew. `since` is the time (monotonic) from which recovery counts, where that is not the end of the fault.
     """
 
     cluster: Cluster
@@ -41,6 +41,7 @@ class Scene:
     held: list[Held] = field(default_factory=list)
     in_flight: int = 0
     chunks_before: int = 0
+    since: float | None = None
 
     def look(self) -> None:
         """Sees who works on what, and what is out, just now."""
@@ -73,7 +74,7 @@ class Fault:
     tries: int = 5
     is_kill: bool = False
     at_submission: Callable[[Cluster], None] | None = None
-    ready: Callable[[Cluster], AbstractContextManager[None]] = nullcontext
+    ready: Callable[[Cluster], AbstractContextManager[None]] = lambda _cluster: nullcontext()
     blocks: Callable[[Cluster], str | None] = lambda _cluster: None
 
 
@@ -157,14 +158,14 @@ def _meanwhile(after: float, strike: Callable[[Cluster], None] | None, cluster: 
 
 def _recovered(scene: Scene) -> float:
     """Seconds from now until every chunk that was in work at the strike has ended, or is in living hands again. Ends with the job."""
-    begun = time.monotonic()
+    since = scene.since or time.monotonic()
     before = {held.chunk_id: lease_of(scene.cluster.engine, held.chunk_id) for held in scene.held}
 
     def taken_up() -> bool:
         return status_of(scene.cluster.engine, scene.job_id) in JOB_ENDS or all(_lives(scene, chunk_id, lease) for chunk_id, lease in before.items())
 
     until(taken_up, "every chunk in living hands")
-    return time.monotonic() - begun
+    return time.monotonic() - since
 
 
 def _lives(scene: Scene, chunk_id: str, before: Lease) -> bool:
