@@ -14,7 +14,8 @@ seconds of the clock on the wall, not multiplied back.
 - small      jobs of ten features, every fortieth of it: one on the big jobs' models, the next on models that no worker has open.
 
 `utilisation` is the share of the window in which workers had a chunk in work (`opening`: the part of it that went into opening models), over the
-fleet and for each queue. `gap_ms` is from the end of a chunk's work to the beginning of the worker's next: finish, bells and claim.
+fleet and for each queue. `gap_ms` is from the end of a chunk's work to the beginning of the worker's next, `gap_ms_of` the medians of its parts:
+writing the end, ringing bells, and claiming the next.
 `small_wait_s` is what a small job took beyond its own six chunks; `small_unfinished` counts those submitted in the first half of the window that
 had not come to their end when it closed. Without `--database-url` and `--broker-url`, private servers of this machine's binaries are started.
 """
@@ -155,7 +156,7 @@ def report(seen: Observed, crew: dict[Queue, int]) -> dict[str, Any]:
     """The figures of one window."""
     window = seen.closed - seen.opened
     busy = {queue: sum(seen.inside(one) for one in seen.served if one.queue is queue) for queue in crew}
-    gaps = sorted(_gaps(seen))
+    gaps = sorted(_gaps(seen), key=lambda gap: gap.whole)
     ended = [one for one in seen.served if seen.opened <= one.ended < seen.closed]
     waits = sorted(_waits(seen))
     early = [job for job in seen.small if job.submitted < seen.opened + window / 2]
@@ -166,8 +167,9 @@ def report(seen: Observed, crew: dict[Queue, int]) -> dict[str, Any]:
         "chunks": len(ended),
         "chunks_per_s": round(len(ended) / window, 1),
         "of_the_million": round(sum(one.job_id in seen.million for one in ended) / len(ended), 3),
-        "gap_ms_p50": round(1000 * statistics.median(gaps), 1),
-        "gap_ms_p95": round(1000 * gaps[int(0.95 * len(gaps))], 1),
+        "gap_ms_p50": round(1000 * statistics.median(gap.whole for gap in gaps), 1),
+        "gap_ms_p95": round(1000 * gaps[int(0.95 * len(gaps))].whole, 1),
+        "gap_ms_of": {name: round(1000 * statistics.median(getattr(gap, name) for gap in gaps), 1) for name in ("end", "bells", "claim")},
         "worker_cpu_ms_per_chunk": round(1000 * seen.cpu / len(seen.served), 1),
         "small_jobs": len(seen.small),
         "small_unfinished": sum(job.seconds is None for job in early),
@@ -176,12 +178,25 @@ def report(seen: Observed, crew: dict[Queue, int]) -> dict[str, Any]:
     }
 
 
-def _gaps(seen: Observed) -> Iterator[float]:
-    """Seconds between two chunks of one worker, in the window."""
-    ordered = sorted(seen.served, key=lambda one: (one.worker, one.begun))
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Seconds between two chunks of one worker: writing the end of the one, ringing bells, and coming by the other."""
+
+    end: float
+    bells: float
+    claim: float
+
+    @property
+    def whole(self) -> float:
+        return self.end + self.bells + self.claim
+
+
+def _gaps(seen: Observed) -> Iterator[Gap]:
+    """Those of the window."""
+    ordered = sorted(seen.served, key=lambda one: (one.queue, one.worker, one.begun))
     for one, following in pairwise(ordered):
-        if one.worker == following.worker and seen.opened <= one.ended and following.begun < seen.closed:
-            yield following.begun - one.ended
+        if (one.queue, one.worker) == (following.queue, following.worker) and seen.opened <= one.ended and following.begun < seen.closed:
+            yield Gap(one.written - one.ended, one.rung - one.written, following.begun - one.rung)
 
 
 def _waits(seen: Observed) -> Iterator[float]:

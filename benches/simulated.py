@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from queue import Empty
 from typing import Any
@@ -54,15 +54,20 @@ COLLECTED = "collected"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One chunk that was worked on, to its end or until the worker had to stop. Times are of the machine's monotonic clock; `opening` are the
-    seconds of it that went into opening models."""
+    """One chunk that was worked on, to its end or until the worker had to stop.
+
+    Times are of the machine's monotonic clock: when the work began and ended, when its end was in the database, and when bells were rung for what
+    that made ready. `opening` are the seconds of work that went into opening models.
+    """
 
     worker: int
     queue: Queue
     job_id: str
     begun: float
     ended: float
-    opening: float
+    opening: float = 0.0
+    written: float = 0.0
+    rung: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,8 +156,9 @@ def _work(worker: Simulation) -> None:
             named = wait()
             try:
                 while not worker.stopping.is_set() and run_chunk(worker, worker.queue, named):
+                    written, named = time.monotonic(), None
                     ring(worker.engine, worker.settings)
-                    named = None
+                    worker.served[-1] = replace(worker.served[-1], written=written, rung=time.monotonic())
             except DBAPIError:
                 worker.stopping.wait(1)
     worker.leases.end()
