@@ -56,12 +56,11 @@ def _tried(service: Cluster, undisturbed: Reference, fault: Fault, seeds: Sequen
     if reason is not None:
         console.print(f"[bold red]{fault.title}: not tried, {reason}")
         return
-    with fault.ready(service):
-        for seed in seeds:
-            outcome = attempt(service, undisturbed, fault, seed, is_long=True)
-            told = "recovered" if outcome.is_recovered else f"[bold red]{'; '.join(outcome.broken)}\n{service.logs()}"
-            console.print(f"{fault.key} {seed} at {outcome.moment}: {told} in {outcome.recovery_seconds:.1f} s", highlight=False)
-            yield outcome
+    for seed in seeds:
+        outcome = attempt(service, undisturbed, fault, seed, is_long=True)
+        told = "recovered" if outcome.is_recovered else f"[bold red]{'; '.join(outcome.broken)}\n{service.logs()}"
+        console.print(f"{fault.key} {seed} at {outcome.moment}: {told} in {outcome.recovery_seconds:.1f} s", highlight=False)
+        yield outcome
 
 
 def _seeds(fault: Fault, given: argparse.Namespace) -> list[int]:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +30,7 @@ from interp.store.engine import make_engine
 from interp.store.tables import Base
 from tests.faults.disks import Disk, disk
 from tests.faults.proxy import Proxy
+from tests.faults.wall_clocks import Clock, clocks
 
 DEADLINE = 120.0
 RESTART_SECONDS = 0.3
@@ -55,7 +56,6 @@ class Member:
     name: str
     command: tuple[str, ...]
     log: Path
-    environment: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
     is_ours: bool = False
 
@@ -76,10 +76,11 @@ class Cluster:
         proxy: Proxy,
         server: ScriptedServer,
         disks: dict[str, Disk],
+        clocks: dict[str, Clock],
     ) -> None:
         self.settings, self.engine = settings, engine
         self.postgres, self.redis, self.proxy, self.server = postgres, redis, proxy, server
-        self.disks = disks
+        self.disks, self.clocks = disks, clocks
         self.client = Client(f"http://127.0.0.1:{settings.port}")
         self.ended: list[str] = []
         logs = settings.home.parent / "logs"
@@ -127,11 +128,6 @@ class Cluster:
         """SIGCONT."""
         self._signal(name, signal.SIGCONT)
 
-    def restart(self, name: str, environment: Mapping[str, str]) -> None:
-        """Starts the process anew with other variables in its environment."""
-        self.members[name].environment = dict(environment)
-        self.kill(name)
-
     def member_of(self, owner: str) -> str | None:
         """The process that owns a lease; None where it lives no more."""
         pid = int(owner.rsplit("/", 2)[1])
@@ -161,7 +157,8 @@ class Cluster:
         process.send_signal(number)
 
     def _spawn(self, member: Member) -> None:
-        environment = os.environ | self.settings.environment() | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | member.environment
+        environment = os.environ | self.settings.environment() | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment |= self.clocks["workers"].environment if self.clocks else {}
         command = (*_own_machine(), f"machine-of-{member.name}", *member.command) if _own_machine() else member.command
         with member.log.open("ab") as log:
             member.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0)
@@ -183,6 +180,8 @@ def cluster(folder: Path, server: ScriptedServer) -> Iterator[Cluster]:
     with ExitStack() as stack:
         made = {name: stack.enter_context(disk(folder / name, megabytes)) for name, megabytes in DISK_MEGABYTES.items()}
         disks = {name: one for name, one in made.items() if one is not None}
+        times = clocks(folder, "workers", "database")
+        stack.enter_context(_variables(times["database"].environment if times else {}))
         postgres = stack.enter_context(LocalPostgres(folder / "postgres"))
         redis = stack.enter_context(LocalRedis(folder / "redis"))
         proxy = stack.enter_context(Proxy(to=postgres.port))
@@ -190,7 +189,7 @@ def cluster(folder: Path, server: ScriptedServer) -> Iterator[Cluster]:
         migrate.upgrade(postgres.url)
         engine = make_engine(postgres.url)
         stack.callback(engine.dispose)
-        found = Cluster(settings_of(folder / "home", behind_proxy, redis.url), engine, postgres, redis, proxy, server, disks)
+        found = Cluster(settings_of(folder / "home", behind_proxy, redis.url), engine, postgres, redis, proxy, server, disks, times)
         stack.callback(found.stop)
         found.start()
         yield found
@@ -203,7 +202,7 @@ def settings_of(home: Path, database_url: str, broker_url: str) -> Settings:
         database_url=database_url,
         broker_url=broker_url,
         port=free_port(),
-        lease_seconds=4,
+        lease_seconds=5,
         heartbeat_seconds=0.5,
         progress_seconds=0.2,
         check_seconds=0.1,
@@ -217,6 +216,17 @@ def settings_of(home: Path, database_url: str, broker_url: str) -> Settings:
         explain_features=4,
         log_level="info",
     )
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Of this process, for the servers that it starts: what it does itself is not touched by them any more."""
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name, None)
 
 
 @cache

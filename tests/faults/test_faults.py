@@ -40,7 +40,6 @@ def test_nothing_is_lost(service: tuple[Cluster, Reference], key: str) -> None:
     reason = fault.blocks(found)
     if reason is not None:
         pytest.skip(reason)
-    with fault.ready(found):
-        for seed in range(fault.short):
-            outcome = attempt(found, undisturbed, fault, seed)
-            assert outcome.is_recovered, f"{outcome}\n{found.logs()}"
+    for seed in range(fault.short):
+        outcome = attempt(found, undisturbed, fault, seed)
+        assert outcome.is_recovered, f"{outcome}\n{found.logs()}"

@@ -4,7 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
@@ -61,9 +61,7 @@ class Scene:
 class Fault:
     """A row of the table. `strike` returns when the fault is over; `at_submission` strikes before, while the job is submitted.
 
-    `short` and `tries`: times in the short and the long form.
-
-    `blocks` says why it cannot be tried here, None where it can. `ready` is open around all its trials, and lends the service what they need.
+    `short` and `tries`: times in the short and the long form. `blocks` says why it cannot be tried here, None where it can.
     """
 
     key: str
@@ -74,7 +72,6 @@ class Fault:
     tries: int = 5
     is_kill: bool = False
     at_submission: Callable[[Cluster], None] | None = None
-    ready: Callable[[Cluster], AbstractContextManager[None]] = lambda _cluster: nullcontext()
     blocks: Callable[[Cluster], str | None] = lambda _cluster: None
 
 
@@ -123,8 +120,6 @@ def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_
     broken += _overspent(cluster, job_id, ledger.tokens - tokens_before)
     if not 0 <= calls <= scene.in_flight:
         broken.append(f"{calls} calls were paid twice, and {scene.in_flight} were in flight")
-    if chunks > len(scene.held):
-        broken.append(f"{chunks} chunks were begun again, and {len(scene.held)} were in work")
     return Outcome(fault.key, seed, str(moment), tuple(broken), chunks, calls, scene.in_flight, recovery, job_seconds)
 
 
