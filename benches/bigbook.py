@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, delete, func, select, text
 from sqlalchemy.orm import Session
 
-from interp.evidence import Statistics
+from interp.codec import encode_evidence
+from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Statistics
 from interp.explain.base import Explanation
 from interp.score.base import Interval, Item, NullResult, Score
 from interp.score.codec import encode_items
@@ -34,8 +35,8 @@ NAME, SET, SUBJECT = "big@1-res", "b" * 64, "s" * 64
 EXPLAINERS = ("contexts", "pattern")
 SCORERS = ("detection", "fuzzing", "simulation")
 TOKENS = 100_000_000
-# Bytes of a feature's evidence with the default settings, as docs/performance.md has it; already compressed, so nothing to save on.
-REAL_BLOB, SMALL_BLOB = 4096, 64
+# Evidence of features beyond the first ones: not to be read.
+SMALL_BLOB = bytes(64)
 # Word number n is in about one label of n: from the commonest to some that a handful of labels have.
 WORDS = 20_000
 
@@ -89,12 +90,29 @@ def figures(chunk: range) -> Figures:
     return Figures(10 ** rng.uniform(-7, -1, number), score, lift, q_value, rng.random(number) < 0.1, words)
 
 
-def gathered(chunk: range, found: Figures, blob_bytes: int) -> list[Gathered]:
-    blobs = np.random.default_rng(chunk.start).bytes(blob_bytes * len(chunk))
+def real_blob() -> bytes:
+    """Evidence of the default settings' size, as every feature that is not small has it: what the server keeps does not hang on what it says."""
+    rng = np.random.default_rng(0)
+    number, window = 64, 32
+    kept = Contexts(
+        tokens=rng.integers(0, 2, (number, window), dtype=np.uint32),
+        activations=(rng.random((number, window)) * (rng.random((number, window)) < 0.6)).astype(np.float16),
+        lengths=np.full(number, window, np.uint16),
+        kinds=np.full(number, Kind.TOP, np.uint8),
+        splits=np.arange(number, dtype=np.uint8) % 2,
+        documents=rng.integers(0, 2**63, number, dtype=np.uint64),
+        starts=np.arange(number, dtype=np.uint32) * window,
+        positions=np.zeros(number, np.uint16),
+    )
+    statistics = Statistics(TOKENS, 40, (10, 10), (5, 5), 1.0, 0.5)
+    return encode_evidence(FeatureEvidence(0, statistics, np.ones(HISTOGRAM_BINS, np.int64), kept, (), (), ()))
+
+
+def gathered(chunk: range, found: Figures, blob: bytes) -> list[Gathered]:
     counts = np.where(found.dead, 0, np.maximum((found.density * TOKENS).astype(int), 1)).tolist()
     return [
-        Gathered(feature, Statistics(TOKENS, count, (10, 10), (5, 5), 1.0 + count, 0.5 + count), blobs[place * blob_bytes : (place + 1) * blob_bytes])
-        for place, (feature, count) in enumerate(zip(chunk, counts, strict=True))
+        Gathered(feature, Statistics(TOKENS, count, (10, 10), (5, 5), 1.0 + count, 0.5 + count), blob)
+        for feature, count in zip(chunk, counts, strict=True)
     ]
 
 
@@ -164,7 +182,7 @@ def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> Non
     wrote = False
     for chunk in missing(engine, features, sizes):
         is_real = chunk.stop <= sizes.real
-        for _ in parts(engine, dictionary_id, SET, chunk, real if is_real else small, REAL_BLOB if is_real else SMALL_BLOB):
+        for _ in parts(engine, dictionary_id, SET, chunk, real if is_real else small, real_blob() if is_real else SMALL_BLOB):
             wrote = True
     if wrote:
         show(engine, dictionary_id, features, sizes)
@@ -172,7 +190,7 @@ def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> Non
             connection.execute(text("VACUUM ANALYZE"))
 
 
-def parts(engine: Engine, dictionary_id: int, set_id: str, chunk: range, items: bytes, blob_bytes: int) -> Iterator[tuple[str, float]]:
+def parts(engine: Engine, dictionary_id: int, set_id: str, chunk: range, items: bytes, blob: bytes) -> Iterator[tuple[str, float]]:
     """Writes a chunk, evidence last: that it is there means that all is. Gives what was written, and the seconds that it took to write."""
     found = figures(chunk)
     for explainer in EXPLAINERS:
@@ -183,8 +201,8 @@ def parts(engine: Engine, dictionary_id: int, set_id: str, chunk: range, items: 
         for scorer in SCORERS:
             made = scored(found, chunk, scorer, ids, items)
             yield "scores", _seconds(engine, partial(scores.save, dictionary_id=dictionary_id, settings_digest="x" * 64, scored=made, job_id="big"))
-    blobs = gathered(chunk, found, blob_bytes)
-    yield "evidence", _seconds(engine, partial(evidence.save, set_id=set_id, dictionary_id=dictionary_id, gathered=blobs))
+    evidence_rows = gathered(chunk, found, blob)
+    yield "evidence", _seconds(engine, partial(evidence.save, set_id=set_id, dictionary_id=dictionary_id, gathered=evidence_rows))
 
 
 def timed(engine: Engine, chunks: Sequence[range]) -> dict[str, float]:
@@ -195,7 +213,7 @@ def timed(engine: Engine, chunks: Sequence[range]) -> dict[str, float]:
         dictionaries.save_evidence_set(session, "t" * 64, dictionary_id, {}, {}, TOKENS)
     seconds: dict[str, float] = defaultdict(float)
     for chunk in chunks:
-        for name, took in parts(engine, dictionary_id, "t" * 64, chunk, some_items(40), REAL_BLOB):
+        for name, took in parts(engine, dictionary_id, "t" * 64, chunk, some_items(40), real_blob()):
             seconds[name] += took
     with transaction(engine) as session:
         session.execute(delete(Feature).where(Feature.dictionary_id == dictionary_id))

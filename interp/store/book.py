@@ -118,7 +118,7 @@ def feature_listing(query: FeatureQuery) -> Listing[Feature]:
     order = tuple(dict.fromkeys((query.sort.value, "feature")))
     text = None if query.text is None else Text("label", query.text)
     same = (Feature.dictionary_id == query.dictionary_id,)
-    return Listing(Feature, order, parts, query.limit, query.descending, text, same)
+    return Listing(Feature, order, parts, query.limit, query.descending, text, same, _bounds_beside(query))
 
 
 def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:
@@ -138,15 +138,33 @@ def _valueless(row: Any, column: Any, query: FeatureQuery) -> Conditions:
 
 
 def _feature_filters(row: Any, query: FeatureQuery) -> list[ColumnElement[bool]]:
+    filters = [condition for _, conditions in _bounds(row, query) for condition in conditions]
+    return filters if query.state is None else [*filters, row.state == query.state]
+
+
+def _bounds(row: Any, query: FeatureQuery) -> list[tuple[Any, Conditions]]:
+    """Each column that is bounded, and how."""
     bounds = (
         (row.score, query.min_score, query.max_score),
         (row.lift, query.min_lift, query.max_lift),
         (row.density, query.min_density, query.max_density),
         (row.q_value, None, query.max_q),
     )
-    filters = [column >= low for column, low, _ in bounds if low is not None]
-    filters += [column <= high for column, _, high in bounds if high is not None]
-    return filters if query.state is None else [*filters, row.state == query.state]
+    of_each = [(column, (*_at_least(column, low), *_at_most(column, high))) for column, low, high in bounds]
+    return [(column, conditions) for column, conditions in of_each if conditions]
+
+
+def _bounds_beside(query: FeatureQuery) -> tuple[tuple[Any, Conditions], ...]:
+    """The bounds on other columns than the sort's, which is read within its own anyway. No index begins with q values."""
+    return tuple(bound for bound in _bounds(Feature, query) if bound[0].key not in (query.sort.value, "q_value"))
+
+
+def _at_least(column: Any, low: float | None) -> Conditions:
+    return () if low is None else (column >= low,)
+
+
+def _at_most(column: Any, high: float | None) -> Conditions:
+    return () if high is None else (column <= high,)
 
 
 def explanations(session: Session, query: ExplanationQuery) -> Page[Explanation, tuple[int, int, int]]:

@@ -111,6 +111,11 @@ def in_index_order(session: Session) -> None:
     _plan_with(session, enable_sort="off")
 
 
+def and_sort(session: Session) -> None:
+    """Takes `in_index_order` back: rows are known to be few."""
+    _plan_with(session, enable_sort="on", enable_seqscan="off")
+
+
 def by_trigrams(session: Session) -> None:
     """Until the transaction ends, a part of a text is looked for in the index of trigrams, and what is found may be sorted."""
     _plan_with(session, enable_sort="on", enable_seqscan="off", enable_indexonlyscan="off")

@@ -1,9 +1,11 @@
 """How a page of a listing is read: a walk along one index, from the cursor on, until the page is full.
 
 Every listing has an index in its order that also holds all that its filters look at, so that an entry that does not match costs 40 ns, and a page
-costs the same at any depth. A part of a text is the one thing that no such index can hold. It is looked for in the next `EXAMINED` rows; where it
-is rare there, in the index of trigrams, as long as all in all no more than `RARE` rows have it. What remains is a text that many rows have, and few
-of those that the other filters and the order lead to: such a page ends after what was examined, short or empty, with a cursor to go on from.
+costs the same at any depth. Where one bound alone leaves few rows, these are read by the index of that bound and sorted.
+
+A part of a text is the one thing that no such index can hold. It is looked for in the next `EXAMINED` rows; where it is rare there, in the index of
+trigrams, as long as all in all no more than `RARE` rows have it. What remains is a text that many rows have, and few of those that the other filters
+and the order lead to: such a page ends after what was examined, short or empty, with a cursor to go on from.
 """
 
 import re
@@ -14,9 +16,11 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
-from interp.store.dialect import by_trigrams, has_trigrams, in_index_order
+from interp.store.dialect import and_sort, by_trigrams, has_trigrams, in_index_order
 from interp.store.tables import Base
 
+# Rows that a bound leaves, that are sooner sorted than looked for along the listing's order.
+FEW = 20_000
 EXAMINED = 5_000
 RARE = 5_000
 # pg_trgm makes trigrams of letters and digits alone: of a text without three in a row it would read its whole index.
@@ -38,7 +42,8 @@ class Text:
 class Listing(Generic[Row]):
     """Rows of one table. `parts` gives, for the table or an alias of it, the conditions of each stretch of an index, one after the other.
 
-    The last column of `order` is the key of the rows, among those for which `same` holds.
+    The last column of `order` is the key of the rows, among those for which `same` holds. `bounds` are columns that an index begins with,
+    and what bounds them.
     """
 
     table: type[Row]
@@ -48,6 +53,7 @@ class Listing(Generic[Row]):
     descending: bool = False
     text: Text | None = None
     same: Conditions = ()
+    bounds: tuple[tuple[Any, Conditions], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,8 @@ def statements(listing: Listing[Row]) -> list[Select[Any]]:
 
 
 def _walk(session: Session, listing: Listing[Row]) -> Found[Row]:
+    if any(_leaves_few(session, listing, column, bound) for column, bound in listing.bounds):
+        and_sort(session)
     keys: list[int] = []
     for statement in statements(listing):
         keys += session.scalars(statement.limit(listing.limit + 1 - len(keys)))
@@ -82,6 +90,11 @@ def _walk(session: Session, listing: Listing[Row]) -> Found[Row]:
     key = _key(listing)
     rows = {getattr(row, key.key): row for row in session.scalars(select(listing.table).where(*listing.same, key.in_(keys)))}
     return _cut([rows[each] for each in keys if each in rows], listing.limit)
+
+
+def _leaves_few(session: Session, listing: Listing[Row], column: Any, bound: Conditions) -> bool:
+    within = select(column).where(*listing.same, *bound).order_by(column).limit(FEW + 1).subquery()
+    return session.execute(select(func.count()).select_from(within)).scalar_one() <= FEW
 
 
 def _search(session: Session, listing: Listing[Row]) -> Found[Row]:

@@ -93,7 +93,9 @@ def walk(engine: Engine, read: Callable[[Session, Any], Page[Any, Any]], limit: 
             return found
 
 
-@given(rows=rows_of_features, filters=filters_of_features, sort=st.sampled_from(FeatureSort), descending=st.booleans(), examined=few, rare=few)
+@given(
+    rows=rows_of_features, filters=filters_of_features, sort=st.sampled_from(FeatureSort), descending=st.booleans(), bound=few, examined=few, rare=few
+)
 @given_few
 def test_features_page_by_page_are_what_a_plain_reference_gives(
     engine: Engine,
@@ -102,11 +104,12 @@ def test_features_page_by_page_are_what_a_plain_reference_gives(
     filters: dict[str, Any],
     sort: FeatureSort,
     descending: bool,
+    bound: int,
     examined: int,
     rare: int,
 ) -> None:
-    monkeypatch.setattr(listing, "EXAMINED", examined)
-    monkeypatch.setattr(listing, "RARE", rare)
+    for name, number in (("FEW", bound), ("EXAMINED", examined), ("RARE", rare)):
+        monkeypatch.setattr(listing, name, number)
     dictionary_id = synthetic.empty_dictionary(engine, f"walk@{next(numbered)}")
     synthetic.add_features(engine, [synthetic.feature_row(dictionary_id, index, **row) for index, row in enumerate(rows)])
     query = FeatureQuery(dictionary_id, sort=sort, descending=descending, limit=4, **filters)
