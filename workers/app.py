@@ -11,6 +11,9 @@ from interp.settings import Settings
 
 BELL = "glossator.bell"
 POLLING_SECONDS = 0.05
+# Seconds. A broker behind a network that swallows everything is noticed, by who rings and by who listens. Who rings tries once, since work waits
+# for it; who listens begins anew for ever.
+REDIS = {"socket_connect_timeout": 5.0, "socket_timeout": 20.0, "socket_keepalive": True, "max_retries": 0}
 
 
 def make_app(settings: Settings) -> Celery:
@@ -22,6 +25,8 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("glossator", set_as_current=False)
     app.conf.update(
         broker_connection_retry_on_startup=True,
+        # A broker may be away for as long as it likes: the worker lives on by looking into the database (`workers/looking.py`).
+        broker_connection_max_retries=None,
         # The anonymous exchange: queues need no bindings, so that processes that start at once have nothing to race for.
         task_queues=[MessageQueue(queue.value, Exchange(""), routing_key=queue.value) for queue in Queue],
         task_create_missing_queues=False,
@@ -39,7 +44,7 @@ def make_app(settings: Settings) -> Celery:
 
 def _broker(settings: Settings) -> dict[str, Any]:
     if not settings.is_embedded:
-        return {"broker_url": settings.broker_url}
+        return {"broker_url": settings.broker_url, "broker_transport_options": REDIS if settings.broker_url.startswith("redis") else {}}
     folder = settings.broker_folder
     folder.mkdir(parents=True, exist_ok=True)
     options = {

@@ -1,10 +1,10 @@
 """Ringing for work: one message a ready chunk, and never more than a window of them."""
 
 import logging
+import time
 from functools import lru_cache
 
-from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 from sqlalchemy import Engine
 
 from interp.lifecycle import Queue
@@ -16,23 +16,64 @@ from workers.app import BELL, make_app
 log = logging.getLogger(__name__)
 
 
+# A broker that did not answer is left alone for so long: nobody's next chunk waits for it.
+QUIET_SECONDS = 5.0
+
+
+class Line:
+    """This process's way to the broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = make_app(settings)
+        self._expires = 2 * settings.bell_seconds
+        self._quiet_until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return time.monotonic() >= self._quiet_until
+
+    def waiting(self, queue: Queue) -> int:
+        """Messages that wait at the broker. Raises KombuError or OSError."""
+        with self._app.producer_pool.acquire(block=True) as producer:
+            return int(producer.channel.queue_declare(queue.value).message_count)
+
+    def send(self, queue: Queue, chunk_id: str) -> None:
+        """Raises KombuError or OSError."""
+        self._app.send_task(BELL, args=[chunk_id], queue=queue.value, expires=self._expires, retry=False)
+
+    def fell_silent(self, error: Exception) -> None:
+        log.warning("the broker does not answer, bells will be rung again: %s", error)
+        self._quiet_until = time.monotonic() + QUIET_SECONDS
+
+
 def ring(engine: Engine, settings: Settings) -> int:
     """Rings for the ready chunks that nobody was told of, or long ago; returns for how many. Call it after each commit that made some ready.
 
-    A broker that does not answer is no error: the chunks are in the database, and the sweeper rings again.
+    No more messages than the window holds wait at the broker, those included that nobody needs any more, since their chunks were taken meanwhile.
+    A broker that does not answer is no error: the chunks are in the database, where idle workers look, and the sweeper rings again.
     """
-    with transaction(engine) as session:
-        due = {queue: chunks.ring_due(session, queue, settings.bell_window, settings.bell_seconds) for queue in Queue}
-    app = _app(settings)
+    line = _line(settings)
+    return sum(_ring(engine, settings, line, queue) for queue in (Queue.GPU, Queue.LLM) if line.is_open)
+
+
+def _ring(engine: Engine, settings: Settings, line: Line, queue: Queue) -> int:
+    due: list[str] = []
+    rung = 0
     try:
-        for queue, chunk_ids in due.items():
-            for chunk_id in chunk_ids:
-                app.send_task(BELL, args=[chunk_id], queue=queue.value, expires=2 * settings.bell_seconds, retry=False)
-    except (OperationalError, OSError) as error:
-        log.warning("the broker does not answer, bells will be rung again: %s", error)
-    return sum(map(len, due.values()))
+        room = settings.bell_window - line.waiting(queue)
+        if room > 0:
+            with transaction(engine) as session:
+                due = chunks.ring_due(session, queue, settings.bell_window, settings.bell_seconds, room)
+        for chunk_id in due:
+            line.send(queue, chunk_id)
+            rung += 1
+    except (KombuError, OSError) as error:
+        line.fell_silent(error)
+        with transaction(engine) as session:
+            chunks.unring(session, due[rung:])
+    return rung
 
 
 @lru_cache(maxsize=4)
-def _app(settings: Settings) -> Celery:
-    return make_app(settings)
+def _line(settings: Settings) -> Line:
+    return Line(settings)

@@ -12,6 +12,7 @@ from typing import IO
 from interp.lifecycle import Queue
 from interp.settings import Settings
 from interp.store.engine import make_engine
+from workers.leaving import LAST_SECONDS
 from workers.upkeep import Sweeper, sweep
 
 log = logging.getLogger(__name__)
@@ -60,13 +61,13 @@ class Supervisor:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Lets the workers hand back their chunks for `stop_seconds`, then kills what is left."""
+        """Lets the workers hand back their chunks, which they do within `stop_seconds`, then kills what is left."""
         self._stopping.set()
         self._watcher.join()
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + self._settings.stop_seconds
+        deadline = time.monotonic() + self._settings.stop_seconds + LAST_SECONDS + 1.0
         for process in running:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))

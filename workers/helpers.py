@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from interp.errors import DiskFull
 
@@ -54,6 +54,6 @@ class Helpers:
             try:
                 if not self._step():
                     self._stopping.wait(IDLE_SECONDS)
-            except (DBAPIError, DiskFull) as error:
+            except (SQLAlchemyError, DiskFull) as error:
                 log.error("the database cannot be used, a helper ends: %s", error)
                 return

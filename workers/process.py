@@ -12,16 +12,16 @@ import warnings
 
 from celery import signals
 from celery.platforms import SecurityWarning
-from sqlalchemy.exc import DBAPIError
 
 from interp import logs, traces
-from interp.errors import DiskFull
 from interp.lifecycle import Queue
 from interp.settings import settings
 from workers.app import BELL, make_app
 from workers.dispatch import ring
 from workers.health import Health
 from workers.helpers import Helpers
+from workers.leaving import Leaving
+from workers.looking import Looks
 from workers.models import close_clients
 from workers.run import run_chunk
 from workers.runtime import Runtime
@@ -31,7 +31,7 @@ log = logs.get_logger(__name__)
 
 
 def main(queue: Queue, name: str | None = None) -> None:
-    """Runs until SIGTERM or SIGINT; then the chunk in work is handed back between two batches."""
+    """Runs until SIGTERM or SIGINT; then the chunk in work is handed back between two batches or calls, and within `stop_seconds` in any case."""
     found, name = settings(), name or queue.value
     logs.configure(found, name)
     # Celery would set up a log of its own beside ours.
@@ -39,14 +39,17 @@ def main(queue: Queue, name: str | None = None) -> None:
     traces.configure(found, queue.value, name)
     # Celery warns root of pickled messages; ours are JSON, and say no more than a chunk id.
     warnings.simplefilter("ignore", SecurityWarning)
-    runtime = Runtime.of(found)
+    runtime = Runtime.of(found, queue, name)
+    leaving = Leaving(runtime)
     health = Health(runtime.pulse, found, name)
+    runtime.leases.begin()
     try:
         if queue is Queue.UPKEEP:
-            _keep_up(runtime)
+            _keep_up(runtime, leaving)
         else:
-            _answer_bells(runtime, queue, name)
+            _answer_bells(runtime, queue, leaving)
     finally:
+        runtime.leases.end()
         health.close()
 
 
@@ -54,10 +57,10 @@ def _leave_the_log_alone(**_details: object) -> None:
     """Celery sets up no log where somebody answers this signal."""
 
 
-def _keep_up(runtime: Runtime) -> None:
+def _keep_up(runtime: Runtime, leaving: Leaving) -> None:
     """The sweeper as a process of its own: what the supervisor does where workers are its children."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: runtime.stopping.set())
+        signal.signal(number, lambda *_: leaving.begin())
     sweeper = Sweeper(runtime.engine, runtime.settings)
     sweeper.start()
     log.info("sweeping every %g s", runtime.settings.sweep_seconds)
@@ -65,7 +68,7 @@ def _keep_up(runtime: Runtime) -> None:
     sweeper.stop()
 
 
-def _answer_bells(runtime: Runtime, queue: Queue, name: str) -> None:
+def _answer_bells(runtime: Runtime, queue: Queue, leaving: Leaving) -> None:
     app = make_app(runtime.settings)
 
     def step() -> bool:
@@ -75,33 +78,27 @@ def _answer_bells(runtime: Runtime, queue: Queue, name: str) -> None:
         return worked
 
     helpers = Helpers(runtime.settings.llm_threads - 1 if queue is Queue.LLM else 0, step, runtime.stopping)
+    looks = Looks(runtime, queue, helpers)
 
     @app.task(name=BELL)  # type: ignore[untyped-decorator]
     def answer(chunk_id: str) -> None:
-        _answer(runtime, queue, chunk_id, helpers)
+        looks.answer(chunk_id)
 
     def stop(**_details: object) -> None:
-        runtime.stopping.set()
+        leaving.begin()
 
     signals.worker_shutting_down.connect(stop)
+    # Before the broker is reached for: it may be away for long.
+    looks.start()
+    name = f"{runtime.presence.report.name}-{os.getpid()}@%h"
     options = ["--pool=threads", "--concurrency=1", f"--queues={queue.value}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     try:
-        app.worker_main(["--quiet", "worker", *options, "--loglevel=warning", f"--hostname={name}-{os.getpid()}@%h"])
+        app.worker_main(["--quiet", "worker", *options, "--loglevel=warning", f"--hostname={name}"])
     finally:
-        runtime.stopping.set()
+        leaving.begin()
+        looks.join()
         helpers.join()
         close_clients()
-
-
-def _answer(runtime: Runtime, queue: Queue, chunk_id: str, helpers: Helpers) -> None:
-    """The chunk of the bell, or the next one, and then whatever else is ready: an idle worker needs one bell, not one a chunk."""
-    wanted: str | None = chunk_id
-    try:
-        while not runtime.stopping.is_set() and run_chunk(runtime, queue, wanted, helpers.asking):
-            ring(runtime.engine, runtime.settings)
-            wanted = None
-    except (DBAPIError, DiskFull) as error:
-        log.error("the database cannot be used, the next bell tries again: %s", error)
 
 
 def _die_with_the_parent() -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from interp import logs, traces
@@ -25,6 +26,9 @@ log = logs.get_logger(__name__)
 
 # Errors that the next attempt would meet again: the job fails at once.
 FATAL = (InputError, ActivationsNotFinite)
+
+# The rest between two tries to write to a database that is away.
+AGAIN_SECONDS = 1.0
 
 # Where each stage's task lives. By name, so that a worker imports only what its own queue needs: torch stays out of the others.
 TASKS = {
@@ -75,7 +79,9 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None, asking: 
     away, or a disk is full (DiskFull). Its chunk goes back, if need be when the lease runs out, and nothing is counted against it.
     """
     with transaction(runtime.engine) as session:
-        lease = chunks.claim(session, of, runtime.owner, runtime.settings.lease_seconds, chunk_id)
+        resident = runtime.presence.report.resident
+        patience = runtime.settings.residency_seconds
+        lease = chunks.claim(session, of, runtime.owner, runtime.settings.lease_seconds, chunk_id, resident, patience)
     if lease is None:
         return False
     with logs.bound(job=lease.job_id, chunk=lease.chunk_id, stage=lease.stage, number=lease.number, attempt=lease.attempt):
@@ -85,10 +91,9 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None, asking: 
 
 def _carry_out(runtime: Runtime, lease: Lease, asking: Asking) -> None:
     """Works on the chunk, and lets go of it however that ends."""
-    if lease.starts_job:
-        with transaction(runtime.engine) as session:
-            jobs.start(session, lease.job_id)
     try:
+        if lease.starts_job:
+            _write(runtime, lambda session: jobs.start(session, lease.job_id))
         with disk_full(runtime.settings.home):
             _work(runtime, lease, asking)
     except LeaseLost as error:
@@ -129,8 +134,7 @@ def _work(runtime: Runtime, lease: Lease, asking: Asking) -> None:
     log.debug("chunk begins", units=lease.units)
     with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), Hold(runtime, lease) as hold:
         outcome = _task(lease.stage)(Work(runtime, lease, spec, evidence_set, hold.progress, asking))
-        with transaction(runtime.engine) as session:
-            queue.finish(session, lease, outcome.write(session))
+        _write(runtime, lambda session: queue.finish(session, lease, outcome.write(session)))
         log.info("chunk done", units=lease.units, seconds=round(time.monotonic() - began, 3))
     if outcome.afterwards:
         outcome.afterwards()
@@ -153,24 +157,36 @@ def _task(stage: Stage) -> Task:
 
 
 def _hand_back(runtime: Runtime, lease: Lease, problem: dict[str, Any] | None = None) -> None:
-    try:
-        with transaction(runtime.engine) as session:
-            queue.hand_back(session, lease, problem)
-    except LeaseLost:
-        log.info("chunk has another owner already")
+    _let_go(runtime, lambda session: queue.hand_back(session, lease, problem))
 
 
 def _pause(runtime: Runtime, lease: Lease, problem: dict[str, Any]) -> None:
-    try:
-        with transaction(runtime.engine) as session:
-            queue.pause(session, lease, problem)
-    except LeaseLost:
-        log.info("chunk has another owner already")
+    _let_go(runtime, lambda session: queue.pause(session, lease, problem))
 
 
 def _fail(runtime: Runtime, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
+    _let_go(runtime, lambda session: queue.fail(session, lease, problem, max_attempts))
+
+
+def _let_go(runtime: Runtime, write: Callable[[Session], object]) -> None:
     try:
-        with transaction(runtime.engine) as session:
-            queue.fail(session, lease, problem, max_attempts)
+        _write(runtime, write)
     except LeaseLost:
         log.info("chunk has another owner already")
+
+
+def _write(runtime: Runtime, write: Callable[[Session], object]) -> None:
+    """One transaction, tried again as long as the database is away and this process does not stop.
+
+    Work that is done is not lost to a database that restarts. Where a commit had come through although its answer did not, the lease is over, and
+    trying again raises LeaseLost: nothing is written twice.
+    """
+    while True:
+        try:
+            with transaction(runtime.engine) as session:
+                write(session)
+            return
+        except DBAPIError as error:
+            if not is_passing(error) or runtime.stopping.wait(AGAIN_SECONDS):
+                raise
+            log.warning("the database is away, what is to be written waits", why=str(error))

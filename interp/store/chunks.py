@@ -227,14 +227,15 @@ def expired(session: Session, is_gone: Callable[[str], bool], chunk_id: str | No
     return [_lease(chunk) for chunk in session.scalars(leased) if _is_over(chunk, moment, is_gone)]
 
 
-def ring_due(session: Session, queue: Queue, window: int, seconds: float) -> list[str]:
+def ring_due(session: Session, queue: Queue, window: int, seconds: float, most: int | None = None) -> list[str]:
     """Ready chunks that were never rung, or not within `seconds`; marks them as rung. The jobs whose turn is next come first.
 
-    At most so many that with the bells of the last `seconds` that nobody has answered there are `window` of them.
+    At most so many that with the bells of the last `seconds` that nobody has answered there are `window` of them, and at most `most`.
     """
     moment = now(session)
     late = moment - timedelta(seconds=seconds)
     room = window - int(session.scalar(select(func.count()).where(Chunk.queue == queue, Chunk.rung_at >= late)) or 0)
+    room = room if most is None else min(room, most)
     unrung = Chunk.rung_at.is_(None) | (Chunk.rung_at < late)
     due: list[str] = []
     for job in turns.in_order(turns.candidates(session, queue, unrung), (), moment, 0.0) if room > 0 else ():

@@ -1,5 +1,6 @@
 """Engines and transactions. Every write of the project goes through `transaction`, every plain read through `snapshot`."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ CONNECT_SECONDS = 10
 SILENCE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 # A process that stands still in the middle of a transaction holds its locks, and all that wait for them: the server ends such a session.
 STANDSTILL = {"idle_in_transaction_session_timeout": 15_000}
+# Busy, locked, an error of the file, a file that cannot be opened: SQLite's driver calls a wrong statement an OperationalError as well.
+SQLITE_PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 READING = {"glossator_reading": True, "postgresql_readonly": True}
 
 
@@ -34,6 +37,9 @@ def make_engine(url: str) -> Engine:
 def is_passing(error: BaseException) -> bool:
     """Whether it is trouble of the database's server, of the way to it, or of a disk: nobody's fault who asked, and over some time."""
     if isinstance(error, DBAPIError):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        if code is not None:
+            return code & 0xFF in SQLITE_PASSING
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     return isinstance(error, DiskFull)
 
