@@ -10,13 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from sqlalchemy import Engine, delete
 from sqlalchemy.engine import make_url
@@ -30,23 +28,13 @@ from interp.store.engine import make_engine
 from interp.store.tables import Base
 from tests.faults.disks import Disk, disk
 from tests.faults.proxy import Proxy
+from tests.faults.waiting import until
 from tests.faults.wall_clocks import Clock, clocks
 
-DEADLINE = 120.0
 RESTART_SECONDS = 0.3
 DISK_MEGABYTES = {"home": 64, "postgres": 512}
 GLOSSATOR = (sys.executable, "-c", "from api.cli import main; main()")
 WORKERS = {"gpu-0": "gpu", "gpu-1": "gpu", "llm-0": "llm", "llm-1": "llm", "upkeep": "upkeep"}
-Found = TypeVar("Found")
-
-
-def until(condition: Callable[[], Found | None], what: str, every: float = 0.02, seconds: float = DEADLINE) -> Found:
-    """What the condition gives once it gives something; fails after the deadline."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
-        time.sleep(every)
-    return found
 
 
 @dataclass

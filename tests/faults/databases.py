@@ -6,9 +6,9 @@ import time
 from sqlalchemy import select, text
 
 from interp.store.tables import Job
-from tests.faults.cluster import until
 from tests.faults.moments import ALL_STAGES
 from tests.faults.trial import Fault, Scene
+from tests.faults.waiting import until
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid()")
 

@@ -3,9 +3,9 @@
 import time
 
 from interp.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus
-from tests.faults.cluster import until
 from tests.faults.moments import ALL_STAGES, Held, lease_of, leases, status_of
 from tests.faults.trial import Fault, Scene
+from tests.faults.waiting import until
 
 
 def freeze(scene: Scene) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 from interp.lifecycle import JOB_ENDS, ChunkStatus, Queue, Stage
 from interp.store.engine import snapshot
 from interp.store.tables import Chunk, Job
-from tests.faults.cluster import until
+from tests.faults.waiting import until
 
 GPU_STAGES = (Stage.PREPARE, Stage.COLLECT, Stage.MERGE)
 LLM_STAGES = (Stage.EXPLAIN, Stage.SCORE, Stage.SUMMARISE)

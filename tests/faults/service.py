@@ -4,12 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
@@ -18,21 +16,8 @@ from interp.lifecycle import ChunkStatus, JobStatus, Stage
 from interp.settings import Settings
 from interp.store.engine import make_engine, snapshot
 from interp.store.tables import Chunk, Job
+from tests.faults.waiting import until
 from workers.owner import is_gone
-
-DEADLINE = 150.0
-Found = TypeVar("Found")
-
-
-def until(condition: Callable[[], Found | None], what: str, every: float = 0.02) -> Found:
-    """What the condition gives once it gives something; fails after the deadline."""
-    end = time.monotonic() + DEADLINE
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, f"waited {DEADLINE:.0f} s for {what}"
-        time.sleep(every)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from interp.lifecycle import JOB_ENDS, Stage
 from interp.llm.scripted.faults import Faults
-from tests.faults.cluster import until
 from tests.faults.moments import status_of
 from tests.faults.trial import Fault, Scene
+from tests.faults.waiting import until
 
 # Most with `Retry-After`, some without; what is let through is answered.
 STORM = Faults(rate_limited=0.6, rate_limited_silently=0.3, retry_after_seconds=0.2)

@@ -15,7 +15,8 @@ from interp.spec import JobSpec
 from interp.store import jobs, migrate
 from interp.store.engine import make_engine, transaction
 from tests.faults.results import repeated, results
-from tests.faults.service import Service, all_gone, serve, until
+from tests.faults.service import Service, all_gone, serve
+from tests.faults.waiting import until
 from workers.artifacts import jobs_with_partials, store_of
 from workers.run import drain
 from workers.runtime import Runtime

@@ -17,10 +17,11 @@ from interp.spec import BudgetSpec, JobSpec
 from interp.store import budgets
 from interp.store.engine import snapshot
 from interp.store.tables import Chunk, Job, LlmCall
-from tests.faults.cluster import Cluster, until
+from tests.faults.cluster import Cluster
 from tests.faults.job import TOKEN_CAP, Reference
 from tests.faults.moments import Held, Lease, Moment, lease_of, leases, status_of
 from tests.faults.results import repeated, results
+from tests.faults.waiting import until
 
 AGAIN_SECONDS = 0.05
 
