@@ -6,7 +6,8 @@ OpenTelemetry's own variables: `OTEL_TRACES_SAMPLER=parentbased_traceidratio` ke
 """
 
 import atexit
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 log = logs.get_logger(__name__)
 
 Value = str | int | float | bool
-SECONDS = 5.0
+SECONDS, LAST_SECONDS = 5.0, 3.0
 HEADER = "traceparent"
 _W3C = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("glossator")
@@ -47,8 +48,27 @@ def configure(settings: Settings, service: str, name: str) -> bool:
     exporter = OTLPSpanExporter(endpoint=f"{settings.otel_endpoint.rstrip('/')}/v1/traces", timeout=SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    atexit.register(provider.shutdown)
+    _send_the_rest_at_exit(provider.shutdown)
     return True
+
+
+def _send_the_rest_at_exit(send: Callable[[], object]) -> None:
+    """What is left goes out when the process ends, which a collector that does not answer holds up for `LAST_SECONDS` and no longer."""
+    ending = threading.Event()
+
+    def wait_and_send() -> None:
+        ending.wait()
+        send()
+
+    # Begun now: a process that ends can begin no thread.
+    sender = threading.Thread(target=wait_and_send, name="last-spans", daemon=True)
+    sender.start()
+
+    def end() -> None:
+        ending.set()
+        sender.join(LAST_SECONDS)
+
+    atexit.register(end)
 
 
 def instrument(app: "FastAPI") -> None:
