@@ -38,11 +38,11 @@ def full(postgres_url: str) -> Iterator[Engine]:
 
 @contextmanager
 def heard(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
-    """The statements about chunks that go out meanwhile, with their parameters."""
+    """The statements about chunks and their sums that go out meanwhile, with their parameters."""
     found: list[tuple[str, Any]] = []
 
     def hear(_connection: Connection, _cursor: object, statement: str, parameters: Any, _context: object, executemany: bool) -> None:
-        if "chunks" in statement and not statement.startswith("INSERT") and not executemany:
+        if ("chunks" in statement or "stage_counts" in statement) and not statement.startswith("INSERT") and not executemany:
             found.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", hear)
