@@ -97,8 +97,10 @@ class Store:
         try:
             if self.is_local:
                 return _read_spans(Path(path), spans)
-            starts, stops = [start for start, _ in spans], [stop for _, stop in spans]
-            return [bytes(part) for part in self.files.cat_ranges([path] * len(spans), starts, stops, on_error="raise")]
+            wanted = [span for span in spans if span[0] < span[1]]  # HTTP knows no span of nothing
+            starts, stops = [start for start, _ in wanted], [stop for _, stop in wanted]
+            parts = iter(self.files.cat_ranges([path] * len(wanted), starts, stops, on_error="raise"))
+            return [bytes(next(parts)) if start < stop else b"" for start, stop in spans]
         except FileNotFoundError as cause:
             raise ArtifactMissing(
                 f"{name} is not in the artifact store.",

@@ -16,10 +16,10 @@ from interp.collect.partial import merge as merge_partials
 from interp.errors import FeatureOutOfRange, WorkerTooSmall
 from interp.evidence import Split
 from interp.identity import evidence_id
-from interp.lifecycle import Stage
+from interp.lifecycle import Queue, Stage
 from interp.planning import Range, Shard, Sizes, count, plan, ranges_of, subtract
 from interp.spec import JobSpec
-from interp.store import chunks, dictionaries, evidence, jobs, retention
+from interp.store import chunks, dictionaries, evidence, jobs, retention, workers
 from interp.store.engine import snapshot
 from interp.store.evidence import Gathered
 from interp.subject.tokens import TokenizedCorpus, open_corpus, tokenize_corpus
@@ -165,7 +165,7 @@ def _plan(
 
 def _at_once(work: Work, models: Models, features: int) -> int:
     """How many features the least of the gpu workers collects together beside the models. Raises WorkerTooSmall."""
-    memory = worker_memory(work.runtime.settings)
+    memory = _least_memory(work)
     at_once = features_at_once(usable(memory) - models.nbytes, models.extent, work.spec.collection)
     if at_once * MOST_GROUPS < features:
         raise WorkerTooSmall(
@@ -176,6 +176,15 @@ def _at_once(work: Work, models: Models, features: int) -> int:
             memory_bytes=memory,
         )
     return at_once
+
+
+def _least_memory(work: Work) -> int:
+    """Bytes that every gpu worker that lives may use, this one among them: any of them may take any chunk."""
+    settings = work.runtime.settings
+    with snapshot(work.runtime.engine) as session:
+        told = workers.memory_of(session, Queue.GPU, settings.lease_seconds)
+    own = worker_memory(settings)
+    return own if told is None else min(own, told)
 
 
 def _shards(corpus: TokenizedCorpus, shard_tokens: int) -> list[Shard]:

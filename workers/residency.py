@@ -49,11 +49,11 @@ class Shelf:
 
     def make_room(self, needed: int, keep: Collection[Hashable]) -> None:
         """Lets models go until `needed` bytes are free, or only those to `keep` are left."""
-        for key in [key for key in self._models if key not in keep]:
-            if self.held + needed <= self.room:
-                return
-            del self._models[key]
-            give_back_memory()
+        others = [key for key in self._models if key not in keep]
+        while others and self.held + needed > self.room:
+            del self._models[others.pop(0)]
+            if not others or self.held + needed <= self.room:
+                give_back_memory()
 
     @property
     def held(self) -> int:
@@ -103,7 +103,7 @@ class Residency:
         _check_width(subject, dictionary)
         self._pairs[models_key(identity)] = keys
         self._pairs = {name: pair for name, pair in self._pairs.items() if pair[0] in self.shelf and pair[1] in self.shelf}
-        runtime.presence.update(resident=tuple(self._pairs))
+        announce(runtime, tuple(self._pairs))
         return Models(subject, dictionary, keys)
 
 
@@ -118,9 +118,9 @@ def models_of(runtime: Runtime, spec: JobSpec, needs: Callable[[Models], int] = 
     return models
 
 
-def announce(runtime: Runtime) -> None:
-    """Tells what this worker has: planning and `glossator doctor` read it before its first chunk."""
-    runtime.presence.update(device=device_name(), memory_bytes=worker_memory(runtime.settings))
+def announce(runtime: Runtime, resident: tuple[str, ...] = ()) -> None:
+    """Tells what this worker has: planning, the queue and `glossator doctor` read it."""
+    runtime.presence.update(device=device_name(), memory_bytes=worker_memory(runtime.settings), resident=resident)
 
 
 def worker_memory(settings: Settings) -> int:

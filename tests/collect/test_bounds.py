@@ -1,13 +1,19 @@
 """Memory and threads: what a collection takes, and gives back."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from benches.memory import RESET
 from interp.collect.collector import cut
 from interp.collect.lanes import Lanes
-from interp.collect.memory import Extent, collection_bytes, reservoir_bytes
-from interp.collect.run import Collection
+from interp.collect.memory import Extent, collection_bytes, features_at_once, partial_bytes, reservoir_bytes
+from interp.collect.run import Collection, collect
 from interp.spec import CollectionSpec
 from tests.collect.fakes import WIDTH, FakeSubject, make_corpus, make_dictionary
 
@@ -22,6 +28,34 @@ def test_reservoirs_take_what_the_formula_says() -> None:
     assert held == reservoir_bytes(features, spec)
     assert reservoir_bytes(1, spec) == 17_728
     assert collection_bytes(features, Extent(features, WIDTH), spec) > held
+
+
+def test_a_result_takes_what_the_formula_says() -> None:
+    spec, features = CollectionSpec(), 24
+    part = collect(FakeSubject(), make_dictionary(features), make_corpus([50] * 4), (0, 4), spec, 0, np.arange(features), lambda done: None)
+    held = sum(getattr(part, name).nbytes for name in ("features", "windows_active", "histogram", "sums", "maxima"))
+    held += sum(array.nbytes for arrays in (part.keys, part.activations) for array in arrays.values())
+    assert held == partial_bytes(features, spec)
+    assert partial_bytes(1, spec) == 7_924
+
+
+@pytest.mark.skipif(not RESET.exists(), reason="Linux alone tells a peak of memory")
+@pytest.mark.parametrize(("features", "of"), [(16384, 16384), (4096, 32768)])
+def test_a_collection_takes_no_more_than_the_formula_says(features: int, of: int) -> None:
+    """In a process of its own, for sparse features such as dictionaries have. Not so little either that memory would lie idle."""
+    code = f"import tests.collect.peak; tests.collect.peak.measure({features}, {of})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    taken = int(done.stdout)
+    formula = collection_bytes(features, Extent(of, WIDTH), CollectionSpec())
+    assert formula / 3 < taken < formula
+
+
+@given(st.integers(0, 10**11), st.integers(1, 1 << 20), st.booleans())
+def test_as_many_features_as_fit(room: int, features: int, topk: bool) -> None:
+    of, spec = Extent(features, 768, topk), CollectionSpec()
+    fit = features_at_once(room, of, spec)
+    assert fit == 0 or collection_bytes(fit, of, spec) <= room
+    assert fit == features or collection_bytes(fit + 1, of, spec) > room
 
 
 def test_lanes_leave_torch_as_it_was() -> None:

@@ -16,7 +16,7 @@ from interp.errors import DiskFull
 from interp.lifecycle import Queue, Stage
 from interp.settings import Settings
 from interp.spec import JobSpec, ScorerSpec
-from interp.store import jobs, migrate, queue
+from interp.store import jobs, migrate, queue, workers
 from interp.store.engine import make_engine, snapshot, transaction
 from interp.store.progress import JobProgress
 from interp.store.tables import Chunk, Dictionary, EvidenceSet, Explanation, Feature, Score, Subject
@@ -24,6 +24,7 @@ from tests.fakes import tiny
 from tests.faults.results import results
 from tests.store import steps
 from workers import artifacts, gpu
+from workers.presence import Report
 from workers.residency import USABLE, models_of
 from workers.run import drain, run_chunk
 from workers.runtime import Runtime
@@ -135,6 +136,19 @@ def test_a_dictionary_that_no_worker_holds_at_once_is_cut_by_features_too(
     assert all(len(payload["inputs"]) <= 3 for payload in chunks[Stage.COMBINE] + chunks[Stage.MERGE])
     assert results(runtime.engine) == on_sqlite
     assert artifacts.jobs_with_partials(artifacts.store_of(settings)) == []
+
+
+def test_the_smallest_worker_that_lives_decides_how_a_dictionary_is_cut(tiny_job: JobSpec, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    migrate.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    models = models_of(runtime, tiny_job)
+    room = models.nbytes + collection_bytes(12, models.extent, tiny_job.collection)
+    with transaction(runtime.engine) as session:
+        workers.seen(session, "another machine", Report(Queue.GPU, "small", memory_bytes=int(room / USABLE) + 1))
+    job_id = submit(runtime, tiny_job)
+    assert run_chunk(runtime, Queue.GPU)
+    assert len({str(payload["features"]) for payload in planned(runtime, job_id)[Stage.COLLECT]}) == 3
 
 
 def test_parts_are_combined_as_they_come_and_removed(tiny_job: JobSpec, tmp_path: Path) -> None:

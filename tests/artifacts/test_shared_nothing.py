@@ -1,0 +1,97 @@
+"""Workers that share no disk: a bucket stands between them, and nobody can tell from the book."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from interp.lifecycle import Queue, Stage
+from interp.settings import Settings
+from interp.spec import JobSpec
+from interp.store import jobs, migrate
+from interp.store.engine import snapshot, transaction
+from interp.store.tables import Chunk
+from tests.artifacts.bucket import Bucket
+from tests.faults.results import Rows, results
+from tests.store import steps
+from workers import artifacts
+from workers.run import drain, run_chunk
+from workers.runtime import Runtime
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def complete(runtimes: list[Runtime], spec: JobSpec) -> str:
+    """Workers take chunks in turn."""
+    engine = runtimes[0].engine
+    with transaction(engine) as session:
+        job_id = jobs.submit(session, spec, steps.Checked(32)).id
+    worked = True
+    while worked:
+        taken = [run_chunk(runtime, queue) for queue in (Queue.GPU, Queue.LLM) for runtime in runtimes]
+        worked = any(taken)
+    found = steps.look(engine, job_id)
+    assert found.status == "completed", found.error
+    return job_id
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_job: JobSpec) -> JobSpec:
+    """Many shards, and nothing scored: what is tried here is how evidence comes together."""
+    return tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"shard_tokens": 1024}), "scorers": ()})
+
+
+@pytest.fixture(scope="module")
+def on_one_disk(spec: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    settings = Settings(home=tmp_path_factory.mktemp("reference"))
+    migrate.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    complete([runtime], spec)
+    return results(runtime.engine)
+
+
+def test_two_machines_and_a_bucket_make_the_same_book(spec: JobSpec, bucket: Bucket, tmp_path: Path, on_one_disk: Rows) -> None:
+    database = f"sqlite:///{tmp_path / 'shared.db'}"
+    shared = Settings(database_url=database, artifacts=bucket.url, artifact_options=bucket.options, merge_fan_in=3)
+    migrate.upgrade(database)
+    runtimes = [Runtime.of(shared.model_copy(update={"home": tmp_path / machine})) for machine in ("one", "other")]
+    complete(runtimes, spec)
+    assert results(runtimes[0].engine) == on_one_disk
+    for runtime in runtimes:
+        (corpus,) = (runtime.settings.home / "cache" / "corpora").iterdir()
+        assert (corpus / "tokens.u32").stat().st_size > 0, "each machine fetched the corpus, or made it"
+        assert not list((runtime.settings.home / "cache" / "drafts").iterdir())
+        assert not (runtime.settings.home / "artifacts").exists()
+    store = artifacts.store_of(shared)
+    assert artifacts.jobs_with_partials(store) == [], "parts are removed when they are merged"
+    ((digest, used),) = artifacts.corpora(store)
+    assert digest == corpus.name
+    assert used is not None
+
+
+def test_a_corpus_that_was_cleared_away_is_made_again_by_the_next_job(spec: JobSpec, bucket: Bucket, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options)
+    migrate.upgrade(settings.database_url)
+    runtime, store = Runtime.of(settings), artifacts.store_of(settings)
+    complete([runtime], spec.model_copy(update={"features": "0-7"}))
+    ((digest, _),) = artifacts.corpora(store)
+    artifacts.delete_corpus(store, digest)
+    complete([runtime], spec)
+    assert [name for name, _ in artifacts.corpora(store)] == [digest]
+
+
+def test_a_part_that_is_gone_fails_its_chunk_with_the_reason(spec: JobSpec, bucket: Bucket, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options, max_attempts=2)
+    migrate.upgrade(settings.database_url)
+    runtime, store = Runtime.of(settings), artifacts.store_of(settings)
+    with transaction(runtime.engine) as session:
+        job_id = jobs.submit(session, spec, steps.Checked(32)).id
+    while steps.statuses(runtime.engine, job_id).get("merge:0") != "ready":
+        assert run_chunk(runtime, Queue.GPU)
+    artifacts.delete_partials(store, job_id)
+    drain(runtime, Queue.GPU, Queue.LLM)
+    with snapshot(runtime.engine) as session:
+        chunk = session.scalars(select(Chunk).where(Chunk.job_id == job_id, Chunk.stage == Stage.MERGE)).one()
+        assert chunk.status == "failed"
+        assert chunk.error is not None
+        assert (chunk.error["code"], chunk.error["attempt"]) == ("artifact-missing", 2)

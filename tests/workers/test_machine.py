@@ -1,0 +1,44 @@
+"""What a worker may use is the least of the limits that it stands under."""
+
+from pathlib import Path
+
+from workers.machine import cgroup_limits, machine_bytes, memory_limit
+
+
+def group(root: Path, path: str, name: str, limit: str) -> None:
+    folder = root / path
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(limit + "\n")
+
+
+def test_version_2_and_every_group_above(tmp_path: Path) -> None:
+    own, root = tmp_path / "cgroup", tmp_path / "fs"
+    own.write_text("0::/kubepods/pod/container\n")
+    group(root, "kubepods/pod/container", "memory.max", "max")
+    group(root, "kubepods/pod", "memory.max", "4000")
+    group(root, "kubepods", "memory.max", "9000")
+    assert cgroup_limits(own, root) == [4000, 9000]
+
+
+def test_version_2_inside_a_container_that_sees_its_own_group_as_the_root(tmp_path: Path) -> None:
+    own, root = tmp_path / "cgroup", tmp_path / "fs"
+    own.write_text("0::/\n")
+    group(root, "", "memory.max", "5000")
+    assert cgroup_limits(own, root) == [5000]
+
+
+def test_version_1(tmp_path: Path) -> None:
+    own, root = tmp_path / "cgroup", tmp_path / "fs"
+    own.write_text("5:cpu,cpuacct:/other\n4:memory:/docker/abc\n0::/\n")
+    group(root, "memory/docker/abc", "memory.limit_in_bytes", "6000")
+    assert cgroup_limits(own, root) == [6000]
+
+
+def test_no_groups_at_all(tmp_path: Path) -> None:
+    assert cgroup_limits(tmp_path / "nothing", tmp_path) == []
+    (tmp_path / "cgroup").write_text("0::/gone\n")
+    assert cgroup_limits(tmp_path / "cgroup", tmp_path) == []
+
+
+def test_a_limit_is_never_more_than_the_machine_has() -> None:
+    assert 0 < memory_limit() <= machine_bytes()

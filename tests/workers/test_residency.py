@@ -1,0 +1,111 @@
+"""Which models stay open: as many as fit beside the work, the ones used last."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interp.identity import evidence_id, models_key
+from interp.settings import Settings
+from interp.spec import JobSpec
+from tests.fakes import tiny
+from workers import residency
+from workers.residency import USABLE, Models, Shelf, announce, models_of
+from workers.runtime import Runtime
+
+
+def loaded(shelf: Shelf, name: str, size: int, keep: tuple[str, ...] = ()) -> bool:
+    """Whether asking for the model loaded it."""
+    loads: list[str] = []
+    shelf.get(name, lambda: loads.append(name) or name, lambda _: size, size, (name, *keep))
+    return bool(loads)
+
+
+def test_the_model_used_longest_ago_goes_first() -> None:
+    shelf = Shelf(room=100)
+    assert [loaded(shelf, name, 40) for name in ("a", "b", "a", "c")] == [True, True, False, True]
+    assert "b" not in shelf, "a was used after b"
+    assert "a" in shelf
+    assert shelf.held == 80
+
+
+def test_the_old_one_goes_before_the_new_one_is_loaded() -> None:
+    shelf = Shelf(room=100)
+    loaded(shelf, "a", 90)
+    seen: list[bool] = []
+    shelf.get("b", lambda: seen.append("a" in shelf) or "b", lambda _: 90, 90, ("b",))
+    assert seen == [False]
+
+
+def test_what_a_job_needs_stays_though_it_is_too_large() -> None:
+    shelf = Shelf(room=100)
+    loaded(shelf, "subject", 80, keep=("dictionary",))
+    loaded(shelf, "dictionary", 80, keep=("subject",))
+    assert "subject" in shelf
+    assert not loaded(shelf, "dictionary", 80)
+
+
+def test_room_for_work_is_made_by_models_of_other_jobs_alone() -> None:
+    shelf = Shelf(room=100)
+    for name in ("a", "b", "mine"):
+        loaded(shelf, name, 30)
+    shelf.make_room(60, keep=("mine",))
+    assert ("a" in shelf, "b" in shelf, "mine" in shelf) == (False, False, True)
+    shelf.make_room(1000, keep=("mine",))
+    assert "mine" in shelf
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 120)), max_size=40))
+def test_the_room_is_kept_to_unless_one_model_alone_passes_it(asked: list[tuple[str, int]]) -> None:
+    shelf, sizes = Shelf(room=100), {name: len(name) * 7 + ord(name) % 50 for name in "abcdef"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(residency, "give_back_memory", lambda: None)  # takes a tenth of a second, and there is nothing to give back
+        for name, needed in asked:
+            loaded(shelf, name, sizes[name])
+            shelf.make_room(needed, keep=(name,))
+            assert shelf.held + needed <= 100 or shelf.held == sizes[name]
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    residency.residency_of.cache_clear()
+    return Runtime.of(Settings(home=tmp_path))
+
+
+def test_models_stay_open_for_the_next_chunk_and_that_is_told(runtime: Runtime, tiny_job: JobSpec) -> None:
+    announce(runtime)
+    assert runtime.presence.report.memory_bytes
+    assert runtime.presence.report.device
+    assert runtime.presence.report.resident == ()
+    first = models_of(runtime, tiny_job)
+    again = models_of(runtime, tiny_job)
+    assert again.subject is first.subject
+    assert again.dictionary is first.dictionary
+    _, identity = evidence_id(tiny_job)
+    assert runtime.presence.report.resident == (models_key(identity),), "as submission writes it on the job"
+    assert first.dictionary.nbytes == 4 * (2 * tiny.WIDTH * tiny.FEATURES + tiny.WIDTH + tiny.FEATURES)
+    assert first.subject.nbytes == sum(parameter.nbytes for parameter in {*first.subject._model.parameters(), *first.subject._model.buffers()})
+
+
+def other_dictionary(spec: JobSpec, folder: Path, seed: float) -> JobSpec:
+    import numpy as np
+
+    tiny.write_dictionary(folder, tiny.WIDTH, tiny.FEATURES, b_dec=np.full(tiny.WIDTH, seed, dtype=np.float32))
+    return spec.model_copy(update={"dictionary": spec.dictionary.model_copy(update={"source": str(folder)})})
+
+
+def test_dictionaries_share_a_subject_and_go_when_there_is_no_room(tmp_path: Path, tiny_job: JobSpec) -> None:
+    others = [other_dictionary(tiny_job, tmp_path / str(number), number) for number in range(2)]
+    sizes = models_of(Runtime.of(Settings(home=tmp_path)), tiny_job)
+    residency.residency_of.cache_clear()
+    room = sizes.nbytes + sizes.dictionary.nbytes + sizes.dictionary.nbytes // 2
+    runtime = Runtime.of(Settings(home=tmp_path, memory_bytes=int(room / USABLE)))
+    subjects = [models_of(runtime, spec).subject for spec in (tiny_job, *others)]
+    assert subjects[0] is subjects[1] is subjects[2]
+    keys = [models_key(evidence_id(spec)[1]) for spec in (tiny_job, *others)]
+    assert set(runtime.presence.report.resident) == {keys[1], keys[2]}, "two dictionaries fit beside the subject"
+    needs: Callable[[Models], int] = lambda models: models.dictionary.nbytes  # noqa: E731
+    models_of(runtime, others[1], needs)
+    assert residency.residency_of(runtime.settings).shelf.held == sizes.nbytes, "work needs what the other one took"
