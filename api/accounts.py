@@ -7,8 +7,8 @@ from api.schemas import AmountAnswer, BudgetAnswer, UsageRow, UsageTotal
 from interp.llm.books import Amount
 from interp.spec import BudgetSpec
 from interp.store.budgets import State
-from interp.store.calls import UsageLine
 from interp.store.latency import Group
+from interp.store.usage import UsageLine
 
 NOTHING = AmountAnswer(calls=0, tokens=0, usd=0.0)
 

@@ -9,7 +9,7 @@ from api.needs import ROLES
 from api.schemas import ControlComparison, ControlJob, JobAnswer, Progress, ResumeRequest
 from interp.lifecycle import JobStatus
 from interp.spec import BudgetSpec
-from interp.store import book, budgets, calls, jobs
+from interp.store import book, budgets, jobs, usage
 from interp.store.tables import Job
 
 
@@ -20,7 +20,7 @@ def progress(session: Session, job_id: str) -> Progress:
         return found
     state = budgets.get(session, job_id)
     # A budget with a cap keeps its own sums; only without one are the calls added up.
-    lines = [] if state and state.has_cap else calls.usage(session, job_id)
+    lines = [] if state and state.has_cap else usage.of(session, job_id)
     return found.model_copy(update={"budget": accounts.budget(state, lines)})
 
 

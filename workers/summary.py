@@ -12,12 +12,12 @@ from interp.lifecycle import JobStatus, Stage
 from interp.planning import Range
 from interp.score import registry as scorers
 from interp.spec import ScorerSpec
-from interp.store import calls, dictionaries, evidence, explanations, jobs, scores
-from interp.store.calls import UsageLine
+from interp.store import dictionaries, evidence, explanations, jobs, scores, usage
 from interp.store.engine import snapshot
 from interp.store.explanations import Family
 from interp.store.progress import JobProgress, progress
 from interp.store.scores import Figure, Shown
+from interp.store.usage import UsageLine
 from workers.families import family_of, scorer_digest
 from workers.figures import concluded, figures_of
 from workers.run import Outcome, Work
@@ -38,7 +38,7 @@ def summarise(work: Work) -> Outcome:
         labels = _labels(session, families, asked)
         states = Counter(evidence.states(session, set_id, dictionary.id, asked).values())
         so_far = progress(session, work.lease.job_id)
-        spent = calls.usage(session, work.lease.job_id)
+        spent = usage.of(session, work.lease.job_id)
     judged = {
         name: concluded(figures[name], densities if scorers.uses_llm(scorer, work.spec) else None)
         for name, scorer in named(work.spec.scorers).items()

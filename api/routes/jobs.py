@@ -14,7 +14,7 @@ from api.openapi import answers
 from api.schemas import CallAnswer, CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, WebhookAnswer, WebhookList
 from interp.lifecycle import JobStatus, Stage
 from interp.spec import JobSpec
-from interp.store import book, budgets, calls, jobs, latency, webhooks
+from interp.store import book, budgets, calls, jobs, latency, usage, webhooks
 from interp.store.book import MAX_LIMIT, JobQuery
 from interp.store.calls import CallQuery
 from interp.store.engine import snapshot, transaction
@@ -129,7 +129,7 @@ def list_job_webhooks(session: Reading, job_id: JobId) -> WebhookList:
 def get_job_usage(session: Reading, job_id: JobId) -> UsageAnswer:
     """What a job has asked of language models so far: calls, tokens, cost, latency and attempts by stage, purpose and model, and its budget."""
     job = jobs.get(session, job_id)
-    lines = calls.usage(session, job.id)
+    lines = usage.of(session, job.id)
     p50, p95 = (latency.percentile(session, job.id, share) for share in (0.5, 0.95))
     rows = [accounts.usage_row(line, p50, p95) for line in lines]
     return UsageAnswer(job=job.id, total=accounts.usage_total(rows), rows=rows, budget=accounts.budget(budgets.get(session, job.id), lines))

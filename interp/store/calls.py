@@ -1,16 +1,16 @@
-"""The record of calls: one row a question that went out, and what all of them add up to."""
+"""The record of calls: one row a question that went out, in the order in which they were recorded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import case, func, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from interp.llm.books import Call
-from interp.store import replies, totals
+from interp.store import replies, totals, usage
 from interp.store.clean import storable
-from interp.store.dialect import now
+from interp.store.dialect import in_index_order, now
 from interp.store.pack import pack
 from interp.store.tables import LlmCall
 
@@ -21,31 +21,6 @@ class Packed:
 
     call: dict[str, Any]
     reply: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class UsageLine:
-    """What the calls of one job, stage, purpose and model add up to.
-
-    `questions` went out, `answered` of them came back well; `attempts` counts every try. Tokens are the endpoint's count where `tokens_known` says
-    that it always gave one, else partly our upper bound. `cost_usd` None: the price of some is unknown; `priced_usd` is what the others cost.
-    `seconds` adds up the calls' own time, many at once.
-    """
-
-    stage: str
-    purpose: str
-    model: str
-    base_url: str
-    transport: str
-    questions: int
-    answered: int
-    attempts: int
-    prompt_tokens: int
-    completion_tokens: int
-    tokens_known: bool
-    cost_usd: float | None
-    priced_usd: float
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,36 +67,14 @@ def pack_call(call: Call) -> Packed:
 
 
 def save(session: Session, packed: Sequence[Packed]) -> None:
-    """Writes calls, the answers among them to the cache, and adds them to the sums of their models."""
+    """Writes calls, the answers among them to the cache, and adds them to the sums of their jobs and models."""
     if not packed:
         return
     moment = now(session)
     session.connection().execute(insert(LlmCall), [item.call | {"created_at": moment} for item in packed])
     replies.save(session, [item.reply | {"created_at": moment} for item in packed if item.reply is not None])
+    usage.add(session, [item.call for item in packed])
     totals.add(session, [item.call for item in packed])
-
-
-def usage(session: Session, job_id: str) -> list[UsageLine]:
-    """What the job's calls add up to, by stage, purpose and model. Answers from the cache went out in another job, and cost nothing here."""
-    groups = (LlmCall.stage, LlmCall.purpose, LlmCall.model, LlmCall.base_url, LlmCall.transport)
-    statement = (
-        select(
-            *groups,
-            func.count(),
-            func.sum(case((LlmCall.status == "answered", 1), else_=0)),
-            func.sum(LlmCall.attempts),
-            func.sum(LlmCall.prompt_tokens),
-            func.sum(LlmCall.completion_tokens),
-            func.sum(case((LlmCall.usage_known, 0), else_=1)),
-            func.sum(case((LlmCall.cost_usd.is_(None), 1), else_=0)),
-            func.sum(LlmCall.cost_usd),
-            func.sum(LlmCall.seconds),
-        )
-        .where(LlmCall.job_id == job_id)
-        .group_by(*groups)
-        .order_by(*groups)
-    )
-    return [_line(*row) for row in session.execute(statement)]
 
 
 def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCall]:
@@ -130,7 +83,8 @@ def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCall]
 
 
 def page(session: Session, query: CallQuery) -> Sequence[LlmCall]:
-    """Up to `limit` calls after the cursor."""
+    """Up to `limit` calls after the cursor: a walk along an index that holds what is filtered by."""
+    in_index_order(session)
     statement = select(LlmCall).where(LlmCall.job_id == query.job_id).order_by(LlmCall.id).limit(query.limit)
     if query.stage is not None:
         statement = statement.where(LlmCall.stage == query.stage)
@@ -150,24 +104,3 @@ def by_key(session: Session, keys: Sequence[str]) -> list[LlmCall]:
         some = keys[start : start + replies.MOST_KEYS]
         found += session.scalars(select(LlmCall).where(LlmCall.key.in_(some)).order_by(LlmCall.id))
     return found
-
-
-def _line(
-    stage: str,
-    purpose: str,
-    model: str,
-    base_url: str,
-    transport: str,
-    questions: int,
-    answered: int,
-    attempts: int,
-    asked: int,
-    said: int,
-    unknown: int,
-    unpriced: int,
-    cost: float | None,
-    seconds: float,
-) -> UsageLine:
-    counts = (int(questions), int(answered), int(attempts), int(asked), int(said))
-    priced = float(cost or 0.0)
-    return UsageLine(stage, purpose, model, base_url, transport, *counts, unknown == 0, None if unpriced else priced, priced, float(seconds))

@@ -392,8 +392,9 @@ class LlmCall(Base):
     created_at: Mapped[datetime]
 
     __table_args__ = (
-        Index("ix_llm_calls_stage", "job_id", "stage"),
-        Index("ix_llm_calls_feature", "job_id", "feature"),
+        # The listing's order, with and without a feature; behind it what it filters by.
+        Index("ix_llm_calls_job", "job_id", "id", "stage", "status"),
+        Index("ix_llm_calls_feature", "job_id", "feature", "id", "stage", "status"),
         Index("ix_llm_calls_key", "key"),
     )
 
@@ -492,3 +493,29 @@ class LlmTotal(Base):
     completion_tokens: Mapped[int] = mapped_column(BigInteger)
     usd: Mapped[int] = mapped_column(BigInteger)
     unpriced: Mapped[int] = mapped_column(BigInteger)
+
+
+class LlmUsage(Base):
+    """What a job's calls of one purpose to one model add up to, a row a slot (`interp.store.totals`). `usd` is in whole picodollars.
+
+    `unknown` calls are those whose tokens the endpoint did not count, `unpriced` those whose price nobody knows.
+    """
+
+    __tablename__ = "llm_usage"
+
+    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    stage: Mapped[str] = mapped_column(String(16), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(128), primary_key=True)
+    model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    base_url: Mapped[str] = mapped_column(Text, primary_key=True)
+    transport: Mapped[str] = mapped_column(String(8), primary_key=True)
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    questions: Mapped[int] = mapped_column(BigInteger)
+    answered: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    unknown: Mapped[int] = mapped_column(BigInteger)
+    unpriced: Mapped[int] = mapped_column(BigInteger)
+    usd: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(Float)

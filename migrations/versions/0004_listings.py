@@ -12,6 +12,8 @@ SORTS = ("score", "shrunken", "lift", "density", "label")
 OLD_INDEXES = {
     **{f"ix_features_{column}": ("features", ["dictionary_id", column, "feature"]) for column in SORTS},
     "ix_explanations_feature": ("explanations", ["dictionary_id", "feature", "id"]),
+    "ix_llm_calls_stage": ("llm_calls", ["job_id", "stage"]),
+    "ix_llm_calls_feature": ("llm_calls", ["job_id", "feature"]),
     "ix_scores_feature": ("scores", ["dictionary_id", "feature"]),
     "ix_scores_dictionary_scorer": ("scores", ["dictionary_id", "scorer", "value"]),
 }
@@ -24,15 +26,20 @@ NEW_INDEXES = {
     "ix_explanations_feature": ("explanations", ["dictionary_id", "feature", "id", "explainer"]),
     "ix_explanations_explainer": ("explanations", ["explainer", "dictionary_id", "feature", "id"]),
     "ix_explanations_everywhere": ("explanations", ["feature", "dictionary_id", "id", "explainer"]),
+    "ix_llm_calls_job": ("llm_calls", ["job_id", "id", "stage", "status"]),
+    "ix_llm_calls_feature": ("llm_calls", ["job_id", "feature", "id", "stage", "status"]),
     "ix_scores_figures": ("scores", ["dictionary_id", "scorer", "feature", "explanation_id"]),
 }
 TEXTS = (("features", "label"), ("explanations", "text"))
+GROUP = ("job_id", "stage", "purpose", "model", "base_url", "transport")
+SUMS = ("questions", "answered", "attempts", "prompt_tokens", "completion_tokens", "unknown", "unpriced", "usd")
 # What comes compressed: the server need not try again.
 BLOBS = (("evidence", "blob"), ("score_items", "blob"), ("llm_replies", "raw"), ("llm_replies", "prompt"))
 
 
 def upgrade() -> None:
     _replace(OLD_INDEXES, NEW_INDEXES)
+    _add_up_calls()
     if op.get_bind().dialect.name == "postgresql":
         for table, column in TEXTS:
             op.alter_column(table, column, type_=sa.Text(collation="C"))
@@ -48,7 +55,31 @@ def downgrade() -> None:
             op.alter_column(table, column, type_=sa.Text(collation="default"))
         for table, column in BLOBS:
             op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTENDED")
+    op.drop_table("llm_usage")
     _replace(NEW_INDEXES, OLD_INDEXES)
+
+
+def _add_up_calls() -> None:
+    op.create_table(
+        "llm_usage",
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("stage", sa.String(length=16), nullable=False),
+        sa.Column("purpose", sa.String(length=128), nullable=False),
+        sa.Column("model", sa.String(length=255), nullable=False),
+        sa.Column("base_url", sa.Text(), nullable=False),
+        sa.Column("transport", sa.String(length=8), nullable=False),
+        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
+        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in SUMS),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint(*GROUP, "slot"),
+    )
+    group = ", ".join(GROUP)
+    op.execute(
+        f"INSERT INTO llm_usage ({group}, slot, {', '.join(SUMS)}, seconds) SELECT {group}, 0, count(*), "
+        "sum(CASE WHEN status = 'answered' THEN 1 ELSE 0 END), sum(attempts), sum(prompt_tokens), sum(completion_tokens), "
+        "sum(CASE WHEN usage_known THEN 0 ELSE 1 END), sum(CASE WHEN cost_usd IS NULL THEN 1 ELSE 0 END), "
+        f"cast(coalesce(sum(cost_usd), 0) * 1000000000000 AS bigint), sum(seconds) FROM llm_calls GROUP BY {group}"
+    )
 
 
 def _replace(old: dict[str, tuple[str, list[str]]], new: dict[str, tuple[str, list[str]]]) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from interp.spec import ScorerSpec
-from interp.store.calls import UsageLine
 from interp.store.scores import Figure
+from interp.store.usage import UsageLine
 from workers.figures import concluded, controls_of, figures_of, ranking_of
 from workers.summary import named, over_random, usage_of
 
