@@ -71,6 +71,7 @@ class Health:
             log.warning("no /healthz: the port cannot be listened on", port=port, why=str(error))
             return
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+        log.info("answering /healthz", port=self.port)
 
     def answer(self) -> tuple[int, dict[str, object]]:
         """The status and the body of an answer."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ PRICE = {"input": 0.25, "output": 2.0}
 MODELS = {"explainer": {"model": "scripted", "price": PRICE}, "judge": {"model": "scripted-judge", "price": PRICE}}
 DETECTION = {"name": "detection", "judge": "llm", "positives": 2, "negatives": 2, "per_prompt": 4, "nulls": 1}
 DEADLINE = 120.0
+WORKERS = ("gpu", "llm", "upkeep")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Ran:
     sent: bytes
     metrics: dict[tuple[str, tuple[tuple[str, str], ...]], float]
     secrets: dict[str, str]
+    health: dict[str, dict[str, Any]]
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -54,6 +57,18 @@ def until(condition: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < end, what
         time.sleep(0.05)
     return found
+
+
+def ended(url: str) -> dict[str, Any] | None:
+    """The job, once it is over. On a connection of its own: the server closes one that a busy machine leaves idle."""
+    job: dict[str, Any] = httpx.get(url, timeout=60).json()
+    return job if job["status"] in ("completed", "failed", "paused") else None
+
+
+def healthy(log: Path) -> dict[str, Any] | None:
+    """What the worker's /healthz says, once it listens. Port 0 takes a free one, which stands in the log."""
+    ports = [json.loads(line)["port"] for line in log.read_text().splitlines() if '"answering /healthz"' in line]
+    return dict(httpx.get(f"http://127.0.0.1:{ports[0]}/healthz").raise_for_status().json()) if ports else None
 
 
 @contextmanager
@@ -93,23 +108,24 @@ def ran(tmp_path_factory: pytest.TempPathFactory, private_postgres: LocalServer,
         assert server.stdout
         address = re.search(r"http://\S+?:\d+", server.stdout.readline())
         assert address, (home / "api.log").read_text()
-        for queue in ("gpu", "llm", "upkeep"):
-            stack.enter_context(process(["worker", queue], environment | {"GLOSSATOR_METRICS_PORT": "0"}, home / f"{queue}.log"))
         with Client(address[0]) as client:
             answer = httpx.post(f"{address[0]}/v1/jobs", json=body, headers={"X-Request-ID": REQUEST}, timeout=60)
             assert answer.status_code == 202, answer.text
             assert answer.headers["X-Request-ID"] == REQUEST
             job_id = answer.json()["id"]
-            done = until(lambda: (job := client.get_job(job_id))["status"] in ("completed", "failed", "paused") and job, "the end of the job")
+            for queue in WORKERS:  # only now: what they import would take all processors from the questions of the submission
+                stack.enter_context(process(["worker", queue], environment | {"GLOSSATOR_METRICS_PORT": "0"}, home / f"{queue}.log"))
+            done = until(partial(ended, f"{address[0]}/v1/jobs/{job_id}"), "the end of the job")
             assert done["status"] == "completed", done["error"]
             calls = list(client.list_job_calls(job_id))
+            health = {queue: until(partial(healthy, home / f"{queue}.log"), "/healthz") for queue in WORKERS}
             families = text_string_to_metric_families(httpx.get(f"{address[0]}/metrics", timeout=60).text)
             metrics = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in families for sample in family.samples}
-    text = {name: (home / f"{name}.log").read_text() for name in ("api", "gpu", "llm", "upkeep")}
+    text = {name: (home / f"{name}.log").read_text() for name in ("api", *WORKERS)}
     secrets = {"key": KEY, **{name: str(make_url(settings[name]).password) for name in ("DATABASE_URL", "BROKER_URL")}}
     logs = {name: [json.loads(line) for line in lines.splitlines()] for name, lines in text.items()}
     chunks = {line["chunk"] for lines in logs.values() for line in lines if line["event"] == "chunk done"}
-    return Ran(done, chunks, calls, logs, "".join(text.values()), collector.spans, collector.body, metrics, secrets)
+    return Ran(done, chunks, calls, logs, "".join(text.values()), collector.spans, collector.body, metrics, secrets, health)
 
 
 pytestmark = pytest.mark.timeout(300)
@@ -166,6 +182,10 @@ def test_no_secret_is_in_a_log_or_a_span(ran: Ran) -> None:
         assert secret.encode() not in ran.sent, name
 
 
+def test_each_worker_says_that_it_is_alive(ran: Ran) -> None:
+    assert {queue: (said["status"], said["worker"]) for queue, said in ran.health.items()} == {queue: ("ok", queue) for queue in WORKERS}
+
+
 def test_metrics_say_what_the_job_did(ran: Ran) -> None:
     def value(name: str, **labels: str) -> float:
         return ran.metrics[name, tuple(sorted(labels.items()))]
@@ -174,6 +194,7 @@ def test_metrics_say_what_the_job_did(ran: Ran) -> None:
         assert value("glossator_chunks_total", stage=stage["stage"], status="done") == sum(stage["chunks"].values())
     assert value("glossator_features_total", state="scored") == 4
     assert value("glossator_jobs", status="completed") == 1
+    assert {queue: value("glossator_workers", queue=queue) for queue in WORKERS} == dict.fromkeys(WORKERS, 1)
     assert value("glossator_queue_chunks", queue="llm", status="ready") == 0
     answered = [call for call in ran.calls if call["status"] == "answered"]
     models = {call["model"] for call in answered}
