@@ -7,7 +7,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,19 +27,15 @@ WIDTH = 170
 
 def main() -> int:
     given = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started and mounted is to end with it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started and mounted is to end with it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     chosen = {key: fault for key, fault in FAULTS.items() if not given.only or key in given.only}
     begun = time.monotonic()
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="glossator-faults-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # PostgreSQL runs as another user, and its folder is below this one
-        with scripted() as server:
-            undisturbed = reference(folder, server)
-            with cluster(folder, server) as service:
-                for fault in chosen.values():
-                    outcomes += _tried(service, undisturbed, fault, _seeds(fault, given))
+    try:
+        _try_all(chosen.values(), given, outcomes)
+    except KeyboardInterrupt:
+        console.print("Stopped: the table tells what was tried so far.")
     rows = table.rows_of({key: fault.title for key, fault in chosen.items()}, outcomes)
     printer = Console()
     printer.width = max(printer.width, WIDTH)
@@ -46,21 +43,36 @@ def main() -> int:
     if given.json:
         Path(given.json).write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes))
     if given.write:
-        minutes = (time.monotonic() - begun) / 60
-        table.write(rows, f"`{_command()}`, {os.cpu_count()} cores, {minutes:.0f} minutes.")
+        minutes, load = (time.monotonic() - begun) / 60, os.getloadavg()[2]
+        table.write(rows, f"`{_command()}`: {minutes:.0f} minutes on {os.cpu_count()} cores, at a load of {load:.0f}.")
     return 0 if all(outcome.is_recovered for outcome in outcomes) else 1
 
 
-def _tried(service: Cluster, undisturbed: Reference, fault: Fault, seeds: Sequence[int]) -> Iterator[Outcome]:
-    reason = fault.blocks(service)
-    if reason is not None:
-        console.print(f"[bold red]{fault.title}: not tried, {reason}")
-        return
-    for seed in seeds:
+def _try_all(faults: Iterable[Fault], given: argparse.Namespace, outcomes: list[Outcome]) -> None:
+    """Adds the outcome of every trial to the list as it comes."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glossator-faults-", ignore_cleanup_errors=True)))
+        folder.chmod(0o755)  # PostgreSQL runs as another user, and its folder is below this one
+        server = stack.enter_context(scripted())
+        undisturbed = reference(folder, server)
+        service = stack.enter_context(cluster(folder, server))
+        for fault in faults:
+            reason = fault.blocks(service)
+            if reason is not None:
+                console.print(f"[bold red]{fault.title}: not tried, {reason}")
+                continue
+            for seed in _seeds(fault, given):
+                outcomes.append(_tried(service, undisturbed, fault, seed))
+
+
+def _tried(service: Cluster, undisturbed: Reference, fault: Fault, seed: int) -> Outcome:
+    try:
         outcome = attempt(service, undisturbed, fault, seed, is_long=True)
-        told = "recovered" if outcome.is_recovered else f"[bold red]{'; '.join(outcome.broken)}\n{service.logs()}"
-        console.print(f"{fault.key} {seed} at {outcome.moment}: {told} in {outcome.recovery_seconds:.1f} s", highlight=False)
-        yield outcome
+    except AssertionError as error:  # something never came
+        outcome = Outcome(fault.key, seed, "?", (str(error),), 0, 0, 0, 0.0, 0.0)
+    told = "recovered" if outcome.is_recovered else f"[bold red]{'; '.join(outcome.broken)}\n{service.logs()}"
+    console.print(f"{fault.key} {seed} at {outcome.moment}: {told} in {outcome.recovery_seconds:.1f} s", highlight=False)
+    return outcome
 
 
 def _seeds(fault: Fault, given: argparse.Namespace) -> list[int]:
