@@ -1,6 +1,7 @@
 """Jobs as large as the book: one of all its features under way, with its chunks and calls, and some that have ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Engine, func, select, update
 
@@ -32,6 +33,7 @@ class Checked:
     """Stands for a preflight."""
 
     features: int
+    identity: dict[str, Any] = field(default_factory=lambda: {"subject": "big", "dictionary": "big", "hook_point": "big"})
 
 
 def fill(engine: Engine, dictionary_id: int, features: int) -> str:

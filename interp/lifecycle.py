@@ -58,22 +58,24 @@ JOB_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.PAUSED: frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING, JobStatus.CANCELLED}),
     JobStatus.CANCELLING: frozenset({JobStatus.CANCELLED, JobStatus.FAILED}),
     JobStatus.CANCELLED: frozenset(),
-    JobStatus.COMPLETED: frozenset(),
-    JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
+    # What has ended goes on only where what failed is tried again (`store.jobs.retry`).
+    JobStatus.COMPLETED: frozenset({JobStatus.RUNNING}),
+    JobStatus.FAILED: frozenset({JobStatus.QUEUED, JobStatus.RUNNING}),
 }
 
 CHUNK_MOVES: dict[ChunkStatus, frozenset[ChunkStatus]] = {
     ChunkStatus.WAITING: frozenset({ChunkStatus.READY, ChunkStatus.CANCELLED}),
     ChunkStatus.READY: frozenset({ChunkStatus.LEASED, ChunkStatus.CANCELLED}),
     ChunkStatus.LEASED: frozenset({ChunkStatus.READY, ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.CANCELLED}),
-    ChunkStatus.DONE: frozenset(),
-    ChunkStatus.FAILED: frozenset({ChunkStatus.READY}),
-    ChunkStatus.CANCELLED: frozenset(),
+    # Opened again with their job (`store.retrying`).
+    ChunkStatus.DONE: frozenset({ChunkStatus.WAITING, ChunkStatus.READY}),
+    ChunkStatus.FAILED: frozenset({ChunkStatus.WAITING, ChunkStatus.READY}),
+    ChunkStatus.CANCELLED: frozenset({ChunkStatus.WAITING, ChunkStatus.READY}),
 }
 
 # Jobs whose chunks may be taken and worked on.
 WORKABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
-JOB_ENDS = frozenset(status for status, moves in JOB_MOVES.items() if not moves) | {JobStatus.FAILED}
+JOB_ENDS = frozenset({JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.FAILED})
 CHUNK_ENDS = frozenset({ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.CANCELLED})
 CHUNK_OPEN = tuple(status for status in ChunkStatus if status not in CHUNK_ENDS)
 

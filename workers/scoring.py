@@ -47,7 +47,8 @@ def score(work: Work) -> Outcome:
     def write(session: Session) -> dict[str, Any]:
         for scorer, scored in made:
             scores.save(session, dictionary_id, scorer_digest(work.spec, scorer, own_url), scored, work.lease.job_id)
-        return {"scores": sum(len(scored) for _, scored in made)}
+        silent = sum(item.score.answered == 0 and item.score.failed > 0 for _, scored in made for item in scored)
+        return {"scores": sum(len(scored) for _, scored in made), "failed": silent}
 
     return Outcome(write)
 

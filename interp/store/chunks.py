@@ -14,10 +14,11 @@ from sqlalchemy import ColumnElement, CursorResult, Result, case, exists, func, 
 from sqlalchemy.orm import Session
 
 from interp.errors import LeaseLost
-from interp.lifecycle import CHUNK_OPEN, QUEUE_OF, WORKABLE, ChunkStatus, JobStatus, Queue, Stage, chunk_sources_of
+from interp.lifecycle import CHUNK_ENDS, CHUNK_OPEN, QUEUE_OF, WORKABLE, ChunkStatus, JobStatus, Queue, Stage, chunk_sources_of
 from interp.planning import ChunkPlan
 from interp.store import turns
 from interp.store.dialect import clock, learn, now, unclaimed, upsert
+from interp.store.retrying import State
 from interp.store.tables import Chunk, Job, StageCount
 
 # So many new chunks at once make what PostgreSQL knows of the table wrong, and its plans with it.
@@ -208,6 +209,31 @@ def ring_again(session: Session, job_id: str) -> None:
     """Forgets that the job's ready chunks were rung for: those bells were answered while it was paused."""
     ready = update(Chunk).where(Chunk.job_id == job_id, Chunk.status == ChunkStatus.READY)
     session.execute(ready.values(rung_at=None).execution_options(synchronize_session=False))
+
+
+def states(session: Session, job_id: str) -> list[State]:
+    """All chunks of a job, as far as it matters for opening some of them again."""
+    columns = (Chunk.id, Chunk.stage, Chunk.number, Chunk.status, Chunk.waits_for, Chunk.payload, Chunk.units_total, Chunk.result)
+    return [
+        State(
+            chunk_id,
+            Stage(stage),
+            number,
+            ChunkStatus(status),
+            waits_for,
+            [(start, stop) for start, stop in payload.get("features", ())],
+            units,
+            int((result or {}).get("failed", 0)),
+        )
+        for chunk_id, stage, number, status, waits_for, payload, units, result in session.execute(select(*columns).where(Chunk.job_id == job_id))
+    ]
+
+
+def reopen(session: Session, target: ChunkStatus, chunk_ids: Sequence[str]) -> None:
+    """These chunks have ended, and are to be worked on as if they never had been."""
+    fresh = {"attempts": 0, "units_done": 0, "error": None, "result": None, "rung_at": None, "started_at": None, "finished_at": None}
+    for start in range(0, len(chunk_ids), NEWS):
+        _move(session, target, Chunk.id.in_(chunk_ids[start : start + NEWS]), Chunk.status.in_(CHUNK_ENDS), **fresh, **NO_LEASE)
 
 
 def any_leased(session: Session, job_id: str) -> bool:

@@ -10,13 +10,15 @@ from sqlalchemy.orm import Session
 
 from interp import traces
 from interp.errors import Conflict, NotFound
-from interp.lifecycle import JOB_ENDS, WORKABLE, JobStatus, Stage, sources_of
+from interp.identity import models_key
+from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Stage, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
-from interp.store import budgets, chunks, webhooks
+from interp.store import budgets, chunks, replies, webhooks
 from interp.store.clean import storable
 from interp.store.dialect import insert, now
 from interp.store.progress import JobProgress, RequestCounts, StageProgress, progress
+from interp.store.retrying import reopening
 from interp.store.tables import Job
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "pause",
     "progress",
     "resume",
+    "retry",
     "settle",
     "start",
     "submit",
@@ -44,6 +47,8 @@ class Checked(Protocol):
 
     @property
     def features(self) -> int: ...
+    @property
+    def identity(self) -> dict[str, Any]: ...
 
 
 def submit(session: Session, spec: JobSpec, preflight: Checked, idempotency_key: str | None = None) -> Job:
@@ -85,6 +90,8 @@ def _write(session: Session, spec: JobSpec, preflight: Checked, key: str | None,
         "features_total": preflight.features if ranges is None else count(ranges),
         "features_failed": 0,
         "control_of": control_of,
+        # A control's subject is another one than was looked at.
+        "models_key": models_key(preflight.identity) if control_of is None else None,
         "traceparent": traces.traceparent(),
         "created_at": now(session),
     }
@@ -171,6 +178,34 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
             target = JobStatus.RUNNING if paused.started_at else JobStatus.QUEUED
             _move(session, paused.id, target, Job.status == JobStatus.PAUSED, error=None, paused_at=None)
             chunks.ring_again(session, paused.id)
+    return get(session, job_id)
+
+
+def retry(session: Session, job_id: str) -> Job:
+    """What failed is tried again; ring afterwards. The job runs again where it had ended, and answers that could not be used are asked for anew.
+
+    Raises NotFound, and Conflict where nothing failed, or the job is paused, being cancelled or cancelled.
+    """
+    get(session, job_id)
+    job = hold(session, job_id)
+    if job.status not in (JobStatus.RUNNING, JobStatus.FAILED, JobStatus.COMPLETED):
+        raise Conflict(
+            f"Job {job_id} is {job.status}: nothing of it can be tried again now.",
+            cure="Resume a job that is paused first; a job that was cancelled is submitted anew.",
+            job=job_id,
+            status_of_job=job.status,
+        )
+    found = reopening(chunks.states(session, job_id), has_ended=job.status in JOB_ENDS)
+    if not found.ready and not found.waiting:
+        why = "Nothing of it failed, or its chunks were cleared away since."
+        raise Conflict(f"Job {job_id} has nothing to try again.", why=why, job=job_id, status_of_job=job.status)
+    replies.forget(session, replies.unusable(session, job_id, job.evidence_set_id))
+    for target, chunk_ids in ((ChunkStatus.READY, found.ready), (ChunkStatus.WAITING, found.waiting)):
+        chunks.reopen(session, target, chunk_ids)
+    session.execute(update(Job).where(Job.id == job_id).values(features_failed=max(job.features_failed - found.features, 0)))
+    if job.status in JOB_ENDS:
+        target_of_job = JobStatus.RUNNING if job.started_at else JobStatus.QUEUED
+        _move(session, job_id, target_of_job, error=None, summary=None, finished_at=None)
     return get(session, job_id)
 
 

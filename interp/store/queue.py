@@ -11,9 +11,8 @@ from interp.lifecycle import WORKABLE, JobStatus, Stage
 from interp.store import budgets, chunks, jobs
 from interp.store.chunks import Lease, Released
 from interp.store.engine import snapshot, transaction
+from interp.store.retrying import EXPENDABLE
 
-# A chunk of these that cannot be done takes its features out of the job, not the job down.
-EXPENDABLE = frozenset({Stage.EXPLAIN, Stage.SCORE})
 # A paused job keeps what was done for it, and its chunks.
 ALIVE = frozenset({*WORKABLE, JobStatus.PAUSED})
 

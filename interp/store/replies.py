@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from interp.lifecycle import Stage
 from interp.llm.base import Usage
 from interp.llm.books import Stored
 from interp.store.dialect import upsert
 from interp.store.pack import unpack
-from interp.store.tables import LlmReply
+from interp.store.tables import Explanation, LlmCall, LlmReply, Score
 
 # Keys a statement, at most: SQLite counts its parameters.
 MOST_KEYS = 500
@@ -57,6 +58,26 @@ def save(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Writes rows of `llm_replies`, in the order of their keys so that two writers cannot deadlock; those that are there stay."""
     one_a_key = {row["key"]: row for row in reversed(rows)}
     upsert(session, LlmReply, [one_a_key[key] for key in sorted(one_a_key)], keys=["key"], update=[])
+
+
+def unusable(session: Session, job_id: str, evidence_set: str | None) -> list[str]:
+    """Keys of the job's questions whose answers came to nothing: no explanation, or a score of which every item failed."""
+    unexplained = select(LlmCall.key).join(
+        Explanation,
+        (Explanation.evidence_set_id == evidence_set) & (Explanation.feature == LlmCall.feature) & (Explanation.explainer == LlmCall.purpose),
+    )
+    unscored = select(LlmCall.key).join(Score, (Score.feature == LlmCall.feature) & (Score.scorer == LlmCall.purpose) & (Score.job_id == job_id))
+    wanted = (
+        unexplained.where(LlmCall.job_id == job_id, LlmCall.stage == Stage.EXPLAIN, Explanation.text.is_(None)),
+        unscored.where(LlmCall.job_id == job_id, LlmCall.stage == Stage.SCORE, Score.answered == 0, Score.failed > 0),
+    )
+    return sorted({key for statement in wanted for key in session.scalars(statement)})
+
+
+def forget(session: Session, keys: Collection[str]) -> None:
+    """These answers are asked for anew when somebody asks the same again."""
+    for some in _portions(sorted(keys)):
+        session.execute(delete(LlmReply).where(LlmReply.key.in_(some)).execution_options(synchronize_session=False))
 
 
 def _portions(keys: Collection[str]) -> list[list[str]]:

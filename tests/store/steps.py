@@ -1,6 +1,7 @@
 """What tests of the queue do over and over, each in a transaction of its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Engine, select
 
@@ -22,6 +23,7 @@ class Checked:
     """Stands for a preflight."""
 
     features: int = 10
+    identity: dict[str, Any] = field(default_factory=lambda: {"subject": "m", "dictionary": "d", "hook_point": "h"})
 
 
 def submit(engine: Engine, spec: JobSpec = SPEC, key: str | None = None) -> str:

@@ -1,0 +1,176 @@
+"""Trying again opens what failed and what was made of it, and nothing else."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine, insert
+
+from interp.errors import Conflict
+from interp.explain.base import Explanation
+from interp.lifecycle import CHUNK_OPEN, ChunkStatus, Queue, Stage
+from interp.planning import ChunkPlan
+from interp.store import calls, chunks, explanations, jobs, queue, replies
+from interp.store.calls import pack_call
+from interp.store.engine import snapshot, transaction
+from interp.store.explanations import Family
+from interp.store.retrying import State, reopening
+from interp.store.tables import Dictionary, EvidenceSet, Subject
+from tests.store import steps
+from tests.store.asked import call
+
+
+def features(first: int, last: int) -> dict[str, Any]:
+    return {"features": [[first, last]]}
+
+
+PLANS = (
+    ChunkPlan(Stage.COLLECT, 0, 9),
+    ChunkPlan(Stage.MERGE, 0, 4, features(0, 4), Stage.COLLECT),
+    ChunkPlan(Stage.MERGE, 1, 4, features(4, 8), Stage.COLLECT),
+    ChunkPlan(Stage.EXPLAIN, 0, 4, features(0, 4), "merge:0"),
+    ChunkPlan(Stage.EXPLAIN, 1, 4, features(4, 8), "merge:1"),
+    ChunkPlan(Stage.SCORE, 0, 4, features(0, 4), Stage.EXPLAIN),
+    ChunkPlan(Stage.SCORE, 1, 4, features(4, 8), Stage.EXPLAIN),
+    ChunkPlan(Stage.SUMMARISE, 0, 1, {}, Stage.SCORE),
+)
+
+
+def work(engine: Engine, *bad: str, results: dict[str, dict[str, Any]] | None = None) -> None:
+    """Works until nothing is ready; the chunks named fail for good, the others give their result."""
+    while lease := steps.claim(engine, Queue.GPU) or steps.claim(engine, Queue.LLM):
+        name = f"{lease.stage}:{lease.number}"
+        with transaction(engine) as session:
+            if name in bad:
+                queue.fail(session, lease, {"code": "internal", "traceback": "..."}, max_attempts=1)
+            else:
+                queue.finish(session, lease, (results or {}).get(name))
+
+
+def retry(engine: Engine, job_id: str) -> None:
+    with transaction(engine) as session:
+        jobs.retry(session, job_id)
+
+
+def changed(engine: Engine, job_id: str) -> dict[str, str]:
+    return {name: status for name, status in steps.statuses(engine, job_id).items() if status != "done"}
+
+
+def test_a_failed_merge_takes_its_features_out_of_the_job_and_a_retry_collects_them_again(engine: Engine) -> None:
+    job_id = steps.running(engine, *PLANS)
+    work(engine, "merge:1")
+    found = steps.look(engine, job_id)
+    assert (found.status, found.request_counts.failed) == ("completed", 4)
+    retry(engine, job_id)
+    found = steps.look(engine, job_id)
+    assert (found.status, found.request_counts.failed, found.summary, found.finished_at) == ("running", 0, None, None)
+    assert changed(engine, job_id) == {
+        "collect:0": "ready",
+        "merge:1": "waiting",
+        "explain:1": "waiting",
+        "score:1": "waiting",
+        "summarise:0": "waiting",
+    }
+    work(engine)
+    assert changed(engine, job_id) == {}
+    assert steps.look(engine, job_id).status == "completed"
+
+
+def test_features_that_failed_in_chunks_that_are_done_are_tried_again(engine: Engine) -> None:
+    job_id = steps.running(engine, *PLANS)
+    work(engine, results={"explain:0": {"explained": 2, "failed": 2}, "score:1": {"scores": 4, "failed": 1}})
+    with transaction(engine) as session:
+        jobs.count_failed(session, job_id, 2)
+    retry(engine, job_id)
+    assert changed(engine, job_id) == {"explain:0": "ready", "score:0": "waiting", "score:1": "waiting", "summarise:0": "waiting"}
+    assert steps.look(engine, job_id).request_counts.failed == 0
+    work(engine)
+    assert steps.look(engine, job_id).status == "completed"
+
+
+def test_a_running_job_opens_what_failed_and_leaves_what_is_in_work_alone(engine: Engine) -> None:
+    job_id = steps.running(engine, *PLANS)
+    for _ in range(3):
+        steps.finish(engine, steps.take(engine, Queue.GPU))
+    steps.fail(engine, steps.take(engine, Queue.LLM), max_attempts=1)
+    held = steps.take(engine, Queue.LLM)
+    retry(engine, job_id)
+    assert changed(engine, job_id)["explain:0"] == "ready"
+    assert changed(engine, job_id)["explain:1"] == "leased"
+    steps.finish(engine, held)
+    work(engine)
+    assert steps.look(engine, job_id).request_counts.failed == 0
+    assert changed(engine, job_id) == {}
+
+
+def test_a_failed_job_gets_its_cancelled_chunks_back(engine: Engine) -> None:
+    job_id = steps.running(engine, *PLANS)
+    steps.fail(engine, steps.take(engine, Queue.GPU), max_attempts=1)
+    assert steps.look(engine, job_id).status == "failed"
+    retry(engine, job_id)
+    assert steps.look(engine, job_id).status == "running"
+    assert changed(engine, job_id)["collect:0"] == "ready"
+    work(engine)
+    assert changed(engine, job_id) == {}
+    assert steps.look(engine, job_id).status == "completed"
+
+
+@pytest.mark.parametrize("state", ["good", "paused", "cancelled", "queued"])
+def test_where_nothing_can_be_tried_again_there_is_a_conflict(engine: Engine, state: str) -> None:
+    job_id = steps.submit(engine) if state == "queued" else steps.running(engine, *PLANS)
+    with transaction(engine) as session:
+        if state == "paused":
+            jobs.pause(session, job_id)
+        elif state == "cancelled":
+            jobs.cancel(session, job_id)
+    with pytest.raises(Conflict):
+        retry(engine, job_id)
+
+
+def test_answers_that_came_to_nothing_are_forgotten_and_good_ones_kept(engine: Engine) -> None:
+    job_id = steps.running(engine, *PLANS)
+    with transaction(engine) as session:
+        moment = {"created_at": chunks.now(session)}
+        session.execute(insert(Subject).values(id="s", name="s", config={}, vocabulary=b"", **moment))
+        dictionary = {"id": 1, "name": "d", "digest": "d", "subject_id": "s", "hook_point": "h", "architecture": "a", "width": 1, "features": 8}
+        session.execute(insert(Dictionary).values(**dictionary, config={}, **moment))
+        session.execute(insert(EvidenceSet).values(id="e", dictionary_id=1, identity={}, corpus={}, tokens=1, **moment))
+        jobs.attach(session, job_id, 1, "e", 8)
+        made = [Explanation(0, "contexts", None, "no answer", None, {}), Explanation(1, "contexts", "a label", None, None, {})]
+        explanations.save(session, Family("e", 1, "contexts", "x"), made, job_id)
+        calls.save(session, [pack_call(call(key, job_id=job_id, feature=number)) for number, key in enumerate(("bad", "good"))])
+    work(engine, results={"explain:0": {"explained": 1, "failed": 1}})
+    retry(engine, job_id)
+    with snapshot(engine) as session:
+        assert set(replies.recall(session, ["bad", "good"])) == {"good"}
+
+
+statuses = st.sampled_from([ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.READY, ChunkStatus.WAITING])
+
+
+@given(st.lists(statuses, min_size=8, max_size=8), st.booleans())
+def test_whatever_is_opened_can_come_to_its_end(found: list[ChunkStatus], has_ended: bool) -> None:
+    """Every chunk that waits again waits for something that is open, and every chunk that is ready waits for nothing that is."""
+    states = [
+        State(
+            f"{plan.stage}:{plan.number}",
+            plan.stage,
+            plan.number,
+            status,
+            plan.waits_for,
+            [(first, last) for first, last in plan.payload.get("features", ())],
+            plan.units,
+        )
+        for plan, status in zip(PLANS, found, strict=True)
+    ]
+    result = reopening(states, has_ended=has_ended)
+    again = {*result.ready, *result.waiting}
+    assert len(again) == len(result.ready) + len(result.waiting)
+    assert {state.id for state in states if state.status == ChunkStatus.FAILED} <= again
+    assert not again & {state.id for state in states if state.status in CHUNK_OPEN}
+    still_open = again | {state.id for state in states if state.status in CHUNK_OPEN}
+    for state in states:
+        if state.id in again and state.waits_for is not None:
+            holds = any(name == state.waits_for or name.startswith(f"{state.waits_for}:") for name in still_open)
+            assert (state.id in result.waiting) == holds
