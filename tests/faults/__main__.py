@@ -61,8 +61,7 @@ def _try_all(faults: Iterable[Fault], given: argparse.Namespace, outcomes: list[
             if reason is not None:
                 console.print(f"[bold red]{fault.title}: not tried, {reason}")
                 continue
-            for seed in _seeds(fault, given):
-                outcomes.append(_tried(service, undisturbed, fault, seed))
+            outcomes.extend(_tried(service, undisturbed, fault, seed) for seed in _seeds(fault, given))
 
 
 def _tried(service: Cluster, undisturbed: Reference, fault: Fault, seed: int) -> Outcome:
