@@ -1,5 +1,6 @@
 """A job as it stands: its progress with what it has spent, and its random-weights control beside it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -10,33 +11,50 @@ from api.schemas import ControlComparison, ControlJob, JobAnswer, Progress, Resu
 from interp.lifecycle import JobStatus
 from interp.spec import BudgetSpec
 from interp.store import book, budgets, jobs, usage
+from interp.store.progress import of_jobs
 from interp.store.tables import Job
 
 
 def progress(session: Session, job_id: str) -> Progress:
     """How far the job is, and what its language models cost so far. Raises NotFound."""
-    found = Progress.model_validate(jobs.progress(session, job_id))
-    if not _asks(session, job_id):
-        return found
-    state = budgets.get(session, job_id)
-    # A budget with a cap keeps its own sums; only without one are the calls added up.
-    lines = [] if state and state.has_cap else usage.of(session, job_id)
-    return found.model_copy(update={"budget": accounts.budget(state, lines)})
+    return _progress(session, [jobs.get(session, job_id)])[job_id]
 
 
 def job(session: Session, row: Job) -> JobAnswer:
     """Everything about one job."""
-    name = book.dictionary_names(session, [row.dictionary_id])[row.dictionary_id] if row.dictionary_id else None
-    return JobAnswer(
-        **progress(session, row.id).model_dump(),
-        id=row.id,
-        priority=row.priority,
-        control_of=row.control_of,
-        control=_control(session, row),
-        dictionary=name,
-        evidence=row.evidence_set_id,
-        spec=row.spec,
-    )
+    return all_of(session, [row])[0]
+
+
+def all_of(session: Session, rows: Sequence[Job]) -> list[JobAnswer]:
+    """Everything about some jobs: as many statements as for one."""
+    found, controls = _progress(session, rows), book.controls_of(session, [row.id for row in rows])
+    opened = {row.dictionary_id for row in (*rows, *controls.values()) if row.dictionary_id}
+    names = book.dictionary_names(session, opened)
+    return [
+        JobAnswer(
+            **found[row.id].model_dump(),
+            id=row.id,
+            priority=row.priority,
+            control_of=row.control_of,
+            control=_control(row, controls.get(row.id), names),
+            dictionary=names.get(row.dictionary_id or 0),
+            evidence=row.evidence_set_id,
+            spec=row.spec,
+        )
+        for row in rows
+    ]
+
+
+def _progress(session: Session, rows: Sequence[Job]) -> dict[str, Progress]:
+    found = {job_id: Progress.model_validate(state) for job_id, state in of_jobs(session, rows).items()}
+    # A control draws on the budget of the job that it is the control of.
+    owners = {row.id: row.control_of or row.id for row in rows if _asks(row)}
+    states = budgets.of_owners(session, set(owners.values()))
+    # A budget with a cap keeps its own sums; only without one are the calls added up.
+    uncapped = [job_id for job_id, owner in owners.items() if owner not in states or not states[owner].has_cap]
+    lines = usage.of_jobs(session, uncapped)
+    spent = {job_id: accounts.budget(states.get(owner), lines.get(job_id, [])) for job_id, owner in owners.items()}
+    return {job_id: state.model_copy(update={"budget": spent[job_id]}) if job_id in spent else state for job_id, state in found.items()}
 
 
 def caps_after(session: Session, job_id: str, change: ResumeRequest | None) -> BudgetSpec | None:
@@ -49,18 +67,17 @@ def caps_after(session: Session, job_id: str, change: ResumeRequest | None) -> B
     return (state.caps if state else BudgetSpec()).model_copy(update=given)
 
 
-def _asks(session: Session, job_id: str) -> bool:
+def _asks(row: Job) -> bool:
     """Whether the job names a language model."""
-    models = jobs.get(session, job_id).spec.get("models") or {}
+    models = row.spec.get("models") or {}
     return any(models.get(role) for role in ROLES)
 
 
-def _control(session: Session, row: Job) -> ControlJob | None:
-    control = jobs.control_of(session, row.id)
+def _control(row: Job, control: Job | None, names: Mapping[int, str]) -> ControlJob | None:
     if control is None:
         return None
-    name = book.dictionary_names(session, [control.dictionary_id])[control.dictionary_id] if control.dictionary_id else None
-    return ControlJob(id=control.id, status=JobStatus(control.status), dictionary=name, scores=compared(row.summary, control.summary))
+    scores = compared(row.summary, control.summary)
+    return ControlJob(id=control.id, status=JobStatus(control.status), dictionary=names.get(control.dictionary_id or 0), scores=scores)
 
 
 def compared(own: dict[str, Any] | None, control: dict[str, Any] | None) -> dict[str, ControlComparison] | None:

@@ -79,7 +79,7 @@ def list_jobs(session: Reading, status: Annotated[JobStatus | None, Query()] = N
     after = cursors.decode(listing, cursor, JOB_PLACE) if cursor else None
     page = book.jobs(session, JobQuery(status, after, limit))
     place = None if page.next is None else (page.next[0].isoformat(), page.next[1])
-    return JobPage(items=[watching.job(session, job) for job in page.rows], next_cursor=cursors.encode(listing, place))
+    return JobPage(items=watching.all_of(session, page.rows), next_cursor=cursors.encode(listing, place))
 
 
 @router.get("/{job_id}", response_model=JobAnswer, responses=answers(examples.JOB, 404, 422))

@@ -213,6 +213,11 @@ def jobs(session: Session, query: JobQuery) -> Page[Job, tuple[datetime, str]]:
     return Page(rows, (rows[-1].created_at, rows[-1].id) if more else None)
 
 
+def controls_of(session: Session, job_ids: Collection[str]) -> dict[str, Job]:
+    """The random-weights controls of some jobs, by the job whose control each is."""
+    return {str(row.control_of): row for row in session.scalars(select(Job).where(Job.control_of.in_(job_ids)))}
+
+
 def dictionaries(session: Session, after: int | None = None, limit: int = 50) -> Page[Dictionary, int]:
     """One page of dictionaries, in the order in which they came."""
     statement = select(Dictionary).where(Dictionary.id > (after or 0)).order_by(Dictionary.id).limit(limit + 1)

@@ -3,7 +3,7 @@
 Order of locks: the job's row, its chunks, the budget's row, the lease's reservation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, exists, func, select, update
@@ -59,6 +59,11 @@ def get(session: Session, job_id: str) -> State | None:
     """The job's budget: that of the job that it is the control of, where it is one. None for a job from before there were budgets."""
     row = session.get(LlmBudget, owner_of(session, job_id), populate_existing=True)
     return None if row is None else _state(row)
+
+
+def of_owners(session: Session, owners: Collection[str]) -> dict[str, State]:
+    """The budgets of some jobs that have their own, by id."""
+    return {row.job_id: _state(row) for row in session.scalars(select(LlmBudget).where(LlmBudget.job_id.in_(owners)))}
 
 
 def owner_of(session: Session, job_id: str) -> str:

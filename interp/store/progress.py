@@ -1,5 +1,6 @@
 """How far a job is: its chunks, added up by stage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,10 @@ from interp.store.dialect import now
 from interp.store.tables import Chunk, Job
 
 UNITS = {Stage.PREPARE: "chunks", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
+
+
+# Stage, status, chunks, units done, units in all, first start, last end.
+Group = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +71,19 @@ def progress(session: Session, job_id: str) -> JobProgress:
     job = session.get(Job, job_id, populate_existing=True)
     if job is None:
         raise NotFound(f"There is no job {job_id}.", cure="List the jobs with GET /v1/jobs.", job=job_id)
+    return of_jobs(session, [job])[job.id]
+
+
+def of_jobs(session: Session, rows: Sequence[Job]) -> dict[str, JobProgress]:
+    """The progress of some jobs, by id: one statement for all of their chunks."""
     moment = now(session)
-    over = job.status in JOB_ENDS
-    stages = _stages(session, job_id, moment)
+    grouped = _grouped(session, [job.id for job in rows])
+    return {job.id: _progress(job, grouped.get(job.id, []), moment) for job in rows}
+
+
+def _progress(job: Job, grouped: Sequence[Group], moment: datetime) -> JobProgress:
+    by_stage = {stage: [group for group in grouped if group[0] == stage] for stage in Stage}
+    stages = tuple(_stage(stage, found, moment) for stage, found in by_stage.items() if found)
     return JobProgress(
         job.id,
         job.status,
@@ -78,7 +93,7 @@ def progress(session: Session, job_id: str) -> JobProgress:
         job.started_at,
         job.cancelling_at,
         job.finished_at,
-        None if over else _eta(stages, moment),
+        None if job.status in JOB_ENDS else _eta(stages, moment),
         job.summary,
         job.error,
         job.paused_at,
@@ -86,25 +101,17 @@ def progress(session: Session, job_id: str) -> JobProgress:
     )
 
 
-def _stages(session: Session, job_id: str, moment: datetime) -> tuple[StageProgress, ...]:
-    grouped = session.execute(
-        select(
-            Chunk.stage,
-            Chunk.status,
-            func.count(),
-            func.sum(Chunk.units_done),
-            func.sum(Chunk.units_total),
-            func.min(Chunk.started_at),
-            func.max(Chunk.finished_at),
-        )
-        .where(Chunk.job_id == job_id)
-        .group_by(Chunk.stage, Chunk.status)
-    ).all()
-    found = {stage: [row for row in grouped if row[0] == stage] for stage in Stage}
-    return tuple(_stage(stage, [tuple(row) for row in rows], moment) for stage, rows in found.items() if rows)
+def _grouped(session: Session, job_ids: Sequence[str]) -> dict[str, list[Group]]:
+    """The chunks of each job, added up by stage and status."""
+    sums = (func.count(), func.sum(Chunk.units_done), func.sum(Chunk.units_total), func.min(Chunk.started_at), func.max(Chunk.finished_at))
+    groups = (Chunk.job_id, Chunk.stage, Chunk.status)
+    found: dict[str, list[Group]] = {}
+    for job_id, *group in session.execute(select(*groups, *sums).where(Chunk.job_id.in_(job_ids)).group_by(*groups)):
+        found.setdefault(job_id, []).append(tuple(group))
+    return found
 
 
-def _stage(stage: Stage, rows: list[tuple[Any, ...]], moment: datetime) -> StageProgress:
+def _stage(stage: Stage, rows: Sequence[Group], moment: datetime) -> StageProgress:
     chunks = {str(status): int(count) for _, status, count, *_ in rows}
     done, total = sum(int(row[3]) for row in rows), sum(int(row[4]) for row in rows)
     is_open = any(chunks.get(status) for status in (ChunkStatus.WAITING, ChunkStatus.READY, ChunkStatus.LEASED))

@@ -1,6 +1,6 @@
 """What a job's calls add up to, kept as they are recorded: whoever watches a job asks for it every second, and a large job has millions of calls."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +54,18 @@ def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
 
 def of(session: Session, job_id: str) -> list[UsageLine]:
     """What the job's calls add up to, by stage, purpose and model. Answers from the cache went out in another job, and cost nothing here."""
-    groups = [getattr(LlmUsage, name) for name in GROUP]
+    return of_jobs(session, [job_id]).get(job_id, [])
+
+
+def of_jobs(session: Session, job_ids: Collection[str]) -> dict[str, list[UsageLine]]:
+    """The same of some jobs, by id; those without a call are left out."""
+    groups = [LlmUsage.job_id, *(getattr(LlmUsage, name) for name in GROUP)]
     sums = [func.sum(getattr(LlmUsage, name)) for name in COUNTS]
-    statement = select(*groups, *sums).where(LlmUsage.job_id == job_id).group_by(*groups).order_by(*groups)
-    return [_line(row[: len(GROUP)], dict(zip(COUNTS, row[len(GROUP) :], strict=True))) for row in map(tuple, session.execute(statement))]
+    found: dict[str, list[UsageLine]] = {}
+    for job_id, *rest in session.execute(select(*groups, *sums).where(LlmUsage.job_id.in_(job_ids)).group_by(*groups).order_by(*groups)):
+        line = _line(tuple(rest[: len(GROUP)]), dict(zip(COUNTS, rest[len(GROUP) :], strict=True)))
+        found.setdefault(job_id, []).append(line)
+    return found
 
 
 def _counted(call: Mapping[str, Any]) -> dict[str, float]:
