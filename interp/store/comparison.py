@@ -5,6 +5,7 @@ Row ids, job ids and times are a run's own and are left out; rows are found by w
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Engine, Select, select
@@ -193,5 +194,5 @@ def _named(key: Key) -> str:
 
 
 def _told(value: Any) -> str:
-    """Bytes by their number alone; nothing longer than a line."""
-    return f"{len(value)} bytes" if isinstance(value, bytes) else repr(value)[:80]
+    """Bytes by their number and a digest; nothing longer than a line."""
+    return f"{len(value)} bytes ({sha256(value).hexdigest()[:8]})" if isinstance(value, bytes) else repr(value)[:80]

@@ -48,7 +48,8 @@ def test_the_clusters_book_is_the_embedded_demos_and_a_byte_that_differs_is_told
     book = tmp_path / "book"
     shutil.copytree(tmp_path / "home" / "demo-cluster" / "embedded", book)
     with sqlite3.connect(book / "glossator.db") as connection:
-        connection.execute("UPDATE evidence SET blob = blob || x'00' WHERE feature = 7")
+        (blob,) = connection.execute("SELECT blob FROM evidence WHERE feature = 7").fetchone()
+        connection.execute("UPDATE evidence SET blob = ? WHERE feature = 7", (blob[:-1] + bytes([blob[-1] ^ 1]),))
     changed = demo(book, job, **servers_named)
     assert "The embedded demo's book is in" in changed.stderr, "found, and not run again"
     assert changed.returncode == 1, changed.stdout[-3000:] + changed.stderr[-3000:]
