@@ -118,6 +118,15 @@ def resume_job(
     return answer
 
 
+@router.post("/{job_id}/retry", status_code=202, responses=answers(examples.JOB, 404, 409, 422, status=202))
+def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
+    """Try again what failed, on a job that runs, has failed or has completed. What is done stays, and what was answered is not asked again."""
+    with transaction(engine) as session:
+        answer = watching.job(session, jobs.retry(session, job_id))
+    dispatch.ring(engine, settings)
+    return answer
+
+
 @router.get("/{job_id}/webhooks", responses=answers(examples.WEBHOOKS, 404, 422))
 def list_job_webhooks(session: Reading, job_id: JobId) -> WebhookList:
     """The events that a job's receiver was told of or is yet to be, with their tries; empty where the job names no receiver."""

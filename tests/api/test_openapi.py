@@ -16,6 +16,7 @@ GOLDEN = {
     "cancel_job": "POST /v1/jobs/{job_id}/cancel",
     "pause_job": "POST /v1/jobs/{job_id}/pause",
     "resume_job": "POST /v1/jobs/{job_id}/resume",
+    "retry_job": "POST /v1/jobs/{job_id}/retry",
     "list_job_webhooks": "GET /v1/jobs/{job_id}/webhooks",
     "get_job_usage": "GET /v1/jobs/{job_id}/usage",
     "list_job_calls": "GET /v1/jobs/{job_id}/calls",
