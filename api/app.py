@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import openapi, problems
+from api.counts import StateCounts
 from api.dependencies import Vocabularies
 from api.endpoints import Endpoints
 from api.events import Feeds
@@ -48,7 +49,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
-    app.state.feeds, app.state.flights = Feeds(engine, is_stopping), Flights[str]()
+    app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), Flights[str](), StateCounts()
     app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)
     app.add_middleware(BodyLimit)
     app.add_middleware(Requests, metrics=app.state.metrics)

@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from api.counts import StateCounts
 from api.endpoints import Endpoints
 from api.flights import Flights
 from interp.settings import Settings
@@ -89,3 +90,11 @@ def _flights(request: Request) -> Flights[str]:
 
 
 SharedLooks = Annotated[Flights[str], Depends(_flights)]
+
+
+def _counts(request: Request) -> StateCounts:
+    counts: StateCounts = request.app.state.counts
+    return counts
+
+
+Counts = Annotated[StateCounts, Depends(_counts)]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import cursors, examples, views
 from api.cursors import FeatureIndex, Figure, RowId, Words
-from api.dependencies import WITHOUT_NUL, CursorText, Limit, Reading
+from api.dependencies import WITHOUT_NUL, Counts, CursorText, Limit, Reading
 from api.openapi import answers
 from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
 from interp.store import book, entry
@@ -38,10 +38,10 @@ def list_dictionaries(session: Reading, cursor: CursorText = None, limit: Limit 
 
 
 @router.get("/{dictionary}", responses=answers(examples.DICTIONARY, 404, 422))
-def get_dictionary(session: Reading, dictionary: DictionaryReference) -> DictionaryAnswer:
-    """One dictionary, by id or by name, with its features counted by state."""
+def get_dictionary(session: Reading, counts: Counts, dictionary: DictionaryReference) -> DictionaryAnswer:
+    """One dictionary, by id or by name, with its features counted by state; of a very large one the counts may be some seconds old."""
     row = book.dictionary(session, dictionary)
-    return views.dictionary(row, entry.subject_name(session, row), entry.states(session, row))
+    return views.dictionary(row, entry.subject_name(session, row), counts.of(session, row))
 
 
 class FeatureFilters(BaseModel):
@@ -75,7 +75,10 @@ class FeatureFilters(BaseModel):
 
 @router.get("/{dictionary}/features", responses=answers(examples.FEATURE_PAGE, 404, 422))
 def list_features(session: Reading, dictionary: DictionaryReference, filters: Annotated[FeatureFilters, Query()]) -> FeaturePage:
-    """The features of a dictionary that have evidence, filtered and sorted by what their best scored explanation reached."""
+    """The features of a dictionary that have evidence, filtered and sorted by what their best scored explanation reached.
+
+    With `text` a page may hold fewer rows than `limit`, even none, and yet not be the last one: go on as long as there is a `next_cursor`.
+    """
     row = book.dictionary(session, dictionary)
     page = book.features(session, filters.query(row.id))
     place = None if page.next is None else (page.next.value, page.next.feature)

@@ -46,7 +46,10 @@ class ExplanationFilters(BaseModel):
 
 @router.get("", responses=answers(examples.EXPLANATION_PAGE, 404, 422))
 def list_explanations(session: Reading, filters: Annotated[ExplanationFilters, Query()]) -> ExplanationPage:
-    """Explanations with their scores (without the scores' items), and the reasons where there is no explanation."""
+    """Explanations with their scores (without the scores' items), and the reasons where there is no explanation.
+
+    With `text` a page may hold fewer rows than `limit`, even none, and yet not be the last one: go on as long as there is a `next_cursor`.
+    """
     page = book.explanations(session, filters.query(session))
     scores = book.scores_of(session, [row.id for row in page.rows])
     names = book.dictionary_names(session, {row.dictionary_id for row in page.rows})
