@@ -22,6 +22,7 @@ from workers.health import Health
 from workers.helpers import Helpers
 from workers.leaving import Leaving
 from workers.looking import Looks
+from workers.machine import tell
 from workers.models import close_clients
 from workers.run import run_chunk
 from workers.runtime import Runtime
@@ -87,7 +88,16 @@ def _answer_bells(runtime: Runtime, queue: Queue, leaving: Leaving) -> None:
     def stop(**_details: object) -> None:
         leaving.begin()
 
+    def stop_early(*_: object) -> None:
+        leaving.begin()
+        raise SystemExit(0)
+
+    # Until Celery is up and has handlers of its own: a chunk may be in work by then.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop_early)
     signals.worker_shutting_down.connect(stop)
+    if queue is Queue.GPU:
+        tell(runtime)
     # Before the broker is reached for: it may be away for long.
     looks.start()
     name = f"{runtime.presence.report.name}-{os.getpid()}@%h"

@@ -103,7 +103,8 @@ class Residency:
         _check_width(subject, dictionary)
         self._pairs[models_key(identity)] = keys
         self._pairs = {name: pair for name, pair in self._pairs.items() if pair[0] in self.shelf and pair[1] in self.shelf}
-        announce(runtime, tuple(self._pairs))
+        announce(runtime)
+        runtime.presence.update(resident=tuple(self._pairs))
         return Models(subject, dictionary, keys)
 
 
@@ -118,9 +119,9 @@ def models_of(runtime: Runtime, spec: JobSpec, needs: Callable[[Models], int] = 
     return models
 
 
-def announce(runtime: Runtime, resident: tuple[str, ...] = ()) -> None:
-    """Tells what this worker has: planning, the queue and `glossator doctor` read it."""
-    runtime.presence.update(device=device_name(), memory_bytes=worker_memory(runtime.settings), resident=resident)
+def announce(runtime: Runtime) -> None:
+    """Tells what this worker computes on: planning and `glossator doctor` read it."""
+    runtime.presence.update(device=device_name(), memory_bytes=worker_memory(runtime.settings))
 
 
 def worker_memory(settings: Settings) -> int:

@@ -18,7 +18,7 @@ COUNTS = SplitCounts(top=4, uniform=4, weighted=4, inactive=6, near_miss=2)
 
 def build(folder: Path) -> JobSpec:
     """Writes subject, dictionary and corpus under the folder, the same every time, and gives a job on them."""
-    texts = _texts()
+    texts = some_texts()
     (folder / "corpus.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     write_subject(folder / "subject", texts)
     write_dictionary(folder / "dictionary", WIDTH, FEATURES)
@@ -32,7 +32,7 @@ def build(folder: Path) -> JobSpec:
     )
 
 
-def write_subject(folder: Path, texts: list[str]) -> None:
+def write_subject(folder: Path, texts: list[str], width: int = WIDTH, layers: int = LAYERS) -> None:
     """A Llama with random weights and a byte-level tokenizer of its own, as `save_pretrained` writes them."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -47,9 +47,9 @@ def write_subject(folder: Path, texts: list[str]) -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=LAYERS,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=2,
         max_position_embeddings=64,
@@ -79,6 +79,6 @@ def write_dictionary(folder: Path, width: int, features: int, **changes: Any) ->
     (folder / "cfg.json").write_text(json.dumps(config | {"normalize_activations": "none", "metadata": metadata}))
 
 
-def _texts() -> list[str]:
+def some_texts() -> list[str]:
     draw = random.Random(0)
     return [" ".join(draw.choice(WORDS) + draw.choice(["", "", "(", ".", ":\n    "]) for _ in range(draw.randint(30, 90))) for _ in range(DOCUMENTS)]
