@@ -11,8 +11,9 @@ from interp.errors import Conflict
 from interp.explain.base import Explanation
 from interp.lifecycle import CHUNK_OPEN, ChunkStatus, Queue, Stage
 from interp.planning import ChunkPlan
-from interp.store import calls, chunks, explanations, jobs, queue, replies
+from interp.store import calls, explanations, jobs, queue, replies
 from interp.store.calls import pack_call
+from interp.store.dialect import now
 from interp.store.engine import snapshot, transaction
 from interp.store.explanations import Family
 from interp.store.retrying import State, reopening
@@ -131,7 +132,7 @@ def test_where_nothing_can_be_tried_again_there_is_a_conflict(engine: Engine, st
 def test_answers_that_came_to_nothing_are_forgotten_and_good_ones_kept(engine: Engine) -> None:
     job_id = steps.running(engine, *PLANS)
     with transaction(engine) as session:
-        moment = {"created_at": chunks.now(session)}
+        moment = {"created_at": now(session)}
         session.execute(insert(Subject).values(id="s", name="s", config={}, vocabulary=b"", **moment))
         dictionary = {"id": 1, "name": "d", "digest": "d", "subject_id": "s", "hook_point": "h", "architecture": "a", "width": 1, "features": 8}
         session.execute(insert(Dictionary).values(**dictionary, config={}, **moment))

@@ -1,0 +1,141 @@
+"""Real worker processes: they stop work within a batch, find work without a broker, outlive their database, and end within a stated time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from api.local_servers import LocalServer
+from interp.lifecycle import Queue, Stage
+from interp.planning import ChunkPlan
+from interp.settings import Settings
+from interp.store import chunks, jobs, migrate, workers
+from interp.store.engine import make_engine, snapshot, transaction
+from tests.store import steps
+
+pytestmark = pytest.mark.timeout(180)
+
+# A worker whose task is a stand-in: it works in batches of so many seconds, and is deaf to everything where it is told to be.
+WORKER = """
+import sys, time, workers.run
+from interp.lifecycle import Queue
+from workers.process import main
+from workers.run import Outcome
+
+queue, batches, seconds, is_deaf = Queue(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "deaf"
+
+def task(work):
+    for number in range(batches):
+        time.sleep(seconds)
+        if not is_deaf:
+            work.progress(0)
+    return Outcome(lambda session: None)
+
+workers.run._task = lambda stage: task
+main(queue, "stand-in")
+"""
+BATCH = 0.05
+STAGE = {Queue.GPU: Stage.COLLECT, Queue.LLM: Stage.EXPLAIN}
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> float:
+    """Waits for the condition; returns how many seconds that took."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.01)
+    return time.monotonic() - begun
+
+
+@contextmanager
+def worker(settings: Settings, queue: Queue, batches: int, seconds: float = BATCH, hearing: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    log = settings.home / "worker.log"
+    settings.home.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", WORKER, queue.value, str(batches), str(seconds), hearing]
+    with log.open("ab") as out, subprocess.Popen(command, env=os.environ | settings.environment(), stdout=out, stderr=out) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def alone(settings: Settings) -> Settings:
+    """Settings of a worker without a broker: where it should be, nothing answers."""
+    changes = {"broker_url": "redis://127.0.0.1:1/0", "idle_seconds": 0.2, "stop_seconds": 1.0}
+    return settings.model_copy(update=changes)
+
+
+def status(engine: Engine, job_id: str, queue: Queue) -> str:
+    return steps.statuses(engine, job_id)[f"{STAGE[queue]}:0"]
+
+
+def shown(engine: Engine) -> list[str]:
+    with snapshot(engine) as session:
+        return [row.name for row in workers.alive(session, 30)]
+
+
+@pytest.mark.parametrize("queue", [Queue.GPU, Queue.LLM])
+def test_pause_and_cancel_are_honoured_within_a_batch(alone: Settings, engine: Engine, queue: Queue) -> None:
+    job_id = steps.running(engine, ChunkPlan(STAGE[queue], 0, 4))
+    with worker(alone, queue, batches=100_000):
+        until(lambda: status(engine, job_id, queue) == "leased", "the worker")
+        with transaction(engine) as session:
+            jobs.pause(session, job_id)
+        took = until(lambda: status(engine, job_id, queue) == "ready", "the worker to let go")
+        assert took < alone.check_seconds + BATCH + 2.0, "beside the look and the batch: what a busy machine takes"
+        with transaction(engine) as session:
+            jobs.resume(session, job_id)
+        until(lambda: status(engine, job_id, queue) == "leased", "the worker to come back")
+        with transaction(engine) as session:
+            jobs.cancel(session, job_id)
+        took = until(lambda: steps.look(engine, job_id).status == "cancelled", "the end")
+        assert took < alone.check_seconds + BATCH + 2.0
+
+
+@pytest.mark.parametrize("hearing", ["deaf", ""])
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_a_worker_ends_within_its_time_and_holds_nothing(alone: Settings, engine: Engine, hearing: str, when: str) -> None:
+    job_id = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    with worker(alone, Queue.LLM, 100_000, hearing=hearing) as process:
+        until(lambda: status(engine, job_id, Queue.LLM) == "leased", "the worker")
+        until(lambda: shown(engine) == ["stand-in"], "the worker to show itself")
+        if when == "late":
+            until(lambda: "Cannot connect" in (alone.home / "worker.log").read_text(), "Celery to be up and reach for its broker")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(alone.stop_seconds + 10) == 0
+    assert steps.take(engine, Queue.LLM).attempt == 1, "the chunk was handed back, and stopping is no attempt"
+    assert shown(engine) == []
+
+
+def test_a_worker_outlives_its_database_and_loses_no_work(private_postgres: LocalServer, tmp_path: Path) -> None:
+    """PostgreSQL is away when the work is done: the results wait for it."""
+    url = private_postgres.url
+    migrate.upgrade(url)
+    settings = Settings(home=tmp_path, database_url=url, broker_url="redis://127.0.0.1:1/0", idle_seconds=0.2)
+    engine = make_engine(url)
+    job_id = steps.running(engine, *(ChunkPlan(Stage.EXPLAIN, number, 4) for number in range(3)))
+    with worker(settings, Queue.LLM, batches=20) as process:
+        until(lambda: "leased" in steps.statuses(engine, job_id).values(), "the worker")
+        engine.dispose()
+        private_postgres.stop()
+        time.sleep(3.0)  # longer than the chunk's work: its end falls into the time without a database
+        private_postgres.start()
+        done = {"prepare:0": "done"} | {f"explain:{number}": "done" for number in range(3)}
+        until(lambda: steps.statuses(engine, job_id) == done, "all chunks")
+        assert process.poll() is None
+    attempts = {steps.chunk(engine, chunk_id).attempts for chunk_id in ids(engine, job_id)}
+    assert attempts == {1}, "nothing was done twice"
+    engine.dispose()
+
+
+def ids(engine: Engine, job_id: str) -> list[str]:
+    with snapshot(engine) as session:
+        return [state.id for state in chunks.states(session, job_id)]
