@@ -92,7 +92,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def _command() -> str:
-    return " ".join(["python -m tests.faults", *sys.argv[1:]]).replace(" --write", "")
+    """How the table was made, but for where it went."""
+    words = sys.argv[1:]
+    if "--json" in words:
+        place = words.index("--json")
+        words[place : place + 2] = []
+    return " ".join(["python -m tests.faults", *(word for word in words if word != "--write")])
 
 
 if __name__ == "__main__":
