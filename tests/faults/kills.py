@@ -4,11 +4,21 @@ from collections.abc import Callable
 
 from tests.faults.moments import ALL_STAGES, GPU_STAGES, LLM_STAGES
 from tests.faults.trial import Fault, Scene
+from tests.faults.waiting import until
 
 
 def of_worker(queue: str) -> Callable[[Scene], None]:
-    """Kills a worker of the kind; one that holds a lease, if one does."""
-    return lambda scene: scene.cluster.kill(scene.one_at_work(queue))
+    """Kills a worker of the kind while it surely holds a chunk; any of the kind where the job is over before one does."""
+
+    def strike(scene: Scene) -> None:
+        caught = until(
+            lambda: scene.catch(queue) or (scene.is_over() and (scene.random.choice(scene.cluster.of_queue(queue)), [])),
+            "a worker at work",
+            every=0.005,
+        )
+        scene.cluster.kill(caught[0])
+
+    return strike
 
 
 def of(name: str) -> Callable[[Scene], None]:

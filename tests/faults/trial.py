@@ -31,7 +31,8 @@ class Scene:
     """What a fault is given: the service, the job under way, and the trial's own chance. `is_long`: it may last as long as it is described.
 
     `held`: who worked on what at the strike; `in_flight`: calls that were out then, or answered and not yet written down. A fault that waits for a
-    moment of its own looks anew. `since` is the time (monotonic) from which recovery counts, where that is not the end of the fault.
+    moment of its own looks anew; `is_hasty`: it takes whoever works, with calls on their way or without. `since` is the time (monotonic)
+    from which recovery counts, where that is not the end of the fault.
     """
 
     cluster: Cluster
@@ -43,6 +44,7 @@ class Scene:
     in_flight: int = 0
     chunks_before: int = 0
     since: float | None = None
+    is_hasty: bool = False
 
     def look(self) -> None:
         """Sees who works on what, and what is out, just now."""
@@ -51,11 +53,27 @@ class Scene:
         recorded, ledger = _recorded(self.cluster, self.job_id), self.cluster.server.ledger
         self.in_flight = ledger.calls - self.calls_before + ledger.in_flight - recorded
 
-    def one_at_work(self, queue: str) -> str:
-        """A process of the kind that holds a lease; any of the kind where none does."""
-        found = [self.cluster.member_of(held.owner) for held in self.held if held.queue == queue]
-        at_work = [name for name in found if name is not None]
-        return self.random.choice(sorted(at_work or self.cluster.of_queue(queue)))
+    def catch(self, queue: str | None = None) -> tuple[str, list[Held]] | None:
+        """Stops (SIGSTOP) a worker of the kind, or of any, that surely holds a chunk, and looks; None where nobody does.
+
+        Where an llm worker is asked for, one half of the trials wait until calls are on their way.
+        """
+        engine, server = self.cluster.engine, self.cluster.server
+        for name in sorted({name for held in leases(engine, self.job_id) if (name := self._worker_of(held, queue))}):
+            self.cluster.freeze(name)
+            found = [held for held in leases(engine, self.job_id) if self.cluster.member_of(held.owner) == name]
+            if found and (self.is_hasty or server.ledger.in_flight or queue != "llm"):
+                self.look()
+                return name, found
+            self.cluster.thaw(name)
+        return None
+
+    def is_over(self) -> bool:
+        """Whether the job has ended: nobody will be caught any more."""
+        return status_of(self.cluster.engine, self.job_id) in JOB_ENDS
+
+    def _worker_of(self, held: Held, queue: str | None) -> str | None:
+        return self.cluster.member_of(held.owner) if queue in (None, held.queue) else None
 
 
 @dataclass(frozen=True)
@@ -107,7 +125,7 @@ def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_
     with _meanwhile(moment.after, fault.at_submission, cluster):
         job_id = submit(cluster, spec)
     moment.wait(cluster.engine, job_id)
-    scene = Scene(cluster, job_id, random, is_long, calls_before)
+    scene = Scene(cluster, job_id, random, is_long, calls_before, is_hasty=random.random() < 0.5)
     scene.look()
     fault.strike(scene)
     recovery = _recovered(scene)
