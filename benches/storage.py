@@ -27,6 +27,7 @@ from interp.spec import BudgetSpec, CorpusSpec, DictionarySpec, ExplainerSpec, J
 from interp.store import jobs, migrate
 from interp.store.engine import snapshot, transaction
 from interp.store.tables import Base
+from workers.models import close_clients
 from workers.run import drain
 from workers.runtime import Runtime
 
@@ -56,6 +57,7 @@ def measure(features: int) -> Iterator[dict[str, Any]]:
             after = sizes(runtime.engine)
             yield from _lines(name, features, before, after)
             before = after
+        close_clients()
         runtime.engine.dispose()
 
 
@@ -121,7 +123,7 @@ def _run(runtime: Runtime, spec: JobSpec) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", type=int, default=1024)
+    parser.add_argument("--features", type=int, default=512)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
