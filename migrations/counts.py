@@ -19,10 +19,7 @@ COLUMNS = f"job_id, stage, queue, {', '.join(SUMS)}, released_at"
 
 def upgrade() -> None:
     _tables()
-    if op.get_bind().dialect.name == "postgresql":
-        _postgresql()
-    else:
-        _sqlite()
+    make()
     op.execute(f"INSERT INTO stage_counts ({COLUMNS}) {_counted('chunks', 'min(created_at)')}")
     op.execute(
         "INSERT INTO llm_totals (model, status, slot, calls, attempts, prompt_tokens, completion_tokens, usd, unpriced) "
@@ -30,6 +27,14 @@ def upgrade() -> None:
         "cast(coalesce(sum(cost_usd), 0) * 1000000000000 AS bigint), sum(CASE WHEN cost_usd IS NULL THEN 1 ELSE 0 END) "
         "FROM llm_calls GROUP BY model, status"
     )
+
+
+def make() -> None:
+    """The triggers, with what they need."""
+    if op.get_bind().dialect.name == "postgresql":
+        _postgresql()
+    else:
+        _sqlite()
 
 
 def downgrade() -> None:

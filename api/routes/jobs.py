@@ -139,7 +139,7 @@ def get_job_usage(session: Reading, job_id: JobId) -> UsageAnswer:
     """What a job has asked of language models so far: calls, tokens, cost, latency and attempts by stage, purpose and model, and its budget."""
     job = jobs.get(session, job_id)
     lines = usage.of(session, job.id)
-    p50, p95 = (latency.percentile(session, job.id, share) for share in (0.5, 0.95))
+    p50, p95 = latency.percentiles(session, job.id, (0.5, 0.95))
     rows = [accounts.usage_row(line, p50, p95) for line in lines]
     return UsageAnswer(job=job.id, total=accounts.usage_total(rows), rows=rows, budget=accounts.budget(budgets.get(session, job.id), lines))
 

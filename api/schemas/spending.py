@@ -70,8 +70,8 @@ class UsageRow(Answer):
     tokens_known: bool = Field(description="False where the endpoint did not always say: then partly our upper bound.")
     cost_usd: float | None = Field(description="Null where the price of some is unknown; `priced_usd` is what the others cost.")
     priced_usd: float
-    p50_seconds: float | None
-    p95_seconds: float | None
+    p50_seconds: float | None = Field(description="Median. Within 5% of the true figure: read from a histogram.")
+    p95_seconds: float | None = Field(description="What 95 of 100 calls stay within; within 5%, too.")
 
 
 class UsageTotal(Answer):

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from interp.llm.books import Call
-from interp.store import replies, totals, usage
+from interp.store import latency, replies, totals, usage
 from interp.store.clean import storable
 from interp.store.dialect import in_index_order, now
 from interp.store.pack import pack
@@ -73,8 +73,9 @@ def save(session: Session, packed: Sequence[Packed]) -> None:
     moment = now(session)
     session.connection().execute(insert(LlmCall), [item.call | {"created_at": moment} for item in packed])
     replies.save(session, [item.reply | {"created_at": moment} for item in packed if item.reply is not None])
-    usage.add(session, [item.call for item in packed])
-    totals.add(session, [item.call for item in packed])
+    recorded = [item.call for item in packed]
+    for sums in (usage, latency, totals):
+        sums.add(session, recorded)
 
 
 def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCall]:

@@ -1,26 +1,62 @@
-"""How long calls took: percentiles by stage, purpose and model, one statement on both dialects."""
+"""How long a job's calls took: a histogram with edges a tenth apart, added to as calls are recorded, so that a percentile is read from a few rows."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from interp.store.tables import LlmCall
+from interp.store.dialect import upsert
+from interp.store.tables import LlmLatency
+from interp.store.totals import SLOT
 
 Group = tuple[str, str, str, str, str]
-GROUPS = (LlmCall.stage, LlmCall.purpose, LlmCall.model, LlmCall.base_url, LlmCall.transport)
+GROUP = ("stage", "purpose", "model", "base_url", "transport")
+# A bucket's upper edge over its lower one: the middle of a bucket is within 5% of all that is in it.
+RATIO = 1.1
+# All that took less counts as this.
+LEAST_SECONDS = 0.001
 
 
-def percentile(session: Session, job_id: str, share: float) -> dict[Group, float]:
-    """Seconds of a whole call, attempts and waits included, that `share` (above 0) of a group's calls stay within: the nearest rank.
+def bucket_of(seconds: float) -> int:
+    """The bucket of a call."""
+    return math.floor(math.log(max(seconds, LEAST_SECONDS)) / math.log(RATIO))
 
-    By (stage, purpose, model, base URL, transport). Sorts the job's calls once: for a page that a person looks at, not for a hot path.
+
+def seconds_of(bucket: int) -> float:
+    """The geometric middle of a bucket."""
+    return float(RATIO ** (bucket + 0.5))
+
+
+def nearest_rank(histogram: Mapping[int, int], share: float) -> float:
+    """Seconds that `share` (above 0) of the calls stay within, within 5%. The histogram gives the calls of each bucket, at least one in all."""
+    rank = math.ceil(share * sum(histogram.values()))
+    within = 0
+    for bucket in sorted(histogram):
+        within += histogram[bucket]
+        if within >= rank:
+            return seconds_of(bucket)
+    raise ValueError(f"no {share} of {within} calls")
+
+
+def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
+    """Adds rows of `llm_calls` to the histograms of their jobs. In the order of their keys, so that two writers cannot deadlock."""
+    counts = Counter((call["job_id"], *(call[name] for name in GROUP), bucket_of(call["seconds"])) for call in calls)
+    keys = ("job_id", *GROUP, "bucket")
+    rows = [dict(zip(keys, key, strict=True)) | {"slot": SLOT, "calls": number} for key, number in sorted(counts.items())]
+    upsert(session, LlmLatency, rows, [*keys, "slot"], update=[], assign=lambda new: {"calls": LlmLatency.calls + new["calls"]})
+
+
+def percentiles(session: Session, job_id: str, shares: Sequence[float]) -> list[dict[Group, float]]:
+    """For each share: seconds of a whole call, attempts and waits included, that so many of a group's calls stay within (nearest rank, within 5%).
+
+    By (stage, purpose, model, base URL, transport).
     """
-    place = func.row_number().over(partition_by=GROUPS, order_by=LlmCall.seconds).label("place")
-    total = func.count().over(partition_by=GROUPS).label("total")
-    ranked = select(*GROUPS, LlmCall.seconds, place, total).where(LlmCall.job_id == job_id).subquery()
-    # place = ceil(share * total), said without a function that SQLite may lack.
-    nearest = (ranked.c.place >= ranked.c.total * share) & (ranked.c.place < ranked.c.total * share + 1)
-    columns = [ranked.c[column.key] for column in GROUPS]
-    found: dict[Group, float] = {}
-    for row in session.execute(select(*columns, ranked.c.seconds).where(nearest)):
-        found[row[0], row[1], row[2], row[3], row[4]] = float(row[5])
-    return found
+    columns = [getattr(LlmLatency, name) for name in (*GROUP, "bucket")]
+    counted = select(*columns, func.sum(LlmLatency.calls)).where(LlmLatency.job_id == job_id).group_by(*columns)
+    found: dict[Group, dict[int, int]] = {}
+    for stage, purpose, model, base_url, transport, bucket, number in session.execute(counted):
+        found.setdefault((stage, purpose, model, base_url, transport), {})[bucket] = int(number)
+    return [{group: nearest_rank(histogram, share) for group, histogram in found.items()} for share in shares]

@@ -1,4 +1,4 @@
-"""How far a job is: its chunks, added up by stage."""
+"""How far a job is: sums of its stages that triggers keep, and the chunks that are being worked on. A look costs the same at any size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from interp.errors import NotFound
-from interp.lifecycle import JOB_ENDS, ChunkStatus, JobStatus, Stage
+from interp.lifecycle import JOB_ENDS, QUEUE_OF, ChunkStatus, JobStatus, Stage
 from interp.store.dialect import now
-from interp.store.tables import Chunk, Job
+from interp.store.tables import Chunk, Job, StageCount
 
 UNITS = {Stage.PREPARE: "chunks", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
-
-
-# Stage, status, chunks, units done, units in all, first start, last end.
-Group = tuple[Any, ...]
+QUEUES = sorted(set(QUEUE_OF.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +63,29 @@ class JobProgress:
     control_of: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A stage: what its triggers keep, and how many chunks of it are leased, what they have done, and when the first of them was taken."""
+
+    kept: StageCount
+    leased: int
+    units: int
+    started_at: datetime | None
+
+    def chunks(self) -> dict[str, int]:
+        """Chunks by status, of those that there are some of."""
+        kept = self.kept
+        counts = {
+            ChunkStatus.WAITING: kept.waiting,
+            ChunkStatus.READY: kept.open - kept.waiting - self.leased,
+            ChunkStatus.LEASED: self.leased,
+            ChunkStatus.DONE: kept.done_now,
+            ChunkStatus.FAILED: kept.failed_now,
+            ChunkStatus.CANCELLED: kept.chunks - kept.open - kept.done_now - kept.failed_now,
+        }
+        return {str(status): number for status, number in counts.items() if number}
+
+
 def progress(session: Session, job_id: str) -> JobProgress:
     """The job's progress as the database has it; raises NotFound."""
     job = session.get(Job, job_id, populate_existing=True)
@@ -75,15 +95,15 @@ def progress(session: Session, job_id: str) -> JobProgress:
 
 
 def of_jobs(session: Session, rows: Sequence[Job]) -> dict[str, JobProgress]:
-    """The progress of some jobs, by id: one statement for all of their chunks."""
+    """The progress of some jobs, by id: one statement for all of them."""
     moment = now(session)
-    grouped = _grouped(session, [job.id for job in rows])
-    return {job.id: _progress(job, grouped.get(job.id, []), moment) for job in rows}
+    found = _sums(session, [job.id for job in rows])
+    return {job.id: _progress(job, found.get(job.id, []), moment) for job in rows}
 
 
-def _progress(job: Job, grouped: Sequence[Group], moment: datetime) -> JobProgress:
-    by_stage = {stage: [group for group in grouped if group[0] == stage] for stage in Stage}
-    stages = tuple(_stage(stage, found, moment) for stage, found in by_stage.items() if found)
+def _progress(job: Job, found: Sequence[Sums], moment: datetime) -> JobProgress:
+    by_stage = {sums.kept.stage: sums for sums in found}
+    stages = tuple(_stage(by_stage[stage], moment) for stage in Stage if stage in by_stage)
     return JobProgress(
         job.id,
         job.status,
@@ -101,31 +121,48 @@ def _progress(job: Job, grouped: Sequence[Group], moment: datetime) -> JobProgre
     )
 
 
-def _grouped(session: Session, job_ids: Sequence[str]) -> dict[str, list[Group]]:
-    """The chunks of each job, added up by stage and status."""
-    sums = (func.count(), func.sum(Chunk.units_done), func.sum(Chunk.units_total), func.min(Chunk.started_at), func.max(Chunk.finished_at))
-    groups = (Chunk.job_id, Chunk.stage, Chunk.status)
-    found: dict[str, list[Group]] = {}
-    for job_id, *group in session.execute(select(*groups, *sums).where(Chunk.job_id.in_(job_ids)).group_by(*groups)):
-        found.setdefault(job_id, []).append(tuple(group))
+def _sums(session: Session, job_ids: Sequence[str]) -> dict[str, list[Sums]]:
+    """The stages of each job: the sums that are kept, and the few chunks that are worked on. One statement, so that both are of one moment."""
+    leased = (
+        select(
+            Chunk.job_id,
+            Chunk.stage,
+            func.count().label("number"),
+            func.sum(Chunk.units_done).label("units"),
+            func.min(Chunk.started_at).label("started_at"),
+        )
+        .where(Chunk.job_id.in_(job_ids), Chunk.queue.in_(QUEUES), Chunk.status == ChunkStatus.LEASED)
+        .group_by(Chunk.job_id, Chunk.stage)
+        .subquery()
+    )
+    worked_on = (func.coalesce(leased.c.number, 0), func.coalesce(leased.c.units, 0), leased.c.started_at)
+    statement = (
+        select(StageCount, *worked_on)
+        .outerjoin(leased, (leased.c.job_id == StageCount.job_id) & (leased.c.stage == StageCount.stage))
+        .where(StageCount.job_id.in_(job_ids), StageCount.chunks > 0)
+        .execution_options(populate_existing=True)
+    )
+    found: dict[str, list[Sums]] = {}
+    for kept, number, units, started_at in session.execute(statement):
+        found.setdefault(kept.job_id, []).append(Sums(kept, int(number), int(units), started_at))
     return found
 
 
-def _stage(stage: Stage, rows: Sequence[Group], moment: datetime) -> StageProgress:
-    chunks = {str(status): int(count) for _, status, count, *_ in rows}
-    done, total = sum(int(row[3]) for row in rows), sum(int(row[4]) for row in rows)
-    is_open = any(chunks.get(status) for status in (ChunkStatus.WAITING, ChunkStatus.READY, ChunkStatus.LEASED))
-    started = min((row[5] for row in rows if row[5]), default=None)
-    finished = None if is_open else max((row[6] for row in rows if row[6]), default=None)
+def _stage(sums: Sums, moment: datetime) -> StageProgress:
+    kept, stage = sums.kept, Stage(sums.kept.stage)
+    done, total = kept.units_now + sums.units, kept.units_total
+    started = min((start for start in (kept.started_at, sums.started_at) if start), default=None)
+    finished = None if kept.open else kept.finished_at
     seconds = ((finished or moment) - started).total_seconds() if started else 0.0
     remaining = seconds / done * (total - done) if done else None
-    return StageProgress(stage, UNITS.get(stage, "features"), done, total, chunks, started, finished, seconds, remaining if is_open else 0.0)
+    eta = remaining if kept.open else 0.0
+    return StageProgress(stage, UNITS.get(stage, "features"), done, total, sums.chunks(), started, finished, seconds, eta)
 
 
 def _counts(job: Job, stages: tuple[StageProgress, ...]) -> RequestCounts:
     by_stage = {stage.stage: stage for stage in stages}
     if not stages and job.status == JobStatus.COMPLETED:
-        # Retention has taken its chunks.
+        # Retention took its chunks before such sums were kept.
         return RequestCounts(job.features_total or 0, (job.features_total or 0) - job.features_failed, job.features_failed)
     last = by_stage.get(Stage.SCORE) or by_stage.get(Stage.EXPLAIN)
     through = max(last.done - job.features_failed, 0) if last else 0

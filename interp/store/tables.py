@@ -460,6 +460,9 @@ class StageCount(Base):
 
     `open` chunks are waiting, ready or leased. `done`, `failed` and `cancelled` count every end: a chunk that was tried again counts again; `units`
     adds up the units of those done. `released_at`: when a chunk was first, or first again after a retry, ready.
+
+    What ends in `now` takes back a chunk that is opened again; `units_now` is what chunks that have ended have done. `started_at` is the first start
+    of a chunk that has ended since, `finished_at` the last end.
     """
 
     __tablename__ = "stage_counts"
@@ -474,6 +477,13 @@ class StageCount(Base):
     cancelled: Mapped[int] = mapped_column(BigInteger)
     units: Mapped[int] = mapped_column(BigInteger)
     released_at: Mapped[datetime | None]
+    chunks: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    done_now: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    failed_now: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    units_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    units_now: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
 
 
 class LlmTotal(Base):
@@ -519,3 +529,19 @@ class LlmUsage(Base):
     unpriced: Mapped[int] = mapped_column(BigInteger)
     usd: Mapped[int] = mapped_column(BigInteger)
     seconds: Mapped[float] = mapped_column(Float)
+
+
+class LlmLatency(Base):
+    """How many of a job's calls of one purpose to one model took about so long (`interp.store.latency`), a row a slot."""
+
+    __tablename__ = "llm_latency"
+
+    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    stage: Mapped[str] = mapped_column(String(16), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(128), primary_key=True)
+    model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    base_url: Mapped[str] = mapped_column(Text, primary_key=True)
+    transport: Mapped[str] = mapped_column(String(8), primary_key=True)
+    bucket: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    calls: Mapped[int] = mapped_column(BigInteger)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from interp.lifecycle import Queue, Stage
 from interp.planning import ChunkPlan
-from interp.store import chunks, jobs, migrate, queue
+from interp.store import chunks, jobs, migrate, progress, queue
 from interp.store.chunks import Lease
 from interp.store.engine import make_engine, transaction
 from interp.store.scratch import own_database
@@ -71,6 +71,7 @@ STEPS: dict[str, Callable[[Session, Lease], object]] = {
     "renew": lambda session, lease: chunks.heartbeat(session, lease, 30, 1),
     "ring": lambda session, _lease: chunks.ring_due(session, Queue.LLM, 64, 30),
     "look for the dead": lambda session, _lease: chunks.expired(session, lambda _owner: False),
+    "watch": lambda session, lease: progress.progress(session, lease.job_id),
     "is a stage over": lambda session, lease: jobs.needs_stage(session, lease.job_id, Stage.SCORE),
 }
 
@@ -87,3 +88,23 @@ def test_no_step_reads_all_chunks(full: Engine, analysed: bool) -> None:
         assert statements, name
         for (statement, _), plan in zip(statements, plans_of(full, statements), strict=True):
             assert "Seq Scan on chunks" not in plan, f"{name}:\n{statement}\n{plan}"
+
+
+def test_a_look_at_a_big_job_reads_the_chunks_that_are_worked_on_and_no_others(full: Engine) -> None:
+    lease = held(full)
+    with heard(full) as statements, transaction(full) as session:
+        progress.progress(session, lease.job_id)
+    assert statements
+    for statement, parameters in statements:
+        with full.connect() as connection:
+            found = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).scalar_one()
+        read = [node for node in _nodes(found[0]["Plan"]) if node.get("Relation Name") == "chunks" or "ix_chunks" in node.get("Index Name", "")]
+        assert read
+        told = [(node["Node Type"], node.get("Index Name"), node["Actual Rows"], node.get("Rows Removed by Filter", 0)) for node in read]
+        assert sum(rows + removed for *_, rows, removed in told) <= 100, told
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
