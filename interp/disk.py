@@ -44,7 +44,7 @@ def disk_full(target: Path) -> Iterator[None]:
         raise DiskFull(
             f"Writing {target} failed.",
             why="The disk is full, or its quota is used up.",
-            cure="Free some space, or set GLOSSATOR_HOME to a folder on another disk, and resume the job.",
+            cure="Free some space: the job goes on by itself. Or set GLOSSATOR_HOME to a folder on another disk.",
         ) from error
 
 

@@ -82,7 +82,11 @@ def transaction(engine: Engine) -> Iterator[Session]:
             yield session
     except DBAPIError as error:
         if is_disk_full(error):
-            raise DiskFull("The database cannot grow.", why=str(error.orig), cure="Free some space and submit the job again.") from error
+            raise DiskFull(
+                "The database cannot grow.",
+                why=str(error.orig),
+                cure="Free some space: jobs under way go on by themselves, what was refused is to be sent again.",
+            ) from error
         raise
 
 
