@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from benches.memory import peak_rss_mb, reset_peak
+from interp.artifacts import Store
 from interp.collect.feed import RowBatch
 from interp.collect.finish import finish
 from interp.collect.memory import Extent, collection_bytes
@@ -236,7 +237,7 @@ def _setting(options: argparse.Namespace) -> Setting:
     tokens = MEMORY_TOKENS[-1] if options.memory else options.tokens
     text = CorpusSpec(path=sysconfig.get_paths()["stdlib"], include=("**/*.py",), undecodable="skip", max_tokens=tokens)
     with tempfile.TemporaryDirectory() as folder:
-        corpus = tokenize_corpus(text, subject, Path(folder), lambda _: None)
+        corpus = tokenize_corpus(text, subject, Store.in_folder(Path(folder)), lambda _: None)
         spec = CollectionSpec(batch_tokens=options.batch_tokens, encode_dtype=options.encode_dtype)
         return Setting(subject, _dictionary(subject, corpus, spec, options), corpus, spec)
 

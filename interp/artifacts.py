@@ -50,6 +50,11 @@ class Store:
             ) from cause
         return cls(files, root.rstrip("/"), cache, is_local=False)
 
+    @classmethod
+    def in_folder(cls, folder: Path) -> "Store":
+        """The store in a folder of this machine."""
+        return cls.of(f"{LOCAL}{folder.resolve()}", {}, folder / "cache")
+
     def put(self, name: str, write: Callable[[Path], None]) -> None:
         """Lets `write` make a file at the path it is given, and puts it under `name`. Another file of that name goes. Raises DiskFull."""
         with self._draft(name) as draft:

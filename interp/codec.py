@@ -1,11 +1,13 @@
 """Evidence to bytes and back: one versioned, compressed blob a feature.
 
-magic "GLEV" | version u8 | zstandard frame with checksum of: header length u32, header (msgpack), then the arrays in the header's order.
+magic "GLEV" | version u8 | crc32 of what follows u32 | zstandard frame of: header length u32, header (msgpack), then the arrays in the header's
+order. Version 1 has no crc32, and a frame with a checksum of its content: a frame may be damaged and still give the same content.
 Arrays of more than one byte an item are stored as byte planes (all first bytes, then all second bytes...): high bytes of token ids are nearly
 all 0 and those of activations alike, which takes a third off the size.
 """
 
 import struct
+import zlib
 from typing import Any
 
 import msgpack
@@ -17,7 +19,7 @@ from interp.errors import BlobCorrupt
 from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Neighbour, Statistics, TokenEffect
 
 MAGIC = b"GLEV"
-VERSION = 1
+VERSION = 2
 LEVEL = 3
 LARGEST = 1 << 30  # bytes of a blob once it is decompressed: a damaged header must not ask for all memory
 MATRICES = {"tokens": "<u4", "activations": "<f2"}
@@ -40,8 +42,8 @@ def encode_evidence(evidence: FeatureEvidence) -> bytes:
     packed = msgpack.packb(header)
     arrays = [_planes(getattr(contexts, name), dtype) for name, dtype in COLUMNS.items()]
     body = b"".join([struct.pack("<I", len(packed)), packed, _planes(evidence.histogram, "<i8"), *arrays])
-    compressed = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True).compress(body)
-    return MAGIC + bytes([VERSION]) + compressed
+    compressed = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False, write_content_size=True).compress(body)
+    return MAGIC + bytes([VERSION]) + struct.pack("<I", zlib.crc32(compressed)) + compressed
 
 
 def decode_evidence(blob: bytes) -> FeatureEvidence:
@@ -71,15 +73,25 @@ def decode_evidence(blob: bytes) -> FeatureEvidence:
 def _decompress(blob: bytes) -> bytes:
     if blob[:4] != MAGIC:
         raise _corrupt("it does not begin like evidence")
-    if blob[4:5] != bytes([VERSION]):
-        raise _corrupt(f"it has format {blob[4] if len(blob) > 4 else 'none'}, and this version reads {VERSION}")
+    frame = _frame(blob)
     try:
-        parameters = zstandard.get_frame_parameters(blob[5:])
+        parameters = zstandard.get_frame_parameters(frame)
         if parameters.content_size > LARGEST:
             raise _corrupt(f"it claims {parameters.content_size} bytes")
-        return zstandard.ZstdDecompressor().decompress(blob[5:], read_across_frames=False, allow_extra_data=False)
+        return zstandard.ZstdDecompressor().decompress(frame, read_across_frames=False, allow_extra_data=False)
     except zstandard.ZstdError as cause:
         raise _corrupt("it cannot be decompressed") from cause
+
+
+def _frame(blob: bytes) -> bytes:
+    version = blob[4] if len(blob) > 4 else None
+    if version == 1:
+        return blob[5:]
+    if version != VERSION:
+        raise _corrupt(f"it has format {version}, and this version reads up to {VERSION}")
+    if blob[5:9] != struct.pack("<I", zlib.crc32(blob[9:])):
+        raise _corrupt("its checksum is another")
+    return blob[9:]
 
 
 class _Reader:

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -72,6 +73,13 @@ def test_any_damage_is_told(evidence: FeatureEvidence, data: st.DataObject) -> N
     blob[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(BlobCorrupt):
         decode_evidence(bytes(blob))
+
+
+@settings(deadline=None, max_examples=20)
+@given(evidences())
+def test_the_first_format_is_still_read(evidence: FeatureEvidence) -> None:
+    body = zstandard.ZstdDecompressor().decompress(encode_evidence(evidence)[9:])
+    assert_same(decode_evidence(b"GLEV\1" + zstandard.ZstdCompressor(write_checksum=True).compress(body)), evidence)
 
 
 @settings(deadline=None, max_examples=50)

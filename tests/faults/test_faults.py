@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -18,12 +19,12 @@ SHORT = [fault for fault in FAULTS.values() if fault.short]
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Reference]]:
+def service() -> Iterator[tuple[Cluster, Reference]]:
     """The processes, started once: between two trials the database is emptied."""
-    folder = Path(tmp_path_factory.mktemp("faults"))
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # PostgreSQL runs as another user, and its folder is below these
     with ExitStack() as stack:
+        # PostgreSQL runs as another user, who may not enter pytest's own folders.
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="glossator-faults-", ignore_cleanup_errors=True)))
+        folder.chmod(0o755)
         server = stack.enter_context(scripted())
         undisturbed = reference(folder, server)
         try:

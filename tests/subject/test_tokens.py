@@ -38,16 +38,12 @@ def spec(tmp_path: Path) -> CorpusSpec:
     return CorpusSpec(path=str(folder))
 
 
-def store_in(folder: Path) -> Store:
-    return Store.of(f"file://{folder}", {}, folder / "cache")
-
-
 def silent(_: int) -> None:
     pass
 
 
 def test_all_documents_in_order_with_their_splits(spec: CorpusSpec, tmp_path: Path) -> None:
-    corpus = tokenize_corpus(spec, byte_subject(), store_in(tmp_path), silent)
+    corpus = tokenize_corpus(spec, byte_subject(), Store.in_folder(tmp_path), silent)
     texts = {document.id: document.text for document in documents(spec)}
     assert corpus.documents.tolist() == list(texts)
     for place, (identity, text) in enumerate(texts.items()):
@@ -59,8 +55,8 @@ def test_all_documents_in_order_with_their_splits(spec: CorpusSpec, tmp_path: Pa
 
 
 def test_a_smaller_max_tokens_is_the_beginning_of_a_larger(spec: CorpusSpec, tmp_path: Path) -> None:
-    whole = tokenize_corpus(spec, byte_subject(), store_in(tmp_path), silent)
-    part = tokenize_corpus(spec.model_copy(update={"max_tokens": 500}), byte_subject(), store_in(tmp_path), silent)
+    whole = tokenize_corpus(spec, byte_subject(), Store.in_folder(tmp_path), silent)
+    part = tokenize_corpus(spec.model_copy(update={"max_tokens": 500}), byte_subject(), Store.in_folder(tmp_path), silent)
     assert len(part.tokens) == 500
     np.testing.assert_array_equal(part.tokens, whole.tokens[:500])
     np.testing.assert_array_equal(part.splits, whole.splits[: len(part)])
@@ -69,32 +65,32 @@ def test_a_smaller_max_tokens_is_the_beginning_of_a_larger(spec: CorpusSpec, tmp
 
 
 def test_found_again_by_its_content(spec: CorpusSpec, tmp_path: Path) -> None:
-    first = tokenize_corpus(spec, byte_subject(), store_in(tmp_path), silent)
+    first = tokenize_corpus(spec, byte_subject(), Store.in_folder(tmp_path), silent)
     asked: list[int] = []
-    again = tokenize_corpus(spec, byte_subject(), store_in(tmp_path), asked.append)
+    again = tokenize_corpus(spec, byte_subject(), Store.in_folder(tmp_path), asked.append)
     assert not asked, "found on disk, so nothing is tokenised"
     assert again.path == first.path
     np.testing.assert_array_equal(TokenizedCorpus.open(first.path).tokens, first.tokens)
-    assert tokenize_corpus(spec, byte_subject(digest="other"), store_in(tmp_path), silent).digest != first.digest
+    assert tokenize_corpus(spec, byte_subject(digest="other"), Store.in_folder(tmp_path), silent).digest != first.digest
     assert sorted(path.name for path in (tmp_path / "corpora").iterdir() if path.name.startswith(".")) == []
 
 
 def test_progress_reaches_the_number_of_tokens(spec: CorpusSpec, tmp_path: Path) -> None:
     done: list[int] = []
-    corpus = tokenize_corpus(spec, byte_subject(), store_in(tmp_path), done.append)
+    corpus = tokenize_corpus(spec, byte_subject(), Store.in_folder(tmp_path), done.append)
     assert done == sorted(done)
     assert done[-1] == len(corpus.tokens)
 
 
 def test_one_split_without_a_document(spec: CorpusSpec, tmp_path: Path) -> None:
     with pytest.raises(CorpusTooSmall, match="max_tokens 3"):
-        tokenize_corpus(spec.model_copy(update={"max_tokens": 3}), byte_subject(), store_in(tmp_path), silent)
+        tokenize_corpus(spec.model_copy(update={"max_tokens": 3}), byte_subject(), Store.in_folder(tmp_path), silent)
     assert not (tmp_path / "corpora").exists(), "nothing half-made stays"
 
 
 def test_an_id_beyond_the_vocabulary(spec: CorpusSpec, tmp_path: Path) -> None:
     with pytest.raises(TokenizerMismatch, match="beyond the subject's vocabulary of 100"):
-        tokenize_corpus(spec, byte_subject(size=100), store_in(tmp_path), silent)
+        tokenize_corpus(spec, byte_subject(size=100), Store.in_folder(tmp_path), silent)
 
 
 def test_a_full_disk_leaves_nothing(spec: CorpusSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +99,7 @@ def test_a_full_disk_leaves_nothing(spec: CorpusSpec, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("interp.subject.tokens.np.savez", full)
     with pytest.raises(DiskFull, match="disk is full"):
-        tokenize_corpus(spec, byte_subject(), store_in(tmp_path), silent)
+        tokenize_corpus(spec, byte_subject(), Store.in_folder(tmp_path), silent)
     assert list((tmp_path / "corpora").iterdir()) == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from interp.artifacts import Store
 from interp.collect.finish import finish
 from interp.collect.run import collect
 from interp.dictionary.module import open_dictionary
@@ -47,7 +48,7 @@ def demo(folder: Path, features: int, max_tokens: int, weights: str = "trained")
     spec = SubjectSpec(model=str(EXAMPLE / "subject"), device="cpu", backend="huggingface", weights=weights)
     dictionary = open_dictionary(DictionarySpec(source=str(EXAMPLE / "dictionary"), name="pystdlib@1-res"))
     subject = open_subject(spec, dictionary.hook_point)
-    corpus = tokenize_corpus(definitions(folder, max_tokens), subject, folder / f"corpus-{weights}", lambda _tokens: None)
+    corpus = tokenize_corpus(definitions(folder, max_tokens), subject, Store.in_folder(folder / weights), lambda _tokens: None)
     chosen = np.linspace(0, dictionary.features - 1, features).astype(np.int64)
     collection = CollectionSpec(output_tokens=0)
     part = collect(subject, dictionary, corpus, (0, len(corpus)), collection, 0, chosen, lambda _tokens: None)

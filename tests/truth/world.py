@@ -17,6 +17,7 @@ import torch
 from safetensors.numpy import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from interp.artifacts import Store
 from interp.collect.finish import finish
 from interp.collect.layout import Layout, layout_of
 from interp.collect.run import collect
@@ -143,7 +144,7 @@ def build(folder: Path, max_tokens: int = 400_000, pairs: int = 30, seed: int = 
     codes = _codes(len(json.loads((EXAMPLE / "subject" / "tokenizer.json").read_text())["model"]["vocab"]) + 1)
     _write_subject(folder / "subject", codes)
     subject = open_subject(SubjectSpec(model=str(folder / "subject"), device="cpu", backend="huggingface"), HOOK_POINT)
-    corpus = tokenize_corpus(definitions(folder, max_tokens), subject, folder / "corpus", lambda _tokens: None)
+    corpus = tokenize_corpus(definitions(folder, max_tokens), subject, Store.in_folder(folder), lambda _tokens: None)
     spec = CollectionSpec(row_tokens=ROW, window=WINDOW, explain=EXPLAIN, test=TEST, output_tokens=3, batch_tokens=4096)
     layout = layout_of(corpus.offsets, subject.bos, spec)
     windows = _windows(layout, corpus, subject.vocabulary)
