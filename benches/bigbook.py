@@ -6,8 +6,7 @@ some in a handful.
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -179,11 +178,14 @@ def best(chunk: range, found: Figures, ids: dict[int, int]) -> list[Shown]:
 def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> None:
     """Writes what is not there yet; then each feature's best explanation is listed, and the server told to look at what it has."""
     real, small = some_items(40), some_items(1)
-    wrote = False
+    writer, wrote = Writer(engine, dictionary_id, SET), False
     for chunk in missing(engine, features, sizes):
         is_real = chunk.stop <= sizes.real
-        for _ in parts(engine, dictionary_id, SET, chunk, real if is_real else small, real_blob() if is_real else SMALL_BLOB):
-            wrote = True
+        writer.explanations(chunk)
+        writer.scores(chunk, real if is_real else small)
+        # Last: that a chunk's evidence is there means that all of it is.
+        writer.evidence(chunk, real_blob() if is_real else SMALL_BLOB)
+        wrote = True
     if wrote:
         show(engine, dictionary_id, features, sizes)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -192,36 +194,72 @@ def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> Non
             connection.execute(text("VACUUM ANALYZE"))
 
 
-def parts(engine: Engine, dictionary_id: int, set_id: str, chunk: range, items: bytes, blob: bytes) -> Iterator[tuple[str, float]]:
-    """Writes a chunk, evidence last: that it is there means that all is. Gives what was written, and the seconds that it took to write."""
-    found = figures(chunk)
-    for explainer in EXPLAINERS:
-        of = Family(set_id, dictionary_id, explainer, "p" * 64)
-        rows = labels(chunk, found, explainer)
-        yield "explanations", _seconds(engine, partial(explanations.save, family=of, explanations=rows, job_id="big"))
-        ids = ids_of(engine, of, chunk)
-        for scorer in SCORERS:
-            made = scored(found, chunk, scorer, ids, items)
-            yield "scores", _seconds(engine, partial(scores.save, dictionary_id=dictionary_id, settings_digest="x" * 64, scored=made, job_id="big"))
-    evidence_rows = gathered(chunk, found, blob)
-    yield "evidence", _seconds(engine, partial(evidence.save, set_id=set_id, dictionary_id=dictionary_id, gathered=evidence_rows))
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Writes results as workers do: what a chunk of one stage has made in one transaction. Each gives the seconds that the writing alone took."""
+
+    engine: Engine
+    dictionary_id: int
+    set_id: str
+    explainers: tuple[str, ...] = EXPLAINERS
+    scorers: tuple[str, ...] = SCORERS
+
+    def evidence(self, chunk: range, blob: bytes) -> float:
+        rows = gathered(chunk, figures(chunk), blob)
+        return _seconds(self.engine, partial(evidence.save, set_id=self.set_id, dictionary_id=self.dictionary_id, gathered=rows))
+
+    def explanations(self, chunk: range) -> float:
+        made = {explainer: labels(chunk, figures(chunk), explainer) for explainer in self.explainers}
+
+        def write(session: Session) -> None:
+            for explainer, rows in made.items():
+                explanations.save(session, self._family(explainer), rows, "big")
+
+        return _seconds(self.engine, write)
+
+    def scores(self, chunk: range, items: bytes) -> float:
+        found = figures(chunk)
+        ids = [ids_of(self.engine, self._family(explainer), chunk) for explainer in self.explainers]
+        made = [scored(found, chunk, scorer, own, items) for own in ids for scorer in self.scorers]
+
+        def write(session: Session) -> None:
+            for rows in made:
+                scores.save(session, self.dictionary_id, "x" * 64, rows, "big")
+
+        return _seconds(self.engine, write)
+
+    def _family(self, explainer: str) -> Family:
+        return Family(self.set_id, self.dictionary_id, explainer, "p" * 64)
 
 
-def timed(engine: Engine, chunks: Sequence[range]) -> dict[str, float]:
-    """Seconds to write these chunks with evidence and items of real size, by what was written, in a dictionary of its own that is gone in the end."""
+# Features of a merge chunk, and of one that explains or scores.
+MERGED, ASKED = 512, 64
+
+
+def timed(engine: Engine, features: int, explainers: int, scorers: int) -> dict[str, float]:
+    """Seconds to write the results of so many features with evidence and items of real size, by what was written, in chunks of a job's default sizes.
+
+    In a dictionary of its own, that is gone in the end.
+    """
     with transaction(engine) as session:
         kinds: dict[str, Any] = {"hook_point": "blocks.2.hook_resid_post", "architecture": "jumprelu", "width": 768, "config": {}}
-        dictionary_id = dictionaries.save_dictionary(session, SUBJECT, name="timed@2-res", digest="t" * 64, features=chunks[-1].stop, **kinds)
+        dictionary_id = dictionaries.save_dictionary(session, SUBJECT, name="timed@2-res", digest="t" * 64, features=features, **kinds)
         dictionaries.save_evidence_set(session, "t" * 64, dictionary_id, {}, {}, TOKENS)
-    seconds: dict[str, float] = defaultdict(float)
-    for chunk in chunks:
-        for name, took in parts(engine, dictionary_id, "t" * 64, chunk, some_items(40), real_blob()):
-            seconds[name] += took
+    writer, blob, items = Writer(engine, dictionary_id, "t" * 64, EXPLAINERS[:explainers], SCORERS[:scorers]), real_blob(), some_items(40)
+    seconds = {
+        "evidence": sum(writer.evidence(chunk, blob) for chunk in _cut(features, MERGED)),
+        "explanations": sum(writer.explanations(chunk) for chunk in _cut(features, ASKED)),
+        "scores": sum(writer.scores(chunk, items) for chunk in _cut(features, ASKED)),
+    }
     with transaction(engine) as session:
         session.execute(delete(Feature).where(Feature.dictionary_id == dictionary_id))
         session.execute(delete(Label).where(Label.dictionary_id == dictionary_id))
         session.execute(delete(Evidence).where(Evidence.set_id == "t" * 64))
-    return dict(seconds)
+    return seconds
+
+
+def _cut(features: int, size: int) -> Iterator[range]:
+    return (range(start, min(start + size, features)) for start in range(0, features, size))
 
 
 def show(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> None:

@@ -5,7 +5,8 @@
 On a PostgreSQL database of its own, kept from run to run: the book (`benches.bigbook`) is written once, through the real repositories, and a part of
 it anew to be timed. Then `glossator serve --no-workers` runs in a process of its own, and is asked over HTTP:
 
-- `ingest`    features a second of evidence (blobs of 4 KB), of explanations and of scores with their items; in one process, a transaction a chunk;
+- `ingest`    a second: evidence (a blob of 4 KB and a row of the listing each), explanations, scores (each with its 40 items), and features with
+              all of theirs; from one process, a transaction a chunk of a job's default size;
 - `listing`   every sort and direction, filters that match much, little and nothing, texts common, rare and absent, at the first, the hundredth and
               the last page; `rows` says how many a page had. `p50_ms` and `p95_ms` are of the whole answer as a client gets it, one at a time;
 - `reading`   one dictionary, one feature, one job, jobs, a job's usage and calls;
@@ -123,14 +124,15 @@ def lines(options: argparse.Namespace) -> Iterator[Line]:
     engine.dispose()
 
 
-def ingest(engine: Engine, chunks: int = 8) -> Iterator[Line]:
-    """Features a second of each kind of result, in a dictionary of their own, in chunks of a merge task and of a call of the scorers."""
-    for size in (64, 512, 4096):
-        found = bigbook.timed(engine, [range(number * size, (number + 1) * size) for number in range(chunks)])
-        rates = {name: round(chunks * size / seconds) for name, seconds in found.items()}
-        whole = round(chunks * size / sum(found.values()))
-        case = f"chunks of {size}"
-        yield {"bench": "service", "kind": "ingest", "case": case} | {f"{name}_per_s": rate for name, rate in rates.items()} | {"all_per_s": whole}
+def ingest(engine: Engine, features: int = 8_192) -> Iterator[Line]:
+    """Rows a second of each kind, and features a second of all of them together, in one process."""
+    for explainers, scorers in ((1, 1), (2, 3)):
+        seconds = bigbook.timed(engine, features, explainers, scorers)
+        rows = {"evidence": 1, "explanations": explainers, "scores": explainers * scorers}
+        rates = {f"{name}_per_s": round(features * rows[name] / took) for name, took in seconds.items()}
+        case = f"{explainers} explanations, {explainers * scorers} scores a feature"
+        whole = {"features_per_s": round(features / sum(seconds.values())), "cores": os.cpu_count()}
+        yield {"bench": "service", "kind": "ingest", "case": case} | rates | whole
 
 
 def listings(engine: Engine, client: httpx.Client, dictionary_id: int, repeats: int) -> Iterator[Line]:

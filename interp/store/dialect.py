@@ -1,19 +1,19 @@
 """What SQLite and PostgreSQL do differently: the upsert, the claim, the clock, the plan of a listing, the word for a full disk.
 
-Nothing else asks which it is, but `staging.py`, which knows PostgreSQL alone.
+Nothing else asks which it is, but `arrays.py`, which knows PostgreSQL alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Interval, Select, and_, bindparam, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, Interval, Row, Select, and_, bindparam, func, literal, or_, select, text
 from sqlalchemy import update as update_of
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from interp.store import staging
+from interp.store import arrays
 from interp.store.tables import Base, UtcTime
 
 Columns = TypeVarTuple("Columns")
@@ -42,21 +42,42 @@ def upsert(
     `assign` makes more assignments from the row that was to be inserted. Rows go in the order given: give the same order
     everywhere (by feature), so that two writers of the same rows cannot deadlock.
     """
+    if rows:
+        statement = _upsert(session, table, list(rows[0]), keys, update, assign)
+        for some in _portions(rows):
+            session.connection().execute(*_with_rows(session, table, statement, some))
+
+
+def upsert_for(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]], keys: Sequence[str], *columns: Any) -> Sequence[Row[Any]]:
+    """The same, writing over all columns; gives the `columns` of each row as it then is, in any order."""
     if not rows:
-        return
+        return []
+    statement = _upsert(session, table, list(rows[0]), keys, None, None).returning(*columns)
+    return [row for some in _portions(rows) for row in session.connection().execute(*_with_rows(session, table, statement, some))]
+
+
+def _portions(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    return (rows[start : start + arrays.MOST] for start in range(0, len(rows), arrays.MOST))
+
+
+def _upsert(
+    session: Session, table: type[Base], columns: Sequence[str], keys: Sequence[str], update: Sequence[str] | None, assign: Assignments | None
+) -> Any:
     statement = insert(session, table)
-    names = [name for name in rows[0] if name not in keys] if update is None else update
+    names = [name for name in columns if name not in keys] if update is None else update
     values: dict[str, Any] = {name: statement.excluded[name] for name in names}
     values |= assign(statement.excluded) if assign else {}
     if values:
-        statement = statement.on_conflict_do_update(index_elements=list(keys), set_=values)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=list(keys))
-    if staging.is_worth_it(session, table, rows):
-        for some in staging.staged(session, table, rows):
-            session.connection().execute(statement.from_select(list(rows[0]), select(some)))
-    else:
-        session.connection().execute(statement, [dict(row) for row in rows])
+        return statement.on_conflict_do_update(index_elements=list(keys), set_=values)
+    return statement.on_conflict_do_nothing(index_elements=list(keys))
+
+
+def _with_rows(session: Session, table: type[Base], statement: Any, rows: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
+    """An INSERT and its parameters."""
+    if not arrays.is_worth_it(session, rows):
+        return statement, [dict(row) for row in rows]
+    names = list(rows[0])
+    return statement.from_select(names, select(arrays.table(table, names))), arrays.parameters(table, rows)
 
 
 def change(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]], keys: Sequence[str], *where: ColumnElement[bool]) -> None:
@@ -68,16 +89,16 @@ def change(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]
         return
     columns = table.__table__.c
     names = [name for name in rows[0] if name not in keys]
-    if not staging.is_worth_it(session, table, rows):
+    if not arrays.is_worth_it(session, rows):
         new = {name: bindparam(f"new_{name}", type_=columns[name].type) for name in rows[0]}
         statement = _change(table, new, keys, names, where)
         session.connection().execute(statement, [{f"new_{name}": value for name, value in row.items()} for row in rows])
         return
-    for some in staging.staged(session, table, rows):
-        matches = [columns[key] == some.c[key] for key in keys]
-        held = select(columns[keys[0]]).join(some, and_(*matches)).where(*where).order_by(*(some.c[key] for key in keys))
-        session.execute(select(func.count()).select_from(held.with_for_update(of=table).subquery()))
-        session.connection().execute(_change(table, dict(some.c), keys, names, where))
+    given, parameters = arrays.table(table, list(rows[0])), arrays.parameters(table, rows)
+    matches = [columns[key] == given.c[key] for key in keys]
+    held = select(columns[keys[0]]).join(given, and_(*matches)).where(*where).order_by(*(given.c[key] for key in keys))
+    session.execute(select(func.count()).select_from(held.with_for_update(of=table).subquery()), parameters)
+    session.connection().execute(_change(table, dict(given.c), keys, names, where), parameters)
 
 
 def _change(table: type[Base], new: Mapping[str, Any], keys: Sequence[str], names: Sequence[str], where: Sequence[ColumnElement[bool]]) -> Any:

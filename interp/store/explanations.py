@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from interp.explain.base import Explanation
-from interp.planning import Range
+from interp.planning import Range, ranges_of
 from interp.store.clean import storable
 from interp.store.dialect import now, upsert
 from interp.store.evidence import within
@@ -73,12 +73,15 @@ def save(session: Session, family: Family, explanations: Sequence[Explanation], 
 
     Scores of what is written over go with it.
     """
-    good = features_with(session, family, [(explanation.feature, explanation.feature + 1) for explanation in explanations])
-    explanations = [explanation for explanation in explanations if explanation.feature not in good]
+    ranges = ranges_of([explanation.feature for explanation in explanations])
+    known = dict(session.execute(select(Row.feature, Row.text.is_not(None)).where(*_of(family), within(Row.feature, ranges))).all())
+    explanations = [explanation for explanation in explanations if not known.get(explanation.feature)]
     if not explanations:
         return
-    replaced = select(Row.id).where(*_of(family), Row.feature.in_([explanation.feature for explanation in explanations]))
-    session.execute(delete(Score).where(Score.explanation_id.in_(replaced)).execution_options(synchronize_session=False))
+    failed = [explanation.feature for explanation in explanations if explanation.feature in known]
+    if failed:
+        replaced = select(Row.id).where(*_of(family), Row.feature.in_(failed))
+        session.execute(delete(Score).where(Score.explanation_id.in_(replaced)).execution_options(synchronize_session=False))
     moment = now(session)
     rows = [
         {

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from interp.score.base import Score
 from interp.store.clean import storable
-from interp.store.dialect import change, now, upsert
+from interp.store.dialect import change, now, upsert, upsert_for
 from interp.store.tables import Explanation, Feature, ScoreItems
 from interp.store.tables import Score as Row
 
@@ -80,14 +80,7 @@ def save(session: Session, dictionary_id: int, settings_digest: str, scored: Seq
         return
     moment = now(session)
     shared = {"dictionary_id": dictionary_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": moment}
-    upsert(session, Row, [shared | _columns(item) for item in scored], keys=KEYS)
-    scorer = scored[0].score.scorer
-    ids = session.execute(
-        select(Row.explanation_id, Row.id).where(
-            Row.scorer == scorer, Row.settings_digest == settings_digest, Row.explanation_id.in_([item.explanation_id for item in scored])
-        )
-    )
-    id_of = dict(ids.all())
+    id_of = dict(upsert_for(session, Row, [shared | _columns(item) for item in scored], KEYS, Row.explanation_id, Row.id))
     upsert(session, ScoreItems, [{"score_id": id_of[item.explanation_id], "blob": item.items} for item in scored], keys=["score_id"])
 
 

@@ -1,4 +1,4 @@
-"""Many rows at once leave what the same rows one by one leave, on both dialects and on both sides of the size that is staged."""
+"""Many rows at once leave what the same rows one by one leave, on both dialects and on both sides of the number that goes as arrays."""
 
 import threading
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from interp.explain.base import Explanation as Label
-from interp.store import explanations, scores, staging
+from interp.store import arrays, explanations, scores
 from interp.store.clean import REPLACEMENT
 from interp.store.dialect import change, upsert
 from interp.store.engine import transaction
@@ -17,7 +17,7 @@ from interp.store.scores import Scored, Shown
 from interp.store.tables import Explanation, Feature, Score
 from tests.api import synthetic
 
-FEW, MANY = 3, staging.FEWEST + 1
+FEW, MANY = 3, arrays.FEWEST + 1
 sizes = pytest.mark.parametrize("number", [FEW, MANY])
 
 
