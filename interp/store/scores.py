@@ -80,7 +80,8 @@ def save(session: Session, dictionary_id: int, settings_digest: str, scored: Seq
         return
     moment = now(session)
     shared = {"dictionary_id": dictionary_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": moment}
-    id_of = dict(upsert_for(session, Row, [shared | _columns(item) for item in scored], KEYS, Row.explanation_id, Row.id))
+    rows = [shared | _columns(item) for item in scored]
+    id_of = {row.explanation_id: row.id for row in upsert_for(session, Row, rows, KEYS, Row.explanation_id, Row.id)}
     upsert(session, ScoreItems, [{"score_id": id_of[item.explanation_id], "blob": item.items} for item in scored], keys=["score_id"])
 
 
