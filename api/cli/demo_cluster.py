@@ -46,15 +46,15 @@ class NobodyKilled(GlossatorError):
 
 @dataclass(frozen=True)
 class Ran:
-    """The job as it ended in the cluster, who was killed on the way, and how long it took, in seconds."""
+    """The job as it ended in the cluster, who was killed in each stage (None: nobody could be caught), and how long it took, in seconds."""
 
     job: dict[str, Any]
-    kills: list[Kill]
+    kills: dict[Stage, Kill | None]
     seconds: float
 
 
 def run(home: Path, spec: JobSpec) -> None:
-    """Both books, and a table of what was compared. Raises BooksDiffer where one row of them does.
+    """Both books, and a table of what was compared. Raises BooksDiffer where one row of them does, and NobodyKilled.
 
     The servers are those of GLOSSATOR_DATABASE_URL and GLOSSATOR_BROKER_URL, else those on the default local ports, else private ones. In any
     case the demo has a database and a number of its own there, and drops them in the end.
@@ -79,6 +79,9 @@ def run(home: Path, spec: JobSpec) -> None:
             why=" ".join(f"{compared.what} {example}." for compared in found for example in compared.examples),
             cure="Where the embedded book was made by another version of Glossator, give a new folder with --home.",
         )
+    missed = [stage for stage, kill in ran.kills.items() if kill is None]
+    if missed:
+        raise NobodyKilled(f"The job was over before a worker could be caught in {' and '.join(missed)}.", cure="Give it more --features.")
 
 
 def _embedded_settings(home: Path) -> Settings:
@@ -117,7 +120,7 @@ def _clustered_settings(stack: ExitStack, home: Path) -> Settings:
 def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
     """The job, followed to its end, while a gpu worker is killed as it collects and an llm worker as it explains.
 
-    Raises NobodyKilled and JobDidNotComplete.
+    Raises JobDidNotComplete.
     """
     with Cluster(settings) as cluster, Client(cluster.url) as client, ThreadPoolExecutor(len(KILLED)) as executor:
         say(f"Glossator is listening on {cluster.url}; its processes log to {settings.home}:")
@@ -127,7 +130,7 @@ def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
         job = client.submit_job(spec.model_dump(mode="json"))
         say(f"job {job['id']}")
         over = threading.Event()
-        kills = [executor.submit(_kill, cluster, job["id"], stage, over) for stage in KILLED]
+        kills = {stage: executor.submit(_kill, cluster, job["id"], stage, over) for stage in KILLED}
         try:
             job = progress.follow(client, job["id"], err)
         finally:
@@ -136,20 +139,19 @@ def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
         cluster.check()
         progress.outcome(job)
         report.print_report(client, job)
-        return Ran(job, [kill.result() for kill in kills], seconds)
+        return Ran(job, {stage: kill.result() for stage, kill in kills.items()}, seconds)
 
 
-def _kill(cluster: Cluster, job_id: str, stage: Stage, over: threading.Event) -> Kill:
+def _kill(cluster: Cluster, job_id: str, stage: Stage, over: threading.Event) -> Kill | None:
     kill = cluster.kill_a_worker(job_id, stage, over)
-    if kill is None:
-        raise NobodyKilled(f"The job was over before a worker could be caught in {stage}.", cure="Give it more --features.")
-    say(f"killed {kill.worker} (pid {kill.pid}) while it held {kill.held.stage} {kill.held.number}")
+    if kill is not None:
+        say(f"killed {kill.worker} (pid {kill.pid}) while it held {kill.held.stage} {kill.held.number}")
     return kill
 
 
 def _print_kills(ran: Ran, again: dict[str, int]) -> None:
     out.print(Text("\nKilled at work", "bold"))
-    for kill in ran.kills:
+    for kill in filter(None, ran.kills.values()):
         chunk = f"{kill.held.stage} {kill.held.number}"
         out.print(f"  {kill.worker}, SIGKILL while it held {chunk}: begun again {again.get(chunk, 0)} time(s)", markup=False)
     out.print(f"  chunks begun again in all: {sum(again.values())}", markup=False)

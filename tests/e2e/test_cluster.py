@@ -54,7 +54,7 @@ def test_the_clusters_book_is_the_embedded_demos_and_a_byte_that_differs_is_told
     assert "The embedded demo's book is in" in changed.stderr, "found, and not run again"
     assert changed.returncode == 1, changed.stdout[-3000:] + changed.stderr[-3000:]
     told = [line.split() for line in changed.stdout.splitlines() if line.startswith("evidence ")]
-    assert ["evidence", "31", "1", "0", "0"] in told
+    assert ["evidence", "31", "1", "0", "0"] in told, changed.stdout[-3000:] + changed.stderr[-3000:]
     assert "error: The cluster's book is not the embedded demo's." in changed.stderr
     assert_nobody_is_left(tmp_path)
 
