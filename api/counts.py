@@ -1,11 +1,11 @@
 """Counts that read a row of each feature. They are kept a hundred times as long as they took: at most a hundredth of a core goes into them."""
 
+import threading
 import time
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from api.flights import Flights
 from interp.store import entry
 from interp.store.tables import Dictionary
 
@@ -24,14 +24,16 @@ class StateCounts:
     """The features of each dictionary, counted by state. Of a dictionary of a million features they may be some ten seconds old."""
 
     def __init__(self) -> None:
-        self._flights: Flights[Counted] = Flights()
+        self._locks: dict[int, threading.Lock] = {}
         self._known: dict[int, Counted] = {}
 
     def of(self, session: Session, dictionary: Dictionary) -> dict[str, int]:
         """How many features are active, rare and dead."""
-        known = self._known.get(dictionary.id)
-        if known is None or known.until < time.monotonic():
-            known = self._known[dictionary.id] = self._flights.ask(dictionary.id, lambda: _count(session, dictionary))
+        # Who comes while they are counted waits for that.
+        with self._locks.setdefault(dictionary.id, threading.Lock()):
+            known = self._known.get(dictionary.id)
+            if known is None or known.until < time.monotonic():
+                known = self._known[dictionary.id] = _count(session, dictionary)
         return known.states
 
 

@@ -1,4 +1,7 @@
-"""What the API's endpoints are given: the engine, a session that reads, the settings, what models' endpoints said."""
+"""What the API's endpoints are given: the engine, a session that reads, the settings, what models' endpoints said.
+
+What only hands something over is `async`: FastAPI would take a thread for each of them, and back, with every request.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,12 +24,12 @@ from interp.vocabulary import Vocabulary
 VOCABULARIES = 8
 
 
-def _engine(request: Request) -> Engine:
+async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
@@ -68,7 +71,7 @@ class Vocabularies:
         return found
 
 
-def _vocabularies(request: Request) -> Vocabularies:
+async def _vocabularies(request: Request) -> Vocabularies:
     vocabularies: Vocabularies = request.app.state.vocabularies
     return vocabularies
 
@@ -76,7 +79,7 @@ def _vocabularies(request: Request) -> Vocabularies:
 Tokens = Annotated[Vocabularies, Depends(_vocabularies)]
 
 
-def _endpoints(request: Request) -> Endpoints:
+async def _endpoints(request: Request) -> Endpoints:
     endpoints: Endpoints = request.app.state.endpoints
     return endpoints
 
@@ -84,7 +87,7 @@ def _endpoints(request: Request) -> Endpoints:
 KnownEndpoints = Annotated[Endpoints, Depends(_endpoints)]
 
 
-def _flights(request: Request) -> Flights[str]:
+async def _flights(request: Request) -> Flights[str]:
     flights: Flights[str] = request.app.state.flights
     return flights
 
@@ -92,7 +95,7 @@ def _flights(request: Request) -> Flights[str]:
 SharedLooks = Annotated[Flights[str], Depends(_flights)]
 
 
-def _counts(request: Request) -> StateCounts:
+async def _counts(request: Request) -> StateCounts:
     counts: StateCounts = request.app.state.counts
     return counts
 

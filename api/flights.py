@@ -1,20 +1,12 @@
-"""One look for all who ask the same at once."""
+"""One look for all who ask the same at once. Lives on the event loop: who waits holds no thread."""
 
-import threading
+import asyncio
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from anyio.to_thread import run_sync
+
 Answer = TypeVar("Answer")
-
-
-@dataclass(slots=True, eq=False)
-class Flight(Generic[Answer]):
-    """A look that is waited for, and what came of it."""
-
-    done: threading.Event = field(default_factory=threading.Event)
-    answer: Answer | None = None
-    error: BaseException | None = None
 
 
 class Flights(Generic[Answer]):
@@ -24,33 +16,23 @@ class Flights(Generic[Answer]):
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._under_way: dict[Hashable, Flight[Answer]] = {}
-        self._waiting: dict[Hashable, Flight[Answer]] = {}
+        self._under_way: dict[Hashable, asyncio.Task[Answer]] = {}
+        self._waiting: dict[Hashable, asyncio.Task[Answer]] = {}
 
-    def ask(self, key: Hashable, look: Callable[[], Answer]) -> Answer:
-        """What `look` gives, ours or that of another one who asked for `key`. Raises what it raised."""
-        with self._lock:
-            joined = self._waiting.get(key)
-            flight = joined or self._waiting.setdefault(key, Flight())
-            before = self._under_way.get(key)
-        if joined is None:
-            self._fly(key, flight, before, look)
-        flight.done.wait()
-        if flight.error is not None:
-            raise flight.error
-        return flight.answer  # type: ignore[return-value]  # it is done, and without an error
+    async def ask(self, key: Hashable, look: Callable[[], Answer]) -> Answer:
+        """What `look` gives, called in a thread: ours or that of another one who asked for `key`. Raises what it raised."""
+        flight = self._waiting.get(key)
+        if flight is None:
+            flight = self._waiting[key] = asyncio.create_task(self._fly(key, look))
+        # A client that goes away must not take the look from the others.
+        return await asyncio.shield(flight)
 
-    def _fly(self, key: Hashable, flight: Flight[Answer], before: Flight[Answer] | None, look: Callable[[], Answer]) -> None:
+    async def _fly(self, key: Hashable, look: Callable[[], Answer]) -> Answer:
+        before = self._under_way.get(key)
         if before is not None:
-            before.done.wait()
-        with self._lock:
-            self._under_way[key] = self._waiting.pop(key)
+            await asyncio.wait([before])
+        self._under_way[key] = self._waiting.pop(key)
         try:
-            flight.answer = look()
-        except BaseException as error:
-            flight.error = error
+            return await run_sync(look)
         finally:
-            with self._lock:
-                del self._under_way[key]
-            flight.done.set()
+            del self._under_way[key]

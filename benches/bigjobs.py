@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select, update
 
-from interp.lifecycle import Stage
+from interp.lifecycle import ChunkStatus, Stage
 from interp.llm.base import Usage
 from interp.llm.books import Call, Tag
 from interp.planning import ChunkPlan
@@ -81,8 +81,9 @@ def _call(job_id: str, number: int) -> Call:
 
 
 def move(engine: Engine, job_id: str) -> None:
-    """One more chunk of the big job has something done: what a worker's heartbeat writes."""
+    """One more chunk of the big job is done."""
     with transaction(engine) as session:
-        least = select(func.min(Chunk.number)).where(Chunk.job_id == job_id, Chunk.stage == Stage.EXPLAIN, Chunk.units_done == 0).scalar_subquery()
-        chunk = (Chunk.job_id == job_id, Chunk.stage == Stage.EXPLAIN, Chunk.number == least)
-        session.execute(update(Chunk).where(*chunk).values(units_done=SIZE, started_at=now(session)).execution_options(synchronize_session=False))
+        of = (Chunk.job_id == job_id, Chunk.stage == Stage.EXPLAIN)
+        least = select(func.min(Chunk.number)).where(*of, Chunk.status == ChunkStatus.WAITING).scalar_subquery()
+        ended = {"status": ChunkStatus.DONE, "units_done": SIZE, "started_at": now(session), "finished_at": now(session)}
+        session.execute(update(Chunk).where(*of, Chunk.number == least).values(ended).execution_options(synchronize_session=False))

@@ -83,14 +83,14 @@ def list_jobs(session: Reading, status: Annotated[JobStatus | None, Query()] = N
 
 
 @router.get("/{job_id}", response_model=JobAnswer, responses=answers(examples.JOB, 404, 422))
-def get_job(engine: Store, flights: SharedLooks, job_id: JobId) -> Response:
+async def get_job(engine: Store, flights: SharedLooks, job_id: JobId) -> Response:
     """One job: status, counts, progress by stage, times, spend, and in the end its summary or its error; why it is paused, where it is."""
 
     def look() -> str:
         with snapshot(engine) as session:
             return watching.job(session, jobs.get(session, job_id)).model_dump_json()
 
-    return Response(flights.ask(job_id, look), media_type="application/json")
+    return Response(await flights.ask(job_id, look), media_type="application/json")
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=answers(examples.CANCELLED_JOB, 404, 409, 422, status=202))

@@ -57,7 +57,7 @@ def percentiles(session: Session, job_id: str, shares: Sequence[float]) -> list[
     columns = [getattr(LlmLatency, name) for name in (*GROUP, "bucket")]
     counted = select(*columns, func.sum(LlmLatency.calls)).where(LlmLatency.job_id == job_id).group_by(*columns)
     found: dict[Group, dict[int, int]] = {}
-    for *group, bucket, number in session.execute(counted).tuples():
+    for *group, bucket, number in session.execute(counted):
         stage, purpose, model, base_url, transport = group
         found.setdefault((stage, purpose, model, base_url, transport), {})[bucket] = int(number)
     return [{group: nearest_rank(histogram, share) for group, histogram in found.items()} for share in shares]

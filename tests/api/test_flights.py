@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,38 +18,63 @@ ASKERS = 20
 
 
 def test_nobody_is_answered_by_what_was_seen_before_they_asked() -> None:
-    flights: Flights[int] = Flights()
     looks: list[int] = []
     entered, leave = threading.Event(), threading.Event()
 
     def look() -> int:
         looks.append(len(looks))
+        number = looks[-1]
         entered.set()
         assert leave.wait(30)
-        return looks[-1]
+        return number
 
-    with ThreadPoolExecutor(ASKERS) as pool:
-        first = pool.submit(flights.ask, "job", look)
-        assert entered.wait(30)
-        crowd = [pool.submit(flights.ask, "job", look) for _ in range(ASKERS - 1)]
-        while not flights._waiting:  # until one of the crowd leads the next flight
-            pass
+    async def ask() -> None:
+        flights: Flights[int] = Flights()
+        first = asyncio.create_task(flights.ask("job", look))
+        await asyncio.to_thread(entered.wait, 30)
+        crowd = [asyncio.create_task(flights.ask("job", look)) for _ in range(ASKERS)]
+        while not flights._waiting:
+            await asyncio.sleep(0)
         leave.set()
-        assert first.result(30) == 0
-        assert min(answer.result(30) for answer in crowd) == 1
-    assert not flights._waiting
-    assert not flights._under_way
+        assert await first == 0
+        assert set(await asyncio.gather(*crowd)) == {1}
+        assert not flights._waiting
+        assert not flights._under_way
+
+    asyncio.run(ask())
 
 
 def test_an_error_reaches_all_who_wait_and_nobody_after() -> None:
-    flights: Flights[int] = Flights()
-
     def fail() -> int:
         raise ValueError("away")
 
-    with pytest.raises(ValueError, match="away"):
-        flights.ask("job", fail)
-    assert flights.ask("job", lambda: 1) == 1
+    async def ask() -> None:
+        flights: Flights[int] = Flights()
+        errors = await asyncio.gather(*(flights.ask("job", fail) for _ in range(ASKERS)), return_exceptions=True)
+        assert [str(error) for error in errors] == ["away"] * ASKERS
+        assert await flights.ask("job", lambda: 1) == 1
+
+    asyncio.run(ask())
+
+
+def test_a_client_that_goes_away_takes_nothing_from_the_others() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def look() -> int:
+        entered.set()
+        assert leave.wait(30)
+        return 7
+
+    async def ask() -> None:
+        flights: Flights[int] = Flights()
+        first, second = (asyncio.create_task(flights.ask("job", look)) for _ in range(2))
+        await asyncio.to_thread(entered.wait, 30)
+        first.cancel()
+        leave.set()
+        assert await second == 7
+        assert first.cancelled()
+
+    asyncio.run(ask())
 
 
 def test_a_hundred_streams_of_one_job_cost_one_look_each_half_second(engine: Engine) -> None:
