@@ -1,11 +1,9 @@
 """Jobs: submitting, watching, pausing, cancelling, trying again, what they cost, and who was told of them."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import accounts, cursors, estimating, events, examples, sampling, submission, watching
@@ -172,19 +170,30 @@ def list_job_calls(session: Reading, job_id: JobId, filters: Annotated[CallFilte
     return CallPage(items=[CallAnswer.model_validate(row) for row in rows], next_cursor=cursors.encode(listing, place))
 
 
-def _known_job(engine: Store, job_id: JobId) -> str:
+async def _known_job(engine: Store, flights: SharedLooks, job_id: JobId) -> str:
     """Raises NotFound while the answer can still be a problem document. Holds no session while the stream lasts."""
-    with snapshot(engine) as session:
-        return jobs.get(session, job_id).id
+
+    def look() -> str:
+        with snapshot(engine) as session:
+            return jobs.get(session, job_id).id
+
+    return await flights.ask(("known", job_id), look)
 
 
+# As FastAPI says it of its own streams.
+EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "id": {"type": "string"}, "data": {"type": "string"}, "retry": {"type": "integer"}},
+}
 EVENTS: dict[int | str, dict[str, Any]] = answers(None, 404, 422) | {
-    200: {"content": {"text/event-stream": {"example": examples.EVENTS}}, "description": "`progress` events, then one `end` event."}
+    200: {
+        "content": {"text/event-stream": {"itemSchema": EVENT, "example": examples.EVENTS}},
+        "description": "`progress` events, then one `end` event.",
+    }
 }
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=EVENTS)
-async def stream_job_events(request: Request, job_id: Annotated[str, Depends(_known_job)]) -> AsyncIterator[ServerSentEvent]:
+@router.get("/{job_id}/events", response_class=events.EventStream, responses=EVENTS)
+async def stream_job_events(request: Request, job_id: Annotated[str, Depends(_known_job)]) -> Response:
     """Progress as server-sent events: `progress` whenever the job has moved, `end` when it is over. Each holds the whole state."""
-    async for event in events.stream(request.app.state.feeds, job_id):
-        yield event
+    return events.EventStream(events.stream(request.app.state.feeds, job_id), headers=events.UNBUFFERED)
