@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -26,8 +26,8 @@ class StoreBooks:
     Raises LeaseLost on the way in, and `stop` makes every later call that would go out raise Interrupted.
     """
 
-    def __init__(self, engine: Engine, lease: Lease) -> None:
-        self._lease = lease
+    def __init__(self, engine: Engine, lease: Lease, is_kept: Callable[[], bool] = lambda: True) -> None:
+        self._lease, self._is_kept = lease, is_kept
         self._ledger: Ledger = ledger_of(engine)
         self._account: tuple[str, str] | None = None
         self._caps_dollars = False
@@ -65,12 +65,12 @@ class StoreBooks:
                 future.set_exception(Interrupted("the chunk's work stops"))
 
     async def recall(self, key: str) -> Stored | None:
-        self._go_on()
+        self.check()
         found: Stored | None = await self._ledger.recall(key)
         return found
 
     async def reserve(self, amount: Amount) -> Reservation:
-        self._go_on()
+        self.check()
         self._last += 1
         reservation = Reservation(self._last, amount)
         if self._account is None:
@@ -110,6 +110,8 @@ class StoreBooks:
     async def batch_ended(self, batch_id: str) -> None:
         await self._ledger.act(lambda session: batches.ended(session, self._lease.job_id, batch_id))
 
-    def _go_on(self) -> None:
+    def check(self) -> None:
         if self._stopped:
             raise Interrupted("the chunk's work stops")
+        if not self._is_kept():
+            raise Interrupted("the chunk's lease may be somebody else's by now")

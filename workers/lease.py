@@ -26,6 +26,10 @@ class Hold:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._runtime.leases.let_go(self._held)
 
+    def is_kept(self) -> bool:
+        """Whether the chunk is still this worker's to work on, as far as it knows: false at once for a process that stood still past its lease."""
+        return not self._held.lost.is_set() and self._held.silent() <= self._runtime.settings.lease_seconds
+
     def progress(self, units: int) -> None:
         """So many units of the chunk are done. Raises LeaseLost or Interrupted."""
         self._held.units = units

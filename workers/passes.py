@@ -47,7 +47,7 @@ class Tally:
 @contextmanager
 def asking(work: Work) -> Iterator["Asking"]:
     """The chunk's models, for as long as it asks them. Everything they answered is durable at the end, however it ends."""
-    with work.asking(), StoreBooks(work.runtime.engine, work.lease) as books:
+    with work.asking(), StoreBooks(work.runtime.engine, work.lease, work.is_kept) as books:
         yield Asking(work, books)
 
 
@@ -59,7 +59,7 @@ class Asking:
         self._books = books
         settings = work.runtime.settings
         longest = max((model.timeout_seconds for _, model in work.spec.models if model is not None), default=0.0)
-        self._patience = Patience(settings.progress_seconds / 4, settings.stop_seconds / 3, longest)
+        self._patience = Patience(settings.check_seconds, settings.stop_seconds / 3, longest)
 
     def run(self, coroutines: Sequence[Coroutine[Any, Any, Made]], tally: Tally) -> list[Made]:
         """Their results, in order. Raises JobMustPause, and what progress raises, once the calls in flight have had their time to come back."""

@@ -48,7 +48,8 @@ Asking = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Work:
-    """What a task is given. `asking` is held open while the task waits for language models."""
+    """What a task is given. `asking` is held open while the task waits for language models. `is_kept` says, without a look at the
+    database, whether the chunk is still surely this worker's."""
 
     runtime: Runtime
     lease: Lease
@@ -56,6 +57,7 @@ class Work:
     evidence_set: str | None
     progress: Callable[[int], None]
     asking: Asking = nullcontext
+    is_kept: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _work(runtime: Runtime, lease: Lease, asking: Asking) -> None:
     began = time.monotonic()
     log.debug("chunk begins", units=lease.units)
     with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), Hold(runtime, lease) as hold:
-        outcome = _task(lease.stage)(Work(runtime, lease, spec, evidence_set, hold.progress, asking))
+        outcome = _task(lease.stage)(Work(runtime, lease, spec, evidence_set, hold.progress, asking, hold.is_kept))
         _write(runtime, lambda session: queue.finish(session, lease, outcome.write(session)))
         log.info("chunk done", units=lease.units, seconds=round(time.monotonic() - began, 3))
     if outcome.afterwards:

@@ -98,6 +98,10 @@ class Books(Protocol):
         and PriceUnknown when there is a cap in USD and `amount.usd` is None."""
         ...
 
+    def check(self) -> None:
+        """Asked right before an attempt goes out. Raises Interrupted when none may: the work stops, or may be somebody else's by now."""
+        ...
+
     def settle(self, reservation: Reservation, spent: Amount) -> None:
         """What the attempt cost in truth, at most what was reserved. An attempt that may have been billed, as after a timeout, costs all of it."""
         ...

@@ -117,6 +117,7 @@ class Lane:
             permit = await self.pacer.acquire() if is_paced else None
             if not is_trial:
                 self.breaker.check()
+            books.check()
             sent_at, spent = _now(), bill.amount(1, bound)  # until we know better, it costs all that it may
             result: Got[T] | Fault
             try:

@@ -47,6 +47,9 @@ class MemoryBooks:
         self.peak = Amount(*(max(was, now) for was, now in zip(_numbers(self.peak), self._committed, strict=True)))  # type: ignore[arg-type]
         return reservation
 
+    def check(self) -> None:
+        """Nothing stops here."""
+
     def settle(self, reservation: Reservation, spent: Amount) -> None:
         held = self._open.pop(reservation.id, None)
         if held is None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, delete
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from api.client import Client
 from api.local_servers import LocalPostgres, LocalRedis, free_port
@@ -128,11 +129,19 @@ class Cluster:
     def clean(self) -> None:
         """An empty book, and no file of an earlier job: all is to be done anew. What workers tell of themselves stays."""
         until(lambda: self.server.ledger.in_flight == 0, "the last call's end")
-        with self.engine.begin() as connection:
-            for table in reversed(Base.metadata.sorted_tables):
-                if table.name != "workers":
-                    connection.execute(delete(table))
+        until(self._is_emptied, "an empty book")
         shutil.rmtree(self.settings.home / "artifacts", ignore_errors=True)
+
+    def _is_emptied(self) -> bool:
+        """False where a sweeper of the last trial stood in the way: of two that wait for each other the server ends one."""
+        try:
+            with self.engine.begin() as connection:
+                for table in reversed(Base.metadata.sorted_tables):
+                    if table.name != "workers":
+                        connection.execute(delete(table))
+        except OperationalError:
+            return False
+        return True
 
     def logs(self, lines: int = 15) -> str:
         """The end of every process's log."""

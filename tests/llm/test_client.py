@@ -15,6 +15,7 @@ from interp.errors import (
     CallFailed,
     CallRejected,
     EndpointUnreachable,
+    Interrupted,
     JobMustPause,
     KeyRefused,
     ModelUnknown,
@@ -367,3 +368,22 @@ def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_a
 
     error, attempts = desk.run(work)
     assert "boom" in error.why and attempts >= 12
+
+
+class Stopping(MemoryBooks):
+    """Books of a chunk that is somebody else's once so many questions have gone out."""
+
+    sent = 0
+
+    def check(self) -> None:
+        if self.sent == 4:
+            raise Interrupted("the chunk's work stops")
+        self.sent += 1
+
+
+def test_what_waits_for_its_turn_never_goes_out_once_the_work_stops(server: ScriptedServer, desk: Desk) -> None:
+    few = replace(desk, in_flight=2, books=Stopping())
+    replies = few.ask_all(prompts(40))
+    assert server.ledger.requests == 4
+    assert [type(reply) for reply in replies].count(Interrupted) == 36
+    assert few.books.spent.calls == 4, "what was set aside for the others is given back"

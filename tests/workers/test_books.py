@@ -227,6 +227,19 @@ def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: 
         loop.run(again.reserve(Amount(1, 41, None))).result(10)
 
 
+def test_a_worker_that_stood_still_past_its_lease_asks_nothing_when_it_wakes(engine: Engine, loop: Loop) -> None:
+    (lease,) = leases(engine, BudgetSpec(), 1)
+    kept = True
+    with StoreBooks(engine, lease, is_kept=lambda: kept) as books:
+        loop.run(books.reserve(Amount(1, 10, None))).result(10)
+        books.check()
+        kept = False
+        with pytest.raises(Interrupted):
+            loop.run(books.reserve(Amount(1, 10, None))).result(10)
+        with pytest.raises(Interrupted):
+            books.check()
+
+
 def test_a_frozen_worker_that_thaws_may_still_tell_what_it_spent(engine: Engine, loop: Loop) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
     with StoreBooks(engine, lease) as books:
