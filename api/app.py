@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from api import openapi, problems
 from api.counts import StateCounts
-from api.dependencies import Vocabularies
+from api.dependencies import READERS, Vocabularies
 from api.endpoints import Endpoints
 from api.events import Feeds
 from api.flights import Flights
@@ -49,6 +50,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
+    app.state.readers = CapacityLimiter(READERS)
     app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), Flights[str](), StateCounts()
     app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)
     app.add_middleware(BodyLimit)

@@ -4,10 +4,11 @@ What only hands something over is `async`: FastAPI would take a thread for each 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from threading import Lock
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -38,14 +39,25 @@ Store = Annotated[Engine, Depends(_engine)]
 Configured = Annotated[Settings, Depends(_settings)]
 
 
-def _reading(engine: Store) -> Iterator[Session]:
-    with snapshot(engine) as session:
-        yield session
+# Requests that read at a time, fewer than a pool has connections. A request comes back to the threads several times with its connection in its hands:
+# were there more than connections, all threads could wait for one, while those who have one wait for a thread.
+READERS = 12
+
+
+async def _reading(engine: Store, request: Request) -> AsyncIterator[Session]:
+    async with request.app.state.readers:
+        # It takes a connection when it is first asked something, in the endpoint's thread; once it is closed, leaving does nothing.
+        with snapshot(engine) as session:
+            try:
+                yield session
+            finally:
+                await run_sync(session.close)
 
 
 # PostgreSQL takes no NUL character in text.
 WITHOUT_NUL = r"^[^\x00]*$"
-Reading = Annotated[Session, Depends(_reading)]
+# Given back before the answer is sent: a client that reads slowly holds no connection.
+Reading = Annotated[Session, Depends(_reading, scope="function")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows a page.")]
 CursorText = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")]
 
