@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from tests.faults.cluster import Cluster
+from tests.faults.kills import caught
 from tests.faults.moments import ALL_STAGES
 from tests.faults.trial import Fault, Scene
 
@@ -16,8 +17,9 @@ def jump(whose: str) -> Callable[[Scene], None]:
 
 def jump_back_and_kill(scene: Scene) -> None:
     """Leases that were given before seem to last an hour; a worker is killed."""
+    name = caught(scene, scene.random.choice(["gpu", "llm"]))
     scene.cluster.clocks["database"].step(-HOUR)
-    scene.cluster.kill(scene.one_at_work(scene.random.choice(["gpu", "llm"])))
+    scene.cluster.kill(name)
 
 
 def _has_no_clocks(cluster: Cluster) -> str | None:

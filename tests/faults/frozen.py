@@ -13,6 +13,8 @@ def freeze(scene: Scene) -> None:
     # Nobody and nothing where the job is over.
     name, chunks = until(lambda: scene.catch() or (scene.is_over() and ("upkeep", [])), "a worker to catch at work", every=0.005)
     scene.since = time.monotonic()
+    # What was let out while its connection was still being made reaches the endpoint after the worker wakes.
+    scene.unseen = scene.cluster.settings.llm_in_flight
     try:
         until(lambda: all(_is_taken_over(scene, chunk) for chunk in chunks), "others to take over")
     finally:

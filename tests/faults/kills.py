@@ -8,17 +8,20 @@ from tests.faults.waiting import until
 
 
 def of_worker(queue: str) -> Callable[[Scene], None]:
-    """Kills a worker of the kind while it surely holds a chunk; any of the kind where the job is over before one does."""
+    """Kills a worker of the kind while it surely holds a chunk."""
+    return lambda scene: scene.cluster.kill(caught(scene, queue))
 
-    def strike(scene: Scene) -> None:
-        caught = until(
-            lambda: scene.catch(queue) or (scene.is_over() and (scene.random.choice(scene.cluster.of_queue(queue)), [])),
-            "a worker at work",
-            every=0.005,
-        )
-        scene.cluster.kill(caught[0])
 
-    return strike
+def caught(scene: Scene, queue: str) -> str:
+    """A worker of the kind that surely holds a chunk, and stands still; any of the kind where the job is over before one does."""
+
+    def found() -> str | None:
+        pair = scene.catch(queue)
+        if pair is None and scene.is_over():
+            return scene.random.choice(scene.cluster.of_queue(queue))
+        return pair and pair[0]
+
+    return until(found, "a worker at work", every=0.005)
 
 
 def of(name: str) -> Callable[[Scene], None]:
