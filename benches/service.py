@@ -11,7 +11,8 @@ it anew to be timed. Then `glossator serve --no-workers` runs in a process of it
               the last page; `rows` says how many a page had. `p50_ms` and `p95_ms` are of the whole answer as a client gets it, one at a time;
 - `reading`   one dictionary, one feature, one job, jobs, a job's usage and calls;
 - `crowd`     so many clients in another process, each with an event stream and polls, while the job goes on: errors, times, and the server's memory
-              before, during and after.
+              before, during and after;
+- `submit`    from `POST /v1/jobs` to the lease on the job's first chunk (`benches.submission`), without and with so many clients.
 
 `--features` makes the book smaller, `--only` takes some of the kinds. What is chosen of PostgreSQL's own settings is the server's matter: the figures
 of docs/performance.md are of its defaults.
@@ -38,7 +39,7 @@ from sqlalchemy import Engine, func, select
 from api import cursors
 from api.routes.dictionaries import FeatureFilters
 from api.routes.explanations import ExplanationFilters
-from benches import bigbook, bigjobs
+from benches import bigbook, bigjobs, submission
 from benches.bigbook import NAME, Sizes
 from interp.settings import Settings
 from interp.store import book, listing, migrate
@@ -48,7 +49,7 @@ from interp.store.listing import Listing
 
 LIMIT = 50
 HUNDREDTH = 99 * LIMIT
-KINDS = ("ingest", "listing", "reading", "crowd")
+KINDS = ("ingest", "listing", "reading", "crowd", "submit")
 Line = dict[str, Any]
 
 FILTERS: dict[str, dict[str, Any]] = {
@@ -121,6 +122,9 @@ def lines(options: argparse.Namespace) -> Iterator[Line]:
             for kind in (kind for kind in KINDS if kind in found and kind in options.only):
                 for line in found[kind](client, pid):
                     yield {"bench": "service", "kind": kind} | line
+    if "submit" in options.only:
+        for line in submission.measured(options.database, options.clients):
+            yield {"bench": "service", "kind": "submit"} | line
     engine.dispose()
 
 
