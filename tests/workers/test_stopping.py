@@ -1,0 +1,49 @@
+"""Pausing and cancelling a chunk that asks a language model: nothing more goes out than what the window holds, and nothing is asked twice."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy.orm import Session
+
+from interp.lifecycle import Queue
+from interp.llm.scripted import ScriptedServer
+from interp.settings import Settings
+from interp.spec import JobSpec
+from interp.store import jobs
+from interp.store.engine import transaction
+from interp.store.tables import Job
+from tests.faults.waiting import until
+from tests.store import steps
+from tests.workers.asking import recorded, spec_of, submit, work
+from workers.run import drain, run_chunk
+from workers.runtime import Runtime
+
+IN_FLIGHT = 2
+# Of one call: longer than the time between two looks of the worker, so that a call in flight sees the wish before it has ended.
+LATENCY, CHECK = 0.3, 0.05
+
+
+@pytest.mark.parametrize(("wish", "status"), [(jobs.pause, "paused"), (jobs.cancel, "cancelled")])
+def test_a_wish_is_heeded_within_one_call(settings: Settings, tiny_job: JobSpec, wish: Callable[[Session, str], Job], status: str) -> None:
+    runtime = Runtime.of(settings.model_copy(update={"llm_in_flight": IN_FLIGHT, "check_seconds": CHECK}))
+    with ScriptedServer(latency_seconds=LATENCY) as server:
+        job_id = submit(runtime, spec_of(tiny_job, server))
+        drain(runtime, Queue.GPU)
+        worker = threading.Thread(target=run_chunk, args=[runtime, Queue.LLM])
+        worker.start()
+        until(lambda: server.ledger.calls >= 2 and server.ledger.in_flight == IN_FLIGHT, "a worker in the midst of its calls")
+        with transaction(runtime.engine) as session:
+            wish(session, job_id)
+        out = server.ledger.calls + server.ledger.in_flight
+        worker.join()
+        assert server.ledger.calls <= out + IN_FLIGHT, "one call each, let out before the next look"
+        assert server.ledger.calls < 8, "there was more to ask"
+        assert steps.look(runtime.engine, job_id).status == status
+        assert len(recorded(runtime, job_id)) == server.ledger.calls, "what was answered is kept"
+        if status == "paused":
+            with transaction(runtime.engine) as session:
+                jobs.resume(session, job_id)
+            assert work(runtime, job_id).status == "completed"
+            keys = [call.key for call in recorded(runtime, job_id)]
+            assert len(keys) == len(set(keys)) == server.ledger.calls, "nothing is asked twice"
