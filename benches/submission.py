@@ -1,7 +1,7 @@
 """How long after its submission is a job taken up? Real processes: the API, one gpu worker, PostgreSQL and Redis; the tiny job of the tests.
 
-From the moment before `POST /v1/jobs` to the lease on the job's first chunk, as the database has it. The job is cancelled then, and the next one
-submitted once that is over. The clients poll and listen to another job meanwhile, one that is paused.
+From the moment before `POST /v1/jobs` to the lease on the job's first chunk, as the database has it. The job is cancelled then; the next one is
+submitted once that is over, at once or when the worker has been idle for a while. Clients poll and listen to another job meanwhile, a paused one.
 """
 
 import statistics
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from tests.fakes import tiny
 
 Line = dict[str, Any]
 PATIENCE = 120.0
+# A worker that has had nothing to do for so long waits for a bell. For the second after its last chunk Celery does not listen.
+IDLE_SECONDS = 1.5
 
 
 def measured(server: str, clients: int, submissions: int = 30) -> Iterator[Line]:
@@ -42,10 +45,15 @@ def measured(server: str, clients: int, submissions: int = 30) -> Iterator[Line]
             _submit(client, engine, job, 0)
             standing = client.submit_job(job | {"seed": 1})["id"]
             client.pause_job(standing)
-            for number in (0, clients):
+            seeds = count(2)
+            for number, idle in ((0, 0.0), (0, IDLE_SECONDS), (clients, IDLE_SECONDS)):
+                waits: list[float] = []
                 with _crowd(cluster.url, standing, number):
-                    waits = [1000 * _submit(client, engine, job, 2 + number + each) for each in range(submissions)]
-                case = "submit to first chunk" + (f", {number} clients poll and listen" if number else "")
+                    for _ in range(submissions):
+                        time.sleep(idle)
+                        waits.append(1000 * _submit(client, engine, job, next(seeds)))
+                case = "submit to first chunk, the worker " + ("idle" if idle else "at its last chunk's end")
+                case += f", {number} clients poll and listen" if number else ""
                 figures = {"p50_ms": round(statistics.median(waits), 1), "p95_ms": round(statistics.quantiles(waits, n=20)[-1], 1)}
                 yield {"case": case, "submissions": submissions} | figures | {"max_ms": round(max(waits), 1)}
         engine.dispose()

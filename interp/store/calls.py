@@ -86,7 +86,7 @@ def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCall]
 def page(session: Session, query: CallQuery) -> Sequence[LlmCall]:
     """Up to `limit` calls after the cursor: a walk along an index that holds what is filtered by."""
     in_index_order(session)
-    statement = select(LlmCall).where(LlmCall.job_id == query.job_id).order_by(LlmCall.id).limit(query.limit)
+    statement = select(LlmCall.id).where(LlmCall.job_id == query.job_id).order_by(LlmCall.id).limit(query.limit)
     if query.stage is not None:
         statement = statement.where(LlmCall.stage == query.stage)
     if query.feature is not None:
@@ -95,7 +95,9 @@ def page(session: Session, query: CallQuery) -> Sequence[LlmCall]:
         statement = statement.where(LlmCall.status == query.status)
     if query.after is not None:
         statement = statement.where(LlmCall.id > query.after)
-    return session.scalars(statement).all()
+    # Keys alone, or PostgreSQL might read all jobs' calls in the order of their ids, where a job has many of them.
+    keys = session.scalars(statement).all()
+    return session.scalars(select(LlmCall).where(LlmCall.id.in_(keys)).order_by(LlmCall.id)).all()
 
 
 def by_key(session: Session, keys: Sequence[str]) -> list[LlmCall]:

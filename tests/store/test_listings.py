@@ -3,18 +3,21 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import count, product
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from interp.store import book, listing, migrate
+from interp.lifecycle import JobStatus
+from interp.store import book, calls, listing, migrate
 from interp.store.book import ExplanationQuery, FeatureQuery, FeatureSort, JobQuery, Page, Position
+from interp.store.calls import CallQuery
 from interp.store.dialect import in_index_order, upsert
 from interp.store.engine import make_engine, snapshot, transaction
 from interp.store.tables import Base, Explanation, Feature
@@ -274,8 +277,78 @@ def test_a_page_of_explanations_walks_one_index_from_its_cursor(large: Engine, e
             assert after is None or all("> " in node["Index Cond"] for node in plan if "Index Name" in node)
 
 
-def test_jobs_are_listed_by_their_index(large: Engine) -> None:
-    """Of a handful of rows any plan is good: what is held is that the order comes from an index."""
-    with snapshot(large) as session:
-        in_index_order(session)
-        assert book.jobs(session, JobQuery()).rows == ()
+JOBS, CALLS = 3_000, 20_000
+
+
+@pytest.fixture(scope="module")
+def busy(large: Engine) -> Engine:
+    """The same with many jobs, and one of them with many calls."""
+    with large.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (id, status, priority, spec, request_digest, features_failed, created_at, control_of) "
+            "SELECT 'job' || n, (ARRAY['completed', 'failed', 'running'])[1 + mod(n, 3)], 0, '{}', 'd', 0, now() - n * interval '1 second', "
+            f"CASE WHEN mod(n, 10) = 0 THEN 'job' || (n + 1) END FROM generate_series(1, {JOBS}) AS n"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO llm_calls (job_id, chunk_id, stage, feature, purpose, key, model, base_url, transport, template, status, attempts, "
+            "prompt_tokens, completion_tokens, usage_known, seconds, created_at) "
+            "SELECT 'job' || (1 + mod(n, 2)), 'c', (ARRAY['explain', 'score'])[1 + mod(n / 2, 2)], n / 9, 'p', md5(n::text), 'm', 'u', 'live', 't', "
+            f"CASE WHEN mod(n, 1000) = 0 THEN 'failed' ELSE 'answered' END, 1, 9, 9, true, 0.5, now() FROM generate_series(1, {CALLS}) AS n"
+        )
+    with large.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE jobs, llm_calls"))
+    return large
+
+
+def plans_of(engine: Engine, read: Callable[[Session], object]) -> list[list[dict[str, Any]]]:
+    """The plan of each statement about a big table that a read sends, as it is when it is sent, with the rows that it really looked at."""
+    found: list[list[dict[str, Any]]] = []
+
+    def explain(connection: Any, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
+        if statement.startswith("SELECT") and any(f"FROM {name}" in statement for name in (*BIG, "llm_calls")):
+            driver = connection.connection.driver_connection
+            (tree,) = driver.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + statement, parameters).fetchone()
+            found.append(list(nodes(tree[0]["Plan"])))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    try:
+        with snapshot(engine) as session:
+            read(session)
+    finally:
+        event.remove(engine, "before_cursor_execute", explain)
+    assert found
+    return found
+
+
+def assert_reads_few(plans: list[list[dict[str, Any]]], few: int) -> None:
+    """No table from end to end, and no index either: rows that were looked at, those that did not match included."""
+    for plan in plans:
+        told = [(node["Node Type"], node.get("Index Name"), node["Actual Rows"], node.get("Rows Removed by Filter", 0)) for node in plan]
+        assert not [node for node in plan if node["Node Type"] == "Seq Scan"], told
+        assert max(rows + removed for *_, rows, removed in told) <= few, told
+
+
+MIDDLE = (datetime.now(UTC) - timedelta(seconds=JOBS / 2), "job5")
+
+
+@pytest.mark.parametrize("after", [None, MIDDLE])
+@pytest.mark.parametrize("status", [None, *JobStatus])
+def test_a_page_of_jobs_reads_little_more_than_the_jobs_of_the_page(busy: Engine, status: JobStatus | None, after: Any) -> None:
+    assert_reads_few(plans_of(busy, lambda session: book.jobs(session, JobQuery(status, after, 50))), 200)
+
+
+@pytest.mark.parametrize("after", [None, CALLS // 2])
+@pytest.mark.parametrize("wanted", [{}, {"feature": 700}, {"status": "failed"}, {"stage": "score"}, {"feature": 700, "status": "failed"}])
+def test_a_page_of_calls_walks_the_index_of_its_job(busy: Engine, wanted: dict[str, Any], after: int | None) -> None:
+    walk, rows = plans_of(busy, lambda session: calls.page(session, CallQuery("job1", after=after, **wanted)))
+    assert_walks(walk, "ix_llm_calls_job", "ix_llm_calls_feature")
+    assert_reads_few([rows], 50)
+
+
+@pytest.mark.parametrize("part", ["word 1", "word 96", "nowhere", "w"])
+@pytest.mark.parametrize("after", [None, Position(0.4, 15_000)])
+def test_a_search_in_labels_reads_no_more_than_it_may(busy: Engine, part: str, after: Any) -> None:
+    query = FeatureQuery(1, sort=FeatureSort.SCORE, text=part, after=after)
+    assert_reads_few(plans_of(busy, lambda session: book.features(session, query)), listing.EXAMINED + 1)
+    wanted = ExplanationQuery(text=part, after=None if after is None else (1, 15_000, 15_000))
+    assert_reads_few(plans_of(busy, lambda session: book.explanations(session, wanted)), listing.EXAMINED + 1)
