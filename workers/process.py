@@ -64,7 +64,7 @@ def _keep_up(runtime: Runtime, leaving: Leaving) -> None:
         signal.signal(number, lambda *_: leaving.begin())
     sweeper = Sweeper(runtime.engine, runtime.settings)
     sweeper.start()
-    log.info("sweeping every %g s", runtime.settings.sweep_seconds)
+    log.info("sweeping", every_seconds=runtime.settings.sweep_seconds)
     runtime.stopping.wait()
     sweeper.stop()
 
