@@ -2,7 +2,8 @@
 
 `GLOSSATOR_TEST_POSTGRES_URL` and `GLOSSATOR_TEST_REDIS_URL` name servers; else those that answer on the default local ports are taken; else
 private ones are started from the binaries of the machine; else Debian's packages are installed, where this process is root and
-`GLOSSATOR_TEST_NO_INSTALL` is not 1; else tests that need them are skipped. `GLOSSATOR_TEST_NO_SERVICES=1` skips them in any case.
+`GLOSSATOR_TEST_NO_INSTALL` is not 1; else tests that need them are skipped. With `GLOSSATOR_TEST_NO_SERVICES=1` servers that run already are as if
+they were not there; with `GLOSSATOR_TEST_NO_SERVERS=1` none is started either.
 """
 
 import fcntl
@@ -13,6 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from interp.errors import ServerMissing
 
 NAMED = {POSTGRES.name: "GLOSSATOR_TEST_POSTGRES_URL", REDIS.name: "GLOSSATOR_TEST_REDIS_URL"}
 PACKAGES = {POSTGRES.name: "postgresql", REDIS.name: "redis-server"}
-NO_INSTALL, NO_SERVICES = "GLOSSATOR_TEST_NO_INSTALL", "GLOSSATOR_TEST_NO_SERVICES"
+NO_INSTALL, NO_SERVICES, NO_SERVERS = "GLOSSATOR_TEST_NO_INSTALL", "GLOSSATOR_TEST_NO_SERVICES", "GLOSSATOR_TEST_NO_SERVERS"
 INSTALL_SECONDS = 300
 WANTED = "not run for want of "
 
@@ -61,25 +63,28 @@ def skipped(reasons: Iterable[str]) -> str:
 
 
 def _room(kind: Kind, stack: ExitStack) -> Found:
-    _services_allowed()
+    _servers_allowed()
+    named = os.environ.get(NAMED[kind.name], "")
+    if os.environ.get(NO_SERVICES) == "1":
+        kind, named = replace(kind, local=()), ""
     try:
-        return stack.enter_context(own(kind, os.environ.get(NAMED[kind.name], "")))
+        return stack.enter_context(own(kind, named))
     except ServerMissing:
         _install(kind)
     return stack.enter_context(own(kind))
 
 
 def _binaries(kind: Kind) -> None:
-    _services_allowed()
+    _servers_allowed()
     try:
         kind.private.find()
     except ServerMissing:
         _install(kind)
 
 
-def _services_allowed() -> None:
-    if os.environ.get(NO_SERVICES) == "1":
-        raise ServerMissing("No server may be used.", why=f"{NO_SERVICES} is 1.")
+def _servers_allowed() -> None:
+    if os.environ.get(NO_SERVERS) == "1":
+        raise ServerMissing("No server may be used.", why=f"{NO_SERVERS} is 1.")
 
 
 def _install(kind: Kind) -> None:

@@ -25,7 +25,7 @@ KINDS = [pytest.param(POSTGRES, id="postgres"), pytest.param(REDIS, id="redis")]
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no variable said anything about servers."""
-    for name in (*servers.NAMED.values(), servers.NO_INSTALL):
+    for name in (*servers.NAMED.values(), servers.NO_INSTALL, servers.NO_SERVICES, servers.NO_SERVERS):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -88,6 +88,14 @@ def test_a_private_one_is_started_where_none_answers(kind: Kind, server: Callabl
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_servers_that_run_can_be_left_alone(kind: Kind, server: Callable[[Kind], LocalServer], unset: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(servers.NAMED[kind.name], server(kind).url)
+    monkeypatch.setenv(servers.NO_SERVICES, "1")
+    with servers.room(kind) as found:
+        assert found.where == "private"
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_local_server_that_lets_nobody_in_is_passed_by(kind: Kind, server: Callable[[Kind], LocalServer], unset: None) -> None:
     host = server(kind).url.rsplit("@", 1)[1]
     locked = f"{kind.local[0].split('://', maxsplit=1)[0]}://stranger:wrong@{host}"
@@ -132,7 +140,7 @@ def test_an_installation_that_fails_skips(kind: Kind, bare: Path, as_root: None)
 
 def test_one_line_counts_what_was_skipped() -> None:
     """In a session of its own, over two processes, where no server may be used."""
-    environment = os.environ | {servers.NO_SERVICES: "1"}
+    environment = os.environ | {servers.NO_SERVERS: "1"}
     command = [sys.executable, "-m", "pytest", "-n", "2", "tests/store/test_migrations.py", "tests/test_servers.py::test_numbers_are_nobody_elses"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1], timeout=120)
     assert done.returncode == 0, done.stdout
