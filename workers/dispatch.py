@@ -27,18 +27,21 @@ class Line:
         self._app = make_app(settings)
         self._expires = 2 * settings.bell_seconds
         self._quiet_until = 0.0
+        connection = self._app.connection()
+        # What the transport's own driver raises where a connection breaks that was there before: kombu passes it on as it is.
+        self.errors: tuple[type[Exception], ...] = (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
 
     @property
     def is_open(self) -> bool:
         return time.monotonic() >= self._quiet_until
 
     def waiting(self, queue: Queue) -> int:
-        """Messages that wait at the broker. Raises KombuError or OSError."""
+        """Messages that wait at the broker. Raises one of `errors`."""
         with self._app.producer_pool.acquire(block=True) as producer:
             return int(producer.channel.queue_declare(queue.value).message_count)
 
     def send(self, queue: Queue, chunk_id: str) -> None:
-        """Raises KombuError or OSError."""
+        """Raises one of `errors`."""
         self._app.send_task(BELL, args=[chunk_id], queue=queue.value, expires=self._expires, retry=False)
 
     def fell_silent(self, error: Exception) -> None:
@@ -67,7 +70,7 @@ def _ring(engine: Engine, settings: Settings, line: Line, queue: Queue) -> int:
         for chunk_id in due:
             line.send(queue, chunk_id)
             rung += 1
-    except (KombuError, OSError) as error:
+    except line.errors as error:
         line.fell_silent(error)
         with transaction(engine) as session:
             chunks.unring(session, due[rung:])

@@ -50,6 +50,9 @@ class Looks:
             except (SQLAlchemyError, DiskFull) as error:
                 log.error("this worker cannot work just now, it looks again later", why=str(error))
                 return False
+            except Exception:  # a worker that nothing brings to look any more would be alive and deaf
+                log.exception("this worker met what nobody thought of, it looks again later")
+                return False
         return True
 
     @contextmanager
