@@ -242,7 +242,8 @@ def needs_stage(session: Session, job_id: str, stage: Stage) -> bool:
 def _cancel_to(session: Session, job_id: str, target: JobStatus) -> None:
     moment = now(session)
     times = {"cancelling_at": moment} if target == JobStatus.CANCELLING else {"cancelling_at": moment, "finished_at": moment}
-    _move(session, job_id, target, **times)
+    if not _move(session, job_id, target, **times):
+        raise RuntimeError(f"job {job_id} cannot become {target}, though its row is held")
 
 
 def _set_budget(session: Session, job_id: str, budget: BudgetSpec) -> None:

@@ -5,7 +5,7 @@ import threading
 import pytest
 from sqlalchemy import Engine
 
-from interp.errors import Conflict, NotFound
+from interp.errors import Conflict, LeaseLost, NotFound
 from interp.lifecycle import Queue, Stage
 from interp.planning import ChunkPlan
 from interp.spec import JobSpec
@@ -47,6 +47,21 @@ def test_a_queued_job_is_cancelled_at_once(engine: Engine) -> None:
     assert steps.claim(engine, Queue.GPU) is None
     with transaction(engine) as session:
         assert jobs.cancel(session, job_id).status == "cancelled"
+
+
+def test_a_job_whose_first_chunk_was_taken_a_moment_ago_is_cancelled_too(engine: Engine) -> None:
+    job_id = steps.submit(engine)
+    lease = steps.take(engine, Queue.GPU)
+    with transaction(engine) as session:
+        assert jobs.cancel(session, job_id).status == "cancelling", "the worker has not said yet that it runs"
+    with transaction(engine) as session:
+        jobs.start(session, job_id)
+        assert not chunks.heartbeat(session, lease, 30, 0)
+    with pytest.raises(LeaseLost):
+        steps.finish(engine, lease)
+    with transaction(engine) as session:
+        queue.hand_back(session, lease)
+    assert steps.look(engine, job_id).status == "cancelled"
 
 
 def test_a_running_job_is_cancelled_when_its_worker_lets_go(engine: Engine) -> None:
