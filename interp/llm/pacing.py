@@ -18,6 +18,8 @@ FLOOR = 1.0
 CUT = 0.7  # CUBIC's factor (RFC 9438): halving empties a window that a few stray 429s should only trim
 STEPS_TO_CEILING = 16.0  # round trips from nothing to the ceiling, growing evenly
 LONGEST_PAUSE = 600.0
+# A loop's clock may count whole milliseconds, and a timer come that much early.
+CLOCK_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,6 @@ class Pacer:
             return self._permit()
         turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._arm()
         try:
             return await turn
         except asyncio.CancelledError:
@@ -71,6 +72,7 @@ class Pacer:
         """No call starts before so many seconds have passed."""
         until = asyncio.get_running_loop().time() + min(seconds, LONGEST_PAUSE)
         self._resume_at = max(self._resume_at, until)
+        self._arm()
 
     def heed(self, headers: Mapping[str, str], tokens: int) -> None:
         """Pauses when a reply's `x-ratelimit-*` headers say that the next call, of about so many tokens, has no room before the reset."""
@@ -98,24 +100,26 @@ class Pacer:
         self.window = self._threshold = max(FLOOR, self.window * CUT)
 
     def _has_room(self) -> bool:
-        return self.in_flight < int(self.window) and (not self._resume_at or asyncio.get_running_loop().time() >= self._resume_at)
+        return self.in_flight < int(self.window) and not self._resume_at
 
     def _wake(self) -> None:
         while self._waiting and self._has_room():
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(self._permit())
-        self._arm()
 
     def _arm(self) -> None:
-        """One timer for the end of a pause, however many wait."""
-        loop = asyncio.get_running_loop()
-        if self._timer is None and self._waiting and loop.time() < self._resume_at:
-            self._timer = loop.call_at(self._resume_at, self._pause_ends)
+        """One timer as long as a pause lasts. It alone ends it: two looks at a clock that moves could each leave it to the other."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(self._resume_at, self._pause_ends)
 
     def _pause_ends(self) -> None:
         self._timer = None
-        self._wake()
+        if asyncio.get_running_loop().time() + CLOCK_SECONDS < self._resume_at:
+            self._arm()  # it was drawn out meanwhile
+        else:
+            self._resume_at = 0.0
+            self._wake()
 
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -134,3 +134,19 @@ def test_rate_limit_headers_are_heeded(headers: dict[str, str], pauses: bool) ->
 )
 def test_durations(text: str, seconds: float | None) -> None:
     assert duration(text) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_every_pause_ends(loop: str) -> None:
+    """However its end falls between two ticks of the loop's clock: who waits is never forgotten."""
+
+    async def many() -> None:
+        pacer = Pacer(1)
+        for number in range(400):
+            pacer.pause(0.0005 + number * 0.0000137)
+            permit = await asyncio.wait_for(pacer.acquire(), 5)
+            pacer.release(permit, "other")
+
+    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(many())
