@@ -11,13 +11,19 @@ HOUR = 3600
 
 
 def jump(whose: str) -> Callable[[Scene], None]:
-    """An hour, ahead or back from where the clock was."""
-    return lambda scene: scene.cluster.clocks[whose].step(scene.random.choice([HOUR, -HOUR]))
+    """An hour, ahead or back from where the clock was. Ahead, the database takes every lease for over."""
+
+    def strike(scene: Scene) -> None:
+        scene.take_from_the_living()
+        scene.cluster.clocks[whose].step(scene.random.choice([HOUR, -HOUR]))
+
+    return strike
 
 
 def jump_back_and_kill(scene: Scene) -> None:
     """Leases that were given before seem to last an hour; a worker is killed."""
     name = caught(scene, scene.random.choice(["gpu", "llm"]))
+    scene.take_from_the_living()
     scene.cluster.clocks["database"].step(-HOUR)
     scene.cluster.kill(name)
 

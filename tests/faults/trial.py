@@ -1,5 +1,6 @@
 """One trial: a job runs, a fault strikes at a drawn moment, and afterwards every promise is looked at."""
 
+import math
 import threading
 import time
 import uuid
@@ -18,7 +19,7 @@ from interp.store import budgets
 from interp.store.engine import snapshot
 from interp.store.tables import Chunk, Job, LlmCall
 from tests.faults.cluster import Cluster
-from tests.faults.job import TOKEN_CAP, Reference
+from tests.faults.job import LATENCY, TOKEN_CAP, Reference
 from tests.faults.moments import Held, Lease, Moment, lease_of, leases, status_of
 from tests.faults.results import repeated, results
 from tests.faults.waiting import until
@@ -77,6 +78,11 @@ class Scene:
                 return name, found
             self.cluster.thaw(name)
         return None
+
+    def take_from_the_living(self) -> None:
+        """Leases are about to be given away whose workers live: each lets calls out, a window at a time, until its next look tells it."""
+        windows = 1 + math.ceil(self.cluster.settings.check_seconds / LATENCY)
+        self.unseen = windows * self.cluster.settings.llm_in_flight * len(self.cluster.of_queue("llm"))
 
     def is_over(self) -> bool:
         """Whether the job has ended: nobody will be caught any more."""

@@ -7,6 +7,7 @@ from tests.faults.trial import Fault, Scene
 
 def take_from_the_living(scene: Scene) -> None:
     """The real sweeper, told that whoever works just now is gone. Nobody is told that his lease was given away."""
+    scene.take_from_the_living()
     owners = {held.owner for held in scene.held}
     queue.sweep(scene.cluster.engine, lambda owner: owner in owners, scene.cluster.settings.max_losses)
 
