@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from interp import traces
 from interp.errors import Conflict, NotFound
 from interp.identity import models_key
-from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Stage, sources_of
+from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
 from interp.store import budgets, chunks, replies, webhooks
@@ -231,12 +231,6 @@ def count_failed(session: Session, job_id: str, features: int) -> None:
     """So many more features of this job could not be explained."""
     if features:
         session.execute(update(Job).where(Job.id == job_id).values(features_failed=Job.features_failed + features))
-
-
-def needs_stage(session: Session, job_id: str, stage: Stage) -> bool:
-    """Whether the job lives and has chunks of the stage to come: false too for a job that is not there."""
-    job = session.get(Job, job_id)
-    return job is not None and job.status not in JOB_ENDS and not chunks.stage_is_over(session, job_id, stage)
 
 
 def _cancel_to(session: Session, job_id: str, target: JobStatus) -> None:

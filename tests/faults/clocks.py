@@ -14,7 +14,8 @@ def jump(whose: str) -> Callable[[Scene], None]:
     """An hour, ahead or back from where the clock was. Ahead, the database takes every lease for over."""
 
     def strike(scene: Scene) -> None:
-        scene.take_from_the_living()
+        if whose == "database":
+            scene.take_from_the_living()
         scene.cluster.clocks[whose].step(scene.random.choice([HOUR, -HOUR]))
 
     return strike

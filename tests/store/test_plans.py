@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from interp.lifecycle import Queue, Stage
 from interp.planning import ChunkPlan
-from interp.store import chunks, jobs, migrate, progress, queue
+from interp.store import chunks, migrate, progress, queue
 from interp.store.chunks import Lease
 from interp.store.engine import make_engine, transaction
 from interp.store.scratch import own_database
@@ -72,7 +72,7 @@ STEPS: dict[str, Callable[[Session, Lease], object]] = {
     "ring": lambda session, _lease: chunks.ring_due(session, Queue.LLM, 64, 30),
     "look for the dead": lambda session, _lease: chunks.expired(session, lambda _owner: False),
     "watch": lambda session, lease: progress.progress(session, lease.job_id),
-    "is a stage over": lambda session, lease: jobs.needs_stage(session, lease.job_id, Stage.SCORE),
+    "is a stage over": lambda session, lease: chunks.stage_is_over(session, lease.job_id, Stage.SCORE),
 }
 
 
