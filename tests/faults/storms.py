@@ -8,7 +8,7 @@ from tests.faults.waiting import until
 
 # Most with `Retry-After`, some without; what is let through is answered.
 STORM = Faults(rate_limited=0.6, rate_limited_silently=0.3, retry_after_seconds=0.2)
-REFUSED, LONG_REFUSED = 60, 90
+REFUSED, LONG_REFUSED = 60, 300
 
 
 def storm(scene: Scene) -> None:
