@@ -81,9 +81,8 @@ class Client:
     def retry_job(self, job_id: str) -> Body:
         return self._ask("POST", f"/v1/jobs/{_quoted(job_id)}/retry")
 
-    def list_job_webhooks(self, job_id: str) -> list[Body]:
-        found: list[Body] = self._ask("GET", f"/v1/jobs/{_quoted(job_id)}/webhooks")["items"]
-        return found
+    def list_job_webhooks(self, job_id: str, limit: int | None = None) -> Iterator[Body]:
+        return self._pages(f"/v1/jobs/{_quoted(job_id)}/webhooks", {}, limit)
 
     def get_job_usage(self, job_id: str) -> Body:
         return self._ask("GET", f"/v1/jobs/{_quoted(job_id)}/usage")

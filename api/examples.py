@@ -221,7 +221,7 @@ CALL_PAGE: dict[str, Any] = {
     ],
     "next_cursor": "WzEsImE5YjciLDld",
 }
-WEBHOOKS: dict[str, Any] = {
+WEBHOOK_PAGE: dict[str, Any] = {
     "items": [
         {
             "id": "1c7a2f4e-8f39-4a39-9a57-2f6bb1a6d001",
@@ -245,7 +245,8 @@ WEBHOOKS: dict[str, Any] = {
             "error": None,
             "created_at": "2026-11-20T12:03:20Z",
         }
-    ]
+    ],
+    "next_cursor": None,
 }
 EVENTS = """event: progress
 id: 0

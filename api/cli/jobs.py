@@ -62,7 +62,7 @@ def job(
         for name in wanted:
             CHANGES[name](client, job_id)
         found = follow_or_detach(client, job_id) if follow else client.get_job(job_id)
-        told = client.list_job_webhooks(job_id) if found["spec"].get("webhook") and not as_json else []
+        told = list(client.list_job_webhooks(job_id)) if found["spec"].get("webhook") and not as_json else []
     if as_json:
         print_json(found)
     else:

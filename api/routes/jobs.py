@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from api import accounts, cursors, estimating, events, examples, sampling, submission, watching
 from api.dependencies import WITHOUT_NUL, Configured, CursorText, KnownEndpoints, Limit, Reading, SharedLooks, Store
 from api.openapi import answers
-from api.schemas import CallAnswer, CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, WebhookAnswer, WebhookList
+from api.schemas import CallAnswer, CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, WebhookAnswer, WebhookPage
 from interp.lifecycle import JobStatus, Stage
 from interp.spec import JobSpec
 from interp.store import book, budgets, calls, jobs, latency, usage, webhooks
@@ -23,6 +23,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(max_length=36, pattern=WITHOUT_NUL, examples=[examples.JOB["id"]])]
 JOB_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
 CALL_PLACE = TypeAdapter(tuple[cursors.RowId])
+WEBHOOK_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=255, description="The same key with the same body gives the same job; with another body it is refused."),
@@ -125,11 +126,16 @@ def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
     return answer
 
 
-@router.get("/{job_id}/webhooks", responses=answers(examples.WEBHOOKS, 404, 422))
-def list_job_webhooks(session: Reading, job_id: JobId) -> WebhookList:
-    """The events that a job's receiver was told of or is yet to be, with their tries; empty where the job names no receiver."""
-    found = webhooks.of_job(session, jobs.get(session, job_id).id)
-    return WebhookList(items=[WebhookAnswer.model_validate(row) for row in found])
+@router.get("/{job_id}/webhooks", responses=answers(examples.WEBHOOK_PAGE, 404, 422))
+def list_job_webhooks(session: Reading, job_id: JobId, cursor: CursorText = None, limit: Limit = 50) -> WebhookPage:
+    """The events that a job's receiver was told of or is yet to be, with their tries, oldest first; empty where the job names no receiver."""
+    job = jobs.get(session, job_id)
+    listing = {"of": "webhooks", "job": job.id}
+    after = cursors.decode(listing, cursor, WEBHOOK_PLACE) if cursor else None
+    found = webhooks.of_job(session, job.id, after, limit + 1)
+    rows = found[:limit]
+    place = (rows[-1].created_at.isoformat(), rows[-1].id) if len(found) > len(rows) else None
+    return WebhookPage(items=[WebhookAnswer.model_validate(row) for row in rows], next_cursor=cursors.encode(listing, place))
 
 
 @router.get("/{job_id}/usage", responses=answers(examples.USAGE, 404, 422))

@@ -26,7 +26,7 @@ from api.schemas.jobs import (
     ResumeRequest,
     StageProgress,
     WebhookAnswer,
-    WebhookList,
+    WebhookPage,
 )
 from api.schemas.provenance import CallProvenance, ExplanationProvenance, NullProvenance, ProvenanceAnswer, ScoreProvenance, SpendAnswer
 from api.schemas.service import FieldError, Health, Problem, ProblemKind, Readiness
@@ -85,5 +85,5 @@ __all__ = [
     "UsageRow",
     "UsageTotal",
     "WebhookAnswer",
-    "WebhookList",
+    "WebhookPage",
 ]

@@ -131,7 +131,8 @@ class WebhookAnswer(Answer):
     created_at: datetime
 
 
-class WebhookList(Answer):
-    """Every event of a job for its receiver, oldest first."""
+class WebhookPage(Answer):
+    """One page of a job's events for its receiver, oldest first."""
 
     items: list[WebhookAnswer]
+    next_cursor: str | None

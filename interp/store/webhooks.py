@@ -3,10 +3,10 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from interp.lifecycle import JobStatus
@@ -87,6 +87,8 @@ def missed(session: Session, delivery: Delivery, reason: str, is_last: bool) -> 
     session.execute(update(Webhook).where(*same_try).values(error=reason, next_at=next_at))
 
 
-def of_job(session: Session, job_id: str) -> Sequence[Webhook]:
-    """Every event of a job that somebody was told of, or is yet to be, oldest first."""
-    return session.scalars(select(Webhook).where(Webhook.job_id == job_id).order_by(Webhook.created_at, Webhook.id)).all()
+def of_job(session: Session, job_id: str, after: tuple[datetime, str] | None = None, limit: int = 50) -> Sequence[Webhook]:
+    """Up to `limit` events of a job that somebody was told of, or is yet to be, oldest first. `after` is the last row's time and id."""
+    order = (Webhook.created_at, Webhook.id)
+    statement = select(Webhook).where(Webhook.job_id == job_id).order_by(*order).limit(limit)
+    return session.scalars(statement if after is None else statement.where(tuple_(*order) > tuple_(*after))).all()

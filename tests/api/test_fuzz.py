@@ -67,7 +67,7 @@ def test_features_answer_any_address(http: httpx.Client, dictionary: str, index:
 
 @given(
     job=values,
-    part=st.sampled_from(["usage", "calls"]),
+    part=st.sampled_from(["usage", "calls", "webhooks"]),
     params=st.dictionaries(st.sampled_from(["cursor", "limit", "feature", "stage", "status"]), values, max_size=3),
 )
 @settings(max_examples=80, deadline=None)

@@ -38,6 +38,12 @@ def open_client(open_settings: Settings, store: Engine) -> Iterator[Client]:
         yield found
 
 
+@pytest.fixture
+def open_http(open_settings: Settings, store: Engine) -> Iterator[httpx.Client]:
+    with httpx.Client(transport=InProcess(create_app(open_settings)), base_url="http://test") as found:
+        yield found
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/hook", "http://localhost/hook", "https://[::1]/", "http://169.254.169.254/latest/meta-data"])
 def test_a_receiver_in_a_private_network_is_refused_with_its_cure(client: Client, body: dict[str, Any], url: str) -> None:
     before = len(list(client.list_jobs()))
@@ -80,11 +86,11 @@ def test_each_change_that_the_job_names_is_owed_and_no_other(
         open_client.pause_job(made)
         open_client.resume_job(made)
         open_client.cancel_job(made)
-        listed = open_client.list_job_webhooks(made)
+        listed = list(open_client.list_job_webhooks(made))
         assert [(row["event"], row["attempts"], row["delivered_at"]) for row in listed] == [("job.paused", 0, None), ("job.cancelled", 0, None)]
         deliver_due(store, open_settings)
         sent = {item.headers["webhook-id"]: item.json for item in to.sent}
-    listed = open_client.list_job_webhooks(made)
+    listed = list(open_client.list_job_webhooks(made))
     assert {row["id"]: row["payload"] for row in listed} == sent
     assert all(row["delivered_at"] and row["next_at"] is None for row in listed)
 
@@ -93,15 +99,41 @@ def test_a_job_without_a_receiver_has_told_nobody(client: Client, body: dict[str
     made = client.submit_job(body)
     assert "webhook" not in made["spec"]
     client.cancel_job(made["id"])
-    assert client.list_job_webhooks(made["id"]) == []
+    assert list(client.list_job_webhooks(made["id"])) == []
     with pytest.raises(Refused):
-        client.list_job_webhooks("nobody")
+        list(client.list_job_webhooks("nobody"))
+
+
+def test_events_come_in_pages_oldest_first_and_each_once(open_client: Client, open_http: httpx.Client, body: dict[str, Any]) -> None:
+    """Paused and resumed over and over, a job owes many; another job's are no part of it, and its cursor is refused."""
+    asked = body | {"webhook": {"url": "http://127.0.0.1:1/", "events": ["job.paused", "job.cancelled"]}}
+    made, other = open_client.submit_job(asked)["id"], open_client.submit_job(asked)["id"]
+    open_client.cancel_job(other)
+    for _ in range(4):
+        open_client.pause_job(made)
+        open_client.resume_job(made)
+    open_client.cancel_job(made)
+
+    pages, cursor = [], {}
+    while not pages or cursor["cursor"]:
+        page = open_http.get(f"/v1/jobs/{made}/webhooks", params={"limit": 2} | cursor).json()
+        pages.append(page["items"])
+        cursor = {"cursor": page["next_cursor"]}
+    assert [len(page) for page in pages] == [2, 2, 1]
+    listed = [row for page in pages for row in page]
+    assert listed == list(open_client.list_job_webhooks(made))
+    assert [row["event"] for row in listed] == ["job.paused"] * 4 + ["job.cancelled"]
+    assert len({row["id"] for row in listed}) == 5
+
+    first = open_http.get(f"/v1/jobs/{made}/webhooks", params={"limit": 2}).json()["next_cursor"]
+    refused = open_http.get(f"/v1/jobs/{other}/webhooks", params={"cursor": first})
+    assert refused.json()["code"] == "cursor-invalid"
 
 
 def test_the_control_of_a_job_is_told_of_to_nobody(open_client: Client, body: dict[str, Any]) -> None:
     made = open_client.submit_job(body | {"controls": ["null", "random_weights"], "webhook": {"url": "http://127.0.0.1:1/"}})
     open_client.cancel_job(made["control"]["id"])
-    assert open_client.list_job_webhooks(made["control"]["id"]) == []
+    assert list(open_client.list_job_webhooks(made["control"]["id"])) == []
 
 
 def test_the_command_line_shows_who_was_told(open_client: Client, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
