@@ -3,8 +3,8 @@
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import fsspec
 
-from interp.disk import disk_full, new_folder
+from interp.disk import clear_drafts, new_file, new_folder
 from interp.errors import ArtifactMissing, ArtifactsUnreachable, DiskFull
 
 CORPORA, PARTIALS = "corpora", "partials"
@@ -57,7 +57,8 @@ class Store:
 
     def put(self, name: str, write: Callable[[Path], None]) -> None:
         """Lets `write` make a file at the path it is given, and puts it under `name`. Another file of that name goes. Raises DiskFull."""
-        with self._draft(name) as draft:
+        self._tidy_cache()
+        with new_file(Path(self._path(name)) if self.is_local else self._drafts / Path(name).name) as draft:
             write(draft)
             if self.is_local:
                 _sync(draft)
@@ -71,6 +72,7 @@ class Store:
         A folder that is there already stays: the name says what it holds.
         """
         target = self._place(name)
+        self._tidy_cache()
         with new_folder(target) as draft:
             make(draft)
         if not self.is_local:
@@ -89,6 +91,7 @@ class Store:
         if target.is_dir():
             os.utime(target)
             return target
+        self._tidy_cache()
         with new_folder(target) as draft:
             for path in self.files.ls(self._path(name), detail=False):
                 if not path.endswith(WHOLE):
@@ -156,17 +159,22 @@ class Store:
                 cure="Check GLOSSATOR_ARTIFACTS and GLOSSATOR_ARTIFACT_OPTIONS, the credentials in the environment, and the right to write.",
             ) from cause
 
-    @contextmanager
-    def _draft(self, name: str) -> Iterator[Path]:
-        """A path of this machine to write to; beside the target where that is a file of this machine, so that it can be renamed."""
-        target = Path(self._path(name)) if self.is_local else self.cache / "drafts" / Path(name).name
-        draft = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with disk_full(target):
-                yield draft
-        finally:
-            draft.unlink(missing_ok=True)
+    def clear_drafts(self) -> int:
+        """Removes what processes left half-made on this machine's disks, that died over it; returns how many files and folders.
+
+        Of a bucket's worker that is its own cache, which nobody else reaches: it clears that whenever it writes there.
+        """
+        root = Path(self.root)
+        own = [root, root / CORPORA, *(root / PARTIALS).glob("*")] if self.is_local else []
+        return sum(clear_drafts(folder) for folder in (*own, self._drafts, self.cache / CORPORA))
+
+    def _tidy_cache(self) -> None:
+        if not self.is_local:
+            self.clear_drafts()
+
+    @property
+    def _drafts(self) -> Path:
+        return self.cache / "drafts"
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}" if name else self.root

@@ -1,14 +1,23 @@
-"""Writing what must never be seen half-made: under another name first, then renamed."""
+"""Writing what must never be seen half-made: under another name first, then renamed. Whoever writes such a draft holds a lock on it, which ends
+with the process however that ends: so a draft that nobody holds is nobody's.
+"""
 
 import errno
+import fcntl
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from interp.errors import DiskFull
+
+# A draft is made a moment before it is locked; and on network disks that only pretend to lock, a writer's last write is never so long ago.
+YOUNG_SECONDS = 3600.0
+DRAFT = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 
 
 @contextmanager
@@ -18,19 +27,43 @@ def new_folder(target: Path) -> Iterator[Path]:
     Where `target` exists already (another process was first with the same content) that one stays. Raises DiskFull.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    draft = _draft_of(target)
     try:
         with disk_full(target):
             draft.mkdir()
-            yield draft
-            _sync(draft)
-            try:
-                draft.rename(target)
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
+            with _held(draft, os.O_RDONLY):
+                yield draft
+                _sync(draft)
+                try:
+                    draft.rename(target)
+                except OSError as error:
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """An empty temporary file beside `target`, to be written and renamed in the block; one that was not renamed vanishes. Raises DiskFull."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft_of(target)
+    try:
+        with disk_full(target), _held(draft, os.O_RDWR | os.O_CREAT):
+            yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def clear_drafts(folder: Path) -> int:
+    """Removes the drafts in a folder whose writers died over them; returns how many. One that is held stays, however long its writer stands still."""
+    abandoned = [path for path in folder.glob(".*") if DRAFT.fullmatch(path.name) and _is_abandoned(path)]
+    for path in abandoned:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(abandoned)
 
 
 @contextmanager
@@ -56,6 +89,38 @@ def nearest_existing(path: Path) -> Path:
 def is_writable(folder: Path) -> bool:
     """Whether files can be written to the folder, or the folder be made."""
     return os.access(nearest_existing(folder), os.W_OK)
+
+
+def _draft_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+
+
+@contextmanager
+def _held(draft: Path, flags: int) -> Iterator[None]:
+    """Opens the draft and holds its lock. A disk that has no locks is no error: what cannot be locked is never found abandoned."""
+    descriptor = os.open(draft, flags, 0o666)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_abandoned(draft: Path) -> bool:
+    try:
+        if time.time() - max(path.stat().st_mtime for path in (draft, *draft.glob("*"))) < YOUNG_SECONDS:
+            return False
+        descriptor = os.open(draft, os.O_RDONLY if draft.is_dir() else os.O_RDWR)
+    except OSError:  # gone meanwhile
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or nobody can know
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _sync(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What ended jobs leave behind, cleared away: partial evidence at once, the rest after the time that the settings give it."""
+"""What ended jobs and killed workers leave behind, cleared away: partial evidence at once, the rest after its time."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,8 +14,9 @@ SILENT_LEASES = 20
 
 
 def tidy(engine: Engine, settings: Settings) -> None:
-    """Clears away what nothing can read any more: partial evidence of jobs that will not merge it, rows of workers that are gone."""
+    """Clears away what nothing can read any more: partial evidence of jobs that will not merge it, drafts and rows of workers that are gone."""
     clear_partials(engine, settings)
+    artifacts.store_of(settings).clear_drafts()
     with transaction(engine) as session:
         retention.forget_workers(session, SILENT_LEASES * settings.lease_seconds)
 

@@ -154,6 +154,21 @@ def test_partial_evidence_goes_once_nobody_will_merge_it(engine: Engine, quick: 
     assert artifacts.jobs_with_partials(store) == [alive]
 
 
+def test_the_draft_of_a_worker_that_was_killed_goes_while_its_job_goes_on(engine: Engine, quick: Settings) -> None:
+    store = artifacts.store_of(quick)
+    job_id = steps.running(engine, ChunkPlan(Stage.COLLECT, 0, 4), ChunkPlan(Stage.MERGE, 0, 4, {}, Stage.COLLECT))
+    name = artifacts.partial(job_id, Stage.COLLECT, 0)
+    store.put(name, lambda path: path.write_bytes(b"partial"))
+    whole = Path(store.root) / name
+    draft = whole.with_name(f".{whole.name}.1.0123abcd")
+    draft.write_bytes(b"par")
+    old = (datetime.now(UTC) - timedelta(hours=9)).timestamp()
+    for path in (draft, whole):
+        os.utime(path, (old, old))
+    tidying.tidy(engine, quick)
+    assert list(whole.parent.iterdir()) == [whole]
+
+
 def test_corpora_go_when_no_job_has_read_them_for_long_and_none_that_is_alive_will(engine: Engine, quick: Settings) -> None:
     store = artifacts.store_of(quick)
     for digest in ("fresh", "stale"):
