@@ -119,7 +119,10 @@ def resume_job(
 
 @router.post("/{job_id}/retry", status_code=202, responses=answers(examples.JOB, 404, 409, 422, status=202))
 def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
-    """Try again what failed, on a job that runs, has failed or has completed. What is done stays, and what was answered is not asked again."""
+    """Try again what failed, on a job that runs, has failed or has completed. What is done stays; what was answered is not asked again.
+
+    A merge that failed is tried again with the parts that were collected for it; where these are gone, they are collected once more.
+    """
     with transaction(engine) as session:
         answer = watching.job(session, jobs.retry(session, job_id))
     dispatch.ring(engine, settings)

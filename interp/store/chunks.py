@@ -213,7 +213,7 @@ def ring_again(session: Session, job_id: str) -> None:
 
 def states(session: Session, job_id: str) -> list[State]:
     """All chunks of a job, as far as it matters for opening some of them again."""
-    columns = (Chunk.id, Chunk.stage, Chunk.number, Chunk.status, Chunk.waits_for, Chunk.payload, Chunk.units_total, Chunk.result)
+    columns = (Chunk.id, Chunk.stage, Chunk.number, Chunk.status, Chunk.waits_for, Chunk.payload, Chunk.units_total, Chunk.result, Chunk.error)
     return [
         State(
             chunk_id,
@@ -224,8 +224,11 @@ def states(session: Session, job_id: str) -> list[State]:
             [(start, stop) for start, stop in payload.get("features", ())],
             units,
             int((result or {}).get("failed", 0)),
+            (error or {}).get("code"),
         )
-        for chunk_id, stage, number, status, waits_for, payload, units, result in session.execute(select(*columns).where(Chunk.job_id == job_id))
+        for chunk_id, stage, number, status, waits_for, payload, units, result, error in session.execute(
+            select(*columns).where(Chunk.job_id == job_id)
+        )
     ]
 
 

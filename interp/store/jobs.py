@@ -195,7 +195,7 @@ def retry(session: Session, job_id: str) -> Job:
             job=job_id,
             status_of_job=job.status,
         )
-    found = reopening(chunks.states(session, job_id), has_ended=job.status in JOB_ENDS)
+    found = reopening(chunks.states(session, job_id))
     if not found.ready and not found.waiting:
         why = "Nothing of it failed, or its chunks were cleared away since."
         raise Conflict(f"Job {job_id} has nothing to try again.", why=why, job=job_id, status_of_job=job.status)

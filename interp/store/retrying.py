@@ -4,18 +4,22 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from interp.errors import ArtifactMissing, BlobCorrupt
 from interp.lifecycle import CHUNK_OPEN, ChunkStatus, Stage
 from interp.planning import Range
 
 # Stages that a chunk may fail in without its job: what it was about is counted as failed, and the job goes on.
 EXPENDABLE = frozenset({Stage.MERGE, Stage.EXPLAIN, Stage.SCORE})
-# What leaves partial evidence, which is cleared away once it was merged or its job has ended.
+# What leaves partial evidence, which lies there until all of it is merged (`retention.needs_partials`); errors of who found it gone all the same.
 PARTIAL = frozenset({Stage.COLLECT, Stage.COMBINE})
+LOST = frozenset({ArtifactMissing.code, BlobCorrupt.code})
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A chunk as it is. `failed` counts features (or scores) of a chunk that is done, that have no good result all the same."""
+    """A chunk as it is. `failed` counts features (or scores) of a chunk that is done, that have no good result all the same; `error` is the code of
+    what a chunk failed of.
+    """
 
     id: str
     stage: Stage
@@ -25,6 +29,7 @@ class State:
     features: Sequence[Range] = field(default=())
     units: int = 0
     failed: int = 0
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +41,13 @@ class Reopening:
     features: int
 
 
-def reopening(chunks: Sequence[State], *, has_ended: bool) -> Reopening:
+def reopening(chunks: Sequence[State]) -> Reopening:
     """What is to be done again: chunks that failed, were cancelled with their job, or are done with failures, and what was made of them.
 
-    `has_ended`: the job's partial evidence may be gone, so that whatever is merged again is collected again.
+    What is merged again is merged of the partial evidence that lies there. It is collected again only where a chunk failed since that was gone.
     """
     again = {chunk.id: chunk for chunk in chunks if _is_wanting(chunk)}
-    merges = any(chunk.stage == Stage.MERGE for chunk in again.values())
-    if merges and (has_ended or not any(chunk.stage == Stage.MERGE and chunk.status in CHUNK_OPEN for chunk in chunks)):
+    if any(chunk.error in LOST for chunk in again.values()):
         again |= {chunk.id: chunk for chunk in chunks if chunk.stage in PARTIAL}
     merged = {f"{Stage.MERGE}:{chunk.number}" for chunk in again.values() if chunk.stage == Stage.MERGE}
     again |= {chunk.id: chunk for chunk in chunks if chunk.stage == Stage.EXPLAIN and chunk.waits_for in merged}

@@ -10,11 +10,11 @@ from interp.settings import Settings
 from interp.spec import JobSpec
 from interp.store import jobs, migrate
 from interp.store.engine import snapshot, transaction
-from interp.store.tables import Chunk
+from interp.store.tables import Chunk, StageCount
 from tests.artifacts.bucket import Bucket
 from tests.faults.results import Rows, results
 from tests.store import steps
-from workers import artifacts
+from workers import artifacts, gpu, tidying
 from workers.run import drain, run_chunk
 from workers.runtime import Runtime
 
@@ -80,7 +80,41 @@ def test_a_corpus_that_was_cleared_away_is_made_again_by_the_next_job(spec: JobS
     assert [name for name, _ in artifacts.corpora(store)] == [digest]
 
 
-def test_a_part_that_is_gone_fails_its_chunk_with_the_reason(spec: JobSpec, bucket: Bucket, tmp_path: Path) -> None:
+def collected(runtime: Runtime, job_id: str) -> int:
+    """How many collect chunks of a job have come to an end, each time counted."""
+    with snapshot(runtime.engine) as session:
+        return session.scalars(select(StageCount.done).where(StageCount.job_id == job_id, StageCount.stage == Stage.COLLECT)).one()
+
+
+def retry(runtime: Runtime, job_id: str) -> None:
+    with transaction(runtime.engine) as session:
+        jobs.retry(session, job_id)
+    drain(runtime, Queue.GPU, Queue.LLM)
+
+
+def test_a_merge_that_failed_is_tried_again_with_the_parts_that_lie_there(
+    spec: JobSpec, bucket: Bucket, tmp_path: Path, on_one_disk: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options, max_attempts=1, merge_fan_in=3)
+    migrate.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    with transaction(runtime.engine) as session:
+        job_id = jobs.submit(session, spec, steps.Checked(32)).id
+    with monkeypatch.context() as patched:
+        patched.setattr(gpu, "finish", lambda *_: 1 / 0)
+        drain(runtime, Queue.GPU, Queue.LLM)
+    found, once = steps.look(runtime.engine, job_id), collected(runtime, job_id)
+    assert (found.status, found.request_counts.failed) == ("completed", 32)
+    tidying.clear_partials(runtime.engine, settings)
+    retry(runtime, job_id)
+    assert steps.look(runtime.engine, job_id).status == "completed"
+    assert collected(runtime, job_id) == once, "nothing was collected again"
+    assert results(runtime.engine) == on_one_disk
+
+
+def test_a_part_that_is_gone_fails_its_chunk_with_the_reason_and_a_retry_collects_it_again(
+    spec: JobSpec, bucket: Bucket, tmp_path: Path, on_one_disk: Rows
+) -> None:
     settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options, max_attempts=2)
     migrate.upgrade(settings.database_url)
     runtime, store = Runtime.of(settings), artifacts.store_of(settings)
@@ -95,3 +129,8 @@ def test_a_part_that_is_gone_fails_its_chunk_with_the_reason(spec: JobSpec, buck
         assert chunk.status == "failed"
         assert chunk.error is not None
         assert (chunk.error["code"], chunk.error["attempt"]) == ("artifact-missing", 2)
+    once = collected(runtime, job_id)
+    retry(runtime, job_id)
+    assert steps.look(runtime.engine, job_id).status == "completed"
+    assert collected(runtime, job_id) == 2 * once
+    assert results(runtime.engine) == on_one_disk

@@ -11,7 +11,7 @@ from interp.errors import Conflict
 from interp.explain.base import Explanation
 from interp.lifecycle import CHUNK_OPEN, ChunkStatus, Queue, Stage
 from interp.planning import ChunkPlan
-from interp.store import calls, explanations, jobs, queue, replies
+from interp.store import calls, explanations, jobs, queue, replies, retention
 from interp.store.calls import pack_call
 from interp.store.dialect import now
 from interp.store.engine import snapshot, transaction
@@ -38,13 +38,13 @@ PLANS = (
 )
 
 
-def work(engine: Engine, *bad: str, results: dict[str, dict[str, Any]] | None = None) -> None:
+def work(engine: Engine, *bad: str, results: dict[str, dict[str, Any]] | None = None, code: str = "internal") -> None:
     """Works until nothing is ready; the chunks named fail for good, the others give their result."""
     while lease := steps.claim(engine, Queue.GPU) or steps.claim(engine, Queue.LLM):
         name = f"{lease.stage}:{lease.number}"
         with transaction(engine) as session:
             if name in bad:
-                queue.fail(session, lease, {"code": "internal", "traceback": "..."}, max_attempts=1)
+                queue.fail(session, lease, {"code": code, "traceback": "..."}, max_attempts=1)
             else:
                 queue.finish(session, lease, (results or {}).get(name))
 
@@ -58,14 +58,27 @@ def changed(engine: Engine, job_id: str) -> dict[str, str]:
     return {name: status for name, status in steps.statuses(engine, job_id).items() if status != "done"}
 
 
-def test_a_failed_merge_takes_its_features_out_of_the_job_and_a_retry_collects_them_again(engine: Engine) -> None:
+def test_a_failed_merge_takes_its_features_out_of_the_job_and_a_retry_merges_what_was_collected(engine: Engine) -> None:
     job_id = steps.running(engine, *PLANS)
     work(engine, "merge:1")
+    with snapshot(engine) as session:
+        assert retention.needs_partials(session, job_id), "it lies there still"
     found = steps.look(engine, job_id)
     assert (found.status, found.request_counts.failed) == ("completed", 4)
     retry(engine, job_id)
     found = steps.look(engine, job_id)
     assert (found.status, found.request_counts.failed, found.summary, found.finished_at) == ("running", 0, None, None)
+    assert changed(engine, job_id) == {"merge:1": "ready", "explain:1": "waiting", "score:1": "waiting", "summarise:0": "waiting"}
+    work(engine)
+    assert changed(engine, job_id) == {}
+    assert steps.look(engine, job_id).status == "completed"
+
+
+@pytest.mark.parametrize("code", ["artifact-missing", "blob-corrupt"])
+def test_a_merge_that_failed_since_what_was_collected_is_gone_is_collected_for_again(engine: Engine, code: str) -> None:
+    job_id = steps.running(engine, *PLANS)
+    work(engine, "merge:1", code=code)
+    retry(engine, job_id)
     assert changed(engine, job_id) == {
         "collect:0": "ready",
         "merge:1": "waiting",
@@ -103,6 +116,19 @@ def test_a_running_job_opens_what_failed_and_leaves_what_is_in_work_alone(engine
     work(engine)
     assert steps.look(engine, job_id).request_counts.failed == 0
     assert changed(engine, job_id) == {}
+
+
+def test_a_job_that_failed_in_collecting_collects_what_is_missing_and_no_more(engine: Engine) -> None:
+    shards = [ChunkPlan(Stage.COLLECT, number, 9) for number in range(3)]
+    job_id = steps.running(engine, *shards, *PLANS[1:])
+    steps.finish(engine, steps.take(engine, Queue.GPU))
+    steps.fail(engine, steps.take(engine, Queue.GPU), max_attempts=1)
+    retry(engine, job_id)
+    found = changed(engine, job_id)
+    assert {name: status for name, status in found.items() if name.startswith("collect")} == {"collect:1": "ready", "collect:2": "ready"}
+    assert found["merge:0"] == "waiting"
+    work(engine)
+    assert steps.look(engine, job_id).status == "completed"
 
 
 def test_a_failed_job_gets_its_cancelled_chunks_back(engine: Engine) -> None:
@@ -150,8 +176,8 @@ def test_answers_that_came_to_nothing_are_forgotten_and_good_ones_kept(engine: E
 statuses = st.sampled_from([ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.READY, ChunkStatus.WAITING])
 
 
-@given(st.lists(statuses, min_size=8, max_size=8), st.booleans())
-def test_whatever_is_opened_can_come_to_its_end(found: list[ChunkStatus], has_ended: bool) -> None:
+@given(st.lists(statuses, min_size=8, max_size=8), st.sampled_from(["internal", "artifact-missing"]))
+def test_whatever_is_opened_can_come_to_its_end(found: list[ChunkStatus], code: str) -> None:
     """Every chunk that waits again waits for something that is open, and every chunk that is ready waits for nothing that is."""
     states = [
         State(
@@ -162,10 +188,11 @@ def test_whatever_is_opened_can_come_to_its_end(found: list[ChunkStatus], has_en
             plan.waits_for,
             [(first, last) for first, last in plan.payload.get("features", ())],
             plan.units,
+            error=code if status == ChunkStatus.FAILED else None,
         )
         for plan, status in zip(PLANS, found, strict=True)
     ]
-    result = reopening(states, has_ended=has_ended)
+    result = reopening(states)
     again = {*result.ready, *result.waiting}
     assert len(again) == len(result.ready) + len(result.waiting)
     assert {state.id for state in states if state.status == ChunkStatus.FAILED} <= again
