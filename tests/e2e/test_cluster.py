@@ -1,16 +1,26 @@
-"""`glossator demo --cluster`, small: many processes on PostgreSQL and Redis, two killed at work, and the embedded demo's book byte for byte."""
+"""`glossator demo --cluster`, small: many processes on PostgreSQL and Redis, two killed at work, and the embedded demo's book byte for byte. And
+whom such a cluster tells of it.
+"""
 
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from standardwebhooks import Webhook as Verifier
 
-from interp.spec import JobSpec
+from api.client import Client
+from api.cluster import Cluster
+from interp.settings import Settings
+from interp.spec import JobSpec, WebhookSpec
+from interp.store.scratch import own_database
+from tests.workers.receiver import receiver
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -57,6 +67,50 @@ def test_the_clusters_book_is_the_embedded_demos_and_a_byte_that_differs_is_told
     assert ["evidence", "31", "1", "0", "0"] in told, changed.stdout[-3000:] + changed.stderr[-3000:]
     assert "error: The cluster's book is not the embedded demo's." in changed.stderr
     assert_nobody_is_left(tmp_path)
+
+
+def test_a_cluster_tells_a_receiver_once_and_signed_though_it_stumbled_at_first(
+    tiny_job: JobSpec, tmp_path: Path, postgres_url: str, redis_url: str
+) -> None:
+    secret = "whsec_" + "A" * 32
+    with own_database(postgres_url) as database, receiver() as to:
+        to.answers = [500, 204]
+        webhook = WebhookSpec(url=to.url, events=("job.completed", "job.cancelled"))
+        spec = tiny_job.model_copy(update={"features": "0-3", "scorers": (), "webhook": webhook}).model_dump(mode="json")
+        settings = Settings(
+            home=tmp_path,
+            database_url=database,
+            broker_url=redis_url,
+            sweep_seconds=0.2,
+            webhook_private=True,
+            webhook_secret=secret,
+        )
+        with Cluster(settings, gpu_workers=1, llm_workers=1) as cluster, Client(cluster.url) as client:
+
+            def is_told(job_id: str) -> bool:
+                cluster.check()
+                return any(row["delivered_at"] for row in client.list_job_webhooks(job_id))
+
+            done = client.submit_job(spec)["id"]
+            until(lambda: is_told(done), "the webhook of the job that completed")
+            # One more event, so that upkeep has looked again since.
+            other = client.cancel_job(client.submit_job(spec)["id"])["id"]
+            until(lambda: is_told(other), "the webhook of the job that was cancelled")
+            (told,) = client.list_job_webhooks(done)
+
+    assert (told["event"], told["attempts"]) == ("job.completed", 2)
+    assert [sent.json["data"]["id"] for sent in to.sent] == [done, done, other]
+    assert [sent.headers["webhook-id"] for sent in to.sent[:2]] == [told["id"]] * 2
+    for sent in to.sent:
+        Verifier(secret).verify(sent.body, sent.headers)
+    assert to.sent[1].json == told["payload"]
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 240.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.1)
 
 
 def assert_nobody_is_left(home: Path) -> None:
