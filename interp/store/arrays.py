@@ -1,34 +1,93 @@
-"""Many rows in one statement to PostgreSQL: an array a column, in the driver's binary form, which the server takes apart.
+"""Many rows in one statement to PostgreSQL: an array a column, in the server's binary form, which the server takes apart.
 
-Of 64 rows it takes as long as the same INSERT over and over, of some hundred half as long, and the server parses and answers once.
-SQLite has no way there to save.
+A statement is put together once for each shape of rows, and arrays are packed here: of 64 rows of 20 columns, SQLAlchemy and the driver would make
+more work than the server has with them. SQLite has no way there to save.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from struct import Struct
+from typing import Any, Final
 
 import psycopg
+from psycopg import pq
+from psycopg.adapt import Dumper, PyFormat
 from psycopg.types.array import ListBinaryDumper
 from psycopg.types.json import Jsonb
-from sqlalchemy import FromClause, bindparam, cast, column, func
+from sqlalchemy import (
+    BigInteger,
+    ColumnDefault,
+    ColumnElement,
+    CursorResult,
+    Dialect,
+    FromClause,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
-from sqlalchemy.types import JSON, NullType
+from sqlalchemy.types import JSON, Float, NullType, TypeEngine
 
+from interp.store.clean import storable, storable_text
 from interp.store.tables import Base
 
 # Fewer rows than this are sooner written one by one.
 FEWEST = 16
 # Rows of one statement: all of them are in memory three times.
 MOST = 10_000
-PARAMETER = "rows_"
+PARAMETER, SHARED = "rows_", "all_"
+# Among shared values: the time of the statement, by the clock that decides leases.
+NOW: Final = object()
+
+Tables = tuple[type[Base], ...]
 
 
 class Values(list[Any]):
-    """A column's values, that go to the server as binary: as text, arrays of figures take three times as long."""
+    """A column's values of a type that is not packed here. They go to the server as binary: as text, arrays take three times as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A column's values as PostgreSQL sends and takes an array; `oid` is the array's type."""
+
+    oid: int
+    data: bytes
+
+
+class _PackedDumper(Dumper):
+    format = pq.Format.BINARY
+
+    def get_key(self, obj: Packed, format: PyFormat) -> Any:  # noqa: A002, ARG002
+        return (Packed, obj.oid)
+
+    def upgrade(self, obj: Packed, format: PyFormat) -> Dumper:  # noqa: A002, ARG002
+        dumper = type(self)(Packed, self.connection)
+        dumper.oid = obj.oid
+        return dumper
+
+    def dump(self, obj: Packed) -> bytes:
+        return obj.data
 
 
 psycopg.adapters.register_dumper(Values, ListBinaryDumper)
+psycopg.adapters.register_dumper(Packed, _PackedDumper)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The rows in a statement: `table` has those columns in which they differ, `shared` the others as expressions."""
+
+    table: FromClause
+    shared: Mapping[str, ColumnElement[Any]]
 
 
 def is_worth_it(session: Session, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -36,19 +95,106 @@ def is_worth_it(session: Session, rows: Sequence[Mapping[str, Any]]) -> bool:
     return session.get_bind().dialect.name == "postgresql" and len(rows) >= FEWEST
 
 
-def table(of: type[Base], names: Sequence[str], name: str = "given") -> FromClause:
+def table(of: Tables, names: Sequence[str], name: str = "given") -> FromClause:
     """The rows that `parameters` holds as a table with these columns, in their order."""
-    columns = of.__table__.c
-    arrays = [cast(bindparam(PARAMETER + each, type_=NullType()), ARRAY(columns[each].type)) for each in names]
-    return func.unnest(*arrays).table_valued(*(column(each, columns[each].type) for each in names), name=name).render_derived(name=name)
+    kinds = {each: _kind(of, each) for each in names}
+    arrays = [cast(bindparam(PARAMETER + each, type_=NullType()), ARRAY(kind)) for each, kind in kinds.items()]
+    return func.unnest(*arrays).table_valued(*(column(each, kind) for each, kind in kinds.items()), name=name).render_derived(name=name)
 
 
-def parameters(of: type[Base], rows: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
+def parameters(of: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Packed | Values]:
     """The rows as a statement with their `table` takes them. Every row has the columns of the first one."""
-    return {PARAMETER + name: _values(of.__table__.c[name].type, [row[name] for row in rows]) for name in rows[0]}
+    return {PARAMETER + name: pack(_kind(of, name), [row[name] for row in rows]) for name in rows[0]}
 
 
-def _values(kind: Any, values: Sequence[Any]) -> Values:
-    if isinstance(kind, JSON):
-        return Values(None if value is None else Jsonb(value) for value in values)
+def execute(
+    session: Session, statement: Callable[[Given], Any], of: Tables, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]
+) -> CursorResult[Any]:
+    """Runs what `statement` makes of the rows. It is called once for each shape of rows: it must be hashable, and stand for the same each time.
+
+    `of` says of what tables' columns the rows are made, `shared` what is the same in all rows.
+    """
+    connection = session.connection()
+    shape = tuple((name, value is NOW) for name, value in shared.items())
+    sql, fixed = _compiled(statement, connection.dialect, of, tuple(rows[0]), shape)
+    same = {SHARED + name: _scalar(_kind(of, name), value) for name, value in shared.items() if value is not NOW}
+    return connection.exec_driver_sql(sql, fixed | same | parameters(of, rows))
+
+
+@lru_cache(maxsize=256)
+def _compiled(
+    statement: Callable[[Given], Any], dialect: Dialect, of: Tables, names: tuple[str, ...], shared: tuple[tuple[str, bool], ...]
+) -> tuple[str, dict[str, Any]]:
+    moment: ColumnElement[Any] = select(func.clock_timestamp()).scalar_subquery()
+    same = {name: moment if is_now else cast(bindparam(SHARED + name, type_=NullType()), _kind(of, name)) for name, is_now in shared}
+    compiled = statement(Given(table(of, names), same)).compile(dialect=dialect)
+    literals = {name: value for name, value in compiled.params.items() if not name.startswith((PARAMETER, SHARED))}
+    defaults = {each.key: each.default.arg for each in compiled.insert_prefetch if isinstance(each.default, ColumnDefault)}
+    return str(compiled), literals | defaults
+
+
+def _kind(of: Tables, name: str) -> TypeEngine[Any]:
+    """A column's type. Texts of any length: a cast to a shorter one would cut them off in silence, where an INSERT refuses."""
+    found = next(each.__table__.c[name] for each in of if name in each.__table__.c)
+    return Text() if isinstance(found.type, String) else found.type
+
+
+def _scalar(kind: TypeEngine[Any], value: Any) -> Any:
+    return Jsonb(storable(value)) if isinstance(kind, JSON) and value is not None else storable(value)
+
+
+def pack(kind: TypeEngine[Any], values: Sequence[Any]) -> Packed | Values:
+    """Values of a column of this type, None among them; text and JSON as `storable` makes them."""
+    for of, (element, array, packed) in _PACKED.items():
+        if isinstance(kind, of):
+            return Packed(array, _HEAD.pack(1, 1, element, len(values), 1) + b"".join(packed(values)))
     return Values(values)
+
+
+# One dimension; a null may be among them; the type, the number of values, and that they are counted from 1.
+_HEAD = Struct(">iiIii")
+_LENGTH, _NULL = Struct(">i"), Struct(">i").pack(-1)
+
+
+def _numbers(form: str) -> Callable[[Sequence[Any]], list[bytes]]:
+    number = Struct(">i" + form)
+    size, one = number.size - _LENGTH.size, number.pack
+    return lambda values: [_NULL if value is None else one(size, value) for value in values]
+
+
+def _bytes(values: Sequence[bytes | None]) -> list[bytes]:
+    return [part for value in values for part in ((_NULL,) if value is None else (_LENGTH.pack(len(value)), value))]
+
+
+def _texts(values: Sequence[str | None]) -> list[bytes]:
+    known: dict[str | None, bytes] = {None: _NULL}
+    return [known[value] if value in known else known.setdefault(value, _text(value)) for value in values]
+
+
+def _text(value: str | None) -> bytes:
+    data = storable_text(value or "").encode()
+    return _LENGTH.pack(len(data)) + data
+
+
+def _jsons(values: Sequence[Any]) -> list[bytes]:
+    return [_NULL if value is None else _json(value) for value in values]
+
+
+def _json(value: Any) -> bytes:
+    written = _ENCODER(value)
+    if "\\u0000" in written or "\\ud" in written:
+        written = _ENCODER(storable(value))
+    # The version of the binary form, which is the text.
+    return b"%b\x01%b" % (_LENGTH.pack(len(written) + 1), written.encode())
+
+
+_ENCODER = json.JSONEncoder().encode
+# The types of elements and of arrays of them (pg_type). The first that fits: an Integer is any BigInteger, too.
+_PACKED: dict[type[TypeEngine[Any]], tuple[int, int, Callable[[Sequence[Any]], list[bytes]]]] = {
+    BigInteger: (20, 1016, _numbers("q")),
+    Integer: (23, 1007, _numbers("i")),
+    Float: (701, 1022, _numbers("d")),
+    String: (25, 1009, _texts),
+    LargeBinary: (17, 1001, _bytes),
+    JSON: (3802, 3807, _jsons),
+}

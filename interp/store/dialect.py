@@ -4,21 +4,25 @@ Nothing else asks which it is, but `arrays.py`, which knows PostgreSQL alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVarTuple
+from types import MappingProxyType
+from typing import Any, Final, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Interval, Row, Select, and_, bindparam, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, FromClause, Interval, Row, Select, and_, bindparam, func, literal, or_, select, text
 from sqlalchemy import update as update_of
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from interp.store import arrays
+from interp.store.clean import storable
 from interp.store.tables import Base, UtcTime
 
 Columns = TypeVarTuple("Columns")
 Insert = postgresql.Insert | sqlite.Insert
 Assignments = Callable[[Any], Mapping[str, ColumnElement[Any]]]
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def insert(session: Session, table: type[Base]) -> Insert:
@@ -26,6 +30,40 @@ def insert(session: Session, table: type[Base]) -> Insert:
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """An INSERT that writes over the rows that have the same `keys` (a unique constraint).
+
+    `update` names the columns to write over: None is all of the rows' other columns, and none at all lets the first write win. `assign` makes more
+    assignments from the row that was to be inserted; `where` says which rows may be written over. Give the same functions and clauses each time:
+    a statement is put together once for each that is not equal to one before.
+    """
+
+    table: type[Base]
+    keys: tuple[str, ...]
+    update: tuple[str, ...] | None = None
+    assign: Assignments | None = None
+    where: ColumnElement[bool] | None = None
+
+    def __call__(self, given: arrays.Given) -> Any:
+        return self.of(given.table, given.shared)
+
+    def of(self, rows: FromClause, shared: Mapping[str, ColumnElement[Any]]) -> Any:
+        """For PostgreSQL: the rows of a table, each with what is the same in all of them; columns that the target has not are left out."""
+        names = [each.name for each in rows.c if each.name in self.table.__table__.c]
+        statement = postgresql.insert(self.table).from_select([*shared, *names], select(*shared.values(), *(rows.c[name] for name in names)))
+        return self.resolved(statement, [*shared, *names])
+
+    def resolved(self, statement: Insert, columns: Sequence[str]) -> Any:
+        """The statement with what it does where a row is there."""
+        names = [name for name in columns if name not in self.keys] if self.update is None else self.update
+        values: dict[str, Any] = {name: statement.excluded[name] for name in names}
+        values |= self.assign(statement.excluded) if self.assign else {}
+        if values:
+            return statement.on_conflict_do_update(index_elements=list(self.keys), set_=values, where=self.where)
+        return statement.on_conflict_do_nothing(index_elements=list(self.keys))
 
 
 def upsert(
@@ -36,48 +74,39 @@ def upsert(
     update: Sequence[str] | None = None,
     assign: Assignments | None = None,
 ) -> None:
-    """Insert the rows, or write over those that have the same `keys` (a unique constraint).
+    """Insert the rows, or write over those that have the same `keys`: see `Upsert`."""
+    write(session, Upsert(table, tuple(keys), None if update is None else tuple(update), assign), rows)
 
-    `update` names the columns to write over; all of the rows' other columns when None, none of them (first write wins) when empty.
-    `assign` makes more assignments from the row that was to be inserted. Rows go in the order given: give the same order
-    everywhere (by feature), so that two writers of the same rows cannot deadlock.
+
+def write(session: Session, upsert: Upsert, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any] = NOTHING) -> None:
+    """Inserts the rows; `shared` is the same in all of them, and `arrays.NOW` there is the time of the one clock. Text becomes `storable`.
+
+    Rows go in the order given: give the same order everywhere (by feature), so that two writers of the same rows cannot deadlock.
     """
-    if rows:
-        statement = _upsert(session, table, list(rows[0]), keys, update, assign)
-        for some in _portions(rows):
-            session.connection().execute(*_with_rows(session, table, statement, some))
+    for some in portions(rows):
+        if arrays.is_worth_it(session, some):
+            arrays.execute(session, upsert, (upsert.table,), some, shared)
+        else:
+            statement = upsert.resolved(insert(session, upsert.table), [*shared, *some[0]])
+            session.connection().execute(statement, plain(session, some, shared))
 
 
-def upsert_for(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]], keys: Sequence[str], *columns: Any) -> Sequence[Row[Any]]:
-    """The same, writing over all columns; gives the `columns` of each row as it then is, in any order."""
-    if not rows:
-        return []
-    statement = _upsert(session, table, list(rows[0]), keys, None, None).returning(*columns)
-    return [row for some in _portions(rows) for row in session.connection().execute(*_with_rows(session, table, statement, some))]
+def write_for(session: Session, upsert: Upsert, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any], *columns: Any) -> Sequence[Row[Any]]:
+    """The same one by one, for few rows or SQLite; gives the `columns` of each row as it then is, in any order."""
+    statement = upsert.resolved(insert(session, upsert.table), [*shared, *rows[0]]).returning(*columns)
+    return session.connection().execute(statement, plain(session, rows, shared)).all()
 
 
-def _portions(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+def portions(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """As many rows at a time as go into one statement."""
     return (rows[start : start + arrays.MOST] for start in range(0, len(rows), arrays.MOST))
 
 
-def _upsert(
-    session: Session, table: type[Base], columns: Sequence[str], keys: Sequence[str], update: Sequence[str] | None, assign: Assignments | None
-) -> Any:
-    statement = insert(session, table)
-    names = [name for name in columns if name not in keys] if update is None else update
-    values: dict[str, Any] = {name: statement.excluded[name] for name in names}
-    values |= assign(statement.excluded) if assign else {}
-    if values:
-        return statement.on_conflict_do_update(index_elements=list(keys), set_=values)
-    return statement.on_conflict_do_nothing(index_elements=list(keys))
-
-
-def _with_rows(session: Session, table: type[Base], statement: Any, rows: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
-    """An INSERT and its parameters."""
-    if not arrays.is_worth_it(session, rows):
-        return statement, [dict(row) for row in rows]
-    names = list(rows[0])
-    return statement.from_select(names, select(arrays.table(table, names))), arrays.parameters(table, rows)
+def plain(session: Session, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows as a statement with a parameter a column takes them."""
+    moment = now(session) if arrays.NOW in shared.values() else None
+    same = {name: moment if value is arrays.NOW else value for name, value in shared.items()}
+    return [{name: storable(value) for name, value in (same | dict(row)).items()} for row in rows]
 
 
 def change(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]], keys: Sequence[str], *where: ColumnElement[bool]) -> None:
@@ -94,7 +123,7 @@ def change(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]
         statement = _change(table, new, keys, names, where)
         session.connection().execute(statement, [{f"new_{name}": value for name, value in row.items()} for row in rows])
         return
-    given, parameters = arrays.table(table, list(rows[0])), arrays.parameters(table, rows)
+    given, parameters = arrays.table((table,), list(rows[0])), arrays.parameters((table,), rows)
     matches = [columns[key] == given.c[key] for key in keys]
     held = select(columns[keys[0]]).join(given, and_(*matches)).where(*where).order_by(*(given.c[key] for key in keys))
     session.execute(select(func.count()).select_from(held.with_for_update(of=table).subquery()), parameters)

@@ -9,11 +9,20 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from interp.evidence import Statistics
 from interp.planning import Range
-from interp.store.dialect import upsert
+from interp.store.dialect import Upsert, write
 from interp.store.tables import Evidence, Feature
 
 # What a listing shows of explanations: it speaks of one evidence set, and is emptied when the feature's evidence changes.
 OF_EXPLANATIONS = ("explanation_id", "label", "score", "lift", "q_value", "shrunken")
+
+
+def _kept_with_the_same_evidence(new: Any) -> dict[str, ColumnElement[Any]]:
+    same = Feature.evidence_set_id == new.evidence_set_id
+    return {name: case((same, getattr(Feature, name)), else_=None) for name in OF_EXPLANATIONS}
+
+
+EVIDENCE = Upsert(Evidence, ("set_id", "feature"))
+FEATURES = Upsert(Feature, ("dictionary_id", "feature"), assign=_kept_with_the_same_evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +69,11 @@ def save(session: Session, set_id: str, dictionary_id: int, gathered: Sequence[G
 
     A feature that is listed with other evidence is listed with this from now on, without the explanation made from the other.
     """
-    blobs = [{"set_id": set_id, "feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
-    upsert(session, Evidence, blobs, keys=["set_id", "feature"])
-
-    def kept_with_the_same_evidence(new: Any) -> dict[str, ColumnElement[Any]]:
-        same = Feature.evidence_set_id == new.evidence_set_id
-        return {name: case((same, getattr(Feature, name)), else_=None) for name in OF_EXPLANATIONS}
-
+    blobs = [{"feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
+    write(session, EVIDENCE, blobs, {"set_id": set_id})
     rows = [
         {
-            "dictionary_id": dictionary_id,
             "feature": item.feature,
-            "evidence_set_id": set_id,
             "state": item.statistics.state,
             "density": item.statistics.density,
             "tokens_active": item.statistics.tokens_active,
@@ -80,4 +82,4 @@ def save(session: Session, set_id: str, dictionary_id: int, gathered: Sequence[G
         }
         for item in gathered
     ]
-    upsert(session, Feature, rows, keys=["dictionary_id", "feature"], assign=kept_with_the_same_evidence)
+    write(session, FEATURES, rows, {"dictionary_id": dictionary_id, "evidence_set_id": set_id})

@@ -1,20 +1,23 @@
 """Explanations: written once a (evidence, feature, explainer, settings), read by scorers with what nulls are matched on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import Boolean, ColumnElement, delete, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from interp.explain.base import Explanation
-from interp.planning import Range, ranges_of
-from interp.store.clean import storable
-from interp.store.dialect import now, upsert
+from interp.planning import Range
+from interp.store import arrays
+from interp.store.arrays import NOW
+from interp.store.dialect import Upsert, portions, write_for
 from interp.store.evidence import within
 from interp.store.tables import Evidence, Job, Score
 from interp.store.tables import Explanation as Row
 
-KEYS = ("evidence_set_id", "feature", "explainer", "settings_digest")
+# Never over a good one.
+EXPLANATIONS = Upsert(Row, ("evidence_set_id", "feature", "explainer", "settings_digest"), where=Row.text.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +76,40 @@ def save(session: Session, family: Family, explanations: Sequence[Explanation], 
 
     Scores of what is written over go with it.
     """
-    ranges = ranges_of([explanation.feature for explanation in explanations])
-    known = dict(session.execute(select(Row.feature, Row.text.is_not(None)).where(*_of(family), within(Row.feature, ranges))).all())
-    explanations = [explanation for explanation in explanations if not known.get(explanation.feature)]
-    if not explanations:
-        return
-    failed = [explanation.feature for explanation in explanations if explanation.feature in known]
-    if failed:
-        replaced = select(Row.id).where(*_of(family), Row.feature.in_(failed))
-        session.execute(delete(Score).where(Score.explanation_id.in_(replaced)).execution_options(synchronize_session=False))
-    moment = now(session)
+    shared = {
+        "dictionary_id": family.dictionary_id,
+        "evidence_set_id": family.evidence_set,
+        "explainer": family.explainer,
+        "settings_digest": family.settings_digest,
+        "job_id": job_id,
+        "created_at": NOW,
+    }
     rows = [
         {
-            "dictionary_id": family.dictionary_id,
             "feature": explanation.feature,
-            "evidence_set_id": family.evidence_set,
-            "explainer": family.explainer,
-            "settings_digest": family.settings_digest,
-            "text": storable(explanation.text),
-            "failure": storable(explanation.failure),
-            "rule": storable(explanation.rule),
-            "provenance": storable(explanation.provenance),
-            "job_id": job_id,
-            "created_at": moment,
+            "text": explanation.text,
+            "failure": explanation.failure,
+            "rule": explanation.rule,
+            "provenance": explanation.provenance,
         }
         for explanation in explanations
     ]
-    upsert(session, Row, rows, keys=KEYS)
+    over = [row for some in portions(rows) for row in _written_over(session, some, shared)]
+    if over:
+        session.execute(delete(Score).where(Score.explanation_id.in_(over)).execution_options(synchronize_session=False))
+
+
+def _written_over(session: Session, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> Sequence[int]:
+    """Writes the rows, and gives the ids of those that were there; where nothing is to be saved by knowing, of all that were written."""
+    if arrays.is_worth_it(session, rows):
+        return arrays.execute(session, _over_failed, (Row,), rows, shared).scalars().all()
+    return [row.id for row in write_for(session, EXPLANATIONS, rows, shared, Row.id)]
+
+
+def _over_failed(given: arrays.Given) -> Any:
+    # A row that an INSERT made has no xmax; one that it wrote over has that of the lock it took to do so.
+    written = EXPLANATIONS(given).returning(Row.id, literal_column("explanations.xmax <> 0", Boolean).label("was_there")).cte("written")
+    return select(written.c.id).where(written.c.was_there)
 
 
 def _of(family: Family) -> tuple[ColumnElement[bool], ...]:

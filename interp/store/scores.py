@@ -8,12 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.score.base import Score
-from interp.store.clean import storable
-from interp.store.dialect import change, now, upsert, upsert_for
+from interp.store import arrays
+from interp.store.arrays import NOW
+from interp.store.dialect import Upsert, change, portions, write, write_for
 from interp.store.tables import Explanation, Feature, ScoreItems
 from interp.store.tables import Score as Row
 
-KEYS = ("explanation_id", "scorer", "settings_digest")
+SCORES = Upsert(Row, ("explanation_id", "scorer", "settings_digest"))
+ITEMS = Upsert(ScoreItems, ("score_id",))
 # What only all scores together say of each.
 CONCLUSIONS = ("p_value", "q_value", "shrunken", "null_reason")
 # Rows that are made and written at a time, where all of a dictionary are.
@@ -76,13 +78,22 @@ def explanations_with(session: Session, scorer: str, settings_digest: str, expla
 
 def save(session: Session, dictionary_id: int, settings_digest: str, scored: Sequence[Scored], job_id: str) -> None:
     """Writes scores of one scorer and their items. Give the features in ascending order."""
-    if not scored:
-        return
-    moment = now(session)
-    shared = {"dictionary_id": dictionary_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": moment}
-    rows = [shared | _columns(item) for item in scored]
-    id_of = {row.explanation_id: row.id for row in upsert_for(session, Row, rows, KEYS, Row.explanation_id, Row.id)}
-    upsert(session, ScoreItems, [{"score_id": id_of[item.explanation_id], "blob": item.items} for item in scored], keys=["score_id"])
+    shared = {"dictionary_id": dictionary_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": NOW}
+    for some in portions([_columns(item) | {"blob": item.items} for item in scored]):
+        if arrays.is_worth_it(session, some):
+            arrays.execute(session, _with_items, (Row, ScoreItems), some, shared)
+        else:
+            bare = [{name: value for name, value in row.items() if name != "blob"} for row in some]
+            id_of = {row.explanation_id: row.id for row in write_for(session, SCORES, bare, shared, Row.explanation_id, Row.id)}
+            write(session, ITEMS, [{"score_id": id_of[row["explanation_id"]], "blob": row["blob"]} for row in some])
+
+
+def _with_items(given: arrays.Given) -> Any:
+    """Both tables in one statement: the items' follows the scores' within the server, with the ids that it gave or found."""
+    rows = select(given.table).cte("rows_of_scores")
+    written = SCORES.of(rows, given.shared).returning(Row.id, Row.explanation_id).cte("written")
+    items = select(written.c.id.label("score_id"), rows.c.blob).join(rows, rows.c.explanation_id == written.c.explanation_id)
+    return ITEMS.of(items.subquery("items"), {})
 
 
 def figures(session: Session, evidence_set: str, dictionary_id: int, scorer: str, settings_digest: str) -> list[Figure]:
@@ -133,7 +144,7 @@ def _columns(item: Scored) -> dict[str, Any]:
         "low": score.interval.low if score.interval else None,
         "high": score.interval.high if score.interval else None,
         "interval_method": score.interval.method if score.interval else None,
-        "reason": storable(score.reason),
+        "reason": score.reason,
         "answered": score.answered,
         "failed": score.failed,
         "abstained": score.abstained,
@@ -145,10 +156,10 @@ def _columns(item: Scored) -> dict[str, Any]:
         "p_value": null.p_value if null else None,
         "null_reason": null.reason if null else None,
         "null_values": list(null.values) if null and null.values else None,
-        "controls": storable([asdict(control) for control in score.controls]) or None,
+        "controls": [asdict(control) for control in score.controls] or None,
         "details": {
             "metrics": score.metrics,
-            "provenance": storable(score.provenance),
+            "provenance": score.provenance,
             "null_features": list(null.features) if null else [],
             "level": score.interval.level if score.interval else None,
         },
