@@ -16,6 +16,8 @@ from interp.store.engine import make_engine
 from interp.store.tables import Base
 
 FOLDER = Path(__file__).parents[2] / "migrations"
+# Tables whose rows had a foreign key of their own to the dictionary, until 0006.
+IMPLIED = ("features", "explanations", "scores")
 # PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
 ADVISORY_LOCK = 0x676C6F73
 
@@ -50,14 +52,20 @@ def head() -> str | None:
 def differences(engine: Engine) -> list[Any]:
     """What a new revision would have to change for the database to be as `tables.py` says; empty when nothing."""
     with engine.connect() as connection:
-        return list(
-            compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_of_tables}), Base.metadata)
-        )
+        opts = {"compare_type": True, "include_name": _is_of_tables, "include_object": _is_no_implied_key}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=opts), Base.metadata))
 
 
 def _is_of_tables(name: str | None, kind: str, _parents: Any) -> bool:
     """All but the indexes that only some servers can have: 0004 makes them where it can."""
     return not (kind == "index" and str(name).endswith("_trigrams"))
+
+
+def _is_no_implied_key(item: Any, _name: str | None, kind: str, is_reflected: bool, _other: Any) -> bool:
+    """All but the foreign keys that SQLite keeps: see 0006."""
+    if kind != "foreign_key_constraint" or not is_reflected or item.table.name not in IMPLIED:
+        return True
+    return not (item.column_keys == ["dictionary_id"] and item.elements[0].target_fullname == "dictionaries.id" and item.name is None)
 
 
 @contextmanager

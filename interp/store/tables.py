@@ -245,7 +245,7 @@ class Feature(Base):
 
     __tablename__ = "features"
 
-    dictionary_id: Mapped[int] = mapped_column(ForeignKey("dictionaries.id"), primary_key=True)
+    dictionary_id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)  # the evidence set's
     feature: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     evidence_set_id: Mapped[str] = mapped_column(ForeignKey("evidence_sets.id"))
     state: Mapped[str] = mapped_column(String(8))  # active, rare or dead
@@ -269,7 +269,7 @@ class Explanation(Base):
     __tablename__ = "explanations"
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
-    dictionary_id: Mapped[int] = mapped_column(ForeignKey("dictionaries.id"))
+    dictionary_id: Mapped[int] = mapped_column(RowId)  # the evidence set's
     feature: Mapped[int] = mapped_column(Integer)
     evidence_set_id: Mapped[str] = mapped_column(ForeignKey("evidence_sets.id"))
     explainer: Mapped[str] = mapped_column(String(64))
@@ -301,7 +301,7 @@ class Score(Base):
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
     explanation_id: Mapped[int] = mapped_column(ForeignKey("explanations.id", ondelete="CASCADE"))
-    dictionary_id: Mapped[int] = mapped_column(ForeignKey("dictionaries.id"))
+    dictionary_id: Mapped[int] = mapped_column(RowId)  # the explanation's
     feature: Mapped[int] = mapped_column(Integer)
     scorer: Mapped[str] = mapped_column(String(64))
     settings_digest: Mapped[str] = mapped_column(String(64))

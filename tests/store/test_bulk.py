@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import DataError
 
 from interp.explain.base import Explanation as Label
 from interp.store import arrays, explanations, scores
 from interp.store.clean import REPLACEMENT
-from interp.store.dialect import change, upsert
+from interp.store.dialect import change, now, upsert
 from interp.store.engine import transaction
 from interp.store.explanations import Family
 from interp.store.scores import Scored, Shown
-from interp.store.tables import Explanation, Feature, Score
+from interp.store.tables import Explanation, Feature, Score, ScoreItems
 from tests.api import synthetic
 
 FEW, MANY = 3, arrays.FEWEST + 1
@@ -43,6 +44,68 @@ def test_writing_twice_leaves_one_row_each(engine: Engine, number: int) -> None:
             explanations.save(session, family, labels(number, text), "j")
     found = rows_of(engine, Explanation, Explanation.feature, Explanation.text, Explanation.failure, Explanation.rule, Explanation.provenance)
     assert found == [(index, f"a{REPLACEMENT}b ? {index}", None, {"version": index}, {"seed": [0, None]}) for index in range(number)]
+
+
+@sizes
+def test_a_failed_explanation_is_written_over_and_its_scores_go_alone(engine: Engine, number: int) -> None:
+    family = family_of(engine)
+    first = [replace(label, text=None, failure="refused") if label.feature == 1 else label for label in labels(number, "first")]
+    with transaction(engine) as session:
+        explanations.save(session, family, first, "j")
+        ids = {index: row for index, (row, _) in explanations.load(session, family, [(0, number)]).items()}
+        scored = [Scored(row, replace(synthetic.score(1), feature=index), b"items") for index, row in ids.items()]
+        scores.save(session, family.dictionary_id, "x" * 64, scored, "j")
+    with transaction(engine) as session:
+        explanations.save(session, family, labels(number, "second"), "other")
+    found = rows_of(engine, Explanation, Explanation.feature, Explanation.id, Explanation.text, Explanation.failure, Explanation.job_id)
+    assert found == [(index, ids[index], "second 1" if index == 1 else f"first {index}", None, "other" if index == 1 else "j") for index in ids]
+    assert [feature for (feature,) in rows_of(engine, Score, Score.feature)] == [index for index in ids if index != 1]
+
+
+@sizes
+def test_each_score_has_its_own_items_and_those_of_the_last_writing(engine: Engine, number: int) -> None:
+    family = family_of(engine)
+    with transaction(engine) as session:
+        explanations.save(session, family, labels(number, "x"), "j")
+        ids = {index: row for index, (row, _) in explanations.load(session, family, [(0, number)]).items()}
+    for turn in ("once", "twice"):
+        scored = [Scored(row, replace(synthetic.score(1), feature=index), f"{turn} {index}".encode()) for index, row in ids.items()]
+        with transaction(engine) as session:
+            scores.save(session, family.dictionary_id, "x" * 64, scored, "j")
+    with transaction(engine) as session:
+        found = session.execute(
+            select(Score.feature, ScoreItems.blob).join(ScoreItems, ScoreItems.score_id == Score.id).order_by(Score.feature)
+        ).all()
+    assert [tuple(row) for row in found] == [(index, f"twice {index}".encode()) for index in range(number)]
+
+
+@sizes
+def test_json_comes_back_as_it_was_but_for_what_cannot_be_stored(engine: Engine, number: int) -> None:
+    family = family_of(engine)
+    told = {"emoji \U0001f600": ["\\u0000", "ü", "\\ud800", 0.1, 2**60, True, None], "nul \0": {"lone": "\ud800"}}
+    with transaction(engine) as session:
+        explanations.save(session, family, [Label(index, "pattern", "x", provenance=told) for index in range(number)], "j")
+    kept = {"emoji \U0001f600": ["\\u0000", "ü", "\\ud800", 0.1, 2**60, True, None], f"nul {REPLACEMENT}": {"lone": "?"}}
+    assert rows_of(engine, Explanation, Explanation.feature, Explanation.provenance) == [(index, kept) for index in range(number)]
+
+
+def test_text_that_is_too_long_for_its_column_is_refused_and_not_cut(engine: Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no lengths")
+    family = replace(family_of(engine), explainer="x" * 65)
+    with pytest.raises(DataError), transaction(engine) as session:
+        explanations.save(session, family, labels(MANY, "x"), "j")
+
+
+def test_all_rows_of_a_portion_are_of_one_time_and_that_is_the_servers(engine: Engine) -> None:
+    family = family_of(engine)
+    with transaction(engine) as session:
+        before = now(session)
+        explanations.save(session, family, labels(MANY, "x"), "j")
+        after = now(session)
+    moments = {moment for _, moment in rows_of(engine, Explanation, Explanation.feature, Explanation.created_at)}
+    assert len(moments) == 1
+    assert before <= min(moments) <= after
 
 
 @sizes

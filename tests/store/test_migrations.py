@@ -11,6 +11,7 @@ from interp.planning import ChunkPlan
 from interp.store import migrate
 from interp.store.engine import make_engine
 from interp.store.tables import Base
+from tests.api import synthetic
 from tests.store import steps
 
 
@@ -42,6 +43,32 @@ def test_back_to_the_first_tables_keeps_their_rows(engine: Engine, database_url:
     engine.dispose()
     migrate.upgrade(database_url)
     assert steps.look(engine, job_id).status == "running"
+
+
+def test_implied_keys_go_on_postgresql_and_come_back_with_every_row_kept(database_url: str) -> None:
+    engine = make_engine(database_url)
+    synthetic.fill(engine)
+    is_postgresql = engine.dialect.name == "postgresql"
+    before = _counts(engine)
+    for table in migrate.IMPLIED:
+        assert ("dictionaries" in _asked_by(engine, table)) is not is_postgresql
+    migrate.downgrade(database_url, "0005")
+    for table in migrate.IMPLIED:
+        assert "dictionaries" in _asked_by(engine, table)
+    migrate.upgrade(database_url)
+    assert _counts(engine) == before
+    assert min(before.values()) > 0
+    engine.dispose()
+
+
+def _asked_by(engine: Engine, table: str) -> set[str]:
+    """The tables that foreign keys of this one lead to."""
+    return {key["referred_table"] for key in inspect(engine).get_foreign_keys(table)}
+
+
+def _counts(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        return {table: connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() for table in (*migrate.IMPLIED, "score_items")}
 
 
 def test_differences_are_seen(database_url: str) -> None:
