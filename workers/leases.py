@@ -46,6 +46,8 @@ class Leases:
         self._changed = threading.Condition()
         self._held: list[Held] = []
         self._thread: threading.Thread | None = None
+        # Held while the list of workers is written: its last word is that this one is gone.
+        self._showing = threading.Lock()
         self._is_shown = False
         self._shown_at = float("-inf")
         self._is_away = False
@@ -57,16 +59,13 @@ class Leases:
             self._watch()
 
     def end(self) -> None:
-        """Takes the process out of the database again."""
-        with self._changed:
-            was_shown, self._is_shown = self._is_shown, False
-            self._changed.notify()
-        if was_shown:
-            try:
-                with transaction(self._engine) as session:
-                    workers.gone(session, self._owner)
-            except (SQLAlchemyError, DiskFull) as error:
-                log.warning("this worker stays in the list of workers for a while", why=str(error))
+        """Takes the process out of the database again. Another call meanwhile waits until that is done."""
+        with self._showing:
+            with self._changed:
+                was_shown, self._is_shown = self._is_shown, False
+                self._changed.notify()
+            if was_shown:
+                self._take_out()
 
     def take(self, lease: Lease) -> Held:
         """Looks after the lease until `let_go`."""
@@ -115,11 +114,19 @@ class Leases:
                         each.lost.set()
 
     def _show(self) -> None:
-        if self._is_shown and time.monotonic() - self._shown_at >= self._settings.heartbeat_seconds:
-            begun = time.monotonic()
+        with self._showing:
+            if self._is_shown and time.monotonic() - self._shown_at >= self._settings.heartbeat_seconds:
+                begun = time.monotonic()
+                with transaction(self._engine) as session:
+                    workers.seen(session, self._owner, self._presence.report)
+                self._shown_at = begun
+
+    def _take_out(self) -> None:
+        try:
             with transaction(self._engine) as session:
-                workers.seen(session, self._owner, self._presence.report)
-            self._shown_at = begun
+                workers.gone(session, self._owner)
+        except (SQLAlchemyError, DiskFull) as error:
+            log.warning("this worker stays in the list of workers for a while", why=str(error))
 
     def _look(self, held: Sequence[Held]) -> None:
         due = [each for each in held if self._is_due(each)]
