@@ -1,6 +1,7 @@
-"""How a worker process comes to its chunks: a bell brings it, and when none rings for long it looks by itself."""
+"""How a worker process comes to its chunks: a bell brings it, and when none rings for long, or none can be heard, it looks by itself."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,17 +21,21 @@ log = logs.get_logger(__name__)
 AGAIN_SECONDS = 2.0
 # How often who waits for its turn asks whether the process stops.
 TURN_SECONDS = 0.2
+# Celery takes no message while it answers one, and then needs up to a second to see that it does not any more.
+DEAF_SECONDS, DEAF_LOOK_SECONDS = 1.5, 0.2
 
 
 class Looks:
     """The process's way to its next chunk, one at a time: by `answer` from the thread that hears bells, and by itself every `idle_seconds`.
 
-    A broker may be away, be emptied, or have a consumer that hears nothing any more after a restart: the database knows what is ready.
+    A broker may be away, be emptied, or have a consumer that hears nothing any more after a restart: the database knows what is ready. Right after
+    a bell was answered the next one is not heard, and the process looks often.
     """
 
     def __init__(self, runtime: Runtime, queue: Queue, helpers: Helpers) -> None:
         self._runtime, self._queue, self._helpers = runtime, queue, helpers
         self._turn = threading.Lock()
+        self._answered = threading.Event()
         self._thread = threading.Thread(target=self._run, name="looks", daemon=True)
 
     def start(self) -> None:
@@ -38,10 +43,16 @@ class Looks:
 
     def join(self) -> None:
         """Waits until the chunk in work is handed back; the runtime is stopping."""
+        self._answered.set()
         self._thread.join()
 
-    def answer(self, bell: str | None) -> bool:
-        """Works on whatever is ready: an idle worker needs one bell, not one a chunk. False when the database could not be used."""
+    def answer(self, bell: str) -> None:
+        """Works on whatever is ready: an idle worker needs one bell, not one a chunk."""
+        self._work(bell)
+        self._answered.set()
+
+    def _work(self, bell: str | None) -> bool:
+        """False when the database could not be used."""
         with self._my_turn() as is_mine:
             try:
                 while is_mine and not self._runtime.stopping.is_set() and run_chunk(self._runtime, self._queue, bell, self._helpers.asking):
@@ -68,7 +79,14 @@ class Looks:
                 self._turn.release()
 
     def _run(self) -> None:
-        pause = self._runtime.settings.idle_seconds
-        while not self._runtime.stopping.wait(pause):
-            is_well = self._turn.locked() or self.answer(None)
-            pause = self._runtime.settings.idle_seconds if is_well else min(AGAIN_SECONDS, self._runtime.settings.idle_seconds)
+        idle = pause = self._runtime.settings.idle_seconds
+        deaf_until = 0.0
+        while not self._runtime.stopping.is_set():
+            if self._answered.wait(pause):
+                self._answered.clear()
+                deaf_until = time.monotonic() + DEAF_SECONDS
+                is_well = True
+            else:
+                is_well = self._turn.locked() or self._work(None)
+            soon = DEAF_LOOK_SECONDS if time.monotonic() < deaf_until else idle
+            pause = min(idle, soon if is_well else AGAIN_SECONDS)

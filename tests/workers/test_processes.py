@@ -19,6 +19,7 @@ from interp.settings import Settings
 from interp.store import chunks, jobs, migrate, workers
 from interp.store.engine import make_engine, snapshot, transaction
 from tests.store import steps
+from workers import dispatch
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -113,6 +114,17 @@ def test_a_worker_ends_within_its_time_and_holds_nothing(alone: Settings, engine
         assert process.wait(alone.stop_seconds + 10) == 0
     assert steps.take(engine, Queue.LLM).attempt == 1, "the chunk was handed back, and stopping is no attempt"
     assert shown(engine) == []
+
+
+def test_what_comes_right_after_a_chunk_is_found_without_a_bell(alone: Settings, engine: Engine, redis_url: str) -> None:
+    """For up to a second after an answer Celery asks for no message: the worker looks by itself then, however rarely it does otherwise."""
+    settings = alone.model_copy(update={"broker_url": redis_url, "idle_seconds": 3600.0})
+    first = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+    with worker(settings, Queue.LLM, batches=1):
+        dispatch.ring(engine, settings)
+        until(lambda: status(engine, first, Queue.LLM) == "done", "the chunk that a bell told of")
+        second = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
+        until(lambda: status(engine, second, Queue.LLM) == "done", "the chunk that nothing told of")
 
 
 def test_a_worker_outlives_its_database_and_loses_no_work(private_postgres: LocalServer, tmp_path: Path) -> None:
