@@ -7,7 +7,7 @@ more work than the server has with them. SQLite has no way there to save.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from struct import Struct
 from typing import Any, Final
 
@@ -104,7 +104,7 @@ def table(of: Tables, names: Sequence[str], name: str = "given") -> FromClause:
 
 def parameters(of: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Packed | Values]:
     """The rows as a statement with their `table` takes them. Every row has the columns of the first one."""
-    return {PARAMETER + name: pack(_kind(of, name), [row[name] for row in rows]) for name in rows[0]}
+    return {PARAMETER + name: _packer(of, name)([row[name] for row in rows]) for name in rows[0]}
 
 
 def execute(
@@ -133,6 +133,7 @@ def _compiled(
     return str(compiled), literals | defaults
 
 
+@lru_cache(maxsize=1024)
 def _kind(of: Tables, name: str) -> TypeEngine[Any]:
     """A column's type. Texts of any length: a cast to a shorter one would cut them off in silence, where an INSERT refuses."""
     found = next(each.__table__.c[name] for each in of if name in each.__table__.c)
@@ -143,12 +144,18 @@ def _scalar(kind: TypeEngine[Any], value: Any) -> Any:
     return Jsonb(storable(value)) if isinstance(kind, JSON) and value is not None else storable(value)
 
 
-def pack(kind: TypeEngine[Any], values: Sequence[Any]) -> Packed | Values:
-    """Values of a column of this type, None among them; text and JSON as `storable` makes them."""
-    for of, (element, array, packed) in _PACKED.items():
-        if isinstance(kind, of):
-            return Packed(array, _HEAD.pack(1, 1, element, len(values), 1) + b"".join(packed(values)))
-    return Values(values)
+@lru_cache(maxsize=1024)
+def _packer(of: Tables, name: str) -> Callable[[Sequence[Any]], Packed | Values]:
+    """Of a column's values, None among them, makes what goes to the server; of text and JSON as `storable` has them."""
+    kind = _kind(of, name)
+    for its, (element, array, packed) in _PACKED.items():
+        if isinstance(kind, its):
+            return partial(_pack, element, array, packed)
+    return Values
+
+
+def _pack(element: int, array: int, packed: Callable[[Sequence[Any]], list[bytes]], values: Sequence[Any]) -> Packed:
+    return Packed(array, b"".join((_HEAD.pack(1, 1, element, len(values), 1), *packed(values))))
 
 
 # One dimension; a null may be among them; the type, the number of values, and that they are counted from 1.

@@ -79,7 +79,7 @@ def explanations_with(session: Session, scorer: str, settings_digest: str, expla
 def save(session: Session, dictionary_id: int, settings_digest: str, scored: Sequence[Scored], job_id: str) -> None:
     """Writes scores of one scorer and their items. Give the features in ascending order."""
     shared = {"dictionary_id": dictionary_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": NOW}
-    for some in portions([_columns(item) | {"blob": item.items} for item in scored]):
+    for some in portions([_columns(item) for item in scored]):
         if arrays.is_worth_it(session, some):
             arrays.execute(session, _with_items, (Row, ScoreItems), some, shared)
         else:
@@ -90,7 +90,7 @@ def save(session: Session, dictionary_id: int, settings_digest: str, scored: Seq
 
 def _with_items(given: arrays.Given) -> Any:
     """Both tables in one statement: the items' follows the scores' within the server, with the ids that it gave or found."""
-    rows = select(given.table).cte("rows_of_scores")
+    rows = select(given.table).cte("fresh")
     written = SCORES.of(rows, given.shared).returning(Row.id, Row.explanation_id).cte("written")
     items = select(written.c.id.label("score_id"), rows.c.blob).join(rows, rows.c.explanation_id == written.c.explanation_id)
     return ITEMS.of(items.subquery("items"), {})
@@ -133,6 +133,7 @@ def _portions(rows: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _columns(item: Scored) -> dict[str, Any]:
+    """Of the score's row, and of its items'."""
     score, null = item.score, item.score.null
     lift = null.lift_interval if null else None
     return {
@@ -163,4 +164,5 @@ def _columns(item: Scored) -> dict[str, Any]:
             "null_features": list(null.features) if null else [],
             "level": score.interval.level if score.interval else None,
         },
+        "blob": item.items,
     }
