@@ -119,15 +119,13 @@ def _interval(row: Score, low: float | None, high: float | None, method: str | N
     return schemas.IntervalAnswer(low=low, high=high, level=row.details.get("level") or LEVEL, method=method)
 
 
-def feature(
-    entry: Entry, dictionary_row: Dictionary, subject: str, vocabulary: Vocabulary, explanations: list[schemas.ExplanationAnswer]
-) -> schemas.FeatureAnswer:
+def feature(entry: Entry, dictionary_row: Dictionary, vocabulary: Vocabulary, explanations: list[schemas.ExplanationAnswer]) -> schemas.FeatureAnswer:
     """Everything known of one feature, token ids turned into text."""
     evidence, found = entry.evidence, entry.evidence_set
     return schemas.FeatureAnswer(
         **feature_summary(entry.row, dictionary_row.name).model_dump(),
         dictionary=dictionary_row.name,
-        subject=subject,
+        subject=entry.subject,
         hook_point=dictionary_row.hook_point,
         evidence=schemas.EvidenceAnswer.model_validate(found),
         statistics=statistics(evidence.statistics),
@@ -208,4 +206,4 @@ def _nearest(entry: Entry) -> list[schemas.NeighbourAnswer]:
 
 def _short(value: float) -> float:
     """Four digits: what half-precision activations hold, and a third of the bytes in JSON."""
-    return float(f"{value:.4g}")
+    return float(f"{value:.4g}") if value else value  # most activations are 0

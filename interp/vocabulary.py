@@ -35,8 +35,11 @@ class Vocabulary:
         pieces: list[str] = []
         pending = b""
         for token in ids:
-            pending += self.tokens[token]
-            text, pending = _decode_prefix(pending)
+            found = pending + self.tokens[token]
+            try:  # nearly every token is whole characters
+                text, pending = found.decode("utf-8"), b""
+            except UnicodeDecodeError:
+                text, pending = _decode_prefix(found)
             pieces.append(text)
         if pending and pieces:
             pieces[-1] += pending.decode("utf-8", errors="replace")

@@ -33,7 +33,8 @@ def list_dictionaries(session: Reading, cursor: CursorText = None, limit: Limit 
     listing = {"of": "dictionaries"}
     after = cursors.decode(listing, cursor, DICTIONARY_PLACE)[0] if cursor else None
     page = book.dictionaries(session, after, limit)
-    items = [views.dictionary(row, entry.subject_name(session, row)) for row in page.rows]
+    names = entry.subject_names(session, {row.subject_id for row in page.rows})
+    items = [views.dictionary(row, names[row.subject_id]) for row in page.rows]
     return DictionaryPage(items=items, next_cursor=cursors.encode(listing, None if page.next is None else (page.next,)))
 
 
@@ -41,7 +42,8 @@ def list_dictionaries(session: Reading, cursor: CursorText = None, limit: Limit 
 def get_dictionary(session: Reading, counts: Counts, dictionary: DictionaryReference) -> DictionaryAnswer:
     """One dictionary, by id or by name, with its features counted by state; of a very large one the counts may be some seconds old."""
     row = book.dictionary(session, dictionary)
-    return views.dictionary(row, entry.subject_name(session, row), counts.of(session, row))
+    names = entry.subject_names(session, {row.subject_id})
+    return views.dictionary(row, names[row.subject_id], counts.of(session, row))
 
 
 class FeatureFilters(BaseModel):

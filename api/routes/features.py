@@ -34,7 +34,7 @@ def get_feature(
     unpacked = {score_id: decode_items(blob) for score_id, blob in packed.items()} if items else None
     explanations = [views.explanation(label, row.name, scores.get(label.id, ()), unpacked) for label in labels]
     vocabulary = vocabularies.of(session, row.subject_id)
-    return views.feature(found, row, entry.subject_name(session, row), vocabulary, explanations)
+    return views.feature(found, row, vocabulary, explanations)
 
 
 @router.get("/{dictionary}/{index}/provenance", responses=answers(examples.PROVENANCE, 404, 422))

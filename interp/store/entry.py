@@ -1,6 +1,6 @@
 """One entry of the book: everything known of one feature, in a handful of reads by key."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -14,11 +14,14 @@ from interp.store.tables import Dictionary, Evidence, EvidenceSet, Explanation, 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A feature's row, its evidence and where that came from. `labels` names its nearest features: index to (label, score)."""
+    """A feature's row, its evidence and where that came from. `subject` is the short name of the model that was read; `labels` names its nearest
+    features: index to (label, score).
+    """
 
     row: Feature
     evidence: FeatureEvidence
     evidence_set: EvidenceSet
+    subject: str
     labels: dict[int, tuple[str | None, float | None]]
 
 
@@ -26,19 +29,24 @@ def entry(session: Session, dictionary: Dictionary, index: int) -> Entry:
     """Everything about one feature but its explanations. Raises NotFound, which tells an index outside the dictionary from a feature
     that no job has collected, and BlobCorrupt.
     """
-    row = session.get(Feature, (dictionary.id, index))
-    if row is None:
+    statement = (
+        select(Feature, Evidence.blob, EvidenceSet, Subject.name)
+        .join(Evidence, (Evidence.set_id == Feature.evidence_set_id) & (Evidence.feature == Feature.feature))
+        .join(EvidenceSet, EvidenceSet.id == Feature.evidence_set_id)
+        .join(Subject, Subject.id == dictionary.subject_id)
+        .where(Feature.dictionary_id == dictionary.id, Feature.feature == index)
+    )
+    known = session.execute(statement).one_or_none()
+    if known is None:
         raise _missing(dictionary, index)
-    blob = session.scalar(select(Evidence.blob).where(Evidence.set_id == row.evidence_set_id, Evidence.feature == index))
-    if blob is None:
-        raise _missing(dictionary, index)
+    row, blob, evidence_set, subject = known
     evidence = decode_evidence(blob)
     nearest = [neighbour.feature for neighbour in evidence.nearest]
     found = session.execute(
         select(Feature.feature, Feature.label, Feature.score).where(Feature.dictionary_id == dictionary.id, Feature.feature.in_(nearest))
     )
     labels = {feature: (label, score) for feature, label, score in found}
-    return Entry(row, evidence, session.get_one(EvidenceSet, row.evidence_set_id), labels)
+    return Entry(row, evidence, evidence_set, subject, labels)
 
 
 def _missing(dictionary: Dictionary, index: int) -> NotFound:
@@ -68,9 +76,9 @@ def states(session: Session, dictionary: Dictionary) -> dict[str, int]:
     return dict(session.execute(statement).all())
 
 
-def subject_name(session: Session, dictionary: Dictionary) -> str:
-    """The short name of the subject that a dictionary reads."""
-    return session.scalars(select(Subject.name).where(Subject.id == dictionary.subject_id)).one()
+def subject_names(session: Session, ids: Collection[str]) -> dict[str, str]:
+    """The short names of some subjects, by id."""
+    return dict(session.execute(select(Subject.id, Subject.name).where(Subject.id.in_(ids))).all())
 
 
 def vocabulary_blob(session: Session, subject_id: str) -> bytes:

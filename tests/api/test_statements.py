@@ -1,0 +1,58 @@
+"""What is read over and over asks the database few questions, and no more of them for a longer page."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from sqlalchemy import Engine, event
+
+from api.app import create_app
+from api.client import InProcess
+from interp.settings import Settings
+from interp.store import dictionaries
+from interp.store.engine import transaction
+from tests.api import synthetic
+
+
+class Heard:
+    """The app over HTTP, and the statements that it sends."""
+
+    def __init__(self, settings: Settings) -> None:
+        app = create_app(settings)
+        self.engine: Engine = app.state.engine
+        self.said: list[str] = []
+        event.listen(self.engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: self.said.append(statement))
+        self.http = httpx.Client(transport=InProcess(app), base_url="http://test")
+
+    def asks(self, path: str) -> int:
+        """How many statements one GET takes, once what is kept is known."""
+        self.http.get(path).raise_for_status()
+        self.said.clear()
+        self.http.get(path).raise_for_status()
+        return len([statement for statement in self.said if statement.startswith("SELECT")])
+
+
+@pytest.fixture(scope="module")
+def heard(service_settings: Settings, store: Engine) -> Iterator[Heard]:
+    found = Heard(service_settings)
+    with found.http:
+        yield found
+    found.engine.dispose()
+
+
+def test_a_feature_is_read_in_six_statements(heard: Heard) -> None:
+    """The dictionary; the feature with all that is one row of it; its neighbours, explanations, scores and items."""
+    assert heard.asks(f"/v1/features/{synthetic.NAME}/3") == 6
+    assert heard.asks(f"/v1/features/{synthetic.NAME}/3?items=false") == 5
+
+
+def test_a_page_of_dictionaries_costs_the_same_however_many_subjects_they_have(heard: Heard, store: Engine) -> None:
+    few = heard.asks("/v1/dictionaries")
+    with transaction(store) as session:
+        for number in range(5):
+            digest = f"{number}" * 64
+            dictionaries.save_subject(session, digest, f"subject-{number}", {}, synthetic.VOCABULARY)
+            kinds = {"hook_point": "blocks.0.hook_resid_pre", "architecture": "relu", "width": 4, "features": 4, "config": {}}
+            dictionaries.save_dictionary(session, digest, name=f"other-{number}@0-res", digest=digest, **kinds)
+    assert len(heard.http.get("/v1/dictionaries").json()["items"]) == 6
+    assert heard.asks("/v1/dictionaries") == few == 2
