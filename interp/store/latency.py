@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from interp.store.dialect import upsert
@@ -46,7 +46,11 @@ def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
     counts = Counter((call["job_id"], *(call[name] for name in GROUP), bucket_of(call["seconds"])) for call in calls)
     keys = ("job_id", *GROUP, "bucket")
     rows = [dict(zip(keys, key, strict=True)) | {"slot": SLOT, "calls": number} for key, number in sorted(counts.items())]
-    upsert(session, LlmLatency, rows, [*keys, "slot"], update=[], assign=lambda new: {"calls": LlmLatency.calls + new["calls"]})
+    upsert(session, LlmLatency, rows, [*keys, "slot"], update=[], assign=_added)
+
+
+def _added(new: Any) -> dict[str, ColumnElement[Any]]:
+    return {"calls": LlmLatency.calls + new["calls"]}
 
 
 def percentiles(session: Session, job_id: str, shares: Sequence[float]) -> list[dict[Group, float]]:

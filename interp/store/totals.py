@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from interp.store.dialect import upsert
@@ -29,11 +30,8 @@ def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
         else:
             total["usd"] += round(call["cost_usd"] * PICO)
     rows = [{"model": model, "status": status, "slot": SLOT, **total} for (model, status), total in sorted(sums.items())]
-    upsert(
-        session,
-        LlmTotal,
-        rows,
-        keys=["model", "status", "slot"],
-        update=[],
-        assign=lambda new: {name: getattr(LlmTotal, name) + new[name] for name in COUNTS},
-    )
+    upsert(session, LlmTotal, rows, keys=["model", "status", "slot"], update=[], assign=_added)
+
+
+def _added(new: Any) -> dict[str, ColumnElement[Any]]:
+    return {name: getattr(LlmTotal, name) + new[name] for name in COUNTS}

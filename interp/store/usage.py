@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from interp.store.dialect import upsert
@@ -49,7 +49,11 @@ def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
             total[name] += value
     keys = ("job_id", *GROUP)
     rows = [dict(zip(keys, group, strict=True)) | {"slot": SLOT} | total for group, total in sorted(sums.items())]
-    upsert(session, LlmUsage, rows, [*keys, "slot"], update=[], assign=lambda new: {name: getattr(LlmUsage, name) + new[name] for name in COUNTS})
+    upsert(session, LlmUsage, rows, [*keys, "slot"], update=[], assign=_added)
+
+
+def _added(new: Any) -> dict[str, ColumnElement[Any]]:
+    return {name: getattr(LlmUsage, name) + new[name] for name in COUNTS}
 
 
 def of(session: Session, job_id: str) -> list[UsageLine]:
