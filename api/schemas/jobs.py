@@ -28,7 +28,7 @@ class StageProgress(Answer):
     chunks: dict[str, int]
     started_at: datetime | None
     finished_at: datetime | None
-    seconds: float = Field(description="Wall time from the first start to the last end, or to now.")
+    seconds: float = Field(description="Wall time from the first start to the last end, or to now; after a retry with the time between.")
     eta_seconds: float | None = Field(description="Null until a rate is known.")
 
 
