@@ -64,9 +64,11 @@ FILTERS: dict[str, dict[str, Any]] = {
     "four bounds": {"sort": "lift", "min_score": 0.6, "max_score": 0.7, "min_density": 1e-5, "max_q": 0.05},
     "none, sure of it": {"sort": "feature", "min_score": 2.0},
     "none, two that contradict": {"sort": "density", "min_score": 0.75, "max_lift": 0.0, "max_q": 0.9},
-    "text in a third": {"sort": "score", "order": "desc", "text": "word00001"},
-    "text in a hundredth": {"sort": "score", "order": "desc", "text": "word00150"},
-    "text in a few": {"sort": "score", "order": "desc", "text": "word15000"},
+    "text in most": {"sort": "score", "order": "desc", "text": "word00001"},
+    "text in a hundredth": {"sort": "score", "order": "desc", "text": "word00022"},
+    "text in a three-hundredth": {"sort": "score", "order": "desc", "text": "word00040"},
+    "text in a five-thousandth": {"sort": "score", "order": "desc", "text": "word00150"},
+    "text in a few": {"sort": "score", "order": "desc", "text": "word01000"},
     "text in none": {"sort": "score", "order": "desc", "text": "nowhere"},
     "text of two letters": {"sort": "feature", "text": "qz"},
     "text against the order": {"sort": "score", "text": "word00010", "max_q": 1e-6},
@@ -77,8 +79,9 @@ EXPLANATIONS: dict[str, dict[str, Any]] = {
     "explainer": {"explainer": "pattern"},
     "explainer of nothing": {"explainer": "nobody"},
     "feature": {"feature": 77_777},
-    "text in a third": {"text": "word00001"},
-    "text in a few": {"text": "word15000", "explainer": "pattern"},
+    "text in most": {"text": "word00001"},
+    "text in a five-thousandth": {"text": "word00150"},
+    "text in a few": {"text": "word01000", "explainer": "pattern"},
 }
 
 

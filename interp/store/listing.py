@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, func, literal, null, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from interp.store.dialect import and_sort, by_trigrams, has_trigrams, in_index_order
@@ -23,6 +23,8 @@ from interp.store.tables import Base
 FEW = 20_000
 EXAMINED = 5_000
 RARE = 5_000
+# A text that more of the examined rows have is not looked for in the index: a million rows would hold too many.
+FOUND_OF_RARE = 25
 # pg_trgm makes trigrams of letters and digits alone: of a text without three in a row it would read its whole index.
 TRIGRAM = re.compile(r"[^\W_]{3}")
 
@@ -87,9 +89,7 @@ def _walk(session: Session, listing: Listing[Row]) -> Found[Row]:
         keys += session.scalars(statement.limit(listing.limit + 1 - len(keys)))
         if len(keys) > listing.limit:
             break
-    key = _key(listing)
-    rows = {getattr(row, key.key): row for row in session.scalars(select(listing.table).where(*listing.same, key.in_(keys)))}
-    return _cut([rows[each] for each in keys if each in rows], listing.limit)
+    return _cut(_rows(session, listing, keys), listing.limit)
 
 
 def _leaves_few(session: Session, listing: Listing[Row], column: Any, bound: Conditions) -> bool:
@@ -105,7 +105,8 @@ def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
             return _cut(rows, listing.limit)
         stopped = session.scalars(_ordered(listing, listing.table, part).offset(EXAMINED - 1).limit(1)).first()
         if stopped is not None:
-            return _gather(session, listing) if _is_rare(session, listing) else Found(tuple(rows), stopped)
+            everywhere = _gather(session, listing) if _may_be_rare(session, listing, len(rows)) else None
+            return everywhere or Found(tuple(rows), stopped)
     return Found(tuple(rows), None)
 
 
@@ -115,23 +116,33 @@ def _look(listing: Listing[Row], part: Conditions) -> Select[Any]:
     return _in_order(select(row).where(_contains(listing, row)), listing, row)
 
 
-def _is_rare(session: Session, listing: Listing[Row]) -> bool:
-    if listing.text is None or not TRIGRAM.search(listing.text.part) or not has_trigrams(session, listing.table):
-        return False
+def _may_be_rare(session: Session, listing: Listing[Row], found: int) -> bool:
+    is_indexed = listing.text is not None and TRIGRAM.search(listing.text.part) is not None
+    return is_indexed and found <= FOUND_OF_RARE and has_trigrams(session, listing.table)
+
+
+def _gather(session: Session, listing: Listing[Row]) -> Found[Row] | None:
+    """The page among all rows that have the text, wherever they are: None where they are too many."""
     by_trigrams(session)
-    having = select(_key(listing)).where(_contains(listing, listing.table)).limit(RARE + 1)
-    return session.execute(select(func.count()).select_from(having.subquery())).scalar_one() <= RARE
+    having = select(listing.table).where(_contains(listing, listing.table)).limit(RARE + 1).cte("having")
+    number = select(literal(-1).label("part"), null().label("key"), func.count().label("number")).select_from(having)
+    row = aliased(listing.table, having)
+    kinds = (getattr(row, listing.order[-1]).label("key"), literal(0).label("number"))
+    parts = [
+        _ordered(listing, row, part).with_only_columns(literal(place).label("part"), *kinds).limit(listing.limit + 1).subquery()
+        for place, part in enumerate(listing.parts(row))
+    ]
+    found = sorted(session.execute(union_all(number, *(select(part) for part in parts))), key=lambda line: line.part)
+    if found[0].number > RARE:
+        return None
+    return _cut(_rows(session, listing, [line.key for line in found[1:][: listing.limit + 1]]), listing.limit)
 
 
-def _gather(session: Session, listing: Listing[Row]) -> Found[Row]:
-    """All rows that have the text, wherever they are, then those of the page among them."""
-    rows: list[Row] = []
-    row = aliased(listing.table, select(listing.table).where(_contains(listing, listing.table)).limit(RARE).subquery())
-    for part in listing.parts(row):
-        rows += session.scalars(_ordered(listing, row, part).limit(listing.limit + 1 - len(rows)))
-        if len(rows) > listing.limit:
-            break
-    return _cut(rows, listing.limit)
+def _rows(session: Session, listing: Listing[Row], keys: Sequence[int]) -> list[Row]:
+    """The rows with these keys, in the keys' order."""
+    key = _key(listing)
+    rows = {getattr(row, key.key): row for row in session.scalars(select(listing.table).where(*listing.same, key.in_(keys)))}
+    return [rows[each] for each in keys if each in rows]
 
 
 def _key(listing: Listing[Row]) -> Any:

@@ -111,7 +111,7 @@ def test_features_page_by_page_are_what_a_plain_reference_gives(
     examined: int,
     rare: int,
 ) -> None:
-    for name, number in (("FEW", bound), ("EXAMINED", examined), ("RARE", rare)):
+    for name, number in (("FEW", bound), ("EXAMINED", examined), ("RARE", rare), ("FOUND_OF_RARE", rare)):
         monkeypatch.setattr(listing, name, number)
     dictionary_id = synthetic.empty_dictionary(engine, f"walk@{next(numbered)}")
     synthetic.add_features(engine, [synthetic.feature_row(dictionary_id, index, **row) for index, row in enumerate(rows)])
@@ -149,6 +149,7 @@ def test_explanations_page_by_page_are_what_a_plain_reference_gives(
 ) -> None:
     monkeypatch.setattr(listing, "EXAMINED", examined)
     monkeypatch.setattr(listing, "RARE", rare)
+    monkeypatch.setattr(listing, "FOUND_OF_RARE", rare)
     with transaction(engine) as session:
         session.execute(Explanation.__table__.delete())
     ids = [synthetic.empty_dictionary(engine, f"walk@{next(numbered)}") for _ in range(2)]
