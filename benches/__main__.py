@@ -56,6 +56,11 @@ KINDS = (
     ),
     Kind("CPU a feature with more workers", (("benches.scaling",),), ("workers", "features", "cpu_ms_per_feature", "growth", "spread", "seconds")),
     Kind("what a feature leaves in PostgreSQL", (("benches.storage",),), ("job", "table", "rows_per_feature", "bytes_per_feature")),
+    Kind(
+        "the chunk that ends a job",
+        (("benches.summarise", "--scores", "100000"),),
+        ("case", "scores", "features", "conclude_s", "write_s", "peak_mb", "bytes_per_score"),
+    ),
     Kind("what is promised, and what is so", (("benches.truth",),)),
 )
 

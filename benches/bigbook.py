@@ -1,8 +1,8 @@
 """A book as large as a large dictionary's, written through the real repositories. Figures are drawn from the feature's index: always the same.
 
 Of each feature: its evidence and its row, an explanation of each of two explainers, and of each of them a score of three scorers with its items.
-One feature in ten is dead; score and lift go together, as they do in truth; labels are drawn from words of which some are in every third label and
-some in a handful.
+One feature in ten is dead; score and lift go together, as they do in truth; labels are drawn from words of which some are in most labels and some
+in a handful.
 """
 
 import time
@@ -21,11 +21,12 @@ from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Sta
 from interp.explain.base import Explanation
 from interp.score.base import Interval, Item, NullResult, Score
 from interp.score.codec import encode_items
-from interp.store import dictionaries, evidence, explanations, scores
+from interp.store import conclusions, dictionaries, evidence, explanations, scores
+from interp.store.conclusions import Shown
 from interp.store.engine import snapshot, transaction
 from interp.store.evidence import Gathered
 from interp.store.explanations import Family
-from interp.store.scores import Scored, Shown
+from interp.store.scores import Scored
 from interp.store.tables import Evidence, Feature
 from interp.store.tables import Explanation as Label
 from interp.vocabulary import Vocabulary
@@ -36,7 +37,7 @@ SCORERS = ("detection", "fuzzing", "simulation")
 TOKENS = 100_000_000
 # Evidence of features beyond the first ones: not to be read.
 SMALL_BLOB = bytes(64)
-# Word number n is in about one label of n: from the commonest to some that a handful of labels have.
+# Word number n is in about five labels of n squared: from one that most have to many that none has.
 WORDS = 20_000
 
 
@@ -268,7 +269,7 @@ def show(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> Non
         chunk = range(start, min(start + sizes.chunk, features))
         rows = best(chunk, figures(chunk), ids_of(engine, family(dictionary_id, EXPLAINERS[0]), chunk))
         with transaction(engine) as session:
-            scores.show_best(session, dictionary_id, SET, rows)
+            conclusions.show_best(session, dictionary_id, SET, rows)
 
 
 def _seconds(engine: Engine, write: Callable[[Session], None]) -> float:

@@ -1,63 +1,74 @@
 """The last task of a job: what only the whole dictionary can say of its scores, each feature's best explanation, and the job's figures."""
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from interp.lifecycle import JobStatus, Stage
 from interp.planning import Range
 from interp.score import registry as scorers
 from interp.spec import ScorerSpec
-from interp.store import dictionaries, evidence, explanations, jobs, scores, usage
+from interp.store import conclusions, dictionaries, jobs, usage
 from interp.store.engine import snapshot
 from interp.store.explanations import Family
 from interp.store.progress import JobProgress, progress
-from interp.store.scores import Figure, Shown
+from interp.store.tables import Dictionary
 from interp.store.usage import UsageLine
+from workers.changes import Best, Changes, best_of, changed, in_order
+from workers.columns import Figures, Floats, Integers, gathered, is_within
 from workers.families import family_of, scorer_digest
 from workers.figures import concluded, figures_of
 from workers.run import Outcome, Work
 
-__all__ = ["best_of", "concluded", "figures_of", "speeds", "summarise", "usage_of"]
+__all__ = ["speeds", "summarise", "usage_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What stays of one scorer: its figures over the job's features, what is to be written of its scores, and of the first one what is listed."""
+
+    figures: dict[str, Any]
+    changes: Changes
+    best: Best | None
 
 
 def summarise(work: Work) -> Outcome:
-    """Reads all scores that belong together, and writes what only all of them can say. Its result becomes the job's summary."""
+    """Reads all scores that belong together, and writes what only all of them can say. Its result becomes the job's summary.
+
+    One scorer after another, as columns of numbers; of each, what is to be written stays. Texts pass through in portions. It is all written at once:
+    a worker that dies before leaves the book as it was, and whoever does it again comes to the same.
+    """
     set_id, own_url = str(work.evidence_set), work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
         dictionary = dictionaries.dictionary_of(session, set_id)
         tokens = dictionaries.tokens_of(session, set_id)
         asked = work.spec.feature_ranges() or [(0, dictionary.features)]
         families = [family_of(work.spec, name, set_id, dictionary.id, own_url) for name in work.spec.explainers]
-        figures = {name: _figures(session, work, scorer, set_id, dictionary.id) for name, scorer in named(work.spec.scorers).items()}
-        densities = evidence.densities(session, set_id) if any(scorers.uses_llm(scorer, work.spec) for scorer in work.spec.scorers) else {}
-        labels = _labels(session, families, asked)
-        states = Counter(evidence.states(session, set_id, dictionary.id, asked).values())
+        explained = _explained(session, families, dictionary.features, asked)
+        states = conclusions.states(session, set_id, dictionary.id, asked)
         so_far = progress(session, work.lease.job_id)
         spent = usage.of(session, work.lease.job_id)
-    judged = {
-        name: concluded(figures[name], densities if scorers.uses_llm(scorer, work.spec) else None)
-        for name, scorer in named(work.spec.scorers).items()
-    }
-    best = best_of(next(iter(judged.values()), []), labels, asked)
-    changed = {row.id: row for name, rows in judged.items() for row, was in zip(rows, figures[name], strict=True) if row != was}
-    ours = {name: [row for row in rows if _is_within(row.feature, asked)] for name, rows in judged.items()}
-    counts = {"asked": so_far.request_counts.total, "explained": len(labels), "failed": so_far.request_counts.failed}
-    counts |= {state: states[state] for state in ("active", "rare", "dead")}
+    judged: dict[str, Judged] = {}
+    for name, scorer in named(work.spec.scorers).items():
+        work.progress(0)
+        judged[name] = _judged(work, scorer, dictionary, asked, None if judged else explained)
+    best = next((one.best for one in judged.values()), None) or best_of(gathered((), asked, False), explained)
+    counts = {"asked": so_far.request_counts.total, "explained": int(np.count_nonzero(explained)), "failed": so_far.request_counts.failed}
+    counts |= {state: states.get(state, 0) for state in ("active", "rare", "dead")}
     summary = {
         "features": counts,
-        "scores": {name: figures_of(rows) for name, rows in ours.items()},
+        "scores": {name: one.figures for name, one in judged.items()},
         **({"language_models": usage_of(spent)} if spent else {}),
         **speeds(so_far, tokens),
     }
 
     def write(session: Session) -> dict[str, Any]:
-        scores.save_conclusions(session, [changed[row] for row in sorted(changed)])
-        scores.show_best(session, dictionary.id, set_id, best)
+        conclusions.save_conclusions(session, in_order(one.changes for one in judged.values()))
+        conclusions.show_best(session, dictionary.id, set_id, best.rows(partial(conclusions.labels, session)))
         return _with_control(session, work.lease.job_id, summary)
 
     return Outcome(write)
@@ -70,23 +81,6 @@ def named(specs: Sequence[ScorerSpec]) -> dict[str, ScorerSpec]:
         earlier = sum(other.name == spec.name for other in found.values())
         found[f"{spec.name}#{earlier + 1}" if earlier else spec.name] = spec
     return found
-
-
-def best_of(figures: Iterable[Figure], labels: dict[int, tuple[int, str]], asked: Sequence[Range]) -> list[Shown]:
-    """What listings show of each feature: the explanation with the highest value, the older one of equals; ascending by feature.
-
-    A feature asked for that has an explanation but no defined score shows it without one.
-    """
-    shown = {feature: Shown(feature, made, label) for feature, (made, label) in labels.items() if _is_within(feature, asked)}
-    values: dict[int, float] = {}
-    for figure in sorted(figures, key=lambda figure: figure.explanation_id):
-        value = -math.inf if figure.value is None else figure.value
-        if figure.feature not in values or value > values[figure.feature]:
-            values[figure.feature] = value
-            shown[figure.feature] = Shown(
-                figure.feature, figure.explanation_id, figure.label, figure.value, figure.lift, figure.q_value, figure.shrunken
-            )
-    return [shown[feature] for feature in sorted(shown)]
 
 
 def usage_of(lines: Sequence[UsageLine]) -> dict[str, Any]:
@@ -143,18 +137,37 @@ def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dic
     return summary
 
 
-def _figures(session: Session, work: Work, scorer: ScorerSpec, set_id: str, dictionary_id: int) -> list[Figure]:
+def _judged(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range], explained: Integers | None) -> Judged:
+    """All that is concluded of one scorer. What is listed needs to know which features are `explained`."""
+    were, densities = _read(work, scorer, dictionary, asked)
+    figures = concluded(were, densities)
+    best = None if explained is None else best_of(figures, explained)
+    return Judged(figures_of(figures, is_within(figures.features, asked)), changed(were, figures), best)
+
+
+def _read(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range]) -> tuple[Figures, Floats | None]:
+    """One scorer's figures as one moment knows them, and where a language model judges, the firing rate of each feature."""
+    set_id = str(work.evidence_set)
     digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
-    return scores.figures(session, set_id, dictionary_id, scorer.name, digest)
+    are_pooled = scorers.uses_llm(scorer, work.spec)
+    with snapshot(work.runtime.engine) as session:
+        rows = conclusions.scores_of(session, set_id, dictionary.id, scorer.name, digest, are_pooled)
+        figures = gathered(rows, asked, are_pooled)
+        if not are_pooled:
+            return figures, None
+        densities = np.zeros(dictionary.features)
+        for some in conclusions.densities(session, set_id):
+            features, rates = zip(*some, strict=True)
+            densities[list(features)] = rates
+    return figures, densities
 
 
-def _labels(session: Session, families: Sequence[Family], asked: Sequence[Range]) -> dict[int, tuple[int, str]]:
-    """(id, label) of each explained feature: the first explainer's that has one."""
-    found: dict[int, tuple[int, str]] = {}
+def _explained(session: Session, families: Sequence[Family], features: int, asked: Sequence[Range]) -> Integers:
+    """int64 [features]: the id of each feature's explanation, the first explainer's that has one; 0 where there is none, or it was not asked for."""
+    found = np.zeros(features, dtype=np.int64)
     for family in reversed(families):
-        found |= {feature: label for feature, label in explanations.labels(session, family).items() if _is_within(feature, asked)}
+        for rows in conclusions.explained(session, family):
+            places, ids = zip(*rows, strict=True)
+            found[list(places)] = ids
+    found[~is_within(np.arange(features, dtype=np.int32), asked)] = 0
     return found
-
-
-def _is_within(feature: int, ranges: Sequence[Range]) -> bool:
-    return any(start <= feature < stop for start, stop in ranges)

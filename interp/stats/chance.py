@@ -16,9 +16,16 @@ def cohens_kappa(a: NDArray[Any], b: NDArray[Any]) -> float | None:
     if len(a) == 0:
         return None
     answers, numbered = np.unique(np.concatenate([np.asarray(a), np.asarray(b)]), return_inverse=True)
-    first, second = numbered[: len(a)], numbered[len(a) :]
-    rates = [np.bincount(side, minlength=len(answers)) / len(a) for side in (first, second)]
-    expected = float(rates[0] @ rates[1])
+    both = numbered[: len(a)] * len(answers) + numbered[len(a) :]
+    return kappa_of_counts(np.bincount(both, minlength=len(answers) ** 2).reshape(len(answers), -1))
+
+
+def kappa_of_counts(counts: NDArray[np.integer]) -> float | None:
+    """The same of `counts` [K, K]: how many items got answer i of the one and answer j of the other."""
+    total = int(counts.sum())
+    if not total:
+        return None
+    expected = float((counts.sum(axis=1) / total) @ (counts.sum(axis=0) / total))
     if expected >= 1:
         return None
-    return (float((first == second).mean()) - expected) / (1 - expected)
+    return (float(counts.trace() / total) - expected) / (1 - expected)

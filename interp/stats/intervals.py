@@ -9,6 +9,8 @@ from scipy import special
 
 Floats = NDArray[np.float64]
 Bounds = tuple[float, float]
+# Clusters whose items are in memory at once, where they are counted.
+CLUSTERS = 65_536
 
 
 @lru_cache(maxsize=4096)
@@ -40,14 +42,43 @@ def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], le
     """
     if len(hits) == 0:
         raise ValueError("a proportion of nothing")
-    count = len(hits)
     share = float(hits.mean())
-    sizes = np.bincount(clusters)
-    groups = int((sizes > 0).sum())
+    groups = int((np.bincount(clusters) > 0).sum())
+    residuals = np.asarray(np.bincount(clusters, weights=hits - share), dtype=np.float64)
+    return _clustered(share, len(hits), groups, residuals, level)
+
+
+def clustered_counts(hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> Bounds:
+    """The same, to the bit, of so many hits and then misses [C] at a time, in clusters [C] that ascend; no item stands in memory for long.
+
+    Raises ValueError on no hits at all to count.
+    """
+    some = hits + misses > 0
+    hits, misses, clusters = hits[some], misses[some], clusters[some]
+    if len(hits) == 0:
+        raise ValueError("a proportion of nothing")
+    count = int(hits.sum() + misses.sum())
+    share = float(hits.sum() / count)
+    firsts = np.flatnonzero(np.diff(clusters, prepend=clusters[0] - 1))
+    residuals = [
+        _residuals(share, hits[start:stop], misses[start:stop], clusters[start:stop])
+        for start, stop in zip(firsts[::CLUSTERS], [*firsts[CLUSTERS::CLUSTERS], len(clusters)], strict=True)
+    ]
+    return _clustered(share, count, len(firsts), np.concatenate(residuals), level)
+
+
+def _residuals(share: float, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer]) -> Floats:
+    """How far each cluster's hits are from those that the share would have, added up item by item."""
+    runs = np.stack([hits, misses], axis=1).ravel()
+    numbered = np.unique(clusters, return_inverse=True)[1]
+    weights = np.repeat(np.tile([1 - share, 0 - share], len(hits)), runs)
+    return np.asarray(np.bincount(np.repeat(np.repeat(numbered, 2), runs), weights=weights), dtype=np.float64)
+
+
+def _clustered(share: float, count: int, groups: int, residuals: Floats, level: float) -> Bounds:
     critical = t_quantile(level, max(groups - 1, 1))
     if share in (0.0, 1.0):
         return wilson(share, groups, critical)
-    residuals = np.bincount(clusters, weights=hits - share)
     variance = float((residuals**2).sum()) / count**2 * groups / max(groups - 1, 1)
     effect = max(1.0, variance / (share * (1 - share) / count)) if groups > 1 else float(count)
     return wilson(share, count / effect, critical)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.stats.intervals import Bounds, clustered_proportion
+from interp.stats.intervals import Bounds, clustered_counts, clustered_proportion
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,12 @@ class Rate:
         groups = np.arange(len(hits)) if clusters is None else clusters
         low, high = clustered_proportion(hits, groups, level)
         return cls(float(hits.mean()), low, high)
+
+    @classmethod
+    def of_counts(cls, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> "Rate":
+        """The same from so many hits and misses [C] at a time, in clusters [C], ascending. Raises ValueError where all are 0."""
+        low, high = clustered_counts(hits, misses, clusters, level)
+        return cls(float(hits.sum() / (hits.sum() + misses.sum())), low, high)
 
     def complement(self) -> "Rate":
         return Rate(1 - self.value, 1 - self.high, 1 - self.low)

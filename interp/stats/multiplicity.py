@@ -12,15 +12,18 @@ def benjamini_hochberg(p_values: NDArray[np.float64] | Sequence[float | None]) -
     Entries that are None or NaN were not tested: they get NaN and do not count. Valid for independent and positively dependent tests.
     Source: Benjamini and Hochberg (J. R. Stat. Soc. B 57, 1995), as step-up adjusted p values. Raises ValueError outside 0..1.
     """
-    values = np.array([np.nan if p is None else p for p in p_values], dtype=np.float64)
+    values = np.asarray(p_values, dtype=np.float64)
     tested = ~np.isnan(values)
     p = values[tested]
     if ((p < 0) | (p > 1)).any():
         raise ValueError("p values lie between 0 and 1")
     order = np.argsort(p, kind="stable")
-    raw = p[order] * len(p) / np.arange(1, len(p) + 1)
-    q = np.empty_like(p)
-    q[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
+    # In place from here on: a dictionary has millions of them.
+    q = p[order]
+    q *= len(p)
+    q /= np.arange(1, len(p) + 1)
+    np.minimum.accumulate(q[::-1], out=q[::-1])
+    p[order] = np.minimum(q, 1.0, out=q)
     adjusted = np.full(len(values), np.nan)
-    adjusted[tested] = q
+    adjusted[tested] = p
     return adjusted

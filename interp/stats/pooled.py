@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 # A stratum with fewer null figures joins its neighbour: a handful of good labels among hundreds is only seen (q) by p values well below 0.01.
 FEWEST = 200
+# Features whose nulls are subtracted from one another at a time.
+BLOCK = 16_384
 
 
 def pooled_p(own: Floats, nulls: Floats, strata: NDArray[np.intp] | None = None, paired: bool = True) -> Floats:
@@ -24,13 +26,14 @@ def pooled_p(own: Floats, nulls: Floats, strata: NDArray[np.intp] | None = None,
     so depend on one another positively, under which Benjamini and Hochberg's procedure is valid: Bates, Candès, Lei, Romano and Sesia (Ann. Stat. 51,
     2023, 149-178, theorem 2).
     """
-    figures, references = _relative(own, nulls) if paired and nulls.shape[1] > 1 else (own, nulls)
+    figures, references = _all_relative(own, nulls) if paired and nulls.shape[1] > 1 else (own, nulls)
     groups = np.zeros(len(own), dtype=np.intp) if strata is None else _joined(strata, references)
     p = np.full(len(own), np.nan)
     for group in np.unique(groups):
         members = groups == group
         pool = references[members]
-        pool = np.sort(pool[~np.isnan(pool)])
+        pool = pool[~np.isnan(pool)]
+        pool.sort()
         asked = members & ~np.isnan(figures)
         if len(pool):
             p[asked] = (1 + len(pool) - np.searchsorted(pool, figures[asked], side="left")) / (1 + len(pool))
@@ -44,18 +47,27 @@ def strata_of(values: Floats, count: int) -> NDArray[np.intp]:
     return ranks * count // max(len(values), 1)
 
 
-def _relative(own: Floats, nulls: Floats) -> tuple[Floats, Floats]:
+def _all_relative(own: Floats, nulls: Floats) -> tuple[Floats, Floats]:
+    """`_relative` by blocks: it holds some ten times what it gives back."""
+    figures, references = np.empty(len(own)), np.empty(nulls.shape)
+    for start in range(0, len(own), BLOCK):
+        some = slice(start, start + BLOCK)
+        figures[some], references[some] = _relative(own[some], nulls[some], start)
+    return figures, references
+
+
+def _relative(own: Floats, nulls: Floats, first: int) -> tuple[Floats, Floats]:
     """Own figures less the mean of all nulls but one [F], and each null less the mean of the others [F, R]. NaN where there is none to subtract.
 
-    Which null is left out of the own one's mean goes round from feature to feature. Rounded at 1e-12, so that figures that tie still tie after a
-    mean was subtracted.
+    Which null is left out of the own one's mean goes round from feature to feature, and `first` is the first one's number. Rounded at 1e-12, so that
+    figures that tie still tie after a mean was subtracted.
     """
     defined = ~np.isnan(nulls)
     count = defined.sum(axis=1)
     total: Floats = np.nansum(nulls, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         others = np.where(defined & (count > 1)[:, None], (total[:, None] - nulls) / (count - 1)[:, None], np.nan)
-    turn = np.arange(len(own)) % np.maximum(count, 1)
+    turn = np.arange(first, first + len(own)) % np.maximum(count, 1)
     left_out = (np.cumsum(defined, axis=1) == turn[:, None] + 1) & defined
     held_against = np.where(count > 1, np.where(left_out, others, 0.0).sum(axis=1), np.where(count == 1, total, np.nan))
     return (own - held_against).round(12), (nulls - others).round(12)
@@ -64,7 +76,7 @@ def _relative(own: Floats, nulls: Floats) -> tuple[Floats, Floats]:
 def _joined(strata: NDArray[np.intp], references: Floats) -> NDArray[np.intp]:
     """Strata with too few null figures are joined to the next, and the last ones to those before."""
     sizes = np.zeros(int(strata.max(initial=-1)) + 1, dtype=np.intp)
-    np.add.at(sizes, strata, (~np.isnan(references)).sum(axis=1))
+    np.add.at(sizes, strata, np.count_nonzero(~np.isnan(references), axis=1))
     names, name, filled = np.zeros(len(sizes), dtype=np.intp), 0, 0
     for stratum, size in enumerate(sizes.tolist()):
         names[stratum], filled = name, filled + size

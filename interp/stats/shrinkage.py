@@ -8,8 +8,8 @@ from scipy.optimize import brentq
 
 Floats = NDArray[np.float64]
 FEWEST = 3
-# Floats of one block of simulated rankings: 32 MiB.
-BLOCK = 4_194_304
+# Floats of one block of simulated rankings, unless a single ranking is longer: 2 MiB.
+BLOCK = 262_144
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +40,32 @@ def shrink(values: Floats, errors: Floats) -> Shrunken:
     Synth. Methods 7, 2016) recommend. Raises ValueError on a negative error.
     """
     known = ~(np.isnan(values) | np.isnan(errors))
-    y, variances = values[known], errors[known] ** 2
-    if (errors[known] < 0).any():
+    y, variances = values[known], errors[known]
+    if (variances < 0).any():
         raise ValueError("a standard error is not negative")
-    means, deviations = np.full(len(values), np.nan), np.full(len(values), np.nan)
     if len(y) < FEWEST:
-        means[known], deviations[known] = y, errors[known]
-        return Shrunken(means, deviations, float(y.mean()) if len(y) else float("nan"), float("nan"), None)
-    # An error of exactly 0 would weigh without end where the features do not differ.
-    variances = np.maximum(variances, 1e-12)
+        return Shrunken(_at(known, y), _at(known, variances), float(y.mean()) if len(y) else float("nan"), float("nan"), None)
+    # In place from here on: a dictionary has millions of features. An error of exactly 0 would weigh without end where they do not differ.
+    variances *= variances
+    np.maximum(variances, 1e-12, out=variances)
     spread = _between(y, variances)
     middle = _middle(y, variances + spread)
-    share = spread / (spread + variances)
-    means[known] = middle + (y - middle) * share
-    deviations[known] = np.sqrt(variances * share)
-    return Shrunken(means, deviations, middle, float(np.sqrt(spread)), float(spread / (spread + variances.mean())))
+    reliability = float(spread / (spread + variances.mean()))
+    share = variances + spread
+    np.divide(spread, share, out=share)
+    y -= middle
+    y *= share
+    y += middle
+    variances *= share
+    np.sqrt(variances, out=variances)
+    return Shrunken(_at(known, y), _at(known, variances), middle, float(np.sqrt(spread)), reliability)
+
+
+def _at(known: NDArray[np.bool_], values: Floats) -> Floats:
+    """The values at the known places, NaN elsewhere."""
+    found = np.full(len(known), np.nan)
+    found[known] = values
+    return found
 
 
 def _middle(y: Floats, variances: Floats) -> float:
@@ -65,7 +76,11 @@ def _between(y: Floats, variances: Floats) -> float:
     """Paule and Mandel's t²: the excess falls as t² grows, so its root is bracketed by the observed spread."""
 
     def excess(spread: float) -> float:
-        return float(((y - _middle(y, variances + spread)) ** 2 / (variances + spread)).sum()) - (len(y) - 1)
+        weights = variances + spread
+        squares = y - _middle(y, weights)
+        squares *= squares
+        squares /= weights
+        return float(squares.sum()) - (len(y) - 1)
 
     if excess(0.0) <= 0:
         return 0.0
@@ -86,10 +101,12 @@ def rank_chances(means: Floats, deviations: Floats, k: int, draws: int = 400, se
     if k >= count:
         chances[known] = 1.0
         return chances
-    hits = np.zeros(count)
+    hits, middles, spreads = np.zeros(count), means[known], deviations[known]
     for start in range(0, draws, max(1, BLOCK // max(count, 1))):
         size = min(max(1, BLOCK // max(count, 1)), draws - start)
-        truth = means[known] + deviations[known] * random.standard_normal((size, count))
+        truth = random.standard_normal((size, count))
+        truth *= spreads
+        truth += middles
         lowest = np.argpartition(truth, k - 1, axis=1)[:, :k] if k else np.empty((size, 0), dtype=np.intp)
         hits += np.bincount(lowest.ravel(), minlength=count)
     chances[known] = hits / draws

@@ -51,11 +51,6 @@ def load(session: Session, set_id: str, ranges: Sequence[Range]) -> dict[int, by
     return dict(session.execute(statement.order_by(Evidence.feature)).all())
 
 
-def densities(session: Session, set_id: str) -> dict[int, float]:
-    """Firing rate of every feature of the set: the share of tokens."""
-    return dict(session.execute(select(Evidence.feature, Evidence.density).where(Evidence.set_id == set_id)).all())
-
-
 def states(session: Session, set_id: str, dictionary_id: int, ranges: Sequence[Range]) -> dict[int, str]:
     """active, rare or dead, for the features in the ranges whose newest evidence is of this set."""
     statement = select(Feature.feature, Feature.state).where(

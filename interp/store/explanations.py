@@ -50,12 +50,6 @@ def load(session: Session, family: Family, ranges: Sequence[Range]) -> dict[int,
     return {row.feature: (row.id, Explanation(row.feature, row.explainer, row.text, row.failure, row.rule, row.provenance)) for row in rows}
 
 
-def labels(session: Session, family: Family) -> dict[int, tuple[int, str]]:
-    """(id, text) of every good explanation of the family, by feature, ascending."""
-    statement = select(Row.feature, Row.id, Row.text).where(*_of(family), Row.text.is_not(None)).order_by(Row.feature)
-    return {feature: (row, text) for feature, row, text in session.execute(statement) if text is not None}
-
-
 def candidates(session: Session, family: Family, job_id: str) -> list[Candidate]:
     """Good explanations to borrow for nulls, ascending by feature: those that the job made, and all that were there before it.
 

@@ -1,8 +1,8 @@
-"""Scores and their items, and what is made of all of them together: q values, and each feature's best explanation."""
+"""Scores and their items. What is made of all of them together stands in `conclusions.py`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,18 +10,12 @@ from sqlalchemy.orm import Session
 from interp.score.base import Score
 from interp.store import arrays
 from interp.store.arrays import NOW
-from interp.store.dialect import Upsert, change, portions, write, write_for
-from interp.store.tables import Explanation, Feature, ScoreItems
+from interp.store.dialect import Upsert, portions, write, write_for
 from interp.store.tables import Score as Row
+from interp.store.tables import ScoreItems
 
 SCORES = Upsert(Row, ("explanation_id", "scorer", "settings_digest"))
 ITEMS = Upsert(ScoreItems, ("score_id",))
-# What only all scores together say of each.
-CONCLUSIONS = ("p_value", "q_value", "shrunken", "null_reason")
-# Rows that are made and written at a time, where all of a dictionary are.
-ROWS = 10_000
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,41 +25,6 @@ class Scored:
     explanation_id: int
     score: Score
     items: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """What a dictionary-wide summary reads of one score. `family`: explainer and settings of the explanation."""
-
-    id: int
-    feature: int
-    explanation_id: int
-    family: tuple[str, str]
-    label: str | None
-    metric: str
-    value: float | None
-    lift: float | None
-    p_value: float | None
-    q_value: float | None
-    low: float | None = None
-    high: float | None = None
-    null_reason: str | None = None
-    null_values: tuple[float | None, ...] = ()
-    controls: tuple[dict[str, Any], ...] = ()
-    shrunken: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What a listing shows of a feature's best explanation."""
-
-    feature: int
-    explanation_id: int
-    label: str | None
-    score: float | None = None
-    lift: float | None = None
-    q_value: float | None = None
-    shrunken: float | None = None
 
 
 def explanations_with(session: Session, scorer: str, settings_digest: str, explanation_ids: Iterable[int], only_answered: bool = False) -> set[int]:
@@ -94,42 +53,6 @@ def _with_items(given: arrays.Given) -> Any:
     written = SCORES.of(rows, given.shared).returning(Row.id, Row.explanation_id).cte("written")
     items = select(written.c.id.label("score_id"), rows.c.blob).join(rows, rows.c.explanation_id == written.c.explanation_id)
     return ITEMS.of(items.subquery("items"), {})
-
-
-def figures(session: Session, evidence_set: str, dictionary_id: int, scorer: str, settings_digest: str) -> list[Figure]:
-    """Every score of one scorer on explanations from one evidence set: the whole dictionary's, not one job's. Ascending by feature."""
-    columns = (Row.id, Row.feature, Row.explanation_id, Explanation.explainer, Explanation.settings_digest, Explanation.text)
-    more = (Row.low, Row.high, Row.null_reason, Row.null_values, Row.controls, Row.shrunken)
-    statement = (
-        select(*columns, Row.metric, Row.value, Row.lift, Row.p_value, Row.q_value, *more)
-        .join(Explanation, Explanation.id == Row.explanation_id)
-        .where(Row.dictionary_id == dictionary_id, Row.scorer == scorer, Row.settings_digest == settings_digest)
-        .where(Explanation.evidence_set_id == evidence_set)
-        .order_by(Row.feature, Row.explanation_id)
-    )
-    found: list[Figure] = []
-    for score, feature, made, explainer, digest, *rest in session.execute(statement):
-        *plain, nulls, controls, shrunken = rest
-        found.append(Figure(score, feature, made, (explainer, digest), *[*plain, tuple(nulls or ()), tuple(controls or ()), shrunken]))
-    return found
-
-
-def save_conclusions(session: Session, figures: Sequence[Figure]) -> None:
-    """p, q and shrunken value of each figure. Give them ascending by id."""
-    for some in _portions(figures):
-        rows = [{"id": row.id} | {name: getattr(row, name) for name in CONCLUSIONS} for row in some]
-        change(session, Row, rows, keys=["id"])
-
-
-def show_best(session: Session, dictionary_id: int, evidence_set: str, best: Sequence[Shown]) -> None:
-    """Lists each feature with its best explanation and that one's figures, where the feature is listed with this evidence. Ascending by feature."""
-    for some in _portions(best):
-        rows = [{"dictionary_id": dictionary_id} | asdict(item) for item in some]
-        change(session, Feature, rows, ["dictionary_id", "feature"], Feature.evidence_set_id == evidence_set)
-
-
-def _portions(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))
 
 
 def _columns(item: Scored) -> dict[str, Any]:

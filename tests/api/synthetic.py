@@ -1,6 +1,5 @@
 """A small book written through the real repositories: what a finished job leaves behind, without running one."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +11,8 @@ from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Nei
 from interp.explain.base import Explanation
 from interp.score.base import Interval, Item, NullResult, Score
 from interp.score.codec import encode_items
-from interp.store import dictionaries, evidence, explanations, scores
+from interp.store import conclusions, dictionaries, evidence, explanations, scores
+from interp.store.conclusions import Conclusion, Shown
 from interp.store.engine import make_engine, transaction
 from interp.store.explanations import Family
 from interp.store.tables import Base, Feature
@@ -61,11 +61,11 @@ def fill(engine: Engine) -> None:
         ids = {index: row_id for index, (row_id, _) in explanations.load(session, family, [(0, FEATURES)]).items()}
         scored = [scores.Scored(ids[index], score(index), encode_items(score(index).items)) for index in range(10)]
         scores.save(session, dictionary_id, "x" * 64, scored, job_id="j")
-        figures = scores.figures(session, SET, dictionary_id, "detection", "x" * 64)
-        scores.save_conclusions(session, [replace(figure, q_value=0.01) for figure in figures])
-        labels = [scores.Shown(index, ids[index], explanation(index).text) for index in (10, DEAD)]
-        shown = [scores.Shown(item.feature, item.explanation_id, item.label, item.value, item.lift, 0.01) for item in figures]
-        scores.show_best(session, dictionary_id, SET, shown + labels)
+        written = [row for rows in conclusions.scores_of(session, SET, dictionary_id, "detection", "x" * 64, False) for row in rows]
+        conclusions.save_conclusions(session, [Conclusion(row.id, row.p_value, 0.01, None, row.null_reason) for row in written])
+        shown = [Shown(row.feature, row.explanation_id, explanation(row.feature).text, row.value, row.lift, 0.01) for row in written]
+        labels = [Shown(index, ids[index], explanation(index).text) for index in (10, DEAD)]
+        conclusions.show_best(session, dictionary_id, SET, shown + labels)
 
 
 def feature_evidence(index: int) -> FeatureEvidence:

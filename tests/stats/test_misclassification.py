@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from interp.stats import intervals
 from interp.stats.misclassification import Rate, corrected_balanced_accuracy, rogan_gladen
 
 RUNS = 2000
@@ -74,3 +75,20 @@ def test_the_true_figure_is_covered(recall, alarm, sensitivity, specificity):
         shares.append(low <= recall <= high)
     assert 0.93 <= np.mean(kept) <= (0.99 if recall == 1 else 0.975)
     assert 0.93 <= np.mean(shares) <= 0.985
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_rate_of_counts_is_to_the_bit_that_of_the_items(seed, monkeypatch):
+    """Also where a cluster comes in several parts, where one has no item, and where blocks of clusters are small."""
+    random = np.random.default_rng(seed)
+    monkeypatch.setattr(intervals, "CLUSTERS", 3 if seed % 2 else 1000)
+    clusters = np.sort(random.integers(0, 40, 60))
+    hits, misses = (random.integers(0, most, 60) for most in ((8, 1), (1, 8), (8, 3))[seed % 3])
+    items = np.concatenate([np.repeat([True, False], both) for both in zip(hits, misses, strict=True)])
+    of_items = np.unique(np.repeat(clusters, hits + misses), return_inverse=True)[1]
+    assert Rate.of_counts(hits, misses, clusters) == Rate.of(items, of_items)
+
+
+def test_a_rate_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="proportion of nothing"):
+        Rate.of_counts(np.zeros(3, int), np.zeros(3, int), np.arange(3))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from interp.stats import pooled
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import pooled_p, strata_of
 
@@ -110,3 +111,13 @@ def test_strata_are_of_equal_size_and_join_when_small():
     np.testing.assert_array_equal(strata_of(np.array([0.3, 0.1, 0.2, 0.4]), 2), [1, 0, 0, 1])
     own, nulls = np.linspace(0, 1, 40), np.linspace(0, 1, 80).reshape(40, 2)
     np.testing.assert_array_equal(pooled_p(own, nulls, strata_of(own, 8)), pooled_p(own, nulls))
+
+
+def test_blocks_of_features_change_nothing(monkeypatch):
+    """Whose null is left out goes round over all features, not within a block."""
+    random = np.random.default_rng(8)
+    own, nulls = random.normal(0.5, 0.1, 300), random.normal(0.5, 0.1, (300, 12))
+    nulls[random.random(nulls.shape) < 0.4] = np.nan
+    whole = pooled_p(own, nulls)
+    monkeypatch.setattr(pooled, "BLOCK", 7)
+    np.testing.assert_array_equal(pooled_p(own, nulls), whole)

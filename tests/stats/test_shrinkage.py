@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from interp.stats import shrinkage
 from interp.stats.shrinkage import expected_overlap, rank_chances, shrink
 
 
@@ -84,3 +85,14 @@ def test_ranks_at_the_ends():
     assert expected_overlap(np.array([0.1, 0.2]), np.array([0.5, 0.5]), 2) == 1
     alike = expected_overlap(np.zeros(100), np.ones(100), 10, draws=4000)
     assert alike == pytest.approx(0.1, abs=0.02)
+
+
+def test_blocks_of_draws_change_nothing_and_the_figures_given_stay_as_they_are(monkeypatch):
+    random = np.random.default_rng(9)
+    values, errors = random.normal(0.7, 0.1, 200), random.uniform(0.05, 0.2, 200)
+    before = values.copy(), errors.copy()
+    found = shrink(values, errors)
+    np.testing.assert_array_equal((values, errors), before)
+    whole = rank_chances(found.means, found.deviations, 20)
+    monkeypatch.setattr(shrinkage, "BLOCK", 450)
+    np.testing.assert_array_equal(rank_chances(found.means, found.deviations, 20), whole)

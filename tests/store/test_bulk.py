@@ -9,12 +9,13 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
 from interp.explain.base import Explanation as Label
-from interp.store import arrays, explanations, scores
+from interp.store import arrays, conclusions, explanations, scores
 from interp.store.clean import REPLACEMENT
+from interp.store.conclusions import Shown
 from interp.store.dialect import change, now, upsert
 from interp.store.engine import transaction
 from interp.store.explanations import Family
-from interp.store.scores import Scored, Shown
+from interp.store.scores import Scored
 from interp.store.tables import Explanation, Feature, Score, ScoreItems
 from tests.api import synthetic
 
@@ -133,7 +134,7 @@ def test_the_best_is_listed_only_where_the_evidence_is_the_same(engine: Engine, 
     synthetic.add_features(engine, rows)
     best = [Shown(index, 100 + index, "label", 0.5, None, 0.01, 0.25) for index in range(number)]
     with transaction(engine) as session:
-        scores.show_best(session, dictionary_id, f"set{dictionary_id}", best)
+        conclusions.show_best(session, dictionary_id, f"set{dictionary_id}", best)
     found = rows_of(engine, Feature, Feature.feature, Feature.explanation_id, Feature.label, Feature.score, Feature.lift, Feature.shrunken)
     shown = [(index, 100 + index, "label", 0.5, None, 0.25) for index in range(number)]
     shown[1] = (1, None, None, None, None, None)
@@ -149,7 +150,7 @@ def test_what_is_so_already_is_not_written_again(engine: Engine) -> None:
     versions = []
     for _ in range(2):
         with transaction(engine) as session:
-            scores.show_best(session, dictionary_id, f"set{dictionary_id}", best)
+            conclusions.show_best(session, dictionary_id, f"set{dictionary_id}", best)
         with engine.connect() as connection:
             versions.append(connection.exec_driver_sql("SELECT feature, xmin::text FROM features ORDER BY feature").all())
     assert versions[0] == versions[1]

@@ -1,23 +1,106 @@
-"""What all scores together say: pooled p values are as often small as they should be, shrinkage draws the uncertain in, controls add up."""
+"""What all scores together say: by the bit what the definition says; pooled p values are as often small as they should be, shrinkage draws the
+uncertain in, controls add up."""
 
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from interp.spec import ScorerSpec
-from interp.store.scores import Figure
+from interp.stats import intervals, pooled
+from interp.store.conclusions import Conclusion
 from interp.store.usage import UsageLine
-from workers.figures import concluded, controls_of, figures_of, ranking_of
+from tests.workers import plain_figures as plain
+from tests.workers.plain_figures import Figure, in_columns
+from workers import figures as summary
+from workers.changes import best_of, changed, in_order
+from workers.columns import Floats, is_within
 from workers.summary import named, over_random, usage_of
+
+FEATURES = 120
 
 
 def figure(feature: int, value: float | None = 0.7, half: float = 0.1, family: str = "a", **more: Any) -> Figure:
     ends = {} if value is None else {"low": value - half, "high": value + half}
-    return Figure(feature + 1, feature, feature + 1, (family, "digest"), "label", "balanced_accuracy", value, 0.1, None, None, **(ends | more))
+    return Figure(feature + 1, feature, feature + 1, (family, "digest"), value=value, lift=0.1, **(ends | more))
 
 
 def control(name: str, value: float | None, lift: float | None = None, **details: int) -> dict[str, Any]:
     return {"name": name, "value": value, "lift": lift, "details": details}
+
+
+def rates(densities: Mapping[int, float]) -> Floats:
+    """By feature; 0 where there is none."""
+    found = np.zeros(max(densities, default=0) + FEATURES)
+    found[list(densities)] = list(densities.values())
+    return found
+
+
+def concluded(figures: Sequence[Figure], densities: Mapping[int, float] | None) -> list[Figure]:
+    """The figures with what a summary concludes, all of it taken from what it would write."""
+    were = in_columns(figures, are_pooled=densities is not None)
+    found = summary.concluded(were, None if densities is None else rates(densities))
+    new = {row.id: row for row in in_order([changed(were, found)])}
+    return [told(item, new[item.id]) if item.id in new else item for item in figures]
+
+
+def told(item: Figure, new: Conclusion) -> Figure:
+    assert (item.p_value, item.q_value, item.shrunken, item.null_reason) != (new.p_value, new.q_value, new.shrunken, new.null_reason)
+    return replace(item, p_value=new.p_value, q_value=new.q_value, shrunken=new.shrunken, null_reason=new.null_reason)
+
+
+def figures_of(figures: Sequence[Figure]) -> dict[str, Any]:
+    found = in_columns(figures)
+    return summary.figures_of(found, np.ones(len(found), np.bool_))
+
+
+def ranking(figures: Sequence[Figure]) -> dict[str, Any]:
+    found: dict[str, Any] = figures_of(figures)["ranking"]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("judge", ["executable", "language model"])
+def test_a_summary_says_to_the_bit_what_its_definition_says(seed: int, judge: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are small and as large as they are in earnest: nothing hangs on them."""
+    if seed % 2:
+        monkeypatch.setattr(pooled, "BLOCK", 7)
+        monkeypatch.setattr(intervals, "CLUSTERS", 5)
+    figures = plain.random_figures(seed, FEATURES if seed % 5 else seed % 4)
+    asked = [(0, FEATURES)] if seed % 3 == 0 else [(3, 4), (10, 60), (70, 71), (90, FEATURES)]
+    densities = None if judge == "executable" else plain.random_densities(seed, FEATURES)
+    expected = plain.concluded(figures, densities)
+    assert repr(concluded(figures, densities)) == repr(expected)
+    were = in_columns(figures, asked, densities is not None, portion=1 + seed)
+    found = summary.concluded(were, None if densities is None else rates(densities))
+    ours = [item for item in expected if plain.is_within(item.feature, asked)]
+    assert json.dumps(summary.figures_of(found, is_within(found.features, asked))) == json.dumps(plain.figures_of(ours))
+    random = np.random.default_rng(seed)
+    labels = {feature: (1_000 + feature, f"label {1_000 + feature}") for feature in range(FEATURES) if random.random() < 0.7}
+    explained = np.array([labels[feature][0] if feature in labels and plain.is_within(feature, asked) else 0 for feature in range(FEATURES)])
+    shown = list(best_of(found, explained).rows(lambda ids: {number: f"label {number}" for number in ids}))
+    assert repr(shown) == repr(plain.best_of(expected, labels, asked))
+
+
+def test_what_is_concluded_already_is_not_written_again() -> None:
+    figures = plain.random_figures(0, FEATURES)
+    densities = plain.random_densities(0, FEATURES)
+    were = in_columns(concluded(figures, densities), are_pooled=True)
+    assert list(in_order([changed(were, summary.concluded(were, rates(densities)))])) == []
+
+
+def test_scorers_are_written_together_by_id_each_with_its_own_reasons() -> None:
+    parts = []
+    for ids, reason in (((7, 3), "one"), ((5, 1), "two"), ((), "none")):
+        rows = [replace(figure(place), id=row, null_reason=reason) for place, row in enumerate(ids)]
+        were = in_columns(rows)
+        parts.append(changed(were, summary.concluded(were, None)))
+    found = [(row.id, row.null_reason) for row in in_order(parts)]
+    assert found == [(1, "two"), (3, "one"), (5, "two"), (7, "one")]
+    assert list(in_order([])) == []
 
 
 def test_swapped_explanations_get_small_pooled_p_values_no_more_often_than_named() -> None:
@@ -42,7 +125,7 @@ def test_a_real_effect_is_found_with_two_nulls_a_feature() -> None:
 
 def test_p_values_of_a_features_own_nulls_stay_and_the_executable_judges_are_never_touched() -> None:
     own = figure(0, null_values=(0.5,) * 20)
-    kept = concluded([Figure(*[getattr(own, name) for name in Figure.__slots__[:8]], 0.01, None)], None)
+    kept = concluded([replace(own, p_value=0.01)], None)
     assert kept[0].p_value == 0.01
     many = concluded([figure(0, null_values=(0.5,) * 20), figure(1, null_values=(0.5, 0.4))], {0: 0.1, 1: 0.1})
     assert many[0].p_value is None, "twenty nulls are enough for a p value of its own, and this figure came without one"
@@ -51,7 +134,7 @@ def test_p_values_of_a_features_own_nulls_stay_and_the_executable_judges_are_nev
 
 def test_what_is_undefined_stays_so_with_its_reason() -> None:
     rows = [figure(0, None, null_reason="why"), figure(1, null_values=(0.5, None)), figure(2, null_values=())]
-    found = concluded(rows, {})
+    found = concluded(rows, {2: 0.1})
     assert (found[0].p_value, found[0].shrunken, found[0].null_reason) == (None, None, "why")
     assert figures_of(found)["undefined"] == 1
 
@@ -68,19 +151,19 @@ def test_shrinkage_moves_the_uncertain_more_and_keeps_families_apart() -> None:
 
 def test_ranking_says_how_much_is_noise() -> None:
     random = np.random.default_rng(2)
-    noise = ranking_of([figure(feature, float(random.normal(0.7, 0.05)), half=0.098) for feature in range(300)])
-    signal = ranking_of([figure(feature, float(random.normal(0.7, 0.2)), half=0.02) for feature in range(300)])
+    noise = ranking([figure(feature, float(random.normal(0.7, 0.05)), half=0.098) for feature in range(300)])
+    signal = ranking([figure(feature, float(random.normal(0.7, 0.2)), half=0.02) for feature in range(300)])
     assert noise["reliability"] < 0.2 < 0.95 < signal["reliability"]
     assert noise["worst"] == signal["worst"] == 100
     assert noise["worst_found"] < signal["worst_found"]
-    assert ranking_of([])["reliability"] is None
+    assert ranking([])["reliability"] is None
 
 
 def test_controls_of_many_features_add_up() -> None:
     agreeing = control("repeat", None, yes_yes=3, no_no=3, yes_no=1, no_yes=1)
     gold = control("gold", 0.9, tp=9, fn=1, tn=8, fp=2)
     rows = [figure(feature, 0.7, controls=(agreeing, gold, control("baseline", 0.6, 0.1), control("empty", 0.5, -0.1))) for feature in range(20)]
-    found = controls_of(rows)
+    found = figures_of(rows)
     assert (found["repeat"]["kappa"], found["repeat"]["compared"], found["repeat"]["agreement"]) == (0.5, 160, 0.75)
     assert (found["baseline"]["median_lift"], found["baseline"]["better"], found["empty"]["better"]) == (0.1, 20, 0)
     assert (found["gold"]["sensitivity"]["value"], found["gold"]["specificity"]["value"]) == (0.9, 0.8)
@@ -93,7 +176,7 @@ def test_controls_of_many_features_add_up() -> None:
 
 def test_a_judge_that_says_yes_to_everything_cannot_be_corrected_and_shows_no_agreement() -> None:
     yes = (control("gold", 0.5, tp=5, fp=5), control("repeat", None, yes_yes=9), control("judge_swap", None))
-    found = controls_of([figure(feature, 0.5, controls=yes) for feature in range(5)])
+    found = figures_of([figure(feature, 0.5, controls=yes) for feature in range(5)])
     assert found["gold"]["corrected_median"] is None
     assert "no better than chance" in found["gold"]["corrected_reason"]
     assert found["repeat"]["kappa"] is None

@@ -1,0 +1,117 @@
+"""What only all scores of a dictionary together say: what it is made from, read in portions, and where it is written, in portions too.
+
+However large the dictionary, no more than a portion is held here.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, Select, func, null, select
+from sqlalchemy.orm import Session
+
+from interp.planning import Range
+from interp.store.dialect import change
+from interp.store.evidence import within
+from interp.store.explanations import Family
+from interp.store.tables import Evidence, Explanation, Feature, Score
+
+# Rows that are read, made and written at a time.
+PORTION = 1_000
+
+T = TypeVar("T")
+Portions = Iterator[Sequence[Row[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What all scores together say of one of them. `null_reason`: why there is no more to say of its null."""
+
+    id: int
+    p_value: float | None
+    q_value: float | None
+    shrunken: float | None
+    null_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a listing shows of a feature's best explanation."""
+
+    feature: int
+    explanation_id: int
+    label: str | None
+    score: float | None = None
+    lift: float | None = None
+    q_value: float | None = None
+    shrunken: float | None = None
+
+
+def scores_of(session: Session, evidence_set: str, dictionary_id: int, scorer: str, settings_digest: str, with_nulls: bool) -> Portions:
+    """Every score of one scorer on explanations from one evidence set: the whole dictionary's, not one job's. Ascending by feature, then explanation.
+
+    Columns: id, feature, explanation id, explainer and settings digest of the explanation, metric, value, lift, p value, q value, shrunken value, low
+    and high end of the interval, reason of the null, null values (None unless `with_nulls`), controls.
+    """
+    statement = (
+        select(Score.id, Score.feature, Score.explanation_id, Explanation.explainer, Explanation.settings_digest, Score.metric)
+        .add_columns(Score.value, Score.lift, Score.p_value, Score.q_value, Score.shrunken, Score.low, Score.high, Score.null_reason)
+        .add_columns(Score.null_values if with_nulls else null(), Score.controls)
+        .join(Explanation, Explanation.id == Score.explanation_id)
+        .where(Score.dictionary_id == dictionary_id, Score.scorer == scorer, Score.settings_digest == settings_digest)
+        .where(Explanation.evidence_set_id == evidence_set)
+        .order_by(Score.feature, Score.explanation_id)
+    )
+    return _portions(session, statement)
+
+
+def explained(session: Session, family: Family) -> Portions:
+    """Feature and id of every good explanation of the family."""
+    of = (Explanation.evidence_set_id == family.evidence_set, Explanation.explainer == family.explainer)
+    statement = select(Explanation.feature, Explanation.id).where(*of, Explanation.settings_digest == family.settings_digest)
+    return _portions(session, statement.where(Explanation.text.is_not(None)))
+
+
+def densities(session: Session, set_id: str) -> Portions:
+    """Feature and firing rate, the share of tokens, of every feature of the set."""
+    return _portions(session, select(Evidence.feature, Evidence.density).where(Evidence.set_id == set_id))
+
+
+def states(session: Session, set_id: str, dictionary_id: int, ranges: Sequence[Range]) -> dict[str, int]:
+    """How many features in the ranges, of those whose newest evidence is of this set, are active, rare or dead."""
+    of = (Feature.dictionary_id == dictionary_id, Feature.evidence_set_id == set_id)
+    return dict(session.execute(select(Feature.state, func.count()).where(*of, within(Feature.feature, ranges)).group_by(Feature.state)).all())
+
+
+def labels(session: Session, explanation_ids: Sequence[int]) -> dict[int, str | None]:
+    """The texts of a portion's explanations, by id."""
+    return dict(session.execute(select(Explanation.id, Explanation.text).where(Explanation.id.in_(explanation_ids))).all())
+
+
+def save_conclusions(session: Session, conclusions: Iterable[Conclusion]) -> None:
+    """Writes what is concluded of each score. Give them ascending by id."""
+    for some in _cut(conclusions):
+        change(session, Score, [_row(item) for item in some], keys=["id"])
+
+
+def show_best(session: Session, dictionary_id: int, evidence_set: str, best: Iterable[Shown]) -> None:
+    """Lists each feature with its best explanation and that one's figures, where the feature is listed with this evidence. Ascending by feature."""
+    for some in _cut(best):
+        rows = [{"dictionary_id": dictionary_id} | _row(item) for item in some]
+        change(session, Feature, rows, ["dictionary_id", "feature"], Feature.evidence_set_id == evidence_set)
+
+
+def _portions(session: Session, statement: Select[*tuple[Any, ...]]) -> Portions:
+    """One statement's rows, which are of one moment; the server keeps those that are not asked for yet."""
+    return session.execute(statement, execution_options={"yield_per": PORTION}).partitions()
+
+
+def _row(item: Conclusion | Shown) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in item.__slots__}
+
+
+def _cut(rows: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(rows)
+    while some := list(islice(left, PORTION)):
+        yield some

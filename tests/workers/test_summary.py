@@ -1,0 +1,189 @@
+"""The chunk that ends a job, on a database: it writes what the definition says, all of it or nothing, and again comes to the same."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, select
+
+from interp.lifecycle import Queue
+from interp.settings import Settings
+from interp.spec import ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec
+from interp.store import conclusions, dictionaries
+from interp.store.conclusions import Shown
+from interp.store.engine import snapshot, transaction
+from interp.store.explanations import Family
+from interp.store.tables import Evidence, Explanation, Feature, Score
+from interp.vocabulary import Vocabulary
+from tests.api import synthetic
+from tests.store import steps
+from tests.workers import plain_figures as plain
+from tests.workers.plain_figures import Figure
+from workers import changes
+from workers.families import family_of, scorer_digest
+from workers.run import Work
+from workers.runtime import Runtime
+from workers.summary import summarise
+
+FEATURES, SET, MOMENT = 60, "e" * 64, datetime(2026, 1, 1, tzinfo=UTC)
+JUDGE = ModelSpec(model="some-model", base_url="https://example.org/v1")
+SPEC = steps.SPEC.model_copy(
+    update={
+        "features": "0-40",
+        "explainers": (ExplainerSpec(name="contexts"), ExplainerSpec(name="pattern")),
+        "scorers": (ScorerSpec(name="fuzz", judge="llm"), ScorerSpec(name="detection", judge="executable")),
+        "models": ModelsSpec(explainer=JUDGE, judge=JUDGE),
+    }
+)
+EXPLANATION_COLUMNS = ("explanation_id", "label", "score", "lift", "q_value", "shrunken")
+
+
+class Book:
+    """A dictionary whose features are explained and scored at random, and the work to summarise it."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        with transaction(engine) as session:
+            dictionaries.save_subject(session, "s" * 64, "toy", {}, Vocabulary((b"a",), frozenset()))
+            kinds: dict[str, Any] = {"hook_point": "h", "architecture": "jumprelu", "width": 4, "config": {}}
+            self.dictionary = dictionaries.save_dictionary(session, "s" * 64, name="toy@0", digest="d" * 64, features=FEATURES, **kinds)
+            dictionaries.save_evidence_set(session, SET, self.dictionary, {}, {}, 1000)
+        self.densities = plain.random_densities(1, FEATURES)
+        self.families = [family_of(SPEC, explainer, SET, self.dictionary) for explainer in SPEC.explainers]
+        self.explained = self._explain()
+        self.figures = {scorer.name: self._score(scorer, seed) for seed, scorer in enumerate(SPEC.scorers)}
+        with transaction(engine) as session:
+            rows = [{"set_id": SET, "feature": feature, "density": density, "blob": b""} for feature, density in self.densities.items()]
+            session.execute(insert(Evidence), rows)
+        listed = {"evidence_set_id": SET, "explanation_id": None, "shrunken": None}
+        synthetic.add_features(engine, [synthetic.feature_row(self.dictionary, feature, **listed) for feature in range(FEATURES)])
+        steps.submit(engine, SPEC)
+        lease = steps.take(engine, Queue.GPU)
+        self.work = Work(Runtime.of(settings), lease, SPEC, SET, lambda _: None)
+
+    def summarise(self) -> dict[str, Any]:
+        outcome = summarise(self.work)
+        with transaction(self.engine) as session:
+            found = outcome.write(session)
+        assert found is not None
+        return found
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Everything that a summary writes to."""
+        with snapshot(self.engine) as session:
+            scores = session.execute(select(Score.id, Score.p_value, Score.q_value, Score.shrunken, Score.null_reason).order_by(Score.id)).all()
+            columns = [Feature.__table__.c[name] for name in ("feature", *EXPLANATION_COLUMNS)]
+            return {
+                "scores": [tuple(row) for row in scores],
+                "features": [tuple(row) for row in session.execute(select(*columns).order_by("feature"))],
+            }
+
+    def _explain(self) -> dict[Family, dict[int, tuple[int, str]]]:
+        """The first family explains two features of three, the second one more; every seventh label could not be had."""
+        found: dict[Family, dict[int, tuple[int, str]]] = {family: {} for family in self.families}
+        with transaction(self.engine) as session:
+            for feature in range(FEATURES):
+                for place, family in enumerate(self.families):
+                    if feature % 3 != place:
+                        text = None if feature % 7 == 0 else f"label {feature} {place}"
+                        shared = {"dictionary_id": self.dictionary, "evidence_set_id": SET, "created_at": MOMENT, "provenance": {}}
+                        row = {"feature": feature, "explainer": family.explainer, "settings_digest": family.settings_digest, "text": text}
+                        made = session.execute(insert(Explanation).values(shared | row).returning(Explanation.id)).scalar_one()
+                        if text:
+                            found[family][feature] = (made, text)
+        return found
+
+    def _score(self, scorer: ScorerSpec, seed: int) -> list[Figure]:
+        """Figures of most of the explanations, as they are written."""
+        drawn = iter(plain.random_figures(seed, 3 * FEATURES))
+        made = sorted((feature, row, family, text) for family, some in self.explained.items() for feature, (row, text) in some.items())
+        found: list[Figure] = []
+        digest = scorer_digest(SPEC, scorer)
+        with transaction(self.engine) as session:
+            for feature, explanation, family, text in made:
+                if feature % 5 == seed:
+                    continue
+                figure = replace(
+                    next(drawn), feature=feature, explanation_id=explanation, family=(family.explainer, family.settings_digest), label=text
+                )
+                names = ("feature", "explanation_id", "metric", "value", "lift", "p_value", "q_value", "low", "high", "null_reason", "shrunken")
+                row = {name: getattr(figure, name) for name in names} | {"scorer": scorer.name, "settings_digest": digest}
+                row |= {"null_values": list(figure.null_values), "controls": list(figure.controls), "dictionary_id": self.dictionary}
+                row |= {"answered": 1, "failed": 0, "abstained": 0, "details": {}, "created_at": MOMENT}
+                found.append(replace(figure, id=session.execute(insert(Score).values(row).returning(Score.id)).scalar_one()))
+        return found
+
+
+@pytest.fixture
+def book(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Book]:
+    """Portions are of a few rows."""
+    for module in (conclusions, changes):
+        monkeypatch.setattr(module, "PORTION", 7)
+    made = Book(engine, settings)
+    yield made
+    made.work.runtime.engine.dispose()
+
+
+def expected(book: Book) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Figures and rows by the definition."""
+    asked = [(0, 41)]
+    judged = {"fuzz": plain.concluded(book.figures["fuzz"], book.densities), "detection": plain.concluded(book.figures["detection"], None)}
+    labels = book.explained[book.families[1]] | book.explained[book.families[0]]
+    listed = {feature: Shown(feature, None, None) for feature in range(FEATURES)}  # type: ignore[arg-type]
+    listed |= {item.feature: item for item in plain.best_of(judged["fuzz"], labels, asked)}
+    scores = sorted((item.id, item.p_value, item.q_value, item.shrunken, item.null_reason) for items in judged.values() for item in items)
+    figures = {name: plain.figures_of([item for item in items if plain.is_within(item.feature, asked)]) for name, items in judged.items()}
+    return figures, {"scores": scores, "features": [tuple(asdict(item).values()) for item in listed.values()]}
+
+
+def test_it_writes_what_the_definition_says_and_again_the_same(book: Book) -> None:
+    figures, rows = expected(book)
+    first = book.summarise()
+    assert first["scores"] == figures
+    labels = book.explained[book.families[1]] | book.explained[book.families[0]]
+    counts = {"asked": 41, "explained": sum(feature <= 40 for feature in labels), "failed": 0, "active": 41, "rare": 0, "dead": 0}
+    assert first["features"] == counts
+    assert book.rows() == rows
+    again = book.summarise()
+    assert (again["scores"], book.rows()) == (figures, rows)
+
+
+def test_one_that_dies_while_it_writes_leaves_the_book_as_it_was(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, rows = book.rows(), expected(book)[1]
+    calls = []
+
+    def labels(*_: Any) -> dict[int, str | None]:
+        calls.append(1)
+        raise RuntimeError("the worker dies")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conclusions, "labels", labels)
+        with pytest.raises(RuntimeError, match="dies"):
+            book.summarise()
+    assert calls
+    assert book.rows() == before
+    book.summarise()
+    assert book.rows() == rows
+
+
+def test_rows_that_say_it_already_are_not_written_again(book: Book) -> None:
+    if book.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite keeps no versions of a row")
+    versions = []
+    for _ in range(2):
+        book.summarise()
+        with book.engine.connect() as connection:
+            statement = "SELECT 's', id, xmin::text FROM scores UNION ALL SELECT 'f', feature, xmin::text FROM features ORDER BY 1, 2"
+            versions.append(connection.exec_driver_sql(statement).all())
+    assert versions[0] == versions[1]
+
+
+def test_a_job_without_scorers_shows_its_labels(book: Book) -> None:
+    spec: JobSpec = SPEC.model_copy(update={"scorers": ()})
+    book.work = replace(book.work, spec=spec)
+    assert book.summarise()["scores"] == {}
+    labels = book.explained[book.families[1]] | book.explained[book.families[0]]
+    shown = [labels.get(feature, (None, None)) if feature <= 40 else (None, None) for feature in range(FEATURES)]
+    assert [row[1:] for row in book.rows()["features"]] == [(*label, None, None, None, None) for label in shown]
