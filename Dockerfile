@@ -1,9 +1,6 @@
-# syntax=docker/dockerfile:1
 # Targets: `api`, `worker` (llm and upkeep), both without torch; `worker-gpu` (CUDA) and `worker-cpu`.
 # The packages are those of `make install`: the same constraints, the same extras, torch first.
-FROM python:3.11-slim-bookworm AS build
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/glossator/bin:$PATH
-RUN python -m venv /opt/glossator
+FROM scratch AS source
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY migrations migrations
@@ -11,18 +8,29 @@ COPY interp interp
 COPY workers workers
 COPY api api
 
+FROM python:3.11-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/glossator/bin:$PATH
+RUN python -m venv /opt/glossator
+WORKDIR /src
+COPY constraints.txt ./
+
 FROM build AS build-lean
+COPY --from=source /src ./
 RUN pip install -c constraints.txt '.[s3,otel]'
 
-# The version of torch is that of the Makefile.
+# The version of torch is that of the Makefile. It goes before the sources: another line of ours does not fetch it again.
 FROM build AS build-gpu
 ARG TORCH=torch==2.13.0
-RUN pip install -c constraints.txt "${TORCH}" && pip install -c constraints.txt '.[models,s3,otel]'
+RUN pip install -c constraints.txt "${TORCH}"
+COPY --from=source /src ./
+RUN pip install -c constraints.txt '.[models,s3,otel]'
 
 FROM build AS build-cpu
 ARG TORCH=torch==2.13.0+cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install -c constraints.txt --extra-index-url "${TORCH_INDEX}" "${TORCH}" && pip install -c constraints.txt '.[models,s3,otel]'
+RUN pip install -c constraints.txt --extra-index-url "${TORCH_INDEX}" "${TORCH}"
+COPY --from=source /src ./
+RUN pip install -c constraints.txt '.[models,s3,otel]'
 
 FROM python:3.11-slim-bookworm AS base
 RUN useradd --system --create-home --home-dir /var/lib/glossator --uid 10001 glossator

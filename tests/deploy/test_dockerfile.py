@@ -69,6 +69,13 @@ def test_images_are_installed_as_the_tests_environment_is() -> None:
         assert all("-c constraints.txt" in command for command in re.findall(r"pip install [^&\n]*", dockerfile_targets()[stage]))
 
 
+@pytest.mark.parametrize("stage", ["build-gpu", "build-cpu"])
+def test_a_change_of_ours_does_not_fetch_torch_again(stage: str) -> None:
+    lines = dockerfile_targets()[stage]
+    assert lines.index('"${TORCH}"') < lines.index("COPY --from=source /src ./")
+    assert re.findall(r"(?m)^COPY (.*)", lines[: lines.index('"${TORCH}"')]) == ["constraints.txt ./"]
+
+
 def test_an_installed_package_lacks_no_file() -> None:
     """Images hold an installed wheel, not this folder: every module is in a package, every other file is named as package data."""
     data = project()["tool"]["setuptools"]["package-data"]
