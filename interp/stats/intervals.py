@@ -10,7 +10,7 @@ from scipy import special
 Floats = NDArray[np.float64]
 Bounds = tuple[float, float]
 # Clusters whose items are in memory at once, where they are counted.
-CLUSTERS = 65_536
+CLUSTERS = 8_192
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ Floats = NDArray[np.float64]
 # A stratum with fewer null figures joins its neighbour: a handful of good labels among hundreds is only seen (q) by p values well below 0.01.
 FEWEST = 200
 # Features whose nulls are subtracted from one another at a time.
-BLOCK = 16_384
+BLOCK = 4_096
 
 
 def pooled_p(own: Floats, nulls: Floats, strata: NDArray[np.intp] | None = None, paired: bool = True) -> Floats:
