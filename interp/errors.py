@@ -142,6 +142,12 @@ class ServerUnreachable(GlossatorError):
     code, status, title = "server-unreachable", 503, "No server answers"
 
 
+class DatabaseUnfit(GlossatorError):
+    """A database that would not hold what is written to it."""
+
+    code, status, title = "database-unfit", 503, "The database cannot be used"
+
+
 class ServerMissing(GlossatorError):
     """A program that this machine has not."""
 

@@ -30,12 +30,17 @@ class Pulse:
         return time.monotonic() - self._beaten
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_arguments: object) -> None:
+        """A probe that hung up before its answer came: it says so itself."""
+
+
 class Health:
     """The server of `/healthz`, in a thread of its own. A port that is taken, as by another worker of this machine, is a warning and no more."""
 
     def __init__(self, pulse: Pulse, settings: Settings, name: str) -> None:
         self._pulse, self._limit, self._name = pulse, settings.lease_seconds, name
-        self._server: ThreadingHTTPServer | None = None
+        self._server: _Server | None = None
         if settings.metrics_port is not None:
             self._listen(settings.metrics_port)
 
@@ -66,7 +71,7 @@ class Health:
                 """Nobody reads of every probe."""
 
         try:
-            self._server = ThreadingHTTPServer(("", port), Handler)
+            self._server = _Server(("", port), Handler)
         except OSError as error:
             log.warning("no /healthz: the port cannot be listened on", port=port, why=str(error))
             return

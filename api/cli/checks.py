@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -131,8 +132,10 @@ def space(found: Settings) -> list[Finding]:
     return [Finding("disk", free >= LOW_SPACE, f"{free / 1024**3:.1f} GiB free at {nearest}", cure)]
 
 
-def models(_found: Settings) -> list[Finding]:
-    """In a process of its own, because this one must not load torch."""
+def models(found: Settings) -> list[Finding]:
+    """In a process of its own, because this one must not load torch. Where workers run elsewhere, this machine need not have any of it."""
+    if not found.is_embedded and not any(map(find_spec, MODELS)):
+        return [Finding("models", True, f"not installed here: what runs gpu workers needs {', '.join(MODELS)}")]
     code = f"import {', '.join(MODELS)}; print('cuda' if torch.cuda.is_available() else 'cpu')"
     try:
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)

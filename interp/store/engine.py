@@ -46,7 +46,8 @@ def is_passing(error: BaseException) -> bool:
 
 def _postgres_arguments() -> dict[str, Any]:
     of_server = STANDSTILL | {name if name.startswith("tcp") else f"tcp_{name}": value for name, value in SILENCE.items()}
-    return SILENCE | {"connect_timeout": CONNECT_SECONDS, "options": " ".join(f"-c {name}={value}" for name, value in of_server.items())}
+    options = " ".join(f"-c {name}={value}" for name, value in of_server.items())
+    return SILENCE | {"connect_timeout": CONNECT_SECONDS, "client_encoding": "utf8", "options": options}
 
 
 def _sqlite_engine(url: str, database: str | None) -> Engine:

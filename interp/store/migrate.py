@@ -10,8 +10,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
+from interp.errors import DatabaseUnfit
 from interp.store.engine import make_engine
 from interp.store.tables import Base
 
@@ -23,7 +24,7 @@ ADVISORY_LOCK = 0x676C6F73
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Brings the database up to `revision`, all of it or nothing. Several processes may do so at once."""
+    """Brings the database up to `revision`, all of it or nothing. Several processes may do so at once. Raises DatabaseUnfit."""
     engine = make_engine(url)
     with _configured(engine) as config:
         command.upgrade(config, revision)
@@ -74,6 +75,15 @@ def _configured(engine: Engine) -> Iterator[Config]:
     config.set_main_option("script_location", str(FOLDER))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
+            _check_encoding(connection)
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         config.attributes["connection"] = connection
         yield config
+
+
+def _check_encoding(connection: Connection) -> None:
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        name = connection.engine.url.database
+        cure = f"Make one that keeps any: CREATE DATABASE {name} ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' TEMPLATE template0."
+        raise DatabaseUnfit(f"The database {name} cannot keep every text.", why=f"Its encoding is {encoding}; texts of models are UTF-8.", cure=cure)

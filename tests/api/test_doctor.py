@@ -75,6 +75,13 @@ def test_models_that_cannot_be_imported_are_named_with_what_to_install(tmp_path:
     assert "glossator[models]" in finding.cure
 
 
+def test_without_models_an_installation_whose_workers_run_elsewhere_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "MODELS", ("no_such_module_anywhere",))
+    [finding] = checks.models(Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0"))
+    assert finding.well
+    assert "no_such_module_anywhere" in finding.detail
+
+
 def test_servers_that_do_not_answer_are_named_without_their_passwords(
     service: Settings, private_postgres: LocalServer, private_redis: LocalServer, monkeypatch: pytest.MonkeyPatch, quick: None
 ) -> None:

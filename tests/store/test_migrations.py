@@ -4,8 +4,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, make_url
 
+from interp.errors import DatabaseUnfit
 from interp.lifecycle import Stage
 from interp.planning import ChunkPlan
 from interp.store import migrate
@@ -99,6 +100,22 @@ def test_several_processes_may_upgrade_at_once(database_url: str) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_keep_every_text_is_refused(postgres_url: str, encoding: str) -> None:
+    name = f"glossator_{encoding.lower()}"
+    admin = make_engine(postgres_url).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        try:
+            with pytest.raises(DatabaseUnfit, match=name) as refused:
+                migrate.upgrade(make_url(postgres_url).set(database=name).render_as_string(hide_password=False))
+            assert encoding in str(refused.value.why)
+            assert "UTF8" in str(refused.value.cure)
+        finally:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    admin.dispose()
 
 
 def test_one_linear_history() -> None:

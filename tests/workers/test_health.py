@@ -1,5 +1,7 @@
 """/healthz of a worker: 200 while it moves, 503 when it is stuck, and nothing where nobody asked for it."""
 
+import socket
+import struct
 import time
 from pathlib import Path
 
@@ -32,6 +34,19 @@ def test_alive_while_the_pulse_beats_and_stuck_when_it_stops(tmp_path: Path) -> 
         assert httpx.get(f"http://127.0.0.1:{health.port}/").status_code == 404
     finally:
         health.close()
+
+
+def test_a_probe_that_hangs_up_leaves_no_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    health = Health(Pulse(), Settings(home=tmp_path, metrics_port=0), "llm-0")
+    try:
+        assert health.port
+        with socket.create_connection(("127.0.0.1", health.port)) as probe:
+            # Closing with this set resets the connection: what the answer is written to is gone.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert httpx.get(f"http://127.0.0.1:{health.port}/healthz").status_code == 200
+    finally:
+        health.close()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_port_that_is_taken_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
