@@ -39,6 +39,8 @@ TOKENS = 100_000_000
 SMALL_BLOB = bytes(64)
 # Word number n is in about five labels of n squared: from one that most have to many that none has.
 WORDS = 20_000
+# What words are made of, so that they share their letters as words of a language do.
+SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprst" for vowel in "aeiou"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,15 @@ def gathered(chunk: range, found: Figures, blob: bytes) -> list[Gathered]:
     ]
 
 
+def word(number: int) -> str:
+    """Three syllables, others for each number: 104,729 is prime, and divides no number of words."""
+    first, rest = divmod(number * 104_729 % len(SYLLABLES) ** 3, len(SYLLABLES) ** 2)
+    return SYLLABLES[first] + SYLLABLES[rest // len(SYLLABLES)] + SYLLABLES[rest % len(SYLLABLES)]
+
+
 def labels(chunk: range, found: Figures, explainer: str) -> list[Explanation]:
     made = {"prompt": "f" * 64, "template": "contexts-3", "model": {"model": "some-model", "base_url": "https://example.org/v1"}, "seed": 0}
-    texts = [" ".join(f"word{word:05d}" for word in row) for row in found.words.tolist()]
+    texts = [" ".join(word(number) for number in row) for row in found.words.tolist()]
     return [
         Explanation(feature, explainer, None, failure="no context fires") if dead else Explanation(feature, explainer, text, provenance=made)
         for feature, dead, text in zip(chunk, found.dead.tolist(), texts, strict=True)

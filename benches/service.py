@@ -64,14 +64,14 @@ FILTERS: dict[str, dict[str, Any]] = {
     "four bounds": {"sort": "lift", "min_score": 0.6, "max_score": 0.7, "min_density": 1e-5, "max_q": 0.05},
     "none, sure of it": {"sort": "feature", "min_score": 2.0},
     "none, two that contradict": {"sort": "density", "min_score": 0.75, "max_lift": 0.0, "max_q": 0.9},
-    "text in most": {"sort": "score", "order": "desc", "text": "word00001"},
-    "text in a hundredth": {"sort": "score", "order": "desc", "text": "word00022"},
-    "text in a three-hundredth": {"sort": "score", "order": "desc", "text": "word00040"},
-    "text in a five-thousandth": {"sort": "score", "order": "desc", "text": "word00150"},
-    "text in a few": {"sort": "score", "order": "desc", "text": "word01000"},
+    "text in most": {"sort": "score", "order": "desc", "text": bigbook.word(1)},
+    "text in a hundredth": {"sort": "score", "order": "desc", "text": bigbook.word(22)},
+    "text in a three-hundredth": {"sort": "score", "order": "desc", "text": bigbook.word(40)},
+    "text in a five-thousandth": {"sort": "score", "order": "desc", "text": bigbook.word(150)},
+    "text in a few": {"sort": "score", "order": "desc", "text": bigbook.word(1_000)},
     "text in none": {"sort": "score", "order": "desc", "text": "nowhere"},
     "text of two letters": {"sort": "feature", "text": "qz"},
-    "text against the order": {"sort": "score", "text": "word00010", "max_q": 1e-6},
+    "text against the order": {"sort": "score", "text": bigbook.word(10), "max_q": 1e-6},
 }
 EXPLANATIONS: dict[str, dict[str, Any]] = {
     "all": {},
@@ -79,9 +79,9 @@ EXPLANATIONS: dict[str, dict[str, Any]] = {
     "explainer": {"explainer": "pattern"},
     "explainer of nothing": {"explainer": "nobody"},
     "feature": {"feature": 77_777},
-    "text in most": {"text": "word00001"},
-    "text in a five-thousandth": {"text": "word00150"},
-    "text in a few": {"text": "word01000", "explainer": "pattern"},
+    "text in most": {"text": bigbook.word(1)},
+    "text in a five-thousandth": {"text": bigbook.word(150)},
+    "text in a few": {"text": bigbook.word(1_000), "explainer": "pattern"},
 }
 
 
@@ -131,15 +131,16 @@ def lines(options: argparse.Namespace) -> Iterator[Line]:
     engine.dispose()
 
 
-def ingest(engine: Engine, features: int = 8_192) -> Iterator[Line]:
-    """Rows a second of each kind, and features a second of all of them together, in one process."""
+def ingest(engine: Engine, features: int = 8_192, rounds: int = 5) -> Iterator[Line]:
+    """Rows a second of each kind, and features a second of all of them together, in one process: medians of some rounds, after one that warms up."""
     for explainers, scorers in ((1, 1), (2, 3)):
-        seconds = bigbook.timed(engine, features, explainers, scorers)
+        taken = [bigbook.timed(engine, features, explainers, scorers) for _ in range(rounds + 1)][1:]
         rows = {"evidence": 1, "explanations": explainers, "scores": explainers * scorers}
-        rates = {f"{name}_per_s": round(features * rows[name] / took) for name, took in seconds.items()}
+        rates = {f"{name}_per_s": round(statistics.median(features * rows[name] / seconds[name] for seconds in taken)) for name in rows}
+        whole = sorted(round(features / sum(seconds.values())) for seconds in taken)
         case = f"{explainers} explanations, {explainers * scorers} scores a feature"
-        whole = {"features_per_s": round(features / sum(seconds.values())), "cores": os.cpu_count()}
-        yield {"bench": "service", "kind": "ingest", "case": case} | rates | whole
+        together = {"features_per_s": statistics.median_low(whole), "lowest": whole[0], "highest": whole[-1], "cores": os.cpu_count()}
+        yield {"bench": "service", "kind": "ingest", "case": case} | rates | together
 
 
 def listings(engine: Engine, client: httpx.Client, dictionary_id: int, repeats: int) -> Iterator[Line]:

@@ -40,6 +40,8 @@ class FeatureSort(StrEnum):
 PLACE_OF_EXPLANATION = ("dictionary_id", "feature", "id")
 # Sorts that some features have no value of.
 WITHOUT_VALUE = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN, FeatureSort.LABEL})
+# What every index of features has, whatever its order.
+OF_EVERY_INDEX = ("dictionary_id", "feature", "state", "score", "lift", "density", "q_value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,10 @@ def feature_listing(query: FeatureQuery) -> Listing[Feature]:
     order = tuple(dict.fromkeys((query.sort.value, "feature")))
     text = None if query.text is None else Text("label", query.text)
     same = (Feature.dictionary_id == query.dictionary_id,)
-    return Listing(Feature, order, parts, query.limit, query.descending, text, same, _bounds_beside(query))
+    # Bounds on the sort's own column narrow its index anyway, and no index begins with states or q values.
+    is_led_elsewhere = any(column.key not in (query.sort.value, "q_value") for column, _ in _bounds(Feature, query))
+    filters = tuple(_feature_filters(Feature, query)) if is_led_elsewhere else ()
+    return Listing(Feature, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, filters)
 
 
 def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:
@@ -154,11 +159,6 @@ def _bounds(row: Any, query: FeatureQuery) -> list[tuple[Any, Conditions]]:
     return [(column, conditions) for column, conditions in of_each if conditions]
 
 
-def _bounds_beside(query: FeatureQuery) -> tuple[tuple[Any, Conditions], ...]:
-    """The bounds on other columns than the sort's, which is read within its own anyway. No index begins with q values."""
-    return tuple(bound for bound in _bounds(Feature, query) if bound[0].key not in (query.sort.value, "q_value"))
-
-
 def _at_least(column: Any, low: float | None) -> Conditions:
     return () if low is None else (column >= low,)
 
@@ -189,7 +189,7 @@ def explanation_listing(query: ExplanationQuery) -> Listing[Explanation]:
         return [tuple(conditions)]
 
     text = None if query.text is None else Text("text", query.text)
-    return Listing(Explanation, order, parts, query.limit, text=text)
+    return Listing(Explanation, order, parts, query.limit, (*PLACE_OF_EXPLANATION, "explainer"), text=text)
 
 
 def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[Score]]:

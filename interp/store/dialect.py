@@ -161,8 +161,8 @@ def in_index_order(session: Session) -> None:
     _plan_with(session, enable_sort="off")
 
 
-def and_sort(session: Session) -> None:
-    """Takes `in_index_order` back: rows are known to be few."""
+def by_any_index(session: Session) -> None:
+    """Until the transaction ends, rows are looked for in the index that leads to the fewest, and what is found may be sorted."""
     _plan_with(session, enable_sort="on", enable_seqscan="off")
 
 

@@ -1,7 +1,8 @@
 """How a page of a listing is read: a walk along one index, from the cursor on, until the page is full.
 
 Every listing has an index in its order that also holds all that its filters look at, so that an entry that does not match costs 40 ns, and a page
-costs the same at any depth. Where one bound alone leaves few rows, these are read by the index of that bound and sorted.
+costs the same at any depth. Filters on figures that go together, as score and lift do, may match nothing for a million entries on end: where filters
+leave few rows in all, these are found by the index of one of them, and sorted.
 
 A part of a text is the one thing that no such index can hold. It is looked for in the next `EXAMINED` rows; where it is rare there, in the index of
 trigrams, as long as all in all no more than `RARE` rows have it. What remains is a text that many rows have, and few of those that the other filters
@@ -16,11 +17,11 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Select, func, literal, null, select, union_all
 from sqlalchemy.orm import Session, aliased
 
-from interp.store.dialect import and_sort, by_trigrams, has_trigrams, in_index_order
+from interp.store.dialect import by_any_index, by_trigrams, has_trigrams, in_index_order
 from interp.store.tables import Base
 
-# Rows that a bound leaves, that are sooner sorted than looked for along the listing's order.
-FEW = 20_000
+# Rows that filters leave, that are sooner sorted than looked for along the listing's order.
+FEW = 50_000
 EXAMINED = 5_000
 RARE = 5_000
 # A text that more of the examined rows have is not looked for in the index: a million rows would hold too many.
@@ -44,18 +45,19 @@ class Text:
 class Listing(Generic[Row]):
     """Rows of one table. `parts` gives, for the table or an alias of it, the conditions of each stretch of an index, one after the other.
 
-    The last column of `order` is the key of the rows, among those for which `same` holds. `bounds` are columns that an index begins with,
-    and what bounds them.
+    The last column of `order` is the key of the rows, among those for which `same` holds. `covered` are the columns that every index of the table
+    has; `parts` speak of these and of `order` alone. `filters` are what may leave few rows, to be found by another index than that of the order.
     """
 
     table: type[Row]
     order: tuple[str, ...]
     parts: Callable[[Any], Sequence[Conditions]]
     limit: int
+    covered: tuple[str, ...]
     descending: bool = False
     text: Text | None = None
     same: Conditions = ()
-    bounds: tuple[tuple[Any, Conditions], ...] = ()
+    filters: Conditions = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,9 @@ class Found(Generic[Row]):
 
 def read(session: Session, listing: Listing[Row]) -> Found[Row]:
     """One page."""
+    found = _sort(session, listing) if listing.filters else None
+    if found is not None:
+        return found
     in_index_order(session)
     return _walk(session, listing) if listing.text is None else _search(session, listing)
 
@@ -82,8 +87,6 @@ def statements(listing: Listing[Row]) -> list[Select[Any]]:
 
 
 def _walk(session: Session, listing: Listing[Row]) -> Found[Row]:
-    if any(_leaves_few(session, listing, column, bound) for column, bound in listing.bounds):
-        and_sort(session)
     keys: list[int] = []
     for statement in statements(listing):
         keys += session.scalars(statement.limit(listing.limit + 1 - len(keys)))
@@ -92,9 +95,15 @@ def _walk(session: Session, listing: Listing[Row]) -> Found[Row]:
     return _cut(_rows(session, listing, keys), listing.limit)
 
 
-def _leaves_few(session: Session, listing: Listing[Row], column: Any, bound: Conditions) -> bool:
-    within = select(column).where(*listing.same, *bound).order_by(column).limit(FEW + 1).subquery()
-    return session.execute(select(func.count()).select_from(within)).scalar_one() <= FEW
+def _sort(session: Session, listing: Listing[Row]) -> Found[Row] | None:
+    """The page where the filters leave few rows in all: fewer still where not only entries of an index are read, but the rows themselves."""
+    by_any_index(session)
+    most = FEW if listing.text is None and set(listing.order) <= set(listing.covered) else EXAMINED
+    left = (*listing.same, *listing.filters)
+    some = select(_key(listing)).where(*left).limit(most + 1).subquery()
+    if session.execute(select(func.count()).select_from(some)).scalar_one() > most:
+        return None
+    return _gather(session, listing, left if listing.text is None else (*left, _contains(listing, listing.table)), most)
 
 
 def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
@@ -105,7 +114,7 @@ def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
             return _cut(rows, listing.limit)
         stopped = session.scalars(_ordered(listing, listing.table, part).offset(EXAMINED - 1).limit(1)).first()
         if stopped is not None:
-            everywhere = _gather(session, listing) if _may_be_rare(session, listing, len(rows)) else None
+            everywhere = _look_up(session, listing) if _may_be_rare(session, listing, len(rows)) else None
             return everywhere or Found(tuple(rows), stopped)
     return Found(tuple(rows), None)
 
@@ -121,10 +130,16 @@ def _may_be_rare(session: Session, listing: Listing[Row], found: int) -> bool:
     return is_indexed and found <= FOUND_OF_RARE and has_trigrams(session, listing.table)
 
 
-def _gather(session: Session, listing: Listing[Row]) -> Found[Row] | None:
+def _look_up(session: Session, listing: Listing[Row]) -> Found[Row] | None:
     """The page among all rows that have the text, wherever they are: None where they are too many."""
     by_trigrams(session)
-    having = select(listing.table).where(_contains(listing, listing.table)).limit(RARE + 1).cte("having")
+    return _gather(session, listing, (*listing.same, _contains(listing, listing.table)), RARE)
+
+
+def _gather(session: Session, listing: Listing[Row], where: Conditions, most: int) -> Found[Row] | None:
+    """The page among all rows that are as `where` says: None where they are more than `most`."""
+    columns = [getattr(listing.table, name) for name in dict.fromkeys((*listing.covered, *listing.order))]
+    having = select(*columns).where(*where).limit(most + 1).cte("having")
     number = select(literal(-1).label("part"), null().label("key"), func.count().label("number")).select_from(having)
     row = aliased(listing.table, having)
     kinds = (getattr(row, listing.order[-1]).label("key"), literal(0).label("number"))
@@ -133,7 +148,7 @@ def _gather(session: Session, listing: Listing[Row]) -> Found[Row] | None:
         for place, part in enumerate(listing.parts(row))
     ]
     found = sorted(session.execute(union_all(number, *(select(part) for part in parts))), key=lambda line: line.part)
-    if found[0].number > RARE:
+    if found[0].number > most:
         return None
     return _cut(_rows(session, listing, [line.key for line in found[1:][: listing.limit + 1]]), listing.limit)
 
