@@ -39,7 +39,8 @@ class FeatureSort(StrEnum):
 
 PLACE_OF_EXPLANATION = ("dictionary_id", "feature", "id")
 # Sorts that some features have no value of.
-WITHOUT_VALUE = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN, FeatureSort.LABEL})
+FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN})
+WITHOUT_VALUE = FIGURES | {FeatureSort.LABEL}
 # What every index of features has, whatever its order.
 OF_EVERY_INDEX = ("dictionary_id", "feature", "state", "score", "lift", "density", "q_value")
 
@@ -114,16 +115,21 @@ def feature_listing(query: FeatureQuery) -> Listing[Feature]:
     def parts(row: Any) -> list[Conditions]:
         own = (row.dictionary_id == query.dictionary_id, *_feature_filters(row, query))
         column = getattr(row, query.sort.value)
-        found = [(*own, *_valued(row, column, query))] if query.after is None or query.after.value is not None else []
+        found = [(*own, *_valued(row, column, query))] if _may_have_value(query) else []
         return [*found, (*own, *_valueless(row, column, query))] if query.sort in WITHOUT_VALUE else found
 
     order = tuple(dict.fromkeys((query.sort.value, "feature")))
     text = None if query.text is None else Text("label", query.text)
     same = (Feature.dictionary_id == query.dictionary_id,)
-    # Bounds on the sort's own column narrow its index anyway, and no index begins with states or q values.
-    is_led_elsewhere = any(column.key not in (query.sort.value, "q_value") for column, _ in _bounds(Feature, query))
-    filters = tuple(_feature_filters(Feature, query)) if is_led_elsewhere else ()
-    return Listing(Feature, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, filters)
+    # A bound on the sort's own column narrows its index anyway, and no index begins with q values.
+    may_sort = any(column.key not in (query.sort.value, "q_value") for column, _ in _bounds(Feature, query))
+    return Listing(Feature, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, may_sort)
+
+
+def _may_have_value(query: FeatureQuery) -> bool:
+    """Whether rows with a sort value can still come. What never fires has no figures: they need not be looked through for such a one."""
+    has_none = query.state == "dead" and query.sort in FIGURES
+    return not has_none and (query.after is None or query.after.value is not None)
 
 
 def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:

@@ -46,7 +46,7 @@ class Listing(Generic[Row]):
     """Rows of one table. `parts` gives, for the table or an alias of it, the conditions of each stretch of an index, one after the other.
 
     The last column of `order` is the key of the rows, among those for which `same` holds. `covered` are the columns that every index of the table
-    has; `parts` speak of these and of `order` alone. `filters` are what may leave few rows, to be found by another index than that of the order.
+    has; `parts` speak of these and of `order` alone. `may_sort`: another index than that of the order may lead to few rows.
     """
 
     table: type[Row]
@@ -57,7 +57,7 @@ class Listing(Generic[Row]):
     descending: bool = False
     text: Text | None = None
     same: Conditions = ()
-    filters: Conditions = ()
+    may_sort: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,40 +70,40 @@ class Found(Generic[Row]):
 
 def read(session: Session, listing: Listing[Row]) -> Found[Row]:
     """One page."""
-    found = _sort(session, listing) if listing.filters else None
-    if found is not None:
-        return found
-    in_index_order(session)
-    return _walk(session, listing) if listing.text is None else _search(session, listing)
-
-
-def statements(listing: Listing[Row]) -> list[Select[Any]]:
-    """What finds the keys of a page without a text, a statement a part: the second is asked where the first does not fill the page.
-
-    Keys alone, since an index that has all that is asked for is chosen whatever else there is to choose.
-    """
-    parts = listing.parts(listing.table)
-    return [_ordered(listing, listing.table, part).with_only_columns(_key(listing)).limit(listing.limit + 1) for part in parts]
-
-
-def _walk(session: Session, listing: Listing[Row]) -> Found[Row]:
+    if listing.text is not None:
+        in_index_order(session)
+        return _search(session, listing)
     keys: list[int] = []
-    for statement in statements(listing):
-        keys += session.scalars(statement.limit(listing.limit + 1 - len(keys)))
+    for part, statement in zip(listing.parts(listing.table), statements(listing), strict=True):
+        found = _sorted(session, listing, part) if listing.may_sort else None
+        if found is None:
+            in_index_order(session)
+            found = statement
+        keys += session.scalars(found.limit(listing.limit + 1 - len(keys)))
         if len(keys) > listing.limit:
             break
     return _cut(_rows(session, listing, keys), listing.limit)
 
 
-def _sort(session: Session, listing: Listing[Row]) -> Found[Row] | None:
-    """The page where the filters leave few rows in all: fewer still where not only entries of an index are read, but the rows themselves."""
+def statements(listing: Listing[Row]) -> list[Select[Any]]:
+    """What finds the keys of a page without a text along its order, a statement a part: the second is asked where the first does not fill the page.
+
+    Keys alone, since an index that has all that is asked for is chosen whatever else there is to choose.
+    """
+    return [_keys(listing, listing.table, part) for part in listing.parts(listing.table)]
+
+
+def _sorted(session: Session, listing: Listing[Row], part: Conditions) -> Select[Any] | None:
+    """What finds the keys of a part without its order's index: None where the part has more rows than are sooner sorted."""
     by_any_index(session)
-    most = FEW if listing.text is None and set(listing.order) <= set(listing.covered) else EXAMINED
-    left = (*listing.same, *listing.filters)
-    some = select(_key(listing)).where(*left).limit(most + 1).subquery()
+    # Of an index that has not all columns, each row itself must be read.
+    most = FEW if set(listing.order) <= set(listing.covered) else EXAMINED
+    some = select(_key(listing)).where(*part).limit(most + 1).subquery()
     if session.execute(select(func.count()).select_from(some)).scalar_one() > most:
         return None
-    return _gather(session, listing, left if listing.text is None else (*left, _contains(listing, listing.table)), most)
+    # PostgreSQL plans what is within an OFFSET by itself: the order without would lead it along its own index.
+    few = select(*_columns(listing)).where(*part).offset(0).subquery()
+    return _keys(listing, aliased(listing.table, few), ())
 
 
 def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
@@ -133,24 +133,18 @@ def _may_be_rare(session: Session, listing: Listing[Row], found: int) -> bool:
 def _look_up(session: Session, listing: Listing[Row]) -> Found[Row] | None:
     """The page among all rows that have the text, wherever they are: None where they are too many."""
     by_trigrams(session)
-    return _gather(session, listing, (*listing.same, _contains(listing, listing.table)), RARE)
-
-
-def _gather(session: Session, listing: Listing[Row], where: Conditions, most: int) -> Found[Row] | None:
-    """The page among all rows that are as `where` says: None where they are more than `most`."""
-    columns = [getattr(listing.table, name) for name in dict.fromkeys((*listing.covered, *listing.order))]
-    having = select(*columns).where(*where).limit(most + 1).cte("having")
+    having = select(*_columns(listing)).where(*listing.same, _contains(listing, listing.table)).limit(RARE + 1).cte("having")
     number = select(literal(-1).label("part"), null().label("key"), func.count().label("number")).select_from(having)
     row = aliased(listing.table, having)
-    kinds = (getattr(row, listing.order[-1]).label("key"), literal(0).label("number"))
-    parts = [
-        _ordered(listing, row, part).with_only_columns(literal(place).label("part"), *kinds).limit(listing.limit + 1).subquery()
-        for place, part in enumerate(listing.parts(row))
-    ]
-    found = sorted(session.execute(union_all(number, *(select(part) for part in parts))), key=lambda line: line.part)
-    if found[0].number > most:
+    parts = [select(literal(place), _keys(listing, row, part).subquery(), literal(0)) for place, part in enumerate(listing.parts(row))]
+    found = sorted(session.execute(union_all(number, *parts)), key=lambda line: line.part)
+    if found[0].number > RARE:
         return None
     return _cut(_rows(session, listing, [line.key for line in found[1:][: listing.limit + 1]]), listing.limit)
+
+
+def _columns(listing: Listing[Row]) -> list[Any]:
+    return [getattr(listing.table, name) for name in dict.fromkeys((*listing.covered, *listing.order))]
 
 
 def _rows(session: Session, listing: Listing[Row], keys: Sequence[int]) -> list[Row]:
@@ -162,6 +156,10 @@ def _rows(session: Session, listing: Listing[Row], keys: Sequence[int]) -> list[
 
 def _key(listing: Listing[Row]) -> Any:
     return getattr(listing.table, listing.order[-1])
+
+
+def _keys(listing: Listing[Row], row: Any, part: Conditions) -> Select[Any]:
+    return _ordered(listing, row, part).with_only_columns(getattr(row, listing.order[-1])).limit(listing.limit + 1)
 
 
 def _ordered(listing: Listing[Row], row: Any, part: Conditions) -> Select[Any]:

@@ -145,6 +145,12 @@ def feature_row(dictionary_id: int, feature: int, **columns: Any) -> dict[str, A
     return {"dictionary_id": dictionary_id, "feature": feature, "evidence_set_id": f"set{dictionary_id}"} | defaults | columns
 
 
+def as_it_may_be(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `features` that was drawn: what never fires has no figures."""
+    figures = ("score", "lift", "shrunken", "q_value")
+    return row | {name: None for name in figures if name in row} if row.get("state") == "dead" else row
+
+
 def empty_dictionary(engine: Engine, name: str) -> int:
     """A dictionary without features, with an evidence set `set<id>`."""
     moment = datetime.now(UTC)

@@ -24,7 +24,7 @@ rows_strategy = st.lists(
             "label": st.sampled_from([None, "a", "ab", "b", "c"]),
             "state": st.sampled_from(["active", "rare", "dead"]),
         }
-    ),
+    ).map(synthetic.as_it_may_be),
     max_size=30,
 )
 filters_strategy = st.fixed_dictionaries(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import count, product
+from itertools import combinations, count, product
 from typing import Any
 
 import pytest
@@ -26,34 +26,31 @@ from tests.api import synthetic
 numbered = count()
 WORDS = ("alpha", "beta", "ALPHABET", "Été", "x%y_z", "\\a")
 figures = st.one_of(st.none(), st.sampled_from([-0.5, 0.0, 0.25, 1.0]))
-rows_of_features = st.lists(
-    st.fixed_dictionaries(
-        {
-            "score": figures,
-            "lift": figures,
-            "shrunken": figures,
-            "q_value": figures,
-            "density": st.sampled_from([0.0, 0.001, 0.5]),
-            "state": st.sampled_from(["active", "rare", "dead"]),
-            "label": st.one_of(st.none(), st.lists(st.sampled_from(WORDS), min_size=1, max_size=2).map(" ".join)),
-        }
-    ),
-    max_size=30,
-)
-bounds = st.sampled_from([-0.5, 0.0, 0.25])
-filters_of_features = st.fixed_dictionaries(
-    {},
-    optional={
-        **dict.fromkeys(("min_score", "max_score", "min_lift", "max_lift", "max_q"), bounds),
-        "min_density": st.just(0.001),
-        "max_density": st.just(0.001),
+row_of_features = st.fixed_dictionaries(
+    {
+        "score": figures,
+        "lift": figures,
+        "shrunken": figures,
+        "q_value": figures,
+        "density": st.sampled_from([0.0, 0.001, 0.5]),
         "state": st.sampled_from(["active", "rare", "dead"]),
-        "text": st.sampled_from(["alp", "ALPHA", "a", "a b", "%", "_z", "\\", "été", "Été", "eta alpha"]),
-    },
-)
+        "label": st.one_of(st.none(), st.lists(st.sampled_from(WORDS), min_size=1, max_size=2).map(" ".join)),
+    }
+).map(synthetic.as_it_may_be)
+rows_of_features = st.lists(row_of_features, max_size=5) | st.lists(row_of_features, min_size=15, max_size=30)
+FILTERS_OF_FEATURES: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("min_score", "max_score", "min_lift", "max_lift", "max_q"), (-0.5, 0.0, 0.25)),
+    "min_density": (0.001,),
+    "max_density": (0.001,),
+    "state": ("active", "rare", "dead"),
+    "text": ("alp", "ALPHA", "a", "a b", "%", "_z", "\\", "été", "Été", "eta alpha"),
+}
+SINGLE = [(name, value) for name, values in FILTERS_OF_FEATURES.items() for value in values]
+# None, each of them, and each two: what passes more is soon nothing.
+filters_of_features = st.sampled_from([dict(some) for number in range(3) for some in combinations(SINGLE, number)])
 # So few, that each way of looking for a text is gone in examples of some rows.
 few = st.sampled_from([1, 3, 5000])
-given_few = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+given_few = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def lower(value: str) -> str:
