@@ -197,10 +197,16 @@ def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> Non
         wrote = True
     if wrote:
         show(engine, dictionary_id, features, sizes)
+        # Listing the best wrote every row anew, and left each index twice its size: what is to be done once after a job of a million features.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            # Listing the best wrote every row anew, and left each index twice its size: what is to be done once after a job of a million features.
             connection.execute(text("REINDEX TABLE features"))
-            connection.execute(text("VACUUM ANALYZE"))
+        vacuum(engine)
+
+
+def vacuum(engine: Engine) -> None:
+    """What PostgreSQL does by itself, some minutes later."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,8 @@ def ingest(engine: Engine, features: int = 8_192, rounds: int = 5) -> Iterator[L
         case = f"{explainers} explanations, {explainers * scorers} scores a feature"
         together = {"features_per_s": statistics.median_low(whole), "lowest": whole[0], "highest": whole[-1], "cores": os.cpu_count()}
         yield {"bench": "service", "kind": "ingest", "case": case} | rates | together
+    # What was written for this alone is gone, and is not to be met by whoever reads next.
+    bigbook.vacuum(engine)
 
 
 def listings(engine: Engine, client: httpx.Client, dictionary_id: int, repeats: int) -> Iterator[Line]:
