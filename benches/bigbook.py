@@ -5,7 +5,6 @@ One feature in ten is dead; score and lift go together, as they do in truth; lab
 in a handful.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, delete, func, select, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
 from interp.codec import encode_evidence
@@ -27,8 +26,7 @@ from interp.store.engine import snapshot, transaction
 from interp.store.evidence import Gathered
 from interp.store.explanations import Family
 from interp.store.scores import Scored
-from interp.store.tables import Evidence, Feature
-from interp.store.tables import Explanation as Label
+from interp.store.tables import Evidence
 from interp.vocabulary import Vocabulary
 
 NAME, SET, SUBJECT = "big@1-res", "b" * 64, "s" * 64
@@ -37,6 +35,7 @@ SCORERS = ("detection", "fuzzing", "simulation")
 TOKENS = 100_000_000
 # Evidence of features beyond the first ones: not to be read.
 SMALL_BLOB = bytes(64)
+Write = Callable[[Session], None]
 # Word number n is in about five labels of n squared: from one that most have to many that none has.
 WORDS = 20_000
 # What words are made of, so that they share their letters as words of a language do.
@@ -190,10 +189,10 @@ def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> Non
     writer, wrote = Writer(engine, dictionary_id, SET), False
     for chunk in missing(engine, features, sizes):
         is_real = chunk.stop <= sizes.real
-        writer.explanations(chunk)
-        writer.scores(chunk, real if is_real else small)
+        _run(engine, writer.explanations(chunk))
+        _run(engine, writer.scores(chunk, real if is_real else small))
         # Last: that a chunk's evidence is there means that all of it is.
-        writer.evidence(chunk, real_blob() if is_real else SMALL_BLOB)
+        _run(engine, writer.evidence(chunk, real_blob() if is_real else SMALL_BLOB))
         wrote = True
     if wrote:
         show(engine, dictionary_id, features, sizes)
@@ -201,6 +200,11 @@ def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> Non
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("REINDEX TABLE features"))
         vacuum(engine)
+
+
+def _run(engine: Engine, write: Write) -> None:
+    with transaction(engine) as session:
+        write(session)
 
 
 def vacuum(engine: Engine) -> None:
@@ -211,7 +215,7 @@ def vacuum(engine: Engine) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Writes results as workers do: what a chunk of one stage has made in one transaction. Each gives the seconds that the writing alone took."""
+    """What workers write at the end of a chunk of each stage, made of the figures: to be run in one transaction each."""
 
     engine: Engine
     dictionary_id: int
@@ -219,20 +223,20 @@ class Writer:
     explainers: tuple[str, ...] = EXPLAINERS
     scorers: tuple[str, ...] = SCORERS
 
-    def evidence(self, chunk: range, blob: bytes) -> float:
+    def evidence(self, chunk: range, blob: bytes) -> Write:
         rows = gathered(chunk, figures(chunk), blob)
-        return _seconds(self.engine, partial(evidence.save, set_id=self.set_id, dictionary_id=self.dictionary_id, gathered=rows))
+        return partial(evidence.save, set_id=self.set_id, dictionary_id=self.dictionary_id, gathered=rows)
 
-    def explanations(self, chunk: range) -> float:
+    def explanations(self, chunk: range) -> Write:
         made = {explainer: labels(chunk, figures(chunk), explainer) for explainer in self.explainers}
 
         def write(session: Session) -> None:
             for explainer, rows in made.items():
                 explanations.save(session, self._family(explainer), rows, "big")
 
-        return _seconds(self.engine, write)
+        return write
 
-    def scores(self, chunk: range, items: bytes) -> float:
+    def scores(self, chunk: range, items: bytes) -> Write:
         found = figures(chunk)
         ids = [ids_of(self.engine, self._family(explainer), chunk) for explainer in self.explainers]
         made = [scored(found, chunk, scorer, own, items) for own in ids for scorer in self.scorers]
@@ -241,40 +245,10 @@ class Writer:
             for rows in made:
                 scores.save(session, self.dictionary_id, "x" * 64, rows, "big")
 
-        return _seconds(self.engine, write)
+        return write
 
     def _family(self, explainer: str) -> Family:
         return Family(self.set_id, self.dictionary_id, explainer, "p" * 64)
-
-
-# Features of a merge chunk, and of one that explains or scores.
-MERGED, ASKED = 512, 64
-
-
-def timed(engine: Engine, features: int, explainers: int, scorers: int) -> dict[str, float]:
-    """Seconds to write the results of so many features with evidence and items of real size, by what was written, in chunks of a job's default sizes.
-
-    In a dictionary of its own, that is gone in the end.
-    """
-    with transaction(engine) as session:
-        kinds: dict[str, Any] = {"hook_point": "blocks.2.hook_resid_post", "architecture": "jumprelu", "width": 768, "config": {}}
-        dictionary_id = dictionaries.save_dictionary(session, SUBJECT, name="timed@2-res", digest="t" * 64, features=features, **kinds)
-        dictionaries.save_evidence_set(session, "t" * 64, dictionary_id, {}, {}, TOKENS)
-    writer, blob, items = Writer(engine, dictionary_id, "t" * 64, EXPLAINERS[:explainers], SCORERS[:scorers]), real_blob(), some_items(40)
-    seconds = {
-        "evidence": sum(writer.evidence(chunk, blob) for chunk in _cut(features, MERGED)),
-        "explanations": sum(writer.explanations(chunk) for chunk in _cut(features, ASKED)),
-        "scores": sum(writer.scores(chunk, items) for chunk in _cut(features, ASKED)),
-    }
-    with transaction(engine) as session:
-        session.execute(delete(Feature).where(Feature.dictionary_id == dictionary_id))
-        session.execute(delete(Label).where(Label.dictionary_id == dictionary_id))
-        session.execute(delete(Evidence).where(Evidence.set_id == "t" * 64))
-    return seconds
-
-
-def _cut(features: int, size: int) -> Iterator[range]:
-    return (range(start, min(start + size, features)) for start in range(0, features, size))
 
 
 def show(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> None:
@@ -284,10 +258,3 @@ def show(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> Non
         rows = best(chunk, figures(chunk), ids_of(engine, family(dictionary_id, EXPLAINERS[0]), chunk))
         with transaction(engine) as session:
             conclusions.show_best(session, dictionary_id, SET, rows)
-
-
-def _seconds(engine: Engine, write: Callable[[Session], None]) -> float:
-    began = time.perf_counter()
-    with transaction(engine) as session:
-        write(session)
-    return time.perf_counter() - began

@@ -6,7 +6,7 @@ On a PostgreSQL database of its own, kept from run to run: the book (`benches.bi
 it anew to be timed. Then `glossator serve --no-workers` runs in a process of its own, and is asked over HTTP:
 
 - `ingest`    a second: evidence (a blob of 4 KB and a row of the listing each), explanations, scores (each with its 40 items), and features with
-              all of theirs; from one process, a transaction a chunk of a job's default size;
+              all of theirs; from one process and from four, a transaction a chunk of a job's default size (`benches.ingest`);
 - `listing`   every sort and direction, filters that match much, little and nothing, texts common, rare and absent, at the first, the hundredth and
               the last page; `rows` says how many a page had. `p50_ms` and `p95_ms` are of the whole answer as a client gets it, one at a time;
 - `reading`   one dictionary, one feature, one job, jobs, a job's usage and calls;
@@ -39,7 +39,7 @@ from sqlalchemy import Engine, func, select
 from api import cursors
 from api.routes.dictionaries import FeatureFilters
 from api.routes.explanations import ExplanationFilters
-from benches import bigbook, bigjobs, submission
+from benches import bigbook, bigjobs, ingest, submission
 from benches.bigbook import NAME, Sizes
 from interp.settings import Settings
 from interp.store import book, listing, migrate
@@ -119,7 +119,8 @@ def lines(options: argparse.Namespace) -> Iterator[Line]:
         "crowd": lambda client, pid: [crowd(engine, str(client.base_url), pid, job_id, options.clients, options.seconds)],
     }
     if "ingest" in options.only:
-        yield from ingest(engine)
+        for line in ingest.measured(engine):
+            yield {"bench": "service", "kind": "ingest"} | line
     if set(options.only) & found.keys():
         with serving(settings) as (url, pid), httpx.Client(base_url=url, timeout=60.0) as client:
             for kind in (kind for kind in KINDS if kind in found and kind in options.only):
@@ -129,20 +130,6 @@ def lines(options: argparse.Namespace) -> Iterator[Line]:
         for line in submission.measured(options.database, options.clients):
             yield {"bench": "service", "kind": "submit"} | line
     engine.dispose()
-
-
-def ingest(engine: Engine, features: int = 8_192, rounds: int = 5) -> Iterator[Line]:
-    """Rows a second of each kind, and features a second of all of them together, in one process: medians of some rounds, after one that warms up."""
-    for explainers, scorers in ((1, 1), (2, 3)):
-        taken = [bigbook.timed(engine, features, explainers, scorers) for _ in range(rounds + 1)][1:]
-        rows = {"evidence": 1, "explanations": explainers, "scores": explainers * scorers}
-        rates = {f"{name}_per_s": round(statistics.median(features * rows[name] / seconds[name] for seconds in taken)) for name in rows}
-        whole = sorted(round(features / sum(seconds.values())) for seconds in taken)
-        case = f"{explainers} explanations, {explainers * scorers} scores a feature"
-        together = {"features_per_s": statistics.median_low(whole), "lowest": whole[0], "highest": whole[-1], "cores": os.cpu_count()}
-        yield {"bench": "service", "kind": "ingest", "case": case} | rates | together
-    # What was written for this alone is gone, and is not to be met by whoever reads next.
-    bigbook.vacuum(engine)
 
 
 def listings(engine: Engine, client: httpx.Client, dictionary_id: int, repeats: int) -> Iterator[Line]:
