@@ -102,7 +102,7 @@ def speeds(so_far: JobProgress, tokens: int) -> dict[str, Any]:
     """Seconds of each stage, and rates: tokens of the corpus per second of collection (None when none was needed), features per second of all."""
     seconds = {str(stage.stage): round(stage.seconds, 3) for stage in so_far.stages if stage.stage != Stage.SUMMARISE}
     wall = [stage.finished_at for stage in so_far.stages if stage.finished_at]
-    total = (max(wall) - so_far.started_at).total_seconds() if wall and so_far.started_at else 0.0
+    total = (max(wall) - so_far.started_at).total_seconds() - so_far.idle_seconds if wall and so_far.started_at else 0.0
     collecting = seconds.get(Stage.COLLECT, 0.0)
     return {
         "tokens": tokens,

@@ -28,7 +28,7 @@ class StageProgress(Answer):
     chunks: dict[str, int]
     started_at: datetime | None
     finished_at: datetime | None
-    seconds: float = Field(description="Wall time from the first start to the last end, or to now; after a retry with the time between.")
+    seconds: float = Field(description="Wall time from the first start to the last end, or to now; without pauses, and the time before a retry.")
     eta_seconds: float | None = Field(description="Null until a rate is known.")
 
 

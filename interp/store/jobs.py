@@ -14,7 +14,7 @@ from interp.identity import models_key
 from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
-from interp.store import budgets, chunks, replies, webhooks
+from interp.store import budgets, chunks, idle, replies, webhooks
 from interp.store.clean import storable
 from interp.store.dialect import insert, now
 from interp.store.progress import JobProgress, RequestCounts, StageProgress, progress
@@ -176,6 +176,8 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
     for paused in (job, hold(session, control.id) if control else None):
         if paused is not None and paused.status == JobStatus.PAUSED:
             target = JobStatus.RUNNING if paused.started_at else JobStatus.QUEUED
+            if paused.paused_at is not None and paused.started_at is not None:
+                idle.count_pause(session, paused.id, paused.paused_at)
             _move(session, paused.id, target, Job.status == JobStatus.PAUSED, error=None, paused_at=None)
             chunks.ring_again(session, paused.id)
     return get(session, job_id)
@@ -195,11 +197,14 @@ def retry(session: Session, job_id: str) -> Job:
             job=job_id,
             status_of_job=job.status,
         )
-    found = reopening(chunks.states(session, job_id))
+    states = chunks.states(session, job_id)
+    found = reopening(states)
     if not found.ready and not found.waiting:
         why = "Nothing of it failed, or its chunks were cleared away since."
         raise Conflict(f"Job {job_id} has nothing to try again.", why=why, job=job_id, status_of_job=job.status)
     replies.forget(session, replies.unusable(session, job_id, job.evidence_set_id))
+    reopened = {*found.ready, *found.waiting}
+    idle.count_rest(session, job_id, {state.stage for state in states if state.id in reopened}, job.finished_at)
     for target, chunk_ids in ((ChunkStatus.READY, found.ready), (ChunkStatus.WAITING, found.waiting)):
         chunks.reopen(session, target, chunk_ids)
     session.execute(update(Job).where(Job.id == job_id).values(features_failed=max(job.features_failed - found.features, 0)))

@@ -30,7 +30,8 @@ class RequestCounts:
 class StageProgress:
     """One stage of a job. `unit` says what `done` and `total` count; `chunks` counts chunks by status.
 
-    `seconds` is wall time from the stage's first start to its last end (or now). `eta_seconds` is None until a rate is known.
+    `seconds` is wall time from the stage's first start to its last end (or now, or the pause), without what lay between an end and another try, or
+    between a pause and going on. `eta_seconds` is None until a rate is known.
     """
 
     stage: Stage
@@ -46,7 +47,7 @@ class StageProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job as a user watches it. `eta` is None until every open stage has a known rate."""
+    """A job as a user watches it. `eta` is None until every open stage has a known rate. `idle_seconds`: paused, or over until a retry."""
 
     job_id: str
     status: str
@@ -61,6 +62,7 @@ class JobProgress:
     error: dict[str, Any] | None
     paused_at: datetime | None = None
     control_of: str | None = None
+    idle_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def of_jobs(session: Session, rows: Sequence[Job]) -> dict[str, JobProgress]:
 
 def _progress(job: Job, found: Sequence[Sums], moment: datetime) -> JobProgress:
     by_stage = {sums.kept.stage: sums for sums in found}
-    stages = tuple(_stage(by_stage[stage], moment) for stage in Stage if stage in by_stage)
+    stages = tuple(_stage(by_stage[stage], job.paused_at or moment) for stage in Stage if stage in by_stage)
     return JobProgress(
         job.id,
         job.status,
@@ -118,6 +120,7 @@ def _progress(job: Job, found: Sequence[Sums], moment: datetime) -> JobProgress:
         job.error,
         job.paused_at,
         job.control_of,
+        job.idle_seconds,
     )
 
 
@@ -153,7 +156,7 @@ def _stage(sums: Sums, moment: datetime) -> StageProgress:
     done, total = kept.units_now + sums.units, kept.units_total
     started = min((start for start in (kept.started_at, sums.started_at) if start), default=None)
     finished = None if kept.open else kept.finished_at
-    seconds = ((finished or moment) - started).total_seconds() if started else 0.0
+    seconds = max(((finished or moment) - started).total_seconds() - kept.idle_seconds, 0.0) if started else 0.0
     remaining = seconds / done * (total - done) if done else None
     eta = remaining if kept.open else 0.0
     return StageProgress(stage, UNITS.get(stage, "features"), done, total, sums.chunks(), started, finished, seconds, eta)

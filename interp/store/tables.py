@@ -68,6 +68,7 @@ class Job(Base):
     paused_at: Mapped[datetime | None]
     cancelling_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    idle_seconds: Mapped[float] = mapped_column(Float, server_default="0")
 
     __table_args__ = (
         Index("ix_jobs_status_created", "status", "created_at"),
@@ -462,7 +463,7 @@ class StageCount(Base):
     adds up the units of those done. `released_at`: when a chunk was first, or first again after a retry, ready.
 
     What ends in `now` takes back a chunk that is opened again; `units_now` is what chunks that have ended have done. `started_at` is the first start
-    of a chunk that has ended since, `finished_at` the last end.
+    of a chunk that has ended since, `finished_at` the last end, `idle_seconds` how much of the time between nothing could be done (`idle.py`).
     """
 
     __tablename__ = "stage_counts"
@@ -484,6 +485,7 @@ class StageCount(Base):
     units_now: Mapped[int] = mapped_column(BigInteger, server_default="0")
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    idle_seconds: Mapped[float] = mapped_column(Float, server_default="0")
 
 
 class LlmTotal(Base):
