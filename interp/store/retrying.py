@@ -10,8 +10,9 @@ from interp.planning import Range
 
 # Stages that a chunk may fail in without its job: what it was about is counted as failed, and the job goes on.
 EXPENDABLE = frozenset({Stage.MERGE, Stage.EXPLAIN, Stage.SCORE})
-# What leaves partial evidence, which lies there until all of it is merged (`retention.needs_partials`); errors of who found it gone all the same.
+# What leaves partial evidence, which lies there until all of it is merged (`retention.needs_partials`); who reads it, and errors of who found it gone.
 PARTIAL = frozenset({Stage.COLLECT, Stage.COMBINE})
+READERS = frozenset({Stage.COMBINE, Stage.MERGE})
 LOST = frozenset({ArtifactMissing.code, BlobCorrupt.code})
 
 
@@ -44,10 +45,10 @@ class Reopening:
 def reopening(chunks: Sequence[State]) -> Reopening:
     """What is to be done again: chunks that failed, were cancelled with their job, or are done with failures, and what was made of them.
 
-    What is merged again is merged of the partial evidence that lies there. It is collected again only where a chunk failed since that was gone.
+    What is merged again is merged of the partial evidence that lies there. It is collected again only where a chunk that reads it found it gone.
     """
     again = {chunk.id: chunk for chunk in chunks if _is_wanting(chunk)}
-    if any(chunk.error in LOST for chunk in again.values()):
+    if any(chunk.stage in READERS and chunk.error in LOST for chunk in again.values()):
         again |= {chunk.id: chunk for chunk in chunks if chunk.stage in PARTIAL}
     merged = {f"{Stage.MERGE}:{chunk.number}" for chunk in again.values() if chunk.stage == Stage.MERGE}
     again |= {chunk.id: chunk for chunk in chunks if chunk.stage == Stage.EXPLAIN and chunk.waits_for in merged}

@@ -91,6 +91,14 @@ def test_a_merge_that_failed_since_what_was_collected_is_gone_is_collected_for_a
     assert steps.look(engine, job_id).status == "completed"
 
 
+def test_what_is_damaged_in_the_book_is_no_reason_to_collect(engine: Engine) -> None:
+    """Evidence that was merged and cannot be read has the same error as a part that cannot."""
+    job_id = steps.running(engine, *PLANS)
+    work(engine, "score:1", code="blob-corrupt")
+    retry(engine, job_id)
+    assert changed(engine, job_id) == {"score:1": "ready", "summarise:0": "waiting"}
+
+
 def test_features_that_failed_in_chunks_that_are_done_are_tried_again(engine: Engine) -> None:
     job_id = steps.running(engine, *PLANS)
     work(engine, results={"explain:0": {"explained": 2, "failed": 2}, "score:1": {"scores": 4, "failed": 1}})
@@ -118,11 +126,12 @@ def test_a_running_job_opens_what_failed_and_leaves_what_is_in_work_alone(engine
     assert changed(engine, job_id) == {}
 
 
-def test_a_job_that_failed_in_collecting_collects_what_is_missing_and_no_more(engine: Engine) -> None:
+@pytest.mark.parametrize("code", ["internal", "artifact-missing"])
+def test_a_job_that_failed_in_collecting_collects_what_is_missing_and_no_more(engine: Engine, code: str) -> None:
+    """Also where it was the corpus that was missing."""
     shards = [ChunkPlan(Stage.COLLECT, number, 9) for number in range(3)]
     job_id = steps.running(engine, *shards, *PLANS[1:])
-    steps.finish(engine, steps.take(engine, Queue.GPU))
-    steps.fail(engine, steps.take(engine, Queue.GPU), max_attempts=1)
+    work(engine, "collect:1", code=code)
     retry(engine, job_id)
     found = changed(engine, job_id)
     assert {name: status for name, status in found.items() if name.startswith("collect")} == {"collect:1": "ready", "collect:2": "ready"}
