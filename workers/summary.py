@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from interp.planning import Range
 from interp.score import registry as scorers
 from interp.spec import ScorerSpec
 from interp.store import conclusions, dictionaries, jobs, usage
+from interp.store.dialect import now
 from interp.store.engine import snapshot
 from interp.store.explanations import Family
 from interp.store.progress import JobProgress, progress
@@ -50,7 +52,7 @@ def summarise(work: Work) -> Outcome:
         families = [family_of(work.spec, name, set_id, dictionary.id, own_url) for name in work.spec.explainers]
         explained = _explained(session, families, dictionary.features, asked)
         states = conclusions.states(session, set_id, dictionary.id, asked)
-        so_far = progress(session, work.lease.job_id)
+        so_far, moment = progress(session, work.lease.job_id), now(session)
         spent = usage.of(session, work.lease.job_id)
     judged: dict[str, Judged] = {}
     for name, scorer in named(work.spec.scorers).items():
@@ -63,7 +65,7 @@ def summarise(work: Work) -> Outcome:
         "features": counts,
         "scores": {name: one.figures for name, one in judged.items()},
         **({"language_models": usage_of(spent)} if spent else {}),
-        **speeds(so_far, tokens),
+        **speeds(so_far, tokens, moment),
     }
 
     def write(session: Session) -> dict[str, Any]:
@@ -98,11 +100,13 @@ def usage_of(lines: Sequence[UsageLine]) -> dict[str, Any]:
     }
 
 
-def speeds(so_far: JobProgress, tokens: int) -> dict[str, Any]:
-    """Seconds of each stage, and rates: tokens of the corpus per second of collection (None when none was needed), features per second of all."""
+def speeds(so_far: JobProgress, tokens: int, moment: datetime) -> dict[str, Any]:
+    """Seconds of each stage, and rates: tokens of the corpus per second of collection (None when none was needed), features per second of all.
+
+    All is from the job's start to this `moment`, the last chunk's beginning: a rest may lie after all other stages, and is taken off.
+    """
     seconds = {str(stage.stage): round(stage.seconds, 3) for stage in so_far.stages if stage.stage != Stage.SUMMARISE}
-    wall = [stage.finished_at for stage in so_far.stages if stage.finished_at]
-    total = (max(wall) - so_far.started_at).total_seconds() - so_far.idle_seconds if wall and so_far.started_at else 0.0
+    total = max((moment - so_far.started_at).total_seconds() - so_far.idle_seconds, 0.0) if so_far.started_at else 0.0
     collecting = seconds.get(Stage.COLLECT, 0.0)
     return {
         "tokens": tokens,

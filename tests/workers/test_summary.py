@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from interp.lifecycle import Queue
+from interp.lifecycle import Queue, Stage
+from interp.planning import ChunkPlan
 from interp.settings import Settings
 from interp.spec import ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec
 from interp.store import conclusions, dictionaries
@@ -25,7 +26,7 @@ from workers import changes
 from workers.families import family_of, scorer_digest
 from workers.run import Work
 from workers.runtime import Runtime
-from workers.summary import summarise
+from workers.summary import speeds, summarise
 
 FEATURES, SET, MOMENT = 60, "e" * 64, datetime(2026, 1, 1, tzinfo=UTC)
 JUDGE = ModelSpec(model="some-model", base_url="https://example.org/v1")
@@ -187,3 +188,15 @@ def test_a_job_without_scorers_shows_its_labels(book: Book) -> None:
     labels = book.explained[book.families[1]] | book.explained[book.families[0]]
     shown = [labels.get(feature, (None, None)) if feature <= 40 else (None, None) for feature in range(FEATURES)]
     assert [row[1:] for row in book.rows()["features"]] == [(*label, None, None, None, None) for label in shown]
+
+
+def test_a_pause_after_all_other_stages_is_no_time_of_work(engine: Engine) -> None:
+    """Only the summary was left to make when the job rested for an hour."""
+    began = MOMENT - timedelta(hours=1, seconds=20)
+    job_id = steps.running(engine, ChunkPlan(Stage.SCORE, 0, 4), ChunkPlan(Stage.SUMMARISE, 0, 1, waits_for=Stage.SCORE))
+    steps.finish(engine, steps.take(engine, Queue.LLM))
+    so_far = replace(steps.look(engine, job_id), started_at=began, idle_seconds=3600.0)
+    so_far = replace(so_far, stages=tuple(replace(stage, finished_at=stage.finished_at and began + timedelta(seconds=10)) for stage in so_far.stages))
+    found = speeds(so_far, 1000, MOMENT)
+    assert found["total_seconds"] == 20.0
+    assert found["features_per_s"] == so_far.request_counts.total / 20
