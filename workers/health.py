@@ -5,9 +5,11 @@ A database or a broker that is away stops no pulse, since a restart would not br
 """
 
 import json
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from interp import logs
 from interp.settings import Settings
@@ -31,8 +33,10 @@ class Pulse:
 
 
 class _Server(ThreadingHTTPServer):
-    def handle_error(self, *_arguments: object) -> None:
-        """A probe that hung up before its answer came: it says so itself."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A probe that hung up before its answer came says so itself; all else is told as ever."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Health:

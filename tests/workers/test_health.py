@@ -49,6 +49,17 @@ def test_a_probe_that_hangs_up_leaves_no_traceback(tmp_path: Path, capfd: pytest
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_an_error_of_its_own_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    health = Health(Pulse(), Settings(home=tmp_path, metrics_port=0), "llm-0")
+    monkeypatch.setattr(health, "answer", lambda: 1 / 0)
+    try:
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{health.port}/healthz")
+    finally:
+        health.close()
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
 def test_a_port_that_is_taken_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = Health(Pulse(), Settings(home=tmp_path, metrics_port=0), "a")
     second = Health(Pulse(), Settings(home=tmp_path, metrics_port=first.port), "b")
