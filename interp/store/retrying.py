@@ -10,7 +10,7 @@ from interp.planning import Range
 
 # Stages that a chunk may fail in without its job: what it was about is counted as failed, and the job goes on.
 EXPENDABLE = frozenset({Stage.MERGE, Stage.EXPLAIN, Stage.SCORE})
-# What leaves partial evidence, which lies there until all of it is merged (`retention.needs_partials`); who reads it, and errors of who found it gone.
+# Who leaves partial evidence, which lies there until all of it is merged (`retention.needs_partials`), who reads it, and what they fail of without.
 PARTIAL = frozenset({Stage.COLLECT, Stage.COMBINE})
 READERS = frozenset({Stage.COMBINE, Stage.MERGE})
 LOST = frozenset({ArtifactMissing.code, BlobCorrupt.code})
