@@ -30,6 +30,8 @@ WRITERS = (1, 4)
 CASES = ((1, 1), (2, 3))
 # Features of a merge chunk, and of one that explains or scores.
 MERGED, ASKED = 512, 64
+# Seconds that a process waits for the others: one that failed comes never.
+PATIENCE = 600
 KINDS = {"evidence": MERGED, "explanations": ASKED, "scores": ASKED}
 Line = dict[str, Any]
 
@@ -55,7 +57,7 @@ def measured(engine: Engine) -> Iterator[Line]:
 @contextmanager
 def _writers(number: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(number, mp_context=context, initializer=_meet_at, initargs=(context.Barrier(number),)) as pool:
+    with ProcessPoolExecutor(number, mp_context=context, initializer=_meet_at, initargs=(context.Barrier(number, timeout=PATIENCE),)) as pool:
         yield pool
 
 

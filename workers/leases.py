@@ -62,7 +62,7 @@ class Leases:
         """Takes the process out of the database again. Another call meanwhile waits until that is done."""
         with self._showing:
             with self._changed:
-                was_shown, self._is_shown = self._is_shown, False
+                was_shown, self._is_shown, self._shown_at = self._is_shown, False, float("-inf")
                 self._changed.notify()
             if was_shown:
                 self._take_out()

@@ -153,7 +153,7 @@ def now(session: Session) -> datetime:
 
 
 def in_index_order(session: Session) -> None:
-    """Until the transaction ends, rows that are asked for in the order of an index are read along it.
+    """Until the transaction ends, or one of the next two is called, rows that are asked for in the order of an index are read along it.
 
     PostgreSQL weighs that against sorting what passes the filters; but filters on figures that go together (score and lift) let pass a hundred times
     what it expects, and then it sorts them all for one page.

@@ -204,7 +204,7 @@ def retry(session: Session, job_id: str) -> Job:
         raise Conflict(f"Job {job_id} has nothing to try again.", why=why, job=job_id, status_of_job=job.status)
     replies.forget(session, replies.unusable(session, job_id, job.evidence_set_id))
     reopened = {*found.ready, *found.waiting}
-    idle.count_rest(session, job_id, {state.stage for state in states if state.id in reopened}, job.finished_at)
+    idle.count_rest(session, job_id, {state.stage for state in states if state.id in reopened}, job.finished_at if job.started_at else None)
     for target, chunk_ids in ((ChunkStatus.READY, found.ready), (ChunkStatus.WAITING, found.waiting)):
         chunks.reopen(session, target, chunk_ids)
     session.execute(update(Job).where(Job.id == job_id).values(features_failed=max(job.features_failed - found.features, 0)))

@@ -85,5 +85,5 @@ def _check_encoding(connection: Connection) -> None:
     encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
     if encoding != "UTF8":
         name = connection.engine.url.database
-        cure = f"Make one that keeps any: CREATE DATABASE {name} ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' TEMPLATE template0."
+        cure = f"Make one that keeps any: CREATE DATABASE \"{name}\" ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' TEMPLATE template0."
         raise DatabaseUnfit(f"The database {name} cannot keep every text.", why=f"Its encoding is {encoding}; texts of models are UTF-8.", cure=cure)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(180)
 
 # A worker whose task is a stand-in: it works in batches of so many seconds, and is deaf to everything where it is told to be.
 WORKER = """
-import sys, time, workers.run
+import sys, time, workers.looking, workers.run
 from interp.lifecycle import Queue
 from workers.process import main
 from workers.run import Outcome
@@ -40,6 +40,8 @@ def task(work):
     return Outcome(lambda session: None)
 
 workers.run._task = lambda stage: task
+# A busy machine may take long to make the next chunk.
+workers.looking.DEAF_SECONDS = 30.0
 main(queue, "stand-in")
 """
 BATCH = 0.05
