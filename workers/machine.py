@@ -1,26 +1,10 @@
 """How much memory a gpu worker may use on the machine that it runs on. Reads files, never a model."""
 
-import importlib
 import os
-import threading
 from pathlib import Path
 
-from workers.runtime import Runtime
-
 CGROUP = Path("/sys/fs/cgroup")
-GPU_DRIVER = Path("/dev/nvidiactl")
 OWN_CGROUP = Path("/proc/self/cgroup")
-
-
-def tell(runtime: Runtime) -> None:
-    """Lets a gpu worker say what it has before its first chunk: planning cuts dictionaries by the smallest worker.
-
-    Only where there is a GPU torch is asked, beside other work, since importing it takes seconds.
-    """
-    if GPU_DRIVER.exists():
-        threading.Thread(target=lambda: importlib.import_module("workers.residency").announce(runtime), name="announce", daemon=True).start()
-    else:
-        runtime.presence.update(device="cpu", memory_bytes=runtime.settings.memory_bytes or memory_limit())
 
 
 def memory_limit() -> int:

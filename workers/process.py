@@ -16,13 +16,13 @@ from celery.platforms import SecurityWarning
 from interp import logs, traces
 from interp.lifecycle import Queue
 from interp.settings import settings
+from workers.announce import tell
 from workers.app import BELL, make_app
 from workers.dispatch import ring
 from workers.health import Health
 from workers.helpers import Helpers
 from workers.leaving import Leaving
 from workers.looking import Looks
-from workers.machine import tell
 from workers.models import close_clients
 from workers.run import run_chunk
 from workers.runtime import Runtime
