@@ -179,7 +179,9 @@ def has_trigrams(session: Session, table: type[Base]) -> bool:
 
 
 def _plan_with(session: Session, **switches: str) -> None:
+    """Each statement is planned for what it asks: a prepared one that was asked five times may be planned for anything, and a bound be anywhere."""
     if session.get_bind().dialect.name == "postgresql":
+        switches |= {"plan_cache_mode": "force_custom_plan"}
         session.execute(select(*(func.set_config(name, value, True) for name, value in switches.items())))
 
 

@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session, aliased
 from interp.store.dialect import by_any_index, by_trigrams, has_trigrams, in_index_order
 from interp.store.tables import Base
 
-# Rows that filters leave, that are sooner sorted than looked for along the listing's order.
-FEW = 50_000
+# Rows that filters leave, that are sooner sorted than looked for along the listing's order; and so few of them, that it costs nothing to try.
+FEW, HANDFUL = 45_000, 1_000
 EXAMINED = 5_000
 RARE = 5_000
 # A text that more of the examined rows have is not looked for in the index: a million rows would hold too many.
@@ -78,11 +78,11 @@ def read(session: Session, listing: Listing[Row]) -> Found[Row]:
         found = _sorted(session, listing, part) if listing.may_sort else None
         if found is None:
             in_index_order(session)
-            found = statement
-        keys += session.scalars(found.limit(listing.limit + 1 - len(keys)))
+            found = session.scalars(statement).all()
+        keys += found
         if len(keys) > listing.limit:
             break
-    return _cut(_rows(session, listing, keys), listing.limit)
+    return _cut(_rows(session, listing, keys[: listing.limit + 1]), listing.limit)
 
 
 def statements(listing: Listing[Row]) -> list[Select[Any]]:
@@ -93,17 +93,22 @@ def statements(listing: Listing[Row]) -> list[Select[Any]]:
     return [_keys(listing, listing.table, part) for part in listing.parts(listing.table)]
 
 
-def _sorted(session: Session, listing: Listing[Row], part: Conditions) -> Select[Any] | None:
-    """What finds the keys of a part without its order's index: None where the part has more rows than are sooner sorted."""
+def _sorted(session: Session, listing: Listing[Row], part: Conditions) -> Sequence[int] | None:
+    """The keys of a page of a part, found without its order's index: None where the part has more rows than are sooner sorted."""
     by_any_index(session)
+    columns = [getattr(listing.table, name) for name in listing.order]
+    handful = select(*columns).where(*part).limit(HANDFUL + 1).cte("handful")
+    number = select(func.count()).select_from(handful).scalar_subquery()
+    found = session.execute(_keys(listing, aliased(listing.table, handful), ()).add_columns(number)).all()
+    if not found or found[0][1] <= HANDFUL:
+        return [key for key, _ in found]
     # Of an index that has not all columns, each row itself must be read.
     most = FEW if set(listing.order) <= set(listing.covered) else EXAMINED
-    some = select(_key(listing)).where(*part).limit(most + 1).subquery()
-    if session.execute(select(func.count()).select_from(some)).scalar_one() > most:
+    if session.execute(select(_key(listing)).where(*part).offset(most).limit(1)).first() is not None:
         return None
     # PostgreSQL plans what is within an OFFSET by itself: the order without would lead it along its own index.
-    few = select(*_columns(listing)).where(*part).offset(0).subquery()
-    return _keys(listing, aliased(listing.table, few), ())
+    few = select(*columns).where(*part).offset(0).subquery()
+    return session.scalars(_keys(listing, aliased(listing.table, few), ())).all()
 
 
 def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
