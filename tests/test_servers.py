@@ -146,7 +146,7 @@ def test_one_line_counts_what_was_skipped() -> None:
     assert done.returncode == 0, done.stdout
     lines = [line for line in done.stdout.splitlines() if "TESTS WERE SKIPPED" in line]
     assert len(lines) == 1
-    assert "5 that need PostgreSQL and 1 that need Redis" in lines[0]
+    assert "8 that need PostgreSQL and 1 that need Redis" in lines[0]
 
 
 def test_no_line_where_nothing_was_skipped_for_want_of_a_server() -> None:
