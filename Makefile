@@ -20,8 +20,9 @@ demo-llm: install ## The same through a language model over HTTP: a scripted one
 demo-cluster: install ## The same on PostgreSQL and Redis with many processes, two of them killed; FEATURES=0-99 makes it short
 	$(BIN)/glossator demo --cluster $(if $(FEATURES),--features $(FEATURES))
 
+# In the order of the files: sorted by the number of tests, those of whole clusters would come last, with nothing left to run beside them.
 test: lint ## The whole suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: install-dev ## The long form of the faults: every kind many times, as a table
 	$(BIN)/python -m tests.faults
