@@ -5,14 +5,15 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import httpx
-from anyio.from_thread import start_blocking_portal
-from starlette.types import ASGIApp
 
 from interp.errors import GlossatorError, ServerUnreachable
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 Body = dict[str, Any]
 TIMEOUT = httpx.Timeout(60, connect=3)
@@ -188,7 +189,10 @@ def _events(lines: Iterator[str]) -> Iterator[Event]:
 class InProcess(httpx.BaseTransport):
     """Requests straight to an ASGI app, whose event loop runs in a thread of its own. Answers come whole: not for event streams."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: "ASGIApp") -> None:
+        # Clients of a server do without.
+        from anyio.from_thread import start_blocking_portal
+
         self._asgi = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         self._portal = start_blocking_portal()
         self._call = self._portal.__enter__()
@@ -208,7 +212,7 @@ class InProcess(httpx.BaseTransport):
 
 
 @contextmanager
-def in_process(app: ASGIApp) -> Iterator[Client]:
+def in_process(app: "ASGIApp") -> Iterator[Client]:
     """A client of an app in this process."""
     with Client("http://in-process", InProcess(app)) as client:
         yield client

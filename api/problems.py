@@ -2,17 +2,17 @@
 
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.schemas import FieldError, Problem, ProblemKind
+from api.fields import field_errors
+from api.schemas import Problem, ProblemKind
 from interp.errors import GlossatorError, NotFound, problem_of
 
 log = logging.getLogger(__name__)
@@ -92,19 +92,6 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
         errors=errors,
     )
     return _answer(problem)
-
-
-def field_errors(errors: Sequence[Any]) -> list[FieldError]:
-    """Pydantic's errors, a field each; those of one union's branches are joined, because only one branch was meant."""
-    found: dict[str, list[str]] = {}
-    for error in errors:
-        # Pydantic names the branch of a union in the location; a person looks for the field.
-        where = ".".join(str(part) for part in error["loc"] if not (isinstance(part, str) and ("[" in part or "(" in part)))
-        messages = found.setdefault(where, [])
-        message = str(error["msg"]).removeprefix("Value error, ")
-        if message not in messages:
-            messages.append(message)
-    return [FieldError(field=where, message=" or: ".join(messages)) for where, messages in found.items()]
 
 
 async def http_error(request: Request, error: Exception) -> JSONResponse:

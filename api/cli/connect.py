@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from api.client import Client, in_process
 from interp.errors import ServerUnreachable
 from interp.settings import Settings, settings
@@ -26,7 +24,7 @@ def reader() -> Iterator[Client]:
             why=f"No server answers at {_default_url(found)}, and there is no database at {found.database_url}.",
             cure="Start one with `glossator serve`, or run `glossator demo`.",
         )
-    # The app brings FastAPI and SQLAlchemy: commands that talk to a server start faster without.
+    # The app brings FastAPI.
     from api.app import create_app
 
     with in_process(create_app(found)) as local:
@@ -63,6 +61,9 @@ def _default_url(found: Settings) -> str:
 
 
 def _has_database(found: Settings) -> bool:
+    # Commands that talk to a server start faster without SQLAlchemy.
+    from sqlalchemy import make_url
+
     url = make_url(found.database_url)
     if url.get_backend_name() != "sqlite":
         return True

@@ -14,7 +14,7 @@ from rich.text import Text
 from api.cli import connect, paint
 from api.cli.console import figure, out, print_json, probability, say, thousands
 from interp.errors import InputError
-from interp.store.book import FeatureSort
+from interp.store.sorting import FeatureSort
 
 REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+)$")
 SVG_WIDTH = 140

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from api.cli import connect, progress
 from api.cli.console import duration, figure, out, print_json, thousands
-from api.cli.submit import follow_or_detach
 from api.client import Client
 from interp.errors import InputError
 from interp.lifecycle import JobStatus
@@ -61,7 +60,7 @@ def job(
     with connect.server() if follow or wanted else connect.reader() as client:
         for name in wanted:
             CHANGES[name](client, job_id)
-        found = follow_or_detach(client, job_id) if follow else client.get_job(job_id)
+        found = progress.follow_or_detach(client, job_id) if follow else client.get_job(job_id)
         told = list(client.list_job_webhooks(job_id)) if found["spec"].get("webhook") and not as_json else []
     if as_json:
         print_json(found)

@@ -6,15 +6,17 @@ from contextlib import AbstractContextManager, closing
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from api.cli.console import dollars, duration, thousands
+from api.cli.console import dollars, duration, err, say, thousands
 from api.client import Client
 from interp.errors import GlossatorError, ServerUnreachable
 from interp.lifecycle import JOB_ENDS, JobStatus, Stage
 
+DETACHED = 130  # what a shell gives a command that Ctrl-C ended: the outcome is not known
 PLAIN_SECONDS = 5.0
 RETURN_SECONDS = 60.0  # how long a server may be away before following gives up
 RETRY_SECONDS = 1.0
@@ -191,6 +193,15 @@ def follow(client: Client, job_id: str, console: Console) -> dict[str, Any]:
             if job["status"] in STOPS:
                 shown.show(job)
                 return job
+
+
+def follow_or_detach(client: Client, job_id: str) -> dict[str, Any]:
+    """Follows a job to its end; Ctrl-C leaves it running and says how to come back."""
+    try:
+        return follow(client, job_id, err)
+    except KeyboardInterrupt:
+        say(f"\nDetached; the job goes on. Follow it again with: glossator job {job_id} --follow")
+        raise typer.Exit(DETACHED) from None
 
 
 def _wait_for(client: Client) -> None:

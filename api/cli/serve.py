@@ -13,7 +13,7 @@ from interp.store.engine import make_engine
 
 log = logs.get_logger(__name__)
 
-database = typer.Typer(no_args_is_help=True, help="The database's tables.")
+database = typer.Typer(no_args_is_help=True, help="The database's tables.", add_completion=False, rich_markup_mode=None)
 
 
 def serve(

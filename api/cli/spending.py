@@ -9,7 +9,7 @@ from rich.text import Text
 
 from api.cli import connect, progress
 from api.cli.console import dollars, out, print_json, say, thousands
-from api.cli.submit import assignments, follow_or_detach, print_estimate, read_spec
+from api.cli.submit import assignments, print_estimate, read_spec
 from interp.errors import InputError
 
 
@@ -50,7 +50,7 @@ def resume(
         if not follow:
             say(f"Job {job_id} goes on. Follow it with: glossator job {job_id} --follow")
             return
-        found = follow_or_detach(client, job_id)
+        found = progress.follow_or_detach(client, job_id)
     progress.outcome(found)
 
 

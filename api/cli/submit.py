@@ -13,14 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli import connect, progress
-from api.cli.console import dollars, err, out, print_json, say, thousands
-from api.client import Client
+from api.cli.console import dollars, out, print_json, say, thousands
+from api.fields import field_errors
 from api.paths import absolute, absolute_content
-from api.problems import field_errors
 from interp.errors import FileMissing, InputError
 from interp.spec import JobSpec
-
-DETACHED = 130  # what a shell gives a command that Ctrl-C ended: the outcome is not known
 
 
 def submit(
@@ -74,19 +71,10 @@ def submit(
             _print_submitted(job, as_json)
             return
         say(f"job {job['id']}")
-        job = follow_or_detach(client, job["id"])
+        job = progress.follow_or_detach(client, job["id"])
         if as_json:
             print_json(job)
     progress.outcome(job)
-
-
-def follow_or_detach(client: Client, job_id: str) -> dict[str, Any]:
-    """Follows a job to its end; Ctrl-C leaves it running and says how to come back."""
-    try:
-        return progress.follow(client, job_id, err)
-    except KeyboardInterrupt:
-        say(f"\nDetached; the job goes on. Follow it again with: glossator job {job_id} --follow")
-        raise typer.Exit(DETACHED) from None
 
 
 def read_spec(file: Path | None, changes: dict[str, Any]) -> JobSpec:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 # The nulls are drawn from so many times as many nearest features: matched, and yet not the same few for all.
 POOL = 4
@@ -27,6 +26,9 @@ def choose_nulls(features: Sequence[int], densities: NDArray[np.float64], length
     ids = np.asarray(features, dtype=np.int64)
     places = np.stack([2 * _ranks(np.asarray(densities, dtype=np.float64), ids), _ranks(np.asarray(lengths, dtype=np.float64), ids)], axis=1)
     order = np.argsort(ids, kind="stable")
+    # A quarter of a second to import: only what plans scores needs it.
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(places[order])
     near = min(max(POOL * wanted, LEAST_POOL), total - 1) + 1
     chosen: list[tuple[int, ...]] = []

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 Floats = NDArray[np.float64]
 FEWEST = 3
@@ -84,6 +83,9 @@ def _between(y: Floats, variances: Floats) -> float:
 
     if excess(0.0) <= 0:
         return 0.0
+    # A quarter of a second to import: only what ends a job needs it.
+    from scipy.optimize import brentq
+
     most = float(y.var(ddof=1)) + 1e-12
     while excess(most) > 0:
         most *= 2

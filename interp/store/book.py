@@ -8,7 +8,6 @@ same index read backwards.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, select, tuple_
@@ -18,24 +17,13 @@ from interp.errors import NotFound
 from interp.lifecycle import JobStatus
 from interp.store import listing
 from interp.store.listing import Conditions, Listing, Text
+from interp.store.sorting import FeatureSort as FeatureSort
 from interp.store.tables import Dictionary, Explanation, Feature, Job, Score
 
 MAX_LIMIT = 500
 
 Row = TypeVar("Row")
 Place = TypeVar("Place")
-
-
-class FeatureSort(StrEnum):
-    """What a listing of features can be ordered by."""
-
-    FEATURE = "feature"
-    SCORE = "score"
-    LIFT = "lift"
-    SHRUNKEN = "shrunken"
-    DENSITY = "density"
-    LABEL = "label"
-
 
 PLACE_OF_EXPLANATION = ("dictionary_id", "feature", "id")
 # Sorts that some features have no value of.

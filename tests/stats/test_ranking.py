@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
-from interp.stats.ranking import auprc, auroc, auroc_bounds, auroc_replicates
+from interp.stats.ranking import auprc, auroc, auroc_bounds, auroc_replicates, midranks
 
 RUNS = 1500
 GRADED = st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 5)), min_size=2, max_size=30)
@@ -32,6 +32,11 @@ def test_without_both_sides_there_is_no_area():
     assert auroc(scores, np.zeros(2, dtype=bool)) is None
     assert auprc(scores, np.zeros(2, dtype=bool)) is None
     assert auroc_bounds(scores, np.ones(2, dtype=bool), np.arange(2)) is None
+
+
+@given(st.lists(st.floats(allow_infinity=False), max_size=20))
+def test_midranks_are_scipys(values):
+    np.testing.assert_array_equal(midranks(np.array(values, dtype=float)), rankdata(np.array(values, dtype=float)))
 
 
 @given(GRADED)

@@ -1,0 +1,14 @@
+"""What listings can be ordered by: names alone, for programs that load no SQL."""
+
+from enum import StrEnum
+
+
+class FeatureSort(StrEnum):
+    """What a listing of features can be ordered by."""
+
+    FEATURE = "feature"
+    SCORE = "score"
+    LIFT = "lift"
+    SHRUNKEN = "shrunken"
+    DENSITY = "density"
+    LABEL = "label"
