@@ -12,11 +12,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from interp.errors import DiskFull
+from interp.errors import DiskFull, GlossatorError
 
 # A draft is made a moment before it is locked; and on network disks that only pretend to lock, a writer's last write is never so long ago.
 YOUNG_SECONDS = 3600.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of libraries that keep no number: Rust's standard library, numpy's tofile, SQLite.
+FULL_WORDS = re.compile(r"no space left on device|disk quota exceeded|\d+ requested and \d+ written|database or disk is full", re.IGNORECASE)
 DRAFT = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 
 
@@ -67,18 +71,49 @@ def clear_drafts(folder: Path) -> int:
 
 
 @contextmanager
+def writing(target: Path) -> Iterator[BinaryIO]:
+    """A new binary file at `target`, open for writing. All files of the product are written through here. Raises DiskFull.
+
+    Arrays go in as buffers (`file.write(array.data)`): numpy's own `tofile` tells a full disk by an OSError without a number.
+    """
+    with disk_full(target), target.open("wb") as file:
+        yield file
+
+
+@contextmanager
 def disk_full(target: Path) -> Iterator[None]:
-    """Turns "no space left" into DiskFull, naming what was being written."""
+    """Turns whatever a library says of a disk without room into DiskFull, naming what was being written."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except GlossatorError:
+        raise
+    except Exception as error:  # each library has errors of its own, and all mean the same here
+        has_number = isinstance(error, OSError) and error.errno is not None
+        if not is_full(error) and (has_number or has_room(target)):
             raise
         raise DiskFull(
             f"Writing {target} failed.",
             why="The disk is full, or its quota is used up.",
             cure="Free some space: the job goes on by itself. Or set GLOSSATOR_HOME to a folder on another disk.",
         ) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says by its number or in words that a disk or quota has no room left."""
+    while error is not None and not isinstance(error, GlossatorError):
+        if (isinstance(error, OSError) and error.errno in FULL) or FULL_WORDS.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def has_room(target: Path) -> bool:
+    """Whether the disk of `target` has a block left for this user. A disk that does not say so counts as one with room."""
+    try:
+        found = os.statvfs(nearest_existing(target.absolute()))
+    except OSError:
+        return True
+    return found.f_blocks == 0 or (found.f_bavail if os.geteuid() else found.f_bfree) > 0
 
 
 def nearest_existing(path: Path) -> Path:

@@ -13,6 +13,8 @@ from typing import Any
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
 
+from interp.disk import writing
+
 
 class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
     """One file a message, `<nanoseconds>_<random>.<queue>.msg`, oldest first."""
@@ -21,7 +23,8 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
         folder = Path(self.data_folder_out)
         name = f"{time.time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
         unfinished = folder / f"{name}.part"
-        unfinished.write_text(dumps(payload))
+        with writing(unfinished) as file:
+            file.write(dumps(payload).encode())
         unfinished.rename(folder / name)
 
     def _get(self, queue: str) -> dict[str, Any]:

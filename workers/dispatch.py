@@ -7,6 +7,7 @@ from functools import lru_cache
 from kombu.exceptions import KombuError
 from sqlalchemy import Engine
 
+from interp.errors import DiskFull
 from interp.lifecycle import Queue
 from interp.settings import Settings
 from interp.store import chunks
@@ -29,7 +30,7 @@ class Line:
         self._quiet_until = 0.0
         connection = self._app.connection()
         # What the transport's own driver raises where a connection breaks that was there before: kombu passes it on as it is.
-        self.errors: tuple[type[Exception], ...] = (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
+        self.errors: tuple[type[Exception], ...] = (KombuError, OSError, DiskFull, *connection.connection_errors, *connection.channel_errors)
 
     @property
     def is_open(self) -> bool:

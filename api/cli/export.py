@@ -1,6 +1,7 @@
 """`glossator export`: explanations with their scores, row by row, as JSONL or CSV."""
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ import typer
 from api.cli import connect
 from api.cli.console import say, thousands
 from api.cli.features import dictionary_name
+from interp.disk import writing
 from interp.errors import InputError
 
 COLUMNS = (
@@ -128,7 +130,7 @@ def _sink(output: Path | None) -> Iterator[IO[str]]:
         return
     part = output.with_name(output.name + ".part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as sink:
+        with writing(part) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as sink:
             yield sink
     except BaseException:
         part.unlink(missing_ok=True)

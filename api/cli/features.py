@@ -13,6 +13,7 @@ from rich.text import Text
 
 from api.cli import connect, paint
 from api.cli.console import figure, out, print_json, probability, say, thousands
+from interp.disk import writing
 from interp.errors import InputError
 from interp.store.sorting import FeatureSort
 
@@ -110,7 +111,8 @@ def feature(
     _print_feature(canvas, found, contexts, split)
     picture = canvas.export_svg(title=f"glossator feature {reference}")
     # Rich names fonts on another server; a picture should call nowhere, and any monospaced font will do.
-    svg.write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL), encoding="utf-8")
+    with writing(svg) as file:
+        file.write(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL).encode())
     say(f"saved {svg}")
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from interp.artifacts import Store
 from interp.collect.partial import Partial, Sample, merge
+from interp.disk import writing
 from interp.errors import BlobCorrupt
 from interp.evidence import Kind, Split
 
@@ -120,7 +121,7 @@ def _write(path: Path, count: int, blocks: Iterable[Partial]) -> None:
     """A safetensors file of `count` features, given block after block: the library's own writer needs them all in one buffer."""
     done = 0
     columns: dict[str, Column] = {}
-    with path.open("wb") as file:
+    with writing(path) as file:
         for block in blocks:
             arrays = _arrays(block)
             if not columns:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.artifacts import CORPORA, Store
+from interp.disk import writing
 from interp.errors import ArtifactMissing, TokenizerMismatch
 from interp.identity import digest_of
 from interp.spec import CorpusSpec
@@ -54,11 +55,14 @@ class TokenizedCorpus:
         return list(pairwise(cuts))
 
     def save(self, folder: Path) -> None:
-        """Writes into a folder."""
-        self.tokens.tofile(folder / "tokens.u32")
-        np.savez(folder / "documents.npz", offsets=self.offsets, documents=self.documents, splits=self.splits)
+        """Writes into a folder. Raises DiskFull."""
+        with writing(folder / "tokens.u32") as file:
+            file.write(np.ascontiguousarray(self.tokens).data)
+        with writing(folder / "documents.npz") as file:
+            np.savez(file, offsets=self.offsets, documents=self.documents, splits=self.splits)
         facts = {"format": FORMAT, "digest": self.digest, "duplicates": self.duplicates, "skipped": self.skipped}
-        (folder / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
+        with writing(folder / "corpus.json") as file:
+            file.write(json.dumps(facts).encode())
 
     @classmethod
     def open(cls, folder: Path) -> "TokenizedCorpus":

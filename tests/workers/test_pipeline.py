@@ -1,6 +1,5 @@
 """A whole job in one process, on both dialects: what it leaves, what a second job does not do again, and what bad input leaves behind."""
 
-import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -233,12 +232,12 @@ def _full_database(engine: Engine) -> None:
 
 
 def _full_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full in the middle of writing a partial."""
+    """A disk that is full in the middle of writing a partial, told as numpy tells it: without a number."""
     from interp.collect import partial_file
 
     def full(path: Path, *_content: object) -> None:
         path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        raise OSError("23861 requested and 0 written")
 
     monkeypatch.setattr(partial_file, "_write", full)
 
