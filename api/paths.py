@@ -1,5 +1,6 @@
 """Paths of a job: made absolute where they stand, because a worker may run elsewhere."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def absolute_content(content: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def found(text: str, base: Path) -> str:
-    """The absolute path of what `text` names under `base`, or the text itself when there is no such file."""
+    """The absolute path of what `text` names under `base`, or the text itself when there is no such file.
+
+    Links stay as they are: a name that says what a file is may be a link to one that does not.
+    """
     path = base / Path(text).expanduser()
-    return str(path.resolve()) if path.exists() else text
+    if not os.path.exists(path):  # noqa: PTH110 - unlike Path.exists, it takes names that no file can have
+        return text
+    return str(path.resolve() if ".." in path.parts else path.absolute())

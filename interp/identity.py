@@ -12,11 +12,12 @@ from interp.subject import hooks
 from interp.subject.corpus import CorpusIndex, index
 from interp.subject.location import hub_commit, is_folder, read_config
 from interp.subject.shape import ModelShape
+from interp.subject.tokenizer import bos_of
 
-VERSION = 1
+VERSION = 2
 # The files of a subject's folder that decide what it computes.
 SUBJECT_SUFFIXES = frozenset({".safetensors", ".bin", ".model"})
-SUBJECT_FILES = frozenset({"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
+SUBJECT_FILES = frozenset({"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
 
 
 def digest_of(content: Any) -> str:
@@ -69,13 +70,17 @@ def models_key(identity: dict[str, Any]) -> str:
     return digest_of({name: identity[name] for name in ("subject", "dictionary", "hook_point")})
 
 
-def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None) -> tuple[str, dict[str, Any]]:
+def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None, *, library: bool = False) -> tuple[str, dict[str, Any]]:
     """The address of the evidence that a job needs, and all that made it. `corpus` saves reading the texts again.
 
-    Which features are asked for, explainers and scorers are no part of it, nor device, batch and shard size.
+    The BOS is the one that AutoTokenizer gives with `library`, else the one that the files tell without torch. Which features are asked for,
+    explainers and scorers are no part of it, nor device, batch and shard size.
     """
+    positions = header_of(spec.dictionary).positions
     identity = models_identity(spec) | {
         "version": VERSION,
+        "bos": bos_of(spec.subject, library=library) if positions.prepend_bos else None,
+        "positions": positions.identity(),
         "corpus": {
             "digest": (corpus or index(spec.corpus)).digest,
             "max_tokens": spec.corpus.max_tokens,

@@ -15,7 +15,7 @@ from interp.subject.corpus import check_splits, index, split_of
 from interp.subject.hooks import HookPoint
 from interp.subject.location import is_folder, read_config, subject_name
 from interp.subject.shape import ModelShape
-from interp.subject.tokenizer import check_fit, read_tokenizer
+from interp.subject.tokenizer import bos_of, check_fit, read_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,11 @@ def check(spec: JobSpec) -> Preflight:
     config = read_config(spec.subject)
     shape = ModelShape.from_config(config)
     check_fit(read_tokenizer(spec.subject)[1], shape)
+    bos_of(spec.subject, library=False)
     _check_row(spec, shape)
     reading = formats.read(spec.dictionary)
     header = reading.header
+    _check_positions(spec, header)
     point = hooks.parse(header.hook_point, shape)
     _check_width(header, point, shape)
     wanted = _wanted(spec, header)
@@ -79,6 +81,16 @@ def _check_row(spec: JobSpec, shape: ModelShape) -> None:
             f"Rows of {spec.collection.row_tokens} tokens are longer than the subject's context of {shape.context}.",
             why="The subject has never seen such positions.",
             cure=f"Set collection.row_tokens to {shape.context} or less.",
+        )
+
+
+def _check_positions(spec: JobSpec, header: Header) -> None:
+    rows = spec.collection.row_tokens
+    if not header.positions.mask(rows, rows)[1 if header.positions.prepend_bos else 0 :].any():
+        raise InputError(
+            f"The dictionary counts at no position of rows of {rows} tokens.",
+            why=f"Its seqpos_slice is {header.positions.identity()['seqpos_slice']}.",
+            cure="Set collection.row_tokens to the context that it was trained with.",
         )
 
 

@@ -34,7 +34,7 @@ MOST_GROUPS = 64
 
 def prepare(work: Work) -> Outcome:
     """Finds out what evidence is missing and plans the job. Models are opened, and the corpus tokenised, only when some is."""
-    set_id, identity = evidence_id(work.spec)
+    set_id, identity = evidence_id(work.spec, library=True)
     with snapshot(work.runtime.engine) as session:
         known = dictionaries.find_evidence_set(session, set_id)
         measured = ranges_of(evidence.features_with(session, set_id)) if known else []

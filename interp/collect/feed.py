@@ -11,6 +11,7 @@ from torch import Tensor
 from interp.collect.hashing import window_hashes
 from interp.collect.layout import Layout, Rows
 from interp.collect.staging import Windows
+from interp.dictionary.positions import EVERYWHERE, Positions
 from interp.evidence import Split
 from interp.subject.tokens import TokenizedCorpus
 
@@ -34,9 +35,20 @@ class RowBatch:
 class Feed:
     """Batches of a range of documents. A batch of full rows has about `batch_tokens` tokens; of shorter, rarer rows a quarter as many."""
 
-    def __init__(self, corpus: TokenizedCorpus, layout: Layout, special: frozenset[int], seed: int, batch_tokens: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        corpus: TokenizedCorpus,
+        layout: Layout,
+        special: frozenset[int],
+        seed: int,
+        batch_tokens: int,
+        device: torch.device,
+        positions: Positions = EVERYWHERE,
+    ) -> None:
+        """`special` tokens count nowhere, nor do the tokens and positions that `positions` leaves out."""
         self._corpus, self._layout, self._seed, self._batch_tokens, self._device = corpus, layout, seed, batch_tokens, device
-        self._special = np.array(sorted(special), dtype=np.int64)
+        self._left_out = np.array(sorted(special | set(positions.excluded_tokens)), dtype=np.int64)
+        self._positions = positions.mask(layout.row_tokens, layout.row_tokens)
 
     def batches(self, documents: tuple[int, int]) -> Iterator[RowBatch]:
         """All rows of the documents, each once."""
@@ -68,7 +80,7 @@ class Feed:
         tokens[~real] = 0
         if self._layout.bos is not None:
             tokens[:, 0] = self._layout.bos
-        return tokens, real & (columns >= head) & ~np.isin(tokens, self._special)
+        return tokens, real & (columns >= head) & self._positions[:length] & ~np.isin(tokens, self._left_out)
 
     def _windows(self, rows: Rows, counted: NDArray[np.bool_]) -> dict[Split, tuple[Tensor, Windows]]:
         by_window = counted.reshape(-1, self._layout.window)

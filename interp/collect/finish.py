@@ -24,7 +24,7 @@ FEATURES_AT_ONCE = 256  # of tables that hold a row a context or a logit a token
 
 def finish(partial: Partial, subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec) -> Iterator[FeatureEvidence]:
     """The evidence of every feature of the partial, in its order."""
-    layout = layout_of(corpus.offsets, subject.bos, spec)
+    layout = layout_of(corpus.offsets, subject.bos, spec, dictionary.positions)
     effects = _effects(partial, subject, dictionary, spec)
     neighbours = _neighbours(partial, dictionary, spec)
     for first in range(0, len(partial), FEATURES_AT_ONCE):

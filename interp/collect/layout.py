@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from interp.dictionary.positions import EVERYWHERE, Positions
 from interp.spec import CollectionSpec
 
 Ints = NDArray[np.int64]
@@ -43,9 +44,9 @@ class Places:
     lengths: Ints
 
 
-def layout_of(offsets: Ints, bos: int | None, spec: CollectionSpec) -> "Layout":
-    """How a subject with this BOS reads the corpus with these offsets."""
-    return Layout(np.asarray(offsets, dtype=np.int64), spec.row_tokens, spec.window, bos)
+def layout_of(offsets: Ints, bos: int | None, spec: CollectionSpec, positions: Positions = EVERYWHERE) -> "Layout":
+    """How a subject with this BOS reads the corpus with these offsets, for a dictionary that counts at these positions."""
+    return Layout(np.asarray(offsets, dtype=np.int64), spec.row_tokens, spec.window, bos if positions.prepend_bos else None)
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ class Collection:
         encoder = make_encoder(dictionary, torch.from_numpy(roster.encoded).to(device), DTYPES[spec.encode_dtype], spec.window, shape)
         capacity = -(-max(spec.batch_tokens, spec.row_tokens) // shape.tokens) * shape.tokens // spec.window
         self._subject, self._corpus, self._features = subject, corpus, features
-        self._layout = layout_of(corpus.offsets, subject.bos, spec)
-        self._feed = Feed(corpus, self._layout, subject.vocabulary.special, seed, spec.batch_tokens, device)
+        self._layout = layout_of(corpus.offsets, subject.bos, spec, dictionary.positions)
+        self._feed = Feed(corpus, self._layout, subject.vocabulary.special, seed, spec.batch_tokens, device, dictionary.positions)
         self._origin = json.dumps({"corpus": corpus.digest, "seed": seed, "collection": spec.identity()}, sort_keys=True)
         self._stages = {split: Stage(split, capacity, shape.tokens, spec.window, subject.width, device) for split in Split}
         self._lanes = Lanes(device)

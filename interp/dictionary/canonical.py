@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from interp.dictionary.positions import EVERYWHERE, Positions
 from interp.dictionary.weights import Floats, Stored
 from interp.errors import DictionaryError
 
@@ -67,7 +68,10 @@ class Canonical:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What can be said of a dictionary without reading its numbers. `model` is the subject's name as the files give it."""
+    """What can be said of a dictionary without reading its numbers. `model` is the subject's name as the files give it.
+
+    `positions` says where it counts; `warnings` what a user should know of how it is read.
+    """
 
     format: str
     architecture: str
@@ -77,6 +81,8 @@ class Header:
     files: tuple[Path, ...]
     model: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    positions: Positions = EVERYWHERE
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

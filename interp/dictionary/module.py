@@ -11,6 +11,7 @@ from torch import Tensor
 from interp.dictionary import formats
 from interp.dictionary.canonical import Activation, Canonical, InputNorm
 from interp.dictionary.formats import dictionary_name
+from interp.dictionary.positions import EVERYWHERE, Positions
 from interp.dictionary.weights import Floats, check_finite
 from interp.identity import dictionary_digest
 from interp.spec import DictionarySpec
@@ -41,6 +42,7 @@ class Dictionary:
     pre_bias: Tensor | None = None
     W_skip: Tensor | None = None
     input_norm: InputNorm = "none"
+    positions: Positions = EVERYWHERE
 
     @property
     def width(self) -> int:
@@ -129,10 +131,20 @@ def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionar
         architecture=header.architecture,
         digest=dictionary_digest(spec),
         config=header.config,
+        positions=header.positions,
     )
 
 
-def from_canonical(canonical: Canonical, *, name: str, hook_point: str, architecture: str, digest: str, config: dict[str, Any]) -> Dictionary:
+def from_canonical(
+    canonical: Canonical,
+    *,
+    name: str,
+    hook_point: str,
+    architecture: str,
+    digest: str,
+    config: dict[str, Any],
+    positions: Positions = EVERYWHERE,
+) -> Dictionary:
     """The torch module of canonical arrays."""
     return Dictionary(
         name=name,
@@ -150,6 +162,7 @@ def from_canonical(canonical: Canonical, *, name: str, hook_point: str, architec
         pre_bias=None if canonical.pre_bias is None else _tensor(canonical.pre_bias),
         W_skip=None if canonical.W_skip is None else _tensor(canonical.W_skip),
         input_norm=canonical.input_norm,
+        positions=positions,
     )
 
 

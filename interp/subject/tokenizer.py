@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.errors import FileMissing, TokenizerMismatch
+from interp.errors import TokenizerMismatch
 from interp.spec import SubjectSpec
-from interp.subject.location import subject_file
+from interp.subject.library import library_bos
+from interp.subject.location import read_config, subject_file
 from interp.subject.shape import ModelShape, read_json
+from interp.subject.special import check_bos, pieces, special_tokens
 from interp.vocabulary import Vocabulary
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -44,25 +46,50 @@ def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True
-    named = _named_special(spec, config, content)
-    bos = named.get("bos")
-    special = {token["id"] for token in content["added_tokens"] if token["special"]} | set(named.values())
+    tokens = special_tokens(spec, config, content)
+    bos = check_bos(tokens.bos_id(*(library_bos(spec) or (tokens.bos,))), shape)
+    special = {token["id"] for token in content["added_tokens"] if token["special"]} | set(tokens.named.values()) | ({bos} - {None})
     return TextEncoder(backend, vocabulary_of(content, special, shape.vocabulary), bos)
+
+
+def bos_of(spec: SubjectSpec, *, library: bool) -> int | None:
+    """The id that leads every row of a subject: what AutoTokenizer gives, or what the files alone tell; without `library` torch is not loaded.
+
+    Raises FileMissing, SubjectError, TokenizerMismatch.
+    """
+    config = read_config(spec)
+    tokens = special_tokens(spec, config, read_tokenizer(spec)[1])
+    told = library_bos(spec) if library else None
+    return check_bos(tokens.bos_id(*(told or (tokens.bos,))), ModelShape.from_config(config))
 
 
 def read_tokenizer(spec: SubjectSpec) -> tuple[Path, dict[str, Any]]:
     """Path and content of tokenizer.json. Raises FileMissing, TokenizerMismatch when it cannot be read."""
     path = subject_file(spec, "tokenizer.json")
     content = read_json(path, TokenizerMismatch)
-    if "model" not in content or "vocab" not in content["model"]:
+    model = content.get("model")
+    if not isinstance(model, dict) or not _is_vocabulary(model.get("vocab")):
         raise TokenizerMismatch(f"{path} holds no vocabulary.", cure="Save the tokenizer again with `save_pretrained`.")
-    content["added_tokens"] = content.get("added_tokens") or []
+    added = content.get("added_tokens") or []
+    if not isinstance(added, list) or not all(_is_added(token) for token in added):
+        raise TokenizerMismatch(f"{path}: added_tokens cannot be read.", cure="Save the tokenizer again with `save_pretrained`.")
+    content["added_tokens"] = [{"special": False, **token} for token in added]
     return path, content
+
+
+def _is_vocabulary(vocab: Any) -> bool:
+    if isinstance(vocab, dict):
+        return all(isinstance(token, int) and token >= 0 for token in vocab.values())
+    return isinstance(vocab, list) and all(isinstance(piece, list) and piece and isinstance(piece[0], str) for piece in vocab)
+
+
+def _is_added(token: Any) -> bool:
+    return isinstance(token, dict) and isinstance(token.get("content"), str) and isinstance(token.get("id"), int) and token["id"] >= 0
 
 
 def check_fit(content: dict[str, Any], shape: ModelShape) -> None:
     """Raises TokenizerMismatch when the tokenizer's own vocabulary (added tokens apart) reaches beyond the embedding."""
-    largest = max((token for token, _ in _pieces(content["model"]["vocab"])), default=-1)
+    largest = max((token for token, _ in pieces(content["model"]["vocab"])), default=-1)
     if largest >= shape.vocabulary:
         raise TokenizerMismatch(
             f"The tokenizer has ids up to {largest}, the subject embeds {shape.vocabulary}.",
@@ -79,7 +106,7 @@ def vocabulary_of(content: dict[str, Any], special: set[int], size: int) -> Voca
     """
     to_bytes = _reader(content)
     tokens = [b""] * size
-    for token, piece in _pieces(content["model"]["vocab"]):
+    for token, piece in pieces(content["model"]["vocab"]):
         if token < size:
             tokens[token] = to_bytes(piece)
     spaced = to_bytes is _sentencepiece
@@ -88,13 +115,6 @@ def vocabulary_of(content: dict[str, Any], special: set[int], size: int) -> Voca
             text = added["content"].replace("▁", " ") if spaced and not added["special"] else added["content"]
             tokens[added["id"]] = text.encode()
     return Vocabulary(tuple(tokens), frozenset(token for token in special if token < size))
-
-
-def _pieces(vocab: dict[str, int] | list[list[Any]]) -> Iterator[tuple[int, str]]:
-    """(id, piece) of a BPE or WordPiece vocabulary (a mapping) or a Unigram one (a list of piece and score)."""
-    if isinstance(vocab, dict):
-        return ((token, piece) for piece, token in vocab.items())
-    return ((token, piece[0]) for token, piece in enumerate(vocab))
 
 
 def _reader(content: dict[str, Any]) -> Callable[[str], bytes]:
@@ -133,21 +153,3 @@ def byte_alphabet() -> dict[str, int]:
     alphabet = {chr(byte): byte for byte in printable}
     others = [byte for byte in range(256) if byte not in printable]
     return alphabet | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-def _named_special(spec: SubjectSpec, config: dict[str, Any], content: dict[str, Any]) -> dict[str, int]:
-    """Ids of BOS, EOS, PAD and friends, as tokenizer_config.json names them; config.json's ids where that file is missing."""
-    try:
-        settings = read_json(subject_file(spec, "tokenizer_config.json"), TokenizerMismatch)
-    except FileMissing:
-        ids = {role: config.get(f"{role}_token_id") for role in ("bos", "eos", "pad")}
-        return {role: token for role, token in ids.items() if isinstance(token, int) and token >= 0}
-    known = {piece: token for token, piece in _pieces(content["model"]["vocab"])}
-    known |= {added["content"]: added["id"] for added in content["added_tokens"]}
-    named = {}
-    for role in ("bos", "eos", "pad", "unk", "cls", "sep", "mask"):
-        token = settings.get(f"{role}_token")
-        text = token.get("content") if isinstance(token, dict) else token
-        if text in known:
-            named[role] = known[text]
-    return named

@@ -32,7 +32,9 @@ class Window:
 
 def windows_of(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec) -> list[Window]:
     """All windows with a token that counts, in the order of the corpus."""
-    head = [] if subject.bos is None else [subject.bos]
+    said = dictionary.positions
+    head = [] if subject.bos is None or not said.prepend_bos else [subject.bos]
+    taken = set(range(spec.row_tokens)[slice(said.start, said.stop, said.step)])
     windows = []
     for index, document in enumerate(corpus.documents):
         content = corpus.tokens[corpus.offsets[index] : corpus.offsets[index + 1]].tolist()
@@ -40,7 +42,8 @@ def windows_of(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCo
         for first in range(0, len(content), step):
             row = head + content[first : first + step]
             dense = dictionary.encode(subject.activations(torch.tensor([row]))[0].float()).T.numpy()
-            counted = [place >= len(head) and token not in SPECIAL for place, token in enumerate(row)]
+            out = SPECIAL | set(said.excluded_tokens)
+            counted = [place >= len(head) and place in taken and token not in out for place, token in enumerate(row)]
             dense = dense * np.array(counted)
             for position in range(0, len(row), spec.window):
                 own = slice(position, position + spec.window)

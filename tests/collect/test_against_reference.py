@@ -1,12 +1,14 @@
 """Streaming collection gives what the slow, obvious way gives: exactly, since the fakes' arithmetic is exact."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from interp.collect.finish import finish
 from interp.collect.run import collect
+from interp.dictionary.positions import Positions
 from interp.evidence import ACTIVE_KINDS, FeatureEvidence, Kind, Split
 from interp.spec import CollectionSpec, SplitCounts
 from tests.collect import reference
@@ -101,3 +103,24 @@ def test_some_features_alone_give_what_they_give_among_all() -> None:
         assert item.nearest == whole.nearest
         assert item.contexts.identities() == whole.contexts.identities()
         np.testing.assert_array_equal(item.contexts.activations, whole.contexts.activations)
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [Positions(prepend_bos=False), Positions(excluded_tokens=(5, 9, 40)), Positions(start=3, stop=-20, step=2), Positions(False, (7,), 0, 17)],
+)
+def test_only_where_the_dictionary_was_trained(positions: Positions) -> None:
+    subject, dictionary = FakeSubject(), replace(make_dictionary(FEATURES), positions=positions)
+    corpus = make_corpus(np.random.default_rng(3).integers(1, 300, 30))
+    partial = collect(subject, dictionary, corpus, (0, len(corpus)), SPEC, SEED, np.arange(FEATURES), lambda done: None)
+    windows = reference.windows_of(subject, dictionary, corpus, SPEC)
+    for item in finish(partial, subject, dictionary, corpus, SPEC):
+        values = np.concatenate([window.activations[item.feature] for window in windows])
+        assert item.statistics.tokens_seen == sum(sum(window.counted) for window in windows)
+        assert item.statistics.tokens_active == (values > 0).sum()
+        top = reference.sample(windows, item.feature, Kind.TOP, Split.EXPLAIN, SPEC.explain.top, SEED, [])
+        contexts = item.contexts.of(Split.EXPLAIN, Kind.TOP)
+        assert contexts.identities() == [f"{window.document:016x}:{window.start}" for window in top]
+        for place, window in enumerate(top):
+            assert contexts.tokens[place, : len(window.tokens)].tolist() == window.tokens
+            np.testing.assert_array_equal(contexts.activations[place, : len(window.tokens)], window.activations[item.feature].astype(np.float16))

@@ -1,5 +1,6 @@
 """The registry of weight families. Each file has one; all are read with numpy, so that a job can be checked where there is no torch."""
 
+import os
 import re
 from dataclasses import replace
 from importlib import import_module
@@ -31,7 +32,7 @@ FORMATS = ("saelens", "sparsify", "dictionary_learning", "gemma_scope", "openai"
 def read(spec: DictionarySpec) -> Reading:
     """The dictionary at `spec.source`, its numbers not yet read. Raises FileMissing, DictionaryFormatUnknown, DictionaryError."""
     source = Path(spec.source).expanduser()
-    if not source.exists():
+    if not os.path.exists(source):  # noqa: PTH110 - unlike Path.exists, it takes names that no file can have
         raise FileMissing(
             f"{spec.source} does not exist.",
             why="A dictionary is a folder or file of weights.",
@@ -59,7 +60,7 @@ def dictionary_name(spec: DictionarySpec, header: Header, model: str | None = No
         return spec.name
     match = re.fullmatch(r"blocks\.(\d+)\.(.+)", header.hook_point)
     place = f"{match[1]}-{ABBREVIATIONS.get(match[2], match[2])}" if match else header.hook_point
-    owner = header.model or model or Path(spec.source).resolve().name
+    owner = header.model or model or Path(spec.source).absolute().name
     return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in (owner.rsplit("/", 1)[-1], place))
 
 

@@ -1,6 +1,9 @@
 """Gemma Scope (Lieberum et al. 2024): `params.npz` or, second edition, `params.safetensors`; what they belong to stands in their path.
 
-layer_20/width_16k/average_l0_71/params.npz     of google/gemma-scope-2b-pt-res
+layer_20/width_16k/average_l0_71/params.npz                     of google/gemma-scope-2b-pt-res
+resid_post/layer_13_width_16k_l0_medium/params.safetensors      of google/gemma-scope-2-1b-pt, perhaps with a config.json beside it
+
+Only the repository's own name and the folders below it are read, and never where a link leads: the Hub's cache keeps files as links to blobs.
 """
 
 import re
@@ -11,10 +14,21 @@ from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape
 from interp.dictionary.weights import Floats, Stored, read_npz, read_safetensors
 from interp.errors import DictionaryError
 from interp.spec import DictionarySpec
+from interp.subject.shape import read_json
 
 NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
-# The set's name in the path, and where it reads. Transcoders read the MLP's input, after its norm.
-SETS = (("transcoder", "mlp.hook_in"), ("att", "attn.hook_z"), ("mlp", "hook_mlp_out"), ("res", "hook_resid_post"))
+# How the first edition's repositories end, and where each set reads. For its transcoders the gain of the norm before the MLP was folded into the
+# MLP's matrices, so that they read the normed stream without it (Lieberum et al. 2024, appendix; SAELens' `gemma_2_transcoder` says the same).
+FIRST = {"res": "hook_resid_post", "att": "attn.hook_z", "mlp": "hook_mlp_out", "transcoders": "ln2.hook_normalized"}
+# The folders of the second edition. Its transcoders read the output of Gemma's pre_feedforward_layernorm, with the gain.
+SECOND = {"resid_post": "hook_resid_post", "attn_out": "attn.hook_z", "mlp_out": "hook_mlp_out", "transcoder": "mlp.hook_in"}
+# The second edition's config.json names modules of transformers.
+MODULES = {
+    "output": "hook_resid_post",
+    "self_attn.o_proj.input": "attn.hook_z",
+    "post_feedforward_layernorm.output": "hook_mlp_out",
+    "pre_feedforward_layernorm.output": "mlp.hook_in",
+}
 
 
 def recognise(source: Path) -> bool:
@@ -36,7 +50,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         width=width,
         hook_point=spec.hook_point or _hook_point(weights),
         files=(weights,),
-        config={"path": "/".join(weights.resolve().parts[-4:])},
+        config={"path": "/".join(weights.parts[-4:])},
     )
     return Reading(header, tensors, _convert)
 
@@ -66,7 +80,27 @@ def _usual_names(stored: Mapping[str, Stored]) -> dict[str, Stored]:
 
 
 def _hook_point(weights: Path) -> str:
-    path = weights.resolve().as_posix()
-    layer = re.search(r"layer_(\d+)", path)
-    site = next((site for word, site in SETS if re.search(rf"(?:^|[-_/]){word}(?:s?[-_/]|$)", path)), None)
-    return f"blocks.{layer[1]}.{site}" if layer and site else ""
+    """From config.json beside the weights, else from the folders above them; nothing where neither tells."""
+    return _configured(weights.parent / "config.json") or _from_folders(weights.absolute().parts[:-1])
+
+
+def _configured(config: Path) -> str:
+    named = read_json(config, DictionaryError).get("hf_hook_point_in") if config.is_file() else None
+    match = re.fullmatch(r"model\.(?:language_model\.)?layers\.(\d+)\.(.+)", named) if isinstance(named, str) else None
+    site = MODULES.get(match[2]) if match else None
+    return f"blocks.{match[1]}.{site}" if match and site else ""
+
+
+def _from_folders(parts: tuple[str, ...]) -> str:
+    """The folder of the layer that is nearest to the weights, and the site that the one above it names."""
+    place = next((place for place in reversed(range(1, len(parts))) if re.match(r"layer_\d+(?:_|$)", parts[place])), None)
+    if place is None:
+        return ""
+    layer = parts[place].split("_")[1]
+    above = parts[place - 1]
+    if re.fullmatch(r"[0-9a-f]{40}", above) and place >= 3 and parts[place - 2] == "snapshots":
+        above = parts[place - 3]  # the Hub's cache: models--google--NAME/snapshots/COMMIT
+    first = re.search(r"(?:^|-)(res|att|mlp|transcoders)(?:-canonical)?$", above)
+    second = re.fullmatch(r"(resid_post|attn_out|mlp_out|transcoder)(?:_all)?", above)
+    site = FIRST[first[1]] if first else SECOND[second[1]] if second else None
+    return f"blocks.{layer}.{site}" if site else ""

@@ -12,7 +12,7 @@ from interp.errors import DictionaryError
 from interp.spec import DictionarySpec
 
 NAMES = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
-# The locations of the release, in their paths: `v5_32k/autoencoders/resid_post_mlp/8.pt`.
+# The locations of the release, in the names of the nearest folders: `resid_post_mlp_v5_32k/autoencoders/8.pt`, `resid_post_mlp/8.pt`.
 SITES = {
     "resid_post_mlp": "hook_resid_post",
     "resid_delta_mlp": "hook_mlp_out",
@@ -71,5 +71,6 @@ def _is_ours(content: Any) -> bool:
 
 def _hook_point(source: Path) -> str:
     match = re.fullmatch(r"(?:layer_)?(\d+)", source.stem)
-    site = next((SITES[part] for part in reversed(source.resolve().parts[:-1]) if part in SITES), None)
+    nearest = [re.sub(r"_v\d+_\d+k$", "", part) for part in reversed(source.absolute().parts[-3:-1])]
+    site = next((SITES[part] for part in nearest if part in SITES), None)
     return f"blocks.{match[1]}.{site}" if match and site else ""

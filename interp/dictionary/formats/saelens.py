@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from interp.dictionary.canonical import Activation, Canonical, Header, InputNorm, Reading, matrix_shape, require
+from interp.dictionary.positions import saelens_positions
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.errors import DictionaryError
 from interp.spec import DictionarySpec
@@ -37,7 +38,8 @@ def recognise(source: Path) -> bool:
 
 def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
     weights = source / WEIGHTS
-    config = modern(read_json(source / CONFIG, DictionaryError))
+    raw = read_json(source / CONFIG, DictionaryError)
+    config = modern(raw)
     tensors = read_safetensors(weights)
     architecture = config["architecture"]
     if architecture in TRAINING_ONLY:
@@ -69,6 +71,8 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
         files=(weights, source / CONFIG),
         model=metadata.get("model_name"),
         config=config,
+        positions=saelens_positions(metadata),
+        warnings=_warnings(raw, metadata),
     )
     input_norm = _input_norm(config, source)
     return Reading(header, tensors, lambda arrays: _convert(arrays, config, input_norm))
@@ -99,9 +103,22 @@ def modern(config: dict[str, Any]) -> dict[str, Any]:
             "hook_head_index": config.get("hook_head_index", config.get("hook_point_head_index")),
             "prepend_bos": config.get("prepend_bos", True),
             "context_size": config.get("context_size"),
+            "exclude_special_tokens": config.get("exclude_special_tokens"),
+            "seqpos_slice": config.get("seqpos_slice"),
             "model_from_pretrained_kwargs": config.get("model_from_pretrained_kwargs") or {"center_writing_weights": centred},
         },
     }
+
+
+def _warnings(raw: dict[str, Any], metadata: dict[str, Any]) -> tuple[str, ...]:
+    untold = "metadata" not in raw and not raw.get("model_from_pretrained_kwargs")
+    if untold and str(metadata.get("hook_name")).endswith("attn.hook_z"):
+        return (
+            "The dictionary's config is from before SAELens wrote down how it loaded the model. HookedTransformer's defaults of that time folded the "
+            "value biases out of attn.hook_z; here, as in SAELens 6, they are in it. Where the subject has value biases (GPT-2, Pythia), "
+            "activations may differ from those it was trained on.",
+        )
+    return ()
 
 
 def _input_norm(config: dict[str, Any], source: Path) -> InputNorm:

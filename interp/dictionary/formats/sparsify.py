@@ -39,7 +39,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         architecture=f"{activation}_transcoder" if transcode else str(activation),
         features=features,
         width=width,
-        hook_point=spec.hook_point or _hook_point(source.resolve().name, transcode),
+        hook_point=spec.hook_point or _hook_point(source.absolute().name, transcode),
         files=(weights, source / CONFIG),
         config=config,
     )

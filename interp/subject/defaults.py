@@ -1,0 +1,106 @@
+"""Defaults of the classes of transformers, for processes that must not import it.
+
+A config.json may leave out what its class has a default for, and a tokenizer's files its BOS. Importing transformers loads torch, so the defaults
+stand in `defaults.json`, written by `python -m interp.subject.defaults`. A test compares them with the installed transformers.
+"""
+
+import inspect
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_suffix(".json")
+# Sizes that a class may give, by the names that transformers gives to them.
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings")
+# Tokenizer classes without defaults of their own: they take what the files say.
+GENERIC = frozenset({"TokenizersBackend", "PythonBackend", "PreTrainedTokenizer", "MistralCommonBackend"})
+
+
+@cache
+def _table() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return content
+
+
+def sizes_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The sizes that the class of a config.json has by default; empty for a model type that is not known."""
+    text = config.get("text_config") or config
+    kind = text.get("model_type") or _table()["text_types"].get(config.get("model_type"), config.get("model_type"))
+    row = _table()["sizes"].get(kind) if isinstance(kind, str) else None
+    return dict(zip(SIZES, row, strict=True)) if row else {}
+
+
+def tokenizer_class(model_type: str | None, named: str | None) -> str | None:
+    """The tokenizer class that AutoTokenizer takes for a model type and the class named in the files, both optional."""
+    registered = _table()["tokenizers"].get(model_type)
+    if named is None:
+        return registered
+    named = named.removesuffix("Fast")
+    if model_type in _table()["misnamed"] or registered in GENERIC:
+        return registered
+    return named
+
+
+def class_bos(name: str | None) -> str | None:
+    """The BOS that a tokenizer class has by default."""
+    bos: str | None = _table()["bos"].get(name)
+    return bos
+
+
+def generate() -> dict[str, Any]:
+    """Reads the defaults off the installed transformers; takes seconds."""
+    from transformers.models.auto import tokenization_auto as auto
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    sizes: dict[str, Any] = {}
+    text_types: dict[str, Any] = {}
+    for kind in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        try:
+            text = CONFIG_MAPPING[kind]().get_text_config()
+            sizes.setdefault(text.model_type, _sizes(text))
+        except Exception:  # a class that cannot be made without arguments, or whose sizes differ by layer, has no defaults
+            continue
+        if text.model_type != kind:
+            text_types[kind] = text.model_type
+    causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    tokenizers = {kind: name.removesuffix("Fast") for kind, name in sorted(auto.TOKENIZER_MAPPING_NAMES.items()) if name and kind in causal}
+    classes = set(tokenizers.values()) | {"LlamaTokenizer", "CodeLlamaTokenizer"}
+    bos = {name: token for name in sorted(classes) if (token := _class_bos(auto, name))}
+    misnamed = sorted(causal & auto.MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS)
+    return {"sizes": sizes, "text_types": text_types, "tokenizers": tokenizers, "bos": bos, "misnamed": misnamed}
+
+
+def _sizes(text: Any) -> list[int | None]:
+    """The sizes in the order of `SIZES`. One that follows from others is left out: it changes with the width."""
+    values = {name: getattr(text, name, None) for name in SIZES}
+    heads, width = values["num_attention_heads"], values["hidden_size"]
+    try:
+        wider = type(text)(hidden_size=2 * width, num_attention_heads=heads)
+    except Exception:
+        wider = text
+    derived = {name for name in ("head_dim", "intermediate_size") if getattr(wider, name, None) != values[name]}
+    return [None if name in derived or not isinstance(values[name], int) else values[name] for name in SIZES]
+
+
+def _class_bos(auto: Any, name: str) -> str | None:
+    found = auto.tokenizer_class_from_name(name)
+    parameter = None if found is None else inspect.signature(found.__init__).parameters.get("bos_token")
+    return parameter.default if parameter is not None and isinstance(parameter.default, str) else None
+
+
+def main() -> None:
+    """Writes `defaults.json`, one row a line."""
+    parts = []
+    for part, content in generate().items():
+        if isinstance(content, list):
+            parts.append(f" {json.dumps(part)}: {json.dumps(content)}")
+            continue
+        rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items())
+        parts.append(f" {json.dumps(part)}: {{\n{rows}\n }}")
+    FILE.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
