@@ -33,7 +33,7 @@ def sizes_of(config: dict[str, Any]) -> dict[str, Any]:
 
 def tokenizer_class(model_type: str | None, named: str | None) -> str | None:
     """The tokenizer class that AutoTokenizer takes for a model type and the class named in the files, both optional."""
-    registered = _table()["tokenizers"].get(model_type)
+    registered: str | None = _table()["tokenizers"].get(model_type)
     if named is None:
         return registered
     named = named.removesuffix("Fast")
@@ -75,9 +75,8 @@ def generate() -> dict[str, Any]:
 def _sizes(text: Any) -> list[int | None]:
     """The sizes in the order of `SIZES`. One that follows from others is left out: it changes with the width."""
     values = {name: getattr(text, name, None) for name in SIZES}
-    heads, width = values["num_attention_heads"], values["hidden_size"]
     try:
-        wider = type(text)(hidden_size=2 * width, num_attention_heads=heads)
+        wider = type(text)(hidden_size=2 * text.hidden_size, num_attention_heads=text.num_attention_heads)
     except Exception:
         wider = text
     derived = {name for name in ("head_dim", "intermediate_size") if getattr(wider, name, None) != values[name]}

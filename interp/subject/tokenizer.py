@@ -48,7 +48,9 @@ def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -
     backend.encode_special_tokens = True
     tokens = special_tokens(spec, config, content)
     bos = check_bos(tokens.bos_id(*(library_bos(spec) or (tokens.bos,))), shape)
-    special = {token["id"] for token in content["added_tokens"] if token["special"]} | set(tokens.named.values()) | ({bos} - {None})
+    special = {token["id"] for token in content["added_tokens"] if token["special"]} | set(tokens.named.values())
+    if bos is not None:
+        special.add(bos)
     return TextEncoder(backend, vocabulary_of(content, special, shape.vocabulary), bos)
 
 
