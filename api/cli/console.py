@@ -44,10 +44,12 @@ def duration(seconds: float) -> str:
 
 
 def figure(value: float | None, digits: int = 2, signed: bool = False) -> str:
-    """A score as people read it; a dash where it is not defined."""
+    """A score as people read it: never `-0.00`; a dash where it is not defined."""
     if value is None:
         return "–"
-    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    # Adding 0.0 takes the sign off a zero.
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:+.{digits}f}" if signed else f"{rounded:.{digits}f}"
 
 
 def probability(value: float | None) -> str:

@@ -131,7 +131,7 @@ def dictionary_name(reference: str) -> str:
 
 def print_context(to: Console, found: dict[str, Any], strongest: float) -> None:
     """One context on one line: its largest activation, its split, its text."""
-    head = Text(f"{found['max_activation']:7.2f} {found['split']:<7} ", style="dim")
+    head = Text(f"{figure(found['max_activation']):>7} {found['split']:<7} ", style="dim")
     to.print(head + paint.context(found, strongest, to), soft_wrap=True)
 
 
@@ -177,8 +177,8 @@ def _print_neighbourhood(to: Console, found: dict[str, Any]) -> None:
         if found[name]:
             line = Text(f"{name:>10}  ", style="dim")
             for item in found[name]:
-                line.append(paint.token(item["token"]), style=f"{style} reverse").append(f" {item['logit']:+.2f}  ")
+                line.append(paint.token(item["token"]), style=f"{style} reverse").append(f" {figure(item['logit'], signed=True)}  ")
             to.print(line)
     for item in found["nearest"]:
         label = paint.visible(item["label"] or "–")
-        to.print(Text(f"   nearest  {item['cosine']:.2f}  {item['feature']:>6}  {figure(item['score'])}  ", "dim") + Text(label), soft_wrap=True)
+        to.print(Text(f"   nearest  {figure(item['cosine'])}  {item['feature']:>6}  {figure(item['score'])}  ", "dim") + Text(label), soft_wrap=True)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli import connect, progress
-from api.cli.console import dollars, out, print_json, say, thousands
+from api.cli.console import dollars, figure, out, print_json, say, thousands
 from api.cli.submit import assignments, print_estimate, read_spec
 from interp.errors import InputError
 
@@ -83,7 +83,7 @@ def print_usage(found: dict[str, Any]) -> None:
             thousands(row["prompt_tokens"]),
             thousands(row["completion_tokens"]),
             dollars(row["cost_usd"]),
-            *(f"{row[name]:.2f}" if row[name] is not None else "–" for name in ("p50_seconds", "p95_seconds")),
+            *(figure(row[name]) for name in ("p50_seconds", "p95_seconds")),
         )
     out.print(table)
     total = found["total"]

@@ -33,7 +33,7 @@ class JudgedChoice:
     name: str
     kind: Kind
     metric: str
-    version = 1
+    version = 2
     needs: frozenset[Ability] = frozenset()
     needs_foils = False
 
@@ -111,8 +111,8 @@ class JudgedChoice:
             replicates = self.figures((hits.sum() - hits) / (count - answered), options)
         value = float(self.figures(np.array(hits.sum() / count), options))
         low, high = clustered_proportion(right[answered], np.arange(count, dtype=np.intp), LEVEL)
-        bounds = self.figures(np.array([low, high]), options)
-        return Figure(value, (float(bounds[0]), float(bounds[1])), replicates)
+        ends, span = self.figures(np.array([low, high]), options).tolist(), self.figures(np.array([0.0, 1.0]), options).tolist()
+        return Figure(value, (ends[0], ends[1]), replicates, span=(span[0], span[1]))
 
     def _null(self, item: ScorerInput, tested: Sequence[Tested], figures: Sequence[Figure]) -> NullResult | None:
         nulls = [figure for each, figure in zip(tested, figures, strict=True) if each.part == "null"]

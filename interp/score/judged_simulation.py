@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from interp.llm.base import Ability, Model
 from interp.score.base import ControlResult, Interval, NullResult, Score, ScoreDesk, ScorerInput
 from interp.score.binary import Exam, Sheet, metrics_of
-from interp.score.compare import LEVEL
+from interp.score.compare import CORRELATION, LEVEL
 from interp.score.controls import share_of_both
 from interp.score.graded import crossfitted
 from interp.score.judge import Answers, Outcome
@@ -59,7 +59,7 @@ class JudgedSimulation:
     """
 
     name = "simulation"
-    version = 1
+    version = 2
     metric = "pearson"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False
@@ -153,7 +153,7 @@ def figure_of(questions: Questions, answers: Answers, content: Mask, place: int,
     r, replicates = float(pearson_of(totals.sum(axis=0))[0]), leave_one_out(totals, pearson_of)[:, 0]
     if np.isnan(r):
         return Figure(None, None, replicates, why_undefined(questions, one, content))
-    return Figure(r, fisher(r, replicates, LEVEL), replicates)
+    return Figure(r, fisher(r, replicates, LEVEL), replicates, span=CORRELATION)
 
 
 def _reason(asked: Asked) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from interp.explain.base import Explanation
 from interp.score.base import ControlResult, Interval, NullResult
-from interp.score.compare import LEVEL, METHOD, compare
+from interp.score.compare import LEVEL, METHOD, SHARE, compare
 from interp.stats.intervals import Bounds, mover_difference
 
 Floats = NDArray[np.float64]
@@ -20,12 +20,13 @@ ENOUGH_FOR_P = 19
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure, its interval, and its values without each document, float64 [m]. `value` None: undefined, with `reason`."""
+    """A figure, its interval, and its values without each document, float64 [m]. `value` None: undefined, with `reason`. `span`: what it can be."""
 
     value: float | None
     bounds: Bounds | None = None
     replicates: Floats = field(default_factory=lambda: np.zeros(0))
     reason: str | None = None
+    span: Bounds = SHARE
 
 
 def against_nulls(own: Figure, nulls: Floats, replicates: Floats, borrowed: Sequence[Explanation]) -> NullResult:
@@ -33,7 +34,7 @@ def against_nulls(own: Figure, nulls: Floats, replicates: Floats, borrowed: Sequ
 
     With fewer than 19 of them the p value is left to the summary, which pools the nulls of all features.
     """
-    result = compare(own.value, own.bounds, nulls, own.replicates, replicates, borrowed)
+    result = compare(own.value, own.bounds, nulls, own.replicates, replicates, borrowed, own.span)
     values = tuple(None if np.isnan(value) else float(value) for value in nulls)
     if (~np.isnan(nulls)).sum() >= ENOUGH_FOR_P or result.reason is not None:
         return replace(result, values=values)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.score.base import Interval, Item, Score, ScorerInput
-from interp.score.compare import LEVEL, compare
+from interp.score.compare import CORRELATION, LEVEL, compare
 from interp.score.judge import Answers, Judge, Outcome
 from interp.score.questions import Questions, questions_of
 from interp.spec import ScorerSpec
@@ -22,7 +22,7 @@ class Simulation:
     """`value` is Pearson's r of predicted and real activations over all tokens of the scored windows, put one after the other."""
 
     name = "simulation"
-    version = 1
+    version = 2
     metric = "pearson"
 
     def __init__(self, spec: ScorerSpec, judge: Judge) -> None:
@@ -53,7 +53,7 @@ class Simulation:
             answered=int((answers.outcomes[0] == Outcome.ANSWERED).sum()),
             failed=int((answers.outcomes[0] == Outcome.FAILED).sum()),
             abstained=int((answers.outcomes[0] == Outcome.ABSTAINED).sum()),
-            null=compare(value, bounds, figures[1:], replicates[:, 0], replicates[:, 1:], item.nulls) if item.nulls else None,
+            null=compare(value, bounds, figures[1:], replicates[:, 0], replicates[:, 1:], item.nulls, CORRELATION) if item.nulls else None,
             metrics={"pearson": value, "r2": r2_of(questions, answers, content)},
             items=items_of(questions, answers, content, _failures(answers)),
             provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},

@@ -36,16 +36,19 @@ def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], le
     """Wilson's interval at the effective sample size, for hits [N] that fall into clusters [N] (small integers).
 
     The design effect is the ratio of the between-cluster (linearised) variance of the share to the binomial one; the effective size is N over it,
-    never more than N; the critical value is Student's at clusters - 1. At shares of 0 and 1, where no variance can be seen, a whole cluster counts as
-    one trial. Source: Korn and Graubard (Survey Methodology 24, 1998) with Wilson's interval in place of Clopper-Pearson's, which Dean and
+    never more than N. A cluster that holds much of the sample draws the share to itself and seems to deviate little, and it alone decides the
+    variance: `evened` and `cluster_degrees` correct for both, and change nothing where all clusters are of one size. At shares of 0 and 1, where no
+    variance can be seen, a whole cluster counts as one trial.
+    Source: Korn and Graubard (Survey Methodology 24, 1998) with Wilson's interval in place of Clopper-Pearson's, which Dean and
     Pagano (J. Surv. Stat. Methodol. 3, 2015) found nearer to nominal coverage. Raises ValueError on no hits at all to count.
     """
     if len(hits) == 0:
         raise ValueError("a proportion of nothing")
     share = float(hits.mean())
-    groups = int((np.bincount(clusters) > 0).sum())
-    residuals = np.asarray(np.bincount(clusters, weights=hits - share), dtype=np.float64)
-    return _clustered(share, len(hits), groups, residuals, level)
+    sizes = np.bincount(clusters)
+    some = sizes > 0
+    residuals = np.asarray(np.bincount(clusters, weights=hits - share), dtype=np.float64)[some]
+    return _clustered(share, sizes[some], residuals, level)
 
 
 def clustered_counts(hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> Bounds:
@@ -57,14 +60,13 @@ def clustered_counts(hits: NDArray[np.integer], misses: NDArray[np.integer], clu
     hits, misses, clusters = hits[some], misses[some], clusters[some]
     if len(hits) == 0:
         raise ValueError("a proportion of nothing")
-    count = int(hits.sum() + misses.sum())
-    share = float(hits.sum() / count)
+    share = float(hits.sum() / int(hits.sum() + misses.sum()))
     firsts = np.flatnonzero(np.diff(clusters, prepend=clusters[0] - 1))
     residuals = [
         _residuals(share, hits[start:stop], misses[start:stop], clusters[start:stop])
         for start, stop in zip(firsts[::CLUSTERS], [*firsts[CLUSTERS::CLUSTERS], len(clusters)], strict=True)
     ]
-    return _clustered(share, count, len(firsts), np.concatenate(residuals), level)
+    return _clustered(share, np.add.reduceat(hits + misses, firsts), np.concatenate(residuals), level)
 
 
 def _residuals(share: float, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer]) -> Floats:
@@ -75,13 +77,39 @@ def _residuals(share: float, hits: NDArray[np.integer], misses: NDArray[np.integ
     return np.asarray(np.bincount(np.repeat(np.repeat(numbered, 2), runs), weights=weights), dtype=np.float64)
 
 
-def _clustered(share: float, count: int, groups: int, residuals: Floats, level: float) -> Bounds:
-    critical = t_quantile(level, max(groups - 1, 1))
+def _clustered(share: float, sizes: NDArray[np.integer], residuals: Floats, level: float) -> Bounds:
+    """From the items of each cluster [G], all above 0, and by how many its hits exceed what the share would have [G]."""
+    count = int(sizes.sum())
+    weights = sizes / count
+    critical = t_quantile(level, cluster_degrees(weights))
     if share in (0.0, 1.0):
-        return wilson(share, groups, critical)
-    variance = float((residuals**2).sum()) / count**2 * groups / max(groups - 1, 1)
-    effect = max(1.0, variance / (share * (1 - share) / count)) if groups > 1 else float(count)
+        return wilson(share, len(sizes), critical)
+    variance = float((evened(residuals, weights) ** 2).sum()) / count**2
+    effect = max(1.0, variance / (share * (1 - share) / count)) if len(sizes) > 1 else float(count)
     return wilson(share, count / effect, critical)
+
+
+def evened(residuals: Floats, weights: Floats) -> Floats:
+    """float64 [G]: cluster totals of residuals about a common mean, each over sqrt(1 - w), w being its part in the mean.
+
+    `weights` [G] are the clusters' shares of the items, adding up to 1. Source: bias-reduced linearisation (CR2) of Bell and McCaffrey (Survey
+    Methodology 28, 2002) for a mean; with equal clusters the sum of squares is G / (G - 1) times the plain one.
+    """
+    scaled: Floats = residuals / np.sqrt(np.maximum(1 - weights, 1e-12))
+    return scaled
+
+
+def cluster_degrees(weights: Floats) -> float:
+    """Degrees of freedom of the variance of a mean whose clusters hold shares `weights` [G] of the items: G - 1 where all are equal, 1 at least.
+
+    Satterthwaite's 2 E(V)^2 / Var(V) for the sum of squares of `evened` residuals of independent items:
+    1 / (sum w^2 + (sum u)^2 - sum u^2), u = w^2 / (1 - w). One document that holds half of the windows leaves 2 to 3, however many others there are.
+    Source: Bell and McCaffrey (Survey Methodology 28, 2002); Imbens and Kolesar (Rev. Econ. Stat. 98, 2016), eq. 9. Rounded to a tenth.
+    """
+    if len(weights) < 2:
+        return 1.0
+    u = weights**2 / np.maximum(1 - weights, 1e-12)
+    return max(1.0, round(1 / float((weights**2).sum() + u.sum() ** 2 - (u**2).sum()), 1))
 
 
 def mover_mean(first: float, first_bounds: Bounds, second: float, second_bounds: Bounds) -> Bounds:
@@ -99,13 +127,21 @@ def mover_mean(first: float, first_bounds: Bounds, second: float, second_bounds:
 def mover_difference(first: float, first_bounds: Bounds, second: float, second_bounds: Bounds, correlation: float) -> Bounds:
     """Interval for first - second, two figures on the same items whose estimates correlate so much.
 
+    It lies between the least and the greatest difference of what the two intervals hold, so within the figures' range where they do.
     Source: Zou (Psychol. Methods 12, 2007), eq. 15; Donner and Zou (2012), eq. 7.
     """
     down, up = first - first_bounds[0], first_bounds[1] - first
     other_down, other_up = second - second_bounds[0], second_bounds[1] - second
     low = np.sqrt(max(0.0, down**2 + other_up**2 - 2 * correlation * down * other_up))
     high = np.sqrt(max(0.0, up**2 + other_down**2 - 2 * correlation * up * other_down))
-    return first - second - float(low), first - second + float(high)
+    # Rounding aside this holds of itself, since |correlation| is at most 1.
+    least, most = first_bounds[0] - second_bounds[1], first_bounds[1] - second_bounds[0]
+    return max(first - second - float(low), least), min(first - second + float(high), most)
+
+
+def within(bounds: Bounds, span: Bounds) -> Bounds:
+    """The part of an interval that lies in the range `span` of its figure."""
+    return min(max(bounds[0], span[0]), span[1]), min(max(bounds[1], span[0]), span[1])
 
 
 def leave_one_out(totals: Floats, statistic: Callable[[Floats], Floats]) -> Floats:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.stats.intervals import Bounds, t_quantile
+from interp.stats.intervals import Bounds, cluster_degrees, evened, t_quantile
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -75,24 +75,26 @@ def auroc_bounds(scores: Floats, truth: Mask, clusters: NDArray[np.intp], level:
     All values A with |Â - A| <= t sqrt(V(A)): a score interval, as Wilson's is for a share, so that a perfect grading keeps a lower end. V is Hanley
     and McNeil's variance, A(1-A)(1 + (n-1)((1-A)/(2-A) + A/(1+A))) / (m k), n = (m+k)/2, times the ratio of the variance seen in the sample to V(Â):
     the structural components of DeLong summed within clusters. Where none can be seen (Â of 0 or 1), clusters count in place of items.
-    Student's t at clusters - 1.
-    Sources: Newcombe (Stat. Med. 25, 2006, 559-573, method 5) for the score interval; Obuchowski (Biometrics 53, 1997, eq. 3-5) for clusters.
+    Â is a mean over firing and one over silent items: each is corrected for large clusters as any mean (`evened`), and Student's t has the degrees
+    of freedom of both (`cluster_degrees`), joined by Welch and Satterthwaite's formula.
+    Sources: Newcombe (Stat. Med. 25, 2006, 559-573, method 5) for the score interval; Obuchowski (Biometrics 53, 1997, eq. 3-5) for clusters;
+    Bell and McCaffrey (Survey Methodology 28, 2002) for large ones.
     """
     area = auroc(scores, truth)
     if area is None:
         return None
-    firing, silent = len(np.unique(clusters[truth])), len(np.unique(clusters[~truth]))
-    groups = len(np.unique(clusters))
-    critical = t_quantile(level, max(groups - 1, 1))
-    if 0 < area < 1 and groups > 1:
-        counts = (int(truth.sum()), int((~truth).sum()))
-        seen = _clustered_variance(scores, truth, clusters, groups)
+    firing, silent = (np.bincount(clusters[side], minlength=int(clusters.max()) + 1) for side in (truth, ~truth))
+    counts = (int(firing.sum()), int(silent.sum()))
+    if 0 < area < 1 and np.count_nonzero(firing + silent) > 1:
+        seen, degrees = _clustered_variance(scores, truth, clusters, firing / counts[0], silent / counts[1])
         # A sample's own variance is trusted upward without limit, downward not below that of as many independent binary grades.
         scale = max(seen, _least_variance(area, *counts)) / _variance(area, *counts)
-        firing, silent = counts
     else:
-        scale = 1.0
-    return _edge(area, 0.0, firing, silent, critical**2 * scale), _edge(area, 1.0, firing, silent, critical**2 * scale)
+        both = (firing / counts[0] + silent / counts[1]) / 2
+        counts = (int(np.count_nonzero(firing)), int(np.count_nonzero(silent)))
+        degrees, scale = cluster_degrees(both[both > 0]), 1.0
+    factor = t_quantile(level, degrees) ** 2 * scale
+    return _edge(area, 0.0, *counts, factor), _edge(area, 1.0, *counts, factor)
 
 
 def _wins(firing: Floats, silent: Floats) -> Floats:
@@ -100,13 +102,19 @@ def _wins(firing: Floats, silent: Floats) -> Floats:
     return np.greater.outer(firing, silent) + 0.5 * np.equal.outer(firing, silent)
 
 
-def _clustered_variance(scores: Floats, truth: Mask, clusters: NDArray[np.intp], groups: int) -> float:
-    """Variance of the AUROC with clusters that may hold firing and silent items alike: the sum of squared cluster totals of all components."""
+def _clustered_variance(scores: Floats, truth: Mask, clusters: NDArray[np.intp], firing: Floats, silent: Floats) -> tuple[float, float]:
+    """Variance of the AUROC and its degrees of freedom, with clusters that may hold firing and silent items alike: the sum of squared cluster totals
+    of all components. `firing` and `silent` [G] are the shares that clusters have of those items."""
     wins = _wins(scores[truth], scores[~truth])
     area = float(wins.mean())
-    totals = np.bincount(clusters[truth], weights=(wins.mean(axis=1) - area) / wins.shape[0], minlength=int(clusters.max()) + 1)
-    totals = totals + np.bincount(clusters[~truth], weights=(wins.mean(axis=0) - area) / wins.shape[1], minlength=int(clusters.max()) + 1)
-    return float((totals**2).sum() * groups / (groups - 1))
+    totals = [
+        evened(np.bincount(clusters[side], weights=means - area, minlength=len(shares)) / len(means), shares)
+        for side, means, shares in ((truth, wins.mean(axis=1), firing), (~truth, wins.mean(axis=0), silent))
+    ]
+    parts = [float((part**2).sum()) for part in totals]
+    degrees = [cluster_degrees(shares[shares > 0]) for shares in (firing, silent)]
+    weights = sum(part**2 / each for part, each in zip(parts, degrees, strict=True))
+    return float(((totals[0] + totals[1]) ** 2).sum()), round(sum(parts) ** 2 / weights, 1) if weights else min(degrees)
 
 
 def _variance(area: float, firing: int, silent: int) -> float:

@@ -6,7 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.stats.agreement import pearson_of, sums
-from interp.stats.intervals import clustered_proportion, fisher, leave_one_out, mover_difference, mover_mean, t_quantile, wilson
+from interp.stats.intervals import (
+    cluster_degrees,
+    clustered_counts,
+    clustered_proportion,
+    evened,
+    fisher,
+    leave_one_out,
+    mover_difference,
+    mover_mean,
+    t_quantile,
+    wilson,
+    within,
+)
 
 RUNS = 1500
 
@@ -54,6 +66,21 @@ def test_mover_by_hand():
     assert mover_difference(0.8, (0.7, 0.9), 0.6, (0.5, 0.7), 1) == pytest.approx((0.2, 0.2))
 
 
+SPANS = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)).map(sorted)
+
+
+@given(SPANS, SPANS, st.floats(-1, 1))
+def test_a_difference_lies_within_what_its_figures_leave(first, second, correlation):
+    """Two figures from 0 to 1 do not differ by 1.12."""
+    low, high = mover_difference(first[1], (first[0], first[2]), second[1], (second[0], second[2]), correlation)
+    assert first[0] - second[2] <= low <= first[1] - second[1] <= high <= first[2] - second[0]
+
+
+def test_an_interval_is_cut_to_the_range_of_its_figure():
+    assert within((-3.0, 3.5), (0.0, 1.0)) == (0, 1)
+    assert within((0.2, 0.4), (0.0, 1.0)) == (0.2, 0.4)
+
+
 def test_a_correlation_without_enough_documents_has_no_interval():
     assert fisher(0.5, np.array([0.4, 0.6])) is None
     assert fisher(0.5, np.array([0.4, 0.6, np.nan])) is None
@@ -88,6 +115,43 @@ def test_balanced_accuracy_is_covered(documents, size, recall, specificity, spre
         low, high = mover_mean(*parts)
         covered.append(low <= (recall + specificity) / 2 <= high)
     assert 0.93 <= np.mean(covered) <= 0.975
+
+
+def test_degrees_of_equal_clusters_are_one_less_and_a_large_one_leaves_few():
+    assert cluster_degrees(np.full(20, 1 / 20)) == 19
+    assert cluster_degrees(np.ones(1)) == 1
+    assert cluster_degrees(np.array([0.5, *np.full(20, 0.025)])) == 3.6
+    assert cluster_degrees(np.array([0.9, 0.1])) == 1
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=12))
+def test_degrees_lie_between_one_and_those_of_equal_clusters(sizes):
+    weights = np.array(sizes) / sum(sizes)
+    assert 1 <= cluster_degrees(weights) <= len(sizes) - 1 + 0.05
+    assert (evened(np.ones(len(sizes)), weights) >= 1).all()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=30))
+def test_counts_give_the_same_interval_to_the_bit(pairs):
+    pairs = sorted(pairs, key=lambda pair: (pair[1], not pair[0]))
+    hits, clusters = np.array([hit for hit, _ in pairs]), np.array([cluster for _, cluster in pairs])
+    names = np.unique(clusters)
+    right, wrong = (np.array([int((each[clusters == name]).sum()) for name in names]) for each in (hits, ~hits))
+    assert clustered_counts(right, wrong, names) == clustered_proportion(hits, clusters)
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize(("windows", "documents", "share"), [(40, 21, 0.5), (40, 17, 0.6), (20, 11, 0.5), (40, 25, 0.4)])
+def test_a_document_that_holds_half_of_the_windows_is_one_document(windows, documents, share, spread):
+    """Documents minus one for the degrees of freedom covered 73 to 93%."""
+    random, rate = np.random.default_rng(0), 0.7
+    large = round(share * windows)
+    sizes = np.array([large, *(len(part) for part in np.array_split(np.arange(windows - large), documents - 1))])
+    clusters = np.repeat(np.arange(documents), sizes)
+    rates = random.beta(rate * (1 / spread - 1), (1 - rate) * (1 / spread - 1), (RUNS, documents))
+    hits = random.random((RUNS, windows)) < rates[:, clusters]
+    ends = np.array([clustered_proportion(row, clusters) for row in hits])
+    assert np.mean((ends[:, 0] <= rate) & (rate <= ends[:, 1])) >= 0.94
 
 
 def test_near_one_the_interval_still_covers():
