@@ -73,7 +73,11 @@ class Settings(BaseSettings):
     llm_threads: int = Field(
         default=4, ge=1, description="Chunks that one llm worker works on at once, so that calls of one fill the gaps of another."
     )
-    llm_patience_seconds: float = Field(default=120.0, gt=0, description="How long passing faults without one success go on before the job pauses.")
+    llm_patience_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        description="How long passing faults without one success go on before the job pauses, and the longest wait that an endpoint may announce.",
+    )
     batch_poll_seconds: float = Field(default=30.0, gt=0, description="How often a batch is asked after.")
 
     # What is told to whom.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Role = Literal["system", "user", "assistant"]
-Finish = Literal["stop", "length", "refusal"]
+Finish = Literal["stop", "length", "refusal", "invalid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,11 @@ class TokenChoice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, fresh or from the cache. `key` addresses it in the book, with its prompt, raw reply and cost. `cost_usd` None: nobody knows."""
+    """What came back, fresh or from the cache. `key` addresses it in the book, with its prompt, raw reply and cost. `cost_usd` None: nobody knows.
+
+    `text` is the answer without the reasoning that a server left in it, `choices` its tokens. `finish` is "stop" for a whole answer alone;
+    `reason` says why the reply is none, where there is more to say than that.
+    """
 
     text: str
     finish: Finish
@@ -100,6 +104,7 @@ class Reply:
     seconds: float = 0.0
     attempts: int = 1
     choices: tuple[TokenChoice, ...] = ()
+    reason: str = ""
 
 
 class Ability(StrEnum):
@@ -134,7 +139,8 @@ class Model(Protocol):
         """The answer. Raises CallFailed (Refused, Truncated, PromptTooLong, CallRejected) when there is none to be had, and JobMustPause.
 
         Passing faults (429, 5xx, dropped connections, timeouts) never come out: they are waited for, and in the end pause the job.
-        A truncated reply is returned with `finish="length"` and a refusal with "refusal": `interp.llm.structured` decides what to do about them.
+        A truncated reply is returned with `finish="length"`, a refusal with "refusal", and what ended in no way that is known to end an answer
+        with "invalid": `interp.llm.structured` decides what to do about them.
         """
         ...
 

@@ -19,7 +19,7 @@ from interp.llm.dialect import Dialect
 from interp.llm.openai_sdk import BatchInfo, Endpoint
 from interp.llm.retry import Fatal, decide
 from interp.llm.transport import Answer, ChatRequest, Fault
-from interp.llm.wire import chat_body, read_chat
+from interp.llm.wire import chat_body, read_chat, read_failed_generation
 
 T = TypeVar("T")
 
@@ -352,7 +352,10 @@ class Desk:
             else:
                 question.answer(read_chat(self.endpoint.clean(raw), question.request.bound, json.dumps(sent), {}))
         except Fault as fault:
-            if not question.hand_ins:
+            answer = read_failed_generation(fault, question.request.bound, json.dumps(sent))
+            if answer is not None:
+                question.answer(answer)
+            elif not question.hand_ins:
                 self._queue(question)  # an earlier worker's attempt: it was told of, or died with him
             elif question.lessons < LESSONS and self.dialect.learn(fault, question.request, sent):
                 question.lessons += 1

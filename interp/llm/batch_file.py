@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from interp.llm.openai_sdk import error_of
+from interp.llm.error_body import error_of
 from interp.llm.transport import Fault
 
 PATH = "/v1/chat/completions"
@@ -37,8 +37,9 @@ def body_of(line: dict[str, Any]) -> str | None:
         status = response.get("status_code")
         if status == 200:
             return text
-        message, code, param = error_of(text)
-        raise Fault("status", message or f"HTTP {status}", status=status if isinstance(status, int) else 500, code=code, param=param, raw=text)
+        said = error_of(text)
+        number = status if isinstance(status, int) else 500
+        raise Fault("status", said.message or f"HTTP {status}", status=number, code=said.code, param=said.param, raw=text)
     code = str(error.get("code")) if isinstance(error, dict) else ""
     if code == EXPIRED:
         return None

@@ -10,7 +10,7 @@ from interp.llm.transport import Fault
 COOL_DOWN = 5.0
 FEW_FAULTS = 3
 REJECTIONS = 20
-LONGEST_EXCUSE = 10.0  # times the patience: as long as an endpoint may keep on announcing waits without one success
+LONGEST_EXCUSE = 10.0  # times the patience: as long as an endpoint may keep on announcing waits, none above the patience, without one success
 
 
 class Breaker:
@@ -83,8 +83,11 @@ class Breaker:
         self._failing_since = now if self._failing_since is None else self._failing_since
         if wait is not None:
             self._excused_until = max(self._excused_until, now + wait)
-            if wait > self._patience * LONGEST_EXCUSE:
-                self.open(self._given_up(fault, f"It asks to come back in {wait:.0f} s."))
+            if wait > self._patience:
+                why = (
+                    f"It asks to come back in {wait:.0f} s, and {self._patience:g} s is the longest that is waited (GLOSSATOR_LLM_PATIENCE_SECONDS)."
+                )
+                self.open(self._given_up(fault, why))
                 return
         patience = self._patience * LONGEST_EXCUSE if now < self._excused_until + self._patience else self._patience
         if self._faults >= FEW_FAULTS and now - self._failing_since >= patience:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from interp import logs
 from interp.errors import CallFailed, EndpointUnreachable, GlossatorError
 from interp.llm import vectors
-from interp.llm.base import Ability, Prompt, Reply, TokenChoice
-from interp.llm.books import Books, Call, CallStatus, Tag
+from interp.llm.base import Ability, Finish, Prompt, Reply, TokenChoice, Usage
+from interp.llm.books import Books, Call, CallStatus, Stored, Tag
 from interp.llm.cache import Namer, settings_of, shown_url
 from interp.llm.lane import Bill, Got, Lane
 from interp.llm.live import LiveTransport
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 log = logs.get_logger(__name__)
 
-STATUS: dict[str, CallStatus] = {"stop": "answered", "length": "truncated", "refusal": "refused"}
+STATUS: dict[Finish, CallStatus] = {"stop": "answered", "length": "truncated", "refusal": "refused", "invalid": "failed"}
 
 
 class Endpoints(Protocol):
@@ -156,6 +156,15 @@ class Client:
         self._open.clear()
 
 
+def _kept_answer(kept: Stored, bound: Usage) -> Answer | None:
+    """The answer in a kept reply. None, and so asked again, where it is none: what was taken for one by an earlier version may not be."""
+    try:
+        answer = read_chat(kept.raw, bound, "", {})
+    except Fault:
+        return None
+    return answer if answer.finish == "stop" else None
+
+
 def _tell(call: Call) -> None:
     """A line a question; answered ones, of which there may be millions, only for those who want to read everything."""
     tell = log.debug if call.status == "answered" else log.info
@@ -216,12 +225,9 @@ class ClientModel:
         room = self.spec.max_tokens or prompt.max_tokens
         bound = bound_of(prompt.messages, prompt.schema.body if prompt.schema else None, room)
         kept = await self.books.recall(key)
-        if kept is not None:
-            try:
-                answer = read_chat(kept.raw, bound, "", {})
-                return Reply(answer.text, answer.finish, kept.usage, key, kept.cost_usd, was_cached=True, choices=answer.choices)
-            except Fault:
-                pass  # a kept answer that cannot be read is none: ask again
+        answer = None if kept is None else _kept_answer(kept, bound)
+        if kept is not None and answer is not None:
+            return Reply(answer.text, answer.finish, kept.usage, key, kept.cost_usd, was_cached=True, choices=answer.choices, reason=answer.reason)
         return await self._fresh(ChatRequest(key, self.base_url, self.spec, prompt, bound))
 
     async def _fresh(self, request: ChatRequest) -> Reply:
@@ -238,19 +244,34 @@ class ClientModel:
             if bill.attempts:
                 self.record(request.key, request.prompt.template, bill, "failed", self._body(request), None, error)
             raise
-        status = STATUS[answer.finish]
-        self.record(request.key, request.prompt.template, bill, status, answer.sent, answer.raw)
+        self.record(request.key, request.prompt.template, bill, STATUS[answer.finish], answer.sent, answer.raw, reason=answer.reason)
         return Reply(
-            answer.text, answer.finish, bill.usage, request.key, bill.cost, seconds=bill.seconds, attempts=bill.attempts, choices=answer.choices
+            text=answer.text,
+            finish=answer.finish,
+            usage=bill.usage,
+            key=request.key,
+            cost_usd=bill.cost,
+            seconds=bill.seconds,
+            attempts=bill.attempts,
+            choices=answer.choices,
+            reason=answer.reason,
         )
 
     def _body(self, request: ChatRequest) -> str:
         return json.dumps(chat_body(request, self.lane.dialect))
 
     def record(
-        self, key: str, template: str, bill: Bill, status: CallStatus, prompt: str, raw: str | None, error: GlossatorError | None = None
+        self,
+        key: str,
+        template: str,
+        bill: Bill,
+        status: CallStatus,
+        prompt: str,
+        raw: str | None,
+        error: GlossatorError | None = None,
+        reason: str = "",
     ) -> None:
-        """Writes the whole story of a question into the book, and a line into the log."""
+        """Writes the whole story of a question into the book, and a line into the log. `reason` says why a reply that came is no answer."""
         if isinstance(error, CallFailed):
             error.details.setdefault("calls", [key])
         call = Call(
@@ -267,7 +288,7 @@ class ClientModel:
             seconds=bill.seconds,
             prompt=prompt,
             raw=raw,
-            error=None if error is None else str(error),
+            error=(reason or None) if error is None else str(error),
         )
         self.books.record(call)
         _tell(call)

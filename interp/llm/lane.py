@@ -14,7 +14,7 @@ from interp.llm.breaker import Breaker
 from interp.llm.dialect import Dialect
 from interp.llm.pacing import Pacer, Permit
 from interp.llm.prices import Rates
-from interp.llm.retry import Fatal, RateLimited, Transient, decide
+from interp.llm.retry import Decision, Fatal, RateLimited, Transient, decide
 from interp.llm.transport import Fault
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ class Got(Generic[T]):
     value: T
     usage: Usage
     headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """An attempt that brought nothing, and what is to be done about it."""
+
+    fault: Fault
+    decision: Decision
 
 
 @dataclass
@@ -65,7 +73,7 @@ class Lane:
     def __init__(self, endpoint: "Endpoint", model: str, shown_url: str, in_flight: int, patience: float) -> None:
         self.endpoint, self.model = endpoint, model
         self.dialect = Dialect.of(endpoint.base_url)
-        self.pacer = Pacer(in_flight)
+        self.pacer = Pacer(in_flight, longest_pause=patience)
         self.breaker = Breaker(shown_url, patience)
         self._server = shown_url
         self.embedding_width: int | None = None
@@ -91,23 +99,23 @@ class Lane:
     async def _carry(self, send: Callable[[], Awaitable[Got[T]]], bound: Usage, books: Books, bill: Bill, path: str, is_paced: bool) -> T:
         began, stubborn = _now(), 0
         while True:
-            result = await self._attempt(send, bound, books, bill, is_paced)
+            result = await self._attempt(send, bound, books, bill, path, is_paced)
             if isinstance(result, Got):
                 return result.value
-            decision = decide(result, bill.attempts, self._draw.random(), model=self.model, path=path)
+            fault, decision = result.fault, result.decision
             if isinstance(decision, Fatal):
-                raise self._fatal(decision, result)
-            announced = decision.wait if isinstance(decision, RateLimited) and decision.is_announced else None
-            self.breaker.failed(result, announced)
+                raise self._fatal(decision, fault)
+            self.breaker.failed(fault, decision.announced if isinstance(decision, RateLimited) else None)
             self.breaker.check()
             stubborn += isinstance(decision, Transient)
             if stubborn >= STUBBORN and _now() - began >= self._patience:
                 what = f"The endpoint failed {bill.attempts} times on this question, while it answers others."
-                raise CallFailed(what, why=result.message, status=result.status)
-            if announced is None:
-                await asyncio.sleep(decision.wait)
+                raise CallFailed(what, why=fault.message, status=fault.status)
+            await asyncio.sleep(decision.wait)
 
-    async def _attempt(self, send: Callable[[], Awaitable[Got[T]]], bound: Usage, books: Books, bill: Bill, is_paced: bool) -> Got[T] | Fault:
+    async def _attempt(
+        self, send: Callable[[], Awaitable[Got[T]]], bound: Usage, books: Books, bill: Bill, path: str, is_paced: bool
+    ) -> Got[T] | Missed:
         """One attempt, with its room in the budget and in the window, both given back however it ends."""
         is_trial = await self.breaker.admit()
         reservation, permit, sent_at = None, None, None
@@ -119,13 +127,14 @@ class Lane:
                 self.breaker.check()
             books.check()
             sent_at, spent = _now(), bill.amount(1, bound)  # until we know better, it costs all that it may
-            result: Got[T] | Fault
+            result: Got[T] | Missed
             try:
                 result = await send()
+                usage, calls = result.usage, 1
             except Fault as fault:
-                result = fault
-            usage = result.usage if isinstance(result, Got) else bound if result.may_have_cost else Usage(0, 0)
-            spent = bill.amount(1 if isinstance(result, Got) or result.reached else 0, usage)
+                result = Missed(fault, decide(fault, bill.attempts + 1, self._draw.random(), model=self.model, path=path))
+                usage, calls = fault.usage or (bound if fault.may_have_cost else Usage(0, 0)), int(fault.reached)
+            spent = bill.amount(calls, usage)
             bill.add(usage, _now() - sent_at)
             self._heed(result, permit)
             permit, is_trial = None, False  # how it ended is told: a success by now, a fault by `carry`
@@ -138,18 +147,18 @@ class Lane:
             if is_trial:
                 self.breaker.abandoned()
 
-    def _heed(self, result: Got[T] | Fault, permit: Permit | None) -> None:
-        """Lets the pace and the breaker know how an attempt ended. What a fault means for the breaker is decided later, by `carry`."""
+    def _heed(self, result: Got[T] | Missed, permit: Permit | None) -> None:
+        """Lets the pace and the breaker know how an attempt ended. What a fault means for the breaker is told later, by `carry`."""
         if isinstance(result, Got):
             self.breaker.succeeded()
             self.pacer.heed(result.headers, result.usage.tokens)
             if permit is not None:
                 self.pacer.release(permit, "success")
             return
-        decision = decide(result, 1, 0.5)
-        self.pacer.heed(result.headers, 0)
-        if isinstance(decision, RateLimited) and decision.is_announced:
-            self.pacer.pause(decision.wait)
+        decision = result.decision
+        self.pacer.heed(result.fault.headers, 0)
+        if isinstance(decision, RateLimited) and decision.announced is not None:
+            self.pacer.pause(decision.announced)
         if permit is not None:
             is_push = isinstance(decision, RateLimited) or (isinstance(decision, Transient) and decision.is_overload)
             self.pacer.release(permit, "pushed_back" if is_push else "other")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from interp.llm.books import Books
 from interp.llm.dialect import Dialect
 from interp.llm.transport import Answer, ChatRequest, Fault
-from interp.llm.wire import chat_body, read_chat
+from interp.llm.wire import chat_body, read_chat, read_failed_generation
 
 if TYPE_CHECKING:
     from interp.llm.openai_sdk import Endpoint
@@ -29,6 +29,9 @@ class LiveTransport:
             try:
                 response = await self.endpoint.post("/chat/completions", sent.encode(), request.spec.timeout_seconds)
             except Fault as fault:
+                answer = read_failed_generation(fault, request.bound, sent)
+                if answer is not None:
+                    return answer
                 if lesson < LESSONS and self.dialect.learn(fault, request, body):
                     continue
                 raise

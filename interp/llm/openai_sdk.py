@@ -5,7 +5,6 @@ HTTP client by bytes: building its typed parameters and pydantic replies costs a
 """
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ import httpx2
 import openai
 
 from interp.errors import EndpointUnreachable, KeyRefused
+from interp.llm.error_body import error_of
 from interp.llm.transport import Fault
 
 CONNECTIONS = 8192  # aiohttp's own limit is 100; what is in flight is the pacer's business
@@ -155,8 +155,9 @@ class Endpoint:
 
     def _status_fault(self, status: int, text: str, headers: Mapping[str, str]) -> Fault:
         text = self.clean(text)
-        message, code, param = error_of(text)
-        return Fault("status", message[:LONGEST_MESSAGE] or f"HTTP {status}", status=status, code=code, param=param, headers=headers, raw=text)
+        said = error_of(text)
+        message = said.message[:LONGEST_MESSAGE] or f"HTTP {status}"
+        return Fault("status", message, status=status, code=said.code, param=said.param, headers=headers, raw=text)
 
 
 @asynccontextmanager
@@ -190,26 +191,6 @@ def _info(batch: Any) -> BatchInfo:
 
 def _kept(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in raw if name.lower().startswith(KEPT_HEADERS)}
-
-
-def error_of(text: str) -> tuple[str, str | None, str | None]:
-    """Message, code and parameter of an error body, in any of the shapes that servers give it: OpenAI's `{"error": {...}}`, Ollama's
-    `{"error": "..."}`, FastAPI's `{"detail": ...}`, vLLM's `{"message": ...}`, or no JSON at all."""
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return " ".join(text.split()), None, None
-    error = body.get("error", body.get("detail", body)) if isinstance(body, dict) else body
-    if not isinstance(error, dict):
-        return error if isinstance(error, str) else json.dumps(error), None, None
-    message = error.get("message")
-    code = error.get("code") if isinstance(error.get("code"), str) else error.get("type")
-    param = error.get("param")
-    return (
-        message if isinstance(message, str) else json.dumps(error),
-        code if isinstance(code, str) else None,
-        param if isinstance(param, str) else None,
-    )
 
 
 def _is_openai(base_url: str) -> bool:

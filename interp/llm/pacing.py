@@ -31,10 +31,10 @@ class Permit:
 
 
 class Pacer:
-    """The window of one model at one endpoint. `ceiling` is the most that may ever be in flight."""
+    """The window of one model at one endpoint. `ceiling` is the most that may ever be in flight, `longest_pause` in seconds bounds a pause."""
 
-    def __init__(self, ceiling: int, start: float = START) -> None:
-        self.ceiling = ceiling
+    def __init__(self, ceiling: int, start: float = START, longest_pause: float = LONGEST_PAUSE) -> None:
+        self.ceiling, self._longest_pause = ceiling, longest_pause
         self.window = min(start, float(ceiling))
         self.in_flight = 0
         self._threshold = float(ceiling)
@@ -70,7 +70,7 @@ class Pacer:
 
     def pause(self, seconds: float) -> None:
         """No call starts before so many seconds have passed."""
-        until = asyncio.get_running_loop().time() + min(seconds, LONGEST_PAUSE)
+        until = asyncio.get_running_loop().time() + min(seconds, self._longest_pause)
         self._resume_at = max(self._resume_at, until)
         self._arm()
 

@@ -50,7 +50,7 @@ async def _asked(model: "ClientModel", key: str, text: str, how: dict[str, Any])
 
     async def send() -> Got[tuple[TokenChoice, ...] | None]:
         sent = await model.lane.endpoint.post("/completions", body.encode(), model.spec.timeout_seconds)
-        reply = json_of(sent.body)
+        reply = json_of(sent.body, sent.headers)
         return Got(read_prompt_tokens(reply), usage_of(reply, bound), sent.headers)
 
     try:

@@ -1,4 +1,4 @@
-"""What a failed attempt means: a pure decision between fatal, transient and rate-limited. The loop that acts on it is in `client.py`."""
+"""What a failed attempt means: a pure decision between fatal, transient and rate-limited. The loop that acts on it is in `lane.py`."""
 
 import re
 from collections.abc import Mapping
@@ -15,11 +15,13 @@ from interp.errors import (
     ModelUnknown,
     PromptTooLong,
     QuotaExhausted,
+    Refused,
 )
 from interp.llm.transport import Fault
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
+FLOOR = 0.1  # of a wait's ceiling
 CONTEXT = re.compile(
     r"context[ _](length|window|size)|maximum context|prompt is too long|too many (input )?tokens|exceeds the (available|model's)|input is too long",
     re.IGNORECASE,
@@ -30,6 +32,9 @@ MODEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_credits"})
+# A prompt that a filter stopped (Azure, OpenAI; OpenRouter under status 403): no fault of the key or the settings.
+FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
+FILTERED = re.compile(r"input was flagged|requires moderation|content management policy|content policy", re.IGNORECASE)
 TRANSIENT = frozenset({408, 409, 423, 425})
 OVERLOAD = frozenset({503, 529})
 
@@ -51,10 +56,10 @@ class Transient:
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """Another attempt after `wait` seconds. `is_announced`: the endpoint named the time, and it holds for every call."""
+    """Another attempt after `wait` seconds. `announced`: the seconds that the endpoint named, which hold for every call; None where it named none."""
 
     wait: float
-    is_announced: bool
+    announced: float | None
 
 
 Decision = Fatal | Transient | RateLimited
@@ -68,16 +73,22 @@ def decide(fault: Fault, attempt: int, chance: float, now: datetime | None = Non
     if status == 429:
         if (fault.code or "") in QUOTA_CODES:
             return Fatal(_of(QuotaExhausted, "The account's quota at the endpoint is used up.", fault, "Top it up and resume the job."))
-        return RateLimited(backoff(attempt, chance) if announced is None else announced, announced is not None)
+        return _limited(announced, attempt, chance)
     if status >= 500 or status in TRANSIENT:
-        if announced is not None:
-            return RateLimited(announced, True)
-        return Transient(backoff(attempt, chance), is_overload=status in OVERLOAD)
+        return Transient(backoff(attempt, chance), is_overload=status in OVERLOAD) if announced is None else _limited(announced, attempt, chance)
     return Fatal(_fatal(fault, status, model, path))
+
+
+def _limited(announced: float | None, attempt: int, chance: float) -> RateLimited:
+    """As long as the endpoint says, and never below a jittered floor that grows with the attempts: it may announce a millisecond for ever."""
+    wait = backoff(attempt, chance) if announced is None else max(announced, FLOOR * _ceiling(attempt) * (1.0 + chance))
+    return RateLimited(wait, announced)
 
 
 def _fatal(fault: Fault, status: int, model: str, path: str) -> LlmError:
     text = f"{fault.code or ''} {fault.message}"
+    if status in (400, 403) and ((fault.code or "").lower() in FILTER_CODES or FILTERED.search(fault.message)):
+        return _of(Refused, "A filter of the endpoint declined the question.", fault, "")
     if status in (401, 403):
         return _of(
             KeyRefused, "The endpoint refuses the key.", fault, "Set the key that belongs to this base URL, restart the workers, and resume the job."
@@ -107,12 +118,18 @@ def _of(kind: type[LlmError], what: str, fault: Fault, cure: str) -> LlmError:
 def backoff(attempt: int, chance: float) -> float:
     """Seconds to wait after the `attempt`th attempt: full jitter, uniform up to an exponential ceiling ("Exponential backoff and jitter", AWS
     architecture blog, 2015). Never below a tenth of the ceiling, so that a faulty endpoint is not hammered."""
-    ceiling = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 16))
-    return ceiling * (0.1 + 0.9 * chance)
+    return _ceiling(attempt) * (FLOOR + (1.0 - FLOOR) * chance)
+
+
+def _ceiling(attempt: int) -> float:
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 16))
 
 
 def announced_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds to wait as the endpoint says: `retry-after-ms`, or `Retry-After` in seconds or as a date (RFC 9110, 10.2.3). None: it does not say."""
+    """Seconds to wait as the endpoint says: `retry-after-ms`, or `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), always above 0.
+
+    None where it does not say, or says what is no wait: 0, a moment that has passed, a negative number, no number.
+    """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -122,10 +139,11 @@ def announced_wait(headers: Mapping[str, str], now: datetime | None = None) -> f
         return seconds
     try:
         moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    left = (moment - (now or datetime.now(UTC))).total_seconds()
+    return left if left > 0 else None
 
 
 def _number(value: str | None) -> float | None:
@@ -133,4 +151,4 @@ def _number(value: str | None) -> float | None:
         number = float(value) if value else None
     except ValueError:
         return None
-    return number if number is not None and 0 <= number < float("inf") else None
+    return number if number is not None and 0 < number < float("inf") else None

@@ -1,12 +1,13 @@
 """From what a model says to a value: JSON out of text, one repair turn, fresh samples, and then a failure with its reason; never a guess."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from interp.errors import CallFailed, Refused, ReplyInvalid, Truncated
 from interp.llm.base import Message, Model, Prompt, Reply
+from interp.llm.json_text import objects_in
+from interp.llm.reasoning import answer_in
 
 T = TypeVar("T")
 
@@ -16,7 +17,6 @@ WIDENINGS = 2
 SAMPLE_STRIDE = 1000  # callers number their own samples from 0; fresh tries of one must not be another
 FRESH_TEMPERATURE = 0.5  # at 0 a second try would be the first one again
 LONGEST_QUOTE = 4000
-FALSE_STARTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ async def ask_for(model: Model, prompt: Prompt, parse: Callable[[str], T]) -> Re
     """What `parse` makes of the model's reply; it raises ValueError(why) where the text is no answer.
 
     The ladder, six asks in all: as asked; once more with the reply and what is wrong with it; then fresh samples. A reply that was cut short is
-    asked again with twice the room, twice; a refusal is asked afresh three times. Raises Truncated, Refused, ReplyInvalid (and what `Model.ask`
+    asked again with twice the room, twice; a refusal is asked afresh three times; a reply that ended in no way that ends an answer is never read,
+    and asked afresh. Raises Truncated, Refused, ReplyInvalid (and what `Model.ask`
     raises); `details["calls"]` of a CallFailed has the keys of all calls made.
     """
     replies: list[Reply] = []
@@ -58,12 +59,14 @@ async def ask_for(model: Model, prompt: Prompt, parse: Callable[[str], T]) -> Re
             try:
                 return Read(parse(reply.text), tuple(replies))
             except ValueError as error:
-                wrong = str(error)
+                wrong = reply.reason or str(error)
             if question.messages == prompt.messages and fresh == 0:
                 question = _repair(question, reply, wrong)
                 continue
+        elif reply.finish == "invalid":
+            wrong = reply.reason
         elif refusals == FRESH_AFTER_REFUSAL:
-            raise _failure(Refused, prompt, replies, f"The model refused {refusals + 1} times.")
+            raise _failure(Refused, prompt, replies, f"The model refused {refusals + 1} times{f': {reply.reason}' if reply.reason else ''}.")
         else:
             refusals += 1
         fresh += 1
@@ -102,29 +105,17 @@ def _failure(kind: type[CallFailed], prompt: Prompt, replies: list[Reply], what:
 def json_object(text: str) -> dict[str, Any]:
     """The JSON object of a reply: the whole text, else the last object that stands in it by itself (a fenced block's, the one after the thinking).
 
-    Raises ValueError where there is none.
+    Raises ValueError where there is none. What stands in the reply's reasoning (`interp.llm.reasoning`) is none.
     """
-    decoder = json.JSONDecoder(parse_constant=_no_constant)
-    found: dict[str, Any] | None = None
-    at, false_starts = text.find("{"), 0
-    while at >= 0 and false_starts < FALSE_STARTS:
-        try:
-            found, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            end, false_starts = at + 1, false_starts + 1
-        at = text.find("{", end)
-    if found is None:
+    found = [value for _, _, value in objects_in(answer_in(text))]
+    if not found:
         raise ValueError("it holds no JSON object")
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    return found[-1]
 
 
 def last_marker(text: str, marker: str) -> str:
     """The first line of text after the marker's last occurrence; the last, since an earlier one may be quoted. Raises ValueError."""
-    _, found, rest = text.rpartition(marker)
+    _, found, rest = answer_in(text).rpartition(marker)
     lines = [line.strip().strip("*").strip() for line in rest.splitlines()]
     answer = next((line for line in lines if line), "")
     if not found or not answer:

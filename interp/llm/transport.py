@@ -27,7 +27,8 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `raw` is the body as the endpoint sent it, `sent` the request's body as JSON, `headers` lower-cased."""
+    """What came back. `raw` is the body as the endpoint sent it, `sent` the request's body as JSON, `headers` lower-cased. `text`, `choices`,
+    `finish` and `reason` as in `Reply`."""
 
     text: str
     finish: Finish
@@ -36,10 +37,14 @@ class Answer:
     sent: str
     choices: tuple[TokenChoice, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
 
 class Fault(Exception):
-    """An attempt without an answer: a status other than 2xx, a connection that failed, a body that is none. `retry.decide` says what it means."""
+    """An attempt without an answer: a status other than 2xx, a connection that failed, a body that is none. `retry.decide` says what it means.
+
+    `usage` is what the endpoint said that it bills for the attempt all the same; None where it did not say.
+    """
 
     def __init__(
         self,
@@ -51,11 +56,12 @@ class Fault(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
         raw: str | None = None,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(message)
         self.kind, self.message, self.status, self.code, self.param = kind, message, status, code, param
         self.headers: Mapping[str, str] = headers or {}
-        self.raw = raw
+        self.raw, self.usage = raw, usage
 
     @property
     def reached(self) -> bool:

@@ -53,7 +53,7 @@ async def _asked(model: "ClientModel", keys: dict[str, str], texts: list[str]) -
 
     async def send() -> Got[list[NDArray[np.float32]]]:
         sent = await model.lane.endpoint.post("/embeddings", body.encode(), model.spec.timeout_seconds)
-        reply = json_of(sent.body)
+        reply = json_of(sent.body, sent.headers)
         return Got(read_vectors(reply, len(texts)), usage_of(reply, bound), sent.headers)
 
     try:

@@ -1,19 +1,31 @@
 """Requests as the API wants them and replies as it gives them, as plain JSON: shared by the live and the batch transport."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.llm.base import Finish, Message, TokenChoice, Usage
+from interp.llm.base import Message, TokenChoice, Usage
 from interp.llm.dialect import Dialect
+from interp.llm.endings import Ending, ending_of
+from interp.llm.error_body import ErrorSaid, error_inside
+from interp.llm.reasoning import answer_in, answer_tokens
 from interp.llm.transport import Answer, ChatRequest, Fault
 
 TEXTS_PER_CALL = 64  # embeddings
 TOKENS_PER_MESSAGE = 16
 TOKENS_PER_REQUEST = 256  # what chat templates add of their own: a system prompt, the date, the schema's preamble
+SHOWN = 200
+LONGEST_MESSAGE = 1000
+TEXT_PARTS = frozenset({None, "text", "output_text"})
+NO_JSON_CODES = frozenset({"json_validate_failed"})
+NO_JSON = re.compile(
+    r"failed to (generate|validate) json|generated json does not match|model (output|produced) (is |was )?(not valid|invalid) (json|content|output)",
+    re.IGNORECASE,
+)
 # Never more than one token a byte: byte-level tokenisers start at bytes and only merge.
 
 
@@ -61,50 +73,80 @@ def in_words(schema: dict[str, Any]) -> str:
 
 
 def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> Answer:
-    """The answer in a body of `/chat/completions`. Raises Fault where there is none: garbage, or an error under status 200, as routers send it."""
-    body = json_of(raw)
-    choices = body.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise _error_inside(body, raw)
-    choice = choices[0]
-    message = choice.get("message")
-    reason = choice.get("finish_reason")
-    if not isinstance(message, dict) or reason == "error":
-        raise _error_inside(choice if isinstance(choice.get("error"), dict) else body, raw)
-    text = _text_of(message.get("content"))
+    """The answer in a body of `/chat/completions`, or what came in place of one. A body without choices is a filtered prompt's: a refusal.
+
+    Raises Fault where the body is garbage or an error under status 200, and where the server broke off while it wrote.
+    """
+    body = json_of(raw, headers)
+    usage = usage_of(body, bound)
+    listed = body.get("choices")
+    choice = next((each for each in listed if isinstance(each, dict)), None) if isinstance(listed, list) else None
+    if choice is None:
+        return Answer("", "refusal" if listed == [] else "invalid", usage, raw, sent, (), headers, "the reply holds no choices")
+    if (error := error_inside({"error": choice.get("error")})) is not None:
+        raise _fault_of(error, raw, headers, usage)
+    return _read_choice(choice, usage, raw, sent, headers)
+
+
+def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, headers: Mapping[str, str]) -> Answer:
+    word, found = choice.get("finish_reason"), choice.get("message")
+    message: dict[str, Any] = found if isinstance(found, dict) else {}
+    said = _text_of(message.get("content"))
     refusal = message.get("refusal")
-    finish: Finish = "stop"
-    if reason == "content_filter" or (refusal and isinstance(refusal, str)):
-        finish, text = "refusal", text or str(refusal or "")
-    elif reason == "length":
-        finish = "length"
-    return Answer(text, finish, usage_of(body, bound), raw, sent, choices_of(choice.get("logprobs")), headers)
+    ending = ending_of(word, bool(said))
+    if ending is Ending.FAILURE:
+        raise Fault("garbage", f"the endpoint broke off with finish_reason {str(word)[:SHOWN]!r}", headers=headers, raw=raw, usage=usage)
+    if not isinstance(found, dict):
+        return Answer("", "refusal", usage, raw, sent, (), headers, "the reply holds no message")
+    if ending is Ending.REFUSAL or (refusal and isinstance(refusal, str)):
+        return Answer(said or str(refusal or ""), "refusal", usage, raw, sent, (), headers)
+    text, choices = answer_in(said), answer_tokens(choices_of(choice.get("logprobs")))
+    if ending is Ending.LENGTH:
+        return Answer(text, "length", usage, raw, sent, choices, headers)
+    if ending is Ending.OTHER:
+        why = f"it ended with finish_reason {word[:SHOWN]!r}" if isinstance(word, str) and word else "it is empty, and does not say why it ended"
+        return Answer(text, "invalid", usage, raw, sent, choices, headers, f"{why}, which is no end of an answer")
+    has_reasoning = said or message.get("content") or message.get("reasoning_content") or message.get("reasoning")
+    return Answer(text, "stop", usage, raw, sent, choices, headers, "it holds reasoning and no answer" if has_reasoning and not text else "")
 
 
-def json_of(raw: str | bytes) -> dict[str, Any]:
-    """The body as a JSON object. Raises Fault("garbage")."""
+def read_failed_generation(fault: Fault, bound: Usage, sent: str) -> Answer | None:
+    """What a server's own "the model wrote no valid JSON" comes to: a reply that is no answer, and may be one when it is sampled again.
+
+    Groq's `json_validate_failed` (status 400), and what others say in its place. None for any other fault.
+    """
+    if fault.kind != "status" or not (fault.code in NO_JSON_CODES or NO_JSON.search(fault.message)):
+        return None
+    why = f"the endpoint could not make valid JSON of it ({fault.message})"
+    return Answer("", "invalid", bound, fault.raw or "", sent, (), fault.headers, why)
+
+
+def json_of(raw: str | bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The body of a request that went well, as a JSON object. Raises Fault: "garbage", or the error that the body is."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         body = None
+    text = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
+    error = error_inside(body)
+    if error is not None:
+        raise _fault_of(error, text, headers)
     if not isinstance(body, dict):
-        shown = raw[:200] if isinstance(raw, str) else raw[:200].decode("utf-8", "replace")
-        raise Fault("garbage", f"the body is no JSON object: {shown!r}")
+        raise Fault("garbage", f"the body is no JSON object: {text[:SHOWN]!r}", headers=headers)
     return body
 
 
-def _error_inside(body: dict[str, Any], raw: str) -> Fault:
-    error = body.get("error")
-    if not isinstance(error, dict):
-        return Fault("garbage", "the body holds no choices", raw=raw)
-    code = error.get("code")
-    status = code if isinstance(code, int) and 400 <= code < 600 else 502
-    return Fault("status", str(error.get("message", "an error without a message")), status=status, code=str(code) if code else None, raw=raw)
+def _fault_of(error: ErrorSaid, raw: str, headers: Mapping[str, str] | None, usage: Usage | None = None) -> Fault:
+    return Fault(
+        "status", error.message[:LONGEST_MESSAGE], status=error.status, code=error.code, param=error.param, headers=headers, raw=raw, usage=usage
+    )
 
 
 def _text_of(content: Any) -> str:
+    """The text of a message's content. Of a list, the parts of text alone: Mistral's `thinking` and others' `reasoning` are parts, too."""
     if isinstance(content, list):
-        return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+        parts = [part for part in content if isinstance(part, dict) and part.get("type") in TEXT_PARTS]
+        return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
     return content if isinstance(content, str) else ""
 
 

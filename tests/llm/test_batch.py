@@ -20,7 +20,7 @@ from interp.llm.memory import MemoryBooks
 from interp.llm.openai_sdk import Endpoint
 from interp.llm.scripted import Faults, ScriptedServer
 from interp.llm.transport import ChatRequest, Fault
-from interp.llm.wire import bound_of
+from interp.llm.wire import bound_of, read_failed_generation
 from interp.spec import BudgetSpec, ModelSpec
 from tests.fakes.openai_server import sdk
 from tests.llm.batch_worker import COUNT, EXPECTED, prompt, prompts
@@ -343,3 +343,11 @@ def test_lines_that_cannot_be_read_are_passed_over():
     content = b'{"custom_id": "a", "response": {"status_code": 200, "body": {}}}\n{"custom_id\n[]\n\n{"custom_id": 3}\n'
     assert [key for key, _ in lines_of(content)] == ["a"]
     assert body_of({"custom_id": "a", "response": None, "error": {"code": "batch_expired"}}) is None
+
+
+def test_a_line_that_came_to_no_valid_json_is_a_reply_that_is_no_answer():
+    error = {"message": "Failed to generate JSON.", "type": "invalid_request_error", "code": "json_validate_failed"}
+    with pytest.raises(Fault) as raised:
+        body_of({"custom_id": "k", "response": {"status_code": 400, "body": {"error": error}}, "error": None})
+    answer = read_failed_generation(raised.value, bound_of(prompt("x").messages, None, 64), "sent")
+    assert answer is not None and answer.finish == "invalid" and "Failed to generate JSON" in answer.reason

@@ -13,7 +13,7 @@ from interp.llm.dialect import Dialect
 from interp.llm.openai_sdk import Endpoint
 from interp.llm.prices import rates_of
 from interp.llm.transport import ChatRequest, Fault
-from interp.llm.wire import bound_of, chat_body, choices_of, read_chat, usage_of
+from interp.llm.wire import bound_of, chat_body, choices_of, read_chat, read_failed_generation, usage_of
 from interp.spec import ModelSpec, Price
 from tests.llm.conftest import question
 
@@ -45,16 +45,47 @@ def test_replies(raw: str, text: str, finish: str) -> None:
     assert (answer.text, answer.finish, answer.usage) == (text, finish, Usage(10, 5))
 
 
-@pytest.mark.parametrize("raw", ["", "{", "[]", "null", "{}", '{"choices": []}', '{"choices": [7]}', '{"choices": [{}]}', "\x00", "[" * 10**5])
+@pytest.mark.parametrize("raw", ["", "{", "[]", "null", "\x00", "[" * 10**5])
 def test_garbage_is_a_fault(raw: str) -> None:
     with pytest.raises(Fault):
         read_chat(raw, BOUND, "", {})
 
 
-def test_an_error_under_status_200_is_the_error_that_it_is() -> None:
-    with pytest.raises(Fault) as raised:
-        read_chat('{"error": {"code": 429, "message": "upstream is busy"}}', BOUND, "", {})
-    assert raised.value.status == 429 and raised.value.message == "upstream is busy"
+@pytest.mark.parametrize(
+    ("body", "finish"),
+    [
+        ({"choices": []}, "refusal"),
+        ({"choices": [{"message": None, "finish_reason": "stop"}]}, "refusal"),
+        ({"choices": [{"finish_reason": None}]}, "refusal"),
+        ({"choices": [{}]}, "refusal"),
+        ({}, "invalid"),
+        ({"choices": None}, "invalid"),
+        ({"choices": [7]}, "invalid"),
+        ({"choices": "no"}, "invalid"),
+    ],
+)
+def test_a_body_without_an_answer_is_none_and_says_why(body: dict[str, Any], finish: str) -> None:
+    """What a filter leaves of a prompt: it concerns one question, and is billed as it says."""
+    answer = read_chat(json.dumps(body | {"usage": {"prompt_tokens": 10, "completion_tokens": 0}}), BOUND, "", {})
+    assert (answer.text, answer.finish, answer.usage) == ("", finish, Usage(10, 0)) and answer.reason
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("Failed to generate JSON. Please adjust your prompt. See 'failed_generation' for more details.", "json_validate_failed"),
+        ("Generated JSON does not match the expected schema. Errors: additionalProperties 'x' not allowed", "json_validate_failed"),
+        ("The model produced invalid content. Consider modifying your prompt.", None),
+    ],
+)
+def test_a_server_that_could_not_make_json_gave_a_reply_that_is_no_answer(message: str, code: str | None) -> None:
+    answer = read_failed_generation(Fault("status", message, status=400, code=code, raw="{}"), BOUND, "sent")
+    assert answer is not None and (answer.text, answer.finish, answer.usage) == ("", "invalid", BOUND) and message in answer.reason
+
+
+def test_other_faults_are_no_failed_generation() -> None:
+    for fault in (Fault("status", "'response_format' is not supported", status=400, param="response_format"), Fault("dropped", "invalid json")):
+        assert read_failed_generation(fault, BOUND, "") is None
 
 
 @given(

@@ -1,0 +1,147 @@
+"""Errors as servers write them into bodies, whatever the HTTP status: their words, their code and the status that they amount to."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LONGEST_QUOTE = 300
+
+# Where the words, and where the code, of an error stand. First come, first served.
+WORDS = ("message", "msg", "error_msg", "error_message", "status_msg", "detail", "description", "reason", "title")
+CODES = ("code", "error_code", "status_code", "status", "http_status", "type")
+# Where an error stands inside a body. Without one of these a body is an error by itself, or none.
+HOLDERS = ("error", "errors", "base_resp", "detail")
+# What stands in place of an error's code where all went well.
+WELL = frozenset({0, 200, True, "0", "200", "ok", "success"})
+
+# What a code in words amounts to as an HTTP status.
+STATUS_OF_CODE: Mapping[str, int] = {
+    name: status
+    for status, names in {
+        400: "invalid_request_error bad_request badrequesterror invalid_argument invalid_parameter invalidparameter context_length_exceeded",
+        401: "invalid_api_key incorrect_api_key authentication_error unauthorized unauthenticated invalid_authentication",
+        402: "payment_required insufficient_credits insufficient_balance billing_error",
+        403: "permission_error permission_denied permissiondenied forbidden access_denied",
+        404: "model_not_found not_found_error not_found notfounderror",
+        413: "request_too_large",
+        429: "rate_limit_exceeded rate_limit_error rate_limit_reached rate_limited rate_limit too_many_requests toomanyrequests "
+        "resource_exhausted throttling throttlingexception insufficient_quota quota_exceeded",
+        500: "server_error internal_server_error internalservererror internal_error internal api_error",
+        503: "service_unavailable unavailable engine_overloaded",
+        504: "timeout timeout_error gateway_timeout deadline_exceeded",
+        529: "overloaded_error overloaded model_overloaded",
+    }.items()
+    for name in names.split()
+}
+# What an error without a code amounts to, by its words.
+STATUS_OF_WORDS = (
+    (429, re.compile(r"rate.?limit|too many requests|quota", re.IGNORECASE)),
+    (
+        401,
+        re.compile(r"(invalid|incorrect|missing|wrong|no|expired)\b.{0,20}\bapi.?key|unauthori[sz]ed|unauthenticated|authentication", re.IGNORECASE),
+    ),
+    (404, re.compile(r"model\b.{0,100}\b(not found|does not exist|not exist)|(unknown|no such) model", re.IGNORECASE)),
+    (400, re.compile(r"context.(length|window|size)|bad request|invalid request|unsupported parameter", re.IGNORECASE)),
+    (503, re.compile(r"overload|unavailable|at capacity", re.IGNORECASE)),
+)
+UPSTREAM = 502  # an error of which nothing else is known: a gateway's own fault, which may pass
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSaid:
+    """An error's words, its code in words, the parameter that it names, and the status that it amounts to; None where the body does not say."""
+
+    message: str
+    code: str | None = None
+    param: str | None = None
+    status: int | None = None
+
+
+def error_of(text: str) -> ErrorSaid:
+    """What the body of a failed request says: in any of the shapes below, or the text itself where it is no JSON."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return ErrorSaid(" ".join(text.split()))
+    return _said(body)
+
+
+def error_inside(body: Any) -> ErrorSaid | None:
+    """The error in the body of a request that went well by its HTTP status; None where there is none. `status` is always given.
+
+    Shapes: `{"error": {...}}` and `{"error": "text"}` (routers), `[{"error": {...}}]` (Google), `{"object": "error", ...}` (vLLM),
+    `{"type": "error", "error": {...}}` (Anthropic), `{"detail": ...}` (FastAPI), `{"code": 429, "message": ...}` (Zhipu, DashScope),
+    `{"success": false, "errors": [...]}` (Cloudflare), `{"base_resp": {"status_code": ..., "status_msg": ...}}` (MiniMax).
+    """
+    if isinstance(body, list):
+        return next((found for each in body if isinstance(each, dict) and (found := error_inside(each))), None)
+    if not isinstance(body, dict) or not _is_error(body):
+        return None
+    said = _said(body)
+    status = said.status or next((status for status, words in STATUS_OF_WORDS if words.search(said.message)), UPSTREAM)
+    return ErrorSaid(said.message, said.code, said.param, status)
+
+
+def _is_error(body: dict[str, Any]) -> bool:
+    if body.get("error") or body.get("errors"):
+        return True
+    if body.get("choices") or body.get("data"):
+        return False
+    if body.get("object") == "error" or body.get("type") == "error" or body.get("success") is False or body.get("detail"):
+        return True
+    response = body.get("base_resp")
+    if isinstance(response, dict):
+        return response.get("status_code") not in (None, 0)
+    return _words(body) is not None and any(isinstance(code, str | int) and code not in WELL for code in _codes(body))
+
+
+def _said(body: Any) -> ErrorSaid:
+    body = next((each for each in body if isinstance(each, dict)), body) if isinstance(body, list) else body
+    if not isinstance(body, dict):
+        return ErrorSaid(body if isinstance(body, str) else json.dumps(body))
+    inner = _inner(body)
+    if not isinstance(inner, dict):
+        message = inner if isinstance(inner, str) else _words(body) or json.dumps(inner)
+        return ErrorSaid(message, _code(body), None, _status(body))
+    param = inner.get("param")
+    message = (_words(inner) or json.dumps(inner)) + _quoted(inner)
+    return ErrorSaid(
+        message, _code(inner) or (_code(body) if inner is not body else None), param if isinstance(param, str) else None, _status(inner, body)
+    )
+
+
+def _inner(body: dict[str, Any]) -> Any:
+    """The error itself: the first of several, but for FastAPI's `detail`, whose entries name the fields that they are about."""
+    name = next((name for name in HOLDERS if body.get(name)), None)
+    found = body[name] if name else body
+    return found[0] if isinstance(found, list) and name != "detail" and isinstance(found[0], dict) else found
+
+
+def _words(error: dict[str, Any]) -> str | None:
+    return next((text for name in WORDS if isinstance(text := error.get(name), str) and text.strip()), None)
+
+
+def _quoted(error: dict[str, Any]) -> str:
+    """What a router quotes of the server behind it (OpenRouter's `metadata.raw`)."""
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f" ({raw[:LONGEST_QUOTE]})" if isinstance(raw, str) and raw else ""
+
+
+def _code(error: dict[str, Any]) -> str | None:
+    words = [code for code in _codes(error) if isinstance(code, str) and not code.isdigit() and code != "error"]
+    return next(iter(words), None)
+
+
+def _status(*errors: dict[str, Any]) -> int | None:
+    """The first number that is a status of failure, else what the first known word amounts to."""
+    codes = [code for error in errors for code in _codes(error)]
+    numbers = (int(code) for code in codes if type(code) is int or (isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3))
+    number = next((number for number in numbers if 400 <= number < 600), None)
+    return number or next((status for code in codes if (status := STATUS_OF_CODE.get(str(code).lower()))), None)
+
+
+def _codes(error: dict[str, Any]) -> Iterator[Any]:
+    return (error[name] for name in CODES if error.get(name) is not None)
