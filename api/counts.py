@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from interp.store import entry
-from interp.store.tables import Dictionary
 
 SHARE = 100
 
@@ -21,24 +20,24 @@ class Counted:
 
 
 class StateCounts:
-    """The features of each dictionary, counted by state. Of a dictionary of a million features they may be some ten seconds old."""
+    """The features of each run, counted by state. Of a run of a million features they may be some ten seconds old."""
 
     def __init__(self) -> None:
         self._locks: dict[int, threading.Lock] = {}
         self._known: dict[int, Counted] = {}
 
-    def of(self, session: Session, dictionary: Dictionary) -> dict[str, int]:
+    def of(self, session: Session, run_id: int) -> dict[str, int]:
         """How many features are active, rare and dead."""
         # Who comes while they are counted waits for that.
-        with self._locks.setdefault(dictionary.id, threading.Lock()):
-            known = self._known.get(dictionary.id)
+        with self._locks.setdefault(run_id, threading.Lock()):
+            known = self._known.get(run_id)
             if known is None or known.until < time.monotonic():
-                known = self._known[dictionary.id] = _count(session, dictionary)
+                known = self._known[run_id] = _count(session, run_id)
         return known.states
 
 
-def _count(session: Session, dictionary: Dictionary) -> Counted:
+def _count(session: Session, run_id: int) -> Counted:
     began = time.monotonic()
-    states = entry.states(session, dictionary)
+    states = entry.states(session, run_id)
     ended = time.monotonic()
     return Counted(states, ended + SHARE * (ended - began))

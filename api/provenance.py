@@ -1,7 +1,7 @@
 """Where everything said of one feature comes from: prompts, replies, contexts, items, verdicts, seeds, costs. Reads the store, stores nothing."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,21 +11,19 @@ from api import views
 from api.schemas import (
     CallProvenance,
     ContextAnswer,
-    EvidenceAnswer,
     ExplanationProvenance,
     NullProvenance,
     ProvenanceAnswer,
     ScoreProvenance,
     SpendAnswer,
 )
-from interp.codec import decode_evidence
 from interp.score.base import Item
 from interp.score.codec import decode_items
-from interp.store import book, calls, entry, evidence, explanations, replies
+from interp.store import book, calls, entry, explanations, replies
 from interp.store.explanations import Family
 from interp.store.pack import unpack
 from interp.store.replies import Exchange
-from interp.store.tables import Dictionary, Explanation, LlmCall, Score
+from interp.store.tables import Dictionary, Explanation, LlmCall, Run, Score
 from interp.vocabulary import Vocabulary
 
 Asked = tuple[str, str]  # (purpose, key of the call)
@@ -39,26 +37,26 @@ class Book:
     askings: Mapping[str, Sequence[LlmCall]]
 
 
-def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary, index: int) -> ProvenanceAnswer:
-    """Everything behind one feature's explanations and scores. Raises NotFound and BlobCorrupt."""
-    found = entry.entry(session, dictionary, index)
-    rows = entry.explanations_of(session, dictionary, index)
+def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary, run: Run, index: int) -> ProvenanceAnswer:
+    """Everything behind one feature's explanations and scores in a run. Raises NotFound and BlobCorrupt."""
+    found = entry.entry(session, dictionary, run, index)
+    rows = entry.explanations_of(session, run, index)
     scores = book.scores_of(session, [row.id for row in rows])
     packed = entry.items_of(session, [score for group in scores.values() for score in group])
     items = {score: decode_items(blob) for score, blob in packed.items()}
     asked = [pair for row in rows for pair in (*_asked(row.provenance), *(pair for score in scores.get(row.id, ()) for pair in _asked_of(score)))]
     kept = _book(session, [key for _, key in asked])
-    windows = _windows(session, vocabulary, rows, index)
-    told = [_explanation(session, dictionary, row, scores.get(row.id, ()), items, kept, windows.get(row.evidence_set_id, {})) for row in rows]
+    windows = {shown.id: shown for shown in views.contexts(found.evidence.contexts, vocabulary)}
+    told = [_explanation(session, dictionary, run, row, scores.get(row.id, ()), items, kept, windows) for row in rows]
     spoken = {item.context for own in items.values() for item in own}
     return ProvenanceAnswer(
         dictionary=dictionary.name,
         feature=index,
         name=f"{dictionary.name}:{index}",
         state=found.row.state,
-        evidence=EvidenceAnswer.model_validate(found.evidence_set),
+        evidence=views.evidence_answer(run),
         explanations=told,
-        contexts=list({name: shown for known in windows.values() for name, shown in known.items() if name in spoken}.values()),
+        contexts=[shown for name, shown in windows.items() if name in spoken],
         spend=_spend([call for one in told for call in (*one.calls, *(call for score in one.scores for call in score.calls))]),
     )
 
@@ -66,6 +64,7 @@ def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary,
 def _explanation(
     session: Session,
     dictionary: Dictionary,
+    run: Run,
     row: Explanation,
     scores: Sequence[Score],
     items: Mapping[int, Sequence[Item]],
@@ -75,7 +74,7 @@ def _explanation(
     made = row.provenance
     own = [_call(purpose or row.explainer, key, kept, row.job_id) for purpose, key in _asked(made)]
     return ExplanationProvenance(
-        explanation=views.explanation(row, dictionary.name, ()),
+        explanation=views.explanation(row, run, dictionary, ()),
         template=made.get("template"),
         prompt_digest=made.get("prompt_digest") or made.get("digest"),
         model=made.get("model"),
@@ -95,22 +94,13 @@ def _score(session: Session, explained: Explanation, row: Score, items: Sequence
 def _nulls(session: Session, explained: Explanation, row: Score) -> list[NullProvenance]:
     """Whose explanations were borrowed, in the order in which they answered."""
     features: list[int] = row.details.get("null_features") or []
-    family = Family(explained.evidence_set_id, explained.dictionary_id, explained.explainer, explained.settings_digest)
+    family = Family(explained.run_id, explained.explainer, explained.settings_digest)
     borrowed = explanations.load(session, family, [(feature, feature + 1) for feature in sorted(features)]) if features else {}
     values = [*(row.null_values or []), *([None] * len(features))]
     return [
         NullProvenance(feature=feature, text=borrowed[feature][1].text if feature in borrowed else None, value=value)
         for feature, value in zip(features, values, strict=False)
     ]
-
-
-def _windows(session: Session, vocabulary: Vocabulary, rows: Iterable[Explanation], index: int) -> dict[str, dict[str, ContextAnswer]]:
-    """The contexts of each evidence set that an explanation was made from, by id: a window kept for several reasons stands once."""
-    found = {}
-    for set_id in dict.fromkeys(row.evidence_set_id for row in rows):
-        for blob in evidence.load(session, set_id, [(index, index + 1)]).values():
-            found[set_id] = {shown.id: shown for shown in views.contexts(decode_evidence(blob).contexts, vocabulary)}
-    return found
 
 
 def _book(session: Session, keys: Sequence[str]) -> Book:

@@ -14,7 +14,7 @@ from interp.evidence import FeatureEvidence
 from interp.planning import Range, count
 from interp.preflight import Preflight
 from interp.spec import JobSpec
-from interp.store import dictionaries, evidence
+from interp.store import evidence, runs
 from interp.store.engine import snapshot
 from interp.vocabulary import Vocabulary
 
@@ -49,17 +49,18 @@ def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequenc
 
     Features that were not collected yet are taken to be dead as often as the others.
     """
-    known = dictionaries.find_evidence_set(session, facts.evidence_id)
+    known = runs.find(session, facts.evidence_id)
     wanted = {feature for start, stop in asked for feature in range(start, stop)}
-    there = sorted(wanted & set(evidence.features_with(session, facts.evidence_id))) if known else []
+    there = sorted(wanted & set(evidence.features_with(session, known[0].id))) if known else []
     if known is None or not there:
         return None
-    states = evidence.states(session, facts.evidence_id, known[1].id, asked)
+    run_id = known[0].id
+    states = evidence.states(session, run_id, asked)
     alive = [feature for feature in there if states.get(feature) != "dead"]
     chosen = _some(alive, spec.seed, most)
-    blobs = evidence.load(session, facts.evidence_id, [(feature, feature + 1) for feature in chosen])
+    blobs = evidence.load(session, run_id, [(feature, feature + 1) for feature in chosen])
     counted = round(len(alive) * len(wanted) / len(there))
-    vocabulary = dictionaries.vocabulary_of(session, facts.evidence_id)
+    vocabulary = runs.vocabulary_of(session, run_id)
     return Sample("evidence", vocabulary, tuple(decode_evidence(blob) for blob in blobs.values()), counted, len(wanted))
 
 

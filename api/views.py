@@ -9,7 +9,7 @@ from api import schemas
 from interp.evidence import HISTOGRAM_EDGES, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
 from interp.score.base import Item
 from interp.store.entry import Entry
-from interp.store.tables import Dictionary, Explanation, Feature, Score
+from interp.store.tables import Dictionary, Explanation, Feature, Run, Score
 from interp.vocabulary import Vocabulary
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
@@ -52,12 +52,12 @@ def feature_summary(row: Feature, dictionary_name: str) -> schemas.FeatureSummar
 
 
 def explanation(
-    row: Explanation, dictionary_name: str, scores: Sequence[Score], items: Mapping[int, Sequence[Item]] | None = None
+    row: Explanation, run: Run, dictionary: Dictionary, scores: Sequence[Score], items: Mapping[int, Sequence[Item]] | None = None
 ) -> schemas.ExplanationAnswer:
     """`items` maps a score's id to its items; without it scores carry none."""
     return schemas.ExplanationAnswer(
         id=row.id,
-        dictionary=dictionary_name,
+        dictionary=dictionary.name,
         feature=row.feature,
         explainer=row.explainer,
         text=row.text,
@@ -65,7 +65,7 @@ def explanation(
         rule=row.rule,
         provenance=row.provenance,
         scores=[score(found, None if items is None else items.get(found.id, ())) for found in scores],
-        evidence=row.evidence_set_id,
+        evidence=run.digest,
         job=row.job_id,
         created_at=row.created_at,
     )
@@ -121,13 +121,13 @@ def _interval(row: Score, low: float | None, high: float | None, method: str | N
 
 def feature(entry: Entry, dictionary_row: Dictionary, vocabulary: Vocabulary, explanations: list[schemas.ExplanationAnswer]) -> schemas.FeatureAnswer:
     """Everything known of one feature, token ids turned into text."""
-    evidence, found = entry.evidence, entry.evidence_set
+    evidence, found = entry.evidence, entry.run
     return schemas.FeatureAnswer(
         **feature_summary(entry.row, dictionary_row.name).model_dump(),
         dictionary=dictionary_row.name,
         subject=entry.subject,
         hook_point=dictionary_row.hook_point,
-        evidence=schemas.EvidenceAnswer.model_validate(found),
+        evidence=evidence_answer(found),
         statistics=statistics(evidence.statistics),
         histogram=histogram(evidence.histogram),
         quantiles=quantiles(evidence),
@@ -137,6 +137,10 @@ def feature(entry: Entry, dictionary_row: Dictionary, vocabulary: Vocabulary, ex
         explanations=explanations,
         contexts=contexts(evidence.contexts, vocabulary),
     )
+
+
+def evidence_answer(run: Run) -> schemas.EvidenceAnswer:
+    return schemas.EvidenceAnswer(id=run.digest, tokens=run.tokens, corpus=run.corpus, identity=run.identity, created_at=run.created_at)
 
 
 def statistics(found: Statistics) -> schemas.StatisticsAnswer:

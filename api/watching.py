@@ -10,7 +10,7 @@ from api.needs import ROLES
 from api.schemas import ControlComparison, ControlJob, JobAnswer, Progress, ResumeRequest
 from interp.lifecycle import JobStatus
 from interp.spec import BudgetSpec
-from interp.store import book, budgets, jobs, usage
+from interp.store import book, budgets, jobs, runs, usage
 from interp.store.progress import of_jobs
 from interp.store.tables import Job
 
@@ -29,7 +29,7 @@ def all_of(session: Session, rows: Sequence[Job]) -> list[JobAnswer]:
     """Everything about some jobs: as many statements as for one."""
     found, controls = _progress(session, rows), book.controls_of(session, [row.id for row in rows])
     opened = {row.dictionary_id for row in (*rows, *controls.values()) if row.dictionary_id}
-    names = book.dictionary_names(session, opened)
+    names, found_runs = book.dictionary_names(session, opened), runs.of_ids(session, {row.run_id for row in rows if row.run_id})
     return [
         JobAnswer(
             **found[row.id].model_dump(),
@@ -38,7 +38,7 @@ def all_of(session: Session, rows: Sequence[Job]) -> list[JobAnswer]:
             control_of=row.control_of,
             control=_control(row, controls.get(row.id), names),
             dictionary=names.get(row.dictionary_id or 0),
-            evidence=row.evidence_set_id,
+            evidence=found_runs[row.run_id][0].digest if row.run_id else None,
             spec=row.spec,
         )
         for row in rows

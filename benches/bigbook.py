@@ -20,7 +20,7 @@ from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Sta
 from interp.explain.base import Explanation
 from interp.score.base import Interval, Item, NullResult, Score
 from interp.score.codec import encode_items
-from interp.store import conclusions, dictionaries, evidence, explanations, scores
+from interp.store import conclusions, dictionaries, evidence, explanations, runs, scores
 from interp.store.conclusions import Shown
 from interp.store.engine import snapshot, transaction
 from interp.store.evidence import Gathered
@@ -29,7 +29,7 @@ from interp.store.scores import Scored
 from interp.store.tables import Evidence
 from interp.vocabulary import Vocabulary
 
-NAME, SET, SUBJECT = "big@1-res", "b" * 64, "s" * 64
+NAME, RUN, SUBJECT = "big@1-res", "b" * 64, "s" * 64
 EXPLAINERS = ("contexts", "pattern")
 SCORERS = ("detection", "fuzzing", "simulation")
 TOKENS = 100_000_000
@@ -50,20 +50,21 @@ class Sizes:
     real: int = 32_768
 
 
-def prepare(engine: Engine, features: int) -> int:
-    """The dictionary's id; it is written unless it is there."""
+def prepare(engine: Engine, features: int) -> tuple[int, int]:
+    """The ids of the dictionary and of its run, which has completed; they are written unless they are there."""
     with transaction(engine) as session:
         dictionaries.save_subject(session, SUBJECT, "big", {}, Vocabulary((b"<s>", b"a"), frozenset({0})))
         kinds: dict[str, Any] = {"hook_point": "blocks.1.hook_resid_post", "architecture": "jumprelu", "width": 768, "config": {}}
         found = dictionaries.save_dictionary(session, SUBJECT, name=NAME, digest="d" * 64, features=features, **kinds)
-        dictionaries.save_evidence_set(session, SET, found, {}, {}, TOKENS)
-    return found
+        run_id = runs.save(session, RUN, found, {}, {}, TOKENS)
+        runs.complete(session, run_id)
+    return found, run_id
 
 
-def missing(engine: Engine, features: int, sizes: Sizes) -> Iterator[range]:
+def missing(engine: Engine, run_id: int, features: int, sizes: Sizes) -> Iterator[range]:
     """The chunks that are not in the book yet."""
     with snapshot(engine) as session:
-        done = session.execute(select(func.max(Evidence.feature)).where(Evidence.set_id == SET)).scalar()
+        done = session.execute(select(func.max(Evidence.feature)).where(Evidence.run_id == run_id)).scalar()
     for start in range(0 if done is None else done + 1, features, sizes.chunk):
         yield range(start, min(start + sizes.chunk, features))
 
@@ -164,8 +165,8 @@ def some_items(number: int) -> bytes:
     return encode_items(tuple(Item(f"{place:016x}:{place * 32}", "top", 1.0, 1.0) for place in range(number)))
 
 
-def family(dictionary_id: int, explainer: str) -> Family:
-    return Family(SET, dictionary_id, explainer, "p" * 64)
+def family(run_id: int, explainer: str) -> Family:
+    return Family(run_id, explainer, "p" * 64)
 
 
 def ids_of(engine: Engine, of: Family, chunk: range) -> dict[int, int]:
@@ -183,11 +184,11 @@ def best(chunk: range, found: Figures, ids: dict[int, int]) -> list[Shown]:
     ]
 
 
-def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> None:
+def fill(engine: Engine, run_id: int, features: int, sizes: Sizes) -> None:
     """Writes what is not there yet; then each feature's best explanation is listed, and the server told to look at what it has."""
     real, small = some_items(40), some_items(1)
-    writer, wrote = Writer(engine, dictionary_id, SET), False
-    for chunk in missing(engine, features, sizes):
+    writer, wrote = Writer(engine, run_id), False
+    for chunk in missing(engine, run_id, features, sizes):
         is_real = chunk.stop <= sizes.real
         _run(engine, writer.explanations(chunk))
         _run(engine, writer.scores(chunk, real if is_real else small))
@@ -195,7 +196,7 @@ def fill(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> Non
         _run(engine, writer.evidence(chunk, real_blob() if is_real else SMALL_BLOB))
         wrote = True
     if wrote:
-        show(engine, dictionary_id, features, sizes)
+        show(engine, run_id, features, sizes)
         # Listing the best wrote every row anew, and left each index twice its size: what is to be done once after a job of a million features.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("REINDEX TABLE features"))
@@ -218,14 +219,13 @@ class Writer:
     """What workers write at the end of a chunk of each stage, made of the figures: to be run in one transaction each."""
 
     engine: Engine
-    dictionary_id: int
-    set_id: str
+    run_id: int
     explainers: tuple[str, ...] = EXPLAINERS
     scorers: tuple[str, ...] = SCORERS
 
     def evidence(self, chunk: range, blob: bytes) -> Write:
         rows = gathered(chunk, figures(chunk), blob)
-        return partial(evidence.save, set_id=self.set_id, dictionary_id=self.dictionary_id, gathered=rows)
+        return partial(evidence.save, run_id=self.run_id, gathered=rows)
 
     def explanations(self, chunk: range) -> Write:
         made = {explainer: labels(chunk, figures(chunk), explainer) for explainer in self.explainers}
@@ -243,18 +243,18 @@ class Writer:
 
         def write(session: Session) -> None:
             for rows in made:
-                scores.save(session, self.dictionary_id, "x" * 64, rows, "big")
+                scores.save(session, self.run_id, "x" * 64, rows, "big")
 
         return write
 
     def _family(self, explainer: str) -> Family:
-        return Family(self.set_id, self.dictionary_id, explainer, "p" * 64)
+        return Family(self.run_id, explainer, "p" * 64)
 
 
-def show(engine: Engine, dictionary_id: int, features: int, sizes: Sizes) -> None:
+def show(engine: Engine, run_id: int, features: int, sizes: Sizes) -> None:
     """Lists each feature's best explanation, as a job's last chunk does."""
     for start in range(0, features, sizes.chunk):
         chunk = range(start, min(start + sizes.chunk, features))
-        rows = best(chunk, figures(chunk), ids_of(engine, family(dictionary_id, EXPLAINERS[0]), chunk))
+        rows = best(chunk, figures(chunk), ids_of(engine, family(run_id, EXPLAINERS[0]), chunk))
         with transaction(engine) as session:
-            conclusions.show_best(session, dictionary_id, SET, rows)
+            conclusions.show_best(session, run_id, rows)

@@ -19,11 +19,11 @@ from sqlalchemy import Engine, delete
 
 from benches import bigbook
 from benches.bigbook import EXPLAINERS, SCORERS, SUBJECT, TOKENS, Write, Writer
-from interp.store import dictionaries
+from interp.store import dictionaries, runs
 from interp.store.engine import make_engine, transaction
 from interp.store.tables import Evidence, Explanation, Feature
 
-SET = "t" * 64
+RUN = "t" * 64
 FEATURES, ROUNDS = 8_192, 5
 WRITERS = (1, 4)
 # Explainers, and scorers of each: a feature's results are five rows, or sixteen.
@@ -71,26 +71,26 @@ def _round(engine: Engine, pool: ProcessPoolExecutor, number: int, explainers: i
     url = engine.url.render_as_string(hide_password=False)
     with transaction(engine) as session:
         kinds: dict[str, Any] = {"hook_point": "blocks.2.hook_resid_post", "architecture": "jumprelu", "width": 768, "config": {}}
-        dictionary_id = dictionaries.save_dictionary(session, SUBJECT, name="timed@2-res", digest=SET, features=FEATURES, **kinds)
-        dictionaries.save_evidence_set(session, SET, dictionary_id, {}, {}, TOKENS)
+        dictionary_id = dictionaries.save_dictionary(session, SUBJECT, name="timed@2-res", digest=RUN, features=FEATURES, **kinds)
+        run_id = runs.save(session, RUN, dictionary_id, {}, {}, TOKENS)
     shares = [range(place * FEATURES // number, (place + 1) * FEATURES // number) for place in range(number)]
     seconds: dict[str, float] = {}
     for kind in KINDS:
-        spans = [pool.submit(_share, url, dictionary_id, kind, share, explainers, scorers) for share in shares]
+        spans = [pool.submit(_share, url, run_id, kind, share, explainers, scorers) for share in shares]
         begins, ends = zip(*(span.result() for span in spans), strict=True)
         seconds[kind] = max(ends) - min(begins)
     with transaction(engine) as session:
-        session.execute(delete(Feature).where(Feature.dictionary_id == dictionary_id))
-        session.execute(delete(Explanation).where(Explanation.dictionary_id == dictionary_id))
-        session.execute(delete(Evidence).where(Evidence.set_id == SET))
+        session.execute(delete(Feature).where(Feature.run_id == run_id))
+        session.execute(delete(Explanation).where(Explanation.run_id == run_id))
+        session.execute(delete(Evidence).where(Evidence.run_id == run_id))
     return seconds
 
 
-def _share(url: str, dictionary_id: int, kind: str, share: range, explainers: int, scorers: int) -> tuple[float, float]:
+def _share(url: str, run_id: int, kind: str, share: range, explainers: int, scorers: int) -> tuple[float, float]:
     """When this process began to write, and when it had written all of its share, by a clock that all processes have in common."""
     assert _barrier is not None
     engine = _engine(url)
-    writer = Writer(engine, dictionary_id, SET, EXPLAINERS[:explainers], SCORERS[:scorers])
+    writer = Writer(engine, run_id, EXPLAINERS[:explainers], SCORERS[:scorers])
     chunks = [range(start, min(start + KINDS[kind], share.stop)) for start in range(share.start, share.stop, KINDS[kind])]
     writes = [_write(writer, kind, chunk) for chunk in chunks]
     engine.connect().close()

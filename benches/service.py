@@ -110,11 +110,11 @@ def lines(options: argparse.Namespace) -> Iterator[Line]:
     settings = Settings(home=Path(".glossator/bench"), database_url=options.database)
     migrate.upgrade(settings.database_url)
     engine = make_engine(settings.database_url)
-    dictionary_id = bigbook.prepare(engine, options.features)
-    bigbook.fill(engine, dictionary_id, options.features, Sizes())
+    dictionary_id, run_id = bigbook.prepare(engine, options.features)
+    bigbook.fill(engine, run_id, options.features, Sizes())
     job_id = bigjobs.fill(engine, dictionary_id, options.features)
     found: dict[str, Callable[[httpx.Client, int], Iterable[Line]]] = {
-        "listing": lambda client, _pid: listings(engine, client, dictionary_id, options.repeats),
+        "listing": lambda client, _pid: listings(engine, client, run_id, options.repeats),
         "reading": lambda client, _pid: readings(client, job_id, options.repeats),
         "crowd": lambda client, pid: [crowd(engine, str(client.base_url), pid, job_id, options.clients, options.seconds)],
     }
@@ -132,19 +132,19 @@ def lines(options: argparse.Namespace) -> Iterator[Line]:
     engine.dispose()
 
 
-def listings(engine: Engine, client: httpx.Client, dictionary_id: int, repeats: int) -> Iterator[Line]:
+def listings(engine: Engine, client: httpx.Client, run_id: int, repeats: int) -> Iterator[Line]:
     plain = {f"{sort} {order}": {"sort": sort.value, "order": order} for sort in FeatureSort for order in ("asc", "desc")}
     for name, params in (plain | FILTERS).items():
         filters = FeatureFilters(**params)
-        of = book.feature_listing(filters.query(dictionary_id))
+        of = book.feature_listing(filters.query(run_id))
         path = f"/v1/dictionaries/{NAME}/features"
         place = (filters.sort.value, "feature")
-        for page, cursor in pages(engine, of, filters.listing(dictionary_id), place):
+        for page, cursor in pages(engine, of, filters.listing(run_id), place):
             yield {"case": f"features: {name}", "page": page} | timed(client, path, params | cursor, repeats)
     for name, params in EXPLANATIONS.items():
         wanted = ExplanationFilters(**params)
         with snapshot(engine) as session:
-            of_explanations = book.explanation_listing(wanted.query(session))
+            of_explanations = book.explanation_listing(wanted.query(session), run_id)
         for page, cursor in pages(engine, of_explanations, wanted.listing(), PLACE_OF_EXPLANATION):
             yield {"case": f"explanations: {name}", "page": page} | timed(client, "/v1/explanations", params | cursor, repeats)
 

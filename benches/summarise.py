@@ -30,7 +30,7 @@ from interp.lifecycle import Queue
 from interp.score.base import ControlResult, Interval, NullResult, Score
 from interp.settings import Settings
 from interp.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
-from interp.store import chunks, dictionaries, evidence, explanations, jobs, migrate, scores
+from interp.store import chunks, dictionaries, evidence, explanations, jobs, migrate, runs, scores
 from interp.store.dialect import learn
 from interp.store.engine import snapshot, transaction
 from interp.store.scores import Scored
@@ -61,11 +61,10 @@ WARM, CHUNK = 64, 1024
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """A dictionary with a job on it."""
+    """A run with a job on it."""
 
     features: int
-    dictionary_id: int
-    evidence_set: str
+    run_id: int
     job_id: str
 
 
@@ -106,7 +105,7 @@ def summarised(runtime: Runtime, book: Book) -> dict[str, float]:
         lease = chunks.claim(session, Queue.GPU, runtime.owner, 600.0)
     assert lease is not None
     began = time.perf_counter()
-    outcome = summarise(Work(runtime, replace(lease, job_id=book.job_id), SPEC, book.evidence_set, lambda _: None))
+    outcome = summarise(Work(runtime, replace(lease, job_id=book.job_id), SPEC, book.run_id, lambda _: None))
     concluded = time.perf_counter()
     with transaction(runtime.engine) as session:
         outcome.write(session)
@@ -115,27 +114,27 @@ def summarised(runtime: Runtime, book: Book) -> dict[str, float]:
 
 def fill(runtime: Runtime, name: str, features: int) -> Book:
     """A book as the job's other chunks leave it."""
-    set_id = name.ljust(64, "-")
+    digest = name.ljust(64, "-")
     with transaction(runtime.engine) as session:
         dictionaries.save_subject(session, bigbook.SUBJECT, "big", {}, Vocabulary((b"<s>", b"a"), frozenset({0})))
         kinds: dict[str, Any] = {"hook_point": f"blocks.{name}", "architecture": "jumprelu", "width": 768, "config": {}}
-        dictionary_id = dictionaries.save_dictionary(session, bigbook.SUBJECT, name=name, digest=set_id, features=features, **kinds)
-        dictionaries.save_evidence_set(session, set_id, dictionary_id, {}, {}, bigbook.TOKENS)
+        dictionary_id = dictionaries.save_dictionary(session, bigbook.SUBJECT, name=name, digest=digest, features=features, **kinds)
+        run_id = runs.save(session, digest, dictionary_id, {}, {}, bigbook.TOKENS)
         # Two: each is claimed once, to have a lease.
         job_id, _ = (jobs.submit(session, SPEC, Checked(features)).id for _ in range(2))
     for start in range(0, features, CHUNK):
-        _write(runtime, range(start, min(start + CHUNK, features)), dictionary_id, set_id)
+        _write(runtime, range(start, min(start + CHUNK, features)), run_id)
     with runtime.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection, Session(connection) as session:
         for table in (Explanation, Row, Feature):
             learn(session, table)
-    return Book(features, dictionary_id, set_id, job_id)
+    return Book(features, run_id, job_id)
 
 
-def _write(runtime: Runtime, chunk: range, dictionary_id: int, set_id: str) -> None:
+def _write(runtime: Runtime, chunk: range, run_id: int) -> None:
     drawn, items = bigbook.figures(chunk), bigbook.some_items(1)
-    families = [family_of(SPEC, explainer, set_id, dictionary_id) for explainer in SPEC.explainers]
+    families = [family_of(SPEC, explainer, run_id) for explainer in SPEC.explainers]
     with transaction(runtime.engine) as session:
-        evidence.save(session, set_id, dictionary_id, bigbook.gathered(chunk, drawn, bigbook.SMALL_BLOB))
+        evidence.save(session, run_id, bigbook.gathered(chunk, drawn, bigbook.SMALL_BLOB))
         for family in families:
             drawn_alive = replace(drawn, dead=np.zeros_like(drawn.dead))
             explanations.save(session, family, bigbook.labels(chunk, drawn_alive, family.explainer), "big")
@@ -146,7 +145,7 @@ def _write(runtime: Runtime, chunk: range, dictionary_id: int, set_id: str) -> N
             for made in ids:
                 figures = zip(chunk, drawn.score.tolist(), drawn.lift.tolist(), strict=True)
                 rows = [Scored(made[feature][0], _score(feature, scorer, value, lift), items) for feature, value, lift in figures]
-                scores.save(session, dictionary_id, scorer_digest(SPEC, scorer), rows, "big")
+                scores.save(session, run_id, scorer_digest(SPEC, scorer), rows, "big")
 
 
 def _score(feature: int, scorer: ScorerSpec, value: float, lift: float) -> Score:

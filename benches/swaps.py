@@ -27,7 +27,7 @@ from interp.score.nulls import choose_nulls
 from interp.settings import settings
 from interp.spec import JobSpec, ScorerSpec
 from interp.stats.multiplicity import benjamini_hochberg
-from interp.store import dictionaries, evidence, explanations
+from interp.store import evidence, explanations, runs
 from interp.store.engine import make_engine, snapshot
 from interp.store.tables import Job
 from interp.vocabulary import Vocabulary
@@ -51,15 +51,15 @@ class Book:
 def read(engine: Engine, count: int, seed: int) -> Book:
     with snapshot(engine) as session:
         job = session.scalars(select(Job).where(Job.status == JobStatus.COMPLETED).order_by(Job.created_at.desc()).limit(1)).one()
-        spec, set_id = JobSpec.model_validate(job.spec), str(job.evidence_set_id)
-        family = family_of(spec, spec.explainers[0], set_id, int(job.dictionary_id or 0))
+        spec, run_id = JobSpec.model_validate(job.spec), int(job.run_id or 0)
+        family = family_of(spec, spec.explainers[0], run_id)
         pool = explanations.candidates(session, family, job.id)
         drawn = np.random.default_rng(seed).permutation([item.feature for item in pool])[:count]
         chosen = ranges_of(sorted(int(feature) for feature in drawn))
         everything = explanations.load(session, family, ranges_of(sorted(item.feature for item in pool)))
-        blobs = evidence.load(session, set_id, chosen)
+        blobs = evidence.load(session, run_id, chosen)
         return Book(
-            vocabulary=dictionaries.vocabulary_of(session, set_id),
+            vocabulary=runs.vocabulary_of(session, run_id),
             explanations={feature: found for feature, (_, found) in everything.items() if found.text is not None},
             densities={item.feature: item.density for item in pool},
             sample={feature: decode_evidence(blob) for feature, blob in blobs.items()},

@@ -11,7 +11,7 @@ from interp.explain import registry as explainers
 from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
 from interp.planning import count
 from interp.spec import ExplainerSpec
-from interp.store import dictionaries, evidence, explanations, jobs
+from interp.store import evidence, explanations, jobs
 from interp.store.engine import snapshot
 from interp.store.explanations import Family
 from workers.families import baseline_family, baseline_of, family_of
@@ -25,14 +25,13 @@ def explain(work: Work) -> Outcome:
 
     The `baseline` control's pattern explanations are made too where the job does not ask for them itself; they count for nothing else.
     """
-    ranges, set_id, own_url = ranges_of_chunk(work), str(work.evidence_set), work.runtime.settings.llm_base_url
+    ranges, run_id, own_url = ranges_of_chunk(work), work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
-        dictionary_id = dictionaries.dictionary_of(session, set_id).id
-        asked = {family_of(work.spec, spec, set_id, dictionary_id, own_url): spec for spec in work.spec.explainers}
-        baseline = baseline_family(work.spec, set_id, dictionary_id)
+        asked = {family_of(work.spec, spec, run_id, own_url): spec for spec in work.spec.explainers}
+        baseline = baseline_family(work.spec, run_id)
         wanted = asked if baseline is None else asked | {baseline: baseline_of(work.spec)}
         explained = {family: explanations.features_with(session, family, ranges) for family in wanted}
-        blobs = evidence.load(session, set_id, ranges)
+        blobs = evidence.load(session, run_id, ranges)
     tally = Tally(work, len(wanted))
     decoded = {feature: decode_evidence(blob) for feature, blob in blobs.items()}
     made: dict[Family, list[Explanation]] = {}
@@ -54,21 +53,21 @@ def explain(work: Work) -> Outcome:
 def _explain(work: Work, family: Family, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: Tally) -> list[Explanation]:
     if explainers.is_free(spec.name):
         return _explain_free(work, family, spec, missing, tally)
-    explainer, vocabulary = explainers.asking(spec), vocabulary_of(work.runtime.engine, family.evidence_set)
+    explainer, vocabulary = explainers.asking(spec), vocabulary_of(work.runtime.engine, family.run_id)
     with asking(work) as models:
         return models.run(
             [
-                explainer.explain(ExplainerInput.of(item, vocabulary), desk_of(work, models.roster, spec, item.feature, family.evidence_set))
+                explainer.explain(ExplainerInput.of(item, vocabulary), desk_of(work, models.roster, spec, item.feature, family.run_id))
                 for item in missing
             ],
             tally,
         )
 
 
-def desk_of(work: Work, roster: Roster, spec: ExplainerSpec, feature: int, set_id: str) -> ExplainDesk:
+def desk_of(work: Work, roster: Roster, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainDesk:
     """What an explainer works with for one feature."""
     return ExplainDesk(
-        vocabulary=vocabulary_of(work.runtime.engine, set_id),
+        vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
         model=roster.explainer(feature, spec.name),
         judge=roster.checker(feature, spec.name),
@@ -77,7 +76,7 @@ def desk_of(work: Work, roster: Roster, spec: ExplainerSpec, feature: int, set_i
 
 
 def _explain_free(work: Work, family: Family, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: Tally) -> list[Explanation]:
-    explainer, vocabulary = explainers.free(spec), vocabulary_of(work.runtime.engine, family.evidence_set)
+    explainer, vocabulary = explainers.free(spec), vocabulary_of(work.runtime.engine, family.run_id)
     made: list[Explanation] = []
     for start in range(0, len(missing), HANDFUL):
         handful = [ExplainerInput.of(item, vocabulary) for item in missing[start : start + HANDFUL]]

@@ -19,7 +19,7 @@ from interp.identity import evidence_id
 from interp.lifecycle import Queue, Stage
 from interp.planning import Range, Shard, Sizes, count, plan, ranges_of, subtract
 from interp.spec import JobSpec
-from interp.store import chunks, dictionaries, evidence, jobs, retention, workers
+from interp.store import chunks, dictionaries, evidence, jobs, retention, runs, workers
 from interp.store.engine import snapshot
 from interp.store.evidence import Gathered
 from interp.subject.tokens import TokenizedCorpus, open_corpus, tokenize_corpus
@@ -34,16 +34,16 @@ MOST_GROUPS = 64
 
 def prepare(work: Work) -> Outcome:
     """Finds out what evidence is missing and plans the job. Models are opened, and the corpus tokenised, only when some is."""
-    set_id, identity = evidence_id(work.spec, library=True)
+    digest, identity = evidence_id(work.spec, library=True)
     with snapshot(work.runtime.engine) as session:
-        known = dictionaries.find_evidence_set(session, set_id)
-        measured = ranges_of(evidence.features_with(session, set_id)) if known else []
+        known = runs.find(session, digest)
+        measured = ranges_of(evidence.features_with(session, known[0].id)) if known else []
     if known is not None and not subtract(asked_of(work.spec, known[1].features), measured):
-        return _reuse(work, known[1].id, set_id, asked_of(work.spec, known[1].features))
+        return _reuse(work, known[1].id, known[0].id, asked_of(work.spec, known[1].features))
     models = models_of(work.runtime, work.spec)
     asked = asked_of(work.spec, models.dictionary.features)
     corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: work.progress(0))
-    return _gather(work, set_id, identity, models, corpus, asked, subtract(asked, measured))
+    return _gather(work, digest, identity, models, corpus, asked, subtract(asked, measured))
 
 
 def collect(work: Work) -> Outcome:
@@ -72,7 +72,7 @@ def combine(work: Work) -> Outcome:
 def merge(work: Work) -> Outcome:
     """Puts the partial evidence of a range of features together, and writes the evidence."""
     models, corpus = models_of(work.runtime, work.spec), _corpus(work)
-    first, set_id = work.lease.payload["first"], str(work.evidence_set)
+    first, run_id = work.lease.payload["first"], work.run_id
     store, rows = _store(work), (first, first + work.lease.units)
     whole = merge_partials(partial_file.load(store, name, rows) for name in _inputs(work))
     gathered: list[Gathered] = []
@@ -81,8 +81,7 @@ def merge(work: Work) -> Outcome:
         work.progress(len(gathered))
 
     def write(session: Session) -> dict[str, Any]:
-        dictionary = dictionaries.dictionary_of(session, set_id)
-        evidence.save(session, set_id, dictionary.id, gathered)
+        evidence.save(session, run_id, gathered)
         return {"bytes": sum(len(item.blob) for item in gathered)}
 
     return Outcome(write, afterwards=lambda: _clear(work))
@@ -101,12 +100,12 @@ def asked_of(spec: JobSpec, features: int) -> list[Range]:
     return asked
 
 
-def _reuse(work: Work, dictionary_id: int, set_id: str, asked: Sequence[Range]) -> Outcome:
-    return Outcome(lambda session: _plan(session, work, dictionary_id, set_id, asked, [], None))
+def _reuse(work: Work, dictionary_id: int, run_id: int, asked: Sequence[Range]) -> Outcome:
+    return Outcome(lambda session: _plan(session, work, dictionary_id, run_id, asked, [], None))
 
 
 def _gather(
-    work: Work, set_id: str, identity: dict[str, Any], models: Models, corpus: TokenizedCorpus, asked: Sequence[Range], missing: Sequence[Range]
+    work: Work, digest: str, identity: dict[str, Any], models: Models, corpus: TokenizedCorpus, asked: Sequence[Range], missing: Sequence[Range]
 ) -> Outcome:
     subject, dictionary = models.subject, models.dictionary
     at_once = _at_once(work, models, count(missing))
@@ -124,14 +123,14 @@ def _gather(
             features=dictionary.features,
             config=dictionary.config,
         )
-        dictionaries.save_evidence_set(session, set_id, dictionary_id, identity, facts_of(work.spec, corpus), len(corpus.tokens))
-        return _plan(session, work, dictionary_id, set_id, asked, missing, corpus, at_once)
+        run_id = runs.save(session, digest, dictionary_id, identity, facts_of(work.spec, corpus), len(corpus.tokens))
+        return _plan(session, work, dictionary_id, run_id, asked, missing, corpus, at_once)
 
     return Outcome(write)
 
 
 def facts_of(spec: JobSpec, corpus: TokenizedCorpus) -> dict[str, Any]:
-    """What an evidence set says of its corpus."""
+    """What a run says of its corpus."""
     return {
         "path": spec.corpus.path,
         "tokens_digest": corpus.digest,
@@ -145,7 +144,7 @@ def _plan(
     session: Session,
     work: Work,
     dictionary_id: int,
-    set_id: str,
+    run_id: int,
     asked: Sequence[Range],
     missing: Sequence[Range],
     corpus: TokenizedCorpus | None,
@@ -158,7 +157,7 @@ def _plan(
     digest = None if corpus is None else corpus.digest
     sizes = Sizes(settings.merge_features, explain, score, at_once, settings.merge_fan_in)
     plans = plan(asked, missing, shards, digest, bool(work.spec.scorers), sizes)
-    jobs.attach(session, work.lease.job_id, dictionary_id, set_id, sum(stop - start for start, stop in asked))
+    jobs.attach(session, work.lease.job_id, dictionary_id, run_id, sum(stop - start for start, stop in asked))
     chunks.add(session, work.lease.job_id, work.spec.priority, plans)
     return {"chunks": len(plans), "features_to_collect": sum(stop - start for start, stop in missing)}
 

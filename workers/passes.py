@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from interp.planning import Range
-from interp.store import dictionaries
+from interp.store import runs
 from interp.store.engine import snapshot
 from interp.vocabulary import Vocabulary
 from workers.books import StoreBooks
@@ -67,10 +67,10 @@ class Asking:
 
 
 @lru_cache(maxsize=8)
-def vocabulary_of(engine: Engine, set_id: str) -> Vocabulary:
+def vocabulary_of(engine: Engine, run_id: int) -> Vocabulary:
     """The vocabulary that an evidence set's tokens are of. Kept."""
     with snapshot(engine) as session:
-        return dictionaries.vocabulary_of(session, set_id)
+        return runs.vocabulary_of(session, run_id)
 
 
 def ranges_of_chunk(work: Work) -> list[Range]:

@@ -54,10 +54,17 @@ class Work:
     runtime: Runtime
     lease: Lease
     spec: JobSpec
-    evidence_set: str | None
+    run: int | None
     progress: Callable[[int], None]
     asking: Asking = nullcontext
     is_kept: Callable[[], bool] = lambda: True
+
+    @property
+    def run_id(self) -> int:
+        """The run that the job's results belong to: `prepare` finds it out, all that comes after has one."""
+        if self.run is None:
+            raise RuntimeError(f"job {self.lease.job_id} has no run yet")
+        return self.run
 
 
 @dataclass(frozen=True)
@@ -131,11 +138,11 @@ def drain(runtime: Runtime, *queues: Queue) -> int:
 def _work(runtime: Runtime, lease: Lease, asking: Asking) -> None:
     with snapshot(runtime.engine) as session:
         job = jobs.get(session, lease.job_id)
-        spec, evidence_set, parent = JobSpec.model_validate(job.spec), job.evidence_set_id, job.traceparent
+        spec, run, parent = JobSpec.model_validate(job.spec), job.run_id, job.traceparent
     began = time.monotonic()
     log.debug("chunk begins", units=lease.units)
     with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), Hold(runtime, lease) as hold:
-        outcome = _task(lease.stage)(Work(runtime, lease, spec, evidence_set, hold.progress, asking, hold.is_kept))
+        outcome = _task(lease.stage)(Work(runtime, lease, spec, run, hold.progress, asking, hold.is_kept))
         _write(runtime, lambda session: queue.finish(session, lease, outcome.write(session)))
         log.info("chunk done", units=lease.units, seconds=round(time.monotonic() - began, 3))
     if outcome.afterwards:

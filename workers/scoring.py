@@ -17,7 +17,7 @@ from interp.score.base import Foil, Score, ScoreDesk, ScorerInput
 from interp.score.codec import encode_items
 from interp.score.nulls import choose_nulls
 from interp.spec import ScorerSpec
-from interp.store import dictionaries, evidence, explanations, scores
+from interp.store import evidence, explanations, scores
 from interp.store.engine import snapshot
 from interp.store.explanations import Family
 from interp.store.scores import Scored
@@ -32,12 +32,11 @@ Item = tuple[int, ScorerInput]
 
 def score(work: Work) -> Outcome:
     """Scores the chunk's explanations on test contexts, each with its null, but for scores that are there already."""
-    ranges, set_id, own_url = ranges_of_chunk(work), str(work.evidence_set), work.runtime.settings.llm_base_url
+    ranges, run_id, own_url = ranges_of_chunk(work), work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
-        dictionary_id = dictionaries.dictionary_of(session, set_id).id
-        blobs = evidence.load(session, set_id, ranges)
+        blobs = evidence.load(session, run_id, ranges)
     decoded = {feature: decode_evidence(blob) for feature, blob in blobs.items()}
-    families = [family_of(work.spec, spec, set_id, dictionary_id, own_url) for spec in work.spec.explainers]
+    families = [family_of(work.spec, spec, run_id, own_url) for spec in work.spec.explainers]
     tally = Tally(work, len(families) * len(work.spec.scorers))
     asked = [(family, scorer, _items(work, family, scorer, decoded)) for family in families for scorer in work.spec.scorers]
     tally.add(sum(count(ranges) - len(items) for _, _, items in asked))
@@ -46,7 +45,7 @@ def score(work: Work) -> Outcome:
 
     def write(session: Session) -> dict[str, Any]:
         for scorer, scored in made:
-            scores.save(session, dictionary_id, scorer_digest(work.spec, scorer, own_url), scored, work.lease.job_id)
+            scores.save(session, run_id, scorer_digest(work.spec, scorer, own_url), scored, work.lease.job_id)
         silent = sum(item.score.answered == 0 and item.score.failed > 0 for _, scored in made for item in scored)
         return {"scores": sum(len(scored) for _, scored in made), "failed": silent}
 
@@ -54,7 +53,7 @@ def score(work: Work) -> Outcome:
 
 
 def _executed(work: Work, family: Family, scorer: ScorerSpec, items: Sequence[Item], tally: Tally) -> list[Scored]:
-    judge, vocabulary = scorers.get(scorer.name, scorer), vocabulary_of(work.runtime.engine, family.evidence_set)
+    judge, vocabulary = scorers.get(scorer.name, scorer), vocabulary_of(work.runtime.engine, family.run_id)
     made: list[Scored] = []
     for start in range(0, len(items), HANDFUL):
         handful = items[start : start + HANDFUL]
@@ -70,7 +69,7 @@ def _judged(work: Work, asked: Sequence[tuple[Family, ScorerSpec, list[Item]]], 
         return []
     with asking(work) as models:
         questions = [
-            scorers.judged(scorer).score(item, desk_of(work, models.roster, scorer, item.feature, family.evidence_set))
+            scorers.judged(scorer).score(item, desk_of(work, models.roster, scorer, item.feature, family.run_id))
             for family, scorer, items in asked
             for _, item in items
         ]
@@ -78,10 +77,10 @@ def _judged(work: Work, asked: Sequence[tuple[Family, ScorerSpec, list[Item]]], 
     return [(scorer, _packed(items, [next(answers) for _ in items])) for _, scorer, items in asked]
 
 
-def desk_of(work: Work, roster: Roster, scorer: ScorerSpec, feature: int, set_id: str) -> ScoreDesk:
+def desk_of(work: Work, roster: Roster, scorer: ScorerSpec, feature: int, run_id: int) -> ScoreDesk:
     """What a scorer works with for one feature."""
     return ScoreDesk(
-        vocabulary=vocabulary_of(work.runtime.engine, set_id),
+        vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
         judge=roster.judge(feature, scorer.name),
         second_judge=roster.second_judge(feature, scorer.name),
@@ -100,7 +99,7 @@ def _items(work: Work, family: Family, scorer: ScorerSpec, decoded: Mapping[int,
     """(explanation id, what the scorer may see) of each explanation that lacks this score."""
     ranges, is_judged = ranges_of_chunk(work), scorers.uses_llm(scorer, work.spec)
     digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
-    baseline = baseline_family(work.spec, family.evidence_set, family.dictionary_id) if is_judged else None
+    baseline = baseline_family(work.spec, family.run_id) if is_judged else None
     with snapshot(work.runtime.engine) as session:
         own = {feature: found for feature, found in explanations.load(session, family, ranges).items() if found[1].text is not None}
         # A judge that answered nothing is asked again by the next job; the executable one would only say the same.
@@ -132,7 +131,7 @@ def _foils(
     """Test contexts of each feature's nearest features that fire there; where those are too few, of the chunk's features next to it."""
     near = {feature: [neighbour.feature for neighbour in decoded[feature].nearest] for feature in wanted}
     others = sorted(set().union(*near.values()) - decoded.keys())
-    loaded = {feature: decode_evidence(blob) for feature, blob in evidence.load(session, family.evidence_set, ranges_of(others)).items()}
+    loaded = {feature: decode_evidence(blob) for feature, blob in evidence.load(session, family.run_id, ranges_of(others)).items()}
     contexts = {feature: item.contexts.of(Split.TEST) for feature, item in {**loaded, **decoded}.items()}
     firing = {feature for feature, found in contexts.items() if len(found) and bool((found.activations > 0).any())}
     chosen: dict[int, tuple[Foil, ...]] = {}

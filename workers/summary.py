@@ -13,7 +13,7 @@ from interp.lifecycle import JobStatus, Stage
 from interp.planning import Range
 from interp.score import registry as scorers
 from interp.spec import ScorerSpec
-from interp.store import conclusions, dictionaries, jobs, usage
+from interp.store import conclusions, jobs, runs, usage
 from interp.store.dialect import now
 from interp.store.engine import snapshot
 from interp.store.explanations import Family
@@ -44,14 +44,14 @@ def summarise(work: Work) -> Outcome:
     One scorer after another, as columns of numbers; of each, what is to be written stays. Texts pass through in portions. It is all written at once:
     a worker that dies before leaves the book as it was, and whoever does it again comes to the same.
     """
-    set_id, own_url = str(work.evidence_set), work.runtime.settings.llm_base_url
+    run_id, own_url = work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
-        dictionary = dictionaries.dictionary_of(session, set_id)
-        tokens = dictionaries.tokens_of(session, set_id)
+        dictionary = runs.dictionary_of(session, run_id)
+        tokens = runs.tokens_of(session, run_id)
         asked = work.spec.feature_ranges() or [(0, dictionary.features)]
-        families = [family_of(work.spec, name, set_id, dictionary.id, own_url) for name in work.spec.explainers]
+        families = [family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers]
         explained = _explained(session, families, dictionary.features, asked)
-        states = conclusions.states(session, set_id, dictionary.id, asked)
+        states = conclusions.states(session, run_id, asked)
         so_far, moment = progress(session, work.lease.job_id), now(session)
         spent = usage.of(session, work.lease.job_id)
     judged: dict[str, Judged] = {}
@@ -70,7 +70,7 @@ def summarise(work: Work) -> Outcome:
 
     def write(session: Session) -> dict[str, Any]:
         conclusions.save_conclusions(session, in_order(one.changes for one in judged.values()))
-        conclusions.show_best(session, dictionary.id, set_id, best.rows(partial(conclusions.labels, session)))
+        conclusions.show_best(session, run_id, best.rows(partial(conclusions.labels, session)))
         return _with_control(session, work.lease.job_id, summary)
 
     return Outcome(write)
@@ -151,16 +151,15 @@ def _judged(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Seque
 
 def _read(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range]) -> tuple[Figures, Floats | None]:
     """One scorer's figures as one moment knows them, and where a language model judges, the firing rate of each feature."""
-    set_id = str(work.evidence_set)
     digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
     are_pooled = scorers.uses_llm(scorer, work.spec)
     with snapshot(work.runtime.engine) as session:
-        rows = conclusions.scores_of(session, set_id, dictionary.id, scorer.name, digest, are_pooled)
+        rows = conclusions.scores_of(session, work.run_id, scorer.name, digest, are_pooled)
         figures = gathered(rows, asked, are_pooled)
         if not are_pooled:
             return figures, None
         densities = np.zeros(dictionary.features)
-        for some in conclusions.densities(session, set_id):
+        for some in conclusions.densities(session, work.run_id):
             features, rates = zip(*some, strict=True)
             densities[list(features)] = rates
     return figures, densities

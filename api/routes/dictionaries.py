@@ -10,7 +10,7 @@ from api.cursors import FeatureIndex, Figure, RowId, Words
 from api.dependencies import WITHOUT_NUL, Counts, CursorText, Limit, Reading
 from api.openapi import answers
 from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
-from interp.store import book, entry
+from interp.store import book, entry, runs
 from interp.store.book import FeatureQuery, FeatureSort, Position
 
 router = APIRouter(prefix="/v1/dictionaries", tags=["dictionaries"])
@@ -43,7 +43,8 @@ def get_dictionary(session: Reading, counts: Counts, dictionary: DictionaryRefer
     """One dictionary, by id or by name, with its features counted by state; of a very large one the counts may be some seconds old."""
     row = book.dictionary(session, dictionary)
     names = entry.subject_names(session, {row.subject_id})
-    return views.dictionary(row, names[row.subject_id], counts.of(session, row))
+    current = runs.current(session, row.id)
+    return views.dictionary(row, names[row.subject_id], {} if current is None else counts.of(session, current.id))
 
 
 class FeatureFilters(BaseModel):
@@ -65,14 +66,14 @@ class FeatureFilters(BaseModel):
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")
     limit: int = Field(default=50, ge=1, le=book.MAX_LIMIT, description="Rows a page.")
 
-    def listing(self, dictionary_id: int) -> dict[str, Any]:
+    def listing(self, run_id: int) -> dict[str, Any]:
         """What a cursor is bound to."""
-        return {"of": "features", "dictionary": dictionary_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
+        return {"of": "features", "run": run_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
 
-    def query(self, dictionary_id: int) -> FeatureQuery:
-        place = cursors.decode(self.listing(dictionary_id), self.cursor, FEATURE_PLACES[self.sort]) if self.cursor else None
+    def query(self, run_id: int) -> FeatureQuery:
+        place = cursors.decode(self.listing(run_id), self.cursor, FEATURE_PLACES[self.sort]) if self.cursor else None
         wanted = self.model_dump(exclude={"order", "cursor"})
-        return FeatureQuery(dictionary_id, descending=self.order == "desc", after=Position(*place) if place else None, **wanted)
+        return FeatureQuery(run_id, descending=self.order == "desc", after=Position(*place) if place else None, **wanted)
 
 
 @router.get("/{dictionary}/features", responses=answers(examples.FEATURE_PAGE, 404, 422))
@@ -82,7 +83,8 @@ def list_features(session: Reading, dictionary: DictionaryReference, filters: An
     With `text` a page may hold fewer rows than `limit`, even none, and yet not be the last one: go on as long as there is a `next_cursor`.
     """
     row = book.dictionary(session, dictionary)
-    page = book.features(session, filters.query(row.id))
+    run = runs.shown(session, row)
+    page = book.features(session, filters.query(run.id))
     place = None if page.next is None else (page.next.value, page.next.feature)
     items = [views.feature_summary(feature, row.name) for feature in page.rows]
-    return FeaturePage(items=items, next_cursor=cursors.encode(filters.listing(row.id), place))
+    return FeaturePage(items=items, next_cursor=cursors.encode(filters.listing(run.id), place))

@@ -10,7 +10,7 @@ from api import cursors, examples, views
 from api.dependencies import WITHOUT_NUL, Reading
 from api.openapi import answers
 from api.schemas import ExplanationPage
-from interp.store import book
+from interp.store import book, runs
 from interp.store.book import ExplanationQuery
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"])
@@ -34,14 +34,21 @@ class ExplanationFilters(BaseModel):
         return {"of": "explanations"} | self.model_dump(mode="json", exclude={"cursor", "limit"})
 
     def query(self, session: Session) -> ExplanationQuery:
+        place = cursors.decode(self.listing(), self.cursor, PLACE) if self.cursor else None
         return ExplanationQuery(
-            dictionary_id=None if self.dictionary is None else book.dictionary(session, self.dictionary).id,
+            runs=self._runs(session, place),
             feature=self.feature,
             explainer=self.explainer,
             text=self.text,
-            after=cursors.decode(self.listing(), self.cursor, PLACE) if self.cursor else None,
+            after=place,
             limit=self.limit,
         )
+
+    def _runs(self, session: Session, place: tuple[int, int, int] | None) -> tuple[int, ...]:
+        """The run that the page before ended in, and those that come after it."""
+        if self.dictionary is not None:
+            return (runs.shown(session, book.dictionary(session, self.dictionary)).id,)
+        return runs.current_from(session, None if place is None else place[0])
 
 
 @router.get("", responses=answers(examples.EXPLANATION_PAGE, 404, 422))
@@ -52,6 +59,6 @@ def list_explanations(session: Reading, filters: Annotated[ExplanationFilters, Q
     """
     page = book.explanations(session, filters.query(session))
     scores = book.scores_of(session, [row.id for row in page.rows])
-    names = book.dictionary_names(session, {row.dictionary_id for row in page.rows})
-    items = [views.explanation(row, names[row.dictionary_id], scores.get(row.id, ())) for row in page.rows]
+    of = runs.of_ids(session, {row.run_id for row in page.rows})
+    items = [views.explanation(row, *of[row.run_id], scores.get(row.id, ())) for row in page.rows]
     return ExplanationPage(items=items, next_cursor=cursors.encode(filters.listing(), page.next))

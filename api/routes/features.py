@@ -10,7 +10,7 @@ from api.openapi import answers
 from api.routes.dictionaries import DictionaryReference
 from api.schemas import FeatureAnswer, ProvenanceAnswer
 from interp.score.codec import decode_items
-from interp.store import book, entry
+from interp.store import book, entry, runs
 
 router = APIRouter(prefix="/v1/features", tags=["features"])
 
@@ -27,12 +27,13 @@ def get_feature(
 ) -> FeatureAnswer:
     """Statistics, histogram, contexts with tokens and activations, explanations, scores with items, neighbours, promoted and suppressed tokens."""
     row = book.dictionary(session, dictionary)
-    found = entry.entry(session, row, index)
-    labels = entry.explanations_of(session, row, index)
+    run = runs.shown(session, row)
+    found = entry.entry(session, row, run, index)
+    labels = entry.explanations_of(session, run, index)
     scores = book.scores_of(session, [label.id for label in labels])
     packed = entry.items_of(session, [score for group in scores.values() for score in group]) if items else {}
     unpacked = {score_id: decode_items(blob) for score_id, blob in packed.items()} if items else None
-    explanations = [views.explanation(label, row.name, scores.get(label.id, ()), unpacked) for label in labels]
+    explanations = [views.explanation(label, run, row, scores.get(label.id, ()), unpacked) for label in labels]
     vocabulary = vocabularies.of(session, row.subject_id)
     return views.feature(found, row, vocabulary, explanations)
 
@@ -42,4 +43,4 @@ def get_feature_provenance(session: Reading, vocabularies: Tokens, dictionary: D
     """Where all that is said of a feature comes from: for each explanation prompts, raw replies, contexts, template, digest, seed and cost; for
     each score its items and verdicts, prompts and replies by purpose, nulls, controls and cost."""
     row = book.dictionary(session, dictionary)
-    return provenance.provenance(session, vocabularies.of(session, row.subject_id), row, index)
+    return provenance.provenance(session, vocabularies.of(session, row.subject_id), row, runs.shown(session, row), index)

@@ -6,7 +6,7 @@ same index read backwards.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -25,12 +25,12 @@ MAX_LIMIT = 500
 Row = TypeVar("Row")
 Place = TypeVar("Place")
 
-PLACE_OF_EXPLANATION = ("dictionary_id", "feature", "id")
+PLACE_OF_EXPLANATION = ("run_id", "feature", "id")
 # Sorts that some features have no value of.
 FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN})
 WITHOUT_VALUE = FIGURES | {FeatureSort.LABEL}
 # What every index of features has, whatever its order.
-OF_EVERY_INDEX = ("dictionary_id", "feature", "state", "score", "lift", "density", "q_value")
+OF_EVERY_INDEX = ("run_id", "feature", "state", "score", "lift", "density", "q_value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class FeatureQuery:
-    """Which features of one dictionary, in which order. Bounds are inclusive; a feature without a value is within no bound."""
+    """Which features of one run, in which order. Bounds are inclusive; a feature without a value is within no bound."""
 
-    dictionary_id: int
+    run_id: int
     sort: FeatureSort = FeatureSort.FEATURE
     descending: bool = False
     min_score: float | None = None
@@ -63,9 +63,12 @@ class FeatureQuery:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationQuery:
-    """Which explanations, in the order (dictionary, feature, id). `after` is the last row's three."""
+    """Which explanations of some runs: one run after another, each in the order (feature, id). `after` is the last row's run, feature and id.
 
-    dictionary_id: int | None = None
+    A run that `after` names comes first in `runs`.
+    """
+
+    runs: tuple[int, ...]
     feature: int | None = None
     explainer: str | None = None
     text: str | None = None
@@ -91,7 +94,7 @@ class Page(Generic[Row, Place]):
 
 
 def features(session: Session, query: FeatureQuery) -> Page[Feature, Position]:
-    """One page of a dictionary's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
+    """One page of a run's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
     found = listing.read(session, feature_listing(query))
     last = found.last
     return Page(found.rows, None if last is None else Position(getattr(last, query.sort.value), last.feature))
@@ -101,14 +104,14 @@ def feature_listing(query: FeatureQuery) -> Listing[Feature]:
     """The index that a page of features is read along, and the rows on it that belong to the listing."""
 
     def parts(row: Any) -> list[Conditions]:
-        own = (row.dictionary_id == query.dictionary_id, *_feature_filters(row, query))
+        own = (row.run_id == query.run_id, *_feature_filters(row, query))
         column = getattr(row, query.sort.value)
         found = [(*own, *_valued(row, column, query))] if _may_have_value(query) else []
         return [*found, (*own, *_valueless(row, column, query))] if query.sort in WITHOUT_VALUE else found
 
     order = tuple(dict.fromkeys((query.sort.value, "feature")))
     text = None if query.text is None else Text("label", query.text)
-    same = (Feature.dictionary_id == query.dictionary_id,)
+    same = (Feature.run_id == query.run_id,)
     # A bound on the sort's own column narrows its index anyway, and no index begins with q values.
     may_sort = any(column.key not in (query.sort.value, "q_value") for column, _ in _bounds(Feature, query))
     return Listing(Feature, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, may_sort)
@@ -163,27 +166,40 @@ def _at_most(column: Any, high: float | None) -> Conditions:
 
 def explanations(session: Session, query: ExplanationQuery) -> Page[Explanation, tuple[int, int, int]]:
     """One page of explanations. With a text it may hold fewer than `limit`, and yet not be the last one."""
-    found = listing.read(session, explanation_listing(query))
-    last = found.last
-    return Page(found.rows, None if last is None else (last.dictionary_id, last.feature, last.id))
+    rows: list[Explanation] = []
+    for run_id in query.runs:
+        left = query.limit - len(rows)
+        # Where the page is full, one row more says that there is another page.
+        found = listing.read(session, explanation_listing(replace(query, limit=max(left, 1)), run_id))
+        if left == 0 and (found.rows or found.last is not None):
+            return Page(tuple(rows), _place(rows[-1]))
+        rows += found.rows if left else ()
+        if found.last is not None:
+            return Page(tuple(rows), _place(found.last))
+    return Page(tuple(rows), None)
 
 
-def explanation_listing(query: ExplanationQuery) -> Listing[Explanation]:
-    """The index that a page of explanations is read along: each set of filters has its own."""
+def _place(row: Explanation) -> tuple[int, int, int]:
+    return row.run_id, row.feature, row.id
 
-    wanted = {name: getattr(query, name) for name in ("dictionary_id", "feature", "explainer") if getattr(query, name) is not None}
+
+def explanation_listing(query: ExplanationQuery, run_id: int) -> Listing[Explanation]:
+    """The index that a page of one run's explanations is read along: each set of filters has its own."""
+    wanted = {"run_id": run_id} | {name: getattr(query, name) for name in ("feature", "explainer") if getattr(query, name) is not None}
     # What is the same in all rows orders nothing; and beside its equality PostgreSQL would not begin at a place that names it, but at the first row.
     order = tuple(name for name in PLACE_OF_EXPLANATION if name not in wanted)
+    after = query.after if query.after is not None and query.after[0] == run_id else None
 
     def parts(row: Any) -> list[Conditions]:
         conditions = [getattr(row, name) == value for name, value in wanted.items()]
-        if query.after is not None:
-            place = dict(zip(PLACE_OF_EXPLANATION, query.after, strict=True))
+        if after is not None:
+            place = dict(zip(PLACE_OF_EXPLANATION, after, strict=True))
             conditions.append(tuple_(*(getattr(row, name) for name in order)) > tuple_(*(place[name] for name in order)))
         return [tuple(conditions)]
 
     text = None if query.text is None else Text("text", query.text)
-    return Listing(Explanation, order, parts, query.limit, (*PLACE_OF_EXPLANATION, "explainer"), text=text)
+    same = (Explanation.run_id == run_id,)
+    return Listing(Explanation, order, parts, query.limit, (*PLACE_OF_EXPLANATION, "explainer"), text=text, same=same)
 
 
 def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[Score]]:

@@ -1,6 +1,6 @@
 """Two books held side by side: whether one job gave the same in both, row by row and byte by byte.
 
-Row ids, job ids and times are a run's own and are left out; rows are found by what they are about.
+Row ids, job ids and times are a book's own and are left out; rows are found by what they are about.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +14,11 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from interp.lifecycle import JobStatus
 from interp.spec import JobSpec
 from interp.store.engine import snapshot
-from interp.store.tables import Base, Dictionary, Evidence, EvidenceSet, Explanation, Feature, Job, Score, ScoreItems, Subject
+from interp.store.tables import Base, Dictionary, Evidence, Explanation, Feature, Job, Run, Score, ScoreItems, Subject
 
-OF_THE_RUN = frozenset({"id", "job_id", "created_at", "dictionary_id", "explanation_id", "score_id"})
+OF_THE_BOOK = frozenset(
+    {"id", "job_id", "created_at", "completed_at", "pinned_at", "number", "summaries", "run_id", "dictionary_id", "explanation_id", "score_id"}
+)
 TIMES = frozenset({"seconds", "total_seconds", "tokens_per_s", "features_per_s"})
 STEP = 256  # features read at once
 EXAMPLES = 3
@@ -53,7 +55,7 @@ def compare(first: Book, second: Book) -> list[Compared]:
     """One line a kind of row, in the order in which a job makes them; the summary is compared without its times."""
     with snapshot(first.engine) as one, snapshot(second.engine) as other:
         jobs = one.get_one(Job, first.job_id), other.get_one(Job, second.job_id)
-        found = [_compare_rows("evidence set", _set_of(one, jobs[0]), _set_of(other, jobs[1]))]
+        found = [_compare_rows("run", _run_of(one, jobs[0]), _run_of(other, jobs[1]))]
         for what, rows_of in TABLES.items():
             compared = Compared(what)
             for low, high in _steps(one, jobs[0]):
@@ -64,13 +66,13 @@ def compare(first: Book, second: Book) -> list[Compared]:
 
 
 def sole_job(engine: Engine, spec: JobSpec) -> str | None:
-    """A completed job with this spec, whose evidence no other job has read.
+    """A completed job with this spec, whose run no other job has read.
 
     A job that found explanations of another one draws its nulls from those too, so its scores are its book's and not its own.
     """
     with snapshot(engine) as session:
         for job in session.scalars(select(Job).where(Job.status == JobStatus.COMPLETED)):
-            users = session.scalars(select(Job.id).where(Job.evidence_set_id == job.evidence_set_id).limit(2)).all()
+            users = session.scalars(select(Job.id).where(Job.run_id == job.run_id).limit(2)).all()
             if len(users) == 1 and JobSpec.model_validate(job.spec) == spec:
                 return job.id
     return None
@@ -82,13 +84,13 @@ def _steps(session: Session, job: Job) -> Iterator[tuple[int, int]]:
     yield from ((low, min(low + STEP, features)) for low in range(0, features, STEP))
 
 
-def _set_of(session: Session, job: Job) -> Rows:
+def _run_of(session: Session, job: Job) -> Rows:
     """What the evidence was made from."""
     row = session.execute(
-        select(EvidenceSet.id, EvidenceSet.identity, EvidenceSet.corpus, EvidenceSet.tokens, *_columns(Dictionary), *_vocabulary())
-        .join(Dictionary, Dictionary.id == EvidenceSet.dictionary_id)
+        select(Run.digest.label("run"), Run.identity, Run.corpus, Run.tokens, *_columns(Dictionary), *_vocabulary())
+        .join(Dictionary, Dictionary.id == Run.dictionary_id)
         .join(Subject, Subject.id == Dictionary.subject_id)
-        .where(EvidenceSet.id == job.evidence_set_id)
+        .where(Run.id == job.run_id)
     ).one()
     return {(): dict(row._mapping)}
 
@@ -98,12 +100,12 @@ def _vocabulary() -> list[Any]:
 
 
 def _evidence(session: Session, job: Job, low: int, high: int) -> Rows:
-    statement = select(*_columns(Evidence)).where(Evidence.set_id == job.evidence_set_id, *_within(Evidence.feature, low, high))
+    statement = select(*_columns(Evidence)).where(Evidence.run_id == job.run_id, *_within(Evidence.feature, low, high))
     return _keyed(session, statement, "feature")
 
 
 def _explanations(session: Session, job: Job, low: int, high: int) -> Rows:
-    where = Explanation.evidence_set_id == job.evidence_set_id, *_within(Explanation.feature, low, high)
+    where = Explanation.run_id == job.run_id, *_within(Explanation.feature, low, high)
     return _keyed(session, select(*_columns(Explanation)).where(*where), "feature", "explainer", "settings_digest")
 
 
@@ -122,7 +124,7 @@ OF_A_SCORE = ("feature", "explainer", "explainer_digest", "scorer", "settings_di
 
 def _of_explanations(job: Job, low: int, high: int, *columns: Any) -> Select[Any]:
     labels = Explanation.explainer, Explanation.settings_digest.label("explainer_digest")
-    where = Explanation.evidence_set_id == job.evidence_set_id, *_within(Explanation.feature, low, high)
+    where = Explanation.run_id == job.run_id, *_within(Explanation.feature, low, high)
     return select(*labels, *columns).join_from(Explanation, Score, Score.explanation_id == Explanation.id).where(*where)
 
 
@@ -131,7 +133,7 @@ def _listing(session: Session, job: Job, low: int, high: int) -> Rows:
     statement = (
         select(*_columns(Feature), *shown)
         .outerjoin(Explanation, Explanation.id == Feature.explanation_id)
-        .where(Feature.dictionary_id == job.dictionary_id, *_within(Feature.feature, low, high))
+        .where(Feature.run_id == job.run_id, *_within(Feature.feature, low, high))
     )
     return _keyed(session, statement, "feature")
 
@@ -151,7 +153,7 @@ def _summary_of(job: Job) -> Rows:
 
 
 def _columns(table: type[Base]) -> list[InstrumentedAttribute[Any]]:
-    return [getattr(table, column.key) for column in table.__mapper__.column_attrs if column.key not in OF_THE_RUN]
+    return [getattr(table, column.key) for column in table.__mapper__.column_attrs if column.key not in OF_THE_BOOK]
 
 
 def _within(feature: InstrumentedAttribute[int], low: int, high: int) -> tuple[Any, Any]:

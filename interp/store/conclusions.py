@@ -48,8 +48,8 @@ class Shown:
     shrunken: float | None = None
 
 
-def scores_of(session: Session, evidence_set: str, dictionary_id: int, scorer: str, settings_digest: str, with_nulls: bool) -> Portions:
-    """Every score of one scorer on explanations from one evidence set: the whole dictionary's, not one job's. Ascending by feature, then explanation.
+def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str, with_nulls: bool) -> Portions:
+    """Every score of one scorer in a run: the whole run's, not one job's. Ascending by feature, then explanation.
 
     Columns: id, feature, explanation id, explainer and settings digest of the explanation, metric, value, lift, p value, q value, shrunken value, low
     and high end of the interval, reason of the null, null values (None unless `with_nulls`), controls.
@@ -59,8 +59,7 @@ def scores_of(session: Session, evidence_set: str, dictionary_id: int, scorer: s
         .add_columns(Score.value, Score.lift, Score.p_value, Score.q_value, Score.shrunken, Score.low, Score.high, Score.null_reason)
         .add_columns(Score.null_values if with_nulls else null(), Score.controls)
         .join(Explanation, Explanation.id == Score.explanation_id)
-        .where(Score.dictionary_id == dictionary_id, Score.scorer == scorer, Score.settings_digest == settings_digest)
-        .where(Explanation.evidence_set_id == evidence_set)
+        .where(Score.run_id == run_id, Score.scorer == scorer, Score.settings_digest == settings_digest)
         .order_by(Score.feature, Score.explanation_id)
     )
     return _portions(session, statement)
@@ -68,20 +67,20 @@ def scores_of(session: Session, evidence_set: str, dictionary_id: int, scorer: s
 
 def explained(session: Session, family: Family) -> Portions:
     """Feature and id of every good explanation of the family."""
-    of = (Explanation.evidence_set_id == family.evidence_set, Explanation.explainer == family.explainer)
+    of = (Explanation.run_id == family.run_id, Explanation.explainer == family.explainer)
     statement = select(Explanation.feature, Explanation.id).where(*of, Explanation.settings_digest == family.settings_digest)
     return _portions(session, statement.where(Explanation.text.is_not(None)))
 
 
-def densities(session: Session, set_id: str) -> Portions:
-    """Feature and firing rate, the share of tokens, of every feature of the set."""
-    return _portions(session, select(Evidence.feature, Evidence.density).where(Evidence.set_id == set_id))
+def densities(session: Session, run_id: int) -> Portions:
+    """Feature and firing rate, the share of tokens, of every feature of the run."""
+    return _portions(session, select(Evidence.feature, Evidence.density).where(Evidence.run_id == run_id))
 
 
-def states(session: Session, set_id: str, dictionary_id: int, ranges: Sequence[Range]) -> dict[str, int]:
-    """How many features in the ranges, of those whose newest evidence is of this set, are active, rare or dead."""
-    of = (Feature.dictionary_id == dictionary_id, Feature.evidence_set_id == set_id)
-    return dict(session.execute(select(Feature.state, func.count()).where(*of, within(Feature.feature, ranges)).group_by(Feature.state)).all())
+def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[str, int]:
+    """How many features of the run in the ranges are active, rare or dead."""
+    of = (Feature.run_id == run_id, within(Feature.feature, ranges))
+    return dict(session.execute(select(Feature.state, func.count()).where(*of).group_by(Feature.state)).all())
 
 
 def labels(session: Session, explanation_ids: Sequence[int]) -> dict[int, str | None]:
@@ -95,11 +94,10 @@ def save_conclusions(session: Session, conclusions: Iterable[Conclusion]) -> Non
         change(session, Score, [_row(item) for item in some], keys=["id"])
 
 
-def show_best(session: Session, dictionary_id: int, evidence_set: str, best: Iterable[Shown]) -> None:
-    """Lists each feature with its best explanation and that one's figures, where the feature is listed with this evidence. Ascending by feature."""
+def show_best(session: Session, run_id: int, best: Iterable[Shown]) -> None:
+    """Lists each feature of the run with its best explanation and that one's figures. Give them ascending by feature."""
     for some in _cut(best):
-        rows = [{"dictionary_id": dictionary_id} | _row(item) for item in some]
-        change(session, Feature, rows, ["dictionary_id", "feature"], Feature.evidence_set_id == evidence_set)
+        change(session, Feature, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
 
 
 def _portions(session: Session, statement: Select[*tuple[Any, ...]]) -> Portions:

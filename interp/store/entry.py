@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from interp.codec import decode_evidence
 from interp.errors import NotFound
 from interp.evidence import FeatureEvidence
-from interp.store.tables import Dictionary, Evidence, EvidenceSet, Explanation, Feature, Score, ScoreItems, Subject
+from interp.store.tables import Dictionary, Evidence, Explanation, Feature, Run, Score, ScoreItems, Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,47 +20,46 @@ class Entry:
 
     row: Feature
     evidence: FeatureEvidence
-    evidence_set: EvidenceSet
+    run: Run
     subject: str
     labels: dict[int, tuple[str | None, float | None]]
 
 
-def entry(session: Session, dictionary: Dictionary, index: int) -> Entry:
-    """Everything about one feature but its explanations. Raises NotFound, which tells an index outside the dictionary from a feature
+def entry(session: Session, dictionary: Dictionary, run: Run, index: int) -> Entry:
+    """Everything about one feature of a run but its explanations. Raises NotFound, which tells an index outside the dictionary from a feature
     that no job has collected, and BlobCorrupt.
     """
     statement = (
-        select(Feature, Evidence.blob, EvidenceSet, Subject.name)
-        .join(Evidence, (Evidence.set_id == Feature.evidence_set_id) & (Evidence.feature == Feature.feature))
-        .join(EvidenceSet, EvidenceSet.id == Feature.evidence_set_id)
+        select(Feature, Evidence.blob, Subject.name)
+        .join(Evidence, (Evidence.run_id == Feature.run_id) & (Evidence.feature == Feature.feature))
         .join(Subject, Subject.id == dictionary.subject_id)
-        .where(Feature.dictionary_id == dictionary.id, Feature.feature == index)
+        .where(Feature.run_id == run.id, Feature.feature == index)
     )
     known = session.execute(statement).one_or_none()
     if known is None:
-        raise _missing(dictionary, index)
-    row, blob, evidence_set, subject = known
+        raise _missing(dictionary, run, index)
+    row, blob, subject = known
     evidence = decode_evidence(blob)
     nearest = [neighbour.feature for neighbour in evidence.nearest]
-    found = session.execute(
-        select(Feature.feature, Feature.label, Feature.score).where(Feature.dictionary_id == dictionary.id, Feature.feature.in_(nearest))
-    )
+    found = session.execute(select(Feature.feature, Feature.label, Feature.score).where(Feature.run_id == run.id, Feature.feature.in_(nearest)))
     labels = {feature: (label, score) for feature, label, score in found}
-    return Entry(row, evidence, evidence_set, subject, labels)
+    return Entry(row, evidence, run, subject, labels)
 
 
-def _missing(dictionary: Dictionary, index: int) -> NotFound:
+def _missing(dictionary: Dictionary, run: Run, index: int) -> NotFound:
     name = f"{dictionary.name}:{index}"
     if not 0 <= index < dictionary.features:
         return NotFound(
             f"No feature {name}.", why=f"{dictionary.name} has the features 0 to {dictionary.features - 1}.", features=dictionary.features
         )
-    return NotFound(f"Nothing is known of feature {name} yet.", why="No job has collected it.", cure="Submit a job that includes it.")
+    return NotFound(
+        f"Nothing is known of feature {name} yet.", why=f"No job has collected it in run {run.number}.", cure="Submit a job that includes it."
+    )
 
 
-def explanations_of(session: Session, dictionary: Dictionary, index: int) -> Sequence[Explanation]:
-    """Every explanation of a feature, the newest first."""
-    statement = select(Explanation).where(Explanation.dictionary_id == dictionary.id, Explanation.feature == index)
+def explanations_of(session: Session, run: Run, index: int) -> Sequence[Explanation]:
+    """Every explanation of a feature in a run, the newest first."""
+    statement = select(Explanation).where(Explanation.run_id == run.id, Explanation.feature == index)
     return session.scalars(statement.order_by(Explanation.id.desc())).all()
 
 
@@ -70,9 +69,9 @@ def items_of(session: Session, scores: Sequence[Score]) -> dict[int, bytes]:
     return dict(found.all())
 
 
-def states(session: Session, dictionary: Dictionary) -> dict[str, int]:
-    """How many features of a dictionary are active, rare and dead."""
-    statement = select(Feature.state, func.count()).where(Feature.dictionary_id == dictionary.id).group_by(Feature.state)
+def states(session: Session, run_id: int) -> dict[str, int]:
+    """How many features of a run are active, rare and dead."""
+    statement = select(Feature.state, func.count()).where(Feature.run_id == run_id).group_by(Feature.state)
     return dict(session.execute(statement).all())
 
 

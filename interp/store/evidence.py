@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, case, or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from interp.evidence import Statistics
@@ -12,17 +11,8 @@ from interp.planning import Range
 from interp.store.dialect import Upsert, write
 from interp.store.tables import Evidence, Feature
 
-# What a listing shows of explanations: it speaks of one evidence set, and is emptied when the feature's evidence changes.
-OF_EXPLANATIONS = ("explanation_id", "label", "score", "lift", "q_value", "shrunken")
-
-
-def _kept_with_the_same_evidence(new: Any) -> dict[str, ColumnElement[Any]]:
-    same = Feature.evidence_set_id == new.evidence_set_id
-    return {name: case((same, getattr(Feature, name)), else_=None) for name in OF_EXPLANATIONS}
-
-
-EVIDENCE = Upsert(Evidence, ("set_id", "feature"))
-FEATURES = Upsert(Feature, ("dictionary_id", "feature"), assign=_kept_with_the_same_evidence)
+EVIDENCE = Upsert(Evidence, ("run_id", "feature"))
+FEATURES = Upsert(Feature, ("run_id", "feature"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +30,27 @@ def within(column: InstrumentedAttribute[int], ranges: Sequence[Range]) -> Colum
     return or_(column.in_(lone), *(column.between(start, stop - 1) for start, stop in ranges if stop - start > 1))
 
 
-def features_with(session: Session, set_id: str) -> list[int]:
-    """The features that have evidence in the set, ascending."""
-    return list(session.scalars(select(Evidence.feature).where(Evidence.set_id == set_id).order_by(Evidence.feature)))
+def features_with(session: Session, run_id: int) -> list[int]:
+    """The features that have evidence in the run, ascending."""
+    return list(session.scalars(select(Evidence.feature).where(Evidence.run_id == run_id).order_by(Evidence.feature)))
 
 
-def load(session: Session, set_id: str, ranges: Sequence[Range]) -> dict[int, bytes]:
+def load(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, bytes]:
     """The blobs of the features in the ranges that have one, by feature, ascending."""
-    statement = select(Evidence.feature, Evidence.blob).where(Evidence.set_id == set_id, within(Evidence.feature, ranges))
+    statement = select(Evidence.feature, Evidence.blob).where(Evidence.run_id == run_id, within(Evidence.feature, ranges))
     return dict(session.execute(statement.order_by(Evidence.feature)).all())
 
 
-def states(session: Session, set_id: str, dictionary_id: int, ranges: Sequence[Range]) -> dict[int, str]:
-    """active, rare or dead, for the features in the ranges whose newest evidence is of this set."""
-    statement = select(Feature.feature, Feature.state).where(
-        Feature.dictionary_id == dictionary_id, Feature.evidence_set_id == set_id, within(Feature.feature, ranges)
-    )
+def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, str]:
+    """active, rare or dead, for the features in the ranges that have evidence in the run."""
+    statement = select(Feature.feature, Feature.state).where(Feature.run_id == run_id, within(Feature.feature, ranges))
     return dict(session.execute(statement).all())
 
 
-def save(session: Session, set_id: str, dictionary_id: int, gathered: Sequence[Gathered]) -> None:
-    """Writes the blobs and the counts. Give the features in ascending order.
-
-    A feature that is listed with other evidence is listed with this from now on, without the explanation made from the other.
-    """
+def save(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
+    """Writes the blobs and the counts. Give the features in ascending order."""
     blobs = [{"feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
-    write(session, EVIDENCE, blobs, {"set_id": set_id})
+    write(session, EVIDENCE, blobs, {"run_id": run_id})
     rows = [
         {
             "feature": item.feature,
@@ -77,4 +62,4 @@ def save(session: Session, set_id: str, dictionary_id: int, gathered: Sequence[G
         }
         for item in gathered
     ]
-    write(session, FEATURES, rows, {"dictionary_id": dictionary_id, "evidence_set_id": set_id})
+    write(session, FEATURES, rows, {"run_id": run_id})

@@ -1,4 +1,4 @@
-"""Explanations: written once a (evidence, feature, explainer, settings), read by scorers with what nulls are matched on."""
+"""Explanations: written once per (run, feature, explainer, settings), read by scorers with what nulls are matched on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +17,14 @@ from interp.store.tables import Evidence, Job, Score
 from interp.store.tables import Explanation as Row
 
 # Never over a good one.
-EXPLANATIONS = Upsert(Row, ("evidence_set_id", "feature", "explainer", "settings_digest"), where=Row.text.is_(None))
+EXPLANATIONS = Upsert(Row, ("run_id", "feature", "explainer", "settings_digest"), where=Row.text.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Explanations of one kind: made from the same evidence by the same explainer with the same settings."""
+    """Explanations of one kind: made in one run by the same explainer with the same settings."""
 
-    evidence_set: str
-    dictionary_id: int
+    run_id: int
     explainer: str
     settings_digest: str
 
@@ -58,7 +57,7 @@ def candidates(session: Session, family: Family, job_id: str) -> list[Candidate]
     before = select(Job.created_at).where(Job.id == job_id).scalar_subquery()
     statement = (
         select(Row.feature, Evidence.density, func.length(Row.text))
-        .join(Evidence, (Evidence.set_id == Row.evidence_set_id) & (Evidence.feature == Row.feature))
+        .join(Evidence, (Evidence.run_id == Row.run_id) & (Evidence.feature == Row.feature))
         .where(*_of(family), Row.text.is_not(None), (Row.job_id == job_id) | (Row.created_at < before))
         .order_by(Row.feature)
     )
@@ -71,8 +70,7 @@ def save(session: Session, family: Family, explanations: Sequence[Explanation], 
     Scores of what is written over go with it.
     """
     shared = {
-        "dictionary_id": family.dictionary_id,
-        "evidence_set_id": family.evidence_set,
+        "run_id": family.run_id,
         "explainer": family.explainer,
         "settings_digest": family.settings_digest,
         "job_id": job_id,
@@ -108,7 +106,7 @@ def _over_failed(given: arrays.Given) -> Any:
 
 def _of(family: Family) -> tuple[ColumnElement[bool], ...]:
     return (
-        Row.evidence_set_id == family.evidence_set,
+        Row.run_id == family.run_id,
         Row.explainer == family.explainer,
         Row.settings_digest == family.settings_digest,
     )

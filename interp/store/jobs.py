@@ -14,7 +14,7 @@ from interp.identity import models_key
 from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
-from interp.store import budgets, chunks, idle, replies, webhooks
+from interp.store import budgets, chunks, idle, replies, runs, webhooks
 from interp.store.clean import storable
 from interp.store.dialect import insert, now
 from interp.store.progress import JobProgress, RequestCounts, StageProgress, progress
@@ -120,8 +120,11 @@ def start(session: Session, job_id: str) -> None:
 
 
 def complete(session: Session, job_id: str, summary: dict[str, Any]) -> None:
-    """The last chunk is done."""
-    _move(session, job_id, JobStatus.COMPLETED, summary=summary, finished_at=now(session))
+    """The last chunk is done, and with it the job's run."""
+    if _move(session, job_id, JobStatus.COMPLETED, summary=summary, finished_at=now(session)):
+        run_id = session.scalar(select(Job.run_id).where(Job.id == job_id))
+        if run_id is not None:
+            runs.complete(session, run_id)
 
 
 def fail(session: Session, job_id: str, problem: dict[str, Any]) -> None:
@@ -202,7 +205,7 @@ def retry(session: Session, job_id: str) -> Job:
     if not found.ready and not found.waiting:
         why = "Nothing of it failed, or its chunks were cleared away since."
         raise Conflict(f"Job {job_id} has nothing to try again.", why=why, job=job_id, status_of_job=job.status)
-    replies.forget(session, replies.unusable(session, job_id, job.evidence_set_id))
+    replies.forget(session, replies.unusable(session, job_id, job.run_id))
     reopened = {*found.ready, *found.waiting}
     idle.count_rest(session, job_id, {state.stage for state in states if state.id in reopened}, job.finished_at if job.started_at else None)
     for target, chunk_ids in ((ChunkStatus.READY, found.ready), (ChunkStatus.WAITING, found.waiting)):
@@ -221,9 +224,9 @@ def settle(session: Session, job_id: str) -> None:
         _move(session, job_id, JobStatus.CANCELLED, finished_at=now(session))
 
 
-def attach(session: Session, job_id: str, dictionary_id: int, evidence_set_id: str, features: int) -> None:
-    """What prepare found out: the job's dictionary and evidence, and how many features it has."""
-    found = {"dictionary_id": dictionary_id, "evidence_set_id": evidence_set_id, "features_total": features}
+def attach(session: Session, job_id: str, dictionary_id: int, run_id: int, features: int) -> None:
+    """What prepare found out: the job's dictionary and run, and how many features it has."""
+    found = {"dictionary_id": dictionary_id, "run_id": run_id, "features_total": features}
     session.execute(update(Job).where(Job.id == job_id).values(found))
 
 

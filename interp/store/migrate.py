@@ -10,15 +10,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from interp.errors import DatabaseUnfit
 from interp.store.engine import make_engine
 from interp.store.tables import Base
 
 FOLDER = Path(__file__).parents[2] / "migrations"
-# Tables whose rows had a foreign key of their own to the dictionary, until 0006.
-IMPLIED = ("features", "explanations", "scores")
 # PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
 ADVISORY_LOCK = 0x676C6F73
 
@@ -53,7 +51,7 @@ def head() -> str | None:
 def differences(engine: Engine) -> list[Any]:
     """What a new revision would have to change for the database to be as `tables.py` says; empty when nothing."""
     with engine.connect() as connection:
-        opts = {"compare_type": True, "include_name": _is_of_tables, "include_object": _is_no_implied_key}
+        opts = {"compare_type": True, "include_name": _is_of_tables}
         return list(compare_metadata(MigrationContext.configure(connection, opts=opts), Base.metadata))
 
 
@@ -62,23 +60,23 @@ def _is_of_tables(name: str | None, kind: str, _parents: Any) -> bool:
     return not (kind == "index" and str(name).endswith("_trigrams"))
 
 
-def _is_no_implied_key(item: Any, _name: str | None, kind: str, is_reflected: bool, _other: Any) -> bool:
-    """All but the foreign keys that SQLite keeps: see 0006."""
-    if kind != "foreign_key_constraint" or not is_reflected or item.table.name not in IMPLIED:
-        return True
-    return not (item.column_keys == ["dictionary_id"] and item.elements[0].target_fullname == "dictionaries.id" and item.name is None)
-
-
 @contextmanager
 def _configured(engine: Engine) -> Iterator[Config]:
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _without_foreign_keys)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             _check_encoding(connection)
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         config.attributes["connection"] = connection
         yield config
+
+
+def _without_foreign_keys(connection: Any, _record: Any) -> None:
+    # SQLite changes a table by replacing it, and a table that is dropped would take the rows that refer to it along.
+    connection.execute("PRAGMA foreign_keys=OFF").close()
 
 
 def _check_encoding(connection: Connection) -> None:

@@ -60,11 +60,11 @@ def save(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     upsert(session, LlmReply, [one_a_key[key] for key in sorted(one_a_key)], keys=["key"], update=[])
 
 
-def unusable(session: Session, job_id: str, evidence_set: str | None) -> list[str]:
+def unusable(session: Session, job_id: str, run_id: int | None) -> list[str]:
     """Keys of the job's questions whose answers came to nothing: no explanation, or a score of which every item failed."""
     unexplained = select(LlmCall.key).join(
         Explanation,
-        (Explanation.evidence_set_id == evidence_set) & (Explanation.feature == LlmCall.feature) & (Explanation.explainer == LlmCall.purpose),
+        (Explanation.run_id == run_id) & (Explanation.feature == LlmCall.feature) & (Explanation.explainer == LlmCall.purpose),
     )
     unscored = select(LlmCall.key).join(Score, (Score.feature == LlmCall.feature) & (Score.scorer == LlmCall.purpose) & (Score.job_id == job_id))
     wanted = (

@@ -14,7 +14,7 @@ from interp.store import jobs
 from interp.store.chunks import rows
 from interp.store.dialect import now, unclaimed
 from interp.store.engine import snapshot, transaction
-from interp.store.tables import Base, Chunk, EvidenceSet, Job, LlmCall, LlmReply, Webhook, Worker
+from interp.store.tables import Base, Chunk, Job, LlmCall, LlmReply, Run, Webhook, Worker
 
 BATCH = 1000
 
@@ -105,7 +105,7 @@ def corpora_in_use(session: Session) -> set[str] | None:
     """Digests of the tokenised corpora of jobs that are not over; None while a job is being prepared: nobody knows yet which one it reads."""
     if session.scalar(select(exists().where(Chunk.stage == Stage.PREPARE, Chunk.status == ChunkStatus.LEASED))):
         return None
-    read = select(EvidenceSet.corpus).join(Job, Job.evidence_set_id == EvidenceSet.id).where(Job.status.not_in(JOB_ENDS))
+    read = select(Run.corpus).join(Job, Job.run_id == Run.id).where(Job.status.not_in(JOB_ENDS))
     return {corpus["tokens_digest"] for corpus in session.scalars(read)}
 
 

@@ -35,9 +35,9 @@ def explanations_with(session: Session, scorer: str, settings_digest: str, expla
     return set(session.scalars(statement.where(Row.explanation_id.in_(list(explanation_ids)))))
 
 
-def save(session: Session, dictionary_id: int, settings_digest: str, scored: Sequence[Scored], job_id: str) -> None:
+def save(session: Session, run_id: int, settings_digest: str, scored: Sequence[Scored], job_id: str) -> None:
     """Writes scores of one scorer and their items. Give the features in ascending order."""
-    shared = {"dictionary_id": dictionary_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": NOW}
+    shared = {"run_id": run_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": NOW}
     for some in portions([_columns(item) for item in scored]):
         if arrays.is_worth_it(session, some):
             arrays.execute(session, _with_items, (Row, ScoreItems), some, shared)

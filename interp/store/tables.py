@@ -55,7 +55,7 @@ class Job(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     request_digest: Mapped[str] = mapped_column(String(64))
     dictionary_id: Mapped[int | None] = mapped_column(ForeignKey("dictionaries.id"))
-    evidence_set_id: Mapped[str | None] = mapped_column(ForeignKey("evidence_sets.id"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
     features_total: Mapped[int | None] = mapped_column(Integer)
     features_failed: Mapped[int] = mapped_column(Integer, default=0)
     summary: Mapped[dict[str, Any] | None]
@@ -201,19 +201,30 @@ class Dictionary(Base):
     created_at: Mapped[datetime]
 
 
-class EvidenceSet(Base):
-    """One identity of evidence: everything that decided it, and what the pass as a whole saw."""
+class Run(Base):
+    """One collection: a subject's dictionary, a corpus and collection settings. Every result belongs to one run.
 
-    __tablename__ = "evidence_sets"
+    `digest` is the digest of `identity`, which is all that decides the evidence. `number` counts the runs of a dictionary from 1, so that
+    `pystdlib@1-res/2` names one. `features` is how many features had evidence when a job of the run last completed; `completed_at` is when that
+    was. `pinned_at` is set where an operator chose this run as the dictionary's current one. `summaries` counts the summaries written.
+    """
 
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    __tablename__ = "runs"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
     dictionary_id: Mapped[int] = mapped_column(ForeignKey("dictionaries.id"))
+    number: Mapped[int] = mapped_column(Integer)
     identity: Mapped[dict[str, Any]]
     corpus: Mapped[dict[str, Any]]
     tokens: Mapped[int] = mapped_column(BigInteger)
+    features: Mapped[int] = mapped_column(Integer, server_default="0")
+    summaries: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    pinned_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_evidence_sets_dictionary", "dictionary_id"),)
+    __table_args__ = (UniqueConstraint("dictionary_id", "number"),)
 
 
 class Evidence(Base):
@@ -221,8 +232,8 @@ class Evidence(Base):
 
     __tablename__ = "evidence"
 
-    set_id: Mapped[str] = mapped_column(ForeignKey("evidence_sets.id", ondelete="CASCADE"), primary_key=True)
-    feature: Mapped[int] = mapped_column(Integer, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    feature: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     density: Mapped[float] = mapped_column(Float)
     blob: Mapped[bytes]
 
@@ -238,17 +249,16 @@ def _listed_by(column: str) -> Index:
     does not match, and no row is read but those of the page.
     """
     order = list(dict.fromkeys((column, "feature")))
-    return Index(f"ix_features_{column}", "dictionary_id", *order, *(name for name in FILTERED if name != column))
+    return Index(f"ix_features_{column}", "run_id", *order, *(name for name in FILTERED if name != column))
 
 
 class Feature(Base):
-    """A feature as listings show it: counts of its newest evidence, and its best scored explanation."""
+    """A feature as listings of one run show it: counts of its evidence, and its best explanation with that one's figures."""
 
     __tablename__ = "features"
 
-    dictionary_id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)  # the evidence set's
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
     feature: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    evidence_set_id: Mapped[str] = mapped_column(ForeignKey("evidence_sets.id"))
     state: Mapped[str] = mapped_column(String(8))  # active, rare or dead
     density: Mapped[float] = mapped_column(Float)
     tokens_active: Mapped[int] = mapped_column(BigInteger)
@@ -256,6 +266,7 @@ class Feature(Base):
     mean_active: Mapped[float] = mapped_column(Float)
     explanation_id: Mapped[int | None] = mapped_column(BigInteger)
     label: Mapped[str | None] = mapped_column(Sortable)
+    scorer: Mapped[str | None] = mapped_column(String(64))  # whose figures these are
     score: Mapped[float | None] = mapped_column(Float)
     lift: Mapped[float | None] = mapped_column(Float)
     q_value: Mapped[float | None] = mapped_column(Float)
@@ -265,14 +276,13 @@ class Feature(Base):
 
 
 class Explanation(Base):
-    """A label with its provenance, or the reason why it could not be had. One a (evidence, feature, explainer, settings)."""
+    """A label with its provenance, or the reason why it could not be had. One per (run, feature, explainer, settings)."""
 
     __tablename__ = "explanations"
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
-    dictionary_id: Mapped[int] = mapped_column(RowId)  # the evidence set's
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
     feature: Mapped[int] = mapped_column(Integer)
-    evidence_set_id: Mapped[str] = mapped_column(ForeignKey("evidence_sets.id"))
     explainer: Mapped[str] = mapped_column(String(64))
     settings_digest: Mapped[str] = mapped_column(String(64))
     text: Mapped[str | None] = mapped_column(Sortable)
@@ -283,11 +293,10 @@ class Explanation(Base):
     created_at: Mapped[datetime]
 
     __table_args__ = (
-        UniqueConstraint("evidence_set_id", "feature", "explainer", "settings_digest"),
-        # One for each set of filters of the listing, which is in the order (dictionary, feature, id).
-        Index("ix_explanations_feature", "dictionary_id", "feature", "id", "explainer"),
-        Index("ix_explanations_explainer", "explainer", "dictionary_id", "feature", "id"),
-        Index("ix_explanations_everywhere", "feature", "dictionary_id", "id", "explainer"),
+        UniqueConstraint("run_id", "feature", "explainer", "settings_digest"),
+        # One for each set of filters of the listing, which is in the order (feature, id) of each run.
+        Index("ix_explanations_feature", "run_id", "feature", "id", "explainer"),
+        Index("ix_explanations_explainer", "run_id", "explainer", "feature", "id"),
     )
 
 
@@ -302,7 +311,7 @@ class Score(Base):
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
     explanation_id: Mapped[int] = mapped_column(ForeignKey("explanations.id", ondelete="CASCADE"))
-    dictionary_id: Mapped[int] = mapped_column(RowId)  # the explanation's
+    run_id: Mapped[int] = mapped_column(RowId)  # the explanation's
     feature: Mapped[int] = mapped_column(Integer)
     scorer: Mapped[str] = mapped_column(String(64))
     settings_digest: Mapped[str] = mapped_column(String(64))
@@ -332,7 +341,7 @@ class Score(Base):
 
     __table_args__ = (
         UniqueConstraint("explanation_id", "scorer", "settings_digest"),
-        Index("ix_scores_figures", "dictionary_id", "scorer", "feature", "explanation_id"),
+        Index("ix_scores_figures", "run_id", "scorer", "feature", "explanation_id"),
     )
 
 

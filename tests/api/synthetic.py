@@ -11,7 +11,7 @@ from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Nei
 from interp.explain.base import Explanation
 from interp.score.base import Interval, Item, NullResult, Score
 from interp.score.codec import encode_items
-from interp.store import conclusions, dictionaries, evidence, explanations, scores
+from interp.store import conclusions, dictionaries, evidence, explanations, runs, scores
 from interp.store.conclusions import Conclusion, Shown
 from interp.store.engine import make_engine, transaction
 from interp.store.explanations import Family
@@ -21,7 +21,7 @@ from interp.vocabulary import Vocabulary
 FEATURES = 12
 DEAD = 11
 NAME = "toy@1-res"
-SET = "e" * 64
+RUN = "e" * 64
 WINDOW = 8
 # "é" is split over two tokens, and one token would clear a terminal.
 VOCABULARY = Vocabulary((b"<s>", b"self", b".", b"\n", b"\t", b"caf", b"\xc3", b"\xa9", b"\x1b[2J", b" [red]x"), frozenset({0}))
@@ -53,19 +53,20 @@ def fill(engine: Engine) -> None:
             features=FEATURES + 4,
             config={"format": "saelens"},
         )
-        dictionaries.save_evidence_set(session, SET, dictionary_id, {"seed": 0}, {"documents": 3}, 1000)
-        family = Family(SET, dictionary_id, "pattern", "p" * 64)
+        run_id = runs.save(session, RUN, dictionary_id, {"seed": 0}, {"documents": 3}, 1000)
+        family = Family(run_id, "pattern", "p" * 64)
         gathered = [feature_evidence(index) for index in range(FEATURES)]
-        evidence.save(session, SET, dictionary_id, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
+        evidence.save(session, run_id, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
         explanations.save(session, family, [explanation(index) for index in range(FEATURES)], job_id="j")
         ids = {index: row_id for index, (row_id, _) in explanations.load(session, family, [(0, FEATURES)]).items()}
         scored = [scores.Scored(ids[index], score(index), encode_items(score(index).items)) for index in range(10)]
-        scores.save(session, dictionary_id, "x" * 64, scored, job_id="j")
-        written = [row for rows in conclusions.scores_of(session, SET, dictionary_id, "detection", "x" * 64, False) for row in rows]
+        scores.save(session, run_id, "x" * 64, scored, job_id="j")
+        written = [row for rows in conclusions.scores_of(session, run_id, "detection", "x" * 64, False) for row in rows]
         conclusions.save_conclusions(session, [Conclusion(row.id, row.p_value, 0.01, None, row.null_reason) for row in written])
         shown = [Shown(row.feature, row.explanation_id, explanation(row.feature).text, row.value, row.lift, 0.01) for row in written]
         labels = [Shown(index, ids[index], explanation(index).text) for index in (10, DEAD)]
-        conclusions.show_best(session, dictionary_id, SET, shown + labels)
+        conclusions.show_best(session, run_id, shown + labels)
+        runs.complete(session, run_id)
 
 
 def feature_evidence(index: int) -> FeatureEvidence:
@@ -129,7 +130,7 @@ def score(index: int) -> Score:
     )
 
 
-def feature_row(dictionary_id: int, feature: int, **columns: Any) -> dict[str, Any]:
+def feature_row(run_id: int, feature: int, **columns: Any) -> dict[str, Any]:
     """A row of `features` for tests of listings."""
     defaults = {
         "state": "active",
@@ -142,7 +143,7 @@ def feature_row(dictionary_id: int, feature: int, **columns: Any) -> dict[str, A
         "lift": None,
         "q_value": None,
     }
-    return {"dictionary_id": dictionary_id, "feature": feature, "evidence_set_id": f"set{dictionary_id}"} | defaults | columns
+    return {"run_id": run_id, "feature": feature} | defaults | columns
 
 
 def as_it_may_be(row: dict[str, Any]) -> dict[str, Any]:
@@ -151,15 +152,16 @@ def as_it_may_be(row: dict[str, Any]) -> dict[str, Any]:
     return row | {name: None for name in figures if name in row} if row.get("state") == "dead" else row
 
 
-def empty_dictionary(engine: Engine, name: str) -> int:
-    """A dictionary without features, with an evidence set `set<id>`."""
+def empty_run(engine: Engine, name: str) -> int:
+    """The id of a completed run of a new dictionary, without features."""
     moment = datetime.now(UTC)
     with transaction(engine) as session:
         dictionaries.save_subject(session, "s" * 64, "toy", {}, VOCABULARY)
         kinds = {"hook_point": f"blocks.0.{name}", "architecture": "jumprelu", "width": 16, "features": 100, "config": {"made": str(moment)}}
         dictionary_id = dictionaries.save_dictionary(session, "s" * 64, name=name, digest=name[:64], **kinds)
-        dictionaries.save_evidence_set(session, f"set{dictionary_id}", dictionary_id, {}, {}, 1)
-    return dictionary_id
+        run_id = runs.save(session, f"{dictionary_id:064x}", dictionary_id, {}, {}, 1)
+        runs.complete(session, run_id)
+    return run_id
 
 
 def add_features(engine: Engine, rows: list[dict[str, Any]]) -> None:

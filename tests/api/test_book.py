@@ -45,10 +45,10 @@ numbered = count()
 def test_walking_by_cursor_visits_each_row_once_and_in_order(
     store: Engine, rows: list[dict[str, Any]], filters: dict[str, Any], sort: FeatureSort, descending: bool, limit: int
 ) -> None:
-    dictionary_id = synthetic.empty_dictionary(store, f"walk@{next(numbered)}")
-    synthetic.add_features(store, [synthetic.feature_row(dictionary_id, index, **row) for index, row in enumerate(rows)])
+    run_id = synthetic.empty_run(store, f"walk@{next(numbered)}")
+    synthetic.add_features(store, [synthetic.feature_row(run_id, index, **row) for index, row in enumerate(rows)])
 
-    walked = walk(store, FeatureQuery(dictionary_id, sort=sort, descending=descending, limit=limit, **filters))
+    walked = walk(store, FeatureQuery(run_id, sort=sort, descending=descending, limit=limit, **filters))
 
     expected = [index for index, row in enumerate(rows) if passes(row, filters)]
     with_value = [index for index in expected if sort is FeatureSort.FEATURE or rows[index][sort.value] is not None]
@@ -85,10 +85,10 @@ def passes(row: dict[str, Any], filters: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize(("text", "expected"), [("%", [0]), ("_", [1]), ("\\", [2]), ("X", [0, 1, 2, 3]), ("%_", [])])
 def test_text_is_searched_as_it_is_written(store: Engine, text: str, expected: list[int]) -> None:
-    dictionary_id = synthetic.empty_dictionary(store, f"text@{next(numbered)}")
+    run_id = synthetic.empty_run(store, f"text@{next(numbered)}")
     labels = ["x%", "x_", "x\\", "x"]
-    synthetic.add_features(store, [synthetic.feature_row(dictionary_id, index, label=label) for index, label in enumerate(labels)])
-    assert walk(store, FeatureQuery(dictionary_id, text=text)) == expected
+    synthetic.add_features(store, [synthetic.feature_row(run_id, index, label=label) for index, label in enumerate(labels)])
+    assert walk(store, FeatureQuery(run_id, text=text)) == expected
 
 
 @pytest.mark.parametrize("sort", list(FeatureSort))

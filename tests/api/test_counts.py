@@ -10,7 +10,7 @@ from api import counts
 from api.counts import StateCounts
 from interp.store import entry
 from interp.store.engine import snapshot, transaction
-from interp.store.tables import Dictionary, Feature
+from interp.store.tables import Feature
 from tests.api import synthetic
 
 
@@ -23,54 +23,54 @@ class Watch:
         monkeypatch.setattr(counts.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(counts.entry, "states", self.states)
 
-    def states(self, session: object, dictionary: Dictionary) -> dict[str, int]:
+    def states(self, session: object, run_id: int) -> dict[str, int]:
         self.counts += 1
         self.now += self.seconds
-        return self.real(session, dictionary)  # type: ignore[arg-type]
+        return self.real(session, run_id)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def dictionary_id(engine: Engine) -> int:
-    found = synthetic.empty_dictionary(engine, "counted@1")
+def run_id(engine: Engine) -> int:
+    found = synthetic.empty_run(engine, "counted@1")
     synthetic.add_features(engine, [synthetic.feature_row(found, index, state="dead" if index % 3 == 0 else "active") for index in range(9)])
     return found
 
 
-def ask(engine: Engine, known: StateCounts, dictionary_id: int) -> dict[str, int]:
+def ask(engine: Engine, known: StateCounts, run_id: int) -> dict[str, int]:
     with snapshot(engine) as session:
-        return known.of(session, session.get_one(Dictionary, dictionary_id))
+        return known.of(session, run_id)
 
 
-def test_a_count_is_kept_a_hundred_times_as_long_as_it_took(engine: Engine, dictionary_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_count_is_kept_a_hundred_times_as_long_as_it_took(engine: Engine, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     watch, known = Watch(monkeypatch, seconds=0.2), StateCounts()
-    assert ask(engine, known, dictionary_id) == {"dead": 3, "active": 6}
+    assert ask(engine, known, run_id) == {"dead": 3, "active": 6}
     with transaction(engine) as session:
         session.execute(update(Feature).values(state="rare"))
     watch.now += 19.9
-    assert ask(engine, known, dictionary_id) == {"dead": 3, "active": 6}
+    assert ask(engine, known, run_id) == {"dead": 3, "active": 6}
     watch.now += 0.2
-    assert ask(engine, known, dictionary_id) == {"rare": 9}
+    assert ask(engine, known, run_id) == {"rare": 9}
     assert watch.counts == 2
 
 
-def test_each_dictionary_is_counted_on_its_own(engine: Engine, dictionary_id: int) -> None:
-    known, other = StateCounts(), synthetic.empty_dictionary(engine, "counted@2")
-    assert [ask(engine, known, of) for of in (dictionary_id, other)] == [{"dead": 3, "active": 6}, {}]
+def test_each_run_is_counted_on_its_own(engine: Engine, run_id: int) -> None:
+    known, other = StateCounts(), synthetic.empty_run(engine, "counted@2")
+    assert [ask(engine, known, of) for of in (run_id, other)] == [{"dead": 3, "active": 6}, {}]
 
 
-def test_many_who_ask_at_once_make_one_count(engine: Engine, dictionary_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_who_ask_at_once_make_one_count(engine: Engine, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     watch, known, start = Watch(monkeypatch, seconds=1.0), StateCounts(), threading.Barrier(8)
 
     def one(_number: int) -> dict[str, int]:
         start.wait()
-        return ask(engine, known, dictionary_id)
+        return ask(engine, known, run_id)
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(one, range(8))) == [{"dead": 3, "active": 6}] * 8
     assert watch.counts == 1
 
 
-def test_a_count_that_fails_is_made_anew(engine: Engine, dictionary_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_count_that_fails_is_made_anew(engine: Engine, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> dict[str, int]:
         raise ValueError("away")
 
@@ -78,5 +78,5 @@ def test_a_count_that_fails_is_made_anew(engine: Engine, dictionary_id: int, mon
     with monkeypatch.context() as patched:
         patched.setattr(counts.entry, "states", fail)
         with pytest.raises(ValueError, match="away"):
-            ask(engine, known, dictionary_id)
-    assert ask(engine, known, dictionary_id) == {"dead": 3, "active": 6}
+            ask(engine, known, run_id)
+    assert ask(engine, known, run_id) == {"dead": 3, "active": 6}

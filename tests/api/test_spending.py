@@ -19,7 +19,7 @@ from interp.score.base import ControlResult, Interval, Item, NullResult, Score
 from interp.score.codec import encode_items
 from interp.settings import Settings
 from interp.spec import JobSpec
-from interp.store import calls, dictionaries, evidence, explanations, scores
+from interp.store import calls, dictionaries, evidence, explanations, runs, scores
 from interp.store.engine import transaction
 from interp.store.explanations import Family
 from tests.api.synthetic import feature_evidence
@@ -157,19 +157,20 @@ def test_resuming_replaces_only_the_caps_that_are_given(client: Client, http: ht
 @pytest.fixture(scope="module")
 def told(store: Engine, job: str) -> Iterator[str]:
     """Feature 3 of a dictionary of its own, labelled and judged by the job's calls, with a null and two controls."""
-    set_id = "f" * 64
+    digest = "f" * 64
     with transaction(store) as session:
         kinds = {"hook_point": "blocks.1.hook_mlp_out", "architecture": "jumprelu", "width": 16, "features": 8, "config": {}}
         dictionary_id = dictionaries.save_dictionary(session, "s" * 64, name=JUDGED, digest="j" * 64, **kinds)
-        dictionaries.save_evidence_set(session, set_id, dictionary_id, {"seed": 0}, {"documents": 3}, 1000)
+        run_id = runs.save(session, digest, dictionary_id, {"seed": 0}, {"documents": 3}, 1000)
+        runs.complete(session, run_id)
         gathered = [feature_evidence(index) for index in (3, 4)]
-        evidence.save(session, set_id, dictionary_id, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
-        family = Family(set_id, dictionary_id, "contexts", "q" * 64)
+        evidence.save(session, run_id, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
+        family = Family(run_id, "contexts", "q" * 64)
         shown = gathered[0].contexts.identities()[:1]
         explanations.save(session, family, [explanation(3, shown), explanation(4, shown)], job_id=job)
         row = explanations.load(session, family, [(3, 4)])[3][0]
         made = judged(gathered[0].contexts.identities()[1])
-        scores.save(session, dictionary_id, "y" * 64, [scores.Scored(row, made, encode_items(made.items))], job_id=job)
+        scores.save(session, run_id, "y" * 64, [scores.Scored(row, made, encode_items(made.items))], job_id=job)
     yield f"{JUDGED}:3"
 
 

@@ -10,7 +10,7 @@ from interp.store.tables import Base, Chunk, Evidence, Explanation, Feature, Sco
 
 # Of each table, its rows by column.
 Rows = dict[str, list[dict[str, Any]]]
-OF_THE_RUN = {"id", "job_id", "created_at", "explanation_id", "score_id", "dictionary_id"}
+OF_THE_BOOK = {"id", "job_id", "created_at", "explanation_id", "score_id", "run_id"}
 
 
 def results(engine: Engine) -> Rows:
@@ -34,5 +34,5 @@ def repeated(engine: Engine, job_id: str) -> dict[str, int]:
 
 
 def _rows(session: Session, table: type[Base], *order: Any) -> list[dict[str, Any]]:
-    columns = [column.key for column in table.__mapper__.column_attrs if column.key not in OF_THE_RUN]
+    columns = [column.key for column in table.__mapper__.column_attrs if column.key not in OF_THE_BOOK]
     return [{name: getattr(row, name) for name in columns} for row in session.scalars(select(table).order_by(*order))]

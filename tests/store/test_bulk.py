@@ -24,8 +24,8 @@ sizes = pytest.mark.parametrize("number", [FEW, MANY])
 
 
 def family_of(engine: Engine) -> Family:
-    dictionary_id = synthetic.empty_dictionary(engine, "bulk@0")
-    return Family(f"set{dictionary_id}", dictionary_id, "pattern", "p" * 64)
+    run_id = synthetic.empty_run(engine, "bulk@0")
+    return Family(run_id, "pattern", "p" * 64)
 
 
 def labels(number: int, text: str) -> list[Label]:
@@ -55,7 +55,7 @@ def test_a_failed_explanation_is_written_over_and_its_scores_go_alone(engine: En
         explanations.save(session, family, first, "j")
         ids = {index: row for index, (row, _) in explanations.load(session, family, [(0, number)]).items()}
         scored = [Scored(row, replace(synthetic.score(1), feature=index), b"items") for index, row in ids.items()]
-        scores.save(session, family.dictionary_id, "x" * 64, scored, "j")
+        scores.save(session, family.run_id, "x" * 64, scored, "j")
     with transaction(engine) as session:
         explanations.save(session, family, labels(number, "second"), "other")
     found = rows_of(engine, Explanation, Explanation.feature, Explanation.id, Explanation.text, Explanation.failure, Explanation.job_id)
@@ -72,7 +72,7 @@ def test_each_score_has_its_own_items_and_those_of_the_last_writing(engine: Engi
     for turn in ("once", "twice"):
         scored = [Scored(row, replace(synthetic.score(1), feature=index), f"{turn} {index}".encode()) for index, row in ids.items()]
         with transaction(engine) as session:
-            scores.save(session, family.dictionary_id, "x" * 64, scored, "j")
+            scores.save(session, family.run_id, "x" * 64, scored, "j")
     with transaction(engine) as session:
         found = session.execute(
             select(Score.feature, ScoreItems.blob).join(ScoreItems, ScoreItems.score_id == Score.id).order_by(Score.feature)
@@ -119,38 +119,35 @@ def test_scores_go_over_those_that_are_there_and_keep_their_ids(engine: Engine, 
     for value in (0.25, 0.75):
         scored = [Scored(row, replace(synthetic.score(1), feature=index, value=value), b"items") for index, (row, _) in made.items()]
         with transaction(engine) as session:
-            scores.save(session, family.dictionary_id, "x" * 64, scored, "j")
+            scores.save(session, family.run_id, "x" * 64, scored, "j")
         ids.append([row for (row,) in rows_of(engine, Score, Score.id)])
     assert ids[0] == ids[1]
     assert {value for _, value in rows_of(engine, Score, Score.feature, Score.value)} == {0.75}
 
 
 @sizes
-def test_the_best_is_listed_only_where_the_evidence_is_the_same(engine: Engine, number: int) -> None:
-    dictionary_id = synthetic.empty_dictionary(engine, "bulk@0")
-    other = synthetic.empty_dictionary(engine, "bulk@1")
-    rows = [synthetic.feature_row(dictionary_id, index, shrunken=None, explanation_id=None) for index in range(number)]
-    rows[1]["evidence_set_id"] = f"set{other}"
-    synthetic.add_features(engine, rows)
+def test_the_best_is_listed_in_its_own_run_alone(engine: Engine, number: int) -> None:
+    run_id, other = synthetic.empty_run(engine, "bulk@0"), synthetic.empty_run(engine, "bulk@1")
+    nothing = {"shrunken": None, "explanation_id": None}
+    synthetic.add_features(engine, [synthetic.feature_row(of, index, **nothing) for of in (run_id, other) for index in range(number)])
     best = [Shown(index, 100 + index, "label", 0.5, None, 0.01, 0.25) for index in range(number)]
     with transaction(engine) as session:
-        conclusions.show_best(session, dictionary_id, f"set{dictionary_id}", best)
-    found = rows_of(engine, Feature, Feature.feature, Feature.explanation_id, Feature.label, Feature.score, Feature.lift, Feature.shrunken)
-    shown = [(index, 100 + index, "label", 0.5, None, 0.25) for index in range(number)]
-    shown[1] = (1, None, None, None, None, None)
-    assert found == shown
+        conclusions.show_best(session, run_id, best)
+    columns = (Feature.run_id, Feature.feature, Feature.explanation_id, Feature.label, Feature.score, Feature.lift, Feature.shrunken)
+    shown = [(run_id, index, 100 + index, "label", 0.5, None, 0.25) for index in range(number)]
+    assert sorted(rows_of(engine, Feature, *columns)) == shown + [(other, index, *[None] * 5) for index in range(number)]
 
 
 def test_what_is_so_already_is_not_written_again(engine: Engine) -> None:
     if engine.dialect.name != "postgresql":
         pytest.skip("SQLite keeps no versions of a row")
-    dictionary_id = synthetic.empty_dictionary(engine, "bulk@0")
-    synthetic.add_features(engine, [synthetic.feature_row(dictionary_id, index, shrunken=None, explanation_id=None) for index in range(MANY)])
+    run_id = synthetic.empty_run(engine, "bulk@0")
+    synthetic.add_features(engine, [synthetic.feature_row(run_id, index, shrunken=None, explanation_id=None) for index in range(MANY)])
     best = [Shown(index, index, "label") for index in range(MANY)]
     versions = []
     for _ in range(2):
         with transaction(engine) as session:
-            conclusions.show_best(session, dictionary_id, f"set{dictionary_id}", best)
+            conclusions.show_best(session, run_id, best)
         with engine.connect() as connection:
             versions.append(connection.exec_driver_sql("SELECT feature, xmin::text FROM features ORDER BY feature").all())
     assert versions[0] == versions[1]
@@ -158,8 +155,8 @@ def test_what_is_so_already_is_not_written_again(engine: Engine) -> None:
 
 def test_two_writers_of_the_same_rows_wait_for_one_another(engine: Engine) -> None:
     """Both go in the order of the keys, so neither deadlocks: upserts and changes of the same features, over and over."""
-    dictionary_id = synthetic.empty_dictionary(engine, "bulk@0")
-    rows = [synthetic.feature_row(dictionary_id, index, shrunken=None, explanation_id=None) for index in range(300)]
+    run_id = synthetic.empty_run(engine, "bulk@0")
+    rows = [synthetic.feature_row(run_id, index, shrunken=None, explanation_id=None) for index in range(300)]
     synthetic.add_features(engine, rows)
     errors: list[BaseException] = []
 
@@ -168,10 +165,10 @@ def test_two_writers_of_the_same_rows_wait_for_one_another(engine: Engine) -> No
             for turn in range(10):
                 with transaction(engine) as session:
                     if number % 2:
-                        upsert(session, Feature, [row | {"mean_active": float(turn)} for row in rows], keys=["dictionary_id", "feature"])
+                        upsert(session, Feature, [row | {"mean_active": float(turn)} for row in rows], keys=["run_id", "feature"])
                     else:
-                        new = [{"dictionary_id": dictionary_id, "feature": index, "label": f"{number} {turn}"} for index in range(300)]
-                        change(session, Feature, new, ["dictionary_id", "feature"])
+                        new = [{"run_id": run_id, "feature": index, "label": f"{number} {turn}"} for index in range(300)]
+                        change(session, Feature, new, ["run_id", "feature"])
         except BaseException as error:
             errors.append(error)
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from interp.store import comparison, migrate
 from interp.store.comparison import Book
 from interp.store.engine import make_engine, transaction
-from interp.store.tables import Dictionary, Evidence, EvidenceSet, Explanation, Feature, Job, Score, ScoreItems
+from interp.store.tables import Evidence, Explanation, Feature, Job, Run, Score, ScoreItems
 from tests.api import synthetic
 from tests.store import steps
 
@@ -23,8 +23,8 @@ def book(engine: Engine, summary: dict[str, Any]) -> Book:
     synthetic.fill(engine)
     job_id = steps.submit(engine)
     with transaction(engine) as session:
-        dictionary_id = session.scalars(select(Dictionary.id).where(Dictionary.name == synthetic.NAME)).one()
-        values = {"status": "completed", "dictionary_id": dictionary_id, "evidence_set_id": synthetic.SET, "summary": summary}
+        dictionary_id, run_id = session.execute(select(Run.dictionary_id, Run.id).where(Run.digest == synthetic.RUN)).one()
+        values = {"status": "completed", "dictionary_id": dictionary_id, "run_id": run_id, "summary": summary}
         session.execute(update(Job).where(Job.id == job_id).values(values))
     return Book(engine, job_id)
 
@@ -42,7 +42,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
 @pytest.fixture
 def other(engine: Engine) -> Book:
     """On each dialect, made at another time, with other job and row ids."""
-    synthetic.empty_dictionary(engine, "another")
+    synthetic.empty_run(engine, "another")
     return book(engine, SUMMARY | {"total_seconds": 99.0, "tokens_per_s": 7.0})
 
 
@@ -55,7 +55,7 @@ def test_the_same_book_is_equal_in_each_dialect(plain: Book, other: Book) -> Non
     found = comparison.compare(plain, other)
     assert all(line.is_equal for line in found), found
     same = {line.what: line.same for line in found}
-    assert same == {"evidence set": 1, "evidence": 12, "explanations": 12, "scores": 10, "items": 10, "listing": 12, "summary": 3}
+    assert same == {"run": 1, "evidence": 12, "explanations": 12, "scores": 10, "items": 10, "listing": 12, "summary": 3}
 
 
 CHANGES: dict[str, tuple[Callable[[Session], object], dict[str, tuple[int, int, int]]]] = {
@@ -70,7 +70,7 @@ CHANGES: dict[str, tuple[Callable[[Session], object], dict[str, tuple[int, int, 
     ),
     "a feature's best": (lambda s: s.execute(update(Feature).where(Feature.feature == 1).values(explanation_id=None)), {"listing": (1, 0, 0)}),
     "another explanation": (lambda s: _explain_twice(s), {"explanations": (0, 0, 1)}),
-    "the corpus": (lambda s: s.execute(update(EvidenceSet).where(EvidenceSet.id == synthetic.SET).values(tokens=1001)), {"evidence set": (1, 0, 0)}),
+    "the corpus": (lambda s: s.execute(update(Run).where(Run.digest == synthetic.RUN).values(tokens=1001)), {"run": (1, 0, 0)}),
     "a figure of the summary": (
         lambda s: s.execute(update(Job).values(summary=SUMMARY | {"features": {"explained": 9}})),
         {"summary": (1, 0, 0)},
@@ -95,7 +95,7 @@ def test_examples_name_the_row_and_both_values(plain: Book, other: Book) -> None
     assert line.examples == (f"2 pattern {'p' * 64}: text '100%_self [2]' and 'something else'",)
 
 
-def test_a_job_alone_on_its_evidence_is_found_by_its_spec(other: Book) -> None:
+def test_a_job_alone_in_its_run_is_found_by_its_spec(other: Book) -> None:
     assert comparison.sole_job(other.engine, steps.SPEC) == other.job_id
     assert comparison.sole_job(other.engine, steps.SPEC.model_copy(update={"seed": 1})) is None
     with transaction(other.engine) as session:
@@ -103,10 +103,10 @@ def test_a_job_alone_on_its_evidence_is_found_by_its_spec(other: Book) -> None:
     assert comparison.sole_job(other.engine, steps.SPEC) is None
 
 
-def test_a_job_that_shares_its_evidence_is_passed_by(other: Book) -> None:
+def test_a_job_that_shares_its_run_is_passed_by(other: Book) -> None:
     second = steps.submit(other.engine)
     with transaction(other.engine) as session:
-        session.execute(update(Job).where(Job.id == second).values(evidence_set_id=synthetic.SET))
+        session.execute(update(Job).where(Job.id == second).values(run_id=select(Run.id).where(Run.digest == synthetic.RUN).scalar_subquery()))
     assert comparison.sole_job(other.engine, steps.SPEC) is None
 
 

@@ -110,9 +110,9 @@ def test_features_page_by_page_are_what_a_plain_reference_gives(
 ) -> None:
     for name, number in (("FEW", bound), ("HANDFUL", min(bound, 2)), ("EXAMINED", examined), ("RARE", rare), ("FOUND_OF_RARE", rare)):
         monkeypatch.setattr(listing, name, number)
-    dictionary_id = synthetic.empty_dictionary(engine, f"walk@{next(numbered)}")
-    synthetic.add_features(engine, [synthetic.feature_row(dictionary_id, index, **row) for index, row in enumerate(rows)])
-    query = FeatureQuery(dictionary_id, sort=sort, descending=descending, limit=4, **filters)
+    run_id = synthetic.empty_run(engine, f"walk@{next(numbered)}")
+    synthetic.add_features(engine, [synthetic.feature_row(run_id, index, **row) for index, row in enumerate(rows)])
+    query = FeatureQuery(run_id, sort=sort, descending=descending, limit=4, **filters)
 
     found = walk(engine, lambda session, place: book.features(session, replace(query, after=place)), 4)
 
@@ -126,7 +126,7 @@ def test_features_page_by_page_are_what_a_plain_reference_gives(
     wanted=st.fixed_dictionaries(
         {},
         optional={
-            "dictionary_id": st.integers(0, 1),
+            "runs": st.sampled_from([(0,), (1,), (1, 0)]),
             "feature": st.integers(0, 3),
             "explainer": st.sampled_from(["a", "b"]),
             "text": st.sampled_from(["ALPHA", "x", "beta"]),
@@ -149,31 +149,35 @@ def test_explanations_page_by_page_are_what_a_plain_reference_gives(
     monkeypatch.setattr(listing, "FOUND_OF_RARE", rare)
     with transaction(engine) as session:
         session.execute(Explanation.__table__.delete())
-    ids = [synthetic.empty_dictionary(engine, f"walk@{next(numbered)}") for _ in range(2)]
+    ids = [synthetic.empty_run(engine, f"walk@{next(numbered)}") for _ in range(2)]
     add_explanations(engine, [explanation(ids[row[0]], row[1], row[2], row[3], number) for number, row in enumerate(rows)])
-    if "dictionary_id" in wanted:
-        wanted = wanted | {"dictionary_id": ids[wanted["dictionary_id"]]}
+    asked = wanted.get("runs", (0, 1))
+    wanted = wanted | {"runs": tuple(ids[run] for run in asked)}
 
-    found = walk(engine, lambda session, place: book.explanations(session, ExplanationQuery(**wanted, after=place, limit=3)), 3)
+    def read(session: Session, place: Any) -> Page[Explanation, Any]:
+        left = wanted["runs"] if place is None else wanted["runs"][wanted["runs"].index(place[0]) :]
+        return book.explanations(session, ExplanationQuery(**wanted | {"runs": left}, after=place, limit=3))
+
+    found = walk(engine, read, 3)
 
     def is_wanted(number: int) -> bool:
-        dictionary, feature, explainer, label = rows[number]
-        values = {"dictionary_id": ids[dictionary], "feature": feature, "explainer": explainer}
+        run, feature, explainer, label = rows[number]
+        values = {"feature": feature, "explainer": explainer}
         has_text = "text" not in wanted or (label is not None and lower(wanted["text"]) in label)
-        return has_text and all(values[name] == wanted[name] for name in values if name in wanted)
+        return run in asked and has_text and all(values[name] == wanted[name] for name in values if name in wanted)
 
-    numbers = sorted(filter(is_wanted, range(len(rows))), key=lambda number: (rows[number][0], rows[number][1], number))
+    numbers = sorted(filter(is_wanted, range(len(rows))), key=lambda number: (asked.index(rows[number][0]), rows[number][1], number))
     assert [row.settings_digest for row in found] == [str(number) for number in numbers]
 
 
-def explanation(dictionary_id: int, feature: int, explainer: str, label: str | None, number: int) -> dict[str, Any]:
-    row = {"dictionary_id": dictionary_id, "feature": feature, "evidence_set_id": f"set{dictionary_id}", "explainer": explainer}
+def explanation(run_id: int, feature: int, explainer: str, label: str | None, number: int) -> dict[str, Any]:
+    row = {"run_id": run_id, "feature": feature, "explainer": explainer}
     return row | {"settings_digest": str(number), "text": label, "provenance": {}, "created_at": synthetic.datetime.now(synthetic.UTC)}
 
 
 def add_explanations(engine: Engine, rows: list[dict[str, Any]]) -> None:
     with transaction(engine) as session:
-        upsert(session, Explanation, rows, keys=["evidence_set_id", "feature", "explainer", "settings_digest"])
+        upsert(session, Explanation, rows, keys=["run_id", "feature", "explainer", "settings_digest"])
 
 
 # Plans. Big tables are those that grow with features.
@@ -203,11 +207,11 @@ def large(postgres_url: str) -> Iterator[Engine]:
     with engine.begin() as connection:
         tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-    dictionary_id = synthetic.empty_dictionary(engine, "large@1")
+    run_id = synthetic.empty_run(engine, "large@1")
     drawn = [(index * 7919 % 1000) / 1000 for index in range(FEATURES)]
     rows = [
         synthetic.feature_row(
-            dictionary_id,
+            run_id,
             index,
             score=None if index % 10 == 0 else value,
             lift=None if index % 10 == 0 else value - 0.5,
@@ -220,8 +224,8 @@ def large(postgres_url: str) -> Iterator[Engine]:
         for index, value in enumerate(drawn)
     ]
     with transaction(engine) as session:
-        upsert(session, Feature, rows, keys=["dictionary_id", "feature"])
-    add_explanations(engine, [explanation(dictionary_id, index, "ab"[index % 2], f"word {index % 97}", 0) for index in range(FEATURES)])
+        upsert(session, Feature, rows, keys=["run_id", "feature"])
+    add_explanations(engine, [explanation(run_id, index, "ab"[index % 2], f"word {index % 97}", 0) for index in range(FEATURES)])
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
     yield engine
@@ -261,17 +265,17 @@ def test_a_page_of_features_walks_one_index_whatever_the_filters_and_the_depth(l
             assert_walks(planned(large, statement), f"ix_features_{sort.value}", *by_key)
 
 
-WANTED: tuple[dict[str, Any], ...] = ({}, {"dictionary_id": 1}, {"feature": 7}, {"dictionary_id": 1, "feature": 7})
+WANTED: tuple[dict[str, Any], ...] = ({}, {"feature": 7})
 
 
 @pytest.mark.parametrize("explainer", [{}, {"explainer": "a"}, {"explainer": "nobody"}])
 @pytest.mark.parametrize("after", [None, (1, 15_000, 15_000)])
 def test_a_page_of_explanations_walks_one_index_from_its_cursor(large: Engine, explainer: dict[str, Any], after: Any) -> None:
     for wanted in WANTED:
-        query = ExplanationQuery(**wanted, **explainer, after=after)
-        for statement in listing.statements(book.explanation_listing(query)):
+        query = ExplanationQuery((1,), **wanted, **explainer, after=after)
+        for statement in listing.statements(book.explanation_listing(query, 1)):
             plan = planned(large, statement)
-            assert_walks(plan, "ix_explanations_feature", "ix_explanations_everywhere", "ix_explanations_explainer")
+            assert_walks(plan, "ix_explanations_feature", "ix_explanations_explainer")
             assert after is None or all("> " in node["Index Cond"] for node in plan if "Index Name" in node)
 
 
@@ -348,5 +352,5 @@ def test_a_page_of_calls_walks_the_index_of_its_job(busy: Engine, wanted: dict[s
 def test_a_search_in_labels_reads_no_more_than_it_may(busy: Engine, part: str, after: Any) -> None:
     query = FeatureQuery(1, sort=FeatureSort.SCORE, text=part, after=after)
     assert_reads_few(plans_of(busy, lambda session: book.features(session, query)), listing.EXAMINED + 1)
-    wanted = ExplanationQuery(text=part, after=None if after is None else (1, 15_000, 15_000))
+    wanted = ExplanationQuery((1,), text=part, after=None if after is None else (1, 15_000, 15_000))
     assert_reads_few(plans_of(busy, lambda session: book.explanations(session, wanted)), listing.EXAMINED + 1)

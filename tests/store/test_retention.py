@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select, update
 from interp.lifecycle import JobStatus, Queue, Stage
 from interp.planning import ChunkPlan
 from interp.spec import WebhookSpec
-from interp.store import calls, dictionaries, jobs, retention, webhooks
+from interp.store import calls, dictionaries, jobs, retention, runs, webhooks
 from interp.store.engine import make_engine, snapshot, transaction
 from interp.store.retention import RULES, prune, prune_chunks
 from interp.store.tables import Base, Chunk, Job, LlmCall, LlmReply, Webhook, Worker
@@ -166,8 +166,8 @@ def test_the_corpora_of_live_jobs_are_known_once_they_are_prepared(engine: Engin
             session, "subject", name="m@l", digest="d", hook_point="h", architecture="relu", width=1, features=10, config={}
         )
         for number, job_id in enumerate(jobs_of):
-            dictionaries.save_evidence_set(session, f"set-{number}", known, {}, {"tokens_digest": f"corpus-{number}"}, 5)
-            jobs.attach(session, job_id, known, f"set-{number}", 10)
+            run_id = runs.save(session, f"run-{number}", known, {}, {"tokens_digest": f"corpus-{number}"}, 5)
+            jobs.attach(session, job_id, known, run_id, 10)
         jobs.cancel(session, jobs_of[1])
     assert in_use() == {"corpus-0"}
     steps.submit(engine)

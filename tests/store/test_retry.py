@@ -17,7 +17,7 @@ from interp.store.dialect import now
 from interp.store.engine import snapshot, transaction
 from interp.store.explanations import Family
 from interp.store.retrying import State, reopening
-from interp.store.tables import Dictionary, EvidenceSet, Subject
+from interp.store.tables import Dictionary, Run, Subject
 from tests.store import steps
 from tests.store.asked import call
 
@@ -171,10 +171,10 @@ def test_answers_that_came_to_nothing_are_forgotten_and_good_ones_kept(engine: E
         session.execute(insert(Subject).values(id="s", name="s", config={}, vocabulary=b"", **moment))
         dictionary = {"id": 1, "name": "d", "digest": "d", "subject_id": "s", "hook_point": "h", "architecture": "a", "width": 1, "features": 8}
         session.execute(insert(Dictionary).values(**dictionary, config={}, **moment))
-        session.execute(insert(EvidenceSet).values(id="e", dictionary_id=1, identity={}, corpus={}, tokens=1, **moment))
-        jobs.attach(session, job_id, 1, "e", 8)
+        session.execute(insert(Run).values(id=1, digest="e", number=1, dictionary_id=1, identity={}, corpus={}, tokens=1, **moment))
+        jobs.attach(session, job_id, 1, 1, 8)
         made = [Explanation(0, "contexts", None, "no answer", None, {}), Explanation(1, "contexts", "a label", None, None, {})]
-        explanations.save(session, Family("e", 1, "contexts", "x"), made, job_id)
+        explanations.save(session, Family(1, "contexts", "x"), made, job_id)
         calls.save(session, [pack_call(call(key, job_id=job_id, feature=number)) for number, key in enumerate(("bad", "good"))])
     work(engine, results={"explain:0": {"explained": 1, "failed": 1}})
     retry(engine, job_id)

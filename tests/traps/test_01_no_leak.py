@@ -17,7 +17,7 @@ from interp.llm.scripted import ScriptedServer
 from interp.score.codec import decode_items
 from interp.settings import Settings
 from interp.spec import JobSpec
-from interp.store import dictionaries, migrate, replies
+from interp.store import migrate, replies, runs
 from interp.store.engine import snapshot
 from interp.store.pack import unpack
 from interp.store.tables import Evidence, Explanation, Score, ScoreItems
@@ -67,8 +67,8 @@ def documents(identities: Iterable[str]) -> set[str]:
 def texts(runtime: Runtime, split: Split) -> set[str]:
     """Every window's text that the job's evidence has of a split, as prompts show it."""
     with snapshot(runtime.engine) as session:
-        blobs = session.execute(select(Evidence.set_id, Evidence.blob)).all()
-        vocabulary: Vocabulary = dictionaries.vocabulary_of(session, blobs[0][0])
+        blobs = session.execute(select(Evidence.run_id, Evidence.blob)).all()
+        vocabulary: Vocabulary = runs.vocabulary_of(session, blobs[0][0])
     found: list[Contexts] = [decode_evidence(blob).contexts.of(split) for _, blob in blobs]
     return {plain(contexts, row, vocabulary) for contexts in found for row in range(len(contexts))}
 
@@ -121,7 +121,7 @@ def test_what_an_explanation_says_it_was_shown_is_what_its_prompt_shows(runtime:
     with snapshot(runtime.engine) as session:
         rows = session.scalars(select(Explanation).where(Explanation.explainer == "contexts", Explanation.text.is_not(None))).all()
         evidence = {feature: decode_evidence(blob) for feature, blob in session.execute(select(Evidence.feature, Evidence.blob))}
-        vocabulary = dictionaries.vocabulary_of(session, rows[0].evidence_set_id)
+        vocabulary = runs.vocabulary_of(session, rows[0].run_id)
     prompts = [row for row in recorded(runtime, job_id) if row.purpose == "contexts"]
     assert rows
     for row in rows:

@@ -18,7 +18,7 @@ from interp.spec import JobSpec, ScorerSpec
 from interp.store import jobs, migrate, queue, workers
 from interp.store.engine import make_engine, snapshot, transaction
 from interp.store.progress import JobProgress
-from interp.store.tables import Chunk, Dictionary, EvidenceSet, Explanation, Feature, Score, Subject
+from interp.store.tables import Chunk, Dictionary, Explanation, Feature, Run, Score, Subject
 from tests.fakes import tiny
 from tests.faults.results import results
 from tests.store import steps
@@ -216,7 +216,7 @@ def test_bad_input_fails_at_once_and_leaves_nothing(tmp_path: Path, how: str, co
     assert (found.error["code"], found.error["stage"]) == (code, "prepare")
     assert steps.statuses(runtime.engine, job_id) == {"prepare:0": "failed"}
     with snapshot(runtime.engine) as session:
-        assert [session.scalar(select(func.count()).select_from(table)) for table in (Subject, Dictionary, EvidenceSet, Feature)] == [0] * 4
+        assert [session.scalar(select(func.count()).select_from(table)) for table in (Subject, Dictionary, Run, Feature)] == [0] * 4
     assert not [path for path in (settings.home / "artifacts").rglob("*") if path.is_file()]
 
 

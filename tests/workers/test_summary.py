@@ -12,7 +12,7 @@ from interp.lifecycle import Queue, Stage
 from interp.planning import ChunkPlan
 from interp.settings import Settings
 from interp.spec import ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec
-from interp.store import conclusions, dictionaries
+from interp.store import conclusions, dictionaries, runs
 from interp.store.conclusions import Shown
 from interp.store.engine import snapshot, transaction
 from interp.store.explanations import Family
@@ -28,7 +28,7 @@ from workers.run import Work
 from workers.runtime import Runtime
 from workers.summary import speeds, summarise
 
-FEATURES, SET, MOMENT = 60, "e" * 64, datetime(2026, 1, 1, tzinfo=UTC)
+FEATURES, MOMENT = 60, datetime(2026, 1, 1, tzinfo=UTC)
 JUDGE = ModelSpec(model="some-model", base_url="https://example.org/v1")
 SPEC = steps.SPEC.model_copy(
     update={
@@ -49,20 +49,20 @@ class Book:
         with transaction(engine) as session:
             dictionaries.save_subject(session, "s" * 64, "toy", {}, Vocabulary((b"a",), frozenset()))
             kinds: dict[str, Any] = {"hook_point": "h", "architecture": "jumprelu", "width": 4, "config": {}}
-            self.dictionary = dictionaries.save_dictionary(session, "s" * 64, name="toy@0", digest="d" * 64, features=FEATURES, **kinds)
-            dictionaries.save_evidence_set(session, SET, self.dictionary, {}, {}, 1000)
+            dictionary_id = dictionaries.save_dictionary(session, "s" * 64, name="toy@0", digest="d" * 64, features=FEATURES, **kinds)
+            self.run = runs.save(session, "e" * 64, dictionary_id, {}, {}, 1000)
         self.densities = plain.random_densities(1, FEATURES)
-        self.families = [family_of(SPEC, explainer, SET, self.dictionary) for explainer in SPEC.explainers]
+        self.families = [family_of(SPEC, explainer, self.run) for explainer in SPEC.explainers]
         self.explained = self._explain()
         self.figures = {scorer.name: self._score(scorer, seed) for seed, scorer in enumerate(SPEC.scorers)}
         with transaction(engine) as session:
-            rows = [{"set_id": SET, "feature": feature, "density": density, "blob": b""} for feature, density in self.densities.items()]
+            rows = [{"run_id": self.run, "feature": feature, "density": density, "blob": b""} for feature, density in self.densities.items()]
             session.execute(insert(Evidence), rows)
-        listed = {"evidence_set_id": SET, "explanation_id": None, "shrunken": None}
-        synthetic.add_features(engine, [synthetic.feature_row(self.dictionary, feature, **listed) for feature in range(FEATURES)])
+        listed = {"explanation_id": None, "shrunken": None}
+        synthetic.add_features(engine, [synthetic.feature_row(self.run, feature, **listed) for feature in range(FEATURES)])
         steps.submit(engine, SPEC)
         lease = steps.take(engine, Queue.GPU)
-        self.work = Work(Runtime.of(settings), lease, SPEC, SET, lambda _: None)
+        self.work = Work(Runtime.of(settings), lease, SPEC, self.run, lambda _: None)
 
     def summarise(self) -> dict[str, Any]:
         outcome = summarise(self.work)
@@ -89,7 +89,7 @@ class Book:
                 for place, family in enumerate(self.families):
                     if feature % 3 != place:
                         text = None if feature % 7 == 0 else f"label {feature} {place}"
-                        shared = {"dictionary_id": self.dictionary, "evidence_set_id": SET, "created_at": MOMENT, "provenance": {}}
+                        shared = {"run_id": self.run, "created_at": MOMENT, "provenance": {}}
                         row = {"feature": feature, "explainer": family.explainer, "settings_digest": family.settings_digest, "text": text}
                         made = session.execute(insert(Explanation).values(shared | row).returning(Explanation.id)).scalar_one()
                         if text:
@@ -111,7 +111,7 @@ class Book:
                 )
                 names = ("feature", "explanation_id", "metric", "value", "lift", "p_value", "q_value", "low", "high", "null_reason", "shrunken")
                 row = {name: getattr(figure, name) for name in names} | {"scorer": scorer.name, "settings_digest": digest}
-                row |= {"null_values": list(figure.null_values), "controls": list(figure.controls), "dictionary_id": self.dictionary}
+                row |= {"null_values": list(figure.null_values), "controls": list(figure.controls), "run_id": self.run}
                 row |= {"answered": 1, "failed": 0, "abstained": 0, "details": {}, "created_at": MOMENT}
                 found.append(replace(figure, id=session.execute(insert(Score).values(row).returning(Score.id)).scalar_one()))
         return found
