@@ -9,14 +9,17 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from api.fields import field_errors
 from api.schemas import Problem, ProblemKind
 from interp.errors import GlossatorError, NotFound, problem_of
+from interp.store.engine import is_passing, unreachable
 
 log = logging.getLogger(__name__)
 
+RETRY_SECONDS = 5
 MEDIA_TYPE = "application/problem+json"
 VALIDATION_CODE, VALIDATION_TITLE = "request-invalid", "The request cannot be read"
 
@@ -62,6 +65,7 @@ def _descendants(kind: type[GlossatorError]) -> Iterator[type[GlossatorError]]:
 def install(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
     app.add_exception_handler(GlossatorError, _glossator_error)
+    app.add_exception_handler(DBAPIError, _database_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, _unforeseen)
@@ -77,6 +81,16 @@ async def _glossator_error(request: Request, error: Exception) -> JSONResponse:
     if error.status >= 500:
         log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
     return _answer(Problem(instance=request.url.path, **problem_of(error)))
+
+
+async def _database_error(request: Request, error: Exception) -> JSONResponse:
+    """A database that is away is told as such, in one line of the log; any other error of it is a defect of ours."""
+    assert isinstance(error, DBAPIError)
+    if not is_passing(error):
+        raise error
+    told = unreachable(error)
+    log.error("%s %s: %s", request.method, request.url.path, told)
+    return _answer(Problem(instance=request.url.path, **problem_of(told)), {"Retry-After": str(RETRY_SECONDS)})
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:

@@ -94,6 +94,12 @@ class WebhookRefused(InputError):
     code, title = "webhook-refused", "The webhook's receiver cannot be used"
 
 
+class SettingsInvalid(InputError):
+    """A `GLOSSATOR_...` variable of the environment has a value that cannot be used, or a name that nothing reads."""
+
+    code, title = "settings-invalid", "The settings cannot be used"
+
+
 class NotFound(GlossatorError):
     code, status, title = "not-found", 404, "Not found"
 
@@ -146,6 +152,12 @@ class DatabaseUnfit(GlossatorError):
     """A database that would not hold what is written to it."""
 
     code, status, title = "database-unfit", 503, "The database cannot be used"
+
+
+class DatabaseUnreachable(GlossatorError):
+    """The database's server does not answer, or its file cannot be opened. What is stored is not lost: asking again helps once it is back."""
+
+    code, status, title = "database-unreachable", 503, "The database does not answer"
 
 
 class ServerMissing(GlossatorError):

@@ -2,13 +2,20 @@
 
 import binascii
 import json
+import os
+import sys
 from base64 import b64decode
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from interp.errors import SettingsInvalid
+from interp.variables import check_names, variable_of, without_password
+
+BACKENDS = ("sqlite", "postgresql")
 
 
 class Settings(BaseSettings):
@@ -107,6 +114,16 @@ class Settings(BaseSettings):
     explain_features: int = Field(default=64, ge=1)
     batch_features: int = Field(default=4096, ge=1, description="Explain and score chunks of jobs whose calls go in batches.")
 
+    if not TYPE_CHECKING:  # pydantic's plugin knows the fields; this only changes what a failure looks like
+
+        def __init__(self, **values: Any) -> None:
+            """Reads the environment. Raises SettingsInvalid, which names the variable, what is wrong with it, and the cure."""
+            check_names(os.environ, set(type(self).model_fields), sys.stderr)
+            try:
+                super().__init__(**values)
+            except (ValidationError, SettingsError) as error:
+                raise _invalid(error) from error
+
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, values: dict[str, object]) -> dict[str, object]:
@@ -117,6 +134,22 @@ class Settings(BaseSettings):
             "broker_url": values.get("broker_url") or f"filesystem://{home / 'broker'}",
             "artifacts": _url_of(str(values.get("artifacts") or home / "artifacts")),
         }
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_known(cls, value: str) -> str:
+        backend = value.partition("://")[0].partition("+")[0]
+        if "://" not in value or backend not in BACKENDS:
+            shown = without_password(value)
+            raise ValueError(f"{shown!r} is no URL of a database: write postgresql://user:password@host:5432/name or sqlite:////absolute/path.db")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_is_a_url(cls, value: str) -> str:
+        if "://" not in value:
+            raise ValueError(f"{value!r} is no URL of a broker: write redis://host:6379/0")
+        return value
 
     @field_validator("webhook_secret")
     @classmethod
@@ -163,6 +196,19 @@ class Settings(BaseSettings):
             return self.llm_api_key.get_secret_value()
         keys = {url.rstrip("/"): key for url, key in self.llm_keys.items()}
         return keys[base_url.rstrip("/")].get_secret_value() if base_url.rstrip("/") in keys else ""
+
+
+def _invalid(error: ValidationError | SettingsError) -> SettingsInvalid:
+    """What is wrong, by variable; a value of a secret is never shown."""
+    if isinstance(error, SettingsError):
+        # pydantic-settings names the field between quotation marks, and nothing else of use.
+        field = str(error).split('"')[1] if '"' in str(error) else ""
+        wrong = [f"{variable_of(field)}: its value is no JSON."]
+        return SettingsInvalid("The settings cannot be read.", why=" ".join(wrong), cure='Write a JSON object: {"https://host/v1": "key"}.')
+    wrong = [": ".join([*(variable_of(str(part)) for part in item["loc"][:1]), item["msg"].removeprefix("Value error, ")]) for item in error.errors()]
+    return SettingsInvalid(
+        "The settings cannot be used.", why="; ".join(wrong), cure="Change or unset the variable. docs/deploy.md lists the settings."
+    )
 
 
 def _url_of(place: str) -> str:

@@ -14,6 +14,7 @@ from celery import signals
 from celery.platforms import SecurityWarning
 
 from interp import logs, traces
+from interp.errors import GlossatorError
 from interp.lifecycle import Queue
 from interp.settings import settings
 from workers.announce import tell
@@ -130,4 +131,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     if arguments.supervised:
         _die_with_the_parent()
-    main(arguments.queue, arguments.name)
+    try:
+        main(arguments.queue, arguments.name)
+    except GlossatorError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from api.cli.commands import Group
-from interp.errors import GlossatorError
 
 app = typer.Typer(name="glossator", cls=Group, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -28,12 +27,16 @@ def glossator(
 
 
 def main() -> None:
-    """The entry point. An error that was raised on purpose is printed with its cure, and ends with status 1."""
+    """The entry point. An error of the user's or of a server's is printed with its cure, in a few lines, and ends with status 1."""
     try:
         app()
-    except GlossatorError as error:
-        # rich: only where something is to be printed.
+    except Exception as error:
+        # Only where something went wrong: `--help` loads nothing.
         from api.cli.console import print_error
+        from api.cli.failures import told
 
-        print_error(error)
+        known = told(error)
+        if known is None:
+            raise
+        print_error(known)
         sys.exit(1)

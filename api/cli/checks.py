@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.cli.console import thousands
 from api.readiness import artifacts_fault, database_fault, migrations_fault
 from interp.disk import nearest_existing
 from interp.errors import LlmError
@@ -78,16 +79,21 @@ def broker(found: Settings) -> list[Finding]:
 
 
 def workers(found: Settings) -> list[Finding]:
-    """Who is alive, and whether anybody does what is to be done. That nobody is there is no fault as long as nothing waits."""
-    figures = None if _is_unmade(found) else _figures(found)
+    """Who is alive, and which queue has nobody. Before the first start there is no database, and nobody is missed."""
+    if _is_unmade(found):
+        return [Finding("workers", True, "none yet; `glossator serve` starts them")]
+    figures = _figures(found)
     if figures is None:
         return [Finding("workers", True, "not known without the database")]
     alive = {queue: int(figures.workers[str(queue),]) for queue in Queue}
     detail = ", ".join(f"{number} {queue}" for queue, number in alive.items())
-    for queue in (Queue.GPU, Queue.LLM):
-        ready = int(figures.queue_chunks[str(queue), "ready"])
-        if ready and not alive[queue]:
-            return [Finding("workers", False, f"{detail}; {ready} chunks wait for one of {queue}", f"Start one: glossator worker {queue}.")]
+    idle = [queue for queue in (Queue.GPU, Queue.LLM) if not alive[queue]]
+    if idle:
+        waiting = {queue: int(figures.queue_chunks[str(queue), "ready"]) for queue in idle}
+        lacking = " and ".join(f"none of {queue} ({thousands(waiting[queue])} chunks wait for one)" for queue in idle)
+        commands = " and ".join(f"`glossator worker {queue}`" for queue in idle)
+        cure = f"Start {commands}, or `glossator serve` with its own workers."
+        return [Finding("workers", False, f"{detail}; there is {lacking}", cure)]
     expired = int(sum(figures.leases_expired.values()))
     if expired:
         cure = "Start upkeep: glossator worker upkeep (`glossator serve` with workers does it by itself)."

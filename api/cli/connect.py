@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api.client import Client, in_process
-from interp.errors import ServerUnreachable
+from interp.errors import DatabaseUnfit, ServerUnreachable
 from interp.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 
 @contextmanager
@@ -27,7 +31,9 @@ def reader() -> Iterator[Client]:
     # The app brings FastAPI.
     from api.app import create_app
 
-    with in_process(create_app(found)) as local:
+    app = create_app(found)
+    _check_database(app.state.engine)
+    with in_process(app) as local:
         yield local
 
 
@@ -58,6 +64,14 @@ def _server(found: Settings) -> Client | None:
 def _default_url(found: Settings) -> str:
     host = "127.0.0.1" if found.host in ("0.0.0.0", "::") else found.host
     return f"http://{host}:{found.port}"
+
+
+def _check_database(engine: "Engine") -> None:
+    """Raises DatabaseUnfit for a database of another version, and the driver's error for one that does not answer."""
+    from interp.store import migrate
+
+    if not migrate.is_current(engine):
+        raise DatabaseUnfit("The database is not at this version.", cure="Run `glossator db upgrade` (`glossator serve` does it by itself).")
 
 
 def _has_database(found: Settings) -> bool:

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from interp.errors import DiskFull
+from interp.errors import DatabaseUnreachable, DiskFull, SettingsInvalid
 from interp.store.dialect import is_disk_full
+from interp.variables import without_password
 
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
@@ -25,13 +26,32 @@ READING = {"glossator_reading": True, "postgresql_readonly": True}
 
 
 def make_engine(url: str) -> Engine:
-    """An engine with the dialect's settings for many processes on one database. Creates the folder of a SQLite file."""
-    parsed = make_url(url)
+    """An engine with the dialect's settings for many processes on one database. Creates the folder of a SQLite file.
+
+    Raises SettingsInvalid for a URL that cannot be read, and DatabaseUnreachable where that folder cannot be made.
+    """
+    parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(url, parsed.database)
     if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=_postgres_arguments())
+
+
+def unreachable(error: DBAPIError) -> DatabaseUnreachable:
+    """The error of a database that does not answer, in a few words. The driver names the address, and never the password."""
+    why = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+    return DatabaseUnreachable(
+        "The database does not answer.", why=why, cure="Start it, or set GLOSSATOR_DATABASE_URL to where it is; `glossator doctor` looks at both."
+    )
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        cure = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
+        raise SettingsInvalid(f"{without_password(url)!r} is no URL of a database.", why=str(error).splitlines()[0], cure=cure) from error
 
 
 def is_passing(error: BaseException) -> bool:
@@ -52,7 +72,11 @@ def _postgres_arguments() -> dict[str, Any]:
 
 def _sqlite_engine(url: str, database: str | None) -> Engine:
     if database and database != ":memory:":
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            cure = "Set GLOSSATOR_HOME or GLOSSATOR_DATABASE_URL to where this user may write."
+            raise DatabaseUnreachable(f"The folder of {database} cannot be made.", why=error.strerror or str(error), cure=cure) from error
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

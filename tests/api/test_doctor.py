@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Engine, delete, insert
 from typer.testing import CliRunner
 
 from api.app import create_app
@@ -53,9 +53,22 @@ def service(tmp_path: Path, private_postgres: LocalServer, private_redis: LocalS
     """A service on servers of its own, both of which run."""
     private_postgres.restart()
     private_redis.restart()
-    settings = Settings(home=tmp_path, database_url=private_postgres.url, broker_url=private_redis.url)
+    settings = Settings(home=tmp_path, database_url=private_postgres.url, broker_url=private_redis.url, lease_seconds=1e6)
     migrate.upgrade(settings.database_url)
+    engine = make_engine(settings.database_url)
+    begin_worker(engine, "gpu")
+    begin_worker(engine, "llm")
+    engine.dispose()
     yield settings
+
+
+def begin_worker(engine: Engine, queue: str) -> None:
+    """A worker of the queue that has just told of itself."""
+    moment = datetime.now(UTC)
+    row = {"owner": f"me/{queue}/1", "queue": queue, "name": queue, "version": "0", "resident": [], "started_at": moment, "seen_at": moment}
+    with transaction(engine) as session:
+        session.execute(delete(Worker).where(Worker.owner == row["owner"]))
+        session.execute(insert(Worker).values(row))
 
 
 def test_an_installation_before_its_first_start_is_well_and_looking_changes_nothing(
@@ -102,22 +115,27 @@ def test_a_database_of_another_version_is_found(service: Settings, monkeypatch: 
     assert wrong(found) == {"database"}
     assert "glossator db upgrade" in found[1]["database"]["cure"]
     migrate.upgrade(service.database_url)
-    assert not wrong(look(service, monkeypatch))
+    assert not wrong(look(service, monkeypatch)) - {"workers"}, "the list of workers began anew"
 
 
-def test_work_that_nobody_takes_is_found(service: Settings, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
+def test_a_queue_without_a_worker_is_found_with_or_without_work(service: Settings, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
     engine = make_engine(service.database_url)
+    assert not wrong(look(service, monkeypatch))
+    with transaction(engine) as session:
+        session.execute(delete(Worker))
+    found = look(service, monkeypatch)
+    assert wrong(found) == {"workers"}
+    assert found[1]["workers"]["cure"] == "Start `glossator worker gpu` and `glossator worker llm`, or `glossator serve` with its own workers."
+    begin_worker(engine, "llm")
     steps.submit(engine)
     found = look(service, monkeypatch)
     assert wrong(found) == {"workers"}
-    assert found[1]["workers"]["cure"] == "Start one: glossator worker gpu."
-    moment = datetime.now(UTC)
-    with transaction(engine) as session:
-        row = {"owner": "me/1/1", "queue": "gpu", "name": "gpu-0", "version": "0", "resident": [], "started_at": moment, "seen_at": moment}
-        session.execute(insert(Worker).values(row))
+    assert "none of gpu (1 chunks wait for one)" in found[1]["workers"]["detail"]
+    assert "worker llm" not in found[1]["workers"]["cure"]
+    begin_worker(engine, "gpu")
     found = look(service, monkeypatch)
     assert not wrong(found)
-    assert found[1]["workers"]["detail"].startswith("1 gpu")
+    assert found[1]["workers"]["detail"].startswith("1 gpu, 1 llm")
     engine.dispose()
 
 
