@@ -19,12 +19,18 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from interp.settings import Settings
 
-# These tell at `info` what only their own authors want to know, and at `debug` what nobody should: headers, and whole requests.
-NOISY = ("httpx", "alembic", "celery", "kombu", "aiohttp", "openai", "urllib3", "botocore", "s3fs", "fsspec", "uvicorn", "opentelemetry", "asyncio")
+# Whose lines below a warning are written. A library tells at `info` what only its authors want to know (the HTTP client a line a call), and at
+# `debug` what nobody should: headers, and whole requests. By our own names, since a list of theirs is wrong with the next library or its next name.
+OURS = ("api", "interp", "migrations", "workers")
 HIDDEN = "***"
 SECRET_NAMES = re.compile(r"key|secret|token|password", re.IGNORECASE)
-# What looks like a secret wherever it comes from: credentials in headers and in URLs, keys of the usual shape.
-SECRETS = re.compile(r"(?i)(?P<before>\b(?:bearer|basic)\s+|://[^\s/:@]*:)[^\s@\"',;]+(?P<after>@)?|\b(?:sk|whsec)[-_][\w/+=-]{8,}")
+# What looks like a secret wherever it comes from: credentials in headers, passwords in URLs (what stands between `://user:` and `@`, not the port of
+# `://host:8000/`), keys of the usual shape.
+SECRETS = re.compile(
+    r"(?i)(?P<before>\b(?:bearer|basic)\s+)[^\s@\"',;]+"
+    r"|(?P<url>://[^\s/:@\[]*:)(?!\d{1,5}(?:[/?#]|$))(?:[^\s/\"',;]*|[^\s@\"',;]*)(?P<after>@)"
+    r"|\b(?:sk|whsec)[-_][\w/+=-]{8,}"
+)
 # Shorter ones would take words out of the log that are no secret.
 SHORTEST = 6
 
@@ -53,11 +59,17 @@ def configure(settings: Settings, name: str | None = None, stream: TextIO | None
     target = stream or sys.stderr
     handler = logging.StreamHandler(target)
     handler.setFormatter(_formatter(settings, name, target.isatty()))
-    level = settings.log_level.upper()
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    handler.addFilter(_is_told)
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.basicConfig(level=max(logging.WARNING, level), handlers=[handler], force=True)
+    for name in OURS:
+        logging.getLogger(name).setLevel(level)
     logging.captureWarnings(True)
-    for noisy in NOISY:
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether a line is ours or a warning. Libraries that set the level of their own loggers (uvicorn, alembic) get no further."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] in OURS
 
 
 def _formatter(settings: Settings, name: str | None, colours: bool) -> logging.Formatter:
@@ -114,7 +126,7 @@ class _Hide:
         self._known = re.compile(known) if known else None
 
     def __call__(self, _logger: WrappedLogger, _method: str, line: Any) -> str:
-        hidden = SECRETS.sub(lambda found: f"{found['before'] or ''}{HIDDEN}{found['after'] or ''}", str(line))
+        hidden = SECRETS.sub(lambda found: f"{found['before'] or found['url'] or ''}{HIDDEN}{found['after'] or ''}", str(line))
         return self._known.sub(HIDDEN, hidden) if self._known else hidden
 
 

@@ -6,21 +6,26 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.llm.base import Ability, Prompt, Reply, TokenChoice, Usage
+from interp.llm.base import Ability, Prompt, Reply, Schema, TokenChoice, Usage
 from interp.llm.books import Tag
 from interp.llm.cache import Namer, settings_of
+from interp.llm.dialect import Dialect
 from interp.llm.prices import Rates, rates_of
-from interp.llm.wire import TEXTS_PER_CALL
+from interp.llm.wire import TEXTS_PER_CALL, in_words
 from interp.spec import ModelSpec
 
 PIECES = re.compile(r"[A-Za-z]+|\d+|\s+|[^\sA-Za-z\d]+")
 LETTERS_PER_TOKEN = 7
 TOKENS_PER_MESSAGE = 4  # role and marks: OpenAI's cookbook, "How to count tokens with tiktoken", counts 3 and a name
 TOKENS_PER_REQUEST = 3
+BILLS_SCHEMAS = (".openai.com", ".openai.azure.com")  # ends of hosts
+UNBILLED = frozenset({"required", "additionalProperties"})
+SCHEMA_FRAME = 9
 WIDTH = 64
 
 
@@ -40,6 +45,25 @@ def tokens_in(text: str) -> int:
         else:
             count += size
     return count
+
+
+def schema_tokens(schema: Schema, spec: ModelSpec, base_url: str) -> int:
+    """What a schema adds to the prompt as it is billed.
+
+    Where it stands in the prompt in words, those words. As `response_format` it constrains what is written (vLLM, llama.cpp, Ollama) and is no part
+    of the prompt: Ollama's `prompt_eval_count` does not hold it (ollama/ollama#11022). OpenAI shows it to the model, and bills it without `required`
+    and `additionalProperties`, and 9 tokens for what stands around it (as measured in openai/openai-cookbook#2140).
+    """
+    if Dialect.of(base_url).form_for(spec) != "json_schema":
+        return tokens_in(in_words(schema.body))
+    host = urlsplit(base_url).hostname or ""
+    return tokens_in(json.dumps(_without(schema.body, UNBILLED), separators=(",", ":"))) + SCHEMA_FRAME if host.endswith(BILLS_SCHEMAS) else 0
+
+
+def _without(value: Any, names: frozenset[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(inner, names) for name, inner in value.items() if name not in names}
+    return [_without(inner, names) for inner in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +157,7 @@ class DryModel:
 
     async def ask(self, prompt: Prompt) -> Reply:
         size = sum(tokens_in(message.content) + TOKENS_PER_MESSAGE for message in prompt.messages) + TOKENS_PER_REQUEST
-        size += tokens_in(json.dumps(prompt.schema.body)) if prompt.schema else 0
+        size += schema_tokens(prompt.schema, self.spec, self.spec.base_url or self.base_url) if prompt.schema else 0
         room = self.spec.max_tokens or prompt.max_tokens
         usage = Usage(size, min(tokens_in(prompt.typical), room), is_known=False)
         key = self._namer.chat(prompt)

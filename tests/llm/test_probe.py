@@ -1,6 +1,7 @@
 """What is found out before a job is stored, and what models that only count make of a job."""
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 from tokenizers import Tokenizer
 
 from interp.errors import AbilityMissing, EndpointUnreachable, KeyRefused, ModelUnknown
-from interp.llm.base import Ability
-from interp.llm.estimate import DryModel, Estimate, tokens_in
+from interp.llm.base import Ability, Prompt
+from interp.llm.estimate import DryModel, Estimate, schema_tokens, tokens_in
 from interp.llm.probe import Found, probe_now
 from interp.llm.scripted import ScriptedServer
 from interp.llm.scripted.faults import Faults
+from interp.llm.wire import bound_of
+from interp.score.verdicts import schema_of
 from interp.settings import Settings
 from interp.spec import ModelSpec, Price
 from tests.llm.conftest import KEY, TAG, question
@@ -114,6 +117,40 @@ def test_a_dry_model_counts_and_answers_what_is_typical() -> None:
     expected = sum((line.prompt_tokens + 2 * line.completion_tokens) / 1e6 for line in estimate.lines.values())
     assert estimate.cost() == pytest.approx(expected)
     assert by_purpose["detection"].times(2.5).calls == 8
+
+
+@pytest.mark.parametrize(
+    ("base_url", "structured", "counted"),
+    [
+        ("http://127.0.0.1:8000/v1", "auto", False),
+        ("http://127.0.0.1:8000/v1", "json_schema", False),
+        ("http://127.0.0.1:8000/v1", "text", True),
+        ("http://127.0.0.1:8000/v1", "json_object", True),
+        ("https://api.openai.com/v1", "auto", True),
+        ("https://me.openai.azure.com/openai/v1", "auto", True),
+    ],
+)
+def test_a_schema_is_estimated_where_it_is_billed(base_url: str, structured: str, counted: bool) -> None:
+    """A grammar beside the prompt costs nothing; what stands in the prompt does. The room that is set aside holds it either way."""
+
+    def tokens(asked: Prompt) -> int:
+        estimate = Estimate()
+        asyncio.run(DryModel(ModelSpec(model="m", base_url=base_url, structured=structured), TAG, estimate).ask(asked))
+        [line] = estimate.lines.values()
+        return line.prompt_tokens
+
+    plain, whole = question(schema=None), question(schema=schema_of(10))
+    assert (tokens(whole) > tokens(plain)) == counted
+    assert bound_of(whole.messages, schema_of(10).body, 64).prompt_tokens > bound_of(plain.messages, None, 64).prompt_tokens
+    assert bound_of(whole.messages, schema_of(10).body, 64).prompt_tokens > tokens(whole)
+
+
+def test_openai_bills_a_schema_without_what_only_the_grammar_needs() -> None:
+    """Of ten verdicts: `required` and `additionalProperties` are a good part of the JSON, and of no tokens."""
+    body = schema_of(10)
+    billed = schema_tokens(body, ModelSpec(model="m"), "https://api.openai.com/v1")
+    bare = {"type": "object", "properties": body.body["properties"]}
+    assert billed == tokens_in(json.dumps(bare, separators=(",", ":"))) + 9 < tokens_in(json.dumps(body.body))
 
 
 def test_an_estimate_with_an_unknown_price_has_no_cost() -> None:

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from interp import logs
+from interp.llm.base import Reply
+from interp.llm.scripted import ScriptedServer
 from interp.settings import Settings
+from tests.llm.conftest import KEY, Desk, question
 
 SECRETS = {
     "llm_api_key": "plain-key-of-the-endpoint",
@@ -40,11 +43,11 @@ def put_back() -> Iterator[None]:
     """The log that pytest has set up."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    noisy = {name: logging.getLogger(name).level for name in logs.NOISY}
+    levels = {name: logging.getLogger(name).level for name in (*logs.OURS, "httpx2", "uvicorn", "openai")}
     yield
     logging.captureWarnings(False)
     root.handlers[:], root.level = handlers, level
-    for name, before in noisy.items():
+    for name, before in levels.items():
         logging.getLogger(name).setLevel(before)
 
 
@@ -62,7 +65,7 @@ def lines(tmp_path: Path, write: Callable[[], object], **settings: Any) -> list[
 
 def test_ids_are_on_every_line_inside_whoever_writes_it(tmp_path: Path) -> None:
     def write() -> None:
-        ours, theirs = logs.get_logger("ours"), logging.getLogger("theirs")
+        ours, theirs = logs.get_logger("interp.ours"), logging.getLogger("theirs")
         ours.info("before")
         with logs.bound(job="j", chunk="c"):
             ours.info("inside", units=3)
@@ -83,7 +86,7 @@ def test_ids_go_along_to_the_event_loop_of_another_thread(tmp_path: Path) -> Non
 
         async def ask() -> None:
             await asyncio.sleep(0)
-            logs.get_logger("loop").info("asked")
+            logs.get_logger("workers.loop").info("asked")
 
         with logs.bound(job="j", chunk="c"):
             asyncio.run_coroutine_threadsafe(ask(), loop).result(10)
@@ -98,7 +101,7 @@ def test_ids_go_along_to_the_event_loop_of_another_thread(tmp_path: Path) -> Non
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_no_secret_comes_out_whichever_way_it_goes_in(tmp_path: Path, form: str) -> None:
     def write() -> None:
-        ours, theirs = logs.get_logger("ours"), logging.getLogger("theirs")
+        ours, theirs = logs.get_logger("interp.ours"), logging.getLogger("theirs")
         for secret in HIDDEN:
             ours.info("as a value", value=secret, deeper={"list": [secret]})
             theirs.warning("as an argument: %s", secret)
@@ -124,7 +127,7 @@ def test_tracebacks_show_no_local_variables(tmp_path: Path) -> None:
         try:
             raise ValueError(str(len(local)))
         except ValueError:
-            logs.get_logger("ours").exception("failed")
+            logs.get_logger("interp.ours").exception("failed")
 
     found = written(tmp_path, write, log_format="console")
     assert "ValueError" in found
@@ -133,14 +136,69 @@ def test_tracebacks_show_no_local_variables(tmp_path: Path) -> None:
 
 def test_the_level_holds_for_us_and_libraries_that_talk_are_quiet_even_at_debug(tmp_path: Path) -> None:
     def write() -> None:
-        logs.get_logger("ours").debug("fine")
-        logs.get_logger("ours").warning("coarse")
+        logs.get_logger("interp.ours").debug("fine")
+        logs.get_logger("interp.ours").warning("coarse")
         logging.getLogger("openai._base_client").debug("Request options: {'headers': ...}")
 
     assert [line["event"] for line in lines(tmp_path, write, log_level="warning")] == ["coarse"]
     assert [line["event"] for line in lines(tmp_path, write, log_level="debug")] == ["fine", "coarse"]
 
 
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_no_library_is_heard_below_a_warning_whatever_its_name(tmp_path: Path, level: str) -> None:
+    """A list of libraries named httpx, and the HTTP client had become httpx2: a line a call."""
+
+    def write() -> None:
+        logging.getLogger("uvicorn").setLevel(logging.DEBUG)
+        for name in ("httpx", "httpx2", "openai._base_client", "uvicorn.access", "a.library.that.comes.next"):
+            logging.getLogger(name).debug("headers: {...}")
+            logging.getLogger(name).info("HTTP Request: POST http://127.0.0.1:8000/v1/chat/completions")
+        logging.getLogger("workers.ours").info("told")
+
+    assert [line["event"] for line in lines(tmp_path, write, log_level=level)] == ["told"]
+
+
+def test_the_endpoints_client_writes_no_line_a_call(tmp_path: Path) -> None:
+    def write() -> None:
+        with ScriptedServer(key=KEY) as server:
+            assert all(isinstance(reply, Reply) for reply in Desk(server.base_url).ask_all([question(f"{number}") for number in range(3)]))
+
+    assert "HTTP Request" not in written(tmp_path, write, log_level="debug")
+    assert written(tmp_path, lambda: None) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:8000/v1 does not answer",
+        "no connection to http://localhost:11434",
+        "redis://redis:6379/0",
+        'at "https://host:8443", then',
+        "http://[::1]:8000/v1?user=a@b",
+        "postgresql://db:5432/book?contact=me@example.org",
+    ],
+)
+def test_ports_are_no_secrets(tmp_path: Path, text: str) -> None:
+    [line] = lines(tmp_path, lambda: logs.get_logger("interp.ours").info(text))
+    assert line["event"] == text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:open-sesame@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("redis://:open-sesame@redis:6379/0", "redis://:***@redis:6379/0"),
+        ("https://me:open/sesame@host:8000/v1", "https://me:***@host:8000/v1"),
+        ("https://me:open@sesame@host:8000/v1", "https://me:***@host:8000/v1"),
+        ("https://me:12345@host:8000/v1", "https://me:***@host:8000/v1"),
+        ("https://me:open-sesame@host:8000/v1?a=b@c", "https://me:***@host:8000/v1?a=b@c"),
+    ],
+)
+def test_passwords_of_urls_are_hidden_and_their_ports_are_not(tmp_path: Path, url: str, shown: str) -> None:
+    [line] = lines(tmp_path, lambda: logging.getLogger("theirs").warning("cannot open %s now", url))
+    assert line["event"] == f"cannot open {shown} now"
+
+
 def test_a_program_that_sets_up_no_log_gets_plain_lines(caplog: pytest.LogCaptureFixture) -> None:
-    logs.get_logger("ours").warning("as it is", value=1)
+    logs.get_logger("interp.ours").warning("as it is", value=1)
     assert caplog.records[-1].getMessage() == "as it is"
