@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 TIMEOUT = httpx.Timeout(60, connect=3)
+# The endpoints of a job's models are asked before it is taken, and again where they are busy; a busy server looks at its files meanwhile.
+SUBMIT_TIMEOUT = httpx.Timeout(180, connect=3)
 PAGE = 500
 
 
@@ -57,11 +59,11 @@ class Client:
 
     def submit_job(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> Body:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._ask("POST", "/v1/jobs", json=spec, headers=headers)
+        return self._ask("POST", "/v1/jobs", json=spec, headers=headers, timeout=SUBMIT_TIMEOUT)
 
     def estimate_job(self, spec: Mapping[str, Any]) -> Body:
         """What the job would ask of its language models; nothing is stored."""
-        return self._ask("POST", "/v1/jobs", json=spec, params={"dry_run": True})
+        return self._ask("POST", "/v1/jobs", json=spec, params={"dry_run": True}, timeout=SUBMIT_TIMEOUT)
 
     def list_jobs(self, status: str | None = None, limit: int | None = None) -> Iterator[Body]:
         return self._pages("/v1/jobs", {"status": status}, limit)

@@ -8,11 +8,13 @@ from api.needs import Need
 from interp.errors import PriceUnknown, PromptTooLong
 from interp.llm import prices
 from interp.llm.base import Ability
-from interp.llm.probe import Found, probe_now
+from interp.llm.probe import SECONDS, Found, probe_now
 from interp.settings import Settings
 from interp.spec import JobSpec, ModelSpec
 
-PROBE_SECONDS = 10.0
+# For all models of a job together, and for the last of them however long the others took.
+PROBE_SECONDS = SECONDS
+LEAST_SECONDS = 10.0
 # What an endpoint said is believed for so long; a refusal is never kept, so that a cure works at once.
 KEPT_SECONDS = 60.0
 MOST_KEPT = 256
@@ -31,19 +33,20 @@ class Endpoints:
         Raises EndpointUnreachable, KeyRefused, ModelUnknown, AbilityMissing: what would pause the job refuses it.
         """
         windows: dict[str, int | None] = {}
+        deadline = time.monotonic() + PROBE_SECONDS
         for role, abilities in _by_role(needs).items():
             model: ModelSpec = getattr(spec.models, role)
-            found = self._ask(settings, model, abilities)
+            found = self._ask(settings, model, abilities, max(LEAST_SECONDS, deadline - time.monotonic()))
             windows[role] = model.context_window or found.context_window
         return windows
 
-    def _ask(self, settings: Settings, model: ModelSpec, abilities: frozenset[Ability]) -> Found:
+    def _ask(self, settings: Settings, model: ModelSpec, abilities: frozenset[Ability], seconds: float) -> Found:
         key = (model.model_dump_json(), abilities, settings.key_of(model.base_url or settings.llm_base_url))
         with self._lock:
             kept = self._said.get(key)
         if kept is not None and time.monotonic() - kept[0] < KEPT_SECONDS:
             return kept[1]
-        found = probe_now(settings, model, abilities, PROBE_SECONDS)
+        found = probe_now(settings, model, abilities, seconds)
         with self._lock:
             while len(self._said) >= MOST_KEPT:
                 self._said.pop(next(iter(self._said)))

@@ -30,6 +30,7 @@ class Breaker:
         self._excused_until = 0.0
         self._faults = 0
         self._rejections = 0
+        self.last_fault = ""
 
     @property
     def is_open(self) -> bool:
@@ -50,6 +51,7 @@ class Breaker:
     def succeeded(self) -> None:
         """The endpoint answered, be it with a refusal."""
         self._failing_since, self._faults, self._rejections, self._error = None, 0, 0, None
+        self.last_fault = ""
         self._end_trial()
 
     def rejected(self, why: str) -> None:
@@ -76,6 +78,7 @@ class Breaker:
     def failed(self, fault: Fault, wait: float | None = None) -> None:
         """One more passing fault; `wait` in seconds where the endpoint announced when to come back. Opens the breaker when patience is at an end."""
         now = self._clock()
+        self.last_fault = fault.message
         if self._error is not None:
             self.open(self._again())  # the trial failed: closed for another while
             return

@@ -2,16 +2,18 @@
 
 import asyncio
 import difflib
+import random
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from interp.errors import AbilityMissing, CallFailed, EndpointUnreachable, KeyRefused, ModelUnknown
-from interp.llm.base import Ability, Message, Prompt
+from interp.llm.base import Ability, Message, Prompt, Reply
 from interp.llm.books import Tag
 from interp.llm.cache import shown_url
 from interp.llm.client import Client, ClientModel
 from interp.llm.memory import MemoryBooks
+from interp.llm.retry import Fatal, decide
 from interp.llm.transport import Fault
 from interp.spec import ModelSpec
 
@@ -23,6 +25,9 @@ T = TypeVar("T")
 TAG = Tag("probe", "probe", "probe", None, "probe")
 QUESTION = Prompt((Message("user", "Reply with the word yes."),), "probe@1", "yes", max_tokens=16)
 TEXT = "The quick brown fox"
+SECONDS = 45.0  # for a probe in all: less than the minute that callers of the API wait for its answer
+OF_AN_ATTEMPT = 1 / 3  # of them, at most
+OF_A_LIST = 1 / 9
 LIST_TRIES = 3
 NAMES_SHOWN = 5
 # Where servers say how long a context may be: vLLM, OpenRouter, Groq, LM Studio.
@@ -40,20 +45,27 @@ class Found:
     models: tuple[str, ...]
 
 
-async def probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float = 5.0) -> Found:
+async def probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> Found:
     """Lists the endpoint's models; asks something tiny where a need or an unlisted name makes it necessary, and nothing else.
 
-    Raises EndpointUnreachable, KeyRefused, ModelUnknown, AbilityMissing, QuotaExhausted.
+    A fault that passes is tried again, as for any question, within `timeout` seconds in all; an attempt may take a third of them. Raises
+    EndpointUnreachable, KeyRefused, ModelUnknown, AbilityMissing, QuotaExhausted.
     """
     shown = shown_url(client.base_url_of(spec))
+    asked = spec.model_copy(update={"transport": "live", "timeout_seconds": min(spec.timeout_seconds, timeout * OF_AN_ATTEMPT)})
     try:
         async with asyncio.timeout(timeout):
-            return await _probe(client, spec.model_copy(update={"transport": "live"}), needs, timeout, shown)
+            return await _probe(client, asked, needs, timeout, shown)
     except TimeoutError:
-        raise EndpointUnreachable(f"{shown} did not answer within {timeout:g} s.", cure="See to the endpoint, or to the base URL.") from None
+        last = client.lane(asked).breaker.last_fault
+        raise EndpointUnreachable(
+            f"{shown} did not answer within {timeout:g} s.",
+            why=f"It was tried again all the while; the last fault: {last}." if last else "",
+            cure="See to the endpoint, or to the base URL; where it is only busy, submit again.",
+        ) from None
 
 
-def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], timeout: float = 5.0) -> Found:
+def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> Found:
     """`probe` from a thread without an event loop, with a client of its own."""
 
     async def run() -> Found:
@@ -66,7 +78,7 @@ def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], 
     return asyncio.run(run())
 
 
-def models_now(settings: "Settings", base_url: str, timeout: float = 5.0) -> tuple[str, ...]:
+def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) -> tuple[str, ...]:
     """The models that an endpoint lists, from a thread without an event loop; none where it answers and lists none. Costs nothing.
 
     Raises EndpointUnreachable and KeyRefused.
@@ -76,6 +88,8 @@ def models_now(settings: "Settings", base_url: str, timeout: float = 5.0) -> tup
         client = Client(settings, in_flight=1, patience_seconds=timeout)
         try:
             listed = await _listed(client, ModelSpec(model="any", base_url=base_url), timeout, shown_url(base_url))
+        except Fault as fault:
+            raise _unreachable(shown_url(base_url), fault) from None
         finally:
             await client.close()
         return tuple(sorted(str(entry["id"]) for entry in listed))
@@ -84,7 +98,12 @@ def models_now(settings: "Settings", base_url: str, timeout: float = 5.0) -> tup
 
 
 async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> Found:
-    listed = await _listed(client, spec, timeout, shown)
+    try:
+        listed = await _listed(client, spec, timeout, shown)
+    except Fault as fault:
+        if fault.kind == "connect":
+            raise _unreachable(shown, fault) from None
+        listed = []  # it is slow: the question that follows will tell
     names = tuple(sorted(str(entry["id"]) for entry in listed))
     entry = next((entry for entry in listed if _is_called(spec.model, str(entry["id"]))), None)
     model = client.model(spec, MemoryBooks(), TAG)
@@ -104,29 +123,37 @@ async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], tim
 
 
 async def _listed(client: Client, spec: ModelSpec, timeout: float, shown: str) -> list[dict[str, Any]]:
-    """What `/models` lists; nothing where there is no such page, or the key may not see it."""
+    """What `/models` lists; nothing where there is no such page, or the key may not see it, or it fails three times.
+
+    Raises KeyRefused, and the Fault where three times nobody answered.
+    """
     endpoint = client.endpoint(client.base_url_of(spec))
-    for tries_left in reversed(range(LIST_TRIES)):
+    for tries in range(1, LIST_TRIES + 1):
         try:
-            return await endpoint.models(timeout)
+            return await endpoint.models(timeout * OF_A_LIST)
         except Fault as fault:
-            if fault.kind in ("connect", "timeout"):
-                raise EndpointUnreachable(f"{shown} does not answer.", why=fault.message, cure="See to the endpoint, or to the base URL.") from None
             if fault.status == 401:
                 cure = "Set GLOSSATOR_LLM_API_KEY for the server's own endpoint, or GLOSSATOR_LLM_KEYS for others, and start the server again."
                 raise KeyRefused(f"{shown} refuses the key.", why=fault.message, cure=cure) from None
-            if fault.kind == "status" and fault.status is not None and fault.status < 500:
+            decision = decide(fault, tries, random.random(), path="models")
+            if isinstance(decision, Fatal):
                 return []
-            if not tries_left:
-                return []  # the question that follows will tell
-            await asyncio.sleep(0.05)
-    return []
+            if tries == LIST_TRIES:
+                if fault.kind in ("connect", "timeout"):
+                    raise
+                return []
+            await asyncio.sleep(decision.wait)
+    raise AssertionError("unreachable")
+
+
+def _unreachable(shown: str, fault: Fault) -> EndpointUnreachable:
+    return EndpointUnreachable(f"{shown} does not answer.", why=fault.message, cure="See to the endpoint, or to the base URL.")
 
 
 async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
     """The abilities of chat that are there. Raises AbilityMissing where one that is needed is not."""
     if Ability.LOGPROBS not in needs:
-        await _tried(model.ask(QUESTION))
+        _checked(model, await _tried(model.ask(QUESTION)))
         return set()
     reply = await _tried(model.ask(Prompt(QUESTION.messages, QUESTION.template, QUESTION.typical, QUESTION.max_tokens, top_logprobs=5)))
     if not any(choice.alternatives for choice in reply.choices):
@@ -135,6 +162,16 @@ async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
             cure="Leave out the scorer that needs them, or take another model; reasoning models seldom give them.",
         )
     return {Ability.LOGPROBS}
+
+
+def _checked(model: ClientModel, reply: Reply) -> None:
+    """Raises AbilityMissing where what came back is no chat completion at all."""
+    if reply.finish == "invalid":
+        raise AbilityMissing(
+            f"{shown_url(model.base_url)} gives no answer that can be used to a first small question.",
+            why=reply.reason,
+            cure="See that the base URL ends where /chat/completions begins: often in /v1.",
+        )
 
 
 async def _tried(call: Awaitable[T]) -> T:

@@ -19,6 +19,7 @@ from interp.score.verdicts import schema_of
 from interp.settings import Settings
 from interp.spec import ModelSpec, Price
 from tests.llm.conftest import KEY, TAG, question
+from tests.llm.test_bad_replies import serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,6 +97,26 @@ def test_passing_faults_do_not_refuse_a_job(server: ScriptedServer) -> None:
     server.faults = Faults(server_error=0.2, dropped=0.1)
     for _ in range(3):
         assert found(server.base_url, Ability.LOGPROBS, timeout=20.0).abilities == {Ability.LOGPROBS}
+
+
+def test_a_probe_tries_again_as_any_question_would(server: ScriptedServer) -> None:
+    """Half of what it asks meets a fault, stalls among them; it answers as soon as the endpoint does, and one stall takes no more than its part."""
+    server.faults = Faults(server_error=0.15, dropped=0.15, rate_limited=0.15, stalled=0.05, stall_seconds=3600.0)
+    for _ in range(3):
+        assert found(server.base_url, Ability.LOGPROBS, timeout=30.0).abilities == {Ability.LOGPROBS}
+    assert sum(server.ledger.by_fault.values()) > 0
+
+
+def test_a_probe_that_gives_up_says_how_long_it_tried_and_what_came_last(server: ScriptedServer) -> None:
+    server.faults = Faults(server_error=1.0)
+    with pytest.raises(EndpointUnreachable) as raised:
+        found(server.base_url, Ability.LOGPROBS, timeout=2.0)
+    assert "The server had an error" in str(raised.value) and server.ledger.calls == 0 and server.ledger.requests > 4
+
+
+def test_what_answers_but_not_in_chat_is_refused() -> None:
+    with serving(lambda *_: (200, {"status": "fine"}, {})) as (base_url, _), pytest.raises(AbilityMissing, match="holds no choices"):
+        found(base_url)
 
 
 def test_a_dry_model_counts_and_answers_what_is_typical() -> None:
