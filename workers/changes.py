@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interp.score.best import ORDER, UNSCORED, Candidates, rank_of
 from interp.store.conclusions import PORTION, Conclusion, Shown
 from workers.columns import Figures, Floats, Integers, Mask
 
@@ -31,26 +32,25 @@ class Changes:
                 yield Conclusion(row, p, q, shrunken, self.all_reasons[reason])
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
-    """Each feature's best explanation with its figures, ascending by feature [F]. NaN is None."""
+def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[Shown]:
+    """Each feature's best explanation with its figures, as they are written; `labels` gives the texts of a portion's explanations."""
+    for start in range(0, len(best), PORTION):
+        some = slice(start, start + PORTION)
+        made = best.explanations[some].tolist()
+        texts = labels(made)
+        # Figures that are not defined rank nothing, and are not shown.
+        scorers = [
+            None if rank == UNSCORED or math.isnan(value) else ORDER[rank] for rank, value in zip(best.ranks[some], best.values[some], strict=True)
+        ]
+        figures = (_numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken))
+        for feature, explanation, scorer, *rest in zip(best.features[some].tolist(), made, scorers, *figures, strict=True):
+            yield Shown(feature, explanation, texts.get(explanation), scorer, *(rest if scorer else ()))
 
-    features: Integers
-    explanations: Integers
-    values: Floats
-    lifts: Floats
-    q_values: Floats
-    shrunken: Floats
 
-    def rows(self, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[Shown]:
-        """One after another, as they are written; `labels` gives the texts of a portion's explanations."""
-        for start in range(0, len(self.features), PORTION):
-            some = slice(start, start + PORTION)
-            made = self.explanations[some].tolist()
-            texts = labels(made)
-            figures = (_numbers(column[some]) for column in (self.values, self.lifts, self.q_values, self.shrunken))
-            for feature, explanation, *rest in zip(self.features[some].tolist(), made, *figures, strict=True):
-                yield Shown(feature, explanation, texts.get(explanation), *rest)
+def candidates(scorer: str, figures: Figures) -> Candidates:
+    """One scorer's figures as candidates for the best."""
+    ranks = np.full(len(figures), rank_of(scorer), np.int16)
+    return Candidates(figures.features, figures.explanations, ranks, figures.values, figures.shrunken, figures.lifts, figures.q_values)
 
 
 def changed(were: Figures, figures: Figures) -> Changes:
@@ -69,36 +69,6 @@ def changed(were: Figures, figures: Figures) -> Changes:
 def in_order(changes: Iterable[Changes]) -> Iterator[Conclusion]:
     """Those of several scorers together, ascending by id: all writers go through them in one order, so that none waits for another in a circle."""
     return heapq.merge(*(some.rows() for some in changes), key=lambda row: row.id)
-
-
-def best_of(figures: Figures, explained: Integers) -> Best:
-    """What listings show of each feature: the explanation with the highest value, the older one of equals.
-
-    `explained` [features] is the explanation that a feature without any score shows, 0 for none.
-    """
-    scored = _highest(figures)
-    alone = explained != 0
-    alone[figures.features[scored]] = False
-    lone = np.flatnonzero(alone)
-    features = np.concatenate([figures.features[scored], lone.astype(np.int32)])
-    order = np.argsort(features, kind="stable")
-    nothing = np.full(len(lone), np.nan)
-    columns = (figures.values, figures.lifts, figures.q_values, figures.shrunken)
-    values, lifts, q_values, shrunken = (np.concatenate([column[scored], nothing])[order] for column in columns)
-    explanations = np.concatenate([figures.explanations[scored], explained[lone]])[order]
-    return Best(features[order], explanations, values, lifts, q_values, shrunken)
-
-
-def _highest(figures: Figures) -> Integers:
-    """Each feature's row with the highest value, undefined being the lowest; the first one of equals, which is the oldest."""
-    if not len(figures):
-        return np.empty(0, np.intp)
-    starts = np.flatnonzero(np.diff(figures.features, prepend=-1))
-    values = np.where(np.isnan(figures.values), -np.inf, figures.values)
-    highest = np.maximum.reduceat(values, starts)
-    rows = np.flatnonzero(values == np.repeat(highest, np.diff(starts, append=len(values))))
-    found: Integers = rows[np.diff(figures.features[rows], prepend=-1) > 0]
-    return found
 
 
 def _differ(one: Floats, other: Floats) -> Mask:

@@ -1,6 +1,6 @@
 """The last task of a job: what only the whole dictionary can say of its scores, each feature's best explanation, and the job's figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from interp.lifecycle import JobStatus, Stage
 from interp.planning import Range
 from interp.score import registry as scorers
+from interp.score.best import Candidates, Running, scored, unscored
+from interp.score.best import best as best_of
 from interp.spec import ScorerSpec
 from interp.store import conclusions, jobs, runs, usage
 from interp.store.dialect import now
@@ -20,8 +22,8 @@ from interp.store.explanations import Family
 from interp.store.progress import JobProgress, progress
 from interp.store.tables import Dictionary
 from interp.store.usage import UsageLine
-from workers.changes import Best, Changes, best_of, changed, in_order
-from workers.columns import Figures, Floats, Integers, gathered, is_within
+from workers.changes import Changes, candidates, changed, in_order, shown
+from workers.columns import Figures, Floats, Mask, gathered, is_within
 from workers.families import family_of, scorer_digest
 from workers.figures import concluded, figures_of
 from workers.run import Outcome, Work
@@ -31,35 +33,62 @@ __all__ = ["speeds", "summarise", "usage_of"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What stays of one scorer: its figures over the job's features, what is to be written of its scores, and of the first one what is listed."""
+    """What stays of one scorer: its figures over the job's features, what is to be written of its scores, and its candidates for the best."""
 
     figures: dict[str, Any]
     changes: Changes
-    best: Best | None
+    candidates: Candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A summary before it is written. `seen` is how many summaries of the run had been written before it was begun."""
+
+    seen: int
+    changes: Sequence[Changes]
+    best: Candidates
+    summary: dict[str, Any]
 
 
 def summarise(work: Work) -> Outcome:
     """Reads all scores that belong together, and writes what only all of them can say. Its result becomes the job's summary.
 
     One scorer after another, as columns of numbers; of each, what is to be written stays. Texts pass through in portions. It is all written at once:
-    a worker that dies before leaves the book as it was, and whoever does it again comes to the same.
+    a worker that dies before leaves the book as it was, and whoever does it again comes to the same. Where another job of the run wrote its summary
+    meanwhile, all is read again: whichever job is last has seen everything.
     """
+    made = _made(work)
+
+    def write(session: Session) -> dict[str, Any]:
+        last = made if conclusions.begin_summary(session, work.run_id) == made.seen else _made(work)
+        conclusions.save_conclusions(session, in_order(last.changes))
+        conclusions.show_best(session, work.run_id, shown(last.best, partial(conclusions.labels, session)))
+        return _with_control(session, work.lease.job_id, last.summary)
+
+    return Outcome(write)
+
+
+def _made(work: Work) -> Made:
     run_id, own_url = work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
+        seen = conclusions.summaries(session, run_id)
         dictionary = runs.dictionary_of(session, run_id)
         tokens = runs.tokens_of(session, run_id)
         asked = work.spec.feature_ranges() or [(0, dictionary.features)]
-        families = [family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers]
-        explained = _explained(session, families, dictionary.features, asked)
+        families = {family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers}
+        best = Running()
+        explained = _explained(session, families, run_id, dictionary.features, best)
         states = conclusions.states(session, run_id, asked)
         so_far, moment = progress(session, work.lease.job_id), now(session)
         spent = usage.of(session, work.lease.job_id)
     judged: dict[str, Judged] = {}
     for name, scorer in named(work.spec.scorers).items():
         work.progress(0)
-        judged[name] = _judged(work, scorer, dictionary, asked, None if judged else explained)
-    best = next((one.best for one in judged.values()), None) or best_of(gathered((), asked, False), explained)
-    counts = {"asked": so_far.request_counts.total, "explained": int(np.count_nonzero(explained)), "failed": so_far.request_counts.failed}
+        judged[name] = _judged(work, scorer, dictionary, asked)
+        best.add(judged[name].candidates)
+    _add_others(work, best)
+    is_asked = is_within(np.arange(dictionary.features, dtype=np.int32), asked)
+    counts = {"asked": so_far.request_counts.total, "explained": int(np.count_nonzero(explained & is_asked)), "failed": so_far.request_counts.failed}
     counts |= {state: states.get(state, 0) for state in ("active", "rare", "dead")}
     summary = {
         "features": counts,
@@ -67,13 +96,7 @@ def summarise(work: Work) -> Outcome:
         **({"language_models": usage_of(spent)} if spent else {}),
         **speeds(so_far, tokens, moment),
     }
-
-    def write(session: Session) -> dict[str, Any]:
-        conclusions.save_conclusions(session, in_order(one.changes for one in judged.values()))
-        conclusions.show_best(session, run_id, best.rows(partial(conclusions.labels, session)))
-        return _with_control(session, work.lease.job_id, summary)
-
-    return Outcome(write)
+    return Made(seen, [one.changes for one in judged.values()], best.best(), summary)
 
 
 def named(specs: Sequence[ScorerSpec]) -> dict[str, ScorerSpec]:
@@ -141,12 +164,22 @@ def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dic
     return summary
 
 
-def _judged(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range], explained: Integers | None) -> Judged:
-    """All that is concluded of one scorer. What is listed needs to know which features are `explained`."""
+def _judged(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range]) -> Judged:
+    """All that is concluded of one scorer."""
     were, densities = _read(work, scorer, dictionary, asked)
     figures = concluded(were, densities)
-    best = None if explained is None else best_of(figures, explained)
-    return Judged(figures_of(figures, is_within(figures.features, asked)), changed(were, figures), best)
+    # Of one scorer no more than the best of each feature can be its best among all.
+    found = best_of(candidates(scorer.name, figures))
+    return Judged(figures_of(figures, is_within(figures.features, asked)), changed(were, figures), found)
+
+
+def _add_others(work: Work, best: Running) -> None:
+    """All that other jobs of the run scored otherwise."""
+    own_url = work.runtime.settings.llm_base_url
+    known = {(scorer.name, scorer_digest(work.spec, scorer, own_url)) for scorer in work.spec.scorers}
+    with snapshot(work.runtime.engine) as session:
+        for rows in conclusions.other_scores(session, work.run_id, known):
+            best.add(scored(*zip(*rows, strict=True)))
 
 
 def _read(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range]) -> tuple[Figures, Floats | None]:
@@ -165,12 +198,12 @@ def _read(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequenc
     return figures, densities
 
 
-def _explained(session: Session, families: Sequence[Family], features: int, asked: Sequence[Range]) -> Integers:
-    """int64 [features]: the id of each feature's explanation, the first explainer's that has one; 0 where there is none, or it was not asked for."""
-    found = np.zeros(features, dtype=np.int64)
-    for family in reversed(families):
-        for rows in conclusions.explained(session, family):
-            places, ids = zip(*rows, strict=True)
-            found[list(places)] = ids
-    found[~is_within(np.arange(features, dtype=np.int32), asked)] = 0
+def _explained(session: Session, families: Collection[Family], run_id: int, features: int, best: Running) -> Mask:
+    """bool [features]: whether one of the families explains the feature. Adds all explanations of the run to the best."""
+    found = np.zeros(features, dtype=np.bool_)
+    of = {(family.explainer, family.settings_digest) for family in families}
+    for rows in conclusions.explained(session, run_id):
+        places, ids, explainers, digests = zip(*rows, strict=True)
+        best.add(unscored(places, ids))
+        found[[place for place, name, digest in zip(places, explainers, digests, strict=True) if (name, digest) in of]] = True
     return found

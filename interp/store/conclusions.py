@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, func, null, select
+from sqlalchemy import Row, Select, func, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from interp.planning import Range
 from interp.store.dialect import change
 from interp.store.evidence import within
-from interp.store.explanations import Family
-from interp.store.tables import Evidence, Explanation, Feature, Score
+from interp.store.tables import Evidence, Explanation, Feature, Run, Score
 
 # Rows that are read, made and written at a time.
 PORTION = 1_000
@@ -42,6 +41,7 @@ class Shown:
     feature: int
     explanation_id: int
     label: str | None
+    scorer: str | None = None
     score: float | None = None
     lift: float | None = None
     q_value: float | None = None
@@ -65,11 +65,32 @@ def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str, 
     return _portions(session, statement)
 
 
-def explained(session: Session, family: Family) -> Portions:
-    """Feature and id of every good explanation of the family."""
-    of = (Explanation.run_id == family.run_id, Explanation.explainer == family.explainer)
-    statement = select(Explanation.feature, Explanation.id).where(*of, Explanation.settings_digest == family.settings_digest)
-    return _portions(session, statement.where(Explanation.text.is_not(None)))
+def explained(session: Session, run_id: int) -> Portions:
+    """Feature, id, explainer and settings digest of every good explanation of the run."""
+    statement = select(Explanation.feature, Explanation.id, Explanation.explainer, Explanation.settings_digest)
+    return _portions(session, statement.where(Explanation.run_id == run_id, Explanation.text.is_not(None)))
+
+
+def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]) -> Portions:
+    """The run's defined scores that are not of a `known` scorer and settings digest.
+
+    Columns: feature, explanation id, scorer, value, shrunken value, lift, q value.
+    """
+    statement = select(Score.feature, Score.explanation_id, Score.scorer, Score.value, Score.shrunken, Score.lift, Score.q_value)
+    others = [or_(Score.scorer != scorer, Score.settings_digest != digest) for scorer, digest in known]
+    return _portions(session, statement.where(Score.run_id == run_id, Score.value.is_not(None), *others))
+
+
+def summaries(session: Session, run_id: int) -> int:
+    """How many summaries of the run have been written."""
+    return session.execute(select(Run.summaries).where(Run.id == run_id)).scalar_one()
+
+
+def begin_summary(session: Session, run_id: int) -> int:
+    """Takes the run's row until the transaction ends, and counts one summary more: returns how many were written before this one."""
+    before = session.execute(select(Run.summaries).where(Run.id == run_id).with_for_update(key_share=True)).scalar_one()
+    session.execute(update(Run).where(Run.id == run_id).values(summaries=before + 1))
+    return before
 
 
 def densities(session: Session, run_id: int) -> Portions:

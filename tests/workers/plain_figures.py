@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from interp.planning import Range
+from interp.score.best import ORDER
 from interp.stats.chance import cohens_kappa
 from interp.stats.misclassification import Rate, corrected_balanced_accuracy
 from interp.stats.multiplicity import benjamini_hochberg
@@ -94,15 +95,23 @@ def ranking_of(figures: Sequence[Figure]) -> dict[str, Any]:
     return {"features": known, "reliability": found.reliability, "worst": worst, "worst_found": overlap}
 
 
-def best_of(figures: Iterable[Figure], labels: Mapping[int, tuple[int, str]], asked: Sequence[Range]) -> list[Shown]:
-    shown = {feature: Shown(feature, made, label) for feature, (made, label) in labels.items() if is_within(feature, asked)}
-    values: dict[int, float] = {}
-    for item in sorted(figures, key=lambda figure: figure.explanation_id):
-        value = -math.inf if item.value is None else item.value
-        if item.feature not in values or value > values[item.feature]:
-            values[item.feature] = value
-            shown[item.feature] = Shown(item.feature, item.explanation_id, item.label, item.value, item.lift, item.q_value, item.shrunken)
-    return [shown[feature] for feature in sorted(shown)]
+def best_of(judged: Mapping[str, Iterable[Figure]], labels: Iterable[tuple[int, int, str]]) -> list[Shown]:
+    """The best of each feature: scores by scorer, and (feature, explanation id, label) of every explanation, scored or not."""
+    shown: dict[int, tuple[tuple[float, ...], Shown]] = {}
+
+    def offer(key: tuple[float, ...], item: Shown) -> None:
+        if item.feature not in shown or key < shown[item.feature][0]:
+            shown[item.feature] = key, item
+
+    for scorer, figures in judged.items():
+        for item in (item for item in figures if item.value is not None):
+            lift = -math.inf if item.lift is None else item.lift
+            key = (ORDER.index(scorer), -float(item.value if item.shrunken is None else item.shrunken), -lift, item.explanation_id)
+            figure = (item.value, item.lift, item.q_value, item.shrunken)
+            offer(key, Shown(item.feature, item.explanation_id, item.label, scorer, *figure))
+    for feature, made, label in labels:
+        offer((len(ORDER), 0.0, 0.0, made), Shown(feature, made, label))
+    return [shown[feature][1] for feature in sorted(shown)]
 
 
 def controls_of(figures: Sequence[Figure]) -> dict[str, Any]:

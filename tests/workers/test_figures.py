@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interp.score.best import Running, unscored
 from interp.spec import ScorerSpec
 from interp.stats import intervals, pooled
 from interp.store.conclusions import Conclusion
 from interp.store.usage import UsageLine
 from tests.workers import plain_figures as plain
 from tests.workers.plain_figures import Figure, in_columns
+from workers import changes
 from workers import figures as summary
-from workers.changes import best_of, changed, in_order
+from workers.changes import candidates, changed, in_order
 from workers.columns import Floats, is_within
 from workers.summary import named, over_random, usage_of
 
@@ -79,10 +81,14 @@ def test_a_summary_says_to_the_bit_what_its_definition_says(seed: int, judge: st
     ours = [item for item in expected if plain.is_within(item.feature, asked)]
     assert json.dumps(summary.figures_of(found, is_within(found.features, asked))) == json.dumps(plain.figures_of(ours))
     random = np.random.default_rng(seed)
-    labels = {feature: (1_000 + feature, f"label {1_000 + feature}") for feature in range(FEATURES) if random.random() < 0.7}
-    explained = np.array([labels[feature][0] if feature in labels and plain.is_within(feature, asked) else 0 for feature in range(FEATURES)])
-    shown = list(best_of(found, explained).rows(lambda ids: {number: f"label {number}" for number in ids}))
-    assert repr(shown) == repr(plain.best_of(expected, labels, asked))
+    labels = [(feature, 1_000 + feature, f"label {1_000 + feature}") for feature in range(FEATURES) if random.random() < 0.7]
+    labels += [(item.feature, item.explanation_id, str(item.label)) for item in expected]
+    known = {made: label for _, made, label in labels}
+    running = Running()
+    running.add(unscored([feature for feature, _, _ in labels], [made for _, made, _ in labels]))
+    running.add(candidates("detection", found))
+    shown = list(changes.shown(running.best(), lambda ids: {number: known[number] for number in ids}))
+    assert repr(shown) == repr(plain.best_of({"detection": expected}, labels))
 
 
 def test_what_is_concluded_already_is_not_written_again() -> None:

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, delete, insert, select, update
 
 from interp.lifecycle import Queue, Stage
 from interp.planning import ChunkPlan
 from interp.settings import Settings
-from interp.spec import ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec
+from interp.spec import ExplainerSpec, ModelSpec, ModelsSpec, ScorerSpec
 from interp.store import conclusions, dictionaries, runs
 from interp.store.conclusions import Shown
 from interp.store.engine import snapshot, transaction
@@ -38,7 +38,7 @@ SPEC = steps.SPEC.model_copy(
         "models": ModelsSpec(explainer=JUDGE, judge=JUDGE),
     }
 )
-EXPLANATION_COLUMNS = ("explanation_id", "label", "score", "lift", "q_value", "shrunken")
+EXPLANATION_COLUMNS = ("explanation_id", "label", "scorer", "score", "lift", "q_value", "shrunken")
 
 
 class Book:
@@ -131,9 +131,9 @@ def expected(book: Book) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Figures and rows by the definition."""
     asked = [(0, 41)]
     judged = {"fuzz": plain.concluded(book.figures["fuzz"], book.densities), "detection": plain.concluded(book.figures["detection"], None)}
-    labels = book.explained[book.families[1]] | book.explained[book.families[0]]
+    labels = [(feature, row, text) for some in book.explained.values() for feature, (row, text) in some.items()]
     listed = {feature: Shown(feature, None, None) for feature in range(FEATURES)}  # type: ignore[arg-type]
-    listed |= {item.feature: item for item in plain.best_of(judged["fuzz"], labels, asked)}
+    listed |= {item.feature: item for item in plain.best_of(judged, labels)}
     scores = sorted((item.id, item.p_value, item.q_value, item.shrunken, item.null_reason) for items in judged.values() for item in items)
     figures = {name: plain.figures_of([item for item in items if plain.is_within(item.feature, asked)]) for name, items in judged.items()}
     return figures, {"scores": scores, "features": [tuple(asdict(item).values()) for item in listed.values()]}
@@ -181,13 +181,55 @@ def test_rows_that_say_it_already_are_not_written_again(book: Book) -> None:
     assert versions[0] == versions[1]
 
 
-def test_a_job_without_scorers_shows_its_labels(book: Book) -> None:
-    spec: JobSpec = SPEC.model_copy(update={"scorers": ()})
-    book.work = replace(book.work, spec=spec)
+def test_a_job_without_scorers_shows_the_oldest_labels(book: Book) -> None:
+    with transaction(book.engine) as session:
+        session.execute(delete(Score))
+    book.work = replace(book.work, spec=SPEC.model_copy(update={"scorers": ()}))
     assert book.summarise()["scores"] == {}
-    labels = book.explained[book.families[1]] | book.explained[book.families[0]]
-    shown = [labels.get(feature, (None, None)) if feature <= 40 else (None, None) for feature in range(FEATURES)]
-    assert [row[1:] for row in book.rows()["features"]] == [(*label, None, None, None, None) for label in shown]
+    labels = [(feature, row, text) for some in book.explained.values() for feature, (row, text) in some.items()]
+    shown = {item.feature: item for item in plain.best_of({}, labels)}
+    assert [row[1:3] for row in book.rows()["features"]] == [
+        (shown[feature].explanation_id, shown[feature].label) if feature in shown else (None, None) for feature in range(FEATURES)
+    ]
+
+
+@pytest.mark.parametrize("scorers", [(), SPEC.scorers[:1], SPEC.scorers[1:]], ids=["none", "fuzz", "detection"])
+def test_a_job_with_fewer_scorers_leaves_the_best_of_the_run_as_it_is(book: Book, scorers: tuple[ScorerSpec, ...]) -> None:
+    """What it does not score itself was scored by another job."""
+    book.summarise()
+    rows = book.rows()
+    book.work = replace(book.work, spec=SPEC.model_copy(update={"scorers": scorers}))
+    book.summarise()
+    assert book.rows() == rows
+
+
+def test_a_worse_explanation_that_comes_later_takes_no_label(book: Book) -> None:
+    """Of an explainer whose one score is a weak detection, without a lift."""
+    book.summarise()
+    before = {row[0]: row for row in book.rows()["features"]}
+    scored = [feature for feature, row in before.items() if row[3] == "detection"]
+    with transaction(book.engine) as session:
+        for feature in scored:
+            shared = {"run_id": book.run, "created_at": MOMENT, "provenance": {}, "explainer": "weaker", "settings_digest": "w"}
+            made = session.execute(insert(Explanation).values(shared | {"feature": feature, "text": "weak"}).returning(Explanation.id)).scalar_one()
+            row = {"explanation_id": made, "run_id": book.run, "feature": feature, "scorer": "detection", "settings_digest": "other", "metric": "m"}
+            session.execute(insert(Score).values(**row, value=-1.0, answered=1, failed=0, abstained=0, details={}, created_at=MOMENT))
+    book.summarise()
+    assert len(scored) > 10
+    assert {row[0]: row for row in book.rows()["features"]} == before
+
+
+def test_two_summaries_of_a_run_end_the_same_whichever_is_written_last(book: Book) -> None:
+    first = summarise(book.work)
+    with transaction(book.engine) as session:
+        session.execute(update(Score).where(Score.feature % 2 == 0).values(value=0.99))
+    second = summarise(book.work)
+    with transaction(book.engine) as session:
+        second.write(session)
+    rows = book.rows()
+    with transaction(book.engine) as session:
+        first.write(session)
+    assert book.rows() == rows
 
 
 def test_a_pause_after_all_other_stages_is_no_time_of_work(engine: Engine) -> None:

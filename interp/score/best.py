@@ -1,0 +1,119 @@
+"""Which explanation of a feature is its best one: the one rule of listings, feature pages, exports and neighbours' labels. Pure.
+
+The best explanation is the one with the greatest score, in this order of comparison:
+
+1. the scorer: the first in `ORDER` by which any explanation of the feature has a defined value;
+2. the shrunken value, or the plain one where there is none;
+3. the lift over null, none being least;
+4. the older explanation.
+
+An explanation without a defined value comes after all that have one. The order is total, so the best of a run depends on its scores alone, not on
+which job wrote them or which came last; a score that is added changes the best only where it is greater.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The scorers by how much they say of an explanation, the first the most. Others rank nothing.
+ORDER = ("detection", "fuzz", "simulation", "discrimination", "intruder", "selection", "embedding", "surprisal")
+UNSCORED = len(ORDER)
+# Candidates that are sooner kept than sorted.
+FEW = 65_536
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """N pairs of an explanation and a score of it, or an explanation alone. NaN is no figure.
+
+    features                               int32 [N]
+    explanations                           int64 [N]    ids, ascending with age
+    ranks                                  int16 [N]    the scorer's place in `ORDER`; UNSCORED without a score
+    values, shrunken, lifts, q_values      float64 [N]
+    """
+
+    features: NDArray[np.integer]
+    explanations: NDArray[np.integer]
+    ranks: NDArray[np.integer]
+    values: NDArray[np.float64]
+    shrunken: NDArray[np.float64]
+    lifts: NDArray[np.float64]
+    q_values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def at(self, rows: Rows | NDArray[np.bool_]) -> "Candidates":
+        """Some of them."""
+        return Candidates(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    @staticmethod
+    def joined(parts: Sequence["Candidates"]) -> "Candidates":
+        """All of several."""
+        return Candidates(*(np.concatenate([getattr(part, name) for part in parts]) for name in Candidates.__slots__))
+
+
+def rank_of(scorer: str | None) -> int:
+    """The scorer's place; UNSCORED where it ranks nothing."""
+    return ORDER.index(scorer) if scorer in ORDER else UNSCORED
+
+
+def unscored(features: Sequence[int], explanations: Sequence[int]) -> Candidates:
+    """Explanations alone."""
+    nothing = [None] * len(features)
+    return scored(features, explanations, nothing, nothing, nothing, nothing, nothing)
+
+
+def scored(
+    features: Sequence[int],
+    explanations: Sequence[int],
+    scorers: Sequence[str | None],
+    values: Sequence[float | None],
+    shrunken: Sequence[float | None],
+    lifts: Sequence[float | None],
+    q_values: Sequence[float | None],
+) -> Candidates:
+    """Pairs of an explanation and a score of it, a column each."""
+    ranks = np.array([rank_of(name) for name in scorers], np.int16)
+    figures = [np.array(column, dtype=np.float64) for column in (values, shrunken, lifts, q_values)]
+    return Candidates(np.array(features, np.int32), np.array(explanations, np.int64), ranks, *figures)
+
+
+def in_order(found: Candidates) -> Rows:
+    """int [N]: all candidates, ascending by feature, those of one feature the best first."""
+    ranks = np.where(np.isnan(found.values), UNSCORED, found.ranks)
+    main = np.where(np.isnan(found.shrunken), found.values, found.shrunken)
+    figures = [-np.nan_to_num(column, nan=-np.inf) for column in (found.lifts, main)]
+    # An undefined score is as good as none, whatever stands beside it.
+    lifts, main = (np.where(ranks == UNSCORED, 0.0, column) for column in figures)
+    return np.lexsort((found.explanations, lifts, main, ranks, found.features))
+
+
+def best(found: Candidates) -> Candidates:
+    """The best of each feature, ascending by feature [F]."""
+    ordered = found.at(in_order(found))
+    return ordered.at(np.diff(ordered.features, prepend=-1) > 0)
+
+
+class Running:
+    """The best of candidates that come portion by portion. Holds some three candidates per feature at most."""
+
+    def __init__(self) -> None:
+        self._parts = [unscored((), ())]
+        self._pending = 0
+
+    def add(self, some: Candidates) -> None:
+        self._parts.append(some)
+        self._pending += len(some)
+        # As often as what came is as much as what was there: each candidate is then sorted a few times, not once per portion.
+        if self._pending > max(FEW, len(self._parts[0])):
+            self.best()
+
+    def best(self) -> Candidates:
+        """The best of each feature so far, ascending by feature."""
+        self._parts, self._pending = [best(Candidates.joined(self._parts))], 0
+        return self._parts[0]
