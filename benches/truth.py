@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.stats import grids
 from tests.stats.streams import crossings
 from tests.truth import demo, pipeline, planted
 from tests.truth.world import World, build
@@ -50,6 +51,15 @@ def sequential_error(runs: int) -> Iterator[Line]:
     }
 
 
+def on_streams(scale: float) -> dict[str, Callable[[], Iterable[Line]]]:
+    """Benches that need no model: answers and activations are drawn."""
+    return {
+        "sequential_error_rate": lambda: sequential_error(max(100, round(10_000 * scale))),
+        "pearson_coverage": lambda: grids.pearson(max(50, round(400 * scale))),
+        "large_document": lambda: grids.large_document(max(50, round(1000 * scale))),
+    }
+
+
 def on_the_planted(world: World, scale: float) -> dict[str, Callable[[], Iterable[Line]]]:
     def times(count: int) -> int:
         return max(1, round(count * scale))
@@ -77,10 +87,9 @@ def lines(only: set[str], scale: float) -> Iterator[Line]:
     """Every bench asked for, as it comes. The planted dictionary is made once."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if not only or "sequential_error_rate" in only:
-            yield from sequential_error(max(100, round(10_000 * scale)))
-        planted_benches = on_the_planted(build(folder), scale) if not only or only - {"sequential_error_rate", *DEMO} else {}
-        for bench, make in (planted_benches | on_the_demo(folder)).items():
+        simulated = on_streams(scale)
+        planted_benches = on_the_planted(build(folder), scale) if not only or only - {*simulated, *DEMO} else {}
+        for bench, make in (simulated | planted_benches | on_the_demo(folder)).items():
             if not only or bench in only:
                 yield from make()
 
@@ -103,7 +112,7 @@ def main() -> None:
 
 
 def _plain(value: Any) -> Any:
-    return round(float(value), 4) if isinstance(value, float | np.floating) else value
+    return round(float(value), 4) + 0.0 if isinstance(value, float | np.floating) else value
 
 
 if __name__ == "__main__":

@@ -74,6 +74,8 @@ def chip(score: dict[str, Any]) -> Text:
         text.append(f" [{figure(interval['low'])}, {figure(interval['high'])}]")
     if score["value"] is None:
         text.append(f" undefined: {visible(score['reason'] or '')}", style="yellow")
+    elif not interval and score["reason"]:
+        text.append(f" {visible(score['reason'])}", style="yellow")
     text.append(f"  null {figure(null['value'])}  ", style="dim")
     _lift(text, "lift", null["lift"])
     if score["lift_over_pattern"] is not None:
@@ -89,10 +91,19 @@ def chip(score: dict[str, Any]) -> Text:
 def beside(score: dict[str, Any]) -> Text | None:
     """What stands beside a score: who judged, the shrunken figure, and the controls. None where there is nothing of it."""
     parts = [f"judge {visible(score['judge'])}"] if score["judge"] not in (None, "executable") else []
+    parts += _rank_correlation(score["details"].get("metrics", {}))
     if score["shrunken"] is not None:
         parts.append(f"shrunken {figure(score['shrunken'])}")
     parts += [_control(control) for control in score["controls"]]
     return Text("  ".join(parts), style="dim") if parts else None
+
+
+def _rank_correlation(metrics: dict[str, Any]) -> list[str]:
+    """Spearman's correlation, which few strong tokens do not decide, where the scorer gives one."""
+    value, low, high = (metrics.get(name) for name in ("spearman", "spearman_low", "spearman_high"))
+    if value is None:
+        return []
+    return [f"spearman {figure(value)}" + ("" if low is None else f" [{figure(low)}, {figure(high)}]")]
 
 
 def _control(control: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ class ControlAnswer(Answer):
 
 
 class ScoreAnswer(Answer):
-    """One figure for one explanation. `value` is null with a `reason` where it is not defined."""
+    """One figure for one explanation. `value` is null with a `reason` where it is not defined; so is `interval`."""
 
     id: int
     scorer: str

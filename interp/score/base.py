@@ -72,7 +72,10 @@ class ControlResult:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One figure for one explanation, with all that is needed to trust or doubt it. Undefined is `value=None` with `reason`."""
+    """One figure for one explanation, with all that is needed to trust or doubt it.
+
+    Undefined is `value=None` with `reason`; a value without an interval has a `reason`, too.
+    """
 
     feature: int
     explainer: str

@@ -29,11 +29,13 @@ def compare(
     null_replicates: Floats,
     borrowed: Sequence[Explanation],
     span: Bounds = SHARE,
+    error: float | None = None,
 ) -> NullResult:
     """Lift and p value of `own` over the figures `nulls` [R] (NaN: undefined) of the borrowed explanations.
 
     `own_replicates` [m] and `null_replicates` [m, R] are the same figures without each of the m documents: from them come the sampling variance of
-    the nulls' mean and its correlation with the own figure. `span` is what the figure can be.
+    the nulls' mean and its correlation with the own figure. `span` is what the figure can be, `error` its standard error
+    where the lower end of its interval is not 1.96 of them away.
     """
     features = tuple(explanation.feature for explanation in borrowed)
     defined = ~np.isnan(nulls)
@@ -48,7 +50,7 @@ def compare(
         value=value,
         lift=own - value,
         lift_interval=_interval(own, own_bounds, nulls, own_replicates, null_replicates.mean(axis=1), span),
-        p_value=exceedance(own, nulls, None if own_bounds is None else (own - own_bounds[0]) / NORMAL),
+        p_value=exceedance(own, nulls, error if error is not None or own_bounds is None else (own - own_bounds[0]) / NORMAL),
         features=features,
     )
 

@@ -20,12 +20,13 @@ from interp.score.questions import Questions, questions_of
 from interp.score.sampling import sample
 from interp.score.seeds import seed_of
 from interp.score.simulating import HIGHEST, Levels, Tokens, form_of, simulate, tokens_of
-from interp.score.simulation import METHOD, content_of, items_of, r2_of, totals_of, why_undefined
+from interp.score.simulation import METHOD, content_of, items_of, r2_of, spearman_of, totals_of, why_no_interval, why_undefined
 from interp.score.tested import Tested, judges_again, not_made, provenance_of, tested_of
 from interp.score.together import together
 from interp.spec import ScorerSpec
 from interp.stats.agreement import pearson, pearson_of
-from interp.stats.intervals import fisher, leave_one_out
+from interp.stats.correlation import pearson_bounds, pearson_error
+from interp.stats.intervals import leave_one_out
 
 Mask = NDArray[np.bool_]
 POSITIVES, NEGATIVES = 20, 20
@@ -80,13 +81,16 @@ class JudgedSimulation:
             metric=self.metric,
             value=own.value,
             interval=None if own.bounds is None else Interval(*own.bounds, LEVEL, METHOD),
-            reason=None if own.value is not None else _reason(asked),
+            reason=_reason(asked) if own.value is None else own.reason,
             answered=int((outcomes == Outcome.ANSWERED).sum()),
             failed=int((outcomes == Outcome.FAILED).sum()),
             abstained=0,
             null=_null(item, asked, own) if item.nulls else None,
             controls=_controls(asked, item, desk),
-            metrics={"pearson": own.value, "r2": r2_of(questions, answers, content)} | _by_decile(asked) | metrics_of(exam, _windows(asked, exam)),
+            metrics={"pearson": own.value, "r2": r2_of(questions, answers, content)}
+            | spearman_of(questions, answers, content)
+            | _by_decile(asked)
+            | metrics_of(exam, _windows(asked, exam)),
             items=items_of(questions, answers, content, asked.failures),
             provenance=provenance_of(self, item, desk, judge, form_of(judge)),
         )
@@ -153,7 +157,8 @@ def figure_of(questions: Questions, answers: Answers, content: Mask, place: int,
     r, replicates = float(pearson_of(totals.sum(axis=0))[0]), leave_one_out(totals, pearson_of)[:, 0]
     if np.isnan(r):
         return Figure(None, None, replicates, why_undefined(questions, one, content))
-    return Figure(r, fisher(r, replicates, LEVEL), replicates, span=CORRELATION)
+    bounds = pearson_bounds(totals[:, 0], LEVEL)
+    return Figure(r, bounds, replicates, why_no_interval(totals[:, 0], bounds), CORRELATION, pearson_error(r, replicates))
 
 
 def _reason(asked: Asked) -> str:

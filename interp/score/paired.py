@@ -20,13 +20,18 @@ ENOUGH_FOR_P = 19
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure, its interval, and its values without each document, float64 [m]. `value` None: undefined, with `reason`. `span`: what it can be."""
+    """A figure, its interval, and its values without each document, float64 [m].
+
+    `value` None: undefined, with `reason`; a value without an interval has a `reason`, too. `span`: what the figure can be. `error`: its standard
+    error, where that is not read off the interval.
+    """
 
     value: float | None
     bounds: Bounds | None = None
     replicates: Floats = field(default_factory=lambda: np.zeros(0))
     reason: str | None = None
     span: Bounds = SHARE
+    error: float | None = None
 
 
 def against_nulls(own: Figure, nulls: Floats, replicates: Floats, borrowed: Sequence[Explanation]) -> NullResult:
@@ -34,7 +39,7 @@ def against_nulls(own: Figure, nulls: Floats, replicates: Floats, borrowed: Sequ
 
     With fewer than 19 of them the p value is left to the summary, which pools the nulls of all features.
     """
-    result = compare(own.value, own.bounds, nulls, own.replicates, replicates, borrowed, own.span)
+    result = compare(own.value, own.bounds, nulls, own.replicates, replicates, borrowed, own.span, own.error)
     values = tuple(None if np.isnan(value) else float(value) for value in nulls)
     if (~np.isnan(nulls)).sum() >= ENOUGH_FOR_P or result.reason is not None:
         return replace(result, values=values)

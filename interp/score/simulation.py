@@ -4,18 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
-from interp.score.base import Interval, Item, Score, ScorerInput
+from interp.score.base import Interval, Item, NullResult, Score, ScorerInput
 from interp.score.compare import CORRELATION, LEVEL, compare
 from interp.score.judge import Answers, Judge, Outcome
 from interp.score.questions import Questions, questions_of
 from interp.spec import ScorerSpec
-from interp.stats.agreement import SUMS, pearson_of, r_squared
-from interp.stats.intervals import fisher, leave_one_out
+from interp.stats.agreement import SUMS, pearson_of, r_squared, sums
+from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds, pearson_error
+from interp.stats.intervals import Bounds, leave_one_out
 from interp.vocabulary import Vocabulary
 
 Floats = NDArray[np.float64]
-METHOD = "fisher-jackknife-cluster"
+METHOD = "fisher-hall-cluster"
 
 
 class Simulation:
@@ -41,7 +43,7 @@ class Simulation:
         totals = totals_of(questions, answers, content)
         figures, replicates = pearson_of(totals.sum(axis=0)), leave_one_out(totals, pearson_of)
         value = None if np.isnan(figures[0]) else float(figures[0])
-        bounds = None if value is None else fisher(value, replicates[:, 0], LEVEL)
+        bounds = None if value is None else pearson_bounds(totals[:, 0], LEVEL)
         return Score(
             feature=item.feature,
             explainer=item.explanation.explainer,
@@ -49,15 +51,20 @@ class Simulation:
             metric=self.metric,
             value=value,
             interval=None if bounds is None else Interval(*bounds, LEVEL, METHOD),
-            reason=None if value is not None else why_undefined(questions, answers, content),
+            reason=why_undefined(questions, answers, content) if value is None else why_no_interval(totals[:, 0], bounds),
             answered=int((answers.outcomes[0] == Outcome.ANSWERED).sum()),
             failed=int((answers.outcomes[0] == Outcome.FAILED).sum()),
             abstained=int((answers.outcomes[0] == Outcome.ABSTAINED).sum()),
-            null=compare(value, bounds, figures[1:], replicates[:, 0], replicates[:, 1:], item.nulls, CORRELATION) if item.nulls else None,
-            metrics={"pearson": value, "r2": r2_of(questions, answers, content)},
+            null=_null(item, value, bounds, figures, replicates) if item.nulls else None,
+            metrics={"pearson": value, "r2": r2_of(questions, answers, content)} | spearman_of(questions, answers, content),
             items=items_of(questions, answers, content, _failures(answers)),
             provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
         )
+
+
+def _null(item: ScorerInput, value: float | None, bounds: Bounds | None, figures: Floats, replicates: Floats) -> NullResult:
+    error = None if value is None else pearson_error(value, replicates[:, 0])
+    return compare(value, bounds, figures[1:], replicates[:, 0], replicates[:, 1:], item.nulls, CORRELATION, error)
 
 
 def content_of(questions: Questions, vocabulary: Vocabulary) -> NDArray[np.bool_]:
@@ -87,6 +94,31 @@ def r2_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]) ->
     """R2 of the first explanation's predictions."""
     use = content & answers.answered()[0][:, None]
     return r_squared(answers.values[0][use].astype(np.float64), questions.contexts.activations[use].astype(np.float64))
+
+
+def spearman_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Spearman's rank correlation of the first explanation's predictions with the real values, and its interval, made as Pearson's is.
+
+    Ranks are counted from that of the lowest value, so that silence is 0. A few very strong tokens weigh no more in it than others.
+    """
+    use = content & answers.answered()[0][:, None]
+    ranks = [rankdata(values[use].astype(np.float64)) for values in (answers.values[0], questions.contexts.activations)]
+    predicted, real = (each - each.min(initial=len(each)) for each in ranks)
+    documents = np.broadcast_to(questions.clusters[:, None], use.shape)[use]
+    totals = sums(predicted, real, documents, int(questions.clusters.max(initial=-1)) + 1)
+    value = float(pearson_of(totals.sum(axis=0)))
+    low, high = (None if np.isnan(value) else pearson_bounds(totals, LEVEL)) or (None, None)
+    return {"spearman": None if np.isnan(value) else value, "spearman_low": low, "spearman_high": high}
+
+
+def why_no_interval(totals: Floats, bounds: Bounds | None) -> str | None:
+    """Why a correlation of documents with these sums [m, 6] has no interval; None where it has one."""
+    if bounds is not None:
+        return None
+    found = firing_documents(totals)
+    if found < FEWEST_DOCUMENTS:
+        return f"No interval: the feature fires in {found} documents of those asked about, and one needs {FEWEST_DOCUMENTS}."
+    return "No interval: without one of its documents nothing is left to correlate."
 
 
 def why_undefined(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> str:

@@ -155,19 +155,3 @@ def jackknife_variance(replicates: Floats) -> Floats:
     deviations = replicates - replicates.mean(axis=0)
     variance: Floats = (count - 1) / count * (deviations**2).sum(axis=0)
     return variance
-
-
-def fisher(correlation: float, replicates: Floats, level: float = 0.95) -> Bounds | None:
-    """Interval for a correlation from its m leave-one-cluster-out values [m], on Fisher's z scale, with Student's t at m - 1.
-
-    On z the spread hardly depends on the correlation itself and the interval stays within -1..1; the jackknife over documents needs neither normal
-    nor independent tokens. None with fewer than three clusters, or when leaving one out leaves nothing to correlate.
-    Source: Fisher (Metron 1, 1921) for z; Efron (The Jackknife, the Bootstrap and Other Resampling Plans, 1982, ch. 3) for the jackknife.
-    """
-    limit = 1 - 1e-9
-    if len(replicates) < 3 or np.isnan(replicates).any():
-        return None
-    z = np.arctanh(np.clip(replicates, -limit, limit))
-    half = t_quantile(level, len(z) - 1) * float(np.sqrt(jackknife_variance(z)))
-    middle = float(np.arctanh(np.clip(correlation, -limit, limit)))
-    return float(np.tanh(middle - half)), float(np.tanh(middle + half))

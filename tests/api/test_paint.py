@@ -58,3 +58,14 @@ def test_a_cut_context_keeps_its_peak_and_is_a_piece_of_the_whole(pairs: list[tu
     assert len(cut["tokens"]) == 1 or len("".join(cut["tokens"])) <= characters
     size = len(cut["tokens"])
     assert (cut["tokens"], cut["activations"]) in [(tokens[i : i + size], activations[i : i + size]) for i in range(len(tokens))]
+
+
+def test_the_rank_correlation_stands_beside_a_simulation_score() -> None:
+    score = {
+        "judge": "executable",
+        "shrunken": 0.4,
+        "controls": [],
+        "details": {"metrics": {"spearman": 0.81, "spearman_low": 0.7, "spearman_high": 0.9}},
+    }
+    assert str(paint.beside(score)).startswith("spearman 0.81 [0.70, 0.90]")
+    assert "spearman" not in str(paint.beside(score | {"details": {}}))

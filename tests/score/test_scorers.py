@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from interp.errors import InputError
 from interp.evidence import Contexts, Kind, Split, Statistics
@@ -234,3 +235,27 @@ def test_items_in_any_order_give_the_same_score(name):
 def test_unknown_scorers_are_refused_with_the_known_ones():
     with pytest.raises(InputError, match="Known are: detection, "):
         registry.get("detecton", DETECTION)
+
+
+def test_spearman_stands_beside_pearson_and_is_not_moved_by_one_strong_token():
+    """Seven documents of a firing token that the rule finds; at last one is a hundred times as strong, and Pearson's r falls."""
+    rows = [([1, 2], [level, 0]) for level in (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5)]
+    silent = [([2, 2], [0, 0])] * 7
+    kinds = [Kind.UNIFORM] * 7 + [Kind.INACTIVE] * 7
+    even = _score("simulation", _contexts(rows + silent, kinds), _explanation(rule=_rule("on")))
+    strong = _score("simulation", _contexts([*rows[:6], ([1, 2], [250.0, 0]), *silent], kinds), _explanation(rule=_rule("on")))
+    real, said = [1, 1.25, 1.5, 1.75, 2, 2.25, 2.5] + [0] * 21, [1] * 7 + [0] * 21
+    assert even.metrics["spearman"] == pytest.approx(spearmanr(said, real)[0])
+    assert even.value > 0.9
+    assert strong.value < 0.5
+    assert strong.metrics["spearman"] == pytest.approx(even.metrics["spearman"])
+    assert strong.metrics["spearman_low"] > strong.interval.low
+    assert strong.metrics["spearman_low"] < strong.metrics["spearman"] < strong.metrics["spearman_high"]
+
+
+def test_a_correlation_of_few_documents_says_why_it_has_no_interval():
+    rows = [([1, 2], [1.0, 0]), ([1, 2], [2.0, 0]), ([2, 2], [0, 0])]
+    score = _score("simulation", _contexts(rows, [Kind.UNIFORM] * 2 + [Kind.INACTIVE]), _explanation(rule=_rule("on")))
+    assert score.value is not None
+    assert score.interval is None
+    assert score.reason == "No interval: the feature fires in 2 documents of those asked about, and one needs 5."

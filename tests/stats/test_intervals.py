@@ -5,17 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.stats.agreement import pearson_of, sums
 from interp.stats.intervals import (
     cluster_degrees,
     clustered_counts,
     clustered_proportion,
     evened,
-    fisher,
-    leave_one_out,
     mover_difference,
     mover_mean,
-    t_quantile,
     wilson,
     within,
 )
@@ -79,18 +75,6 @@ def test_a_difference_lies_within_what_its_figures_leave(first, second, correlat
 def test_an_interval_is_cut_to_the_range_of_its_figure():
     assert within((-3.0, 3.5), (0.0, 1.0)) == (0, 1)
     assert within((0.2, 0.4), (0.0, 1.0)) == (0.2, 0.4)
-
-
-def test_a_correlation_without_enough_documents_has_no_interval():
-    assert fisher(0.5, np.array([0.4, 0.6])) is None
-    assert fisher(0.5, np.array([0.4, 0.6, np.nan])) is None
-
-
-def test_fisher_by_hand():
-    replicates = np.array([0.4, 0.5, 0.6])
-    z = np.arctanh(replicates)
-    half = t_quantile(0.95, 2) * np.sqrt(2 / 3 * ((z - z.mean()) ** 2).sum())
-    assert fisher(0.5, replicates) == pytest.approx((np.tanh(np.arctanh(0.5) - half), np.tanh(np.arctanh(0.5) + half)))
 
 
 def _clustered_hits(random, documents, size, rate, spread):
@@ -166,34 +150,3 @@ def test_near_one_the_interval_still_covers():
         low, high = mover_mean(*parts)
         covered.append(low <= 0.98 <= high)
     assert np.mean(covered) >= 0.94
-
-
-def _document(random, strength, noise):
-    """Sparse activations of one window and their prediction: both fire on the same tokens, and sometimes one alone."""
-    fires = random.random(32) < 0.08
-    real = np.where(fires, random.gamma(4, 0.5, 32) * strength, 0)
-    said = np.where(fires ^ (random.random(32) < 0.02), 2.0, 0) + noise * random.random(32)
-    return said, real
-
-
-def test_pearson_is_covered():
-    """60 documents of one or two windows; the true value from a very large sample of the same kind."""
-    random = np.random.default_rng(3)
-
-    def sample(documents):
-        windows, groups = [], []
-        for document in range(documents):
-            strength = random.gamma(5, 0.2)
-            for _ in range(1 + (random.random() < 0.3)):
-                windows.append(_document(random, strength, 0.1))
-                groups.append(document)
-        said, real = np.array(windows).swapaxes(0, 1)
-        return sums(said.ravel(), real.ravel(), np.repeat(groups, 32), documents)
-
-    true = float(pearson_of(sample(20_000).sum(axis=0)))
-    covered = []
-    for _ in range(300):
-        totals = sample(60)
-        low, high = fisher(float(pearson_of(totals.sum(axis=0))), leave_one_out(totals, pearson_of))
-        covered.append(low <= true <= high)
-    assert 0.925 <= np.mean(covered) <= 0.975

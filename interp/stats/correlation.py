@@ -1,0 +1,97 @@
+"""Confidence interval of a correlation over tokens that come in documents, few of which decide it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.stats.agreement import pearson_of
+from interp.stats.intervals import Bounds, leave_one_out, t_quantile
+
+Floats = NDArray[np.float64]
+# With the feature firing in fewer documents nothing covered the true correlation often enough (docs/truth.md).
+FEWEST_DOCUMENTS = 5
+# How much stronger than the strongest document seen the one not seen is taken to be: the ratio of strongest and median to this power.
+TAIL = 0.35
+LIMIT = 1 - 1e-9
+
+
+def firing_documents(totals: Floats) -> int:
+    """Documents in which the real activation is not 0 throughout, from their sums [m, 6] as `agreement.sums` makes them."""
+    return int(np.count_nonzero(totals[:, 4] > 0))
+
+
+def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
+    """Interval for Pearson's r of predicted (x) and real (y) values from the sums `totals` [m, 6] of m documents.
+
+    None with fewer than five documents that fire, and where r is undefined without one of them.
+
+    On Fisher's z the spread hardly depends on r. It comes from leaving out each document, with two corrections for documents of unequal weight:
+    Hall's transformation of Student's t for skewed influences, and degrees of freedom from their kurtosis (Satterthwaite). Both see only what is in
+    the sample. Where activations have a heavy tail, most samples lack the few tokens that decide the true r and look harmless. So each end is moved
+    by what one more document would do: to the lower end one that fires without being predicted, stronger than the strongest seen by as much as
+    activations spread, or one that is predicted without firing; to the upper end one as strong as the strongest that is predicted rightly. So an
+    interval has a width where all documents agree, too, and r lies within.
+    Sources: Fisher (Metron 1, 1921) for z; Efron (The Jackknife, the Bootstrap and Other Resampling Plans, 1982, ch. 3); Hall (J. R. Stat. Soc. B 54,
+    1992, 221-228); Satterthwaite (Biometrics Bull. 2, 1946). The added documents are this module's own, after the pseudo-observations of Agresti and
+    Coull (Am. Stat. 52, 1998); that the interval covers is measured, not proved (`python -m benches.truth --only pearson_coverage`).
+    """
+    if firing_documents(totals) < FEWEST_DOCUMENTS:
+        return None
+    replicates = leave_one_out(totals, pearson_of)
+    if np.isnan(replicates).any():
+        return None
+    z = float(_z(pearson_of(totals.sum(axis=0))))
+    down, up = _distances(_z(replicates), level)
+    missed, false, right = _with_one_more(totals)
+    low, high = z - down + min(0.0, missed - z, false - z), z + up + max(0.0, right - z)
+    return float(np.tanh(low)), float(np.tanh(high))
+
+
+def pearson_error(correlation: float, replicates: Floats) -> float | None:
+    """Standard error of a correlation with leave-one-document-out values `replicates` [m], toward 0: on Fisher's z, and back. None where undefined.
+
+    The interval's lower end says more than that: what documents not seen may do.
+    """
+    if len(replicates) < 2 or np.isnan(replicates).any():
+        return None
+    z = _z(replicates)
+    error = np.sqrt((len(z) - 1) / len(z) * ((z - z.mean()) ** 2).sum())
+    return float(correlation - np.tanh(_z(np.array(correlation)) - error))
+
+
+def _z(correlation: Floats) -> Floats:
+    z: Floats = np.arctanh(np.clip(correlation, -LIMIT, LIMIT))
+    return z
+
+
+def _distances(replicates: Floats, level: float) -> tuple[float, float]:
+    """How far the ends lie below and above z, from its leave-one-out values [m].
+
+    The inverse of Hall's t + s t^2 / 3 + s^2 t^3 / 27 + s / 6 at Student's t, times the error; s is the skewness of the influences over sqrt(m).
+    Degrees of freedom are 3 / kurtosis times m, less one: m - 1 for normal influences, few where few documents decide.
+    """
+    influences = replicates.mean() - replicates
+    squares = influences**2
+    total = float(squares.sum())
+    if total <= 1e-24:
+        return 0.0, 0.0
+    count = len(influences)
+    degrees = min(max(3 * total**2 / float((squares**2).sum()) - 1, 1.0), count - 1)
+    critical, error = t_quantile(level, round(degrees, 1)), np.sqrt((count - 1) / count * total)
+    skewness = float((influences**3).sum()) / total**1.5
+    if abs(skewness) < 1e-6:
+        return critical * error, critical * error
+    below, above = (3 / skewness * (np.cbrt(1 + skewness * (t - skewness / 6)) - 1) for t in (critical, -critical))
+    return float(below * error), float(-above * error)
+
+
+def _with_one_more(totals: Floats) -> tuple[float, float, float]:
+    """z with one more document each: missed by the prediction, predicted falsely, predicted rightly."""
+    energy = totals[:, 4][totals[:, 4] > 0]
+    strongest = float(energy.max())
+    real, predicted = np.sqrt(strongest), np.sqrt(totals[:, 3].max())
+    rare = real * (strongest / float(np.median(energy))) ** (TAIL / 2)
+    pairs = np.array([(0.0, rare), (predicted, 0.0), (predicted, real)])
+    x, y = pairs.T
+    more = np.stack([np.full(3, totals[:, 0].mean()), x, y, x * x, y * y, x * y], axis=-1)
+    z = _z(pearson_of(totals.sum(axis=0) + more))
+    return float(z[0]), float(z[1]), float(z[2])
