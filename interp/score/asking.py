@@ -1,14 +1,15 @@
 """Yes/no questions about windows of text, put to a language model k a prompt: `detect` and `fuzz`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 from interp.errors import CallFailed
-from interp.llm.base import Ability, Model, Prompt
+from interp.llm.base import Ability, Model, Prompt, Reply
 from interp.llm.contexts import FENCE_RULE, fence, fence_label, nonce_of
 from interp.llm.structured import ask_for
+from interp.score.completing import complete_once
 from interp.score.judge import Outcome
 from interp.score.layout import prompts_of
 from interp.score.prompting import template
@@ -56,9 +57,9 @@ async def ask_windows(
 ) -> list[Verdict]:
     """One verdict a window, in their order, whatever prompt they stood in. `label` None asks without an explanation.
 
-    The same windows, seed and `per_prompt` give the same prompts but for the label, so that two labels are judged alike. A window that a reply
-    leaves out is asked about again, alone. A call that failed is a failure of its windows, with the reason, but for those that halves of it answer.
-    Raises JobMustPause.
+    The same windows, seed and `per_prompt` give the same prompts but for the label, so that two labels are judged alike. Windows that a reply
+    leaves out are asked about again: many of them in one more turn, and what is still missing alone. A call that failed is a failure of its windows,
+    with the reason, but for those that halves of it answer. Raises JobMustPause.
     """
     prompts = prompts_of([window.group for window in windows], per_prompt, seed)
     answers = await together(_ask(model, kind, label, [windows[place] for place in prompt], sample) for prompt in prompts)
@@ -121,24 +122,41 @@ async def _ask_apart(model: Model, kind: Question, label: str | None, windows: S
 
 
 async def _ask_once(model: Model, kind: Question, label: str | None, windows: Sequence[Window], sample: int) -> list[Verdict] | CallFailed:
-    """One prompt. Windows that its reply left out follow, each in a prompt of its own."""
+    """One prompt. A reply that leaves many windows out is asked for them once more; those still left out follow, each in a prompt of its own."""
+    count = len(windows)
     prompt = prompt_of(kind, label, [window.text for window in windows], sample, Ability.LOGPROBS in model.abilities)
     try:
-        read = await ask_for(model, prompt, lambda text: verdicts_of(text, len(windows)))
+        read = await ask_for(model, prompt, complete_once(lambda text: verdicts_of(text, count), lambda found: _left_out(found, count)))
     except CallFailed as error:
         return error
-    odds = odds_of(read.reply.choices, len(windows))
-    found = {place: _verdict(read.value.get(place + 1), odds.get(place + 1), read.reply.key) for place in range(len(windows))}
-    left_out = [place for place in range(len(windows)) if place + 1 not in read.value]
-    if left_out and len(windows) > 1:
-        again = await together(_ask(model, kind, label, [windows[place]], sample) for place in left_out)
-        found |= {place: verdict for place, (verdict,) in zip(left_out, again, strict=True)}
-    return list(found.values())
+    found = _verdicts(read.replies, count)
+    left_out = _left_out(found, count)
+    if left_out and count > 1:
+        again = await together(_ask(model, kind, label, [windows[number - 1]], sample) for number in left_out)
+        found |= {number: verdict for number, (verdict,) in zip(left_out, again, strict=True)}
+    return [found.get(number, Verdict.failed(LEFT_OUT, read.reply.key)) for number in range(1, count + 1)]
 
 
-def _verdict(word: str | None, odds: float | None, key: str) -> Verdict:
-    if word is None:
-        return Verdict.failed(LEFT_OUT, key)
+def _left_out(found: Mapping[int, object], count: int) -> list[int]:
+    return [number for number in range(1, count + 1) if number not in found]
+
+
+def _verdicts(replies: Sequence[Reply], count: int) -> dict[int, Verdict]:
+    """The verdicts by number, each from the last reply that has it: a repair need not repeat what was read before."""
+    found: dict[int, Verdict] = {}
+    for reply in replies:
+        if reply.finish != "stop":
+            continue
+        try:
+            words = verdicts_of(reply.text, count)
+        except ValueError:
+            continue
+        odds = odds_of(reply.choices, count)
+        found |= {number: _verdict(word, odds.get(number), reply.key) for number, word in words.items()}
+    return found
+
+
+def _verdict(word: str, odds: float | None, key: str) -> Verdict:
     if word == UNSURE:
         return Verdict(Outcome.ABSTAINED, None, odds, key, "The judge is unsure.")
     return Verdict(Outcome.ANSWERED, word == YES, odds, key, None)

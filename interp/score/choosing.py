@@ -18,6 +18,8 @@ from interp.score.prompting import template
 Kind = Literal["discriminate", "intrude"]
 KEYS = {"discriminate": "group", "intrude": "intruder"}
 ALTERNATIVES = 10
+# A choice is the number that a text begins with; what follows it is a reason.
+_LEADING = re.compile(r"[\W_]*([0-9]{1,4})\b(?!\s*(?:[.,/|-]|\bor\b|\band\b)\s*[0-9])")
 ROOM = 48
 
 
@@ -75,8 +77,8 @@ def prompt_of(kind: Kind, label: str | None, question: Round, sample: int = 0, w
 def choice_of(text: str, key: str, options: int) -> int:
     """The number under `key`, 1 to `options`. Raises ValueError where there is none."""
     value = json_object(text).get(key)
-    if isinstance(value, str) and value.strip().isdecimal():
-        value = int(value)
+    if isinstance(value, str) and (leading := _LEADING.match(value)) is not None:
+        value = int(leading[1])
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= options:
         raise ValueError(f'it has no number from 1 to {options} under "{key}"')
     return value

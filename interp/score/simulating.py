@@ -15,6 +15,7 @@ from interp.evidence import Contexts
 from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice
 from interp.llm.contexts import FENCE_RULE, fence, fence_label, nonce_of, numbered, pieces
 from interp.llm.structured import ask_for, json_object
+from interp.score.completing import complete_once
 from interp.score.halving import answered
 from interp.score.prompting import template
 from interp.score.together import together
@@ -98,18 +99,35 @@ async def _ask_pairs(model: Model, label: str | None, windows: Sequence[Tokens],
 
 
 async def _ask_once(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels] | CallFailed:
-    """One prompt. Windows that its reply left out follow, each in a prompt of its own."""
+    """One prompt. A reply that leaves many windows out is asked for them once more; those still left out follow, each in a prompt of its own."""
     sizes = [len(window) for window in windows]
     schema = Schema("simulation", _schema(len(windows)))
     prompt = _prompt("simulate", label, windows, _typical_pairs(windows), sum(32 + 4 * size for size in sizes), sample, schema)
     try:
-        read = await ask_for(model, prompt, lambda text: pairs_of(text, sizes))
+        read = await ask_for(model, prompt, complete_once(lambda text: pairs_of(text, sizes), _left_out))
     except CallFailed as error:
         return error
-    left_out = [place for place, values in enumerate(read.value) if values is None]
-    alone = await together(_ask_pairs(model, label, [windows[place]], sample) for place in left_out)
-    again = {place: levels for place, (levels,) in zip(left_out, alone, strict=True)}
-    return [again[place] if values is None else Levels(values) for place, values in enumerate(read.value)]
+    found = _merged(read.replies, sizes)
+    left_out = _left_out(found)
+    alone = await together(_ask_pairs(model, label, [windows[number - 1]], sample) for number in left_out)
+    again = {number: levels for number, (levels,) in zip(left_out, alone, strict=True)}
+    return [again[number] if values is None else Levels(values) for number, values in enumerate(found, start=1)]
+
+
+def _left_out(found: Sequence[Floats | None]) -> list[int]:
+    return [number for number, values in enumerate(found, start=1) if values is None]
+
+
+def _merged(replies: Sequence[Reply], sizes: Sequence[int]) -> list[Floats | None]:
+    """The levels of each window from the last reply that has them: a repair need not repeat what was read before."""
+    found: list[Floats | None] = [None] * len(sizes)
+    for reply in replies:
+        try:
+            said = pairs_of(reply.text, sizes) if reply.finish == "stop" else found
+        except ValueError:
+            continue
+        found = [before if values is None else values for before, values in zip(found, said, strict=True)]
+    return found
 
 
 async def _ask_levels(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels]:

@@ -11,6 +11,10 @@ from interp.llm.structured import json_object
 
 YES, NO, UNSURE = "yes", "no", "unsure"
 WORDS = (YES, NO, UNSURE)
+# A verdict is the word that a reply begins with; what follows it is a reason. "yes or no" and "no doubt" are no verdicts.
+_LEADING = re.compile(
+    r"[\W_]*(yes|no|unsure)\b(?!['’]|\s*(?:[/|,]|\bor\b|\band\b)\s*(?:yes|no|unsure)\b|\s+(?:doubt|question|idea|wonder)\b)", re.IGNORECASE
+)
 _VERDICT = re.compile(r'"(\d+)"\s*:\s*"?(yes|no|unsure|true|false)\b', re.IGNORECASE)
 
 
@@ -35,9 +39,12 @@ def verdicts_of(text: str, count: int) -> dict[int, str]:
 
 
 def _word(value: object) -> str | None:
+    """The verdict of a value: true, false, or a text that begins with one of the words; None for anything else."""
     if isinstance(value, str):
-        word = value if value in WORDS else value.strip().lower()
-        return word if word in WORDS else None
+        if value in WORDS:
+            return value
+        found = _LEADING.match(value)
+        return found[1].lower() if found else None
     return (YES if value else NO) if isinstance(value, bool) else None
 
 

@@ -99,6 +99,33 @@ def test_a_window_left_out_is_asked_again_alone_and_an_extra_one_is_ignored():
     assert sorted(len(asked.texts) for asked in model.asked) == [1, 1, 5]
 
 
+def test_many_windows_left_out_are_asked_for_in_one_turn():
+    """A reply that answered 2 of 15 once made 13 single calls."""
+
+    def tell(asked):
+        said = json.loads(verdicts(has_cat)(asked))
+        if len(asked.prompt.messages) == 2:
+            return json.dumps(dict(list(said.items())[:2]))
+        assert "no readable answer under 3, 4" in asked.prompt.messages[-1].content
+        return json.dumps(dict(list(said.items())[2:]))
+
+    model = Teller(tell)
+    truth = [True, False, True] * 5
+    assert [verdict.says for verdict in ask(model, windows_of(truth), per_prompt=15)] == truth
+    assert [len(asked.prompt.messages) for asked in model.asked] == [2, 4]
+
+
+def test_what_a_repaired_reply_still_leaves_out_is_asked_for_alone():
+    def tell(asked):
+        said = json.loads(verdicts(has_cat)(asked))
+        return json.dumps(said if len(said) == 1 else {"1": said["1"]})
+
+    model = Teller(tell)
+    truth = [True, False, True, False]
+    assert [verdict.says for verdict in ask(model, windows_of(truth))] == truth
+    assert len(model.asked) == 1 + 1 + 3
+
+
 def test_a_window_that_is_never_answered_fails_alone():
     def tell(asked):
         return json.dumps({name: "yes" for name, text in asked.texts.items() if "text 2 " not in text})
@@ -175,13 +202,20 @@ def test_the_prompt_says_what_it_is_and_its_typical_reply_parses(kind):
         ('{"0": "yes", "1": "no", "3": "yes"}', {1: "no"}),
         ('{"1": "yes", "2": 1}', {1: "yes"}),
         ('{"1": "no"} no wait {"1": "yes"}', {1: "yes"}),
+        ('{"1": "yes - because it says cat", "2": "NO: there is no cat"}', {1: "yes", 2: "no"}),
+        ('{"1": "**Unsure** (too short)", "2": "No."}', {1: "unsure", 2: "no"}),
+        ('{"1": "yes, since no dog is meant", "2": "no because nothing fits"}', {1: "yes", 2: "no"}),
     ],
 )
 def test_reading_verdicts(text, found):
     assert verdicts_of(text, 2) == found
 
 
-@pytest.mark.parametrize("text", ["", "yes", "[1, 0]", '{"1": "perhaps"}', '{"a": "yes"}', '{"1": "yes"'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "yes", "[1, 0]", '{"1": "perhaps"}', '{"a": "yes"}', '{"1": "yes"', '{"1": "yes or no"}', '{"1": "yes/no"}', '{"1": "No doubt."}',
+     '{"1": "not yes"}', '{"1": "yesterday"}', '{"1": ["yes"]}'],
+)  # fmt: skip
 def test_what_is_no_verdict_is_never_guessed(text):
     with pytest.raises(ValueError, match=r"it has no|it holds no"):
         verdicts_of(text, 2)

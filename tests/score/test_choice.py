@@ -171,4 +171,5 @@ def test_what_is_no_choice_is_never_guessed(text):
 
 
 def test_choices_are_read():
+    assert choice_of('{"group": "3 - because it fits"}', "group", 5) == 3
     assert choice_of('{"group": "3"}', "group", 5) == choice_of('Well: {"group": 3}', "group", 5) == 3
