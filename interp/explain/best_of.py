@@ -24,7 +24,7 @@ class BestOf:
     """
 
     name = "best_of"
-    version = 1
+    version = 2
     needs: frozenset[Ability] = frozenset()
 
     def __init__(self, spec: ExplainerSpec, base: OneCall) -> None:

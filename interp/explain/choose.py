@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.evidence import Contexts, Kind
+from interp.evidence import ACTIVE_KINDS, Contexts, Kind
 from interp.explain.base import ExplainerInput
 
 Rows = NDArray[np.intp]
@@ -53,14 +53,31 @@ def weighted(contexts: Contexts, rows: Rows, number: int, random: np.random.Gene
 
 
 def silent(contexts: Contexts, random: np.random.Generator) -> Rows:
-    """Windows in which the feature does not fire, each text once: near misses first, either kind in drawn order."""
+    """Windows in which the feature does not fire, each text once, one of each document before a second of any.
+
+    Of those that stand alike, windows that hold a token at which the feature peaks elsewhere come first, then near misses, the rest in drawn order:
+    rows of one table teach one thing.
+    """
     drawn = random.permutation(_silent(contexts))
-    return drawn[np.argsort(contexts.kinds[drawn] != Kind.NEAR_MISS, kind="stable")]
+    holds = np.isin(contexts.tokens[drawn], _peaks(contexts)) & contexts.valid()[drawn]
+    hard = drawn[np.lexsort((contexts.kinds[drawn] == Kind.INACTIVE, ~holds.any(axis=1)))]
+    turns: dict[int, int] = {}
+    turn = np.zeros(len(hard), dtype=np.intp)
+    for place, document in enumerate(contexts.documents[hard].tolist()):
+        turn[place] = turns[document] = turns.get(document, -1) + 1
+    return hard[np.argsort(turn, kind="stable")]
+
+
+def _peaks(contexts: Contexts) -> NDArray[np.uint32]:
+    """The tokens at which windows have their largest activation."""
+    rows = firing(contexts)
+    found: NDArray[np.uint32] = np.unique(contexts.tokens[rows, contexts.activations[rows].argmax(axis=1)])
+    return found
 
 
 def _silent(contexts: Contexts) -> Rows:
-    rows = np.flatnonzero((contexts.maxima() <= 0) & np.isin(contexts.kinds, (Kind.INACTIVE, Kind.NEAR_MISS)))
-    order = np.lexsort((contexts.starts[rows], contexts.documents[rows], contexts.kinds[rows] != Kind.NEAR_MISS))
+    rows = np.flatnonzero((contexts.maxima() <= 0) & ~np.isin(contexts.kinds, ACTIVE_KINDS))
+    order = np.lexsort((contexts.starts[rows], contexts.documents[rows], contexts.kinds[rows] == Kind.INACTIVE))
     return _distinct(contexts, rows[order])
 
 

@@ -28,7 +28,7 @@ class Clusters:
     """As many calls as there are groups. The text names them with their shares: `A (62%); B (38%)`; a single group is named alone."""
 
     name = "clusters"
-    version = 1
+    version = 2
     needs: frozenset[Ability] = frozenset()
 
     def __init__(self, spec: ExplainerSpec) -> None:

@@ -3,9 +3,9 @@
 from interp.explain.base import ExplainerInput
 from interp.explain.calls import OneCall, Question, prompt_of
 from interp.explain.choose import firing, generator, silent, spread
-from interp.explain.contexts import MARKED
+from interp.explain.contexts import strong
 from interp.explain.show import counted, fence_all
-from interp.llm.contexts import marked, plain
+from interp.llm.contexts import plain_after_left
 from interp.vocabulary import Vocabulary
 
 SHOWN = 15
@@ -16,7 +16,7 @@ class Contrastive(OneCall):
     """15 activating contexts and 5 silent ones, near misses (its nearest neighbours fire, it does not) first."""
 
     name = "contrastive"
-    version = 1
+    version = 2
 
     def obstacle(self, item: ExplainerInput) -> str | None:
         why = super().obstacle(item)
@@ -28,9 +28,8 @@ class Contrastive(OneCall):
         contexts, random = item.contexts, generator(item, seed)
         rows = spread(contexts, firing(contexts), self.spec.contexts or SHOWN, random)
         others = silent(contexts, random)[: max(1, (self.spec.contexts or SHOWN) // SILENT_SHARE)]
-        maxima = contexts.maxima()
-        own = counted([marked(contexts, row, vocabulary, MARKED * float(maxima[row])) for row in rows.tolist()])
-        foreign = counted([plain(contexts, row, vocabulary) for row in others.tolist()])
+        own = counted([strong(contexts, row, vocabulary) for row in rows.tolist()])
+        foreign = counted([plain_after_left(contexts, row, vocabulary) for row in others.tolist()])
         fires, stays_silent = fence_all([("context", own), ("silent", foreign)])
         counts = {"count": str(len(own)), "silent_count": str(len(foreign))}
         prompt = prompt_of(self.name, self.spec, contexts=fires, silent=stays_silent, **counts)

@@ -13,7 +13,7 @@ from interp.evidence import Contexts
 from interp.explain.base import ExplainDesk, ExplainerInput
 from interp.explain.choose import Rows, firing, generator, silent, spread
 from interp.llm.base import Model
-from interp.llm.contexts import plain
+from interp.llm.contexts import plain_after_left
 from interp.score.asking import Verdict, Window, ask_windows
 from interp.score.judge import Outcome
 from interp.stats.agreement import Confusion
@@ -76,7 +76,7 @@ def held_out(item: ExplainerInput, part: NDArray[np.bool_], seed: int) -> HeldOu
 async def try_label(judge: Model, label: str, windows: HeldOut, desk: ExplainDesk) -> Trial:
     """The judge's verdicts with this label. Any two labels get the same prompts but for the label. Raises JobMustPause."""
     asked = [
-        Window(str(row), plain(windows.contexts, row, desk.vocabulary), int(fires))
+        Window(str(row), plain_after_left(windows.contexts, row, desk.vocabulary), int(fires))
         for row, fires in zip(windows.rows.tolist(), windows.fires.tolist(), strict=True)
     ]
     verdicts = await ask_windows(judge, "detect", label, asked, desk.seed, PER_PROMPT)

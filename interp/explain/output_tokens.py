@@ -12,7 +12,7 @@ class OutputTokens(OneCall):
     """What the feature writes instead of what it reads: the 20 tokens at either end of its direction through the unembedding."""
 
     name = "output_tokens"
-    version = 1
+    version = 2
 
     def obstacle(self, item: ExplainerInput) -> str | None:
         why = super().obstacle(item)

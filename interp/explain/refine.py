@@ -13,12 +13,12 @@ import numpy as np
 from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
 from interp.explain.calls import PACKAGE, Asked, OneCall, Question, answer_rule, ask, explained, failed
 from interp.explain.choose import parts
-from interp.explain.contexts import MARKED
+from interp.explain.contexts import strong
 from interp.explain.held_out import HeldOut, Trial, held_out, try_label, without
 from interp.explain.label import typical
 from interp.explain.show import counted, fence_all
 from interp.llm.base import Ability, Message
-from interp.llm.contexts import FENCE_RULE, marked, plain
+from interp.llm.contexts import FENCE_RULE, plain_after_left
 from interp.llm.templates import template
 from interp.score.together import together
 from interp.spec import ExplainerSpec
@@ -37,7 +37,7 @@ class Refine:
     """
 
     name = "refine"
-    version = 1
+    version = 2
     needs: frozenset[Ability] = frozenset()
 
     def __init__(self, spec: ExplainerSpec, base: OneCall) -> None:
@@ -94,9 +94,8 @@ class Refine:
     def again(self, before: Question, label: str, probe: HeldOut, missed: list[int], alarms: list[int], vocabulary: Vocabulary) -> Question:
         """The question before, the answer to it, and what was wrong with that."""
         contexts, wording = probe.contexts, template(PACKAGE, "refine")
-        maxima = contexts.maxima()
-        fires = counted([marked(contexts, row, vocabulary, MARKED * float(maxima[row])) for row in missed])
-        silent = counted([plain(contexts, row, vocabulary) for row in alarms])
+        fires = counted([strong(contexts, row, vocabulary) for row in missed])
+        silent = counted([plain_after_left(contexts, row, vocabulary) for row in alarms])
         fenced_missed, fenced_alarms = fence_all([("missed", fires), ("alarm", silent)])
         turn = wording.messages(fence_rule=FENCE_RULE, missed=fenced_missed or NONE, alarms=fenced_alarms or NONE, answer=answer_rule(self.spec))
         messages = (*before.prompt.messages, Message("assistant", json.dumps({"explanation": label}, ensure_ascii=False)), *turn)

@@ -18,7 +18,7 @@ class TokenActivations(OneCall):
     """The 5 strongest windows as lists of tokens, floor(10 relu(a) / max) each, `max` the largest activation shown."""
 
     name = "token_activations"
-    version = 1
+    version = 2
 
     def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> Question:  # noqa: ARG002
         contexts = item.contexts

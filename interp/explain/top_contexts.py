@@ -7,7 +7,7 @@ from interp.explain.base import ExplainerInput
 from interp.explain.calls import OneCall, Question, prompt_of
 from interp.explain.choose import firing, generator, weighted
 from interp.explain.show import activations, counted, fence_all
-from interp.llm.contexts import mark, pieces
+from interp.llm.contexts import after_left, mark, pieces
 from interp.vocabulary import Vocabulary
 
 TOP, WEIGHTED = 10, 5
@@ -19,7 +19,7 @@ class TopContexts(OneCall):
     """10 top and 5 activation-weighted windows of 21 tokens, every token above 1% of the maximum marked."""
 
     name = "top_contexts"
-    version = 1
+    version = 2
 
     def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> Question:
         contexts, ranked = item.contexts, firing(item.contexts)
@@ -39,4 +39,5 @@ def excerpt(contexts: Contexts, row: int, vocabulary: Vocabulary, threshold: flo
     peak = int(values.argmax())
     part = slice(max(0, peak - around), peak + around + 1)
     flags = (values > 0) & (values >= min(threshold, float(values.max())))
-    return mark(strings[part], flags[part])
+    text = mark(strings[part], flags[part])
+    return after_left(contexts, row, vocabulary, text) if peak < around else text

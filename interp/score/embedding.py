@@ -54,7 +54,7 @@ class Embedding:
     async def _ask(self, item: ScorerInput, desk: ScoreDesk, embedder: Noted) -> Grades:
         questions = sample(questions_of(item.contexts), *limits(self.spec, POSITIVES, NEGATIVES), desk.seed, item.feature)
         texts = [plain(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
-        tested = tested_of(item, desk.controls)
+        tested = tested_of(item, desk.controls, desk.vocabulary, with_legend=False)
         parts = list(dict.fromkeys(one.part for one in tested))
         labels = [[one.label or NOTHING for one in tested if one.part == part and one.failure is None] for part in parts]
         windows, *found = await together(

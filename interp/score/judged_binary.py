@@ -65,12 +65,12 @@ class JudgedBinary:
 
     async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
         """See LlmScorer. An explanation that could not be had is not asked about: its score is undefined, with the reason."""
-        model, paper, tested = Noted(desk.judge, self.name), self.paper(item, desk), tested_of(item, desk.controls)
+        model, paper, tested = Noted(desk.judge, self.name), self.paper(item, desk), tested_of(item, desk.controls, desk.vocabulary)
         seed = seed_of(desk.seed, self.name, item.feature)
         if tested[0].failure is None:
             asked = await self._ask(model, paper, tested, seed)
             exam = paper.exam.select(asked.rows)
-            consistency = await self._consistency(model, paper, asked, item, desk, seed)
+            consistency = await self._consistency(model, paper, asked, tested, item, desk, seed)
         else:
             asked, exam = _unasked(paper.exam, tested), paper.exam
             consistency = [ControlResult(name, None, reason=tested[0].failure) for name in ("repeat", "judge_swap", "gold") if name in desk.controls]
@@ -111,13 +111,15 @@ class JudgedBinary:
             return [Verdict.failed(tested.failure)] * len(windows)
         return await ask_windows(tested.bound(model), self.kind, tested.label, windows, seed, self.spec.per_prompt)
 
-    async def _consistency(self, model: Noted, paper: Paper, asked: Asked, item: ScorerInput, desk: ScoreDesk, seed: int) -> list[ControlResult]:
+    async def _consistency(
+        self, model: Noted, paper: Paper, asked: Asked, tested: Sequence[Tested], item: ScorerInput, desk: ScoreDesk, seed: int
+    ) -> list[ControlResult]:
         """What is asked beside the exam: a share of it once more, of the same judge and of another, and questions of known answer."""
 
         async def again(name: str, whom: Model, sample: int) -> ControlResult:
             places = share_of_both(paper.exam.positive[asked.rows], desk.control_share, seed_of(seed, "share"))
             windows = paper.windows(asked.rows[places])
-            second = await ask_windows(whom, self.kind, item.explanation.text, windows, seed_of(seed, name), self.spec.per_prompt, sample)
+            second = await ask_windows(whom, self.kind, tested[0].label, windows, seed_of(seed, name), self.spec.per_prompt, sample)
             return agreement(name, [asked.verdicts[0][place] for place in places], second, {"judge": whom.name})
 
         async def gold() -> ControlResult:

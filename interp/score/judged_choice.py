@@ -45,7 +45,7 @@ class JudgedChoice:
         raise NotImplementedError
 
     def tested(self, item: ScorerInput, desk: ScoreDesk) -> list[Tested]:
-        return tested_of(item, desk.controls)
+        return tested_of(item, desk.controls, desk.vocabulary)
 
     def figures(self, accuracy: Floats, options: int) -> Floats:
         """The value for accuracies [...], rising with them."""

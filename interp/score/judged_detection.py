@@ -1,6 +1,6 @@
 """Detection with a language model as the judge: in which windows does the feature fire? (Paulo et al., arXiv 2410.13928, section 4.1.)"""
 
-from interp.llm.contexts import plain
+from interp.llm.contexts import plain_after_left
 from interp.score.base import ScoreDesk, ScorerInput
 from interp.score.binary import Exam
 from interp.score.judged_binary import JudgedBinary, Paper
@@ -16,5 +16,5 @@ class JudgedDetection(JudgedBinary):
 
     def paper(self, item: ScorerInput, desk: ScoreDesk) -> Paper:
         questions = sample(questions_of(item.contexts), *self.counts(), desk.seed, item.feature)
-        texts = [plain(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
+        texts = [plain_after_left(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
         return Paper(Exam.of(questions, item.statistics), texts)

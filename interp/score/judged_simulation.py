@@ -101,7 +101,7 @@ class JudgedSimulation:
         questions = sample(questions_of(item.contexts), positives, negatives, desk.seed, item.feature)
         if not questions.positive.any():
             questions = questions.select(np.zeros(len(questions), dtype=np.bool_))
-        windows, tested = tokens_of(questions.contexts, desk.vocabulary), tested_of(item, desk.controls)
+        windows, tested = tokens_of(questions.contexts, desk.vocabulary), tested_of(item, desk.controls, desk.vocabulary)
         prompts = self._prompts(questions, desk, item.feature)
         rows = share_of_both(questions.positive, desk.control_share, seed_of(desk.seed, item.feature, "again"))
         part, part_prompts = [windows[row] for row in rows], self._prompts(questions.select(_mask(rows, len(questions))), desk, item.feature)

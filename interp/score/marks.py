@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.evidence import Contexts
-from interp.llm.contexts import mark, pieces
+from interp.llm.contexts import after_left, mark, pieces
 from interp.vocabulary import Vocabulary
 
 Flags = NDArray[np.bool_]
@@ -43,8 +43,8 @@ def wrong_marks(contexts: Contexts, row: int, vocabulary: Vocabulary, pattern: F
 
 
 def marked_text(contexts: Contexts, row: int, vocabulary: Vocabulary, marks: Flags) -> str:
-    """The window's text with these marks, as prompts show it."""
-    return mark(pieces(contexts, row, vocabulary), marks)
+    """The window's text with these marks after its left context, as prompts show it."""
+    return after_left(contexts, row, vocabulary, mark(pieces(contexts, row, vocabulary), marks))
 
 
 def patterns_of(contexts: Contexts, rows: Sequence[int] | NDArray[np.intp]) -> list[Flags]:

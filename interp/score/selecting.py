@@ -13,9 +13,9 @@ from interp.evidence import Kind
 from interp.llm.base import Model, Prompt, Schema
 from interp.llm.contexts import FENCE_RULE, fence, nonce_of
 from interp.llm.structured import ask_for, json_object
+from interp.score.asking import told
 from interp.score.prompting import template
 from interp.score.questions import Questions
-from interp.score.simulating import told
 
 TOP, WEIGHTED, SILENT = 2, 2, 10
 WINDOWS = TOP + WEIGHTED + SILENT

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from interp.evidence import Kind
 from interp.llm.base import Ability, Model
-from interp.llm.contexts import plain
+from interp.llm.contexts import plain_after_left
 from interp.score.asking import Verdict
 from interp.score.base import ControlResult, NullResult, Score, ScoreDesk, ScorerInput
 from interp.score.binary import Exam, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, why_undefined
@@ -95,8 +95,8 @@ class Selection:
         questions = questions_of(item.contexts)
         rounds = rounds_of(questions, self._most(), seed_of(desk.seed, item.feature, self.name))
         rows = np.concatenate(rounds) if rounds else np.zeros(0, dtype=np.intp)
-        texts = [plain(questions.contexts, int(row), desk.vocabulary) for row in rows]
-        tested = tested_of(item, desk.controls)
+        texts = [plain_after_left(questions.contexts, int(row), desk.vocabulary) for row in rows]
+        tested = tested_of(item, desk.controls, desk.vocabulary)
         few = min(len(rounds), max(1, round(desk.control_share * len(rounds))))
         judges = judges_again(judge, desk)
         said = await together(

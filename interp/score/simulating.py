@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from interp.errors import CallFailed
 from interp.evidence import Contexts
 from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice
-from interp.llm.contexts import FENCE_RULE, fence, fence_label, nonce_of, numbered, pieces
+from interp.llm.contexts import FENCE_RULE, escaped, fence, left_text, nonce_of, numbered, pieces
 from interp.llm.structured import ask_for, json_object
+from interp.score.asking import told
 from interp.score.completing import complete_once
 from interp.score.halving import answered
 from interp.score.prompting import template
@@ -27,17 +28,17 @@ HIGHEST = 10
 LEVELS = {str(level): level for level in range(HIGHEST + 1)}
 # As many alternatives as there are levels, and a few for what else a model may want to write there.
 ALTERNATIVES = 15
-NO_EXPLANATION = "Nothing is known of what this feature reacts to."
 
 _LINE = re.compile(r"^[ ]*(\d+)[\t :]+(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The content tokens of one window: `strings` [n] join to its text, `columns` intp [n] are their places in it."""
+    """The content tokens of one window: `strings` [n] join to its text, `columns` intp [n] are their places in it, `before` is its left context."""
 
     strings: tuple[str, ...]
     columns: NDArray[np.intp]
+    before: str = ""
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -58,7 +59,7 @@ def tokens_of(contexts: Contexts, vocabulary: Vocabulary) -> list[Tokens]:
         ids = contexts.tokens[row, : int(contexts.lengths[row])]
         columns = np.flatnonzero(~np.isin(ids, list(vocabulary.special)))
         strings = pieces(contexts, row, vocabulary)
-        found.append(Tokens(tuple(strings[column] for column in columns), columns))
+        found.append(Tokens(tuple(strings[column] for column in columns), columns, left_text(contexts, row, vocabulary)))
     return found
 
 
@@ -220,7 +221,7 @@ def _weighed(choices: Sequence[TokenChoice], place: int, written: str) -> list[t
 
 
 def _prompt(name: str, label: str | None, windows: Sequence[Tokens], typical: str, room: int, sample: int, schema: Schema | None = None) -> Prompt:
-    texts = [(str(number), numbered(window.strings)) for number, window in enumerate(windows, start=1)]
+    texts = [(str(number), _lines(window)) for number, window in enumerate(windows, start=1)]
     nonce = nonce_of([label or "", *(text for _, text in texts)])
     source = template(name)
     return Prompt(
@@ -234,9 +235,10 @@ def _prompt(name: str, label: str | None, windows: Sequence[Tokens], typical: st
     )
 
 
-def told(label: str | None, nonce: str) -> str:
-    """What a prompt says of the explanation under test."""
-    return NO_EXPLANATION if label is None else f"What the feature reacts to:\n{fence_label(label, nonce)}"
+def _lines(window: Tokens) -> str:
+    """The tokens one a line after their numbers; what stands before the window is number 0."""
+    before = f"0\t{escaped(window.before)}\n" if window.before else ""
+    return before + numbered(window.strings)
 
 
 def _schema(count: int) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Surprisal:
     async def _ask(self, item: ScorerInput, desk: ScoreDesk, judge: Noted) -> Asked:
         questions = sample(questions_of(item.contexts), *limits(self.spec, POSITIVES, NEGATIVES), desk.seed, item.feature)
         texts = [plain(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
-        tested = tested_of(item, desk.controls)
+        tested = tested_of(item, desk.controls, desk.vocabulary)
         rows = share_of_both(questions.positive, desk.control_share, seed_of(desk.seed, item.feature, "again"))
         # No explanation is the sentence that says nothing: its grades are 0 without a call.
         generic, *read = await together(

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from interp.explain.base import Explanation
+from interp.explain.pattern.whole import whole_text
 from interp.score.base import ControlResult, LlmScorer, ScoreDesk, ScorerInput
 from interp.score.controls import NO_BASELINE, NO_SECOND
 from interp.score.noted import Noted
+from interp.vocabulary import Vocabulary
 
 NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection and fuzz."
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """`part` is empty for the own explanation, else `null`, `empty` or `baseline`. `label` None asks without an explanation (`empty`); with `failure`
-    set there is nothing to ask about."""
+    """`part` is empty for the own explanation, else `null`, `empty` or `baseline`. `label` is what the judge is told: of a rule all of it, not the
+    display text. None asks without an explanation (`empty`); with `failure` set there is nothing to ask about."""
 
     part: str
     label: str | None
@@ -26,20 +28,23 @@ class Tested:
         return model.for_purpose(self.part) if self.part else model
 
 
-def tested_of(item: ScorerInput, controls: Collection[str]) -> list[Tested]:
-    """The own explanation, the nulls in their order, then `empty` and `baseline` where the job asks for them and there is one."""
-    found = [_of("", item.explanation), *(_of("null", explanation) for explanation in item.nulls)]
+def tested_of(item: ScorerInput, controls: Collection[str], vocabulary: Vocabulary, with_legend: bool = True) -> list[Tested]:
+    """The own explanation, the nulls in their order, then `empty` and `baseline` where the job asks for them and there is one.
+
+    `with_legend`: a rule's text ends by saying what its signs mean, for whoever reads it.
+    """
+
+    def tested(part: str, explanation: Explanation) -> Tested:
+        if explanation.text is None:
+            return Tested(part, None, f"There is no explanation: {explanation.failure}")
+        return Tested(part, whole_text(explanation, vocabulary, with_legend))
+
+    found = [tested("", item.explanation), *(tested("null", explanation) for explanation in item.nulls)]
     if "empty" in controls:
         found.append(Tested("empty", None))
     if "baseline" in controls and item.baseline is not None:
-        found.append(_of("baseline", item.baseline))
+        found.append(tested("baseline", item.baseline))
     return found
-
-
-def _of(part: str, explanation: Explanation) -> Tested:
-    if explanation.text is None:
-        return Tested(part, None, f"There is no explanation: {explanation.failure}")
-    return Tested(part, explanation.text)
 
 
 def judges_again(judge: Noted, desk: ScoreDesk) -> dict[str, Noted]:

@@ -23,8 +23,13 @@ def test_each_text_once_strongest_first_and_silent_ones_apart(found):
     assert set(_texts(contexts, fires)) == set(_texts(contexts, np.flatnonzero(maxima > 0)))
     assert (maxima[stays] == 0).all()
     assert all(len(set(_texts(contexts, rows))) == len(rows) for rows in (fires, stays))
-    near = contexts.kinds[stays] == Kind.NEAR_MISS
-    assert not (np.diff(near.astype(int)) > 0).any()  # no near miss after another silent window
+    documents = contexts.documents[stays].tolist()
+    turns = [documents[:place].count(document) for place, document in enumerate(documents)]
+    assert turns == sorted(turns)  # one of each document before a second of any
+    peaks = contexts.tokens[fires, contexts.activations[fires].argmax(axis=1)]
+    holds = (np.isin(contexts.tokens[stays], peaks) & contexts.valid()[stays]).any(axis=1)
+    order = list(zip(turns, ~holds, contexts.kinds[stays] == Kind.INACTIVE, strict=True))
+    assert order == sorted(order)  # the same token first, then near misses
 
 
 @given(evidences(fewest=20, most=80), st.integers(1, 80), st.integers(0, 5))

@@ -41,7 +41,7 @@ def test_two_meanings_have_a_label_each_with_their_shares():
     assert not set(clusters[0]["contexts"]) & set(clusters[1]["contexts"])
     assert made.provenance["calls"] == [key for cluster in clusters for key in cluster["calls"]]
     assert all(prompt.messages[0].content.startswith("Task: cluster\n") for prompt in model.prompts)
-    assert made.provenance["template"] == "clusters@1"
+    assert made.provenance["template"] == "clusters@2"
 
 
 def test_there_are_no_more_groups_than_asked_for():

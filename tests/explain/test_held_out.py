@@ -145,7 +145,7 @@ def test_refine_shows_mistakes_and_keeps_the_best_round():
     assert [each["label"] for each in rounds] == ["import", "import or self.", "self"]
     assert rounds[-1]["held_out"] == 1.0 > rounds[0]["held_out"]
     assert [len(prompt.messages) for prompt in model.prompts] == [2, 4, 6]
-    assert made.provenance["template"] == "contexts@1+refine@1"
+    assert made.provenance["template"] == "contexts@2+refine@2"
     assert made.provenance["prompt_digest"] == model.prompts[-1].digest
     assert {purpose for purpose, _ in judge.asked} == {"probe", "choose"}
 
@@ -211,7 +211,7 @@ def test_any_explainer_of_one_question_can_be_built_on(name, base):
     model = Answering(by_sample)
     made = explain(name, selves(), model, Answering(judging), base=base, samples=2, rounds=1)
     assert made.text is not None
-    assert made.provenance["template"].startswith(f"{base}@1")
+    assert made.provenance["template"].startswith(f"{base}@2")
 
 
 @pytest.mark.parametrize("name", ["best_of", "refine"])

@@ -13,7 +13,7 @@ from interp.explain import registry
 from interp.explain.base import ExplainerInput
 from interp.explain.choose import firing
 from interp.explain.label import read_label
-from interp.llm.contexts import CLOSE, OPEN, parse_fenced
+from interp.llm.contexts import CLOSE, LEVEL, OPEN, escaped, parse_fenced
 from interp.spec import ExplainerSpec
 from tests.explain.asked import NAMES, Answering, explain, selves, text
 from tests.explain.random_evidence import VOCABULARY, documents, evidences
@@ -41,23 +41,22 @@ def maxima_of(asked, found):
     return [by_name[name] for name in asked.contexts]
 
 
-def test_contexts_are_spread_over_all_tenths_strongest_first_each_with_its_list():
+def test_contexts_are_spread_over_all_tenths_strongest_first_with_levels_in_the_marks():
     found = selves()
     asked = question("contexts", contexts=20)
-    shown, lists = fenced(asked), fenced(asked, "tokens")
-    assert len(shown) == len(lists) == len(asked.contexts) == 20
+    shown = fenced(asked)
+    assert len(shown) == len(asked.contexts) == 20
     own = found.contexts.of(Split.EXPLAIN)
     ranked = own.maxima()[firing(own)]
     tenths = [np.array_split(ranked, 10)[tenth] for tenth in range(10)]
     strengths = maxima_of(asked, found)
     assert strengths == sorted(strengths, reverse=True)
     assert all(sum(tenth.min() <= value <= tenth.max() for value in strengths) >= 2 for tenth in tenths)
-    for window, listed in zip(shown, lists, strict=True):
-        rows = [line.split("\t") for line in listed.split("\n")]
+    for window in shown:
+        rows = [mark.split(LEVEL) for mark in marks(window)]
         assert {token.strip() for token, _ in rows} == {"self"}
         assert all(0 <= int(level) <= 10 for _, level in rows)
-        assert {word.strip() for word in marks(window)} == {"self"}
-    assert lists[0].split("\t")[1].startswith("10")
+    assert f"{LEVEL}10{CLOSE}" in shown[0]
 
 
 def test_contexts_shows_forty_where_there_are_forty():
@@ -71,8 +70,7 @@ def test_contexts_marks_what_reaches_three_tenths_of_the_window():
     values[:, 3:7] = [1.0, 0.31, 0.29, 0.0]
     found = replace(selves(), contexts=replace(contexts, activations=np.where(contexts.activations.max(axis=1, keepdims=True) > 0, values, 0)))
     asked = question("contexts", found)
-    assert all(len(listed.split("\n")) == 2 for listed in fenced(asked, "tokens"))
-    assert all([line.split("\t")[1] for line in listed.split("\n")] == ["10", "3"] for listed in fenced(asked, "tokens"))
+    assert all([mark.split(LEVEL)[1] for mark in marks(shown)] == ["10", "3"] for shown in fenced(asked))
 
 
 def test_contrastive_shows_fifteen_that_fire_and_five_near_misses_that_do_not():
@@ -149,15 +147,21 @@ def test_top_contexts_marks_from_one_percent_of_the_maximum():
         assert marks(shown) == ["".join(text().vocabulary.text(t) for t in own.tokens[row, 4:6])]
 
 
-def test_max_act_logits_shows_three_short_lists():
+def test_max_act_logits_shows_each_peak_between_what_stands_before_and_what_follows_with_counts():
     found = selves()
     asked = question("max_act_logits")
-    (peaks,), (following,), (promoted,) = fenced(asked, "peaks"), fenced(asked, "following"), fenced(asked, "promoted")
-    assert {token.strip() for token in peaks.split("\n")} == {"self"}
-    own = found.contexts.of(Split.EXPLAIN)
-    row = firing(own)[0]
-    after = int(own.activations[row].argmax()) + 1
-    assert after == own.tokens.shape[1] or following.split("\n")[0].strip() == text().vocabulary.text(own.tokens[row, after]).strip()
+    peaks, (tokens,), (following,), (promoted,) = (fenced(asked, kind) for kind in ("peaks", "tokens", "following", "promoted"))
+    own, vocabulary = found.contexts.of(Split.EXPLAIN), text().vocabulary
+    assert len(peaks) == 10
+    for shown, row in zip(peaks, firing(own), strict=False):
+        peak = int(own.activations[row].argmax())
+        before = "".join(vocabulary.text(token) for token in own.tokens[row, max(0, peak - 8) : peak] if token)
+        after = vocabulary.text(own.tokens[row, peak + 1]) if peak + 1 < own.lengths[row] else "(the window ends)"
+        assert shown == f"{escaped(before)}{OPEN}{vocabulary.text(own.tokens[row, peak])}{CLOSE} -> {escaped(after)}"
+    counts = dict(line.split("\t") for line in tokens.split("\n"))
+    assert {token.strip() for token in counts} == {"self"}
+    assert sum(map(int, counts.values())) == 10
+    assert sum(int(line.split("\t")[1]) for line in following.split("\n")) == sum("(the window ends)" not in shown for shown in peaks)
     assert promoted.split("\n")[0] == text().vocabulary.text(found.promoted[0].token)
     assert not fenced(asked)
     assert len(asked.contexts) == 10

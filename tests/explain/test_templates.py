@@ -14,14 +14,14 @@ from interp.llm.templates import template
 # the explainers that use it (all of `answer`'s; `best_of` and `refine` build on the others), so that old explanations are not taken for new ones.
 KNOWN = {
     "answer@1": "c35890d86100cc2a",
-    "clusters@1": "a07593bca8f556a2",
-    "contexts@1": "d2fd8340eadfe8a0",
-    "contrastive@1": "0e9cfd293b1b8d1d",
-    "max_act_logits@1": "079235d9d679b7a3",
-    "output_tokens@1": "f5e8eea219f446c4",
-    "refine@1": "4671e2ae483f5973",
-    "token_activations@1": "b8e75b1ed8534462",
-    "top_contexts@1": "c8f1d0e95bedbe12",
+    "clusters@2": "28bbd39df62b810e",
+    "contexts@2": "f47f60e1ca5ab3fd",
+    "contrastive@2": "3302ac1485b4f878",
+    "max_act_logits@2": "1e36f3a3b57cd0ea",
+    "output_tokens@2": "f5e8eea219f446c4",
+    "refine@2": "2e4db16149f2d3ca",
+    "token_activations@2": "40dd1b463983341d",
+    "top_contexts@2": "e904fc8ee7146c6b",
 }
 
 NAMES = sorted(path.name.removesuffix(".txt") for path in (files(PACKAGE) / "templates").iterdir())
@@ -47,8 +47,8 @@ def test_templates_hold_no_text_that_could_be_taken_for_a_fence_or_a_hole_that_n
     parts = "".join(text for _, text in template(PACKAGE, name).parts)
     assert not re.search(r"<[a-z]+-[0-9a-f]{8}", parts)
     assert set(re.findall(r"\{\{(\w+)\}\}", parts)) <= {
-        "fence_rule", "answer", "count", "contexts", "silent", "silent_count", "top_count", "weighted_count", "peaks", "following", "promoted",
-        "suppressed", "missed", "alarms",
+        "fence_rule", "answer", "count", "contexts", "silent", "silent_count", "top_count", "weighted_count", "peaks", "tokens", "following",
+        "promoted", "suppressed", "missed", "alarms",
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ VERDICTS = Schema("verdicts", {"type": "object", "properties": {"1": {"enum": ["
 
 
 def question(text: str = "does it fire?", **others: Any) -> Prompt:
-    messages = (Message("system", "Task: detect\nAnswer in JSON."), Message("user", f"<context-00c0ffee 1>\n{text}\n</context-00c0ffee 1>"))
+    messages = (Message("system", "Task: detect\nAnswer in JSON."), Message("user", f"<context-00c0ffee>\n[1] {text}\n</context-00c0ffee>"))
     return Prompt(messages, "test@1", '{"1": "yes"}', **({"max_tokens": 64, "schema": VERDICTS} | others))
 
 

@@ -187,7 +187,7 @@ def test_without_an_explanation_there_is_none_in_the_prompt():
 def test_the_prompt_says_what_it_is_and_its_typical_reply_parses(kind):
     prompt = prompt_of(kind, "cats", ["a", "b", "c"])
     assert prompt.messages[0].content.startswith(f"Task: {kind}\n")
-    assert prompt.template == f"{kind}@1"
+    assert prompt.template == f"{kind}@2"
     assert verdicts_of(prompt.typical, 3) == {1: "no", 2: "no", 3: "no"}
     assert prompt.schema.body["required"] == ["1", "2", "3"]
     assert prompt.top_logprobs == 0

@@ -190,7 +190,7 @@ def test_surprisal_is_what_the_explanation_adds_over_a_sentence_that_says_nothin
     assert {item.prediction for item in found.items if not item.truth} == {0.0}
     assert found.metrics["auc_per_token"] == 1.0
     assert found.metrics["auc_of_length"] == 0.5  # windows of one length: length tells nothing
-    assert found.provenance["template"] == "read@1"
+    assert found.provenance["template"] == "read@2"
 
 
 def test_the_second_judge_that_cannot_read_is_a_reason_and_no_pause():

@@ -167,7 +167,7 @@ def test_provenance_lists_every_call_by_purpose_and_each_item_its_own(name):
     assert set(calls) == {name, *(f"{name}/{part}" for part in ("null", "empty", "baseline", "repeat", "judge_swap", "gold"))}
     assert {part: len(keys) for part, keys in calls.items() if part in (name, f"{name}/null")} == {name: 4, f"{name}/null": 8}
     assert {item.detail["call"] for item in found.items} == set(calls[name])
-    assert found.provenance["template"] == {"detection": "detect@1", "fuzz": "fuzz@1"}[name]
+    assert found.provenance["template"] == {"detection": "detect@2", "fuzz": "fuzz@2"}[name]
     assert found.provenance["model"] == {"model": "teller", "base_url": "test:"}
     assert found.provenance["items"] == {"asked": 40, "of": 40}
     assert sum(map(len, calls.values())) == len(model.asked) + len(second.asked)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from interp.evidence import Contexts
 from interp.explain.base import ExplainerInput
 from interp.explain.registry import asking
-from interp.llm.contexts import CLOSE, OPEN, marked, parse_fenced, pieces, plain, shown, unmarked
+from interp.llm.contexts import CLOSE, LEVEL, OPEN, marked, parse_fenced, pieces, plain, shown, unmarked
 from interp.spec import ExplainerSpec
 from interp.vocabulary import Vocabulary
 
@@ -80,4 +80,4 @@ def test_prompts_show_whole_characters(name, text):
     shown_texts = parse_fenced(question.prompt.messages[-1].content)
     assert all("\ufffd" not in found.text for found in shown_texts)
     if name in ("contexts", "contrastive"):
-        assert shown_texts[0].text == f"{OPEN}{shown(text)}{CLOSE}"
+        assert shown_texts[0].text == f"{OPEN}{shown(text)}{f'{LEVEL}10' if name == 'contexts' else ''}{CLOSE}"

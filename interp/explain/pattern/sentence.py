@@ -106,12 +106,22 @@ class Phrase:
     also: str = ""
 
 
-def sentence(rule: Rule, vocabulary: Vocabulary) -> str:
+def sentence(rule: Rule, vocabulary: Vocabulary, most_named: int = 0) -> str:
     """One line of text; the values of a set come in the order of their weight.
+
+    Rare values are only counted, but for `most_named` of a set together with the others.
 
     `x` with backticks is the token x; where the rule takes it with and without a space before it, it is named once, without.
     """
-    return "; or ".join(dict.fromkeys(_clause(clause, vocabulary) for clause in rule.clauses))
+    return "; or ".join(dict.fromkeys(_clause(clause, vocabulary, most_named) for clause in rule.clauses))
+
+
+def _expanded(literal: Literal, most_named: int) -> Literal:
+    """The literal with at most so many values named, and at least those that it names itself."""
+    if not isinstance(literal, OneOf) or not literal.rare or most_named <= len(literal.values):
+        return literal
+    known = (*literal.values, *literal.rare)
+    return replace(literal, values=known[:most_named], rare=known[most_named:], share=1.0)
 
 
 def show(text: str) -> str:
@@ -159,9 +169,10 @@ def _either(quoted: Sequence[str], rare: int = 0, share: float = 1.0) -> str:
     return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " or " + quoted[-1]
 
 
-def _clause(clause: Clause, vocabulary: Vocabulary) -> str:
+def _clause(clause: Clause, vocabulary: Vocabulary, most_named: int) -> str:
     breaks = any(_is_break(literal) for literal in clause.literals)
-    phrases = [PHRASES[type(literal)](_of_line(literal) if breaks else literal, vocabulary) for literal in clause.literals]
+    literals = [_expanded(_of_line(literal) if breaks else literal, most_named) for literal in clause.literals]
+    phrases = [PHRASES[type(literal)](literal, vocabulary) for literal in literals]
     names = sorted((phrase for phrase in phrases if phrase.role is not Role.PLACE), key=lambda phrase: phrase.role)
     if not names or names[0].role is Role.EXCEPT:
         names.insert(0, Phrase(Role.CLASS, "any token"))

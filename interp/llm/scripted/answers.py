@@ -21,7 +21,7 @@ MARKER = "EXPLANATION:"
 STRAY_KEY = "9999"
 LEVELLED = re.compile(r"(.*)\t(\d+)")
 # Fences of the explainers' prompts: tokens one a line, and what was shown before in another form.
-LISTS = frozenset({"peaks", "promoted"})
+LISTS = frozenset({"promoted"})
 REPEATED = frozenset({"tokens", "firing", "following", "suppressed"})
 
 
@@ -114,7 +114,8 @@ def _levels(context: Shown, label: str | None, reader: Reader) -> list[tuple[int
         places.append((number, len(text), len(text) + len(token)))
         text += token
     spans = reader.strengths(label, text)
-    return [(number, _strongest(spans, start, end)) for number, start, end in places]
+    # What stands before the text is number 0: it is read, and has no level.
+    return [(number, _strongest(spans, start, end)) for number, start, end in places if number]
 
 
 def _strongest(spans: list[Span], start: int, end: int) -> int:

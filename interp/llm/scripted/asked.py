@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from interp.llm.contexts import CLOSE, OPEN, parse_fenced
+from interp.llm.contexts import BEGIN, CLOSE, LEVEL, OPEN, parse_fenced
 
 TASK = re.compile(r"\s*Task: *(\w+)")
 NUMBERED = re.compile(r"(\d+)\t(.*)")
-MARK = re.compile(f"[{OPEN}{CLOSE}]")
+MARK = re.compile(rf"{OPEN}|(?:{LEVEL}\d+)?{CLOSE}|{BEGIN}")
 
 ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[ntrbf])")
 CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
@@ -32,14 +32,21 @@ class Shown:
         return MARK.sub("", self.shown)
 
     @cached_property
+    def begin(self) -> int:
+        """Where in `text` the window begins: what stands before is its left context."""
+        before, sign, _ = self.shown.partition(BEGIN)
+        return len(MARK.sub("", before)) if sign else 0
+
+    @cached_property
     def marks(self) -> list[tuple[int, int]]:
         """Spans of `text` that stood between marks."""
-        found, open_at = [], None
-        for removed, match in enumerate(MARK.finditer(self.shown)):
+        found, open_at, removed = [], None, 0
+        for match in MARK.finditer(self.shown):
             place = match.start() - removed
+            removed += len(match[0])
             if match[0] == OPEN:
                 open_at = place
-            elif open_at is not None:
+            elif match[0] != BEGIN and open_at is not None:
                 found.append((open_at, place))
                 open_at = None
         return found

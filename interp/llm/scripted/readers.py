@@ -53,7 +53,7 @@ class QuotedReader:
         return merged(reading(label)(text))
 
     def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
-        found = self.strengths(label, shown.text)
+        found = [span for span in self.strengths(label, shown.text) if span[1] > shown.begin]
         if not found:
             return SURE_NO
         if not are_marks_asked:
