@@ -33,7 +33,7 @@ class JudgedChoice:
     name: str
     kind: Kind
     metric: str
-    version = 2
+    version = 3
     needs: frozenset[Ability] = frozenset()
     needs_foils = False
 

@@ -60,7 +60,7 @@ class JudgedSimulation:
     """
 
     name = "simulation"
-    version = 2
+    version = 3
     metric = "pearson"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

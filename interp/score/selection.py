@@ -58,7 +58,7 @@ class Selection:
     """
 
     name = "selection"
-    version = 2
+    version = 3
     metric = "balanced_accuracy"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

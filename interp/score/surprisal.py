@@ -58,7 +58,7 @@ class Surprisal:
     """
 
     name = "surprisal"
-    version = 2
+    version = 3
     metric = METRIC
     needs: frozenset[Ability] = frozenset({Ability.PROMPT_LOGPROBS})
     needs_foils = False
