@@ -5,16 +5,19 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from anyio import CapacityLimiter
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 
-from api import openapi, problems
+from api import openapi, pages, problems
 from api.counts import StateCounts
 from api.dependencies import READERS, Vocabularies
 from api.endpoints import Endpoints
 from api.events import Feeds
 from api.flights import Flights
+from api.head import Head
 from api.limits import BodyLimit
 from api.metrics import Metrics
+from api.parameters import known_parameters
 from api.readiness import Looks
 from api.requests import Requests
 from api.routes import dictionaries, explanations, features, jobs, service
@@ -27,6 +30,8 @@ DESCRIPTION = """Label and score every feature of a sparse dictionary of a langu
 Submit one job to `POST /v1/jobs`, follow it at `/v1/jobs/{id}/events`, then read the book: features by score, lift over null, density or label,
 and each feature with its contexts, explanations and scores. Listings are paged by `next_cursor`. Every refusal is a problem document (RFC 9457).
 """
+# Answers of a page or more are packed for those who ask for it; event streams never are.
+COMPRESSED_BYTES, COMPRESSION = 4096, 4
 ROUTERS = (jobs.router, dictionaries.router, features.router, explanations.router, service.router)
 
 
@@ -47,6 +52,9 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
+        dependencies=[Depends(known_parameters)],
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
@@ -54,10 +62,13 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), Flights[str](), StateCounts()
     app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)
     app.add_middleware(BodyLimit)
+    app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES, compresslevel=COMPRESSION)
+    app.add_middleware(Head)
     app.add_middleware(Requests, metrics=app.state.metrics)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    pages.install(app)
     openapi.install(app, ROUTERS)
     traces.instrument(app)
     return app

@@ -1,19 +1,61 @@
 """What is wrong with the fields of a request or of a job file, in words."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from api.schemas import FieldError
 
+NAMES_SHOWN = 12
 
-def field_errors(errors: Sequence[Any]) -> list[FieldError]:
-    """Pydantic's errors, a field each; those of one union's branches are joined, because only one branch was meant."""
+
+def field_errors(errors: Sequence[Any], model: type[BaseModel] | None = None) -> list[FieldError]:
+    """Pydantic's errors, a field each; those of one union's branches are joined, because only one branch was meant.
+
+    `model` is what was to be read: fields that it has not are told with the names that it has.
+    """
     found: dict[str, list[str]] = {}
     for error in errors:
         # Pydantic names the branch of a union in the location; a person looks for the field.
         where = ".".join(str(part) for part in error["loc"] if not (isinstance(part, str) and ("[" in part or "(" in part)))
         messages = found.setdefault(where, [])
-        message = str(error["msg"]).removeprefix("Value error, ")
+        message = _message(error, model)
         if message not in messages:
             messages.append(message)
     return [FieldError(field=where, message=" or: ".join(messages)) for where, messages in found.items()]
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """`Did you mean ...?` where a known name is near, and else the known names, if they are few enough to read."""
+    near = get_close_matches(name, known, n=2, cutoff=0.6)
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    names = sorted(known)
+    return f"Known: {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}." if names else ""
+
+
+def _message(error: Any, model: type[BaseModel] | None) -> str:
+    if error["type"] == "json_invalid":
+        return f"The body is no JSON: {error.get('ctx', {}).get('error', 'it cannot be read')}, at character {error['loc'][-1]}"
+    if error["type"] == "extra_forbidden" and model is not None:
+        return f"there is no such field. {suggestion(str(error['loc'][-1]), _names(model, error['loc'][:-1]))}".strip()
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _names(model: type[BaseModel], path: Sequence[Any]) -> set[str]:
+    """The fields of the models that a path leads to. Parts that are no field (`body`, an index, a branch of a union) are passed by."""
+    models = {model}
+    for part in path:
+        inner = {one for found in models if part in found.model_fields for one in _models_of(found.model_fields[part].annotation)}
+        models = inner or models
+    return {field.alias or name for found in models for name, field in found.model_fields.items()}
+
+
+def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models within an annotation: of a union, a list, an annotated type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_of(part)

@@ -3,12 +3,12 @@
 import inspect
 import logging
 from collections.abc import Iterator
-from functools import cache
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
@@ -20,6 +20,7 @@ from interp.store.engine import is_passing, unreachable
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
+JSON_TYPES = {"application/json"}
 MEDIA_TYPE = "application/problem+json"
 VALIDATION_CODE, VALIDATION_TITLE = "request-invalid", "The request cannot be read"
 
@@ -31,14 +32,14 @@ def type_uri(code: str) -> str:
 
 def kind(code: str) -> ProblemKind:
     """What a code stands for. Raises NotFound, which lists the codes there are."""
-    known = _kinds()
+    known = {one.code: one for one in kinds()}
     if code not in known:
         raise NotFound(f"No problem is called {code!r}.", cure=f"Known: {', '.join(sorted(known))}.")
     return known[code]
 
 
-@cache
-def _kinds() -> dict[str, ProblemKind]:
+def kinds() -> list[ProblemKind]:
+    """Every problem that an answer or a job can name, by code. Made anew: a module that is imported late brings its own."""
     tree: list[type[GlossatorError]] = [GlossatorError, *_descendants(GlossatorError)]
     own = [ProblemKind(code=one.code, title=one.title, status=one.status, explanation=inspect.getdoc(one) or one.title) for one in tree]
     own.append(
@@ -49,7 +50,7 @@ def _kinds() -> dict[str, ProblemKind]:
         for status in HTTPStatus
         if 400 <= status < 500
     ]
-    return {one.code: one for one in general + own}
+    return sorted({one.code: one for one in general + own}.values(), key=lambda one: one.code)
 
 
 def _code_of(status: HTTPStatus) -> str:
@@ -95,7 +96,8 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = field_errors(error.errors())
+    errors = field_errors(error.errors(), _body_model(request))
+    why, cure = _about_the_body(request, error)
     problem = Problem(
         type=type_uri(VALIDATION_CODE),
         title=VALIDATION_TITLE,
@@ -103,9 +105,30 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
         detail="; ".join(f"{item.field}: {item.message}" for item in errors),
         instance=request.url.path,
         code=VALIDATION_CODE,
+        why=why,
+        cure=cure,
         errors=errors,
     )
     return _answer(problem)
+
+
+def _body_model(request: Request) -> type[BaseModel] | None:
+    """What the endpoint reads its body into."""
+    fields = getattr(getattr(request.scope.get("route"), "dependant", None), "body_params", ())
+    kinds = [field.field_info.annotation for field in fields]
+    return kinds[0] if len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel) else None
+
+
+def _about_the_body(request: Request, error: RequestValidationError) -> tuple[str | None, str]:
+    """Why a body was not read at all, and what to do; for other requests where to look."""
+    page = f"{request.url.replace(path='/docs', query='')} lists every field and parameter with an example."
+    if not any(item["loc"][:1] == ("body",) and len(item["loc"]) == 1 for item in error.errors()):
+        return None, f"Correct what `errors` names; {page}"
+    given = request.headers.get("content-type", "")
+    if given.partition(";")[0].strip().lower() not in JSON_TYPES:
+        why = f"The Content-Type is {given!r}." if given else "The request has no Content-Type."
+        return why, "Send the body as JSON, with the header `Content-Type: application/json`."
+    return None, f"Send a JSON object; {page}"
 
 
 async def http_error(request: Request, error: Exception) -> JSONResponse:

@@ -69,7 +69,11 @@ class Health:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                if self.command != "HEAD":
+                    self.wfile.write(content)
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
 
             def log_message(self, *_arguments: object) -> None:
                 """Nobody reads of every probe."""

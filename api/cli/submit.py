@@ -88,7 +88,7 @@ def read_spec(file: Path | None, changes: dict[str, Any]) -> JobSpec:
     try:
         spec = JobSpec.model_validate(content)
     except ValidationError as error:
-        wrong = [f"{item.field}: {item.message}" for item in field_errors(error.errors())]
+        wrong = [f"{item.field}: {item.message}" for item in field_errors(error.errors(), JobSpec)]
         raise InputError("The job cannot be read.", why="; ".join(wrong), cure="See `glossator submit --help`, or give a YAML file.") from error
     return absolute(spec, Path.cwd())
 

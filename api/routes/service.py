@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from api import examples, problems
+from api import examples, pages, problems
 from api.metrics import Metrics
 from api.openapi import answers
 from api.readiness import Looks
@@ -42,7 +42,15 @@ def get_metrics(request: Request) -> Response:
     return Response(text, media_type=content_type)
 
 
-@router.get("/problems/{code}", responses=answers(examples.PROBLEM_KIND, 404, 422))
-def get_problem_kind(code: str) -> ProblemKind:
-    """What a problem's `type` stands for."""
-    return problems.kind(code)
+@router.get("/problems", include_in_schema=False)
+def list_problem_kinds(request: Request) -> Any:
+    """Every problem that an answer or a job can name."""
+    kinds = problems.kinds()
+    return pages.problems_page(kinds) if pages.prefers_html(request.headers.get("accept", "")) else kinds
+
+
+@router.get("/problems/{code}", response_model=ProblemKind, responses=answers(examples.PROBLEM_KIND, 404, 422))
+def get_problem_kind(request: Request, code: str) -> ProblemKind | Response:
+    """What a problem's `type` stands for: JSON for programs, a page for browsers."""
+    kind = problems.kind(code)
+    return pages.problem_page(kind) if pages.prefers_html(request.headers.get("accept", "")) else kind

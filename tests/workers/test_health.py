@@ -32,6 +32,8 @@ def test_alive_while_the_pulse_beats_and_stuck_when_it_stops(tmp_path: Path) -> 
         alive = httpx.get(f"http://127.0.0.1:{health.port}/healthz")
         assert (alive.status_code, alive.json()["worker"]) == (200, "llm-0")
         assert httpx.get(f"http://127.0.0.1:{health.port}/").status_code == 404
+        head = httpx.head(f"http://127.0.0.1:{health.port}/healthz")
+        assert (head.status_code, head.content) == (200, b"")
     finally:
         health.close()
 

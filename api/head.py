@@ -1,0 +1,23 @@
+"""HEAD wherever GET is answered, as HTTP asks for: the same headers, and no body."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# A stream of events has no end to wait for.
+STREAMS = "/events"
+
+
+class Head:
+    """Middleware that asks the application as if by GET, and leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith(STREAMS):
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
