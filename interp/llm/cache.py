@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,6 +26,7 @@ def settings_of(spec: ModelSpec, base_url: str) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=256)
 def shown_url(base_url: str) -> str:
     """The URL as records and errors show it: without a user, a password or a query that it may carry."""
     parts = urlsplit(base_url)

@@ -7,6 +7,7 @@ settle; at last record the whole story. One client serves all jobs of a process 
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -167,6 +168,8 @@ def _kept_answer(kept: Stored, bound: Usage) -> Answer | None:
 
 def _tell(call: Call) -> None:
     """A line a question; answered ones, of which there may be millions, only for those who want to read everything."""
+    if call.status == "answered" and not logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
+        return
     tell = log.debug if call.status == "answered" else log.info
     what = {"model": call.model, "purpose": call.tag.purpose, "feature": call.tag.feature, "status": call.status, "error": call.error}
     counts = {"attempts": call.attempts, "tokens": call.usage.tokens, "seconds": round(call.seconds, 3)}

@@ -12,11 +12,10 @@ def objects_in(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
     Gives up after FALSE_STARTS braces that begin no object: a text of nothing but braces ends soon, too.
     """
-    decoder = json.JSONDecoder(parse_constant=_no_constant)
     at, false_starts = text.find("{"), 0
     while at >= 0 and false_starts < FALSE_STARTS:
         try:
-            found, end = decoder.raw_decode(text, at)
+            found, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
             end, false_starts = at + 1, false_starts + 1
         else:
@@ -26,3 +25,6 @@ def objects_in(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
