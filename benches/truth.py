@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from tests.stats import grids
-from tests.stats.streams import crossings
+from tests.stats.streams import clustered, crossings
 from tests.truth import demo, pipeline, planted
 from tests.truth.world import World, build
 
@@ -26,6 +26,7 @@ Line = dict[str, Any]
 
 # Pairs of recall and specificity whose balanced accuracy must not be ruled out.
 PAIRS = ((0.5, 0.5), (0.6, 0.6), (0.75, 0.75), (0.9, 0.9), (0.97, 0.97), (0.5, 0.9), (0.6, 1.0), (0.8, 0.95), (0.3, 0.98), (0.1, 0.9))
+CLUSTERED = ((0.5, 0.5), (0.75, 0.75), (0.9, 0.9), (0.5, 0.9))
 LONGEST = 500
 USUAL = 45
 THRESHOLDS = (0.5, 0.6, 0.75, 0.9)
@@ -51,10 +52,31 @@ def sequential_error(runs: int) -> Iterator[Line]:
     }
 
 
+def sequential_clustered(runs: int) -> Iterator[Line]:
+    """The same of 40 + 40 windows of which five or ten come from one document, looked at after each prompt of 5 + 5.
+
+    Alike ones err; of ones that are not alike, the windows asked about until the interval lies on one side of 0.5 are what clusters cost.
+    """
+    errors = {(pair, each): clustered(pair, each, 0.3, runs, number)[0] for number, pair in enumerate(CLUSTERED) for each in (5, 10)}
+    worst = max(errors, key=lambda case: errors[case])
+    asked = {each: float(np.mean([clustered(pair, each, 0.0, runs, number)[1] for number, pair in enumerate(CLUSTERED)])) for each in (1, 5, 10)}
+    yield {
+        "bench": "sequential_clustered_error",
+        "sequential_clustered_error": errors[worst],
+        "mean_of_cases": float(np.mean(list(errors.values()))),
+        "worst": [*worst[0], worst[1]],
+        "intra_document_correlation": 0.3,
+        **{f"asked_of_80_until_decided_{each}_a_document": 80 * share for each, share in asked.items()},
+        "cases": len(errors),
+        "runs": runs,
+    }
+
+
 def on_streams(scale: float) -> dict[str, Callable[[], Iterable[Line]]]:
     """Benches that need no model: answers and activations are drawn."""
     return {
         "sequential_error_rate": lambda: sequential_error(max(100, round(10_000 * scale))),
+        "sequential_clustered_error": lambda: sequential_clustered(max(50, round(400 * scale))),
         "pearson_coverage": lambda: grids.pearson(max(50, round(400 * scale))),
         "large_document": lambda: grids.large_document(max(50, round(1000 * scale))),
     }

@@ -46,7 +46,7 @@ class JudgedBinary:
 
     name: str
     kind: Literal["detect", "fuzz"]
-    version = 3
+    version = 4
     metric = "balanced_accuracy"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

@@ -60,7 +60,7 @@ class JudgedSimulation:
     """
 
     name = "simulation"
-    version = 3
+    version = 4
     metric = "pearson"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

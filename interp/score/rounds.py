@@ -15,7 +15,7 @@ from interp.spec import ScorerSpec
 from interp.stats.intervals import Bounds
 from interp.stats.sequential import balanced_sequence, decide
 
-METHOD = "anytime-likelihood-ratio"
+METHOD = "anytime-beta-binomial"
 ALL_ASKED = "all asked"
 Rows = NDArray[np.intp]
 # Verdicts [E][n] of all explanations on some rows of an exam, for the round of that number.
@@ -45,8 +45,9 @@ async def ask_all(exam: Exam, ask: Ask) -> Asked:
 
 
 async def ask_in_rounds(exam: Exam, spec: ScorerSpec, seed: int, ask: Ask) -> Asked:
-    """One prompt a round, half of it firing windows in random order, until the interval of the explanation under test reaches the spec's goal.
+    """One prompt a round, half of it firing windows, until the interval of the explanation under test reaches the spec's goal.
 
+    Windows come in random order, but one of each document before the second of any: alike windows say little anew.
     The interval holds at all rounds at once (`interp.stats.sequential`), so that looking after each costs nothing. Every explanation is asked about
     the same windows, and only the first decides: nulls and controls never make it stop. The last round's interval stands.
     """
@@ -69,13 +70,24 @@ async def ask_in_rounds(exam: Exam, spec: ScorerSpec, seed: int, ask: Ask) -> As
 def _rounds(exam: Exam, per_prompt: int, seed: int) -> list[Rows]:
     random = np.random.default_rng(seed)
     half = max(1, per_prompt // 2)
-    sides = [random.permutation(np.flatnonzero(side)) for side in (exam.positive, exam.negative)]
+    sides = [_in_turns(random.permutation(np.flatnonzero(side)), exam.clusters) for side in (exam.positive, exam.negative)]
     count = max(-(-len(side) // half) for side in sides)
     rounds = [np.concatenate([side[number * half : (number + 1) * half] for side in sides]) for number in range(count)]
     return rounds or [np.zeros(0, dtype=np.intp)]
 
 
+def _in_turns(rows: Rows, clusters: Rows) -> Rows:
+    """The rows in their order, but the first of each cluster before the second of any: alike windows come late."""
+    seen: dict[int, int] = {}
+    turns = np.zeros(len(rows), dtype=np.intp)
+    for place, cluster in enumerate(clusters[rows].tolist()):
+        turns[place] = seen[cluster] = seen.get(cluster, -1) + 1
+    return rows[np.argsort(turns, kind="stable")]
+
+
 def _bounds(exam: Exam, rows: Rows, verdicts: Sequence[Verdict]) -> Bounds:
     answered = np.array([verdict.outcome == Outcome.ANSWERED for verdict in verdicts], dtype=np.bool_)
     said = np.array([bool(verdict.says) for verdict in verdicts], dtype=np.bool_)
-    return balanced_sequence(said[exam.positive[rows] & answered], ~said[exam.negative[rows] & answered], LEVEL)
+    firing, silent = exam.positive[rows] & answered, exam.negative[rows] & answered
+    clusters = exam.clusters[rows]
+    return balanced_sequence(said[firing], ~said[silent], LEVEL, (clusters[firing], clusters[silent]))

@@ -76,7 +76,7 @@ def auroc_bounds(scores: Floats, truth: Mask, clusters: NDArray[np.intp], level:
     and McNeil's variance, A(1-A)(1 + (n-1)((1-A)/(2-A) + A/(1+A))) / (m k), n = (m+k)/2, times the ratio of the variance seen in the sample to V(Â):
     the structural components of DeLong summed within clusters. Where none can be seen (Â of 0 or 1), clusters count in place of items.
     Â is a mean over firing and one over silent items: each is corrected for large clusters as any mean (`evened`), and Student's t has the degrees
-    of freedom of both (`cluster_degrees`), joined by Welch and Satterthwaite's formula.
+    of freedom of the one with fewer (`cluster_degrees`).
     Sources: Newcombe (Stat. Med. 25, 2006, 559-573, method 5) for the score interval; Obuchowski (Biometrics 53, 1997, eq. 3-5) for clusters;
     Bell and McCaffrey (Survey Methodology 28, 2002) for large ones.
     """
@@ -111,10 +111,9 @@ def _clustered_variance(scores: Floats, truth: Mask, clusters: NDArray[np.intp],
         evened(np.bincount(clusters[side], weights=means - area, minlength=len(shares)) / len(means), shares)
         for side, means, shares in ((truth, wins.mean(axis=1), firing), (~truth, wins.mean(axis=0), silent))
     ]
-    parts = [float((part**2).sum()) for part in totals]
-    degrees = [cluster_degrees(shares[shares > 0]) for shares in (firing, silent)]
-    weights = sum(part**2 / each for part, each in zip(parts, degrees, strict=True))
-    return float(((totals[0] + totals[1]) ** 2).sum()), round(sum(parts) ** 2 / weights, 1) if weights else min(degrees)
+    # Welch and Satterthwaite's degrees of the sum cover less: what is seen of the larger part is small just when it is wrong.
+    degrees = min(cluster_degrees(shares[shares > 0]) for shares in (firing, silent))
+    return float(((totals[0] + totals[1]) ** 2).sum()), degrees
 
 
 def _variance(area: float, firing: int, silent: int) -> float:

@@ -2,19 +2,21 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, xlogy
+from scipy.special import xlogy
 
 from interp.stats.intervals import Bounds
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Ids = NDArray[np.integer]
 LOOKS, EARLIEST = 1.2, 12.0
 CELLS = 800
 _GRID: Floats = np.linspace(0, 1, CELLS + 1)
+# How alike windows of one document may be: intra-document correlations r as r / (1 - r).
+_LIKENESS: Floats = np.array([r / (1 - r) for r in (0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8)])
 
 
 class Stop(StrEnum):
@@ -34,21 +36,25 @@ def decide(bounds: Bounds, threshold: float | None, width: float | None) -> Stop
     return Stop.NARROW if width is not None and bounds[1] - bounds[0] <= width else None
 
 
-def balanced_sequence(recall_hits: Mask, specificity_hits: Mask, level: float = 0.95, populations: tuple[int, int] | None = None) -> Bounds:
+def balanced_sequence(recall_hits: Mask, specificity_hits: Mask, level: float = 0.95, documents: tuple[Ids, Ids] | None = None) -> Bounds:
     """Interval for the balanced accuracy from the answers so far: with chance `level` it holds the true value at **all** moments together.
 
     `recall_hits` [P] and `specificity_hits` [N] say which answers on firing and on silent windows were right; either may be empty. Windows must come
-    in random order. What is covered is the figure over all windows that they were drawn from; with `populations` (how many firing and silent ones
-    there are) drawing without replacement is made use of, and the interval closes on the exact figure as the last one is asked.
+    in random order, one of each document before the second of any. `documents` number those that the windows are of, [P] and [N]; without them each
+    window is of its own. What is covered is the figure over the corpus: it is not known when the last window kept is asked about, nor does the
+    interval close then.
 
     A pair of rates is ruled out when the answers so far are less likely under it than under the likeliest pair by more than `threshold` in
     log-likelihood; the interval is the range of the mean of all pairs that are left.
     """
-    firing, silent = populations or (None, None)
-    recall = doubts(int(recall_hits.sum()), len(recall_hits), firing)
-    specificity = doubts(int(specificity_hits.sum()), len(specificity_hits), silent)
-    limit = threshold(_worth(len(recall_hits), firing) + _worth(len(specificity_hits), silent), level)
-    return _least_sum(recall, specificity, limit) / 2, 1 - _least_sum(recall.mirrored(), specificity.mirrored(), limit) / 2
+    sides = (recall_hits, specificity_hits)
+    recall, specificity = (doubts(hits, each) for hits, each in zip(sides, documents or (None, None), strict=True))
+    limit = threshold(len(recall_hits) + len(specificity_hits), level)
+    low, high = _least_sum(recall, specificity, limit) / 2, 1 - _least_sum(recall.mirrored(), specificity.mirrored(), limit) / 2
+    if not all(map(len, sides)):
+        return low, high
+    seen = sum(float(hits.mean()) for hits in sides) / 2
+    return min(low, seen), max(high, seen)
 
 
 def threshold(answers: float, level: float = 0.95) -> float:
@@ -58,7 +64,8 @@ def threshold(answers: float, level: float = 0.95) -> float:
     with 1 for 1.2, because it holds in practice. Larger ones are proved (Kaufmann and Koolen, J. Mach. Learn. Res. 22, 2021). The product of two
     betting martingales (Waudby-Smith and Ramdas, J. R. Stat. Soc. B 86, 2024), proved too, was tried: it erred in under 1% of runs where 5% are
     allowed, and stopped later for it. That this one keeps the level is measured, not proved: up to 1,000 answers, the most a scorer can be
-    told to ask, looked at after each, 10,000 runs for each of many pairs of rates (`python -m benches.truth`, docs/truth.md).
+    told to ask, looked at after each, 10,000 runs for each of many pairs of rates (`python -m benches.truth`, docs/truth.md), and with windows of few
+    documents that are alike.
     """
     return -float(np.log(1 - level)) + LOOKS * float(np.log1p(np.log(max(answers, EARLIEST))))
 
@@ -76,33 +83,45 @@ class Doubts:
         return Doubts(1 - self.high[::-1], 1 - self.low[::-1], self.below[::-1])
 
 
-def doubts(hits: int, count: int, population: int | None = None) -> Doubts:
-    """What `hits` of `count` answers say of a rate. Raises ValueError for more answers than windows.
+def doubts(hits: Mask, documents: Ids | None = None) -> Doubts:
+    """What answers say of a rate: right ones `hits` [N], windows of `documents` [N] (None: each of its own), on the cells of a grid.
 
-    Without a population the cells are those of a grid. With one they are the rates that it can have, each a cell of its own unless there are many.
+    Right answers of one document are beta-binomial: documents differ in their rates, by a correlation r between two windows of one. Of each rate the
+    likelihood is the greatest over r from 0 to 0.8. While each document has one window r plays no part, and the likelihood is the binomial one.
+    Source: Williams (Biometrics 31, 1975) for the beta-binomial likelihood of litters; Griffiths (Biometrics 29, 1973) for its form.
     """
-    misses = count - hits
-    share = hits / count if count else 0.5
-    if population is None:
-        rates, likelihood = _GRID, xlogy(hits, _GRID) + xlogy(misses, 1 - _GRID)
-        likeliest, best = share, float(xlogy(hits, share) + xlogy(misses, 1 - share))
-    elif count > population:
-        raise ValueError(f"{count} answers about {population} windows")
+    right, count = int(hits.sum()), len(hits)
+    numbers = np.arange(count) if documents is None else np.unique(documents, return_inverse=True)[1].ravel()
+    if int(numbers.max(initial=-1)) + 1 == count:
+        likeliest = right / count if count else 0.5
+        likelihood = xlogy(right, _GRID) + xlogy(count - right, 1 - _GRID)
+        best = float(xlogy(right, likeliest) + xlogy(count - right, 1 - likeliest))
     else:
-        right = np.unique(np.append(np.linspace(hits, population - misses, min(CELLS, population - count + 1)), share * population).round())
-        rates, likelihood = right / population, _log_falling(right, hits) + _log_falling(population - right, misses)
-        likeliest, best = float(rates[np.argmax(likelihood)]), float(likelihood.max())
-        if len(right) == population - count + 1:
-            return Doubts(rates, rates, best - likelihood)
+        likelihood = _beta_binomial(hits, numbers)
+        likeliest, best = float(_GRID[np.argmax(likelihood)]), float(likelihood.max())
     below = best - np.maximum(likelihood[:-1], likelihood[1:])
-    # The likelihood has one peak: in the cell that holds it there is no doubt.
-    below[min(int(np.searchsorted(rates, likeliest, side="right")) - 1, len(below) - 1)] = 0.0
-    return Doubts(rates[:-1], rates[1:], below)
+    peak = min(int(np.searchsorted(_GRID, likeliest, side="right")) - 1, len(below) - 1)
+    # The likelihood has one peak: in the cell that holds it there is no doubt. Of a maximum of several that is made sure.
+    below[peak] = 0.0
+    below[peak:] = np.minimum.accumulate(below[peak:][::-1])[::-1]
+    below[: peak + 1] = np.minimum.accumulate(below[: peak + 1])
+    return Doubts(_GRID[:-1], _GRID[1:], below)
 
 
-def _worth(count: int, population: int | None) -> float:
-    """Answers drawn with replacement that say as much: without it, the last window says all."""
-    return float(count) if population is None else count * population / (population - count + 1)
+def _beta_binomial(hits: Mask, documents: Ids) -> Floats:
+    """float64 [CELLS + 1]: log-likelihood of each rate p, the greatest over the correlations.
+
+    With t = r / (1 - r) that of k right answers of n is sum_{i<k} log(p + i t) + sum_{i<n-k} log(1 - p + i t) - sum_{i<n} log(1 + i t).
+    """
+    count, right = np.bincount(documents), np.bincount(documents[hits], minlength=int(documents.max()) + 1)
+    turns = np.arange(int(count.max()))
+    rights, wrongs, all_turns = ((each[:, None] > turns).sum(axis=0) for each in (right, count - right, count))
+    found = np.full(len(_GRID), -np.inf)
+    for likeness in _LIKENESS:
+        added = turns * likeness
+        terms = xlogy(rights, _GRID[:, None] + added) + xlogy(wrongs, 1 - _GRID[:, None] + added)
+        found = np.maximum(found, terms.sum(axis=1) - float((all_turns * np.log1p(added)).sum()))
+    return found
 
 
 def _least_sum(first: Doubts, second: Doubts, limit: float) -> float:
@@ -112,9 +131,3 @@ def _least_sum(first: Doubts, second: Doubts, limit: float) -> float:
     steps = np.searchsorted(second.below[peak::-1], limit - first.below, side="right")
     fits = steps > 0
     return float((first.low[fits] + second.low[peak + 1 - steps[fits]]).min())
-
-
-def _log_falling(top: NDArray[Any], count: int) -> Floats:
-    """Log of top (top - 1) ... (top - count + 1)."""
-    falling: Floats = gammaln(top + 1) - gammaln(top - count + 1)
-    return falling

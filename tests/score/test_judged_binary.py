@@ -269,7 +269,7 @@ def test_sequential_stops_when_its_interval_says_enough(name, options, why):
     found = score(name, model, item_of(baseline="dogs"), ("empty",), stop="sequential", per_prompt=4, positives=20, negatives=20, **options)
     items = found.provenance["items"]
     assert items["stopped"] == why
-    assert found.interval.method == "anytime-likelihood-ratio"
+    assert found.interval.method == "anytime-beta-binomial"
     assert (items["asked"] == items["of"] == 40) == (why == "all asked")
     assert len(found.items) == found.answered == items["asked"]
     # All explanations answered the same windows: own, two nulls and `empty`.

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import xlogy
 
-from interp.stats.sequential import threshold
+from interp.stats.sequential import balanced_sequence, threshold
 
 
 def crossings(recall, specificity, answers, runs, seed):
@@ -26,3 +26,26 @@ def crossings(recall, specificity, answers, runs, seed):
         out = (best - sum(terms).max(axis=1) > threshold(2 * count))[back.ravel()]
         first[out & np.isinf(first)] = count
     return first
+
+
+def clustered(rates, each, spread, runs, seed, windows=40, step=5):
+    """Streams of `windows` firing and as many silent windows, `each` a document, a document's own rate spread around the true one (beta).
+
+    One window of each document comes before the second of any; looked at after every `step` of both kinds, until the interval lies on one side of
+    0.5. Gives the share of runs in which an interval ruled out the truth, looking on to the end, and the mean share of windows that were asked
+    about until the decision.
+    """
+    random, documents = np.random.default_rng(seed), np.arange(windows) % -(-windows // each)
+    true, wrong, asked = sum(rates) / 2, 0, []
+    for _ in range(runs):
+        hits = [_alike(random, rate, documents, spread) for rate in rates]
+        looks = [balanced_sequence(*(hit[:count] for hit in hits), documents=(documents[:count],) * 2) for count in range(step, windows + 1, step)]
+        wrong += any(not low <= true <= high for low, high in looks)
+        asked.append(next((number for number, (low, high) in enumerate(looks, 1) if low > 0.5 or high < 0.5), len(looks)) / len(looks))
+    return wrong / runs, float(np.mean(asked))
+
+
+def _alike(random, rate, documents, spread):
+    count = documents.max() + 1
+    own = np.full(count, rate) if spread == 0 or rate in (0, 1) else random.beta(rate * (1 / spread - 1), (1 - rate) * (1 / spread - 1), count)
+    return random.random(len(documents)) < own[documents]
