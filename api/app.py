@@ -20,7 +20,7 @@ from api.metrics import Metrics
 from api.parameters import known_parameters
 from api.readiness import Looks
 from api.requests import Requests
-from api.routes import dictionaries, explanations, features, jobs, service
+from api.routes import dictionaries, explanations, features, jobs, runs, service
 from interp import traces
 from interp.settings import Settings
 from interp.store.engine import make_engine
@@ -32,7 +32,7 @@ and each feature with its contexts, explanations and scores. Listings are paged 
 """
 # Answers of a page or more are packed for those who ask for it; event streams never are.
 COMPRESSED_BYTES, COMPRESSION = 4096, 4
-ROUTERS = (jobs.router, dictionaries.router, features.router, explanations.router, service.router)
+ROUTERS = (jobs.router, dictionaries.router, runs.router, features.router, explanations.router, service.router)
 
 
 def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: False) -> FastAPI:

@@ -113,11 +113,25 @@ class Client:
     def list_features(self, dictionary: str, limit: int | None = None, **filters: Any) -> Iterator[Body]:
         return self._pages(f"/v1/dictionaries/{_quoted(dictionary)}/features", filters, limit)
 
-    def get_feature(self, dictionary: str, index: int, items: bool = False) -> Body:
-        return self._ask("GET", f"/v1/features/{_quoted(dictionary)}/{index}", params={"items": items})
+    def list_runs(self, dictionary: str | None = None, limit: int | None = None) -> Iterator[Body]:
+        """The runs of a dictionary, or of all."""
+        return self._pages("/v1/runs" if dictionary is None else f"/v1/dictionaries/{_quoted(dictionary)}/runs", {}, limit)
 
-    def get_feature_provenance(self, dictionary: str, index: int) -> Body:
-        return self._ask("GET", f"/v1/features/{_quoted(dictionary)}/{index}/provenance")
+    def get_run(self, dictionary: str, run: str) -> Body:
+        return self._ask("GET", f"/v1/dictionaries/{_quoted(dictionary)}/runs/{_quoted(run)}")
+
+    def pin_current_run(self, dictionary: str, run: str) -> Body:
+        return self._ask("PUT", f"/v1/dictionaries/{_quoted(dictionary)}/current-run", json={"run": run})
+
+    def unpin_current_run(self, dictionary: str) -> Body:
+        return self._ask("DELETE", f"/v1/dictionaries/{_quoted(dictionary)}/current-run")
+
+    def get_feature(self, dictionary: str, index: int, items: bool = False, run: str | None = None) -> Body:
+        params = {"items": items} | ({} if run is None else {"run": run})
+        return self._ask("GET", f"/v1/features/{_quoted(dictionary)}/{index}", params=params)
+
+    def get_feature_provenance(self, dictionary: str, index: int, run: str | None = None) -> Body:
+        return self._ask("GET", f"/v1/features/{_quoted(dictionary)}/{index}/provenance", params={} if run is None else {"run": run})
 
     def list_explanations(self, limit: int | None = None, **filters: Any) -> Iterator[Body]:
         return self._pages("/v1/explanations", filters, limit)

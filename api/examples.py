@@ -110,7 +110,7 @@ JOB: dict[str, Any] = {
     "control_of": None,
     "control": None,
     "dictionary": "pystdlib@1-res",
-    "evidence": "9c2f5b1e7d",
+    "run": "pystdlib@1-res/1",
     "spec": JOB_SPECS["whole dictionary"]["value"],
 }
 JOB_PAGE = {"items": [JOB], "next_cursor": None}
@@ -269,6 +269,8 @@ DICTIONARY: dict[str, Any] = {
     "architecture": "jumprelu",
     "width": 256,
     "features": 3072,
+    "current_run": "pystdlib@1-res/1",
+    "pinned": False,
     "states": {"active": 2950, "rare": 82, "dead": 40},
     "config": {"format": "saelens"},
     "created_at": "2026-11-20T12:00:09Z",
@@ -278,7 +280,12 @@ DICTIONARY_PAGE = {"items": [DICTIONARY | {"states": None}], "next_cursor": None
 FEATURE_SUMMARY: dict[str, Any] = {
     "feature": 123,
     "name": "pystdlib@1-res:123",
+    "run": "pystdlib@1-res/1",
+    "corpus": "python3.11",
     "state": "active",
+    "explainer": "pattern",
+    "job": JOB["id"],
+    "scorer": "detection",
     "label": "`self` right before `.`",
     "score": 0.97,
     "shrunken": 0.93,
@@ -331,14 +338,17 @@ SCORE: dict[str, Any] = {
 EXPLANATION: dict[str, Any] = {
     "id": 41,
     "dictionary": "pystdlib@1-res",
+    "run": "pystdlib@1-res/1",
+    "corpus": "python3.11",
     "feature": 123,
     "explainer": "pattern",
+    "settings": "41d0c7e2",
+    "best": True,
     "text": "`self` right before `.`",
     "failure": None,
     "rule": {"version": 1},
     "provenance": {"version": 1, "seed": 0},
     "scores": [SCORE],
-    "evidence": "9c2f5b1e7d",
     "job": JOB["id"],
     "created_at": "2026-11-20T12:02:30Z",
 }
@@ -385,6 +395,37 @@ FEATURE: dict[str, Any] = FEATURE_SUMMARY | {
     ],
 }
 
+RUN: dict[str, Any] = {
+    "name": "pystdlib@1-res/1",
+    "number": 1,
+    "dictionary": "pystdlib@1-res",
+    "digest": "9c2f5b1e7d",
+    "status": "completed",
+    "current": True,
+    "pinned": False,
+    "subject": "pystdlib",
+    "corpus": "python3.11",
+    "tokens": 1_000_000,
+    "features": 3072,
+    "features_of_dictionary": 3072,
+    "jobs": [
+        {
+            "id": JOB["id"],
+            "status": "completed",
+            "explainers": ["pattern"],
+            "scorers": ["detection", "simulation"],
+            "created_at": "2026-11-20T12:00:00Z",
+            "finished_at": "2026-11-20T12:03:20Z",
+        }
+    ],
+    "identity": {"seed": 0},
+    "corpus_facts": {"path": "/usr/lib/python3.11", "documents": {"explain": 206, "test": 206}},
+    "created_at": "2026-11-20T12:00:09Z",
+    "completed_at": "2026-11-20T12:03:20Z",
+}
+RUN_PAGE = {"items": [RUN], "next_cursor": None}
+CURRENT_RUNS = {"the second one": {"value": {"run": "2"}}}
+
 _CALL: dict[str, Any] = {
     "key": "4be0f7c1",
     "purpose": "detection",
@@ -408,6 +449,8 @@ PROVENANCE: dict[str, Any] = {
     "dictionary": "pystdlib@1-res",
     "feature": 123,
     "name": "pystdlib@1-res:123",
+    "run": "pystdlib@1-res/1",
+    "corpus": "python3.11",
     "state": "active",
     "evidence": FEATURE["evidence"],
     "explanations": [

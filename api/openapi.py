@@ -15,6 +15,7 @@ from api.schemas import Problem
 TAGS = [
     {"name": "jobs", "description": "Orders: which features of which dictionary, explained and scored how. Long work is always a job."},
     {"name": "dictionaries", "description": "Sparse dictionaries, and listings of their features."},
+    {"name": "runs", "description": "Collections: the corpus and the settings that results belong to, and each dictionary's current one."},
     {"name": "features", "description": "Everything known of one feature."},
     {"name": "explanations", "description": "Labels with their scores, over features and dictionaries."},
     {"name": "service", "description": "Whether the service is well, and what its problems mean."},

@@ -1,13 +1,14 @@
 """Where everything said of one feature comes from: prompts, replies, contexts, items, verdicts, seeds, costs. Reads the store, stores nothing."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api import views
+from api.ranking import ranked
 from api.schemas import (
     CallProvenance,
     ContextAnswer,
@@ -46,13 +47,16 @@ def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary,
     items = {score: decode_items(blob) for score, blob in packed.items()}
     asked = [pair for row in rows for pair in (*_asked(row.provenance), *(pair for score in scores.get(row.id, ()) for pair in _asked_of(score)))]
     kept = _book(session, [key for _, key in asked])
+    best = {found.row.explanation_id or 0}
     windows = {shown.id: shown for shown in views.contexts(found.evidence.contexts, vocabulary)}
-    told = [_explanation(session, dictionary, run, row, scores.get(row.id, ()), items, kept, windows) for row in rows]
+    told = [_explanation(session, dictionary, run, row, scores.get(row.id, ()), items, kept, windows, best) for row in ranked(rows, scores, best)]
     spoken = {item.context for own in items.values() for item in own}
     return ProvenanceAnswer(
         dictionary=dictionary.name,
         feature=index,
         name=f"{dictionary.name}:{index}",
+        run=views.run_name(run, dictionary),
+        corpus=views.corpus_name(run),
         state=found.row.state,
         evidence=views.evidence_answer(run),
         explanations=told,
@@ -70,11 +74,12 @@ def _explanation(
     items: Mapping[int, Sequence[Item]],
     kept: Book,
     windows: Mapping[str, ContextAnswer],
+    best: Container[int],
 ) -> ExplanationProvenance:
     made = row.provenance
     own = [_call(purpose or row.explainer, key, kept, row.job_id) for purpose, key in _asked(made)]
     return ExplanationProvenance(
-        explanation=views.explanation(row, run, dictionary, ()),
+        explanation=views.explanation(row, run, dictionary, best, ()),
         template=made.get("template"),
         prompt_digest=made.get("prompt_digest") or made.get("digest"),
         model=made.get("model"),

@@ -1,6 +1,6 @@
 """Rows and evidence turned into answers: pure functions, no session."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 LEVEL = 0.95  # of every stored interval that names no other
 
 
-def dictionary(row: Dictionary, subject: str, states: dict[str, int] | None = None) -> schemas.DictionaryAnswer:
+def dictionary(row: Dictionary, subject: str, current: Run | None, states: dict[str, int] | None = None) -> schemas.DictionaryAnswer:
     """`states` is given in the answer for one dictionary alone: counting reads an index of all its features."""
     return schemas.DictionaryAnswer(
         id=row.id,
@@ -28,16 +28,35 @@ def dictionary(row: Dictionary, subject: str, states: dict[str, int] | None = No
         architecture=row.architecture,
         width=row.width,
         features=row.features,
+        current_run=None if current is None else run_name(current, row),
+        pinned=current is not None and current.pinned_at is not None,
         states=states,
         config=row.config,
         created_at=row.created_at,
     )
 
 
-def feature_summary(row: Feature, dictionary_name: str) -> schemas.FeatureSummary:
+def run_name(run: Run, dictionary: Dictionary) -> str:
+    """The run's address."""
+    return f"{dictionary.name}/{run.number}"
+
+
+def corpus_name(run: Run) -> str:
+    """The last part of the corpus's path; the start of its digest where it has none."""
+    path = str(run.corpus.get("path") or "").rstrip("/")
+    return path.rpartition("/")[2] or str((run.identity.get("corpus") or {}).get("digest", "unknown"))[:12]
+
+
+def feature_summary(row: Feature, run: Run, dictionary: Dictionary, best: Explanation | None) -> schemas.FeatureSummary:
+    """`best` is the explanation that the row shows."""
     return schemas.FeatureSummary(
         feature=row.feature,
-        name=f"{dictionary_name}:{row.feature}",
+        name=f"{dictionary.name}:{row.feature}",
+        run=run_name(run, dictionary),
+        corpus=corpus_name(run),
+        explainer=None if best is None else best.explainer,
+        job=None if best is None else best.job_id,
+        scorer=row.scorer,
         state=row.state,
         label=row.label,
         score=row.score,
@@ -52,20 +71,28 @@ def feature_summary(row: Feature, dictionary_name: str) -> schemas.FeatureSummar
 
 
 def explanation(
-    row: Explanation, run: Run, dictionary: Dictionary, scores: Sequence[Score], items: Mapping[int, Sequence[Item]] | None = None
+    row: Explanation,
+    run: Run,
+    dictionary: Dictionary,
+    best: Container[int],
+    scores: Sequence[Score],
+    items: Mapping[int, Sequence[Item]] | None = None,
 ) -> schemas.ExplanationAnswer:
-    """`items` maps a score's id to its items; without it scores carry none."""
+    """`best` holds the ids of explanations that listings show. `items` maps a score's id to its items; without it scores carry none."""
     return schemas.ExplanationAnswer(
         id=row.id,
         dictionary=dictionary.name,
+        run=run_name(run, dictionary),
+        corpus=corpus_name(run),
         feature=row.feature,
         explainer=row.explainer,
+        settings=row.settings_digest,
+        best=row.id in best,
         text=row.text,
         failure=row.failure,
         rule=row.rule,
         provenance=row.provenance,
         scores=[score(found, None if items is None else items.get(found.id, ())) for found in scores],
-        evidence=run.digest,
         job=row.job_id,
         created_at=row.created_at,
     )
@@ -119,11 +146,13 @@ def _interval(row: Score, low: float | None, high: float | None, method: str | N
     return schemas.IntervalAnswer(low=low, high=high, level=row.details.get("level") or LEVEL, method=method)
 
 
-def feature(entry: Entry, dictionary_row: Dictionary, vocabulary: Vocabulary, explanations: list[schemas.ExplanationAnswer]) -> schemas.FeatureAnswer:
+def feature(
+    entry: Entry, dictionary_row: Dictionary, vocabulary: Vocabulary, best: Explanation | None, explanations: list[schemas.ExplanationAnswer]
+) -> schemas.FeatureAnswer:
     """Everything known of one feature, token ids turned into text."""
     evidence, found = entry.evidence, entry.run
     return schemas.FeatureAnswer(
-        **feature_summary(entry.row, dictionary_row.name).model_dump(),
+        **feature_summary(entry.row, found, dictionary_row, best).model_dump(),
         dictionary=dictionary_row.name,
         subject=entry.subject,
         hook_point=dictionary_row.hook_point,

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api import accounts
+from api import accounts, views
 from api.needs import ROLES
 from api.schemas import ControlComparison, ControlJob, JobAnswer, Progress, ResumeRequest
 from interp.lifecycle import JobStatus
@@ -38,7 +38,7 @@ def all_of(session: Session, rows: Sequence[Job]) -> list[JobAnswer]:
             control_of=row.control_of,
             control=_control(row, controls.get(row.id), names),
             dictionary=names.get(row.dictionary_id or 0),
-            evidence=found_runs[row.run_id][0].digest if row.run_id else None,
+            run=views.run_name(*found_runs[row.run_id]) if row.run_id else None,
             spec=row.spec,
         )
         for row in rows

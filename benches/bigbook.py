@@ -179,7 +179,9 @@ def best(chunk: range, found: Figures, ids: dict[int, int]) -> list[Shown]:
     texts = labels(chunk, found, EXPLAINERS[0])
     shown = [Shown(feature, ids[feature], label.text) for feature, label in zip(chunk, texts, strict=True)]
     return [
-        row if dead else replace(row, score=float(score), lift=float(lift), q_value=float(q), shrunken=0.7 + (float(score) - 0.7) * 0.9)
+        row
+        if dead
+        else replace(row, scorer="detection", score=float(score), lift=float(lift), q_value=float(q), shrunken=0.7 + (float(score) - 0.7) * 0.9)
         for row, dead, score, lift, q in zip(shown, found.dead, found.score, found.lift, found.q_value, strict=True)
     ]
 

@@ -114,7 +114,7 @@ def lines(options: argparse.Namespace) -> Iterator[Line]:
     bigbook.fill(engine, run_id, options.features, Sizes())
     job_id = bigjobs.fill(engine, dictionary_id, options.features)
     found: dict[str, Callable[[httpx.Client, int], Iterable[Line]]] = {
-        "listing": lambda client, _pid: listings(engine, client, run_id, options.repeats),
+        "listing": lambda client, _pid: listings(engine, client, (dictionary_id, run_id), options.repeats),
         "reading": lambda client, _pid: readings(client, job_id, options.repeats),
         "crowd": lambda client, pid: [crowd(engine, str(client.base_url), pid, job_id, options.clients, options.seconds)],
     }
@@ -132,14 +132,15 @@ def lines(options: argparse.Namespace) -> Iterator[Line]:
     engine.dispose()
 
 
-def listings(engine: Engine, client: httpx.Client, run_id: int, repeats: int) -> Iterator[Line]:
+def listings(engine: Engine, client: httpx.Client, of_book: tuple[int, int], repeats: int) -> Iterator[Line]:
+    dictionary_id, run_id = of_book
     plain = {f"{sort} {order}": {"sort": sort.value, "order": order} for sort in FeatureSort for order in ("asc", "desc")}
     for name, params in (plain | FILTERS).items():
         filters = FeatureFilters(**params)
-        of = book.feature_listing(filters.query(run_id))
+        of = book.feature_listing(filters.query(run_id, None))
         path = f"/v1/dictionaries/{NAME}/features"
-        place = (filters.sort.value, "feature")
-        for page, cursor in pages(engine, of, filters.listing(run_id), place):
+        place = ("run_id", filters.sort.value, "feature")
+        for page, cursor in pages(engine, of, filters.listing(dictionary_id), place):
             yield {"case": f"features: {name}", "page": page} | timed(client, path, params | cursor, repeats)
     for name, params in EXPLANATIONS.items():
         wanted = ExplanationFilters(**params)

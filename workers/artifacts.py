@@ -21,7 +21,7 @@ def store_of(settings: Settings) -> Store:
 
 
 def partial(job_id: str, stage: Stage, number: int) -> str:
-    """The name of what one chunk collected or combined. By job, since two jobs may ask for different features of one evidence set."""
+    """The name of what one chunk collected or combined. By job, since two jobs may ask for different features of one run."""
     return f"{PARTIALS}/{job_id}/{stage}-{number}.safetensors"
 
 

@@ -68,7 +68,7 @@ class Asking:
 
 @lru_cache(maxsize=8)
 def vocabulary_of(engine: Engine, run_id: int) -> Vocabulary:
-    """The vocabulary that an evidence set's tokens are of. Kept."""
+    """The vocabulary of a run's tokens. Kept."""
     with snapshot(engine) as session:
         return runs.vocabulary_of(session, run_id)
 

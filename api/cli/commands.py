@@ -27,13 +27,16 @@ COMMANDS: Mapping[str, Command] = {
     "pause": Command("api.cli.spending:pause", "Pause a job."),
     "resume": Command("api.cli.spending:resume", "Let a paused job go on, with other caps if given."),
     "usage": Command("api.cli.spending:usage", "Show what a job has asked of language models: calls, tokens, cost, latency, and its budget."),
+    "dictionaries": Command("api.cli.runs:dictionaries", "List dictionaries, each with its current run."),
+    "runs": Command("api.cli.runs:runs", "List runs, of all dictionaries or of one; or choose the one that is current."),
     "features": Command("api.cli.features:features", "List the features of a dictionary, filtered and sorted."),
     "feature": Command("api.cli.features:feature", "Show everything known of one feature."),
     "provenance": Command(
         "api.cli.provenance:provenance", "Show where everything said of a feature comes from: prompts, replies, items, verdicts, seeds, costs."
     ),
     "export": Command(
-        "api.cli.export:export", "Write every explanation of a dictionary with its scores: one JSON object an explanation, or one CSV row a score."
+        "api.cli.export:export",
+        "Write every explanation of one run of a dictionary with its scores: one JSON object an explanation, or one CSV row a score.",
     ),
     "doctor": Command("api.cli.doctor:doctor", "Look at everything an installation needs, and say what to do about what is missing."),
     "demo": Command("api.cli.demo:demo", "Explain and score the features of examples/pystdlib on this machine, and print what came of it."),

@@ -71,7 +71,7 @@ def _through(client: Client, spec: JobSpec) -> tuple[dict[str, Any], int]:
 def _failures(client: Client, job: dict[str, Any]) -> tuple[int, int]:
     """Explanations that were asked for and not had, but for those that the model itself had no words for; and verdicts that failed."""
     lost = verdicts = 0
-    for row in client.list_explanations(dictionary=job["dictionary"]):
+    for row in client.list_explanations(dictionary=job["dictionary"], run=job["run"]):
         if row["job"] == job["id"] and row["failure"] and row["provenance"].get("calls") and not row["failure"].startswith(NOTHING_TO_SAY):
             lost += 1
         verdicts += sum(score["failed"] for score in row["scores"] if score["judge"] not in (None, "executable"))

@@ -14,14 +14,19 @@ import typer
 
 from api.cli import connect
 from api.cli.console import say, thousands
-from api.cli.features import dictionary_name
+from api.cli.features import RUN, dictionary_name
 from interp.disk import writing
 from interp.errors import InputError
 
 COLUMNS = (
     "dictionary",
+    "run",
+    "corpus",
     "feature",
     "explainer",
+    "settings",
+    "job",
+    "best",
     "text",
     "failure",
     "scorer",
@@ -48,6 +53,7 @@ COLUMNS = (
     "failed",
     "abstained",
 )
+OF_EXPLANATIONS = COLUMNS[: COLUMNS.index("failure") + 1]
 OF_SCORES = ("scorer", "judge", "metric", "value", "shrunken", "lift_over_pattern", "reason", "answered", "failed", "abstained")
 OF_CONTROLS = ("empty", "baseline", "repeat", "judge_swap", "gold")
 
@@ -62,11 +68,12 @@ def export(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; standard output when not given.")] = None,
     form: Annotated[Form | None, typer.Option("--format", help="By default what the file's name ends in, else jsonl.")] = None,
     explainer: Annotated[str | None, typer.Option(help="Only explanations of this explainer.")] = None,
+    run: Annotated[str | None, typer.Option(help=RUN)] = None,
 ) -> None:
-    """Write every explanation of a dictionary with its scores: one JSON object an explanation, or one CSV row a score."""
+    """Write every explanation of one run of a dictionary with its scores: one JSON object an explanation, or one CSV row a score."""
     form = form or _form_of(output)
     with connect.reader() as client, _sink(output) as sink:
-        rows = client.list_explanations(dictionary=dictionary_name(dictionary), explainer=explainer)
+        rows = client.list_explanations(dictionary=dictionary_name(dictionary), explainer=explainer, run=run)
         written = WRITERS[form](rows, sink)
     if output:
         say(f"{thousands(written)} explanations in {output}")
@@ -95,7 +102,7 @@ WRITERS = {Form.JSONL: _write_jsonl, Form.CSV: _write_csv}
 
 def flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A row of CSV for each score of an explanation; one without figures where it has none."""
-    common = {name: row[name] for name in ("dictionary", "feature", "explainer", "text", "failure")}
+    common = {name: row[name] for name in OF_EXPLANATIONS}
     if not row["scores"]:
         yield common
     for score in row["scores"]:

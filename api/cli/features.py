@@ -21,6 +21,8 @@ REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+)$")
 SVG_WIDTH = 140
 KINDS = ("top", "uniform", "weighted", "near_miss", "inactive")
 
+RUN = "The run by its number, address or start of its digest; else the current one."
+
 
 class Order(StrEnum):
     ASC = "asc"
@@ -52,6 +54,7 @@ def features(
     max_q: Annotated[float | None, typer.Option(help="Largest q value of the lift.")] = None,
     state: Annotated[State | None, typer.Option()] = None,
     text: Annotated[str | None, typer.Option(help="Part of the label.")] = None,
+    run: Annotated[str | None, typer.Option(help=RUN)] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -68,12 +71,15 @@ def features(
         "max_q": max_q,
         "state": state and state.value,
         "text": text,
+        "run": run,
     }
     with connect.reader() as client:
         found = list(client.list_features(dictionary_name(dictionary), limit, **filters))
     if as_json:
         print_json(found)
         return
+    if found:
+        out.print(f"run {found[0]['run']}  corpus {found[0]['corpus']}", style="dim", markup=False)
     table = Table("feature", "label", "score", "shrunken", "lift", "q", "density", "max", "state", box=None, pad_edge=False)
     for item in found:
         table.add_row(
@@ -93,6 +99,7 @@ def features(
 def feature(
     reference: Annotated[str, typer.Argument(metavar="DICT:INDEX", help="pystdlib@1-res:123 or pystdlib/1-res/123.")],
     contexts: Annotated[int, typer.Option(min=0, help="Contexts of each kind.")] = 8,
+    run: Annotated[str | None, typer.Option(help=RUN)] = None,
     split: Annotated[Splits, typer.Option(help="Whose contexts: those that explainers saw, or those that scorers used.")] = Splits.BOTH,
     svg: Annotated[Path | None, typer.Option(help="Save what would be printed as a picture.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -100,7 +107,7 @@ def feature(
     """Show everything known of one feature."""
     dictionary, index = parse_reference(reference)
     with connect.reader() as client:
-        found = client.get_feature(dictionary, index, items=as_json)
+        found = client.get_feature(dictionary, index, items=as_json, run=run)
     if as_json:
         print_json(found)
         return
@@ -151,6 +158,7 @@ def _print_feature(to: Console, found: dict[str, Any], contexts: int, split: Spl
 def _print_head(to: Console, found: dict[str, Any]) -> None:
     statistics, histogram = found["statistics"], found["histogram"]
     to.print(Text(found["name"], style="bold") + Text(f"  {found['state']}  {found['subject']} {found['hook_point']}", style="dim"))
+    to.print(f"run {found['run']}  corpus {found['corpus']}", style="dim", markup=False, soft_wrap=True)
     to.print(
         f"fires at {statistics['density']:.3%} of tokens ({thousands(statistics['tokens_active'])} of {thousands(statistics['tokens_seen'])}), "
         f"max {figure(statistics['max_activation'])}, mean {figure(statistics['mean_active'])}"
@@ -165,6 +173,7 @@ def _print_explanation(to: Console, found: dict[str, Any]) -> None:
         Text(paint.visible(found["text"]), style="bold") if found["text"] else Text(f"no label: {paint.visible(found['failure'] or '')}", "yellow")
     )
     to.print(Text(f"\n{found['explainer']}  ", style="dim") + label)
+    to.print(f"  run {found['run']}  settings {found['settings'][:8]}  job {found['job'] or '–'}", style="dim", markup=False, soft_wrap=True)
     for score in found["scores"]:
         to.print(Text("  ") + paint.chip(score), soft_wrap=True)
         beside = paint.beside(score)

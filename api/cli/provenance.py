@@ -8,24 +8,25 @@ from rich.text import Text
 
 from api.cli import connect, paint
 from api.cli.console import dollars, figure, out, print_json, thousands
-from api.cli.features import parse_reference
+from api.cli.features import RUN, parse_reference
 
 LONGEST = 1500
 
 
 def provenance(
     reference: Annotated[str, typer.Argument(metavar="DICT:INDEX", help="pystdlib@1-res:123 or pystdlib/1-res/123.")],
+    run: Annotated[str | None, typer.Option(help=RUN)] = None,
     full: Annotated[bool, typer.Option("--full", help="Print prompts and replies whole.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Show where everything said of a feature comes from: prompts, replies, items, verdicts, seeds, costs."""
     dictionary, index = parse_reference(reference)
     with connect.reader() as client:
-        found = client.get_feature_provenance(dictionary, index)
+        found = client.get_feature_provenance(dictionary, index, run)
     if as_json:
         print_json(found)
         return
-    out.print(Text(found["name"], "bold") + Text(f"  {found['state']}  evidence {found['evidence']['id'][:12]}", "dim"), soft_wrap=True)
+    out.print(Text(found["name"], "bold") + Text(f"  {found['state']}  run {found['run']}  corpus {found['corpus']}", "dim"), soft_wrap=True)
     for told in found["explanations"]:
         _print_explanation(told, None if full else LONGEST)
     out.print(Text(f"\nall of it: {_spend(found['spend'])}", "bold"), soft_wrap=True)
@@ -35,7 +36,13 @@ def _print_explanation(told: dict[str, Any], longest: int | None) -> None:
     explanation = told["explanation"]
     label = paint.visible(explanation["text"] or f"no label: {explanation['failure']}")
     out.print(Text(f"\n{explanation['explainer']}  ", "dim") + Text(label, "bold"), soft_wrap=True)
-    facts = {"template": told["template"], "prompt": (told["prompt_digest"] or "")[:16] or None, "seed": told["seed"], "job": explanation["job"]}
+    facts = {
+        "settings": explanation["settings"][:8],
+        "template": told["template"],
+        "prompt": (told["prompt_digest"] or "")[:16] or None,
+        "seed": told["seed"],
+        "job": explanation["job"],
+    }
     out.print("  " + "  ".join(f"{name} {value}" for name, value in facts.items() if value is not None), style="dim", markup=False, soft_wrap=True)
     out.print(f"  {len(told['contexts'])} contexts shown; {_spend(told['spend'])}", style="dim", markup=False, soft_wrap=True)
     for call in told["calls"]:

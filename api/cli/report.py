@@ -24,7 +24,7 @@ def print_report(client: Client, job: dict[str, Any]) -> None:
     _print_speed(job, summary)
     has_lift = any(figures["median_lift"] is not None for figures in summary["scores"].values())
     for name, order, count in (("best", "desc", BEST), ("worst", "asc", WORST)):
-        _print_features(client, dictionary["name"], "lift" if has_lift else "shrunken", name, order, count)
+        _print_features(client, job, "lift" if has_lift else "shrunken", name, order, count)
 
 
 def _print_coverage(dictionary: dict[str, Any], counts: dict[str, int]) -> None:
@@ -106,14 +106,15 @@ def _print_speed(job: dict[str, Any], summary: dict[str, Any]) -> None:
     out.print(f"{thousands(summary['tokens'])} tokens, {collected}; {rate} features/s over the whole job, {duration(summary['total_seconds'])}")
 
 
-def _print_features(client: Client, dictionary: str, by: str, name: str, order: str, count: int) -> None:
+def _print_features(client: Client, job: dict[str, Any], by: str, name: str, order: str, count: int) -> None:
     out.print(f"\n[bold]{count} of the {name}[/bold] [dim]by {'lift over null' if by == 'lift' else 'shrunken score'}[/dim]")
     # A bound leaves out the features that have none, whichever end the listing starts at.
     bound = {"min_lift": -10} if by == "lift" else {"min_score": -10}
-    for item in client.list_features(dictionary, count, sort=by, order=order, state="active", **bound):
+    dictionary, run = job["dictionary"], job["run"]
+    for item in client.list_features(dictionary, count, run=run, sort=by, order=order, state="active", **bound):
         head = Text(f"{item['feature']:>6}  {figure(item['score'])}  {figure(item[by], signed=by == 'lift')}  ", "dim")
         out.print(head + Text(paint.visible(item["label"] or "–")), soft_wrap=True)
-        found = client.get_feature(dictionary, item["feature"])
+        found = client.get_feature(dictionary, item["feature"], run=run)
         shown = next((context for context in found["contexts"] if context["kind"] == "top" and context["split"] == "test"), None)
         if shown:
             out.print(

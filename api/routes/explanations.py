@@ -14,6 +14,7 @@ from interp.store import book, runs
 from interp.store.book import ExplanationQuery
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"])
+RUN = "The run by its address or start of its digest; with a dictionary by its number, too. Current runs when not given."
 PLACE = TypeAdapter(tuple[cursors.RowId, cursors.FeatureIndex, cursors.RowId])
 
 
@@ -22,6 +23,7 @@ class ExplanationFilters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    run: str | None = Field(default=None, min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)
     dictionary: str | None = Field(default=None, max_length=255, pattern=WITHOUT_NUL, description="Id or name.", examples=["pystdlib@1-res"])
     feature: int | None = Field(default=None, ge=0, lt=2**31)
     explainer: str | None = Field(default=None, max_length=64, pattern=WITHOUT_NUL, examples=["pattern"])
@@ -46,19 +48,23 @@ class ExplanationFilters(BaseModel):
 
     def _runs(self, session: Session, place: tuple[int, int, int] | None) -> tuple[int, ...]:
         """The run that the page before ended in, and those that come after it."""
+        begun = None if place is None else place[0]
         if self.dictionary is not None:
-            return (runs.shown(session, book.dictionary(session, self.dictionary)).id,)
-        return runs.current_from(session, None if place is None else place[0])
+            return (runs.shown(session, book.dictionary(session, self.dictionary), self.run, begun).id,)
+        return runs.current_from(session, begun) if self.run is None else (runs.addressed(session, self.run).id,)
 
 
 @router.get("", responses=answers(examples.EXPLANATION_PAGE, 404, 422))
 def list_explanations(session: Reading, filters: Annotated[ExplanationFilters, Query()]) -> ExplanationPage:
     """Explanations with their scores (without the scores' items), and the reasons where there is no explanation.
 
+    Without `run` of current runs alone, one dictionary after another.
+
     With `text` a page may hold fewer rows than `limit`, even none, and yet not be the last one: go on as long as there is a `next_cursor`.
     """
     page = book.explanations(session, filters.query(session))
     scores = book.scores_of(session, [row.id for row in page.rows])
+    best = book.shown_of(session, [row.id for row in page.rows])
     of = runs.of_ids(session, {row.run_id for row in page.rows})
-    items = [views.explanation(row, *of[row.run_id], scores.get(row.id, ())) for row in page.rows]
+    items = [views.explanation(row, *of[row.run_id], best, scores.get(row.id, ())) for row in page.rows]
     return ExplanationPage(items=items, next_cursor=cursors.encode(filters.listing(), page.next))

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Path, Query
 from api import examples, provenance, views
 from api.dependencies import Reading, Tokens
 from api.openapi import answers
-from api.routes.dictionaries import DictionaryReference
+from api.ranking import ranked
+from api.routes.dictionaries import DictionaryReference, Run
 from api.schemas import FeatureAnswer, ProvenanceAnswer
 from interp.score.codec import decode_items
 from interp.store import book, entry, runs
@@ -23,24 +24,32 @@ def get_feature(
     vocabularies: Tokens,
     dictionary: DictionaryReference,
     index: FeatureIndex,
+    run: Run = None,
     items: Annotated[bool, Query(description="Whether scores list every question and answer.")] = True,
 ) -> FeatureAnswer:
-    """Statistics, histogram, contexts with tokens and activations, explanations, scores with items, neighbours, promoted and suppressed tokens."""
+    """Statistics, histogram, contexts with tokens and activations, explanations, scores with items, neighbours, promoted and suppressed tokens.
+
+    All of one run: of the dictionary's current one when none is named.
+    """
     row = book.dictionary(session, dictionary)
-    run = runs.shown(session, row)
-    found = entry.entry(session, row, run, index)
-    labels = entry.explanations_of(session, run, index)
+    of = runs.shown(session, row, run)
+    found = entry.entry(session, row, of, index)
+    labels = entry.explanations_of(session, of, index)
     scores = book.scores_of(session, [label.id for label in labels])
     packed = entry.items_of(session, [score for group in scores.values() for score in group]) if items else {}
     unpacked = {score_id: decode_items(blob) for score_id, blob in packed.items()} if items else None
-    explanations = [views.explanation(label, run, row, scores.get(label.id, ()), unpacked) for label in labels]
+    best = {found.row.explanation_id or 0}
+    ordered = ranked(labels, scores, best)
+    explanations = [views.explanation(label, of, row, best, scores.get(label.id, ()), unpacked) for label in ordered]
     vocabulary = vocabularies.of(session, row.subject_id)
-    return views.feature(found, row, vocabulary, explanations)
+    return views.feature(found, row, vocabulary, next((label for label in labels if label.id in best), None), explanations)
 
 
 @router.get("/{dictionary}/{index}/provenance", responses=answers(examples.PROVENANCE, 404, 422))
-def get_feature_provenance(session: Reading, vocabularies: Tokens, dictionary: DictionaryReference, index: FeatureIndex) -> ProvenanceAnswer:
+def get_feature_provenance(
+    session: Reading, vocabularies: Tokens, dictionary: DictionaryReference, index: FeatureIndex, run: Run = None
+) -> ProvenanceAnswer:
     """Where all that is said of a feature comes from: for each explanation prompts, raw replies, contexts, template, digest, seed and cost; for
     each score its items and verdicts, prompts and replies by purpose, nulls, controls and cost."""
     row = book.dictionary(session, dictionary)
-    return provenance.provenance(session, vocabularies.of(session, row.subject_id), row, runs.shown(session, row), index)
+    return provenance.provenance(session, vocabularies.of(session, row.subject_id), row, runs.shown(session, row, run), index)

@@ -29,6 +29,7 @@ from api.schemas.jobs import (
     WebhookPage,
 )
 from api.schemas.provenance import CallProvenance, ExplanationProvenance, NullProvenance, ProvenanceAnswer, ScoreProvenance, SpendAnswer
+from api.schemas.runs import CurrentRunRequest, RunAnswer, RunJob, RunPage
 from api.schemas.service import FieldError, Health, Problem, ProblemKind, Readiness
 from api.schemas.spending import CallAnswer, CallPage, EstimateAnswer, EstimateRow, EstimateTotal, UsageAnswer, UsageRow, UsageTotal
 
@@ -43,6 +44,7 @@ __all__ = [
     "ControlAnswer",
     "ControlComparison",
     "ControlJob",
+    "CurrentRunRequest",
     "DictionaryAnswer",
     "DictionaryPage",
     "EstimateAnswer",
@@ -74,6 +76,9 @@ __all__ = [
     "Readiness",
     "RequestCounts",
     "ResumeRequest",
+    "RunAnswer",
+    "RunJob",
+    "RunPage",
     "ScoreAnswer",
     "ScoreProvenance",
     "SpendAnswer",

@@ -9,7 +9,7 @@ from api.schemas.base import Answer, FeatureState
 
 
 class DictionaryAnswer(Answer):
-    """One dictionary at one hook point of one subject. `states` counts its features that have evidence."""
+    """One dictionary at one hook point of one subject. `states` counts the features of its current run."""
 
     id: int
     name: str
@@ -20,6 +20,8 @@ class DictionaryAnswer(Answer):
     architecture: str
     width: int
     features: int
+    current_run: str | None = Field(description="The run that listings show when they name none; null before any has completed.")
+    pinned: bool = Field(description="Whether an operator chose that run.")
     states: dict[str, int] | None = Field(default=None, description="Features by state: active, rare, dead. Only in the answer for one dictionary.")
     config: dict[str, Any]
     created_at: datetime
@@ -31,12 +33,20 @@ class DictionaryPage(Answer):
 
 
 class FeatureSummary(Answer):
-    """A feature as listings show it. `score`, `lift` and `q_value` are those of its best scored explanation, null where undefined."""
+    """A feature as listings of one run show it, with its best explanation. All figures are of that explanation and one `scorer`.
+
+    docs/scores.md says which explanation is the best one. Figures are null where undefined.
+    """
 
     feature: int
     name: str = Field(description="`dictionary:index`")
+    run: str = Field(description="The run's address, `dictionary/number`.")
+    corpus: str = Field(description="The run's corpus, by its short name.")
     state: FeatureState
     label: str | None
+    explainer: str | None = Field(description="Who wrote the label.")
+    job: str | None = Field(description="The job that the label was made in.")
+    scorer: str | None = Field(description="Whose figures these are.")
     score: float | None
     shrunken: float | None = Field(
         default=None, description="The score drawn to the dictionary's mean by as much as it is uncertain: what to rank by."

@@ -78,14 +78,17 @@ class ExplanationAnswer(Answer):
 
     id: int
     dictionary: str
+    run: str = Field(description="The run's address, `dictionary/number`.")
+    corpus: str = Field(description="The run's corpus, by its short name.")
     feature: int
     explainer: str
+    settings: str = Field(description="Digest of the explainer's settings: it tells two explanations of one explainer apart.")
+    best: bool = Field(description="Whether listings show this one for the feature.")
     text: str | None
     failure: str | None
     rule: dict[str, Any] | None
     provenance: dict[str, Any]
     scores: list[ScoreAnswer]
-    evidence: str
     job: str | None
     created_at: datetime
 

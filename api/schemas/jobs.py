@@ -98,7 +98,7 @@ class JobAnswer(Progress):
     control_of: str | None = Field(default=None, description="The job whose random-weights control this one is.")
     control: ControlJob | None = Field(default=None, description="This job's random-weights control, where one was asked for.")
     dictionary: str | None = Field(description="The dictionary's name, once it has been opened.")
-    evidence: str | None = Field(description="Identity of the evidence that the job reads.")
+    run: str | None = Field(description="The run that its results belong to, once it is known.")
     spec: dict[str, Any]
 
 

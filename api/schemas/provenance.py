@@ -76,6 +76,8 @@ class ProvenanceAnswer(Answer):
     dictionary: str
     feature: int
     name: str
+    run: str = Field(description="The run's address, `dictionary/number`.")
+    corpus: str = Field(description="The run's corpus, by its short name.")
     state: FeatureState
     evidence: EvidenceAnswer
     explanations: list[ExplanationProvenance]

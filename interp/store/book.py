@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, and_, select, tuple_
 from sqlalchemy.orm import Session
 
 from interp.errors import NotFound
@@ -200,6 +200,17 @@ def explanation_listing(query: ExplanationQuery, run_id: int) -> Listing[Explana
     text = None if query.text is None else Text("text", query.text)
     same = (Explanation.run_id == run_id,)
     return Listing(Explanation, order, parts, query.limit, (*PLACE_OF_EXPLANATION, "explainer"), text=text, same=same)
+
+
+def explanations_by_id(session: Session, ids: Sequence[int]) -> dict[int, Explanation]:
+    """Some explanations, by id."""
+    return {row.id: row for row in session.scalars(select(Explanation).where(Explanation.id.in_(ids)))}
+
+
+def shown_of(session: Session, explanation_ids: Sequence[int]) -> set[int]:
+    """Which of the explanations listings show for their features."""
+    same = (Feature.run_id == Explanation.run_id, Feature.feature == Explanation.feature, Feature.explanation_id == Explanation.id)
+    return set(session.scalars(select(Explanation.id).join(Feature, and_(*same)).where(Explanation.id.in_(explanation_ids))))
 
 
 def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[Score]]:

@@ -7,14 +7,16 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from interp.errors import InputError, NotFound
-from interp.lifecycle import JOB_ENDS
+from interp.errors import Conflict, InputError, NotFound
+from interp.lifecycle import JOB_ENDS, JobStatus
 from interp.store.dialect import insert, now
-from interp.store.tables import Dictionary, Evidence, Job, Run, Subject
+from interp.store.tables import Dictionary, Evidence, Feature, Job, Run, Subject
 from interp.vocabulary import Vocabulary
 
 # A run's number, or the start of its digest; eight digits and more are a digest's.
 NUMBER, DIGEST = re.compile(r"[1-9][0-9]{0,6}", re.ASCII), re.compile(r"[0-9a-f]{8,64}", re.ASCII)
+# Jobs of a run that are told of.
+MOST_JOBS = 20
 # Of completed runs, the current one first.
 ORDER = (Run.pinned_at.is_(None), Run.pinned_at.desc(), Run.features.desc(), Run.completed_at.desc(), Run.id.desc())
 
@@ -94,15 +96,19 @@ def named(session: Session, dictionary: Dictionary, reference: str) -> Run:
         )
     if len(found) != 1:
         last = session.scalar(select(func.max(Run.number)).where(Run.dictionary_id == dictionary.id))
-        several = f"{len(found)} runs begin with {name}." if found else f"Its runs are numbered 1 to {last or 0}."
-        raise NotFound(
-            f"No run {reference!r} of {dictionary.name}.", why=several, cure=f"List them with GET /v1/dictionaries/{dictionary.name}/runs."
-        )
+        why = f"Several runs begin with {name}." if found else f"Its runs are numbered 1 to {last}." if last else "It has none."
+        raise NotFound(f"No run {reference!r} of {dictionary.name}.", why=why, cure=f"List them with GET /v1/dictionaries/{dictionary.name}/runs.")
     return found[0]
 
 
-def shown(session: Session, dictionary: Dictionary, reference: str | None = None) -> Run:
-    """The run that a reader means: the named one, else the dictionary's current one. Raises NotFound and InputError."""
+def shown(session: Session, dictionary: Dictionary, reference: str | None = None, begun: int | None = None) -> Run:
+    """The run that a reader means: the one that the page before `begun` was of, else the named one, else the dictionary's current one.
+
+    A listing ends in the run that it began in, whichever is current by then. Raises NotFound and InputError.
+    """
+    before = None if begun is None else session.get(Run, begun)
+    if before is not None and before.dictionary_id == dictionary.id:
+        return before
     if reference is not None:
         return named(session, dictionary, reference)
     found = current(session, dictionary.id)
@@ -117,7 +123,7 @@ def _none_finished(session: Session, dictionary: Dictionary) -> NotFound:
         select(Run.number, Job.id, Job.status)
         .outerjoin(Job, Job.run_id == Run.id)
         .where(Run.dictionary_id == dictionary.id)
-        .order_by(Job.status.in_(JOB_ENDS), Run.id.desc(), Job.created_at.desc())
+        .order_by(func.coalesce(Job.status, JobStatus.CANCELLED).in_(JOB_ENDS), Run.id.desc(), Job.created_at.desc())
         .limit(1)
     ).first()
     what = f"No run of {dictionary.name} is finished yet."
@@ -128,10 +134,11 @@ def _none_finished(session: Session, dictionary: Dictionary) -> NotFound:
     return NotFound(what, why=why, cure=f"Wait until it completes, or ask with run={number} for what it has so far.", job=job_id, run=number)
 
 
-def all_current(session: Session) -> list[Run]:
-    """The current run of each dictionary that has one, in the order of the dictionaries."""
+def all_current(session: Session, dictionary_ids: Collection[int] | None = None) -> list[Run]:
+    """The current run of each dictionary (of all, or of some) that has one, in the order of the dictionaries."""
     place = func.row_number().over(partition_by=Run.dictionary_id, order_by=ORDER).label("place")
-    ranked = select(Run.id, place).where(Run.completed_at.is_not(None)).subquery()
+    completed = select(Run.id, place).where(Run.completed_at.is_not(None))
+    ranked = (completed if dictionary_ids is None else completed.where(Run.dictionary_id.in_(dictionary_ids))).subquery()
     return list(session.scalars(select(Run).join(ranked, ranked.c.id == Run.id).where(ranked.c.place == 1).order_by(Run.dictionary_id)))
 
 
@@ -147,3 +154,63 @@ def of_ids(session: Session, ids: Collection[int]) -> dict[int, tuple[Run, Dicti
     """Some runs with their dictionaries, by id."""
     found = session.execute(select(Run, Dictionary).join(Dictionary, Dictionary.id == Run.dictionary_id).where(Run.id.in_(ids)))
     return {run.id: (run, dictionary) for run, dictionary in found}
+
+
+def pin(session: Session, dictionary: Dictionary, run: Run) -> None:
+    """Makes the run its dictionary's current one, whatever the rule says. Raises Conflict for a run that has not completed."""
+    if run.completed_at is None:
+        raise Conflict(
+            f"Run {dictionary.name}/{run.number} is not finished and cannot be the current one.",
+            why="Its listing would change with every chunk.",
+            cure=f"Wait until a job of it has completed; until then ask with run={run.number}.",
+        )
+    unpin(session, dictionary)
+    session.execute(update(Run).where(Run.id == run.id).values(pinned_at=now(session)))
+
+
+def unpin(session: Session, dictionary: Dictionary) -> None:
+    """Leaves the choice of the current run to the rule."""
+    session.execute(update(Run).where(Run.dictionary_id == dictionary.id, Run.pinned_at.is_not(None)).values(pinned_at=None))
+
+
+def page(session: Session, dictionary_id: int | None, after: int, limit: int) -> list[tuple[Run, Dictionary]]:
+    """Some runs with their dictionaries, of all dictionaries or of one, in the order in which they came."""
+    statement = select(Run, Dictionary).join(Dictionary, Dictionary.id == Run.dictionary_id).where(Run.id > after)
+    of = statement if dictionary_id is None else statement.where(Run.dictionary_id == dictionary_id)
+    return [(run, dictionary) for run, dictionary in session.execute(of.order_by(Run.id).limit(limit))]
+
+
+def covered(session: Session, ids: Collection[int]) -> dict[int, int]:
+    """How many features of some runs have evidence now."""
+    if not ids:
+        return {}
+    counted = dict(session.execute(select(Feature.run_id, func.count()).where(Feature.run_id.in_(ids)).group_by(Feature.run_id)).all())
+    return {run_id: counted.get(run_id, 0) for run_id in ids}
+
+
+def jobs_of(session: Session, ids: Collection[int]) -> dict[int, list[Job]]:
+    """The last jobs of some runs, the newest first."""
+    place = func.row_number().over(partition_by=Job.run_id, order_by=(Job.created_at.desc(), Job.id)).label("place")
+    ranked = select(Job.id, place).where(Job.run_id.in_(ids)).subquery()
+    rows = session.scalars(select(Job).join(ranked, ranked.c.id == Job.id).where(ranked.c.place <= MOST_JOBS).order_by(Job.created_at.desc(), Job.id))
+    found: dict[int, list[Job]] = {}
+    for row in rows:
+        found.setdefault(int(row.run_id or 0), []).append(row)
+    return found
+
+
+def addressed(session: Session, reference: str) -> Run:
+    """A run of any dictionary by its address `dictionary/number`, or eight or more digits of its digest. Raises NotFound and InputError."""
+    of, _, number = reference.rpartition("/")
+    if of:
+        dictionary = session.scalar(select(Dictionary).where(Dictionary.name == of))
+        if dictionary is None:
+            raise NotFound(f"No run {reference!r}.", why=f"There is no dictionary {of!r}.", cure="List the runs with GET /v1/runs.")
+        return named(session, dictionary, number)
+    if not DIGEST.fullmatch(reference):
+        raise InputError(f"{reference!r} names no run.", cure="Name the dictionary as well, or write its address such as pystdlib@1-res/1.")
+    found = session.scalars(select(Run).where(Run.digest.startswith(reference, autoescape=True)).limit(2)).all()
+    if len(found) != 1:
+        why = f"Several runs begin with {reference}." if found else ""
+        raise NotFound(f"No run {reference!r}.", why=why, cure="List the runs with GET /v1/runs.")
+    return found[0]

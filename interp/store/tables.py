@@ -74,6 +74,7 @@ class Job(Base):
         Index("ix_jobs_status_created", "status", "created_at"),
         Index("ix_jobs_created", "created_at", "id"),
         Index("ix_jobs_control", "control_of"),
+        Index("ix_jobs_run", "run_id", "created_at"),
     )
 
 

@@ -44,7 +44,7 @@ def command(request: pytest.FixtureRequest, service_settings: Settings, store: E
 def test_features_are_listed_as_the_api_lists_them(command: Command, client: Client) -> None:
     result = command("features", NAME, "--sort", "score", "--order", "desc", "--max-q", "0.05", "--min-score", "0.5")
     assert result.exit_code == 0
-    rows = result.stdout.splitlines()[1:]
+    rows = result.stdout.splitlines()[2:]
     assert [row.split()[0] for row in rows] == ["9", "8", "7", "6", "5"]
     assert "100%_self [9]" in rows[0]
     assert "+0.40" in rows[0]

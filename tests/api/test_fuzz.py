@@ -82,7 +82,7 @@ def test_provenance_answers_any_address(http: httpx.Client, dictionary: str, ind
 
 
 @given(
-    place=st.one_of(st.lists(json_values, max_size=3), st.tuples(scalars, st.integers())),
+    place=st.one_of(st.lists(json_values, max_size=3), st.tuples(st.integers(), scalars, st.integers())),
     sort=st.sampled_from(["feature", "score", "density", "label"]),
 )
 @settings(max_examples=100, deadline=None)

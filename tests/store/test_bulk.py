@@ -130,7 +130,7 @@ def test_the_best_is_listed_in_its_own_run_alone(engine: Engine, number: int) ->
     run_id, other = synthetic.empty_run(engine, "bulk@0"), synthetic.empty_run(engine, "bulk@1")
     nothing = {"shrunken": None, "explanation_id": None}
     synthetic.add_features(engine, [synthetic.feature_row(of, index, **nothing) for of in (run_id, other) for index in range(number)])
-    best = [Shown(index, 100 + index, "label", 0.5, None, 0.01, 0.25) for index in range(number)]
+    best = [Shown(index, 100 + index, "label", "detection", 0.5, None, 0.01, 0.25) for index in range(number)]
     with transaction(engine) as session:
         conclusions.show_best(session, run_id, best)
     columns = (Feature.run_id, Feature.feature, Feature.explanation_id, Feature.label, Feature.score, Feature.lift, Feature.shrunken)

@@ -1,0 +1,64 @@
+"""`glossator dictionaries` and `glossator runs`."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Column, Table
+from rich.text import Text
+
+from api.cli import connect
+from api.cli.console import out, print_json, say, thousands
+from api.cli.features import dictionary_name
+from interp.errors import InputError
+
+
+def dictionaries(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List dictionaries, each with its current run."""
+    with connect.reader() as client:
+        found = list(client.list_dictionaries())
+    if as_json:
+        print_json(found)
+        return
+    table = Table(Column("dictionary", overflow="fold"), "hook point", "features", "current run", box=None, pad_edge=False)
+    for item in found:
+        current = item["current_run"] or "none finished yet"
+        table.add_row(item["name"], item["hook_point"], thousands(item["features"]), current + (" (pinned)" if item["pinned"] else ""))
+    out.print(table)
+
+
+def runs(
+    dictionary: Annotated[str | None, typer.Argument(help="pystdlib@1-res, pystdlib/1-res, or an id; all dictionaries when not given.")] = None,
+    pin: Annotated[str | None, typer.Option(metavar="RUN", help="Make this run the dictionary's current one.")] = None,
+    unpin: Annotated[bool, typer.Option("--unpin", help="Leave the choice of the current run to the rule again.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List runs, of all dictionaries or of one; or choose the one that is current."""
+    if (pin or unpin) and dictionary is None:
+        raise InputError("No dictionary is named.", cure="Write glossator runs DICT --pin RUN.")
+    if pin and unpin:
+        raise InputError("--pin and --unpin cannot both be done.", cure="Give one of them.")
+    name = None if dictionary is None else dictionary_name(dictionary)
+    with connect.reader() as client:
+        if name is not None and (pin or unpin):
+            current = (client.pin_current_run(name, pin) if pin else client.unpin_current_run(name))["current_run"]
+            say(f"the current run is {current or 'none'}")
+        found = list(client.list_runs(name))
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    table = Table(Column("run", overflow="fold"), "corpus", "tokens", "features", "status", "jobs", "last completed", box=None, pad_edge=False)
+    for item in found:
+        table.add_row(
+            item["name"],
+            Text(item["corpus"]),
+            thousands(item["tokens"]),
+            f"{thousands(item['features'])}/{thousands(item['features_of_dictionary'])}",
+            item["status"] + (", pinned" if item["pinned"] else ", current" if item["current"] else ""),
+            str(len(item["jobs"])),
+            (item["completed_at"] or "–")[:16].replace("T", " "),
+        )
+    out.print(table)

@@ -1,0 +1,61 @@
+"""Runs as they stand: their jobs, their coverage, and which one is current. Reads the store."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy.orm import Session
+
+from api import schemas, views
+from interp.lifecycle import JOB_ENDS
+from interp.store import entry, runs
+from interp.store.tables import Dictionary, Job, Run
+
+Status = Literal["completed", "collecting", "incomplete"]
+
+
+def run(session: Session, row: Run, dictionary: Dictionary) -> schemas.RunAnswer:
+    """Everything about one run."""
+    return all_of(session, [(row, dictionary)])[0]
+
+
+def all_of(session: Session, rows: Sequence[tuple[Run, Dictionary]]) -> list[schemas.RunAnswer]:
+    """Everything about some runs: as many statements as for one."""
+    current = {found.id for found in runs.all_current(session, {dictionary.id for _, dictionary in rows})}
+    counted = runs.covered(session, [row.id for row, _ in rows if row.completed_at is None])
+    jobs = runs.jobs_of(session, [row.id for row, _ in rows])
+    subjects = entry.subject_names(session, {dictionary.subject_id for _, dictionary in rows})
+    return [
+        schemas.RunAnswer(
+            name=views.run_name(row, dictionary),
+            number=row.number,
+            dictionary=dictionary.name,
+            digest=row.digest,
+            status=_status(row, jobs.get(row.id, ())),
+            current=row.id in current,
+            pinned=row.pinned_at is not None,
+            subject=subjects[dictionary.subject_id],
+            corpus=views.corpus_name(row),
+            tokens=row.tokens,
+            features=counted.get(row.id, row.features),
+            features_of_dictionary=dictionary.features,
+            jobs=[_job(job) for job in jobs.get(row.id, ())],
+            identity=row.identity,
+            corpus_facts=row.corpus,
+            created_at=row.created_at,
+            completed_at=row.completed_at,
+        )
+        for row, dictionary in rows
+    ]
+
+
+def _status(row: Run, jobs: Sequence[Job]) -> Status:
+    if row.completed_at is not None:
+        return "completed"
+    return "collecting" if any(job.status not in JOB_ENDS for job in jobs) else "incomplete"
+
+
+def _job(row: Job) -> schemas.RunJob:
+    explainers, scorers = ([spec["name"] for spec in row.spec.get(kind) or ()] for kind in ("explainers", "scorers"))
+    return schemas.RunJob(
+        id=row.id, status=row.status, explainers=explainers, scorers=scorers, created_at=row.created_at, finished_at=row.finished_at
+    )

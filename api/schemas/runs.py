@@ -1,0 +1,56 @@
+"""Runs: what was collected, from what, and by which jobs."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from api.schemas.base import Answer
+
+
+class RunJob(Answer):
+    """A job whose results belong to the run."""
+
+    id: str
+    status: str
+    explainers: list[str]
+    scorers: list[str]
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class RunAnswer(Answer):
+    """One collection: a dictionary of a subject, a corpus and collection settings."""
+
+    name: str = Field(description="The run's address: the dictionary's name and the run's number.")
+    number: int
+    dictionary: str
+    digest: str = Field(description="Digest of `identity`. Eight or more of its digits name the run as well.")
+    status: Literal["completed", "collecting", "incomplete"] = Field(
+        description="`completed`: a job of it has completed. Else `collecting` while a job of it is open, `incomplete` when none is."
+    )
+    current: bool = Field(description="Whether listings of the dictionary show this run when they name none.")
+    pinned: bool = Field(description="Whether an operator chose it as the current one.")
+    subject: str
+    corpus: str = Field(description="The corpus's short name.")
+    tokens: int
+    features: int = Field(description="How many features have evidence.")
+    features_of_dictionary: int
+    jobs: list[RunJob] = Field(description="The last twenty, the newest first.")
+    identity: dict[str, Any] = Field(description="All that decides the evidence.")
+    corpus_facts: dict[str, Any]
+    created_at: datetime
+    completed_at: datetime | None = Field(description="When a job of it last completed.")
+
+
+class RunPage(Answer):
+    items: list[RunAnswer]
+    next_cursor: str | None
+
+
+class CurrentRunRequest(Answer):
+    """Which run is to be the dictionary's current one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: str = Field(min_length=1, max_length=400, pattern=r"^[^\x00]*$", description="Number, address, or start of the digest.", examples=["2"])
