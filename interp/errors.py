@@ -1,6 +1,26 @@
 """The tree of errors. Each says what happened, why, and what to do about it."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+Value = TypeVar("Value")
+
+
+def printable(value: Value) -> Value:
+    """The value with lone surrogates (names of files that are no UTF-8, halves of characters in JSON) written as escapes, in texts at any depth.
+
+    They have no UTF-8 form, so that no answer, log or database could hold them.
+    """
+    clean: Any = value
+    if isinstance(value, str):
+        clean = value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    elif isinstance(value, dict):
+        clean = {printable(name): printable(item) for name, item in value.items()}
+    elif isinstance(value, list):
+        clean = [printable(item) for item in value]
+    elif isinstance(value, tuple):
+        clean = tuple(printable(item) for item in value)
+    cleaned: Value = clean
+    return cleaned
 
 
 class GlossatorError(Exception):
@@ -14,8 +34,8 @@ class GlossatorError(Exception):
     title: ClassVar[str] = "Internal error"
 
     def __init__(self, what: str, *, why: str = "", cure: str = "", **details: Any) -> None:
-        self.what, self.why, self.cure, self.details = what, why, cure, details
-        super().__init__(" ".join(part for part in (what, why, cure) if part))
+        self.what, self.why, self.cure, self.details = printable(what), printable(why), printable(cure), printable(details)
+        super().__init__(" ".join(part for part in (self.what, self.why, self.cure) if part))
 
 
 class InputError(GlossatorError):
@@ -82,6 +102,12 @@ class CorpusEmpty(CorpusError):
 
 class CorpusTooSmall(CorpusError):
     code, title = "corpus-too-small", "The corpus is too small for two splits"
+
+
+class CorpusChanged(CorpusError):
+    """Somebody wrote to the corpus while it was read."""
+
+    code, title = "corpus-changed", "The corpus changed while it was read"
 
 
 class TextUndecodable(CorpusError):

@@ -70,25 +70,26 @@ def models_key(identity: dict[str, Any]) -> str:
     return digest_of({name: identity[name] for name in ("subject", "dictionary", "hook_point")})
 
 
-def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None, *, library: bool = False) -> tuple[str, dict[str, Any]]:
-    """The address of the evidence that a job needs, and all that made it. `corpus` saves reading the texts again.
+def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = False) -> dict[str, Any]:
+    """All that makes the evidence that a job needs. `corpus` is the digest of its texts; None where nobody has read them yet.
 
     The BOS is the one that AutoTokenizer gives with `library`, else the one that the files tell without torch. Which features are asked for,
     explainers and scorers are no part of it, nor device, batch and shard size.
     """
     positions = header_of(spec.dictionary).positions
-    identity = models_identity(spec) | {
+    return models_identity(spec) | {
         "version": VERSION,
         "bos": bos_of(spec.subject, library=library) if positions.prepend_bos else None,
         "positions": positions.identity(),
-        "corpus": {
-            "digest": (corpus or index(spec.corpus)).digest,
-            "max_tokens": spec.corpus.max_tokens,
-            "test_share": spec.corpus.test_share,
-        },
+        "corpus": {"digest": corpus, "max_tokens": spec.corpus.max_tokens, "test_share": spec.corpus.test_share},
         "collection": spec.collection.identity(),
         "seed": spec.seed,
     }
+
+
+def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None, *, library: bool = False) -> tuple[str, dict[str, Any]]:
+    """The address of the evidence that a job needs, and all that made it. `corpus` saves reading the texts again."""
+    identity = evidence_identity(spec, (corpus or index(spec.corpus)).digest, library=library)
     return digest_of(identity), identity
 
 

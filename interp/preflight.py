@@ -8,14 +8,23 @@ from interp.dictionary import formats
 from interp.dictionary.canonical import Header
 from interp.dictionary.weights import check_finite, read_safetensors
 from interp.errors import FeatureOutOfRange, FileMissing, InputError, WidthMismatch
-from interp.identity import evidence_id
-from interp.spec import JobSpec, SubjectSpec
+from interp.identity import digest_of, evidence_identity
+from interp.job_warnings import JobWarning, of_corpus, of_dictionary, of_row_length
+from interp.spec import CorpusSpec, JobSpec, SubjectSpec
 from interp.subject import hooks
-from interp.subject.corpus import check_splits, index, split_of
+from interp.subject.corpus import CorpusIndex, check_splits, check_start, empty, index, split_of
+from interp.subject.corpus_files import Listing, list_files
 from interp.subject.hooks import HookPoint
 from interp.subject.location import is_folder, read_config, subject_name
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of, check_fit, read_tokenizer
+
+# What submission reads of a corpus at most: all of a small one, the beginnings of some files of a large one. The rest is read by a worker.
+READ_BYTES = 4 << 20
+READ_FILES = 2000
+CHECKED_FILES = 64
+# Entries of the corpus' folders that submission looks at.
+MOST_ENTRIES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +32,8 @@ class Preflight:
     """A job that can start, and what its files already say.
 
     `features` is the dictionary's size, `wanted` the half-open ranges of it that the job asks for. `evidence_id` and `identity` are those of
-    `interp.identity.evidence_id`.
+    `interp.identity.evidence_id`; a corpus that is too large to be read here has no `documents` and no id yet, and no digest in the identity.
+    `corpus` sums up the files that will be read, and `fingerprint` tells whether they change (None: too many to look at).
     """
 
     features: int
@@ -34,9 +44,12 @@ class Preflight:
     architecture: str
     format: str
     subject_name: str
-    documents: int
-    evidence_id: str
+    documents: int | None
+    evidence_id: str | None
     identity: dict[str, Any]
+    corpus: dict[str, Any]
+    fingerprint: str | None
+    warnings: tuple[JobWarning, ...]
 
 
 def check(spec: JobSpec) -> Preflight:
@@ -54,12 +67,12 @@ def check(spec: JobSpec) -> Preflight:
     point = hooks.parse(header.hook_point, shape)
     _check_width(header, point, shape)
     wanted = _wanted(spec, header)
-    corpus = index(spec.corpus)
-    check_splits([split_of(entry.id, spec.corpus.test_share) for entry in corpus.entries], spec.corpus)
+    listing = list_files(spec.corpus, MOST_ENTRIES)
+    corpus = _read_corpus(spec.corpus, listing)
     _check_subject_weights(spec.subject)
     check_finite(reading.tensors, header.files[0])
     name = subject_name(spec.subject, config)
-    address, identity = evidence_id(spec, corpus)
+    identity = evidence_identity(spec, None if corpus is None else corpus.digest)
     return Preflight(
         features=header.features,
         wanted=wanted,
@@ -69,10 +82,34 @@ def check(spec: JobSpec) -> Preflight:
         architecture=header.architecture,
         format=header.format,
         subject_name=name,
-        documents=len(corpus.entries),
-        evidence_id=address,
+        documents=None if corpus is None else len(corpus.entries),
+        evidence_id=None if corpus is None else digest_of(identity),
         identity=identity,
+        corpus=listing.summary(),
+        fingerprint=listing.fingerprint,
+        warnings=(
+            *of_dictionary(header.warnings),
+            *of_row_length(spec.collection.row_tokens, header.config),
+            *of_corpus(listing.left_out, 0 if corpus is None else corpus.skipped, {} if corpus is None else corpus.largest()),
+        ),
     )
+
+
+def _read_corpus(spec: CorpusSpec, listing: Listing) -> CorpusIndex | None:
+    """A small corpus, read and checked whole; of a large one the beginnings of some files are checked, and None is returned.
+
+    Raises CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable.
+    """
+    if listing.complete and not listing.files:
+        raise empty(spec)
+    if listing.complete and listing.nbytes <= READ_BYTES and len(listing.files) <= READ_FILES:
+        corpus = index(spec, listing)
+        check_splits([split_of(entry.id, spec.test_share) for entry in corpus.entries], spec)
+        return corpus
+    step = -(-len(listing.files) // CHECKED_FILES) or 1
+    for file in listing.files[::step]:
+        check_start(file, spec, READ_BYTES // CHECKED_FILES)
+    return None
 
 
 def _check_row(spec: JobSpec, shape: ModelShape) -> None:

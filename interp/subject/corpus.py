@@ -7,19 +7,21 @@ one entry a document, never the text.
 
 import hashlib
 import json
-import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from interp.errors import CorpusEmpty, CorpusError, CorpusTooSmall, FileMissing, TextUndecodable
+from interp.errors import CorpusChanged, CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable
 from interp.evidence import Split
+from interp.job_warnings import Largest
 from interp.spec import CorpusSpec
+from interp.subject.corpus_files import CorpusFile, Listing, list_files, unreadable
 
 # What stands between the documents of a single text file.
 SEPARATOR = "<|endoftext|>"
+# Fields of a line that an error names.
+NAMED_FIELDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,17 @@ class Document:
 class Place:
     """Where a document stands: bytes `start` to `stop` of a file. `line` is 0 where the whole file is one document."""
 
-    path: Path
+    file: CorpusFile
     start: int
     stop: int
     line: int = 0
 
+    @property
+    def name(self) -> str:
+        return f"{self.file.name}:{self.line}" if self.line else self.file.name
+
     def read(self) -> bytes:
-        with self.path.open("rb") as handle:
+        with self.file.open() as handle:
             handle.seek(self.start)
             return handle.read(self.stop - self.start)
 
@@ -66,6 +72,7 @@ class CorpusIndex:
     entries: tuple[Entry, ...]
     duplicates: int
     skipped: int
+    listing: Listing = field(default=Listing((), {}, complete=True))
 
     @property
     def digest(self) -> str:
@@ -75,10 +82,33 @@ class CorpusIndex:
             whole.update(entry.digest)
         return whole.hexdigest()
 
-    def documents(self) -> Iterator[Document]:
-        """Reads the texts, in order."""
+    def largest(self) -> dict[Split, Largest]:
+        """The largest document of each split, by bytes."""
+        sizes: dict[Split, list[tuple[int, str]]] = {}
         for entry in self.entries:
-            yield Document(entry.id, _text(entry.place.read(), entry.place, self.spec), _name(entry.place, self.spec))
+            place = entry.place
+            sizes.setdefault(split_of(entry.id, self.spec.test_share), []).append((place.stop - place.start, place.name))
+        return {split: Largest(max(own)[1], max(own)[0] / sum(size for size, _ in own)) for split, own in sizes.items()}
+
+    def documents(self) -> Iterator[Document]:
+        """Reads the texts, in order. Raises CorpusChanged when a file is no longer what was hashed."""
+        try:
+            for entry in self.entries:
+                yield Document(entry.id, _text(entry.place.read(), entry.place, self.spec), entry.place.name)
+        except CorpusError:
+            self.check_unchanged()
+            raise
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raises CorpusChanged when a file is no longer what was hashed, by its size and time of change."""
+        changed = next((file for file in self.listing.files if not file.is_unchanged()), None)
+        if changed is not None:
+            raise CorpusChanged(
+                f"{changed.name} changed while the corpus was read.",
+                why="What was hashed and what was read later would not be the same text.",
+                cure="Submit the job again once nobody writes to the corpus.",
+            )
 
 
 def documents(spec: CorpusSpec) -> Iterator[Document]:
@@ -86,12 +116,17 @@ def documents(spec: CorpusSpec) -> Iterator[Document]:
     return index(spec).documents()
 
 
-def index(spec: CorpusSpec) -> CorpusIndex:
-    """Finds and hashes every document. Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing."""
+def index(spec: CorpusSpec, listing: Listing | None = None, progress: Callable[[], None] = lambda: None) -> CorpusIndex:
+    """Finds and hashes every document: reads each file once. `listing` saves looking for the files; `progress` is called after each file.
+
+    Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing.
+    """
+    listing = listing or list_files(spec)
     distinct: dict[bytes, Entry] = {}
     duplicates = skipped = 0
-    for path in files(spec):
-        for place, content in _parts(path, spec):
+    for file in listing.files:
+        progress()
+        for place, content in _parts(file, spec):
             try:
                 text = _text(content, place, spec)
             except TextUndecodable:
@@ -105,12 +140,40 @@ def index(spec: CorpusSpec) -> CorpusIndex:
             duplicates += digest in distinct
             distinct.setdefault(digest, Entry(digest, place))
     if not distinct:
-        raise CorpusEmpty(
-            f"{spec.path} holds no text.",
-            why=f"include {list(spec.include)}, exclude {list(spec.exclude)}; {skipped} files were no UTF-8 text.",
-            cure="Check the path and the patterns.",
-        )
-    return CorpusIndex(spec, tuple(distinct[digest] for digest in sorted(distinct)), duplicates, skipped)
+        raise empty(spec, skipped)
+    return CorpusIndex(spec, tuple(distinct[digest] for digest in sorted(distinct)), duplicates, skipped, listing)
+
+
+def empty(spec: CorpusSpec, skipped: int = 0) -> CorpusEmpty:
+    """The error for a corpus without text."""
+    return CorpusEmpty(
+        f"{spec.path} holds no text.",
+        why=f"include {list(spec.include)}, exclude {list(spec.exclude)}; {skipped} files were no UTF-8 text.",
+        cure="Check the path and the patterns.",
+    )
+
+
+def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
+    """Reads the first `most` bytes of a file, and whether they can be part of a corpus; returns how many it read.
+
+    Raises TextUndecodable and CorpusError, as `index` will.
+    """
+    with file.open() as handle:
+        content = handle.read(most)
+    whole = len(content) == file.size
+    if file.has_lines:
+        lines = content.split(b"\n") if whole else content.split(b"\n")[:-1]
+        pieces = _pieces(file, (line + b"\n" for line in lines), b"", counted=False)
+    else:
+        # A character may be cut in two where the reading ends.
+        pieces = iter([(Place(file, 0, len(content)), content if whole else _whole_characters(content))])
+    for place, piece in pieces:
+        try:
+            _text(piece, place, spec)
+        except TextUndecodable:
+            if spec.undecodable == "error":
+                raise
+    return len(content)
 
 
 def split_of(document: int, test_share: float) -> Split:
@@ -130,59 +193,42 @@ def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
         )
 
 
-def files(spec: CorpusSpec) -> Iterator[Path]:
-    """The files of a corpus, in the order of their names. Raises FileMissing."""
-    root = Path(spec.path).expanduser()
-    if root.is_file():
-        yield root
-        return
-    if not root.is_dir():
-        raise FileMissing(
-            f"{spec.path} does not exist.",
-            why="A corpus is a folder of text files, one text file, or a .jsonl file.",
-            cure="Check the path; a relative one counts from where the service was started.",
-        )
-    include, exclude = _either(spec.include), _either(spec.exclude)
-    for folder, subfolders, names in os.walk(root):
-        inside = Path(folder).relative_to(root)
-        subfolders[:] = sorted(name for name in subfolders if not exclude.fullmatch((inside / name).as_posix() + "/"))
-        for name in sorted(names):
-            relative = (inside / name).as_posix()
-            if include.fullmatch(relative) and not exclude.fullmatch(relative):
-                yield root / relative
+def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[Place, bytes]]:
+    """The documents of a file: its lines where these are JSON, the parts of a lone text file, else the whole."""
+    try:
+        with file.open() as handle:
+            if file.has_lines:
+                yield from _pieces(file, handle, b"", counted=False)
+            elif Path(spec.path).expanduser() == file.path:
+                separator = SEPARATOR.encode()
+                yield from _pieces(file, handle.read().split(separator), separator, counted=True)
+            else:
+                content = handle.read()
+                yield Place(file, 0, len(content)), content
+    except OSError as cause:
+        raise unreadable(file.name, cause) from cause
 
 
-def _either(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """One expression for glob patterns: `**` crosses folders, `*` and `?` do not."""
-    return re.compile("|".join(f"(?:{_glob(pattern)})" for pattern in patterns) or r"(?!)", re.DOTALL)
-
-
-def _glob(pattern: str) -> str:
-    parts = {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
-    return "".join(parts.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*/|\*\*|\*|\?)", pattern) if piece)
-
-
-def _parts(path: Path, spec: CorpusSpec) -> Iterator[tuple[Place, bytes]]:
-    """The documents of a file: the lines of .jsonl, the parts of a lone text file, else the whole."""
-    if path.suffix == ".jsonl":
-        with path.open("rb") as handle:
-            yield from _pieces(path, handle, b"", counted=False)
-    elif Path(spec.path).expanduser().is_file():
-        separator = SEPARATOR.encode()
-        yield from _pieces(path, path.read_bytes().split(separator), separator, counted=True)
-    else:
-        content = path.read_bytes()
-        yield Place(path, 0, len(content)), content
-
-
-def _pieces(path: Path, pieces: Iterable[bytes], separator: bytes, *, counted: bool) -> Iterator[tuple[Place, bytes]]:
+def _pieces(file: CorpusFile, pieces: Iterable[bytes], separator: bytes, *, counted: bool) -> Iterator[tuple[Place, bytes]]:
     """Pieces of a file with `separator` between them. Lines are counted by their line ends, or each piece is one."""
     start, line = 0, 1
     for piece in pieces:
         if piece.strip():
-            yield Place(path, start, start + len(piece), line), piece
+            yield Place(file, start, start + len(piece), line), piece
         start += len(piece) + len(separator)
         line += piece.count(b"\n") if counted else 1
+
+
+def _whole_characters(content: bytes) -> bytes:
+    """The content without the bytes of a UTF-8 character that is cut in two at its end."""
+    for tail in range(1, min(4, len(content)) + 1):
+        lead = content[-tail]
+        if lead >= 0xC0:
+            needed = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return content[:-tail] if tail < needed else content
+        if lead < 0x80:
+            break
+    return content
 
 
 def _text(content: bytes, place: Place, spec: CorpusSpec) -> str:
@@ -190,36 +236,37 @@ def _text(content: bytes, place: Place, spec: CorpusSpec) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         raise TextUndecodable(
-            f"{_name(place, spec)} is not UTF-8 text.",
+            f"{place.name} is not UTF-8 text.",
             why=f"Byte {place.start + cause.start} ({cause.reason}).",
             cure="Leave the file out with `exclude`, convert it, or set `undecodable: skip`.",
-            file=str(place.path),
+            file=str(place.file.path),
         ) from cause
-    return _field(text, place, spec) if place.path.suffix == ".jsonl" else text
+    return _field(text, place, spec) if place.file.has_lines else text
 
 
 def _field(line: str, place: Place, spec: CorpusSpec) -> str:
     try:
         content = json.loads(line)
-    except json.JSONDecodeError as cause:
-        raise CorpusError(f"{_name(place, spec)} is no JSON.", why=str(cause), cure="A .jsonl file has one JSON object a line.") from cause
+    except (ValueError, RecursionError) as cause:
+        # Beside what is no JSON: numbers of thousands of digits, and brackets in brackets without end.
+        raise CorpusError(f"{place.name} is no JSON that can be read.", why=str(cause), cure="Each line has to be one JSON object.") from cause
     text = content.get(spec.text_field) if isinstance(content, dict) else None
     if not isinstance(text, str):
-        known = ", ".join(content) if isinstance(content, dict) else "none: it is no object"
-        raise CorpusError(f"{_name(place, spec)} has no text in {spec.text_field!r}.", why=f"Its fields: {known}.", cure="Set `text_field`.")
+        raise CorpusError(f"{place.name} has no text in {spec.text_field!r}.", why=f"Its fields: {_fields(content)}.", cure="Set `text_field`.")
     try:
         text.encode()
     except UnicodeEncodeError as cause:
         raise TextUndecodable(
-            f"{_name(place, spec)} holds half a surrogate pair.",
+            f"{place.name} holds half a surrogate pair.",
             why="Such text has no UTF-8 form.",
             cure="Repair the line, or set `undecodable: skip`.",
-            file=str(place.path),
+            file=str(place.file.path),
         ) from cause
     return text
 
 
-def _name(place: Place, spec: CorpusSpec) -> str:
-    root = Path(spec.path).expanduser()
-    name = place.path.name if place.path == root else place.path.relative_to(root).as_posix()
-    return f"{name}:{place.line}" if place.line else name
+def _fields(content: object) -> str:
+    if not isinstance(content, dict):
+        return "none, it is no object"
+    named = [str(name)[:40] for name in list(content)[:NAMED_FIELDS]]
+    return ", ".join(named) + (f" and {len(content) - NAMED_FIELDS} more" if len(content) > NAMED_FIELDS else "")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from interp.artifacts import CORPORA, Store
 from interp.disk import writing
 from interp.errors import ArtifactMissing, TokenizerMismatch
+from interp.evidence import Split
 from interp.identity import digest_of
 from interp.spec import CorpusSpec
 from interp.subject.base import Subject
@@ -54,6 +55,17 @@ class TokenizedCorpus:
             cuts.append(max(last, cuts[-1] + 1))
         return list(pairwise(cuts))
 
+    def largest(self) -> dict[Split, tuple[int, float]]:
+        """Of each split that has documents, the id of the largest and its share of the split's tokens."""
+        lengths = np.diff(self.offsets)
+        found = {}
+        for split in Split:
+            own = np.flatnonzero(self.splits == split)
+            if len(own):
+                place = own[lengths[own].argmax()]
+                found[split] = int(self.documents[place]), float(lengths[place] / lengths[own].sum())
+        return found
+
     def save(self, folder: Path) -> None:
         """Writes into a folder. Raises DiskFull."""
         with writing(folder / "tokens.u32") as file:
@@ -89,14 +101,14 @@ def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
     return TokenizedCorpus.open(folder)
 
 
-def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: Progress) -> TokenizedCorpus:
+def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: Progress, found: CorpusIndex | None = None) -> TokenizedCorpus:
     """The corpus in the subject's tokens, kept in the store by its digest; found there, it is not made again.
 
-    The last document is cut where `max_tokens` is reached. `progress` gets the tokens done so far.
-    Raises CorpusTooSmall when a split has no document, TokenizerMismatch when an id is beyond the subject's vocabulary, DiskFull, and what
-    `interp.subject.corpus.index` raises.
+    The last document is cut where `max_tokens` is reached. `progress` gets the tokens done so far; `found` saves hashing the texts again.
+    Raises CorpusTooSmall when a split has no document, CorpusChanged when a file is no longer what was hashed, TokenizerMismatch when an id is
+    beyond the subject's vocabulary, DiskFull, and what `interp.subject.corpus.index` raises.
     """
-    found = index(spec)
+    found = found or index(spec)
     digest = tokens_digest(found, subject)
     name = f"{CORPORA}/{digest}"
     if kept := store.folder(name):
@@ -106,8 +118,9 @@ def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: 
     for document, row in _encoded(found, subject, progress):
         ids.append(document)
         rows.append(row)
-    splits = [split_of(document, spec.test_share) for document in ids]
-    check_splits(splits, spec)
+    found.check_unchanged()
+    splits = [split_of(document, found.spec.test_share) for document in ids]
+    check_splits(splits, found.spec)
     made = TokenizedCorpus(
         digest=digest,
         path=Path(),
