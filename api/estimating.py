@@ -9,14 +9,16 @@ from typing import TypeVar
 from api import accounts
 from api.needs import ROLES
 from api.sampling import Sample
-from api.schemas import AmountAnswer, EstimateAnswer, EstimateRow, EstimateTotal
+from api.schemas import AmountAnswer, CorpusAnswer, EstimateAnswer, EstimateRow, EstimateTotal, WarningAnswer
 from interp.evidence import Split
 from interp.explain import registry as explainers
 from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
+from interp.job_warnings import merged
 from interp.lifecycle import Stage
 from interp.llm.base import Ability, Prompt, Reply
 from interp.llm.books import Tag
 from interp.llm.estimate import DryModel, Estimate, Line
+from interp.preflight import Preflight
 from interp.score import registry as scorers
 from interp.score.base import Foil, ScoreDesk, ScorerInput
 from interp.spec import ExplainerSpec, JobSpec, ModelsSpec, ScorerSpec
@@ -74,7 +76,7 @@ def count(spec: JobSpec, sample: Sample) -> Tally:
     return tally
 
 
-def answer(spec: JobSpec, sample: Sample) -> EstimateAnswer:
+def answer(spec: JobSpec, sample: Sample, facts: Preflight) -> EstimateAnswer:
     """The estimate of a job, with what it rests on."""
     tally = count(spec, sample)
     scale = sample.counted / max(len(sample.features), 1)
@@ -100,6 +102,8 @@ def answer(spec: JobSpec, sample: Sample) -> EstimateAnswer:
         context_windows={role: model.context_window for role in ROLES if (model := getattr(spec.models, role)) is not None},
         cache=CACHE,
         notes=notes,
+        corpus=CorpusAnswer.model_validate(facts.corpus),
+        warnings=[WarningAnswer.model_validate(warning) for warning in merged((), facts.warnings)],
     )
 
 

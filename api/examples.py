@@ -103,6 +103,19 @@ _PROGRESS: dict[str, Any] = {
     "budget": None,
 }
 
+_CORPUS = {
+    "files": 1680,
+    "bytes": 30_400_000,
+    "by_suffix": {".py": {"files": 1680, "bytes": 30_400_000}},
+    "left_out": {"dangling link": 1},
+    "complete": True,
+}
+_WARNINGS = [
+    {
+        "code": "corpus-entries-left-out",
+        "detail": "Entries of the corpus' folder that are no regular files were left out: 1 × dangling link.",
+    }
+]
 JOB: dict[str, Any] = {
     "id": "0f9ab3f4-5a0e-4f77-9df9-7a4bd0d0c9b1",
     **_PROGRESS,
@@ -111,6 +124,8 @@ JOB: dict[str, Any] = {
     "control": None,
     "dictionary": "pystdlib@1-res",
     "run": "pystdlib@1-res/1",
+    "warnings": _WARNINGS,
+    "corpus": _CORPUS,
     "spec": JOB_SPECS["whole dictionary"]["value"],
 }
 JOB_PAGE = {"items": [JOB], "next_cursor": None}
@@ -161,6 +176,8 @@ ESTIMATE: dict[str, Any] = {
     "context_windows": {"judge": 400_000},
     "cache": "Answers that are kept from earlier jobs cost nothing; they are not taken off here.",
     "notes": [],
+    "corpus": _CORPUS,
+    "warnings": _WARNINGS,
 }
 USAGE: dict[str, Any] = {
     "job": JOB["id"],

@@ -49,7 +49,8 @@ def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequenc
 
     Features that were not collected yet are taken to be dead as often as the others.
     """
-    known = runs.find(session, facts.evidence_id)
+    digest = facts.evidence_id or runs.digest_of_fingerprint(session, facts.identity, facts.fingerprint)
+    known = None if digest is None else runs.find(session, digest)
     wanted = {feature for start, stop in asked for feature in range(start, stop)}
     there = sorted(wanted & set(evidence.features_with(session, known[0].id))) if known else []
     if known is None or not there:

@@ -14,6 +14,7 @@ from interp import addresses, preflight
 from interp.preflight import Preflight
 from interp.settings import Settings
 from interp.spec import JobSpec
+from interp.store.jobs import Noticed
 
 # Prompts of this many features are looked at for their length; more would make every submission slow.
 LOOKED_AT = 4
@@ -26,6 +27,11 @@ class Checked:
     spec: JobSpec
     needs: tuple[Need, ...]
     facts: Preflight
+
+    @property
+    def noticed(self) -> Noticed:
+        """What the job keeps of the preflight."""
+        return Noticed(self.facts.warnings, self.facts.corpus, self.facts.fingerprint)
 
 
 def check(spec: JobSpec, settings: Settings) -> Checked:

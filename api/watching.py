@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from api import accounts, views
 from api.needs import ROLES
-from api.schemas import ControlComparison, ControlJob, JobAnswer, Progress, ResumeRequest
+from api.schemas import ControlComparison, ControlJob, CorpusAnswer, JobAnswer, Progress, ResumeRequest, WarningAnswer
 from interp.lifecycle import JobStatus
 from interp.spec import BudgetSpec
 from interp.store import book, budgets, jobs, runs, usage
@@ -39,6 +39,8 @@ def all_of(session: Session, rows: Sequence[Job]) -> list[JobAnswer]:
             control=_control(row, controls.get(row.id), names),
             dictionary=names.get(row.dictionary_id or 0),
             run=views.run_name(*found_runs[row.run_id]) if row.run_id else None,
+            warnings=[WarningAnswer.model_validate(warning) for warning in row.warnings or []],
+            corpus=None if row.corpus is None else CorpusAnswer.model_validate(row.corpus),
             spec=row.spec,
         )
         for row in rows

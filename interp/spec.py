@@ -50,12 +50,12 @@ class CorpusSpec(Frozen):
     """The text. Identical documents count once; the split of a document is decided by a hash of its text."""
 
     path: str = Field(
-        description="A folder of text files, one text file (its documents set apart by <|endoftext|>), or a .jsonl file.",
+        description="A folder of text files, one text file (its documents set apart by <|endoftext|>), or a .jsonl or .ndjson file.",
         examples=["/usr/lib/python3.11"],
     )
     include: tuple[str, ...] = Field(default=("**/*",), description="Glob patterns under a folder.")
     exclude: tuple[str, ...] = Field(default=(), description="Glob patterns left out of a folder.")
-    text_field: str = Field(default="text", description="The field of a .jsonl line that holds the text.")
+    text_field: str = Field(default="text", description="The field of a JSON line that holds the text.")
     max_tokens: int | None = Field(default=None, ge=1, description="Stop after so many tokens; documents come in the order of their hash.")
     undecodable: Literal["error", "skip"] = Field(default="error", description="What to do with a file that is not UTF-8 text.")
     test_share: float = Field(default=0.5, gt=0, lt=1, description="Share of documents in the `test` split.")

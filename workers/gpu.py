@@ -13,15 +13,17 @@ from interp.collect import run as collection
 from interp.collect.finish import finish
 from interp.collect.memory import collection_bytes, features_at_once
 from interp.collect.partial import merge as merge_partials
-from interp.errors import FeatureOutOfRange, WorkerTooSmall
+from interp.errors import FeatureOutOfRange, WorkerTooSmall, printable
 from interp.evidence import Split
 from interp.identity import evidence_id
+from interp.job_warnings import JobWarning, Largest, of_corpus
 from interp.lifecycle import Queue, Stage
 from interp.planning import Range, Shard, Sizes, count, plan, ranges_of, subtract
 from interp.spec import JobSpec
 from interp.store import chunks, dictionaries, evidence, jobs, retention, runs, workers
 from interp.store.engine import snapshot
 from interp.store.evidence import Gathered
+from interp.subject.corpus import CorpusIndex, index
 from interp.subject.tokens import TokenizedCorpus, open_corpus, tokenize_corpus
 from workers import artifacts
 from workers.families import goes_in_batches
@@ -33,17 +35,24 @@ MOST_GROUPS = 64
 
 
 def prepare(work: Work) -> Outcome:
-    """Finds out what evidence is missing and plans the job. Models are opened, and the corpus tokenised, only when some is."""
-    digest, identity = evidence_id(work.spec, library=True)
+    """Finds out what evidence is missing and plans the job. Models are opened, and the corpus tokenised, only when some is.
+
+    The corpus is read here once to know its texts, and once more to tokenise them.
+    """
+    found = index(work.spec.corpus, progress=lambda: work.progress(0))
+    digest, identity = evidence_id(work.spec, found, library=True)
     with snapshot(work.runtime.engine) as session:
         known = runs.find(session, digest)
         measured = ranges_of(evidence.features_with(session, known[0].id)) if known else []
+    changed = _changed(work, found)
     if known is not None and not subtract(asked_of(work.spec, known[1].features), measured):
-        return _reuse(work, known[1].id, known[0].id, asked_of(work.spec, known[1].features))
+        warnings = [*changed, *warnings_of(known[0].corpus)]
+        return _reuse(work, known[1].id, known[0].id, asked_of(work.spec, known[1].features), warnings)
     models = models_of(work.runtime, work.spec)
     asked = asked_of(work.spec, models.dictionary.features)
-    corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: work.progress(0))
-    return _gather(work, digest, identity, models, corpus, asked, subtract(asked, measured))
+    corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: work.progress(0), found)
+    facts = facts_of(found, corpus)
+    return _gather(work, digest, identity, models, corpus, facts, [*changed, *warnings_of(facts)], asked, subtract(asked, measured))
 
 
 def collect(work: Work) -> Outcome:
@@ -100,17 +109,30 @@ def asked_of(spec: JobSpec, features: int) -> list[Range]:
     return asked
 
 
-def _reuse(work: Work, dictionary_id: int, run_id: int, asked: Sequence[Range]) -> Outcome:
-    return Outcome(lambda session: _plan(session, work, dictionary_id, run_id, asked, [], None))
+def _reuse(work: Work, dictionary_id: int, run_id: int, asked: Sequence[Range], warnings: Sequence[JobWarning]) -> Outcome:
+    def write(session: Session) -> dict[str, Any]:
+        jobs.warn(session, work.lease.job_id, warnings)
+        return _plan(session, work, dictionary_id, run_id, asked, [], None)
+
+    return Outcome(write)
 
 
 def _gather(
-    work: Work, digest: str, identity: dict[str, Any], models: Models, corpus: TokenizedCorpus, asked: Sequence[Range], missing: Sequence[Range]
+    work: Work,
+    digest: str,
+    identity: dict[str, Any],
+    models: Models,
+    corpus: TokenizedCorpus,
+    facts: dict[str, Any],
+    warnings: Sequence[JobWarning],
+    asked: Sequence[Range],
+    missing: Sequence[Range],
 ) -> Outcome:
     subject, dictionary = models.subject, models.dictionary
     at_once = _at_once(work, models, count(missing))
 
     def write(session: Session) -> dict[str, Any]:
+        jobs.warn(session, work.lease.job_id, warnings)
         dictionaries.save_subject(session, subject.digest, subject.name, subject.config, subject.vocabulary)
         dictionary_id = dictionaries.save_dictionary(
             session,
@@ -123,21 +145,42 @@ def _gather(
             features=dictionary.features,
             config=dictionary.config,
         )
-        run_id = runs.save(session, digest, dictionary_id, identity, facts_of(work.spec, corpus), len(corpus.tokens))
+        run_id = runs.save(session, digest, dictionary_id, identity, facts, len(corpus.tokens))
         return _plan(session, work, dictionary_id, run_id, asked, missing, corpus, at_once)
 
     return Outcome(write)
 
 
-def facts_of(spec: JobSpec, corpus: TokenizedCorpus) -> dict[str, Any]:
-    """What a run says of its corpus."""
+def facts_of(found: CorpusIndex, corpus: TokenizedCorpus) -> dict[str, Any]:
+    """What a run says of its corpus: which files were read, and what came of them."""
+    names = {entry.id: entry.place.name for entry in found.entries}
+    largest = {split.name.lower(): {"name": printable(names[document]), "share": share} for split, (document, share) in corpus.largest().items()}
     return {
-        "path": spec.corpus.path,
+        "path": found.spec.path,
         "tokens_digest": corpus.digest,
         "documents": {split.name.lower(): int((corpus.splits == split).sum()) for split in Split},
+        "largest": largest,
         "duplicates": corpus.duplicates,
         "skipped": corpus.skipped,
+        "files": found.listing.summary(),
+        "fingerprint": found.listing.fingerprint,
     }
+
+
+def warnings_of(facts: dict[str, Any]) -> list[JobWarning]:
+    """What to warn of in the facts of a corpus."""
+    largest = {Split[name.upper()]: Largest(**document) for name, document in facts.get("largest", {}).items()}
+    return of_corpus(facts.get("files", {}).get("left_out", {}), facts.get("skipped", 0), largest)
+
+
+def _changed(work: Work, found: CorpusIndex) -> list[JobWarning]:
+    """Whether the corpus is still the one that submission saw."""
+    seen = work.lease.payload.get("corpus")
+    if seen is None or seen == found.listing.fingerprint:
+        return []
+    return [
+        JobWarning("corpus-changed", "The corpus' files changed between the submission of the job and its start; they were read as they are since.")
+    ]
 
 
 def _plan(

@@ -32,6 +32,12 @@ def print_error(error: GlossatorError) -> None:
             err.print(Text(f"  {name}: ", style="dim") + Text(part), soft_wrap=True)
 
 
+def print_warnings(found: dict[str, Any]) -> None:
+    """What to know of how the files of a job or an estimate were read, a line a warning."""
+    for warning in found.get("warnings") or []:
+        err.print(Text("warning: ", style="yellow") + Text(warning["detail"]), soft_wrap=True)
+
+
 def thousands(value: float) -> str:
     return f"{value:,.0f}"
 

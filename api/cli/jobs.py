@@ -8,7 +8,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from api.cli import connect, progress
-from api.cli.console import duration, figure, out, print_json, thousands
+from api.cli.console import duration, figure, out, print_json, print_warnings, thousands
 from api.client import Client
 from interp.errors import InputError
 from interp.lifecycle import JobStatus
@@ -75,6 +75,7 @@ def _print(found: dict[str, Any]) -> None:
     counts = found["request_counts"]
     out.print(Text(f"job {found['id']}  ", style="bold") + _status(found) + Text(f"  {found['dictionary'] or ''}"))
     out.print(f"{thousands(counts['total'])} features: {thousands(counts['completed'])} done, {thousands(counts['failed'])} failed")
+    print_warnings(found)
     for name in ("created_at", "started_at", "paused_at", "cancelling_at", "finished_at", "eta"):
         if found[name]:
             out.print(f"{name.removesuffix('_at'):>10}  {found[name]}", markup=False)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli import paint
-from api.cli.console import dollars, duration, figure, out, thousands
+from api.cli.console import dollars, duration, figure, out, print_warnings, thousands
 from api.cli.jobs import print_stages
 from api.client import Client
 
@@ -21,6 +21,7 @@ def print_report(client: Client, job: dict[str, Any]) -> None:
     _print_coverage(dictionary, summary["features"])
     _print_scores(summary["scores"])
     print_doubts(summary)
+    print_warnings(job)
     _print_speed(job, summary)
     has_lift = any(figures["median_lift"] is not None for figures in summary["scores"].values())
     for name, order, count in (("best", "desc", BEST), ("worst", "asc", WORST)):

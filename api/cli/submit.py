@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli import connect, progress
-from api.cli.console import dollars, out, print_json, say, thousands
+from api.cli.console import dollars, out, print_json, print_warnings, say, thousands
 from api.fields import field_errors
 from api.paths import absolute, absolute_content
 from interp.errors import FileMissing, InputError
@@ -71,6 +71,7 @@ def submit(
             _print_submitted(job, as_json)
             return
         say(f"job {job['id']}")
+        print_warnings(job)
         job = progress.follow_or_detach(client, job["id"])
         if as_json:
             print_json(job)
@@ -124,6 +125,7 @@ def print_estimate(found: dict[str, Any]) -> None:
     basis = {"evidence": "the job's own prompts", "settings": "prompts of the same sizes over drawn text, as nothing is collected yet"}[
         found["basis"]
     ]
+    print_warnings(found)
     out.print(f"From {basis}: {thousands(found['sampled_features'])} features sampled of {thousands(found['counted_features'])}.", markup=False)
     if found["total"]["why"]:
         out.print(f"Cost unknown: {found['total']['why']}", markup=False, soft_wrap=True)
@@ -159,4 +161,5 @@ def _print_submitted(job: dict[str, Any], as_json: bool) -> None:
         print_json(job)
     else:
         out.print(job["id"], markup=False)
+        print_warnings(job)
         say(f"Submitted. Follow it with: glossator job {job['id']} --follow")

@@ -53,12 +53,14 @@ def submit_job(
     """Submit a job. Everything that can be refused without opening a model is refused here, before anything is stored."""
     checked = submission.check(spec, settings)
     if dry_run:
-        return JSONResponse(estimating.answer(checked.spec, sampling.draw(checked.spec, checked.facts, engine)).model_dump(mode="json"))
+        return JSONResponse(
+            estimating.answer(checked.spec, sampling.draw(checked.spec, checked.facts, engine), checked.facts).model_dump(mode="json")
+        )
     if not _is_known(engine, checked.spec, idempotency_key):
         submission.check_receiver(checked.spec, settings)
         submission.check_models(checked, settings, engine, endpoints)
     with transaction(engine) as session:
-        job = jobs.submit(session, checked.spec, checked.facts, idempotency_key)
+        job = jobs.submit(session, checked.spec, checked.facts, idempotency_key, checked.noticed)
         answer = watching.job(session, job)
     dispatch.ring(engine, settings)
     response.headers["Location"] = f"/v1/jobs/{answer.id}"

@@ -10,6 +10,30 @@ from interp.lifecycle import JobStatus, Stage
 from interp.spec import BudgetSpec
 
 
+class WarningAnswer(Answer):
+    """What a job's user should know of how something was read. `code` is stable, `detail` a sentence."""
+
+    code: str
+    detail: str
+
+
+class SuffixAnswer(Answer):
+    """Files of one suffix: how many, and how large together."""
+
+    files: int
+    bytes: int
+
+
+class CorpusAnswer(Answer):
+    """The files that a corpus' path and patterns name, from their metadata. Submission looks at a bounded number of entries."""
+
+    files: int
+    bytes: int
+    by_suffix: dict[str, SuffixAnswer] = Field(description="By suffix, the largest first; `none` is files without one.")
+    left_out: dict[str, int] = Field(description="Entries that are no regular files, by kind.")
+    complete: bool = Field(description="False where there are more entries than submission looked at.")
+
+
 class RequestCounts(Answer):
     """Features of a job: asked for, through all stages, and those that could not be explained."""
 
@@ -99,6 +123,8 @@ class JobAnswer(Progress):
     control: ControlJob | None = Field(default=None, description="This job's random-weights control, where one was asked for.")
     dictionary: str | None = Field(description="The dictionary's name, once it has been opened.")
     run: str | None = Field(description="The run that its results belong to, once it is known.")
+    warnings: list[WarningAnswer] = Field(default=[], description="What to know of how the job's files were read; more may come when it starts.")
+    corpus: CorpusAnswer | None = Field(default=None, description="The files of the corpus, as they were at submission.")
     spec: dict[str, Any]
 
 

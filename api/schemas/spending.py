@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from api.schemas.base import Answer
-from api.schemas.jobs import AmountAnswer, BudgetAnswer
+from api.schemas.jobs import AmountAnswer, BudgetAnswer, CorpusAnswer, WarningAnswer
 from interp.lifecycle import Stage
 
 
@@ -51,6 +51,8 @@ class EstimateAnswer(Answer):
     context_windows: dict[str, int | None] = Field(description="Of each role's model, in tokens; null where nobody says.")
     cache: str
     notes: list[str]
+    corpus: CorpusAnswer | None = Field(default=None, description="The files that the job would read.")
+    warnings: list[WarningAnswer] = Field(default=[], description="What to know of how the job's files are read.")
 
 
 class UsageRow(Answer):

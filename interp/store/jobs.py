@@ -3,6 +3,8 @@
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, select, update
@@ -11,6 +13,7 @@ from sqlalchemy.orm import Session
 from interp import traces
 from interp.errors import Conflict, NotFound
 from interp.identity import models_key
+from interp.job_warnings import JobWarning, merged
 from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
@@ -23,6 +26,7 @@ from interp.store.tables import Job
 
 __all__ = [
     "JobProgress",
+    "Noticed",
     "RequestCounts",
     "StageProgress",
     "cancel",
@@ -39,6 +43,7 @@ __all__ = [
     "start",
     "submit",
     "submitted",
+    "warn",
 ]
 
 
@@ -51,18 +56,30 @@ class Checked(Protocol):
     def identity(self) -> dict[str, Any]: ...
 
 
-def submit(session: Session, spec: JobSpec, preflight: Checked, idempotency_key: str | None = None) -> Job:
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """What submission saw of a job's files without reading them all: what to warn of, what will be read, and its fingerprint."""
+
+    warnings: Sequence[JobWarning] = ()
+    corpus: dict[str, Any] | None = None
+    fingerprint: str | None = None
+
+
+NOTHING = Noticed()
+
+
+def submit(session: Session, spec: JobSpec, preflight: Checked, idempotency_key: str | None = None, noticed: Noticed = NOTHING) -> Job:
     """Writes a job, its budget and its first chunk. The same key with the same spec gives the job that is there already.
 
     With the control `random_weights` a second job is written: the same on a subject that has learned nothing, on the first one's budget.
     Raises Conflict when the key was used for another spec.
     """
-    job = _write(session, spec, preflight, idempotency_key, None)
+    job = _write(session, spec, preflight, idempotency_key, None, noticed)
     if job is None:
         return _same_request(session, str(idempotency_key), _digest(spec))
     budgets.create(session, job, spec.budget)
     if "random_weights" in spec.controls and spec.subject.weights == "trained":
-        _write(session, _random_weights(spec), preflight, None, job)
+        _write(session, _random_weights(spec), preflight, None, job, noticed)
     return get(session, job)
 
 
@@ -77,7 +94,7 @@ def control_of(session: Session, job_id: str) -> Job | None:
     return session.scalars(select(Job).where(Job.control_of == job_id)).first()
 
 
-def _write(session: Session, spec: JobSpec, preflight: Checked, key: str | None, control_of: str | None) -> str | None:
+def _write(session: Session, spec: JobSpec, preflight: Checked, key: str | None, control_of: str | None, noticed: Noticed) -> str | None:
     content = spec.model_dump(mode="json")
     ranges = spec.feature_ranges()
     row: dict[str, Any] = {
@@ -93,11 +110,13 @@ def _write(session: Session, spec: JobSpec, preflight: Checked, key: str | None,
         # A control's subject is another one than was looked at.
         "models_key": models_key(preflight.identity) if control_of is None else None,
         "traceparent": traces.traceparent(),
+        "warnings": merged((), noticed.warnings),
+        "corpus": noticed.corpus,
         "created_at": now(session),
     }
     created = session.execute(insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(Job.id)).scalar()
     if created is not None:
-        chunks.add(session, created, spec.priority, [plan_prepare()])
+        chunks.add(session, created, spec.priority, [plan_prepare(noticed.fingerprint)])
     return created
 
 
@@ -228,6 +247,13 @@ def attach(session: Session, job_id: str, dictionary_id: int, run_id: int, featu
     """What prepare found out: the job's dictionary and run, and how many features it has."""
     found = {"dictionary_id": dictionary_id, "run_id": run_id, "features_total": features}
     session.execute(update(Job).where(Job.id == job_id).values(found))
+
+
+def warn(session: Session, job_id: str, warnings: Sequence[JobWarning]) -> None:
+    """Adds warnings to a job's; one of a code that it has replaces that one."""
+    if warnings:
+        known = session.execute(select(Job.warnings).where(Job.id == job_id)).scalar_one()
+        session.execute(update(Job).where(Job.id == job_id).values(warnings=merged(known or (), warnings)))
 
 
 def amend(session: Session, job_id: str, summary: dict[str, Any]) -> None:

@@ -40,6 +40,21 @@ def find(session: Session, digest: str) -> tuple[Run, Dictionary] | None:
     return None if found is None else (found[0], found[1])
 
 
+def digest_of_fingerprint(session: Session, identity: dict[str, Any], fingerprint: str | None) -> str | None:
+    """The newest run's digest of an identity whose corpus nobody has read yet, by the fingerprint of the corpus' files; None without one."""
+    statement = (
+        select(Run.digest, Run.identity, Run.corpus)
+        .join(Dictionary, Dictionary.id == Run.dictionary_id)
+        .where(Dictionary.digest == identity["dictionary"])
+        .order_by(Run.id.desc())
+    )
+    for digest, known, corpus in session.execute(statement) if fingerprint else ():
+        asked = identity | {"corpus": identity["corpus"] | {"digest": known.get("corpus", {}).get("digest")}}
+        if corpus.get("fingerprint") == fingerprint and known == asked:
+            return str(digest)
+    return None
+
+
 def dictionary_of(session: Session, run_id: int) -> Dictionary:
     """The dictionary that the run is of. Raises NotFound."""
     found = session.scalar(select(Dictionary).join(Run, Run.dictionary_id == Dictionary.id).where(Run.id == run_id))

@@ -43,7 +43,7 @@ class Job(Base):
 
     `control_of` names the job that this one is the random-weights control of; the two share that job's budget. `models_key` is
     `interp.identity.models_key`: workers that have these models open are preferred. `traceparent` is the W3C trace context of the request that
-    submitted it, which all spans of its chunks belong to.
+    submitted it, which all spans of its chunks belong to. `warnings` are those of `interp.job_warnings`, `corpus` sums up the files that are read.
     """
 
     __tablename__ = "jobs"
@@ -69,6 +69,8 @@ class Job(Base):
     cancelling_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     idle_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    warnings: Mapped[list[Any] | None]
+    corpus: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         Index("ix_jobs_status_created", "status", "created_at"),
