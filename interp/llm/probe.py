@@ -87,7 +87,7 @@ def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) ->
     async def run() -> tuple[str, ...]:
         client = Client(settings, in_flight=1, patience_seconds=timeout)
         try:
-            listed = await _listed(client, ModelSpec(model="any", base_url=base_url), timeout, shown_url(base_url))
+            listed = await _listed(client, ModelSpec(model="any", base_url=base_url), timeout / LIST_TRIES, shown_url(base_url))
         except Fault as fault:
             raise _unreachable(shown_url(base_url), fault) from None
         finally:
@@ -99,7 +99,7 @@ def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) ->
 
 async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> Found:
     try:
-        listed = await _listed(client, spec, timeout, shown)
+        listed = await _listed(client, spec, timeout * OF_A_LIST, shown)
     except Fault as fault:
         if fault.kind == "connect":
             raise _unreachable(shown, fault) from None
@@ -122,15 +122,15 @@ async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], tim
     return Found(frozenset(abilities), _window(entry), width, names)
 
 
-async def _listed(client: Client, spec: ModelSpec, timeout: float, shown: str) -> list[dict[str, Any]]:
-    """What `/models` lists; nothing where there is no such page, or the key may not see it, or it fails three times.
+async def _listed(client: Client, spec: ModelSpec, attempt: float, shown: str) -> list[dict[str, Any]]:
+    """What `/models` lists; nothing where there is no such page, or the key may not see it, or it fails three times, `attempt` seconds at most each.
 
     Raises KeyRefused, and the Fault where three times nobody answered.
     """
     endpoint = client.endpoint(client.base_url_of(spec))
     for tries in range(1, LIST_TRIES + 1):
         try:
-            return await endpoint.models(timeout * OF_A_LIST)
+            return await endpoint.models(attempt)
         except Fault as fault:
             if fault.status == 401:
                 cure = "Set GLOSSATOR_LLM_API_KEY for the server's own endpoint, or GLOSSATOR_LLM_KEYS for others, and start the server again."

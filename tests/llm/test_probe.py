@@ -24,7 +24,7 @@ from tests.llm.test_bad_replies import serving
 ROOT = Path(__file__).parents[2]
 
 
-def found(server_url: str, *needs: Ability, model: str = "scripted", key: str = KEY, timeout: float = 5.0) -> Found:
+def found(server_url: str, *needs: Ability, model: str = "scripted", key: str = KEY, timeout: float = 45.0) -> Found:
     settings = Settings(llm_base_url=server_url, llm_api_key=key)
     return probe_now(settings, ModelSpec(model=model), frozenset(needs), timeout)
 
