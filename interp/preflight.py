@@ -1,5 +1,6 @@
 """Everything that a job can be refused for before any work starts, found from files alone: no model is opened, torch is not needed."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from interp.subject.tokenizer import bos_of, check_fit, read_tokenizer
 READ_BYTES = 4 << 20
 READ_FILES = 2000
 CHECKED_FILES = 64
+# Numbers of a dictionary that submission converts, to see that they go together; of a larger one a worker does.
+CONVERTED_NUMBERS = 1 << 24
 # Entries of the corpus' folders that submission looks at.
 MOST_ENTRIES = 20_000
 
@@ -71,6 +74,8 @@ def check(spec: JobSpec) -> Preflight:
     corpus = _read_corpus(spec.corpus, listing)
     _check_subject_weights(spec.subject)
     check_finite(reading.tensors, header.files[0])
+    if sum(math.prod(tensor.shape) for tensor in reading.tensors.values()) <= CONVERTED_NUMBERS:
+        reading.canonical()
     name = subject_name(spec.subject, config)
     identity = evidence_identity(spec, None if corpus is None else corpus.digest)
     return Preflight(

@@ -3,14 +3,17 @@
 f = act(norm(x) - pre_bias) @ W_enc + b_enc)        x̂ = denorm(f @ W_dec + b_dec [+ x @ W_skip])
 """
 
-from collections.abc import Callable, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from interp.dictionary.positions import EVERYWHERE, Positions
 from interp.dictionary.weights import Floats, Stored
-from interp.errors import DictionaryError
+from interp.errors import DictionaryError, GlossatorError
 
 # relu      max(z, 0)
 # jumprelu  max(z, 0) where z > threshold, else 0 (Rajamanoharan et al. 2024)
@@ -42,6 +45,9 @@ class Canonical:
 
     def check(self, source: Path) -> None:
         """Raises DictionaryError when shapes and settings do not go together."""
+        for name in ("W_enc", "W_dec"):
+            if getattr(self, name).ndim != 2:
+                raise _shapes(source, f"{name} is {list(getattr(self, name).shape)}, not a matrix.")
         width, features = self.W_enc.shape
         out = self.W_dec.shape[1]
         expected = {
@@ -95,9 +101,52 @@ class Reading:
 
     def canonical(self) -> Canonical:
         """Reads and converts the weights. Raises DictionaryError."""
-        converted = self.convert({name: tensor.read() for name, tensor in self.tensors.items()})
-        converted.check(self.header.files[0])
+        source = self.header.files[0]
+        with as_dictionary_errors(source, self.header.format):
+            converted = self.convert({name: tensor.read() for name, tensor in self.tensors.items()})
+        converted.check(source)
         return converted
+
+
+# What Python, numpy, json and zipfile raise on content that is not of the expected form.
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextmanager
+def as_dictionary_errors(source: Path, format_name: str) -> Iterator[None]:
+    """Turns what files of another form than expected raise, whichever line meets it, into a DictionaryError that says what to do."""
+    try:
+        yield
+    except GlossatorError:
+        raise
+    except (
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as cause:
+        raise DictionaryError(
+            f"{source} cannot be read as {format_name}.",
+            why=f"{type(cause).__name__}: {str(cause)[:200]}",
+            cure="Check that the files are whole, and that `dictionary.format` is theirs; `auto` finds it out.",
+        ) from cause
 
 
 def require(tensors: Mapping[str, Stored], names: tuple[str, ...], source: Path) -> None:
@@ -109,6 +158,15 @@ def require(tensors: Mapping[str, Stored], names: tuple[str, ...], source: Path)
             why=f"It holds {', '.join(sorted(tensors)) or 'nothing'}.",
             cure="Give the right format, or save the dictionary again.",
         )
+
+
+def whole_number(value: Any, name: str, source: Path) -> int:
+    """A setting of a config that has to be a positive whole number. Raises DictionaryError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise DictionaryError(
+            f"{source}: {name} = {str(value)[:40]} is no positive number.", cure=f"Set {name} in the dictionary's config to what it was trained with."
+        )
+    return value
 
 
 def matrix_shape(tensors: Mapping[str, Stored], name: str, source: Path) -> tuple[int, int]:

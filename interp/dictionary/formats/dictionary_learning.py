@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape
+from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, whole_number
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
 from interp.errors import DictionaryError
@@ -28,6 +28,8 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     weights = source / WEIGHTS
     config = read_json(source / CONFIG, DictionaryError)
     trainer = config.get("trainer") or {}
+    if not isinstance(trainer, dict):
+        raise DictionaryError(f"{source}: trainer is no object.", why="config.json is not that of dictionary_learning.", cure="Name its format.")
     tensors = tensors_of(read_torch(weights))
     kind = trainer.get("dict_class") or "AutoEncoder"
     if kind not in CLASSES:
@@ -36,6 +38,8 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         width, features = matrix_shape(tensors, "W_enc", weights)
     else:
         features, width = matrix_shape(tensors, "encoder.weight", weights)
+    if kind == "AutoEncoderTopK" and "k" not in tensors:
+        whole_number(trainer.get("k"), "k", source)
     header = Header(
         format="dictionary_learning",
         architecture=kind,

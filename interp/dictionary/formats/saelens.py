@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.dictionary.canonical import Activation, Canonical, Header, InputNorm, Reading, matrix_shape, require
+from interp.dictionary.canonical import Activation, Canonical, Header, InputNorm, Reading, matrix_shape, require, whole_number
 from interp.dictionary.positions import saelens_positions
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.errors import DictionaryError
@@ -57,7 +57,11 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
     width, features = matrix_shape(tensors, "W_enc", weights)
     needed = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc", "threshold") if "jumprelu" in architecture else ("b_enc",)
     require(tensors, ("W_dec", "b_dec", *needed, *(("W_skip",) if "skip" in architecture else ())), weights)
+    if ACTIVATIONS[architecture] == "topk":
+        whole_number(config.get("k"), "k", source)
     metadata = config["metadata"]
+    if not isinstance(metadata, dict):
+        raise DictionaryError(f"{source}: metadata is no object.", cure="Save the dictionary again with SAELens.")
     if metadata.get("hook_head_index") is not None:
         raise DictionaryError(
             f"{source} reads one attention head.", why="Only all heads together can be read.", cure="Use a dictionary of attn.hook_z."

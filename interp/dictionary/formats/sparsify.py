@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from interp.dictionary.canonical import Activation, Canonical, Header, Reading, matrix_shape, require
+from interp.dictionary.canonical import Activation, Canonical, Header, Reading, matrix_shape, require, whole_number
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.errors import DictionaryError
 from interp.spec import DictionarySpec
@@ -33,6 +33,13 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     activation = config.get("activation", "topk")
     if activation not in ACTIVATIONS:
         raise DictionaryError(f"{source}: sparsify's activation {activation!r} is not known.", cure=f"Known: {', '.join(ACTIVATIONS)}.")
+    if config.get("signed"):
+        raise DictionaryError(
+            f"{source} keeps the largest pre-activations by absolute value (signed: true).",
+            why="Its features fire with both signs; a feature here fires with one.",
+            cure="Use a dictionary that was trained with signed: false.",
+        )
+    k = whole_number(config.get("k"), "k", source)
     transcode = bool(config.get("transcode"))
     header = Header(
         format="sparsify",
@@ -52,7 +59,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
             W_dec=arrays["W_dec"],
             b_dec=arrays["b_dec"],
             activation=ACTIVATIONS[activation],
-            k=config.get("k"),
+            k=k,
             pre_bias=None if transcode else arrays["b_dec"],
             W_skip=None if skip is None else skip.T,
         )
