@@ -166,7 +166,7 @@ def _score(feature: int, scorer: ScorerSpec, value: float, lift: float) -> Score
         answered=40,
         failed=0,
         abstained=0,
-        null=NullResult(value - lift, lift, compared, p_value, (1, 2), reason, nulls),
+        null=NullResult(value - lift, lift, compared, p_value, (1, 2), reason, nulls, p_method=None if judged else "rank"),
         controls=(ControlResult("baseline", value - 0.1, 0.1, compared), ControlResult("gold", 5 / 6, details=gold)) if judged else (),
         provenance={"template": "detection-2"},
     )

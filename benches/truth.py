@@ -19,7 +19,7 @@ import torch
 
 from tests.stats import grids
 from tests.stats.streams import clustered, crossings
-from tests.truth import demo, pipeline, planted, sanity
+from tests.truth import borrowed, demo, pipeline, planted, sanity
 from tests.truth.world import World, build
 
 Line = dict[str, Any]
@@ -95,6 +95,9 @@ def on_the_planted(world: World, scale: float) -> dict[str, Callable[[], Iterabl
         "rogan_gladen": lambda: planted.correction(world, times(6)),
         "breadth": lambda: planted.breadth(world),
         "know_nothing": lambda: planted.constants(world),
+        "twins": lambda: [borrowed.twins()],
+        "abstention": lambda: [borrowed.abstention(world, times(10))],
+        "paired": lambda: borrowed.paired(world, times(6)),
     }
 
 

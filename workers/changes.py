@@ -9,7 +9,7 @@ import numpy as np
 
 from interp.score.best import ORDER, UNSCORED, Candidates, rank_of
 from interp.store.conclusions import PORTION, Conclusion, Shown
-from workers.columns import Figures, Floats, Integers, Mask
+from workers.columns import P_METHODS, Figures, Floats, Integers, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Changes:
     p_values: Floats
     q_values: Floats
     shrunken: Floats
+    p_methods: Integers
     reasons: Integers
     all_reasons: tuple[str | None, ...]
 
@@ -28,8 +29,9 @@ class Changes:
         for start in range(0, len(self.ids), PORTION):
             some = slice(start, start + PORTION)
             figures = (_numbers(column[some]) for column in (self.p_values, self.q_values, self.shrunken))
-            for row, p, q, shrunken, reason in zip(self.ids[some].tolist(), *figures, self.reasons[some].tolist(), strict=True):
-                yield Conclusion(row, p, q, shrunken, self.all_reasons[reason])
+            texts = (self.p_methods[some].tolist(), self.reasons[some].tolist())
+            for row, p, q, shrunken, method, reason in zip(self.ids[some].tolist(), *figures, *texts, strict=True):
+                yield Conclusion(row, p, P_METHODS[method], q, shrunken, self.all_reasons[reason])
 
 
 def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[Shown]:
@@ -60,10 +62,11 @@ def changed(were: Figures, figures: Figures) -> Changes:
         | _differ(were.q_values, figures.q_values)
         | _differ(were.shrunken, figures.shrunken)
         | (were.reasons != figures.reasons)
+        | (were.p_methods != figures.p_methods)
     )
     rows = new[np.argsort(figures.ids[new])]
     p_values, q_values, shrunken = (column[rows] for column in (figures.p_values, figures.q_values, figures.shrunken))
-    return Changes(figures.ids[rows], p_values, q_values, shrunken, figures.reasons[rows], figures.all_reasons)
+    return Changes(figures.ids[rows], p_values, q_values, shrunken, figures.p_methods[rows], figures.reasons[rows], figures.all_reasons)
 
 
 def in_order(changes: Iterable[Changes]) -> Iterator[Conclusion]:

@@ -18,8 +18,9 @@ Name = TypeVar("Name")
 
 # Half-width of a 95% interval in standard errors.
 NORMAL = 1.96
-# With so many nulls of its own a feature has a p value of its own, see `interp.score.paired`.
-ENOUGH_NULLS = 19
+# How a p value was made, by number: by rank among a feature's own nulls, from the nulls of all features, by randomisation over documents.
+P_METHODS = (None, "rank", "pooled", "paired")
+RANK, POOLED, PAIRED = 1, 2, 3
 
 
 class Family(NamedTuple):
@@ -74,10 +75,11 @@ class Figures:
 
     ids, explanations  int64 [N]
     features           int32 [N]
-    values, lifts, p_values, q_values, shrunken  float64 [N], as they stand in the database or are concluded
+    values, lifts, p_values, q_values, shrunken, paired  float64 [N], as they stand in the database or are concluded; `paired` are p values, too
     errors             float64 [N]  standard errors, from the intervals' widths
+    p_methods          int32 [N]  places in `P_METHODS`
     families, metrics, reasons      int32 [N]  places in `all_families`, `all_metrics`, `all_reasons` (of nulls; the first is None)
-    nulls              what p values are pooled from, where the scorer asks a language model
+    nulls              what p values are pooled from
     controls           of the features that the job asked for
     """
 
@@ -92,11 +94,13 @@ class Figures:
     p_values: Floats
     q_values: Floats
     shrunken: Floats
+    paired: Floats
     errors: Floats
+    p_methods: Integers
     all_families: tuple[Family, ...]
     all_metrics: tuple[str, ...]
     all_reasons: tuple[str | None, ...]
-    nulls: Nulls | None
+    nulls: Nulls
     controls: Controls
 
     def __len__(self) -> int:
@@ -104,13 +108,13 @@ class Figures:
 
 
 # Type codes of `array`, a column each: they grow in place, where a list of portions would be there twice when it is put together.
-TYPES = {"ids": "q", "features": "i", "explanations": "q", "families": "i", "metrics": "i", "reasons": "i"}
-TYPES |= dict.fromkeys(("values", "lifts", "p_values", "q_values", "shrunken", "errors"), "d")
+TYPES = {"ids": "q", "features": "i", "explanations": "q", "families": "i", "metrics": "i", "reasons": "i", "p_methods": "i"}
+TYPES |= dict.fromkeys(("values", "lifts", "p_values", "q_values", "shrunken", "paired", "errors"), "d")
 
 
-def gathered(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range], are_pooled: bool) -> Figures:
-    """The rows of `interp.store.conclusions.scores_of` as columns; they come with their null figures where p values `are_pooled` from these."""
-    gathering = Gathering(asked, are_pooled)
+def gathered(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]) -> Figures:
+    """The rows of `interp.store.conclusions.scores_of` as columns; with their null figures where these are too few for a p value by rank."""
+    gathering = Gathering(asked)
     for rows in portions:
         gathering.add(rows)
     return gathering.figures()
@@ -119,8 +123,8 @@ def gathered(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]
 class Gathering:
     """Columns that grow portion by portion."""
 
-    def __init__(self, asked: Sequence[Range], are_pooled: bool) -> None:
-        self._asked, self._are_pooled = asked, are_pooled
+    def __init__(self, asked: Sequence[Range]) -> None:
+        self._asked = asked
         self._columns = {name: array(code) for name, code in TYPES.items()}
         self._families, self._metrics, self._reasons = Names[Family](), Names[str](), Names[str | None](None)
         self._few, self._lengths, self._nulls = array("b"), array("i"), array("d")
@@ -128,7 +132,7 @@ class Gathering:
 
     def add(self, rows: Sequence[Sequence[Any]]) -> None:
         """A portion's rows, none of them none."""
-        ids, features, explanations, explainers, digests, metrics, *figures, lows, highs, reasons, nulls, controls = zip(*rows, strict=True)
+        ids, features, explanations, explainers, digests, metrics, *figures, lows, highs, methods, reasons, nulls, controls = zip(*rows, strict=True)
         columns = self._columns
         columns["ids"].extend(ids)
         columns["features"].extend(features)
@@ -136,11 +140,11 @@ class Gathering:
         columns["families"].extend(self._families.numbers(map(Family, explainers, digests)))
         columns["metrics"].extend(self._metrics.numbers(metrics))
         columns["reasons"].extend(self._reasons.numbers(reasons))
-        for name, values in zip(("values", "lifts", "p_values", "q_values", "shrunken"), figures, strict=True):
+        columns["p_methods"].extend(map(P_METHODS.index, methods))
+        for name, values in zip(("values", "lifts", "p_values", "q_values", "shrunken", "paired"), figures, strict=True):
             columns[name].frombytes(_floats(values).tobytes())
         columns["errors"].frombytes(((_floats(highs) - _floats(lows)) / (2 * NORMAL)).tobytes())
-        if self._are_pooled:
-            self._add_nulls(nulls)
+        self._add_nulls(nulls, methods)
         for feature, some, is_asked in zip(features, controls, is_within(np.array(features), self._asked).tolist(), strict=True):
             if is_asked and some:
                 self._controls.add(feature, some)
@@ -148,7 +152,7 @@ class Gathering:
     def figures(self) -> Figures:
         """All that was added; nothing can be added from then on."""
         columns = {name: _array(column) for name, column in self._columns.items()}
-        nulls = Nulls(_array(self._few).astype(np.bool_), _array(self._lengths), _array(self._nulls)) if self._are_pooled else None
+        nulls = Nulls(_array(self._few).astype(np.bool_), _array(self._lengths), _array(self._nulls))
         return Figures(
             **columns,
             all_families=self._families.all(),
@@ -158,9 +162,9 @@ class Gathering:
             controls=self._controls,
         )
 
-    def _add_nulls(self, nulls: Iterable[Sequence[float | None] | None]) -> None:
-        for values in nulls:
-            few = sum(value is not None for value in values or ()) < ENOUGH_NULLS
+    def _add_nulls(self, nulls: Iterable[Sequence[float | None] | None], methods: Iterable[str | None]) -> None:
+        for values, method in zip(nulls, methods, strict=True):
+            few = method != P_METHODS[RANK]
             kept = (values or ()) if few else ()
             self._few.append(few)
             self._lengths.append(len(kept))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from interp.stats.multiplicity import benjamini_hochberg
-from interp.stats.pooled import pooled_p, strata_of
+from interp.stats.pooled import FEWEST, pooled_p, strata_of
 from interp.stats.shrinkage import Shrunken, expected_overlap, shrink
-from workers.columns import Figures, Floats, Integers, Mask
+from workers.columns import PAIRED, POOLED, Figures, Floats, Integers, Mask
 from workers.controls import median_of
 
 # q at or below this counts as better than its null.
@@ -79,17 +79,23 @@ def _families(figures: Figures) -> Iterator[Members]:
 
 
 def _with_pooled_p(figures: Figures, densities: Floats) -> Figures:
-    """p values from the nulls of all features, for those that have too few of their own. They say so by having no reason any more."""
+    """p values of those that have too few nulls for one by rank. They say so by having no reason any more.
+
+    From the nulls of all such features of a family where these are `FEWEST` or more, else the paired one. How many there are decides, and no figure.
+    """
     nulls = figures.nulls
-    assert nulls is not None
-    p_values = figures.p_values.copy()
+    p_values, p_methods = figures.p_values.copy(), figures.p_methods.copy()
     for family in range(len(figures.all_families)):
         few = nulls.few & (figures.families == family)
         matrix = nulls.matrix(few)
         strata = strata_of(densities[figures.features[few]], STRATA)
-        p_values[few] = pooled_p(figures.values[few], matrix, strata) if matrix.shape[1] else np.nan
+        pooled = pooled_p(figures.values[few], matrix, strata) if matrix.shape[1] else np.full(len(matrix), np.nan)
+        is_paired = ~np.isnan(figures.paired[few]) & (np.count_nonzero(~np.isnan(matrix)) < FEWEST)
+        p_values[few] = np.where(is_paired, figures.paired[few], pooled)
+        p_methods[few] = np.where(np.isnan(p_values[few]), 0, np.where(is_paired, PAIRED, POOLED))
     says_enough = nulls.few & ~np.isnan(p_values) & ~np.isnan(figures.lifts)
-    return replace(figures, p_values=p_values, reasons=np.where(says_enough, np.int32(0), figures.reasons), nulls=None)
+    reasons = np.where(says_enough, np.int32(0), figures.reasons)
+    return replace(figures, p_values=p_values, p_methods=p_methods, reasons=reasons)
 
 
 def _balanced_accuracies(figures: Figures, chosen: Mask) -> Floats:

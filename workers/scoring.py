@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,7 @@ from interp.planning import count, ranges_of
 from interp.score import registry as scorers
 from interp.score.base import Foil, Score, ScoreDesk, ScorerInput
 from interp.score.codec import encode_items
-from interp.score.nulls import choose_nulls
+from interp.score.nulls import choose_nulls, twins_of
 from interp.spec import ScorerSpec
 from interp.store import evidence, explanations, scores
 from interp.store.engine import snapshot
@@ -105,8 +106,7 @@ def _items(work: Work, family: Family, scorer: ScorerSpec, decoded: Mapping[int,
         # A judge that answered nothing is asked again by the next job; the executable one would only say the same.
         done = scores.explanations_with(session, scorer.name, digest, [row for row, _ in own.values()], only_answered=is_judged)
         wanted = {feature: found for feature, found in own.items() if found[0] not in done}
-        all_nulls = _nulls(work.runtime.engine, family, work.lease.job_id, null_count(work.spec, scorer), work.spec.seed)
-        nulls = {feature: all_nulls.get(feature, ()) for feature in wanted}
+        nulls = _nulls(work, family, null_count(work.spec, scorer), {feature: decoded[feature] for feature in wanted})
         borrowed = explanations.load(session, family, ranges_of(sorted(set().union(*nulls.values()))))
         patterns = explanations.load(session, baseline, ranges) if baseline is not None else {}
         foils = _foils(session, family, scorer, wanted, decoded) if is_judged and scorers.judged(scorer).needs_foils else {}
@@ -142,12 +142,18 @@ def _foils(
     return chosen
 
 
+def _nulls(work: Work, family: Family, number: int, wanted: Mapping[int, FeatureEvidence]) -> Mapping[int, tuple[int, ...]]:
+    """Whose explanations each of the `wanted` features borrows."""
+    features, densities, lengths = _candidates(work.runtime.engine, family, work.lease.job_id)
+    known = sorted(wanted.keys() & set(features))
+    twins = {feature: twins_of(wanted[feature].nearest) for feature in known}
+    return dict.fromkeys(wanted, ()) | dict(zip(known, choose_nulls(features, densities, lengths, number, work.spec.seed, twins, known), strict=True))
+
+
 @lru_cache(maxsize=16)
-def _nulls(engine: Engine, family: Family, job_id: str, number: int, seed: int) -> Mapping[int, tuple[int, ...]]:
-    """Whose explanations each feature borrows. Kept: all chunks of a job choose from the same, and choose the same."""
+def _candidates(engine: Engine, family: Family, job_id: str) -> tuple[list[int], NDArray[np.float64], NDArray[np.int64]]:
+    """Whom nulls can be borrowed from, with density and length of label. Kept: all chunks of a job choose from the same, and choose the same."""
     with snapshot(engine) as session:
         pool = explanations.candidates(session, family, job_id)
-    features = [candidate.feature for candidate in pool]
     densities = np.array([candidate.density for candidate in pool], dtype=np.float64)
-    lengths = np.array([candidate.length for candidate in pool], dtype=np.int64)
-    return dict(zip(features, choose_nulls(features, densities, lengths, number, seed), strict=True))
+    return [candidate.feature for candidate in pool], densities, np.array([candidate.length for candidate in pool], dtype=np.int64)

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from interp.lifecycle import JobStatus, Stage
 from interp.planning import Range
-from interp.score import registry as scorers
 from interp.score.best import Candidates, Running, scored, unscored
 from interp.score.best import best as best_of
 from interp.spec import ScorerSpec
@@ -183,14 +182,10 @@ def _add_others(work: Work, best: Running) -> None:
 
 
 def _read(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range]) -> tuple[Figures, Floats | None]:
-    """One scorer's figures as one moment knows them, and where a language model judges, the firing rate of each feature."""
+    """One scorer's figures as one moment knows them, and the firing rate of each feature."""
     digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
-    are_pooled = scorers.uses_llm(scorer, work.spec)
     with snapshot(work.runtime.engine) as session:
-        rows = conclusions.scores_of(session, work.run_id, scorer.name, digest, are_pooled)
-        figures = gathered(rows, asked, are_pooled)
-        if not are_pooled:
-            return figures, None
+        figures = gathered(conclusions.scores_of(session, work.run_id, scorer.name, digest), asked)
         densities = np.zeros(dictionary.features)
         for some in conclusions.densities(session, work.run_id):
             features, rates = zip(*some, strict=True)

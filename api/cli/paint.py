@@ -78,10 +78,13 @@ def chip(score: dict[str, Any]) -> Text:
         text.append(f" {visible(score['reason'])}", style="yellow")
     text.append(f"  null {figure(null['value'])}  ", style="dim")
     _lift(text, "lift", null["lift"])
+    if null["lift"] is not None and null["lift_interval"] is None:
+        text.append(f" (no interval: {visible(null['lift_reason'] or 'not known')})", style="yellow")
     if score["lift_over_pattern"] is not None:
         text.append("  ")
         _lift(text, "over pattern", score["lift_over_pattern"])
-    text.append(f"  q {probability(null['q_value'])}  {score['answered']} answered", style="dim")
+    paired = f"  paired p {probability(null['p_paired'])}" if null["p_paired"] is not None else ""
+    text.append(f"  q {probability(null['q_value'])}{paired}  {score['answered']} answered", style="dim")
     for name in ("failed", "abstained"):
         if score[name]:
             text.append(f", {score[name]} {name}", style="yellow")

@@ -27,15 +27,25 @@ class IntervalAnswer(Answer):
 
 
 class NullAnswer(Answer):
-    """The same items, answered with other features' explanations. `lift` is own minus null."""
+    """The same items, answered with other features' explanations. `lift` is own minus null, on the items that both answered."""
 
     value: float | None
     lift: float | None
     lift_interval: IntervalAnswer | None
+    lift_reason: str | None = Field(default=None, description="Why the lift has no interval.")
     p_value: float | None
-    q_value: float | None = Field(description="Benjamini-Hochberg over the dictionary.")
+    p_method: str | None = Field(
+        default=None,
+        description="`rank` among the feature's own nulls, `pooled` with the nulls of all features, or `paired` where these are too few.",
+        examples=["rank"],
+    )
+    p_paired: float | None = Field(
+        default=None, description="Better than each null, by randomisation over documents: needs no other feature's scores."
+    )
+    p_paired_reason: str | None = None
+    q_value: float | None = Field(description="Benjamini-Hochberg over the dictionary, of `p_value`.")
     reason: str | None
-    values: list[float | None] = Field(default_factory=list, description="Each borrowed explanation's figure, where the scorer keeps them.")
+    values: list[float | None] = Field(default_factory=list, description="Each borrowed explanation's figure.")
 
 
 class ControlAnswer(Answer):

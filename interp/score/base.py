@@ -39,9 +39,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class NullResult:
-    """The same items answered with other features' explanations. `lift` is the paired difference own minus null.
+    """The same items answered with other features' explanations. `lift` is the mean paired difference own minus null.
 
-    `p_value` is one-sided (own is better); None with `reason` where it is not defined. `features` are whose explanations were borrowed.
+    `p_value` is one-sided (own is better), by rank among the nulls; None with `reason` where it is not defined. `p_method` names how it was made.
+    `p_paired` needs no other feature: better than each null, by randomisation over documents. `lift_reason`: why the lift has no interval.
+    `features` are whose explanations were borrowed, `values` their figures (`interp.score.compare.Rivals`).
     """
 
     value: float | None
@@ -51,6 +53,10 @@ class NullResult:
     features: tuple[int, ...]
     reason: str | None = None
     values: tuple[float | None, ...] = ()
+    lift_reason: str | None = None
+    p_method: str | None = None
+    p_paired: float | None = None
+    p_paired_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

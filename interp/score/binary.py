@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from interp.evidence import ACTIVE_KINDS, Split, Statistics
 from interp.score.base import Interval, Item
-from interp.score.compare import LEVEL
+from interp.score.compare import LEVEL, Rivals, on_both
 from interp.score.judge import Outcome
 from interp.score.questions import Questions
 from interp.stats.agreement import Confusion, f1_of, precision_at_rate
@@ -140,6 +140,32 @@ def figures_of(exam: Exam, answered: Mask, said: Mask) -> tuple[Floats, Floats]:
     documents = np.eye(int(exam.clusters.max(initial=-1)) + 1)[exam.clusters]
     totals = np.einsum("nm,ens->mes", documents, counts)
     return _balanced(totals.sum(axis=0)), leave_one_out(totals, _balanced)
+
+
+def rivals_of(exam: Exam, answered: Mask, said: Mask, own: float | None, is_fixed: bool = True) -> Rivals:
+    """The borrowed explanations beside the own one, which is the first of `answered` and `said` [1 + R, N]; `own` is its figure.
+
+    `is_fixed`: how many windows were asked about was fixed before, so that a paired test holds.
+    """
+    both = answered[:1] & answered[1:]
+    nulls, replicates = figures_of(exam, both, said[1:])
+    own_both, own_both_replicates = figures_of(exam, both, np.broadcast_to(said[:1], both.shape))
+    _, own_replicates = figures_of(exam, answered[:1], said[:1])
+    values, moved = on_both(own, own_replicates[:, 0], own_both, own_both_replicates, nulls, replicates)
+    return Rivals(values, moved, _differences(exam, both, said) if is_fixed else None)
+
+
+def _differences(exam: Exam, both: Mask, said: Mask) -> Floats:
+    """float64 [m, R]: each document's part of the difference of two balanced accuracies, NaN where these are undefined."""
+    parts = []
+    better = said[0].astype(np.float64) - said[1:]
+    for side, sign in ((exam.positive, 1.0), (exam.negative, -1.0)):
+        use = both & side
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts.append(sign * np.where(use, better, 0.0) / use.sum(axis=1, keepdims=True) / 2)
+    documents = np.eye(int(exam.clusters.max(initial=-1)) + 1)[exam.clusters]
+    found: Floats = documents.T @ (parts[0] + parts[1]).T
+    return found
 
 
 def _balanced(totals: Floats) -> Floats:

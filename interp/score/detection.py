@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from interp.score.base import NullResult, Score, ScorerInput
-from interp.score.binary import Exam, Sheet, balanced_accuracy, bounds_of, figures_of, interval_of, items_of, metrics_of, why_undefined
+from interp.score.binary import Exam, Sheet, balanced_accuracy, bounds_of, figures_of, interval_of, items_of, metrics_of, rivals_of, why_undefined
 from interp.score.compare import compare
 from interp.score.judge import Judge, Outcome
 from interp.score.questions import questions_of
@@ -16,7 +16,7 @@ class Detection:
     """`value` is balanced accuracy on firing (uniform, weighted) against silent (inactive, near-miss) windows."""
 
     name = "detection"
-    version = 2
+    version = 3
     metric = "balanced_accuracy"
 
     def __init__(self, spec: ScorerSpec, judge: Judge) -> None:
@@ -52,5 +52,5 @@ class Detection:
 
 
 def _null(item: ScorerInput, exam: Exam, sheet: Sheet, value: float | None, bounds: Bounds | None) -> NullResult:
-    figures, replicates = figures_of(exam, sheet.answered, sheet.said)
-    return compare(value, bounds, figures[1:], replicates[:, 0], replicates[:, 1:], item.nulls)
+    _, replicates = figures_of(exam, sheet.answered[:1], sheet.said[:1])
+    return compare(value, bounds, replicates[:, 0], rivals_of(exam, sheet.answered, sheet.said, value), item.nulls)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from interp.explain.base import Explanation
 from interp.score.base import ControlResult, Interval, Item, LlmScorer, NullResult, Score, ScorerInput
 from interp.score.binary import Exam, Sheet, metrics_of
-from interp.score.compare import LEVEL
+from interp.score.compare import LEVEL, Rivals, on_both
 from interp.score.judge import Outcome
 from interp.score.paired import Figure, against_control, against_nulls
 from interp.score.tested import Tested
 from interp.spec import ScorerSpec
-from interp.stats.ranking import auprc, auroc, auroc_bounds, auroc_replicates
+from interp.stats.ranking import auprc, auroc, auroc_bounds, auroc_replicates, pairs_won
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -117,9 +117,33 @@ def null_of(grades: Grades, borrowed: Sequence[Explanation], own: Figure) -> Nul
     places = [place for place, one in enumerate(grades.tested) if one.part == "null"]
     if not places:
         return None
-    scored = grades.exam.positive | grades.exam.negative
-    areas = [_area(grades.exam, grades.values[place], scored & grades.answered[place]) for place in places]
-    return against_nulls(own, np.array([value for value, _ in areas]), np.stack([replicates for _, replicates in areas], axis=1), borrowed)
+    return against_nulls(own, _rivals(grades, places, own), borrowed)
+
+
+def _rivals(grades: Grades, places: Sequence[int], own: Figure) -> Rivals:
+    """The borrowed explanations at `places` beside the own one, each on the windows that both graded."""
+    exam, scored = grades.exam, grades.exam.positive | grades.exam.negative
+    found = []
+    for place in places:
+        use = scored & grades.answered[0] & grades.answered[place]
+        ours, theirs = _area(exam, grades.values[0], use), _area(exam, grades.values[place], use)
+        found.append((*ours, *theirs, _parts(exam, grades.values[0], use) - _parts(exam, grades.values[place], use)))
+    own_both, own_both_replicates, nulls, replicates, differences = (np.stack(column, axis=-1) for column in zip(*found, strict=True))
+    values, moved = on_both(own.value, own.replicates, own_both, own_both_replicates, nulls, replicates)
+    return Rivals(values, moved, differences)
+
+
+def _parts(exam: Exam, scores: Floats, use: Mask) -> Floats:
+    """float64 [m]: each document's part of the AUROC, half by its firing and half by its silent windows (the structural components of DeLong, DeLong
+    and Clarke-Pearson, Biometrics 44, 1988); NaN where it is undefined."""
+    firing, silent = np.flatnonzero(exam.positive & use), np.flatnonzero(exam.negative & use)
+    found = np.zeros(int(exam.clusters.max(initial=-1)) + 1)
+    if not len(firing) or not len(silent):
+        return np.full_like(found, np.nan)
+    won = pairs_won(scores[firing], scores[silent]) / (2 * len(firing) * len(silent))
+    np.add.at(found, exam.clusters[firing], won.sum(axis=1))
+    np.add.at(found, exam.clusters[silent], won.sum(axis=0))
+    return found
 
 
 def held_against(grades: Grades) -> list[ControlResult]:

@@ -9,7 +9,7 @@ import numpy as np
 from interp.llm.base import Ability, Model
 from interp.score.asking import Verdict, Window, ask_windows
 from interp.score.base import ControlResult, NullResult, Score, ScoreDesk, ScorerInput
-from interp.score.binary import METHOD, Exam, Mask, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, why_undefined
+from interp.score.binary import METHOD, Exam, Mask, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, rivals_of, why_undefined
 from interp.score.controls import NO_BASELINE, NO_SECOND, agreement, second_model, share_of_both
 from interp.score.gold import ask_gold, gold_of
 from interp.score.judge import Outcome
@@ -87,7 +87,7 @@ class JudgedBinary:
             answered=sheet.count(Outcome.ANSWERED),
             failed=sheet.count(Outcome.FAILED),
             abstained=sheet.count(Outcome.ABSTAINED),
-            null=_null(item, tested, exam, sheet, own),
+            null=_null(item, tested, exam, sheet, own, asked.bounds is None),
             controls=(*_held_against(item, desk, tested, exam, sheet, asked.bounds), *consistency),
             metrics=metrics_of(exam, sheet),
             items=items_of(exam, sheet),
@@ -153,7 +153,7 @@ def figure_of(exam: Exam, answered: Mask, said: Mask, bounds: Bounds | None = No
     """Balanced accuracy of one explanation, [N]; `bounds` where its interval was made while asking."""
     figures, replicates = figures_of(exam, answered[None], said[None])
     if np.isnan(figures[0]):
-        return Figure(None, reason="One of the two rates has no answered items.")
+        return Figure(None, replicates=replicates[:, 0], reason="One of the two rates has no answered items.")
     return Figure(float(figures[0]), bounds or bounds_of(exam, answered, said), replicates[:, 0])
 
 
@@ -168,12 +168,12 @@ def _unasked(exam: Exam, tested: Sequence[Tested]) -> Asked:
     return Asked(np.arange(len(exam), dtype=np.intp), [[missing] * len(exam) for _ in tested], 0)
 
 
-def _null(item: ScorerInput, tested: Sequence[Tested], exam: Exam, sheet: Sheet, own: Figure) -> NullResult | None:
+def _null(item: ScorerInput, tested: Sequence[Tested], exam: Exam, sheet: Sheet, own: Figure, is_fixed: bool) -> NullResult | None:
     places = [place for place, each in enumerate(tested) if each.part == "null"]
     if not places:
         return None
-    figures, replicates = figures_of(exam, sheet.answered[places], sheet.said[places])
-    return against_nulls(own, figures, replicates, item.nulls)
+    rows = [0, *places]
+    return against_nulls(own, rivals_of(exam, sheet.answered[rows], sheet.said[rows], own.value, is_fixed), item.nulls)
 
 
 def _held_against(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from interp.llm.base import Ability, Model
 from interp.score.base import ControlResult, Interval, Item, NullResult, Score, ScoreDesk, ScorerInput
 from interp.score.choosing import Choice, Kind, Round, choose
-from interp.score.compare import LEVEL
+from interp.score.compare import LEVEL, Rivals, on_both
 from interp.score.controls import second_model
 from interp.score.noted import Noted
 from interp.score.paired import Figure, against_control, against_nulls
@@ -33,7 +33,7 @@ class JudgedChoice:
     name: str
     kind: Kind
     metric: str
-    version = 3
+    version = 4
     needs: frozenset[Ability] = frozenset()
     needs_foils = False
 
@@ -81,7 +81,7 @@ class JudgedChoice:
             answered=int(answered[0].sum()),
             failed=len(failures) if told else len(questions),
             abstained=0,
-            null=self._null(item, tested, figures),
+            null=self._null(item, tested, right, answered, options),
             controls=(*self._held_against(tested, right, answered, options), *again, *self.left_out(item, desk)),
             metrics=self._metrics(right[0], answered[0], choices[0], options),
             items=tuple(_item(question, choice) for question, choice in zip(questions, choices[0], strict=False)),
@@ -114,12 +114,20 @@ class JudgedChoice:
         ends, span = self.figures(np.array([low, high]), options).tolist(), self.figures(np.array([0.0, 1.0]), options).tolist()
         return Figure(value, (ends[0], ends[1]), replicates, span=(span[0], span[1]))
 
-    def _null(self, item: ScorerInput, tested: Sequence[Tested], figures: Sequence[Figure]) -> NullResult | None:
-        nulls = [figure for each, figure in zip(tested, figures, strict=True) if each.part == "null"]
-        if not nulls:
+    def _null(self, item: ScorerInput, tested: Sequence[Tested], right: Mask, answered: Mask, options: int) -> NullResult | None:
+        places = [place for place, each in enumerate(tested) if each.part == "null"]
+        if not places:
             return None
-        values = np.array([np.nan if figure.value is None else figure.value for figure in nulls])
-        return against_nulls(figures[0], values, np.stack([figure.replicates for figure in nulls], axis=1), item.nulls)
+        own, found = self._figure(right[0], answered[0], options), []
+        for place in places:
+            both = answered[0] & answered[place]
+            ours, theirs = self._figure(right[0], both, options), self._figure(right[place], both, options)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                parts = np.where(both, right[0].astype(np.float64) - right[place], 0.0) / both.sum()
+            found.append((_or_nan(ours.value), ours.replicates, _or_nan(theirs.value), theirs.replicates, parts))
+        own_both, own_both_replicates, nulls, replicates, differences = (np.stack(column, axis=-1) for column in zip(*found, strict=True))
+        values, moved = on_both(own.value, own.replicates, own_both, own_both_replicates, nulls, replicates)
+        return against_nulls(own, Rivals(values, moved, differences), item.nulls)
 
     def _held_against(self, tested: Sequence[Tested], right: Mask, answered: Mask, options: int) -> list[ControlResult]:
         found = []
@@ -140,6 +148,10 @@ class JudgedChoice:
             "bits": float(bits_of(right[answered].mean(), options)) if answered.any() else None,
             "bits_given": float(np.mean(given)) if given and len(given) == len(weights) else None,
         }
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def taken(items: Sequence[Any], count: int, place: int) -> list[Any]:

@@ -20,7 +20,7 @@ from interp.score.questions import Questions, questions_of
 from interp.score.sampling import sample
 from interp.score.seeds import seed_of
 from interp.score.simulating import HIGHEST, Levels, Tokens, form_of, simulate, tokens_of
-from interp.score.simulation import METHOD, content_of, items_of, r2_of, spearman_of, totals_of, why_no_interval, why_undefined
+from interp.score.simulation import METHOD, content_of, items_of, r2_of, rivals_of, spearman_of, totals_of, why_no_interval, why_undefined
 from interp.score.tested import Tested, judges_again, not_made, provenance_of, tested_of
 from interp.score.together import together
 from interp.spec import ScorerSpec
@@ -171,9 +171,9 @@ def _reason(asked: Asked) -> str:
 
 
 def _null(item: ScorerInput, asked: Asked, own: Figure) -> NullResult:
-    figures = [figure_of(asked.questions, asked.answers, asked.content, place) for place in range(1, 1 + len(item.nulls))]
-    values = np.array([np.nan if figure.value is None else figure.value for figure in figures])
-    return against_nulls(own, values, np.stack([figure.replicates for figure in figures], axis=1), item.nulls)
+    rows = slice(0, 1 + len(item.nulls))
+    answers = Answers(asked.answers.values[rows], asked.answers.outcomes[rows], {})
+    return against_nulls(own, rivals_of(asked.questions, answers, asked.content, own.value), item.nulls)
 
 
 def _controls(asked: Asked, item: ScorerInput, desk: ScoreDesk) -> tuple[ControlResult, ...]:

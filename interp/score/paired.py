@@ -1,7 +1,7 @@
 """One figure beside another on the same items: lift over nulls, lift over a control."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 
 from interp.explain.base import Explanation
 from interp.score.base import ControlResult, Interval, NullResult
-from interp.score.compare import LEVEL, METHOD, SHARE, compare
+from interp.score.compare import LEVEL, METHOD, SHARE, Rivals, compare
 from interp.stats.intervals import Bounds, mover_difference
 
 Floats = NDArray[np.float64]
-
-# With fewer nulls the least p value is above 0.05, and what a feature's own nulls say of significance is not worth saying.
-ENOUGH_FOR_P = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +31,9 @@ class Figure:
     error: float | None = None
 
 
-def against_nulls(own: Figure, nulls: Floats, replicates: Floats, borrowed: Sequence[Explanation]) -> NullResult:
-    """Lift of `own` over the figures `nulls` [R] of borrowed explanations; `replicates` [m, R] are theirs without each document.
-
-    With fewer than 19 of them the p value is left to the summary, which pools the nulls of all features.
-    """
-    result = compare(own.value, own.bounds, nulls, own.replicates, replicates, borrowed, own.span, own.error)
-    values = tuple(None if np.isnan(value) else float(value) for value in nulls)
-    if (~np.isnan(nulls)).sum() >= ENOUGH_FOR_P or result.reason is not None:
-        return replace(result, values=values)
-    few = f"{len(nulls)} nulls are too few for a p value of one feature; the summary makes it from the nulls of all."
-    return replace(result, p_value=None, reason=few, values=values)
+def against_nulls(own: Figure, rivals: Rivals, borrowed: Sequence[Explanation]) -> NullResult:
+    """Lift and p values of `own` over borrowed explanations."""
+    return compare(own.value, own.bounds, own.replicates, rivals, borrowed, own.span, own.error)
 
 
 def against_control(name: str, own: Figure, control: Figure, details: dict[str, Any]) -> ControlResult:

@@ -11,7 +11,7 @@ from interp.llm.base import Ability, Model
 from interp.llm.contexts import plain_after_left
 from interp.score.asking import Verdict
 from interp.score.base import ControlResult, NullResult, Score, ScoreDesk, ScorerInput
-from interp.score.binary import Exam, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, why_undefined
+from interp.score.binary import Exam, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, rivals_of, why_undefined
 from interp.score.compare import LEVEL
 from interp.score.controls import agreement
 from interp.score.judge import Outcome
@@ -58,7 +58,7 @@ class Selection:
     """
 
     name = "selection"
-    version = 3
+    version = 4
     metric = "balanced_accuracy"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False
@@ -166,9 +166,8 @@ def figure_of(asked: Asked, place: int, among: Mask | None = None) -> Figure:
 
 
 def _null(item: ScorerInput, asked: Asked, own: Figure) -> NullResult:
-    nulls = slice(1, 1 + len(item.nulls))
-    values, replicates = figures_of(asked.exam, asked.answered[nulls], asked.said[nulls])
-    return against_nulls(own, values, replicates, item.nulls)
+    rows = slice(0, 1 + len(item.nulls))
+    return against_nulls(own, rivals_of(asked.exam, asked.answered[rows], asked.said[rows], own.value), item.nulls)
 
 
 def _controls(asked: Asked, item: ScorerInput, desk: ScoreDesk) -> tuple[ControlResult, ...]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from interp.score.base import Interval, Item, NullResult, Score, ScorerInput
-from interp.score.compare import CORRELATION, LEVEL, compare
+from interp.score.compare import CORRELATION, LEVEL, Rivals, compare, on_both
 from interp.score.judge import Answers, Judge, Outcome
 from interp.score.questions import Questions, questions_of
 from interp.spec import ScorerSpec
@@ -41,7 +41,7 @@ class Simulation:
         answers = self.judge.simulate((item.explanation, *item.nulls), questions.contexts, vocabulary)
         content = content_of(questions, vocabulary)
         totals = totals_of(questions, answers, content)
-        figures, replicates = pearson_of(totals.sum(axis=0)), leave_one_out(totals, pearson_of)
+        figures, replicates = pearson_of(totals[:, :1].sum(axis=0)), leave_one_out(totals[:, :1], pearson_of)
         value = None if np.isnan(figures[0]) else float(figures[0])
         bounds = None if value is None else pearson_bounds(totals[:, 0], LEVEL)
         return Score(
@@ -55,16 +55,16 @@ class Simulation:
             answered=int((answers.outcomes[0] == Outcome.ANSWERED).sum()),
             failed=int((answers.outcomes[0] == Outcome.FAILED).sum()),
             abstained=int((answers.outcomes[0] == Outcome.ABSTAINED).sum()),
-            null=_null(item, value, bounds, figures, replicates) if item.nulls else None,
+            null=_null(item, rivals_of(questions, answers, content, value), value, bounds, replicates[:, 0]) if item.nulls else None,
             metrics={"pearson": value, "r2": r2_of(questions, answers, content)} | spearman_of(questions, answers, content),
             items=items_of(questions, answers, content, _failures(answers)),
             provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
         )
 
 
-def _null(item: ScorerInput, value: float | None, bounds: Bounds | None, figures: Floats, replicates: Floats) -> NullResult:
-    error = None if value is None else pearson_error(value, replicates[:, 0])
-    return compare(value, bounds, figures[1:], replicates[:, 0], replicates[:, 1:], item.nulls, CORRELATION, error)
+def _null(item: ScorerInput, rivals: Rivals, value: float | None, bounds: Bounds | None, replicates: Floats) -> NullResult:
+    error = None if value is None else pearson_error(value, replicates)
+    return compare(value, bounds, replicates, rivals, item.nulls, CORRELATION, error)
 
 
 def content_of(questions: Questions, vocabulary: Vocabulary) -> NDArray[np.bool_]:
@@ -88,6 +88,38 @@ def totals_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]
     window[..., 5] = np.einsum("enw,nw->en", predicted, real)
     documents = np.eye(int(questions.clusters.max(initial=-1)) + 1)[questions.clusters]
     return np.tensordot(documents, window, axes=(0, 1))
+
+
+def rivals_of(questions: Questions, answers: Answers, content: NDArray[np.bool_], own: float | None) -> Rivals:
+    """The borrowed explanations beside the own one, which is the first of `answers`; `own` is its figure."""
+    answered = answers.answered()
+    both = np.where(answered[:1] & answered[1:], np.uint8(Outcome.ANSWERED), np.uint8(Outcome.FAILED))
+    theirs = totals_of(questions, Answers(answers.values[1:], both, {}), content)
+    alone = totals_of(questions, Answers(answers.values[:1], answers.outcomes[:1], {}), content)
+    # Where both answered the same windows, as rules always do, the own sums are those on both.
+    is_same = bool((answered[:1] == (answered[:1] & answered[1:])).all())
+    own_values = np.broadcast_to(answers.values[:1], answers.values[1:].shape)
+    ours = np.broadcast_to(alone, theirs.shape) if is_same else totals_of(questions, Answers(own_values, both, {}), content)
+    values, replicates = on_both(
+        own,
+        leave_one_out(alone, pearson_of)[:, 0],
+        pearson_of(ours.sum(axis=0)),
+        leave_one_out(ours, pearson_of),
+        pearson_of(theirs.sum(axis=0)),
+        leave_one_out(theirs, pearson_of),
+    )
+    return Rivals(values, replicates, _parts(ours) - _parts(theirs))
+
+
+def _parts(totals: Floats) -> Floats:
+    """float64 [m, R]: each document's part of r, Σ (x - mean x)(y - mean y) / (n sd x sd y) over its tokens, from sums [m, R, 6]; NaN where r is."""
+    n, x, y, _, _, xy = np.moveaxis(totals, -1, 0)
+    whole = totals.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_x, mean_y = whole[:, 1] / whole[:, 0], whole[:, 2] / whole[:, 0]
+        covariance = xy - mean_x * y - mean_y * x + mean_x * mean_y * n
+        spread = np.sqrt((whole[:, 3] - whole[:, 1] * mean_x) * (whole[:, 4] - whole[:, 2] * mean_y))
+        return np.where(np.isnan(pearson_of(whole)), np.nan, covariance / spread)
 
 
 def r2_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> float | None:

@@ -60,7 +60,7 @@ def auroc_replicates(scores: Floats, truth: Mask, clusters: NDArray[np.intp]) ->
     figures, replicates = np.full(len(scores), np.nan), np.full((count, len(scores)), np.nan)
     kept = (firing.sum() - firing.sum(axis=0)) * (silent.sum() - silent.sum(axis=0))
     for place, row in enumerate(scores):
-        wins = _wins(row[truth], row[~truth])
+        wins = pairs_won(row[truth], row[~truth])
         blocks = firing.T @ wins @ silent
         left = blocks.sum() - blocks.sum(axis=0) - blocks.sum(axis=1) + np.diag(blocks)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,7 +97,7 @@ def auroc_bounds(scores: Floats, truth: Mask, clusters: NDArray[np.intp], level:
     return _edge(area, 0.0, *counts, factor), _edge(area, 1.0, *counts, factor)
 
 
-def _wins(firing: Floats, silent: Floats) -> Floats:
+def pairs_won(firing: Floats, silent: Floats) -> Floats:
     """float64 [P, Q]: 1 where the firing item is graded higher, 1/2 where they tie."""
     return np.greater.outer(firing, silent) + 0.5 * np.equal.outer(firing, silent)
 
@@ -105,7 +105,7 @@ def _wins(firing: Floats, silent: Floats) -> Floats:
 def _clustered_variance(scores: Floats, truth: Mask, clusters: NDArray[np.intp], firing: Floats, silent: Floats) -> tuple[float, float]:
     """Variance of the AUROC and its degrees of freedom, with clusters that may hold firing and silent items alike: the sum of squared cluster totals
     of all components. `firing` and `silent` [G] are the shares that clusters have of those items."""
-    wins = _wins(scores[truth], scores[~truth])
+    wins = pairs_won(scores[truth], scores[~truth])
     area = float(wins.mean())
     totals = [
         evened(np.bincount(clusters[side], weights=means - area, minlength=len(shares)) / len(means), shares)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, func, null, or_, select, update
+from sqlalchemy import Row, Select, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from interp.planning import Range
@@ -25,10 +25,11 @@ Portions = Iterator[Sequence[Row[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What all scores together say of one of them. `null_reason`: why there is no more to say of its null."""
+    """What all scores together say of one of them. `p_method`: how its p value was made; `null_reason`: why there is no more to say of its null."""
 
     id: int
     p_value: float | None
+    p_method: str | None
     q_value: float | None
     shrunken: float | None
     null_reason: str | None
@@ -48,16 +49,18 @@ class Shown:
     shrunken: float | None = None
 
 
-def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str, with_nulls: bool) -> Portions:
+def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) -> Portions:
     """Every score of one scorer in a run: the whole run's, not one job's. Ascending by feature, then explanation.
 
-    Columns: id, feature, explanation id, explainer and settings digest of the explanation, metric, value, lift, p value, q value, shrunken value, low
-    and high end of the interval, reason of the null, null values (None unless `with_nulls`), controls.
+    Columns: id, feature, explanation id, explainer and settings digest of the explanation, metric, value, lift, p value, q value, shrunken value,
+    paired p value, low and high end of the interval, method of the p value, reason of the null, null values (None where the score has a p value by
+    rank), controls.
     """
     statement = (
         select(Score.id, Score.feature, Score.explanation_id, Explanation.explainer, Explanation.settings_digest, Score.metric)
-        .add_columns(Score.value, Score.lift, Score.p_value, Score.q_value, Score.shrunken, Score.low, Score.high, Score.null_reason)
-        .add_columns(Score.null_values if with_nulls else null(), Score.controls)
+        .add_columns(Score.value, Score.lift, Score.p_value, Score.q_value, Score.shrunken, Score.p_paired, Score.low, Score.high)
+        .add_columns(Score.p_method, Score.null_reason)
+        .add_columns(case((Score.p_method.is_distinct_from("rank"), Score.null_values)), Score.controls)
         .join(Explanation, Explanation.id == Score.explanation_id)
         .where(Score.run_id == run_id, Score.scorer == scorer, Score.settings_digest == settings_digest)
         .order_by(Score.feature, Score.explanation_id)

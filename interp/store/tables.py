@@ -306,8 +306,9 @@ class Explanation(Base):
 class Score(Base):
     """One figure for one explanation, its interval, its counts and its null. `value` NULL goes with a `reason`.
 
-    `null_values` is the figure of each null, where the scorer says; `controls` a list of `ControlResult` as JSON. `shrunken` is the value drawn
-    towards the dictionary's mean by as much as it is uncertain (`interp.stats.shrinkage`).
+    `null_values` is the figure of each null; `controls` a list of `ControlResult` as JSON. `lift_reason` says why a lift has no interval, `p_method`
+    how `p_value` was made (rank, pooled, paired), and `p_paired` is the p value that needs no other feature (`interp.stats.paired`). `shrunken` is
+    the value drawn towards the dictionary's mean by as much as it is uncertain (`interp.stats.shrinkage`).
     """
 
     __tablename__ = "scores"
@@ -332,7 +333,11 @@ class Score(Base):
     lift_low: Mapped[float | None] = mapped_column(Float)
     lift_high: Mapped[float | None] = mapped_column(Float)
     lift_method: Mapped[str | None] = mapped_column(String(64))
+    lift_reason: Mapped[str | None] = mapped_column(Text)
     p_value: Mapped[float | None] = mapped_column(Float)
+    p_method: Mapped[str | None] = mapped_column(String(16))
+    p_paired: Mapped[float | None] = mapped_column(Float)
+    p_paired_reason: Mapped[str | None] = mapped_column(Text)
     q_value: Mapped[float | None] = mapped_column(Float)
     null_reason: Mapped[str | None] = mapped_column(Text)
     null_values: Mapped[list[Any] | None]

@@ -61,8 +61,8 @@ def fill(engine: Engine) -> None:
         ids = {index: row_id for index, (row_id, _) in explanations.load(session, family, [(0, FEATURES)]).items()}
         scored = [scores.Scored(ids[index], score(index), encode_items(score(index).items)) for index in range(10)]
         scores.save(session, run_id, "x" * 64, scored, job_id="j")
-        written = [row for rows in conclusions.scores_of(session, run_id, "detection", "x" * 64, False) for row in rows]
-        conclusions.save_conclusions(session, [Conclusion(row.id, row.p_value, 0.01, None, row.null_reason) for row in written])
+        written = [row for rows in conclusions.scores_of(session, run_id, "detection", "x" * 64) for row in rows]
+        conclusions.save_conclusions(session, [Conclusion(row.id, row.p_value, row.p_method, 0.01, None, row.null_reason) for row in written])
         shown = [Shown(row.feature, row.explanation_id, explanation(row.feature).text, "detection", row.value, row.lift, 0.01) for row in written]
         labels = [Shown(index, ids[index], explanation(index).text) for index in (10, DEAD)]
         conclusions.show_best(session, run_id, shown + labels)

@@ -11,6 +11,7 @@ from interp.score.base import ScorerInput
 from interp.score.nulls import choose_nulls
 from interp.spec import ScorerSpec, SplitCounts
 from interp.stats.multiplicity import benjamini_hochberg
+from interp.stats.pooled import pooled_p
 from tests.explain.planted import evidence, text
 
 SWAPS = 300
@@ -52,8 +53,11 @@ def test_swapped_explanations_are_significant_no_more_often_than_promised(name):
         borrowed = [explanations[other] for other in random.permutation(chosen[feature])]
         items.append(ScorerInput.of(evidences[feature], borrowed[0], borrowed[1:]))
     scores = registry.get(name, ScorerSpec(name=name)).score(items, text().vocabulary, 0)
-    p_values = [score.null.p_value for score in scores if score.null.p_value is not None]
+    p_values = _p_values(scores)
     assert len(p_values) > SWAPS / 3
+    paired = [score.null.p_paired for score in scores if score.null.p_paired is not None]
+    assert len(paired) > SWAPS / 3
+    assert np.mean(np.array(paired) <= 0.05) <= 0.06
     assert np.mean(np.array(p_values) <= 0.05) <= 0.07
     assert np.mean(benjamini_hochberg(p_values) <= 0.05) <= 0.01
 
@@ -62,4 +66,16 @@ def test_swapped_explanations_are_significant_no_more_often_than_promised(name):
         for feature in range(JUDGED)
     ]
     right = registry.get(name, ScorerSpec(name=name)).score(true, text().vocabulary, 0)
-    assert np.mean([score.null.p_value <= 0.05 for score in right]) > 0.9
+    assert np.mean(np.array(_p_values(right)) <= 0.05) > 0.9
+    assert np.mean([score.null.p_paired <= 0.05 for score in right if score.null.p_paired is not None]) > 0.9
+
+
+def _p_values(scores):
+    """As a summary has them: by rank where a feature has nulls enough, else from the nulls of all that have too few. Undefined ones are left out."""
+    few = [score for score in scores if score.null.p_method is None and score.value is not None]
+    assert all(sum(value is not None for value in score.null.values) < 19 for score in few), "no p by rank from fewer nulls than are promised"
+    if not few:
+        return [score.null.p_value for score in scores if score.null.p_value is not None]
+    nulls = np.array([[np.nan if value is None else value for value in score.null.values] for score in few])
+    pooled = pooled_p(np.array([score.value for score in few]), nulls)
+    return [*(score.null.p_value for score in scores if score.null.p_method == "rank"), *pooled[~np.isnan(pooled)].tolist()]

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.score.nulls import choose_nulls
+from interp.evidence import Neighbour
+from interp.score.nulls import TWIN_COSINE, choose_nulls, twins_of
 
 
 def _features(count, seed=0):
@@ -53,3 +54,28 @@ def test_no_feature_is_everybodys_null():
 def test_equal_features_are_no_trouble():
     chosen = choose_nulls(list(range(300)), np.full(300, 0.01), np.full(300, 30), 20, 0)
     assert all(len(nulls) == 20 and feature not in nulls for feature, nulls in enumerate(chosen))
+
+
+def test_a_twin_is_no_null():
+    """Every feature has a twin that fires as often, as the parts of a split feature do: matched on density, it would be drawn again and again."""
+    features, densities, lengths = _features(300)
+    densities[1::2], lengths[1::2] = densities[::2], lengths[::2]
+    twins = {feature: frozenset({feature ^ 1}) for feature in features}
+    with_twins = choose_nulls(features, densities, lengths, 20, 0)
+    assert np.mean([feature ^ 1 in nulls for feature, nulls in zip(features, with_twins, strict=True)]) > 0.2
+    chosen = choose_nulls(features, densities, lengths, 20, 0, twins)
+    assert not any(feature ^ 1 in nulls for feature, nulls in zip(features, chosen, strict=True))
+    assert all(len(nulls) == 20 for nulls in chosen)
+
+
+def test_a_part_of_the_features_gets_the_same_nulls_as_all():
+    features, densities, lengths = _features(300)
+    twins = {feature: frozenset({feature ^ 1}) for feature in features}
+    chosen = choose_nulls(features, densities, lengths, 5, 1, twins)
+    assert choose_nulls(features, densities, lengths, 5, 1, twins, of=[7, 3]) == [chosen[7], chosen[3]]
+    assert choose_nulls([0, 1], np.full(2, 0.1), np.full(2, 9), 5, 0, {0: {1}}) == [(), (0,)]
+
+
+def test_twins_are_told_by_the_cosine_of_their_decoder_directions():
+    nearest = (Neighbour(4, 0.93), Neighbour(9, TWIN_COSINE), Neighbour(2, TWIN_COSINE - 0.01), Neighbour(3, -0.9))
+    assert twins_of(nearest) == {4, 9}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.truth import pipeline, planted
+from tests.truth import borrowed, pipeline, planted
 
 
 def test_the_whole_way_over_a_socket_gives_what_the_judges_know(world):
@@ -56,3 +56,22 @@ def test_nothing_that_is_explained_from_is_asked_about(world):
     assert line["documents_in_both"] == line["windows_in_both"] == 0
     assert line["contexts"] > 10_000
     assert not np.intersect1d(world.documents[world.splits == 0], world.documents[world.splits == 1]).size
+
+
+def test_twins_are_no_nulls():
+    line = borrowed.twins(200)
+    assert line["twin_null_share"] == 0
+    assert line["without_a_bound"] > 0.15
+
+
+def test_open_answers_buy_no_lift(world):
+    line = borrowed.abstention(world, 4)
+    assert abs(line["abstention_lift"]) <= max(2 * line["noise"], 0.02)
+    assert line["on_what_each_answered"] > 0.15, "compared with what each answered, it would be a large lift"
+
+
+def test_a_p_value_of_its_own_calls_few_swaps_and_finds_right_labels(world):
+    for line in borrowed.paired(world, 2):
+        assert line["paired_false_positive_rate"] <= 0.06
+        assert line["lifts_without_interval_or_reason"] == 0
+        assert line["right_ones_at_most_0.05"] > 0.9

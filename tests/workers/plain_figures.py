@@ -41,19 +41,21 @@ class Figure:
     null_values: tuple[float | None, ...] = ()
     controls: tuple[dict[str, Any], ...] = ()
     shrunken: float | None = None
+    p_method: str | None = None
+    p_paired: float | None = None
 
 
-def in_columns(figures: Sequence[Figure], asked: Sequence[Range] = ((0, 10**9),), are_pooled: bool = False, portion: int = 7) -> Figures:
+def in_columns(figures: Sequence[Figure], asked: Sequence[Range] = ((0, 10**9),), portion: int = 7) -> Figures:
     """The same figures as a summary has them, come in portions of so many rows."""
     rows = [
         (
             *(item.id, item.feature, item.explanation_id, *item.family, item.metric),
-            *(item.value, item.lift, item.p_value, item.q_value, item.shrunken, item.low, item.high, item.null_reason),
-            *(list(item.null_values) or None if are_pooled else None, list(item.controls) or None),
+            *(item.value, item.lift, item.p_value, item.q_value, item.shrunken, item.p_paired, item.low, item.high, item.p_method, item.null_reason),
+            *(None if item.p_method == "rank" else list(item.null_values) or None, list(item.controls) or None),
         )
         for item in figures
     ]
-    return gathered((rows[start : start + portion] for start in range(0, len(rows), portion)), asked, are_pooled)
+    return gathered((rows[start : start + portion] for start in range(0, len(rows), portion)), asked)
 
 
 def concluded(figures: Sequence[Figure], densities: Mapping[int, float] | None) -> list[Figure]:
@@ -168,6 +170,8 @@ def _random_figure(random: np.random.Generator, most_nulls: int, digits: int) ->
         "high": value + half if has_interval and value is not None else None,
         "null_reason": [None, "too few nulls", "nothing to compare"][int(random.integers(3))],
         "null_values": tuple(nulls),
+        "p_method": "rank" if sum(null is not None for null in nulls) >= 19 else None,
+        "p_paired": maybe(random.random()),
         "shrunken": maybe(random.random()),
         "controls": tuple(_random_control(random, name, maybe) for name in ("baseline", "empty", "repeat", "judge_swap", "gold", "null")),
     }
@@ -180,17 +184,20 @@ def _random_control(random: np.random.Generator, name: str, maybe: Any) -> dict[
 
 
 def _with_pooled_p(figures: Sequence[Figure], densities: Mapping[int, float]) -> list[Figure]:
-    few = [figure for figure in figures if sum(value is not None for value in figure.null_values) < 19]
+    few = [figure for figure in figures if figure.p_method != "rank"]
     most = max((len(figure.null_values) for figure in few), default=0)
     nulls = np.array([[*figure.null_values, *[None] * (most - len(figure.null_values))] for figure in few], dtype=np.float64).reshape(len(few), most)
     own = np.array([figure.value for figure in few], dtype=np.float64)
     rates = np.array([densities.get(figure.feature, 0.0) for figure in few], dtype=np.float64)
     p_values = pooled_p(own, nulls, strata_of(rates, 4)) if most else np.full(len(few), np.nan)
+    enough = (~np.isnan(nulls)).sum() >= 200
     pooled = {figure.id: _number(p) for figure, p in zip(few, p_values, strict=True)}
 
     def told(figure: Figure) -> Figure:
-        p = pooled[figure.id]
-        return replace(figure, p_value=p, null_reason=None if p is not None and figure.lift is not None else figure.null_reason)
+        is_paired = not enough and figure.p_paired is not None
+        p = figure.p_paired if is_paired else pooled[figure.id]
+        method = None if p is None else "paired" if is_paired else "pooled"
+        return replace(figure, p_value=p, p_method=method, null_reason=None if p is not None and figure.lift is not None else figure.null_reason)
 
     return [told(figure) if figure.id in pooled else figure for figure in figures]
 

@@ -43,15 +43,16 @@ def rates(densities: Mapping[int, float]) -> Floats:
 
 def concluded(figures: Sequence[Figure], densities: Mapping[int, float] | None) -> list[Figure]:
     """The figures with what a summary concludes, all of it taken from what it would write."""
-    were = in_columns(figures, are_pooled=densities is not None)
+    were = in_columns(figures)
     found = summary.concluded(were, None if densities is None else rates(densities))
     new = {row.id: row for row in in_order([changed(were, found)])}
     return [told(item, new[item.id]) if item.id in new else item for item in figures]
 
 
 def told(item: Figure, new: Conclusion) -> Figure:
-    assert (item.p_value, item.q_value, item.shrunken, item.null_reason) != (new.p_value, new.q_value, new.shrunken, new.null_reason)
-    return replace(item, p_value=new.p_value, q_value=new.q_value, shrunken=new.shrunken, null_reason=new.null_reason)
+    written = {name: getattr(new, name) for name in ("p_value", "p_method", "q_value", "shrunken", "null_reason")}
+    assert replace(item, **written) != item
+    return replace(item, **written)
 
 
 def figures_of(figures: Sequence[Figure]) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def test_a_summary_says_to_the_bit_what_its_definition_says(seed: int, judge: st
     densities = None if judge == "executable" else plain.random_densities(seed, FEATURES)
     expected = plain.concluded(figures, densities)
     assert repr(concluded(figures, densities)) == repr(expected)
-    were = in_columns(figures, asked, densities is not None, portion=1 + seed)
+    were = in_columns(figures, asked, portion=1 + seed)
     found = summary.concluded(were, None if densities is None else rates(densities))
     ours = [item for item in expected if plain.is_within(item.feature, asked)]
     assert json.dumps(summary.figures_of(found, is_within(found.features, asked))) == json.dumps(plain.figures_of(ours))
@@ -94,7 +95,7 @@ def test_a_summary_says_to_the_bit_what_its_definition_says(seed: int, judge: st
 def test_what_is_concluded_already_is_not_written_again() -> None:
     figures = plain.random_figures(0, FEATURES)
     densities = plain.random_densities(0, FEATURES)
-    were = in_columns(concluded(figures, densities), are_pooled=True)
+    were = in_columns(concluded(figures, densities))
     assert list(in_order([changed(were, summary.concluded(were, rates(densities)))])) == []
 
 
@@ -129,13 +130,34 @@ def test_a_real_effect_is_found_with_two_nulls_a_feature() -> None:
     assert all(row.null_reason is None for row in found)
 
 
-def test_p_values_of_a_features_own_nulls_stay_and_the_executable_judges_are_never_touched() -> None:
-    own = figure(0, null_values=(0.5,) * 20)
-    kept = concluded([replace(own, p_value=0.01)], None)
-    assert kept[0].p_value == 0.01
-    many = concluded([figure(0, null_values=(0.5,) * 20), figure(1, null_values=(0.5, 0.4))], {0: 0.1, 1: 0.1})
-    assert many[0].p_value is None, "twenty nulls are enough for a p value of its own, and this figure came without one"
+def test_p_values_by_rank_stay_whoever_judges() -> None:
+    own = figure(0, null_values=(0.5,) * 20, p_value=0.01, p_method="rank")
+    assert concluded([own], None)[0].p_value == 0.01
+    many = concluded([own, figure(1, null_values=(0.5, 0.4))], {0: 0.1, 1: 0.1})
+    assert (many[0].p_value, many[0].p_method) == (0.01, "rank")
     assert many[1].p_value is not None
+    assert many[1].p_method == "pooled"
+
+
+def test_a_job_of_few_features_is_significant_by_p_values_of_their_own() -> None:
+    """Three features with two nulls each: from six null figures no p is below 1/7, however good the labels are."""
+    few = [figure(feature, 0.9, null_values=(0.5, 0.5), p_paired=0.001, null_reason="few") for feature in range(3)]
+    found = concluded(few, dict.fromkeys(range(3), 0.1))
+    assert [(row.p_value, row.p_method, row.null_reason) for row in found] == [(0.001, "paired", None)] * 3
+    assert all(row.q_value is not None and row.q_value <= 0.05 for row in found)
+    without = concluded([replace(row, p_paired=None) for row in few], dict.fromkeys(range(3), 0.1))
+    assert all(row.p_method == "pooled" and row.q_value is not None and row.q_value > 0.05 for row in without)
+
+
+def test_nulls_of_earlier_jobs_join_the_pool() -> None:
+    """What is concluded is concluded from all scores of the run that share scorer and explainer, whatever job made them."""
+    earlier = [figure(feature, 0.9, null_values=(0.5, 0.55), p_paired=0.04) for feature in range(99)]
+    later = [figure(feature, 0.9, null_values=(0.5, 0.55), p_paired=0.04) for feature in range(99, 102)]
+    alone, together = concluded(later, {}), concluded([*earlier, *later], {})
+    assert {row.p_method for row in alone} == {"paired"}
+    assert {row.p_method for row in together} == {"pooled"}
+    assert together[-1].p_value is not None
+    assert together[-1].p_value <= 1 / 200
 
 
 def test_what_is_undefined_stays_so_with_its_reason() -> None:

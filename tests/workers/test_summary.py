@@ -109,7 +109,21 @@ class Book:
                 figure = replace(
                     next(drawn), feature=feature, explanation_id=explanation, family=(family.explainer, family.settings_digest), label=text
                 )
-                names = ("feature", "explanation_id", "metric", "value", "lift", "p_value", "q_value", "low", "high", "null_reason", "shrunken")
+                names = (
+                    "feature",
+                    "explanation_id",
+                    "metric",
+                    "value",
+                    "lift",
+                    "p_value",
+                    "q_value",
+                    "low",
+                    "high",
+                    "null_reason",
+                    "shrunken",
+                    "p_method",
+                    "p_paired",
+                )
                 row = {name: getattr(figure, name) for name in names} | {"scorer": scorer.name, "settings_digest": digest}
                 row |= {"null_values": list(figure.null_values), "controls": list(figure.controls), "run_id": self.run}
                 row |= {"answered": 1, "failed": 0, "abstained": 0, "details": {}, "created_at": MOMENT}
@@ -130,7 +144,7 @@ def book(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) ->
 def expected(book: Book) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Figures and rows by the definition."""
     asked = [(0, 41)]
-    judged = {"fuzz": plain.concluded(book.figures["fuzz"], book.densities), "detection": plain.concluded(book.figures["detection"], None)}
+    judged = {"fuzz": plain.concluded(book.figures["fuzz"], book.densities), "detection": plain.concluded(book.figures["detection"], book.densities)}
     labels = [(feature, row, text) for some in book.explained.values() for feature, (row, text) in some.items()]
     listed = {feature: Shown(feature, None, None) for feature in range(FEATURES)}  # type: ignore[arg-type]
     listed |= {item.feature: item for item in plain.best_of(judged, labels)}

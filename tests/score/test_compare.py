@@ -1,0 +1,90 @@
+"""Every lift has an interval or a reason, every p value as many nulls as are promised, and no abstention buys anything."""
+
+import numpy as np
+import pytest
+
+from interp.explain.base import Explanation
+from interp.score.compare import compare, on_both
+from interp.score.paired import Rivals
+from tests.score.exam import item_of, score
+from tests.score.teller import Teller, verdicts
+
+
+def _borrowed(count):
+    return [Explanation(100 + number, "test", "text") for number in range(count)]
+
+
+def _compared(nulls, replicates, own=0.8, bounds=(0.7, 0.9), differences=None):
+    own_replicates = np.full(len(replicates), own) + np.linspace(-0.01, 0.01, len(replicates))
+    return compare(own, bounds, own_replicates, Rivals(np.array(nulls), np.array(replicates), differences), _borrowed(len(nulls)))
+
+
+def test_a_null_that_hangs_on_one_document_voids_no_interval():
+    """The mean without that document is that of the others: the exact leave-one-out value of the figure that is shown."""
+    replicates = np.full((6, 3), 0.1) + np.arange(6)[:, None] / 100
+    replicates[2, 1] = np.nan
+    found = _compared([0.1, 0.4, 0.1], replicates)
+    assert found.lift == pytest.approx(0.6)
+    assert found.lift_interval is not None
+    assert found.lift_reason is None
+    # It weighs as heavily as it should: where another null hangs on the document, too, the interval is no narrower.
+    replicates[2, 2] = np.nan
+    assert _compared([0.1, 0.4, 0.1], replicates).lift_interval.low <= found.lift_interval.low + 0.02
+
+
+@pytest.mark.parametrize(
+    ("nulls", "replicates", "more"),
+    [
+        ([0.1, 0.4], [[0.1, 0.4], [np.nan, np.nan], [0.1, 0.4]], {}),
+        ([0.1, 0.4], [[0.1, 0.4]], {}),
+        ([0.1, 0.4], [[0.1, 0.4]] * 5, {"bounds": None}),
+        ([0.1, np.nan], [[0.1, np.nan]] * 5, {}),
+        ([0.1, 0.4], [[0.1, 0.4]] * 5, {"own": None, "bounds": None}),
+    ],
+)
+def test_a_lift_without_an_interval_says_why(nulls, replicates, more):
+    if more.get("own", 0) is None:
+        found = compare(None, None, np.full(5, np.nan), Rivals(np.array(nulls), np.array(replicates), None), _borrowed(2))
+    else:
+        found = _compared(nulls, replicates, **more)
+    assert found.lift_interval is None
+    assert found.lift_reason
+
+
+@pytest.mark.parametrize(("undefined", "has_p"), [(0, True), (1, True), (2, False)])
+def test_a_p_value_by_rank_needs_nineteen_defined_nulls(undefined, has_p):
+    nulls = np.linspace(0.4, 0.6, 20)
+    nulls[:undefined] = np.nan
+    found = _compared(nulls, np.tile(nulls, (8, 1)), differences=np.full((8, 20), 0.05))
+    assert (found.p_value is not None) is has_p
+    assert found.p_method == ("rank" if has_p else None)
+    assert (found.reason is None) is has_p
+    assert found.p_paired == pytest.approx(1 / 256)
+
+
+def test_figures_on_common_items_move_a_null_by_how_far_it_is_behind():
+    """Own .9 on all it answered, .95 and .8 on what both answered: .05 behind, so the null stands at .85; the second answered the same items."""
+    values, _ = on_both(0.9, np.zeros(1), np.array([0.95, 0.9]), np.zeros((1, 2)), np.array([0.9, 0.3]), np.zeros((1, 2)))
+    assert values.tolist() == [pytest.approx(0.85), 0.3]
+
+
+def _words(text):
+    return int.from_bytes(text.encode()[:400], "little")
+
+
+@pytest.mark.parametrize("name", ["detection", "fuzz"])
+def test_abstaining_buys_no_lift(name):
+    """All labels are of equal skill: right wherever the text is easy (its words say so), a coin where it is hard. The own one is unsure there."""
+
+    def judge(abstains):
+        def says(text, label):
+            is_hard = _words(text) % 7 < 3
+            coin = hash((len(text), _words(text) % 1009, label == "cats")) % 2 == 0
+            if is_hard and abstains and label == "cats":
+                return "unsure"
+            return coin if is_hard else " cat" in text
+
+        return Teller(verdicts(says))
+
+    lifts = [score(name, judge(True), item_of(feature=feature), seed=feature).null.lift for feature in range(12)]
+    assert abs(np.mean(lifts)) < 0.03
