@@ -121,7 +121,7 @@ def _body_model(request: Request) -> type[BaseModel] | None:
 
 def _about_the_body(request: Request, error: RequestValidationError) -> tuple[str | None, str]:
     """Why a body was not read at all, and what to do; for other requests where to look."""
-    page = f"{request.url.replace(path='/docs', query='')} lists every field and parameter with an example."
+    page = "/docs lists every field and parameter with an example."
     if not any(item["loc"][:1] == ("body",) and len(item["loc"]) == 1 for item in error.errors()):
         return None, f"Correct what `errors` names; {page}"
     given = request.headers.get("content-type", "")

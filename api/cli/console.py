@@ -1,6 +1,7 @@
 """Where the command line prints: results on stdout, everything else on stderr."""
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -9,8 +10,8 @@ from rich.text import Text
 
 from interp.errors import GlossatorError
 
-# In a pipe nothing may be cut: rich would take 80 columns.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+# In a pipe nothing may be cut, unless COLUMNS says how wide it is: rich would take 80 columns.
+out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 err = Console(stderr=True, highlight=False)
 
 

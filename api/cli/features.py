@@ -8,17 +8,28 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from api.cli import connect, paint
 from api.cli.console import figure, out, print_json, probability, say, thousands
+from api.cli.tables import Cell, Column, print_table
 from interp.disk import writing
 from interp.errors import InputError
 from interp.store.sorting import FeatureSort
 
 REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+)$")
 SVG_WIDTH = 140
+LISTED = (
+    Column("feature"),
+    Column("label", least=32),
+    Column("score"),
+    Column("shrunken", 4),
+    Column("lift"),
+    Column("q", 2),
+    Column("density", 1),
+    Column("max", 5),
+    Column("state", 3),
+)
 KINDS = ("top", "uniform", "weighted", "near_miss", "inactive")
 
 RUN = "The run by its number, address or start of its digest; else the current one."
@@ -80,25 +91,26 @@ def features(
         return
     if found:
         out.print(f"run {found[0]['run']}  corpus {found[0]['corpus']}", style="dim", markup=False)
-    table = Table("feature", "label", "score", "shrunken", "lift", "q", "density", "max", "state", box=None, pad_edge=False)
-    for item in found:
-        table.add_row(
-            str(item["feature"]),
-            Text(paint.visible(item["label"] or "–")),
-            figure(item["score"]),
-            figure(item["shrunken"]),
-            figure(item["lift"], signed=True),
-            probability(item["q_value"]),
-            f"{item['density']:.2%}",
-            figure(item["max_activation"]),
-            item["state"],
-        )
-    out.print(table)
+    print_table(out, LISTED, [_row(item) for item in found])
+
+
+def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
+    return (
+        str(item["feature"]),
+        Text(paint.visible(item["label"] or "–")),
+        figure(item["score"]),
+        figure(item["shrunken"]),
+        figure(item["lift"], signed=True),
+        probability(item["q_value"]),
+        f"{item['density']:.2%}",
+        figure(item["max_activation"]),
+        item["state"],
+    )
 
 
 def feature(
     reference: Annotated[str, typer.Argument(metavar="DICT:INDEX", help="pystdlib@1-res:123 or pystdlib/1-res/123.")],
-    contexts: Annotated[int, typer.Option(min=0, help="Contexts of each kind.")] = 8,
+    contexts: Annotated[int, typer.Option(min=0, help="Contexts of each kind and split.")] = 8,
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
     split: Annotated[Splits, typer.Option(help="Whose contexts: those that explainers saw, or those that scorers used.")] = Splits.BOTH,
     svg: Annotated[Path | None, typer.Option(help="Save what would be printed as a picture.")] = None,
@@ -148,11 +160,12 @@ def _print_feature(to: Console, found: dict[str, Any], contexts: int, split: Spl
         _print_explanation(to, explanation)
     _print_neighbourhood(to, found)
     for kind in KINDS:
-        shown = [item for item in found["contexts"] if item["kind"] == kind and split in (Splits.BOTH, item["split"])]
-        if shown[:contexts]:
-            to.print(f"\n[bold]{kind.replace('_', ' ')}[/bold] [dim]{min(contexts, len(shown))} of {len(shown)}[/dim]")
-        for item in shown[:contexts]:
-            print_context(to, item, found["statistics"]["max_activation"])
+        for one in (Splits.EXPLAIN, Splits.TEST):
+            shown = [item for item in found["contexts"] if (item["kind"], item["split"]) == (kind, one) and split in (Splits.BOTH, one)]
+            if shown[:contexts]:
+                to.print(f"\n[bold]{kind.replace('_', ' ')}, {one} split[/bold] [dim]{min(contexts, len(shown))} of {len(shown)}[/dim]")
+            for item in shown[:contexts]:
+                print_context(to, item, found["statistics"]["max_activation"])
 
 
 def _print_head(to: Console, found: dict[str, Any]) -> None:

@@ -4,15 +4,17 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from api.cli import connect, progress
 from api.cli.console import duration, figure, out, print_json, print_warnings, thousands
+from api.cli.tables import Cell, Column, print_table
 from api.client import Client
 from interp.errors import InputError
 from interp.lifecycle import JobStatus
 
+LISTED = (Column("job"), Column("status"), Column("dictionary", 1, least=12), Column("features", 2), Column("created", 4), Column("took", 3))
 PAIRS = (("median", "median_lift"), ("random_median", "random_median_lift"))
 CHANGES = {"cancel": Client.cancel_job, "pause": Client.pause_job, "resume": Client.resume_job, "retry": Client.retry_job}
 STYLES = {"completed": "green", "failed": "red", "running": "cyan", "paused": "yellow", "cancelled": "dim"}
@@ -29,18 +31,13 @@ def jobs(
     if as_json:
         print_json(found)
         return
-    table = Table(Column("job", no_wrap=True, min_width=36), "status", "dictionary", "features", "created", "took", box=None, pad_edge=False)
-    for item in found:
-        counts = item["request_counts"]
-        table.add_row(
-            item["id"],
-            _status(item),
-            Text(item["dictionary"] or "–"),
-            f"{thousands(counts['completed'])}/{thousands(counts['total'])}",
-            item["created_at"][:19].replace("T", " "),
-            _took(item),
-        )
-    out.print(table)
+    print_table(out, LISTED, [_row(item) for item in found])
+
+
+def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
+    counts = item["request_counts"]
+    features = f"{thousands(counts['completed'])}/{thousands(counts['total'])}"
+    return item["id"], _status(item), Text(item["dictionary"] or "–"), features, item["created_at"][:19].replace("T", " "), _took(item)
 
 
 def job(
@@ -89,7 +86,10 @@ def _print(found: dict[str, Any]) -> None:
             if error.get(part):
                 out.print(Text(f"  {part}: {error[part]}"))
     if found["summary"]:
-        print_json(found["summary"])
+        # The report prints jobs, too.
+        from api.cli import report
+
+        report.print_summary(found["summary"])
 
 
 def _print_money(found: dict[str, Any]) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from api.cli import paint
 from api.cli.console import dollars, duration, figure, out, print_warnings, thousands
 from api.cli.jobs import print_stages
+from api.cli.tables import Cell, Column, print_table
 from api.client import Client
 
 BEST, WORST = 20, 5
@@ -38,20 +38,38 @@ def _print_coverage(dictionary: dict[str, Any], counts: dict[str, int]) -> None:
     )
 
 
+SCORED = (
+    Column("scorer"),
+    Column("metric", 2),
+    Column("scored", 1),
+    Column("undefined", 3),
+    Column("median"),
+    Column("lift over null"),
+    Column("better than null"),
+)
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """What came of a job's features, its scores, and how far to trust them."""
+    counts = summary["features"]
+    told = {"explained": "explained", "rare": "too rare", "dead": "dead", "failed": "failed"}
+    out.print(f"\n{thousands(counts['asked'])} features: {', '.join(f'{thousands(counts[name])} {word}' for name, word in told.items())}")
+    if summary["scores"]:
+        _print_scores(summary["scores"])
+    print_doubts(summary)
+    rate = f"{figure(summary['features_per_s'], 1)} features/s" if summary["features_per_s"] else "evidence reused"
+    out.print(f"{thousands(summary['tokens'])} tokens, {rate}, {duration(summary['total_seconds'])} in all")
+
+
 def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
-    table = Table("scorer", "metric", "scored", "undefined", "median", "median lift over null", "better than null", box=None, pad_edge=False)
-    for scorer, figures in scores.items():
-        better, tested = figures["better_than_null"], figures["tested"]
-        table.add_row(
-            scorer,
-            figures["metric"],
-            thousands(figures["scored"]),
-            thousands(figures["undefined"]),
-            figure(figures["median"]),
-            figure(figures["median_lift"], signed=True),
-            f"{thousands(better)} of {thousands(tested)} (q <= {figures['significant_at']})",
-        )
-    out.print(table)
+    """Medians over features, a row per scorer."""
+    print_table(out, SCORED, [_score_row(scorer, figures) for scorer, figures in scores.items()])
+
+
+def _score_row(scorer: str, figures: dict[str, Any]) -> tuple[Cell, ...]:
+    better = f"{thousands(figures['better_than_null'])} of {thousands(figures['tested'])} (q <= {figures['significant_at']})"
+    medians = figure(figures["median"]), figure(figures["median_lift"], signed=True)
+    return scorer, figures["metric"], thousands(figures["scored"]), thousands(figures["undefined"]), *medians, better
 
 
 def print_doubts(summary: dict[str, Any]) -> None:

@@ -10,7 +10,22 @@ from rich.text import Text
 from api.cli import connect, progress
 from api.cli.console import dollars, figure, out, print_json, say, thousands
 from api.cli.submit import assignments, print_estimate, read_spec
+from api.cli.tables import Cell, Column, print_table
 from interp.errors import InputError
+
+USED = (
+    Column("stage"),
+    Column("purpose", least=12),
+    Column("model", 3, least=12),
+    Column("calls"),
+    Column("unanswered", 2),
+    Column("attempts", 4),
+    Column("tokens in"),
+    Column("tokens out"),
+    Column("cost"),
+    Column("p50 s", 5),
+    Column("p95 s", 6),
+)
 
 
 def estimate(
@@ -69,23 +84,7 @@ def usage(
 
 def print_usage(found: dict[str, Any]) -> None:
     """A row a stage, purpose and model; then the budget."""
-    table = Table(
-        "stage", "purpose", "model", "calls", "unanswered", "attempts", "tokens in", "tokens out", "cost", "p50 s", "p95 s", box=None, pad_edge=False
-    )
-    for row in found["rows"]:
-        table.add_row(
-            row["stage"],
-            Text(row["purpose"]),
-            Text(row["model"]),
-            thousands(row["calls"]),
-            thousands(row["unanswered"]),
-            thousands(row["attempts"]),
-            thousands(row["prompt_tokens"]),
-            thousands(row["completion_tokens"]),
-            dollars(row["cost_usd"]),
-            *(figure(row[name]) for name in ("p50_seconds", "p95_seconds")),
-        )
-    out.print(table)
+    print_table(out, USED, [_row(row) for row in found["rows"]])
     total = found["total"]
     out.print(
         f"{thousands(total['calls'])} calls in {thousands(total['attempts'])} attempts, {thousands(total['unanswered'])} unanswered; "
@@ -93,6 +92,12 @@ def print_usage(found: dict[str, Any]) -> None:
     )
     if found["budget"]:
         _print_budget(found["budget"])
+
+
+def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
+    counts = (row[name] for name in ("calls", "unanswered", "attempts", "prompt_tokens", "completion_tokens"))
+    seconds = (figure(row[name]) for name in ("p50_seconds", "p95_seconds"))
+    return row["stage"], Text(row["purpose"]), Text(row["model"]), *map(thousands, counts), dollars(row["cost_usd"]), *seconds
 
 
 def _print_budget(budget: dict[str, Any]) -> None:

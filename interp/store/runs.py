@@ -112,7 +112,8 @@ def named(session: Session, dictionary: Dictionary, reference: str) -> Run:
     if len(found) != 1:
         last = session.scalar(select(func.max(Run.number)).where(Run.dictionary_id == dictionary.id))
         why = f"Several runs begin with {name}." if found else f"Its runs are numbered 1 to {last}." if last else "It has none."
-        raise NotFound(f"No run {reference!r} of {dictionary.name}.", why=why, cure=f"List them with GET /v1/dictionaries/{dictionary.name}/runs.")
+        cure = f"List them with `glossator runs {dictionary.name}` (GET /v1/dictionaries/{dictionary.name}/runs)."
+        raise NotFound(f"No run {reference!r} of {dictionary.name}.", why=why, cure=cure)
     return found[0]
 
 
