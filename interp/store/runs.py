@@ -221,12 +221,14 @@ def addressed(session: Session, reference: str) -> Run:
     if of:
         dictionary = session.scalar(select(Dictionary).where(Dictionary.name == of))
         if dictionary is None:
-            raise NotFound(f"No run {reference!r}.", why=f"There is no dictionary {of!r}.", cure="List the runs with GET /v1/runs.")
+            raise NotFound(
+                f"No run {reference!r}.", why=f"There is no dictionary {of!r}.", cure="List the runs with `glossator runs` (GET /v1/runs)."
+            )
         return named(session, dictionary, number)
     if not DIGEST.fullmatch(reference):
         raise InputError(f"{reference!r} names no run.", cure="Name the dictionary as well, or write its address such as pystdlib@1-res/1.")
     found = session.scalars(select(Run).where(Run.digest.startswith(reference, autoescape=True)).limit(2)).all()
     if len(found) != 1:
         why = f"Several runs begin with {reference}." if found else ""
-        raise NotFound(f"No run {reference!r}.", why=why, cure="List the runs with GET /v1/runs.")
+        raise NotFound(f"No run {reference!r}.", why=why, cure="List the runs with `glossator runs` (GET /v1/runs).")
     return found[0]
