@@ -392,6 +392,7 @@ FEATURE: dict[str, Any] = FEATURE_SUMMARY | {
         "density": 0.0121,
         "max_activation": 6.31,
         "mean_active": 2.08,
+        "firing_level": 0.0,
         "explain": {"windows_seen": 15_600, "windows_active": 2_100},
         "test": {"windows_seen": 15_650, "windows_active": 2_140},
     },
@@ -410,6 +411,7 @@ FEATURE: dict[str, Any] = FEATURE_SUMMARY | {
             "start": 320,
             "position": 64,
             "max_activation": 6.31,
+            "left": ["import", " sys", "\n"],
             "tokens": ["        ", "self", ".", "name", " =", " name"],
             "activations": [0.0, 6.31, 0.0, 0.0, 0.0, 0.0],
         }

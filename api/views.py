@@ -184,6 +184,7 @@ def statistics(found: Statistics) -> schemas.StatisticsAnswer:
         density=found.density,
         max_activation=found.max_activation,
         mean_active=found.mean_active,
+        firing_level=_short(found.firing_level),
         explain=explain,
         test=test,
     )
@@ -222,6 +223,7 @@ def contexts(found: Contexts, vocabulary: Vocabulary) -> list[schemas.ContextAns
                 start=int(found.starts[row]),
                 position=int(found.positions[row]),
                 max_activation=_short(float(maxima[row])),
+                left=vocabulary.texts(found.left_tokens(row)),
                 tokens=vocabulary.texts(found.tokens[row, :length].tolist()),
                 activations=[_short(value) for value in found.activations[row, :length].tolist()],
             )

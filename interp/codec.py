@@ -1,7 +1,8 @@
 """Evidence to bytes and back: one versioned, compressed blob a feature.
 
 magic "GLEV" | version u8 | crc32 of what follows u32 | zstandard frame of: header length u32, header (msgpack), then the arrays in the header's
-order. Version 1 has no crc32, and a frame with a checksum of its content: a frame may be damaged and still give the same content.
+order. Version 1 has no crc32, and a frame with a checksum of its content: a frame may be damaged and still give the same content. Versions 1 and 2
+have no left context and no firing level: they are read as evidence without left context, of features that fire above 0.
 Arrays of more than one byte an item are stored as byte planes (all first bytes, then all second bytes...): high bytes of token ids are nearly
 all 0 and those of activations alike, which takes a third off the size.
 """
@@ -19,12 +20,14 @@ from interp.errors import BlobCorrupt
 from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Neighbour, Statistics, TokenEffect
 
 MAGIC = b"GLEV"
-VERSION = 2
+VERSION = 3
+READ_WITH_CRC = (2, VERSION)
 LEVEL = 3
 LARGEST = 1 << 30  # bytes of a blob once it is decompressed: a damaged header must not ask for all memory
 MATRICES = {"tokens": "<u4", "activations": "<f2"}
 VECTORS = {"lengths": "<u2", "kinds": "<u1", "splits": "<u1", "documents": "<u8", "starts": "<u4", "positions": "<u2"}
 COLUMNS = MATRICES | VECTORS
+LEFT, LEFT_LENGTHS = "<u4", "<u1"
 
 
 def encode_evidence(evidence: FeatureEvidence) -> bytes:
@@ -34,6 +37,7 @@ def encode_evidence(evidence: FeatureEvidence) -> bytes:
         "feature": evidence.feature,
         "contexts": len(contexts),
         "window": contexts.tokens.shape[1],
+        "left": contexts.left.shape[1],
         "statistics": [getattr(statistics, name) for name in Statistics.__slots__],
         "promoted": [(effect.token, effect.logit) for effect in evidence.promoted],
         "suppressed": [(effect.token, effect.logit) for effect in evidence.suppressed],
@@ -41,6 +45,7 @@ def encode_evidence(evidence: FeatureEvidence) -> bytes:
     }
     packed = msgpack.packb(header)
     arrays = [_planes(getattr(contexts, name), dtype) for name, dtype in COLUMNS.items()]
+    arrays += [_planes(contexts.left, LEFT), _planes(contexts.left_lengths, LEFT_LENGTHS)]
     body = b"".join([struct.pack("<I", len(packed)), packed, _planes(evidence.histogram, "<i8"), *arrays])
     compressed = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False, write_content_size=True).compress(body)
     return MAGIC + bytes([VERSION]) + struct.pack("<I", zlib.crc32(compressed)) + compressed
@@ -56,10 +61,15 @@ def decode_evidence(blob: bytes) -> FeatureEvidence:
         count, window = int(header["contexts"]), int(header["window"])
         histogram = reader.take("<i8", (HISTOGRAM_BINS,))
         columns = {name: reader.take(dtype, (count, window) if name in MATRICES else (count,)) for name, dtype in COLUMNS.items()}
+        if "left" in header:
+            columns["left"] = reader.take(LEFT, (count, int(header["left"])))
+            columns["left_lengths"] = reader.take(LEFT_LENGTHS, (count,))
         reader.finish()
+        statistics = _statistics(header["statistics"])
+        columns["levels"] = np.full(count, statistics.firing_level, np.float32)
         return FeatureEvidence(
             feature=header["feature"],
-            statistics=_statistics(header["statistics"]),
+            statistics=statistics,
             histogram=histogram,
             contexts=Contexts(**columns),
             promoted=tuple(TokenEffect(token, logit) for token, logit in header["promoted"]),
@@ -87,7 +97,7 @@ def _frame(blob: bytes) -> bytes:
     version = blob[4] if len(blob) > 4 else None
     if version == 1:
         return blob[5:]
-    if version != VERSION:
+    if version not in READ_WITH_CRC:
         raise _corrupt(f"it has format {version}, and this version reads up to {VERSION}")
     if blob[5:9] != struct.pack("<I", zlib.crc32(blob[9:])):
         raise _corrupt("its checksum is another")
@@ -119,8 +129,8 @@ def _planes(array: NDArray[Any], dtype: str) -> bytes:
 
 
 def _statistics(values: list[Any]) -> Statistics:
-    tokens_seen, tokens_active, windows_seen, windows_active, max_activation, mean_active = values
-    return Statistics(tokens_seen, tokens_active, tuple(windows_seen), tuple(windows_active), max_activation, mean_active)
+    tokens_seen, tokens_active, windows_seen, windows_active, *rest = values
+    return Statistics(tokens_seen, tokens_active, tuple(windows_seen), tuple(windows_active), *rest)
 
 
 def _corrupt(why: str) -> BlobCorrupt:

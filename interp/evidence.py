@@ -1,6 +1,6 @@
 """What collection records of a feature: the frozen types that every later stage reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
@@ -48,8 +48,12 @@ class Contexts:
     documents    uint64  [N]     identity of the document
     starts       uint32  [N]     offset of the window's first token in its document, counted in content tokens
     positions    uint16  [N]     offset of the window's first token in the row that the subject read (0: the row's BOS)
+    left         uint32  [N, L]  token ids before the window in its row, aligned to the right; 0 where there are fewer
+    left_lengths uint8   [N]     real tokens of `left`
+    levels       float32 [N]     the feature's firing level, equal in all rows: it fires at activations above it
 
-    A window can be kept for several reasons (top and uniform, say): then it stands once for each.
+    A window can be kept for several reasons (top and uniform, say): then it stands once for each. The left context is for reading alone: it has no
+    activations, is in no count and in no figure, and is never marked. Columns that are left out are empty (no left context) or 0 (the level).
     """
 
     tokens: NDArray[np.uint32]
@@ -60,6 +64,16 @@ class Contexts:
     documents: NDArray[np.uint64]
     starts: NDArray[np.uint32]
     positions: NDArray[np.uint16]
+    left: NDArray[np.uint32] = field(default_factory=lambda: np.zeros((0, 0), np.uint32))
+    left_lengths: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    levels: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __post_init__(self) -> None:
+        count = len(self.lengths)
+        for name in ("left", "left_lengths", "levels"):
+            column = getattr(self, name)
+            if len(column) == 0 < count:
+                object.__setattr__(self, name, np.zeros((count, *column.shape[1:]), column.dtype))
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -75,6 +89,9 @@ class Contexts:
             self.documents[keep],
             self.starts[keep],
             self.positions[keep],
+            self.left[keep],
+            self.left_lengths[keep],
+            self.levels[keep],
         )
 
     def of(self, split: Split, *kinds: Kind) -> "Contexts":
@@ -91,6 +108,21 @@ class Contexts:
         largest: NDArray[np.float32] = self.activations.max(axis=1).astype(np.float32)
         return largest
 
+    def fires(self) -> NDArray[np.bool_]:
+        """bool [N]: whether the feature fires somewhere in the window."""
+        above: NDArray[np.bool_] = self.maxima() > self.levels
+        return above
+
+    def fires_at(self) -> NDArray[np.bool_]:
+        """bool [N, W]: the tokens at which the feature fires."""
+        above: NDArray[np.bool_] = self.activations > self.levels[:, None]
+        return above
+
+    def left_tokens(self, row: int) -> list[int]:
+        """The token ids before a window in its row, in the order of the text; empty at the row's beginning."""
+        ids: list[int] = self.left[row, self.left.shape[1] - int(self.left_lengths[row]) :].tolist()
+        return ids
+
     def valid(self) -> NDArray[np.bool_]:
         """bool [N, W]: true at real tokens."""
         return np.arange(self.tokens.shape[1])[None, :] < self.lengths[:, None]
@@ -104,7 +136,8 @@ class Contexts:
 class Statistics:
     """Exact counts and what follows from them. Special tokens are counted nowhere.
 
-    Pairs are (explain, test). `mean_active` is the mean over active tokens, NaN-free: 0.0 for a dead feature.
+    Pairs are (explain, test). `firing_level` is the activation above which the feature fires, and a token or window is active: 0 in a sparse
+    dictionary. `mean_active` is the mean activation over active tokens, NaN-free: 0.0 for a dead feature.
     """
 
     tokens_seen: int
@@ -113,6 +146,7 @@ class Statistics:
     windows_active: tuple[int, int]
     max_activation: float
     mean_active: float
+    firing_level: float = 0.0
 
     @property
     def density(self) -> float:

@@ -15,6 +15,8 @@ from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of
 
 VERSION = 2
+# Of what collection makes of subject, dictionary and text. 2: firing levels, left context.
+COLLECTION_VERSION = 2
 # The files of a subject's folder that decide what it computes.
 SUBJECT_SUFFIXES = frozenset({".safetensors", ".bin", ".model"})
 SUBJECT_FILES = frozenset({"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
@@ -79,6 +81,7 @@ def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = Fals
     positions = header_of(spec.dictionary).positions
     return models_identity(spec) | {
         "version": VERSION,
+        "collection_version": COLLECTION_VERSION,
         "bos": bos_of(spec.subject, library=library) if positions.prepend_bos else None,
         "positions": positions.identity(),
         "corpus": {"digest": corpus, "max_tokens": spec.corpus.max_tokens, "test_share": spec.corpus.test_share},

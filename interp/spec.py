@@ -84,6 +84,13 @@ class CollectionSpec(Frozen):
     neighbours: int = Field(default=8, ge=0, le=64, description="Nearest features listed.")
     near_miss_neighbours: int = Field(default=3, ge=1, le=16, description="How many of the nearest features make a window a near miss.")
     output_tokens: int = Field(default=10, ge=0, le=100, description="Promoted and suppressed tokens listed.")
+    left_context: int = Field(default=16, ge=0, le=64, description="Tokens before each window that are kept for reading: never marked nor counted.")
+    firing_level: Literal["auto", "zero", "quantile"] = Field(
+        default="auto",
+        description="The activation above which a feature fires: 0, or a quantile of each feature's activations; `auto` takes the quantile for "
+        "dense dictionaries (neurons, directions without a threshold, or a mean density above 0.1).",
+    )
+    firing_rate: float = Field(default=0.01, gt=0, le=0.5, description="Share of tokens at which a feature fires, where its level is a quantile.")
     encode_dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="bfloat16 is faster where the machine has it, and keeps about 99% of the same windows."
     )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis.extra import numpy as npst
 from interp.codec import decode_evidence, encode_evidence
 from interp.errors import BlobCorrupt
 from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Neighbour, Statistics, TokenEffect
+from tests.api.synthetic import feature_evidence
 
 COLUMNS = Contexts.__slots__
 
@@ -25,6 +27,8 @@ def evidences(draw: st.DrawFn) -> FeatureEvidence:
     def column(dtype: type, *shape: int) -> np.ndarray:
         return draw(npst.arrays(dtype, (count, *shape)))
 
+    level = np.float32(draw(floats))
+    left = draw(st.sampled_from([0, 5, 16]))
     contexts = Contexts(
         tokens=column(np.uint32, window),
         activations=draw(npst.arrays(np.float16, (count, window), elements=st.floats(0, 65504, width=16))),
@@ -34,11 +38,15 @@ def evidences(draw: st.DrawFn) -> FeatureEvidence:
         documents=column(np.uint64),
         starts=column(np.uint32),
         positions=column(np.uint16),
+        left=column(np.uint32, left),
+        left_lengths=column(np.uint8),
+        levels=np.full(count, level),
     )
+    whole_pair = st.tuples(whole, whole)
     effects = st.lists(st.builds(TokenEffect, st.integers(0, 2**31), st.floats(-50, 50)), max_size=4).map(tuple)
     return FeatureEvidence(
         feature=draw(st.integers(0, 2**31)),
-        statistics=Statistics(draw(whole), draw(whole), draw(st.tuples(whole, whole)), draw(st.tuples(whole, whole)), draw(floats), draw(floats)),
+        statistics=Statistics(draw(whole), draw(whole), draw(whole_pair), draw(whole_pair), draw(floats), draw(floats), float(level)),
         histogram=draw(npst.arrays(np.int64, HISTOGRAM_BINS)),
         contexts=contexts,
         promoted=draw(effects),
@@ -82,6 +90,16 @@ def test_the_first_format_is_still_read(evidence: FeatureEvidence) -> None:
     assert_same(decode_evidence(b"GLEV\1" + zstandard.ZstdCompressor(write_checksum=True).compress(body)), evidence)
 
 
+def test_the_second_format_is_still_read() -> None:
+    """A blob that the version before the left context wrote."""
+    old = decode_evidence((Path(__file__).parent / "fakes" / "evidence_v2.bin").read_bytes())
+    assert_same(old, feature_evidence(3))
+    assert old.statistics.firing_level == 0
+    assert old.contexts.left.shape == (3, 0)
+    assert [old.contexts.left_tokens(row) for row in range(3)] == [[], [], []]
+    np.testing.assert_array_equal(old.contexts.fires(), [True, True, False])
+
+
 @settings(deadline=None, max_examples=50)
 @given(evidences(), st.data())
 def test_any_cut_is_told(evidence: FeatureEvidence, data: st.DataObject) -> None:
@@ -104,7 +122,7 @@ def test_a_typical_feature_is_small() -> None:
     generator = np.random.default_rng(0)
     tokens = generator.zipf(1.3, (40, 64)).astype(np.uint32) % 4096
     activations = np.where(generator.random((40, 64)) < 0.1, generator.random((40, 64)), 0).astype(np.float16)
-    flat = {name: np.zeros(40, dtype) for name, dtype in zip(COLUMNS[2:], ("u2", "u1", "u1", "u8", "u4", "u2"), strict=True)}
+    flat = {name: np.zeros(40, dtype) for name, dtype in zip(COLUMNS[2:8], ("u2", "u1", "u1", "u8", "u4", "u2"), strict=True)}
     statistics = Statistics(1, 1, (1, 1), (1, 1), 1.0, 1.0)
     evidence = FeatureEvidence(0, statistics, np.zeros(HISTOGRAM_BINS, np.int64), Contexts(tokens, activations, **flat), (), (), ())
     assert len(encode_evidence(evidence)) < 5000

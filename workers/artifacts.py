@@ -1,6 +1,7 @@
 """What lies in the artifact store: tokenised corpora, and the partial evidence that stages of a job hand to one another.
 
 corpora/<digest>/                            kept: the next job on the same text reads it. `used` in it says when a chunk last did
+partials/<job>/levels                        the firing levels that the job's prepare chunk found, where there are any
 partials/<job>/<stage>-<number>.safetensors  what a collect or combine chunk gave; nobody needs it once its features are merged
 """
 
@@ -23,6 +24,11 @@ def store_of(settings: Settings) -> Store:
 def partial(job_id: str, stage: Stage, number: int) -> str:
     """The name of what one chunk collected or combined. By job, since two jobs may ask for different features of one run."""
     return f"{PARTIALS}/{job_id}/{stage}-{number}.safetensors"
+
+
+def levels(job_id: str) -> str:
+    """The name of the firing levels of a job's features."""
+    return f"{PARTIALS}/{job_id}/levels"
 
 
 def jobs_with_partials(store: Store) -> list[str]:

@@ -1,6 +1,7 @@
 """The tasks of a gpu worker: prepare, collect, combine, merge. They alone open models."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from interp.codec import encode_evidence
 from interp.collect import partial_file
 from interp.collect import run as collection
 from interp.collect.finish import finish
-from interp.collect.memory import collection_bytes, features_at_once
+from interp.collect.memory import Extent, collection_bytes, features_at_once
 from interp.collect.partial import merge as merge_partials
 from interp.errors import FeatureOutOfRange, WorkerTooSmall, printable
 from interp.evidence import Split
@@ -25,7 +26,7 @@ from interp.store.engine import snapshot
 from interp.store.evidence import Gathered
 from interp.subject.corpus import CorpusIndex, index
 from interp.subject.tokens import TokenizedCorpus, open_corpus, tokenize_corpus
-from workers import artifacts
+from workers import artifacts, calibration
 from workers.families import goes_in_batches
 from workers.residency import Models, models_of, usable, worker_memory
 from workers.run import Outcome, Work
@@ -61,7 +62,8 @@ def collect(work: Work) -> Outcome:
     start, stop = work.lease.payload["documents"]
     features = np.concatenate([np.arange(*span, dtype=np.int64) for span in work.lease.payload["features"]])
     models = models_of(work.runtime, spec, lambda models: collection_bytes(len(features), models.extent, spec.collection))
-    part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress)
+    levels = calibration.load(work, models, corpus, features)
+    part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress, levels)
     partial_file.save(_store(work), _partial(work, Stage.COLLECT, work.lease.number), part)
     return Outcome(lambda _session: {"tokens": work.lease.units})
 
@@ -129,7 +131,11 @@ def _gather(
     missing: Sequence[Range],
 ) -> Outcome:
     subject, dictionary = models.subject, models.dictionary
-    at_once = _at_once(work, models, count(missing))
+    levels = calibration.find(work, models, corpus, np.concatenate([np.arange(*span, dtype=np.int64) for span in missing]))
+    at_once = _at_once(work, replace(models.extent, dense=levels is not None), models, count(missing))
+    if levels is not None:
+        calibration.save(work, levels)
+    facts = facts | {calibration.FACT: "zero" if levels is None else "quantile"}
 
     def write(session: Session) -> dict[str, Any]:
         jobs.warn(session, work.lease.job_id, warnings)
@@ -205,10 +211,10 @@ def _plan(
     return {"chunks": len(plans), "features_to_collect": sum(stop - start for start, stop in missing)}
 
 
-def _at_once(work: Work, models: Models, features: int) -> int:
+def _at_once(work: Work, extent: Extent, models: Models, features: int) -> int:
     """How many features the least of the gpu workers collects together beside the models. Raises WorkerTooSmall."""
     memory = _least_memory(work)
-    at_once = features_at_once(usable(memory) - models.nbytes, models.extent, work.spec.collection)
+    at_once = features_at_once(usable(memory) - models.nbytes, extent, work.spec.collection)
     if at_once * MOST_GROUPS < features:
         raise WorkerTooSmall(
             f"{features} features of {models.dictionary.name} cannot be collected with {memory / 1e9:.1f} GB of memory.",

@@ -133,7 +133,7 @@ def _foils(
     others = sorted(set().union(*near.values()) - decoded.keys())
     loaded = {feature: decode_evidence(blob) for feature, blob in evidence.load(session, family.run_id, ranges_of(others)).items()}
     contexts = {feature: item.contexts.of(Split.TEST) for feature, item in {**loaded, **decoded}.items()}
-    firing = {feature for feature, found in contexts.items() if len(found) and bool((found.activations > 0).any())}
+    firing = {feature for feature, found in contexts.items() if bool(found.fires().any())}
     chosen: dict[int, tuple[Foil, ...]] = {}
     for feature, nearest in near.items():
         beside = sorted(decoded.keys() - {feature}, key=lambda other: (abs(other - feature), other))

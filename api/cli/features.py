@@ -172,8 +172,10 @@ def _print_head(to: Console, found: dict[str, Any]) -> None:
     statistics, histogram = found["statistics"], found["histogram"]
     to.print(Text(found["name"], style="bold") + Text(f"  {found['state']}  {found['subject']} {found['hook_point']}", style="dim"))
     to.print(f"run {found['run']}  corpus {found['corpus']}", style="dim", markup=False, soft_wrap=True)
+    level = f"fires above {figure(statistics['firing_level'])}, " if statistics["firing_level"] else ""
+    counts = f"{thousands(statistics['tokens_active'])} of {thousands(statistics['tokens_seen'])}"
     to.print(
-        f"fires at {statistics['density']:.3%} of tokens ({thousands(statistics['tokens_active'])} of {thousands(statistics['tokens_seen'])}), "
+        f"{level}fires at {statistics['density']:.3%} of tokens ({counts}), "
         f"max {figure(statistics['max_activation'])}, mean {figure(statistics['mean_active'])}"
     )
     if histogram["counts"]:

@@ -25,6 +25,10 @@ class StatisticsAnswer(Answer):
     density: float
     max_activation: float
     mean_active: float
+    firing_level: float = Field(
+        description="The feature fires at activations above this: 0 in a sparse dictionary, a quantile of its activations in a dense one. "
+        "Counts, density, positives and negatives go by it."
+    )
     explain: SplitStatistics
     test: SplitStatistics
 
@@ -53,6 +57,7 @@ class ContextAnswer(Answer):
     start: int = Field(description="Offset in the document, in tokens.")
     position: int = Field(description="Offset in the row that the subject read, in tokens.")
     max_activation: float
+    left: list[str] = Field(description="Tokens before the window in its row, for reading: they have no activations and are in no figure.")
     tokens: list[str]
     activations: list[float]
 

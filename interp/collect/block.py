@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from interp.collect.encode import Activity
+from interp.collect.encode import Activity, Limits
 from interp.collect.finite import check_maxima
 from interp.collect.hashing import exponential
 from interp.collect.reservoir import EMPTY, NOT_FULL, Reservoir, make_keys, sortable
@@ -14,8 +14,6 @@ from interp.collect.staging import Windows
 from interp.collect.tally import Tally
 from interp.evidence import ACTIVE_KINDS, Kind, Split
 from interp.spec import SplitCounts
-
-FLOAT16_LARGEST = 65504.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class FeatureRange:
     """What is fixed about the features of a block.
 
     multipliers int32   [2, F]  see `interp.collect.hashing`
-    floors      float32 [F]     a token is active above its feature's floor
+    limits      of F features   above which values they are active, and fire
     neighbours  int64   [F, n]  rows of the maxima of all encoded features
     cosines     float32 [F, n]  not negative
     """
@@ -40,7 +38,7 @@ class FeatureRange:
     start: int
     stop: int
     multipliers: Tensor
-    floors: Tensor
+    limits: Limits
     neighbours: Tensor
     cosines: Tensor
 
@@ -61,6 +59,19 @@ def _weighted(pairs: Pairs, windows: Windows, features: FeatureRange) -> Tensor:
     return sortable(pairs.maxima / exponential(hashes))
 
 
+@dataclass(frozen=True)
+class Silent:
+    """A batch of W windows as its silent ones are sought: `maxima` float32 [F, W], `everything` float16 [F, W, window] or None."""
+
+    windows: Windows
+    maxima: Tensor
+    everything: Tensor | None
+
+    def values(self, rows: Tensor, columns: Tensor) -> Tensor | None:
+        """float16 [N, window]: the activations of pairs of a feature and a window, int64 [N] each."""
+        return None if self.everything is None else self.everything[rows, columns]
+
+
 # What each sample of active windows prefers: int32 [P] priorities of pairs.
 PRIORITIES: dict[Kind, Callable[[Pairs, Windows, FeatureRange], Tensor]] = {Kind.TOP: _top, Kind.UNIFORM: _uniform, Kind.WEIGHTED: _weighted}
 
@@ -72,13 +83,14 @@ LEAST = {Kind.NEAR_MISS: 1}
 class Block:
     """Counts and reservoirs of F features."""
 
-    def __init__(self, features: FeatureRange, counts: dict[Split, SplitCounts], window: int) -> None:
-        device = features.floors.device
+    def __init__(self, features: FeatureRange, counts: dict[Split, SplitCounts], window: int, dense: bool = False) -> None:
+        """`dense`: silent windows keep activations, too, since a feature that does not reach its firing level need not be 0."""
+        device = features.neighbours.device
         self.features = features
         self.tally = Tally(len(features), device)
         self.reservoirs = {
             (kind, split): Reservoir(
-                len(features), kept_of(counts[split], kind), window if kind in ACTIVE_KINDS else None, device, LEAST.get(kind, NOT_FULL)
+                len(features), kept_of(counts[split], kind), window if dense or kind in ACTIVE_KINDS else None, device, LEAST.get(kind, NOT_FULL)
             )
             for kind in Kind
             for split in Split
@@ -97,33 +109,36 @@ class Block:
             rows = pairs.features.index_select(0, enter)
             ordinals = windows.ordinals.index_select(0, pairs.windows.index_select(0, enter))
             keys = make_keys(priorities.index_select(0, enter), ordinals)
-            reservoir.offer(rows, keys, self._clean(activity.values.index_select(0, enter), rows))
+            reservoir.offer(rows, keys, self.features.limits[rows].stored(activity.values.index_select(0, enter)))
 
-    def take_inactive(self, split: Split, windows: Windows, maxima: Tensor, all_maxima: Tensor) -> None:
-        """Windows in which a feature does not fire; `all_maxima` float32 [all encoded features, W]."""
+    def take_inactive(self, split: Split, windows: Windows, maxima: Tensor, all_maxima: Tensor, everything: Tensor | None = None) -> None:
+        """Windows in which a feature does not fire; `all_maxima` float32 [all encoded features, W]; `everything` float16 [F, W, window]: their
+        activations, where silent windows keep them."""
+        silent = Silent(windows, maxima, everything)
         hashes = self.features.multipliers[0][:, None] * windows.hashes[0][None, :]
-        self._offer_silent(self.reservoirs[Kind.INACTIVE, split], windows, maxima, hashes)
+        self._offer_silent(self.reservoirs[Kind.INACTIVE, split], silent, hashes)
         if self.features.neighbours.shape[1]:
-            self._offer_silent(self.reservoirs[Kind.NEAR_MISS, split], windows, maxima, self._nearest_activity(all_maxima))
+            self._offer_silent(self.reservoirs[Kind.NEAR_MISS, split], silent, self._nearest_activity(all_maxima))
 
-    def _offer_silent(self, reservoir: Reservoir, windows: Windows, maxima: Tensor, priorities: Tensor) -> None:
+    def _offer_silent(self, reservoir: Reservoir, silent: "Silent", priorities: Tensor) -> None:
         """Offers the windows in which a feature does not fire, by int32 [F, W] priorities."""
         enter = (priorities >= reservoir.threshold[:, None]).view(-1).nonzero().squeeze(1)
         if len(enter) > len(self.features) * reservoir.keep:
-            self._offer_best_silent(reservoir, windows, maxima, priorities)
+            self._offer_best_silent(reservoir, silent, priorities)
             return
-        enter = enter.index_select(0, (maxima.reshape(-1).index_select(0, enter) == 0).nonzero().squeeze(1))
-        rows = enter // maxima.shape[1]
-        ordinals = windows.ordinals.index_select(0, torch.sub(enter, rows, alpha=maxima.shape[1]))
-        reservoir.offer(rows, make_keys(priorities.view(-1).index_select(0, enter), ordinals))
+        enter = enter.index_select(0, (silent.maxima.reshape(-1).index_select(0, enter) == 0).nonzero().squeeze(1))
+        rows = enter // silent.maxima.shape[1]
+        columns = torch.sub(enter, rows, alpha=silent.maxima.shape[1])
+        keys = make_keys(priorities.view(-1).index_select(0, enter), silent.windows.ordinals.index_select(0, columns))
+        reservoir.offer(rows, keys, silent.values(rows, columns))
 
-    def _offer_best_silent(self, reservoir: Reservoir, windows: Windows, maxima: Tensor, priorities: Tensor) -> None:
+    def _offer_best_silent(self, reservoir: Reservoir, silent: "Silent", priorities: Tensor) -> None:
         """The same while reservoirs fill, when nearly every window could enter: the best of each feature, without a list of all."""
-        out = (maxima > 0) | (priorities < reservoir.threshold[:, None])
-        keys = make_keys(priorities, windows.ordinals).masked_fill_(out, EMPTY)
-        best = keys.topk(min(reservoir.keep, keys.shape[1]), dim=1, sorted=False).values
-        rows, columns = (best != EMPTY).nonzero(as_tuple=True)
-        reservoir.offer(rows, best[rows, columns])
+        out = (silent.maxima > 0) | (priorities < reservoir.threshold[:, None])
+        keys = make_keys(priorities, silent.windows.ordinals).masked_fill_(out, EMPTY)
+        best, columns = keys.topk(min(reservoir.keep, keys.shape[1]), dim=1, sorted=False)
+        rows, places = (best != EMPTY).nonzero(as_tuple=True)
+        reservoir.offer(rows, best[rows, places], silent.values(rows, columns[rows, places]))
 
     def _nearest_activity(self, all_maxima: Tensor) -> Tensor:
         """int32 [F, W]: the largest of each feature's neighbours' maxima, times their cosine, as a priority."""
@@ -135,15 +150,11 @@ class Block:
         return sortable(best)
 
     def _count(self, split: Split, activity: Activity, maxima: Tensor) -> None:
-        floors = self.features.floors.index_select(0, activity.features)[:, None]
-        active = (activity.values > floors).view(-1).nonzero().squeeze(1)
+        firing = self.features.limits.firing.index_select(0, activity.features)[:, None]
+        active = (activity.values > firing).view(-1).nonzero().squeeze(1)
         features = activity.features.index_select(0, active // activity.values.shape[1])
         self.tally.add_tokens(features, activity.values.view(-1).index_select(0, active))
         self.tally.add_windows(split, activity.features, maxima)
-
-    def _clean(self, values: Tensor, features: Tensor) -> Tensor:
-        """[N, window] values of features [N], 0 where they do not fire, in float16's range."""
-        return torch.where(values > self.features.floors.index_select(0, features)[:, None], values, 0).clamp_(max=FLOAT16_LARGEST)
 
 
 def kept_of(counts: SplitCounts, kind: Kind) -> int:

@@ -43,18 +43,21 @@ class Collector:
 
     def __init__(self, encoder: Encoder, roster: Roster, spec: CollectionSpec, seed: int, shape: TileShape, capacity: int, lanes: Lanes) -> None:
         """`capacity`: windows of the largest batch."""
-        device = encoder.floors.device
-        self._encoder, self._lanes = encoder, lanes
+        device = encoder.limits.levels.device
+        dense = bool(encoder.limits.levels.any())
+        self._encoder, self._lanes, self._window = encoder, lanes, spec.window
         self._maxima = torch.zeros(len(roster.encoded) * capacity, device=device)
-        self._encoded = len(roster.encoded)
+        self._everything = torch.zeros(roster.collected * capacity * spec.window, dtype=torch.float16, device=device) if dense else None
+        self._encoded, self._collected = len(roster.encoded), roster.collected
         multipliers = torch.from_numpy(feature_multipliers(seed, roster.encoded[: roster.collected])).to(device)
         neighbours, cosines = torch.from_numpy(roster.neighbours).to(device), torch.from_numpy(roster.cosines).to(device)
         counts = {Split.EXPLAIN: spec.explain, Split.TEST: spec.test}
         self.blocks = [
             Block(
-                FeatureRange(start, stop, multipliers[:, start:stop], encoder.floors[start:stop], neighbours[start:stop], cosines[start:stop]),
+                FeatureRange(start, stop, multipliers[:, start:stop], encoder.limits[start:stop], neighbours[start:stop], cosines[start:stop]),
                 counts,
                 spec.window,
+                dense,
             )
             for start, stop in cut(0, roster.collected, lanes.count, shape.features)
         ]
@@ -68,16 +71,18 @@ class Collector:
         count, split = len(batch.windows), Split(batch.split)
         padded = len(batch.masked) // batch.windows.counted.shape[1]
         maxima = self._maxima[: self._encoded * padded].view(self._encoded, padded)
+        everything = None if self._everything is None else self._everything[: self._collected * len(batch.masked)].view(self._collected, -1)
         self._encoder.begin(batch)
 
         def encode(block: Block) -> None:
             start, stop = block.features.start, block.features.stop
-            activity = self._encoder.activity(start, stop, maxima[start:stop])
+            activity = self._encoder.activity(start, stop, maxima[start:stop], None if everything is None else everything[start:stop])
             block.take_active(split, batch.windows, activity, maxima[start:stop])
 
         def compare(block: Block) -> None:
-            own = maxima[block.features.start : block.features.stop]
-            block.take_inactive(split, batch.windows, own[:, :count], maxima[:, :count])
+            own = slice(block.features.start, block.features.stop)
+            values = None if everything is None else everything[own].view(own.stop - own.start, -1, self._window)
+            block.take_inactive(split, batch.windows, maxima[own, :count], maxima[:, :count], values)
 
         self._lanes.each(lambda span: self._watch(span, maxima), self._bystanders)
         self._lanes.each(encode, self.blocks)
@@ -106,6 +111,7 @@ class Collector:
             histogram=_rows([tally.histogram for tally in tallies]),
             sums=_rows([tally.sums for tally in tallies]),
             maxima=_rows([tally.maxima for tally in tallies]),
+            levels=_rows([block.features.limits.levels for block in self.blocks]),
             keys=keys,
             activations=activations,
         )

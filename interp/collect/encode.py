@@ -17,6 +17,8 @@ from interp.collect.staging import Batch
 from interp.dictionary.module import Dictionary
 
 SILENT = -1.0  # stands for a token that does not count: below every floor
+FLOAT16_LARGEST = 65504.0
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Activity:
 
     features int64   [P]          counted from the first of the range
     windows  int64   [P]          windows of the batch
-    values   float32 [P, window]  at each token; the token is active where this is above the feature's floor
+    values   float32 [P, window]  at each token; the activation is 0 unless this is above the feature's floor, and it fires above `Limits.firing`
     """
 
     features: Tensor
@@ -46,19 +48,58 @@ class Activity:
     values: Tensor
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of F features, float32 [F] each.
+
+    floors  the dictionary's own thresholds: an activation is the value above its floor, else 0
+    levels  firing levels, see `interp.collect.levels`: a feature fires at activations above its level
+    firing  the larger of both: what a value must be above for the feature to fire
+    """
+
+    floors: Tensor
+    levels: Tensor
+    firing: Tensor
+
+    @classmethod
+    def of(cls, floors: Tensor, levels: Tensor | None) -> "Limits":
+        """`levels` None: 0."""
+        levels = torch.zeros_like(floors) if levels is None else levels
+        return cls(floors, levels, torch.maximum(floors, levels))
+
+    def __getitem__(self, chosen: slice | Tensor) -> "Limits":
+        return Limits(self.floors[chosen], self.levels[chosen], self.firing[chosen])
+
+    def stored(self, values: Tensor) -> Tensor:
+        """`values` [F, n] of these features to float16 [F, n] activations: 0 below the floor, in float16's range.
+
+        A value that fires and would be rounded to the level or below is stored as the next number above it, so that what fires can be told from what
+        is stored.
+        """
+        kept = torch.where(values > self.floors[:, None], values, 0).clamp_(max=FLOAT16_LARGEST)
+        halves = kept.to(torch.float16)
+        levels = self.levels[:, None]
+        lost = (kept > levels) & (halves <= levels)
+        if not bool(lost.any()):
+            return halves
+        above = (self.levels.to(torch.float16).view(torch.int16) + 1).view(torch.float16)[:, None]
+        return torch.where(lost, above, halves)
+
+
 class Encoder(Protocol):
     """Gives the activity of ranges of features; several threads may ask for different ranges at once."""
 
-    floors: Tensor  # float32 [F]: a feature is active at values above its floor
+    limits: Limits
 
     def begin(self, batch: Batch) -> None:
         """Reads a batch; called once, before its ranges."""
         ...
 
-    def activity(self, start: int, stop: int, maxima: Tensor) -> Activity:
+    def activity(self, start: int, stop: int, maxima: Tensor, everything: Tensor | None = None) -> Activity:
         """The features `start` to `stop - 1`. Their window maxima go into `maxima` float32 [stop - start, W']: 0 where they do not fire.
 
-        The values are good until the same thread asks again.
+        Activations at all tokens go into `everything` float16 [stop - start, W' * window], where it is given. The values are good until the same
+        thread asks again.
         """
         ...
 
@@ -66,13 +107,15 @@ class Encoder(Protocol):
 class DenseEncoder:
     """ReLU and JumpReLU dictionaries: `f = pre if pre > floor else 0`, pre = norm(x) @ W_enc + b_enc, floor = max(threshold, 0)."""
 
-    def __init__(self, dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape) -> None:
-        """`features` int64 [F]: which of the dictionary's features to encode, in their order here."""
+    def __init__(
+        self, dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape, levels: Tensor | None = None
+    ) -> None:
+        """`features` int64 [F]: which of the dictionary's features to encode, in their order here; `levels` float32 [F]: their firing levels."""
         # Some rows of zeros at the end fill up the last tile, wherever a range ends.
         self.weights = pad(dictionary.W_enc[:, features].T.to(dtype), len(features) + shape.features)
         self.biases = pad(dictionary.b_enc[features, None].to(dtype), len(features) + shape.features)
         thresholds = torch.zeros_like(dictionary.b_enc) if dictionary.threshold is None else dictionary.threshold
-        self.floors = thresholds[features].to(torch.float32).clamp(min=0)
+        self.limits = Limits.of(thresholds[features].to(torch.float32).clamp(min=0), levels)
         self._dictionary, self._window, self._shape = dictionary, window, shape
         self._inputs: list[Tensor] = []
         self._masked: list[Tensor] = []
@@ -83,12 +126,13 @@ class DenseEncoder:
         self._inputs = list(torch.split(inputs, self._shape.tokens))
         self._masked = [masked.nonzero().squeeze(1) for masked in torch.split(batch.masked, self._shape.tokens)]
 
-    def activity(self, start: int, stop: int, maxima: Tensor) -> Activity:
+    def activity(self, start: int, stop: int, maxima: Tensor, everything: Tensor | None = None) -> Activity:
         desk = self._desk()
         tile_windows = self._shape.tokens // self._window
         for first in range(start, stop, self._shape.features):
             last, whole = min(first + self._shape.features, stop), slice(first, first + self._shape.features)
-            weights, biases, floors = self.weights[whole], self.biases[whole], self.floors[first:last, None]
+            weights, biases, limits = self.weights[whole], self.biases[whole], self.limits[first:last]
+            firing = limits.firing[:, None]
             tile = desk.tile[: last - first]
             rows = maxima[first - start : last - start]
             for index, (inputs, masked) in enumerate(zip(self._inputs, self._masked, strict=True)):
@@ -96,8 +140,10 @@ class DenseEncoder:
                 tile.index_fill_(1, masked, SILENT)
                 peaks = tile.view(-1, tile_windows, self._window).amax(2)
                 rows[:, index * tile_windows : (index + 1) * tile_windows] = peaks
-                desk.take(tile, peaks > floors, first - start, index * tile_windows)
-        maxima.masked_fill_(maxima <= self.floors[start:stop, None], 0)
+                desk.take(tile, peaks > firing, first - start, index * tile_windows)
+                if everything is not None:
+                    everything[first - start : last - start, index * self._shape.tokens : (index + 1) * self._shape.tokens] = limits.stored(tile)
+        maxima.masked_fill_(maxima <= self.limits.firing[start:stop, None], 0)
         return desk.activity()
 
     def _desk(self) -> "Desk":
@@ -151,9 +197,9 @@ class Desk:
 class CodeEncoder:
     """TopK dictionaries, by their sparse codes: what is mostly 0 is never made dense, but for window maxima."""
 
-    def __init__(self, dictionary: Dictionary, features: Tensor, window: int, shape: TileShape) -> None:
-        """`features` int64 [F]: which of the dictionary's features count, in their order here."""
-        self.floors = torch.zeros(len(features), device=features.device)
+    def __init__(self, dictionary: Dictionary, features: Tensor, window: int, shape: TileShape, levels: Tensor | None = None) -> None:
+        """`features` int64 [F]: which of the dictionary's features count, in their order here; `levels` float32 [F]: their firing levels."""
+        self.limits = Limits.of(torch.zeros(len(features), device=features.device), levels)
         self._places = torch.full((dictionary.features,), -1, dtype=torch.int64, device=features.device)
         self._places[features] = torch.arange(len(features), device=features.device)
         self._dictionary, self._window, self._tokens_at_once = dictionary, window, _tokens_at_once(shape.tokens, dictionary.features)
@@ -167,18 +213,24 @@ class CodeEncoder:
         kept = ((values.view(-1) > 0) & (places >= 0)).nonzero().squeeze(1)
         self._values, self._features, self._tokens = values.view(-1)[kept], places[kept], kept // values.shape[1]
 
-    def activity(self, start: int, stop: int, maxima: Tensor) -> Activity:
+    def activity(self, start: int, stop: int, maxima: Tensor, everything: Tensor | None = None) -> Activity:
         own = ((self._features >= start) & (self._features < stop)).nonzero().squeeze(1)
         features, tokens, values = self._features[own] - start, self._tokens[own], self._values[own]
-        width = maxima.shape[1]
+        width, limits = maxima.shape[1], self.limits[start:stop]
         cells = features * width + tokens // self._window
-        peaks = torch.zeros(maxima.numel(), device=maxima.device).scatter_reduce_(0, cells, values, "amax")
-        maxima.copy_(peaks.view_as(maxima))
-        pairs = (peaks > 0).nonzero().squeeze(1)
-        ranks = torch.empty(len(peaks), dtype=torch.int64, device=maxima.device)
+        peaks = torch.zeros(maxima.numel(), device=maxima.device).scatter_reduce_(0, cells, values, "amax").view_as(maxima)
+        fires = peaks > limits.firing[:, None]
+        maxima.copy_(peaks.masked_fill_(~fires, 0))
+        pairs = fires.view(-1).nonzero().squeeze(1)
+        ranks = torch.full((maxima.numel(),), -1, dtype=torch.int64, device=maxima.device)
         ranks[pairs] = torch.arange(len(pairs), device=maxima.device)
+        places = ranks[cells]
+        held = (places >= 0).nonzero().squeeze(1)
         windows = torch.zeros((len(pairs), self._window), device=maxima.device)
-        windows[ranks[cells], tokens % self._window] = values
+        windows[places[held], tokens[held] % self._window] = values[held]
+        if everything is not None:
+            everything.zero_()
+            everything[features, tokens] = limits[features].stored(values[:, None])[:, 0]
         return Activity(pairs // width, pairs % width, windows)
 
 
@@ -188,8 +240,10 @@ def _tokens_at_once(tokens: int, features: int) -> int:
     return next(size for size in range(min(tokens, most), 0, -1) if tokens % size == 0)
 
 
-def make_encoder(dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape) -> Encoder:
+def make_encoder(
+    dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape, levels: Tensor | None = None
+) -> Encoder:
     """The encoder that fits the dictionary. TopK always computes in float32: its choice of k is too close a call for less."""
     if dictionary.k is not None:
-        return CodeEncoder(dictionary, features, window, shape)
-    return DenseEncoder(dictionary, features, dtype, window, shape)
+        return CodeEncoder(dictionary, features, window, shape, levels)
+    return DenseEncoder(dictionary, features, dtype, window, shape, levels)

@@ -52,7 +52,10 @@ class Feed:
 
     def batches(self, documents: tuple[int, int]) -> Iterator[RowBatch]:
         """All rows of the documents, each once."""
-        rows = self._layout.rows(*documents)
+        return self.batches_of(self._layout.rows(*documents))
+
+    def batches_of(self, rows: Rows) -> Iterator[RowBatch]:
+        """These rows, each once."""
         for length in self._layout.row_lengths:
             alike = np.flatnonzero(rows.padded == length)
             count = self.rows_of(length)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from interp.collect.layout import Layout, Places, layout_of
+from interp.collect.layout import Layout, layout_of
 from interp.collect.neighbours import nearest, output_effects
 from interp.collect.partial import Partial
 from interp.collect.reservoir import EMPTY, ORDINAL_MASK
@@ -29,7 +29,7 @@ def finish(partial: Partial, subject: Subject, dictionary: Dictionary, corpus: T
     neighbours = _neighbours(partial, dictionary, spec)
     for first in range(0, len(partial), FEATURES_AT_ONCE):
         rows = np.arange(first, min(first + FEATURES_AT_ONCE, len(partial)))
-        for row, contexts in zip(rows, _contexts(partial, rows, layout, corpus), strict=True):
+        for row, contexts in zip(rows, _contexts(partial, rows, layout, corpus, spec.left_context), strict=True):
             promoted, suppressed = next(effects)
             yield FeatureEvidence(
                 feature=int(partial.features[row]),
@@ -53,27 +53,27 @@ class _Entries:
     activations: NDArray[np.float16]
 
 
-def _contexts(partial: Partial, rows: NDArray[np.int64], layout: Layout, corpus: TokenizedCorpus) -> Iterator[Contexts]:
+def _contexts(partial: Partial, rows: NDArray[np.int64], layout: Layout, corpus: TokenizedCorpus, left: int) -> Iterator[Contexts]:
     """Of each feature, by split, then kind, then from the highest priority down."""
     entries = _entries(partial, rows, layout.window)
     places = layout.locate(entries.ordinals)
-    tokens = layout.tokens(corpus.tokens, places)
+    before, counts = layout.left(corpus.tokens, places, left)
+    everything = Contexts(
+        tokens=layout.tokens(corpus.tokens, places),
+        activations=entries.activations,
+        lengths=places.lengths.astype(np.uint16),
+        kinds=entries.kinds,
+        splits=entries.splits,
+        documents=corpus.documents[places.documents],
+        starts=places.starts.astype(np.uint32),
+        positions=places.positions.astype(np.uint16),
+        left=before,
+        left_lengths=counts,
+        levels=partial.levels[rows][entries.features],
+    )
     edges = np.searchsorted(entries.features, np.arange(len(rows) + 1))
     for low, high in pairwise(edges):
-        yield _columns(entries, places, tokens, corpus, slice(int(low), int(high)))
-
-
-def _columns(entries: _Entries, places: Places, tokens: NDArray[np.uint32], corpus: TokenizedCorpus, own: slice) -> Contexts:
-    return Contexts(
-        tokens=tokens[own],
-        activations=entries.activations[own],
-        lengths=places.lengths[own].astype(np.uint16),
-        kinds=entries.kinds[own],
-        splits=entries.splits[own],
-        documents=corpus.documents[places.documents[own]],
-        starts=places.starts[own].astype(np.uint32),
-        positions=places.positions[own].astype(np.uint16),
-    )
+        yield everything.select(np.arange(low, high))
 
 
 def _entries(partial: Partial, rows: NDArray[np.int64], window: int) -> _Entries:
@@ -103,6 +103,7 @@ def _statistics(partial: Partial, row: int) -> Statistics:
         windows_active=(int(windows[0]), int(windows[1])),
         max_activation=float(partial.maxima[row]),
         mean_active=int(partial.sums[row]) / SUM_SCALE / active if active else 0.0,
+        firing_level=float(partial.levels[row]),
     )
 
 

@@ -124,3 +124,11 @@ class Layout:
         if self.bos is not None:
             tokens[has_head & (columns == 0)] = self.bos
         return tokens
+
+    def left(self, content: NDArray[np.uint32], places: Places, most: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+        """uint32 [W, most]: the content tokens before the windows in their rows, aligned to the right, 0 where there are fewer; and how many, [W]."""
+        counts = np.minimum(np.maximum(places.positions - self.head, 0), most)
+        columns = np.arange(most)[None, :]
+        spots = (self.offsets[places.documents] + places.starts)[:, None] + columns - most
+        known = columns >= most - counts[:, None]
+        return np.where(known, content[np.clip(spots, 0, len(content) - 1)], 0).astype(np.uint32), counts.astype(np.uint8)

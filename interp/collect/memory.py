@@ -16,25 +16,29 @@ CODES = 1 << 28  # pre-activations that a TopK dictionary makes at once, see `in
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A dictionary, as far as memory goes: F features, D wide. TopK ones have no encoder of their own, but choose among all features."""
+    """A dictionary, as far as memory goes: F features, D wide. TopK ones have no encoder of their own, but choose among all features.
+
+    `dense`: features have firing levels, and silent windows keep their activations.
+    """
 
     features: int
     width: int
     topk: bool = False
+    dense: bool = False
 
 
-def reservoir_bytes(features: int, spec: CollectionSpec) -> int:
+def reservoir_bytes(features: int, spec: CollectionSpec, dense: bool = False) -> int:
     """Bytes of all reservoirs: features * sum over samples of (kept + waiting) * (8 + 2 * window where the sample is of active windows).
 
-    With the default settings 424 entries a feature, 224 of them with activations: 18 KB a feature.
+    With the default settings 424 entries per feature, 224 of them with activations: 18 KB per feature; 31 KB of dense dictionaries.
     """
-    return features * sum(_entry_bytes(kind, counts, spec.window, waits=True) for counts in (spec.explain, spec.test) for kind in Kind)
+    return features * sum(_entry_bytes(kind, counts, spec.window, dense, waits=True) for counts in (spec.explain, spec.test) for kind in Kind)
 
 
-def partial_bytes(features: int, spec: CollectionSpec) -> int:
+def partial_bytes(features: int, spec: CollectionSpec, dense: bool = False) -> int:
     """Bytes of a partial result, in memory and as a file: what the reservoirs keep, and counts. 8 KB a feature with the default settings."""
-    kept = sum(_entry_bytes(kind, counts, spec.window, waits=False) for counts in (spec.explain, spec.test) for kind in Kind)
-    return features * (kept + (HISTOGRAM_BINS + 4) * COUNT + FLOAT)
+    kept = sum(_entry_bytes(kind, counts, spec.window, dense, waits=False) for counts in (spec.explain, spec.test) for kind in Kind)
+    return features * (kept + (HISTOGRAM_BINS + 4) * COUNT + 2 * FLOAT)
 
 
 def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
@@ -50,7 +54,9 @@ def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
     maxima = encoded * windows * FLOAT
     passing = features * windows * (SILENT + int(FIRING * COPIES * spec.window * FLOAT))
     stages = 2 * spec.batch_tokens * of.width * FLOAT
-    return reservoir_bytes(features, spec) + partial_bytes(features, spec) + counts + weights + maxima + passing + stages
+    everything = features * spec.batch_tokens * ACTIVATION * of.dense
+    held = reservoir_bytes(features, spec, of.dense) + partial_bytes(features, spec, of.dense)
+    return held + counts + weights + maxima + passing + stages + everything
 
 
 def features_at_once(room: int, of: Extent, spec: CollectionSpec) -> int:
@@ -62,6 +68,6 @@ def features_at_once(room: int, of: Extent, spec: CollectionSpec) -> int:
     return low
 
 
-def _entry_bytes(kind: Kind, counts: SplitCounts, window: int, *, waits: bool) -> int:
+def _entry_bytes(kind: Kind, counts: SplitCounts, window: int, dense: bool, *, waits: bool) -> int:
     kept: int = getattr(counts, kind.name.lower())
-    return (kept + room_for(kept) * waits) * (KEY + (ACTIVATION * window if kind in ACTIVE_KINDS else 0))
+    return (kept + room_for(kept) * waits) * (KEY + (ACTIVATION * window if dense or kind in ACTIVE_KINDS else 0))

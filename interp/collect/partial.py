@@ -23,8 +23,9 @@ class Partial:
     histogram       int64   [S, HISTOGRAM_BINS]
     sums            int64   [S]             activations, see `interp.collect.tally`
     maxima          float32 [S]
+    levels          float32 [S]             firing levels
     keys            int64   [S, k] a sample, descending, see `interp.collect.reservoir`
-    activations     float16 [S, k, window] a sample of active windows
+    activations     float16 [S, k, window] a sample of active windows; of silent ones, too, where any feature has a firing level above 0
     """
 
     origin: str
@@ -35,6 +36,7 @@ class Partial:
     histogram: NDArray[np.int64]
     sums: NDArray[np.int64]
     maxima: NDArray[np.float32]
+    levels: NDArray[np.float32]
     keys: dict[Sample, NDArray[np.int64]]
     activations: dict[Sample, NDArray[np.float16]]
 
@@ -56,8 +58,8 @@ def merge(parts: Iterable[Partial]) -> Partial:
 
 
 def _merge_two(one: Partial, other: Partial) -> Partial:
-    if one.origin != other.origin or not np.array_equal(one.features, other.features):
-        raise ValueError("partials of different corpora, settings or features do not merge")
+    if one.origin != other.origin or not np.array_equal(one.features, other.features) or not np.array_equal(one.levels, other.levels):
+        raise ValueError("partials of different corpora, settings, features or firing levels do not merge")
     keys: dict[Sample, NDArray[np.int64]] = {}
     activations: dict[Sample, NDArray[np.float16]] = {}
     for sample, mine in one.keys.items():

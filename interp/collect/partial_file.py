@@ -19,7 +19,7 @@ from interp.evidence import Kind, Split
 
 DTYPES = {"<i8": "I64", "<f4": "F32", "<f2": "F16"}  # numpy's names to those of safetensors
 NUMPY = {name: dtype for dtype, name in DTYPES.items()}
-COUNTS = ("features", "windows_active", "histogram", "sums", "maxima")
+COUNTS = ("features", "windows_active", "histogram", "sums", "maxima", "levels")
 HEAD = 16_384  # more than any header takes, so that it is read at once
 LONGEST_HEADER = 1_000_000
 ROWS = 8_192  # features that a combine holds at once: some 65 MB a part with the default settings
@@ -93,6 +93,8 @@ def read_header(store: Store, name: str) -> Header:
         content = json.loads(text)
         facts = json.loads(content.pop("__metadata__")["facts"])
         columns = {key: Column(NUMPY[item["dtype"]], tuple(item["shape"]), 8 + length + item["data_offsets"][0]) for key, item in content.items()}
+        if missing := [key for key in COUNTS if key not in columns]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
     except (struct.error, ValueError, KeyError) as cause:
         raise _corrupt(name, str(cause)) from cause
     return Header(facts, columns)

@@ -9,17 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from interp.collect.collector import Collector
-from interp.collect.encode import TileShape, make_encoder
-from interp.collect.feed import Feed, RowBatch
-from interp.collect.finite import check_activations
+from interp.collect.encode import DTYPES, TileShape, make_encoder
+from interp.collect.feed import RowBatch
 from interp.collect.lanes import Lanes
-from interp.collect.layout import layout_of
+from interp.collect.levels import FiringLevels
 from interp.collect.neighbours import roster_of
 from interp.collect.partial import Partial, merge
-from interp.collect.staging import Stage
+from interp.collect.stream import Stream, capacity_of
 from interp.dictionary.module import Dictionary
 from interp.errors import FeatureOutOfRange, InputError, WidthMismatch
-from interp.evidence import Split
 from interp.spec import CollectionSpec
 from interp.subject.base import Subject
 from interp.subject.tokens import TokenizedCorpus
@@ -27,7 +25,6 @@ from interp.subject.tokens import TokenizedCorpus
 __all__ = ["Collection", "Partial", "Progress", "collect", "merge"]
 
 Progress = Callable[[int], None]
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def collect(
@@ -39,14 +36,16 @@ def collect(
     seed: int,
     features: NDArray[np.int64],
     progress: Progress,
+    levels: FiringLevels | None = None,
 ) -> Partial:
     """Streams documents `documents[0]` to `documents[1] - 1` once through the subject and the dictionary.
 
-    `features` int64 [S], ascending. `progress` is called after every batch with the tokens done so far, and may raise to stop the work.
+    `features` int64 [S], ascending. `levels` has the firing levels of these and of their nearest features; 0 when not given. `progress` is called
+    after every batch with the tokens done so far, and may raise to stop the work.
     Raises ActivationsNotFinite, WidthMismatch, FeatureOutOfRange, and InputError for rows longer than the subject's context.
     """
     done = 0
-    with Collection(subject, dictionary, corpus, spec, seed, features) as collection:
+    with Collection(subject, dictionary, corpus, spec, seed, features, levels) as collection:
         for batch in collection.batches(documents):
             collection.take(batch)
             done += batch.content
@@ -55,50 +54,42 @@ def collect(
 
 
 class Collection:
-    """One collection under way: the subject, the stage of each split, and the collector. A context manager: it owns threads."""
+    """One collection under way: the stream, and the collector that it feeds. A context manager: it owns threads."""
 
     def __init__(
-        self, subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec, seed: int, features: NDArray[np.int64]
+        self,
+        subject: Subject,
+        dictionary: Dictionary,
+        corpus: TokenizedCorpus,
+        spec: CollectionSpec,
+        seed: int,
+        features: NDArray[np.int64],
+        levels: FiringLevels | None = None,
     ) -> None:
         _check(subject, dictionary, spec, features)
         device = subject.device
         shape = TileShape.of(device, spec.window)
         dictionary = dictionary.to(device)
         roster = roster_of(dictionary, features, spec.near_miss_neighbours)
-        encoder = make_encoder(dictionary, torch.from_numpy(roster.encoded).to(device), DTYPES[spec.encode_dtype], spec.window, shape)
-        capacity = -(-max(spec.batch_tokens, spec.row_tokens) // shape.tokens) * shape.tokens // spec.window
-        self._subject, self._corpus, self._features = subject, corpus, features
-        self._layout = layout_of(corpus.offsets, subject.bos, spec, dictionary.positions)
-        self._feed = Feed(corpus, self._layout, subject.vocabulary.special, seed, spec.batch_tokens, device, dictionary.positions)
+        limits = None if levels is None else torch.from_numpy(levels.of(roster.encoded)).to(device)
+        encoder = make_encoder(dictionary, torch.from_numpy(roster.encoded).to(device), DTYPES[spec.encode_dtype], spec.window, shape, limits)
         self._origin = json.dumps({"corpus": corpus.digest, "seed": seed, "collection": spec.identity()}, sort_keys=True)
-        self._stages = {split: Stage(split, capacity, shape.tokens, spec.window, subject.width, device) for split in Split}
+        self._features = features
         self._lanes = Lanes(device)
-        self._collector = Collector(encoder, roster, spec, seed, shape, capacity, self._lanes)
+        self._collector = Collector(encoder, roster, spec, seed, shape, capacity_of(spec, shape), self._lanes)
+        self._stream = Stream(subject, corpus, spec, seed, dictionary.positions, self._collector.feed)
 
     def batches(self, documents: tuple[int, int]) -> Iterator[RowBatch]:
         """All rows of the documents `documents[0]` to `documents[1] - 1`, in batches of fixed shapes."""
-        return self._feed.batches(documents)
+        return self._stream.batches(documents)
 
-    @torch.inference_mode()
     def take(self, batch: RowBatch) -> None:
         """Runs the subject on a batch, and the collector as often as that fills a stage."""
-        x = self._subject.activations(batch.tokens).to(torch.float32)
-        check_activations(x, batch, self._subject, self._corpus, self._layout)
-        by_window = x.reshape(-1, self._layout.window * x.shape[2])
-        for split, (spots, windows) in batch.windows.items():
-            stage, first = self._stages[split], 0
-            while first < len(spots):
-                part = slice(first, first + min(stage.room, len(spots) - first))
-                stage.put(by_window[spots[part]], windows.select(part))
-                first = part.stop
-                if stage.room == 0:
-                    self._collector.feed(stage.take())
+        self._stream.take(batch)
 
     def partial(self) -> Partial:
         """What was collected from all batches so far."""
-        for stage in self._stages.values():
-            if stage.count:
-                self._collector.feed(stage.take())
+        self._stream.flush()
         return self._collector.partial(self._origin, self._features)
 
     def __enter__(self) -> "Collection":

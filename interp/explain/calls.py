@@ -77,7 +77,7 @@ def nothing_to_show(item: ExplainerInput) -> str | None:
     """Why a feature cannot be explained from contexts, whoever explains it; None where it can."""
     if item.is_dead:
         return "The feature never fired on the corpus."
-    if not (item.contexts.activations > 0).any():
+    if not item.contexts.fires().any():
         return "The feature fires in no explain context, so there is nothing to explain it from."
     return None
 

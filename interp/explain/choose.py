@@ -24,7 +24,7 @@ def generator(item: ExplainerInput, seed: int) -> np.random.Generator:
 def firing(contexts: Contexts) -> Rows:
     """Windows in which the feature fires, each text once, strongest first; ties by the window's identity."""
     maxima = contexts.maxima()
-    rows = np.flatnonzero(maxima > 0)
+    rows = np.flatnonzero(contexts.fires())
     order = np.lexsort((contexts.starts[rows], contexts.documents[rows], -maxima[rows]))
     return _distinct(contexts, rows[order])
 
@@ -76,7 +76,7 @@ def _peaks(contexts: Contexts) -> NDArray[np.uint32]:
 
 
 def _silent(contexts: Contexts) -> Rows:
-    rows = np.flatnonzero((contexts.maxima() <= 0) & ~np.isin(contexts.kinds, ACTIVE_KINDS))
+    rows = np.flatnonzero(~contexts.fires() & ~np.isin(contexts.kinds, ACTIVE_KINDS))
     order = np.lexsort((contexts.starts[rows], contexts.documents[rows], contexts.kinds[rows] == Kind.INACTIVE))
     return _distinct(contexts, rows[order])
 
@@ -89,7 +89,7 @@ def parts(contexts: Contexts, shares: tuple[int, ...]) -> list[NDArray[np.bool_]
     part some of either sort.
     """
     rounds = [part for part, share in enumerate(shares) for _ in range(share)]
-    fires = set(contexts.documents[contexts.maxima() > 0].tolist())
+    fires = set(contexts.documents[contexts.fires()].tolist())
     dealt: dict[int, int] = {}
     for group in (fires, set(contexts.documents.tolist()) - fires):
         for place, document in enumerate(sorted(group, key=_hash)):

@@ -36,6 +36,6 @@ def strong(contexts: Contexts, row: int, vocabulary: Vocabulary) -> str:
 def window(contexts: Contexts, row: int, vocabulary: Vocabulary, largest: float) -> str:
     """A window after its left context, the tokens from 0.3 of its own maximum marked with their levels of `largest`."""
     values = activations(contexts, row)
-    flags = (values > 0) & (values >= MARKED * values.max())
+    flags = (values > contexts.levels[row]) & (values >= MARKED * values.max())
     marks = [level if flag else None for flag, level in zip(flags.tolist(), levels(values, largest).tolist(), strict=True)]
     return after_left(contexts, row, vocabulary, mark_levels(pieces(contexts, row, vocabulary), marks))

@@ -20,7 +20,7 @@ class Contrastive(OneCall):
 
     def obstacle(self, item: ExplainerInput) -> str | None:
         why = super().obstacle(item)
-        if why is None and (item.contexts.maxima() > 0).all():
+        if why is None and item.contexts.fires().all():
             return "The feature is silent in no explain context that was kept, so there is nothing to tell its own from."
         return why
 

@@ -38,6 +38,6 @@ def excerpt(contexts: Contexts, row: int, vocabulary: Vocabulary, threshold: flo
     values, strings = activations(contexts, row), pieces(contexts, row, vocabulary)
     peak = int(values.argmax())
     part = slice(max(0, peak - around), peak + around + 1)
-    flags = (values > 0) & (values >= min(threshold, float(values.max())))
+    flags = (values > contexts.levels[row]) & (values >= min(threshold, float(values.max())))
     text = mark(strings[part], flags[part])
     return after_left(contexts, row, vocabulary, text) if peak < around else text

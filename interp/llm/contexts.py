@@ -96,7 +96,7 @@ def plain_after_left(contexts: Contexts, row: int, vocabulary: Vocabulary) -> st
 def marked(contexts: Contexts, row: int, vocabulary: Vocabulary, threshold: float) -> str:
     """The window's text with the tokens that fire at `threshold` or more (an activation; 0 marks all that fire) between « and »."""
     values = contexts.activations[row, : int(contexts.lengths[row])].astype(np.float32)
-    return mark(pieces(contexts, row, vocabulary), (values > 0) & (values >= threshold))
+    return mark(pieces(contexts, row, vocabulary), (values > contexts.levels[row]) & (values >= threshold))
 
 
 def mark(strings: Sequence[str], flags: Sequence[bool] | NDArray[np.bool_]) -> str:

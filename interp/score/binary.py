@@ -70,7 +70,7 @@ class Exam:
         return cls(
             contexts=questions.contexts.identities(),
             kinds=questions.kinds(),
-            truth=strengths > 0,
+            truth=questions.contexts.fires(),
             positive=questions.positive,
             negative=questions.negative,
             groups={kind.name.lower(): mask for kind, mask in questions.kept.items()},

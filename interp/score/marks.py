@@ -18,7 +18,7 @@ MARK_SHARE = 0.3
 def right_marks(contexts: Contexts, row: int) -> Flags:
     """bool [n] over the window's real tokens: those at which the feature fires, but for the weak tail."""
     values = contexts.activations[row, : int(contexts.lengths[row])].astype(np.float32)
-    marks: Flags = (values > 0) & (values >= MARK_SHARE * values.max(initial=0.0))
+    marks: Flags = (values > contexts.levels[row]) & (values >= MARK_SHARE * values.max(initial=0.0))
     return marks
 
 
@@ -30,7 +30,7 @@ def wrong_marks(contexts: Contexts, row: int, vocabulary: Vocabulary, pattern: F
     """
     strings = pieces(contexts, row, vocabulary)
     values = contexts.activations[row, : len(strings)].astype(np.float32)
-    free = np.array([bool(string) for string in strings], dtype=np.bool_) & (values <= 0)
+    free = np.array([bool(string) for string in strings], dtype=np.bool_) & (values <= contexts.levels[row])
     marks = np.zeros(len(strings), dtype=np.bool_)
     for place in np.flatnonzero(pattern):
         candidates = np.flatnonzero(free)

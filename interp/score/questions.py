@@ -56,7 +56,7 @@ def questions_of(contexts: Contexts) -> Questions:
     _, first, same = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     same = same.ravel()
     windows = contexts.select(first)
-    fires = windows.maxima() > 0
+    fires = windows.fires()
     kept = {}
     for kind in Kind:
         mask = np.zeros(len(first), dtype=np.bool_)

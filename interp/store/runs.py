@@ -68,6 +68,12 @@ def tokens_of(session: Session, run_id: int) -> int:
     return session.execute(select(Run.tokens).where(Run.id == run_id)).scalar_one()
 
 
+def facts_of(session: Session, run_id: int) -> dict[str, Any]:
+    """What the run's pass over the corpus says of itself, as `save` was told."""
+    facts: dict[str, Any] = session.execute(select(Run.corpus).where(Run.id == run_id)).scalar_one()
+    return facts
+
+
 def vocabulary_of(session: Session, run_id: int) -> Vocabulary:
     """The vocabulary of the subject that the evidence was gathered from."""
     blob = session.execute(

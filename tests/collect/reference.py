@@ -25,9 +25,14 @@ class Window:
     tokens: list[int]
     counted: list[bool]
     activations: NDArray[np.float32]
+    row: list[int]
 
     def maximum(self, feature: int) -> float:
         return float(self.activations[feature].max())
+
+    def left(self, most: int) -> list[int]:
+        """The row's tokens before the window, its BOS left out, `most` at most."""
+        return [token for token in self.row[: self.position] if token is not None][-most:] if most else []
 
 
 def windows_of(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec) -> list[Window]:
@@ -50,11 +55,47 @@ def windows_of(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCo
                 if any(counted[own]):
                     start = first + max(position - len(head), 0)
                     split = int(corpus.splits[index])
-                    windows.append(Window(int(document), start, position, split, row[own], counted[own], dense[:, own]))
+                    bare = [None] * len(head) + row[len(head) :]
+                    windows.append(Window(int(document), start, position, split, row[own], counted[own], dense[:, own], bare))
     return windows
 
 
-def sample(windows: list[Window], feature: int, kind: Kind, split: Split, count: int, seed: int, neighbours: list[tuple[int, float]]) -> list[Window]:
+def levels(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec, tokens: int) -> list[float]:
+    """Of each feature: the activation above which `firing_rate` of the tokens of the sample lie, of float16 numbers."""
+    step = spec.row_tokens - (subject.bos is not None)
+    rows = []
+    for index in range(len(corpus)):
+        content = corpus.tokens[corpus.offsets[index] : corpus.offsets[index + 1]].tolist()
+        rows += [(first, index, content[first : first + step]) for first in range(0, len(content), step) if corpus.splits[index] == Split.EXPLAIN]
+    taken, found = 0, []
+    for first, index, content in sorted(rows, key=lambda row: row[:2]):
+        if taken < tokens:
+            taken += len(content)
+            found.append((index, first))
+    windows = [
+        window
+        for window in windows_of(subject, dictionary, corpus, spec)
+        if (window.document, window.start // step * step) in {(int(corpus.documents[index]), first) for index, first in found}
+    ]
+    values = np.concatenate([window.activations[:, np.array(window.counted)] for window in windows], axis=1).astype(np.float16)
+    level = []
+    for row in values:
+        ranked = sorted(row.tolist(), reverse=True)
+        at = ranked[int(spec.firing_rate * len(ranked))]
+        level.append(at if at < ranked[0] or at == 0 else float(np.nextafter(np.float16(at), np.float16(0))))
+    return level
+
+
+def sample(
+    windows: list[Window],
+    feature: int,
+    kind: Kind,
+    split: Split,
+    count: int,
+    seed: int,
+    neighbours: list[tuple[int, float]],
+    levels: list[float] | None = None,
+) -> list[Window]:
     """The windows of one sample, from the highest priority down; ties go to the window that comes first in the corpus."""
     own = [window for window in windows if window.split == split]
     hashes = window_hashes(seed, np.array([window.document for window in own], dtype=np.uint64), np.array([window.start for window in own]))
@@ -62,16 +103,16 @@ def sample(windows: list[Window], feature: int, kind: Kind, split: Split, count:
     ranked = []
     for place, window in enumerate(own):
         pair = [_wrap(int(hashes[row, place]) * int(multipliers[row])) for row in range(2)]
-        priority = _priority(window, feature, kind, pair, neighbours)
+        priority = _priority(window, feature, kind, pair, neighbours, levels or [0.0] * len(window.activations))
         if priority is not None:
             ranked.append((-priority, place, window))
     return [window for _, _, window in sorted(ranked, key=lambda item: item[:2])[:count]]
 
 
-def _priority(window: Window, feature: int, kind: Kind, pair: list[int], neighbours: list[tuple[int, float]]) -> float | None:
+def _priority(window: Window, feature: int, kind: Kind, pair: list[int], neighbours: list[tuple[int, float]], levels: list[float]) -> float | None:
     """None where the window is no candidate."""
     maximum = window.maximum(feature)
-    if (kind in (Kind.INACTIVE, Kind.NEAR_MISS)) != (maximum == 0):
+    if (kind in (Kind.INACTIVE, Kind.NEAR_MISS)) != (maximum <= levels[feature]):
         return None
     if kind in (Kind.UNIFORM, Kind.INACTIVE):
         return pair[0]
@@ -79,13 +120,14 @@ def _priority(window: Window, feature: int, kind: Kind, pair: list[int], neighbo
         return maximum
     if kind is Kind.WEIGHTED:
         return maximum / -np.log1p(-((pair[1] % 2**31) + 0.5) / 2**31)
-    nearest = max((np.float32(window.maximum(other)) * np.float32(max(cosine, 0)) for other, cosine in neighbours), default=0)
+    fire = [(other, cosine) for other, cosine in neighbours if window.maximum(other) > levels[other]]
+    nearest = max((np.float32(window.maximum(other)) * np.float32(max(cosine, 0)) for other, cosine in fire), default=0)
     return float(nearest) if nearest > 0 else None
 
 
-def histogram(windows: list[Window], feature: int) -> NDArray[np.int64]:
+def histogram(windows: list[Window], feature: int, level: float = 0.0) -> NDArray[np.int64]:
     values = np.concatenate([window.activations[feature] for window in windows]).astype(np.float64)
-    inside = np.clip(values[values > 0], HISTOGRAM_EDGES[0], np.nextafter(HISTOGRAM_EDGES[-1], 0))
+    inside = np.clip(values[values > level], HISTOGRAM_EDGES[0], np.nextafter(HISTOGRAM_EDGES[-1], 0))
     return np.histogram(inside, HISTOGRAM_EDGES)[0]
 
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from interp.collect.finish import finish
+from interp.collect.levels import CALIBRATION_TOKENS, calibrate
 from interp.collect.run import collect
 from interp.dictionary.positions import Positions
 from interp.evidence import ACTIVE_KINDS, FeatureEvidence, Kind, Split
@@ -20,38 +23,62 @@ SPEC = CollectionSpec(
     row_tokens=64,
     window=16,
     batch_tokens=1024,
+    left_context=12,
+    firing_rate=0.05,
     explain=SplitCounts(top=4, uniform=6, weighted=5, inactive=7, near_miss=3),
     test=SplitCounts(top=3, uniform=2, weighted=6, inactive=8, near_miss=5),
 )
 
 
-@pytest.fixture(scope="module", params=["relu", "jumprelu", "topk"])
-def both(request: pytest.FixtureRequest) -> tuple[list[FeatureEvidence], list[reference.Window]]:
-    subject, dictionary = FakeSubject(), make_dictionary(FEATURES, request.param)
+class Both(NamedTuple):
+    """What collection gave and what the reference sees; `levels` are the reference's own."""
+
+    evidence: list[FeatureEvidence]
+    windows: list[reference.Window]
+    levels: list[float]
+
+
+@pytest.fixture(scope="module", params=list(product(["relu", "jumprelu", "topk"], ["zero", "quantile"])), ids="-".join)
+def both(request: pytest.FixtureRequest) -> Both:
+    activation, mode = request.param
+    subject, dictionary = FakeSubject(), make_dictionary(FEATURES, activation)
     corpus = make_corpus(np.random.default_rng(3).integers(1, 300, 60))
-    partial = collect(subject, dictionary, corpus, (0, len(corpus)), SPEC, SEED, np.arange(FEATURES), lambda done: None)
-    windows = reference.windows_of(subject, dictionary, corpus, SPEC)
-    return list(finish(partial, subject, dictionary, corpus, SPEC)), windows
+    spec = SPEC.model_copy(update={"firing_level": mode})
+    found = calibrate(subject, dictionary, corpus, spec, np.arange(FEATURES), lambda done: None)
+    partial = collect(subject, dictionary, corpus, (0, len(corpus)), spec, SEED, np.arange(FEATURES), lambda done: None, found)
+    windows = reference.windows_of(subject, dictionary, corpus, spec)
+    levels = [0.0] * FEATURES if mode == "zero" else reference.levels(subject, dictionary, corpus, spec, CALIBRATION_TOKENS)
+    return Both(list(finish(partial, subject, dictionary, corpus, spec)), windows, levels)
 
 
-def test_counts_are_exact(both: tuple[list[FeatureEvidence], list[reference.Window]]) -> None:
-    evidence, windows = both
+def test_levels_are_those_quantiles(both: Both) -> None:
+    assert [item.statistics.firing_level for item in both.evidence] == both.levels
+    for item in both.evidence:
+        np.testing.assert_array_equal(item.contexts.levels, np.float32(item.statistics.firing_level))
+    if any(both.levels):
+        fires = [item.statistics.density for item in both.evidence if item.statistics.firing_level > 0 and item.feature > 1]
+        assert np.mean(fires) == pytest.approx(SPEC.firing_rate, rel=0.3)
+
+
+def test_counts_are_exact(both: Both) -> None:
+    evidence, windows, levels = both
     for item in evidence:
         values = np.concatenate([window.activations[item.feature] for window in windows])
+        values = np.where(values > levels[item.feature], values, 0)
         statistics = item.statistics
         assert statistics.tokens_seen == sum(sum(window.counted) for window in windows)
         assert statistics.tokens_active == (values > 0).sum()
         assert statistics.windows_seen == tuple(sum(window.split == split for window in windows) for split in Split)
         assert statistics.windows_active == tuple(
-            sum(window.split == split and window.maximum(item.feature) > 0 for window in windows) for split in Split
+            sum(window.split == split and window.maximum(item.feature) > levels[item.feature] for window in windows) for split in Split
         )
         assert statistics.max_activation == values.max()
         assert statistics.mean_active == pytest.approx(values[values > 0].mean(dtype=np.float64) if (values > 0).any() else 0.0, abs=1e-6)
-        np.testing.assert_array_equal(item.histogram, reference.histogram(windows, item.feature))
+        np.testing.assert_array_equal(item.histogram, reference.histogram(windows, item.feature, levels[item.feature]))
 
 
-def test_dead_and_constant_features_say_so(both: tuple[list[FeatureEvidence], list[reference.Window]]) -> None:
-    dead, always = both[0][:2]
+def test_dead_and_constant_features_say_so(both: Both) -> None:
+    dead, always = both.evidence[:2]
     assert dead.statistics.is_dead
     assert dead.statistics.state == "dead"
     assert dead.statistics.mean_active == 0.0
@@ -62,12 +89,12 @@ def test_dead_and_constant_features_say_so(both: tuple[list[FeatureEvidence], li
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("split", Split)
-def test_samples_are_the_first_by_priority(both: tuple[list[FeatureEvidence], list[reference.Window]], kind: Kind, split: Split) -> None:
-    evidence, windows = both
+def test_samples_are_the_first_by_priority(both: Both, kind: Kind, split: Split) -> None:
+    evidence, windows, levels = both
     count = getattr(SPEC.explain if split is Split.EXPLAIN else SPEC.test, kind.name.lower())
     for item in evidence:
         neighbours = [(neighbour.feature, neighbour.cosine) for neighbour in item.nearest[: SPEC.near_miss_neighbours]]
-        expected = reference.sample(windows, item.feature, kind, split, count, SEED, neighbours)
+        expected = reference.sample(windows, item.feature, kind, split, count, SEED, neighbours, levels)
         contexts = item.contexts.of(split, kind)
         assert contexts.identities() == [f"{window.document:016x}:{window.start}" for window in expected]
         for place, window in enumerate(expected):
@@ -76,6 +103,7 @@ def test_samples_are_the_first_by_priority(both: tuple[list[FeatureEvidence], li
             assert contexts.positions[place] == window.position
             assert contexts.tokens[place, :length].tolist() == window.tokens
             assert not contexts.tokens[place, length:].any()
+            assert contexts.left_tokens(place) == window.left(SPEC.left_context)
             np.testing.assert_array_equal(contexts.activations[place, :length], window.activations[item.feature].astype(np.float16))
             assert not contexts.activations[place, length:].any()
 

@@ -52,7 +52,7 @@ def check(encoder: Encoder, start: int, stop: int, dense: Tensor) -> None:
     torch.testing.assert_close(maxima, dense.amax(2))
     pairs = sorted(zip(activity.features.tolist(), activity.windows.tolist(), strict=True))
     assert pairs == [tuple(pair) for pair in (dense.amax(2) > 0).nonzero().tolist()]
-    floors = encoder.floors[start:stop][activity.features, None]
+    floors = encoder.limits.floors[start:stop][activity.features, None]
     values = torch.where(activity.values > floors, activity.values, 0)
     torch.testing.assert_close(values, dense[activity.features, activity.windows])
 

@@ -64,7 +64,7 @@ def test_a_range_of_features_loads_and_merges_alone(whole: Partial, store: Store
     assert np.concatenate([part.features for part in merged]).tolist() == list(range(FEATURES))
     for part in merged:
         assert (part.tokens_seen, part.windows_seen) == (whole.tokens_seen, whole.windows_seen)
-    for name in ("windows_active", "histogram", "sums", "maxima"):
+    for name in ("windows_active", "histogram", "sums", "maxima", "levels"):
         np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in merged]), getattr(whole, name))
     for sample, keys in whole.keys.items():
         np.testing.assert_array_equal(np.concatenate([part.keys[sample] for part in merged]), keys)
@@ -118,6 +118,7 @@ def wide(features: int) -> Partial:
         histogram=np.ones((features, 64), np.int64),
         sums=np.ones(features, np.int64),
         maxima=np.ones(features, np.float32),
+        levels=np.zeros(features, np.float32),
         keys={sample: np.full((features, 10), EMPTY) for sample in samples},
         activations={sample: np.zeros((features, 10, 8), np.float16) for sample in samples if sample[0] in ACTIVE_KINDS},
     )

@@ -34,7 +34,7 @@ def run(activation: str, corpus, documents, spec: CollectionSpec = SPEC) -> Part
 
 def assert_equal(one: Partial, other: Partial) -> None:
     assert (one.tokens_seen, one.windows_seen) == (other.tokens_seen, other.windows_seen)
-    for name in ("features", "windows_active", "histogram", "sums", "maxima"):
+    for name in ("features", "windows_active", "histogram", "sums", "maxima", "levels"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     for sample, keys in one.keys.items():
         np.testing.assert_array_equal(keys, other.keys[sample])

@@ -113,7 +113,7 @@ def finished(subject: LlamaSubject, dictionary: Dictionary, partial: Partial) ->
 
 def rows_of(whole: Partial, start: int, stop: int) -> Partial:
     """What `whole` says of some of its features."""
-    rows = {name: getattr(whole, name)[start:stop] for name in ("features", "windows_active", "histogram", "sums", "maxima")}
+    rows = {name: getattr(whole, name)[start:stop] for name in ("features", "windows_active", "histogram", "sums", "maxima", "levels")}
     samples = {name: {sample: values[start:stop] for sample, values in getattr(whole, name).items()} for name in ("keys", "activations")}
     return replace(whole, **rows, **samples)
 

@@ -26,7 +26,9 @@ def build(folder: Path) -> JobSpec:
         subject=SubjectSpec(model=str(folder / "subject"), device="cpu", backend="huggingface"),
         dictionary=DictionarySpec(source=str(folder / "dictionary"), name="tiny@1-res"),
         corpus=CorpusSpec(path=str(folder / "corpus.jsonl")),
-        collection=CollectionSpec(row_tokens=64, window=16, explain=COUNTS, test=COUNTS, batch_tokens=256, shard_tokens=4096, output_tokens=3),
+        collection=CollectionSpec(
+            row_tokens=64, window=16, explain=COUNTS, test=COUNTS, batch_tokens=256, shard_tokens=4096, output_tokens=3, firing_level="zero"
+        ),
         scorers=(ScorerSpec(name="detection", nulls=5), ScorerSpec(name="simulation", nulls=5)),
         seed=7,
     )

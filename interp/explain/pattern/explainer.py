@@ -27,7 +27,7 @@ class Pattern:
     def _explain(self, item: ExplainerInput, vocabulary: Vocabulary, properties: TokenProperties) -> Explanation:
         if item.is_dead:
             return self._failed(item, "The feature never fired on the corpus.")
-        if not (item.contexts.activations > 0).any():
+        if not item.contexts.fires().any():
             return self._failed(item, "The feature fires in no explain context, so there is nothing to explain it from.")
         fitted = fit(item.contexts, properties, self.settings)
         if fitted is None:

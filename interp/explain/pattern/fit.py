@@ -66,7 +66,8 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
     """The best rule for these contexts; None when none is better than silence. At least one token must fire."""
     contexts = distinct(contexts)
     scene = Scene.of(contexts, properties)
-    activations = np.where(scene.usable, contexts.activations.astype(np.float32), 0)
+    # Below its firing level a feature counts as silent, here as in every count.
+    activations = np.where(scene.usable & contexts.fires_at(), contexts.activations.astype(np.float32), 0)
     table = build(scene, activations, target_of(activations), np.unique(contexts.documents, return_inverse=True)[1])
     strength = activations.ravel()[table.cells].astype(np.float64)
     folds = (contexts.documents % np.uint64(FOLDS)).astype(np.intp)[table.windows]

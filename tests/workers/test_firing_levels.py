@@ -1,0 +1,78 @@
+"""Dense dictionaries fire above a level of their own, found once and the same for any cut of the work."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from interp.codec import decode_evidence
+from interp.collect.memory import collection_bytes
+from interp.evidence import ACTIVE_KINDS, FeatureEvidence
+from interp.settings import Settings
+from interp.spec import DictionarySpec, JobSpec
+from interp.store import migrate
+from interp.store.engine import snapshot
+from interp.store.tables import Evidence, Run
+from tests.workers.test_pipeline import complete
+from workers import artifacts, calibration
+from workers.residency import USABLE, models_of
+from workers.runtime import Runtime
+
+pytestmark = pytest.mark.timeout(300)
+
+RATE = 0.05
+
+
+@pytest.fixture
+def neurons(tiny_job: JobSpec) -> JobSpec:
+    """The MLP neurons of the tiny subject: above 0 at a third of all tokens."""
+    dictionary = DictionarySpec(source=tiny_job.subject.model, format="neurons", hook_point="blocks.1.mlp.hook_post", name="tiny@neurons")
+    collection = tiny_job.collection.model_copy(update={"firing_rate": RATE, "firing_level": "auto"})
+    return tiny_job.model_copy(update={"dictionary": dictionary, "collection": collection, "features": "0-11", "scorers": ()})
+
+
+def collected(spec: JobSpec, home: Path, memory: int | None = None) -> tuple[list[FeatureEvidence], dict[str, object]]:
+    settings = Settings(home=home, memory_bytes=memory)
+    migrate.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    found = complete(runtime, spec)
+    assert found.status == "completed", found.error
+    with snapshot(runtime.engine) as session:
+        facts = session.scalars(select(Run.corpus)).one()
+        blobs = session.scalars(select(Evidence.blob).order_by(Evidence.feature)).all()
+    return [decode_evidence(blob) for blob in blobs], facts
+
+
+def test_neurons_fire_at_the_rate_that_was_asked_for(neurons: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence, facts = collected(neurons, tmp_path / "one")
+    assert facts[calibration.FACT] == "quantile"
+    assert np.mean([item.statistics.density for item in evidence]) == pytest.approx(RATE, rel=0.3)
+    for item in evidence:
+        contexts = item.contexts
+        assert item.statistics.firing_level > 0
+        np.testing.assert_array_equal(contexts.fires(), np.isin(contexts.kinds, ACTIVE_KINDS))
+    silent = np.concatenate([item.contexts.maxima()[~item.contexts.fires()] for item in evidence])
+    assert (silent > 0).any(), "silent windows keep their activations"
+
+    # In groups of features, and with the levels cleared away after they were found: the same.
+    models = models_of(Runtime.of(Settings(home=tmp_path / "one")), neurons)
+    extent = models.extent
+    room = models.nbytes + collection_bytes(6, type(extent)(extent.features, extent.width, extent.topk, dense=True), neurons.collection)
+    monkeypatch.setattr(
+        calibration, "save", lambda work, levels: artifacts.store_of(work.runtime.settings).delete(artifacts.levels(work.lease.job_id))
+    )
+    again, _ = collected(neurons, tmp_path / "two", int(room / USABLE) + 1)
+    for one, other in zip(evidence, again, strict=True):
+        assert one.statistics == other.statistics
+        for name in ("tokens", "activations", "kinds", "starts", "documents", "left", "levels"):
+            np.testing.assert_array_equal(getattr(one.contexts, name), getattr(other.contexts, name))
+
+
+def test_sparse_dictionaries_fire_above_zero(tiny_job: JobSpec, tmp_path: Path) -> None:
+    spec = tiny_job.model_copy(
+        update={"collection": tiny_job.collection.model_copy(update={"firing_level": "zero"}), "features": "0-5", "scorers": ()}
+    )
+    evidence, facts = collected(spec, tmp_path)
+    assert facts[calibration.FACT] == "zero"
+    assert {item.statistics.firing_level for item in evidence} == {0.0}

@@ -1,0 +1,59 @@
+"""Firing levels on their way from the prepare chunk, which finds them, to the collect chunks of a job."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.collect.levels import FiringLevels, calibrate
+from interp.collect.neighbours import roster_of
+from interp.disk import writing
+from interp.errors import ArtifactMissing
+from interp.store import runs
+from interp.store.engine import snapshot
+from interp.subject.tokens import TokenizedCorpus
+from workers import artifacts
+from workers.residency import Models
+from workers.run import Work
+
+# What a run says of its features' firing levels, among the facts of its pass over the corpus.
+FACT = "firing_level"
+# How the file begins: the number of features; then come their indices, int64, and their levels, float32.
+COUNT, HEAD = "<Q", 8
+
+
+def find(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[np.int64]) -> FiringLevels | None:
+    """The levels of features int64 [S], ascending, and of their nearest features; None where all are 0."""
+    spec = work.spec.collection
+    if spec.firing_level == "zero":
+        return None
+    encoded = roster_of(models.dictionary, features, spec.near_miss_neighbours).encoded
+    return calibrate(models.subject, models.dictionary, corpus, spec, np.sort(encoded), lambda _tokens: work.progress(0))
+
+
+def save(work: Work, levels: FiringLevels) -> None:
+    """Lays the levels down for the job's collect chunks. Raises DiskFull."""
+    content = struct.pack(COUNT, len(levels.features)) + levels.features.astype("<i8").tobytes() + levels.levels.astype("<f4").tobytes()
+    artifacts.store_of(work.runtime.settings).put(artifacts.levels(work.lease.job_id), lambda path: _write(path, content))
+
+
+def load(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[np.int64]) -> FiringLevels | None:
+    """The levels that the job's prepare chunk found; where they were cleared away they are found again, the same."""
+    with snapshot(work.runtime.engine) as session:
+        facts = runs.facts_of(session, work.run_id)
+    if facts.get(FACT) != "quantile":
+        return None
+    store, name = artifacts.store_of(work.runtime.settings), artifacts.levels(work.lease.job_id)
+    try:
+        (head,) = store.read(name, [(0, HEAD)])
+        (count,) = struct.unpack(COUNT, head)
+        first, second = store.read(name, [(HEAD, HEAD + 8 * count), (HEAD + 8 * count, HEAD + 12 * count)])
+    except ArtifactMissing:
+        return find(work, models, corpus, features)
+    return FiringLevels(np.frombuffer(first, "<i8"), np.frombuffer(second, "<f4"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with writing(path) as file:
+        file.write(content)
