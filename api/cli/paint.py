@@ -95,10 +95,18 @@ def beside(score: dict[str, Any]) -> Text | None:
     """What stands beside a score: who judged, the shrunken figure, and the controls. None where there is nothing of it."""
     parts = [f"judge {visible(score['judge'])}"] if score["judge"] not in (None, "executable") else []
     parts += _rank_correlation(score["details"].get("metrics", {}))
+    parts += _recall_by_strength(score["details"].get("metrics", {}))
     if score["shrunken"] is not None:
         parts.append(f"shrunken {figure(score['shrunken'])}")
     parts += [_control(control) for control in score["controls"]]
     return Text("  ".join(parts), style="dim") if parts else None
+
+
+def _recall_by_strength(metrics: dict[str, Any]) -> list[str]:
+    """Recall of windows whose peak is above half, a quarter to half, and below a quarter of the feature's largest activation."""
+    found = [(name, metrics.get(f"recall_{name}")) for name in ("strong", "medium", "weak")]
+    shown = [f"{name} {figure(value)}" for name, value in found if value is not None]
+    return [f"recall {', '.join(shown)}"] if shown else []
 
 
 def _rank_correlation(metrics: dict[str, Any]) -> list[str]:

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 METHOD = "wilson-cluster-mover"
 DECILES = 10
+# Bands of a firing window's peak, as shares of the feature's largest activation: from the first up to below the second.
+BANDS = {"weak": (0.0, 0.25), "medium": (0.25, 0.5), "strong": (0.5, np.inf)}
 FIRING = frozenset(kind.name.lower() for kind in ACTIVE_KINDS)
 
 
@@ -32,7 +34,8 @@ class Exam:
     groups     bool [N] each: windows of one kind, by its name
     clusters   intp [N]  documents, numbered
     strengths  float32 [N]  the largest activation of each window
-    rate       share of all test windows in which the feature fires
+    rate       share of all test windows in which the feature fires; None where the question is another one
+    ceiling    the feature's largest activation; 0 where it is not known: then the largest of the windows stands for it
     """
 
     contexts: list[str]
@@ -43,7 +46,8 @@ class Exam:
     groups: dict[str, Mask]
     clusters: NDArray[np.intp]
     strengths: NDArray[np.float32]
-    rate: float
+    rate: float | None
+    ceiling: float = 0.0
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -61,6 +65,7 @@ class Exam:
             clusters=clusters.ravel().astype(np.intp),
             strengths=self.strengths[rows],
             rate=self.rate,
+            ceiling=self.ceiling,
         )
 
     @classmethod
@@ -77,6 +82,7 @@ class Exam:
             clusters=questions.clusters,
             strengths=strengths,
             rate=statistics.window_density(Split.TEST),
+            ceiling=statistics.max_activation,
         )
 
 
@@ -193,7 +199,7 @@ def metrics_of(exam: Exam, sheet: Sheet) -> dict[str, float | None]:
     for name, mask in exam.groups.items():
         use = mask & answered
         metrics[f"{'recall' if name in FIRING else 'specificity'}_{name}"] = _share(said[use] if name in FIRING else ~said[use])
-    return metrics | _at_true_rate(exam, answered, said) | _by_decile(exam, answered, said) | _graded(exam, sheet)
+    return metrics | _at_true_rate(exam, answered, said) | by_strength(exam, answered, said) | _by_decile(exam, answered, said) | _graded(exam, sheet)
 
 
 def _confusion(exam: Exam, answered: Mask, said: Mask) -> Confusion:
@@ -209,8 +215,10 @@ def _at_true_rate(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | N
     """Precision and F1 over the corpus: the uniform firing and the inactive windows, each weighted to its true share of all windows.
 
     `precision_at_rate_low` puts the upper end of its interval in place of the false-positive rate: forty inactive windows without a false alarm
-    prove little about a feature that fires in one window of a thousand.
+    prove little about a feature that fires in one window of a thousand. Nothing where the question is not whether the feature fires.
     """
+    if exam.rate is None:
+        return {}
     firing, silent = exam.groups["uniform"] & answered, exam.groups["inactive"] & answered
     if not firing.any() or not silent.any():
         return {"window_rate": exam.rate, "precision_at_rate": None, "precision_at_rate_low": None, "f1_at_rate": None}
@@ -223,6 +231,28 @@ def _at_true_rate(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | N
         "precision_at_rate_low": precision_at_rate(recall, most_alarms, exam.rate),
         "f1_at_rate": f1_of(precision, recall),
     }
+
+
+def by_strength(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | None]:
+    """Recall by a firing window's peak relative to the feature's largest activation, the share of the positives in each band, and recall of strength.
+
+    `recall_of_strength` estimates Σ peak over the windows found / Σ peak over all firing windows, from both samples at once: a window of peak a
+    weighs a / (u + w a / mean a) with u uniform and w activation-weighted windows (the balance heuristic of Veach and Guibas, SIGGRAPH 1995); the
+    mean peak of all firing windows is that of the uniform ones. None without a uniform window.
+    """
+    firing = exam.positive & answered
+    peaks, hits = exam.strengths[firing].astype(np.float64), said[firing]
+    relative = peaks / max(exam.ceiling, float(peaks.max(initial=0.0)), 1e-12)
+    found: dict[str, float | None] = {}
+    for name, (low, high) in BANDS.items():
+        inside = (relative >= low) & (relative < high)
+        found |= {f"recall_{name}": _share(hits[inside]), f"share_{name}": _share(inside)}
+    uniform = exam.groups.get("uniform", np.zeros_like(firing))[firing]
+    weighted = exam.groups.get("weighted", np.zeros_like(firing))[firing]
+    if not uniform.any():
+        return found | {"recall_of_strength": None}
+    weights = peaks / (uniform.sum() + weighted.sum() * peaks / peaks[uniform].mean())
+    return found | {"recall_of_strength": float(weights @ hits / weights.sum())}
 
 
 def _by_decile(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | None]:

@@ -16,7 +16,7 @@ class Detection:
     """`value` is balanced accuracy on firing (uniform, weighted) against silent (inactive, near-miss) windows."""
 
     name = "detection"
-    version = 3
+    version = 4
     metric = "balanced_accuracy"
 
     def __init__(self, spec: ScorerSpec, judge: Judge) -> None:

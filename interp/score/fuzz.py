@@ -61,8 +61,10 @@ def _marks(questions: Questions, right: np.ndarray, vocabulary: Vocabulary, rand
 
 
 def _exam(exam: Exam, right: np.ndarray) -> Exam:
-    """The question is no longer whether the feature fires, but whether the marks are right."""
+    """The question is no longer whether the feature fires, but whether the marks are right: no rate of firing windows says how often they are."""
     misplaced = exam.positive & ~right
     kinds = [f"{kind}+{MISPLACED}" if wrong else kind for kind, wrong in zip(exam.kinds, misplaced, strict=True)]
     groups = {name: mask & right if name in FIRING else mask for name, mask in exam.groups.items()}
-    return replace(exam, kinds=kinds, truth=right, positive=right, negative=exam.negative | misplaced, groups=groups | {MISPLACED: misplaced})
+    return replace(
+        exam, kinds=kinds, truth=right, positive=right, negative=exam.negative | misplaced, groups=groups | {MISPLACED: misplaced}, rate=None
+    )

@@ -46,7 +46,7 @@ class JudgedBinary:
 
     name: str
     kind: Literal["detect", "fuzz"]
-    version = 4
+    version = 5
     metric = "balanced_accuracy"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

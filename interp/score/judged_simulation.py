@@ -60,7 +60,7 @@ class JudgedSimulation:
     """
 
     name = "simulation"
-    version = 4
+    version = 5
     metric = "pearson"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

@@ -58,7 +58,7 @@ class Selection:
     """
 
     name = "selection"
-    version = 4
+    version = 5
     metric = "balanced_accuracy"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False
@@ -204,7 +204,7 @@ def _at_true_rate(asked: Asked) -> dict[str, float | None]:
     answered, said, exam = asked.answered[0], asked.said[0], asked.exam
     names = {kind: exam.groups[kind.name.lower()] & answered for kind in (Kind.WEIGHTED, Kind.INACTIVE)}
     firing, silent = names[Kind.WEIGHTED], names[Kind.INACTIVE]
-    if not firing.any() or not silent.any():
+    if exam.rate is None or not firing.any() or not silent.any():
         return {"precision_at_rate": None, "precision_at_rate_low": None, "f1_at_rate": None}
     weights = 1 / exam.strengths[firing].astype(np.float64)
     recall, alarms = float((weights * said[firing]).sum() / weights.sum()), float(said[silent].mean())

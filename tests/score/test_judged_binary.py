@@ -48,8 +48,8 @@ def test_a_judge_who_knows_gives_one_and_others_labels_half(name):
     assert found.null.lift == pytest.approx(1 - found.null.value)
     assert found.null.value == pytest.approx(np.mean(found.null.values))
     assert found.null.value < 0.7
-    assert found.metrics["precision_at_rate"] == 1
-    assert found.metrics["window_rate"] == pytest.approx(0.1)
+    assert found.metrics.get("precision_at_rate") == (1 if name == "detection" else None)
+    assert found.metrics.get("window_rate") == (pytest.approx(0.1) if name == "detection" else None)
     assert "auc" not in found.metrics
 
 
@@ -352,3 +352,12 @@ def test_every_scorer_says_what_it_needs(name):
 
 def test_full_is_what_collection_keeps():
     assert len(item_of().contexts) == sum(FULL.values())
+
+
+def test_fuzz_says_nothing_of_the_true_rate_and_both_say_recall_by_strength():
+    """How often marks are right in a corpus is no property of the feature, so a precision at its rate would mean nothing."""
+    model = Teller(verdicts(lambda text, label: " cat" in text))
+    assert not {"precision_at_rate", "precision_at_rate_low", "f1_at_rate", "window_rate"} & set(score("fuzz", model).metrics)
+    assert "precision_at_rate" in score("detection", model).metrics
+    for name in ("fuzz", "detection"):
+        assert {"recall_strong", "recall_medium", "recall_weak", "recall_of_strength"} <= set(score(name, model).metrics)

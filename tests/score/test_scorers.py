@@ -13,7 +13,9 @@ from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import Flag, OneOf
 from interp.score import registry
 from interp.score.base import ScorerInput
+from interp.score.binary import Exam, by_strength
 from interp.score.judge import Answers, ExecutableJudge, Outcome
+from interp.score.questions import questions_of
 from interp.spec import ScorerSpec
 from interp.vocabulary import Vocabulary
 from tests.explain.planted import evidence, text, where
@@ -170,6 +172,33 @@ def test_a_label_twice_too_broad_shows_at_the_true_rate():
     assert right.metrics["precision_at_rate"] > 0.9
     assert wide.value > 0.7
     assert wide.metrics["precision_at_rate"] < 0.5
+
+
+def test_recall_by_strength_is_by_the_peak_relative_to_the_features_maximum():
+    """Peaks of 8, 3 and 1 under a maximum of 10, five windows each, only the strong ones found: by count a third, by strength two thirds."""
+    rows = [([1, 2] if peak == 8 else [2, 2], [peak, 0]) for peak in (8.0, 3.0, 1.0) for _ in range(5)] + [([2, 2], [0, 0])] * 5
+    contexts = _contexts(rows, [Kind.UNIFORM] * 15 + [Kind.INACTIVE] * 5)
+    exam = Exam.of(questions_of(contexts), STATISTICS)
+    found = by_strength(exam, np.ones(20, bool), exam.strengths == 8)
+    assert [found[f"recall_{name}"] for name in ("strong", "medium", "weak")] == [1, 0, 0]
+    assert [found[f"share_{name}"] for name in ("strong", "medium", "weak")] == pytest.approx([1 / 3] * 3)
+    assert found["recall_of_strength"] == pytest.approx(8 / 12)
+
+
+def test_recall_of_strength_needs_no_sample_of_one_kind():
+    """2,000 firing windows with lognormal peaks, found above a peak: what both samples estimate is the share of the strength that is found."""
+    random = np.random.default_rng(0)
+    peaks = random.lognormal(sigma=1.0, size=2000)
+    hits, found = peaks > 1.5, []
+    for _ in range(300):
+        uniform, weighted = random.choice(2000, 20, replace=False), random.choice(2000, 20, replace=False, p=peaks / peaks.sum())
+        rows = np.concatenate([uniform, weighted])
+        groups = {"uniform": np.arange(40) < 20, "weighted": np.arange(40) >= 20}
+        every = np.ones(40, bool)
+        exam = Exam([""] * 40, [""] * 40, every, every, ~every, groups, np.arange(40), peaks[rows].astype(np.float32), 0.1, float(peaks.max()))
+        found.append(by_strength(exam, every, hits[rows])["recall_of_strength"])
+    assert np.mean(found) == pytest.approx(peaks[hits].sum() / peaks.sum(), abs=0.02)
+    assert hits.mean() < 0.5 < np.mean(found), "by count most windows are missed"
 
 
 def test_recall_by_decile_knows_the_weak_end():
