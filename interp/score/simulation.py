@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from interp.score.base import Interval, Item, NullResult, Score, ScorerInput
 from interp.score.compare import CORRELATION, LEVEL, Rivals, compare, on_both
@@ -14,6 +13,7 @@ from interp.spec import ScorerSpec
 from interp.stats.agreement import SUMS, pearson_of, r_squared, sums
 from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds, pearson_error
 from interp.stats.intervals import Bounds, leave_one_out
+from interp.stats.ranking import midranks
 from interp.vocabulary import Vocabulary
 
 Floats = NDArray[np.float64]
@@ -134,7 +134,7 @@ def spearman_of(questions: Questions, answers: Answers, content: NDArray[np.bool
     Ranks are counted from that of the lowest value, so that silence is 0. A few very strong tokens weigh no more in it than others.
     """
     use = content & answers.answered()[0][:, None]
-    ranks = [rankdata(values[use].astype(np.float64)) for values in (answers.values[0], questions.contexts.activations)]
+    ranks = [midranks(values[use].astype(np.float64)) for values in (answers.values[0], questions.contexts.activations)]
     predicted, real = (each - each.min(initial=len(each)) for each in ranks)
     documents = np.broadcast_to(questions.clusters[:, None], use.shape)[use]
     totals = sums(predicted, real, documents, int(questions.clusters.max(initial=-1)) + 1)

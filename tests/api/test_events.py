@@ -14,7 +14,7 @@ from api.service import Service
 from interp.settings import Settings
 from interp.spec import JobSpec
 
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def test_a_stall_outlasts_the_timeout_and_does_not_outlast_its_client(server):
     server.faults = Faults(stalled=1.0)
     with pytest.raises(httpx.ReadTimeout):
         post(server, body(), timeout=0.2)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while server.ledger.in_flight and time.monotonic() < deadline:
         time.sleep(0.01)
     assert server.ledger.in_flight == 0

@@ -154,7 +154,7 @@ def test_passing_faults_leave_no_trace_in_the_result(runtime: Runtime, server: S
 
 def resumed(runtime: Runtime, job_id: str) -> JobProgress:
     """The job, resumed until it completes: right after a pause the endpoint is left alone for some seconds."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 150
     while True:
         with transaction(runtime.engine) as session:
             jobs.resume(session, job_id)

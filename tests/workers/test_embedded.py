@@ -151,7 +151,7 @@ def test_upkeep_as_a_process_takes_back_what_a_dead_worker_held(tiny_job: JobSpe
     with subprocess.Popen(command, env=os.environ | settings.environment()) as process:
         until(lambda: steps.statuses(engine, job_id)["prepare:0"] == "ready", "the sweep")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     engine.dispose()
 
 

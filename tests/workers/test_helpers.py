@@ -8,7 +8,7 @@ from workers.helpers import Helpers
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
         time.sleep(0.01)

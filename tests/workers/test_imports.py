@@ -1,11 +1,11 @@
-"""torch and transformer_lens cost seconds and half a gigabyte: only gpu workers load them."""
+"""torch and transformer_lens cost seconds and half a gigabyte: only gpu workers load them. scipy's larger packages cost a second each process."""
 
 import subprocess
 import sys
 
 import pytest
 
-HEAVY = ("torch", "transformer_lens", "transformers")
+HEAVY = ("torch", "transformer_lens", "transformers", "scipy.stats", "scipy.optimize", "scipy.spatial")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from workers.leases import Leases
 from workers.run import Outcome, Work, run_chunk
 from workers.runtime import Runtime
 
-DEADLINE = 20.0
+DEADLINE = 120.0
 
 
 def until(condition: Callable[[], bool]) -> None:
