@@ -56,6 +56,12 @@ class HookPointUnknown(SubjectError):
     code, title = "hook-point-unknown", "Unknown hook point"
 
 
+class StreamDiffers(SubjectError):
+    """A backend's tensors are not those of the model's own residual stream."""
+
+    code, title = "stream-differs", "The backend reads another residual stream"
+
+
 class TokenizerMismatch(SubjectError):
     code, title = "tokenizer-mismatch", "The tokenizer does not fit the subject"
 

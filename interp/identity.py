@@ -17,6 +17,8 @@ from interp.subject.tokenizer import bos_of
 VERSION = 2
 # Of what collection makes of subject, dictionary and text. 2: firing levels, left context.
 COLLECTION_VERSION = 2
+# Of how a hook point's tensor is found in a model: since 2 by the identities of the residual stream.
+HOOKS = 2
 # The files of a subject's folder that decide what it computes.
 SUBJECT_SUFFIXES = frozenset({".safetensors", ".bin", ".model"})
 SUBJECT_FILES = frozenset({"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
@@ -61,7 +63,7 @@ def models_identity(spec: JobSpec) -> dict[str, Any]:
     """What of an evidence's identity is the models': subject and dictionary, at a hook point."""
     shape = ModelShape.from_config(read_config(spec.subject))
     return {
-        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": spec.subject.backend},
+        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": spec.subject.backend, "hooks": HOOKS},
         "dictionary": dictionary_digest(spec.dictionary),
         "hook_point": hooks.parse(header_of(spec.dictionary).hook_point, shape).name,
     }

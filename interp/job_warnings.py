@@ -54,6 +54,12 @@ def of_dictionary(warnings: Sequence[str]) -> list[JobWarning]:
     return [JobWarning("dictionary-reading", " ".join(warnings))] if warnings else []
 
 
+def of_backend(config: Mapping[str, Any]) -> list[JobWarning]:
+    """That another backend reads the subject than was asked for, and why."""
+    reason = config.get("backend_reason")
+    return [JobWarning("backend-fallback", f"The subject is read by the backend `huggingface`. {reason}")] if reason else []
+
+
 def of_row_length(row_tokens: int, config: Mapping[str, Any]) -> list[JobWarning]:
     """Rows that are longer than those that a SAELens dictionary was trained on."""
     metadata = config.get("metadata")

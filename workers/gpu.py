@@ -17,7 +17,7 @@ from interp.collect.partial import merge as merge_partials
 from interp.errors import FeatureOutOfRange, WorkerTooSmall, printable
 from interp.evidence import Split
 from interp.identity import evidence_id
-from interp.job_warnings import JobWarning, Largest, of_corpus
+from interp.job_warnings import JobWarning, Largest, of_backend, of_corpus
 from interp.lifecycle import Queue, Stage
 from interp.planning import Range, Shard, Sizes, count, plan, ranges_of, subtract
 from interp.spec import JobSpec
@@ -53,7 +53,8 @@ def prepare(work: Work) -> Outcome:
     asked = asked_of(work.spec, models.dictionary.features)
     corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: work.progress(0), found)
     facts = facts_of(found, corpus)
-    return _gather(work, digest, identity, models, corpus, facts, [*changed, *warnings_of(facts)], asked, subtract(asked, measured))
+    warnings = [*changed, *warnings_of(facts), *of_backend(models.subject.config)]
+    return _gather(work, digest, identity, models, corpus, facts, warnings, asked, subtract(asked, measured))
 
 
 def collect(work: Work) -> Outcome:

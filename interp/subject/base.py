@@ -1,5 +1,6 @@
 """The language model under study, opened at one hook point; what the backends have in common."""
 
+import logging
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.errors import SubjectError
+from interp.errors import StreamDiffers, SubjectError
 from interp.spec import SubjectSpec
 from interp.vocabulary import Vocabulary
 
@@ -49,13 +50,27 @@ class Subject(Protocol):
         ...
 
 
+LOG = logging.getLogger(__name__)
 # Where each backend's `open(spec, hook_point) -> Subject` stands. Imported when asked for: transformer_lens takes seconds.
 BACKENDS = {"bridge": "interp.subject.bridge", "huggingface": "interp.subject.huggingface"}
 
 
 def open_subject(spec: SubjectSpec, hook_point: str) -> Subject:
-    """The subject, its weights loaded. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
+    """The subject, its weights loaded. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing.
+
+    Where the Bridge reads another stream than the model's own, the backend `huggingface` is taken; `config["backend_reason"]` says why.
+    """
     if spec.backend not in BACKENDS:
         raise SubjectError(f"{spec.backend!r} is no backend.", cure=f"Known: {', '.join(sorted(BACKENDS))}.")
-    opener: Callable[[SubjectSpec, str], Subject] = import_module(BACKENDS[spec.backend]).open_at
-    return opener(spec, hook_point)
+    try:
+        return _opener(spec.backend)(spec, hook_point)
+    except StreamDiffers as differs:
+        found = _opener("huggingface")(spec, hook_point)
+        found.config |= {"backend": "huggingface", "backend_reason": f"{differs.what} {differs.why}"}
+        LOG.warning("%s", found.config["backend_reason"])
+        return found
+
+
+def _opener(backend: str) -> Callable[[SubjectSpec, str], Subject]:
+    opener: Callable[[SubjectSpec, str], Subject] = import_module(BACKENDS[backend]).open_at
+    return opener

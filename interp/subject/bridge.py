@@ -1,16 +1,23 @@
 """Subjects by way of TransformerLens' TransformerBridge: every hook point by its TransformerLens name."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from interp.errors import SubjectError
+from interp.errors import StreamDiffers, SubjectError
 from interp.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
+from interp.subject.huggingface import stream
+from interp.subject.location import read_config
 from interp.subject.opened import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
+from interp.subject.residual import WRITES, is_close, matching, short_row
 from interp.subject.untrained import untrained
 
 
@@ -57,10 +64,8 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        forgotten = untrained(spec, DTYPES[spec.dtype]) if spec.weights == "random" else None
-        bridge = TransformerBridge.boot_transformers(
-            spec.model, device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision, hf_model=forgotten
-        )
+        model, reference = _read_first(spec, plan)
+        bridge = TransformerBridge.boot_transformers(spec.model, device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision, hf_model=model)
     except (ValueError, OSError, RuntimeError, NotImplementedError, KeyError) as cause:
         raise SubjectError(
             f"{spec.model} cannot be opened by TransformerBridge.",
@@ -72,7 +77,73 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     known = bridge.hook_dict
     if plan.point.name not in known:
         raise hooks.unknown(hook_point, [name for name in hooks.every_name(plan.shape) if name in known], plan.shape.layers)
+    _check_stream(bridge, plan, reference)
     return BridgeSubject(plan, bridge)
+
+
+Ends = tuple[Tensor, Tensor]
+
+
+@torch.inference_mode()
+def _read_first(spec: SubjectSpec, plan: Plan) -> tuple[Any, Ends | None]:
+    """The model as transformers opens it, and its residual stream on a short row: the Bridge changes the modules that it wraps.
+
+    A model of several parts is left to the Bridge to open, and has no such reference: (None, None).
+    """
+    if "text_config" in read_config(spec) and spec.weights != "random":
+        return None, None
+    if spec.weights == "random":
+        model = untrained(spec, DTYPES[spec.dtype])
+    else:
+        # The attention that the Bridge asks for, so that its own arithmetic is compared with nothing else.
+        model = AutoModelForCausalLM.from_pretrained(spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], attn_implementation="eager")
+    model.to(plan.device).eval()
+    return model, stream(model, plan.point.layer, short_row(plan.shape.vocabulary, plan.device))
+
+
+@torch.inference_mode()
+def _check_stream(bridge: TransformerBridge, plan: Plan, reference: Ends | None) -> None:
+    """Raises StreamDiffers where the Bridge's stream is not the model's own, or the identities of the stream do not hold at the hook point."""
+    sites = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
+    seen = _record(bridge, plan, sites)
+    pre, post = seen.get("hook_resid_pre"), seen.get("hook_resid_post")
+    if pre is None or post is None:
+        return
+    if reference is not None and not (is_close(pre, reference[0]) and is_close(post, reference[1])):
+        raise _differs(plan, "The residual stream that TransformerBridge computes is not that of the model's own forward pass.")
+    site = plan.point.site
+    if site not in WRITES or site not in seen:
+        return
+    parts = [{name: seen[name]} if name in seen else {} for name in sites[1:4]]
+    if site not in matching(pre, post, *parts):
+        raise _differs(plan, "What attention and MLP add to the residual stream does not sum up to it with this hook point's tensor.")
+
+
+def _record(bridge: TransformerBridge, plan: Plan, sites: tuple[str, ...]) -> dict[str, Tensor]:
+    seen: dict[str, Tensor] = {}
+    names = {site: f"blocks.{plan.point.layer}.{site}" for site in sites}
+    points = {site: bridge.hook_dict[name] for site, name in names.items() if name in bridge.hook_dict}
+
+    def note(site: str) -> Callable[..., None]:
+        def hook_function(tensor: Tensor, *, hook: HookPoint) -> None:  # noqa: ARG001
+            seen[site] = tensor.clone()
+
+        return hook_function
+
+    try:
+        for site, point in points.items():
+            point.add_hook(note(site))
+        bridge(short_row(plan.shape.vocabulary, plan.device), return_type=None)
+    finally:
+        for point in points.values():
+            point.remove_hooks("fwd")
+    return seen
+
+
+def _differs(plan: Plan, why: str) -> StreamDiffers:
+    return StreamDiffers(
+        f"{plan.spec.model}: {plan.point.name} cannot be read by the backend `bridge`.", why=why, cure="Use the backend `huggingface`."
+    )
 
 
 def _stop(tensor: Tensor, *, hook: HookPoint) -> None:  # noqa: ARG001

@@ -17,6 +17,7 @@ from interp.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.opened import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
+from interp.subject.residual import WRITES, matching, short_row
 from interp.subject.untrained import forget
 
 # One row a part: where the families of transformers keep it. Llama, Mistral, Qwen, Gemma | GPT-2 | GPT-NeoX (Pythia) | OPT | Phi.
@@ -54,7 +55,9 @@ class HuggingFaceSubject(OpenedSubject):
         try:
             self._model(tokens.to(self.device), use_cache=False)
         except Reached as reached:
-            return as_rows(reached.activations)
+            # OPT's MLP lays the tokens of all rows in one line.
+            found = reached.activations
+            return as_rows(found.view(*tokens.shape, -1) if found.dim() == 2 else found)
         finally:
             handle.remove()
         raise SubjectError(f"The forward pass never comes to {self.hook_point}.", cure="Try the backend `bridge`.")
@@ -92,10 +95,62 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
         forget(model)
     block = _need(model, BLOCKS, "the blocks")[plan.point.layer]
     taps = {site: tap for site, find in TAPS.items() if (tap := find(block)) is not None}
+    if plan.point.site in WRITES:
+        taps |= _writes(model, block, plan)
     if plan.point.site not in taps:
         names = [hooks.HookPoint(layer, site).name for layer in range(plan.shape.layers) for site in taps]
         raise hooks.unknown(hook_point, names, plan.shape.layers)
     return HuggingFaceSubject(plan, model, taps[plan.point.site])
+
+
+@torch.inference_mode()
+def record(model: Any, taps: dict[str, Tap], tokens: Tensor) -> dict[str, Tensor]:
+    """What each tap gives in one forward pass; those that it never comes to are left out."""
+    found: dict[str, Tensor] = {}
+
+    def note(name: str, value: Any) -> None:
+        tensor = value[0] if isinstance(value, tuple) else value
+        if isinstance(tensor, Tensor):
+            found[name] = tensor.reshape(*tokens.shape, -1).clone()
+
+    handles = []
+    for name, tap in taps.items():
+        if tap.reads:
+            hook = lambda _, args, kwargs, name=name: note(name, args[0] if args else kwargs.get("hidden_states"))  # noqa: E731
+            handles.append(tap.module.register_forward_pre_hook(hook, with_kwargs=True))
+        else:
+            handles.append(tap.module.register_forward_hook(lambda _, __, output, name=name: note(name, output)))
+    try:
+        model(tokens, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def stream(model: Any, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The residual stream before and after a block in the model's own forward pass; None where its blocks are not found."""
+    blocks = _find(model, BLOCKS)
+    if blocks is None:
+        return None
+    found = record(model, {"pre": Tap(blocks[layer], reads=True), "post": Tap(blocks[layer], reads=False)}, tokens)
+    return (found["pre"], found["post"]) if len(found) == 2 else None
+
+
+def _writes(model: Any, block: Any, plan: Plan) -> dict[str, Tap]:
+    """The taps of what attention and MLP write, and of the stream between them: those for which the identities of the stream hold."""
+    parts = {
+        "attention": {name: Tap(part, reads=False) for name in (*ATTENTION_WRITES, *ATTENTION) if (part := _find(block, (name,))) is not None},
+        "middle": {name: Tap(part, reads=True) for name in (*MIDDLE_NORM, *MLP) if (part := _find(block, (name,))) is not None},
+        "mlp": {name: Tap(part, reads=False) for name in (*MLP_WRITES, *MLP, *MLP_OUT) if (part := _find(block, (name,))) is not None},
+    }
+    taps = {f"{part}/{name}": tap for part, named in parts.items() for name, tap in named.items()}
+    ends = {"pre": Tap(block, reads=True), "post": Tap(block, reads=False)}
+    seen = record(model, taps | ends, short_row(plan.shape.vocabulary, plan.device))
+    of = {part: {name: seen[key] for name in named if (key := f"{part}/{name}") in seen} for part, named in parts.items()}
+    found = matching(seen["pre"], seen["post"], of["attention"], of["middle"], of["mlp"])
+    where = {"hook_attn_out": "attention", "hook_resid_mid": "middle", "hook_mlp_out": "mlp"}
+    return {site: taps[f"{where[site]}/{name}"] for site, name in found.items()}
 
 
 def _find(root: Any, paths: tuple[str, ...]) -> Any | None:
@@ -120,33 +175,16 @@ def _need(root: Any, paths: tuple[str, ...], what: str) -> Any:
     return found
 
 
-def _is_parallel(block: Any) -> bool:
-    """Whether attention and MLP read the same residual stream (GPT-NeoX, Phi), so that there is nothing between them."""
-    return bool(getattr(block, "use_parallel_residual", False)) or _find(block, MIDDLE_NORM) is None
-
-
-def _middle_norm(block: Any) -> Any | None:
-    return None if _is_parallel(block) else _find(block, MIDDLE_NORM)
-
-
 def _tap(module: Any | None, *, reads: bool) -> Tap | None:
     return None if module is None else Tap(module, reads)
 
 
-def _writes(block: Any, norms: tuple[str, ...], module: tuple[str, ...]) -> Tap | None:
-    """What a part adds to the residual stream: through its own norm where the block has norms on both sides."""
-    has_both = _find(block, MLP_WRITES) is not None
-    return _tap(_find(block, norms) if has_both else _find(block, module), reads=False)
-
-
+# Sites whose place is sure. What attention and MLP write, and what stands between them, differs by family: see `_writes`.
 TAPS: dict[str, Callable[[Any], Tap | None]] = {
     "hook_resid_pre": lambda block: Tap(block, reads=True),
     "attn.hook_z": lambda block: _tap(_find(block, ATTENTION_OUT), reads=True),
-    "hook_attn_out": lambda block: _writes(block, ATTENTION_WRITES, ATTENTION),
-    "hook_resid_mid": lambda block: _tap(_middle_norm(block), reads=True),
     "mlp.hook_in": lambda block: _tap(_find(block, MLP), reads=True),
     "mlp.hook_post": lambda block: _tap(_find(block, MLP_OUT), reads=True),
-    "hook_mlp_out": lambda block: _writes(block, MLP_WRITES, MLP),
     "hook_resid_post": lambda block: Tap(block, reads=False),
 }
 

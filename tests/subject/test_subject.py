@@ -164,7 +164,7 @@ def test_damaged_folders(folder_of: Callable[[str], Path], tmp_path: Path, backe
     (broken / "model.safetensors").unlink()
     with pytest.raises(FileMissing, match="holds no weights"):
         subject(broken, "blocks.0.hook_resid_post", backend)
-    (broken / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    (broken / "config.json").write_text('{"model_type": "of nobody"}', encoding="utf-8")
     with pytest.raises(SubjectError, match="gives no hidden_size"):
         subject(broken, "blocks.0.hook_resid_post", backend)
     with pytest.raises(FileMissing, match="is no folder"):
