@@ -11,9 +11,8 @@ from interp.score.judge import Answers, Judge, Outcome
 from interp.score.questions import Questions, questions_of
 from interp.spec import ScorerSpec
 from interp.stats.agreement import SUMS, pearson_of, r_squared, sums
-from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds, pearson_error
+from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds, pearson_error, ranks_above_lowest
 from interp.stats.intervals import Bounds, leave_one_out
-from interp.stats.ranking import midranks
 from interp.vocabulary import Vocabulary
 
 Floats = NDArray[np.float64]
@@ -134,8 +133,7 @@ def spearman_of(questions: Questions, answers: Answers, content: NDArray[np.bool
     Ranks are counted from that of the lowest value, so that silence is 0. A few very strong tokens weigh no more in it than others.
     """
     use = content & answers.answered()[0][:, None]
-    ranks = [midranks(values[use].astype(np.float64)) for values in (answers.values[0], questions.contexts.activations)]
-    predicted, real = (each - each.min(initial=len(each)) for each in ranks)
+    predicted, real = (ranks_above_lowest(values[use]) for values in (answers.values[0], questions.contexts.activations))
     documents = np.broadcast_to(questions.clusters[:, None], use.shape)[use]
     totals = sums(predicted, real, documents, int(questions.clusters.max(initial=-1)) + 1)
     value = float(pearson_of(totals.sum(axis=0)))

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.stats.agreement import pearson_of
-from interp.stats.intervals import Bounds, leave_one_out, t_quantile
+from interp.stats.intervals import Bounds, t_quantile
+from interp.stats.ranking import midranks
 
 Floats = NDArray[np.float64]
 # With the feature firing in fewer documents nothing covered the true correlation often enough (docs/truth.md).
@@ -17,6 +18,14 @@ LIMIT = 1 - 1e-9
 def firing_documents(totals: Floats) -> int:
     """Documents in which the real activation is not 0 throughout, from their sums [m, 6] as `agreement.sums` makes them."""
     return int(np.count_nonzero(totals[:, 4] > 0))
+
+
+def ranks_above_lowest(values: NDArray[np.floating]) -> Floats:
+    """float64 [N]: midranks less that of the lowest value, which is 0. Most tokens are silent: only the others are sorted."""
+    ranks = np.zeros(len(values))
+    above = values > values.min(initial=np.inf)
+    ranks[above] = midranks(values[above].astype(np.float64)) + (np.count_nonzero(~above) - 1) / 2
+    return ranks
 
 
 def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
@@ -36,12 +45,13 @@ def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
     """
     if firing_documents(totals) < FEWEST_DOCUMENTS:
         return None
-    replicates = leave_one_out(totals, pearson_of)
-    if np.isnan(replicates).any():
+    whole = totals.sum(axis=0)
+    # One look at all samples: the whole one, those with one document more, those with one less.
+    found = _z(pearson_of(np.concatenate([whole[None], whole + _documents_more(totals), whole - totals])))
+    if np.isnan(found).any():
         return None
-    z = float(_z(pearson_of(totals.sum(axis=0))))
-    down, up = _distances(_z(replicates), level)
-    missed, false, right = _with_one_more(totals)
+    z, missed, false, right = found[:4].tolist()
+    down, up = _distances(found[4:], level)
     low, high = z - down + min(0.0, missed - z, false - z), z + up + max(0.0, right - z)
     return float(np.tanh(low)), float(np.tanh(high))
 
@@ -84,14 +94,12 @@ def _distances(replicates: Floats, level: float) -> tuple[float, float]:
     return float(below * error), float(-above * error)
 
 
-def _with_one_more(totals: Floats) -> tuple[float, float, float]:
-    """z with one more document each: missed by the prediction, predicted falsely, predicted rightly."""
+def _documents_more(totals: Floats) -> Floats:
+    """float64 [3, 6]: sums of one more document each, that is missed by the prediction, predicted falsely, predicted rightly."""
     energy = totals[:, 4][totals[:, 4] > 0]
     strongest = float(energy.max())
     real, predicted = np.sqrt(strongest), np.sqrt(totals[:, 3].max())
     rare = real * (strongest / float(np.median(energy))) ** (TAIL / 2)
     pairs = np.array([(0.0, rare), (predicted, 0.0), (predicted, real)])
     x, y = pairs.T
-    more = np.stack([np.full(3, totals[:, 0].mean()), x, y, x * x, y * y, x * y], axis=-1)
-    z = _z(pearson_of(totals.sum(axis=0) + more))
-    return float(z[0]), float(z[1]), float(z[2])
+    return np.stack([np.full(3, totals[:, 0].mean()), x, y, x * x, y * y, x * y], axis=-1)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import rankdata
 
 from interp.stats.agreement import pearson_of, sums
-from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds
+from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds, ranks_above_lowest
 from tests.stats.windows import World
 
 RUNS = 300
@@ -37,6 +38,12 @@ def test_a_label_that_hit_nothing_may_yet_hit():
     low, high = pearson_bounds(_totals(predicted, real))
     assert low < -0.03
     assert high > 0
+
+
+@given(st.lists(st.sampled_from([-1.0, 0, 0, 0, 0.5, 1, 2]), min_size=1, max_size=40))
+def test_ranks_are_midranks_counted_from_the_lowest(values):
+    ranks = rankdata(values)
+    np.testing.assert_array_equal(ranks_above_lowest(np.array(values, dtype=float)), ranks - ranks.min())
 
 
 def test_few_firing_documents_have_no_interval():
