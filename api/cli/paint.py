@@ -50,6 +50,13 @@ def context(found: dict[str, Any], strongest: float, console: Console) -> Text:
     return line
 
 
+def marked(found: dict[str, Any]) -> str:
+    """One context as plain text, the tokens that fire between « »."""
+    return "".join(
+        f"«{visible(token)}»" if value > 0 and token else visible(token) for token, value in zip(found["tokens"], found["activations"], strict=True)
+    )
+
+
 def heat(share: float) -> str:
     """The style of a token whose activation is `share` of the strongest: opacity grows with the logarithm, so that weak ones still show."""
     depth = math.log1p(9 * min(share, 1.0)) / math.log(10)

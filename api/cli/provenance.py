@@ -11,6 +11,7 @@ from api.cli.console import dollars, figure, out, print_json, thousands
 from api.cli.features import RUN, parse_reference
 
 LONGEST = 1500
+LONGEST_CONTEXT = 160
 
 
 def provenance(
@@ -27,12 +28,19 @@ def provenance(
         print_json(found)
         return
     out.print(Text(found["name"], "bold") + Text(f"  {found['state']}  run {found['run']}  corpus {found['corpus']}", "dim"), soft_wrap=True)
+    texts = _texts(found)
     for told in found["explanations"]:
-        _print_explanation(told, None if full else LONGEST)
+        _print_explanation(told, texts, None if full else LONGEST)
     out.print(Text(f"\nall of it: {_spend(found['spend'])}", "bold"), soft_wrap=True)
 
 
-def _print_explanation(told: dict[str, Any], longest: int | None) -> None:
+def _texts(found: dict[str, Any]) -> dict[str, str]:
+    """The text of every context that the answer speaks of, by id, on one line, marks around the tokens that fire."""
+    shown = [context for told in found["explanations"] for context in told["contexts"]] + found["contexts"]
+    return {context["id"]: paint.marked(context) for context in shown}
+
+
+def _print_explanation(told: dict[str, Any], texts: dict[str, str], longest: int | None) -> None:
     explanation = told["explanation"]
     label = paint.visible(explanation["text"] or f"no label: {explanation['failure']}")
     out.print(Text(f"\n{explanation['explainer']}  ", "dim") + Text(label, "bold"), soft_wrap=True)
@@ -45,25 +53,41 @@ def _print_explanation(told: dict[str, Any], longest: int | None) -> None:
     }
     out.print("  " + "  ".join(f"{name} {value}" for name, value in facts.items() if value is not None), style="dim", markup=False, soft_wrap=True)
     out.print(f"  {len(told['contexts'])} contexts shown; {_spend(told['spend'])}", style="dim", markup=False, soft_wrap=True)
+    for context in told["contexts"]:
+        _print_context(context["id"], texts, longest)
     for call in told["calls"]:
         _print_call(call, longest)
     for scored in told["scores"]:
-        _print_score(scored, longest)
+        _print_score(scored, texts, longest)
 
 
-def _print_score(scored: dict[str, Any], longest: int | None) -> None:
+def _print_context(name: str, texts: dict[str, str], longest: int | None) -> None:
+    if name in texts:
+        width = None if longest is None else LONGEST_CONTEXT
+        text = texts[name] if width is None or len(texts[name]) <= width else f"{texts[name][:width]}…"
+        out.print(Text(f"    {name}  {text}"), soft_wrap=True)
+
+
+def _print_score(scored: dict[str, Any], texts: dict[str, str], longest: int | None) -> None:
     score = scored["score"]
     out.print(Text("\n  ") + paint.chip(score), soft_wrap=True)
     out.print(f"    judge {score['judge'] or '–'}; {_spend(scored['spend'])}", style="dim", markup=False, soft_wrap=True)
     for null in scored["nulls"]:
-        out.print(f"    null of {null['feature']}: {figure(null['value'])}  {paint.visible(null['text'] or '–')}", markup=False, soft_wrap=True)
+        out.print(f"    {_null(null)}", markup=False, soft_wrap=True)
     for item in score["items"] or ():
         said = "–" if item["prediction"] is None else f"{item['prediction']:g}"
         why = f"  {paint.visible(item['failure'])}" if item["failure"] else ""
         truth = "–" if item["truth"] is None else f"{item['truth']:g}"
         out.print(f"    {item['context']:<28} {item['kind']:<20} truth {truth:<6} said {said}{why}", markup=False, soft_wrap=True)
+        _print_context(item["context"], texts, longest)
     for call in scored["calls"]:
         _print_call(call, longest)
+
+
+def _null(null: dict[str, Any]) -> str:
+    """A borrowed explanation with its figure; the executable judge keeps one figure of all nulls, not one of each."""
+    value = "" if null["value"] is None else f" {figure(null['value'])} "
+    return f"null of {null['feature']}:{value} {paint.visible(null['text'] or 'its explanation is no longer kept')}"
 
 
 def _print_call(call: dict[str, Any], longest: int | None) -> None:

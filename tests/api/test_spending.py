@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from api.cli import app, connect
+from api.cli import app, connect, paint
+from api.cli import provenance as provenance_command
 from api.client import Client, Refused
 from interp.codec import encode_evidence
 from interp.explain.base import Explanation
@@ -275,8 +276,17 @@ def test_the_command_line_shows_usage_with_unknown_prices(command: Any, job: str
     assert json.loads(command("usage", job, "--json").stdout)["total"]["calls"] == 5
 
 
+def test_a_null_without_a_figure_of_its_own_prints_its_text() -> None:
+    assert provenance_command._null({"feature": 9, "text": "`self`", "value": None}) == "null of 9: `self`"
+
+
 def test_the_command_line_shows_provenance(command: Any, told: str, client: Client) -> None:
     shown = command("provenance", told).stdout
     for part in ("label of 3", "contexts@1", "question k1", "reply to k1", "null of 4: 0.50  label of 4", "The model refused."):
         assert part in shown
+    answer = client.get_feature_provenance(JUDGED, 3)
+    contexts = {context["id"]: context for context in (*answer["explanations"][0]["contexts"], *answer["contexts"])}
+    assert contexts
+    for name, context in contexts.items():
+        assert f"    {name}  {paint.marked(context)[:100]}" in shown
     assert json.loads(command("provenance", told, "--json").stdout) == client.get_feature_provenance(JUDGED, 3)

@@ -1,0 +1,71 @@
+"""`python -m benches.prompts`: what a detection prompt is made of, in tokens, on windows of the standard library as the example's corpus cuts them.
+
+Tokens are those of `interp.llm.scripted.tokens`: words, signs and digits, near what an English tokenizer makes of them.
+"""
+
+import argparse
+import ast
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from interp.llm.contexts import FENCE_RULE, nonce_of
+from interp.llm.scripted.tokens import split
+from interp.score.asking import prompt_of, told
+from interp.score.prompting import template
+
+TOKENIZER = Path(__file__).parent.parent / "examples" / "pystdlib" / "subject" / "tokenizer.json"
+LABEL = "`.` or `._` right after `self`"
+WINDOW, WINDOWS = 32, 10
+
+
+def windows_of(text: str) -> list[str]:
+    """The text's first windows of 32 of the example's tokens."""
+    tokenizer = Tokenizer.from_file(str(TOKENIZER))
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    return [tokenizer.decode(ids[start : start + WINDOW]) for start in range(0, WINDOW * WINDOWS, WINDOW)]
+
+
+def apart(texts: list[str]) -> str:
+    """The windows as prompts showed them before: a pair of tags for each."""
+    nonce = nonce_of([*texts, LABEL])
+    return "\n".join(f"<context-{nonce} {number}>\n{text}\n</context-{nonce} {number}>" for number, text in enumerate(texts, start=1))
+
+
+def shares(whole: str, texts: list[str]) -> dict[str, int]:
+    """Tokens of a prompt: all, those of the windows, those of what stands around each window, the rest."""
+    windows = sum(len(split(text)) for text in texts)
+    wording = template("detect")
+    empty = wording.messages(fence_rule=FENCE_RULE, explanation=told(LABEL, "0" * 8), contexts="")
+    around = len(split("".join(message.content for message in empty)))
+    total = len(split(whole))
+    return {"tokens": total, "windows": windows, "tags": total - windows - around, "wording": around}
+
+
+def measured() -> list[dict[str, str | int]]:
+    """A line for each form."""
+    texts = windows_of(Path(ast.__file__).read_text())
+    now = "".join(message.content for message in prompt_of("detect", LABEL, texts).messages)
+    wording = template("detect")
+    nonce = nonce_of([*texts, LABEL])
+    filled = wording.messages(fence_rule=FENCE_RULE, explanation=told(LABEL, nonce), contexts=apart(texts))
+    before = "".join(message.content for message in filled)
+    return [{"form": "a pair of tags for each window", **shares(before, texts)}, {"form": "one pair of tags", **shares(now, texts)}]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one line of JSON each")
+    arguments = parser.parse_args()
+    for line in measured():
+        if arguments.json:
+            print(json.dumps(line))
+        else:
+            total = int(line["tokens"])
+            parts = ", ".join(f"{name} {int(line[name]) / total:.0%}" for name in ("windows", "tags", "wording"))
+            print(f"{line['form']}: {total} tokens; {parts}")
+
+
+if __name__ == "__main__":
+    main()
