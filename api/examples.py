@@ -400,7 +400,7 @@ FEATURE: dict[str, Any] = FEATURE_SUMMARY | {
     "quantiles": [{"share": 0.5, "activation": 1.3}, {"share": 0.99, "activation": 5.9}],
     "promoted": [{"token": ".", "token_id": 14, "logit": 2.31}],
     "suppressed": [{"token": " import", "token_id": 301, "logit": -1.4}],
-    "nearest": [{"feature": 911, "cosine": 0.62, "label": "`cls` right before `.`", "score": 0.91}],
+    "nearest": [{"feature": 911, "cosine": 0.62, "label": "`.` right after `cls`", "score": 0.91}],
     "explanations": [EXPLANATION | {"scores": [SCORE | {"items": [_ITEM]}]}],
     "contexts": [
         {
@@ -479,6 +479,7 @@ PROVENANCE: dict[str, Any] = {
     "explanations": [
         {
             "explanation": EXPLANATION | {"scores": []},
+            "whole_text": EXPLANATION["text"],
             "template": "contexts@1",
             "prompt_digest": "9d1f0a3c",
             "model": {"model": "gpt-5-mini", "base_url": "https://api.openai.com/v1"},
@@ -489,7 +490,7 @@ PROVENANCE: dict[str, Any] = {
             "scores": [
                 {
                     "score": SCORE | {"items": [_ITEM]},
-                    "nulls": [{"feature": 911, "text": "`cls` right before `.`", "value": 0.5}],
+                    "nulls": [{"feature": 911, "text": "`.` right after `cls`", "value": 0.5}],
                     "calls": [_CALL],
                     "spend": _SPEND,
                 }

@@ -18,6 +18,8 @@ from api.schemas import (
     ScoreProvenance,
     SpendAnswer,
 )
+from interp.explain import base
+from interp.explain.pattern.whole import whole_text
 from interp.score.base import Item
 from interp.score.codec import decode_items
 from interp.store import book, calls, entry, explanations, replies
@@ -49,7 +51,7 @@ def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary,
     kept = _book(session, [key for _, key in asked])
     best = {found.row.explanation_id or 0}
     windows = {shown.id: shown for shown in views.contexts(found.evidence.contexts, vocabulary)}
-    told = [_explanation(session, dictionary, run, row, scores.get(row.id, ()), items, kept, windows, best) for row in ranked(rows, scores, best)]
+    told = [_explanation(session, dictionary, run, row, scores.get(row.id, ()), items, kept, windows, best, vocabulary) for row in ranked(rows, scores, best)]
     spoken = {item.context for own in items.values() for item in own}
     return ProvenanceAnswer(
         dictionary=dictionary.name,
@@ -75,11 +77,13 @@ def _explanation(
     kept: Book,
     windows: Mapping[str, ContextAnswer],
     best: Container[int],
+    vocabulary: Vocabulary,
 ) -> ExplanationProvenance:
     made = row.provenance
     own = [_call(purpose or row.explainer, key, kept, row.job_id) for purpose, key in _asked(made)]
     return ExplanationProvenance(
         explanation=views.explanation(row, run, dictionary, best, ()),
+        whole_text=None if row.text is None else whole_text(base.Explanation(row.feature, row.explainer, row.text, rule=row.rule), vocabulary),
         template=made.get("template"),
         prompt_digest=made.get("prompt_digest") or made.get("digest"),
         model=made.get("model"),

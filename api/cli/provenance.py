@@ -44,6 +44,8 @@ def _print_explanation(told: dict[str, Any], texts: dict[str, str], longest: int
     explanation = told["explanation"]
     label = paint.visible(explanation["text"] or f"no label: {explanation['failure']}")
     out.print(Text(f"\n{explanation['explainer']}  ", "dim") + Text(label, "bold"), soft_wrap=True)
+    if told["whole_text"] not in (None, explanation["text"]):
+        out.print(Text(f"  whole: {paint.visible(told['whole_text'])}"), soft_wrap=True)
     facts = {
         "settings": explanation["settings"][:8],
         "template": told["template"],

@@ -60,6 +60,7 @@ class ExplanationProvenance(Answer):
     """One explanation, with every prompt and reply behind it, the contexts that it was made from, and its scores."""
 
     explanation: ExplanationAnswer
+    whole_text: str | None = Field(description="All that the explanation says, as a judge reads it: of a rule every value of its sets, and a legend.")
     template: str | None
     prompt_digest: str | None
     model: dict[str, Any] | str | None

@@ -74,10 +74,10 @@ def plain(contexts: Contexts, row: int, vocabulary: Vocabulary) -> str:
 
 def left_text(contexts: Contexts, row: int, vocabulary: Vocabulary) -> str:
     """What stands before the window in the subject's row, as far as the evidence has it: for reading alone, and never marked."""
-    left, lengths = getattr(contexts, "left", None), getattr(contexts, "left_lengths", None)
-    if left is None or lengths is None or not int(lengths[row]):
+    length = int(contexts.left_lengths[row])
+    if not length:
         return ""
-    ids = [token for token in left[row, -int(lengths[row]) :].tolist() if token not in vocabulary.special]
+    ids = [token for token in contexts.left[row, -length:].tolist() if token not in vocabulary.special]
     # Half a character at either end says nothing.
     return shown("".join(vocabulary.texts(ids)).strip("\ufffd"))
 

@@ -54,8 +54,8 @@ def _tokens(*pieces: str, at: int = 0, rare: tuple[str, ...] = (), share: float 
         ([(_tokens("def", " return"),)], "`def` or `␣return`"),
         ([(_tokens(" self", "self", "def"),)], "`self` or `def`"),
         ([(_tokens(" self", rare=("self",)),)], "`self`"),
-        ([(_tokens("def", ":", rare=("7", "(")),)], "`def`, `:` and 2 rarer"),
-        ([(_tokens("def", rare=("7", "(", ":", " the"), share=0.3),)], "5 mixed tokens such as `def`"),
+        ([(_tokens("def", ":", rare=("7", "(")),)], "tokens such as `def` or `:`"),
+        ([(_tokens("def", rare=("7", "(", ":", " the"), share=0.3),)], "mixed tokens such as `def`"),
         ([(OneOf("word", 0, ("self", "def")),)], "`self` or `def` in any case"),
         ([(OneOf("word", 0, ("def",)),)], "`def`"),
         ([(_tokens("\n        "),)], "`↵␣×8`"),
@@ -113,7 +113,7 @@ def test_what_a_sentence_names_is_what_the_rule_matches(seed):
     assert {name.lower() for name in named} <= {name.lower().lstrip("␣") for name in fires} | {name.lower() for name in fires}
     if all(isinstance(literal, OneOf) and literal.attribute == "token" for clause in rule.clauses for literal in clause.literals):
         unnamed = {name for name in fires if name not in named and name.lstrip("␣") not in named}
-        assert bool(unnamed) == bool(re.search(r"\d+ (rarer|mixed)", said))
+        assert bool(unnamed) == ("such as" in said)
 
 
 def test_a_tail_is_counted_or_dropped_and_never_named():

@@ -45,8 +45,11 @@ def test_labels_are_found_in_texts(label, expected):
 
 def test_a_label_of_the_pattern_explainer_is_read():
     """Its sentences name tokens in backticks, with white space made visible, and where they stand."""
-    assert found("17 mixed tokens such as `self`, `return` or `class`") == ["self", "return", "self", "class"]
-    assert found("`self`, `return` and 3 rarer with `def` earlier in the window") == ["self", "return", "self"]
+    assert found("mixed tokens such as `self`, `return` or `class`") == ["self", "return", "self", "class"]
+    assert found("tokens such as `self` or `return` with `def` earlier in the window") == ["self", "return", "self"]
+    assert found("`self` right after tokens such as `(` or `,`") == ["self"]
+    assert found("words that end in letters such as `ss` or `rn`") == ["return", "class", "pass"]
+    assert found("vowels right after `p`", "a pet") == ["e"]
     assert found("`␣×4`", "a    b") == ["    "]
 
 

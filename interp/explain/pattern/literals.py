@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from interp.errors import InputError
 from interp.explain.pattern.properties import CLASSES, NAMES, TokenProperties
-from interp.explain.pattern.scene import Scene, attribute_size
+from interp.explain.pattern.scene import TAILS, Scene, attribute_size
 
 Mask = NDArray[np.bool_]
 
@@ -173,7 +173,7 @@ PLACE_FLAGS = (
     "continued",
 )
 FLAG_NAMES = frozenset({*CLASSES, *PLACE_FLAGS})
-ATTRIBUTE_NAMES = frozenset({"token", *NAMES, "line_first", "line_before", "indent", "break_indent", "place", "row"})
+ATTRIBUTE_NAMES = frozenset({"token", *NAMES, "line_first", "line_before", "indent", "break_indent", "place", "row", *TAILS})
 
 READERS: dict[str, Callable[[dict[str, Any]], Literal]] = {
     OneOf.kind: lambda c: OneOf(c["attribute"], c["at"], tuple(c["values"]), c.get("negated", False), tuple(c.get("rare", ())), c.get("share", 1.0)),

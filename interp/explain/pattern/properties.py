@@ -20,6 +20,16 @@ def _is_name(text: str) -> bool:
     return text.replace("_", "a").isalnum() and not text[0].isdigit()
 
 
+# Closed word classes of English, in lower case.
+WORD_CLASSES = {
+    "pronoun": "i you he she it we they me him her us them myself himself herself itself themselves mine yours hers ours theirs who whom",
+    "determiner": "a an the this that these those my your his its our their some any no every each another",
+    "preposition": "of in on at to from with by for about into onto over under through between after before during against without near behind up",
+    "conjunction": "and or but so because if when while although though than as until unless since",
+    "auxiliary": "is are was were be been being am has have had do does did will would can could shall should may might must",
+}
+_CLASS_OF = {name: frozenset(words.split()) for name, words in WORD_CLASSES.items()}
+
 # Classes of a token, asked of its text and of its text without white space around it (never empty but for the blank ones).
 CLASSES: dict[str, Callable[[str, str], bool]] = {
     "newline": lambda text, _: "\n" in text,
@@ -42,6 +52,14 @@ CLASSES: dict[str, Callable[[str, str], bool]] = {
     "closes": lambda _, bare: bare[:1] in (")", "]", "}"),
     "operator": lambda _, bare: bool(bare) and all(character in "+-*/%=<>!&|^~@" for character in bare),
     "not_ascii": lambda text, _: not text.isascii(),
+    "vowel": lambda _, bare: len(bare) == 1 and bare.lower() in "aeiou",
+    "consonant": lambda _, bare: len(bare) == 1 and bare.lower() in "bcdfghjklmnpqrstvwxyz",
+    "sentence_end": lambda _, bare: bool(bare) and bare.strip("\"'”’)") in (".", "!", "?"),
+    "pronoun": lambda _, bare: bare.lower() in _CLASS_OF["pronoun"],
+    "determiner": lambda _, bare: bare.lower() in _CLASS_OF["determiner"],
+    "preposition": lambda _, bare: bare.lower() in _CLASS_OF["preposition"],
+    "conjunction": lambda _, bare: bare.lower() in _CLASS_OF["conjunction"],
+    "auxiliary": lambda _, bare: bare.lower() in _CLASS_OF["auxiliary"],
 }
 
 # Names taken from a token's bare text; None where a token has none (too short, say).

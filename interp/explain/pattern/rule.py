@@ -12,9 +12,9 @@ from interp.explain.pattern.properties import properties_of
 from interp.explain.pattern.scene import Scene
 from interp.vocabulary import Vocabulary
 
-VERSION = 2
-# A rule of version 1 is one of version 2 whose sets have no rare values.
-READABLE = (1, VERSION)
+VERSION = 3
+# A rule of version 1 is one of version 2 whose sets have no rare values; one of version 2 asks for no tails of characters and no word classes.
+READABLE = (1, 2, VERSION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,10 @@ Mask = NDArray[np.bool_]
 # Codes of the attributes that belong to a place and not to a token.
 MAX_INDENT, MAX_PLACE, MAX_ROW = 64, 32, 32
 
+# Tails of several tokens are asked for where tokens are single characters: vocabularies of at most so many.
+MOST_CHARACTERS = 160
+TAILS = {"tail2": 2, "tail3": 3}
+
 
 class Scene:
     """N windows of W tokens. All answers are `[N, W]`; a code of -1 and a false flag mean "not so, or not to be seen in the window".
@@ -92,6 +96,26 @@ class Scene:
     def row(self) -> Ints:
         """Offset in the row that the subject read."""
         return self._positions[:, None] + self.columns[None, :]
+
+    def _tail(self, length: int) -> Ints:
+        """Code of the last `length` tokens up to each, itself included: their ids as the digits of a number, the nearest last."""
+        size = self.properties.size
+        if size > MOST_CHARACTERS:
+            return np.full(self.shape, -1, dtype=np.int64)
+        code, known = np.zeros(self.shape, dtype=np.int64), np.ones(self.shape, dtype=np.bool_)
+        for offset in range(1 - length, 1):
+            ids = self.at(offset)
+            known &= ~self.properties.special[ids] & (ids != size)
+            code = code * size + ids
+        return np.where(known, code, -1)
+
+    @cached_property
+    def _tail2(self) -> Ints:
+        return self._tail(TAILS["tail2"])
+
+    @cached_property
+    def _tail3(self) -> Ints:
+        return self._tail(TAILS["tail3"])
 
     # Places: lines.
 
@@ -245,4 +269,6 @@ def attribute_size(name: str, properties: TokenProperties) -> int:
     """How many codes an attribute has."""
     of_words = {"line_first": "word", "line_before": "suffix1"}
     places = {"indent": MAX_INDENT, "break_indent": MAX_INDENT, "place": MAX_PLACE, "row": MAX_ROW}
+    if name in TAILS:
+        return properties.size ** TAILS[name] if properties.size <= MOST_CHARACTERS else 0
     return places[name] if name in places else properties.code_count(of_words.get(name, name))

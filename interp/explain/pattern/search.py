@@ -29,6 +29,11 @@ MAIN_SHARE = 0.5
 SLIGHT_SHARE = 0.95
 
 
+# A product of two lists reads as nonsense: in a conjunction with another list each value beyond so many costs so many bits more.
+SHORT_LIST = 2
+PRODUCT_BITS = 8.0
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`price`: share of the sum of squares that one bit costs. `prior`: pseudo-count of unseen tokens that would not fire."""
@@ -70,6 +75,11 @@ class Candidate:
     parent: Found
     term: Term
     score: float
+
+
+def _has_list(state: Found) -> bool:
+    """Whether a condition of the conjunction is a set of several values."""
+    return any(len(term.chosen) > 1 for term in state.terms if term.source == "one_of")
 
 
 def _value_bits(number: int, counts: NDArray[np.intp]) -> float:
@@ -236,6 +246,8 @@ class Search:
         counts = np.concatenate([[0.0], np.cumsum(count[order])])
         members = np.arange(len(order)) - start + 1
         own_bits = self._base_bits[table.bin_attribute] + self._value_bits[table.bin_attribute] * members
+        if _has_list(state):
+            own_bits += PRODUCT_BITS * np.maximum(members - SHORT_LIST, 0)
         score = self._score(sums[1:] - sums[start], counts[1:] - counts[start], state.bits + own_bits)
         score[members > self._members] = -np.inf
         if only is None:

@@ -7,6 +7,7 @@ from enum import IntEnum
 from interp.explain.pattern.literals import Between, Contains, Flag, InRow, Literal, OneOf, Seen
 from interp.explain.pattern.properties import properties_of
 from interp.explain.pattern.rule import Clause, Rule
+from interp.explain.pattern.scene import TAILS
 from interp.vocabulary import Vocabulary
 
 SPACES_COUNTED = 3
@@ -36,6 +37,16 @@ NOUNS: dict[str, tuple[str, str]] = {
     "closes": ("closing brackets", "a closing bracket"),
     "operator": ("operators", "an operator"),
     "not_ascii": ("characters beyond ASCII", "a character beyond ASCII"),
+}
+NOUNS |= {
+    "vowel": ("vowels", "a vowel"),
+    "consonant": ("consonants", "a consonant"),
+    "sentence_end": ("the ends of sentences", "the end of a sentence"),
+    "pronoun": ("pronouns", "a pronoun"),
+    "determiner": ("articles and determiners", "an article or determiner"),
+    "preposition": ("prepositions", "a preposition"),
+    "conjunction": ("conjunctions", "a conjunction"),
+    "auxiliary": ("auxiliary verbs", "an auxiliary verb"),
 }
 # The same after another name of the token, where "that are" would be clumsy.
 QUALIFIERS: dict[str, str] = {
@@ -72,6 +83,17 @@ OWN: dict[str, str] = {
     "suffix1": "tokens that end in {}",
     "suffix2": "words that end in {}",
     "suffix3": "words that end in {}",
+    "tail2": "the last character of {}",
+    "tail3": "the last character of {}",
+}
+# What the values of an attribute are called, where they are not tokens.
+CALLED = {
+    "prefix2": "letters",
+    "prefix3": "letters",
+    "suffix1": "characters",
+    "suffix2": "letters",
+    "suffix3": "letters",
+    "line_before": "characters",
 }
 OF_PLACE: dict[str, str] = {
     "line_first": "in a line that begins with {}",
@@ -146,9 +168,22 @@ def _values(literal: OneOf, vocabulary: Vocabulary) -> str:
         return _either(*_tokens(literal, vocabulary), literal.share)
     if literal.attribute in PLACES_COUNTED:
         return _either([str(value) for value in sorted(literal.values, key=int)], len(literal.rare))
-    said = _either([show(str(value)) for value in literal.values], len(literal.rare), literal.share)
+    what = CALLED.get(literal.attribute, "tokens")
+    if literal.attribute in TAILS:
+        tails = [_tail(int(value), literal.attribute, vocabulary) for value in literal.values]
+        return _either([show(text) for text in tails], len(literal.rare), literal.share, "strings")
+    said = _either([show(str(value)) for value in literal.values], len(literal.rare), literal.share, what)
     any_case = literal.attribute == "word" and not properties_of(vocabulary).cased.isdisjoint(literal.values)
     return f"{said} in any case" if any_case else said
+
+
+def _tail(code: int, attribute: str, vocabulary: Vocabulary) -> str:
+    """The text of several tokens from their code (`Scene`)."""
+    text = ""
+    for _ in range(TAILS[attribute]):
+        code, token = divmod(code, len(vocabulary))
+        text = vocabulary.text(token) + text
+    return text
 
 
 def _tokens(literal: OneOf, vocabulary: Vocabulary) -> tuple[list[str], int]:
@@ -160,12 +195,15 @@ def _tokens(literal: OneOf, vocabulary: Vocabulary) -> tuple[list[str], int]:
     return [_token(token, vocabulary) for token in named], len({first[int(value)] for value in literal.rare} - set(named))
 
 
-def _either(quoted: Sequence[str], rare: int = 0, share: float = 1.0) -> str:
-    """`a`, `b` or `c`; with `rare` more that are only counted: `a`, `b` and 3 rarer; of a mixture: 17 mixed tokens such as `a` or `b`."""
+def _either(quoted: Sequence[str], rare: int = 0, share: float = 1.0, what: str = "tokens") -> str:
+    """`a`, `b` or `c`; where there are `rare` ones that are not named: tokens such as `a`, `b` or `c`; of a mixture: mixed tokens such as `a` or `b`.
+
+    `what` the values are called in the latter two.
+    """
     if rare and share < MIXED_SHARE:
-        return f"{len(quoted) + rare} mixed tokens such as {_either(quoted[:MIXED_SHOWN])}"
+        return f"mixed {what} such as {_either(quoted[:MIXED_SHOWN])}"
     if rare:
-        return f"{', '.join(quoted)} and {rare} rarer"
+        return f"{what} such as {_either(quoted)}"
     return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " or " + quoted[-1]
 
 

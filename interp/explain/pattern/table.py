@@ -26,7 +26,7 @@ class Attribute:
 
 
 # What a reader finds simple is cheap: the token itself, then what stands before it, then the line, then the row.
-# What stands after comes dear: a causal subject has not seen it, and it can only be a consequence.
+# What stands after is never asked for: a causal subject has not seen it, and it can only be a consequence.
 ATTRIBUTES = (
     Attribute("token", 0, 2.5),
     Attribute("bare", 0, 1.5),
@@ -41,13 +41,14 @@ ATTRIBUTES = (
     Attribute("suffix1", -1, 5.5),
     Attribute("word", -2, 6.0),
     Attribute("word", -3, 7.0),
-    Attribute("word", 1, 11.0),
     Attribute("line_first", 0, 5.0),
     Attribute("line_before", 0, 5.5),
     Attribute("indent", 0, 8.5),
     Attribute("break_indent", 0, 1.5),
     Attribute("place", 0, 9.0),
     Attribute("row", 0, 9.0),
+    Attribute("tail2", 0, 2.0),
+    Attribute("tail3", 0, 2.0),
 )
 PIECES_OF_WORDS = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
 PLACES = ("indent", "break_indent", "place", "row")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from interp.explain.pattern.properties import WORD_CLASSES
 from interp.llm.scripted.asked import Span
 from interp.llm.scripted.vectors import COMMON
 
@@ -17,12 +18,19 @@ Condition = Callable[[str, int, int], bool]
 QUOTED = re.compile(r"`([^`\n]+)`|\"([^\"\n]+)\"|“([^”\n]+)”|‘([^’\n]+)’|(?<!\w)'([^'\n]+)'(?!\w)")
 VISIBLE = re.compile(r"␣×(\d+)|[␣↵⇥]")
 PLACEHOLDER = re.compile("\x01(\\d+)\x01")
-LIST = "(?P<list>\x01\\d+\x01(?:(?:, | or | and |, or |, and )\x01\\d+\x01)*)"
+LIST = "(?:(?:mixed )?(?:tokens|strings|letters|characters) such as )?(?P<list>\x01\\d+\x01(?:(?:, | or | and |, or |, and )\x01\\d+\x01)*)"
 SHAPES = (
     (re.compile(f"(?:words|tokens) that begin with {LIST}"), r"(?<!\w){}\w*"),
     (re.compile(f"(?:words|tokens) that end in {LIST}"), r"\w*{}(?!\w)"),
     (re.compile(f"tokens that contain {LIST}"), r"\w*{}\w*"),
 )
+
+
+def _any_of(name: str) -> str:
+    """A pattern of the words of a closed class."""
+    return rf"(?i:\b(?:{'|'.join(WORD_CLASSES[name].split())})\b)"
+
+
 NOUNS = {
     "white space within a line": r"(?<=\S)[ \t]{2,}",
     "characters beyond ASCII": r"[^\x00-\x7f]+",
@@ -43,6 +51,14 @@ NOUNS = {
     "punctuation": r"[^\w\s]",
     "line breaks": r"\n[ \t]*",
     "operators": r"[-+*/%=<>!&|^~]+",
+    "the ends of sentences": r"[.!?]",
+    "vowels": r"(?i:[aeiou])",
+    "consonants": r"(?i:[b-df-hj-np-tv-z])",
+    "pronouns": _any_of("pronoun"),
+    "articles and determiners": _any_of("determiner"),
+    "prepositions": _any_of("preposition"),
+    "conjunctions": _any_of("conjunction"),
+    "auxiliary verbs": _any_of("auxiliary"),
     "any token": r"\w+|[^\w\s]",
     "digits": r"\d+",
 }
