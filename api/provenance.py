@@ -51,7 +51,10 @@ def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary,
     kept = _book(session, [key for _, key in asked])
     best = {found.row.explanation_id or 0}
     windows = {shown.id: shown for shown in views.contexts(found.evidence.contexts, vocabulary)}
-    told = [_explanation(session, dictionary, run, row, scores.get(row.id, ()), items, kept, windows, best, vocabulary) for row in ranked(rows, scores, best)]
+    told = [
+        _explanation(session, dictionary, run, row, scores.get(row.id, ()), items, kept, windows, best, vocabulary)
+        for row in ranked(rows, scores, best)
+    ]
     spoken = {item.context for own in items.values() for item in own}
     return ProvenanceAnswer(
         dictionary=dictionary.name,
