@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from interp.errors import InputError
-from interp.evidence import Split
+from interp.evidence import Contexts, Split
 from interp.explain import registry
 from interp.explain.base import ExplainerInput, Explanation
 from interp.explain.pattern import Pattern, Rule
+from interp.explain.pattern.literals import Flag
+from interp.explain.pattern.table import ATTRIBUTES, FLAGS
 from interp.spec import ExplainerSpec
+from interp.vocabulary import Vocabulary
 from tests.explain.planted import evidence, text, where
 
 PLANTED = {
@@ -176,3 +179,32 @@ def test_a_new_explainer_takes_ten_lines(monkeypatch):
     monkeypatch.setitem(registry.FREE, Loudest.name, Loudest)
     item = ExplainerInput.of(evidence(where(lambda t: t.strip() == "self")), text().vocabulary)
     assert registry.free(ExplainerSpec(name="loudest")).explain([item], text().vocabulary, 0)[0].text.strip() == "self"
+
+
+def test_no_rule_asks_for_the_next_token():
+    """A causal subject has not seen it."""
+    assert all(attribute.at <= 0 for attribute in ATTRIBUTES)
+    assert all(literal.at <= 0 for literal, _ in FLAGS if isinstance(literal, Flag))
+
+
+def test_tails_of_characters_are_fitted_where_tokens_are_characters():
+    """A feature at the last letter of `the`, in a vocabulary of letters."""
+    letters = " abcdefghijklmnopqrstuvwxyz"
+    vocabulary = Vocabulary((b"<bos>", *(letter.encode() for letter in letters)), frozenset({0}))
+    random = np.random.default_rng(0)
+    count, width = 200, 32
+    tokens = random.integers(1, len(vocabulary), (count, width)).astype(np.uint32)
+    the = [1 + letters.index(letter) for letter in "the"]
+    for row in range(count // 2):
+        place = int(random.integers(0, width - 3))
+        tokens[row, place : place + 3] = the
+    fires = np.zeros((count, width), dtype=bool)
+    fires[:, 2:] = (tokens[:, :-2] == the[0]) & (tokens[:, 1:-1] == the[1]) & (tokens[:, 2:] == the[2])
+    zeros = np.zeros(count, dtype=np.uint8)
+    contexts = Contexts(
+        tokens, np.where(fires, 3, 0).astype(np.float16), np.full(count, width, dtype=np.uint16), zeros, zeros,
+        np.arange(count, dtype=np.uint64), np.zeros(count, dtype=np.uint32), np.full(count, 8, dtype=np.uint16),
+    )  # fmt: skip
+    (found,) = Pattern().explain([ExplainerInput(0, contexts, (), (), False)], vocabulary, 0)
+    assert found.text == "the last character of `the`"
+    assert (Rule.from_json(found.rule).predict(tokens, contexts.lengths, contexts.positions, vocabulary) > 0).tolist() == fires.tolist()
