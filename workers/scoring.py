@@ -10,13 +10,14 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from interp.codec import decode_evidence
-from interp.evidence import FeatureEvidence, Split
+from interp.evidence import Contexts, FeatureEvidence, Split
 from interp.explain.base import Explanation
 from interp.planning import count, ranges_of
 from interp.score import registry as scorers
 from interp.score.base import Foil, Score, ScoreDesk, ScorerInput
 from interp.score.codec import encode_items
 from interp.score.nulls import choose_nulls, twins_of
+from interp.score.pool import FEATURES, pool_of
 from interp.spec import ScorerSpec
 from interp.store import evidence, explanations, scores
 from interp.store.engine import snapshot
@@ -110,11 +111,17 @@ def _items(work: Work, family: Family, scorer: ScorerSpec, decoded: Mapping[int,
         borrowed = explanations.load(session, family, ranges_of(sorted(set().union(*nulls.values()))))
         patterns = explanations.load(session, baseline, ranges) if baseline is not None else {}
         foils = _foils(session, family, scorer, wanted, decoded) if is_judged and scorers.judged(scorer).needs_foils else {}
+    pool = None if is_judged or not wanted else _pool(work.runtime.engine, family, work.lease.job_id, work.spec.seed)
     return [
         (
             row,
             ScorerInput.of(
-                decoded[feature], explanation, [borrowed[other][1] for other in nulls[feature]], _good(patterns.get(feature)), foils.get(feature, ())
+                decoded[feature],
+                explanation,
+                [borrowed[other][1] for other in nulls[feature]],
+                _good(patterns.get(feature)),
+                foils.get(feature, ()),
+                pool,
             ),
         )
         for feature, (row, explanation) in wanted.items()
@@ -157,3 +164,13 @@ def _candidates(engine: Engine, family: Family, job_id: str) -> tuple[list[int],
         pool = explanations.candidates(session, family, job_id)
     densities = np.array([candidate.density for candidate in pool], dtype=np.float64)
     return [candidate.feature for candidate in pool], densities, np.array([candidate.length for candidate in pool], dtype=np.int64)
+
+
+@lru_cache(maxsize=4)
+def _pool(engine: Engine, family: Family, job_id: str, seed: int) -> Contexts | None:
+    """Test windows at random, of some features that nulls can be borrowed from: the same for all chunks of a job. Kept."""
+    features, _, _ = _candidates(engine, family, job_id)
+    chosen = np.random.default_rng((seed, FEATURES)).permutation(features)[:FEATURES]
+    with snapshot(engine) as session:
+        blobs = evidence.load(session, family.run_id, ranges_of(sorted(chosen.tolist())))
+    return pool_of(decode_evidence(blob) for blob in blobs.values())

@@ -112,7 +112,8 @@ class Foil:
 class ScorerInput:
     """All that a scorer may see of a feature: test contexts alone, the exact counts, and the explanation under test.
 
-    `baseline` is the `pattern` explanation of the same feature where the job asks for that control and there is one.
+    `baseline` is the `pattern` explanation of the same feature where the job asks for that control and there is one. `pool` are test windows drawn at
+    random, the same for all features of a job; their activations are other features' and say nothing of this one.
     """
 
     feature: int
@@ -122,6 +123,7 @@ class ScorerInput:
     nulls: tuple[Explanation, ...]
     baseline: Explanation | None = None
     foils: tuple[Foil, ...] = ()
+    pool: Contexts | None = None
 
     @classmethod
     def of(
@@ -131,8 +133,9 @@ class ScorerInput:
         nulls: Sequence[Explanation],
         baseline: Explanation | None = None,
         foils: Sequence[Foil] = (),
+        pool: Contexts | None = None,
     ) -> "ScorerInput":
-        return cls(evidence.feature, evidence.contexts.of(Split.TEST), evidence.statistics, explanation, tuple(nulls), baseline, tuple(foils))
+        return cls(evidence.feature, evidence.contexts.of(Split.TEST), evidence.statistics, explanation, tuple(nulls), baseline, tuple(foils), pool)
 
 
 class Scorer(Protocol):

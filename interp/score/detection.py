@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from interp.score.base import NullResult, Score, ScorerInput
 from interp.score.binary import Exam, Sheet, balanced_accuracy, bounds_of, figures_of, interval_of, items_of, metrics_of, rivals_of, why_undefined
-from interp.score.compare import compare
+from interp.score.compare import LEVEL, compare
 from interp.score.judge import Judge, Outcome
+from interp.score.pool import label_figures
 from interp.score.questions import questions_of
 from interp.spec import ScorerSpec
 from interp.stats.intervals import Bounds
@@ -16,7 +17,7 @@ class Detection:
     """`value` is balanced accuracy on firing (uniform, weighted) against silent (inactive, near-miss) windows."""
 
     name = "detection"
-    version = 4
+    version = 5
     metric = "balanced_accuracy"
 
     def __init__(self, spec: ScorerSpec, judge: Judge) -> None:
@@ -32,6 +33,7 @@ class Detection:
         answers = self.judge.detect((item.explanation, *item.nulls), questions.contexts, vocabulary)
         exam, sheet = Exam.of(questions, item.statistics), Sheet(answers.values > 0.5, answers.outcomes, answers.reasons)
         value = balanced_accuracy(exam, sheet.answered[0], sheet.said[0])
+        metrics = metrics_of(exam, sheet)
         bounds = None if value is None else bounds_of(exam, sheet.answered[0], sheet.said[0])
         return Score(
             feature=item.feature,
@@ -45,10 +47,22 @@ class Detection:
             failed=sheet.count(Outcome.FAILED),
             abstained=sheet.count(Outcome.ABSTAINED),
             null=_null(item, exam, sheet, value, bounds) if item.nulls else None,
-            metrics=metrics_of(exam, sheet),
+            metrics=metrics | self._label_figures(item, exam, metrics, vocabulary),
             items=items_of(exam, sheet),
-            provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
+            provenance={
+                **self.judge.provenance,
+                "scorer_version": self.version,
+                "nulls_asked": self.spec.nulls,
+                "pool": 0 if item.pool is None else len(item.pool),
+            },
         )
+
+    def _label_figures(self, item: ScorerInput, exam: Exam, metrics: dict[str, float | None], vocabulary: Vocabulary) -> dict[str, float | None]:
+        """How often the rule fires anywhere; nothing without windows to run it on, or without a rule."""
+        if item.pool is None or item.explanation.rule is None or exam.rate is None:
+            return {}
+        said = self.judge.detect((item.explanation,), item.pool, vocabulary).values[0] > 0.5
+        return label_figures(said, item.pool.documents, exam.rate, metrics["recall_uniform"], LEVEL)
 
 
 def _null(item: ScorerInput, exam: Exam, sheet: Sheet, value: float | None, bounds: Bounds | None) -> NullResult:
