@@ -15,8 +15,8 @@ from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of
 
 VERSION = 2
-# Of what collection makes of subject, dictionary and text. 2: firing levels, left context.
-COLLECTION_VERSION = 2
+# Of what collection makes of subject, dictionary and text. 2: firing levels, left context. 3: one near miss per document.
+COLLECTION_VERSION = 3
 # Of how a hook point's tensor is found in a model: since 2 by the identities of the residual stream.
 HOOKS = 2
 # The files of a subject's folder that decide what it computes.

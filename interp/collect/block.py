@@ -76,6 +76,8 @@ class Silent:
 PRIORITIES: dict[Kind, Callable[[Pairs, Windows, FeatureRange], Tensor]] = {Kind.TOP: _top, Kind.UNIFORM: _uniform, Kind.WEIGHTED: _weighted}
 
 
+# Of these a document gives one window at most: the windows of one table or one list of names resemble one another, and ask the same question.
+ONE_A_DOCUMENT = frozenset({Kind.NEAR_MISS})
 # The lowest priority of a kind, where not every window is a candidate: at a near miss some neighbour fires.
 LEAST = {Kind.NEAR_MISS: 1}
 
@@ -83,14 +85,22 @@ LEAST = {Kind.NEAR_MISS: 1}
 class Block:
     """Counts and reservoirs of F features."""
 
-    def __init__(self, features: FeatureRange, counts: dict[Split, SplitCounts], window: int, dense: bool = False) -> None:
-        """`dense`: silent windows keep activations, too, since a feature that does not reach its firing level need not be 0."""
+    def __init__(self, features: FeatureRange, counts: dict[Split, SplitCounts], window: int, documents: Tensor, dense: bool = False) -> None:
+        """`documents` int64 [documents + 1]: the ordinal of each one's first window.
+
+        `dense`: silent windows keep activations, too, since a feature that does not reach its firing level need not be 0.
+        """
         device = features.neighbours.device
         self.features = features
         self.tally = Tally(len(features), device)
         self.reservoirs = {
             (kind, split): Reservoir(
-                len(features), kept_of(counts[split], kind), window if dense or kind in ACTIVE_KINDS else None, device, LEAST.get(kind, NOT_FULL)
+                len(features),
+                kept_of(counts[split], kind),
+                window if dense or kind in ACTIVE_KINDS else None,
+                device,
+                LEAST.get(kind, NOT_FULL),
+                documents if kind in ONE_A_DOCUMENT else None,
             )
             for kind in Kind
             for split in Split
@@ -136,6 +146,8 @@ class Block:
         """The same while reservoirs fill, when nearly every window could enter: the best of each feature, without a list of all."""
         out = (silent.maxima > 0) | (priorities < reservoir.threshold[:, None])
         keys = make_keys(priorities, silent.windows.ordinals).masked_fill_(out, EMPTY)
+        if reservoir.is_by_document:
+            keys = _best_in_documents(keys, reservoir.documents_of(make_keys(priorities[0], silent.windows.ordinals)))
         best, columns = keys.topk(min(reservoir.keep, keys.shape[1]), dim=1, sorted=False)
         rows, places = (best != EMPTY).nonzero(as_tuple=True)
         reservoir.offer(rows, best[rows, places], silent.values(rows, columns[rows, places]))
@@ -155,6 +167,14 @@ class Block:
         features = activity.features.index_select(0, active // activity.values.shape[1])
         self.tally.add_tokens(features, activity.values.view(-1).index_select(0, active))
         self.tally.add_windows(split, activity.features, maxima)
+
+
+def _best_in_documents(keys: Tensor, documents: Tensor) -> Tensor:
+    """keys int64 [F, W] with EMPTY in place of those that are not the best of their document; `documents` int64 [W]."""
+    _, places = documents.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    spread = places.expand_as(keys)
+    best = keys.new_full((len(keys), int(places.max()) + 1), EMPTY).scatter_reduce_(1, spread, keys, "amax")
+    return keys.masked_fill(keys != best.gather(1, spread), EMPTY)
 
 
 def kept_of(counts: SplitCounts, kind: Kind) -> int:

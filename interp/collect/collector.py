@@ -41,8 +41,10 @@ class Roster:
 class Collector:
     """Counts and reservoirs of all collected features, in one block of features a lane."""
 
-    def __init__(self, encoder: Encoder, roster: Roster, spec: CollectionSpec, seed: int, shape: TileShape, capacity: int, lanes: Lanes) -> None:
-        """`capacity`: windows of the largest batch."""
+    def __init__(
+        self, encoder: Encoder, roster: Roster, spec: CollectionSpec, seed: int, shape: TileShape, capacity: int, documents: Tensor, lanes: Lanes
+    ) -> None:
+        """`capacity`: windows of the largest batch; `documents` int64 [documents + 1]: the ordinal of each one's first window."""
         device = encoder.limits.levels.device
         dense = bool(encoder.limits.levels.any())
         self._encoder, self._lanes, self._window = encoder, lanes, spec.window
@@ -57,6 +59,7 @@ class Collector:
                 FeatureRange(start, stop, multipliers[:, start:stop], encoder.limits[start:stop], neighbours[start:stop], cosines[start:stop]),
                 counts,
                 spec.window,
+                documents,
                 dense,
             )
             for start, stop in cut(0, roster.collected, lanes.count, shape.features)

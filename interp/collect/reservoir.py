@@ -31,20 +31,32 @@ class Reservoir:
     threshold int32   [R]                       the least priority that can still enter
     """
 
-    def __init__(self, rows: int, keep: int, window: int | None, device: torch.device, least: int = NOT_FULL) -> None:
-        """`least` is the lowest priority worth keeping at all."""
+    def __init__(
+        self, rows: int, keep: int, window: int | None, device: torch.device, least: int = NOT_FULL, documents: Tensor | None = None
+    ) -> None:
+        """`least` is the lowest priority worth keeping at all. With `documents` int64 [documents + 1], the ordinal of each one's first window, a row
+        keeps the best window of each document and no other: what is kept is still a function of the set of windows offered, since a document's best
+        key only grows, and one that has been pushed out stays behind `keep` others."""
         slots = keep + room_for(keep)
         self.keep = keep
         self.keys = torch.full((rows, slots), EMPTY, dtype=torch.int64, device=device)
         self.payload = None if window is None else torch.zeros((rows, slots, window), dtype=torch.float16, device=device)
         self.threshold = torch.full((rows,), least if keep else NEVER, dtype=torch.int32, device=device)
-        self._least = least
+        self._least, self._documents = least, documents
         self._waiting = torch.zeros(rows, dtype=torch.int64, device=device)
+
+    @property
+    def is_by_document(self) -> bool:
+        """Whether a document gives a row one window at most."""
+        return self._documents is not None
 
     def offer(self, rows: Tensor, keys: Tensor, payload: Tensor | None = None) -> None:
         """Takes in candidates: rows int64 [N], keys int64 [N], payload [N, window]. No key may be offered twice to a row."""
         if self.keep == 0 or len(rows) == 0:
             return
+        if self._documents is not None:
+            first = self._best_of_documents(rows, keys)
+            rows, keys, payload = rows[first], keys[first], None if payload is None else payload[first]
         chosen, rows, ranks = self._ranked(rows, keys)
         slots = torch.add(ranks, self._waiting.index_select(0, rows)).add_(self.keep).add_(rows, alpha=self.keys.shape[1])
         self.keys.view(-1).scatter_(0, slots, keys.index_select(0, chosen))
@@ -73,11 +85,37 @@ class Reservoir:
         best = (ranks < self.keep).nonzero().squeeze(1)
         return order.index_select(0, best), grouped.index_select(0, best), ranks.index_select(0, best)
 
+    def documents_of(self, keys: Tensor) -> Tensor:
+        """int64: the document that the window of each key is of."""
+        assert self._documents is not None
+        return torch.searchsorted(self._documents, ORDINAL_MASK - (keys & ORDINAL_MASK), right=True)
+
+    def _best_of_documents(self, rows: Tensor, keys: Tensor) -> Tensor:
+        """Indices of the candidates that are the best of their row and document."""
+        order = keys.argsort(descending=True)
+        pairs = rows[order] * (ORDINAL_MASK + 1) + self.documents_of(keys[order])
+        pairs, again = pairs.sort(stable=True)
+        is_first = torch.ones(len(pairs), dtype=torch.bool, device=pairs.device)
+        is_first[1:] = pairs[1:] != pairs[:-1]
+        return order[again[is_first]]
+
+    def _without_repeats(self, keys: Tensor) -> Tensor:
+        """keys int64 [n, slots] with EMPTY in place of those that are not the best of their document."""
+        falling, order = keys.sort(dim=1, descending=True)
+        documents, by_document = self.documents_of(falling).sort(dim=1, stable=True)
+        repeats = torch.zeros_like(documents, dtype=torch.bool)
+        repeats[:, 1:] = documents[:, 1:] == documents[:, :-1]
+        places = order.gather(1, by_document)
+        return keys.masked_fill(torch.zeros_like(repeats).scatter_(1, places, repeats), EMPTY)
+
     def _settle(self, rows: Tensor) -> None:
         """Sorts the waiting entries of some rows in among the kept."""
         if len(rows) == 0:
             return
-        top, order = self.keys.index_select(0, rows).topk(self.keep, dim=1)
+        keys = self.keys.index_select(0, rows)
+        if self._documents is not None:
+            keys = self._without_repeats(keys)
+        top, order = keys.topk(self.keep, dim=1)
         self.keys[rows, : self.keep] = top
         self.keys[rows, self.keep :] = EMPTY
         if self.payload is not None:

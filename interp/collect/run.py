@@ -12,6 +12,7 @@ from interp.collect.collector import Collector
 from interp.collect.encode import DTYPES, TileShape, make_encoder
 from interp.collect.feed import RowBatch
 from interp.collect.lanes import Lanes
+from interp.collect.layout import layout_of
 from interp.collect.levels import FiringLevels
 from interp.collect.neighbours import roster_of
 from interp.collect.partial import Partial, merge
@@ -76,7 +77,8 @@ class Collection:
         self._origin = json.dumps({"corpus": corpus.digest, "seed": seed, "collection": spec.identity()}, sort_keys=True)
         self._features = features
         self._lanes = Lanes(device)
-        self._collector = Collector(encoder, roster, spec, seed, shape, capacity_of(spec, shape), self._lanes)
+        documents = torch.from_numpy(layout_of(corpus.offsets, subject.bos, spec, dictionary.positions).first_windows).to(device)
+        self._collector = Collector(encoder, roster, spec, seed, shape, capacity_of(spec, shape), documents, self._lanes)
         self._stream = Stream(subject, corpus, spec, seed, dictionary.positions, self._collector.feed)
 
     def batches(self, documents: tuple[int, int]) -> Iterator[RowBatch]:

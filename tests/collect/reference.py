@@ -106,7 +106,10 @@ def sample(
         priority = _priority(window, feature, kind, pair, neighbours, levels or [0.0] * len(window.activations))
         if priority is not None:
             ranked.append((-priority, place, window))
-    return [window for _, _, window in sorted(ranked, key=lambda item: item[:2])[:count]]
+    first = [window for _, _, window in sorted(ranked, key=lambda item: item[:2])]
+    if kind is Kind.NEAR_MISS:
+        first = [window for place, window in enumerate(first) if window.document not in {other.document for other in first[:place]}]
+    return first[:count]
 
 
 def _priority(window: Window, feature: int, kind: Kind, pair: list[int], neighbours: list[tuple[int, float]], levels: list[float]) -> float | None:

@@ -84,6 +84,8 @@ def test_samples_keep_what_they_promise(corpus, activation: str) -> None:
             for kind in (Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED):
                 assert len(contexts.of(split, kind)) == min(getattr(COUNTS, kind.name.lower()), active)
             assert len(contexts.of(split, Kind.INACTIVE)) == min(COUNTS.inactive, seen - active)
+            misses = contexts.of(split, Kind.NEAR_MISS).documents.tolist()
+            assert len(misses) == len(set(misses))
             for kind in Kind:
                 identities = contexts.of(split, kind).identities()
                 assert len(set(identities)) == len(identities)
