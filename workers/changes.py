@@ -1,14 +1,13 @@
 """What a summary writes, as columns until it is written: what is concluded of each score, and each feature's best explanation. Pure."""
 
 import heapq
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from interp.score.best import ORDER, UNSCORED, Candidates, rank_of
-from interp.store.conclusions import PORTION, Conclusion, Shown
+from interp.score.best import Candidates, rank_of
+from interp.store.conclusions import PORTION, Conclusion, numbers
 from workers.columns import P_METHODS, Figures, Floats, Integers, Mask
 
 
@@ -28,25 +27,10 @@ class Changes:
         """One after another, as they are written."""
         for start in range(0, len(self.ids), PORTION):
             some = slice(start, start + PORTION)
-            figures = (_numbers(column[some]) for column in (self.p_values, self.q_values, self.shrunken))
+            figures = (numbers(column[some]) for column in (self.p_values, self.q_values, self.shrunken))
             texts = (self.p_methods[some].tolist(), self.reasons[some].tolist())
             for row, p, q, shrunken, method, reason in zip(self.ids[some].tolist(), *figures, *texts, strict=True):
                 yield Conclusion(row, p, P_METHODS[method], q, shrunken, self.all_reasons[reason])
-
-
-def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[Shown]:
-    """Each feature's best explanation with its figures, as they are written; `labels` gives the texts of a portion's explanations."""
-    for start in range(0, len(best), PORTION):
-        some = slice(start, start + PORTION)
-        made = best.explanations[some].tolist()
-        texts = labels(made)
-        # Figures that are not defined rank nothing, and are not shown.
-        scorers = [
-            None if rank == UNSCORED or math.isnan(value) else ORDER[rank] for rank, value in zip(best.ranks[some], best.values[some], strict=True)
-        ]
-        figures = (_numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken))
-        for feature, explanation, scorer, *rest in zip(best.features[some].tolist(), made, scorers, *figures, strict=True):
-            yield Shown(feature, explanation, texts.get(explanation), scorer, *(rest if scorer else ()))
 
 
 def candidates(scorer: str, figures: Figures) -> Candidates:
@@ -77,7 +61,3 @@ def in_order(changes: Iterable[Changes]) -> Iterator[Conclusion]:
 def _differ(one: Floats, other: Floats) -> Mask:
     differ: Mask = (one != other) & ~(np.isnan(one) & np.isnan(other))
     return differ
-
-
-def _numbers(column: Floats) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in column.tolist()]

@@ -21,7 +21,7 @@ from interp.store.explanations import Family
 from interp.store.progress import JobProgress, progress
 from interp.store.tables import Dictionary
 from interp.store.usage import UsageLine
-from workers.changes import Changes, candidates, changed, in_order, shown
+from workers.changes import Changes, candidates, changed, in_order
 from workers.columns import Figures, Floats, Mask, gathered, is_within
 from workers.families import family_of, scorer_digest
 from workers.figures import concluded, figures_of
@@ -61,7 +61,7 @@ def summarise(work: Work) -> Outcome:
     def write(session: Session) -> dict[str, Any]:
         last = made if conclusions.begin_summary(session, work.run_id) == made.seen else _made(work)
         conclusions.save_conclusions(session, in_order(last.changes))
-        conclusions.show_best(session, work.run_id, shown(last.best, partial(conclusions.labels, session)))
+        conclusions.show_best(session, work.run_id, conclusions.shown(last.best, partial(conclusions.labels, session)))
         return _with_control(session, work.lease.job_id, last.summary)
 
     return Outcome(write)

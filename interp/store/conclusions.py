@@ -3,15 +3,19 @@
 However large the dictionary, no more than a portion is held here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Row, Select, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from interp.planning import Range
+from interp.score.best import ORDER, UNSCORED, Candidates
 from interp.store.dialect import change
 from interp.store.evidence import within
 from interp.store.tables import Evidence, Explanation, Feature, Run, Score
@@ -20,6 +24,7 @@ from interp.store.tables import Evidence, Explanation, Feature, Run, Score
 PORTION = 1_000
 
 T = TypeVar("T")
+Floats = NDArray[np.float64]
 Portions = Iterator[Sequence[Row[Any]]]
 
 
@@ -122,6 +127,26 @@ def show_best(session: Session, run_id: int, best: Iterable[Shown]) -> None:
     """Lists each feature of the run with its best explanation and that one's figures. Give them ascending by feature."""
     for some in _cut(best):
         change(session, Feature, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
+
+
+def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[Shown]:
+    """Each feature's best explanation with its figures, as they are written; `labels` gives the texts of a portion's explanations."""
+    for start in range(0, len(best), PORTION):
+        some = slice(start, start + PORTION)
+        made = best.explanations[some].tolist()
+        texts = labels(made)
+        # Figures that are not defined rank nothing, and are not shown.
+        scorers = [
+            None if rank == UNSCORED or math.isnan(value) else ORDER[rank] for rank, value in zip(best.ranks[some], best.values[some], strict=True)
+        ]
+        figures = (numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken))
+        for feature, explanation, scorer, *rest in zip(best.features[some].tolist(), made, scorers, *figures, strict=True):
+            yield Shown(feature, explanation, texts.get(explanation), scorer, *(rest if scorer else ()))
+
+
+def numbers(column: Floats) -> list[float | None]:
+    """NaN as None."""
+    return [None if math.isnan(value) else value for value in column.tolist()]
 
 
 def _portions(session: Session, statement: Select[*tuple[Any, ...]]) -> Portions:

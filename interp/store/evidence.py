@@ -51,6 +51,11 @@ def save(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
     """Writes the blobs and the counts. Give the features in ascending order."""
     blobs = [{"feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
     write(session, EVIDENCE, blobs, {"run_id": run_id})
+    enlist(session, run_id, gathered)
+
+
+def enlist(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
+    """Writes the counts that listings show. Give the features in ascending order."""
     rows = [
         {
             "feature": item.feature,

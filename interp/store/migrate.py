@@ -11,12 +11,16 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.orm import Session
 
 from interp.errors import DatabaseUnfit
 from interp.store.engine import make_engine
+from interp.store.relisting import relist
 from interp.store.tables import Base
 
 FOLDER = Path(__file__).parents[2] / "migrations"
+# From this revision on the listing holds the features of every run.
+LISTED_BY_RUN = "0009"
 # PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
 ADVISORY_LOCK = 0x676C6F73
 
@@ -25,7 +29,13 @@ def upgrade(url: str, revision: str = "head") -> None:
     """Brings the database up to `revision`, all of it or nothing. Several processes may do so at once. Raises DatabaseUnfit."""
     engine = make_engine(url)
     with _configured(engine) as config:
+        connection: Connection = config.attributes["connection"]
+        before = MigrationContext.configure(connection).get_current_revision()
         command.upgrade(config, revision)
+        if before is not None and before < LISTED_BY_RUN and revision == "head":
+            # In the migration's own transaction: all of it or nothing.
+            with Session(connection) as session:
+                relist(session)
     engine.dispose()
 
 

@@ -63,7 +63,15 @@ def fill(engine: Engine) -> None:
         scores.save(session, run_id, "x" * 64, scored, job_id="j")
         written = [row for rows in conclusions.scores_of(session, run_id, "detection", "x" * 64) for row in rows]
         conclusions.save_conclusions(session, [Conclusion(row.id, row.p_value, row.p_method, 0.01, None, row.null_reason) for row in written])
-        shown = [Shown(row.feature, row.explanation_id, explanation(row.feature).text, "detection", row.value, row.lift, 0.01) for row in written]
+        shown = [
+            Shown(
+                row.feature,
+                row.explanation_id,
+                explanation(row.feature).text,
+                *(("detection", row.value, row.lift, 0.01) if row.value is not None else ()),
+            )
+            for row in written
+        ]
         labels = [Shown(index, ids[index], explanation(index).text) for index in (10, DEAD)]
         conclusions.show_best(session, run_id, shown + labels)
         runs.complete(session, run_id)

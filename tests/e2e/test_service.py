@@ -1,5 +1,6 @@
 """The whole way: a real `glossator serve` with its own workers runs jobs that came over REST."""
 
+import json
 import os
 import re
 import signal
@@ -118,6 +119,40 @@ def test_a_second_job_with_another_scorer_collects_nothing(client: Client, first
     assert second["summary"]["tokens_per_s"] is None
     scorers = {score["scorer"] for row in client.list_explanations(dictionary=first["dictionary"]) for score in row["scores"]}
     assert scorers == {"detection", "simulation"}
+
+
+@pytest.mark.timeout(400)
+def test_a_job_on_another_corpus_stands_apart_in_rest_command_line_and_export(
+    client: Client, home: Path, first: dict[str, Any], tiny_job: JobSpec
+) -> None:
+    name, before = first["dictionary"], list(client.list_features(first["dictionary"], run=first["run"]))
+    body = tiny_job.model_dump(mode="json")
+    second = run(client, body | {"corpus": body["corpus"] | {"max_tokens": 2000}, "scorers": [{"name": "detection", "nulls": 5}]})
+    assert (first["run"], second["run"]) == (f"{name}/1", f"{name}/2")
+    assert list(client.list_features(name, run="1")) == before
+    of = {made["run"]: list(client.list_features(name, run=made["run"])) for made in (first, second)}
+    for run_name, rows in of.items():
+        assert {row["run"] for row in rows} == {run_name}
+        assert sorted(row["feature"] for row in rows) == list(range(tiny.FEATURES))
+    assert client.get_dictionary(name)["current_run"] == second["run"], "covers as much, and completed last"
+    assert list(client.list_features(name)) == of[second["run"]]
+    tokens = [made["summary"]["tokens"] for made in (first, second)]
+    assert [listed["tokens"] for listed in client.list_runs(name)] == tokens
+    assert [client.get_feature(name, 0, run=number)["evidence"]["tokens"] for number in ("1", "2")] == tokens
+
+    def printed(*arguments: str) -> str:
+        environment = os.environ | {"GLOSSATOR_HOME": str(home), "GLOSSATOR_URL": client.url}
+        ran = subprocess.run([*GLOSSATOR, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=120)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    assert all(made["run"] in printed("runs", name) for made in (first, second))
+    for made in (first, second):
+        assert f"run {made['run']}" in printed("feature", f"{name}:0", "--run", made["run"])
+        rows = [json.loads(line) for line in printed("export", name, "--run", made["run"]).splitlines()]
+        assert {(row["run"], row["corpus"]) for row in rows} == {(made["run"], "corpus.jsonl")}
+        keys = [(row["feature"], row["explainer"], row["settings"]) for row in rows]
+        assert len(set(keys)) == len(keys) > 0
 
 
 @pytest.mark.timeout(400)

@@ -2,16 +2,19 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, inspect, make_url
+from sqlalchemy import Engine, inspect, make_url, select, update
 
+from interp.codec import encode_evidence
 from interp.errors import DatabaseUnfit
 from interp.lifecycle import Stage
 from interp.planning import ChunkPlan
-from interp.store import migrate
-from interp.store.engine import make_engine
-from interp.store.tables import Base
+from interp.store import conclusions, evidence, explanations, migrate, runs
+from interp.store.dialect import now
+from interp.store.engine import make_engine, snapshot, transaction
+from interp.store.tables import Base, Evidence, Explanation, Feature, Job, Run, Score, ScoreItems
 from tests.api import synthetic
 from tests.store import steps
 
@@ -130,3 +133,68 @@ def test_one_linear_history() -> None:
     assert len(script.get_heads()) == 1
     assert [revision.down_revision for revision in script.walk_revisions()][-1] is None
     assert not any(isinstance(revision.down_revision, tuple) for revision in script.walk_revisions())
+
+
+BEFORE_RUNS = [f"000{number}" for number in range(1, 9)]
+
+
+def two_runs(engine: Engine) -> None:
+    """The synthetic book, whose job has completed, and a newer run of its dictionary with features of its own and no finished job."""
+    synthetic.fill(engine)
+    job_id = steps.submit(engine)
+    with transaction(engine) as session:
+        first = session.scalars(select(Run).where(Run.digest == synthetic.RUN)).one()
+        session.execute(
+            update(Job)
+            .where(Job.id == job_id)
+            .values(status="completed", finished_at=now(session), dictionary_id=first.dictionary_id, run_id=first.id)
+        )
+        second = runs.save(session, "f" * 64, first.dictionary_id, {"seed": 1}, {"documents": 2}, 400)
+        gathered = [synthetic.feature_evidence(index) for index in (2, 3, 13)]
+        evidence.save(session, second, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
+        explanations.save(session, explanations.Family(second, "pattern", "p" * 64), [synthetic.explanation(2)], "j")
+        made = session.scalars(select(Explanation.id).where(Explanation.run_id == second)).one()
+        conclusions.show_best(session, second, [conclusions.Shown(2, made, synthetic.explanation(2).text)])
+
+
+def book_by_run(engine: Engine) -> dict[str, list[Any]]:
+    """All results, under the digest of their run; what a listing shows beside."""
+    listed = (Feature.feature, Feature.state, Feature.density, Feature.label, Feature.score, Feature.lift, Feature.q_value)
+    with snapshot(engine) as session:
+
+        def rows(table: Any, *columns: Any) -> list[Any]:
+            statement = select(Run.digest, *columns).join(table, table.run_id == Run.id)
+            return sorted(tuple(row) for row in session.execute(statement))
+
+        return {
+            "runs": sorted(
+                tuple(row) for row in session.execute(select(Run.digest, Run.number, Run.tokens, Run.features, Run.completed_at.is_(None)))
+            ),
+            "evidence": rows(Evidence, Evidence.feature, Evidence.blob),
+            "explanations": rows(Explanation, Explanation.id, Explanation.feature, Explanation.explainer, Explanation.settings_digest),
+            "scores": rows(Score, Score.id, Score.feature, Score.scorer, Score.explanation_id),
+            "features": sorted(
+                (tuple(row) for row in session.execute(select(Run.digest, *listed).join(Feature, Feature.run_id == Run.id))), key=repr
+            ),
+            "items": [tuple(row) for row in session.execute(select(ScoreItems.score_id, ScoreItems.blob).order_by(ScoreItems.score_id))],
+            "jobs": rows(Job, Job.id),
+        }
+
+
+@pytest.mark.parametrize("revision", BEFORE_RUNS)
+def test_runs_come_out_of_each_earlier_revision_with_every_row(engine: Engine, database_url: str, revision: str) -> None:
+    """Listings held a dictionary's newest evidence alone: an older run's rows are made of its evidence, its labels of its explanations and scores."""
+    two_runs(engine)
+    before = book_by_run(engine)
+    # The unfinished run was covered by three; of what is counted when a job completes, an older database knows nothing.
+    before["runs"] = [
+        (digest, number, tokens, 12 if digest == synthetic.RUN else 3, unfinished) for digest, number, tokens, _, unfinished in before["runs"]
+    ]
+    engine.dispose()
+    migrate.downgrade(database_url, revision)
+    with engine.connect() as connection:
+        kept = connection.exec_driver_sql("SELECT count(*) FROM features").scalar_one()
+    assert kept == 13, "twelve features and one more, whose newest rows stand"
+    engine.dispose()
+    migrate.upgrade(database_url)
+    assert book_by_run(engine) == before

@@ -12,11 +12,11 @@ import pytest
 from interp.score.best import Running, unscored
 from interp.spec import ScorerSpec
 from interp.stats import intervals, pooled
+from interp.store import conclusions
 from interp.store.conclusions import Conclusion
 from interp.store.usage import UsageLine
 from tests.workers import plain_figures as plain
 from tests.workers.plain_figures import Figure, in_columns
-from workers import changes
 from workers import figures as summary
 from workers.changes import candidates, changed, in_order
 from workers.columns import Floats, is_within
@@ -88,7 +88,7 @@ def test_a_summary_says_to_the_bit_what_its_definition_says(seed: int, judge: st
     running = Running()
     running.add(unscored([feature for feature, _, _ in labels], [made for _, made, _ in labels]))
     running.add(candidates("detection", found))
-    shown = list(changes.shown(running.best(), lambda ids: {number: known[number] for number in ids}))
+    shown = list(conclusions.shown(running.best(), lambda ids: {number: known[number] for number in ids}))
     assert repr(shown) == repr(plain.best_of({"detection": expected}, labels))
 
 
