@@ -49,7 +49,7 @@ def current(runtime: Runtime) -> int:
         return found.number
 
 
-@pytest.mark.parametrize("change", [{"corpus": {"max_tokens": 2000}}, {"subject": {"backend": "huggingface"}}], ids=["corpus", "backend"])
+@pytest.mark.parametrize("change", [{"corpus": {"max_tokens": 2000}}, {"subject": {"backend": "bridge"}}], ids=["corpus", "backend"])
 def test_another_job_changes_nothing_of_the_first_ones_run(settings: Settings, tiny_job: JobSpec, change: dict[str, dict[str, Any]]) -> None:
     runtime = Runtime.of(settings)
     complete(runtime, tiny_job)
