@@ -120,6 +120,12 @@ def balanced_accuracy(exam: Exam, answered: Mask, said: Mask) -> float | None:
     return _confusion(exam, answered, said).balanced_accuracy
 
 
+def answered_of(exam: Exam, sheet: Sheet) -> tuple[int, int]:
+    """Firing and silent windows that the explanation under test answered."""
+    answered = sheet.answered[0]
+    return int((exam.positive & answered).sum()), int((exam.negative & answered).sum())
+
+
 def why_undefined(exam: Exam, sheet: Sheet) -> str:
     """Why the explanation under test has no balanced accuracy."""
     if 0 in sheet.reasons:

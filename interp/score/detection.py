@@ -3,8 +3,21 @@
 from collections.abc import Sequence
 
 from interp.score.base import NullResult, Score, ScorerInput
-from interp.score.binary import Exam, Sheet, balanced_accuracy, bounds_of, figures_of, interval_of, items_of, metrics_of, rivals_of, why_undefined
+from interp.score.binary import (
+    Exam,
+    Sheet,
+    answered_of,
+    balanced_accuracy,
+    bounds_of,
+    figures_of,
+    interval_of,
+    items_of,
+    metrics_of,
+    rivals_of,
+    why_undefined,
+)
 from interp.score.compare import LEVEL, compare
+from interp.score.fewest import with_enough
 from interp.score.judge import Judge, Outcome
 from interp.score.pool import label_figures
 from interp.score.questions import questions_of
@@ -65,6 +78,7 @@ class Detection:
         return label_figures(said, item.pool.documents, exam.rate, metrics["recall_uniform"], LEVEL)
 
 
-def _null(item: ScorerInput, exam: Exam, sheet: Sheet, value: float | None, bounds: Bounds | None) -> NullResult:
+def _null(item: ScorerInput, exam: Exam, sheet: Sheet, value: float | None, bounds: Bounds | None) -> NullResult | None:
     _, replicates = figures_of(exam, sheet.answered[:1], sheet.said[:1])
-    return compare(value, bounds, replicates[:, 0], rivals_of(exam, sheet.answered, sheet.said, value), item.nulls)
+    null = compare(value, bounds, replicates[:, 0], rivals_of(exam, sheet.answered, sheet.said, value), item.nulls)
+    return with_enough(null, *answered_of(exam, sheet))

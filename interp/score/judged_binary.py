@@ -9,8 +9,22 @@ import numpy as np
 from interp.llm.base import Ability, Model
 from interp.score.asking import Verdict, Window, ask_windows
 from interp.score.base import ControlResult, NullResult, Score, ScoreDesk, ScorerInput
-from interp.score.binary import METHOD, Exam, Mask, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, rivals_of, why_undefined
+from interp.score.binary import (
+    METHOD,
+    Exam,
+    Mask,
+    Sheet,
+    answered_of,
+    bounds_of,
+    figures_of,
+    interval_of,
+    items_of,
+    metrics_of,
+    rivals_of,
+    why_undefined,
+)
 from interp.score.controls import NO_BASELINE, NO_SECOND, agreement, second_model, share_of_both
+from interp.score.fewest import with_enough
 from interp.score.gold import ask_gold, gold_of
 from interp.score.judge import Outcome
 from interp.score.noted import Noted
@@ -87,7 +101,7 @@ class JudgedBinary:
             answered=sheet.count(Outcome.ANSWERED),
             failed=sheet.count(Outcome.FAILED),
             abstained=sheet.count(Outcome.ABSTAINED),
-            null=_null(item, tested, exam, sheet, own, asked.bounds is None),
+            null=with_enough(_null(item, tested, exam, sheet, own, asked.bounds is None), *answered_of(exam, sheet)),
             controls=(*_held_against(item, desk, tested, exam, sheet, asked.bounds), *consistency),
             metrics=metrics_of(exam, sheet),
             items=items_of(exam, sheet),
