@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from interp.explain.base import Explanation
+from interp.score import binary
+from interp.score.binary import Exam
 from interp.score.compare import compare, on_both
+from interp.score.judge import Answers, Outcome
 from interp.score.paired import Rivals
-from tests.score.exam import item_of, score
+from interp.score.questions import questions_of
+from interp.score.simulation import rivals_of, totals_of
+from interp.stats.agreement import pearson_of
+from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
 from tests.score.teller import Teller, verdicts
 
 
@@ -88,3 +94,38 @@ def test_abstaining_buys_no_lift(name):
 
     lifts = [score(name, judge(True), item_of(feature=feature), seed=feature).null.lift for feature in range(12)]
     assert abs(np.mean(lifts)) < 0.03
+
+
+def test_a_simulation_without_answers_on_hard_windows_gains_no_lift():
+    """Two explanations predict alike; the own one has no answer where the prediction is noise. Compared on what each answered, it would be ahead."""
+    random, own, apart = np.random.default_rng(0), [], []
+    for feature in range(20):
+        questions = questions_of(contexts_of(FULL, feature))
+        content = np.ones(questions.contexts.tokens.shape, dtype=np.bool_)
+        is_hard = random.random(len(questions)) < 0.5
+        real = questions.contexts.activations.astype(np.float32)
+        noise = random.permuted(np.broadcast_to(real, (3, *real.shape)), axis=2)
+        values = np.where(is_hard[None, :, None], noise, real + random.normal(0, 1, (3, *real.shape))).astype(np.float32)
+        outcomes = np.zeros((3, len(questions)), dtype=np.uint8)
+        outcomes[0, is_hard] = Outcome.FAILED
+        answers = Answers(values, outcomes, {})
+        figures = pearson_of(totals_of(questions, answers, content).sum(axis=0))
+        own.append(figures[0] - rivals_of(questions, answers, content, float(figures[0])).values.mean())
+        apart.append(figures[0] - figures[1:].mean())
+    assert abs(np.mean(own)) < 0.02
+    assert np.mean(apart) > 0.2
+
+
+def test_a_selection_that_fails_on_calls_gains_no_lift():
+    """The own explanation's call of hard windows fails; each other one answers it at random, and all the other calls rightly."""
+    lifts = []
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        exam = Exam.of(questions_of(contexts_of(FULL, seed)), STATISTICS)
+        is_hard = random.random(len(exam)) < 0.5
+        said = np.where(is_hard, random.random((3, len(exam))) < 0.5, exam.truth)
+        answered = np.ones_like(said)
+        answered[0, is_hard] = False
+        own = float(binary.figures_of(exam, answered[:1], said[:1])[0][0])
+        lifts.append(own - binary.rivals_of(exam, answered, said, own).values.mean())
+    assert abs(np.mean(lifts)) < 0.01
