@@ -312,6 +312,7 @@ FEATURE_SUMMARY: dict[str, Any] = {
     "tokens_active": 12_104,
     "max_activation": 6.31,
     "mean_active": 2.08,
+    "firing_level": 0.0,
 }
 FEATURE_PAGE = {"items": [FEATURE_SUMMARY], "next_cursor": "WzEsImE5YjciLDAuOTcsMTIzXQ"}
 
@@ -365,6 +366,7 @@ EXPLANATION: dict[str, Any] = {
     "explainer": "pattern",
     "settings": "41d0c7e2",
     "best": True,
+    "firing_level": 0.0,
     "text": "`self` right before `.`",
     "failure": None,
     "rule": {"version": 1},

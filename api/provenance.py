@@ -1,7 +1,7 @@
 """Where everything said of one feature comes from: prompts, replies, contexts, items, verdicts, seeds, costs. Reads the store, stores nothing."""
 
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from interp.store import book, calls, entry, explanations, replies
 from interp.store.explanations import Family
 from interp.store.pack import unpack
 from interp.store.replies import Exchange
-from interp.store.tables import Dictionary, Explanation, LlmCall, Run, Score
+from interp.store.tables import Dictionary, Explanation, Feature, LlmCall, Run, Score
 from interp.vocabulary import Vocabulary
 
 Asked = tuple[str, str]  # (purpose, key of the call)
@@ -52,7 +52,7 @@ def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary,
     best = {found.row.explanation_id or 0}
     windows = {shown.id: shown for shown in views.contexts(found.evidence.contexts, vocabulary)}
     told = [
-        _explanation(session, dictionary, run, row, scores.get(row.id, ()), items, kept, windows, best, vocabulary)
+        _explanation(session, dictionary, run, row, scores.get(row.id, ()), items, kept, windows, found.row, vocabulary)
         for row in ranked(rows, scores, best)
     ]
     spoken = {item.context for own in items.values() for item in own}
@@ -79,13 +79,13 @@ def _explanation(
     items: Mapping[int, Sequence[Item]],
     kept: Book,
     windows: Mapping[str, ContextAnswer],
-    best: Container[int],
+    listed: Feature,
     vocabulary: Vocabulary,
 ) -> ExplanationProvenance:
     made = row.provenance
     own = [_call(purpose or row.explainer, key, kept, row.job_id) for purpose, key in _asked(made)]
     return ExplanationProvenance(
-        explanation=views.explanation(row, run, dictionary, best, ()),
+        explanation=views.explanation(row, run, dictionary, listed, ()),
         whole_text=None if row.text is None else whole_text(base.Explanation(row.feature, row.explainer, row.text, rule=row.rule), vocabulary),
         template=made.get("template"),
         prompt_digest=made.get("prompt_digest") or made.get("digest"),

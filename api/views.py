@@ -1,6 +1,6 @@
 """Rows and evidence turned into answers: pure functions, no session."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,7 @@ def feature_summary(row: Feature, run: Run, dictionary: Dictionary, best: Explan
         tokens_active=row.tokens_active,
         max_activation=row.max_activation,
         mean_active=row.mean_active,
+        firing_level=_short(row.firing_level),
     )
 
 
@@ -74,11 +75,11 @@ def explanation(
     row: Explanation,
     run: Run,
     dictionary: Dictionary,
-    best: Container[int],
+    listed: Feature | None,
     scores: Sequence[Score],
     items: Mapping[int, Sequence[Item]] | None = None,
 ) -> schemas.ExplanationAnswer:
-    """`best` holds the ids of explanations that listings show. `items` maps a score's id to its items; without it scores carry none."""
+    """`listed` is the listing's row of the feature, if it has one. `items` maps a score's id to its items; without it scores carry none."""
     return schemas.ExplanationAnswer(
         id=row.id,
         dictionary=dictionary.name,
@@ -87,7 +88,8 @@ def explanation(
         feature=row.feature,
         explainer=row.explainer,
         settings=row.settings_digest,
-        best=row.id in best,
+        best=listed is not None and listed.explanation_id == row.id,
+        firing_level=None if listed is None else _short(listed.firing_level),
         text=row.text,
         failure=row.failure,
         rule=row.rule,

@@ -27,6 +27,7 @@ COLUMNS = (
     "settings",
     "job",
     "best",
+    "firing_level",
     "text",
     "failure",
     "scorer",

@@ -19,6 +19,7 @@ from interp.store.sorting import FeatureSort
 
 REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+)$")
 SVG_WIDTH = 140
+LEVEL = "firing level"
 LISTED = (
     Column("feature"),
     Column("label", least=32),
@@ -28,6 +29,7 @@ LISTED = (
     Column("q", 2),
     Column("density", 1),
     Column("max", 5),
+    Column(LEVEL, 6),
     Column("state", 3),
 )
 KINDS = ("top", "uniform", "weighted", "near_miss", "inactive")
@@ -91,7 +93,14 @@ def features(
         return
     if found:
         out.print(f"run {found[0]['run']}  corpus {found[0]['corpus']}", style="dim", markup=False)
-    print_table(out, LISTED, [_row(item) for item in found])
+    print_table(out, *_table(found))
+
+
+def _table(found: list[dict[str, Any]]) -> tuple[list[Column], list[list[Cell]]]:
+    """Columns and rows; without the firing levels where all features fire above 0."""
+    is_told = any(item["firing_level"] for item in found)
+    kept = [place for place, column in enumerate(LISTED) if is_told or column.name != LEVEL]
+    return [LISTED[place] for place in kept], [[row[place] for place in kept] for row in map(_row, found)]
 
 
 def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
@@ -104,6 +113,7 @@ def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
         probability(item["q_value"]),
         f"{item['density']:.2%}",
         figure(item["max_activation"]),
+        f"{item['firing_level']:.3g}",
         item["state"],
     )
 
@@ -172,7 +182,7 @@ def _print_head(to: Console, found: dict[str, Any]) -> None:
     statistics, histogram = found["statistics"], found["histogram"]
     to.print(Text(found["name"], style="bold") + Text(f"  {found['state']}  {found['subject']} {found['hook_point']}", style="dim"))
     to.print(f"run {found['run']}  corpus {found['corpus']}", style="dim", markup=False, soft_wrap=True)
-    level = f"fires above {figure(statistics['firing_level'])}, " if statistics["firing_level"] else ""
+    level = f"fires above {statistics['firing_level']:.3g}, " if statistics["firing_level"] else ""
     counts = f"{thousands(statistics['tokens_active'])} of {thousands(statistics['tokens_seen'])}"
     to.print(
         f"{level}fires at {statistics['density']:.3%} of tokens ({counts}), "

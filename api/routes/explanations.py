@@ -64,7 +64,7 @@ def list_explanations(session: Reading, filters: Annotated[ExplanationFilters, Q
     """
     page = book.explanations(session, filters.query(session))
     scores = book.scores_of(session, [row.id for row in page.rows])
-    best = book.shown_of(session, [row.id for row in page.rows])
+    listed = book.listed_of(session, [row.id for row in page.rows])
     of = runs.of_ids(session, {row.run_id for row in page.rows})
-    items = [views.explanation(row, *of[row.run_id], best, scores.get(row.id, ())) for row in page.rows]
+    items = [views.explanation(row, *of[row.run_id], listed.get(row.id), scores.get(row.id, ())) for row in page.rows]
     return ExplanationPage(items=items, next_cursor=cursors.encode(filters.listing(), page.next))

@@ -40,7 +40,7 @@ def get_feature(
     unpacked = {score_id: decode_items(blob) for score_id, blob in packed.items()} if items else None
     best = {found.row.explanation_id or 0}
     ordered = ranked(labels, scores, best)
-    explanations = [views.explanation(label, of, row, best, scores.get(label.id, ()), unpacked) for label in ordered]
+    explanations = [views.explanation(label, of, row, found.row, scores.get(label.id, ()), unpacked) for label in ordered]
     vocabulary = vocabularies.of(session, row.subject_id)
     return views.feature(found, row, vocabulary, next((label for label in labels if label.id in best), None), explanations)
 

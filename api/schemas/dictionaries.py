@@ -57,6 +57,7 @@ class FeatureSummary(Answer):
     tokens_active: int
     max_activation: float
     mean_active: float
+    firing_level: float = Field(description="The feature fires at activations above this; density and scores go by it.")
 
 
 class FeaturePage(Answer):

@@ -94,6 +94,9 @@ class ExplanationAnswer(Answer):
     explainer: str
     settings: str = Field(description="Digest of the explainer's settings: it tells two explanations of one explainer apart.")
     best: bool = Field(description="Whether listings show this one for the feature.")
+    firing_level: float | None = Field(
+        description="The feature fires at activations above this: scores count windows by it. Null where the feature is not listed."
+    )
     text: str | None
     failure: str | None
     rule: dict[str, Any] | None

@@ -207,10 +207,11 @@ def explanations_by_id(session: Session, ids: Sequence[int]) -> dict[int, Explan
     return {row.id: row for row in session.scalars(select(Explanation).where(Explanation.id.in_(ids)))}
 
 
-def shown_of(session: Session, explanation_ids: Sequence[int]) -> set[int]:
-    """Which of the explanations listings show for their features."""
-    same = (Feature.run_id == Explanation.run_id, Feature.feature == Explanation.feature, Feature.explanation_id == Explanation.id)
-    return set(session.scalars(select(Explanation.id).join(Feature, and_(*same)).where(Explanation.id.in_(explanation_ids))))
+def listed_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, Feature]:
+    """The listing's row of each explanation's feature, by the explanation's id; explanations of features that are not listed are left out."""
+    same = (Feature.run_id == Explanation.run_id, Feature.feature == Explanation.feature)
+    statement = select(Explanation.id, Feature).join(Feature, and_(*same)).where(Explanation.id.in_(explanation_ids))
+    return dict(session.execute(statement).all())
 
 
 def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[Score]]:

@@ -64,6 +64,7 @@ def enlist(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
             "tokens_active": item.statistics.tokens_active,
             "max_activation": item.statistics.max_activation,
             "mean_active": item.statistics.mean_active,
+            "firing_level": item.statistics.firing_level,
         }
         for item in gathered
     ]

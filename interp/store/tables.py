@@ -267,6 +267,7 @@ class Feature(Base):
     tokens_active: Mapped[int] = mapped_column(BigInteger)
     max_activation: Mapped[float] = mapped_column(Float)
     mean_active: Mapped[float] = mapped_column(Float)
+    firing_level: Mapped[float] = mapped_column(Float, server_default="0")  # the activation above which the feature fires
     explanation_id: Mapped[int | None] = mapped_column(BigInteger)
     label: Mapped[str | None] = mapped_column(Sortable)
     scorer: Mapped[str | None] = mapped_column(String(64))  # whose figures these are

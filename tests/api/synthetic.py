@@ -20,6 +20,8 @@ from interp.vocabulary import Vocabulary
 
 FEATURES = 12
 DEAD = 11
+# The features that have a firing level above 0.
+LEVELS = {9: 0.0375}
 NAME = "toy@1-res"
 RUN = "e" * 64
 WINDOW = 8
@@ -104,7 +106,7 @@ def feature_evidence(index: int) -> FeatureEvidence:
     )
     histogram = np.zeros(HISTOGRAM_BINS, np.int64)
     histogram[[44, 48]] = (30, 10)
-    statistics = Statistics(1000, 40 + index, (50, 50), (20, 20), 4.0 + index, 1.5)
+    statistics = Statistics(1000, 40 + index, (50, 50), (20, 20), 4.0 + index, 1.5, LEVELS.get(index, 0.0))
     return FeatureEvidence(
         index, statistics, histogram, kept, (TokenEffect(2, 1.25),), (TokenEffect(5, -1.5),), (Neighbour(0, 0.75), Neighbour(15, 0.5))
     )

@@ -18,7 +18,7 @@ from api.cli import app, connect
 from api.client import Client
 from api.service import Service
 from interp.settings import Settings
-from tests.api.synthetic import NAME
+from tests.api.synthetic import FEATURES, LEVELS, NAME
 
 NOBODY = 1  # a port that nobody listens on
 Command = Callable[..., Result]
@@ -50,6 +50,20 @@ def test_features_are_listed_as_the_api_lists_them(command: Command, client: Cli
     assert "+0.40" in rows[0]
     as_json = command("features", NAME, "--sort", "score", "--order", "desc", "--max-q", "0.05", "--min-score", "0.5", "--json")
     assert json.loads(as_json.stdout) == list(client.list_features(NAME, sort="score", order="desc", max_q=0.05, min_score=0.5))
+
+
+def test_listings_and_exports_state_the_firing_level(command: Command, client: Client) -> None:
+    told = {item["feature"]: item["firing_level"] for item in client.list_features(NAME)}
+    assert told == {index: LEVELS.get(index, 0.0) for index in range(FEATURES)}
+    head, row = command("features", NAME, "--min-score", "0.9").stdout.splitlines()[1:]
+    assert "firing level" in head
+    assert "0.0375" in row.split()
+    assert "firing level" not in command("features", NAME, "--max-score", "0.8").stdout, "0 of all of them says nothing"
+    assert "fires above 0.0375, fires at" in command("feature", f"{NAME}:9").stdout
+    exported = [json.loads(line) for line in command("export", NAME).stdout.splitlines()]
+    assert {row["feature"]: row["firing_level"] for row in exported} == told
+    rows = list(csv.DictReader(io.StringIO(command("export", NAME, "--format", "csv").stdout)))
+    assert {int(row["feature"]): float(row["firing_level"]) for row in rows} == told
 
 
 def test_a_feature_is_saved_as_a_picture(command: Command, tmp_path: Path) -> None:

@@ -32,7 +32,20 @@ ROWS: dict[str, tuple[tuple[Column, ...], list[Any], tuple[str, ...]]] = {
     ),
     "features": (
         features.LISTED,
-        [("24575", Text("the token `self` and eleven others, in methods " * 3), "0.91", "0.88", "+0.41", "0.01", "12.30%", "112.03", "active")],
+        [
+            (
+                "24575",
+                Text("the token `self` and eleven others, in methods " * 3),
+                "0.91",
+                "0.88",
+                "+0.41",
+                "0.01",
+                "12.30%",
+                "112.03",
+                "0.85",
+                "active",
+            )
+        ],
         ("feature", "label", "score", "lift", "q", "density", "state"),
     ),
     "usage": (

@@ -77,6 +77,21 @@ def _counts(engine: Engine) -> dict[str, int]:
         return {table: connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() for table in (*IMPLIED, "score_items")}
 
 
+def test_features_of_before_fire_above_zero(engine: Engine, database_url: str) -> None:
+    synthetic.fill(engine)
+    assert _levels(engine) == {index: synthetic.LEVELS.get(index, 0.0) for index in range(synthetic.FEATURES)}
+    engine.dispose()
+    migrate.downgrade(database_url, "0012")
+    migrate.upgrade(database_url)
+    assert _levels(engine) == dict.fromkeys(range(synthetic.FEATURES), 0.0)
+    engine.dispose()
+
+
+def _levels(engine: Engine) -> dict[int, float]:
+    with snapshot(engine) as session:
+        return dict(session.execute(select(Feature.feature, Feature.firing_level)).all())
+
+
 def test_differences_are_seen(database_url: str) -> None:
     engine = make_engine(database_url)
     with engine.begin() as connection:
