@@ -443,6 +443,8 @@ RUN: dict[str, Any] = {
             "finished_at": "2026-11-20T12:03:20Z",
         }
     ],
+    "firing_level": "zero",
+    "firing_rate": None,
     "identity": {"seed": 0},
     "corpus_facts": {"path": "/usr/lib/python3.11", "documents": {"explain": 206, "test": 206}},
     "created_at": "2026-11-20T12:00:09Z",

@@ -1,7 +1,7 @@
 """Runs as they stand: their jobs, their coverage, and which one is current. Reads the store."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
@@ -39,6 +39,7 @@ def all_of(session: Session, rows: Sequence[tuple[Run, Dictionary]]) -> list[sch
             features=counted.get(row.id, row.features),
             features_of_dictionary=dictionary.features,
             jobs=[_job(job) for job in jobs.get(row.id, ())],
+            **_firing(row),
             identity=row.identity,
             corpus_facts=row.corpus,
             created_at=row.created_at,
@@ -52,6 +53,13 @@ def _status(row: Run, jobs: Sequence[Job]) -> Status:
     if row.completed_at is not None:
         return "completed"
     return "collecting" if any(job.status not in JOB_ENDS for job in jobs) else "incomplete"
+
+
+def _firing(row: Run) -> dict[str, Any]:
+    """Mode and rate of the features' firing levels. Runs of before knew no other level than 0."""
+    is_dense = row.corpus.get("firing_level") == "quantile"
+    rate = (row.identity.get("collection") or {}).get("firing_rate")
+    return {"firing_level": "quantile" if is_dense else "zero", "firing_rate": rate if is_dense else None}
 
 
 def _job(row: Job) -> schemas.RunJob:

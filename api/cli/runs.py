@@ -50,13 +50,16 @@ def runs(
 
 
 def _print(found: list[dict[str, Any]]) -> None:
-    table = Table(Column("run", overflow="fold"), "corpus", "tokens", "features", "status", "jobs", "last completed", box=None, pad_edge=False)
+    table = Table(
+        Column("run", overflow="fold"), "corpus", "tokens", "features", "fires", "status", "jobs", "last completed", box=None, pad_edge=False
+    )
     for item in found:
         table.add_row(
             item["name"],
             Text(item["corpus"]),
             thousands(item["tokens"]),
             f"{thousands(item['features'])}/{thousands(item['features_of_dictionary'])}",
+            "above 0" if item["firing_rate"] is None else f"at {100 * item['firing_rate']:.3g}% of tokens",
             item["status"] + (", pinned" if item["pinned"] else ", current" if item["current"] else ""),
             str(len(item["jobs"])),
             (item["completed_at"] or "–")[:16].replace("T", " "),

@@ -37,6 +37,10 @@ class RunAnswer(Answer):
     features: int = Field(description="How many features have evidence.")
     features_of_dictionary: int
     jobs: list[RunJob] = Field(description="The last twenty, the newest first.")
+    firing_level: Literal["zero", "quantile"] = Field(
+        description="Above which activation features fire: 0, or each above a level of its own, at `firing_rate` of the tokens."
+    )
+    firing_rate: float | None = Field(description="Null where features fire above 0.")
     identity: dict[str, Any] = Field(description="All that decides the evidence.")
     corpus_facts: dict[str, Any]
     created_at: datetime

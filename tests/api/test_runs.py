@@ -17,7 +17,7 @@ from api.client import Client, Refused
 from interp.codec import encode_evidence
 from interp.explain.base import Explanation
 from interp.settings import Settings
-from interp.store import conclusions, evidence, explanations, runs
+from interp.store import book, conclusions, evidence, explanations, runs
 from interp.store.conclusions import Shown
 from interp.store.engine import transaction
 from interp.store.explanations import Family
@@ -67,6 +67,7 @@ def test_runs_are_listed_with_what_they_are_of(client: Client, second: Callable[
         (f"{NAME}/1", "unknown", 1000, 12, "completed", True),
         (f"{NAME}/2", "other", 400, FEW, "incomplete", False),
     ]
+    assert {(run["firing_level"], run["firing_rate"]) for run in listed} == {("zero", None)}
     assert listed == list(client.list_runs())
     assert listed[1] == client.get_run(NAME, "2") == client.get_run(NAME, "f" * 8)
     second()
@@ -153,6 +154,21 @@ def test_the_command_line_lists_runs_and_tells_blocks_apart(command: Callable[..
     assert f"run {NAME}/2" in command("provenance", f"{NAME}:3", "--run", "2").stdout
     assert "pinned" in command("runs", NAME, "--pin", "2").stdout
     assert "pinned" not in command("runs", NAME, "--unpin").stdout
+
+
+def test_a_run_states_at_which_rate_its_features_fire(command: Callable[..., Result], client: Client, store: Engine) -> None:
+    with transaction(store) as session:
+        row = book.dictionary(session, NAME)
+        made = runs.save(session, "a" * 64, row.id, {"collection": {"firing_level": "auto", "firing_rate": 0.025}}, {"firing_level": "quantile"}, 7)
+    try:
+        found = list(client.list_runs(NAME))[-1]
+        assert (found["firing_level"], found["firing_rate"]) == ("quantile", 0.025)
+        printed = command("runs", NAME).stdout.splitlines()
+        assert "above 0" in printed[1]
+        assert "at 2.5% of tokens" in printed[-1]
+    finally:
+        with transaction(store) as session:
+            session.execute(delete(Run).where(Run.id == made))
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
