@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from interp.score.fewest import too_few
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import FEWEST, pooled_p, strata_of
 from interp.stats.shrinkage import Shrunken, expected_overlap, shrink
@@ -54,9 +55,15 @@ def figures_of(figures: Figures, chosen: Mask) -> dict[str, Any]:
         "tested": len(q_values),
         "better_than_null": int(np.count_nonzero(q_values <= SIGNIFICANT)),
         "significant_at": SIGNIFICANT,
+        "too_few": _too_few(figures, chosen),
         "ranking": ranking_of(figures, chosen),
         **figures.controls.summary(_balanced_accuracies(figures, chosen)),
     }
+
+
+def _too_few(figures: Figures, chosen: Mask) -> dict[str, Any] | None:
+    places, counts = np.unique(figures.reasons[chosen], return_counts=True)
+    return too_few({figures.all_reasons[place]: count for place, count in zip(places.tolist(), counts.tolist(), strict=True)})
 
 
 def ranking_of(figures: Figures, chosen: Mask) -> dict[str, Any]:

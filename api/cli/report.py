@@ -89,6 +89,10 @@ def print_doubts(summary: dict[str, Any]) -> None:
 
 def _doubts(figures: dict[str, Any]) -> Iterator[str]:
     """A sentence for each thing that one scorer's summary says beside its medians."""
+    few = figures.get("too_few")
+    if few:
+        cure = f" `{few['fits']}` fits features that are hardly ever silent." if few["fits"] else ""
+        yield f"{thousands(few['scores'])} scores have no lift and are in no ranking by it. {few['reason']}{cure}"
     ranking = figures.get("ranking") or {}
     if ranking.get("reliability") is not None:
         line = f"{ranking['reliability']:.0%} of the spread between features is more than noise"

@@ -120,9 +120,8 @@ def balanced_accuracy(exam: Exam, answered: Mask, said: Mask) -> float | None:
     return _confusion(exam, answered, said).balanced_accuracy
 
 
-def answered_of(exam: Exam, sheet: Sheet) -> tuple[int, int]:
-    """Firing and silent windows that the explanation under test answered."""
-    answered = sheet.answered[0]
+def answered_of(exam: Exam, answered: Mask) -> tuple[int, int]:
+    """Firing and silent windows that one explanation answered, of the mask [N]."""
     return int((exam.positive & answered).sum()), int((exam.negative & answered).sum())
 
 

@@ -30,7 +30,7 @@ class Detection:
     """`value` is balanced accuracy on firing (uniform, weighted) against silent (inactive, near-miss) windows."""
 
     name = "detection"
-    version = 5
+    version = 6
     metric = "balanced_accuracy"
 
     def __init__(self, spec: ScorerSpec, judge: Judge) -> None:
@@ -81,4 +81,4 @@ class Detection:
 def _null(item: ScorerInput, exam: Exam, sheet: Sheet, value: float | None, bounds: Bounds | None) -> NullResult | None:
     _, replicates = figures_of(exam, sheet.answered[:1], sheet.said[:1])
     null = compare(value, bounds, replicates[:, 0], rivals_of(exam, sheet.answered, sheet.said, value), item.nulls)
-    return with_enough(null, *answered_of(exam, sheet))
+    return with_enough(null, *answered_of(exam, sheet.answered[0]))

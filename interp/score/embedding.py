@@ -34,7 +34,7 @@ class Embedding:
     """
 
     name = "embedding"
-    version = 5
+    version = 6
     metric = METRIC
     needs: frozenset[Ability] = frozenset({Ability.EMBEDDINGS})
     needs_foils = False

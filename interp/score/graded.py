@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from interp.explain.base import Explanation
 from interp.score.base import ControlResult, Interval, Item, LlmScorer, NullResult, Score, ScorerInput
-from interp.score.binary import Exam, Sheet, metrics_of
+from interp.score.binary import Exam, Sheet, answered_of, metrics_of
 from interp.score.compare import LEVEL, Rivals, on_both
+from interp.score.fewest import with_enough
 from interp.score.judge import Outcome
 from interp.score.paired import Figure, against_control, against_nulls
 from interp.score.tested import Tested
@@ -117,7 +118,8 @@ def null_of(grades: Grades, borrowed: Sequence[Explanation], own: Figure) -> Nul
     places = [place for place, one in enumerate(grades.tested) if one.part == "null"]
     if not places:
         return None
-    return against_nulls(own, _rivals(grades, places, own), borrowed)
+    null = against_nulls(own, _rivals(grades, places, own), borrowed)
+    return with_enough(null, *answered_of(grades.exam, grades.answered[0]))
 
 
 def _rivals(grades: Grades, places: Sequence[int], own: Figure) -> Rivals:

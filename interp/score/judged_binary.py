@@ -60,7 +60,7 @@ class JudgedBinary:
 
     name: str
     kind: Literal["detect", "fuzz"]
-    version = 5
+    version = 6
     metric = "balanced_accuracy"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False
@@ -101,7 +101,7 @@ class JudgedBinary:
             answered=sheet.count(Outcome.ANSWERED),
             failed=sheet.count(Outcome.FAILED),
             abstained=sheet.count(Outcome.ABSTAINED),
-            null=with_enough(_null(item, tested, exam, sheet, own, asked.bounds is None), *answered_of(exam, sheet)),
+            null=with_enough(_null(item, tested, exam, sheet, own, asked.bounds is None), *answered_of(exam, sheet.answered[0])),
             controls=(*_held_against(item, desk, tested, exam, sheet, asked.bounds), *consistency),
             metrics=metrics_of(exam, sheet),
             items=items_of(exam, sheet),

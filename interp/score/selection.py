@@ -11,9 +11,10 @@ from interp.llm.base import Ability, Model
 from interp.llm.contexts import plain_after_left
 from interp.score.asking import Verdict
 from interp.score.base import ControlResult, NullResult, Score, ScoreDesk, ScorerInput
-from interp.score.binary import Exam, Sheet, bounds_of, figures_of, interval_of, items_of, metrics_of, rivals_of, why_undefined
+from interp.score.binary import Exam, Sheet, answered_of, bounds_of, figures_of, interval_of, items_of, metrics_of, rivals_of, why_undefined
 from interp.score.compare import LEVEL
 from interp.score.controls import agreement
+from interp.score.fewest import with_enough
 from interp.score.judge import Outcome
 from interp.score.noted import Noted
 from interp.score.paired import Figure, against_control, against_nulls
@@ -58,7 +59,7 @@ class Selection:
     """
 
     name = "selection"
-    version = 5
+    version = 6
     metric = "balanced_accuracy"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False
@@ -165,9 +166,10 @@ def figure_of(asked: Asked, place: int, among: Mask | None = None) -> Figure:
     return Figure(float(values[0]), bounds_of(asked.exam, answered, said), replicates[:, 0])
 
 
-def _null(item: ScorerInput, asked: Asked, own: Figure) -> NullResult:
+def _null(item: ScorerInput, asked: Asked, own: Figure) -> NullResult | None:
     rows = slice(0, 1 + len(item.nulls))
-    return against_nulls(own, rivals_of(asked.exam, asked.answered[rows], asked.said[rows], own.value), item.nulls)
+    null = against_nulls(own, rivals_of(asked.exam, asked.answered[rows], asked.said[rows], own.value), item.nulls)
+    return with_enough(null, *answered_of(asked.exam, asked.answered[0]))
 
 
 def _controls(asked: Asked, item: ScorerInput, desk: ScoreDesk) -> tuple[ControlResult, ...]:

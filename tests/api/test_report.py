@@ -10,6 +10,14 @@ FIGURES: dict[str, Any] = {
     "metric": "balanced_accuracy",
     "ranking": {"features": 40, "reliability": 0.19, "worst": 20, "worst_found": 0.65},
     "baseline": {"features": 40, "median": 0.56, "median_lift": 0.03, "better": 25},
+    "too_few": {
+        "scores": 12,
+        "needed": 5,
+        "firing": 0,
+        "silent": 12,
+        "reason": "Fewer than 5 silent windows were answered.",
+        "fits": "simulation",
+    },
     "repeat": {"kappa": 0.8, "compared": 64, "agreement": 0.9},
     "gold": {
         "sensitivity": {"value": 0.9, "low": 0.8, "high": 0.95},
@@ -28,6 +36,7 @@ def test_a_report_says_what_to_doubt(capsys: pytest.CaptureFixture[str]) -> None
     for part in (
         "19% of the spread between features is more than noise; of the 20 that look worst, 65% are expected to be",
         "lift over the pattern +0.03 (the pattern alone 0.56; better on 25 of 40)",
+        "12 scores have no lift and are in no ranking by it. Fewer than 5 silent windows were answered. `simulation` fits features that are hardly",
         "asked again, the judge agrees with itself: kappa 0.80, 90% of 64 answers",
         "the judge says yes to 90% of known yes and no to 80% of known no; median without its misreadings 0.71 [0.65, 0.80]",
         "on random weights the median is 0.52 (lift over them +0.04)",

@@ -1,6 +1,7 @@
 """What a summary says of all scores, by its definition: one score an object, one list a family. And books to say it of, drawn at random."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -10,6 +11,7 @@ import numpy as np
 
 from interp.planning import Range
 from interp.score.best import ORDER
+from interp.score.fewest import too_few
 from interp.stats.chance import cohens_kappa
 from interp.stats.misclassification import Rate, corrected_balanced_accuracy
 from interp.stats.multiplicity import benjamini_hochberg
@@ -18,6 +20,7 @@ from interp.stats.shrinkage import Shrunken, expected_overlap, shrink
 from interp.store.conclusions import Shown
 from workers.columns import Figures, gathered
 
+REASONS = (None, "too few nulls", "nothing to compare", "20 firing and 1 silent windows were answered; a lift needs 5 of each.")
 TABLE = (("yes_yes", 1, 1), ("yes_no", 1, 0), ("no_yes", 0, 1), ("no_no", 0, 0))
 
 
@@ -83,6 +86,7 @@ def figures_of(figures: Sequence[Figure]) -> dict[str, Any]:
         "tested": len(tested),
         "better_than_null": sum(q <= 0.05 for q in tested),
         "significant_at": 0.05,
+        "too_few": too_few(Counter(figure.null_reason for figure in figures)),
         "ranking": ranking_of(figures),
         **controls_of(figures),
     }
@@ -168,7 +172,7 @@ def _random_figure(random: np.random.Generator, most_nulls: int, digits: int) ->
         "q_value": maybe(random.random()),
         "low": value - half if has_interval and value is not None else None,
         "high": value + half if has_interval and value is not None else None,
-        "null_reason": [None, "too few nulls", "nothing to compare"][int(random.integers(3))],
+        "null_reason": REASONS[int(random.integers(len(REASONS)))],
         "null_values": tuple(nulls),
         "p_method": "rank" if sum(null is not None for null in nulls) >= 19 else None,
         "p_paired": maybe(random.random()),
