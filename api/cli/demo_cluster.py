@@ -61,7 +61,7 @@ def run(home: Path, spec: JobSpec) -> None:
     """
     began = time.monotonic()
     with ExitStack() as stack:
-        plain = _plain_book(_embedded_settings(home), spec)
+        plain = plain_book(embedded_settings(home), spec)
         stack.callback(plain.engine.dispose)
         settings = _clustered_settings(stack, home)
         ran = _in_a_cluster(settings, spec)
@@ -71,25 +71,20 @@ def run(home: Path, spec: JobSpec) -> None:
             again = repeated(session, ran.job["id"])
         found = comparison.compare(plain, Book(engine, ran.job["id"]))
     _print_kills(ran, again)
-    _print_compared(found)
+    print_compared(found)
     out.print(f"The whole demo took {duration(time.monotonic() - began)}, its part in the cluster {duration(ran.seconds)}.", markup=False)
-    if not all(compared.is_equal for compared in found):
-        raise BooksDiffer(
-            "The cluster's book is not the embedded demo's.",
-            why=" ".join(f"{compared.what} {example}." for compared in found for example in compared.examples),
-            cure="Where the embedded book was made by another version of Glossator, give a new folder with --home.",
-        )
+    require_equal(found)
     missed = [stage for stage, kill in ran.kills.items() if kill is None]
     if missed:
         raise NobodyKilled(f"The job was over before a worker could be caught in {' and '.join(missed)}.", cure="Give it more --features.")
 
 
-def _embedded_settings(home: Path) -> Settings:
+def embedded_settings(home: Path) -> Settings:
     """Of the plain demo, whatever servers the environment names."""
     return Settings(home=home, database_url="", broker_url="", artifacts="")
 
 
-def _plain_book(settings: Settings, spec: JobSpec) -> Book:
+def plain_book(settings: Settings, spec: JobSpec) -> Book:
     """The embedded demo's: the user's own, where this job stands in it alone, else a new one."""
     if (settings.home / "glossator.db").exists():
         engine = make_engine(settings.database_url)
@@ -98,7 +93,7 @@ def _plain_book(settings: Settings, spec: JobSpec) -> Book:
             say(f"The embedded demo's book is in {settings.home}: job {job_id}")
             return Book(engine, job_id)
         engine.dispose()
-    fresh = _embedded_settings(settings.home / FOLDER / "embedded")
+    fresh = embedded_settings(settings.home / FOLDER / "embedded")
     shutil.rmtree(fresh.home, ignore_errors=True)
     say("First the embedded demo, to compare with.")
     finished = embedded(fresh, spec, reported=False)
@@ -157,7 +152,17 @@ def _print_kills(ran: Ran, again: dict[str, int]) -> None:
     out.print(f"  chunks begun again in all: {sum(again.values())}", markup=False)
 
 
-def _print_compared(found: list[Compared]) -> None:
+def require_equal(found: list[Compared]) -> None:
+    """Raises BooksDiffer, with the first rows that differ, where one row does."""
+    if not all(compared.is_equal for compared in found):
+        raise BooksDiffer(
+            "The cluster's book is not the embedded demo's.",
+            why=" ".join(f"{compared.what} {example}." for compared in found for example in compared.examples),
+            cure="Where the embedded book was made by another version of Glossator, give a new folder with --home.",
+        )
+
+
+def print_compared(found: list[Compared]) -> None:
     """The embedded demo's book on the left, the cluster's on the right."""
     out.print(Text("\nThe embedded demo's book and the cluster's", "bold"))
     table = Table("what", "rows the same", "different", "in the embedded alone", "in the cluster's alone", box=None, pad_edge=False)
