@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
 from rich.text import Text
 
 from api.cli import connect
 from api.cli.console import out, print_json, say, thousands
 from api.cli.features import dictionary_name
+from api.cli.tables import Column, print_table
 from interp.errors import InputError
 
 
@@ -19,11 +19,8 @@ def dictionaries(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
     if as_json:
         print_json(found)
         return
-    table = Table(Column("dictionary", overflow="fold"), "hook point", "features", "current run", box=None, pad_edge=False)
-    for item in found:
-        current = item["current_run"] or "none finished yet"
-        table.add_row(item["name"], item["hook_point"], thousands(item["features"]), current + (" (pinned)" if item["pinned"] else ""))
-    out.print(table)
+    columns = (Column("dictionary"), Column("hook point", 3), Column("features", 1), Column("current run", 2))
+    print_table(out, columns, [_dictionary_row(item) for item in found])
 
 
 def runs(
@@ -49,19 +46,33 @@ def runs(
         _print(found)
 
 
+def _dictionary_row(item: dict[str, Any]) -> tuple[str, ...]:
+    current = item["current_run"] or "none finished yet"
+    return (item["name"], item["hook_point"], thousands(item["features"]), current + (" (pinned)" if item["pinned"] else ""))
+
+
 def _print(found: list[dict[str, Any]]) -> None:
-    table = Table(
-        Column("run", overflow="fold"), "corpus", "tokens", "features", "fires", "status", "jobs", "last completed", box=None, pad_edge=False
+    columns = (
+        Column("run"),
+        Column("corpus", 1, least=12),
+        Column("tokens", 2),
+        Column("features", 3),
+        Column("fires", 6),
+        Column("status"),
+        Column("jobs", 5),
+        Column("last completed", 4),
     )
-    for item in found:
-        table.add_row(
-            item["name"],
-            Text(item["corpus"]),
-            thousands(item["tokens"]),
-            f"{thousands(item['features'])}/{thousands(item['features_of_dictionary'])}",
-            "above 0" if item["firing_rate"] is None else f"at {100 * item['firing_rate']:.3g}% of tokens",
-            item["status"] + (", pinned" if item["pinned"] else ", current" if item["current"] else ""),
-            str(len(item["jobs"])),
-            (item["completed_at"] or "–")[:16].replace("T", " "),
-        )
-    out.print(table)
+    print_table(out, columns, [_run_row(item) for item in found])
+
+
+def _run_row(item: dict[str, Any]) -> tuple[str | Text, ...]:
+    return (
+        item["name"],
+        Text(item["corpus"]),
+        thousands(item["tokens"]),
+        f"{thousands(item['features'])}/{thousands(item['features_of_dictionary'])}",
+        "above 0" if item["firing_rate"] is None else f"at {100 * item['firing_rate']:.3g}% of tokens",
+        item["status"] + (", pinned" if item["pinned"] else ", current" if item["current"] else ""),
+        str(len(item["jobs"])),
+        (item["completed_at"] or "–")[:16].replace("T", " "),
+    )

@@ -2,6 +2,7 @@
 
 import sysconfig
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any
@@ -9,15 +10,25 @@ from typing import Annotated, Any
 import typer
 import yaml
 from pydantic import ValidationError
-from rich.table import Table
 from rich.text import Text
 
 from api.cli import connect, progress
 from api.cli.console import dollars, out, print_json, print_warnings, say, thousands
+from api.cli.tables import Cell, Column, print_table
 from api.fields import field_errors
 from api.paths import absolute, absolute_content
 from interp.errors import FileMissing, InputError
 from interp.spec import JobSpec
+
+ESTIMATED = (
+    Column("stage"),
+    Column("purpose", least=12),
+    Column("model", 3, least=12),
+    Column("calls"),
+    Column("tokens in", 2),
+    Column("tokens out", 1),
+    Column("cost"),
+)
 
 
 def submit(
@@ -115,18 +126,19 @@ def assignments(change: list[str] | None) -> dict[str, Any]:
 
 def print_estimate(found: dict[str, Any]) -> None:
     """A row a stage and purpose, the total, and what the figures rest on."""
-    table = Table("stage", "purpose", "model", "calls", "tokens in", "tokens out", "cost", box=None, pad_edge=False)
-    for row in found["rows"]:
-        table.add_row(row["stage"], Text(row["purpose"]), Text(row["model"]), *_amounts(row))
+    rows: list[Sequence[Cell]] = [(row["stage"], Text(row["purpose"]), Text(row["model"]), *_amounts(row)) for row in found["rows"]]
     if found["includes_control"]:
-        table.add_row("", "random_weights", "", "all of it", "a second", "time", "")
-    table.add_row("total", "", "", *_amounts(found["total"]), style="bold")
-    out.print(table)
+        rows.append(("", "random_weights", "", "all of it", "a second", "time", ""))
+    print_table(out, ESTIMATED, [*rows, ("total", "", "", *_amounts(found["total"]))])
     basis = {"evidence": "the job's own prompts", "settings": "prompts of the same sizes over drawn text, as nothing is collected yet"}[
         found["basis"]
     ]
     print_warnings(found)
-    out.print(f"From {basis}: {thousands(found['sampled_features'])} features sampled of {thousands(found['counted_features'])}.", markup=False)
+    out.print(
+        f"From {basis}: {thousands(found['sampled_features'])} features sampled of {thousands(found['counted_features'])}.",
+        markup=False,
+        soft_wrap=True,
+    )
     if found["total"]["why"]:
         out.print(f"Cost unknown: {found['total']['why']}", markup=False, soft_wrap=True)
     if found["within_budget"] is False:

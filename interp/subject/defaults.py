@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from interp.disk import writing
+
 FILE = Path(__file__).with_suffix(".json")
 # Sizes that a class may give, by the names that transformers gives to them.
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings")
@@ -98,7 +100,8 @@ def main() -> None:
             continue
         rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items())
         parts.append(f" {json.dumps(part)}: {{\n{rows}\n }}")
-    FILE.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    with writing(FILE) as file:
+        file.write(("{\n" + ",\n".join(parts) + "\n}\n").encode())
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def test_large_answers_are_packed_for_those_who_ask_and_streams_are_not(tmp_path
     engine = make_engine(settings.database_url)
     job = steps.submit(engine)
     engine.dispose()
-    with Service(settings, "127.0.0.1", 0, workers=False) as service, httpx.Client(base_url=service.url) as http:
+    with Service(settings, "127.0.0.1", 0, workers=False) as service, httpx.Client(base_url=service.url, timeout=60) as http:
         packed = http.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
         plain = http.get("/openapi.json", headers={"Accept-Encoding": "identity"})
         assert packed.headers["content-encoding"] == "gzip"
