@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.score.fewest import too_few
+from interp.score.fewest import scarce_by, too_few
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import FEWEST, pooled_p, strata_of
 from interp.stats.shrinkage import Shrunken, expected_overlap, shrink
@@ -92,8 +92,11 @@ def _with_pooled_p(figures: Figures, densities: Floats) -> Figures:
     """
     nulls = figures.nulls
     p_values, p_methods = figures.p_values.copy(), figures.p_methods.copy()
+    # Scores of too few windows have no p value: where each score has one null, figures alone would be ranked, theirs too.
+    scarce = np.array([scarce_by(reason) is not None for reason in figures.all_reasons])[figures.reasons]
+    p_values[scarce], p_methods[scarce] = np.nan, 0
     for family in range(len(figures.all_families)):
-        few = nulls.few & (figures.families == family)
+        few = nulls.few & ~scarce & (figures.families == family)
         matrix = nulls.matrix(few)
         strata = strata_of(densities[figures.features[few]], STRATA)
         pooled = pooled_p(figures.values[few], matrix, strata) if matrix.shape[1] else np.full(len(matrix), np.nan)

@@ -35,6 +35,12 @@ def with_enough(null: NullResult | None, firing: int, silent: int) -> NullResult
     return NullResult(null.value, None, None, None, null.features, why, lift_reason=why, p_paired_reason=why)
 
 
+def scarce_by(reason: str | None) -> Scarce | None:
+    """The kind of windows that a null's reason says were too few; None for any other reason."""
+    match = REASON.match(reason or "")
+    return None if match is None else scarce(int(match[1]), int(match[2]))
+
+
 def too_few(reasons: Mapping[str | None, int]) -> dict[str, Any] | None:
     """How many scores have too few windows of a kind, and the scorer that fits; from the nulls' reasons and how many scores have each.
 
@@ -42,8 +48,7 @@ def too_few(reasons: Mapping[str | None, int]) -> dict[str, Any] | None:
     """
     counts: dict[Scarce, int] = {"firing": 0, "silent": 0}
     for reason, scores in reasons.items():
-        match = REASON.match(reason or "")
-        kind = None if match is None else scarce(int(match[1]), int(match[2]))
+        kind = scarce_by(reason)
         if kind is not None:
             counts[kind] += scores
     if not any(counts.values()):

@@ -11,7 +11,7 @@ import numpy as np
 
 from interp.planning import Range
 from interp.score.best import ORDER
-from interp.score.fewest import too_few
+from interp.score.fewest import scarce_by, too_few
 from interp.stats.chance import cohens_kappa
 from interp.stats.misclassification import Rate, corrected_balanced_accuracy
 from interp.stats.multiplicity import benjamini_hochberg
@@ -188,7 +188,8 @@ def _random_control(random: np.random.Generator, name: str, maybe: Any) -> dict[
 
 
 def _with_pooled_p(figures: Sequence[Figure], densities: Mapping[int, float]) -> list[Figure]:
-    few = [figure for figure in figures if figure.p_method != "rank"]
+    figures = [replace(figure, p_value=None, p_method=None) if scarce_by(figure.null_reason) else figure for figure in figures]
+    few = [figure for figure in figures if figure.p_method != "rank" and not scarce_by(figure.null_reason)]
     most = max((len(figure.null_values) for figure in few), default=0)
     nulls = np.array([[*figure.null_values, *[None] * (most - len(figure.null_values))] for figure in few], dtype=np.float64).reshape(len(few), most)
     own = np.array([figure.value for figure in few], dtype=np.float64)

@@ -167,6 +167,17 @@ def test_what_is_undefined_stays_so_with_its_reason() -> None:
     assert figures_of(found)["undefined"] == 1
 
 
+def test_scores_of_too_few_windows_have_no_p_and_no_q_value() -> None:
+    why = "20 firing and 1 silent windows were answered; a lift needs 5 of each."
+    rows = [figure(0, 0.99, null_reason=why), *(figure(feature, 0.9, null_values=(0.5,)) for feature in range(1, 300))]
+    first, second, *_ = concluded(rows, {299: 0.1})
+    assert (first.p_value, first.q_value, first.p_method, first.null_reason) == (None, None, None, why)
+    assert second.q_value is not None
+    told_of = figures_of(concluded(rows, {299: 0.1}))
+    few = told_of["too_few"]
+    assert (told_of["tested"], told_of["scored"], few["silent"], few["fits"]) == (299, 300, 1, "simulation")
+
+
 def test_shrinkage_moves_the_uncertain_more_and_keeps_families_apart() -> None:
     wide = [figure(0, 0.4, half=0.3), figure(1, 0.4, half=0.05), *(figure(feature, 0.7 + 0.02 * (feature % 5), half=0.1) for feature in range(2, 40))]
     found = concluded(wide, None)
