@@ -158,10 +158,10 @@ def dictionary_name(reference: str) -> str:
     return reference.replace("/", "@", 1) if "@" not in reference else reference
 
 
-def print_context(to: Console, found: dict[str, Any], strongest: float) -> None:
-    """One context on one line: its largest activation, its split, its text."""
+def print_context(to: Console, found: dict[str, Any], statistics: dict[str, Any]) -> None:
+    """One context on one line: its largest activation, its split, its text with the tokens marked at which the feature fires."""
     head = Text(f"{figure(found['max_activation']):>7} {found['split']:<7} ", style="dim")
-    to.print(head + paint.context(found, strongest, to), soft_wrap=True)
+    to.print(head + paint.context(found, statistics["max_activation"], to, statistics["firing_level"]), soft_wrap=True)
 
 
 def _print_feature(to: Console, found: dict[str, Any], contexts: int, split: Splits) -> None:
@@ -175,7 +175,7 @@ def _print_feature(to: Console, found: dict[str, Any], contexts: int, split: Spl
             if shown[:contexts]:
                 to.print(f"\n[bold]{kind.replace('_', ' ')}, {one} split[/bold] [dim]{min(contexts, len(shown))} of {len(shown)}[/dim]")
             for item in shown[:contexts]:
-                print_context(to, item, found["statistics"]["max_activation"])
+                print_context(to, item, found["statistics"])
 
 
 def _print_head(to: Console, found: dict[str, Any]) -> None:

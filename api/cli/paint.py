@@ -36,12 +36,12 @@ def _sign(character: str) -> str:
     return character
 
 
-def context(found: dict[str, Any], strongest: float, console: Console) -> Text:
-    """One context, each token's activation as its background, or between « » where there is no colour."""
+def context(found: dict[str, Any], strongest: float, console: Console, level: float = 0.0) -> Text:
+    """One context, the activation of each token above the firing level as its background, or between « » where there is no colour."""
     line = Text()
     for token, activation in zip(found["tokens"], found["activations"], strict=True):
         shown = visible(token)
-        if activation <= 0 or strongest <= 0:
+        if activation <= level or strongest <= 0:
             line.append(shown)
         elif console.color_system is None:
             line.append(f"«{shown}»" if shown else "")
@@ -50,11 +50,10 @@ def context(found: dict[str, Any], strongest: float, console: Console) -> Text:
     return line
 
 
-def marked(found: dict[str, Any]) -> str:
-    """One context as plain text, the tokens that fire between « »."""
-    return "".join(
-        f"«{visible(token)}»" if value > 0 and token else visible(token) for token, value in zip(found["tokens"], found["activations"], strict=True)
-    )
+def marked(found: dict[str, Any], level: float = 0.0) -> str:
+    """One context as plain text, the tokens above the firing level between « »."""
+    pairs = zip(found["tokens"], found["activations"], strict=True)
+    return "".join(f"«{visible(token)}»" if value > level and token else visible(token) for token, value in pairs)
 
 
 def heat(share: float) -> str:

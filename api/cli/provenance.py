@@ -36,8 +36,10 @@ def provenance(
 
 def _texts(found: dict[str, Any]) -> dict[str, str]:
     """The text of every context that the answer speaks of, by id, on one line, marks around the tokens that fire."""
+    # All explanations are of one run, and so of one firing level.
+    level = max((told["explanation"]["firing_level"] or 0.0 for told in found["explanations"]), default=0.0)
     shown = [context for told in found["explanations"] for context in told["contexts"]] + found["contexts"]
-    return {context["id"]: paint.marked(context) for context in shown}
+    return {context["id"]: paint.marked(context, level) for context in shown}
 
 
 def _print_explanation(told: dict[str, Any], texts: dict[str, str], longest: int | None) -> None:

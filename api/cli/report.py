@@ -140,9 +140,8 @@ def _print_features(client: Client, job: dict[str, Any], by: str, name: str, ord
         found = client.get_feature(dictionary, item["feature"], run=run)
         shown = next((context for context in found["contexts"] if context["kind"] == "top" and context["split"] == "test"), None)
         if shown:
-            out.print(
-                Text(" " * 8) + paint.context(around_peak(shown, CONTEXT_CHARACTERS), found["statistics"]["max_activation"], out), soft_wrap=True
-            )
+            strongest, level = found["statistics"]["max_activation"], found["statistics"]["firing_level"]
+            out.print(Text(" " * 8) + paint.context(around_peak(shown, CONTEXT_CHARACTERS), strongest, out, level), soft_wrap=True)
 
 
 def around_peak(context: dict[str, Any], characters: int) -> dict[str, Any]:

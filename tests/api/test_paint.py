@@ -39,6 +39,14 @@ def test_background_is_deeper_the_stronger_the_activation_and_absent_without_one
     assert backgrounds[0][1] < backgrounds[1][1]
 
 
+def test_only_tokens_above_the_firing_level_are_marked() -> None:
+    """Neurons are above 0 at a third of all tokens: marks there would say nothing."""
+    found = {"tokens": ["no", " weak", " at", " fires"], "activations": [0.0, 0.1, 0.6, 0.7]}
+    assert paint.marked(found, 0.6) == "no weak at« fires»"
+    assert paint.context(found, 0.7, Console(file=io.StringIO(), color_system=None), 0.6).plain == "no weak at« fires»"
+    assert paint.marked(found) == "no« weak»« at»« fires»"
+
+
 def test_markup_in_a_context_is_text() -> None:
     assert "[red]x[/red]" in painted(["[red]x[/red]"], [0.0], 1.0)
 
