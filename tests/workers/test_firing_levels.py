@@ -13,7 +13,7 @@ from interp.settings import Settings
 from interp.spec import DictionarySpec, JobSpec
 from interp.store import migrate
 from interp.store.engine import snapshot
-from interp.store.tables import Evidence, Run
+from interp.store.tables import Evidence, Feature, Run
 from tests.workers.test_pipeline import complete
 from workers import artifacts, calibration
 from workers.residency import USABLE, models_of
@@ -41,7 +41,10 @@ def collected(spec: JobSpec, home: Path, memory: int | None = None) -> tuple[lis
     with snapshot(runtime.engine) as session:
         facts = session.scalars(select(Run.corpus)).one()
         blobs = session.scalars(select(Evidence.blob).order_by(Evidence.feature)).all()
-    return [decode_evidence(blob) for blob in blobs], facts
+        listed = session.scalars(select(Feature.firing_level).order_by(Feature.feature)).all()
+    gathered = [decode_evidence(blob) for blob in blobs]
+    assert listed == [item.statistics.firing_level for item in gathered]
+    return gathered, facts
 
 
 def test_neurons_fire_at_the_rate_that_was_asked_for(neurons: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
