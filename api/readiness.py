@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from interp.disk import is_writable
 from interp.errors import GlossatorError
 from interp.settings import Settings
-from interp.store import migrate
+from interp.store import revision
 from interp.store.engine import READING
 from workers.artifacts import store_of
 from workers.reach import broker_fault
@@ -111,7 +111,7 @@ def database_fault(engine: Engine) -> str | None:
 def migrations_fault(engine: Engine) -> str | None:
     """What is wrong with the database's tables; None when they are those of this version."""
     try:
-        is_current = migrate.is_current(engine.execution_options(**READING))
+        is_current = revision.is_current(engine.execution_options(**READING))
     except SQLAlchemyError:
         return "cannot be seen: the database does not answer"
     return None if is_current else "the database is not at this version: run `glossator db upgrade`"

@@ -1,7 +1,5 @@
 """Whether the broker can be reached: a real connection, for `/readyz` and `glossator doctor`."""
 
-from kombu import Connection
-
 from interp.disk import is_writable
 from interp.settings import Settings
 
@@ -12,6 +10,9 @@ def broker_fault(settings: Settings) -> str | None:
     """What is wrong with the broker; None when all is well. Takes `SECONDS` at most, or a little more."""
     if settings.is_embedded:
         return None if is_writable(settings.broker_folder) else f"cannot be written to: {settings.broker_folder}"
+    # A process that has no broker does without kombu.
+    from kombu import Connection
+
     timeouts = {"socket_connect_timeout": SECONDS, "socket_timeout": SECONDS}
     try:
         with Connection(settings.broker_url, connect_timeout=SECONDS, transport_options=timeouts) as connection:

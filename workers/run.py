@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from interp import logs, traces
 from interp.disk import disk_full
 from interp.errors import ActivationsNotFinite, InputError, Interrupted, JobMustPause, LeaseLost, problem_of
+from interp.importing import without_collecting
 from interp.lifecycle import Queue, Stage
 from interp.spec import JobSpec
 from interp.store import chunks, jobs, queue
@@ -161,7 +162,8 @@ def _attributes(lease: Lease) -> dict[str, traces.Value]:
 
 def _task(stage: Stage) -> Task:
     module, _, name = TASKS[stage].partition(":")
-    task: Task = getattr(importlib.import_module(module), name)
+    with without_collecting():
+        task: Task = getattr(importlib.import_module(module), name)
     return task
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from interp.importing import without_collecting
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -53,7 +55,8 @@ class ImportedOnUse(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = self._commands[name].target.partition(":")
-        found = getattr(import_module(module), attribute)
+        with without_collecting():
+            found = getattr(import_module(module), attribute)
         if not isinstance(found, typer.Typer):
             one = typer.Typer(add_completion=False, rich_markup_mode=None)
             one.command(name)(found)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from api.client import Client, in_process
 from interp.errors import DatabaseUnfit, ServerUnreachable
+from interp.importing import without_collecting
 from interp.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def reader() -> Iterator[Client]:
             cure="Start one with `glossator serve`, or run `glossator demo`.",
         )
     # The app brings FastAPI.
-    from api.app import create_app
+    with without_collecting():
+        from api.app import create_app
 
     app = create_app(found)
     _check_database(app.state.engine)
@@ -68,9 +70,9 @@ def _default_url(found: Settings) -> str:
 
 def _check_database(engine: "Engine") -> None:
     """Raises DatabaseUnfit for a database of another version, and the driver's error for one that does not answer."""
-    from interp.store import migrate
+    from interp.store import revision
 
-    if not migrate.is_current(engine):
+    if not revision.is_current(engine):
         raise DatabaseUnfit("The database is not at this version.", cure="Run `glossator db upgrade` (`glossator serve` does it by itself).")
 
 

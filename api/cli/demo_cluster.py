@@ -22,7 +22,7 @@ from interp.errors import GlossatorError
 from interp.lifecycle import Stage
 from interp.settings import Settings
 from interp.spec import JobSpec
-from interp.store import comparison, migrate
+from interp.store import comparison, revision
 from interp.store.comparison import Book, Compared
 from interp.store.engine import make_engine, snapshot
 from interp.store.watch import repeated
@@ -88,7 +88,7 @@ def plain_book(settings: Settings, spec: JobSpec) -> Book:
     """The embedded demo's: the user's own, where this job stands in it alone, else a new one."""
     if (settings.home / "glossator.db").exists():
         engine = make_engine(settings.database_url)
-        job_id = comparison.sole_job(engine, spec) if migrate.is_current(engine) else None
+        job_id = comparison.sole_job(engine, spec) if revision.is_current(engine) else None
         if job_id is not None:
             say(f"The embedded demo's book is in {settings.home}: job {job_id}")
             return Book(engine, job_id)

@@ -6,6 +6,7 @@ import typer
 
 from api.cli.console import out, print_json, thousands
 from interp import logs, traces
+from interp.importing import without_collecting
 from interp.lifecycle import Queue
 from interp.settings import settings
 from interp.store import migrate
@@ -23,7 +24,8 @@ def serve(
 ) -> None:
     """Serve the REST API, with its own workers. Jobs that were under way go on."""
     # uvicorn and Celery: half a second that no other command needs.
-    from api.service import Service
+    with without_collecting():
+        from api.service import Service
 
     found = settings()
     logs.configure(found, "api")
@@ -39,7 +41,8 @@ def worker(
     name: Annotated[str | None, typer.Option(help="Name in the log.")] = None,
 ) -> None:
     """Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."""
-    from workers.process import main
+    with without_collecting():
+        from workers.process import main
 
     main(queue, name)
 

@@ -16,7 +16,6 @@ from interp.store import book, budgets, calls, jobs, latency, usage, webhooks
 from interp.store.book import MAX_LIMIT, JobQuery
 from interp.store.calls import CallQuery
 from interp.store.engine import snapshot, transaction
-from workers import dispatch
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -62,7 +61,7 @@ def submit_job(
     with transaction(engine) as session:
         job = jobs.submit(session, checked.spec, checked.facts, idempotency_key, checked.noticed)
         answer = watching.job(session, job)
-    dispatch.ring(engine, settings)
+    _ring(engine, settings)
     response.headers["Location"] = f"/v1/jobs/{answer.id}"
     return answer
 
@@ -115,7 +114,7 @@ def resume_job(
     """Let a paused job go on, with other caps if the body has them: caps that it does not name stay. Answers are kept, so nothing is paid twice."""
     with transaction(engine) as session:
         answer = watching.job(session, jobs.resume(session, job_id, watching.caps_after(session, job_id, change)))
-    dispatch.ring(engine, settings)
+    _ring(engine, settings)
     return answer
 
 
@@ -127,7 +126,7 @@ def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
     """
     with transaction(engine) as session:
         answer = watching.job(session, jobs.retry(session, job_id))
-    dispatch.ring(engine, settings)
+    _ring(engine, settings)
     return answer
 
 
@@ -179,6 +178,14 @@ def list_job_calls(session: Reading, job_id: JobId, filters: Annotated[CallFilte
     rows = found[: filters.limit]
     place = (rows[-1].id,) if len(found) > len(rows) else None
     return CallPage(items=[CallAnswer.model_validate(row) for row in rows], next_cursor=cursors.encode(listing, place))
+
+
+def _ring(engine: Store, settings: Configured) -> None:
+    """Tells the broker of chunks that are ready."""
+    # Celery and kombu: a process that only reads does without.
+    from workers import dispatch
+
+    dispatch.ring(engine, settings)
 
 
 async def _known_job(engine: Store, flights: SharedLooks, job_id: JobId) -> str:

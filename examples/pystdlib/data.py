@@ -45,7 +45,8 @@ def token_stream(tokenizer: Tokenizer, held_out: bool) -> np.ndarray:
     """uint16 `[tokens]`: every file of a split, each led by BOS, one after the other."""
     bos = tokenizer.token_to_id(BOS)
     texts = [text for _, text in files(held_out)]
-    encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
+    # Without offsets, which nobody reads: a fifth less time.
+    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     pieces = [np.array([bos, *item.ids], dtype=np.uint16) for item in encoded]
     return np.concatenate(pieces)
 

@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from genai_prices import Usage as ListedUsage
-from genai_prices import calc_price
-
 from interp.llm.base import Usage
 from interp.spec import ModelSpec
 
@@ -36,6 +33,10 @@ def rates_of(spec: ModelSpec, base_url: str) -> Rates | None:
 @lru_cache(maxsize=1024)
 def _listed(model: str, base_url: str, is_batch: bool) -> Rates | None:
     """The list knows providers by their URL: an endpoint of one's own is none of them, whatever its model is called."""
+    # The list and its HTTP client: only where a price is looked up.
+    from genai_prices import Usage as ListedUsage
+    from genai_prices import calc_price
+
     try:
         found = calc_price(ListedUsage(input_tokens=SAMPLE, output_tokens=SAMPLE), model, provider_api_url=base_url)
     except (LookupError, ValueError):

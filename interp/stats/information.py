@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlogy
 
 Floats = NDArray[np.float64]
 
@@ -15,6 +14,9 @@ def bits_of(accuracy: Floats, options: int) -> Floats:
     right, 0 at chance, log2 K at all right. Being monotone it carries the ends of an interval for the accuracy over. One option tells nothing: 0.
     Source: Wolpaw et al. (IEEE Trans. Rehabil. Eng. 8, 2000, 164-173), after Pierce (An Introduction to Information Theory, 1980, 145-165).
     """
+    # As in `intervals`: only where bits are computed.
+    from scipy.special import xlogy
+
     if options < 2:
         return np.asarray(accuracy, dtype=np.float64) * 0.0
     a = np.asarray(accuracy, dtype=np.float64)

@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 Floats = NDArray[np.float64]
 Bounds = tuple[float, float]
@@ -16,6 +15,9 @@ CLUSTERS = 8_192
 @lru_cache(maxsize=4096)
 def t_quantile(level: float, degrees: float) -> float:
     """Two-sided critical value of Student's t."""
+    # scipy.special takes a tenth of a second that a process which computes no interval does not wait for.
+    from scipy import special
+
     return float(special.stdtrit(degrees, 0.5 + level / 2))
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from interp.stats.intervals import t_quantile
 
@@ -33,6 +32,9 @@ def exceedance(own: float, nulls: Floats, error: float | None) -> float | None:
     spread = float(np.hypot(nulls.std(ddof=1) * np.sqrt(1 + 1 / count), error or 0.0))
     if error is None or spread <= 1e-12:
         return 1 / (count + 1)
+    # As in `intervals`: only where a tail is computed.
+    from scipy import special
+
     mean = float(nulls.mean())
     tail = special.stdtr(TAIL_DEGREES, -(own - mean) / spread) / special.stdtr(TAIL_DEGREES, -(largest - mean) / spread)
     return float(tail) / (count + 1)

@@ -5,7 +5,6 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlogy
 
 from interp.stats.intervals import Bounds
 
@@ -90,6 +89,9 @@ def doubts(hits: Mask, documents: Ids | None = None) -> Doubts:
     likelihood is the greatest over r from 0 to 0.8. While each document has one window r plays no part, and the likelihood is the binomial one.
     Source: Williams (Biometrics 31, 1975) for the beta-binomial likelihood of litters; Griffiths (Biometrics 29, 1973) for its form.
     """
+    # As in `intervals`: only where doubts are computed.
+    from scipy.special import xlogy
+
     right, count = int(hits.sum()), len(hits)
     numbers = np.arange(count) if documents is None else np.unique(documents, return_inverse=True)[1].ravel()
     if int(numbers.max(initial=-1)) + 1 == count:
@@ -113,6 +115,8 @@ def _beta_binomial(hits: Mask, documents: Ids) -> Floats:
 
     With t = r / (1 - r) that of k right answers of n is sum_{i<k} log(p + i t) + sum_{i<n-k} log(1 - p + i t) - sum_{i<n} log(1 + i t).
     """
+    from scipy.special import xlogy
+
     count, right = np.bincount(documents), np.bincount(documents[hits], minlength=int(documents.max()) + 1)
     turns = np.arange(int(count.max()))
     rights, wrongs, all_turns = ((each[:, None] > turns).sum(axis=0) for each in (right, count - right, count))

@@ -1,24 +1,22 @@
-"""The schema's history: bring a database to its head, and tell whether it is there."""
+"""The schema's history: bring a database to its head. `revision` tells whether it is there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import Session
 
 from interp.errors import DatabaseUnfit
 from interp.store.engine import make_engine
 from interp.store.relisting import relist
+from interp.store.revision import FOLDER
 from interp.store.tables import Base
 
-FOLDER = Path(__file__).parents[2] / "migrations"
 # From this revision on the listing holds the features of every run.
 LISTED_BY_RUN = "0009"
 # PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
@@ -45,17 +43,6 @@ def downgrade(url: str, revision: str) -> None:
     with _configured(engine) as config:
         command.downgrade(config, revision)
     engine.dispose()
-
-
-def is_current(engine: Engine) -> bool:
-    """Whether the database stands at the head."""
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() == head()
-
-
-def head() -> str | None:
-    """The newest revision."""
-    return ScriptDirectory(str(FOLDER)).get_current_head()
 
 
 def differences(engine: Engine) -> list[Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.errors import StreamDiffers, SubjectError
+from interp.importing import without_collecting
 from interp.spec import SubjectSpec
 from interp.vocabulary import Vocabulary
 
@@ -72,5 +73,6 @@ def open_subject(spec: SubjectSpec, hook_point: str) -> Subject:
 
 
 def _opener(backend: str) -> Callable[[SubjectSpec, str], Subject]:
-    opener: Callable[[SubjectSpec, str], Subject] = import_module(BACKENDS[backend]).open_at
+    with without_collecting():
+        opener: Callable[[SubjectSpec, str], Subject] = import_module(BACKENDS[backend]).open_at
     return opener

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
 from api.cli.commands import COMMANDS, ImportedOnUse
+from api.local_servers import free_port
 from api.service import Service
 from interp.settings import Settings
+from interp.store import migrate
 
 SERVER_SIDE = ("torch", "transformers", "scipy", "numpy", "celery", "kombu", "sqlalchemy", "alembic", "openai", "fastapi", "starlette", "uvicorn")
 ON_THE_SERVERS_MACHINE = {"serve", "worker", "doctor", "demo", "fake-llm", "db"}
@@ -40,6 +43,12 @@ def test_help_loads_no_command(option: str) -> None:
 
 def test_listing_jobs_of_a_server_loads_nothing_of_the_servers(listening: dict[str, str]) -> None:
     assert not loaded("jobs", environment=listening) & {*SERVER_SIDE, "yaml"}
+
+
+def test_listing_jobs_without_a_server_loads_only_what_reads(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, port=free_port())
+    migrate.upgrade(settings.database_url)
+    assert not loaded("jobs", environment=settings.environment()) & {"scipy", "alembic", "celery", "kombu", "genai_prices", "openai", "uvicorn"}
 
 
 def test_no_command_that_asks_a_server_imports_what_the_server_is_made_of() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, make_url, select, update
 
 from interp.codec import encode_evidence
@@ -14,6 +15,7 @@ from interp.planning import ChunkPlan
 from interp.store import conclusions, evidence, explanations, migrate, runs
 from interp.store.dialect import now
 from interp.store.engine import make_engine, snapshot, transaction
+from interp.store.revision import FOLDER, head, is_current
 from interp.store.tables import Base, Evidence, Explanation, Feature, Job, Run, Score, ScoreItems
 from tests.api import synthetic
 from tests.store import steps
@@ -24,15 +26,19 @@ IMPLIED = ("features", "explanations", "scores")
 
 def test_the_head_is_what_the_tables_say(database_url: str) -> None:
     engine = make_engine(database_url)
-    assert migrate.is_current(engine)
+    assert is_current(engine)
     assert migrate.differences(engine) == []
     engine.dispose()
+
+
+def test_the_head_is_told_as_alembic_tells_it() -> None:
+    assert head() == ScriptDirectory(str(FOLDER)).get_current_head()
 
 
 def test_down_and_up_again(database_url: str) -> None:
     migrate.downgrade(database_url, "base")
     engine = make_engine(database_url)
-    assert not migrate.is_current(engine)
+    assert not is_current(engine)
     assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
     migrate.upgrade(database_url)
     assert {table.name for table in Base.metadata.sorted_tables} <= set(inspect(engine).get_table_names())
