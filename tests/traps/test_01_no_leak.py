@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from interp.codec import decode_evidence
 from interp.evidence import Contexts, Split
-from interp.llm.contexts import parse_fenced, plain, unmarked
+from interp.llm.contexts import BEGIN, parse_fenced, plain, unmarked
 from interp.llm.scripted import ScriptedServer
 from interp.score.codec import decode_items
 from interp.settings import Settings
@@ -73,6 +73,12 @@ def texts(runtime: Runtime, split: Split) -> set[str]:
     return {plain(contexts, row, vocabulary) for contexts in found for row in range(len(contexts))}
 
 
+def window_of(shown: str) -> str:
+    """A window's text as a prompt shows it, without marks and without what stands left of it."""
+    before, sign, after = shown.partition(BEGIN)
+    return unmarked(after if sign else before)
+
+
 def contexts_shown(runtime: Runtime, job_id: str, stage: str) -> dict[str, set[str]]:
     """The fenced texts of all prompts of a stage, by what the calls were for."""
     rows = [row for row in recorded(runtime, job_id) if row.stage == stage]
@@ -83,7 +89,7 @@ def contexts_shown(runtime: Runtime, job_id: str, stage: str) -> dict[str, set[s
         prompt = kept[row.key].prompt if row.prompt is None else unpack(row.prompt)
         for message in json.loads(prompt)["messages"]:
             fenced = [part for part in parse_fenced(message["content"]) if part.kind == "context"]
-            found.setdefault(row.purpose, set()).update(unmarked(part.text) for part in fenced)
+            found.setdefault(row.purpose, set()).update(window_of(part.text) for part in fenced)
     return found
 
 
@@ -131,7 +137,7 @@ def test_what_an_explanation_says_it_was_shown_is_what_its_prompt_shows(runtime:
         with snapshot(runtime.engine) as session:
             asked = replies.load(session, [call.key for call in prompts if call.feature == row.feature]).values()
         fenced = {
-            unmarked(found.text) for one in asked for message in json.loads(one.prompt)["messages"] for found in parse_fenced(message["content"])
+            window_of(found.text) for one in asked for message in json.loads(one.prompt)["messages"] for found in parse_fenced(message["content"])
         }
         assert {text for text in fenced if text in said} == said, f"feature {row.feature}: provenance and prompt agree"
 

@@ -100,15 +100,15 @@ class World:
         return {text: row for row, text in reversed(list(enumerate(self.texts)))}
 
     def spans(self, meaning: Meaning, text: str) -> list[tuple[int, int, float]]:
-        """Where in a window's text it fires; nothing of a text that is no window."""
-        row = self.rows.get(text)
+        """Where in a text it fires that is a window, or ends in one after its left context; nothing of another text."""
+        start, row = next(((start, self.rows[text[start:]]) for start in range(len(text)) if text[start:] in self.rows), (0, None))
         if row is None:
             return []
         columns = np.flatnonzero(self.fires(meaning)[row])
         if not len(columns):
             return []
         strings = [shown(string) for string in pieces(self.contexts, row, self.vocabulary)]
-        ends = np.cumsum([len(string) for string in strings])
+        ends = start + np.cumsum([len(string) for string in strings])
         return [(int(ends[column]) - len(strings[column]), int(ends[column]), 10.0) for column in columns if strings[column]]
 
     @cached_property
