@@ -23,7 +23,7 @@ PRICE = {"input": 0.25, "output": 2.0}
 GLOSSATOR = [sys.executable, "-c", "from api.cli import main; main()"]
 DEADLINE = 150
 MODELS = {"explainer": {"model": "scripted", "price": PRICE}, "judge": {"model": "scripted-judge", "price": PRICE}}
-DETECTION = {"name": "detection", "judge": "llm", "positives": 4, "negatives": 4, "per_prompt": 4, "nulls": 2}
+DETECTION = {"name": "detection", "judge": "llm", "positives": 6, "negatives": 6, "per_prompt": 4, "nulls": 2}
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_random_weights_stand_beside_the_job(client: Client, body: dict[str, Any
 def test_the_demo_goes_through_the_faults_and_keeps_its_budget(body: dict[str, Any], tmp_path: Path) -> None:
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(body | {"controls": ["null", "baseline"]}))
-    environment = os.environ | {"GLOSSATOR_LLM_WORKERS": "1"}
+    environment = os.environ | {"GLOSSATOR_LLM_WORKERS": "1", "COLUMNS": "200"}
     command = [*GLOSSATOR, "demo", "--llm", "fake", "--home", str(tmp_path / "home"), "--job", str(job), "--features", "0-7"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert ran.returncode == 0, ran.stderr
