@@ -21,6 +21,9 @@ from tests.fakes import tiny
 # Tests' tensors are tiny, and threads that wait for one another on a busy machine cost a hundred times what they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# xdist gives its workers a window of 80 columns: what a command prints must not depend on how many processes run the tests.
+os.environ.pop("COLUMNS", None)
+
 # A machine that is busy with other things makes any one example slow: time is the whole test's matter, not an example's.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
