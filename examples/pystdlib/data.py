@@ -1,9 +1,11 @@
 """The training text: the standard library of the running interpreter, cut into train and held-out files."""
 
 import hashlib
+import re
 import sysconfig
 import tokenize
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ HERE = Path(__file__).parent
 BOS = "<|bos|>"
 SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "idle_test"}
 HELD_OUT_SHARE = 0.1
+# The pattern by which the subject's tokenizer cuts a text into pieces, as it reads ASCII.
+PIECES = re.compile(r" ?[A-Za-z]+|[0-9]{1,3}| ?[^\sA-Za-z0-9]+|[\r\n]+[ \t]*|[ \t]+(?!\S)|\s", re.ASCII)
 
 
 def stdlib() -> Path:
@@ -44,11 +48,19 @@ def files(held_out: bool) -> Iterator[tuple[str, str]]:
 def token_stream(tokenizer: Tokenizer, held_out: bool) -> np.ndarray:
     """uint16 `[tokens]`: every file of a split, each led by BOS, one after the other."""
     bos = tokenizer.token_to_id(BOS)
-    texts = [text for _, text in files(held_out)]
-    # Without offsets, which nobody reads: a fifth less time.
-    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    pieces = [np.array([bos, *item.ids], dtype=np.uint16) for item in encoded]
-    return np.concatenate(pieces)
+    known: dict[str, list[int]] = {}
+    return np.concatenate([np.fromiter((bos, *_ids(tokenizer, text, known)), dtype=np.uint16) for _, text in files(held_out)])
+
+
+def _ids(tokenizer: Tokenizer, text: str, known: dict[str, list[int]]) -> Iterator[int]:
+    """The ids of a text. BPE merges within a piece alone, so each distinct piece is encoded once and kept in `known`: a third of the time."""
+    # Which other letters and digits a pattern knows is a matter of the Unicode version, and a special token is found before the pieces are cut.
+    if not text.isascii() or BOS in text:
+        return iter(tokenizer.encode(text, add_special_tokens=False).ids)
+    found = PIECES.findall(text)
+    new = list(set(found) - known.keys())
+    known |= zip(new, (item.ids for item in tokenizer.encode_batch_fast(new, add_special_tokens=False)), strict=True)
+    return chain.from_iterable(map(known.__getitem__, found))
 
 
 def rows(stream: np.ndarray, length: int, offset: int = 0, bos: int = 0) -> np.ndarray:
