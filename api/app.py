@@ -10,7 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import openapi, pages, problems
 from api.counts import StateCounts
-from api.dependencies import READERS, Vocabularies
+from api.dependencies import READERS
 from api.endpoints import Endpoints
 from api.events import Feeds
 from api.flights import Flights
@@ -21,6 +21,7 @@ from api.parameters import known_parameters
 from api.readiness import Looks
 from api.requests import Requests
 from api.routes import dictionaries, explanations, features, jobs, runs, service
+from api.vocabularies import Vocabularies
 from interp import traces
 from interp.settings import Settings
 from interp.store.engine import make_engine

@@ -10,16 +10,15 @@ from urllib.parse import quote
 
 import httpx
 
+from api.reader import Body, paged
 from interp.errors import GlossatorError, ServerUnreachable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-Body = dict[str, Any]
 TIMEOUT = httpx.Timeout(60, connect=3)
 # The endpoints of a job's models are asked before it is taken, and again where they are busy; a busy server looks at its files meanwhile.
 SUBMIT_TIMEOUT = httpx.Timeout(180, connect=3)
-PAGE = 500
 
 
 class Refused(GlossatorError):
@@ -147,16 +146,7 @@ class Client:
     def _pages(self, path: str, filters: Mapping[str, Any], limit: int | None) -> Iterator[Body]:
         """Every row of a listing, or the first `limit`: pages are asked for as they are needed."""
         wanted = {name: value for name, value in filters.items() if value is not None}
-        cursor: str | None = None
-        left = limit
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            page = self._ask("GET", path, params=wanted | {"limit": size} | ({"cursor": cursor} if cursor else {}))
-            yield from page["items"]
-            left = None if left is None else left - len(page["items"])
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        return paged(lambda cursor, size: self._ask("GET", path, params=wanted | {"limit": size} | ({"cursor": cursor} if cursor else {})), limit)
 
     def _ask(self, method: str, path: str, **options: Any) -> Body:
         try:

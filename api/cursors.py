@@ -15,12 +15,14 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from interp.errors import InputError
 
 VERSION = 1
+# PostgreSQL takes no NUL character in text.
+WITHOUT_NUL = r"^[^\x00]*$"
 
 # What a place is made of, held to what the database's columns take: a cursor that was made up must not become an error of the database.
 FeatureIndex = Annotated[int, Field(ge=0, lt=2**31)]
 RowId = Annotated[int, Field(ge=0, lt=2**63)]
 Figure = Annotated[float, Field(allow_inf_nan=False)]
-Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+Words = Annotated[str, StringConstraints(pattern=WITHOUT_NUL)]
 
 
 class CursorInvalid(InputError):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from api import accounts
-from api.needs import ROLES
 from api.sampling import Sample
 from api.schemas import AmountAnswer, CorpusAnswer, EstimateAnswer, EstimateRow, EstimateTotal, WarningAnswer
 from interp.evidence import Split
@@ -21,7 +20,7 @@ from interp.llm.estimate import DryModel, Estimate, Line
 from interp.preflight import Preflight
 from interp.score import registry as scorers
 from interp.score.base import Foil, ScoreDesk, ScorerInput
-from interp.spec import ExplainerSpec, JobSpec, ModelsSpec, ScorerSpec
+from interp.spec import ROLES, ExplainerSpec, JobSpec, ModelsSpec, ScorerSpec
 from workers.families import null_count
 
 T = TypeVar("T")

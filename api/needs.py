@@ -11,9 +11,8 @@ from interp.explain.base import LlmExplainer
 from interp.llm.base import Ability
 from interp.score import registry as scorers
 from interp.settings import Settings
-from interp.spec import JobSpec, ModelSpec
+from interp.spec import ROLES, JobSpec, ModelSpec
 
-ROLES = ("explainer", "judge", "second_judge", "embedding")
 # Only a scorer that asks a language model makes these.
 OF_JUDGES = ("empty", "baseline", "repeat", "judge_swap", "gold")
 # Fields of a request body that carry keys: a job is stored and shown, so none may stand in one.

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api import views
+from api import names, views
 from api.ranking import ranked
 from api.schemas import (
     CallProvenance,
@@ -60,8 +60,8 @@ def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary,
         dictionary=dictionary.name,
         feature=index,
         name=f"{dictionary.name}:{index}",
-        run=views.run_name(run, dictionary),
-        corpus=views.corpus_name(run),
+        run=names.run_name(run, dictionary),
+        corpus=names.corpus_name(run),
         state=found.row.state,
         evidence=views.evidence_answer(run),
         explanations=told,

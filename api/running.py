@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from api import schemas, views
+from api import names, schemas
 from interp.lifecycle import JOB_ENDS
 from interp.store import entry, runs
 from interp.store.tables import Dictionary, Job, Run
@@ -26,7 +26,7 @@ def all_of(session: Session, rows: Sequence[tuple[Run, Dictionary]]) -> list[sch
     subjects = entry.subject_names(session, {dictionary.subject_id for _, dictionary in rows})
     return [
         schemas.RunAnswer(
-            name=views.run_name(row, dictionary),
+            name=names.run_name(row, dictionary),
             number=row.number,
             dictionary=dictionary.name,
             digest=row.digest,
@@ -34,7 +34,7 @@ def all_of(session: Session, rows: Sequence[tuple[Run, Dictionary]]) -> list[sch
             current=row.id in current,
             pinned=row.pinned_at is not None,
             subject=subjects[dictionary.subject_id],
-            corpus=views.corpus_name(row),
+            corpus=names.corpus_name(row),
             tokens=row.tokens,
             features=counted.get(row.id, row.features),
             features_of_dictionary=dictionary.features,

@@ -10,6 +10,7 @@ from api import estimating, needs, sampling
 from api.endpoints import Endpoints, check_prices, check_windows
 from api.needs import Need
 from api.paths import absolute
+from api.schemas import EstimateAnswer
 from interp import addresses, preflight
 from interp.preflight import Preflight
 from interp.settings import Settings
@@ -46,6 +47,11 @@ def check(spec: JobSpec, settings: Settings) -> Checked:
         # The control's dictionary is named after this one's.
         whole = whole.model_copy(update={"dictionary": whole.dictionary.model_copy(update={"name": facts.dictionary_name})})
     return Checked(whole, wanted, facts)
+
+
+def estimate(checked: Checked, engine: Engine) -> EstimateAnswer:
+    """What the job would ask of its language models; nothing is stored, and no model is asked."""
+    return estimating.answer(checked.spec, sampling.draw(checked.spec, checked.facts, engine), checked.facts)
 
 
 def check_receiver(spec: JobSpec, settings: Settings) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api import schemas
+from api.names import corpus_name, run_name
 from interp.evidence import HISTOGRAM_EDGES, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
 from interp.score.base import Item
 from interp.store.entry import Entry
@@ -34,17 +35,6 @@ def dictionary(row: Dictionary, subject: str, current: Run | None, states: dict[
         config=row.config,
         created_at=row.created_at,
     )
-
-
-def run_name(run: Run, dictionary: Dictionary) -> str:
-    """The run's address."""
-    return f"{dictionary.name}/{run.number}"
-
-
-def corpus_name(run: Run) -> str:
-    """The last part of the corpus's path; the start of its digest where it has none."""
-    path = str(run.corpus.get("path") or "").rstrip("/")
-    return path.rpartition("/")[2] or str((run.identity.get("corpus") or {}).get("digest", "unknown"))[:12]
 
 
 def feature_summary(row: Feature, run: Run, dictionary: Dictionary, best: Explanation | None) -> schemas.FeatureSummary:

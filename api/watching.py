@@ -5,19 +5,18 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api import accounts, views
-from api.needs import ROLES
+from api import accounts, names
 from api.schemas import ControlComparison, ControlJob, CorpusAnswer, JobAnswer, Progress, ResumeRequest, WarningAnswer
 from interp.lifecycle import JobStatus
-from interp.spec import BudgetSpec
-from interp.store import book, budgets, jobs, runs, usage
+from interp.spec import ROLES, BudgetSpec
+from interp.store import book, budgets, runs, usage
 from interp.store.progress import of_jobs
 from interp.store.tables import Job
 
 
 def progress(session: Session, job_id: str) -> Progress:
     """How far the job is, and what its language models cost so far. Raises NotFound."""
-    return _progress(session, [jobs.get(session, job_id)])[job_id]
+    return _progress(session, [book.job(session, job_id)])[job_id]
 
 
 def job(session: Session, row: Job) -> JobAnswer:
@@ -29,16 +28,16 @@ def all_of(session: Session, rows: Sequence[Job]) -> list[JobAnswer]:
     """Everything about some jobs: as many statements as for one."""
     found, controls = _progress(session, rows), book.controls_of(session, [row.id for row in rows])
     opened = {row.dictionary_id for row in (*rows, *controls.values()) if row.dictionary_id}
-    names, found_runs = book.dictionary_names(session, opened), runs.of_ids(session, {row.run_id for row in rows if row.run_id})
+    opened_names, found_runs = book.dictionary_names(session, opened), runs.of_ids(session, {row.run_id for row in rows if row.run_id})
     return [
         JobAnswer(
             **found[row.id].model_dump(),
             id=row.id,
             priority=row.priority,
             control_of=row.control_of,
-            control=_control(row, controls.get(row.id), names),
-            dictionary=names.get(row.dictionary_id or 0),
-            run=views.run_name(*found_runs[row.run_id]) if row.run_id else None,
+            control=_control(row, controls.get(row.id), opened_names),
+            dictionary=opened_names.get(row.dictionary_id or 0),
+            run=names.run_name(*found_runs[row.run_id]) if row.run_id else None,
             warnings=[WarningAnswer.model_validate(warning) for warning in row.warnings or []],
             corpus=None if row.corpus is None else CorpusAnswer.model_validate(row.corpus),
             spec=row.spec,
@@ -61,7 +60,7 @@ def _progress(session: Session, rows: Sequence[Job]) -> dict[str, Progress]:
 
 def caps_after(session: Session, job_id: str, change: ResumeRequest | None) -> BudgetSpec | None:
     """The job's caps with those of the body laid over them; None where the body changes none. Raises NotFound."""
-    jobs.get(session, job_id)
+    book.job(session, job_id)
     if change is None or change.budget is None:
         return None
     state = budgets.get(session, job_id)

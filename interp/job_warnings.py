@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interp.errors import printable
-from interp.evidence import Split
+
+if TYPE_CHECKING:
+    from interp.evidence import Split
 
 # A document that holds more than this share of a split decides that split's figures alone.
 DOMINANT = 0.5
@@ -34,7 +36,7 @@ def merged(known: Iterable[Mapping[str, str]], new: Sequence[JobWarning]) -> lis
     return list(by_code.values())
 
 
-def of_corpus(left_out: Mapping[str, int], skipped: int, largest: Mapping[Split, Largest]) -> list[JobWarning]:
+def of_corpus(left_out: Mapping[str, int], skipped: int, largest: "Mapping[Split, Largest]") -> list[JobWarning]:
     """Warnings of a corpus: entries that are no files, texts that were skipped, documents that hold most of a split."""
     found = []
     if left_out:

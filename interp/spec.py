@@ -158,6 +158,10 @@ OWN_FIELDS = frozenset(
 )
 
 
+# What a model of a job is asked for: the fields of `ModelsSpec`.
+ROLES = ("explainer", "judge", "second_judge", "embedding")
+
+
 class ModelsSpec(Frozen):
     """Who writes explanations, who judges them, who judges some a second time, who turns text into vectors."""
 

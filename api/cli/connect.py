@@ -1,11 +1,13 @@
 """Whom a command talks to: the server that was named, else the one on the default port, else the local database in this process."""
 
+import gc
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api.client import Client, in_process
+from api.reader import Reader
 from interp.errors import DatabaseUnfit, ServerUnreachable
 from interp.importing import without_collecting
 from interp.settings import Settings, settings
@@ -13,10 +15,14 @@ from interp.settings import Settings, settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from api.client import Client
+
+CONNECT_SECONDS = 3.0
+
 
 @contextmanager
-def reader() -> Iterator[Client]:
-    """A client for a command that reads. Raises ServerUnreachable when there is neither a server nor a local database."""
+def reader() -> Iterator[Reader]:
+    """What a command that reads asks. Raises ServerUnreachable when there is neither a server nor a local database."""
     found = settings()
     client = _server(found)
     if client is not None:
@@ -29,18 +35,22 @@ def reader() -> Iterator[Client]:
             why=f"No server answers at {_default_url(found)}, and there is no database at {found.database_url}.",
             cure="Start one with `glossator serve`, or run `glossator demo`.",
         )
-    # The app brings FastAPI.
     with without_collecting():
-        from api.app import create_app
+        from api.local import Local
+        from interp.store.engine import make_engine
 
-    app = create_app(found)
-    _check_database(app.state.engine)
-    with in_process(app) as local:
-        yield local
+    engine = make_engine(found.database_url)
+    # What was imported stays: the collector need not walk over it.
+    gc.freeze()
+    try:
+        _check_database(engine)
+        yield Local(engine, found)
+    finally:
+        engine.dispose()
 
 
 @contextmanager
-def server() -> Iterator[Client]:
+def server() -> Iterator["Client"]:
     """A client for a command that needs work done. Raises ServerUnreachable, which names the cure."""
     found = settings()
     client = _server(found)
@@ -52,8 +62,13 @@ def server() -> Iterator[Client]:
         yield client
 
 
-def _server(found: Settings) -> Client | None:
+def _server(found: Settings) -> "Client | None":
     """The server that was named, whether it answers or not; else the one on the default port if it does."""
+    # httpx: nobody to ask, nothing to load.
+    if not found.url and not _listens(found):
+        return None
+    from api.client import Client
+
     if found.url:
         return Client(found.url)
     client = Client(_default_url(found))
@@ -63,9 +78,21 @@ def _server(found: Settings) -> Client | None:
     return None
 
 
+def _listens(found: Settings) -> bool:
+    """Whether anybody listens where the server would be."""
+    try:
+        socket.create_connection((_default_host(found), found.port), CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 def _default_url(found: Settings) -> str:
-    host = "127.0.0.1" if found.host in ("0.0.0.0", "::") else found.host
-    return f"http://{host}:{found.port}"
+    return f"http://{_default_host(found)}:{found.port}"
+
+
+def _default_host(found: Settings) -> str:
+    return "127.0.0.1" if found.host in ("0.0.0.0", "::") else found.host
 
 
 def _check_database(engine: "Engine") -> None:

@@ -1,7 +1,7 @@
 """`glossator jobs` and `glossator job`."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,13 +10,15 @@ from rich.text import Text
 from api.cli import connect, progress
 from api.cli.console import duration, figure, out, print_json, print_warnings, thousands
 from api.cli.tables import Cell, Column, print_table
-from api.client import Client
+from api.reader import Reader
 from interp.errors import InputError
 from interp.lifecycle import JobStatus
 
+if TYPE_CHECKING:
+    from api.client import Client
+
 LISTED = (Column("job"), Column("status"), Column("dictionary", 1, least=12), Column("features", 2), Column("created", 4), Column("took", 3))
 PAIRS = (("median", "median_lift"), ("random_median", "random_median_lift"))
-CHANGES = {"cancel": Client.cancel_job, "pause": Client.pause_job, "resume": Client.resume_job, "retry": Client.retry_job}
 STYLES = {"completed": "green", "failed": "red", "running": "cyan", "paused": "yellow", "cancelled": "dim"}
 
 
@@ -54,11 +56,16 @@ def job(
     wanted = [name for name, is_wanted in changes.items() if is_wanted]
     if len(wanted) > 1:
         raise InputError(f"--{wanted[0]} and --{wanted[1]} cannot both be done.", cure="Give one of them at a time.")
-    with connect.server() if follow or wanted else connect.reader() as client:
-        for name in wanted:
-            CHANGES[name](client, job_id)
-        found = progress.follow_or_detach(client, job_id) if follow else client.get_job(job_id)
-        told = list(client.list_job_webhooks(job_id)) if found["spec"].get("webhook") and not as_json else []
+    if follow or wanted:
+        with connect.server() as server:
+            for name in wanted:
+                _change(server, name, job_id)
+            found = progress.follow_or_detach(server, job_id) if follow else server.get_job(job_id)
+            told = _webhooks(server, found, as_json)
+    else:
+        with connect.reader() as reader:
+            found = reader.get_job(job_id)
+            told = _webhooks(reader, found, as_json)
     if as_json:
         print_json(found)
     else:
@@ -66,6 +73,16 @@ def job(
         _print_webhooks(told)
     if follow:
         progress.outcome(found)
+
+
+def _change(server: "Client", change: str, job_id: str) -> None:
+    changes = {"cancel": server.cancel_job, "pause": server.pause_job, "resume": server.resume_job, "retry": server.retry_job}
+    changes[change](job_id)
+
+
+def _webhooks(reader: Reader, found: dict[str, Any], as_json: bool) -> list[dict[str, Any]]:
+    """The events for a job's receiver, where they are printed."""
+    return list(reader.list_job_webhooks(found["id"])) if found["spec"].get("webhook") and not as_json else []
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, closing
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import typer
 from rich.console import Console, RenderableType
@@ -12,9 +12,11 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from api.cli.console import dollars, duration, err, say, thousands
-from api.client import Client
 from interp.errors import GlossatorError, ServerUnreachable
 from interp.lifecycle import JOB_ENDS, JobStatus, Stage
+
+if TYPE_CHECKING:
+    from api.client import Client
 
 DETACHED = 130  # what a shell gives a command that Ctrl-C ended: the outcome is not known
 PLAIN_SECONDS = 5.0
@@ -176,7 +178,7 @@ def watcher(console: Console) -> LiveBars | PlainLines:
     return LiveBars(console) if console.is_terminal and not console.is_dumb_terminal else PlainLines(console)
 
 
-def follow(client: Client, job_id: str, console: Console) -> dict[str, Any]:
+def follow(client: "Client", job_id: str, console: Console) -> dict[str, Any]:
     """Shows a job until it ends or is paused, and returns it. A server that goes away for a while is waited for."""
     with watcher(console) as shown:
         while True:
@@ -195,7 +197,7 @@ def follow(client: Client, job_id: str, console: Console) -> dict[str, Any]:
                 return job
 
 
-def follow_or_detach(client: Client, job_id: str) -> dict[str, Any]:
+def follow_or_detach(client: "Client", job_id: str) -> dict[str, Any]:
     """Follows a job to its end; Ctrl-C leaves it running and says how to come back."""
     try:
         return follow(client, job_id, err)
@@ -204,7 +206,7 @@ def follow_or_detach(client: Client, job_id: str) -> dict[str, Any]:
         raise typer.Exit(DETACHED) from None
 
 
-def _wait_for(client: Client) -> None:
+def _wait_for(client: "Client") -> None:
     deadline = time.monotonic() + RETURN_SECONDS
     while not client.is_ready():
         if time.monotonic() > deadline:

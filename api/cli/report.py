@@ -1,7 +1,7 @@
 """What came of a job, for the terminal: coverage, medians, speed, and the best and the worst with a context each."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -9,13 +9,15 @@ from api.cli import paint
 from api.cli.console import dollars, duration, figure, out, print_warnings, thousands
 from api.cli.jobs import print_stages
 from api.cli.tables import Cell, Column, print_table
-from api.client import Client
+
+if TYPE_CHECKING:
+    from api.client import Client
 
 BEST, WORST = 20, 5
 CONTEXT_CHARACTERS = 110
 
 
-def print_report(client: Client, job: dict[str, Any]) -> None:
+def print_report(client: "Client", job: dict[str, Any]) -> None:
     """Prints a completed job's summary and, read over REST, its best and worst features."""
     dictionary, summary = client.get_dictionary(job["dictionary"]), job["summary"]
     _print_coverage(dictionary, summary["features"])
@@ -129,7 +131,7 @@ def _print_speed(job: dict[str, Any], summary: dict[str, Any]) -> None:
     out.print(f"{thousands(summary['tokens'])} tokens, {collected}; {rate} features/s over the whole job, {duration(summary['total_seconds'])}")
 
 
-def _print_features(client: Client, job: dict[str, Any], by: str, name: str, order: str, count: int) -> None:
+def _print_features(client: "Client", job: dict[str, Any], by: str, name: str, order: str, count: int) -> None:
     out.print(f"\n[bold]{count} of the {name}[/bold] [dim]by {'lift over null' if by == 'lift' else 'shrunken score'}[/dim]")
     # A bound leaves out the features that have none, whichever end the listing starts at.
     bound = {"min_lift": -10} if by == "lift" else {"min_score": -10}

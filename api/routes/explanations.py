@@ -1,57 +1,17 @@
 """Explanations of any dictionary, with their scores: what exports read."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from sqlalchemy.orm import Session
 
-from api import cursors, examples, views
-from api.dependencies import WITHOUT_NUL, Reading
+from api import examples
+from api.dependencies import Reading
 from api.openapi import answers
+from api.reads import explanations as reads
+from api.reads.explanations import ExplanationFilters
 from api.schemas import ExplanationPage
-from interp.store import book, runs
-from interp.store.book import ExplanationQuery
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"])
-RUN = "The run by its address or start of its digest; with a dictionary by its number, too. Current runs when not given."
-PLACE = TypeAdapter(tuple[cursors.RowId, cursors.FeatureIndex, cursors.RowId])
-
-
-class ExplanationFilters(BaseModel):
-    """Which explanations, in the order of dictionary and feature."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    run: str | None = Field(default=None, min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)
-    dictionary: str | None = Field(default=None, max_length=255, pattern=WITHOUT_NUL, description="Id or name.", examples=["pystdlib@1-res"])
-    feature: int | None = Field(default=None, ge=0, lt=2**31)
-    explainer: str | None = Field(default=None, max_length=64, pattern=WITHOUT_NUL, examples=["pattern"])
-    text: str | None = Field(default=None, min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Part of the explanation, in any case.")
-    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters.")
-    limit: int = Field(default=50, ge=1, le=book.MAX_LIMIT, description="Rows a page.")
-
-    def listing(self) -> dict[str, Any]:
-        """What a cursor is bound to."""
-        return {"of": "explanations"} | self.model_dump(mode="json", exclude={"cursor", "limit"})
-
-    def query(self, session: Session) -> ExplanationQuery:
-        place = cursors.decode(self.listing(), self.cursor, PLACE) if self.cursor else None
-        return ExplanationQuery(
-            runs=self._runs(session, place),
-            feature=self.feature,
-            explainer=self.explainer,
-            text=self.text,
-            after=place,
-            limit=self.limit,
-        )
-
-    def _runs(self, session: Session, place: tuple[int, int, int] | None) -> tuple[int, ...]:
-        """The run that the page before ended in, and those that come after it."""
-        begun = None if place is None else place[0]
-        if self.dictionary is not None:
-            return (runs.shown(session, book.dictionary(session, self.dictionary), self.run, begun).id,)
-        return runs.current_from(session, begun) if self.run is None else (runs.addressed(session, self.run).id,)
 
 
 @router.get("", responses=answers(examples.EXPLANATION_PAGE, 404, 422))
@@ -62,9 +22,4 @@ def list_explanations(session: Reading, filters: Annotated[ExplanationFilters, Q
 
     With `text` a page may hold fewer rows than `limit`, even none, and yet not be the last one: go on as long as there is a `next_cursor`.
     """
-    page = book.explanations(session, filters.query(session))
-    scores = book.scores_of(session, [row.id for row in page.rows])
-    listed = book.listed_of(session, [row.id for row in page.rows])
-    of = runs.of_ids(session, {row.run_id for row in page.rows})
-    items = [views.explanation(row, *of[row.run_id], listed.get(row.id), scores.get(row.id, ())) for row in page.rows]
-    return ExplanationPage(items=items, next_cursor=cursors.encode(filters.listing(), page.next))
+    return reads.explanations(session, filters)

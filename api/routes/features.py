@@ -4,14 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from api import examples, provenance, views
+from api import examples
 from api.dependencies import Reading, Tokens
 from api.openapi import answers
-from api.ranking import ranked
+from api.reads import features as reads
 from api.routes.dictionaries import DictionaryReference, Run
 from api.schemas import FeatureAnswer, ProvenanceAnswer
-from interp.score.codec import decode_items
-from interp.store import book, entry, runs
 
 router = APIRouter(prefix="/v1/features", tags=["features"])
 
@@ -31,18 +29,7 @@ def get_feature(
 
     All of one run: of the dictionary's current one when none is named.
     """
-    row = book.dictionary(session, dictionary)
-    of = runs.shown(session, row, run)
-    found = entry.entry(session, row, of, index)
-    labels = entry.explanations_of(session, of, index)
-    scores = book.scores_of(session, [label.id for label in labels])
-    packed = entry.items_of(session, [score for group in scores.values() for score in group]) if items else {}
-    unpacked = {score_id: decode_items(blob) for score_id, blob in packed.items()} if items else None
-    best = {found.row.explanation_id or 0}
-    ordered = ranked(labels, scores, best)
-    explanations = [views.explanation(label, of, row, found.row, scores.get(label.id, ()), unpacked) for label in ordered]
-    vocabulary = vocabularies.of(session, row.subject_id)
-    return views.feature(found, row, vocabulary, next((label for label in labels if label.id in best), None), explanations)
+    return reads.feature(session, vocabularies, dictionary, index, run, items)
 
 
 @router.get("/{dictionary}/{index}/provenance", responses=answers(examples.PROVENANCE, 404, 422))
@@ -51,5 +38,4 @@ def get_feature_provenance(
 ) -> ProvenanceAnswer:
     """Where all that is said of a feature comes from: for each explanation prompts, raw replies, contexts, template, digest, seed and cost; for
     each score its items and verdicts, prompts and replies by purpose, nulls, controls and cost."""
-    row = book.dictionary(session, dictionary)
-    return provenance.provenance(session, vocabularies.of(session, row.subject_id), row, runs.shown(session, row, run), index)
+    return reads.provenance(session, vocabularies, dictionary, index, run)

@@ -8,4 +8,5 @@ FeatureState = str
 class Answer(BaseModel):
     """Base of every answer: built from rows and dataclasses by attribute."""
 
-    model_config = ConfigDict(from_attributes=True)
+    # Built when it is first used: a command makes few of them.
+    model_config = ConfigDict(from_attributes=True, defer_build=True)

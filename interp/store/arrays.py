@@ -7,15 +7,10 @@ more work than the server has with them. SQLite has no way there to save.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from struct import Struct
 from typing import Any, Final
 
-import psycopg
-from psycopg import pq
-from psycopg.adapt import Dumper, PyFormat
-from psycopg.types.array import ListBinaryDumper
-from psycopg.types.json import Jsonb
 from sqlalchemy import (
     BigInteger,
     ColumnDefault,
@@ -63,25 +58,6 @@ class Packed:
     data: bytes
 
 
-class _PackedDumper(Dumper):
-    format = pq.Format.BINARY
-
-    def get_key(self, obj: Packed, format: PyFormat) -> Any:  # noqa: A002, ARG002
-        return (Packed, obj.oid)
-
-    def upgrade(self, obj: Packed, format: PyFormat) -> Dumper:  # noqa: A002, ARG002
-        dumper = type(self)(Packed, self.connection)
-        dumper.oid = obj.oid
-        return dumper
-
-    def dump(self, obj: Packed) -> bytes:
-        return obj.data
-
-
-psycopg.adapters.register_dumper(Values, ListBinaryDumper)
-psycopg.adapters.register_dumper(Packed, _PackedDumper)
-
-
 @dataclass(frozen=True, slots=True)
 class Given:
     """The rows in a statement: `table` has those columns in which they differ, `shared` the others as expressions."""
@@ -104,7 +80,16 @@ def table(of: Tables, names: Sequence[str], name: str = "given") -> FromClause:
 
 def parameters(of: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Packed | Values]:
     """The rows as a statement with their `table` takes them. Every row has the columns of the first one."""
+    _teach_the_driver()
     return {PARAMETER + name: _packer(of, name)([row[name] for row in rows]) for name in rows[0]}
+
+
+@cache
+def _teach_the_driver() -> None:
+    """Registers `Values` and `Packed` with psycopg, which a process without PostgreSQL never loads."""
+    from interp.store import binary
+
+    binary.register()
 
 
 def execute(
@@ -141,7 +126,11 @@ def _kind(of: Tables, name: str) -> TypeEngine[Any]:
 
 
 def _scalar(kind: TypeEngine[Any], value: Any) -> Any:
-    return Jsonb(storable(value)) if isinstance(kind, JSON) and value is not None else storable(value)
+    if not isinstance(kind, JSON) or value is None:
+        return storable(value)
+    from psycopg.types.json import Jsonb
+
+    return Jsonb(storable(value))
 
 
 @lru_cache(maxsize=1024)

@@ -93,6 +93,14 @@ class Page(Generic[Row, Place]):
     next: Place | None
 
 
+def job(session: Session, job_id: str) -> Job:
+    """The job, as it is stored now. Raises NotFound."""
+    found = session.get(Job, job_id, populate_existing=True)
+    if found is None:
+        raise NotFound(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
+    return found
+
+
 def features(session: Session, query: FeatureQuery) -> Page[Feature, Position]:
     """One page of a run's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
     found = listing.read(session, feature_listing(query))

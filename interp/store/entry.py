@@ -2,14 +2,16 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from interp.codec import decode_evidence
 from interp.errors import NotFound
-from interp.evidence import FeatureEvidence
 from interp.store.tables import Dictionary, Evidence, Explanation, Feature, Run, Score, ScoreItems, Subject
+
+if TYPE_CHECKING:
+    from interp.evidence import FeatureEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class Entry:
     """
 
     row: Feature
-    evidence: FeatureEvidence
+    evidence: "FeatureEvidence"
     run: Run
     subject: str
     labels: dict[int, tuple[str | None, float | None]]
@@ -39,6 +41,9 @@ def entry(session: Session, dictionary: Dictionary, run: Run, index: int) -> Ent
     if known is None:
         raise _missing(dictionary, run, index)
     row, blob, subject = known
+    # NumPy: listings do without.
+    from interp.codec import decode_evidence
+
     evidence = decode_evidence(blob)
     nearest = [neighbour.feature for neighbour in evidence.nearest]
     found = session.execute(select(Feature.feature, Feature.label, Feature.score).where(Feature.run_id == run.id, Feature.feature.in_(nearest)))

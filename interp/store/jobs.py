@@ -11,13 +11,13 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from interp import traces
-from interp.errors import Conflict, NotFound
+from interp.errors import Conflict
 from interp.identity import models_key
 from interp.job_warnings import JobWarning, merged
 from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, sources_of
 from interp.planning import count, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
-from interp.store import budgets, chunks, idle, replies, runs, webhooks
+from interp.store import book, budgets, chunks, idle, replies, runs, webhooks
 from interp.store.clean import storable
 from interp.store.dialect import insert, now
 from interp.store.progress import JobProgress, RequestCounts, StageProgress, progress
@@ -120,12 +120,7 @@ def _write(session: Session, spec: JobSpec, preflight: Checked, key: str | None,
     return created
 
 
-def get(session: Session, job_id: str) -> Job:
-    """The job; raises NotFound."""
-    job = session.get(Job, job_id, populate_existing=True)
-    if job is None:
-        raise NotFound(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
-    return job
+get = book.job
 
 
 def hold(session: Session, job_id: str) -> Job:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +13,13 @@ from api.local_servers import free_port
 from api.service import Service
 from interp.settings import Settings
 from interp.store import migrate
+from interp.store.engine import make_engine
+from tests.api import synthetic
+from tests.api.synthetic import NAME
 
 SERVER_SIDE = ("torch", "transformers", "scipy", "numpy", "celery", "kombu", "sqlalchemy", "alembic", "openai", "fastapi", "starlette", "uvicorn")
+# What a command that reads a local SQLite database does without.
+WITHOUT_A_SERVER = {*SERVER_SIDE, "httpx", "anyio", "psycopg", "opentelemetry", "structlog", "genai_prices"} - {"sqlalchemy", "numpy"}
 ON_THE_SERVERS_MACHINE = {"serve", "worker", "doctor", "demo", "fake-llm", "db"}
 CLIENTS = sorted(set(COMMANDS) - ON_THE_SERVERS_MACHINE)
 RUN = """
@@ -45,16 +49,31 @@ def test_listing_jobs_of_a_server_loads_nothing_of_the_servers(listening: dict[s
     assert not loaded("jobs", environment=listening) & {*SERVER_SIDE, "yaml"}
 
 
-def test_listing_jobs_without_a_server_loads_only_what_reads(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, port=free_port())
-    migrate.upgrade(settings.database_url)
-    assert not loaded("jobs", environment=settings.environment()) & {"scipy", "alembic", "celery", "kombu", "genai_prices", "openai", "uvicorn"}
+@pytest.mark.parametrize("command", ["jobs", "dictionaries", "runs", "features", "feature", "provenance", "export"])
+def test_reading_without_a_server_loads_neither_an_app_nor_scorers(book: dict[str, str], command: str) -> None:
+    names = {"features": (NAME,), "feature": (f"{NAME}:3",), "provenance": (f"{NAME}:3",), "export": (NAME,)}
+    found = loaded(command, *names.get(command, ()), environment=book)
+    assert "sqlalchemy" in found, "nobody else was asked"
+    assert not found & WITHOUT_A_SERVER
+    if command == "jobs":
+        assert "numpy" not in found
 
 
 def test_no_command_that_asks_a_server_imports_what_the_server_is_made_of() -> None:
     code = f"import sys; from api.cli.commands import *; [ImportedOnUse(COMMANDS)[name] for name in {CLIENTS}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {name.partition(".")[0] for name in done.stdout.split()} & set(SERVER_SIDE)
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a command line that has a filled SQLite database and no server."""
+    settings = Settings(home=tmp_path_factory.mktemp("book"), port=free_port())
+    migrate.upgrade(settings.database_url)
+    engine = make_engine(settings.database_url)
+    synthetic.fill(engine)
+    engine.dispose()
+    return settings.environment()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,78 @@
+"""Jobs: how far they are, what they have cost, and who was told of them."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from sqlalchemy.orm import Session
+
+from api import accounts, cursors, watching
+from api.schemas import CallAnswer, CallPage, JobAnswer, JobPage, UsageAnswer, WebhookAnswer, WebhookPage
+from interp.lifecycle import JobStatus, Stage
+from interp.store import book, budgets, calls, latency, usage, webhooks
+from interp.store.book import MAX_LIMIT, JobQuery
+from interp.store.calls import CallQuery
+
+JOB_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
+CALL_PLACE = TypeAdapter(tuple[cursors.RowId])
+WEBHOOK_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
+
+
+class CallFilters(BaseModel):
+    """Which calls of a job, in the order in which they were recorded."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: Stage | None = None
+    feature: int | None = Field(default=None, ge=0, lt=2**31)
+    status: Literal["answered", "refused", "truncated", "failed"] | None = None
+    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters.")
+    limit: int = Field(default=50, ge=1, le=MAX_LIMIT, description="Rows a page.")
+
+    def listing(self, job_id: str) -> dict[str, Any]:
+        """What a cursor is bound to."""
+        return {"of": "calls", "job": job_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
+
+
+def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
+    """One page of jobs, the newest first. Raises CursorInvalid."""
+    listing = {"of": "jobs", "status": status}
+    after = cursors.decode(listing, cursor, JOB_PLACE) if cursor else None
+    page = book.jobs(session, JobQuery(status, after, limit))
+    place = None if page.next is None else (page.next[0].isoformat(), page.next[1])
+    return JobPage(items=watching.all_of(session, page.rows), next_cursor=cursors.encode(listing, place))
+
+
+def job(session: Session, job_id: str) -> JobAnswer:
+    """Everything about one job. Raises NotFound."""
+    return watching.job(session, book.job(session, job_id))
+
+
+def webhook_page(session: Session, job_id: str, cursor: str | None, limit: int) -> WebhookPage:
+    """One page of the events that a job's receiver was told of, or is yet to be. Raises NotFound and CursorInvalid."""
+    job = book.job(session, job_id)
+    listing = {"of": "webhooks", "job": job.id}
+    after = cursors.decode(listing, cursor, WEBHOOK_PLACE) if cursor else None
+    found = webhooks.of_job(session, job.id, after, limit + 1)
+    rows = found[:limit]
+    place = (rows[-1].created_at.isoformat(), rows[-1].id) if len(found) > len(rows) else None
+    return WebhookPage(items=[WebhookAnswer.model_validate(row) for row in rows], next_cursor=cursors.encode(listing, place))
+
+
+def usage_of(session: Session, job_id: str) -> UsageAnswer:
+    """What a job has asked of language models, and its budget. Raises NotFound."""
+    job = book.job(session, job_id)
+    lines = usage.of(session, job.id)
+    p50, p95 = latency.percentiles(session, job.id, (0.5, 0.95))
+    rows = [accounts.usage_row(line, p50, p95) for line in lines]
+    return UsageAnswer(job=job.id, total=accounts.usage_total(rows), rows=rows, budget=accounts.budget(budgets.get(session, job.id), lines))
+
+
+def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
+    """One page of the questions that a job sent out. Raises NotFound and CursorInvalid."""
+    job, listing = book.job(session, job_id), filters.listing(job_id)
+    after = cursors.decode(listing, filters.cursor, CALL_PLACE)[0] if filters.cursor else None
+    query = CallQuery(job.id, filters.stage, filters.feature, filters.status, after, filters.limit + 1)
+    found = calls.page(session, query)
+    rows = found[: filters.limit]
+    place = (rows[-1].id,) if len(found) > len(rows) else None
+    return CallPage(items=[CallAnswer.model_validate(row) for row in rows], next_cursor=cursors.encode(listing, place))
