@@ -138,7 +138,7 @@ class JobPage(Answer):
 class ResumeRequest(Answer):
     """What to change before a paused job goes on. Caps that are given replace the old ones; null lifts a cap; the rest stays."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=False)
 
     budget: BudgetSpec | None = None
 

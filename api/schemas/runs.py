@@ -55,6 +55,6 @@ class RunPage(Answer):
 class CurrentRunRequest(Answer):
     """Which run is to be the dictionary's current one."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=False)
 
     run: str = Field(min_length=1, max_length=400, pattern=r"^[^\x00]*$", description="Number, address, or start of the digest.", examples=["2"])
