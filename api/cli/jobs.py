@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from api.cli import connect, progress
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from api.client import Client
 
 LISTED = (Column("job"), Column("status"), Column("dictionary", 1, least=12), Column("features", 2), Column("created", 4), Column("took", 3))
+STAGES = (Column("stage"), Column("done"), Column("time", 1), Column("rate", 2))
 PAIRS = (("median", "median_lift"), ("random_median", "random_median_lift"))
 STYLES = {"completed": "green", "failed": "red", "running": "cyan", "paused": "yellow", "cancelled": "dim"}
 
@@ -134,16 +134,13 @@ def _print_webhooks(told: list[dict[str, Any]]) -> None:
 
 def print_stages(found: dict[str, Any]) -> None:
     """Time and rate of each stage."""
-    table = Table("stage", "done", "time", "rate", box=None, pad_edge=False)
-    for stage in found["stages"]:
-        rate = stage["done"] / stage["seconds"] if stage["seconds"] and stage["unit"] != "chunks" else None
-        table.add_row(
-            stage["stage"],
-            f"{thousands(stage['done'])}/{thousands(stage['total'])} {stage['unit']}",
-            duration(stage["seconds"]),
-            f"{thousands(rate)} {stage['unit']}/s" if rate else "",
-        )
-    out.print(table)
+    print_table(out, STAGES, [_stage_row(stage) for stage in found["stages"]])
+
+
+def _stage_row(stage: dict[str, Any]) -> tuple[Cell, ...]:
+    rate = stage["done"] / stage["seconds"] if stage["seconds"] and stage["unit"] not in progress.UNRATED else None
+    count = f"{thousands(stage['done'])}/{thousands(stage['total'])} {stage['unit']}"
+    return stage["stage"], count, duration(stage["seconds"]), f"{thousands(rate)} {stage['unit']}/s" if rate else ""
 
 
 def _status(found: dict[str, Any]) -> Text:

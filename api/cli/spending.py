@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from api.cli import connect, progress
@@ -26,6 +25,8 @@ USED = (
     Column("p50 s", 5),
     Column("p95 s", 6),
 )
+
+BUDGET = (Column("budget"), Column("cap"), Column("spent"), Column("reserved", 1), Column("unsettled", 2))
 
 
 def estimate(
@@ -101,12 +102,13 @@ def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
 
 
 def _print_budget(budget: dict[str, Any]) -> None:
-    table = Table("budget", "cap", "spent", "reserved", "unsettled", box=None, pad_edge=False)
-    for name in ("calls", "tokens", "usd"):
-        show = dollars if name == "usd" else _number
-        cap = budget["caps"][name]
-        table.add_row(name, "none" if cap is None else show(cap), *(show(budget[part][name]) for part in ("spent", "reserved", "unsettled")))
-    out.print(table)
+    print_table(out, BUDGET, [_budget_row(name, budget) for name in ("calls", "tokens", "usd")])
+
+
+def _budget_row(name: str, budget: dict[str, Any]) -> tuple[Cell, ...]:
+    show = dollars if name == "usd" else _number
+    cap = budget["caps"][name]
+    return name, "none" if cap is None else show(cap), *(show(budget[part][name]) for part in ("spent", "reserved", "unsettled"))
 
 
 def _number(value: float | None) -> str:

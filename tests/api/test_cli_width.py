@@ -65,6 +65,16 @@ ROWS: dict[str, tuple[tuple[Column, ...], list[Any], tuple[str, ...]]] = {
         ],
         ("stage", "purpose", "calls", "unanswered", "tokens in", "tokens out", "cost"),
     ),
+    "stages": (
+        jobs.STAGES,
+        [("summarise", "123,456,789,012/123,456,789,012 features", "1,234:40:11", "123,456,789 features/s")],
+        ("stage", "done", "time"),
+    ),
+    "budget": (
+        spending.BUDGET,
+        [("tokens", "123,456,789,012,345", "123,456,789,012,345", "123,456,789,012,345", "123,456,789,012,345")],
+        ("budget", "cap", "spent", "reserved"),
+    ),
     "job": (
         report.SCORED,
         [("discrimination", "balanced_accuracy", "24,576", "1,234", "0.91", "+0.41", "20,123 of 24,576 (q <= 0.05)")],
