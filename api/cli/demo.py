@@ -82,4 +82,5 @@ def embedded(settings: Settings, spec: JobSpec, reported: bool = True) -> dict[s
         progress.outcome(finished)
         if reported:
             report.print_report(client, finished)
+        progress.require_explained(client, finished)
     return finished

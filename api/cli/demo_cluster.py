@@ -134,6 +134,7 @@ def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
         cluster.check()
         progress.outcome(job)
         report.print_report(client, job)
+        progress.require_explained(client, job)
         return Ran(job, {stage: kill.result() for stage, kill in kills.items()}, seconds)
 
 

@@ -45,7 +45,8 @@ def run(home: Path, job: Path, features: str) -> None:
             failures = _failures(client, finished)
             report.print_report(client, finished)
             print_usage(usage)
-        _print_outcome(finished, usage, scripted.ledger, pauses, failures, time.monotonic() - began)
+            _print_outcome(finished, usage, scripted.ledger, pauses, failures, time.monotonic() - began)
+            progress.require_explained(client, finished)
 
 
 def _capped(spec: JobSpec, estimate: dict[str, Any]) -> JobSpec:

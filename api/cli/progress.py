@@ -1,6 +1,7 @@
 """A job's progress in a terminal: live bars, or a line now and then where there is no terminal to draw in."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, closing
 from types import TracebackType
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from api.cli.console import dollars, duration, err, say, thousands
+from api.reader import Reader
 from interp.errors import GlossatorError, ServerUnreachable
 from interp.lifecycle import JOB_ENDS, JobStatus, Stage
 
@@ -25,6 +27,8 @@ RETRY_SECONDS = 1.0
 RATE_SECONDS = 2.0  # over which calls a second are counted
 # A job that is paused goes on only when somebody resumes it: there is nothing to follow.
 ASKING = (Stage.EXPLAIN, Stage.SCORE)
+# Units of which a number a second says nothing.
+UNRATED = frozenset({"chunks", "percent"})
 STOPS = JOB_ENDS | {JobStatus.PAUSED}
 
 
@@ -166,7 +170,7 @@ def _fields(stage: dict[str, Any]) -> dict[str, Any]:
     return {
         "count": f"{thousands(done)}/{thousands(stage['total'])}",
         "unit": stage["unit"],
-        "rate": done / seconds if seconds > 0.5 and stage["unit"] != "chunks" else None,
+        "rate": done / seconds if seconds > 0.5 and stage["unit"] not in UNRATED else None,
         "eta": stage["eta_seconds"],
         "over": stage["finished_at"] is not None,
         "seconds": seconds,
@@ -239,3 +243,21 @@ def outcome(job: dict[str, Any]) -> None:
         resume = f"Then let it go on with: glossator resume {job['id']}" if error else f"Let it go on with: glossator resume {job['id']}"
         raise JobIsPaused(what.replace(" paused.", " is paused.", 1), why=why, cure=f"{cure} {resume}".strip())
     raise JobDidNotComplete(what, why=why, cure=cure)
+
+
+class NothingExplained(GlossatorError):
+    """A job completed, and not one of its features has an explanation."""
+
+    code, title = "nothing-explained", "No feature was explained"
+
+
+def require_explained(reader: Reader, job: dict[str, Any]) -> None:
+    """Raises NothingExplained, with the failure that most features have, for a completed job that explained no feature."""
+    counts = job["summary"]["features"]
+    if counts["explained"]:
+        return
+    rows = reader.list_explanations(dictionary=job["dictionary"], run=job["run"])
+    failures = Counter(row["failure"] for row in rows if row["job"] == job["id"] and row["failure"])
+    told = ", ".join(f"{thousands(counts[state])} {state}" for state in ("rare", "dead", "failed") if counts.get(state))
+    why = failures.most_common(1)[0][0] if failures else told
+    raise NothingExplained(f"Of {thousands(counts['asked'])} features none was explained: {why or 'no reason is stored'}")

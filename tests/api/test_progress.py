@@ -2,13 +2,26 @@
 
 import io
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from api.cli import progress
-from api.cli.progress import RATE_SECONDS, JobDidNotComplete, JobIsPaused, LiveBars, Meter, PlainLines, follow, outcome, watcher
+from api.cli.progress import (
+    RATE_SECONDS,
+    JobDidNotComplete,
+    JobIsPaused,
+    LiveBars,
+    Meter,
+    NothingExplained,
+    PlainLines,
+    follow,
+    outcome,
+    require_explained,
+    watcher,
+)
 from api.client import Event
 from interp.errors import ServerUnreachable
 
@@ -148,3 +161,30 @@ def test_following_ends_when_the_job_pauses_and_says_why_and_how_to_go_on() -> N
 def test_a_job_that_was_paused_by_hand_says_how_to_go_on() -> None:
     with pytest.raises(JobIsPaused, match="Let it go on with: glossator resume j"):
         outcome(state("paused"))
+
+
+def test_a_demo_that_explained_nothing_fails_with_the_commonest_reason() -> None:
+    rows = [
+        {"job": job, "failure": failure}
+        for job, failure in (("a", "cut off"), ("a", "refused"), ("a", "refused"), ("b", "cut off"), ("b", "cut off"))
+    ]
+    reader: Any = SimpleNamespace(list_explanations=lambda **_filters: iter(rows))
+    job = {
+        "id": "a",
+        "dictionary": "toy@1",
+        "run": "toy@1/1",
+        "summary": {"features": {"asked": 3, "explained": 0, "rare": 0, "dead": 0, "failed": 0}},
+    }
+    with pytest.raises(NothingExplained) as failed:
+        require_explained(reader, job)
+    assert failed.value.what == "Of 3 features none was explained: refused"
+    job["summary"]["features"]["explained"] = 1
+    require_explained(reader, job)
+
+
+def test_a_demo_whose_chunks_all_failed_says_how_many() -> None:
+    reader: Any = SimpleNamespace(list_explanations=lambda **_filters: iter(()))
+    counts = {"asked": 1200, "explained": 0, "rare": 100, "dead": 0, "failed": 1100}
+    with pytest.raises(NothingExplained) as failed:
+        require_explained(reader, {"id": "a", "dictionary": "toy@1", "run": None, "summary": {"features": counts}})
+    assert failed.value.what == "Of 1,200 features none was explained: 100 rare, 1,100 failed"
