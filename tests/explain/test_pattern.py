@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from interp.explain.base import ExplainerInput, Explanation
 from interp.explain.pattern import Pattern, Rule
 from interp.explain.pattern.literals import Flag
 from interp.explain.pattern.table import ATTRIBUTES, FLAGS
+from interp.explain.pattern.whole import whole_text
 from interp.spec import ExplainerSpec
 from interp.vocabulary import Vocabulary
 from tests.explain.planted import evidence, text, where
@@ -185,6 +187,44 @@ def test_no_rule_asks_for_the_next_token():
     """A causal subject has not seen it."""
     assert all(attribute.at <= 0 for attribute in ATTRIBUTES)
     assert all(literal.at <= 0 for literal, _ in FLAGS if isinstance(literal, Flag))
+
+
+LETTERS = " abcdefghijklmnopqrstuvwxyz"
+
+
+def _of_letters(words: tuple[str, ...], chosen: Callable[[str, int], bool]) -> tuple[Contexts, Vocabulary, np.ndarray]:
+    """Random words of these in a vocabulary of letters; a letter fires where `chosen` says so of its word and its place there."""
+    vocabulary = Vocabulary((b"<bos>", *(letter.encode() for letter in LETTERS)), frozenset({0}))
+    random = np.random.default_rng(0)
+    count, width = 200, 32
+    tokens, fires = np.zeros((count, width), dtype=np.uint32), np.zeros((count, width), dtype=bool)
+    for row in range(count):
+        marked = [(letter, chosen(word, place)) for word in random.choice(words, width) for place, letter in enumerate(f"{word} ")]
+        tokens[row] = [1 + LETTERS.index(letter) for letter, _ in marked[:width]]
+        fires[row] = [fired for _, fired in marked[:width]]
+        if row % 4 > 1:
+            tokens[row] = random.choice([1 + LETTERS.index(letter) for letter in "xyz "], width)
+            fires[row] = False
+    zeros = np.zeros(count, dtype=np.uint8)
+    contexts = Contexts(
+        tokens, np.where(fires, 3, 0).astype(np.float16), np.full(count, width, dtype=np.uint16), zeros, zeros,
+        np.arange(count, dtype=np.uint64), np.zeros(count, dtype=np.uint32), np.full(count, 8, dtype=np.uint16),
+    )  # fmt: skip
+    return contexts, vocabulary, fires
+
+
+def test_a_list_of_strings_of_characters_is_said_by_what_they_share():
+    """A feature at `a` after five consonants of nine: the label names the letter and words, the whole rule every string."""
+    words = ("say", "vat", "lad", "rag", "gap", "bat", "had", "map", "tab", "sun", "vet", "log")
+    contexts, vocabulary, fires = _of_letters(words, lambda word, place: word[place : place + 1] == "a" and word[place - 1] in "svlrg")
+    (found,) = Pattern().explain([ExplainerInput(0, contexts, (), (), False)], vocabulary, 0)
+    assert re.fullmatch(r"(mostly |often )?`a`( right after [^,]+(, `\w`)?[^,]*)?, as in `\w+`, `\w+` or `\w+`", found.text), found.text
+    named = re.findall("`(\\w{2,})`", found.text)
+    assert set(named) <= {"say", "vat", "lad", "rag", "gap"}
+    whole = whole_text(found, vocabulary)
+    assert all(f"{before}a`" in whole for before in "svlrg")
+    said = Rule.from_json(found.rule).predict(contexts.tokens, contexts.lengths, contexts.positions, vocabulary) > 0
+    assert said[:, 2:].tolist() == fires[:, 2:].tolist()
 
 
 def test_tails_of_characters_are_fitted_where_tokens_are_characters():

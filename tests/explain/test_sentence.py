@@ -1,6 +1,8 @@
 """The sentence says the rule: what it names the rule matches, what it counts is there, and nothing is left unsaid."""
 
+import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from interp.explain.base import ExplainerInput
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.fit import without_special_cases
 from interp.explain.pattern.literals import Between, Contains, Flag, InRow, OneOf, Seen
+from interp.explain.pattern.outline import Outline
 from interp.explain.pattern.search import Found, Term
 from interp.explain.pattern.sentence import sentence
 from interp.spec import ExplainerSpec
@@ -54,8 +57,14 @@ def _tokens(*pieces: str, at: int = 0, rare: tuple[str, ...] = (), share: float 
         ([(_tokens("def", " return"),)], "`def` or `␣return`"),
         ([(_tokens(" self", "self", "def"),)], "`self` or `def`"),
         ([(_tokens(" self", rare=("self",)),)], "`self`"),
-        ([(_tokens("def", ":", rare=("7", "(")),)], "tokens such as `def` or `:`"),
-        ([(_tokens("def", rare=("7", "(", ":", " the"), share=0.3),)], "mixed tokens such as `def`"),
+        ([(_tokens("def", ":", rare=("7", "("), share=0.7),)], "tokens such as `def` or `:`"),
+        ([(_tokens("def", rare=("7", "(", ":", " the"), share=0.3),)], "tokens such as `def`"),
+        ([(_tokens("def", ":", rare=("7", "("), share=0.9),)], "mostly `def` or `:`"),
+        ([(_tokens(" self", "Self", "def"),)], "`Self` or `def`"),
+        ([(_tokens("Self", "self", rare=(" self",)),)], "`self`"),
+        ([(_tokens("\n    ", rare=("\n        ", "\n"), share=0.4),)], "line breaks such as `↵␣×4`"),
+        ([(_tokens(":", at=-1, rare=("(",), share=0.9),)], "mostly tokens right after `:`"),
+        ([(_tokens("def", rare=("7",), share=0.9), _tokens(":", at=-1, rare=("(",), share=0.9))], "mostly `def` right after `:`"),
         ([(OneOf("word", 0, ("self", "def")),)], "`self` or `def` in any case"),
         ([(OneOf("word", 0, ("def",)),)], "`def`"),
         ([(_tokens("\n        "),)], "`↵␣×8`"),
@@ -78,6 +87,36 @@ def _tokens(*pieces: str, at: int = 0, rare: tuple[str, ...] = (), share: float 
 )
 def test_rules_in_words(clauses, expected):
     assert _said(*clauses) == expected
+
+
+def test_a_clause_that_carries_most_is_said_alone_and_the_whole_rule_where_a_reader_asks():
+    main, other = Clause((_tokens("def"),), 1.0, share=0.85), Clause((Flag("digits"),), 1.0, share=0.15)
+    assert sentence(Rule((main, other)), VOCABULARY) == "mostly `def`"
+    assert sentence(Rule((main, other)), VOCABULARY, most_named=9) == "`def`; or digits"
+    assert sentence(Rule((replace(main, share=0.6), replace(other, share=0.4))), VOCABULARY) == "`def`; or digits"
+
+
+OUTLINE = Outline(("a", "u"), "", ("s",), "", ("said", "sun"), share=0.97, hits=0.8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "`a` or `u` right after `s`, as in `said` or `sun`"),
+        ({"share": 0.7}, "mostly `a` or `u` right after `s`, as in `said` or `sun`"),
+        ({"share": 0.4}, "often `a` or `u` right after `s`, as in `said` or `sun`"),
+        ({"hits": 0.3, "share": 0.7}, "some `a` or `u` right after `s`, as in `said` or `sun`"),
+        ({"last": (), "noun": "vowels", "before": (), "place": "at the start of a word"}, "vowels at the start of a word, as in `said` or `sun`"),
+        ({"noun": "letters", "last": (), "place": "within two letters after"}, "letters within two letters after `s`, as in `said` or `sun`"),
+        ({"last": (" ",), "before": (), "words": ("look",)}, "`␣`, as after `look`"),
+        ({"words": ()}, "`a` or `u` right after `s`"),
+    ],
+)
+def test_outlines_in_words(changed, expected):
+    rule = Rule((Clause((_tokens("def"),), 1.0),), replace(OUTLINE, **changed))
+    assert sentence(rule, VOCABULARY) == expected
+    assert sentence(rule, VOCABULARY, most_named=9) == "`def`"
+    assert Rule.from_json(json.loads(json.dumps(rule.to_json()))) == rule
 
 
 NAMES = re.compile(r"`([^`]+)`")
@@ -113,7 +152,7 @@ def test_what_a_sentence_names_is_what_the_rule_matches(seed):
     assert {name.lower() for name in named} <= {name.lower().lstrip("␣") for name in fires} | {name.lower() for name in fires}
     if all(isinstance(literal, OneOf) and literal.attribute == "token" for clause in rule.clauses for literal in clause.literals):
         unnamed = {name for name in fires if name not in named and name.lstrip("␣") not in named}
-        assert bool(unnamed) == ("such as" in said)
+        assert bool(unnamed) == ("such as" in said or "mostly" in said)
 
 
 def test_a_tail_is_counted_or_dropped_and_never_named():

@@ -14,7 +14,7 @@ class Pattern:
     """Fits an executable rule on explain contexts. Deterministic: the seed changes nothing."""
 
     name = "pattern"
-    version = 3
+    version = 4
 
     def __init__(self, settings: Settings = Settings()) -> None:
         self.settings = settings

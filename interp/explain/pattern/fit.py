@@ -85,7 +85,7 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
         return None
     search = Search(table, settings, rows)
     found = without_special_cases([search.without_rare(clause) for clause in _kept(search.clauses(), checked.clauses)])
-    return Fit(Rule(tuple(_clause(search, clause, strength) for clause in found)), checked.worth) if found else None
+    return Fit(Rule(_clauses(search, found, strength), search.outline(found)), checked.worth) if found else None
 
 
 def _kept(found: list[Found], count: int) -> list[Found]:
@@ -138,6 +138,19 @@ def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tu
 def _mean(search: Search, found: Found, strength: Floats) -> float:
     rows = search.rows[search.holds(found.terms, search.rows)]
     return float(strength[rows].sum() / (len(rows) + search.settings.prior))
+
+
+def _clauses(search: Search, found: list[Found], strength: Floats) -> tuple[Clause, ...]:
+    """The clauses, each with its share of the activation beside those before it where there are several."""
+    if len(found) == 1:
+        return (_clause(search, found[0], strength),)
+    left, sums = search.rows, list[float]()
+    for clause in found:
+        held = search.holds(clause.terms, left)
+        sums.append(float(strength[left[held]].sum()))
+        left = left[~held]
+    total = max(sum(sums), 1e-9)
+    return tuple(replace(_clause(search, clause, strength), share=round(part / total, 2)) for clause, part in zip(found, sums, strict=True))
 
 
 def _clause(search: Search, found: Found, strength: Floats) -> Clause:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from interp.errors import InputError
 from interp.explain.pattern.literals import Literal, literal_from_json
+from interp.explain.pattern.outline import Outline
 from interp.explain.pattern.properties import properties_of
 from interp.explain.pattern.scene import Scene
 from interp.vocabulary import Vocabulary
@@ -19,11 +20,15 @@ READABLE = (1, 2, VERSION)
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """Where all `literals` hold, the activation is `value`, or what `by_token` says for the token that stands there."""
+    """Where all `literals` hold, the activation is `value`, or what `by_token` says for the token that stands there.
+
+    `share` is how much of the activation on all clauses, in explain contexts, this one carries beside those before it: it changes what is said alone.
+    """
 
     literals: tuple[Literal, ...]
     value: float
     by_token: tuple[tuple[int, float], ...] = ()
+    share: float | None = None
 
     def predict(self, scene: Scene) -> NDArray[np.float32]:
         """float32 [N, W]: 0 where the clause does not fire."""
@@ -42,14 +47,19 @@ class Clause:
             "all": [literal.to_json() for literal in self.literals],
             "value": self.value,
             "by_token": [[token, value] for token, value in self.by_token],
+            **({} if self.share is None else {"share": self.share}),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Any of the clauses; where several fire, the largest prediction counts."""
+    """Any of the clauses; where several fire, the largest prediction counts.
+
+    `outline` describes the places of a rule that asks for strings of characters: it changes what is said alone.
+    """
 
     clauses: tuple[Clause, ...]
+    outline: Outline | None = None
 
     def predict(
         self, tokens: NDArray[np.uint32], lengths: NDArray[np.uint16], positions: NDArray[np.uint16], vocabulary: Vocabulary
@@ -65,7 +75,8 @@ class Rule:
         return predicted
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": VERSION, "any": [clause.to_json() for clause in self.clauses]}
+        content = {"version": VERSION, "any": [clause.to_json() for clause in self.clauses]}
+        return content if self.outline is None else content | {"outline": self.outline.to_json()}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Rule":
@@ -78,9 +89,11 @@ class Rule:
                     tuple(literal_from_json(literal) for literal in clause["all"]),
                     float(clause["value"]),
                     tuple((int(token), float(value)) for token, value in clause["by_token"]),
+                    float(clause["share"]) if "share" in clause else None,
                 )
                 for clause in content["any"]
             )
+            outline = Outline.from_json(content["outline"]) if "outline" in content else None
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("The rule cannot be read.", why=repr(error)) from error
-        return cls(clauses)
+        return cls(clauses, outline)

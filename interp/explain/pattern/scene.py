@@ -265,6 +265,15 @@ class Scene:
         return known & self._again(self.ids * (self.properties.size + 1) + self.at(-1))
 
 
+def tail_tokens(name: str, code: int, size: int) -> list[int]:
+    """The token ids that the code of a tail stands for, in the order of the text, in a vocabulary of `size` tokens."""
+    ids: list[int] = []
+    for _ in range(TAILS[name]):
+        code, token = divmod(code, size)
+        ids.insert(0, token)
+    return ids
+
+
 def attribute_size(name: str, properties: TokenProperties) -> int:
     """How many codes an attribute has."""
     of_words = {"line_first": "word", "line_before": "suffix1"}

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.explain.pattern.literals import Flag, Literal, Seen
+from interp.explain.pattern.outline import Outline, Places, outline_of
+from interp.explain.pattern.scene import MOST_CHARACTERS, TAILS
 from interp.explain.pattern.table import ATTRIBUTES, PIECES_OF_WORDS, PLACES, SEEN_BITS, Rows, Table
 
 Floats = NDArray[np.float64]
@@ -24,6 +26,9 @@ LEAST_BITS = 2.0
 NAMED_SHARE = 0.04
 MOST_NAMED = 5
 FEWEST_NAMED = 3
+# Where others are left over, a label names so many: the first alone where they carry most of the targets.
+MOST_SAID = 3
+MOST_SHARE = 0.8
 MAIN_SHARE = 0.5
 # When the named values carry this share, the others are left out.
 SLIGHT_SHARE = 0.95
@@ -312,7 +317,7 @@ class Search:
     def _literal(self, term: Term, rows: Rows) -> Literal:
         table = self.table
         if term.source == "one_of":
-            return table.one_of(term.number, *self._by_weight(term, rows))
+            return table.one_of(term.number, *self._said(*self._by_weight(term, rows), self._weights(term, rows)))
         if term.source == "seen":
             occurrences = table.occurrences[term.chosen[0]]
             words = table.scene.properties.values["word"]
@@ -327,7 +332,7 @@ class Search:
         """
         table = self.table
         bins = table.bins[term.number, rows]
-        weight = np.bincount(bins, weights=table.target[rows], minlength=table.bin_count + 1)
+        weight = self._weights(term, rows)
         ordered = sorted(term.chosen, key=lambda value: -weight[value])
         if ATTRIBUTES[term.number].name in PLACES:
             return ordered, [], 1.0
@@ -339,3 +344,35 @@ class Search:
         if weight[named].sum() < MAIN_SHARE * total:
             named = ordered[: max(FEWEST_NAMED, len(named))]
         return named, [value for value in ordered if value not in named], float(weight[named].sum()) / max(total, 1e-9)
+
+    def _weights(self, term: Term, rows: Rows) -> Floats:
+        """float64 [B + 1]: the targets on each value of an attribute."""
+        table = self.table
+        return np.bincount(table.bins[term.number, rows], weights=table.target[rows], minlength=table.bin_count + 1).astype(np.float64)
+
+    def _said(self, named: list[int], rest: list[int], share: float, weights: Floats) -> tuple[list[int], list[int], float]:
+        """Of a set that is not named whole no more than a reader needs: the few that carry most of it, or a few examples."""
+        if not rest:
+            return named, rest, share
+        carried = np.cumsum(weights[named]) / max(float(weights[[*named, *rest]].sum()), 1e-9)
+        count = min(int(np.searchsorted(carried, MOST_SHARE)) + 1, MOST_SAID, len(named))
+        return named[:count], [*named[count:], *rest], float(carried[count - 1])
+
+    def _is_outlined(self, term: Term) -> bool:
+        """Whether a set of characters, or of strings of them, is too long to be read as a list."""
+        if term.source != "one_of":
+            return False
+        asked = ATTRIBUTES[term.number]
+        if self.table.scene.properties.size > MOST_CHARACTERS or asked.at != 0:
+            return False
+        return len(term.chosen) > (1 if asked.name in TAILS else MOST_SAID) and asked.name in (*TAILS, "token", "bare", "word")
+
+    def outline(self, found: Sequence[Found]) -> Outline | None:
+        """What the places of a rule share that asks for a set of strings of characters; None of other rules."""
+        if not any(self._is_outlined(term) for clause in found for term in clause.terms):
+            return None
+        table = self.table
+        documents = np.zeros(table.scene.shape[0], dtype=np.intp)
+        documents[table.windows] = table.documents
+        rows = self.rows
+        return outline_of(Places(table.scene, table.cells[rows], table.target[rows], documents))

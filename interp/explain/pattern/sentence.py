@@ -5,15 +5,23 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from interp.explain.pattern.literals import Between, Contains, Flag, InRow, Literal, OneOf, Seen
-from interp.explain.pattern.properties import properties_of
+from interp.explain.pattern.outline import Outline
+from interp.explain.pattern.properties import CLASSES, properties_of
 from interp.explain.pattern.rule import Clause, Rule
-from interp.explain.pattern.scene import TAILS
+from interp.explain.pattern.scene import TAILS, tail_tokens
 from interp.vocabulary import Vocabulary
 
 SPACES_COUNTED = 3
-# A set whose named values carry less than this share is no list with a tail: it is a mixture, and its label says so.
-MIXED_SHARE = 0.5
-MIXED_SHOWN = 3
+# What carries this share of a set, or of a rule, is its main case: the label says that alone, and that it is so mostly.
+MOST_SHARE = 0.8
+# Of what is true beyond this share no "mostly" is said.
+NEARLY_ALL = 0.95
+# Where the feature fires at fewer of the described places, it is some of them.
+SOME_HITS = 0.5
+HALF = 0.5
+WEAKER = ("some ", "often ")
+# A class names a set when it holds for so many of its values.
+CLASS_SHARE = 0.9
 
 # Class of a token: several of them, one of them.
 NOUNS: dict[str, tuple[str, str]] = {
@@ -109,6 +117,28 @@ PLACES_COUNTED = ("indent", "break_indent", "place", "row")
 DISTANCE = {-3: "three tokens after", -2: "two tokens after", -1: "right after", 1: "right before"}
 
 
+# Classes that name a set of tokens, the closest first, and what its tokens are called.
+SET_NOUNS: dict[str, str] = {
+    "newline": "line breaks",
+    "blank": "runs of spaces",
+    "digits": "numbers",
+    "pronoun": "pronouns",
+    "determiner": "articles and determiners",
+    "preposition": "prepositions",
+    "conjunction": "conjunctions",
+    "auxiliary": "auxiliary verbs",
+    "sentence_end": "ends of sentences",
+    "opens": "opening brackets",
+    "closes": "closing brackets",
+    "operator": "operators",
+    "punctuation": "punctuation",
+    "letter": "single letters",
+    "upper": "CAPITALS",
+    "capitalised": "Capitalised words",
+    "underscore": "names with an underscore",
+}
+
+
 class Role(IntEnum):
     """What a phrase is in its sentence; of several names of the token the first in this order leads."""
 
@@ -131,19 +161,45 @@ class Phrase:
 def sentence(rule: Rule, vocabulary: Vocabulary, most_named: int = 0) -> str:
     """One line of text; the values of a set come in the order of their weight.
 
-    Rare values are only counted, but for `most_named` of a set together with the others.
+    A label for readers: the main case where one carries most of the rule ("mostly"), a few examples of a set ("tokens such as"), what strings of
+    characters share and words that hold them ("as in"). With `most_named` the whole rule: every clause, and so many values of each set.
 
-    `x` with backticks is the token x; where the rule takes it with and without a space before it, it is named once, without.
+    `x` with backticks is the token x; where the rule takes it with and without a space before it, or in several cases, it is named once.
     """
-    return "; or ".join(dict.fromkeys(_clause(clause, vocabulary, most_named) for clause in rule.clauses))
+    if rule.outline is not None and not most_named:
+        return _outlined(rule.outline)
+    clauses = rule.clauses if most_named else _main(rule.clauses)
+    said = "; or ".join(dict.fromkeys(_hedged(_clause(clause, vocabulary, most_named)) for clause in clauses))
+    return said if len(clauses) == len(rule.clauses) else _hedged(f"mostly {said}")
+
+
+def _hedged(said: str) -> str:
+    """With "mostly" at the beginning, once, wherever it stands; nowhere where a weaker word says it."""
+    if "mostly " not in said:
+        return said
+    said = said.replace("mostly ", "")
+    if said.startswith(WEAKER) or " such as " in said:
+        return said
+    return f"mostly {'tokens' + said.removeprefix('any token') if said.startswith('any token right') else said}"
+
+
+def _main(clauses: Sequence[Clause]) -> Sequence[Clause]:
+    """The first clauses that carry most of the rule; all of them where their shares are not known."""
+    carried = 0.0
+    for count, clause in enumerate(clauses, 1):
+        carried += clause.share or 0.0
+        if carried >= MOST_SHARE:
+            return clauses[:count]
+    return clauses
 
 
 def _expanded(literal: Literal, most_named: int) -> Literal:
-    """The literal with at most so many values named, and at least those that it names itself."""
-    if not isinstance(literal, OneOf) or not literal.rare or most_named <= len(literal.values):
+    """The literal with at most so many values named one by one, and at least those that it names itself; as it is where none are asked for."""
+    if not isinstance(literal, OneOf) or not most_named:
         return literal
     known = (*literal.values, *literal.rare)
-    return replace(literal, values=known[:most_named], rare=known[most_named:], share=1.0)
+    named = max(most_named, len(literal.values))
+    return replace(literal, values=known[:named], rare=known[named:], share=0.0)
 
 
 def show(text: str) -> str:
@@ -165,13 +221,14 @@ def _token(token: int, vocabulary: Vocabulary) -> str:
 
 def _values(literal: OneOf, vocabulary: Vocabulary) -> str:
     if literal.attribute == "token":
-        return _either(*_tokens(literal, vocabulary), literal.share)
+        return _either(*_tokens(literal, vocabulary), literal.share, _noun(literal, vocabulary))
     if literal.attribute in PLACES_COUNTED:
         return _either([str(value) for value in sorted(literal.values, key=int)], len(literal.rare))
     what = CALLED.get(literal.attribute, "tokens")
     if literal.attribute in TAILS:
         tails = [_tail(int(value), literal.attribute, vocabulary) for value in literal.values]
         return _either([show(text) for text in tails], len(literal.rare), literal.share, "strings")
+    what = _noun(literal, vocabulary) if what == "tokens" else what
     said = _either([show(str(value)) for value in literal.values], len(literal.rare), literal.share, what)
     any_case = literal.attribute == "word" and not properties_of(vocabulary).cased.isdisjoint(literal.values)
     return f"{said} in any case" if any_case else said
@@ -179,29 +236,42 @@ def _values(literal: OneOf, vocabulary: Vocabulary) -> str:
 
 def _tail(code: int, attribute: str, vocabulary: Vocabulary) -> str:
     """The text of several tokens from their code (`Scene`)."""
-    text = ""
-    for _ in range(TAILS[attribute]):
-        code, token = divmod(code, len(vocabulary))
-        text = vocabulary.text(token) + text
-    return text
+    return "".join(vocabulary.text(token) for token in tail_tokens(attribute, code, len(vocabulary)))
+
+
+def _noun(literal: OneOf, vocabulary: Vocabulary) -> str:
+    """What the tokens of a set are called: a class that nearly all of them have, and those that are named; else tokens."""
+    if not literal.rare:
+        return "tokens"
+    texts = [vocabulary.text(int(value)) if literal.attribute == "token" else str(value) for value in (*literal.values, *literal.rare)]
+    for name, noun in SET_NOUNS.items():
+        held = [CLASSES[name](text, text.strip()) for text in texts]
+        if all(held[: len(literal.values)]) and sum(held) >= CLASS_SHARE * len(held):
+            return noun
+    return "tokens"
 
 
 def _tokens(literal: OneOf, vocabulary: Vocabulary) -> tuple[list[str], int]:
-    """The named tokens and how many others there are; twins (with and without a space before them) count as one, the one without."""
+    """The named tokens and how many others there are; twins (with and without a space before them, in several cases) count as one.
+
+    That is the one without a space, in lower case, as far as the set has it.
+    """
     texts = {int(value): vocabulary.text(int(value)) for value in (*literal.values, *literal.rare)}
-    plain = {text: token for token, text in texts.items()}
-    first = {token: plain.get(text[1:], token) if text[:1] == " " else token for token, text in texts.items()}
+    twins: dict[str, int] = {}
+    for token, text in sorted(texts.items(), key=lambda pair: (pair[1][:1] == " ", not pair[1].islower())):
+        twins.setdefault(text.removeprefix(" ").lower() or text, token)
+    first = {token: twins[text.removeprefix(" ").lower() or text] for token, text in texts.items()}
     named = list(dict.fromkeys(first[int(value)] for value in literal.values))
     return [_token(token, vocabulary) for token in named], len({first[int(value)] for value in literal.rare} - set(named))
 
 
 def _either(quoted: Sequence[str], rare: int = 0, share: float = 1.0, what: str = "tokens") -> str:
-    """`a`, `b` or `c`; where there are `rare` ones that are not named: tokens such as `a`, `b` or `c`; of a mixture: mixed tokens such as `a` or `b`.
+    """`a`, `b` or `c`; where there are `rare` ones that are not named: mostly `a` where those named carry most, else tokens such as `a`, `b` or `c`.
 
-    `what` the values are called in the latter two.
+    `what` the values are called in the latter.
     """
-    if rare and share < MIXED_SHARE:
-        return f"mixed {what} such as {_either(quoted[:MIXED_SHOWN])}"
+    if rare and share >= MOST_SHARE:
+        return f"mostly {_either(quoted)}"
     if rare:
         return f"{what} such as {_either(quoted)}"
     return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " or " + quoted[-1]
@@ -245,6 +315,17 @@ def _one_of(literal: OneOf, vocabulary: Vocabulary) -> Phrase:
     if literal.attribute in SHAPES:
         return Phrase(Role.SHAPE, own, own[own.index("that ") :])
     return Phrase(Role.NAMED, own, f"that are {own}")
+
+
+def _outlined(outline: Outline) -> str:
+    """Strings of characters by what they share, with words that hold them."""
+    noun = outline.noun if not outline.last else _either([show(character) for character in outline.last])
+    before = _either([show(character) for character in outline.before]) if outline.before else ""
+    place = f"{outline.place or 'right after'} {before}" if before else outline.place
+    hedge = "some " if outline.hits < SOME_HITS else "" if outline.share >= NEARLY_ALL else "mostly " if outline.share > HALF else "often "
+    link = "in" if outline.noun or any(character.isalnum() for character in outline.last) else "after"
+    words = f", as {link} {_either([show(word) for word in outline.words])}" if outline.words else ""
+    return f"{hedge}{noun}{' ' * bool(place)}{place}{words}"
 
 
 def _breaks(columns: str) -> str:

@@ -2,7 +2,6 @@
 
 from interp.errors import InputError
 from interp.explain.base import Explanation
-from interp.explain.pattern.literals import OneOf
 from interp.explain.pattern.rule import Rule
 from interp.explain.pattern.sentence import sentence
 from interp.vocabulary import Vocabulary
@@ -13,7 +12,7 @@ SIGNS = {"␣×": "␣×4 for four spaces", "␣": "␣ for a space", "↵": "�
 
 
 def whole_text(explanation: Explanation, vocabulary: Vocabulary, with_legend: bool = True) -> str:
-    """What an explanation says, all of it: where its text only counts values of a rule's sets, at most `MOST_TOLD` of each are named.
+    """What an explanation says, all of it: of a rule every clause, and at most `MOST_TOLD` values of each set; not the label, which may say less.
 
     The text of a rule ends with a legend of the signs in it. The explanation must have a text; a rule that cannot be read leaves it as it is.
     """
@@ -24,8 +23,7 @@ def whole_text(explanation: Explanation, vocabulary: Vocabulary, with_legend: bo
         rule = Rule.from_json(explanation.rule)
     except InputError:
         return text
-    if any(isinstance(literal, OneOf) and literal.rare for clause in rule.clauses for literal in clause.literals):
-        text = sentence(rule, vocabulary, most_named=MOST_TOLD)
+    text = sentence(rule, vocabulary, most_named=MOST_TOLD)
     return text + legend_of(text) if with_legend else text
 
 

@@ -1,0 +1,185 @@
+"""Describe a rule on strings of characters: the characters at which the feature fires, what stands before, and words around them.
+
+A vocabulary of single characters makes rules out of the last two or three characters. A list of such fragments says nothing to a reader; the
+characters at which the feature fires, and whole words of the explain contexts, do. An outline changes what is said, never what holds.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.explain.pattern.scene import Scene
+
+Mask = NDArray[np.bool_]
+Weights = NDArray[np.float64]
+
+MOST_LISTED = 3
+MOST_WORDS = 3
+# So many of the strongest places are searched for words.
+PLACES_READ = 150
+# A description that leaves firings out is worse than one that takes silent places in.
+BETA = 1.0
+# What a listed character, a class, and a listed character before must each add to the score of a description.
+ITEM_COST, CLASS_COST, BEFORE_COST = 0.02, 0.03, 0.04
+# A list after a list is hard to read.
+PRODUCT_COST = 0.06
+CLASSES: dict[str, Callable[[str], bool]] = {
+    "digits": str.isdigit,
+    "vowels": lambda character: character.lower() in "aeiou",
+    "capital letters": str.isupper,
+    "consonants": lambda character: character.isalpha() and character.lower() not in "aeiou",
+    "letters": str.isalpha,
+}
+# Conditions on what stands before, in the words of a label.
+WITHIN = "within two letters after"
+BEFORE_CLASSES: dict[str, Callable[[str], bool]] = {
+    "at the start of a word": lambda character: not character.isalnum() and character != "'",
+    "right after a vowel": CLASSES["vowels"],
+    "right after a consonant": CLASSES["consonants"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The description of a rule's places that fits best.
+
+    `last`: the characters at which the feature fires, by weight; where empty, `noun` names their class. `before`: characters that stand before,
+    `place` how near (where empty: right before), or what stands there where no character is listed. `words`: words of explain contexts around such
+    places. `share`: how much of the activation the description covers; `hits`: at what share of the places that it describes the feature fires.
+    """
+
+    last: tuple[str, ...]
+    noun: str
+    before: tuple[str, ...]
+    place: str
+    words: tuple[str, ...]
+    share: float
+    hits: float
+
+    def to_json(self) -> dict[str, Any]:
+        lists = {"last": list(self.last), "before": list(self.before), "words": list(self.words)}
+        return lists | {"noun": self.noun, "place": self.place, "share": self.share, "hits": self.hits}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Outline":
+        last, before, words = (tuple(map(str, content[name])) for name in ("last", "before", "words"))
+        return cls(last, str(content["noun"]), before, str(content["place"]), words, float(content["share"]), float(content["hits"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """P tokens of explain contexts: `cells` [P] in the flattened scene, `target` [P] (0: silent), `documents` by window."""
+
+    scene: Scene
+    cells: NDArray[np.intp]
+    target: Weights
+    documents: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One half of a description: characters or the name of a class, the places where it holds, and what saying it costs."""
+
+    listed: tuple[str, ...]
+    name: str
+    holds: Mask
+    cost: float
+
+
+def outline_of(places: Places) -> Outline:
+    """The description with the best F score (van Rijsbergen, 1979) between the activation and the places described, less what its length costs."""
+    wanted = places.target
+    total = max(float(wanted.sum()), 1e-9)
+    best: tuple[float, float, float, _Part, _Part] | None = None
+    befores = list(_befores(places, wanted))
+    for last in _lasts(places, wanted):
+        for before in befores:
+            described = last.holds & before.holds
+            share = float(wanted[described].sum()) / total
+            hits = float((places.target[described] > 0).mean()) if described.any() else 0.0
+            score = (1 + BETA**2) * share * hits / max(share + BETA**2 * hits, 1e-9) - last.cost - before.cost
+            score -= PRODUCT_COST if len(last.listed) > 1 and len(before.listed) > 1 else 0.0
+            if best is None or score > best[0]:
+                best = (score, share, hits, last, before)
+    assert best is not None
+    _, share, hits, last, before = best
+    fires = np.flatnonzero(last.holds & before.holds & (places.target > 0))
+    return Outline(last.listed, last.name, before.listed, before.name, _words(places, fires), round(share, 2), round(hits, 2))
+
+
+def _lasts(places: Places, wanted: Weights) -> Iterator[_Part]:
+    ids = places.scene.ids.ravel()[places.cells]
+    yield from _listed(ids, wanted, places.scene.properties.strings, ITEM_COST)
+    yield from _classes(ids, CLASSES, places.scene.properties.strings)
+
+
+def _befores(places: Places, wanted: Weights) -> Iterator[_Part]:
+    yield _Part((), "", np.ones(len(places.cells), dtype=np.bool_), 0.0)
+    ids = places.scene.at(-1).ravel()[places.cells]
+    strings = (*places.scene.properties.strings, "")
+    yield from _classes(ids, BEFORE_CLASSES, strings)
+    further = places.scene.at(-2).ravel()[places.cells]
+    for part in _listed(ids, np.where(np.array([text.isspace() for text in strings])[ids], 0.0, wanted), strings, BEFORE_COST):
+        near = np.array([text in part.listed for text in strings])[further]
+        yield _Part(part.listed, WITHIN, part.holds | near, part.cost + CLASS_COST)
+    # The start of a word has a class of its own.
+    yield from _listed(ids, np.where(np.array([text.isspace() for text in strings])[ids], 0.0, wanted), strings, BEFORE_COST)
+
+
+def _listed(ids: NDArray[np.int64], wanted: Weights, strings: tuple[str, ...], cost: float) -> Iterator[_Part]:
+    """The one, two and three weightiest characters."""
+    weights = np.bincount(ids, weights=wanted, minlength=len(strings))
+    ordered = [token for token in np.argsort(-weights, kind="stable")[:MOST_LISTED].tolist() if weights[token] > 0 and strings[token]]
+    for count in range(1, len(ordered) + 1):
+        yield _Part(tuple(strings[token] for token in ordered[:count]), "", np.isin(ids, ordered[:count]), cost * count)
+
+
+def _classes(ids: NDArray[np.int64], classes: dict[str, Callable[[str], bool]], strings: tuple[str, ...]) -> Iterator[_Part]:
+    for name, holds in classes.items():
+        wanted = np.array([holds(text) for text in strings], dtype=np.bool_)
+        yield _Part((), name, wanted[ids], CLASS_COST)
+
+
+def _words(places: Places, fires: NDArray[np.intp]) -> tuple[str, ...]:
+    """Words around the strongest of these places: those of several documents first, one for each last character before a second.
+
+    A sign or a space counts to the word before it. Words that the window cuts are left out.
+    """
+    scene = places.scene
+    sums: defaultdict[tuple[str, str], float] = defaultdict(float)
+    documents: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for place in fires[np.argsort(-places.target[fires], kind="stable")[:PLACES_READ]].tolist():
+        window, column = divmod(int(places.cells[place]), scene.shape[1])
+        pieces = [scene.properties.strings[token] if token < scene.properties.size else "" for token in scene.ids[window].tolist()]
+        word = _word(pieces, column)
+        if word is not None:
+            key = (pieces[column].lower(), word)
+            sums[key] += float(places.target[place])
+            documents[key].add(int(places.documents[window]))
+    ordered = sorted(sums, key=lambda key: (len(documents[key]) < 2, -sums[key], key))
+    first = {key[0]: key for key in reversed(ordered)}.values()
+    chosen: list[str] = []
+    for _, word in (*sorted(first, key=ordered.index), *ordered):
+        if len(chosen) < MOST_WORDS and not any(word in other or other in word for other in chosen):
+            chosen.append(word)
+    return tuple(chosen)
+
+
+def _word(pieces: list[str], column: int) -> str | None:
+    """The word of single characters that a place stands in, or that a sign at that place follows; None where the window cuts it or there is none."""
+
+    def inside(at: int) -> bool:
+        return pieces[at].isalnum() or (pieces[at] == "'" and 0 < at < len(pieces) - 1 and pieces[at - 1].isalpha() and pieces[at + 1].isalpha())
+
+    low, high = column, column
+    while low > 0 and inside(low - 1):
+        low -= 1
+    while high < len(pieces) and inside(high):
+        high += 1
+    cut = low == 0 or high == len(pieces)
+    word = "".join(pieces[low:high]).lower()
+    return None if cut or not word else word
