@@ -59,9 +59,9 @@ RESUMES: dict[str, Any] = {
 _STAGES: list[dict[str, Any]] = [
     {
         "stage": "prepare",
-        "unit": "chunks",
-        "done": 1,
-        "total": 1,
+        "unit": "percent",
+        "done": 100,
+        "total": 100,
         "chunks": {"done": 1},
         "started_at": "2026-11-20T12:00:01Z",
         "finished_at": "2026-11-20T12:00:09Z",

@@ -116,9 +116,13 @@ def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
     return groups if groups[-1] else groups[:-1]
 
 
+# Prepare reads, opens and calibrates: what it has done is counted in percent.
+PREPARE_UNITS = 100
+
+
 def plan_prepare(fingerprint: str | None = None) -> ChunkPlan:
     """The first chunk of every job: it looks at what there is and plans the rest. `fingerprint` is the corpus' at submission."""
-    return ChunkPlan(Stage.PREPARE, 0, units=1, payload={} if fingerprint is None else {"corpus": fingerprint})
+    return ChunkPlan(Stage.PREPARE, 0, units=PREPARE_UNITS, payload={} if fingerprint is None else {"corpus": fingerprint})
 
 
 def plan(

@@ -1,6 +1,7 @@
 """Firing levels on their way from the prepare chunk, which finds them, to the collect chunks of a job."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,13 @@ FACT = "firing_level"
 COUNT, HEAD = "<Q", 8
 
 
-def find(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[np.int64]) -> FiringLevels | None:
-    """The levels of features int64 [S], ascending, and of their nearest features; None where all are 0."""
+def find(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[np.int64], progress: Callable[[float], None]) -> FiringLevels | None:
+    """The levels of features int64 [S], ascending, and of their nearest features; None where all are 0. `progress` gets the share that is done."""
     spec = work.spec.collection
     if spec.firing_level == "zero":
         return None
     encoded = roster_of(models.dictionary, features, spec.near_miss_neighbours).encoded
-    return calibrate(models.subject, models.dictionary, corpus, spec, np.sort(encoded), lambda _tokens: work.progress(0))
+    return calibrate(models.subject, models.dictionary, corpus, spec, np.sort(encoded), progress)
 
 
 def save(work: Work, levels: FiringLevels) -> None:
@@ -50,7 +51,7 @@ def load(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[
         (count,) = struct.unpack(COUNT, head)
         first, second = store.read(name, [(HEAD, HEAD + 8 * count), (HEAD + 8 * count, HEAD + 12 * count)])
     except ArtifactMissing:
-        return find(work, models, corpus, features)
+        return find(work, models, corpus, features, lambda _share: work.progress(0))
     return FiringLevels(np.frombuffer(first, "<i8"), np.frombuffer(second, "<f4"))
 
 

@@ -31,6 +31,8 @@ from workers.families import goes_in_batches
 from workers.residency import Models, models_of, usable, worker_memory
 from workers.run import Outcome, Work
 
+# How far prepare is when the texts are known, the models open, the corpus in tokens; calibration goes on from there to the end.
+KNOWN, OPEN, TOKENISED = 0.1, 0.2, 0.4
 # A dictionary in more groups than this would be streamed through the subject as often.
 MOST_GROUPS = 64
 
@@ -49,12 +51,19 @@ def prepare(work: Work) -> Outcome:
     if known is not None and not subtract(asked_of(work.spec, known[1].features), measured):
         warnings = [*changed, *warnings_of(known[0].corpus)]
         return _reuse(work, known[1].id, known[0].id, asked_of(work.spec, known[1].features), warnings)
+    _prepared(work, KNOWN)
     models = models_of(work.runtime, work.spec)
+    _prepared(work, OPEN)
     asked = asked_of(work.spec, models.dictionary.features)
-    corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: work.progress(0), found)
+    corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: _prepared(work, OPEN), found)
+    _prepared(work, TOKENISED)
     facts = facts_of(found, corpus)
     warnings = [*changed, *warnings_of(facts), *of_backend(models.subject.config)]
     return _gather(work, digest, identity, models, corpus, facts, warnings, asked, subtract(asked, measured))
+
+
+def _prepared(work: Work, share: float) -> None:
+    work.progress(int(share * work.lease.units))
 
 
 def collect(work: Work) -> Outcome:
@@ -132,7 +141,8 @@ def _gather(
     missing: Sequence[Range],
 ) -> Outcome:
     subject, dictionary = models.subject, models.dictionary
-    levels = calibration.find(work, models, corpus, np.concatenate([np.arange(*span, dtype=np.int64) for span in missing]))
+    features = np.concatenate([np.arange(*span, dtype=np.int64) for span in missing])
+    levels = calibration.find(work, models, corpus, features, lambda share: _prepared(work, TOKENISED + (1 - TOKENISED) * share))
     at_once = _at_once(work, replace(models.extent, dense=levels is not None), models, count(missing))
     if levels is not None:
         calibration.save(work, levels)

@@ -36,7 +36,8 @@ DENSE_ABOVE = 0.1
 PROBED_FEATURES, PROBED_TOKENS = 512, 8_192
 MOST_BYTES = 1 << 28  # of the largest activations that are kept at once
 
-Progress = Callable[[int], None]
+Progress = Callable[[float], None]  # the share that is done, from 0 to 1
+PROBING = 0.1  # the share of calibration that looking for dense features counts as
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,24 @@ def calibrate(
 ) -> FiringLevels | None:
     """The firing levels of features int64 [S], ascending; None where all are 0.
 
-    `progress` is called after every batch with the tokens done so far, and may raise to stop the work. Raises ActivationsNotFinite.
+    `progress` is called after every batch with the share that is done, and may raise to stop the work. Raises ActivationsNotFinite.
     """
     dictionary = dictionary.to(subject.device)
-    if not has_levels(subject, dictionary, corpus, spec, progress):
+    if not has_levels(subject, dictionary, corpus, spec, lambda share: progress(PROBING * share)):
         return None
     most = int(spec.firing_rate * CALIBRATION_TOKENS + spec.firing_rate * spec.row_tokens) + 2
     at_once = max(1, MOST_BYTES // (4 * most))
+    starts = range(0, len(features), at_once)
     found = [
-        _quantiles(subject, dictionary, corpus, spec, features[start : start + at_once], most, progress) for start in range(0, len(features), at_once)
+        _quantiles(subject, dictionary, corpus, spec, features[start : start + at_once], most, partial(_pass_done, progress, number, len(starts)))
+        for number, start in enumerate(starts)
     ]
     return FiringLevels(features, np.concatenate([np.zeros(0, np.float32), *found]))
+
+
+def _pass_done(progress: Progress, number: int, passes: int, share: float) -> None:
+    """So much of one of the passes over the calibration sample is done."""
+    progress(PROBING + (1 - PROBING) * (number + share) / passes)
 
 
 def has_levels(subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec, progress: Progress) -> bool:
@@ -164,10 +172,12 @@ def _over_sample(
 
     stream = Stream(subject, corpus, spec, 0, dictionary.positions, feed)
     try:
-        for rows in stream.batches_of(sample_rows(stream.layout, corpus.splits, tokens)):
+        sample = sample_rows(stream.layout, corpus.splits, tokens)
+        whole = int((sample.lengths - stream.layout.head).sum())
+        for rows in stream.batches_of(sample):
             stream.take(rows)
             done += rows.content
-            progress(done)
+            progress(done / whole)
         with torch.inference_mode():
             stream.flush()
     finally:

@@ -13,7 +13,7 @@ from interp.lifecycle import JOB_ENDS, QUEUE_OF, ChunkStatus, JobStatus, Stage
 from interp.store.dialect import now
 from interp.store.tables import Chunk, Job, StageCount
 
-UNITS = {Stage.PREPARE: "chunks", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
+UNITS = {Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
 QUEUES = sorted(set(QUEUE_OF.values()))
 
 
@@ -157,9 +157,14 @@ def _stage(sums: Sums, moment: datetime) -> StageProgress:
     started = min((start for start in (kept.started_at, sums.started_at) if start), default=None)
     finished = None if kept.open else kept.finished_at
     seconds = max(((finished or moment) - started).total_seconds() - kept.idle_seconds, 0.0) if started else 0.0
-    remaining = seconds / done * (total - done) if done else None
+    unit = UNITS.get(stage, "features")
+    if unit == "percent" and total == kept.chunks:
+        # A job of before, whose chunk counted as one.
+        unit = "chunks"
+    # Percents take unequal times: there is no rate to go on with.
+    remaining = seconds / done * (total - done) if done and unit != "percent" else None
     eta = remaining if kept.open else 0.0
-    return StageProgress(stage, UNITS.get(stage, "features"), done, total, sums.chunks(), started, finished, seconds, eta)
+    return StageProgress(stage, unit, done, total, sums.chunks(), started, finished, seconds, eta)
 
 
 def _counts(job: Job, stages: tuple[StageProgress, ...]) -> RequestCounts:

@@ -51,7 +51,7 @@ def test_a_terminal_gets_bars_with_rate_and_time_left() -> None:
     buffer = io.StringIO()
     console = Console(file=buffer, width=120, force_terminal=True, color_system=None)
     with LiveBars(console) as bars:
-        bars.show(state("running", stage("prepare", 1, 1, unit="chunks", finished_at="x"), stage("collect", 250, 1000)))
+        bars.show(state("running", stage("prepare", 100, 100, unit="percent", finished_at="x"), stage("collect", 250, 1000)))
     shown = buffer.getvalue()
     assert "250/1,000" in shown
     assert "25 tokens/s" in shown

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from interp.collect import levels as calibration
 from interp.collect.finish import finish
 from interp.collect.levels import CALIBRATION_TOKENS, calibrate
 from interp.collect.run import collect
@@ -49,6 +50,24 @@ def both(request: pytest.FixtureRequest) -> Both:
     windows = reference.windows_of(subject, dictionary, corpus, spec)
     levels = [0.0] * FEATURES if mode == "zero" else reference.levels(subject, dictionary, corpus, spec, CALIBRATION_TOKENS)
     return Both(list(finish(partial, subject, dictionary, corpus, spec)), windows, levels)
+
+
+def test_calibration_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, dictionary = FakeSubject(), make_dictionary(FEATURES, "relu")
+    corpus = make_corpus(np.random.default_rng(3).integers(1, 300, 60))
+    told: list[float] = []
+    spec = SPEC.model_copy(update={"firing_level": "quantile"})
+    calibrate(subject, dictionary, corpus, spec, np.arange(FEATURES), told.append)
+    at_once = len(told)
+    assert at_once > 2
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+    told.clear()
+    monkeypatch.setattr(calibration, "MOST_BYTES", 1)
+    calibrate(subject, dictionary, corpus, spec, np.arange(FEATURES), told.append)
+    assert len(told) == FEATURES * at_once, "a pass for each feature"
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
 
 
 def test_levels_are_those_quantiles(both: Both) -> None:

@@ -43,7 +43,7 @@ class Watched:
             finished = None if any(row.status in CHUNK_OPEN for row in of) else max(ended, default=None)
             done, total = sum(row.units_done for row in of), sum(row.units_total for row in of)
             if of:
-                unit = {"collect": "tokens", "prepare": "chunks", "summarise": "chunks"}.get(stage, "features")
+                unit = {"collect": "tokens", "prepare": "percent", "summarise": "chunks"}.get(stage, "features")
                 found.append(StageProgress(stage, unit, done, total, Counter(row.status for row in of), min(starts, default=None), finished, 0, None))
         return found
 

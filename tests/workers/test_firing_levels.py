@@ -9,6 +9,7 @@ from sqlalchemy import select
 from interp.codec import decode_evidence
 from interp.collect.memory import collection_bytes
 from interp.evidence import ACTIVE_KINDS, FeatureEvidence
+from interp.lifecycle import Stage
 from interp.settings import Settings
 from interp.spec import DictionarySpec, JobSpec
 from interp.store import migrate
@@ -16,6 +17,8 @@ from interp.store.engine import snapshot
 from interp.store.tables import Evidence, Feature, Run
 from tests.workers.test_pipeline import complete
 from workers import artifacts, calibration
+from workers.gpu import TOKENISED
+from workers.lease import Hold
 from workers.residency import USABLE, models_of
 from workers.runtime import Runtime
 
@@ -79,3 +82,22 @@ def test_sparse_dictionaries_fire_above_zero(tiny_job: JobSpec, tmp_path: Path) 
     evidence, facts = collected(spec, tmp_path)
     assert facts[calibration.FACT] == "zero"
     assert {item.statistics.firing_level for item in evidence} == {0.0}
+
+
+def test_prepare_tells_how_far_calibration_is(neurons: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    renewed = Hold.progress
+
+    def noted(hold: Hold, units: int) -> None:
+        if hold._lease.stage == Stage.PREPARE:
+            told.append(units)
+        renewed(hold, units)
+
+    monkeypatch.setattr(Hold, "progress", noted)
+    settings = Settings(home=tmp_path)
+    migrate.upgrade(settings.database_url)
+    prepared = complete(Runtime.of(settings), neurons).stages[0]
+    assert (prepared.unit, prepared.done, prepared.total) == ("percent", 100, 100)
+    assert told == sorted(told)
+    assert len({units for units in told if units > 100 * TOKENISED}) > 1, "while it calibrates"
+    assert told[-1] == 100
