@@ -15,6 +15,7 @@ def pooled_p(own: Floats, nulls: Floats, strata: NDArray[np.intp] | None = None,
 
     `nulls` [F, R] are the figures of R borrowed explanations on the items of each feature, NaN where undefined; `strata` [F] puts features alike
     together (0 to S - 1, neighbours alike; see `strata_of`), and those short of nulls are joined. Ties count against the explanation.
+    A feature without a defined null has no p value, however many the others have.
 
     paired: all figures are taken relative to other nulls of the same feature, since figures of random explanations differ more between features
     than between explanations, and an easy feature is no merit. Each null is held against the mean of the other R - 1, and so the own figure against
@@ -26,7 +27,7 @@ def pooled_p(own: Floats, nulls: Floats, strata: NDArray[np.intp] | None = None,
     so depend on one another positively, under which Benjamini and Hochberg's procedure is valid: Bates, Candès, Lei, Romano and Sesia (Ann. Stat. 51,
     2023, 149-178, theorem 2).
     """
-    figures, references = _all_relative(own, nulls) if paired and nulls.shape[1] > 1 else (own, nulls)
+    figures, references = _all_relative(own, nulls) if paired and nulls.shape[1] > 1 else (_held(own, nulls), nulls)
     groups = np.zeros(len(own), dtype=np.intp) if strata is None else _joined(strata, references)
     p = np.full(len(own), np.nan)
     for group in np.unique(groups):
@@ -38,6 +39,12 @@ def pooled_p(own: Floats, nulls: Floats, strata: NDArray[np.intp] | None = None,
         if len(pool):
             p[asked] = (1 + len(pool) - np.searchsorted(pool, figures[asked], side="left")) / (1 + len(pool))
     return p
+
+
+def _held(own: Floats, nulls: Floats) -> Floats:
+    """Own figures [F], NaN for features without a defined null: nothing is known there of what others reach."""
+    held: Floats = np.where(np.isnan(nulls).all(axis=1), np.nan, own)
+    return held
 
 
 def strata_of(values: Floats, count: int) -> NDArray[np.intp]:

@@ -107,6 +107,13 @@ def test_undefined_nulls_are_left_out():
     assert np.isnan(pooled_p(np.array([0.9]), np.array([[np.nan]]))).all()
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_feature_whose_only_null_is_undefined_has_no_p_value(paired):
+    nulls = np.array([[0.5], [np.nan], [0.1]])
+    found = pooled_p(np.array([0.9, 0.9, 0.9]), nulls, paired=paired)
+    np.testing.assert_allclose(found, [1 / 3, np.nan, 1 / 3])
+
+
 def test_strata_are_of_equal_size_and_join_when_small():
     np.testing.assert_array_equal(strata_of(np.array([0.3, 0.1, 0.2, 0.4]), 2), [1, 0, 0, 1])
     own, nulls = np.linspace(0, 1, 40), np.linspace(0, 1, 80).reshape(40, 2)

@@ -167,6 +167,15 @@ def test_what_is_undefined_stays_so_with_its_reason() -> None:
     assert figures_of(found)["undefined"] == 1
 
 
+def test_with_one_null_a_feature_an_undefined_null_leaves_p_undefined_with_its_reason() -> None:
+    why = "0 of 1 borrowed explanations have a defined figure on these items; 2 are needed."
+    undefined = replace(figure(0, 0.99, null_values=(None,), null_reason=why), lift=None)
+    rows = [undefined, *(figure(feature, 0.9, null_values=(0.5,)) for feature in range(1, 300))]
+    found = concluded(rows, dict.fromkeys(range(300), 0.1))
+    assert (found[0].p_value, found[0].p_method, found[0].q_value, found[0].null_reason) == (None, None, None, why)
+    assert all(row.p_method == "pooled" for row in found[1:])
+
+
 def test_scores_of_too_few_windows_have_no_p_and_no_q_value() -> None:
     why = "20 firing and 1 silent windows were answered; a lift needs 5 of each."
     rows = [figure(0, 0.99, null_reason=why), *(figure(feature, 0.9, null_values=(0.5,)) for feature in range(1, 300))]
