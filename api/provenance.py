@@ -13,6 +13,7 @@ from api.schemas import (
     CallProvenance,
     ContextAnswer,
     ExplanationProvenance,
+    NullBound,
     NullProvenance,
     ProvenanceAnswer,
     ScoreProvenance,
@@ -100,7 +101,12 @@ def _explanation(
 
 def _score(session: Session, explained: Explanation, row: Score, items: Sequence[Item], kept: Book) -> ScoreProvenance:
     own = [_call(purpose or row.scorer, key, kept, row.job_id) for purpose, key in _asked_of(row)]
-    return ScoreProvenance(score=views.score(row, items), nulls=_nulls(session, explained, row), calls=own, spend=_spend(own))
+    return ScoreProvenance(score=views.score(row, items), nulls=_nulls(session, explained, row), null_bound=_bound(row), calls=own, spend=_spend(own))
+
+
+def _bound(row: Score) -> NullBound | None:
+    told = (row.details.get("provenance") or {}).get("nulls")
+    return None if told is None else NullBound.model_validate(told)
 
 
 def _nulls(session: Session, explained: Explanation, row: Score) -> list[NullProvenance]:

@@ -1,6 +1,7 @@
 """The score task: each explanation on test contexts, with its nulls and controls."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,7 @@ from interp.planning import count, ranges_of
 from interp.score import registry as scorers
 from interp.score.base import Foil, Score, ScoreDesk, ScorerInput
 from interp.score.codec import encode_items
-from interp.score.nulls import choose_nulls, twins_of
+from interp.score.nulls import bound_of, choose_nulls, twins_of
 from interp.score.pool import FEATURES, pool_of
 from interp.spec import ScorerSpec
 from interp.store import evidence, explanations, scores
@@ -47,7 +48,8 @@ def score(work: Work) -> Outcome:
 
     def write(session: Session) -> dict[str, Any]:
         for scorer, scored in made:
-            scores.save(session, run_id, scorer_digest(work.spec, scorer, own_url), scored, work.lease.job_id)
+            told = [_with_bound(item, decoded[item.score.feature], work.spec.seed) for item in scored]
+            scores.save(session, run_id, scorer_digest(work.spec, scorer, own_url), told, work.lease.job_id)
         silent = sum(item.score.answered == 0 and item.score.failed > 0 for _, scored in made for item in scored)
         return {"scores": sum(len(scored) for _, scored in made), "failed": silent}
 
@@ -95,6 +97,13 @@ def desk_of(work: Work, roster: Roster, scorer: ScorerSpec, feature: int, run_id
 
 def _packed(items: Sequence[Item], figures: Sequence[Score]) -> list[Scored]:
     return [Scored(row, figure, encode_items(figure.items)) for (row, _), figure in zip(items, figures, strict=True)]
+
+
+def _with_bound(item: Scored, of: FeatureEvidence, seed: int) -> Scored:
+    """The score with the bound that its nulls were chosen within, in its provenance; as it is where it has none."""
+    if item.score.null is None:
+        return item
+    return replace(item, score=replace(item.score, provenance=item.score.provenance | {"nulls": bound_of(of.nearest, seed)}))
 
 
 def _items(work: Work, family: Family, scorer: ScorerSpec, decoded: Mapping[int, FeatureEvidence]) -> list[Item]:

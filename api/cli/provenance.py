@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from api.cli import connect, paint
-from api.cli.console import dollars, figure, out, print_json, thousands
+from api.cli.console import dollars, figure, out, print_json, probability, thousands
 from api.cli.features import RUN, parse_reference
 
 LONGEST = 1500
@@ -76,8 +76,7 @@ def _print_score(scored: dict[str, Any], texts: dict[str, str], longest: int | N
     score = scored["score"]
     out.print(Text("\n  ") + paint.chip(score), soft_wrap=True)
     out.print(f"    judge {score['judge'] or '–'}; {_spend(scored['spend'])}", style="dim", markup=False, soft_wrap=True)
-    for null in scored["nulls"]:
-        out.print(f"    {_null(null)}", markup=False, soft_wrap=True)
+    _print_nulls(scored)
     for item in score["items"] or ():
         said = "–" if item["prediction"] is None else f"{item['prediction']:g}"
         why = f"  {paint.visible(item['failure'])}" if item["failure"] else ""
@@ -88,10 +87,26 @@ def _print_score(scored: dict[str, Any], texts: dict[str, str], longest: int | N
         _print_call(call, longest)
 
 
+def _print_nulls(scored: dict[str, Any]) -> None:
+    """What the nulls come to, which features could be none, and a line a borrowed explanation with its figure."""
+    null, bound = scored["score"]["null"], scored["null_bound"]
+    if scored["nulls"]:
+        figures = {"p": null["p_value"], "paired p": null["p_paired"], "q": null["q_value"]}
+        told = [f"mean {figure(null['value'])}", *(f"{name} {probability(value)}" for name, value in figures.items() if value is not None)]
+        out.print(f"    {len(scored['nulls'])} nulls: {', '.join(told)}", markup=False, soft_wrap=True)
+        if null["reason"]:
+            out.print(f"    {null['reason']}", style="dim", markup=False, soft_wrap=True)
+    if bound:
+        twins = ", ".join(map(str, bound["twins"])) or "none here"
+        out.print(f"    no nulls: features of decoder cosine {bound['twin_cosine']:.2f} or more ({twins})", style="dim", markup=False, soft_wrap=True)
+    for one in scored["nulls"]:
+        out.print(f"    {_null(one)}", markup=False, soft_wrap=True)
+
+
 def _null(null: dict[str, Any]) -> str:
-    """A borrowed explanation with its figure; the executable judge keeps one figure of all nulls, not one of each."""
-    value = "" if null["value"] is None else f" {figure(null['value'])} "
-    return f"null of {null['feature']}:{value} {paint.visible(null['text'] or 'its explanation is no longer kept')}"
+    """A borrowed explanation with its figure on the same items."""
+    value = "undefined" if null["value"] is None else figure(null["value"])
+    return f"null of {null['feature']}: {value}  {paint.visible(null['text'] or 'its explanation is no longer kept')}"
 
 
 def _print_call(call: dict[str, Any], longest: int | None) -> None:

@@ -31,7 +31,7 @@ from api.schemas.jobs import (
     WebhookAnswer,
     WebhookPage,
 )
-from api.schemas.provenance import CallProvenance, ExplanationProvenance, NullProvenance, ProvenanceAnswer, ScoreProvenance, SpendAnswer
+from api.schemas.provenance import CallProvenance, ExplanationProvenance, NullBound, NullProvenance, ProvenanceAnswer, ScoreProvenance, SpendAnswer
 from api.schemas.runs import CurrentRunRequest, RunAnswer, RunJob, RunPage
 from api.schemas.service import FieldError, Health, Problem, ProblemKind, Readiness
 from api.schemas.spending import CallAnswer, CallPage, EstimateAnswer, EstimateRow, EstimateTotal, UsageAnswer, UsageRow, UsageTotal
@@ -71,6 +71,7 @@ __all__ = [
     "JobPage",
     "NeighbourAnswer",
     "NullAnswer",
+    "NullBound",
     "NullProvenance",
     "Problem",
     "ProblemKind",

@@ -47,11 +47,20 @@ class NullProvenance(Answer):
     value: float | None
 
 
+class NullBound(Answer):
+    """Features that are no nulls: their decoder directions are too like the feature's own, and their explanations may be right for it too."""
+
+    twin_cosine: float = Field(description="The decoder cosine from which on a feature is no null.")
+    twins: list[int] = Field(description="The features beyond it, of the nearest ones that the evidence lists.")
+    seed: int = Field(description="The seed of the draw among all others that are alike in density and length of label.")
+
+
 class ScoreProvenance(Answer):
     """One score, with every item, verdict, prompt and reply behind it."""
 
     score: ScoreAnswer
     nulls: list[NullProvenance]
+    null_bound: NullBound | None = Field(description="Which features could be no nulls; null where there are none, and for scores of before.")
     calls: list[CallProvenance]
     spend: SpendAnswer
 

@@ -1,6 +1,7 @@
 """Choose whose explanations are borrowed: features alike in density and length of label, but no twins."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,11 @@ TWIN_COSINE = 0.4
 def twins_of(nearest: Iterable[Neighbour]) -> frozenset[int]:
     """The features among `nearest` whose decoder directions are too alike for a null: their explanations may be right for this feature too."""
     return frozenset(neighbour.feature for neighbour in nearest if neighbour.cosine >= TWIN_COSINE)
+
+
+def bound_of(nearest: Iterable[Neighbour], seed: int) -> dict[str, Any]:
+    """Which features could be no nulls, for a score's provenance: the bound, those beyond it, and the seed of the draw."""
+    return {"twin_cosine": TWIN_COSINE, "twins": sorted(twins_of(nearest)), "seed": seed}
 
 
 def choose_nulls(

@@ -25,6 +25,7 @@ from interp.store.engine import transaction
 from interp.store.explanations import Family
 from tests.api.synthetic import feature_evidence
 
+BOUND = {"twin_cosine": 0.4, "twins": [7, 9], "seed": 0}
 JUDGED = "judged@1-res"
 URL = "http://127.0.0.1:9/v1"
 
@@ -199,7 +200,12 @@ def judged(context: str) -> Score:
             ControlResult("repeat", None, reason="nothing was asked twice"),
         ),
         items=(Item(context, "uniform", 1.0, 1.0), Item(context, "inactive", 0.0, None, failure="the model refused")),
-        provenance={"judge": "llm", "judge_model": {"model": "judge-1"}, "calls": {"detection": ["k2", "k4"], "detection/null": ["k5"]}},
+        provenance={
+            "judge": "llm",
+            "judge_model": {"model": "judge-1"},
+            "calls": {"detection": ["k2", "k4"], "detection/null": ["k5"]},
+            "nulls": BOUND,
+        },
     )
 
 
@@ -224,10 +230,29 @@ def test_a_features_provenance_is_whole_in_one_call(client: Client, told: str, j
     assert scored["calls"][1]["reply"]["choices"], "what an unanswered call brought is kept, too"
     assert scored["calls"][1]["error"] == "The model refused."
     assert scored["nulls"] == [{"feature": 4, "text": "label of 4", "value": 0.5}]
+    assert scored["null_bound"] == BOUND
     assert [control["name"] for control in scored["score"]["controls"]] == ["baseline", "repeat"]
     assert {context["id"] for context in found["contexts"]} == {item["context"] for item in scored["score"]["items"]}
     assert found["spend"] == {"calls": 4, "prompt_tokens": 400, "completion_tokens": 40, "cost_usd": None}
     assert explained["spend"] == {"calls": 1, "prompt_tokens": 100, "completion_tokens": 10, "cost_usd": 0.5}
+
+
+def test_provenance_prints_each_null_with_its_figure_and_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    null = {"value": 0.25, "p_value": None, "p_paired": 0.04, "q_value": None, "reason": "2 defined nulls are too few."}
+    nulls = [
+        {"feature": 4, "text": "label of 4", "value": 0.5},
+        {"feature": 5, "text": None, "value": None},
+        {"feature": 6, "text": "six", "value": 0.0},
+    ]
+    provenance_command._print_nulls({"score": {"null": null}, "nulls": nulls, "null_bound": BOUND})
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+        "3 nulls: mean 0.25, paired p 0.04",
+        "2 defined nulls are too few.",
+        "no nulls: features of decoder cosine 0.40 or more (7, 9)",
+        "null of 4: 0.50  label of 4",
+        "null of 5: undefined  its explanation is no longer kept",
+        "null of 6: 0.00  six",
+    ]
 
 
 def test_provenance_of_a_rule_has_no_calls(client: Client) -> None:
