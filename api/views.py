@@ -57,7 +57,7 @@ def feature_summary(row: Feature, run: Run, dictionary: Dictionary, best: Explan
         tokens_active=row.tokens_active,
         max_activation=row.max_activation,
         mean_active=row.mean_active,
-        firing_level=_short(row.firing_level),
+        firing_level=exact(row.firing_level),
     )
 
 
@@ -79,7 +79,7 @@ def explanation(
         explainer=row.explainer,
         settings=row.settings_digest,
         best=listed is not None and listed.explanation_id == row.id,
-        firing_level=None if listed is None else _short(listed.firing_level),
+        firing_level=None if listed is None else exact(listed.firing_level),
         text=row.text,
         failure=row.failure,
         rule=row.rule,
@@ -176,7 +176,7 @@ def statistics(found: Statistics) -> schemas.StatisticsAnswer:
         density=found.density,
         max_activation=found.max_activation,
         mean_active=found.mean_active,
-        firing_level=_short(found.firing_level),
+        firing_level=exact(found.firing_level),
         explain=explain,
         test=test,
     )
@@ -188,14 +188,14 @@ def histogram(counts: NDArray[np.int64]) -> schemas.HistogramAnswer:
     if len(filled) == 0:
         return schemas.HistogramAnswer(edges=[], counts=[])
     first, last = int(filled[0]), int(filled[-1])
-    edges = [_short(edge) for edge in HISTOGRAM_EDGES[first : last + 2]]
+    edges = [exact(edge) for edge in HISTOGRAM_EDGES[first : last + 2]]
     return schemas.HistogramAnswer(edges=edges, counts=counts[first : last + 1].tolist())
 
 
 def quantiles(evidence: FeatureEvidence) -> list[schemas.QuantileAnswer]:
     """The usual shares; nothing for a dead feature."""
     found = ((share, evidence.quantile(share)) for share in QUANTILES)
-    return [schemas.QuantileAnswer(share=share, activation=_short(value)) for share, value in found if value is not None]
+    return [schemas.QuantileAnswer(share=share, activation=exact(value)) for share, value in found if value is not None]
 
 
 def contexts(found: Contexts, vocabulary: Vocabulary) -> list[schemas.ContextAnswer]:
@@ -214,10 +214,10 @@ def contexts(found: Contexts, vocabulary: Vocabulary) -> list[schemas.ContextAns
                 document=f"{int(found.documents[row]):016x}",
                 start=int(found.starts[row]),
                 position=int(found.positions[row]),
-                max_activation=_short(float(maxima[row])),
+                max_activation=exact(maxima[row]),
                 left=vocabulary.texts(found.left_tokens(row)),
                 tokens=vocabulary.texts(found.tokens[row, :length].tolist()),
-                activations=[_short(value) for value in found.activations[row, :length].tolist()],
+                activations=[exact(value) for value in found.activations[row, :length]],
             )
         )
     return answers
@@ -235,6 +235,11 @@ def _nearest(entry: Entry) -> list[schemas.NeighbourAnswer]:
     return answers
 
 
+def exact(value: float | np.float32) -> float:
+    """The shortest decimal that is this activation again as float32, however small: a token that fires above its level does so in an answer, too."""
+    return float(str(np.float32(value))) if value else 0.0  # most activations are 0
+
+
 def _short(value: float) -> float:
-    """Four digits: what half-precision activations hold, and a third of the bytes in JSON."""
-    return float(f"{value:.4g}") if value else value  # most activations are 0
+    """Four significant digits, for cosines and logits: nothing is held against them."""
+    return float(f"{value:.4g}") if value else value
