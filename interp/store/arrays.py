@@ -7,7 +7,7 @@ more work than the server has with them. SQLite has no way there to save.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from struct import Struct
 from typing import Any, Final
 
@@ -80,16 +80,7 @@ def table(of: Tables, names: Sequence[str], name: str = "given") -> FromClause:
 
 def parameters(of: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Packed | Values]:
     """The rows as a statement with their `table` takes them. Every row has the columns of the first one."""
-    _teach_the_driver()
     return {PARAMETER + name: _packer(of, name)([row[name] for row in rows]) for name in rows[0]}
-
-
-@cache
-def _teach_the_driver() -> None:
-    """Registers `Values` and `Packed` with psycopg, which a process without PostgreSQL never loads."""
-    from interp.store import binary
-
-    binary.register()
 
 
 def execute(
