@@ -1,6 +1,5 @@
 """Everything that a job can be refused for before any work starts, found from files alone: no model is opened, torch is not needed."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from interp.dictionary.weights import check_finite, read_safetensors
 from interp.errors import FeatureOutOfRange, FileMissing, InputError, WidthMismatch
 from interp.identity import digest_of, evidence_identity
 from interp.job_warnings import JobWarning, of_corpus, of_dictionary, of_row_length
+from interp.json_files import MODEL_HEADER
 from interp.spec import CorpusSpec, JobSpec, SubjectSpec
 from interp.subject import hooks
 from interp.subject.corpus import CorpusIndex, check_splits, check_start, empty, index, split_of
@@ -74,7 +74,7 @@ def check(spec: JobSpec) -> Preflight:
     corpus = _read_corpus(spec.corpus, listing)
     _check_subject_weights(spec.subject)
     check_finite(reading.tensors, header.files[0])
-    if sum(math.prod(tensor.shape) for tensor in reading.tensors.values()) <= CONVERTED_NUMBERS:
+    if reading.numbers <= CONVERTED_NUMBERS:
         reading.canonical()
     name = subject_name(spec.subject, config)
     identity = evidence_identity(spec, None if corpus is None else corpus.digest)
@@ -171,4 +171,4 @@ def _check_subject_weights(spec: SubjectSpec) -> None:
             f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
         )
     for path in files:
-        check_finite(read_safetensors(path), path)
+        check_finite(read_safetensors(path, MODEL_HEADER), path)

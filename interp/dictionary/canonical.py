@@ -3,17 +3,18 @@
 f = act(norm(x) - pre_bias) @ W_enc + b_enc)        x̂ = denorm(f @ W_dec + b_dec [+ x @ W_skip])
 """
 
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from interp.dictionary.positions import EVERYWHERE, Positions
-from interp.dictionary.weights import Floats, Stored
+from interp.dictionary.weights import UNREADABLE, Floats, Stored, not_finite
 from interp.errors import DictionaryError, GlossatorError
+from interp.foreign import brief
 
 # relu      max(z, 0)
 # jumprelu  max(z, 0) where z > threshold, else 0 (Rajamanoharan et al. 2024)
@@ -26,6 +27,10 @@ Activation = Literal["relu", "jumprelu", "topk", "groupmax"]
 # layer_norm  (x - mean) / (std + 1e-5), std unbiased: SAELens' layer_norm and OpenAI's LN
 # unit_scale  x * sqrt(D) / |x|: SAELens' constant_norm_rescale
 InputNorm = Literal["none", "centre", "layer_norm", "unit_scale"]
+
+
+# Sizes beyond this are of no dictionary; an index of it would not fit into 32 bits.
+LARGEST = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class Canonical:
 
     def check(self, source: Path) -> None:
         """Raises DictionaryError when shapes and settings do not go together."""
+        if self.k is not None and (not isinstance(self.k, int) or isinstance(self.k, bool)):
+            raise _shapes(source, "k is no whole number.")
         for name in ("W_enc", "W_dec"):
             if getattr(self, name).ndim != 2:
                 raise _shapes(source, f"{name} is {list(getattr(self, name).shape)}, not a matrix.")
@@ -71,6 +78,19 @@ class Canonical:
         if self.activation == "groupmax" and self.k is not None and features % self.k:
             raise _shapes(source, f"{features} features do not form {self.k} equal groups.")
 
+    def check_finite(self, source: Path) -> None:
+        """Raises WeightsNotFinite: numbers that are finite in the files may not be so once scales and norms are folded in."""
+        for name in ARRAYS:
+            array = getattr(self, name)
+            bad = 0 if array is None else array.size - int(np.isfinite(array).sum())
+            if bad:
+                why = f"{bad} of its {array.size} numbers, once the config's factors and the decoder's norms are folded into the weights."
+                raise not_finite(source, name, why)
+
+
+# The arrays of the canonical form, by their names.
+ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "pre_bias", "W_skip")
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -93,34 +113,29 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A dictionary found on disk: its header, its tensors as stored, and how they become canonical."""
+    """A dictionary found on disk: its header, its tensors as stored, and how they become canonical.
+
+    `made` counts the numbers that no tensor holds: those of a format that has no weights.
+    """
 
     header: Header
     tensors: Mapping[str, Stored]
     convert: Callable[[Mapping[str, Floats]], Canonical]
+    made: int = 0
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers are in memory once it is converted, at least."""
+        return self.made + sum(tensor.size for tensor in self.tensors.values())
 
     def canonical(self) -> Canonical:
-        """Reads and converts the weights. Raises DictionaryError."""
+        """Reads and converts the weights. Raises DictionaryError, WeightsNotFinite."""
         source = self.header.files[0]
-        with as_dictionary_errors(source, self.header.format):
+        with as_dictionary_errors(source, self.header.format), np.errstate(all="ignore"):
             converted = self.convert({name: tensor.read() for name, tensor in self.tensors.items()})
-        converted.check(source)
+            converted.check(source)
+            converted.check_finite(source)
         return converted
-
-
-# What Python, numpy, json and zipfile raise on content that is not of the expected form.
-UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @contextmanager
@@ -130,18 +145,7 @@ def as_dictionary_errors(source: Path, format_name: str) -> Iterator[None]:
         yield
     except GlossatorError:
         raise
-    except (
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        OSError,
-        RecursionError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as cause:
+    except UNREADABLE as cause:
         raise DictionaryError(
             f"{source} cannot be read as {format_name}.",
             why=f"{type(cause).__name__}: {str(cause)[:200]}",
@@ -155,18 +159,31 @@ def require(tensors: Mapping[str, Stored], names: tuple[str, ...], source: Path)
     if missing:
         raise DictionaryError(
             f"{source} lacks {', '.join(missing)}.",
-            why=f"It holds {', '.join(sorted(tensors)) or 'nothing'}.",
+            why=f"It holds {', '.join(name[:60] for name in sorted(tensors)[:12]) or 'nothing'}.",
             cure="Give the right format, or save the dictionary again.",
         )
 
 
 def whole_number(value: Any, name: str, source: Path) -> int:
     """A setting of a config that has to be a positive whole number. Raises DictionaryError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < LARGEST:
         raise DictionaryError(
-            f"{source}: {name} = {str(value)[:40]} is no positive number.", cure=f"Set {name} in the dictionary's config to what it was trained with."
+            f"{source}: {name} = {brief(value)} is no positive number.", cure=f"Set {name} in the dictionary's config to what it was trained with."
         )
     return value
+
+
+def whole(array: Floats, name: str) -> int:
+    """The whole number in an array of one. Raises ValueError when it holds another."""
+    if array.size != 1 or not float(array.reshape(-1)[0]).is_integer():
+        raise ValueError(f"{name} is no whole number")
+    return int(array.reshape(-1)[0])
+
+
+def divided(rows: Floats, norms: Floats) -> Floats:
+    """Rows by their norms. A row of zeros stays one: its feature is dead, where 0 / 0 would be NaN."""
+    floors: Floats = np.where(norms == 0, np.float32(1), norms).astype(np.float32)
+    return np.divide(rows, floors[:, None])
 
 
 def matrix_shape(tensors: Mapping[str, Stored], name: str, source: Path) -> tuple[int, int]:
@@ -175,6 +192,8 @@ def matrix_shape(tensors: Mapping[str, Stored], name: str, source: Path) -> tupl
     shape = tensors[name].shape
     if len(shape) != 2:
         raise _shapes(source, f"{name} is {list(shape)}, not a matrix.")
+    if not all(1 <= length < LARGEST for length in shape):
+        raise _shapes(source, f"{name} is {list(shape)}: a dictionary has features, and reads numbers.")
     return shape[0], shape[1]
 
 

@@ -1,23 +1,23 @@
 """Files of `torch.save` (.pt, .pth), read without torch and without running code.
 
-Such a file is a zip with a pickle of the structure and one raw entry a storage. The pickle may name only what tensors are made of; those
-names stand here for functions of this file, which note where a tensor's numbers lie. Anything else is refused, so that no code of the file's
-or of a library's choosing ever runs (torch's `weights_only=True` goes by the same rule).
+Such a file is a zip with a pickle of the structure and one raw entry a storage. The pickle is read by a small machine of its own, with the few
+operations that torch.save writes: it knows the names that tensors are made of and calls nothing else, counts what it does and what it builds,
+and cannot be made to change anything that it did not build (Python's Unpickler sets attributes of whatever the file names).
 """
 
-import pickle
+import pickletools
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.dictionary.weights import Stored, unreadable
-from interp.errors import FileMissing, PickleRefused
+from interp.dictionary.archives import LARGEST_READ, check_entry, open_archive
+from interp.dictionary.weights import MOST_AXES, UNREADABLE, Stored, as_unreadable, from_file, raw_dtype, unreadable
+from interp.errors import FileMissing, GlossatorError, PickleRefused
 
 STORAGES = {
     "DoubleStorage": "<f8",
@@ -31,101 +31,305 @@ STORAGES = {
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Storage:
-    path: Path
-    entry: str
-    dtype: str
-
-    def numbers(self) -> NDArray[Any]:
-        with zipfile.ZipFile(self.path) as archive:
-            return np.frombuffer(archive.read(self.entry), dtype="<u2" if self.dtype == "bfloat16" else self.dtype)
+DTYPES = frozenset({"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"})
+# A tensor takes some 30 operations: 3,000 tensors, and more than any dictionary has.
+MOST_OPERATIONS = 100_000
+# Names in nested dicts, their depth, and the characters of one with all that stand above it.
+MOST_NAMES, MOST_DEPTH, LONGEST_NAME = 20_000, 16, 512
 
 
 def read_torch(path: Path) -> Any:
     """What was saved: dicts, lists and plain values, with `Stored` for tensors. Raises PickleRefused, DictionaryError, FileMissing."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entry = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+        with open_archive(path) as archive:
+            entry = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
             if entry is None:
                 raise unreadable(path, "It is a zip, but not one of torch.save.")
-            with archive.open(entry) as handle:
-                return _Reader(handle, path, entry.removesuffix("data.pkl")).load()
+            check_entry(entry, compressed=False)
+            if entry.file_size >= LARGEST_READ:
+                raise unreadable(path, f"Its pickle of {entry.file_size} bytes is larger than {LARGEST_READ >> 20} MiB.")
+            entries = {info.filename: info for info in archive.infolist()}
+            return _Machine(path, entry.filename.removesuffix("data.pkl"), entries).run(archive.read(entry))
+    except GlossatorError:
+        raise
     except FileNotFoundError:
         raise FileMissing(f"{path} does not exist.", cure="Check the path.") from None
     except zipfile.BadZipFile as cause:
         raise PickleRefused(
             f"{path} is not in the form that torch.save has had since 1.6.",
-            why="It is a bare pickle, cut short, or no weights at all.",
+            why=f"It is a bare pickle, cut short, or no weights at all: {str(cause)[:200]}.",
             cure="Load it where you trust it, and save its tensors as safetensors.",
         ) from cause
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError) as cause:
-        raise unreadable(path, f"Its pickle is damaged: {cause}.") from cause
+    except UNREADABLE as cause:
+        raise unreadable(path, f"Its pickle is damaged: {str(cause)[:200]}.") from cause
 
 
-def tensors_of(content: Any, prefix: str = "") -> dict[str, Stored]:
-    """All tensors in nested dicts, by their dotted names."""
-    if isinstance(content, Stored):
-        return {prefix.removesuffix("."): content}
-    if not isinstance(content, dict):
-        return {}
-    return {name: tensor for key, value in content.items() for name, tensor in tensors_of(value, f"{prefix}{key}.").items()}
+def tensors_of(content: Any) -> dict[str, Stored]:
+    """All tensors in nested dicts, by their dotted names. Raises ValueError where names are too many, too long or too deep.
+
+    A pickle of some bytes may hold the same dict at any number of places: what is counted is what comes of it.
+    """
+    found: dict[str, Stored] = {}
+    waiting: list[tuple[str, int, Any]] = [("", 0, content)]
+    seen = 0
+    while waiting:
+        prefix, depth, value = waiting.pop()
+        seen += 1
+        if isinstance(value, Stored):
+            found[prefix] = value
+        elif isinstance(value, dict):
+            if depth == MOST_DEPTH or len(waiting) + len(value) + seen > MOST_NAMES:
+                raise ValueError(f"its dicts hold more than {MOST_NAMES} names, or are more than {MOST_DEPTH} deep")
+            names = [(f"{prefix}.{key}" if depth else str(key), item) for key, item in value.items()]
+            if any(len(name) > LONGEST_NAME for name, _ in names):
+                raise ValueError(f"a name in it is longer than {LONGEST_NAME} characters")
+            waiting.extend((name, depth + 1, item) for name, item in reversed(names))
+    return found
 
 
-class _Reader(pickle.Unpickler):
-    """An unpickler that knows tensors and nothing else."""
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """The class of a storage, as the pickle names it."""
 
-    def __init__(self, handle: Any, path: Path, prefix: str) -> None:
-        super().__init__(handle)
-        self._path, self._prefix = path, prefix
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("torch", "torch.storage") and name in STORAGES:
-            return STORAGES[name]
-        if module == "torch":
-            known_dtype = name in ("float64", "float32", "float16", "bfloat16", "int64", "int32", "bool")
-            if known_dtype:
-                return f"torch.{name}"
-        if (module, name) in ALLOWED:
-            return ALLOWED[module, name]
-        raise PickleRefused(
-            f"{self._path} would run code when it is loaded.",
-            why=f"Its pickle asks for {module}.{name}, which is no tensor.",
-            cure="Load it where you trust it, and save its tensors as safetensors: `safetensors.torch.save_file(state_dict, path)`.",
-            wanted=f"{module}.{name}",
-        )
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, *_ = pid
-        if kind != "storage" or not isinstance(dtype, str):
-            raise pickle.UnpicklingError(f"unknown reference {kind!r}")
-        return _Storage(self._path, f"{self._prefix}data/{key}", dtype)
+    dtype: str
 
 
-def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Stored:
-    shape = tuple(size)
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """A function that the pickle may call."""
 
-    def load() -> NDArray[Any]:
-        numbers = storage.numbers()
-        last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
-        if min((0, *shape, *stride, offset)) < 0 or (0 not in shape and last >= len(numbers)):
-            raise unreadable(storage.path, "A tensor reaches beyond its storage.")
-        strides = tuple(step * numbers.itemsize for step in stride)
-        return np.lib.stride_tricks.as_strided(numbers[offset:], shape, strides, writeable=False)
-
-    return Stored(shape, storage.dtype, load)
+    make: Callable[..., Any]
 
 
-def _parameter(data: Stored, *_: Any) -> Stored:
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """A storage's raw numbers: an entry of the zip."""
+
+    path: Path
+    name: str
+    entry: zipfile.ZipInfo | None
+    dtype: str
+
+    def numbers(self, offset: int, count: int) -> Iterator[NDArray[Any]]:
+        """Blocks of its numbers. Raises DictionaryError when it has fewer."""
+        size = raw_dtype(self.dtype).itemsize
+        if self.entry is None:
+            raise unreadable(self.path, f"It lacks the numbers {self.name[:80]}.")
+        if (offset + count) * size > self.entry.file_size:
+            raise unreadable(self.path, "A tensor reaches beyond its storage.")
+        return from_file(self.path, self._start(self.entry) + offset * size, raw_dtype(self.dtype), count)
+
+    def _start(self, entry: zipfile.ZipInfo) -> int:
+        """The byte at which an entry's content begins: after its local header, whose last two fields are lengths."""
+        with as_unreadable(self.path, "torch.save"), self.path.open("rb") as handle:
+            check_entry(entry, compressed=False)
+            handle.seek(entry.header_offset)
+            local = handle.read(30)
+            if local[:4] != b"PK\x03\x04" or len(local) < 30:
+                raise zipfile.BadZipFile("an entry has no header")
+            return entry.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+
+
+def _are_counts(values: Any) -> bool:
+    return isinstance(values, tuple) and len(values) <= MOST_AXES and all(type(value) is int and 0 <= value < 2**48 for value in values)
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Stored:
+    if (
+        not isinstance(storage, _Storage)
+        or not _are_counts((offset,))
+        or not _are_counts(size)
+        or not _are_counts(stride)
+        or len(size) != len(stride)
+    ):
+        raise ValueError("a tensor's offset, size or strides are no counts")
+    spanned = 0 if 0 in size else 1 + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+
+    def stream() -> Iterator[NDArray[Any]]:
+        if _is_contiguous(size, stride):
+            yield from storage.numbers(offset, spanned)
+            return
+        span = np.concatenate([*storage.numbers(offset, spanned), np.empty(0, raw_dtype(storage.dtype))])
+        strides = tuple(step * span.itemsize for step in stride)
+        yield np.lib.stride_tricks.as_strided(span, size, strides, writeable=False).reshape(-1)
+
+    return Stored(size, storage.dtype, stream, spanned=spanned)
+
+
+def _is_contiguous(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    expected = 1
+    for length, step in zip(reversed(size), reversed(stride), strict=True):
+        if length != 1 and step != expected:
+            return False
+        expected *= length
+    return True
+
+
+def _parameter(data: Any, *_: Any) -> Stored:
+    if not isinstance(data, Stored):
+        raise ValueError("a parameter is no tensor")
     return data
 
 
-ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch", "Size"): tuple,
-    ("torch", "device"): lambda *place: ":".join(map(str, place)),
+def _ordered(*items: Any) -> dict[Any, Any]:
+    if items not in ((), ([],)):
+        raise ValueError("an OrderedDict is not written as torch.save writes it")
+    return {}
+
+
+def _size(items: Any = ()) -> tuple[Any, ...]:
+    if not isinstance(items, tuple):
+        raise ValueError("a size is no tuple")
+    return items
+
+
+def _device(*place: Any) -> str:
+    if len(place) > 2 or not all(isinstance(part, str | int) for part in place):
+        raise ValueError("a device is none")
+    return ":".join(str(part)[:20] for part in place)
+
+
+ALLOWED: dict[tuple[str, str], _Maker] = {
+    ("collections", "OrderedDict"): _Maker(_ordered),
+    ("torch._utils", "_rebuild_tensor_v2"): _Maker(_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Maker(_parameter),
+    ("torch", "Size"): _Maker(_size),
+    ("torch", "device"): _Maker(_device),
 }
+_MARK = object()
+_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_LITERALS = frozenset(
+    {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES"}
+)
+_IGNORED = frozenset({"PROTO", "FRAME"})
+
+
+@dataclass(slots=True)
+class _Machine:
+    """The operations of a pickle of tensors. What each builds is of a size that the pickle's own bytes bound."""
+
+    path: Path
+    prefix: str
+    entries: dict[str, zipfile.ZipInfo]
+    stack: list[Any] = field(default_factory=list)
+    memo: dict[int, Any] = field(default_factory=dict)
+
+    def run(self, content: bytes) -> Any:
+        """What the pickle describes. Raises what damaged pickles raise, and PickleRefused."""
+        for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+            if count == MOST_OPERATIONS:
+                raise ValueError(f"it has more than {MOST_OPERATIONS} operations")
+            if operation.name == "STOP":
+                break
+            self._step(operation.name, argument)
+        return self.stack.pop()
+
+    def _step(self, name: str, argument: Any) -> None:
+        if name in _LITERALS:
+            self.stack.append(argument)
+        elif name in ("BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[argument])
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = self.stack[-1]
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = self.stack[-1]
+        elif name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            self.stack.append(_EMPTY[name]())
+        elif name not in _IGNORED:
+            self._compose(name, argument)
+
+    def _compose(self, name: str, argument: Any) -> None:
+        """The operations that make something of what lies on the stack."""
+        match name:
+            case "MARK":
+                self.stack.append(_MARK)
+            case "TUPLE":
+                self.stack.append(tuple(self._marked()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                self.stack.append(tuple(self._popped(_TUPLES[name])))
+            case "APPEND" | "APPENDS":
+                items = self._popped(1) if name == "APPEND" else self._marked()
+                self._top(list).extend(items)
+            case "SETITEM" | "SETITEMS":
+                self._set(self._popped(2) if name == "SETITEM" else self._marked())
+            case "GLOBAL":
+                self.stack.append(self._named(*argument.split(" ", 1)))
+            case "STACK_GLOBAL":
+                self.stack.append(self._named(*self._popped(2)))
+            case "REDUCE":
+                maker, arguments = self._popped(2)
+                if not isinstance(maker, _Maker) or not isinstance(arguments, tuple):
+                    raise ValueError("it calls what is no function")
+                self.stack.append(maker.make(*arguments))
+            case "BUILD":  # the metadata of a state dict
+                self._popped(1)
+                self._top(dict)
+            case "BINPERSID":
+                self.stack.append(self._storage(*self._popped(1)))
+            case _:
+                raise self._refused(f"Its pickle has the operation {name}, which no tensor needs.", name)
+
+    def _popped(self, count: int) -> list[Any]:
+        items = self.stack[-count:]
+        if len(items) < count or any(item is _MARK for item in items):
+            raise ValueError("it takes more than it has put")
+        del self.stack[-count:]
+        return items
+
+    def _marked(self) -> list[Any]:
+        """What lies above the last mark, which goes with it."""
+        place = len(self.stack) - 1
+        while self.stack[place] is not _MARK:
+            place -= 1
+            if place < 0:
+                raise ValueError("it has no mark")
+        items = self.stack[place + 1 :]
+        del self.stack[place:]
+        return items
+
+    def _top(self, kind: type[Any]) -> Any:
+        if not isinstance(self.stack[-1], kind):
+            raise ValueError(f"it changes what is no {kind.__name__}")
+        return self.stack[-1]
+
+    def _set(self, items: list[Any]) -> None:
+        target = self._top(dict)
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Floats and large integers can be chosen so that a dict of them takes quadratic time.
+            if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 2**60):
+                raise ValueError("a key in it is neither a text nor a small number")
+            target[key] = value
+
+    def _named(self, module: Any, name: Any) -> Any:
+        # Before anything looks at them: tuples of tuples that are all the same are hashed and written out for ever.
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("a name in it is no text")
+        if module in ("torch", "torch.storage") and name in STORAGES:
+            return _Kind(STORAGES[name])
+        if module == "torch" and name in DTYPES:
+            return f"torch.{name}"
+        if (module, name) in ALLOWED:
+            return ALLOWED[module, name]
+        wanted = f"{module[:80]}.{name[:80]}"
+        if module in ("torch", "torch.storage") and name.endswith("Storage"):
+            raise unreadable(self.path, f"Its tensors are of {wanted}; real numbers are supported.")
+        raise self._refused(f"Its pickle asks for {wanted}, which is no tensor.", wanted)
+
+    def _refused(self, why: str, wanted: str) -> PickleRefused:
+        return PickleRefused(
+            f"{self.path} would run code when it is loaded.",
+            why=why,
+            cure="Load it where you trust it, and save its tensors as safetensors: `safetensors.torch.save_file(state_dict, path)`.",
+            wanted=wanted,
+        )
+
+    def _storage(self, reference: Any) -> _Storage:
+        match reference:
+            case ("storage", _Kind(dtype=dtype), str(key), *_):
+                name = f"{self.prefix}data/{key[:80]}"
+                return _Storage(self.path, name, self.entries.get(name), dtype)
+        raise ValueError("it refers to what is no storage")

@@ -25,11 +25,10 @@ def _table() -> dict[str, Any]:
     return content
 
 
-def sizes_of(config: dict[str, Any]) -> dict[str, Any]:
-    """The sizes that the class of a config.json has by default; empty for a model type that is not known."""
-    text = config.get("text_config") or config
-    kind = text.get("model_type") or _table()["text_types"].get(config.get("model_type"), config.get("model_type"))
-    row = _table()["sizes"].get(kind) if isinstance(kind, str) else None
+def sizes_of(model_type: str | None, text_type: str | None) -> dict[str, int | None]:
+    """The sizes that a class has by default, by the model types of a config.json and of its text_config; empty where they are not known."""
+    kind = text_type or _table()["text_types"].get(model_type, model_type)
+    row = _table()["sizes"].get(kind)
     return dict(zip(SIZES, row, strict=True)) if row else {}
 
 

@@ -1,11 +1,16 @@
 """What a model's config.json says of its sizes, read without loading the model."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from interp.errors import FileMissing, InputError, SubjectError
+from pydantic import BeforeValidator
+
+from interp.errors import SubjectError
+from interp.foreign import Foreign, Name, brief, typed
+
+# One import for readers of a subject's JSON files.
+from interp.json_files import read_json as read_json
 from interp.subject.defaults import sizes_of
 
 # One row a size: the names that the model families of transformers give to it.
@@ -14,6 +19,31 @@ LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
 MLP = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+HEAD = ("head_dim",)
+VOCABULARY = ("vocab_size",)
+SIZES = (*WIDTH, *LAYERS, *HEADS, *MLP, *CONTEXT, *HEAD, *VOCABULARY)
+
+# Sizes beyond these are of no model: some ten times the largest that are known. What is made of them is made in memory, before weights are read.
+MOST = {WIDTH: 1 << 18, LAYERS: 2000, HEADS: 1 << 14, MLP: 1 << 20, CONTEXT: 1 << 30, HEAD: 1 << 16, VOCABULARY: 1 << 22}
+
+
+class ModelType(Foreign):
+    """What names the class of a config, at either of its levels."""
+
+    model_type: str | None = None
+
+
+def _object_or_none(value: Any) -> Any:
+    """An empty text_config is none."""
+    return value or None
+
+
+class SubjectConfig(Foreign):
+    """config.json, as far as it is read: `text_config` holds the sizes of a model of several parts."""
+
+    text_config: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
+    model_type: Name | None = None
+    architectures: list[Name] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,61 +59,48 @@ class ModelShape:
     context: int
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "ModelShape":
+    def from_config(cls, config: Mapping[str, Any]) -> "ModelShape":
         """From the content of a Hugging Face config.json; what it leaves out is the default of its class in transformers.
 
-        Raises SubjectError when a size is missing in both, or is no positive number.
+        Raises SubjectError when a size is missing in both, or is no positive number that a model can have.
         """
-        written = config.get("text_config") or config
-        if not isinstance(written, dict):
-            raise SubjectError("config.json: text_config is no object.", cure="Save the model again.")
-        text = _completed(written, sizes_of(config))
-        width = _size(text, WIDTH)
-        heads = _size(text, HEADS)
+        told = typed(SubjectConfig, config, "config.json", SubjectError, "Save the model again.")
+        text = told.text_config or config
+        kind = typed(ModelType, text, "config.json", SubjectError, "Save the model again.").model_type
+        sizes = _completed(text, sizes_of(told.model_type, kind))
+        width = _size(sizes, WIDTH)
+        heads = _size(sizes, HEADS)
         return cls(
-            architecture=_architecture(config),
-            layers=_size(text, LAYERS),
+            architecture=(told.architectures or [told.model_type or "unknown"])[0],
+            layers=_size(sizes, LAYERS),
             width=width,
-            mlp=_size(text, MLP, default=4 * width),
-            heads_width=heads * _size(text, ("head_dim",), default=width // heads),
-            vocabulary=_size(text, ("vocab_size",)),
-            context=_size(text, CONTEXT),
+            mlp=_size(sizes, MLP, default=4 * width),
+            heads_width=heads * _size(sizes, HEAD, default=width // heads),
+            vocabulary=_size(sizes, VOCABULARY),
+            context=_size(sizes, CONTEXT),
         )
 
 
-def read_json(path: Path, error: type[InputError] = SubjectError) -> dict[str, Any]:
-    """A JSON object from a file. Raises FileMissing, or `error` when it is not JSON."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileMissing(f"{path} does not exist.", cure="Give the folder that `save_pretrained` wrote.") from None
-    except (ValueError, RecursionError, OSError) as cause:
-        raise error(f"{path} cannot be read as JSON.", why=str(cause), cure="Save the model again.") from cause
-    if not isinstance(content, dict):
-        raise error(f"{path} holds no JSON object.", cure="Save the model again.")
-    return content
-
-
-def _architecture(config: dict[str, Any]) -> str:
-    named = config.get("architectures")
-    first = named[0] if isinstance(named, list) and named else config.get("model_type")
-    return first if isinstance(first, str) else "unknown"
-
-
-def _completed(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The config with a default for each size that it gives under none of its names."""
+def _completed(config: Mapping[str, Any], defaults: Mapping[str, int | None]) -> dict[str, Any]:
+    """The sizes of a config with a default for each that it gives under none of its names."""
     given = {names[0] for names in (WIDTH, LAYERS, HEADS, MLP, CONTEXT) if any(config.get(name) is not None for name in names)}
     return {name: value for name, value in defaults.items() if name not in given} | {
-        name: value for name, value in config.items() if value is not None
+        name: config[name] for name in SIZES if config.get(name) is not None
     }
 
 
-def _size(config: dict[str, Any], names: tuple[str, ...], default: int | None = None) -> int:
+def _size(config: Mapping[str, Any], names: tuple[str, ...], default: int | None = None) -> int:
     value = next((config[name] for name in names if config.get(name) is not None), default)
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
         raise SubjectError(
             f"config.json gives no {names[0]}.",
             why=f"None of {', '.join(names)} is a positive number there.",
             cure="Use a causal language model of transformers.",
+        )
+    if value > MOST[names]:
+        raise SubjectError(
+            f"config.json: {names[0]} = {brief(value)} is of no model.",
+            why=f"The most that is opened is {MOST[names]}.",
+            cure="Correct config.json, or save the model again.",
         )
     return value

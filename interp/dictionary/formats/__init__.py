@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from interp.dictionary.canonical import Header, Reading, as_dictionary_errors
+from interp.dictionary.weights import check_expansion
 from interp.errors import DictionaryError, DictionaryFormatUnknown, FileMissing
 from interp.spec import DictionarySpec
 from interp.subject.hooks import ABBREVIATIONS, canonical
@@ -40,8 +41,8 @@ def read(spec: DictionarySpec) -> Reading:
         )
     with as_dictionary_errors(source, spec.format):
         reading = _format(source, spec.format).read(source, spec)
-    told = reading.header.hook_point
-    hook_point = canonical(spec.hook_point or (told if isinstance(told, str) else ""))
+        check_expansion(reading.tensors.values(), reading.header.files, source)
+    hook_point = canonical(spec.hook_point or reading.header.hook_point)
     if not hook_point:
         raise DictionaryError(
             f"{spec.source} does not say which hook point it reads.",
@@ -62,7 +63,7 @@ def dictionary_name(spec: DictionarySpec, header: Header, model: str | None = No
         return spec.name
     match = re.fullmatch(r"blocks\.(\d+)\.(.+)", header.hook_point)
     place = f"{match[1]}-{ABBREVIATIONS.get(match[2], match[2])}" if match else header.hook_point
-    owner = (header.model if isinstance(header.model, str) else None) or model or Path(spec.source).absolute().name
+    owner = header.model or model or Path(spec.source).absolute().name
     return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in (owner.rsplit("/", 1)[-1], place))
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,23 +16,23 @@ PARTS = ("encoder.0.weight", "encoder.0.bias", "decoder.weight", "decoder.bias")
 
 
 def recognise(source: Path) -> bool:
-    return source.is_file() and source.suffix == ".pt" and bool(_places(read_torch(source)))
+    return source.is_file() and source.suffix == ".pt" and bool(_places(_tensors(source)))
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:
-    content = read_torch(source)
-    places = _places(content)
+    stored = _tensors(source)
+    places = _places(stored)
     if not places:
         raise DictionaryError(f"{source} is no e2e_sae file.", why="No name in it ends in encoder.0.weight.", cure="Name its format.")
     hook_point = spec.hook_point or (next(iter(places)) if len(places) == 1 else None)
     if hook_point not in places:
         raise DictionaryError(
             f"{source} holds dictionaries of several hook points." if hook_point is None else f"{source} has no dictionary at {hook_point}.",
-            why=f"It has {', '.join(places)}.",
+            why=f"It has {', '.join(place[:80] for place in list(places)[:24])}.",
             cure="Set `dictionary.hook_point` to one of them.",
         )
     prefix = places[hook_point]
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors_of(content).items() if name.startswith(prefix)}
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     require(tensors, PARTS, source)
     features, width = matrix_shape(tensors, "encoder.0.weight", source)
     header = Header(format="apollo", architecture="relu", features=features, width=width, hook_point=hook_point, files=(source,))
@@ -47,8 +46,11 @@ def _convert(arrays: Mapping[str, Floats]) -> Canonical:
     return Canonical(arrays["encoder.0.weight"].T, arrays["encoder.0.bias"], unit.T, arrays["decoder.bias"])
 
 
-def _places(content: Any) -> dict[str, str]:
+def _tensors(source: Path) -> dict[str, Stored]:
+    return tensors_of(read_torch(source))
+
+
+def _places(names: Mapping[str, Stored]) -> dict[str, str]:
     """Hook point -> prefix of its tensors' names: `blocks.6.hook_resid_pre` is written `blocks-6-hook_resid_pre`."""
-    names: dict[str, Stored] = tensors_of(content)
     prefixes = [match[1] for name in names if (match := re.fullmatch(r"(.*)encoder\.0\.weight", name))]
     return {re.sub(r"^.*?(blocks)", r"\1", prefix.rstrip(".")).replace("-", "."): prefix for prefix in prefixes}

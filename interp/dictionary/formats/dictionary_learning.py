@@ -3,21 +3,36 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, whole_number
+from interp.dictionary.canonical import Canonical, Header, Reading, divided, matrix_shape, whole, whole_number
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
 from interp.errors import DictionaryError
+from interp.foreign import Foreign, Name, brief, typed
+from interp.json_files import DICTIONARY_CONFIG, read_json
 from interp.spec import DictionarySpec
-from interp.subject.shape import read_json
 
 WEIGHTS, CONFIG = "ae.pt", "config.json"
 SITES = {"resid_post": "hook_resid_post", "mlp_out": "hook_mlp_out", "attn_out": "hook_attn_out"}
 
 Arrays = Mapping[str, Floats]
+
+
+class Trainer(Foreign):
+    """What a trainer says of the dictionary; `k` stands in the weights of later versions."""
+
+    dict_class: Name | None = None
+    k: int | None = None
+    lm_name: Name | None = None
+    submodule_name: Name | None = None
+
+
+class Config(Foreign):
+    """config.json of dictionary_learning."""
+
+    trainer: Trainer | None = None
 
 
 def recognise(source: Path) -> bool:
@@ -26,20 +41,18 @@ def recognise(source: Path) -> bool:
 
 def read(source: Path, spec: DictionarySpec) -> Reading:
     weights = source / WEIGHTS
-    config = read_json(source / CONFIG, DictionaryError)
-    trainer = config.get("trainer") or {}
-    if not isinstance(trainer, dict):
-        raise DictionaryError(f"{source}: trainer is no object.", why="config.json is not that of dictionary_learning.", cure="Name its format.")
+    config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
+    trainer = typed(Config, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.").trainer or Trainer()
     tensors = tensors_of(read_torch(weights))
-    kind = trainer.get("dict_class") or "AutoEncoder"
+    kind = trainer.dict_class or "AutoEncoder"
     if kind not in CLASSES:
-        raise DictionaryError(f"{source}: the class {kind!r} is not supported.", cure=f"Supported: {', '.join(CLASSES)}.")
+        raise DictionaryError(f"{source}: the class {brief(kind)} is not supported.", cure=f"Supported: {', '.join(CLASSES)}.")
     if "W_enc" in tensors:
         width, features = matrix_shape(tensors, "W_enc", weights)
     else:
         features, width = matrix_shape(tensors, "encoder.weight", weights)
     if kind == "AutoEncoderTopK" and "k" not in tensors:
-        whole_number(trainer.get("k"), "k", source)
+        whole_number(trainer.k, "k", source)
     header = Header(
         format="dictionary_learning",
         architecture=kind,
@@ -47,31 +60,31 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         width=width,
         hook_point=spec.hook_point or _hook_point(trainer),
         files=(weights, source / CONFIG),
-        model=trainer.get("lm_name"),
+        model=trainer.lm_name,
         config=config,
     )
     return Reading(header, tensors, lambda arrays: CLASSES[kind](arrays, trainer))
 
 
-def _hook_point(trainer: dict[str, Any]) -> str:
+def _hook_point(trainer: Trainer) -> str:
     """From `submodule_name` (`resid_post_layer_8`) or, for want of it, the layer: the library reads a block's output there."""
-    match = re.fullmatch(r"(\w+?)_layer_(\d+)", trainer.get("submodule_name") or "")
+    match = re.fullmatch(r"(\w+?)_layer_(\d+)", trainer.submodule_name or "")
     if match and match[1] in SITES:
         return f"blocks.{match[2]}.{SITES[match[1]]}"
     return ""
 
 
-def _auto_encoder(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+def _auto_encoder(arrays: Arrays, _: Trainer) -> Canonical:
     """f = relu((x - bias) W + b), x̂ = f W_dec + bias."""
     return Canonical(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays["bias"], pre_bias=arrays["bias"])
 
 
-def _auto_encoder_new(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+def _auto_encoder_new(arrays: Arrays, _: Trainer) -> Canonical:
     """f = relu(x W + b), x̂ = f W_dec + b_dec (Conerly et al. 2024)."""
     return Canonical(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays["decoder.bias"])
 
 
-def _gated(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+def _gated(arrays: Arrays, _: Trainer) -> Canonical:
     """(x - b)W + gate_bias > 0 opens relu(e^r (x - b)W + mag_bias); as JumpReLU, with what the gate asks as threshold."""
     scale: Floats = np.exp(arrays["r_mag"])
     return _unit_decoder(
@@ -84,7 +97,7 @@ def _gated(arrays: Arrays, _: dict[str, Any]) -> Canonical:
     )
 
 
-def _jump_relu(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+def _jump_relu(arrays: Arrays, _: Trainer) -> Canonical:
     return _unit_decoder(arrays["W_enc"], arrays["b_enc"], arrays["W_dec"], arrays["b_dec"], threshold=arrays["threshold"], pre_bias=None)
 
 
@@ -94,7 +107,7 @@ def _unit_decoder(W_enc: Floats, b_enc: Floats, W_dec: Floats, b_dec: Floats, *,
     return Canonical(
         W_enc * norms,
         b_enc * norms,
-        W_dec / norms[:, None],
+        divided(W_dec, norms),
         b_dec,
         activation="jumprelu",
         threshold=threshold * norms,
@@ -102,7 +115,7 @@ def _unit_decoder(W_enc: Floats, b_enc: Floats, W_dec: Floats, b_dec: Floats, *,
     )
 
 
-def _top_k(arrays: Arrays, trainer: dict[str, Any]) -> Canonical:
+def _top_k(arrays: Arrays, trainer: Trainer) -> Canonical:
     stored = arrays.get("k")
     return Canonical(
         arrays["encoder.weight"].T,
@@ -110,17 +123,17 @@ def _top_k(arrays: Arrays, trainer: dict[str, Any]) -> Canonical:
         arrays["decoder.weight"].T,
         arrays["b_dec"],
         activation="topk",
-        k=int(trainer["k"] if stored is None else stored),
+        k=trainer.k if stored is None else whole(stored, "k"),
         pre_bias=arrays["b_dec"],
     )
 
 
-def _batch_top_k(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+def _batch_top_k(arrays: Arrays, _: Trainer) -> Canonical:
     """One threshold for all features at inference, strictly above."""
     return _thresholded(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays)
 
 
-def _matryoshka(arrays: Arrays, _: dict[str, Any]) -> Canonical:
+def _matryoshka(arrays: Arrays, _: Trainer) -> Canonical:
     return _thresholded(arrays["W_enc"], arrays["b_enc"], arrays["W_dec"], arrays)
 
 
@@ -135,7 +148,7 @@ def _thresholded(W_enc: Floats, b_enc: Floats, W_dec: Floats, arrays: Arrays) ->
     return Canonical(W_enc, b_enc, W_dec, arrays["b_dec"], activation="jumprelu", threshold=threshold, pre_bias=arrays["b_dec"])
 
 
-CLASSES: dict[str, Callable[[Arrays, dict[str, Any]], Canonical]] = {
+CLASSES: dict[str, Callable[[Arrays, Trainer], Canonical]] = {
     "AutoEncoder": _auto_encoder,
     "AutoEncoderNew": _auto_encoder_new,
     "GatedAutoEncoder": _gated,

@@ -13,8 +13,9 @@ from pathlib import Path
 from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
 from interp.dictionary.weights import Floats, Stored, read_npz, read_safetensors
 from interp.errors import DictionaryError
+from interp.foreign import Foreign, Name, typed
+from interp.json_files import DICTIONARY_CONFIG, read_json
 from interp.spec import DictionarySpec
-from interp.subject.shape import read_json
 
 NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
 # How the first edition's repositories end, and where each set reads. For its transcoders the gain of the norm before the MLP was folded into the
@@ -29,6 +30,12 @@ MODULES = {
     "post_feedforward_layernorm.output": "hook_mlp_out",
     "pre_feedforward_layernorm.output": "mlp.hook_in",
 }
+
+
+class Config(Foreign):
+    """config.json of the second edition."""
+
+    hf_hook_point_in: Name | None = None
 
 
 def recognise(source: Path) -> bool:
@@ -85,8 +92,11 @@ def _hook_point(weights: Path) -> str:
 
 
 def _configured(config: Path) -> str:
-    named = read_json(config, DictionaryError).get("hf_hook_point_in") if config.is_file() else None
-    match = re.fullmatch(r"model\.(?:language_model\.)?layers\.(\d+)\.(.+)", named) if isinstance(named, str) else None
+    if not config.is_file():
+        return ""
+    content = read_json(config, DictionaryError, DICTIONARY_CONFIG)
+    told = typed(Config, content, config, DictionaryError, "Correct it, or set `dictionary.hook_point`.")
+    match = re.fullmatch(r"model\.(?:language_model\.)?layers\.(\d+)\.(.+)", told.hf_hook_point_in or "")
     site = MODULES.get(match[2]) if match else None
     return f"blocks.{match[1]}.{site}" if match and site else ""
 

@@ -11,9 +11,10 @@ import numpy as np
 from interp.dictionary.canonical import Canonical, Header, Reading
 from interp.dictionary.weights import Floats
 from interp.errors import DictionaryError
+from interp.json_files import read_json
 from interp.spec import DictionarySpec
 from interp.subject import hooks
-from interp.subject.shape import ModelShape, read_json
+from interp.subject.shape import ModelShape
 
 
 def recognise(source: Path) -> bool:  # noqa: ARG001
@@ -36,4 +37,4 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         identity, zeros = np.eye(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
         return Canonical(W_enc=identity, b_enc=zeros, W_dec=identity, b_dec=zeros)
 
-    return Reading(header, {}, convert)
+    return Reading(header, {}, convert, made=2 * width * width)

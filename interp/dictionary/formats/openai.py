@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
+from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require, whole_number
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
 from interp.errors import DictionaryError
+from interp.foreign import Foreign, Name, brief, typed
 from interp.spec import DictionarySpec
 
 NAMES = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
@@ -22,6 +23,19 @@ SITES = {
 }
 
 
+class ActivationState(Foreign):
+    """What the state dict says of its activation."""
+
+    k: int | None = None
+
+
+class Settings(Foreign):
+    """What stands beside the tensors of the state dict."""
+
+    activation: Name = "ReLU"
+    activation_state_dict: ActivationState | None = None
+
+
 def recognise(source: Path) -> bool:
     return source.is_file() and source.suffix == ".pt" and _is_ours(read_torch(source))
 
@@ -33,10 +47,13 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     tensors = tensors_of(content)
     require(tensors, NAMES, source)
     features, width = matrix_shape(tensors, "encoder.weight", source)
-    activation = content.get("activation", "ReLU")
+    told = typed(Settings, content, source, DictionaryError, "Save the dictionary again as the release has it.")
+    activation = told.activation
     if activation not in ("ReLU", "TopK"):
-        raise DictionaryError(f"{source}: the activation {activation!r} is not known.", cure="Known: ReLU, TopK.")
-    k: int | None = (content.get("activation_state_dict") or {}).get("k")
+        raise DictionaryError(f"{source}: the activation {brief(activation)} is not known.", cure="Known: ReLU, TopK.")
+    k = told.activation_state_dict.k if told.activation_state_dict else None
+    if activation == "TopK":
+        whole_number(k, "k", source)
     # No flag says it: the release's own loader takes TopK to mean that the input is normalised.
     normalised = activation == "TopK"
     header = Header(

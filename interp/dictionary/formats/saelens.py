@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from interp.dictionary.canonical import Activation, Canonical, Header, InputNorm, Reading, matrix_shape, require, whole_number
+from interp.dictionary.canonical import Activation, Canonical, Header, InputNorm, Reading, divided, matrix_shape, require, whole_number
 from interp.dictionary.positions import saelens_positions
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.errors import DictionaryError
+from interp.foreign import Foreign, Name, brief, typed
+from interp.json_files import DICTIONARY_CONFIG, read_json
 from interp.spec import DictionarySpec
-from interp.subject.shape import read_json
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 
@@ -32,16 +33,67 @@ LAYER_NORM_MODELS = ("gpt2", "pythia", "EleutherAI/pythia", "gpt-neo", "tiny-sto
 WRITTEN_SITES = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_mlp_out", "hook_attn_out")
 
 
+CURE = "Correct it in cfg.json, or save the dictionary again with SAELens."
+
+
+class Loading(Foreign):
+    """How the subject was loaded in training."""
+
+    center_writing_weights: bool | None = None
+
+
+class Metadata(Foreign):
+    """What a dictionary was trained on; `saelens_positions` reads the rest."""
+
+    model_name: Name | None = None
+    hook_name: Name | None = None
+    hook_head_index: int | None = None
+    model_from_pretrained_kwargs: Loading | None = None
+    norm_scaling_factor: float | None = None
+
+
+class Config(Foreign):
+    """cfg.json since SAELens 6."""
+
+    architecture: Name
+    metadata: Metadata
+    k: int | None = None
+    apply_b_dec_to_input: bool | None = True
+    normalize_activations: Name | bool | None = None
+    norm_scaling_factor: float | None = None
+    rescale_acts_by_decoder_norm: bool | None = None
+
+
+class Activations(Foreign):
+    """What an older config says of its activation function."""
+
+    k: int | None = None
+
+
+class OldConfig(Foreign):
+    """cfg.json before SAELens 6, as far as it is translated."""
+
+    architecture: Name | None = None
+    activation_fn_str: Name | None = None
+    activation_fn: Name | None = None
+    activation_fn_kwargs: Activations | None = None
+    normalize_activations: Name | bool | None = None
+    hook_name: Name | None = None
+    hook_point: Name | None = None
+    model_name: Name | None = None
+
+
 def recognise(source: Path) -> bool:
     return source.is_dir() and (source / CONFIG).is_file() and (source / WEIGHTS).is_file()
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
     weights = source / WEIGHTS
-    raw = read_json(source / CONFIG, DictionaryError)
-    config = modern(raw)
+    raw = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
+    content = modern(raw, source)
+    config = typed(Config, content, source / CONFIG, DictionaryError, CURE)
     tensors = read_safetensors(weights)
-    architecture = config["architecture"]
+    architecture, metadata = config.architecture, config.metadata
     if architecture in TRAINING_ONLY:
         raise DictionaryError(
             f"{source} is a training checkpoint ({architecture}).",
@@ -50,7 +102,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
         )
     if architecture not in ACTIVATIONS:
         raise DictionaryError(
-            f"{source}: the SAELens architecture {architecture!r} is not supported.",
+            f"{source}: the SAELens architecture {brief(architecture)} is not supported.",
             why="It is not of the form act(x W + b).",
             cure=f"Supported: {', '.join(ACTIVATIONS)}.",
         )
@@ -58,11 +110,8 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
     needed = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc", "threshold") if "jumprelu" in architecture else ("b_enc",)
     require(tensors, ("W_dec", "b_dec", *needed, *(("W_skip",) if "skip" in architecture else ())), weights)
     if ACTIVATIONS[architecture] == "topk":
-        whole_number(config.get("k"), "k", source)
-    metadata = config["metadata"]
-    if not isinstance(metadata, dict):
-        raise DictionaryError(f"{source}: metadata is no object.", cure="Save the dictionary again with SAELens.")
-    if metadata.get("hook_head_index") is not None:
+        whole_number(config.k, "k", source)
+    if metadata.hook_head_index is not None:
         raise DictionaryError(
             f"{source} reads one attention head.", why="Only all heads together can be read.", cure="Use a dictionary of attn.hook_z."
         )
@@ -71,35 +120,37 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
         architecture=architecture,
         features=features,
         width=width,
-        hook_point=metadata.get("hook_name") or "",
+        hook_point=metadata.hook_name or "",
         files=(weights, source / CONFIG),
-        model=metadata.get("model_name"),
-        config=config,
-        positions=saelens_positions(metadata),
+        model=metadata.model_name,
+        config=content,
+        positions=saelens_positions(content["metadata"]),
         warnings=_warnings(raw, metadata),
     )
     input_norm = _input_norm(config, source)
     return Reading(header, tensors, lambda arrays: _convert(arrays, config, input_norm))
 
 
-def modern(config: dict[str, Any]) -> dict[str, Any]:
-    """A config in the form since SAELens 6; the names and defaults of older ones are those that its own loader gives them."""
+def modern(config: dict[str, Any], source: Path) -> dict[str, Any]:
+    """A config in the form since SAELens 6; the names and defaults of older ones are those that its own loader gives them.
+
+    Raises DictionaryError when an older one has a setting of another type.
+    """
     if "metadata" in config:
         return {"architecture": "standard", **config}
-    activation = config.get("activation_fn_str") or config.get("activation_fn")
-    k = (config.get("activation_fn_kwargs") or {}).get("k")
-    norm = config.get("normalize_activations")
-    hook_name = config.get("hook_name") or config.get("hook_point") or ""
-    model = config.get("model_name") or ""
+    old = typed(OldConfig, config, source / CONFIG, DictionaryError, CURE)
+    activation = old.activation_fn_str or old.activation_fn
+    hook_name = old.hook_name or old.hook_point or ""
+    model = old.model_name or ""
     # Until SAELens wrote down how it loaded the model, that was HookedTransformer with its defaults.
     centred = model.startswith(LAYER_NORM_MODELS) and hook_name.endswith(WRITTEN_SITES)
     return {
-        "architecture": "topk" if activation == "topk" else config.get("architecture") or "standard",
+        "architecture": "topk" if activation == "topk" else old.architecture or "standard",
         "d_in": config.get("d_in"),
         "d_sae": config.get("d_sae"),
-        "k": k,
+        "k": old.activation_fn_kwargs.k if old.activation_fn_kwargs else None,
         "apply_b_dec_to_input": config.get("apply_b_dec_to_input", True),
-        "normalize_activations": {None: "none", False: "none", True: "expected_average_only_in"}.get(norm, norm),
+        "normalize_activations": "expected_average_only_in" if old.normalize_activations is True else old.normalize_activations or "none",
         "norm_scaling_factor": config.get("norm_scaling_factor"),
         "metadata": {
             "model_name": model or None,
@@ -114,9 +165,9 @@ def modern(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _warnings(raw: dict[str, Any], metadata: dict[str, Any]) -> tuple[str, ...]:
+def _warnings(raw: dict[str, Any], metadata: Metadata) -> tuple[str, ...]:
     untold = "metadata" not in raw and not raw.get("model_from_pretrained_kwargs")
-    if untold and str(metadata.get("hook_name")).endswith("attn.hook_z"):
+    if untold and (metadata.hook_name or "").endswith("attn.hook_z"):
         return (
             "The dictionary's config is from before SAELens wrote down how it loaded the model. HookedTransformer's defaults of that time folded the "
             "value biases out of attn.hook_z; here, as in SAELens 6, they are in it. Where the subject has value biases (GPT-2, Pythia), "
@@ -125,31 +176,31 @@ def _warnings(raw: dict[str, Any], metadata: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _input_norm(config: dict[str, Any], source: Path) -> InputNorm:
-    norm = config.get("normalize_activations") or "none"
+def _input_norm(config: Config, source: Path) -> InputNorm:
+    norm = config.normalize_activations or "none"
     if norm == "expected_average_only_in" and _scaling(config):
         return "none"
     if norm not in NORMS:
         raise DictionaryError(
-            f"{source}: its input is normalised by {norm!r}, which is not folded into the weights.",
+            f"{source}: its input is normalised by {brief(norm)}, which is not folded into the weights.",
             why="The factor that belongs to it is not in the files.",
             cure="Call `sae.fold_activation_norm_scaling_factor(factor)` (or fold the whitening) in SAELens and save it again.",
         )
-    if (config["metadata"].get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
+    loaded = config.metadata.model_from_pretrained_kwargs
+    if loaded is not None and loaded.center_writing_weights:
         if NORMS[norm] == "unit_scale":
             raise DictionaryError(f"{source}: a centred input with constant_norm_rescale is not supported.", cure="Save it without the rescaling.")
         return "centre" if norm == "none" else NORMS[norm]
     return NORMS[norm]
 
 
-def _scaling(config: dict[str, Any]) -> float | None:
-    factor = config.get("norm_scaling_factor") or config["metadata"].get("norm_scaling_factor")
-    return float(factor) if factor else None
+def _scaling(config: Config) -> float | None:
+    return config.norm_scaling_factor or config.metadata.norm_scaling_factor or None
 
 
-def _convert(arrays: Mapping[str, Floats], config: dict[str, Any], input_norm: InputNorm) -> Canonical:
+def _convert(arrays: Mapping[str, Floats], config: Config, input_norm: InputNorm) -> Canonical:
     W_enc, W_dec, b_dec = arrays["W_enc"], arrays["W_dec"], arrays["b_dec"]
-    architecture = config["architecture"]
+    architecture = config.architecture
     activation = ACTIVATIONS[architecture]
     threshold = arrays.get("threshold") if "jumprelu" in architecture else None
     if architecture == "gated":
@@ -158,13 +209,13 @@ def _convert(arrays: Mapping[str, Floats], config: dict[str, Any], input_norm: I
         W_enc, b_enc, threshold = W_enc * scale, arrays["b_mag"], arrays["b_mag"] - scale * arrays["b_gate"]
     else:
         b_enc = arrays["b_enc"]
-    if config.get("rescale_acts_by_decoder_norm"):
+    if config.rescale_acts_by_decoder_norm:
         norms: Floats = np.linalg.norm(W_dec, axis=1)
-        W_enc, b_enc, W_dec = W_enc * norms, b_enc * norms, W_dec / norms[:, None]
+        W_enc, b_enc, W_dec = W_enc * norms, b_enc * norms, divided(W_dec, norms)
     for name in ("scaling_factor", "finetuning_scaling_factor"):
         if name in arrays:
             W_dec = W_dec * arrays[name][:, None]
-    factor = _scaling(config) if config.get("normalize_activations") == "expected_average_only_in" else None
+    factor = _scaling(config) if config.normalize_activations == "expected_average_only_in" else None
     if factor:
         W_enc, W_dec, b_dec = W_enc * np.float32(factor), W_dec / np.float32(factor), b_dec / np.float32(factor)
     return Canonical(
@@ -174,8 +225,8 @@ def _convert(arrays: Mapping[str, Floats], config: dict[str, Any], input_norm: I
         b_dec=b_dec,
         activation=activation,
         threshold=threshold,
-        k=config.get("k") if activation == "topk" else None,
-        pre_bias=b_dec if config.get("apply_b_dec_to_input", True) and "transcoder" not in architecture else None,
+        k=config.k if activation == "topk" else None,
+        pre_bias=b_dec if config.apply_b_dec_to_input and "transcoder" not in architecture else None,
         W_skip=arrays["W_skip"].T if "skip" in architecture else None,
         input_norm=input_norm,
     )

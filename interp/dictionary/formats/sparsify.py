@@ -7,8 +7,9 @@ from pathlib import Path
 from interp.dictionary.canonical import Activation, Canonical, Header, Reading, matrix_shape, require, whole_number
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.errors import DictionaryError
+from interp.foreign import Foreign, Name, brief, typed
+from interp.json_files import DICTIONARY_CONFIG, read_json
 from interp.spec import DictionarySpec
-from interp.subject.shape import read_json
 
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
 ACTIVATIONS: dict[str, Activation] = {"topk": "topk", "groupmax": "groupmax"}
@@ -20,30 +21,40 @@ MODULES = (
 )
 
 
+class Config(Foreign):
+    """cfg.json of sparsify; what it leaves out is the library's default."""
+
+    activation: Name = "topk"
+    k: int | None = None
+    signed: bool | None = False
+    transcode: bool | None = False
+
+
 def recognise(source: Path) -> bool:
     return source.is_dir() and (source / WEIGHTS).is_file() and (source / CONFIG).is_file()
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:
     weights = source / WEIGHTS
-    config = read_json(source / CONFIG, DictionaryError)
+    config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
+    told = typed(Config, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
     tensors = read_safetensors(weights)
     features, width = matrix_shape(tensors, "encoder.weight", weights)
     require(tensors, ("encoder.bias", "W_dec", "b_dec"), weights)
-    activation = config.get("activation", "topk")
+    activation = told.activation
     if activation not in ACTIVATIONS:
-        raise DictionaryError(f"{source}: sparsify's activation {activation!r} is not known.", cure=f"Known: {', '.join(ACTIVATIONS)}.")
-    if config.get("signed"):
+        raise DictionaryError(f"{source}: sparsify's activation {brief(activation)} is not known.", cure=f"Known: {', '.join(ACTIVATIONS)}.")
+    if told.signed:
         raise DictionaryError(
             f"{source} keeps the largest pre-activations by absolute value (signed: true).",
             why="Its features fire with both signs; a feature here fires with one.",
             cure="Use a dictionary that was trained with signed: false.",
         )
-    k = whole_number(config.get("k"), "k", source)
-    transcode = bool(config.get("transcode"))
+    k = whole_number(told.k, "k", source)
+    transcode = bool(told.transcode)
     header = Header(
         format="sparsify",
-        architecture=f"{activation}_transcoder" if transcode else str(activation),
+        architecture=f"{activation}_transcoder" if transcode else activation,
         features=features,
         width=width,
         hook_point=spec.hook_point or _hook_point(source.absolute().name, transcode),
