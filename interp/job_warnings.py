@@ -62,11 +62,9 @@ def of_backend(config: Mapping[str, Any]) -> list[JobWarning]:
     return [JobWarning("backend-fallback", f"The subject is read by the backend `huggingface`. {reason}")] if reason else []
 
 
-def of_row_length(row_tokens: int, config: Mapping[str, Any]) -> list[JobWarning]:
-    """Rows that are longer than those that a SAELens dictionary was trained on."""
-    metadata = config.get("metadata")
-    trained = metadata.get("context_size") if isinstance(metadata, Mapping) else None
-    if not isinstance(trained, int) or row_tokens <= trained:
+def of_row_length(row_tokens: int, trained: int | None) -> list[JobWarning]:
+    """Rows that are longer than those that the dictionary was trained on, where its files say how long these were."""
+    if trained is None or row_tokens <= trained:
         return []
     detail = f"Rows have {row_tokens} tokens, the dictionary was trained on {trained}: what it does beyond was never trained."
     return [JobWarning("rows-longer-than-trained", detail)]

@@ -94,7 +94,7 @@ def check(spec: JobSpec) -> Preflight:
         fingerprint=listing.fingerprint,
         warnings=(
             *of_dictionary(header.warnings),
-            *of_row_length(spec.collection.row_tokens, header.config),
+            *of_row_length(spec.collection.row_tokens, header.context),
             *of_corpus(listing.left_out, 0 if corpus is None else corpus.skipped, {} if corpus is None else corpus.largest()),
         ),
     )

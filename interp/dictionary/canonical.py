@@ -96,7 +96,8 @@ ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "pre_bias", "W_skip")
 class Header:
     """What can be said of a dictionary without reading its numbers. `model` is the subject's name as the files give it.
 
-    `positions` says where it counts; `warnings` what a user should know of how it is read.
+    `positions` says where it counts, `context` how many tokens the rows had that it was trained on, `warnings` what a user should know of how it is
+    read.
     """
 
     format: str
@@ -108,6 +109,7 @@ class Header:
     model: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     positions: Positions = EVERYWHERE
+    context: int | None = None
     warnings: tuple[str, ...] = ()
 
 

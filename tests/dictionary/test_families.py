@@ -9,7 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
+from interp.dictionary import formats
+from interp.dictionary.positions import Positions
 from interp.errors import DictionaryError
+from interp.job_warnings import of_row_length
+from interp.spec import DictionarySpec
 from tests.dictionary import files
 from tests.dictionary.files import FEATURES, HOOK_POINT, WIDTH, assert_same, inputs, kept, randn, written
 
@@ -55,8 +59,10 @@ def test_sparsify_groupmax(tmp_path: Path) -> None:
     assert_same(dictionary.encode(x), f)
 
 
-def dictionary_learning(folder: Path, kind: str, tensors: dict[str, Any], **trainer: Any) -> Path:
+def dictionary_learning(folder: Path, kind: str, tensors: dict[str, Any], buffer: Any = None, **trainer: Any) -> Path:
     config = {"trainer": {"dict_class": kind, "lm_name": "EleutherAI/pythia-70m", "layer": 1, "submodule_name": "resid_post_layer_1", **trainer}}
+    if buffer is not None:
+        config["buffer"] = buffer
     return written(folder, "config.json", config, "ae.pt", tensors)
 
 
@@ -67,6 +73,49 @@ def test_dictionary_learning_autoencoder(tmp_path: Path) -> None:
     assert (dictionary.hook_point, dictionary.name) == ("blocks.1.hook_resid_post", "pythia-70m@1-res")
     assert_same(dictionary.encode(x), f)
     assert_same(dictionary.decode(f), functional.linear(f, t["decoder.weight"]) + t["bias"])
+
+
+BUFFER = {"d_submodule": WIDTH, "io": "out", "n_ctxs": 244, "ctx_len": 32, "refresh_batch_size": 4, "out_batch_size": 2048, "device": "cuda:0"}
+
+
+@pytest.mark.parametrize(
+    ("said", "positions"),
+    [
+        ({}, Positions()),
+        ({"remove_bos": True}, Positions(start=1)),
+        ({"remove_bos": False, "add_special_tokens": True}, Positions()),
+        ({"add_special_tokens": False, "remove_bos": True}, Positions(prepend_bos=False, start=1)),
+    ],
+)
+def test_the_buffer_of_dictionary_learning_says_where_it_counts(tmp_path: Path, said: dict[str, Any], positions: Positions) -> None:
+    folder = dictionary_learning(tmp_path / "ae", "AutoEncoder", linear_tensors(bias="bias"), BUFFER | said)
+    header = formats.read(DictionarySpec(source=str(folder))).header
+    assert (header.positions, header.context, header.warnings) == (positions, 32, ())
+    assert of_row_length(32, header.context) == []
+    (warning,) = of_row_length(33, header.context)
+    assert "33 tokens, the dictionary was trained on 32" in warning.detail
+
+
+def test_a_dictionary_of_a_submodules_input_is_not_read_at_its_output(tmp_path: Path) -> None:
+    folder = dictionary_learning(tmp_path / "ae", "AutoEncoder", linear_tensors(bias="bias"), BUFFER | {"io": "in"})
+    with pytest.raises(DictionaryError, match="io = 'in'"):
+        formats.read(DictionarySpec(source=str(folder)))
+    header = formats.read(DictionarySpec(source=str(folder), hook_point="blocks.1.hook_resid_pre")).header
+    assert header.hook_point == "blocks.1.hook_resid_pre"
+    assert "io = 'in'" in header.warnings[0]
+
+
+def test_activations_that_training_left_out_for_their_length_are_told(tmp_path: Path) -> None:
+    folder = dictionary_learning(tmp_path / "ae", "AutoEncoder", linear_tensors(bias="bias"), BUFFER | {"max_activation_norm_multiple": 10})
+    assert "longer than 10 times" in formats.read(DictionarySpec(source=str(folder))).header.warnings[0]
+
+
+@pytest.mark.parametrize("buffer", ["none", {"ctx_len": "128"}, {"ctx_len": 0}, {"remove_bos": "yes"}, {"add_special_tokens": 1}])
+def test_a_buffer_that_cannot_be_read_is_refused(tmp_path: Path, buffer: Any) -> None:
+    folder = dictionary_learning(tmp_path / "ae", "AutoEncoder", linear_tensors(bias="bias"), buffer)
+    with pytest.raises(DictionaryError) as refused:
+        formats.read(DictionarySpec(source=str(folder)))
+    assert refused.value.cure
 
 
 def test_dictionary_learning_autoencoder_new(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from interp.dictionary.canonical import Canonical, Header, Reading, divided, matrix_shape, whole, whole_number
+from interp.dictionary.positions import Positions
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
 from interp.errors import DictionaryError
@@ -29,10 +30,30 @@ class Trainer(Foreign):
     submodule_name: Name | None = None
 
 
+class Buffer(Foreign):
+    """How training drew activations: rows of `ctx_len` tokens, with or without what the tokenizer adds and a row's first position."""
+
+    ctx_len: int | None = None
+    io: Name | None = None
+    remove_bos: bool | None = None
+    add_special_tokens: bool | None = None
+    max_activation_norm_multiple: float | None = None
+
+    @property
+    def positions(self) -> Positions:
+        """Where the dictionary counts. Source: `ActivationBuffer` (buffer.py), which tokenises so and cuts `hidden_states[:, 1:]`."""
+        return Positions(prepend_bos=self.add_special_tokens is not False, start=1 if self.remove_bos else None)
+
+    @property
+    def reads_output(self) -> bool:
+        return self.io in (None, "out")
+
+
 class Config(Foreign):
     """config.json of dictionary_learning."""
 
     trainer: Trainer | None = None
+    buffer: Buffer | None = None
 
 
 def recognise(source: Path) -> bool:
@@ -42,7 +63,8 @@ def recognise(source: Path) -> bool:
 def read(source: Path, spec: DictionarySpec) -> Reading:
     weights = source / WEIGHTS
     config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
-    trainer = typed(Config, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.").trainer or Trainer()
+    told = typed(Config, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
+    trainer, buffer = told.trainer or Trainer(), told.buffer or Buffer()
     tensors = tensors_of(read_torch(weights))
     kind = trainer.dict_class or "AutoEncoder"
     if kind not in CLASSES:
@@ -58,16 +80,39 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         architecture=kind,
         features=features,
         width=width,
-        hook_point=spec.hook_point or _hook_point(trainer),
+        hook_point=spec.hook_point or _hook_point(trainer, buffer),
         files=(weights, source / CONFIG),
         model=trainer.lm_name,
         config=config,
+        positions=buffer.positions,
+        context=None if buffer.ctx_len is None else whole_number(buffer.ctx_len, "ctx_len", source),
+        warnings=_warnings(spec, buffer),
     )
     return Reading(header, tensors, lambda arrays: CLASSES[kind](arrays, trainer))
 
 
-def _hook_point(trainer: Trainer) -> str:
-    """From `submodule_name` (`resid_post_layer_8`) or, for want of it, the layer: the library reads a block's output there."""
+def _warnings(spec: DictionarySpec, buffer: Buffer) -> tuple[str, ...]:
+    """What of the buffer's settings a job does not do as training did."""
+    found = []
+    if not buffer.reads_output and spec.hook_point:
+        found.append(
+            f"The dictionary was trained on io = {brief(buffer.io)} of its submodule, and is read at {spec.hook_point}, as the job says: "
+            "that has to be the tensor that goes in."
+        )
+    multiple = buffer.max_activation_norm_multiple
+    if multiple is not None:
+        found.append(f"Training left out activations longer than {multiple:g} times the median (max_activation_norm_multiple); here they count.")
+    return tuple(found)
+
+
+def _hook_point(trainer: Trainer, buffer: Buffer) -> str:
+    """From `submodule_name` (`resid_post_layer_8`): the library reads a submodule's output there. Raises DictionaryError where it read the input."""
+    if not buffer.reads_output:
+        raise DictionaryError(
+            f"The dictionary was trained on io = {brief(buffer.io)} of its submodule.",
+            why="submodule_name names the submodule's output.",
+            cure="Set `dictionary.hook_point` to the tensor that goes in.",
+        )
     match = re.fullmatch(r"(\w+?)_layer_(\d+)", trainer.submodule_name or "")
     if match and match[1] in SITES:
         return f"blocks.{match[2]}.{SITES[match[1]]}"

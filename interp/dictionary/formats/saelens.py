@@ -50,6 +50,7 @@ class Metadata(Foreign):
     hook_head_index: int | None = None
     model_from_pretrained_kwargs: Loading | None = None
     norm_scaling_factor: float | None = None
+    context_size: int | None = None
 
 
 class Config(Foreign):
@@ -125,6 +126,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
         model=metadata.model_name,
         config=content,
         positions=saelens_positions(content["metadata"]),
+        context=metadata.context_size,
         warnings=_warnings(raw, metadata),
     )
     input_norm = _input_norm(config, source)
