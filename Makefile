@@ -21,8 +21,12 @@ demo-cluster: install ## The same on PostgreSQL and Redis with many processes, t
 	$(BIN)/glossator demo --cluster $(if $(FEATURES),--features $(FEATURES))
 
 # In the order of the files: sorted by the number of tests, those of whole clusters would come last, with nothing left to run beside them.
-test: lint ## The whole suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Beside it ruff, mypy --strict and import-linter, which keep one processor busy for more than a minute: told at the end, and counted.
+test: install-dev ## The whole suite, and what `make lint` does
+	@told=$$(mktemp); $(MAKE) --no-print-directory lint >"$$told" 2>&1 & lint=$$!; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; suite=$$?; \
+	wait $$lint; linted=$$?; cat "$$told"; rm -f "$$told"; \
+	echo "tests: status $$suite, lint: status $$linted"; exit $$((suite ? suite : linted))
 
 faults: install-dev ## The long form of the faults: every kind many times, as a table
 	$(BIN)/python -m tests.faults

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from api.local_servers import LocalServer
 from api.servers import POSTGRES, REDIS, empty_number
 from interp.settings import Settings
 from interp.spec import JobSpec
-from interp.store import migrate
 from interp.store.engine import make_engine
-from interp.store.tables import Base
-from tests import servers
+from tests import databases, servers
 from tests.fakes import tiny
 
 # Tests' tensors are tiny, and threads that wait for one another on a busy machine cost a hundred times what they save.
@@ -67,17 +65,8 @@ def private_redis() -> Iterator[LocalServer]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of a database of each dialect, upgraded and without a row."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'test.db'}"
-        migrate.upgrade(url)
-        return url
-    url = str(request.getfixturevalue("postgres_url"))
-    migrate.upgrade(url)
-    engine = make_engine(url)
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-    engine.dispose()
+    url = f"sqlite:///{tmp_path / 'test.db'}" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    databases.upgrade_and_empty(url)
     return url
 
 

@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 from api.app import create_app
 from api.client import Client, InProcess
 from interp.settings import Settings
-from interp.store import migrate
 from interp.store.engine import make_engine
+from tests import databases
 from tests.api import synthetic
 
 
@@ -21,8 +21,7 @@ def service_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     home: Path = tmp_path_factory.mktemp(f"book-{request.param}")
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     settings = Settings(home=home, database_url=url)
-    migrate.upgrade(settings.database_url)
-    synthetic.empty(settings.database_url)
+    databases.upgrade_and_empty(settings.database_url)
     return settings
 
 

@@ -13,9 +13,9 @@ from interp.score.base import Interval, Item, NullResult, Score
 from interp.score.codec import encode_items
 from interp.store import conclusions, dictionaries, evidence, explanations, runs, scores
 from interp.store.conclusions import Conclusion, Shown
-from interp.store.engine import make_engine, transaction
+from interp.store.engine import transaction
 from interp.store.explanations import Family
-from interp.store.tables import Base, Feature
+from interp.store.tables import Feature
 from interp.vocabulary import Vocabulary
 
 FEATURES = 12
@@ -29,15 +29,6 @@ WINDOW = 8
 VOCABULARY = Vocabulary((b"<s>", b"self", b".", b"\n", b"\t", b"caf", b"\xc3", b"\xa9", b"\x1b[2J", b" [red]x"), frozenset({0}))
 TEXT = "self.\n\tcafé\x1b[2J"
 TOKENS = (1, 2, 3, 4, 5, 6, 7, 8)
-
-
-def empty(url: str) -> None:
-    """Removes every row: the PostgreSQL database is shared with other tests."""
-    engine = make_engine(url)
-    with transaction(engine) as session:
-        for table in reversed(Base.metadata.sorted_tables):
-            session.execute(table.delete())
-    engine.dispose()
 
 
 def fill(engine: Engine) -> None:

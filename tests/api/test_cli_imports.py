@@ -12,8 +12,8 @@ from api.cli.commands import COMMANDS, ImportedOnUse
 from api.local_servers import free_port
 from api.service import Service
 from interp.settings import Settings
-from interp.store import migrate
 from interp.store.engine import make_engine
+from tests import databases
 from tests.api import synthetic
 from tests.api.synthetic import NAME
 
@@ -69,7 +69,7 @@ def test_no_command_that_asks_a_server_imports_what_the_server_is_made_of() -> N
 def book(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a command line that has a filled SQLite database and no server."""
     settings = Settings(home=tmp_path_factory.mktemp("book"), port=free_port())
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     engine = make_engine(settings.database_url)
     synthetic.fill(engine)
     engine.dispose()

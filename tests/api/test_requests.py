@@ -12,8 +12,8 @@ from api.app import create_app
 from api.client import InProcess
 from api.service import Service
 from interp.settings import Settings
-from interp.store import migrate
 from interp.store.engine import make_engine
+from tests import databases
 from tests.api.synthetic import NAME
 from tests.store import steps
 
@@ -134,7 +134,7 @@ def test_head_is_answered_as_get_without_the_body(http: httpx.Client, path: str)
 
 def test_large_answers_are_packed_for_those_who_ask_and_streams_are_not(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     engine = make_engine(settings.database_url)
     job = steps.submit(engine)
     engine.dispose()

@@ -16,7 +16,7 @@ from api.client import Client, InProcess, Refused
 from interp.errors import InputError
 from interp.settings import Settings
 from interp.spec import JobSpec
-from interp.store import migrate
+from tests import databases
 from tests.workers.receiver import receiver
 from workers.webhooks import deliver_due
 
@@ -162,7 +162,7 @@ def test_a_job_is_paused_and_goes_on_by_flags_one_at_a_time(
 
 def test_db_prune_says_what_would_go_and_then_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(home=tmp_path)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     monkeypatch.setattr(serve, "settings", lambda: settings)
     for flags in (["--dry-run"], []):
         result = CliRunner().invoke(app, ["db", "prune", "--json", *flags], catch_exceptions=False)

@@ -8,9 +8,10 @@ from sqlalchemy import select
 from interp.lifecycle import Queue, Stage
 from interp.settings import Settings
 from interp.spec import JobSpec
-from interp.store import jobs, migrate
+from interp.store import jobs
 from interp.store.engine import snapshot, transaction
 from interp.store.tables import Chunk, StageCount
+from tests import databases
 from tests.artifacts.bucket import Bucket
 from tests.faults.results import Rows, results
 from tests.store import steps
@@ -44,7 +45,7 @@ def spec(tiny_job: JobSpec) -> JobSpec:
 @pytest.fixture(scope="module")
 def on_one_disk(spec: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> Rows:
     settings = Settings(home=tmp_path_factory.mktemp("reference"))
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     complete([runtime], spec)
     return results(runtime.engine)
@@ -53,7 +54,7 @@ def on_one_disk(spec: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> Rows
 def test_two_machines_and_a_bucket_make_the_same_book(spec: JobSpec, bucket: Bucket, tmp_path: Path, on_one_disk: Rows) -> None:
     database = f"sqlite:///{tmp_path / 'shared.db'}"
     shared = Settings(database_url=database, artifacts=bucket.url, artifact_options=bucket.options, merge_fan_in=3)
-    migrate.upgrade(database)
+    databases.upgrade(database)
     runtimes = [Runtime.of(shared.model_copy(update={"home": tmp_path / machine})) for machine in ("one", "other")]
     complete(runtimes, spec)
     assert results(runtimes[0].engine) == on_one_disk
@@ -71,7 +72,7 @@ def test_two_machines_and_a_bucket_make_the_same_book(spec: JobSpec, bucket: Buc
 
 def test_a_corpus_that_was_cleared_away_is_made_again_by_the_next_job(spec: JobSpec, bucket: Bucket, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime, store = Runtime.of(settings), artifacts.store_of(settings)
     complete([runtime], spec.model_copy(update={"features": "0-7"}))
     ((digest, _),) = artifacts.corpora(store)
@@ -96,7 +97,7 @@ def test_a_merge_that_failed_is_tried_again_with_the_parts_that_lie_there(
     spec: JobSpec, bucket: Bucket, tmp_path: Path, on_one_disk: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options, max_attempts=1, merge_fan_in=3)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     with transaction(runtime.engine) as session:
         job_id = jobs.submit(session, spec, steps.Checked(32)).id
@@ -116,7 +117,7 @@ def test_a_part_that_is_gone_fails_its_chunk_with_the_reason_and_a_retry_collect
     spec: JobSpec, bucket: Bucket, tmp_path: Path, on_one_disk: Rows
 ) -> None:
     settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options, max_attempts=2)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime, store = Runtime.of(settings), artifacts.store_of(settings)
     with transaction(runtime.engine) as session:
         job_id = jobs.submit(session, spec, steps.Checked(32)).id

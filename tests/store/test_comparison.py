@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
-from interp.store import comparison, migrate
+from interp.store import comparison
 from interp.store.comparison import Book
 from interp.store.engine import make_engine, transaction
 from interp.store.tables import Evidence, Explanation, Feature, Job, Run, Score, ScoreItems
+from tests import databases
 from tests.api import synthetic
 from tests.store import steps
 
@@ -33,7 +34,7 @@ def book(engine: Engine, summary: dict[str, Any]) -> Book:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
     """On SQLite, always."""
     url = f"sqlite:///{tmp_path_factory.mktemp('plain') / 'plain.db'}"
-    migrate.upgrade(url)
+    databases.upgrade(url)
     engine = make_engine(url)
     yield book(engine, SUMMARY)
     engine.dispose()

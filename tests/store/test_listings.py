@@ -15,12 +15,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from interp.lifecycle import JobStatus
-from interp.store import book, calls, listing, migrate
+from interp.store import book, calls, listing
 from interp.store.book import ExplanationQuery, FeatureQuery, FeatureSort, JobQuery, Page, Position
 from interp.store.calls import CallQuery
 from interp.store.dialect import in_index_order, upsert
 from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import Base, Explanation, Feature
+from interp.store.tables import Explanation, Feature
+from tests import databases
 from tests.api import synthetic
 
 numbered = count()
@@ -202,11 +203,8 @@ FILTERS: tuple[dict[str, Any], ...] = (
 @pytest.fixture(scope="module")
 def large(postgres_url: str) -> Iterator[Engine]:
     """A book of some ten thousand features, with the server's statistics of it."""
-    migrate.upgrade(postgres_url)
+    databases.upgrade_and_empty(postgres_url)
     engine = make_engine(postgres_url)
-    with engine.begin() as connection:
-        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     run_id = synthetic.empty_run(engine, "large@1")
     drawn = [(index * 7919 % 1000) / 1000 for index in range(FEATURES)]
     rows = [

@@ -17,11 +17,12 @@ from interp.llm.scripted import ScriptedServer
 from interp.score.codec import decode_items
 from interp.settings import Settings
 from interp.spec import JobSpec
-from interp.store import migrate, replies, runs
+from interp.store import replies, runs
 from interp.store.engine import snapshot
 from interp.store.pack import unpack
 from interp.store.tables import Evidence, Explanation, Score, ScoreItems
 from interp.vocabulary import Vocabulary
+from tests import databases
 from tests.workers.asking import complete, recorded, spec_of
 from workers.models import close_clients
 from workers.runtime import Runtime
@@ -36,7 +37,7 @@ DOCUMENT = re.compile(r"^([0-9a-f]{16}):\d+$")
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     settings = Settings(home=tmp_path_factory.mktemp("leak"))
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     return Runtime.of(settings)
 
 

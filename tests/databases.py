@@ -1,0 +1,60 @@
+"""Databases for tests: at the newest revision, and without a row."""
+
+import atexit
+import shutil
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+from sqlalchemy import Connection, make_url, text
+
+from interp.store import migrate
+from interp.store.engine import make_engine
+from interp.store.revision import is_current
+from interp.store.tables import Base
+
+WITH_PAGES = text("SELECT relname FROM pg_class WHERE relname = ANY(:names) AND relkind = 'r' AND pg_relation_size(oid) > 0")
+USED_SEQUENCES = text("SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema() AND last_value IS NOT NULL")
+
+
+def upgrade(url: str) -> None:
+    """Brings a database to the newest revision: a new SQLite file by copying one that was upgraded, others as a user does."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not (path := Path(str(parsed.database))).exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_upgraded(), path)
+        return
+    engine = make_engine(url)
+    current = is_current(engine)
+    engine.dispose()
+    if not current:
+        migrate.upgrade(url)
+
+
+def upgrade_and_empty(url: str) -> None:
+    """The same for a PostgreSQL database that tests share: without a row, and with every number counted from one."""
+    upgrade(url)
+    engine = make_engine(url)
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            _empty(connection)
+    engine.dispose()
+
+
+def _empty(connection: Connection) -> None:
+    """Tables without a page are left out: to truncate all takes ten times as long as most tests."""
+    names = [table.name for table in Base.metadata.sorted_tables]
+    if found := list(connection.scalars(WITH_PAGES, {"names": names})):
+        connection.execute(text(f"TRUNCATE {', '.join(found)} RESTART IDENTITY CASCADE"))
+    for sequence in connection.scalars(USED_SEQUENCES):
+        connection.execute(text(f"ALTER SEQUENCE {sequence} RESTART"))
+
+
+@cache
+def _upgraded() -> Path:
+    """A SQLite file at the newest revision, made once in each process. Closed, so that no write-ahead log belongs to it."""
+    folder = Path(mkdtemp(prefix="glossator-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    migrate.upgrade(f"sqlite:///{folder / 'upgraded.db'}")
+    assert [path.name for path in folder.iterdir()] == ["upgraded.db"]
+    return folder / "upgraded.db"
