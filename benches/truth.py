@@ -79,6 +79,7 @@ def on_streams(scale: float) -> dict[str, Callable[[], Iterable[Line]]]:
         "sequential_clustered_error": lambda: sequential_clustered(max(50, round(400 * scale))),
         "pearson_coverage": lambda: grids.pearson(max(50, round(400 * scale))),
         "broad": lambda: broad.caught(max(50, round(400 * scale))),
+        "broad_judged": lambda: broad.judged(max(500, round(4_000 * scale))),
         "sanity": lambda: sanity.lines(max(50, round(400 * scale))),
         "large_document": lambda: grids.large_document(max(50, round(1000 * scale))),
     }
@@ -106,6 +107,7 @@ def on_the_demo(folder: Path) -> dict[str, Callable[[], Iterable[Line]]]:
     trained = demo.once(folder, "trained")
     return {
         "random_weights": lambda: demo.untrained(trained(), demo.once(folder, "random")()),
+        "recall_by_strength": lambda: [demo.by_strength(trained())],
         "sequential_saving": lambda: [*demo.savings(trained(), THRESHOLDS), *demo.savings(trained(), THRESHOLDS[:1], rates=NOISY)],
     }
 
@@ -121,7 +123,7 @@ def lines(only: set[str], scale: float) -> Iterator[Line]:
                 yield from make()
 
 
-DEMO = ("random_weights", "sequential_saving")
+DEMO = ("random_weights", "recall_by_strength", "sequential_saving")
 
 
 def main() -> None:

@@ -109,18 +109,29 @@ def beside(score: dict[str, Any]) -> Text | None:
 
 
 def _recall_by_strength(metrics: dict[str, Any]) -> list[str]:
-    """Recall of windows whose peak is above half, a quarter to half, and below a quarter of the feature's largest activation."""
+    """Format recall by strength.
+
+    Of windows whose peak is above half, a quarter to half, and below a quarter of the feature's largest activation; then of all firing windows of the
+    corpus, by their number and by their strength.
+    """
     found = [(name, metrics.get(f"recall_{name}")) for name in ("strong", "medium", "weak")]
     shown = [f"{name} {figure(value)}" for name, value in found if value is not None]
+    shown += [f"of {name} {text}" for name in ("windows", "strength") if (text := _bounded(metrics, f"recall_of_{name}"))]
     return [f"recall {', '.join(shown)}"] if shown else []
+
+
+def _bounded(metrics: dict[str, Any], name: str) -> str | None:
+    """Format a figure with its interval; None where undefined."""
+    value, low, high = (metrics.get(each) for each in (name, f"{name}_low", f"{name}_high"))
+    if value is None:
+        return None
+    return figure(value) + ("" if low is None else f" [{figure(low)}, {figure(high)}]")
 
 
 def _rank_correlation(metrics: dict[str, Any]) -> list[str]:
     """Spearman's correlation, which few strong tokens do not decide, where the scorer gives one."""
-    value, low, high = (metrics.get(name) for name in ("spearman", "spearman_low", "spearman_high"))
-    if value is None:
-        return []
-    return [f"spearman {figure(value)}" + ("" if low is None else f" [{figure(low)}, {figure(high)}]")]
+    shown = _bounded(metrics, "spearman")
+    return [] if shown is None else [f"spearman {shown}"]
 
 
 def _control(control: dict[str, Any]) -> str:

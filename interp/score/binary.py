@@ -12,7 +12,7 @@ from interp.score.compare import LEVEL, Rivals, on_both
 from interp.score.judge import Outcome
 from interp.score.questions import Questions
 from interp.stats.agreement import Confusion, f1_of, precision_at_rate
-from interp.stats.intervals import Bounds, clustered_proportion, leave_one_out, mover_mean
+from interp.stats.intervals import Bounds, clustered_proportion, leave_one_out, mover_mean, weighted_proportion
 from interp.stats.ranking import auprc, auroc, auroc_bounds
 
 Floats = NDArray[np.float64]
@@ -239,11 +239,9 @@ def _at_true_rate(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | N
 
 
 def by_strength(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | None]:
-    """Recall by a firing window's peak relative to the feature's largest activation, the share of the positives in each band, and recall of strength.
+    """Compute recall in bands of a window's peak, and of all firing windows.
 
-    `recall_of_strength` estimates Σ peak over the windows found / Σ peak over all firing windows, from both samples at once: a window of peak a
-    weighs a / (u + w a / mean a) with u uniform and w activation-weighted windows (the balance heuristic of Veach and Guibas, SIGGRAPH 1995); the
-    mean peak of all firing windows is that of the uniform ones. None without a uniform window.
+    The bands are of the peak relative to the feature's largest activation; `share_...` is each one's part of the positives.
     """
     firing = exam.positive & answered
     peaks, hits = exam.strengths[firing].astype(np.float64), said[firing]
@@ -252,12 +250,27 @@ def by_strength(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | Non
     for name, (low, high) in BANDS.items():
         inside = (relative >= low) & (relative < high)
         found |= {f"recall_{name}": _share(hits[inside]), f"share_{name}": _share(inside)}
-    uniform = exam.groups.get("uniform", np.zeros_like(firing))[firing]
-    weighted = exam.groups.get("weighted", np.zeros_like(firing))[firing]
-    if not uniform.any():
-        return found | {"recall_of_strength": None}
-    weights = peaks / (uniform.sum() + weighted.sum() * peaks / peaks[uniform].mean())
-    return found | {"recall_of_strength": float(weights @ hits / weights.sum())}
+    return found | _of_the_corpus(exam, firing, hits, peaks)
+
+
+def _of_the_corpus(exam: Exam, firing: Mask, hits: Mask, peaks: Floats) -> dict[str, float | None]:
+    """Estimate recall among all firing windows, by their number and by their peaks, with intervals.
+
+    Both are estimated from both samples at once. With u uniform and w activation-weighted windows, one of peak a was drawn in proportion to
+    u + w a / mean a (the balance heuristic of Veach and Guibas, SIGGRAPH 1995), and weighs 1 or a over that (Horvitz and Thompson, J. Am. Stat.
+    Assoc. 47, 1952); the mean peak of all firing windows is that of the uniform ones. None without a uniform window.
+    """
+    uniform, weighted = (exam.groups[name][firing] if name in exam.groups else np.zeros_like(hits) for name in ("uniform", "weighted"))
+    found: dict[str, float | None] = {}
+    drawn = uniform.sum() + weighted.sum() * peaks / peaks[uniform].mean() if uniform.any() else None
+    for name, amounts in (("recall_of_windows", np.ones_like(peaks)), ("recall_of_strength", peaks)):
+        if drawn is None:
+            found |= dict.fromkeys((name, f"{name}_low", f"{name}_high"))
+            continue
+        weights = amounts / drawn
+        low, high = weighted_proportion(hits, weights, exam.clusters[firing], LEVEL)
+        found |= {name: float(weights @ hits / weights.sum()), f"{name}_low": low, f"{name}_high": high}
+    return found
 
 
 def _by_decile(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | None]:

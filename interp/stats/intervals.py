@@ -79,6 +79,28 @@ def _residuals(share: float, hits: NDArray[np.integer], misses: NDArray[np.integ
     return np.asarray(np.bincount(np.repeat(np.repeat(numbered, 2), runs), weights=weights), dtype=np.float64)
 
 
+def weighted_proportion(hits: NDArray[np.bool_], weights: Floats, clusters: NDArray[np.intp], level: float = 0.95) -> Bounds:
+    """Compute Wilson's interval of a weighted share, Σ w·hit / Σ w, whose items come in clusters.
+
+    The weights [N], above 0, undo unequal chances of being drawn. The effective size is (Σ w)² / Σ w² over the design effect (Kish, Survey Sampling,
+    1965, ch. 11.7), so that few large weights count as few items. Raises ValueError on no hits at all to count.
+    """
+    if len(hits) == 0:
+        raise ValueError("a proportion of nothing")
+    total = float(weights.sum())
+    share = min(1.0, float(weights[hits].sum()) / total)
+    sizes = np.bincount(clusters, weights=weights)
+    some = sizes > 0
+    parts = sizes[some] / total
+    critical, documents = t_quantile(level, cluster_degrees(parts)), 1 / float((parts**2).sum())
+    if hits.all() or not hits.any():
+        return wilson(float(hits.all()), documents, critical)
+    residuals = np.bincount(clusters, weights=weights * (hits - share))[some] / total
+    variance = float((evened(residuals, parts) ** 2).sum())
+    effective = total**2 / float((weights**2).sum()) if len(parts) > 1 else 1.0
+    return wilson(share, min(effective, share * (1 - share) / max(variance, 1e-12)), critical)
+
+
 def _clustered(share: float, sizes: NDArray[np.integer], residuals: Floats, level: float) -> Bounds:
     """From the items of each cluster [G], all above 0, and by how many its hits exceed what the share would have [G]."""
     count = int(sizes.sum())

@@ -10,7 +10,7 @@ from interp.score.pool import label_figures, pool_of
 from interp.spec import ScorerSpec, SplitCounts
 from tests.explain.planted import evidence, text, where
 from tests.score.test_scorers import _explanation, _rule
-from tests.truth.broad import caught
+from tests.truth.broad import caught, judged
 
 
 def test_the_precision_of_a_label_is_what_the_feature_explains_of_its_rate():
@@ -58,3 +58,13 @@ def test_a_label_twice_too_broad_is_caught_at_one_window_in_a_thousand():
     lines = {line["rate"]: line for line in caught(200)}
     assert all(line["broad_caught_rate"] >= 0.8 for line in lines.values())
     assert all(line["right_flagged_rate"] <= 0.06 for line in lines.values())
+    for rate, name in ((0.1, "100"), (0.01, "010"), (0.001, "001")):
+        assert lines[rate][f"broad_caught_rate_{name}"] == lines[rate]["broad_caught_rate"], "each rate has a key of its own"
+
+
+def test_verdicts_of_a_model_catch_what_a_neighbour_means_and_nothing_else():
+    """Near misses hold what the neighbours mean: a label that takes in something else is called too broad no more often than a right one."""
+    for line in judged(4000):
+        assert line["broad_caught_judged_001_covering_1.00"] >= 0.99
+        assert line["broad_caught_judged_001_covering_0.33"] >= 0.5
+        assert abs(line["broad_caught_judged_001_covering_0.00"] - line["right_flagged_rate"]) < 0.03

@@ -183,22 +183,27 @@ def test_recall_by_strength_is_by_the_peak_relative_to_the_features_maximum():
     assert [found[f"recall_{name}"] for name in ("strong", "medium", "weak")] == [1, 0, 0]
     assert [found[f"share_{name}"] for name in ("strong", "medium", "weak")] == pytest.approx([1 / 3] * 3)
     assert found["recall_of_strength"] == pytest.approx(8 / 12)
+    assert found["recall_of_windows"] == pytest.approx(1 / 3)
+    assert found["recall_of_windows_low"] < 1 / 3 < found["recall_of_windows_high"] < found["recall_of_strength_high"]
 
 
-def test_recall_of_strength_needs_no_sample_of_one_kind():
-    """2,000 firing windows with lognormal peaks, found above a peak: what both samples estimate is the share of the strength that is found."""
+def test_recall_of_the_corpus_needs_no_sample_of_one_kind():
+    """2,000 firing windows with lognormal peaks, found above a peak: both samples give the share of windows found, and of their strength."""
     random = np.random.default_rng(0)
     peaks = random.lognormal(sigma=1.0, size=2000)
-    hits, found = peaks > 1.5, []
-    for _ in range(300):
+    hits, found = (peaks > 1.5) ^ (random.random(2000) < 0.1), []
+    for _ in range(400):
         uniform, weighted = random.choice(2000, 20, replace=False), random.choice(2000, 20, replace=False, p=peaks / peaks.sum())
         rows = np.concatenate([uniform, weighted])
         groups = {"uniform": np.arange(40) < 20, "weighted": np.arange(40) >= 20}
         every = np.ones(40, bool)
         exam = Exam([""] * 40, [""] * 40, every, every, ~every, groups, np.arange(40), peaks[rows].astype(np.float32), 0.1, float(peaks.max()))
-        found.append(by_strength(exam, every, hits[rows])["recall_of_strength"])
-    assert np.mean(found) == pytest.approx(peaks[hits].sum() / peaks.sum(), abs=0.02)
-    assert hits.mean() < 0.5 < np.mean(found), "by count most windows are missed"
+        found.append(by_strength(exam, every, hits[rows]))
+    for name, true in (("recall_of_windows", hits.mean()), ("recall_of_strength", peaks[hits].sum() / peaks.sum())):
+        value, low, high = (np.array([line[each] for line in found]) for each in (name, f"{name}_low", f"{name}_high"))
+        assert value.mean() == pytest.approx(true, abs=0.02), name
+        assert np.mean((low <= true) & (true <= high)) >= 0.92, name
+    assert hits.mean() < 0.5 < value.mean(), "by count most windows are missed"
 
 
 def test_recall_by_decile_knows_the_weak_end():

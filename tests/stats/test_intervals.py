@@ -12,6 +12,7 @@ from interp.stats.intervals import (
     evened,
     mover_difference,
     mover_mean,
+    weighted_proportion,
     wilson,
     within,
 )
@@ -54,6 +55,23 @@ def test_intervals_hold_the_share_and_have_a_width(pairs):
     low, high = clustered_proportion(hits, clusters)
     assert 0 <= low <= hits.mean() <= high <= 1
     assert high - low > 0.01
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.01, 100), st.integers(0, 5)), min_size=1, max_size=30), st.floats(0.01, 100))
+def test_a_weighted_share_lies_within_and_knows_no_unit(rows, unit):
+    hits, weights, clusters = (np.array(column) for column in zip(*rows, strict=True))
+    low, high = weighted_proportion(hits, weights, clusters)
+    assert 0 <= low <= weights[hits].sum() / weights.sum() + 1e-9
+    assert weights[hits].sum() / weights.sum() - 1e-9 <= high <= 1
+    assert high - low > 0.01
+    assert weighted_proportion(hits, weights * unit, clusters) == pytest.approx((low, high), abs=1e-6)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=10))
+def test_equal_weights_change_nothing(shown):
+    hits = np.repeat(np.array(shown), 3)
+    for clusters in (np.arange(len(hits)), np.repeat(np.arange(len(shown)), 3)):
+        assert weighted_proportion(hits, np.full(len(hits), 0.7), clusters) == pytest.approx(clustered_proportion(hits, clusters))
 
 
 def test_mover_by_hand():

@@ -19,6 +19,7 @@ from interp.llm.contexts import plain
 from interp.llm.scripted.readers import NoisyReader
 from interp.score import registry
 from interp.score.base import Score, ScorerInput
+from interp.score.binary import BANDS
 from interp.score.nulls import choose_nulls
 from interp.spec import CollectionSpec, DictionarySpec, ScorerSpec, SubjectSpec
 from interp.stats.intervals import t_quantile
@@ -97,6 +98,23 @@ def _inputs(evidence: Sequence[FeatureEvidence], explanations: Sequence[Explanat
         for (found, own), borrowed in zip(usable, others, strict=True)
         if found.statistics.windows_active[Split.TEST]
     ]
+
+
+def by_strength(trained: Demo) -> Line:
+    """Recall of the rules by the window's peak relative to its feature's maximum, over all positives; and of all firing windows."""
+    scores = registry.get("detection", ScorerSpec(name="detection")).score(_inputs(trained.evidence, trained.explanations), trained.vocabulary, 0)
+    scores = [score for score in scores if score.metrics.get("recall_of_windows") is not None]
+    positives = np.array([sum(item.truth > 0 and item.kind != "top" for item in score.items) for score in scores])
+    line: Line = {"bench": "recall_by_strength"}
+    for band in BANDS:
+        shares, recalls = (np.array([score.metrics[f"{name}_{band}"] or 0.0 for score in scores]) for name in ("share", "recall"))
+        line |= {
+            f"recall_{band}": float(positives * shares @ recalls / (positives @ shares)),
+            f"share_{band}": float(positives @ shares / positives.sum()),
+        }
+    for name in ("balanced_accuracy", "recall", "recall_uniform", "recall_of_windows", "recall_of_strength"):
+        line[name] = float(np.mean([score.metrics[name] for score in scores]))
+    return line | {"positives": int(positives.sum()), "runs": len(scores)}
 
 
 def rule_reader(found: FeatureEvidence, own: Explanation, vocabulary: Vocabulary) -> PlantedReader:
