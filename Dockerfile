@@ -35,7 +35,7 @@ RUN pip install -c constraints.txt '.[models,s3,otel]'
 FROM python:3.11-slim-bookworm AS base
 RUN useradd --system --create-home --home-dir /var/lib/glossator --uid 10001 glossator
 ENV PATH=/opt/glossator/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    GLOSSATOR_HOME=/var/lib/glossator GLOSSATOR_HOST=0.0.0.0 GLOSSATOR_LOG_FORMAT=json HF_HOME=/var/lib/glossator/huggingface
+    GLOSSATOR_HOME=/var/lib/glossator GLOSSATOR_HOST=0.0.0.0 GLOSSATOR_ROOTS=/data GLOSSATOR_LOG_FORMAT=json HF_HOME=/var/lib/glossator/huggingface
 WORKDIR /var/lib/glossator
 USER 10001
 STOPSIGNAL SIGTERM

@@ -16,6 +16,7 @@ from api.guard import Guard
 from api.local_servers import free_port
 from interp.errors import FileMissing, GlossatorError
 from interp.lifecycle import Queue, Stage
+from interp.secret_variables import start_child
 from interp.settings import Settings
 from interp.store.engine import make_engine, snapshot
 from interp.store.watch import Held, held
@@ -129,18 +130,28 @@ class Cluster:
     def _start(self, member: Member) -> None:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(member.threads))
         with self._log_of(member).open("ab") as log:
-            member.process = subprocess.Popen(
+            member.process = start_child(
                 [str(_program()), *member.words],
+                self.settings.environment() | threads,
+                self.settings.secret_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | self.settings.environment() | threads,
                 process_group=0,
             )
         member.guard = Guard(member.process.pid, signal.SIGTERM)
 
     def _run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
-        return subprocess.run([str(_program()), *words], capture_output=True, env=os.environ | self.settings.environment(), timeout=START_SECONDS)
+        command = [str(_program()), *words]
+        with start_child(
+            command, self.settings.environment(), self.settings.secret_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                said, complained = process.communicate(timeout=START_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, said, complained)
 
     def _wait_for_the_api(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -9,9 +9,10 @@ from sqlalchemy import Engine
 from api import estimating, needs, sampling
 from api.endpoints import Endpoints, check_prices, check_windows
 from api.needs import Need
-from api.paths import absolute
+from api.paths import located
 from api.schemas import EstimateAnswer
-from interp import addresses, preflight
+from interp import addresses, files, preflight
+from interp.files import Roots
 from interp.preflight import Preflight
 from interp.settings import Settings
 from interp.spec import JobSpec
@@ -23,11 +24,12 @@ LOOKED_AT = 4
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A job that can be stored: its spec with absolute paths and whole base URLs, who it asks, and what the preflight found out."""
+    """A job that can be stored: its spec with absolute paths and whole base URLs, who it asks, what the preflight found out, and where it read."""
 
     spec: JobSpec
     needs: tuple[Need, ...]
     facts: Preflight
+    roots: Roots
 
     @property
     def noticed(self) -> Noticed:
@@ -40,18 +42,19 @@ def check(spec: JobSpec, settings: Settings) -> Checked:
     wanted = tuple(needs.needs_of(spec))
     needs.check_no_secrets(spec)
     needs.check_named(spec, wanted, settings)
-    whole = needs.resolved(absolute(spec, Path.cwd()), settings)
+    roots = Roots.of(settings)
+    whole = needs.resolved(located(spec, Path.cwd(), roots), settings)
     check_prices(whole, wanted)
-    facts = preflight.check(whole)
+    facts = preflight.check(whole, roots)
     if "random_weights" in whole.controls:
         # The control's dictionary is named after this one's.
         whole = whole.model_copy(update={"dictionary": whole.dictionary.model_copy(update={"name": facts.dictionary_name})})
-    return Checked(whole, wanted, facts)
+    return Checked(whole, wanted, facts, roots)
 
 
 def estimate(checked: Checked, engine: Engine) -> EstimateAnswer:
     """What the job would ask of its language models; nothing is stored, and no model is asked."""
-    return estimating.answer(checked.spec, sampling.draw(checked.spec, checked.facts, engine), checked.facts)
+    return estimating.answer(checked.spec, draw(checked, engine), checked.facts)
 
 
 def check_receiver(spec: JobSpec, settings: Settings) -> None:
@@ -64,6 +67,12 @@ def check_receiver(spec: JobSpec, settings: Settings) -> None:
             addresses.find(spec.webhook.url, settings.webhook_private)
 
 
+def draw(checked: Checked, engine: Engine, most: int = sampling.MOST) -> sampling.Sample:
+    """Some features of the job, real or supposed, to count its prompts from."""
+    with files.within(checked.roots):
+        return sampling.draw(checked.spec, checked.facts, engine, most)
+
+
 def check_models(checked: Checked, settings: Settings, engine: Engine, endpoints: Endpoints) -> None:
     """Asks the endpoints of the job's models, and holds its prompts against their windows.
 
@@ -73,5 +82,5 @@ def check_models(checked: Checked, settings: Settings, engine: Engine, endpoints
         return
     windows = endpoints.check(checked.spec, checked.needs, settings)
     if any(window is not None for window in windows.values()):
-        sample = sampling.draw(checked.spec, checked.facts, engine, LOOKED_AT)
+        sample = draw(checked, engine, LOOKED_AT)
         check_windows(checked.spec, estimating.count(checked.spec, sample).longest(), windows)

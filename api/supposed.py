@@ -17,7 +17,7 @@ SPREAD = 0.6  # of the logarithm of activations
 
 def vocabulary_in(spec: JobSpec) -> Vocabulary:
     """The subject's vocabulary from its files, without opening the model; special tokens are told by the tokenizer's own list."""
-    content = read_tokenizer(spec.subject)[1]
+    content = read_tokenizer(spec.subject)
     special = {token["id"] for token in content["added_tokens"] if token["special"]}
     return vocabulary_of(content, special, ModelShape.from_config(read_config(spec.subject)).vocabulary)
 

@@ -48,6 +48,18 @@ class FileMissing(InputError):
     code, title = "file-missing", "File not found"
 
 
+class PathRefused(InputError):
+    """A path that leads out of the allowed roots. Whether anything is there is not said."""
+
+    code, title = "path-refused", "The path is not one that jobs may read"
+
+
+class NotRegularFile(InputError):
+    """A named pipe, a socket or a device in the place of a file."""
+
+    code, title = "not-a-regular-file", "Not a regular file"
+
+
 class SubjectError(InputError):
     code, title = "subject-invalid", "The subject cannot be opened"
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from interp import files
 from interp.dictionary.formats import header_of
 from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.subject import hooks
@@ -31,8 +32,8 @@ def digest_of(content: Any) -> str:
 
 def file_digest(path: Path) -> str:
     """sha256 of a file's content; kept in this process for as long as size and time of change stay."""
-    status = path.stat()
-    return _file_digest(path.resolve(), status.st_size, status.st_mtime_ns)
+    status = files.current().status(path)
+    return _file_digest(Path(files.current().resolve(path)), status.st_size, status.st_mtime_ns)
 
 
 def subject_digest(spec: SubjectSpec) -> str:
@@ -42,16 +43,17 @@ def subject_digest(spec: SubjectSpec) -> str:
         return digest_of({"version": VERSION, "random_weights_of": subject_digest(trained)})
     if not is_folder(spec):
         return digest_of({"version": VERSION, "hub": spec.model, "commit": hub_commit(spec)})
-    files = [path for path in Path(spec.model).iterdir() if path.suffix in SUBJECT_SUFFIXES or path.name in SUBJECT_FILES]
-    return digest_of({"version": VERSION, "files": {path.name: file_digest(path) for path in files if path.is_file()}})
+    paths = [Path(spec.model) / name for name in files.names_in(spec.model)]
+    deciding = [path for path in paths if path.suffix in SUBJECT_SUFFIXES or path.name in SUBJECT_FILES]
+    return digest_of({"version": VERSION, "files": {path.name: file_digest(path) for path in deciding if files.is_file(path)}})
 
 
 def dictionary_digest(spec: DictionarySpec) -> str:
     """The content of the weight files, and how they are read."""
     header = header_of(spec)
-    files = {path.name: file_digest(path) for path in header.files}
+    digests = {path.name: file_digest(path) for path in header.files}
     facts = {"format": header.format, "hook_point": header.hook_point, "features": header.features, "width": header.width}
-    return digest_of({"version": VERSION, "files": files, **facts})
+    return digest_of({"version": VERSION, "files": digests, **facts})
 
 
 def corpus_digest(spec: CorpusSpec) -> str:
@@ -100,5 +102,5 @@ def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None, *, library: bo
 
 @lru_cache(maxsize=4096)
 def _file_digest(path: Path, size: int, changed_ns: int) -> str:  # noqa: ARG001
-    with path.open("rb") as handle:
+    with files.open_file(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from interp.errors import FileMissing, InputError, SubjectError
+from interp.files import open_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ _BLOCK = 1 << 20
 def read_json(path: Path, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
     """A JSON object from a file. Raises FileMissing, or `error` when it is not JSON or beyond the limits."""
     try:
-        with path.open("rb") as handle:
+        with open_file(path) as handle:
             content = parse_json(handle.read(limits.nbytes + 1), limits)
     except FileNotFoundError:
         raise FileMissing(f"{path} does not exist.", cure="Give the folder that `save_pretrained` wrote.") from None

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interp import files
 from interp.dictionary import formats
 from interp.dictionary.canonical import Header
 from interp.dictionary.weights import check_finite, read_safetensors
 from interp.errors import FeatureOutOfRange, FileMissing, InputError, WidthMismatch
+from interp.files import Roots
 from interp.identity import digest_of, evidence_identity
 from interp.job_warnings import JobWarning, of_corpus, of_dictionary, of_row_length
 from interp.json_files import MODEL_HEADER
@@ -16,7 +18,7 @@ from interp.subject import hooks
 from interp.subject.corpus import CorpusIndex, check_splits, check_start, empty, index, split_of
 from interp.subject.corpus_files import Listing, list_files
 from interp.subject.hooks import HookPoint
-from interp.subject.location import is_folder, read_config, subject_name
+from interp.subject.location import check_folder, is_folder, read_config, subject_name
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of, check_fit, read_tokenizer
 
@@ -55,13 +57,21 @@ class Preflight:
     warnings: tuple[JobWarning, ...]
 
 
-def check(spec: JobSpec) -> Preflight:
-    """Raises the one error that says why the job cannot work: FileMissing, SubjectError, HookPointUnknown, TokenizerMismatch, DictionaryError,
-    DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, WidthMismatch, FeatureOutOfRange, CorpusError, CorpusEmpty, CorpusTooSmall,
-    TextUndecodable."""
+def check(spec: JobSpec, roots: Roots | None = None) -> Preflight:
+    """Checks a job by its files, of which only those inside `roots` (by default this process's) are read.
+
+    Raises the one error that says why the job cannot work: PathRefused, NotRegularFile, FileMissing, SubjectError, HookPointUnknown,
+    TokenizerMismatch, DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, WidthMismatch, FeatureOutOfRange, CorpusError,
+    CorpusEmpty, CorpusTooSmall, TextUndecodable.
+    """
+    with files.within(roots or files.current()):
+        return _check(spec)
+
+
+def _check(spec: JobSpec) -> Preflight:
     config = read_config(spec.subject)
     shape = ModelShape.from_config(config)
-    check_fit(read_tokenizer(spec.subject)[1], shape)
+    check_fit(read_tokenizer(spec.subject), shape)
     bos_of(spec.subject, library=False)
     _check_row(spec, shape)
     reading = formats.read(spec.dictionary)
@@ -165,10 +175,12 @@ def _wanted(spec: JobSpec, header: Header) -> tuple[tuple[int, int], ...]:
 def _check_subject_weights(spec: SubjectSpec) -> None:
     if not is_folder(spec):
         return
-    files = sorted(Path(spec.model).glob("*.safetensors"))
-    if not files and not any(Path(spec.model).glob("*.bin")):
+    check_folder(spec)
+    names = [name for name in files.names_in(spec.model) if not name.startswith(".")]
+    weights = [Path(spec.model) / name for name in names if name.endswith(".safetensors")]
+    if not weights and not any(name.endswith(".bin") for name in names):
         raise FileMissing(
             f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
         )
-    for path in files:
+    for path in weights:
         check_finite(read_safetensors(path, MODEL_HEADER), path)

@@ -4,18 +4,25 @@ import binascii
 import json
 import os
 import sys
+import sysconfig
 from base64 import b64decode
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from interp.errors import SettingsInvalid
+from interp.secret_variables import conceal, take_inherited
 from interp.variables import check_names, variable_of, without_password
 
 BACKENDS = ("sqlite", "postgresql")
+# The variables whose values are kept from other processes.
+SECRETS = frozenset(f"GLOSSATOR_{name}" for name in ("LLM_API_KEY", "LLM_KEYS", "WEBHOOK_SECRET", "DATABASE_URL", "BROKER_URL", "ARTIFACT_OPTIONS"))
+# Models and dictionaries that come with the package.
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 class Settings(BaseSettings):
@@ -32,6 +39,13 @@ class Settings(BaseSettings):
     )
     artifact_options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the artifact store's file system, as JSON: `endpoint_url` of a bucket that is not AWS."
+    )
+
+    # What jobs may read. Never the service's own files, nor /proc, /sys and /dev.
+    roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+        default=None,
+        description="Folders whose files jobs may name, with ':' between them, or as a JSON list. When not given: on a loopback address with the "
+        "embedded broker the folder of the start, the examples, and the standard library that they read; otherwise none.",
     )
 
     # The REST service.
@@ -124,6 +138,24 @@ class Settings(BaseSettings):
             except (ValidationError, SettingsError) as error:
                 raise _invalid(error) from error
 
+    @field_validator("roots", mode="before")
+    @classmethod
+    def _roots_are_listed(cls, value: object) -> object:
+        """A list as JSON, or with the system's separator of paths; an empty text is no list."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError('its value is no JSON list: write ["/data", "/models"], or /data:/models') from None
+        return [part for part in value.split(os.pathsep) if part] or None
+
+    @field_validator("roots")
+    @classmethod
+    def _roots_are_absolute(cls, value: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+        return None if value is None else tuple(Path(os.path.expanduser(root)).absolute() for root in value)  # noqa: PTH111
+
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, values: dict[str, object]) -> dict[str, object]:
@@ -180,6 +212,28 @@ class Settings(BaseSettings):
         """The folder of a `filesystem://` broker."""
         return Path(self.broker_url.removeprefix("filesystem://"))
 
+    @property
+    def allowed_roots(self) -> tuple[Path, ...]:
+        """The folders whose files jobs may name: as set, else what a service of one's own machine needs, else none."""
+        if self.roots is not None:
+            return self.roots
+        if not (self.is_embedded and is_loopback(self.host)):
+            return ()
+        here = Path.cwd()
+        # Started in the root of the file system, everything would be below.
+        own = () if here == Path(here.anchor) else (here,)
+        return (*own, EXAMPLES, Path(sysconfig.get_paths()["stdlib"]))
+
+    @property
+    def own_paths(self) -> tuple[Path, ...]:
+        """The service's own folders and files: database, broker and artifacts of this machine."""
+        database = self.database_url.partition("///")[2].partition("?")[0] if self.database_url.startswith("sqlite") else ""
+        files = tuple(Path(database + ending) for ending in ("", "-wal", "-shm", "-journal")) if database.strip(":") else ()
+        folders = [self.broker_folder] if self.is_embedded else []
+        if self.artifacts.startswith("file://"):
+            folders.append(Path(self.artifacts.removeprefix("file://")))
+        return (self.home, *folders, *files)
+
     def environment(self) -> dict[str, str]:
         """The variables that give a child process these same settings."""
         values = self.model_dump(mode="json") | {
@@ -187,8 +241,13 @@ class Settings(BaseSettings):
             "llm_keys": json.dumps({url: key.get_secret_value() for url, key in self.llm_keys.items()}),
             "webhook_secret": self.webhook_secret.get_secret_value(),
             "artifact_options": json.dumps(self.artifact_options),
+            "roots": json.dumps([str(root) for root in self.allowed_roots]),
         }
         return {f"GLOSSATOR_{name.upper()}": str(value) for name, value in values.items() if value is not None}
+
+    def secret_environment(self) -> dict[str, str]:
+        """Of `environment`, what nobody else may see: keys, and URLs that may hold passwords."""
+        return {name: value for name, value in self.environment().items() if name in SECRETS}
 
     def key_of(self, base_url: str) -> str:
         """The key that belongs to an endpoint; empty for one that needs none, or that nobody gave a key for."""
@@ -196,6 +255,16 @@ class Settings(BaseSettings):
             return self.llm_api_key.get_secret_value()
         keys = {url.rstrip("/"): key for url, key in self.llm_keys.items()}
         return keys[base_url.rstrip("/")].get_secret_value() if base_url.rstrip("/") in keys else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _invalid(error: ValidationError | SettingsError) -> SettingsInvalid:
@@ -219,4 +288,12 @@ def _url_of(place: str) -> str:
 @cache
 def settings() -> Settings:
     """The settings of this process, read from the environment once."""
-    return Settings()
+    return take_settings()
+
+
+def take_settings(**values: Any) -> Settings:
+    """Settings of the environment and of the parent process; what is secret in the environment then leaves it."""
+    take_inherited()
+    found = Settings(**values)
+    conceal({*SECRETS, "OPENAI_API_KEY"})
+    return found

@@ -18,10 +18,17 @@ class Frozen(BaseModel):
         return value
 
 
+Glob = Annotated[str, Field(max_length=256)]
+# Longer ones no system takes.
+LONGEST_PATH = 4096
+
+
 class SubjectSpec(Frozen):
     """The language model under study."""
 
-    model: str = Field(description="A folder in Hugging Face form, or a model name of the Hub.", examples=["examples/pystdlib/subject"])
+    model: str = Field(
+        max_length=LONGEST_PATH, description="A folder in Hugging Face form, or a model name of the Hub.", examples=["examples/pystdlib/subject"]
+    )
     revision: str | None = Field(default=None, description="Commit or tag, for a model of the Hub.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = Field(default="auto", description="`auto` takes the first GPU, else the CPU.", examples=["auto", "cpu", "cuda:0"])
@@ -37,7 +44,9 @@ class DictionarySpec(Frozen):
     """The sparse dictionary, and where in the subject it reads."""
 
     source: str = Field(
-        description="A folder or file of weights; for the format `neurons` the subject's folder.", examples=["examples/pystdlib/dictionary"]
+        max_length=LONGEST_PATH,
+        description="A folder or file of weights; for the format `neurons` the subject's folder.",
+        examples=["examples/pystdlib/dictionary"],
     )
     format: str = Field(default="auto", description="A weight family's name; `auto` finds it out.", examples=["auto", "saelens"])
     name: str | None = Field(
@@ -50,11 +59,12 @@ class CorpusSpec(Frozen):
     """The text. Identical documents count once; the split of a document is decided by a hash of its text."""
 
     path: str = Field(
+        max_length=LONGEST_PATH,
         description="A folder of text files, one text file (its documents set apart by <|endoftext|>), or a .jsonl or .ndjson file.",
         examples=["/usr/lib/python3.11"],
     )
-    include: tuple[str, ...] = Field(default=("**/*",), description="Glob patterns under a folder.")
-    exclude: tuple[str, ...] = Field(default=(), description="Glob patterns left out of a folder.")
+    include: tuple[Glob, ...] = Field(default=("**/*",), max_length=64, description="Glob patterns under a folder.")
+    exclude: tuple[Glob, ...] = Field(default=(), max_length=64, description="Glob patterns left out of a folder.")
     text_field: str = Field(default="text", description="The field of a JSON line that holds the text.")
     max_tokens: int | None = Field(default=None, ge=1, description="Stop after so many tokens; documents come in the order of their hash.")
     undecodable: Literal["error", "skip"] = Field(default="error", description="What to do with a file that is not UTF-8 text.")

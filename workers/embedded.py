@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from interp.lifecycle import Queue
+from interp.secret_variables import start_child
 from interp.settings import Settings
 from interp.store.engine import make_engine
 from workers.leaving import LAST_SECONDS
@@ -83,13 +84,21 @@ class Supervisor:
         return {child.name: child.process.pid for child in self._children if child.process is not None and child.process.poll() is None}
 
     def _spawn(self, child: Child) -> None:
-        environment = os.environ | self._settings.environment()
+        environment = self._settings.environment()
         if child.queue is Queue.LLM:
             # Several of them share the cores: numpy's own threads would only fight.
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "workers.process", child.queue.value, "--name", child.name, "--supervised"]
         # A process group of its own: Ctrl-C in the terminal is for this process, which then stops the workers in good order.
-        child.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._log_to, stderr=self._log_to, env=environment, process_group=0)
+        child.process = start_child(
+            command,
+            environment,
+            self._settings.secret_environment(),
+            stdin=subprocess.PIPE,
+            stdout=self._log_to,
+            stderr=self._log_to,
+            process_group=0,
+        )
         child.started = time.monotonic()
 
     def _watch(self) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from interp import logs, traces
+from interp import files, logs, traces
 from interp.disk import disk_full
 from interp.errors import ActivationsNotFinite, InputError, Interrupted, JobMustPause, LeaseLost, problem_of
+from interp.files import Roots
 from interp.importing import without_collecting
 from interp.lifecycle import Queue, Stage
 from interp.spec import JobSpec
@@ -143,7 +144,9 @@ def _work(runtime: Runtime, lease: Lease, asking: Asking) -> None:
     began = time.monotonic()
     log.debug("chunk begins", units=lease.units)
     with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), Hold(runtime, lease) as hold:
-        outcome = _task(lease.stage)(Work(runtime, lease, spec, run, hold.progress, asking, hold.is_kept))
+        # Held again, where it is read: what stands in the database was not let in by this machine's settings.
+        with files.within(Roots.of(runtime.settings)):
+            outcome = _task(lease.stage)(Work(runtime, lease, spec, run, hold.progress, asking, hold.is_kept))
         _write(runtime, lambda session: queue.finish(session, lease, outcome.write(session)))
         log.info("chunk done", units=lease.units, seconds=round(time.monotonic() - began, 3))
     if outcome.afterwards:

@@ -11,8 +11,9 @@ from api.cli import progress, report
 from api.cli.console import duration, err, out, say
 from api.cli.submit import read_spec
 from api.client import Client
+from api.paths import paths_of
 from interp.errors import FileMissing, InputError
-from interp.settings import Settings
+from interp.settings import Settings, take_settings
 from interp.spec import JobSpec
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,7 @@ def demo(
 def _by_rules(home: Path, spec: JobSpec) -> None:
     """With rules in place of a language model: no key, no cost."""
     started = time.monotonic()
-    settings = Settings(home=home)
+    settings = take_settings(home=home, roots=paths_of(spec))
     name = embedded(settings, spec)["dictionary"]
     out.print(f"\nThe demo took {duration(time.monotonic() - started)}. The book is kept in {settings.home}:", markup=False, soft_wrap=True)
     for command in (f"glossator features {name} --sort lift --order desc", f"glossator feature {name}:0", "glossator serve"):

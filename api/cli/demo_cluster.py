@@ -17,6 +17,7 @@ from api.cli.console import duration, err, out, say, thousands
 from api.cli.demo import embedded
 from api.client import Client
 from api.cluster import Cluster, Kill
+from api.paths import paths_of
 from api.servers import POSTGRES, REDIS, own
 from interp.errors import GlossatorError
 from interp.lifecycle import Stage
@@ -61,9 +62,9 @@ def run(home: Path, spec: JobSpec) -> None:
     """
     began = time.monotonic()
     with ExitStack() as stack:
-        plain = plain_book(embedded_settings(home), spec)
+        plain = plain_book(embedded_settings(home, spec), spec)
         stack.callback(plain.engine.dispose)
-        settings = _clustered_settings(stack, home)
+        settings = _clustered_settings(stack, home, spec)
         ran = _in_a_cluster(settings, spec)
         engine = make_engine(settings.database_url)
         stack.callback(engine.dispose)
@@ -79,9 +80,9 @@ def run(home: Path, spec: JobSpec) -> None:
         raise NobodyKilled(f"The job was over before a worker could be caught in {' and '.join(missed)}.", cure="Give it more --features.")
 
 
-def embedded_settings(home: Path) -> Settings:
+def embedded_settings(home: Path, spec: JobSpec) -> Settings:
     """Of the plain demo, whatever servers the environment names."""
-    return Settings(home=home, database_url="", broker_url="", artifacts="")
+    return Settings(home=home, database_url="", broker_url="", artifacts="", roots=paths_of(spec))
 
 
 def plain_book(settings: Settings, spec: JobSpec) -> Book:
@@ -93,14 +94,14 @@ def plain_book(settings: Settings, spec: JobSpec) -> Book:
             say(f"The embedded demo's book is in {settings.home}: job {job_id}")
             return Book(engine, job_id)
         engine.dispose()
-    fresh = embedded_settings(settings.home / FOLDER / "embedded")
+    fresh = embedded_settings(settings.home / FOLDER / "embedded", spec)
     shutil.rmtree(fresh.home, ignore_errors=True)
     say("First the embedded demo, to compare with.")
     finished = embedded(fresh, spec, reported=False)
     return Book(make_engine(fresh.database_url), finished["id"])
 
 
-def _clustered_settings(stack: ExitStack, home: Path) -> Settings:
+def _clustered_settings(stack: ExitStack, home: Path, spec: JobSpec) -> Settings:
     """A database, a number and a folder of the demo's own, for as long as the stack is open."""
     named = Settings(home=home)
     database = stack.enter_context(own(POSTGRES, "" if named.database_url.startswith("sqlite") else named.database_url))
@@ -109,7 +110,7 @@ def _clustered_settings(stack: ExitStack, home: Path) -> Settings:
         say(f"{kind.name}: {SERVERS[found.where]}")
     folder = named.home / FOLDER / "cluster"
     shutil.rmtree(folder, ignore_errors=True)
-    return Settings(home=folder, database_url=database.url, broker_url=broker.url, artifacts="")
+    return Settings(home=folder, database_url=database.url, broker_url=broker.url, artifacts="", roots=paths_of(spec))
 
 
 def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:

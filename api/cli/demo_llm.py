@@ -13,8 +13,9 @@ from api.cli.console import dollars, duration, err, out, say, thousands
 from api.cli.spending import print_usage
 from api.cli.submit import print_estimate, read_spec
 from api.client import Client
+from api.paths import paths_of
 from interp.llm.scripted import Faults, Ledger, ScriptedServer
-from interp.settings import Settings
+from interp.settings import take_settings
 from interp.spec import JobSpec
 
 FAULTS = 0.3
@@ -30,13 +31,13 @@ def run(home: Path, job: Path, features: str) -> None:
 
     began = time.monotonic()
     with ScriptedServer(faults=Faults.mixed(FAULTS), key=KEY) as scripted:
-        settings = Settings(home=home, llm_base_url=scripted.base_url, llm_api_key=SecretStr(KEY))
+        spec = read_spec(job, {"features": features})
+        settings = take_settings(home=home, roots=paths_of(spec), llm_base_url=scripted.base_url, llm_api_key=SecretStr(KEY))
         settings.home.mkdir(parents=True, exist_ok=True)
         log_file = settings.home / "workers.log"
         with log_file.open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
             say(f"A scripted language model listens on {scripted.base_url}; {FAULTS:.0%} of its replies are faulty")
             say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
-            spec = read_spec(job, {"features": features})
             estimate = client.estimate_job(spec.model_dump(mode="json"))
             print_estimate(estimate)
             finished, pauses = _through(client, _capped(spec, estimate))

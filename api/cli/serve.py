@@ -27,10 +27,11 @@ def serve(
     with without_collecting():
         from api.service import Service
 
-    found = settings()
+    # What jobs may read hangs on the address.
+    found = settings() if host is None else settings().model_copy(update={"host": host})
     logs.configure(found, "api")
     traces.configure(found, "api", "api")
-    with Service(found, host or found.host, found.port if port is None else port, workers) as service:
+    with Service(found, found.host, found.port if port is None else port, workers) as service:
         out.print(f"Glossator is listening on {service.url}  (REST: {service.url}/docs, data: {found.home})", markup=False, soft_wrap=True)
         service.wait()
         log.info("stopping: workers hand back what they hold")

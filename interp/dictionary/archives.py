@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from interp.files import open_file
+
 # A directory has 46 bytes an entry and more, and zipfile some 700: 4 MiB are 90,000 entries at most. Data is read in blocks that are smaller.
 LARGEST_READ = 4 << 20
 
@@ -26,7 +28,7 @@ class _BoundedReader(io.BufferedReader):
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """A zip file to read. Raises zipfile.BadZipFile when it is none or its directory is too large."""
-    with _BoundedReader(path.open("rb").detach()) as handle, zipfile.ZipFile(handle) as archive:
+    with _BoundedReader(open_file(path).detach()) as handle, zipfile.ZipFile(handle) as archive:
         yield archive
 
 

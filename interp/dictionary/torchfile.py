@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from interp.dictionary.archives import LARGEST_READ, check_entry, open_archive
 from interp.dictionary.weights import MOST_AXES, UNREADABLE, Stored, as_unreadable, from_file, raw_dtype, unreadable
 from interp.errors import FileMissing, GlossatorError, PickleRefused
+from interp.files import open_file
 
 STORAGES = {
     "DoubleStorage": "<f8",
@@ -121,7 +122,7 @@ class _Storage:
 
     def _start(self, entry: zipfile.ZipInfo) -> int:
         """The byte at which an entry's content begins: after its local header, whose last two fields are lengths."""
-        with as_unreadable(self.path, "torch.save"), self.path.open("rb") as handle:
+        with as_unreadable(self.path, "torch.save"), open_file(self.path) as handle:
             check_entry(entry, compressed=False)
             handle.seek(entry.header_offset)
             local = handle.read(30)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from interp.dictionary.archives import check_entry, open_archive
 from interp.errors import DictionaryError, FileMissing, GlossatorError, PickleRefused, WeightsNotFinite
+from interp.files import current, is_file, open_file
 from interp.foreign import brief
 from interp.json_files import DICTIONARY_HEADER, JsonLimits, parse_json
 
@@ -139,7 +140,7 @@ def as_unreadable(path: Path, kind: str) -> Iterator[None]:
 
 def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict[str, Stored]:
     """The tensors of a safetensors file (8 bytes of header length, header as JSON, raw data). Raises DictionaryError, FileMissing."""
-    with as_unreadable(path, "safetensors"), path.open("rb") as handle:
+    with as_unreadable(path, "safetensors"), open_file(path) as handle:
         size = os.fstat(handle.fileno()).st_size
         length = int.from_bytes(handle.read(8), "little")
         if not 0 < length <= size - 8:
@@ -166,7 +167,7 @@ def read_npz(path: Path) -> dict[str, Stored]:
 
 def read_npy(path: Path) -> Stored:
     """The array of an .npy file. Raises DictionaryError, PickleRefused, FileMissing."""
-    with as_unreadable(path, ".npy"), path.open("rb") as handle:
+    with as_unreadable(path, ".npy"), open_file(path) as handle:
         head = _npy_head(handle, path)
         start, size = handle.tell(), os.fstat(handle.fileno()).st_size
         if size - start < head.nbytes:
@@ -181,7 +182,7 @@ def read_npy(path: Path) -> Stored:
 def check_expansion(tensors: Iterable[Stored], files: Iterable[Path], source: Path) -> None:
     """Raises DictionaryError when the tensors say that they are far larger than the files that hold them."""
     claimed = sum(tensor.nbytes for tensor in tensors)
-    held = sum(path.stat().st_size for path in files if path.is_file())
+    held = sum(current().status(path).st_size for path in files if is_file(path))
     if claimed > MOST_EXPANSION * held + ALWAYS_ALLOWED:
         raise DictionaryError(
             f"{source}: the weights do not fit into their files.",
@@ -225,7 +226,7 @@ def unreadable(path: Path, why: str) -> DictionaryError:
 
 def from_file(path: Path, start: int, dtype: np.dtype[Any], count: int) -> Iterator[NDArray[Any]]:
     """`count` raw numbers that begin at a byte of a file, in blocks. Raises DictionaryError when the file ends before."""
-    with as_unreadable(path, "weights"), path.open("rb") as handle:
+    with as_unreadable(path, "weights"), open_file(path) as handle:
         handle.seek(start)
         yield from _in_blocks(handle, dtype, count)
 

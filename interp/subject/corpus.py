@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from interp import files
 from interp.errors import CorpusChanged, CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable
 from interp.evidence import Split
 from interp.job_warnings import Largest
@@ -20,8 +21,6 @@ from interp.subject.corpus_files import CorpusFile, Listing, list_files, unreada
 
 # What stands between the documents of a single text file.
 SEPARATOR = "<|endoftext|>"
-# Fields of a line that an error names.
-NAMED_FIELDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,7 @@ def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[Place, bytes]]:
         with file.open() as handle:
             if file.has_lines:
                 yield from _pieces(file, handle, b"", counted=False)
-            elif Path(spec.path).expanduser() == file.path:
+            elif Path(files.expand(spec.path)) == file.path:
                 separator = SEPARATOR.encode()
                 yield from _pieces(file, handle.read().split(separator), separator, counted=True)
             else:
@@ -252,7 +251,7 @@ def _field(line: str, place: Place, spec: CorpusSpec) -> str:
         raise CorpusError(f"{place.name} is no JSON that can be read.", why=str(cause), cure="Each line has to be one JSON object.") from cause
     text = content.get(spec.text_field) if isinstance(content, dict) else None
     if not isinstance(text, str):
-        raise CorpusError(f"{place.name} has no text in {spec.text_field!r}.", why=f"Its fields: {_fields(content)}.", cure="Set `text_field`.")
+        raise CorpusError(f"{place.name} has no text in {spec.text_field!r}.", why=_shape(content), cure="Set `text_field`.")
     try:
         text.encode()
     except UnicodeEncodeError as cause:
@@ -265,8 +264,6 @@ def _field(line: str, place: Place, spec: CorpusSpec) -> str:
     return text
 
 
-def _fields(content: object) -> str:
-    if not isinstance(content, dict):
-        return "none, it is no object"
-    named = [str(name)[:40] for name in list(content)[:NAMED_FIELDS]]
-    return ", ".join(named) + (f" and {len(content) - NAMED_FIELDS} more" if len(content) > NAMED_FIELDS else "")
+def _shape(content: object) -> str:
+    """What a line is, without a name from it: whoever asks need not be who may read it."""
+    return f"It is an object of {len(content)} fields." if isinstance(content, dict) else "It is no object."

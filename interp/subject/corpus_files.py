@@ -2,15 +2,18 @@
 
 import hashlib
 import os
-import re
 import stat
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from interp.errors import CorpusError, FileMissing
+from interp import files
+from interp.errors import CorpusError, FileMissing, NotRegularFile, PathRefused
+from interp.files import Roots
+from interp.globs import Globs
 from interp.spec import CorpusSpec
 
 # Files of which each line is a JSON object.
@@ -38,22 +41,20 @@ class CorpusFile:
         """What changes when the file is written to."""
         return b"%s\0%d\0%d\n" % (os.fsencode(self.name), self.size, self.changed_ns)
 
-    def open(self) -> IO[bytes]:
-        """Opens it for reading; never waits. Raises CorpusError where it cannot be read or is no regular file any more."""
+    def open(self) -> BufferedReader:
+        """Opens it for reading; never waits. Raises CorpusError where it cannot be read, or is no regular file inside the roots any more."""
         try:
-            handle = open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: SIM115, PTH123
+            return files.open_file(self.path)
         except OSError as cause:
             raise unreadable(self.name, cause) from cause
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-            handle.close()
-            raise CorpusError(f"{self.name} is no regular file.", cure="Leave it out with `exclude`.")
-        return handle
+        except (NotRegularFile, PathRefused) as cause:
+            raise CorpusError(f"{self.name} is no regular file of this folder.", why=cause.why, cure="Leave it out with `exclude`.") from cause
 
     def is_unchanged(self) -> bool:
         """Whether size and time of change are still those that were seen."""
         try:
-            status = self.path.stat()
-        except OSError:
+            status = files.current().status(self.path)
+        except (OSError, PathRefused):
             return False
         return (status.st_size, status.st_mtime_ns) == (self.size, self.changed_ns)
 
@@ -101,12 +102,12 @@ class Listing:
 def list_files(spec: CorpusSpec, most: int | None = None) -> Listing:
     """The files of a corpus in the order of their names, from metadata alone; looks at `most` entries at most.
 
-    Raises FileMissing, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
+    Raises PathRefused, FileMissing, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
     """
-    root = Path(spec.path).expanduser()
+    root = Path(files.expand(spec.path))
     try:
-        status = root.stat()
-    except (OSError, ValueError):
+        status = files.current().status(root)
+    except OSError:
         raise FileMissing(
             f"{spec.path} does not exist.",
             why="A corpus is a folder of text files, one text file, or a file of JSON lines (.jsonl, .ndjson).",
@@ -116,7 +117,7 @@ def list_files(spec: CorpusSpec, most: int | None = None) -> Listing:
         return Listing((CorpusFile(root, root.name, status.st_size, status.st_mtime_ns),), {}, complete=True)
     if not stat.S_ISDIR(status.st_mode):
         raise CorpusError(f"{spec.path} is a {_kind(status.st_mode)}.", why="Only folders and regular files are read.", cure="Copy it to a file.")
-    return _in_folder(root, spec, most)
+    return _Walk(root, files.current(), Globs.of(spec.include), Globs.of(spec.exclude)).listing(most)
 
 
 def unreadable(name: str, cause: OSError) -> CorpusError:
@@ -124,64 +125,72 @@ def unreadable(name: str, cause: OSError) -> CorpusError:
     return CorpusError(f"{name} cannot be read.", why=cause.strerror or str(cause), cure="Check its permissions, or leave it out with `exclude`.")
 
 
-def _in_folder(root: Path, spec: CorpusSpec, most: int | None) -> Listing:
-    include, exclude = _either(spec.include), _either(spec.exclude)
-    found: list[CorpusFile] = []
-    left_out: Counter[str] = Counter()
-    seen = 0
-    folders = [root]
-    while folders:
-        folder = folders.pop()
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """A walk through a corpus' folder: what it takes, and what it leaves out. Links to folders are not followed."""
+
+    root: Path
+    roots: Roots
+    include: Globs
+    exclude: Globs
+    found: list[CorpusFile] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def listing(self, most: int | None) -> Listing:
+        seen = 0
+        folders = [self.root]
+        while folders:
+            folder = folders.pop()
+            within, looked_at = self._entries(folder, None if most is None else most - seen)
+            seen += looked_at
+            folders.extend(reversed(within))
+            if most is not None and seen >= most:
+                return Listing(tuple(self.found), dict(self.left_out), complete=False)
+        return Listing(tuple(self.found), dict(self.left_out), complete=True)
+
+    def _entries(self, folder: Path, most: int | None) -> tuple[list[Path], int]:
+        """Takes a folder's files; the folders in it, and how many entries were looked at."""
         within: list[Path] = []
-        for entry in _entries(folder, root, None if most is None else most - seen):
-            seen += 1
-            name = Path(entry.path).relative_to(root).as_posix()
-            if entry.is_dir(follow_symlinks=False):
-                if not exclude.fullmatch(name + "/"):
-                    within.append(Path(entry.path))
-            elif include.fullmatch(name) and not exclude.fullmatch(name):
-                _take(entry, name, found, left_out)
-        folders.extend(reversed(within))
-        if most is not None and seen >= most:
-            return Listing(tuple(found), dict(left_out), complete=False)
-    return Listing(tuple(found), dict(left_out), complete=True)
+        real = self.roots.resolve(folder)
+        try:
+            with self.roots.open_folder(folder) as descriptor, os.scandir(descriptor) as entries:
+                some = sorted(islice(entries, most), key=lambda entry: entry.name)
+                for entry in some:
+                    path = folder / entry.name
+                    name = path.relative_to(self.root).as_posix()
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if self.exclude.matches(name + "/" if is_folder else name) or not (is_folder or self.include.matches(name)):
+                        continue
+                    if not self.roots.permit(f"{real}/{entry.name}"):
+                        self.left_out["the service's own"] += 1
+                    elif is_folder:
+                        within.append(path)
+                    else:
+                        self._take(entry, path, name)
+        except OSError as cause:
+            raise unreadable(folder.relative_to(self.root).as_posix(), cause) from cause
+        return within, len(some)
 
-
-def _entries(folder: Path, root: Path, most: int | None) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(islice(entries, most), key=lambda entry: entry.name)
-    except OSError as cause:
-        raise unreadable(folder.relative_to(root).as_posix(), cause) from cause
-
-
-def _take(entry: os.DirEntry[str], name: str, found: list[CorpusFile], left_out: Counter[str]) -> None:
-    try:
-        status = entry.stat()
-    except FileNotFoundError:
-        left_out["dangling link"] += 1
-        return
-    except OSError as cause:
-        raise unreadable(name, cause) from cause
-    if stat.S_ISREG(status.st_mode):
-        found.append(CorpusFile(Path(entry.path), name, status.st_size, status.st_mtime_ns))
-    else:
-        left_out[_kind(status.st_mode)] += 1
+    def _take(self, entry: os.DirEntry[str], path: Path, name: str) -> None:
+        try:
+            status = self.roots.status(path) if entry.is_symlink() else entry.stat(follow_symlinks=False)
+        except PathRefused:
+            self.left_out["link that leads out"] += 1
+            return
+        except FileNotFoundError:
+            self.left_out["dangling link"] += 1
+            return
+        except OSError as cause:
+            raise unreadable(name, cause) from cause
+        if stat.S_ISREG(status.st_mode):
+            self.found.append(CorpusFile(path, name, status.st_size, status.st_mtime_ns))
+        else:
+            self.left_out[_kind(status.st_mode)] += 1
 
 
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "link to a folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
     return kinds.get(stat.S_IFMT(mode), "device")
-
-
-def _either(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """One expression for glob patterns: `**` crosses folders, `*` and `?` do not."""
-    return re.compile("|".join(f"(?:{_glob(pattern)})" for pattern in patterns) or r"(?!)", re.DOTALL)
-
-
-def _glob(pattern: str) -> str:
-    parts = {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
-    return "".join(parts.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*/|\*\*|\*|\?)", pattern) if piece)
 
 
 def _printable(text: str) -> str:

@@ -4,17 +4,23 @@ import logging
 from functools import lru_cache
 from pathlib import Path
 
+from interp import files
+from interp.errors import FileMissing
 from interp.spec import SubjectSpec
-from interp.subject.location import is_folder
+from interp.subject.location import check_folder, is_folder, read_subject_json
 
 LOG = logging.getLogger(__name__)
+
+# Settings of tokenizer_config.json that the library opens as paths.
+OPENED_FILES = frozenset({"tokenizer_file", "vocab_file", "merges_file", "spm_file", "source_spm", "target_spm", "target_vocab_file", "emoji_file"})
 
 Stamps = tuple[tuple[str, int, int], ...]
 
 
 def library_bos(spec: SubjectSpec) -> tuple[str | None] | None:
     """The BOS text that AutoTokenizer gives (None: it has none), in a tuple; None where AutoTokenizer cannot open the files."""
-    return _bos(spec.model, spec.revision, _stamps(spec))
+    check_folder(spec)
+    return None if _names_files(spec) else _bos(spec.model, spec.revision, _stamps(spec))
 
 
 @lru_cache(maxsize=64)
@@ -34,5 +40,15 @@ def _stamps(spec: SubjectSpec) -> Stamps:
     """Names, sizes and times of a folder's JSON files, so that a changed one is read again."""
     if not is_folder(spec):
         return ()
-    found = ((path.name, path.stat()) for path in sorted(Path(spec.model).glob("*.json")) if path.is_file())
+    folder = Path(spec.model)
+    found = ((name, files.current().status(folder / name)) for name in files.names_in(folder) if name.endswith(".json"))
     return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+def _names_files(spec: SubjectSpec) -> bool:
+    """Whether tokenizer_config.json names files for AutoTokenizer to read in place of those beside it: wherever they are, it would open them."""
+    try:
+        settings = read_subject_json(spec, "tokenizer_config.json")
+    except FileMissing:
+        return False
+    return any(name in OPENED_FILES and value is not None for name, value in settings.items())

@@ -1,12 +1,16 @@
 """Where a subject's files are: a folder, or the Hugging Face Hub by way of its cache."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from interp.errors import FileMissing, SubjectError
+from interp import files
+from interp.errors import FileMissing, InputError, SubjectError
+from interp.files import Roots
+from interp.json_files import MODEL_CONFIG, MODEL_HEADER, TOKENIZER, JsonLimits, read_json
 from interp.spec import SubjectSpec
-from interp.subject.shape import read_json
 
 # Folder names that say nothing about the model in them: then the folder above names it.
 PLAIN_FOLDERS = frozenset({"subject", "model", "checkpoint", "final"})
@@ -14,11 +18,12 @@ PLAIN_FOLDERS = frozenset({"subject", "model", "checkpoint", "final"})
 
 def is_folder(spec: SubjectSpec) -> bool:
     """Whether the subject is a folder of this machine. Raises FileMissing when it can only be one, and is none."""
-    path = Path(spec.model)
-    if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, it takes names that no folder can have
+    if not looks_like_path(spec.model) and not files.current().permit_path(spec.model):
+        return False
+    kind = files.kind_of(spec.model)
+    if kind == "folder":
         return True
-    looks_like_path = path.is_absolute() or spec.model.startswith((".", "~")) or (len(path.parts) != 2 and len(path.parts) != 1)
-    if looks_like_path or os.path.exists(path):  # noqa: PTH110
+    if looks_like_path(spec.model) or kind != "nothing":
         raise FileMissing(
             f"{spec.model} is no folder.",
             why="A subject is a folder in Hugging Face form (config.json, weights, tokenizer), or a model name of the Hub.",
@@ -27,11 +32,39 @@ def is_folder(spec: SubjectSpec) -> bool:
     return False
 
 
+def looks_like_path(model: str) -> bool:
+    """Whether the text can only be a path: no name of the Hub begins with `/`, `.` or `~`, or has more than two parts."""
+    return model.startswith(("/", ".", "~")) or len(Path(model).parts) not in (1, 2)
+
+
+def check_folder(spec: SubjectSpec) -> None:
+    """Looks through a subject's folder before a library opens it by its name: nothing in it may lead elsewhere.
+
+    Raises PathRefused, NotRegularFile, and SubjectError for weights in shards that lie in another folder, or an adapter of another model.
+    """
+    if not is_folder(spec):
+        # The libraries take a folder of the working directory for a name of the Hub.
+        if os.path.lexists(spec.model):
+            raise files.refused(spec.model)
+        return
+    folder = Path(spec.model)
+    files.check_folder(folder)
+    names = files.names_in(folder)
+    if "adapter_config.json" in names:
+        raise SubjectError(f"{spec.model} holds an adapter.", why="Its base model lies elsewhere.", cure="Merge it, and save the whole model.")
+    for name in names:
+        if name.endswith(".index.json"):
+            shards = read_json(folder / name, limits=MODEL_HEADER).get("weight_map")
+            listed = shards.values() if isinstance(shards, dict) else [""]
+            if any(not isinstance(shard, str) or shard not in names for shard in listed):
+                raise SubjectError(f"{folder / name} names shards that are not beside it.", cure="Save the model again with `save_pretrained`.")
+
+
 def subject_file(spec: SubjectSpec, name: str) -> Path:
     """The path of one file of the subject; a Hub file is fetched to the cache when it is not there. Raises FileMissing."""
     if is_folder(spec):
         path = Path(spec.model) / name
-        if path.is_file():
+        if files.is_file(path):
             return path
         raise FileMissing(
             f"{path} does not exist.", why="The subject's folder is not complete.", cure="Save model and tokenizer with `save_pretrained`."
@@ -46,7 +79,36 @@ def hub_commit(spec: SubjectSpec) -> str:
 
 def read_config(spec: SubjectSpec) -> dict[str, Any]:
     """The content of config.json."""
-    return read_json(subject_file(spec, "config.json"))
+    return read_subject_json(spec, "config.json")
+
+
+def read_subject_json(spec: SubjectSpec, name: str, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
+    """The content of one of the subject's JSON files. Raises FileMissing, and `error` for one that cannot be read."""
+    with _reading(spec):
+        return read_json(subject_file(spec, name), error, limits)
+
+
+def read_subject_bytes(spec: SubjectSpec, name: str) -> bytes:
+    """The bytes of one of the subject's files, which was read as JSON before. Raises FileMissing."""
+    with _reading(spec), files.open_file(subject_file(spec, name)) as handle:
+        return handle.read(TOKENIZER.nbytes)
+
+
+@contextmanager
+def _reading(spec: SubjectSpec) -> Iterator[None]:
+    """Reads in the Hub's cache, and nowhere else, where the subject is a name of the Hub."""
+    if is_folder(spec):
+        yield
+        return
+    with files.within(_hub_cache()):
+        yield
+
+
+def _hub_cache() -> Roots:
+    """The Hub's cache as the only root: its files are reached by names of the Hub, and their links lead to blobs in it."""
+    from huggingface_hub import constants
+
+    return Roots((os.path.realpath(constants.HF_HUB_CACHE),), files.SYSTEM)
 
 
 def subject_name(spec: SubjectSpec, config: dict[str, Any]) -> str:

@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from interp import files
 from interp.errors import FileMissing, SubjectError, WeightsNotFinite
 from interp.identity import subject_digest
 from interp.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.hooks import HookPoint
-from interp.subject.location import is_folder, read_config, subject_name
+from interp.subject.location import check_folder, is_folder, read_config, subject_name
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import TextEncoder, open_encoder
 from interp.vocabulary import Vocabulary
@@ -110,8 +111,9 @@ def pick_device(asked: str) -> torch.device:
 
 
 def check_weights_exist(spec: SubjectSpec) -> None:
-    """Raises FileMissing for a folder without weights, which transformers reports in many ways."""
-    if is_folder(spec) and not any(path.suffix in {".safetensors", ".bin"} for path in Path(spec.model).iterdir()):
+    """Raises FileMissing for a folder without weights, which transformers reports in many ways; and what `check_folder` raises."""
+    check_folder(spec)
+    if is_folder(spec) and not any(Path(name).suffix in {".safetensors", ".bin"} for name in files.names_in(spec.model)):
         raise FileMissing(
             f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
         )

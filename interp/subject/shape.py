@@ -8,9 +8,6 @@ from pydantic import BeforeValidator
 
 from interp.errors import SubjectError
 from interp.foreign import Foreign, Name, brief, typed
-
-# One import for readers of a subject's JSON files.
-from interp.json_files import read_json as read_json
 from interp.subject.defaults import sizes_of
 
 # One row a size: the names that the model families of transformers give to it.

@@ -8,8 +8,8 @@ from typing import Any
 from interp.errors import FileMissing, TokenizerMismatch
 from interp.spec import SubjectSpec
 from interp.subject.defaults import GENERIC, class_bos, tokenizer_class
-from interp.subject.location import subject_file
-from interp.subject.shape import ModelShape, read_json
+from interp.subject.location import read_subject_json
+from interp.subject.shape import ModelShape
 
 ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
 
@@ -88,7 +88,7 @@ def pieces(vocab: dict[str, int] | list[list[Any]]) -> Iterator[tuple[int, str]]
 
 def _optional(spec: SubjectSpec, name: str) -> dict[str, Any] | None:
     with suppress(FileMissing):
-        return read_json(subject_file(spec, name), TokenizerMismatch)
+        return read_subject_json(spec, name, TokenizerMismatch)
     return None
 
 

@@ -5,17 +5,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.errors import TokenizerMismatch
+from interp.json_files import TOKENIZER
 from interp.spec import SubjectSpec
 from interp.subject.library import library_bos
-from interp.subject.location import read_config, subject_file
-from interp.subject.shape import ModelShape, read_json
+from interp.subject.location import read_config, read_subject_bytes, read_subject_json
+from interp.subject.shape import ModelShape
 from interp.subject.special import check_bos, pieces, special_tokens
 from interp.vocabulary import Vocabulary
 
@@ -40,9 +40,9 @@ def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -
     """The tokenizer in the subject's own files. Raises FileMissing, TokenizerMismatch."""
     from tokenizers import Tokenizer
 
-    path, content = read_tokenizer(spec)
+    content = read_tokenizer(spec)
     check_fit(content, shape)
-    backend = Tokenizer.from_file(str(path))
+    backend = Tokenizer.from_buffer(read_subject_bytes(spec, "tokenizer.json"))
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True
@@ -60,15 +60,15 @@ def bos_of(spec: SubjectSpec, *, library: bool) -> int | None:
     Raises FileMissing, SubjectError, TokenizerMismatch.
     """
     config = read_config(spec)
-    tokens = special_tokens(spec, config, read_tokenizer(spec)[1])
+    tokens = special_tokens(spec, config, read_tokenizer(spec))
     told = library_bos(spec) if library else None
     return check_bos(tokens.bos_id(*(told or (tokens.bos,))), ModelShape.from_config(config))
 
 
-def read_tokenizer(spec: SubjectSpec) -> tuple[Path, dict[str, Any]]:
-    """Path and content of tokenizer.json. Raises FileMissing, TokenizerMismatch when it cannot be read."""
-    path = subject_file(spec, "tokenizer.json")
-    content = read_json(path, TokenizerMismatch)
+def read_tokenizer(spec: SubjectSpec) -> dict[str, Any]:
+    """The content of tokenizer.json. Raises FileMissing, TokenizerMismatch when it cannot be read."""
+    path = f"{spec.model}: tokenizer.json"
+    content = read_subject_json(spec, "tokenizer.json", TokenizerMismatch, TOKENIZER)
     model = content.get("model")
     if not isinstance(model, dict) or not _is_vocabulary(model.get("vocab")):
         raise TokenizerMismatch(f"{path} holds no vocabulary.", cure="Save the tokenizer again with `save_pretrained`.")
@@ -76,7 +76,7 @@ def read_tokenizer(spec: SubjectSpec) -> tuple[Path, dict[str, Any]]:
     if not isinstance(added, list) or not all(_is_added(token) for token in added):
         raise TokenizerMismatch(f"{path}: added_tokens cannot be read.", cure="Save the tokenizer again with `save_pretrained`.")
     content["added_tokens"] = [{"special": False, **token} for token in added]
-    return path, content
+    return content
 
 
 def _is_vocabulary(vocab: Any) -> bool:

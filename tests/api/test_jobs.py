@@ -64,8 +64,9 @@ def test_the_same_key_with_another_body_is_a_conflict(http: httpx.Client, store:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"dictionary": {"source": "/no/such/folder"}}, "file-missing"),
-        ({"corpus": {"path": "/no/such/corpus"}}, "file-missing"),
+        ({"dictionary": {"source": "no/such/folder"}}, "file-missing"),
+        ({"corpus": {"path": "no/such/corpus"}}, "file-missing"),
+        ({"corpus": {"path": "/no/such/corpus"}}, "path-refused"),
         ({"features": f"0-{tiny.FEATURES}"}, "feature-out-of-range"),
         ({"explainers": ["oracle"]}, "invalid-input"),
         ({"scorers": ["charm"]}, "invalid-input"),

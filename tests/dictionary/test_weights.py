@@ -133,7 +133,7 @@ def test_missing_and_unknown(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match="nowhere"):
         files.opened(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("hello", encoding="utf-8")
-    with pytest.raises(DictionaryFormatUnknown, match=r"notes\.txt.*saelens"):
+    with pytest.raises(DictionaryFormatUnknown, match=r"No file in it.*saelens"):
         files.opened(tmp_path)
     with pytest.raises(DictionaryFormatUnknown, match=r"Known: .*saelens"):
         files.opened(tmp_path, format="salens")

@@ -70,7 +70,7 @@ def assert_a_changed_byte_is_told(embedded: Path, home: Path, job: Path, capsys:
         (blob,) = connection.execute("SELECT blob FROM evidence WHERE feature = 7").fetchone()
         connection.execute("UPDATE evidence SET blob = ? WHERE feature = 7", (blob[:-1] + bytes([blob[-1] ^ 1]),))
     spec = read_spec(job, {})
-    changed, original = (demo_cluster.plain_book(demo_cluster.embedded_settings(folder), spec) for folder in (home, embedded))
+    changed, original = (demo_cluster.plain_book(demo_cluster.embedded_settings(folder, spec), spec) for folder in (home, embedded))
     found = comparison.compare(changed, original)
     for book in (changed, original):
         book.engine.dispose()

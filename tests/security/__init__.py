@@ -1,0 +1,1 @@
+"""What a hostile user, file or endpoint tries, a kind a file, and what stops it."""

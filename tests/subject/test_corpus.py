@@ -82,7 +82,7 @@ def test_jsonl(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) + "\n", encoding="utf-8")
     found = list(documents(spec(path, text_field="body")))
     assert {document.name: document.text for document in found} == {"corpus.jsonl:1": "one é", "corpus.jsonl:2": "two"}
-    with pytest.raises(CorpusError, match=r"corpus\.jsonl:1 has no text in 'text'\. Its fields: body, id") as refused:
+    with pytest.raises(CorpusError, match=r"corpus\.jsonl:1 has no text in 'text'\. It is an object of 2 fields") as refused:
         index(spec(path))
     assert "text_field" in refused.value.cure
 

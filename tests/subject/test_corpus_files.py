@@ -54,13 +54,12 @@ def test_what_is_no_regular_file_is_left_out_and_counted(folder: Path) -> None:
     assert list_files(spec(folder, include=("*.txt",), exclude=("gone*",))).left_out == {}
 
 
-@pytest.mark.parametrize("lone", ["pipe", "device"])
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize("lone", ["pipe", "s.sock"])
 def test_a_corpus_that_is_no_file(tmp_path: Path, lone: str) -> None:
-    path = tmp_path / "pipe" if lone == "pipe" else Path("/dev/null")
-    if lone == "pipe":
-        os.mkfifo(path)
-    with pytest.raises(CorpusError, match="is a named pipe" if lone == "pipe" else "is a device") as refused:
-        index(spec(path))
+    odd_entries(tmp_path)
+    with pytest.raises(CorpusError, match="is a named pipe" if lone == "pipe" else "is a socket") as refused:
+        index(spec(tmp_path / lone))
     assert refused.value.cure
 
 
@@ -99,7 +98,7 @@ def test_names_that_are_no_utf8(folder: Path) -> None:
     json.dumps(list_files(spec(folder)).summary(), ensure_ascii=False).encode()
 
 
-@pytest.mark.parametrize("path", ["a" * 5000, "/" + "b" * 300, "\ud800"])
+@pytest.mark.parametrize("path", ["a" * 5000, "b" * 300, "\ud800"])
 def test_a_path_that_no_file_can_have(path: str) -> None:
     with pytest.raises(FileMissing) as refused:
         index(CorpusSpec.model_construct(path=path, include=("**/*",), exclude=(), text_field="text"))

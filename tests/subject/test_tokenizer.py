@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interp.errors import FileMissing, TokenizerMismatch
+from interp.json_files import read_json
 from interp.spec import SubjectSpec
-from interp.subject.shape import ModelShape, read_json
+from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import TextEncoder, byte_alphabet, open_encoder
 from tests.subject import tokenizers_of
 from tests.subject.tokenizers_of import TEXTS, saved

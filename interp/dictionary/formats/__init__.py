@@ -1,12 +1,12 @@
 """The registry of weight families. Each file has one; all are read with numpy, so that a job can be checked where there is no torch."""
 
-import os
 import re
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from interp import files
 from interp.dictionary.canonical import Header, Reading, as_dictionary_errors
 from interp.dictionary.weights import check_expansion
 from interp.errors import DictionaryError, DictionaryFormatUnknown, FileMissing
@@ -32,8 +32,11 @@ FORMATS = ("saelens", "sparsify", "dictionary_learning", "gemma_scope", "openai"
 
 def read(spec: DictionarySpec) -> Reading:
     """The dictionary at `spec.source`, its numbers not yet read. Raises FileMissing, DictionaryFormatUnknown, DictionaryError."""
-    source = Path(spec.source).expanduser()
-    if not os.path.exists(source):  # noqa: PTH110 - unlike Path.exists, it takes names that no file can have
+    source = Path(files.expand(spec.source))
+    kind = files.kind_of(source)
+    if kind == "other":
+        raise files.not_regular(source)
+    if kind == "nothing":
         raise FileMissing(
             f"{spec.source} does not exist.",
             why="A dictionary is a folder or file of weights.",
@@ -78,7 +81,7 @@ def _format(source: Path, name: str) -> Format:
             return module
     raise DictionaryFormatUnknown(
         f"{source} is of no known family.",
-        why=f"It holds {', '.join(sorted(path.name for path in source.iterdir())[:8]) or 'nothing'}." if source.is_dir() else "",
+        why="No file in it has the names that a family gives to its own." if files.is_folder(source) else "",
         cure=f"Name its format: {', '.join(sorted(FORMATS))}.",
     )
 

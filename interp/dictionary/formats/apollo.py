@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats, Stored
@@ -16,7 +17,7 @@ PARTS = ("encoder.0.weight", "encoder.0.bias", "decoder.weight", "decoder.bias")
 
 
 def recognise(source: Path) -> bool:
-    return source.is_file() and source.suffix == ".pt" and bool(_places(_tensors(source)))
+    return files.is_file(source) and source.suffix == ".pt" and bool(_places(_tensors(source)))
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, divided, matrix_shape, whole, whole_number
 from interp.dictionary.positions import Positions
 from interp.dictionary.torchfile import read_torch, tensors_of
@@ -57,7 +58,7 @@ class Config(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return source.is_dir() and (source / WEIGHTS).is_file() and (source / CONFIG).is_file()
+    return files.is_folder(source) and files.is_file(source / WEIGHTS) and files.is_file(source / CONFIG)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape
 from interp.dictionary.weights import Floats, read_npy, read_safetensors
 from interp.spec import DictionarySpec
@@ -16,8 +17,8 @@ from interp.spec import DictionarySpec
 
 def recognise(source: Path) -> bool:
     if source.suffix == ".npy":
-        return source.is_file()
-    return source.is_file() and source.suffix == ".safetensors" and "directions" in read_safetensors(source)
+        return files.is_file(source)
+    return files.is_file(source) and source.suffix == ".safetensors" and "directions" in read_safetensors(source)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

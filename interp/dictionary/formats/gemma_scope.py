@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
 from interp.dictionary.weights import Floats, Stored, read_npz, read_safetensors
 from interp.errors import DictionaryError
@@ -75,9 +76,9 @@ def _convert(arrays: Mapping[str, Floats]) -> Canonical:
 
 
 def _weights(source: Path) -> Path | None:
-    if source.is_file():
+    if files.is_file(source):
         return source if source.name in ("params.npz", "params.safetensors") else None
-    return next((source / name for name in ("params.npz", "params.safetensors") if (source / name).is_file()), None)
+    return next((source / name for name in ("params.npz", "params.safetensors") if files.is_file(source / name)), None)
 
 
 def _usual_names(stored: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -92,7 +93,7 @@ def _hook_point(weights: Path) -> str:
 
 
 def _configured(config: Path) -> str:
-    if not config.is_file():
+    if not files.is_file(config):
         return ""
     content = read_json(config, DictionaryError, DICTIONARY_CONFIG)
     told = typed(Config, content, config, DictionaryError, "Correct it, or set `dictionary.hook_point`.")

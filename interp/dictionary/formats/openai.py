@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require, whole_number
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
@@ -37,7 +38,7 @@ class Settings(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return source.is_file() and source.suffix == ".pt" and _is_ours(read_torch(source))
+    return files.is_file(source) and source.suffix == ".pt" and _is_ours(read_torch(source))
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

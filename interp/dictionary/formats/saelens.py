@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from interp import files
 from interp.dictionary.canonical import Activation, Canonical, Header, InputNorm, Reading, divided, matrix_shape, require, whole_number
 from interp.dictionary.positions import saelens_positions
 from interp.dictionary.weights import Floats, read_safetensors
@@ -85,7 +86,7 @@ class OldConfig(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return source.is_dir() and (source / CONFIG).is_file() and (source / WEIGHTS).is_file()
+    return files.is_folder(source) and files.is_file(source / CONFIG) and files.is_file(source / WEIGHTS)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from interp import files
 from interp.dictionary.canonical import Activation, Canonical, Header, Reading, matrix_shape, require, whole_number
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.errors import DictionaryError
@@ -31,7 +32,7 @@ class Config(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return source.is_dir() and (source / WEIGHTS).is_file() and (source / CONFIG).is_file()
+    return files.is_folder(source) and files.is_file(source / WEIGHTS) and files.is_file(source / CONFIG)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

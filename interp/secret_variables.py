@@ -1,0 +1,67 @@
+"""Secrets of the environment: out of it once they are read, and handed to child processes over a pipe.
+
+A process's first environment stays readable as `/proc/<pid>/environ`, to every process of the same user, whatever is unset later: what is secret is
+overwritten where it stands.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+# The descriptor from which a child reads its secrets: a JSON object of variables.
+DESCRIPTOR = "GLOSSATOR_SECRETS_FD"
+# Variables of other programs that their libraries read when they need them: moved, not removed.
+FOREIGN = re.compile(r"(?i).*(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL).*")
+
+
+def take_inherited() -> None:
+    """Puts into the environment what the parent handed over, for whoever reads the settings next."""
+    descriptor = os.environ.pop(DESCRIPTOR, "")
+    if descriptor:
+        with open(int(descriptor), "rb") as pipe:  # noqa: PTH123 - a descriptor is no path
+            os.environ.update(json.loads(pipe.read()))
+
+
+def conceal(own: Iterable[str]) -> None:
+    """Takes our own secrets out of the environment, and moves other programs' to where only this process sees them."""
+    names = {name.upper() for name in own}
+    for name, value in list(os.environ.items()):
+        if name.upper() in names:
+            _overwrite(name)
+            del os.environ[name]
+        elif FOREIGN.fullmatch(name):
+            _overwrite(name)
+            os.environ[name] = value
+
+
+def start_child(command: Sequence[str], environment: Mapping[str, str], secrets: Mapping[str, str], **options: Any) -> "subprocess.Popen[bytes]":
+    """Starts a process of ours with more variables than this one has; the secrets among them go over a pipe. `options` are those of `Popen`."""
+    reading, writing = os.pipe()
+    with open(writing, "wb") as pipe:  # noqa: PTH123
+        try:
+            variables = os.environ | environment | {DESCRIPTOR: str(reading)}
+            shown = {name: value for name, value in variables.items() if name not in secrets}
+            process = subprocess.Popen(command, env=shown, pass_fds=(reading,), **options)
+        finally:
+            os.close(reading)
+        # A child that ends at once reads nothing.
+        with suppress(BrokenPipeError):
+            pipe.write(json.dumps(dict(secrets)).encode())
+            pipe.flush()
+    return process
+
+
+def _overwrite(name: str) -> None:
+    """Zeroes over a variable's value where the C library has it, which for those of the start is what `/proc/<pid>/environ` shows."""
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    library.getenv.restype = ctypes.c_void_p
+    library.getenv.argtypes = [ctypes.c_char_p]
+    place = library.getenv(os.fsencode(name))
+    if place:
+        ctypes.memset(place, 0, len(ctypes.string_at(place)))
