@@ -13,6 +13,8 @@ from interp.explain.pattern.scene import TAILS, Scene, attribute_size
 
 Mask = NDArray[np.bool_]
 
+# Values that carry this share of a set in explain contexts are its main case.
+MAIN_SHARE = 0.7
 # Attributes whose values are texts of a table of `TokenProperties`; the others' values are numbers (token ids, columns, places).
 TEXT_TABLES = {"line_first": "word", "line_before": "suffix1"}
 

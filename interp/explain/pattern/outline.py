@@ -22,9 +22,9 @@ MOST_WORDS = 3
 # So many of the strongest places are searched for words.
 PLACES_READ = 150
 # A description that leaves firings out is worse than one that takes silent places in.
-BETA = 1.0
+BETA = 1.3
 # What a listed character, a class, and a listed character before must each add to the score of a description.
-ITEM_COST, CLASS_COST, BEFORE_COST = 0.02, 0.03, 0.04
+ITEM_COST, CLASS_COST, BEFORE_COST = 0.02, 0.02, 0.02
 # A list after a list is hard to read.
 PRODUCT_COST = 0.06
 CLASSES: dict[str, Callable[[str], bool]] = {
@@ -145,7 +145,8 @@ def _classes(ids: NDArray[np.int64], classes: dict[str, Callable[[str], bool]], 
 
 
 def _words(places: Places, fires: NDArray[np.intp]) -> tuple[str, ...]:
-    """Words around the strongest of these places: those of several documents first, one for each last character before a second.
+    """Words around the strongest of these places: those of several documents if there are any, one for each last
+    character before a second.
 
     A sign or a space counts to the word before it. Words that the window cuts are left out.
     """
@@ -160,7 +161,8 @@ def _words(places: Places, fires: NDArray[np.intp]) -> tuple[str, ...]:
             key = (pieces[column].lower(), word)
             sums[key] += float(places.target[place])
             documents[key].add(int(places.documents[window]))
-    ordered = sorted(sums, key=lambda key: (len(documents[key]) < 2, -sums[key], key))
+    several = [key for key in sums if len(documents[key]) > 1]
+    ordered = sorted(several or sums, key=lambda key: (-sums[key], key))
     first = {key[0]: key for key in reversed(ordered)}.values()
     chosen: list[str] = []
     for _, word in (*sorted(first, key=ordered.index), *ordered):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.explain.pattern.literals import Flag, Literal, Seen
+from interp.explain.pattern.literals import MAIN_SHARE, Flag, Literal, Seen
 from interp.explain.pattern.outline import Outline, Places, outline_of
 from interp.explain.pattern.scene import MOST_CHARACTERS, TAILS
 from interp.explain.pattern.table import ATTRIBUTES, PIECES_OF_WORDS, PLACES, SEEN_BITS, Rows, Table
@@ -26,10 +26,9 @@ LEAST_BITS = 2.0
 NAMED_SHARE = 0.04
 MOST_NAMED = 5
 FEWEST_NAMED = 3
-# Where others are left over, a label names so many: the first alone where they carry most of the targets.
+# Where others are left over, a label names so many: fewer where those are the set's main case.
 MOST_SAID = 3
-MOST_SHARE = 0.8
-MAIN_SHARE = 0.5
+COMMON_SHARE = 0.5
 # When the named values carry this share, the others are left out.
 SLIGHT_SHARE = 0.95
 
@@ -341,7 +340,7 @@ class Search:
         documents = np.bincount(pairs[0], minlength=table.bin_count + 1)
         total = float(weight[list(term.chosen)].sum())
         named = [value for value in ordered if documents[value] > 1 and weight[value] >= NAMED_SHARE * total][:MOST_NAMED]
-        if weight[named].sum() < MAIN_SHARE * total:
+        if weight[named].sum() < COMMON_SHARE * total:
             named = ordered[: max(FEWEST_NAMED, len(named))]
         return named, [value for value in ordered if value not in named], float(weight[named].sum()) / max(total, 1e-9)
 
@@ -355,7 +354,7 @@ class Search:
         if not rest:
             return named, rest, share
         carried = np.cumsum(weights[named]) / max(float(weights[[*named, *rest]].sum()), 1e-9)
-        count = min(int(np.searchsorted(carried, MOST_SHARE)) + 1, MOST_SAID, len(named))
+        count = min(int(np.searchsorted(carried, MAIN_SHARE - 0.005)) + 1, MOST_SAID, len(named))
         return named[:count], [*named[count:], *rest], float(carried[count - 1])
 
     def _is_outlined(self, term: Term) -> bool:

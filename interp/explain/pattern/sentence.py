@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from interp.explain.pattern.literals import Between, Contains, Flag, InRow, Literal, OneOf, Seen
+from interp.explain.pattern.literals import MAIN_SHARE, Between, Contains, Flag, InRow, Literal, OneOf, Seen
 from interp.explain.pattern.outline import Outline
 from interp.explain.pattern.properties import CLASSES, properties_of
 from interp.explain.pattern.rule import Clause, Rule
@@ -12,8 +12,8 @@ from interp.explain.pattern.scene import TAILS, tail_tokens
 from interp.vocabulary import Vocabulary
 
 SPACES_COUNTED = 3
-# What carries this share of a set, or of a rule, is its main case: the label says that alone, and that it is so mostly.
-MOST_SHARE = 0.8
+# Clauses that carry this share of a rule are its main case: the label says them alone, and that it is so mostly.
+MAIN_CLAUSES = 0.8
 # Of what is true beyond this share no "mostly" is said.
 NEARLY_ALL = 0.95
 # Where the feature fires at fewer of the described places, it is some of them.
@@ -188,7 +188,7 @@ def _main(clauses: Sequence[Clause]) -> Sequence[Clause]:
     carried = 0.0
     for count, clause in enumerate(clauses, 1):
         carried += clause.share or 0.0
-        if carried >= MOST_SHARE:
+        if carried >= MAIN_CLAUSES:
             return clauses[:count]
     return clauses
 
@@ -270,7 +270,7 @@ def _either(quoted: Sequence[str], rare: int = 0, share: float = 1.0, what: str 
 
     `what` the values are called in the latter.
     """
-    if rare and share >= MOST_SHARE:
+    if rare and share >= MAIN_SHARE:
         return f"mostly {_either(quoted)}"
     if rare:
         return f"{what} such as {_either(quoted)}"
