@@ -51,6 +51,7 @@ def class_bos(name: str | None) -> str | None:
 
 def generate() -> dict[str, Any]:
     """Reads the defaults off the installed transformers; takes seconds."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers.models.auto import tokenization_auto as auto
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -61,7 +62,9 @@ def generate() -> dict[str, Any]:
         try:
             text = CONFIG_MAPPING[kind]().get_text_config()
             sizes.setdefault(text.model_type, _sizes(text))
-        except Exception:  # a class that cannot be made without arguments, or whose sizes differ by layer, has no defaults
+        except (ValueError, RuntimeError, StrictDataclassError):
+            # It has no defaults: several parts could be its text model (ValueError), sizes differ by layer (AmbiguousGlobalPerLayerAttributeError, a
+            # RuntimeError), or it cannot be made without arguments (StrictDataclassError).
             continue
         if text.model_type != kind:
             text_types[kind] = text.model_type
@@ -75,10 +78,13 @@ def generate() -> dict[str, Any]:
 
 def _sizes(text: Any) -> list[int | None]:
     """The sizes in the order of `SIZES`. One that follows from others is left out: it changes with the width."""
+    from huggingface_hub.errors import StrictDataclassError
+
     values = {name: getattr(text, name, None) for name in SIZES}
     try:
         wider = type(text)(hidden_size=2 * text.hidden_size, num_attention_heads=text.num_attention_heads)
-    except Exception:
+    except (AttributeError, StrictDataclassError):
+        # It has no width or heads by these names (state-space models), or refuses this width (XLNet, whose heads' size is given): nothing is derived.
         wider = text
     derived = {name for name in ("head_dim", "intermediate_size") if getattr(wider, name, None) != values[name]}
     return [None if name in derived or not isinstance(values[name], int) else values[name] for name in SIZES]

@@ -30,10 +30,22 @@ def _bos(model: str, revision: str | None, stamps: Stamps) -> tuple[str | None] 
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
         bos = tokenizer.bos_token
-    except Exception as cause:  # any of the library's errors: the files alone must do then
+    except Exception as cause:
+        if not _is_about_the_files(cause):
+            raise
+        # The files alone must do then.
         LOG.warning("AutoTokenizer cannot open %s: %s", model, cause)
         return None
     return (None if bos is None else str(bos),)
+
+
+def _is_about_the_files(error: Exception) -> bool:
+    """Whether the library could not use the files. All else (no memory, a defect) is no word on the subject's BOS.
+
+    It raises OSError for files that are missing and configs that are no JSON, ValueError for what it cannot convert, ImportError where a converter is
+    not installed, and lets through what its own look-ups meet in JSON of another form; its parser in Rust knows no type but Exception itself.
+    """
+    return type(error) is Exception or isinstance(error, OSError | ValueError | ImportError | LookupError | TypeError | AttributeError)
 
 
 def _stamps(spec: SubjectSpec) -> Stamps:

@@ -61,6 +61,34 @@ def test_the_bos_is_that_of_autotokenizer(tmp_path: Path, name: str) -> None:
     assert decisions(folder) == (expected, expected)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", "{}"),
+        ("tokenizer.json", "[]"),
+        ("tokenizer.json", '{"added_tokens": [], "model": {"type": "Nope"}}'),
+        ("tokenizer_config.json", "[]"),
+        ("tokenizer_config.json", '{"bos_token": 5}'),
+        ("config.json", "{"),
+    ],
+)
+def test_files_that_autotokenizer_cannot_use_give_no_word_of_it(tmp_path: Path, file: str, content: str) -> None:
+    folder = saved(tokenizers_of.byte_level(), tmp_path, {})
+    (folder / file).write_text(content, encoding="utf-8")
+    assert library_bos(SubjectSpec(model=str(folder))) is None
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), AssertionError("a defect"), RecursionError("a defect")])
+def test_what_is_not_about_the_files_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", fail)
+    with pytest.raises(type(error)):
+        library_bos(SubjectSpec(model=str(saved(tokenizers_of.byte_level(), tmp_path, {}))))
+
+
 def test_generation_config_names_one_too(tmp_path: Path) -> None:
     folder = saved(tokenizers_of.byte_level(), tmp_path, {})
     (folder / "generation_config.json").write_text('{"bos_token_id": 0}', encoding="utf-8")
