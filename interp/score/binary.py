@@ -12,7 +12,7 @@ from interp.score.compare import LEVEL, Rivals, on_both
 from interp.score.judge import Outcome
 from interp.score.questions import Questions
 from interp.stats.agreement import Confusion, f1_of, precision_at_rate
-from interp.stats.intervals import Bounds, clustered_proportion, leave_one_out, mover_mean, weighted_proportion
+from interp.stats.intervals import Bounds, clustered_proportion, fewest_degrees, leave_one_out, mover_mean, weighted_proportion
 from interp.stats.ranking import auprc, auroc, auroc_bounds
 
 Floats = NDArray[np.float64]
@@ -163,7 +163,8 @@ def rivals_of(exam: Exam, answered: Mask, said: Mask, own: float | None, is_fixe
     own_both, own_both_replicates = figures_of(exam, both, np.broadcast_to(said[:1], both.shape))
     _, own_replicates = figures_of(exam, answered[:1], said[:1])
     values, moved = on_both(own, own_replicates[:, 0], own_both, own_both_replicates, nulls, replicates)
-    return Rivals(values, moved, _differences(exam, both, said) if is_fixed else None)
+    firing, silent = (np.bincount(exam.clusters[side & answered[0]]) for side in (exam.positive, exam.negative))
+    return Rivals(values, moved, _differences(exam, both, said) if is_fixed else None, fewest_degrees(firing, silent))
 
 
 def _differences(exam: Exam, both: Mask, said: Mask) -> Floats:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from interp.explain.base import Explanation
 from interp.score.base import Interval, NullResult
+from interp.stats.correlation import influence_degrees
 from interp.stats.intervals import Bounds, jackknife_variance, mover_difference, within
 from interp.stats.nulls import exceedance, mean_bounds
 from interp.stats.paired import FEWEST_DOCUMENTS, paired_p
@@ -35,11 +36,13 @@ class Rivals:
                                  where both answered the same items
     replicates   float64 [m, R]  the same without each of the m documents
     differences  float64 [m, R]  each document's part of the difference own minus borrowed (they add up to it); None where no paired test is made
+    degrees      degrees of freedom of a figure's variance over documents (`interp.stats.intervals.fewest_degrees`); None: read off the replicates
     """
 
     values: Floats
     replicates: Floats
     differences: Floats | None
+    degrees: float | None = None
 
 
 def on_both(
@@ -85,7 +88,7 @@ def compare(
         mean = float(rivals.values[defined].mean()) if count >= FEWEST else None
         return NullResult(mean, None, None, None, features, reason, values, lift_reason=reason, p_paired_reason=reason)
     nulls = rivals.values[defined]
-    interval, why = _interval(own, own_bounds, nulls, own_replicates, rivals.replicates[:, defined], span)
+    interval, why = _interval(own, own_bounds, nulls, own_replicates, rivals.replicates[:, defined], span, rivals.degrees)
     error = error if error is not None or own_bounds is None else (own - own_bounds[0]) / NORMAL
     p_value = exceedance(own, nulls, error) if count >= ENOUGH_FOR_P else None
     few = f"{count} defined nulls are too few for a rank p value of one feature; the summary makes it from the nulls of all."
@@ -113,7 +116,7 @@ def _paired(differences: Floats | None, defined: NDArray[np.bool_]) -> tuple[flo
 
 
 def _interval(
-    own: float, own_bounds: Bounds | None, nulls: Floats, own_replicates: Floats, null_replicates: Floats, span: Bounds
+    own: float, own_bounds: Bounds | None, nulls: Floats, own_replicates: Floats, null_replicates: Floats, span: Bounds, degrees: float | None
 ) -> tuple[Interval | None, str | None]:
     """The lift's interval, or why there is none.
 
@@ -132,7 +135,8 @@ def _interval(
     # A mean of moved figures may lie beyond them itself.
     mean = float(nulls.mean())
     span = (min(span[0], mean), max(span[1], mean))
-    bounds = within(mean_bounds(nulls, float(jackknife_variance(means)), len(means) - 1, LEVEL), span)
+    degrees = influence_degrees(means) if degrees is None else degrees
+    bounds = within(mean_bounds(nulls, float(jackknife_variance(means)), degrees, LEVEL), span)
     steady = own_replicates.std() < 1e-12 or means.std() < 1e-12 or bool(np.isnan(own_replicates).any())
     correlation = 0.0 if steady else float(np.corrcoef(own_replicates, means)[0, 1])
     low, high = mover_difference(own, own_bounds, mean, bounds, correlation)

@@ -30,7 +30,7 @@ class Detection:
     """`value` is balanced accuracy on firing (uniform, weighted) against silent (inactive, near-miss) windows."""
 
     name = "detection"
-    version = 6
+    version = 7
     metric = "balanced_accuracy"
 
     def __init__(self, spec: ScorerSpec, judge: Judge) -> None:

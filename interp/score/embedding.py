@@ -34,7 +34,7 @@ class Embedding:
     """
 
     name = "embedding"
-    version = 6
+    version = 7
     metric = METRIC
     needs: frozenset[Ability] = frozenset({Ability.EMBEDDINGS})
     needs_foils = False

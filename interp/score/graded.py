@@ -16,6 +16,7 @@ from interp.score.judge import Outcome
 from interp.score.paired import Figure, against_control, against_nulls
 from interp.score.tested import Tested
 from interp.spec import ScorerSpec
+from interp.stats.intervals import fewest_degrees
 from interp.stats.ranking import auprc, auroc, auroc_bounds, auroc_replicates, pairs_won
 
 Floats = NDArray[np.float64]
@@ -132,7 +133,8 @@ def _rivals(grades: Grades, places: Sequence[int], own: Figure) -> Rivals:
         found.append((*ours, *theirs, _parts(exam, grades.values[0], use) - _parts(exam, grades.values[place], use)))
     own_both, own_both_replicates, nulls, replicates, differences = (np.stack(column, axis=-1) for column in zip(*found, strict=True))
     values, moved = on_both(own.value, own.replicates, own_both, own_both_replicates, nulls, replicates)
-    return Rivals(values, moved, differences)
+    firing, silent = (np.bincount(exam.clusters[side & grades.answered[0]]) for side in (exam.positive, exam.negative))
+    return Rivals(values, moved, differences, fewest_degrees(firing, silent))
 
 
 def _parts(exam: Exam, scores: Floats, use: Mask) -> Floats:

@@ -60,7 +60,7 @@ class JudgedBinary:
 
     name: str
     kind: Literal["detect", "fuzz"]
-    version = 6
+    version = 7
     metric = "balanced_accuracy"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

@@ -33,7 +33,7 @@ class JudgedChoice:
     name: str
     kind: Kind
     metric: str
-    version = 4
+    version = 5
     needs: frozenset[Ability] = frozenset()
     needs_foils = False
 
@@ -127,7 +127,7 @@ class JudgedChoice:
             found.append((_or_nan(ours.value), ours.replicates, _or_nan(theirs.value), theirs.replicates, parts))
         own_both, own_both_replicates, nulls, replicates, differences = (np.stack(column, axis=-1) for column in zip(*found, strict=True))
         values, moved = on_both(own.value, own.replicates, own_both, own_both_replicates, nulls, replicates)
-        return against_nulls(own, Rivals(values, moved, differences), item.nulls)
+        return against_nulls(own, Rivals(values, moved, differences, max(int(answered[0].sum()) - 1, 1)), item.nulls)
 
     def _held_against(self, tested: Sequence[Tested], right: Mask, answered: Mask, options: int) -> list[ControlResult]:
         found = []

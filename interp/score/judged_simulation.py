@@ -60,7 +60,7 @@ class JudgedSimulation:
     """
 
     name = "simulation"
-    version = 5
+    version = 6
     metric = "pearson"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

@@ -59,7 +59,7 @@ class Selection:
     """
 
     name = "selection"
-    version = 6
+    version = 7
     metric = "balanced_accuracy"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

@@ -58,7 +58,7 @@ class Surprisal:
     """
 
     name = "surprisal"
-    version = 6
+    version = 7
     metric = METRIC
     needs: frozenset[Ability] = frozenset({Ability.PROMPT_LOGPROBS})
     needs_foils = False

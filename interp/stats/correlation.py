@@ -77,7 +77,7 @@ def _distances(replicates: Floats, level: float) -> tuple[float, float]:
     """How far the ends lie below and above z, from its leave-one-out values [m].
 
     The inverse of Hall's t + s t^2 / 3 + s^2 t^3 / 27 + s / 6 at Student's t, times the error; s is the skewness of the influences over sqrt(m).
-    Degrees of freedom are 3 / kurtosis times m, less one: m - 1 for normal influences, few where few documents decide.
+    Degrees of freedom are those of `influence_degrees`.
     """
     influences = replicates.mean() - replicates
     squares = influences**2
@@ -85,13 +85,25 @@ def _distances(replicates: Floats, level: float) -> tuple[float, float]:
     if total <= 1e-24:
         return 0.0, 0.0
     count = len(influences)
-    degrees = min(max(3 * total**2 / float((squares**2).sum()) - 1, 1.0), count - 1)
+    degrees = influence_degrees(replicates)
     critical, error = t_quantile(level, round(degrees, 1)), np.sqrt((count - 1) / count * total)
     skewness = float((influences**3).sum()) / total**1.5
     if abs(skewness) < 1e-6:
         return critical * error, critical * error
     below, above = (3 / skewness * (np.cbrt(1 + skewness * (t - skewness / 6)) - 1) for t in (critical, -critical))
     return float(below * error), float(-above * error)
+
+
+def influence_degrees(replicates: Floats) -> float:
+    """Degrees of freedom of a jackknife variance, from its m leave-one-out values: 3 / kurtosis of the influences times m, less one.
+
+    m - 1 for normal influences, few where few documents decide; 1 at least.
+    """
+    squares = (replicates.mean() - replicates) ** 2
+    total, most = float(squares.sum()), float(len(replicates) - 1)
+    if total <= 1e-24:
+        return max(most, 1.0)
+    return min(max(3 * total**2 / float((squares**2).sum()) - 1, 1.0), most)
 
 
 def _documents_more(totals: Floats) -> Floats:

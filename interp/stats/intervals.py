@@ -136,6 +136,11 @@ def cluster_degrees(weights: Floats) -> float:
     return max(1.0, round(1 / float((weights**2).sum() + u.sum() ** 2 - (u**2).sum()), 1))
 
 
+def fewest_degrees(*sides: NDArray[np.integer] | Floats) -> float:
+    """`cluster_degrees` of a figure over several sides, firing and silent windows say: of the side that has fewest. Each is [G], items by cluster."""
+    return min((cluster_degrees(side[side > 0] / side.sum()) for side in sides if side.any()), default=1.0)
+
+
 def mover_mean(first: float, first_bounds: Bounds, second: float, second_bounds: Bounds) -> Bounds:
     """Interval for the mean of two independent figures from the interval of each: method of variance estimates recovery.
 

@@ -40,11 +40,12 @@ def exceedance(own: float, nulls: Floats, error: float | None) -> float | None:
     return float(tail) / (count + 1)
 
 
-def mean_bounds(nulls: Floats, sampling_variance: float, degrees: int, level: float = 0.95) -> tuple[float, float]:
+def mean_bounds(nulls: Floats, sampling_variance: float, degrees: float, level: float = 0.95) -> tuple[float, float]:
     """Interval for the mean figure of all explanations like the nulls, of which `nulls` [R] are a sample.
 
-    Two sources of error add up: which documents were drawn (`sampling_variance` on `degrees` degrees of freedom) and which nulls were (their
-    variance / R on R - 1). Degrees of the sum after Welch and Satterthwaite (Biometrics Bull. 2, 1946).
+    Two sources of error add up: which documents were drawn (`sampling_variance` on `degrees` degrees of freedom, few where one document holds much of
+    the items: `intervals.cluster_degrees`) and which nulls were (their variance / R on R - 1). Degrees of the sum after Welch and Satterthwaite
+    (Biometrics Bull. 2, 1946).
     """
     count = len(nulls)
     between = float(nulls.var(ddof=1)) / count if count > 1 else 0.0

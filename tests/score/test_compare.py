@@ -12,6 +12,7 @@ from interp.score.paired import Rivals
 from interp.score.questions import questions_of
 from interp.score.simulation import rivals_of, totals_of
 from interp.stats.agreement import pearson_of
+from interp.stats.intervals import cluster_degrees, fewest_degrees
 from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
 from tests.score.teller import Teller, verdicts
 
@@ -66,6 +67,24 @@ def test_a_p_value_by_rank_needs_nineteen_defined_nulls(undefined, has_p):
     assert found.p_method == ("rank" if has_p else None)
     assert (found.reason is None) is has_p
     assert found.p_paired == pytest.approx(1 / 256)
+
+
+def test_one_document_that_holds_half_of_the_windows_widens_the_lifts_interval():
+    """Documents count by what they hold, as in the own interval: not all of them alike."""
+    replicates = np.full((20, 3), 0.5) + np.linspace(-0.01, 0.01, 20)[:, None]
+    nulls, own_replicates = np.array([0.49, 0.5, 0.51]), np.full(20, 0.9)
+    alike, dominated = (
+        compare(0.9, (0.8, 0.95), own_replicates, Rivals(nulls, replicates, None, degrees), _borrowed(3)).lift_interval for degrees in (19.0, 2.6)
+    )
+    assert dominated.low < alike.low
+    assert dominated.high > alike.high
+
+
+def test_degrees_of_freedom_are_those_of_the_side_with_fewer_effective_documents():
+    firing, silent = np.array([50, 5, 5, 5, 5, 5]), np.array([1, 1, 1, 1, 1, 1, 1, 1])
+    assert fewest_degrees(firing, silent) == cluster_degrees(firing / firing.sum()) < 3
+    assert fewest_degrees(silent) == 7
+    assert fewest_degrees(np.zeros(3)) == 1
 
 
 def test_figures_on_common_items_move_a_null_by_how_far_it_is_behind():

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from interp.stats.intervals import fewest_degrees, jackknife_variance
 from interp.stats.nulls import TAIL_DEGREES, exceedance, mean_bounds
 
 RUNS = 8000
@@ -91,3 +92,20 @@ def test_the_mean_of_the_nulls_is_covered():
         low, high = mean_bounds(nulls, 0.09, 30)
         covered.append(low <= 0 <= high)
     assert 0.93 <= np.mean(covered) <= 0.97
+
+
+@pytest.mark.parametrize(("share", "documents"), [(0.05, 20), (0.4, 10), (0.4, 20), (0.5, 6), (0.5, 20), (0.6, 20)])
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_the_mean_of_the_nulls_is_covered_where_one_document_holds_much_of_the_items(share, documents, spread):
+    """True mean 0. Documents move all nulls alike, one of them holds a share of the windows, and nulls differ by `spread` among themselves."""
+    random = np.random.default_rng(5)
+    weights = np.full(documents, (1 - share) / (documents - 1))
+    weights[0] = share
+    covered = []
+    for _ in range(2000):
+        parts = random.normal(size=(documents, 1)) + random.normal(scale=0.3, size=(documents, NULLS))
+        own = random.normal(scale=spread, size=NULLS)
+        without = (weights @ parts - weights[:, None] * parts) / (1 - weights)[:, None] + own
+        low, high = mean_bounds(weights @ parts + own, float(jackknife_variance(without.mean(axis=1))), fewest_degrees(weights))
+        covered.append(low <= 0 <= high)
+    assert 0.935 <= np.mean(covered) <= 0.98
