@@ -108,6 +108,7 @@ OUTLINE = Outline(("a", "u"), "", ("s",), "", ("said", "sun"), share=0.97, hits=
         ({"hits": 0.3, "share": 0.7}, "some `a` or `u` right after `s`, as in `said` or `sun`"),
         ({"last": (), "noun": "vowels", "before": (), "place": "at the start of a word"}, "vowels at the start of a word, as in `said` or `sun`"),
         ({"noun": "letters", "last": (), "place": "within two letters after"}, "letters within two letters after `s`, as in `said` or `sun`"),
+        ({"last": ("ed", "ng"), "before": ()}, "the end of `ed` or `ng`, as in `said` or `sun`"),
         ({"last": (" ",), "before": (), "words": ("look",)}, "`␣`, as after `look`"),
         ({"words": ()}, "`a` or `u` right after `s`"),
     ],

@@ -26,7 +26,9 @@ BETA = 1.3
 # What a listed character, a class, and a listed character before must each add to the score of a description.
 ITEM_COST, CLASS_COST, BEFORE_COST = 0.02, 0.02, 0.02
 # A list after a list is hard to read.
-PRODUCT_COST = 0.06
+PRODUCT_COST = 0.1
+# Of a string of two characters that is listed, the feature fires at so many of the ends.
+PAIR_HITS = 0.4
 CLASSES: dict[str, Callable[[str], bool]] = {
     "digits": str.isdigit,
     "vowels": lambda character: character.lower() in "aeiou",
@@ -47,9 +49,10 @@ BEFORE_CLASSES: dict[str, Callable[[str], bool]] = {
 class Outline:
     """The description of a rule's places that fits best.
 
-    `last`: the characters at which the feature fires, by weight; where empty, `noun` names their class. `before`: characters that stand before,
-    `place` how near (where empty: right before), or what stands there where no character is listed. `words`: words of explain contexts around such
-    places. `share`: how much of the activation the description covers; `hits`: at what share of the places that it describes the feature fires.
+    `last`: the characters at which the feature fires, or strings of two at whose end it fires, by weight; where empty, `noun` names their class.
+    `before`: characters that stand before, `place` how near (where empty: right before), or what stands there where no character is listed.
+    `words`: words of explain contexts around such places. `share`: how much of the activation the description covers; `hits`: at what share of the
+    places that it describes the feature fires.
     """
 
     last: tuple[str, ...]
@@ -95,9 +98,9 @@ def outline_of(places: Places) -> Outline:
     wanted = places.target
     total = max(float(wanted.sum()), 1e-9)
     best: tuple[float, float, float, _Part, _Part] | None = None
-    befores = list(_befores(places, wanted))
-    for last in _lasts(places, wanted):
-        for before in befores:
+    befores, alone = list(_befores(places, wanted)), [_anywhere(places)]
+    for last in (*_lasts(places, wanted), *_pairs(places, wanted)):
+        for before in alone if any(len(text) > 1 for text in last.listed) else befores:
             described = last.holds & before.holds
             share = float(wanted[described].sum()) / total
             hits = float((places.target[described] > 0).mean()) if described.any() else 0.0
@@ -118,7 +121,7 @@ def _lasts(places: Places, wanted: Weights) -> Iterator[_Part]:
 
 
 def _befores(places: Places, wanted: Weights) -> Iterator[_Part]:
-    yield _Part((), "", np.ones(len(places.cells), dtype=np.bool_), 0.0)
+    yield _anywhere(places)
     ids = places.scene.at(-1).ravel()[places.cells]
     strings = (*places.scene.properties.strings, "")
     yield from _classes(ids, BEFORE_CLASSES, strings)
@@ -128,6 +131,25 @@ def _befores(places: Places, wanted: Weights) -> Iterator[_Part]:
         yield _Part(part.listed, WITHIN, part.holds | near, part.cost + CLASS_COST)
     # The start of a word has a class of its own.
     yield from _listed(ids, np.where(np.array([text.isspace() for text in strings])[ids], 0.0, wanted), strings, BEFORE_COST)
+
+
+def _anywhere(places: Places) -> _Part:
+    return _Part((), "", np.ones(len(places.cells), dtype=np.bool_), 0.0)
+
+
+def _pairs(places: Places, wanted: Weights) -> Iterator[_Part]:
+    """The one, two and three weightiest strings of two characters, of those at whose end the feature fires often."""
+    strings = (*places.scene.properties.strings, "")
+    size = len(strings)
+    codes, inverse = np.unique(places.scene.at(-1).ravel()[places.cells] * size + places.scene.ids.ravel()[places.cells], return_inverse=True)
+    weights = np.bincount(inverse, weights=wanted)
+    hits = np.bincount(inverse, weights=(wanted > 0).astype(np.float64)) / np.bincount(inverse)
+    ordered = np.argsort(-np.where(hits >= PAIR_HITS, weights, 0.0), kind="stable")[:MOST_LISTED].tolist()
+    texts = [strings[int(codes[pair]) // size] + strings[int(codes[pair]) % size] for pair in ordered]
+    for count in range(1, len(ordered) + 1):
+        # Starts of words and spaces are better said by what stands before.
+        if all(len(text) == 2 and text[0].isalnum() and not text[1].isspace() for text in texts[:count]):
+            yield _Part(tuple(texts[:count]), "", np.isin(inverse, ordered[:count]), ITEM_COST * count)
 
 
 def _listed(ids: NDArray[np.int64], wanted: Weights, strings: tuple[str, ...], cost: float) -> Iterator[_Part]:

@@ -19,7 +19,7 @@ NEARLY_ALL = 0.95
 # Where the feature fires at fewer of the described places, it is some of them.
 SOME_HITS = 0.5
 HALF = 0.5
-WEAKER = ("some ", "often ")
+WEAKER = ("some ", "sometimes ", "often ")
 # A class names a set when it holds for so many of its values.
 CLASS_SHARE = 0.9
 
@@ -322,8 +322,12 @@ def _outlined(outline: Outline) -> str:
     noun = outline.noun if not outline.last else _either([show(character) for character in outline.last])
     before = _either([show(character) for character in outline.before]) if outline.before else ""
     place = f"{outline.place or 'right after'} {before}" if before else outline.place
-    hedge = "some " if outline.hits < SOME_HITS else "" if outline.share >= NEARLY_ALL else "mostly " if outline.share > HALF else "often "
-    link = "in" if outline.noun or any(character.isalnum() for character in outline.last) else "after"
+    pairs = any(len(text) > 1 for text in outline.last)
+    noun = f"the end of {noun}" if pairs else noun
+    hedge = "" if outline.share >= NEARLY_ALL else "mostly " if outline.share > HALF else "often "
+    if outline.hits < SOME_HITS:
+        hedge = "sometimes " if pairs else "some "
+    link = "in" if outline.noun or any(text[-1].isalnum() for text in outline.last) else "after"
     words = f", as {link} {_either([show(word) for word in outline.words])}" if outline.words else ""
     return f"{hedge}{noun}{' ' * bool(place)}{place}{words}"
 
