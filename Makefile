@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo demo-llm demo-cluster test faults lint bench figures install install-dev clean
+.PHONY: help demo demo-llm demo-cluster test faults fuzz lint bench figures install install-dev clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: install-dev ## The whole suite, and what `make lint` does
 
 faults: install-dev ## The long form of the faults: every kind many times, as a table
 	$(BIN)/python -m tests.faults
+
+fuzz: install-dev ## The long form of the attacks: 10,000 changed files of weights, configs and tokenizers, as a table
+	$(BIN)/python -m tests.security
 
 lint: install-dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

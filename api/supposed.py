@@ -17,9 +17,8 @@ SPREAD = 0.6  # of the logarithm of activations
 
 def vocabulary_in(spec: JobSpec) -> Vocabulary:
     """The subject's vocabulary from its files, without opening the model; special tokens are told by the tokenizer's own list."""
-    content = read_tokenizer(spec.subject)
-    special = {token["id"] for token in content["added_tokens"] if token["special"]}
-    return vocabulary_of(content, special, ModelShape.from_config(read_config(spec.subject)).vocabulary)
+    file = read_tokenizer(spec.subject)
+    return vocabulary_of(file, file.special(), ModelShape.from_config(read_config(spec.subject)).vocabulary)
 
 
 def supposed(collection: CollectionSpec, vocabulary: Vocabulary, feature: int, seed: int) -> FeatureEvidence:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError
 
 from interp.errors import InputError
 
@@ -13,6 +13,12 @@ Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x
 # Sizes and counts; and token ids and layers, which begin at 0.
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Index = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class FirstError(FailFast):
+    """Ends a list's validation at its first error: of a million wrong values, each would be noted. Hashable, so that it stands in unions."""
+
+    __hash__ = object.__hash__
 
 
 class Foreign(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from interp.errors import SubjectError
-from interp.foreign import Foreign, Name, brief, typed
+from interp.foreign import FirstError, Foreign, Name, brief, typed
 from interp.subject.defaults import sizes_of
 
 # One row a size: the names that the model families of transformers give to it.
@@ -40,7 +40,7 @@ class SubjectConfig(Foreign):
 
     text_config: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
     model_type: Name | None = None
-    architectures: list[Name] | None = None
+    architectures: Annotated[list[Name], FirstError()] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,76 @@
 """The special tokens of a subject, from its files alone: which ids they have, and which one leads every row."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from interp.errors import FileMissing, TokenizerMismatch
+from interp.foreign import FirstError, Foreign, brief, typed
 from interp.spec import SubjectSpec
 from interp.subject.defaults import GENERIC, class_bos, tokenizer_class
 from interp.subject.location import read_subject_json
 from interp.subject.shape import ModelShape
+from interp.subject.tokenizer_file import CURE, TokenizerFile
 
 ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
+
+
+class Written(Foreign):
+    """A special token as `save_pretrained` may write it."""
+
+    content: str
+
+
+class TokenizerSettings(Foreign):
+    """tokenizer_config.json with special_tokens_map.json over it."""
+
+    bos_token: str | Written | None = None
+    eos_token: str | Written | None = None
+    pad_token: str | Written | None = None
+    unk_token: str | Written | None = None
+    cls_token: str | Written | None = None
+    sep_token: str | Written | None = None
+    mask_token: str | Written | None = None
+    tokenizer_class: str | None = None
+
+    def text(self, role: str) -> str | None:
+        """The text of the token with this role."""
+        token: str | Written | None = getattr(self, f"{role}_token")
+        return token.content if isinstance(token, Written) else token
+
+    @property
+    def names_bos(self) -> bool:
+        """Whether a file speaks of a BOS, if only to say that there is none."""
+        return "bos_token" in self.model_fields_set
+
+
+Ids = Annotated[list[int], FirstError()]
+
+
+class TokenIds(Foreign):
+    """The ids that config.json and generation_config.json name."""
+
+    bos_token_id: int | Ids | None = None
+    eos_token_id: int | Ids | None = None
+    pad_token_id: int | Ids | None = None
+    unk_token_id: int | Ids | None = None
+    cls_token_id: int | Ids | None = None
+    sep_token_id: int | Ids | None = None
+    mask_token_id: int | Ids | None = None
+
+    def token(self, role: str) -> int | list[int] | None:
+        """The id or ids of this role."""
+        token: int | list[int] | None = getattr(self, f"{role}_token_id")
+        return token
+
+
+class Classes(Foreign):
+    """What config.json says of the tokenizer's class."""
+
+    model_type: str | None = None
+    tokenizer_class: str | None = None
+    text_config: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,34 +95,33 @@ class SpecialTokens:
         if bos is None:
             return None
         raise TokenizerMismatch(
-            f"The tokenizer's BOS {bos!r} is not in its vocabulary.",
+            f"The tokenizer's BOS {brief(bos)} is not in its vocabulary.",
             why="The tokenizer's settings name a token that tokenizer.json lacks.",
             cure="Save the tokenizer again with `save_pretrained`, or set bos_token to null in tokenizer_config.json.",
         )
 
 
-def special_tokens(spec: SubjectSpec, config: dict[str, Any], content: dict[str, Any]) -> SpecialTokens:
+def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: TokenizerFile) -> SpecialTokens:
     """Reads tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json as AutoTokenizer does.
 
-    What they leave out is the default of the tokenizer's class (GPT-2's files name no BOS). `content` is that of tokenizer.json.
+    What they leave out is the default of the tokenizer's class (GPT-2's files name no BOS). `file` is tokenizer.json.
     Raises TokenizerMismatch when a file cannot be read.
     """
-    known = {piece: token for token, piece in pieces(content["model"]["vocab"])}
-    known |= {added["content"]: added["id"] for added in content["added_tokens"]}
-    settings, generation = _optional(spec, "tokenizer_config.json"), _optional(spec, "generation_config.json")
-    texts = dict(settings or {})
-    if "added_tokens_decoder" not in texts:
-        texts |= _optional(spec, "special_tokens_map.json") or {}
-    special = {added["id"] for added in content["added_tokens"] if added.get("special")}
-    ids = {role: token for role in ROLES if (token := _configured(config, generation or {}, role)) is not None}
-    named = {role: known[text] for role in ROLES if (text := _text(texts.get(f"{role}_token"))) in known and text is not None}
+    known = {piece: token for token, piece in file.pieces()} | {added.content: added.id for added in file.added_tokens}
+    settings = _optional(spec, "tokenizer_config.json")
+    written = dict(settings or {})
+    if "added_tokens_decoder" not in written:
+        written |= _optional(spec, "special_tokens_map.json") or {}
+    texts = typed(TokenizerSettings, written, "The tokenizer's settings", TokenizerMismatch, CURE)
+    ids = _configured(config, _optional(spec, "generation_config.json") or {})
+    named = {role: known[text] for role in ROLES if (text := texts.text(role)) is not None and text in known}
     if settings is None:
         named = ids | named
     return SpecialTokens(
         named=named,
-        bos=_text(texts["bos_token"]) if "bos_token" in texts else _class_bos(config, texts, content),
-        explicit="bos_token" in texts,
-        configured=ids.get("bos") if settings is None or ids.get("bos") in special else None,
+        bos=texts.text("bos") if texts.names_bos else _class_bos(typed(Classes, config, "config.json", TokenizerMismatch, CURE), texts, file),
+        explicit=texts.names_bos,
+        configured=ids.get("bos") if settings is None or ids.get("bos") in file.special() else None,
         known=known,
     )
 
@@ -79,34 +137,24 @@ def check_bos(bos: int | None, shape: ModelShape) -> int | None:
     return bos
 
 
-def pieces(vocab: dict[str, int] | list[list[Any]]) -> Iterator[tuple[int, str]]:
-    """(id, piece) of a BPE or WordPiece vocabulary (a mapping) or a Unigram one (a list of piece and score)."""
-    if isinstance(vocab, dict):
-        return ((token, piece) for piece, token in vocab.items())
-    return ((token, piece[0]) for token, piece in enumerate(vocab))
-
-
 def _optional(spec: SubjectSpec, name: str) -> dict[str, Any] | None:
     with suppress(FileMissing):
         return read_subject_json(spec, name, TokenizerMismatch)
     return None
 
 
-def _text(token: Any) -> str | None:
-    text = token.get("content") if isinstance(token, dict) else token
-    return text if isinstance(text, str) else None
+def _configured(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, int]:
+    """The ids of the roles: the first file that names one says it. Lists (several ends) and ids below 0 name none."""
+    text = typed(Classes, config, "config.json", TokenizerMismatch, CURE).text_config or {}
+    places = [
+        typed(TokenIds, content, source, TokenizerMismatch, CURE)
+        for content, source in ((config, "config.json"), (text, "config.json: text_config"), (generation, "generation_config.json"))
+    ]
+    found = {role: next((token for place in places if (token := place.token(role)) is not None), None) for role in ROLES}
+    return {role: token for role, token in found.items() if isinstance(token, int) and token >= 0}
 
 
-def _configured(config: dict[str, Any], generation: dict[str, Any], role: str) -> int | None:
-    text = config.get("text_config")
-    places = (config, text if isinstance(text, dict) else {}, generation)
-    found = next((place[f"{role}_token_id"] for place in places if place.get(f"{role}_token_id") is not None), None)
-    return found if isinstance(found, int) and found >= 0 else None
-
-
-def _class_bos(config: dict[str, Any], settings: dict[str, Any], content: dict[str, Any]) -> str | None:
-    model_type, named = config.get("model_type"), settings.get("tokenizer_class") or config.get("tokenizer_class")
-    name = tokenizer_class(model_type if isinstance(model_type, str) else None, named if isinstance(named, str) else None)
-    byte_level = '"ByteLevel"' in repr(content.get("decoder")).replace("'", '"')
+def _class_bos(config: Classes, settings: TokenizerSettings, file: TokenizerFile) -> str | None:
+    name = tokenizer_class(config.model_type, settings.tokenizer_class or config.tokenizer_class)
     # AutoTokenizer takes a LlamaTokenizer whose tokenizer.json is byte-level for the generic class.
-    return None if name in GENERIC or (name == "LlamaTokenizer" and byte_level) else class_bos(name)
+    return None if name in GENERIC or (name == "LlamaTokenizer" and file.is_byte_level) else class_bos(name)

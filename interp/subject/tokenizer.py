@@ -1,6 +1,5 @@
 """A subject's tokenizer: text to ids, and the bytes that every id stands for. Reads tokenizer.json alone, without transformers."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from interp.spec import SubjectSpec
 from interp.subject.library import library_bos
 from interp.subject.location import read_config, read_subject_bytes, read_subject_json
 from interp.subject.shape import ModelShape
-from interp.subject.special import check_bos, pieces, special_tokens
+from interp.subject.special import check_bos, special_tokens
+from interp.subject.tokenizer_file import TokenizerFile, guarded, of_content, open_backend
 from interp.vocabulary import Vocabulary
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -31,27 +31,23 @@ class TextEncoder:
     bos: int | None
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-        """uint32 ids of each text. No special token comes in: not added, and not when the text spells one."""
-        encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        """uint32 ids of each text. No special token comes in: not added, and not when the text spells one. Raises TokenizerMismatch."""
+        with guarded("The subject's tokenizer cannot encode the corpus."):
+            encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(item.ids, dtype=np.uint32) for item in encoded]
 
 
 def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -> TextEncoder:
     """The tokenizer in the subject's own files. Raises FileMissing, TokenizerMismatch."""
-    from tokenizers import Tokenizer
-
-    content = read_tokenizer(spec)
-    check_fit(content, shape)
-    backend = Tokenizer.from_buffer(read_subject_bytes(spec, "tokenizer.json"))
-    backend.no_truncation()
-    backend.no_padding()
-    backend.encode_special_tokens = True
-    tokens = special_tokens(spec, config, content)
+    file = read_tokenizer(spec)
+    check_fit(file, shape)
+    backend = open_backend(read_subject_bytes(spec, "tokenizer.json"))
+    tokens = special_tokens(spec, config, file)
     bos = check_bos(tokens.bos_id(*(library_bos(spec) or (tokens.bos,))), shape)
-    special = {token["id"] for token in content["added_tokens"] if token["special"]} | set(tokens.named.values())
+    special = file.special() | set(tokens.named.values())
     if bos is not None:
         special.add(bos)
-    return TextEncoder(backend, vocabulary_of(content, special, shape.vocabulary), bos)
+    return TextEncoder(backend, vocabulary_of(file, special, shape.vocabulary), bos)
 
 
 def bos_of(spec: SubjectSpec, *, library: bool) -> int | None:
@@ -65,33 +61,14 @@ def bos_of(spec: SubjectSpec, *, library: bool) -> int | None:
     return check_bos(tokens.bos_id(*(told or (tokens.bos,))), ModelShape.from_config(config))
 
 
-def read_tokenizer(spec: SubjectSpec) -> dict[str, Any]:
-    """The content of tokenizer.json. Raises FileMissing, TokenizerMismatch when it cannot be read."""
-    path = f"{spec.model}: tokenizer.json"
-    content = read_subject_json(spec, "tokenizer.json", TokenizerMismatch, TOKENIZER)
-    model = content.get("model")
-    if not isinstance(model, dict) or not _is_vocabulary(model.get("vocab")):
-        raise TokenizerMismatch(f"{path} holds no vocabulary.", cure="Save the tokenizer again with `save_pretrained`.")
-    added = content.get("added_tokens") or []
-    if not isinstance(added, list) or not all(_is_added(token) for token in added):
-        raise TokenizerMismatch(f"{path}: added_tokens cannot be read.", cure="Save the tokenizer again with `save_pretrained`.")
-    content["added_tokens"] = [{"special": False, **token} for token in added]
-    return content
+def read_tokenizer(spec: SubjectSpec) -> TokenizerFile:
+    """What tokenizer.json says. Raises FileMissing, TokenizerMismatch when it cannot be read."""
+    return of_content(read_subject_json(spec, "tokenizer.json", TokenizerMismatch, TOKENIZER), f"{spec.model}: tokenizer.json")
 
 
-def _is_vocabulary(vocab: Any) -> bool:
-    if isinstance(vocab, dict):
-        return all(isinstance(token, int) and token >= 0 for token in vocab.values())
-    return isinstance(vocab, list) and all(isinstance(piece, list) and piece and isinstance(piece[0], str) for piece in vocab)
-
-
-def _is_added(token: Any) -> bool:
-    return isinstance(token, dict) and isinstance(token.get("content"), str) and isinstance(token.get("id"), int) and token["id"] >= 0
-
-
-def check_fit(content: dict[str, Any], shape: ModelShape) -> None:
+def check_fit(file: TokenizerFile, shape: ModelShape) -> None:
     """Raises TokenizerMismatch when the tokenizer's own vocabulary (added tokens apart) reaches beyond the embedding."""
-    largest = max((token for token, _ in pieces(content["model"]["vocab"])), default=-1)
+    largest = max((token for token, _ in file.pieces()), default=-1)
     if largest >= shape.vocabulary:
         raise TokenizerMismatch(
             f"The tokenizer has ids up to {largest}, the subject embeds {shape.vocabulary}.",
@@ -100,36 +77,35 @@ def check_fit(content: dict[str, Any], shape: ModelShape) -> None:
         )
 
 
-def vocabulary_of(content: dict[str, Any], special: set[int], size: int) -> Vocabulary:
+def vocabulary_of(file: TokenizerFile, special: set[int], size: int) -> Vocabulary:
     """The bytes of every id below `size`; ids that the tokenizer does not know are empty.
 
     Byte-level BPE (Radford et al. 2019, the byte alphabet of GPT-2), SentencePiece (`▁` is a space, `<0xAB>` a byte), WordPiece (a piece
     without `##` begins a word, and gets the space before it) and BPE with a suffix at the end of words (`</w>`).
     """
-    to_bytes = _reader(content)
+    to_bytes = _reader(file)
     tokens = [b""] * size
-    for token, piece in pieces(content["model"]["vocab"]):
+    for token, piece in file.pieces():
         if token < size:
             tokens[token] = to_bytes(piece)
     spaced = to_bytes is _sentencepiece
-    for added in content["added_tokens"]:
-        if added["id"] < size:
-            text = added["content"].replace("▁", " ") if spaced and not added["special"] else added["content"]
-            tokens[added["id"]] = text.encode()
+    for added in file.added_tokens:
+        if added.id < size:
+            text = added.content.replace("▁", " ") if spaced and not added.special else added.content
+            tokens[added.id] = text.encode()
     return Vocabulary(tuple(tokens), frozenset(token for token in special if token < size))
 
 
-def _reader(content: dict[str, Any]) -> Callable[[str], bytes]:
-    parts = json.dumps([content.get("decoder"), content.get("pre_tokenizer"), content.get("normalizer")], ensure_ascii=False)
-    model = content["model"]
+def _reader(file: TokenizerFile) -> Callable[[str], bytes]:
+    parts, model = file.parts, file.model
     if '"ByteLevel"' in parts:
         return _byte_level
     if '"Metaspace"' in parts or "▁" in parts:
         return _sentencepiece
-    if model.get("type") == "WordPiece":
-        prefix = model.get("continuing_subword_prefix") or "##"
+    if model.type == "WordPiece":
+        prefix = model.continuing_subword_prefix or "##"
         return lambda piece: (piece[len(prefix) :] if piece.startswith(prefix) else f" {piece}").encode()
-    suffix = model.get("end_of_word_suffix")
+    suffix = model.end_of_word_suffix
     if suffix:
         return lambda piece: (f"{piece[: -len(suffix)]} " if piece.endswith(suffix) else piece).encode()
     return str.encode

@@ -1,0 +1,109 @@
+"""tokenizer.json, typed: what is read of it without the tokenizers library, and the library's own reader behind one guard."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from interp.errors import InputError, TokenizerMismatch
+from interp.foreign import FirstError, Foreign, Index, typed
+
+CURE = "Save the tokenizer again with `save_pretrained`."
+# Ids are 32-bit numbers in the library.
+LARGEST_ID = 2**32
+
+
+class Added(Foreign):
+    """A token beside the vocabulary."""
+
+    content: str
+    id: Index
+    special: bool = False
+
+
+def _a_vocabulary(value: Any) -> Any:
+    """By hand: pydantic would note each of a million wrong entries."""
+    if isinstance(value, dict) and all(type(token) is int and 0 <= token < LARGEST_ID for token in value.values()):
+        return value
+    if isinstance(value, list) and all(isinstance(piece, list) and piece and isinstance(piece[0], str) for piece in value):
+        return value
+    raise ValueError("a vocabulary is a mapping of texts to ids, or a list of texts with their scores")
+
+
+class Pieces(Foreign):
+    """The model of a tokenizer: BPE or WordPiece with a mapping, Unigram with a list of piece and score."""
+
+    vocab: Annotated[Any, AfterValidator(_a_vocabulary)] = None
+    type: str | None = None
+    continuing_subword_prefix: str | None = None
+    end_of_word_suffix: str | None = None
+
+
+class TokenizerFile(Foreign):
+    """What is read of tokenizer.json."""
+
+    model: Pieces = Field(default_factory=Pieces)
+    added_tokens: Annotated[list[Added], FirstError(), BeforeValidator(lambda value: value or [])] = Field(default_factory=list)
+    decoder: Any = None
+    pre_tokenizer: Any = None
+    normalizer: Any = None
+
+    def pieces(self) -> Iterator[tuple[int, str]]:
+        """(id, piece) of the vocabulary, added tokens apart."""
+        vocab = self.model.vocab
+        if isinstance(vocab, dict):
+            return ((token, piece) for piece, token in vocab.items())
+        return ((token, piece[0]) for token, piece in enumerate(vocab))
+
+    def special(self) -> set[int]:
+        """The ids that the tokenizer itself calls special."""
+        return {added.id for added in self.added_tokens if added.special}
+
+    @property
+    def is_byte_level(self) -> bool:
+        """Whether its decoder is that of byte-level BPE."""
+        return '"ByteLevel"' in json.dumps(self.decoder)
+
+    @property
+    def parts(self) -> str:
+        """Decoder, pre-tokenizer and normalizer as text, to look for names in."""
+        return json.dumps([self.decoder, self.pre_tokenizer, self.normalizer], ensure_ascii=False)
+
+
+def of_content(content: dict[str, Any], source: Path | str) -> TokenizerFile:
+    """The typed content of a tokenizer.json. Raises TokenizerMismatch."""
+    file = typed(TokenizerFile, content, source, TokenizerMismatch, CURE)
+    if file.model.vocab is None:
+        raise TokenizerMismatch(f"{source} holds no vocabulary.", cure=CURE)
+    return file
+
+
+def open_backend(content: bytes) -> Any:
+    """A tokenizer of the library, from the bytes of tokenizer.json: it cuts and pads nothing, and takes special tokens in texts for text.
+
+    Raises TokenizerMismatch where the library cannot open it.
+    """
+    from tokenizers import Tokenizer
+
+    with guarded("The tokenizers library cannot open tokenizer.json."):
+        backend = Tokenizer.from_buffer(content)
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True
+        return backend
+
+
+@contextmanager
+def guarded(what: str) -> Iterator[None]:
+    """Turns errors of the tokenizers library into TokenizerMismatch, panics too: those are no Exception, and would end the process."""
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as cause:
+        if not isinstance(cause, Exception) and type(cause).__name__ != "PanicException":
+            raise
+        raise TokenizerMismatch(what, why=str(cause)[:200], cure=CURE) from cause
