@@ -72,8 +72,13 @@ def sparkline(counts: Sequence[int]) -> str:
 
 
 def chip(score: dict[str, Any]) -> Text:
-    """One score: value with its interval, null, lift over it, lift over the pattern, q, and how many answers stand behind it."""
+    """One score: value with its interval, null, lift over it, lift over the pattern, q, and how many answers stand behind it.
+
+    Spearman's correlation, which few strong tokens do not decide, stands before Pearson's, whose interval says little where tails are heavy.
+    """
     text = Text(f" {score['scorer']} ", style="reverse")
+    ranks = _bounded(score["details"].get("metrics", {}), "spearman")
+    text.append("" if ranks is None else f" spearman {ranks}, pearson")
     text.append(f" {figure(score['value'])}", style="bold")
     interval, null = score["interval"], score["null"]
     if interval:
@@ -100,7 +105,6 @@ def chip(score: dict[str, Any]) -> Text:
 def beside(score: dict[str, Any]) -> Text | None:
     """What stands beside a score: who judged, the shrunken figure, and the controls. None where there is nothing of it."""
     parts = [f"judge {visible(score['judge'])}"] if score["judge"] not in (None, "executable") else []
-    parts += _rank_correlation(score["details"].get("metrics", {}))
     parts += _recall_by_strength(score["details"].get("metrics", {}))
     if score["shrunken"] is not None:
         parts.append(f"shrunken {figure(score['shrunken'])}")
@@ -126,12 +130,6 @@ def _bounded(metrics: dict[str, Any], name: str) -> str | None:
     if value is None:
         return None
     return figure(value) + ("" if low is None else f" [{figure(low)}, {figure(high)}]")
-
-
-def _rank_correlation(metrics: dict[str, Any]) -> list[str]:
-    """Spearman's correlation, which few strong tokens do not decide, where the scorer gives one."""
-    shown = _bounded(metrics, "spearman")
-    return [] if shown is None else [f"spearman {shown}"]
 
 
 def _control(control: dict[str, Any]) -> str:

@@ -76,12 +76,19 @@ def test_recall_of_all_firing_windows_stands_beside_a_score_with_its_interval() 
     assert paint.beside(score | {"details": {"metrics": {"recall_of_windows": None}}}) is None
 
 
-def test_the_rank_correlation_stands_beside_a_simulation_score() -> None:
+def test_the_rank_correlation_stands_before_pearsons() -> None:
+    null = dict.fromkeys(("value", "lift", "lift_interval", "lift_reason", "p_paired", "q_value"))
     score = {
-        "judge": "executable",
-        "shrunken": 0.4,
-        "controls": [],
+        "scorer": "simulation",
+        "value": 0.65,
+        "interval": {"low": 0.1, "high": 0.95},
+        "reason": None,
+        "null": null,
+        "lift_over_pattern": None,
+        "answered": 60,
+        "failed": 0,
+        "abstained": 0,
         "details": {"metrics": {"spearman": 0.81, "spearman_low": 0.7, "spearman_high": 0.9}},
     }
-    assert str(paint.beside(score)).startswith("spearman 0.81 [0.70, 0.90]")
-    assert "spearman" not in str(paint.beside(score | {"details": {}}))
+    assert str(paint.chip(score)).strip().startswith("simulation  spearman 0.81 [0.70, 0.90], pearson 0.65 [0.10, 0.95]")
+    assert "spearman" not in str(paint.chip(score | {"details": {}}))
