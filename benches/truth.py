@@ -78,7 +78,7 @@ def on_streams(scale: float) -> dict[str, Callable[[], Iterable[Line]]]:
         "sequential_error_rate": lambda: sequential_error(max(100, round(10_000 * scale))),
         "sequential_clustered_error": lambda: sequential_clustered(max(50, round(400 * scale))),
         "pearson_coverage": lambda: grids.pearson(max(50, round(400 * scale))),
-        "pearson_rivals": lambda: rivals.compared(max(20, round(60 * scale))),
+        "pearson_rivals": lambda: rivals.compared(max(20, round(120 * scale))),
         "broad": lambda: broad.caught(max(50, round(400 * scale))),
         "broad_judged": lambda: broad.judged(max(500, round(4_000 * scale))),
         "sanity": lambda: sanity.lines(max(50, round(400 * scale))),
