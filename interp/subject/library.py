@@ -6,6 +6,7 @@ from pathlib import Path
 
 from interp import files
 from interp.errors import FileMissing
+from interp.importing import without_collecting
 from interp.spec import SubjectSpec
 from interp.subject.location import check_folder, is_folder, read_subject_json
 
@@ -25,10 +26,12 @@ def library_bos(spec: SubjectSpec) -> tuple[str | None] | None:
 
 @lru_cache(maxsize=64)
 def _bos(model: str, revision: str | None, stamps: Stamps) -> tuple[str | None] | None:  # noqa: ARG001
-    from transformers import AutoTokenizer
+    with without_collecting():
+        from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
+        with without_collecting():  # imports most of what transformers needs to run a model, too
+            tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
         bos = tokenizer.bos_token
     except Exception as cause:
         if not _is_about_the_files(cause):

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from interp.spec import JobSpec
+
 HEAVY = ("torch", "transformer_lens", "transformers", "scipy.stats", "scipy.optimize", "scipy.spatial")
 
 
@@ -18,3 +20,18 @@ def test_no_torch(modules: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_transformers_is_loaded_without_a_whole_garbage_collection(tiny_job: JobSpec) -> None:
+    """Each walks over all that PyTorch and transformers have made so far: together most of a second of a gpu worker's start."""
+    code = (
+        "import gc, sys; from interp.spec import JobSpec; from interp.importing import without_collecting\n"
+        "with without_collecting():\n    import workers.gpu\n"
+        "from interp.subject.library import library_bos\n"
+        "spec = JobSpec.model_validate_json(sys.stdin.read())\n"
+        "whole = []; gc.callbacks.append(lambda phase, info: whole.append(phase) if info['generation'] == 2 else None)\n"
+        "library_bos(spec.subject); print(len(whole), gc.isenabled(), 'transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=tiny_job.model_dump_json(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", "True", "True"]
