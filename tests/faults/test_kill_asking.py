@@ -1,6 +1,6 @@
 """SIGKILL of a worker that waits for a language model: nothing is paid twice but what was in flight, and the budget is kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,42 +13,58 @@ from interp.spec import JobSpec
 from interp.store import budgets, jobs
 from interp.store.engine import snapshot, transaction
 from tests.faults.results import repeated, results
-from tests.faults.service import serve
+from tests.faults.service import Service, serve
 from tests.workers.asking import attempts, recorded, spec_of
 from workers.runtime import Runtime
 
 pytestmark = pytest.mark.timeout(400)
 
 CAP = 5_000_000
+# Of the first job and of the second: explainer and judge.
+MODELS = ("scripted", "scripted-judge", "scripted-2", "scripted-judge-2")
 
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     """Answers after so long that a worker is surely caught in the middle."""
-    with ScriptedServer(latency_seconds=0.15) as made:
+    with ScriptedServer(latency_seconds=0.15, models=MODELS) as made:
         yield made
 
 
-@pytest.mark.parametrize("kills", [0, 1], ids=["undisturbed", "killed"])
-def test_a_worker_killed_while_it_asks(tiny_job: JobSpec, server: ScriptedServer, tmp_path: Path, kills: int) -> None:
+def test_a_worker_killed_while_it_asks(tiny_job: JobSpec, server: ScriptedServer, tmp_path: Path) -> None:
+    """First a job that nothing disturbs, then, in the same service and on its evidence, the same asked of other models, with kills."""
     settings = Settings(home=tmp_path, explain_features=8, llm_workers=1, llm_threads=2, lease_seconds=300, sweep_seconds=0.3)
-    spec = spec_of(tiny_job, server, features="0-31", budget={"tokens": CAP})
     with serve(settings) as service:
-        with transaction(service.engine) as session:
-            job_id = jobs.submit(session, spec, preflight.check(spec)).id
-        for stage in (Stage.EXPLAIN, Stage.SCORE)[: 2 * kills]:
-            service.kill_worker_in(job_id, stage)
-        service.completed(job_id)
-        runtime = Runtime(settings, service.engine)
-        keys = [row.key for row in recorded(runtime, job_id)]
-        lost = server.ledger.calls - attempts(runtime, job_id)
-        with snapshot(service.engine) as session:
-            spent = budgets.get(session, job_id)
-        assert spent is not None
-        assert len(keys) == len(set(keys)), "no question that was answered is asked again"
-        assert 0 <= lost <= 2 * kills * server.ledger.max_in_flight, "what was in flight at a kill is all that is paid for twice"
-        assert spent.reserved.tokens == 0
-        assert server.ledger.tokens <= spent.spent.tokens + spent.unsettled.tokens <= CAP, "what was in flight counts as spent"
-        assert (spent.unsettled.calls >= lost) if kills else (spent.unsettled.calls == 0 == lost)
-        assert max(repeated(service.engine, job_id).values(), default=0) <= 2 * kills
+        undisturbed = asked(service, server, spec_for(tiny_job, server, *MODELS[:2]), kill_in=())
+        killed = asked(service, server, spec_for(tiny_job, server, *MODELS[2:]), kill_in=(Stage.EXPLAIN, Stage.SCORE))
         assert all(row["failed"] == 0 for row in results(service.engine)["scores"])
+    assert undisturbed == killed > 0, "both asked the same number of questions"
+
+
+def spec_for(tiny_job: JobSpec, server: ScriptedServer, explainer: str, judge: str) -> JobSpec:
+    models = {role: {"model": name, "base_url": server.base_url} for role, name in (("explainer", explainer), ("judge", judge))}
+    return spec_of(tiny_job, server, features="0-31", budget={"tokens": CAP}, models=models)
+
+
+def asked(service: Service, server: ScriptedServer, spec: JobSpec, kill_in: Sequence[Stage]) -> int:
+    """Does a job, kills a worker in each of the stages, and holds the books against what the endpoint saw. How many questions were answered."""
+    kills = len(kill_in)
+    calls_before, tokens_before = server.ledger.calls, server.ledger.tokens
+    with transaction(service.engine) as session:
+        job_id = jobs.submit(session, spec, preflight.check(spec)).id
+    for stage in kill_in:
+        service.kill_worker_in(job_id, stage)
+    service.completed(job_id)
+    runtime = Runtime(service.settings, service.engine)
+    keys = [row.key for row in recorded(runtime, job_id)]
+    lost = server.ledger.calls - calls_before - attempts(runtime, job_id)
+    with snapshot(service.engine) as session:
+        spent = budgets.get(session, job_id)
+    assert spent is not None
+    assert len(keys) == len(set(keys)), "no question that was answered is asked again"
+    assert 0 <= lost <= kills * server.ledger.max_in_flight, "what was in flight at a kill is all that is paid for twice"
+    assert spent.reserved.tokens == 0
+    assert server.ledger.tokens - tokens_before <= spent.spent.tokens + spent.unsettled.tokens <= CAP, "what was in flight counts as spent"
+    assert (spent.unsettled.calls >= lost) if kills else (spent.unsettled.calls == 0 == lost)
+    assert max(repeated(service.engine, job_id).values(), default=0) <= kills
+    return len(keys)
