@@ -329,24 +329,26 @@ def test_batches_outlive_the_worker(engine: Engine, loop: Loop) -> None:
         assert loop.run(again.pending_batches(BASE_URL, MODEL)).result(10) == []
 
 
-def test_a_database_that_fails_once_loses_nothing(engine: Engine, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_fails_for_a_while_loses_nothing(engine: Engine, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
     save: Callable[..., None] = calls.save
-    failures = [RuntimeError("the database is away")]
+    is_away = threading.Event()
+    is_away.set()
 
-    def fails_once(*arguments: object) -> None:
-        if failures:
-            raise failures.pop()
+    def fails_while_away(*arguments: object) -> None:
+        if is_away.is_set():
+            raise RuntimeError("the database is away")
         save(*arguments)
 
     with StoreBooks(engine, lease) as books:
         room = loop.run(books.reserve(Amount(1, 50, None))).result(10)
-        monkeypatch.setattr(calls, "save", fails_once)
+        monkeypatch.setattr(calls, "save", fails_while_away)
         loop.call(books.record, call("k", job_id=lease.job_id))
         loop.call(books.settle, room, Amount(1, 9, None))
         loop.run(asyncio.sleep(0)).result(10)
         with pytest.raises(RuntimeError):
             books.__exit__()
+        is_away.clear()
     with snapshot(engine) as session:
         assert set(replies.recall(session, ["k"])) == {"k"}
     found = state(engine, lease.job_id)
