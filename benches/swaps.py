@@ -54,6 +54,8 @@ def read(engine: Engine, count: int, seed: int) -> Book:
         spec, run_id = JobSpec.model_validate(job.spec), int(job.run_id or 0)
         family = family_of(spec, spec.explainers[0], run_id)
         pool = explanations.candidates(session, family, job.id)
+        if not pool:
+            raise SystemExit(f"Job {job.id} has no explanations by this version of {family.explainer!r}: run the job again, then this.")
         drawn = np.random.default_rng(seed).permutation([item.feature for item in pool])[:count]
         chosen = ranges_of(sorted(int(feature) for feature in drawn))
         everything = explanations.load(session, family, ranges_of(sorted(item.feature for item in pool)))
