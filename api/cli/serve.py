@@ -9,8 +9,6 @@ from interp import logs, traces
 from interp.importing import without_collecting
 from interp.lifecycle import Queue
 from interp.settings import settings
-from interp.store import migrate
-from interp.store.engine import make_engine
 
 log = logs.get_logger(__name__)
 
@@ -23,12 +21,12 @@ def serve(
     workers: Annotated[bool, typer.Option("--workers/--no-workers", help="Start workers as child processes.")] = True,
 ) -> None:
     """Serve the REST API, with its own workers. Jobs that were under way go on."""
-    # uvicorn and Celery: half a second that no other command needs.
+    # What jobs may read hangs on the address.
+    found = settings() if host is None else settings().model_copy(update={"host": host})
+    # uvicorn and Celery: half a second that no other command needs, and wrong settings do not wait for.
     with without_collecting():
         from api.service import Service
 
-    # What jobs may read hangs on the address.
-    found = settings() if host is None else settings().model_copy(update={"host": host})
     logs.configure(found, "api")
     traces.configure(found, "api", "api")
     with Service(found, found.host, found.port if port is None else port, workers) as service:
@@ -42,6 +40,7 @@ def worker(
     name: Annotated[str | None, typer.Option(help="Name in the log.")] = None,
 ) -> None:
     """Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."""
+    settings()  # Raises SettingsInvalid: before a second of imports.
     with without_collecting():
         from workers.process import main
 
@@ -52,6 +51,8 @@ def worker(
 def upgrade() -> None:
     """Bring the database's tables to this version."""
     url = settings().database_url
+    from interp.store import migrate
+
     migrate.upgrade(url)
     out.print("The database is at this version.")
 
@@ -62,10 +63,11 @@ def prune(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Forget now what GLOSSATOR_RETAIN_..._DAYS let go; upkeep does so every hour. No evidence, explanation or score ever goes."""
+    found = settings()
     # Celery's settings and an artifact store's driver: no other command here needs them.
+    from interp.store.engine import make_engine
     from workers.tidying import prune as forget
 
-    found = settings()
     engine = make_engine(found.database_url)
     try:
         counts = forget(engine, found, dry_run)

@@ -96,11 +96,10 @@ def measure(limit: int | None) -> Figures:
     train, held_out = token_stream(tokenizer, held_out=False), token_stream(tokenizer, held_out=True)
     cut = rows(held_out, CONTEXT, bos=bos)[:limit]
 
-    stream = held_out.astype(np.int64)
+    # The same tokens as the subject's rows.
+    stream = held_out[: len(cut) * (CONTEXT - 1)].astype(np.int64)
     log_probabilities = Trigram(train.astype(np.int64), tokenizer.get_vocab_size()).log_probabilities(stream)
-    asked = np.zeros(len(stream), dtype=bool)
-    asked[: len(cut) * (CONTEXT - 1)] = True  # the same tokens as the subject's rows
-    asked &= stream != bos
+    asked = stream != bos
     trigram = -float(log_probabilities[asked[2:]].mean())
 
     model = AutoModelForCausalLM.from_pretrained(HERE / "subject", dtype=torch.float32).eval()
