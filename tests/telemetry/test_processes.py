@@ -31,7 +31,7 @@ REQUEST = "request-of-the-test"
 PRICE = {"input": 0.25, "output": 2.0}
 MODELS = {"explainer": {"model": "scripted", "price": PRICE}, "judge": {"model": "scripted-judge", "price": PRICE}}
 DETECTION = {"name": "detection", "judge": "llm", "positives": 2, "negatives": 2, "per_prompt": 4, "nulls": 1}
-DEADLINE = 120.0
+DEADLINE = 200.0
 WORKERS = ("gpu", "llm", "upkeep")
 
 
