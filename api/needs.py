@@ -9,6 +9,7 @@ from interp.errors import InputError
 from interp.explain import registry as explainers
 from interp.explain.base import LlmExplainer
 from interp.llm.base import Ability
+from interp.llm.client import reach_of
 from interp.score import registry as scorers
 from interp.settings import Settings
 from interp.spec import ROLES, JobSpec, ModelSpec
@@ -82,6 +83,15 @@ def check_no_secrets(spec: JobSpec) -> None:
                 raise _secret(f"models.{role}.extra.{name}")
 
 
+def check_endpoints(spec: JobSpec, settings: Settings) -> None:
+    """Raises EndpointRefused where a model is at an endpoint that no setting names, and EndpointUnreachable where its base URL cannot be read."""
+    guard = settings.llm_guard()
+    for role in ROLES:
+        model: ModelSpec | None = getattr(spec.models, role)
+        if model is not None and model.base_url is not None:
+            reach_of(guard, model.base_url, f"models.{role}.base_url")
+
+
 def resolved(spec: JobSpec, settings: Settings) -> JobSpec:
     """The spec with every model's base URL written out, so that the job stays what it is when the server's own endpoint changes."""
 
@@ -117,7 +127,10 @@ def _of_scorers(spec: JobSpec) -> Iterator[Need]:
 
 
 def _carries_secret(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "@" in url or "?" in url
     return bool(parts.username or parts.password or parts.query or parts.fragment)
 
 

@@ -38,9 +38,10 @@ class Checked:
 
 
 def check(spec: JobSpec, settings: Settings) -> Checked:
-    """All that needs no network. Stores nothing and opens no model. Raises the InputError that the spec deserves, and PriceUnknown."""
+    """All that needs no network. Stores nothing and opens no model. Raises the InputError that the spec deserves, EndpointRefused, PriceUnknown."""
     wanted = tuple(needs.needs_of(spec))
     needs.check_no_secrets(spec)
+    needs.check_endpoints(spec, settings)
     needs.check_named(spec, wanted, settings)
     roots = Roots.of(settings)
     whole = needs.resolved(located(spec, Path.cwd(), roots), settings)
@@ -64,7 +65,7 @@ def check_receiver(spec: JobSpec, settings: Settings) -> None:
     """
     if spec.webhook is not None:
         with suppress(OSError):
-            addresses.find(spec.webhook.url, settings.webhook_private)
+            addresses.find(spec.webhook.url, settings.webhook_guard())
 
 
 def draw(checked: Checked, engine: Engine, most: int = sampling.MOST) -> sampling.Sample:

@@ -236,6 +236,12 @@ class ReplyInvalid(CallFailed):
     code, title = "reply-invalid", "The reply cannot be read"
 
 
+class ReplyTooLarge(CallFailed):
+    """More came than the question can need: it is not read to its end."""
+
+    code, title = "reply-too-large", "The reply is too large"
+
+
 class PromptTooLong(CallFailed):
     code, status, title = "prompt-too-long", 422, "The prompt is longer than the model's window"
 
@@ -258,6 +264,12 @@ class BudgetReached(JobMustPause):
 
 class EndpointUnreachable(JobMustPause):
     code, status, title = "endpoint-unreachable", 422, "The endpoint does not answer"
+
+
+class EndpointRefused(JobMustPause):
+    """Prompts go to the endpoints that the server's settings list, at public addresses or where a private one is named."""
+
+    code, status, title = "endpoint-refused", 422, "The endpoint may not be asked"
 
 
 class KeyRefused(JobMustPause):

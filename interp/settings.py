@@ -7,7 +7,7 @@ import sys
 import sysconfig
 from base64 import b64decode
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from interp.errors import SettingsInvalid
+from interp.outgoing import EVERYWHERE, Guard, Link
 from interp.secret_variables import conceal, take_inherited
 from interp.variables import check_names, variable_of, without_password
 
@@ -88,6 +89,13 @@ class Settings(BaseSettings):
         default=SecretStr(""), validation_alias=AliasChoices("GLOSSATOR_LLM_API_KEY", "OPENAI_API_KEY"), description="The key of that endpoint."
     )
     llm_keys: dict[str, SecretStr] = Field(default_factory=dict, description="Keys of other endpoints, by base URL, as JSON.")
+    llm_endpoints: tuple[str, ...] = Field(
+        default=(),
+        description="More endpoints that jobs may name, by base URL, as JSON; llm_base_url and those of llm_keys may be named always.",
+    )
+    llm_reply_bytes: int = Field(
+        default=2**20, ge=4096, description="The most that a reply may hold beside what the tokens or vectors that it was asked for need."
+    )
     llm_in_flight: int = Field(
         default=64, ge=1, le=4096, description="Calls in flight of one worker to one model, at most; fewer where it pushes back."
     )
@@ -111,7 +119,15 @@ class Settings(BaseSettings):
     )
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="Port on which a worker process answers /healthz, for orchestrators.")
     webhook_secret: SecretStr = Field(default=SecretStr(""), description="Signs webhooks (Standard Webhooks, `whsec_...`); unsigned when empty.")
+    webhook_endpoints: tuple[str, ...] = Field(
+        default=(), description="Receivers that webhooks may go to, by URL, as JSON; any at a public address when empty."
+    )
     webhook_private: bool = Field(default=False, description="Whether webhooks may go to addresses of private networks and of this machine.")
+    private_networks: tuple[str, ...] = Field(
+        default=(),
+        description="Networks that are not public and may be asked all the same, by endpoints that jobs name and by webhooks, as JSON: "
+        '["10.0.0.0/8"].',
+    )
     webhook_seconds: float = Field(default=10.0, gt=0, description="How long a webhook's receiver may take.")
     webhook_attempts: int = Field(default=8, ge=1, description="Tries of a webhook, each twice as long after the one before.")
 
@@ -183,6 +199,26 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is no URL of a broker: write redis://host:6379/0")
         return value
 
+    @field_validator("llm_endpoints", "webhook_endpoints")
+    @classmethod
+    def _urls_can_be_asked(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            try:
+                Link.of(url)
+            except ValueError as error:
+                raise ValueError(f"{url!r} is no URL that can be asked: {error}") from None
+        return value
+
+    @field_validator("private_networks")
+    @classmethod
+    def _networks_can_be_read(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{error}: write 10.0.0.0/8 or fd00::/8") from None
+        return value
+
     @field_validator("webhook_secret")
     @classmethod
     def _secret_can_sign(cls, value: SecretStr) -> SecretStr:
@@ -242,12 +278,22 @@ class Settings(BaseSettings):
             "webhook_secret": self.webhook_secret.get_secret_value(),
             "artifact_options": json.dumps(self.artifact_options),
             "roots": json.dumps([str(root) for root in self.allowed_roots]),
+            **{name: json.dumps(getattr(self, name)) for name in ("llm_endpoints", "webhook_endpoints", "private_networks")},
         }
         return {f"GLOSSATOR_{name.upper()}": str(value) for name, value in values.items() if value is not None}
 
     def secret_environment(self) -> dict[str, str]:
         """Of `environment`, what nobody else may see: keys, and URLs that may hold passwords."""
         return {name: value for name, value in self.environment().items() if name in SECRETS}
+
+    def llm_guard(self) -> Guard:
+        """Which endpoints models may be at: those that these settings name."""
+        return Guard.of([self.llm_base_url, *self.llm_keys, *self.llm_endpoints], self.private_networks)
+
+    def webhook_guard(self) -> Guard:
+        """Where webhooks may go: to the receivers on the list where there is one, else to any."""
+        networks = EVERYWHERE if self.webhook_private else self.private_networks
+        return Guard.of(self.webhook_endpoints, networks, takes_any=not self.webhook_endpoints)
 
     def key_of(self, base_url: str) -> str:
         """The key that belongs to an endpoint; empty for one that needs none, or that nobody gave a key for."""

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from standardwebhooks import Webhook as Signer
 
 from interp.addresses import Place, find
+from interp.cleaning import one_line
 from interp.errors import WebhookRefused
 from interp.settings import Settings
 from interp.store import webhooks
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 32
 # Beside the try itself: room to write down how it ended before another process may take it.
 SPARE_SECONDS = 10.0
+LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,14 @@ async def _send(client: httpx.AsyncClient, delivery: Delivery, settings: Setting
         return Outcome(delivery, "the process that made the last try died over it", is_hopeless=True)
     try:
         with anyio.fail_after(settings.webhook_seconds):
-            place = await anyio.to_thread.run_sync(find, delivery.url, settings.webhook_private, abandon_on_cancel=True)
+            place = await anyio.to_thread.run_sync(find, delivery.url, settings.webhook_guard(), abandon_on_cancel=True)
             status = await _post(client, place, *signed(delivery, settings.webhook_secret.get_secret_value(), datetime.now(UTC)))
     except WebhookRefused as error:
         return Outcome(delivery, str(error), is_hopeless=True)
     except TimeoutError:
         return Outcome(delivery, f"no answer within {settings.webhook_seconds:g} s")
     except (httpx.HTTPError, OSError) as error:
-        return Outcome(delivery, f"{type(error).__name__}: {error}")
+        return Outcome(delivery, one_line(f"{type(error).__name__}: {error}", LONGEST_REASON))
     return _judged(delivery, status)
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from interp.errors import AbilityMissing, JobMustPause
-from interp.llm.batch_file import MOST_BYTES, PATH, body_of, line_of, lines_of
+from interp.llm.batch_file import MOST_BYTES, PATH, body_of, keyed, line_of
 from interp.llm.books import Books, PendingBatch
 from interp.llm.dialect import Dialect
 from interp.llm.openai_sdk import BatchInfo, Endpoint
 from interp.llm.retry import Fatal, decide
 from interp.llm.transport import Answer, ChatRequest, Fault
-from interp.llm.wire import chat_body, read_chat, read_failed_generation
+from interp.llm.wire import chat_body, read_chat, read_failed_generation, room_bytes
 
 T = TypeVar("T")
 
@@ -28,6 +28,8 @@ HAND_INS = 3
 LESSONS = 8
 TRIES = 4
 LINES_AT_ONCE = 200
+MOST_FILE_BYTES = 2**30
+LINE_BYTES = 64 * 1024  # of an answer, beside what its tokens need
 FILE = "file:"
 
 
@@ -306,20 +308,26 @@ class Desk:
     async def _read(self, away: Away, info: BatchInfo) -> dict[str, dict[str, Any]]:
         """All lines of the output and error files, by key. Raises Fault on an output file with fewer lines than the endpoint says were answered: it
         was cut on its way, and what is missing is paid for. An endpoint that insists is believed."""
-        found = await self._lines(info.error_file_id)
-        answered = await self._lines(info.output_file_id)
+        found = await self._lines(info.error_file_id, away)
+        answered = await self._lines(info.output_file_id, away)
         away.reads += 1
         if len(answered) < info.completed and away.reads < TRIES:
             raise Fault("garbage", f"the output file holds {len(answered)} of {info.completed} answers")
         return found | answered
 
-    async def _lines(self, file: str | None) -> dict[str, dict[str, Any]]:
+    async def _lines(self, file: str | None, away: Away) -> dict[str, dict[str, Any]]:
+        """The lines of the batch's own questions: what else a file holds is not kept, and none is longer than the longest answer may be."""
         found: dict[str, dict[str, Any]] = {}
+
+        def take(text: bytes) -> None:
+            line = keyed(text)
+            if line is not None and line[0] in away.keys:
+                found[line[0]] = line[1]
+
         if file is not None:
-            for number, (key, line) in enumerate(lines_of(await self.endpoint.file_content(file))):
-                found[key] = line
-                if number % LINES_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            room = max((room_bytes(question.request) for question in away.questions.values()), default=0)
+            size = min(MOST_FILE_BYTES, len(away.keys) * (LINE_BYTES + room))
+            await self.endpoint.read_lines(file, size, room, take)
         return found
 
     async def _landed(self, away: Away, info: BatchInfo, lines: dict[str, dict[str, Any]]) -> None:
@@ -390,4 +398,4 @@ def _as_told(error: Exception) -> Exception:
         return error
     if error.status in (404, 405, 501):
         return AbilityMissing("The endpoint has no batches.", why=error.message, cure="Take `transport: live` for this model.")
-    return error if error.kind == "status" else Fault("connect", error.message)
+    return error if error.kind in ("status", "forbidden") else Fault("connect", error.message)

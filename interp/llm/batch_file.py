@@ -1,7 +1,6 @@
 """Files of the Batch API: JSON lines up, JSON lines down (OpenAI, platform.openai.com/docs/guides/batch)."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from interp.llm.error_body import error_of
@@ -18,15 +17,13 @@ def line_of(key: str, body: dict[str, Any]) -> bytes:
     return json.dumps({"custom_id": key, "method": "POST", "url": PATH, "body": body}).encode() + b"\n"
 
 
-def lines_of(content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, line) of an output or error file; what is no line of one is passed over, and so its question counts as not answered."""
-    for text in content.split(b"\n"):
-        try:
-            line = json.loads(text) if text.strip() else None
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and isinstance(line.get("custom_id"), str):
-            yield line["custom_id"], line
+def keyed(text: bytes) -> tuple[str, dict[str, Any]] | None:
+    """(key, line) of a line of an output or error file; None for what is none, whose question so counts as not answered."""
+    try:
+        line = json.loads(text) if text.strip() else None
+    except (ValueError, RecursionError):
+        return None
+    return (line["custom_id"], line) if isinstance(line, dict) and isinstance(line.get("custom_id"), str) else None
 
 
 def body_of(line: dict[str, Any]) -> str | None:

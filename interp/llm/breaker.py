@@ -55,14 +55,14 @@ class Breaker:
         self._end_trial()
 
     def rejected(self, why: str) -> None:
-        """The endpoint called one request wrong. Many in a row, and not one answered, are the settings' fault and not the items'."""
+        """The endpoint called one request wrong, or sent too much. Many in a row and not one answered: then it is the settings, not the items."""
         self._failing_since, self._faults = None, 0
         if self._error is not None:
             self._rejected_while_open()
             return
         self._rejections += 1
         if self._rejections >= REJECTIONS:
-            what = f"{self._base_url} rejected the last {self._rejections} requests and answered none between them."
+            what = f"{self._base_url} gave the last {self._rejections} requests no answer that can be used: it rejected them, or sent too much."
             self.open(JobMustPause(what, why=why, cure="Mend the model's settings, or ask for another model."))
 
     def _rejected_while_open(self) -> None:

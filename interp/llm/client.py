@@ -8,16 +8,17 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp import logs
-from interp.errors import CallFailed, EndpointUnreachable, GlossatorError
+from interp.cleaning import one_line
+from interp.errors import CallFailed, EndpointRefused, EndpointUnreachable, GlossatorError
 from interp.llm import vectors
 from interp.llm.base import Ability, Finish, Prompt, Reply, TokenChoice, Usage
 from interp.llm.books import Books, Call, CallStatus, Stored, Tag
@@ -27,6 +28,7 @@ from interp.llm.live import LiveTransport
 from interp.llm.prices import Rates, rates_of
 from interp.llm.transport import Answer, ChatRequest, Fault, Transport
 from interp.llm.wire import bound_of, chat_body, read_chat
+from interp.outgoing import Guard, Reach
 from interp.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logs.get_logger(__name__)
+
+LONGEST_URL = 200
+USER = re.compile(r"//.*@")
 
 STATUS: dict[Finish, CallStatus] = {"stop": "answered", "length": "truncated", "refusal": "refused", "invalid": "failed"}
 
@@ -52,8 +57,17 @@ class Endpoints(Protocol):
 class Client:
     """`model(...)` gives the models that explainers and scorers ask; `close` ends the connections."""
 
-    def __init__(self, endpoints: Endpoints, in_flight: int = 64, patience_seconds: float = 120.0, batch_poll_seconds: float = 30.0) -> None:
-        self._endpoints = endpoints
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        in_flight: int = 64,
+        patience_seconds: float = 120.0,
+        batch_poll_seconds: float = 30.0,
+        guard: Guard | None = None,
+        reply_bytes: int = 2**20,
+    ) -> None:
+        """`guard` says which endpoints may be asked: where not given, the one of models that name none alone."""
+        self._endpoints, self._guard, self._reply_bytes = endpoints, guard or Guard.of([endpoints.llm_base_url]), reply_bytes
         self._in_flight, self._patience, self._batch_poll = in_flight, patience_seconds, batch_poll_seconds
         self._open: dict[tuple[str, str], Endpoint] = {}
         self._lanes: dict[tuple[str, str, str], Lane] = {}
@@ -62,7 +76,12 @@ class Client:
 
     @classmethod
     def of(cls, settings: "Settings") -> "Client":
-        return cls(settings, settings.llm_in_flight, settings.llm_patience_seconds, settings.batch_poll_seconds)
+        return cls.under(settings, settings.llm_in_flight, settings.llm_patience_seconds, settings.batch_poll_seconds)
+
+    @classmethod
+    def under(cls, settings: "Settings", in_flight: int, patience_seconds: float, batch_poll_seconds: float = 30.0) -> "Client":
+        """A client of its own pace, which asks what the settings allow."""
+        return cls(settings, in_flight, patience_seconds, batch_poll_seconds, settings.llm_guard(), settings.llm_reply_bytes)
 
     def model(self, spec: ModelSpec, books: Books, tag: Tag, abilities: frozenset[Ability] = frozenset()) -> "ClientModel":
         """The model bound to a chunk's books and to what its calls are for. `abilities` are those that a probe found; the settings may name more.
@@ -83,22 +102,19 @@ class Client:
         )
 
     def base_url_of(self, spec: ModelSpec) -> str:
-        """Raises EndpointUnreachable where it is none."""
+        """Raises EndpointUnreachable where it is none, and EndpointRefused where it is on no list."""
         base_url = (spec.base_url or self._endpoints.llm_base_url).rstrip("/")
-        try:
-            _ = urlsplit(base_url).port
-        except ValueError as error:
-            raise EndpointUnreachable("The model's base URL cannot be read.", why=str(error), cure="Write it as https://host:port/v1.") from None
+        reach_of(self._guard, base_url)
         return base_url
 
     def endpoint(self, base_url: str) -> "Endpoint":
-        """The connections to a base URL, with the key that belongs to it."""
+        """The connections to a base URL, with the key that belongs to it. Raises EndpointUnreachable and EndpointRefused."""
         from interp.llm.openai_sdk import Endpoint  # a second of imports, which a process that asks nobody does without
 
         key = self._endpoints.key_of(base_url)
         name = (base_url, _digest(key))
         if name not in self._open:
-            self._open[name] = Endpoint(base_url, key)
+            self._open[name] = Endpoint(base_url, key, reach_of(self._guard, base_url), self._reply_bytes)
         return self._open[name]
 
     def lane(self, spec: ModelSpec) -> Lane:
@@ -155,6 +171,27 @@ class Client:
         self._transports.clear()
         self._lanes.clear()
         self._open.clear()
+
+
+def reach_of(guard: Guard, base_url: str, field: str = "") -> Reach:
+    """The addresses at which an endpoint may be asked. `field` says where a job names it, for people.
+
+    Raises EndpointUnreachable for a base URL that cannot be read, and EndpointRefused for one that is on no list.
+    """
+    shown = one_line(USER.sub("//", base_url.partition("?")[0]), LONGEST_URL)
+    try:
+        reach = guard.reach(base_url)
+    except ValueError as error:
+        what = f"The base URL {shown} cannot be called." if not field else f"{field} cannot be called: {shown}."
+        raise EndpointUnreachable(what, why=f"{one_line(str(error))}.", cure="Write it as https://host:port/v1.") from None
+    if reach is None:
+        raise EndpointRefused(
+            f"{field or 'The model'} names an endpoint that this server does not ask: {shown}.",
+            why="Prompts go to endpoints that the server's settings name, and nowhere else.",
+            cure="Leave base_url out to take the server's own, or have the operator name it and start again: "
+            f"GLOSSATOR_LLM_ENDPOINTS='{json.dumps([shown])}'.",
+        )
+    return reach
 
 
 def _kept_answer(kept: Stored, bound: Usage) -> Answer | None:

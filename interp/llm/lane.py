@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from interp import traces
-from interp.errors import AbilityMissing, CallFailed, CallRejected, JobMustPause
+from interp.errors import AbilityMissing, CallFailed, CallRejected, JobMustPause, ReplyTooLarge
 from interp.llm.base import Usage
 from interp.llm.books import Amount, Books
 from interp.llm.breaker import Breaker
@@ -165,7 +165,7 @@ class Lane:
 
     def _fatal(self, decision: Fatal, fault: Fault) -> CallFailed | JobMustPause:
         error = decision.error
-        if isinstance(error, CallRejected):
+        if isinstance(error, CallRejected | ReplyTooLarge):
             self.breaker.rejected(fault.message)
         elif isinstance(error, JobMustPause) and not isinstance(error, AbilityMissing):
             self.breaker.open(error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from interp.llm.books import Books
 from interp.llm.dialect import Dialect
 from interp.llm.transport import Answer, ChatRequest, Fault
-from interp.llm.wire import chat_body, read_chat, read_failed_generation
+from interp.llm.wire import chat_body, read_chat, read_failed_generation, room_bytes
 
 if TYPE_CHECKING:
     from interp.llm.openai_sdk import Endpoint
@@ -27,7 +27,7 @@ class LiveTransport:
             body = chat_body(request, self.dialect)
             sent = json.dumps(body)
             try:
-                response = await self.endpoint.post("/chat/completions", sent.encode(), request.spec.timeout_seconds)
+                response = await self.endpoint.post("/chat/completions", sent.encode(), request.spec.timeout_seconds, room_bytes(request))
             except Fault as fault:
                 answer = read_failed_generation(fault, request.bound, sent)
                 if answer is not None:

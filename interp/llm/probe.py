@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from interp.errors import AbilityMissing, CallFailed, EndpointUnreachable, KeyRefused, ModelUnknown
+from interp.errors import AbilityMissing, CallFailed, EndpointRefused, EndpointUnreachable, KeyRefused, ModelUnknown
 from interp.llm.base import Ability, Message, Prompt, Reply
 from interp.llm.books import Tag
 from interp.llm.cache import shown_url
@@ -49,7 +49,7 @@ async def probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], time
     """Lists the endpoint's models; asks something tiny where a need or an unlisted name makes it necessary, and nothing else.
 
     A fault that passes is tried again, as for any question, within `timeout` seconds in all; an attempt may take a third of them. Raises
-    EndpointUnreachable, KeyRefused, ModelUnknown, AbilityMissing, QuotaExhausted.
+    EndpointUnreachable, EndpointRefused, KeyRefused, ModelUnknown, AbilityMissing, QuotaExhausted.
     """
     shown = shown_url(client.base_url_of(spec))
     asked = spec.model_copy(update={"transport": "live", "timeout_seconds": min(spec.timeout_seconds, timeout * OF_AN_ATTEMPT)})
@@ -69,7 +69,7 @@ def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], 
     """`probe` from a thread without an event loop, with a client of its own."""
 
     async def run() -> Found:
-        client = Client(settings, in_flight=4, patience_seconds=timeout)
+        client = Client.under(settings, in_flight=4, patience_seconds=timeout)
         try:
             return await probe(client, spec, needs, timeout)
         finally:
@@ -85,7 +85,7 @@ def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) ->
     """
 
     async def run() -> tuple[str, ...]:
-        client = Client(settings, in_flight=1, patience_seconds=timeout)
+        client = Client.under(settings, in_flight=1, patience_seconds=timeout)
         try:
             listed = await _listed(client, ModelSpec(model="any", base_url=base_url), timeout / LIST_TRIES, shown_url(base_url))
         except Fault as fault:
@@ -125,7 +125,7 @@ async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], tim
 async def _listed(client: Client, spec: ModelSpec, attempt: float, shown: str) -> list[dict[str, Any]]:
     """What `/models` lists; nothing where there is no such page, or the key may not see it, or it fails three times, `attempt` seconds at most each.
 
-    Raises KeyRefused, and the Fault where three times nobody answered.
+    Raises KeyRefused, EndpointRefused, and the Fault where three times nobody answered.
     """
     endpoint = client.endpoint(client.base_url_of(spec))
     for tries in range(1, LIST_TRIES + 1):
@@ -137,6 +137,8 @@ async def _listed(client: Client, spec: ModelSpec, attempt: float, shown: str) -
                 raise KeyRefused(f"{shown} refuses the key.", why=fault.message, cure=cure) from None
             decision = decide(fault, tries, random.random(), path="models")
             if isinstance(decision, Fatal):
+                if isinstance(decision.error, EndpointRefused):
+                    raise decision.error from None
                 return []
             if tries == LIST_TRIES:
                 if fault.kind in ("connect", "timeout"):

@@ -7,7 +7,7 @@ from interp.errors import AbilityMissing, CallRejected, GlossatorError
 from interp.llm.base import TokenChoice, Usage
 from interp.llm.cache import packed_tokens, unpacked_tokens
 from interp.llm.lane import Bill, Got
-from interp.llm.wire import TOKENS_PER_REQUEST, json_of, read_prompt_tokens, usage_of
+from interp.llm.wire import READ_BYTES, TOKENS_PER_REQUEST, json_of, read_prompt_tokens, usage_of
 
 if TYPE_CHECKING:
     from interp.llm.client import ClientModel
@@ -49,7 +49,7 @@ async def _asked(model: "ClientModel", key: str, text: str, how: dict[str, Any])
     bill = Bill(model.rates)
 
     async def send() -> Got[tuple[TokenChoice, ...] | None]:
-        sent = await model.lane.endpoint.post("/completions", body.encode(), model.spec.timeout_seconds)
+        sent = await model.lane.endpoint.post("/completions", body.encode(), model.spec.timeout_seconds, bound.prompt_tokens * READ_BYTES)
         reply = json_of(sent.body, sent.headers)
         return Got(read_prompt_tokens(reply), usage_of(reply, bound), sent.headers)
 

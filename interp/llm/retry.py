@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from interp.errors import (
     AbilityMissing,
     CallRejected,
+    EndpointRefused,
     EndpointUnreachable,
     KeyRefused,
     LlmError,
@@ -16,6 +17,7 @@ from interp.errors import (
     PromptTooLong,
     QuotaExhausted,
     Refused,
+    ReplyTooLarge,
 )
 from interp.llm.transport import Fault
 
@@ -35,6 +37,8 @@ QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "bi
 # A prompt that a filter stopped (Azure, OpenAI; OpenRouter under status 403): no fault of the key or the settings.
 FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 FILTERED = re.compile(r"input was flagged|requires moderation|content management policy|content policy", re.IGNORECASE)
+NETWORKS = "An operator allows networks that are not public by GLOSSATOR_PRIVATE_NETWORKS, and names an endpoint there in GLOSSATOR_LLM_ENDPOINTS."
+LARGER = "Where the endpoint is right, let the operator raise GLOSSATOR_LLM_REPLY_BYTES."
 TRANSIENT = frozenset({408, 409, 423, 425})
 OVERLOAD = frozenset({503, 529})
 
@@ -67,6 +71,10 @@ Decision = Fatal | Transient | RateLimited
 
 def decide(fault: Fault, attempt: int, chance: float, now: datetime | None = None, *, model: str = "", path: str = "chat") -> Decision:
     """What to do after the `attempt`th attempt (from 1) ended in a fault. `chance` in [0, 1) draws the jitter."""
+    if fault.kind == "oversized":
+        return Fatal(_of(ReplyTooLarge, "The endpoint's reply is larger than its question can need.", fault, LARGER))
+    if fault.kind == "forbidden":
+        return Fatal(_of(EndpointRefused, "The endpoint is at an address that the server may not ask.", fault, NETWORKS))
     if fault.kind != "status" or fault.status is None:
         return Transient(backoff(attempt, chance))
     status, announced = fault.status, announced_wait(fault.headers, now)
@@ -89,6 +97,13 @@ def _fatal(fault: Fault, status: int, model: str, path: str) -> LlmError:
     text = f"{fault.code or ''} {fault.message}"
     if status in (400, 403) and ((fault.code or "").lower() in FILTER_CODES or FILTERED.search(fault.message)):
         return _of(Refused, "A filter of the endpoint declined the question.", fault, "")
+    if 300 <= status < 400:
+        return _of(
+            EndpointUnreachable,
+            "The endpoint answers with a redirect, and redirects are not followed: prompts and keys go to the base URL alone.",
+            fault,
+            "Where you trust what it leads to, give that as the base URL.",
+        )
     if status in (401, 403):
         return _of(
             KeyRefused, "The endpoint refuses the key.", fault, "Set the key that belongs to this base URL, restart the workers, and resume the job."

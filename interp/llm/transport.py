@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from interp.cleaning import one_line
 from interp.llm.base import Finish, Prompt, TokenChoice, Usage
 from interp.llm.books import Books
 from interp.spec import ModelSpec
 
-FaultKind = Literal["connect", "timeout", "dropped", "garbage", "status"]
+# `oversized`: past a cap on what a reply may hold; `forbidden`: the host has only addresses that may not be asked.
+FaultKind = Literal["connect", "forbidden", "timeout", "dropped", "garbage", "oversized", "status"]
+UNSENT = frozenset({"connect", "forbidden"})
+LONGEST_WORD = 100
 
 # Statuses after which a proxy may have given up on an answer that the model went on to write.
 MAYBE_BILLED = frozenset({408, 504, 524})
@@ -43,7 +47,8 @@ class Answer:
 class Fault(Exception):
     """An attempt without an answer: a status other than 2xx, a connection that failed, a body that is none. `retry.decide` says what it means.
 
-    `usage` is what the endpoint said that it bills for the attempt all the same; None where it did not say.
+    `usage` is what the endpoint said that it bills for the attempt all the same; None where it did not say. What it says of itself is cut, and
+    cleaned of control characters, here: from here it goes to clients, logs and the database.
     """
 
     def __init__(
@@ -58,22 +63,23 @@ class Fault(Exception):
         raw: str | None = None,
         usage: Usage | None = None,
     ) -> None:
-        super().__init__(message)
-        self.kind, self.message, self.status, self.code, self.param = kind, message, status, code, param
+        self.kind, self.message, self.status = kind, one_line(message), status
+        self.code, self.param = code and one_line(code, LONGEST_WORD), param and one_line(param, LONGEST_WORD)
+        super().__init__(self.message)
         self.headers: Mapping[str, str] = headers or {}
         self.raw, self.usage = raw, usage
 
     @property
     def reached(self) -> bool:
         """Whether the request left this machine: then it counts as a call."""
-        return self.kind != "connect"
+        return self.kind not in UNSENT
 
     @property
     def may_have_cost(self) -> bool:
         """Whether the endpoint may have written, and billed, an answer that never came here."""
         if self.kind == "status":
             return self.status in MAYBE_BILLED
-        return self.kind != "connect"
+        return self.kind not in UNSENT
 
 
 class Transport(Protocol):

@@ -13,7 +13,7 @@ from interp.errors import AbilityMissing, GlossatorError
 from interp.llm.base import Usage
 from interp.llm.cache import packed_vector, unpacked_vector
 from interp.llm.lane import Bill, Got
-from interp.llm.wire import TEXTS_PER_CALL, TOKENS_PER_MESSAGE, json_of, read_vectors, usage_of
+from interp.llm.wire import TEXTS_PER_CALL, TOKENS_PER_MESSAGE, VECTOR_BYTES, json_of, read_vectors, usage_of
 
 if TYPE_CHECKING:
     from interp.llm.client import ClientModel
@@ -52,7 +52,7 @@ async def _asked(model: "ClientModel", keys: dict[str, str], texts: list[str]) -
     body = json.dumps({"model": model.spec.model, "input": texts} | model.spec.extra)
 
     async def send() -> Got[list[NDArray[np.float32]]]:
-        sent = await model.lane.endpoint.post("/embeddings", body.encode(), model.spec.timeout_seconds)
+        sent = await model.lane.endpoint.post("/embeddings", body.encode(), model.spec.timeout_seconds, len(texts) * VECTOR_BYTES)
         reply = json_of(sent.body, sent.headers)
         return Got(read_vectors(reply, len(texts)), usage_of(reply, bound), sent.headers)
 

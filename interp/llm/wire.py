@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from interp.cleaning import one_line
 from interp.llm.base import Message, TokenChoice, Usage
 from interp.llm.dialect import Dialect
 from interp.llm.endings import Ending, ending_of
@@ -18,8 +19,12 @@ from interp.llm.transport import Answer, ChatRequest, Fault
 TEXTS_PER_CALL = 64  # embeddings
 TOKENS_PER_MESSAGE = 16
 TOKENS_PER_REQUEST = 256  # what chat templates add of their own: a system prompt, the date, the schema's preamble
+TOKEN_BYTES = 128  # of JSON: escaped, and with a thought written down twice
+CHOICE_BYTES = 256  # a token with its log-probability and its own bytes
+VECTOR_BYTES = 256 * 1024
+READ_BYTES = 512  # of JSON for each byte of a prompt whose tokens are told
+MOST_CHOICES = 8  # one is asked for
 SHOWN = 200
-LONGEST_MESSAGE = 1000
 TEXT_PARTS = frozenset({None, "text", "output_text"})
 NO_JSON_CODES = frozenset({"json_validate_failed"})
 NO_JSON = re.compile(
@@ -39,6 +44,12 @@ def bound_of(messages: tuple[Message, ...], schema: dict[str, Any] | None, max_t
 def room_of(request: ChatRequest) -> int:
     """Tokens of room for the reply: the model's own setting in place of the question's."""
     return request.spec.max_tokens or request.prompt.max_tokens
+
+
+def room_bytes(request: ChatRequest) -> int:
+    """Bytes that the tokens of a reply can need as JSON, with their alternatives."""
+    alternatives = request.prompt.top_logprobs
+    return room_of(request) * (TOKEN_BYTES + (alternatives + 1) * CHOICE_BYTES * bool(alternatives))
 
 
 def chat_body(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
@@ -83,6 +94,8 @@ def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> 
     choice = next((each for each in listed if isinstance(each, dict)), None) if isinstance(listed, list) else None
     if choice is None:
         return Answer("", "refusal" if listed == [] else "invalid", usage, raw, sent, (), headers, "the reply holds no choices")
+    if isinstance(listed, list) and len(listed) > MOST_CHOICES:
+        return Answer("", "invalid", usage, "", sent, (), headers, f"the reply holds {len(listed):,} choices where one was asked for")
     if (error := error_inside({"error": choice.get("error")})) is not None:
         raise _fault_of(error, raw, headers, usage)
     return _read_choice(choice, usage, raw, sent, headers)
@@ -95,7 +108,7 @@ def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, head
     refusal = message.get("refusal")
     ending = ending_of(word, bool(said))
     if ending is Ending.FAILURE:
-        raise Fault("garbage", f"the endpoint broke off with finish_reason {str(word)[:SHOWN]!r}", headers=headers, raw=raw, usage=usage)
+        raise Fault("garbage", f"the endpoint broke off with finish_reason {one_line(str(word), SHOWN)!r}", headers=headers, raw=raw, usage=usage)
     if not isinstance(found, dict):
         return Answer("", "refusal", usage, raw, sent, (), headers, "the reply holds no message")
     if ending is Ending.REFUSAL or (refusal and isinstance(refusal, str)):
@@ -104,7 +117,11 @@ def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, head
     if ending is Ending.LENGTH:
         return Answer(text, "length", usage, raw, sent, choices, headers)
     if ending is Ending.OTHER:
-        why = f"it ended with finish_reason {word[:SHOWN]!r}" if isinstance(word, str) and word else "it is empty, and does not say why it ended"
+        why = (
+            f"it ended with finish_reason {one_line(word, SHOWN)!r}"
+            if isinstance(word, str) and word
+            else "it is empty, and does not say why it ended"
+        )
         return Answer(text, "invalid", usage, raw, sent, choices, headers, f"{why}, which is no end of an answer")
     has_reasoning = said or message.get("content") or message.get("reasoning_content") or message.get("reasoning")
     return Answer(text, "stop", usage, raw, sent, choices, headers, "it holds reasoning and no answer" if has_reasoning and not text else "")
@@ -132,14 +149,12 @@ def json_of(raw: str | bytes, headers: Mapping[str, str] | None = None) -> dict[
     if error is not None:
         raise _fault_of(error, text, headers)
     if not isinstance(body, dict):
-        raise Fault("garbage", f"the body is no JSON object: {text[:SHOWN]!r}", headers=headers)
+        raise Fault("garbage", f"the body is no JSON object: {one_line(text, SHOWN)!r}", headers=headers)
     return body
 
 
 def _fault_of(error: ErrorSaid, raw: str, headers: Mapping[str, str] | None, usage: Usage | None = None) -> Fault:
-    return Fault(
-        "status", error.message[:LONGEST_MESSAGE], status=error.status, code=error.code, param=error.param, headers=headers, raw=raw, usage=usage
-    )
+    return Fault("status", error.message, status=error.status, code=error.code, param=error.param, headers=headers, raw=raw, usage=usage)
 
 
 def _text_of(content: Any) -> str:

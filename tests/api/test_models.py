@@ -2,7 +2,8 @@
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,19 @@ def asking(service_settings: Settings, store: Engine, endpoint: ScriptedServer) 
     settings = service_settings.model_copy(update={"llm_base_url": endpoint.base_url, "llm_api_key": SecretStr(KEY)})
     with httpx.Client(transport=InProcess(create_app(settings)), base_url="http://test", timeout=30) as found:
         yield found
+
+
+@pytest.fixture
+def asking_too(service_settings: Settings, store: Engine, endpoint: ScriptedServer) -> Iterator[Callable[[str], httpx.Client]]:
+    """The same, of a server on whose list another endpoint stands, too."""
+    own = {"llm_base_url": endpoint.base_url, "llm_api_key": SecretStr(KEY)}
+    with ExitStack() as opened:
+
+        def listing(url: str) -> httpx.Client:
+            app = create_app(service_settings.model_copy(update=own | {"llm_endpoints": (url,)}))
+            return opened.enter_context(httpx.Client(transport=InProcess(app), base_url="http://test", timeout=30))
+
+        yield listing
 
 
 @pytest.fixture(scope="module")
@@ -108,16 +122,18 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(
     assert jobs_stored(store) == before
 
 
-def test_an_endpoint_that_nobody_listens_on_is_named(asking: httpx.Client, body: dict[str, Any]) -> None:
+def test_an_endpoint_that_nobody_listens_on_is_named(asking_too: Callable[[str], httpx.Client], body: dict[str, Any]) -> None:
     url = nobody()
-    response = asking.post("/v1/jobs", json=body | {"models": {"explainer": MODEL | {"base_url": url}, "judge": JUDGE}})
+    response = asking_too(url).post("/v1/jobs", json=body | {"models": {"explainer": MODEL | {"base_url": url}, "judge": JUDGE}})
     assert (response.status_code, response.json()["code"]) == (422, "endpoint-unreachable")
     assert url.removesuffix("/v1") in response.json()["detail"]
 
 
-def test_a_key_is_sent_to_its_own_endpoint_alone_and_a_wrong_one_is_refused(asking: httpx.Client, body: dict[str, Any]) -> None:
+def test_a_key_is_sent_to_its_own_endpoint_alone_and_a_wrong_one_is_refused(asking_too: Callable[[str], httpx.Client], body: dict[str, Any]) -> None:
     with ScriptedServer(key="sk-another") as other:
-        response = asking.post("/v1/jobs", json=body | {"models": {"explainer": MODEL, "judge": JUDGE | {"base_url": other.base_url}}})
+        response = asking_too(other.base_url).post(
+            "/v1/jobs", json=body | {"models": {"explainer": MODEL, "judge": JUDGE | {"base_url": other.base_url}}}
+        )
         assert (response.status_code, response.json()["code"]) == (422, "key-refused")
         assert "GLOSSATOR_LLM_KEYS" in response.json()["cure"]
         assert KEY not in response.text
@@ -164,10 +180,11 @@ def test_endpoints_are_asked_once_a_minute(asking: httpx.Client, body: dict[str,
 
 
 def test_the_same_key_gives_the_same_job_though_the_endpoint_is_gone(
-    asking: httpx.Client, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    asking_too: Callable[[str], httpx.Client], body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = {"Idempotency-Key": "before-it-went"}
     with ScriptedServer() as leaving:
+        asking = asking_too(leaving.base_url)
         models = {"explainer": MODEL | {"base_url": leaving.base_url, "timeout_seconds": 77}, "judge": JUDGE}
         first = asking.post("/v1/jobs", json=body | {"models": models}, headers=headers)
     monkeypatch.setattr(endpoints, "KEPT_SECONDS", 0.0)

@@ -186,18 +186,19 @@ def cluster(folder: Path, server: ScriptedServer) -> Iterator[Cluster]:
         migrate.upgrade(postgres.url)
         engine = make_engine(postgres.url)
         stack.callback(engine.dispose)
-        found = Cluster(settings_of(folder / "home", behind_proxy, redis.url), engine, postgres, redis, proxy, server, disks, times)
+        found = Cluster(settings_of(folder / "home", behind_proxy, redis.url, server.base_url), engine, postgres, redis, proxy, server, disks, times)
         stack.callback(found.stop)
         found.start()
         yield found
 
 
-def settings_of(home: Path, database_url: str, broker_url: str) -> Settings:
+def settings_of(home: Path, database_url: str, broker_url: str, llm_base_url: str) -> Settings:
     """Small chunks, so that every stage has several; short leases, so that nobody waits long."""
     return Settings(
         home=home,
         database_url=database_url,
         broker_url=broker_url,
+        llm_base_url=llm_base_url,
         port=free_port(),
         lease_seconds=5,
         heartbeat_seconds=0.5,

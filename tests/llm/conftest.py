@@ -12,6 +12,7 @@ from interp.llm.books import Tag
 from interp.llm.client import Client, ClientModel
 from interp.llm.memory import MemoryBooks
 from interp.llm.scripted import ScriptedServer
+from interp.outgoing import Guard
 from interp.spec import ModelSpec
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Desk:
     in_flight: int = 64
     patience: float = 30.0
     books: MemoryBooks = field(default_factory=MemoryBooks)
+    listed: tuple[str, ...] = ()
 
     @property
     def llm_base_url(self) -> str:
@@ -47,7 +49,7 @@ class Desk:
         """One event loop with one client in it."""
 
         async def inside() -> T:
-            client = Client(self, self.in_flight, self.patience, batch_poll_seconds=0.02)
+            client = Client(self, self.in_flight, self.patience, batch_poll_seconds=0.02, guard=Guard.of([self.base_url, *self.listed]))
             try:
                 return await work(client.model(ModelSpec(**({"model": "scripted", "timeout_seconds": 20.0} | spec)), self.books, TAG, abilities))
             finally:

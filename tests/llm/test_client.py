@@ -306,7 +306,7 @@ def test_no_key_shows_anywhere() -> None:
 
 
 def test_a_key_is_sent_to_its_own_base_url_alone(server: ScriptedServer) -> None:
-    desk = Desk("http://127.0.0.1:1/v1")
+    desk = Desk("http://127.0.0.1:1/v1", listed=(server.base_url,))
     (error,) = desk.ask_all([question()], base_url=server.base_url)
     assert isinstance(error, KeyRefused)
 

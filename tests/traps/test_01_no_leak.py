@@ -4,7 +4,7 @@ explainer and every judge, no document that an explaining prompt shows is among 
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,27 +35,32 @@ DOCUMENT = re.compile(r"^([0-9a-f]{16}):\d+$")
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    settings = Settings(home=tmp_path_factory.mktemp("leak"))
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory, server: ScriptedServer) -> Runtime:
+    settings = Settings(home=tmp_path_factory.mktemp("leak"), llm_base_url=server.base_url)
     databases.upgrade(settings.database_url)
     return Runtime.of(settings)
 
 
 @pytest.fixture(scope="module")
-def job_id(runtime: Runtime, tiny_job: JobSpec) -> str:
+def job_id(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> str:
     """A whole job of every explainer and every control."""
-    with ScriptedServer() as server:
-        spec = spec_of(
-            tiny_job,
-            server,
-            features="0-3",
-            explainers=[{"name": name} for name in EXPLAINERS],
-            scorers=[{"name": name, "positives": 4, "negatives": 4} for name in SCORERS],
-            controls=["null", "empty", "baseline", "repeat", "gold"],
-        )
-        made = complete(runtime, spec).job_id
-        close_clients()
-        return made
+    spec = spec_of(
+        tiny_job,
+        server,
+        features="0-3",
+        explainers=[{"name": name} for name in EXPLAINERS],
+        scorers=[{"name": name, "positives": 4, "negatives": 4} for name in SCORERS],
+        controls=["null", "empty", "baseline", "repeat", "gold"],
+    )
+    made = complete(runtime, spec).job_id
+    close_clients()
+    return made
 
 
 def documents(identities: Iterable[str]) -> set[str]:

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def runtime(settings: Settings) -> Runtime:
-    return Runtime.of(settings.model_copy(update={"explain_features": 4, "llm_patience_seconds": 2.0}))
+def runtime(settings: Settings, server: ScriptedServer) -> Runtime:
+    return Runtime.of(settings.model_copy(update={"explain_features": 4, "llm_patience_seconds": 2.0, "llm_base_url": server.base_url}))
 
 
 @pytest.fixture

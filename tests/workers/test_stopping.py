@@ -26,8 +26,9 @@ LATENCY, CHECK = 0.3, 0.05
 
 @pytest.mark.parametrize(("wish", "status"), [(jobs.pause, "paused"), (jobs.cancel, "cancelled")])
 def test_a_wish_is_heeded_within_one_call(settings: Settings, tiny_job: JobSpec, wish: Callable[[Session, str], Job], status: str) -> None:
-    runtime = Runtime.of(settings.model_copy(update={"llm_in_flight": IN_FLIGHT, "check_seconds": CHECK}))
     with ScriptedServer(latency_seconds=LATENCY) as server:
+        changes = {"llm_in_flight": IN_FLIGHT, "check_seconds": CHECK, "llm_base_url": server.base_url}
+        runtime = Runtime.of(settings.model_copy(update=changes))
         job_id = submit(runtime, spec_of(tiny_job, server))
         drain(runtime, Queue.GPU)
         worker = threading.Thread(target=run_chunk, args=[runtime, Queue.LLM])
