@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 
 from api import estimating, needs, sampling
 from api.endpoints import Endpoints, check_prices, check_windows
+from api.locating import located
 from api.needs import Need
-from api.paths import located
 from api.schemas import EstimateAnswer
 from interp import addresses, files, preflight
 from interp.files import Roots

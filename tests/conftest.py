@@ -1,8 +1,6 @@
 """Fixtures for all tests: databases of both dialects, and the tiny job."""
 
 import os
-import sysconfig
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,10 +18,6 @@ from tests.fakes import tiny
 
 # Tests' tensors are tiny, and threads that wait for one another on a busy machine cost a hundred times what they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-# What the tests' jobs may read, in this process and in those it starts: the defaults let nothing of a temporary folder be read.
-ROOTS = (tempfile.gettempdir(), str(Path(__file__).parents[1]), sysconfig.get_paths()["stdlib"])
-os.environ.setdefault("GLOSSATOR_ROOTS", os.pathsep.join(ROOTS))
 
 # xdist gives its workers a window of 80 columns: what a command prints must not depend on how many processes run the tests.
 os.environ.pop("COLUMNS", None)

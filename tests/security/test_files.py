@@ -15,7 +15,7 @@ from api import submission
 from api.app import create_app
 from api.cli.submit import submit
 from api.client import Client, InProcess
-from api.paths import located
+from api.locating import located
 from interp import files, preflight
 from interp.dictionary import formats
 from interp.errors import (
