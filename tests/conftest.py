@@ -1,5 +1,6 @@
 """Fixtures for all tests: databases of both dialects, and the tiny job."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,11 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 def tiny_job(tmp_path_factory: pytest.TempPathFactory) -> JobSpec:
     """A job that takes seconds, with its files."""
     return tiny.build(tmp_path_factory.mktemp("tiny"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: whole garbage collections need not walk over it again and again."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
