@@ -11,7 +11,7 @@ from tests.faults.waiting import until
 def freeze(scene: Scene) -> None:
     """SIGSTOP of a worker that surely holds a chunk, until others have taken over all that it held; then SIGCONT."""
     # Nobody and nothing where the job is over.
-    name, chunks = until(lambda: scene.catch() or (scene.is_over() and ("upkeep", [])), "a worker to catch at work", every=0.005)
+    name, chunks = until(lambda: scene.catch() or (scene.is_over() and ("upkeep", [])), "a worker to catch at work", every=0.02)
     scene.since = time.monotonic()
     # What was let out while its connection was still being made reaches the endpoint after the worker wakes.
     scene.unseen = scene.cluster.settings.llm_in_flight

@@ -21,7 +21,7 @@ def caught(scene: Scene, queue: str) -> str:
             return scene.random.choice(scene.cluster.of_queue(queue))
         return pair and pair[0]
 
-    return until(found, "a worker at work", every=0.005)
+    return until(found, "a worker at work", every=0.02)
 
 
 def of(name: str) -> Callable[[Scene], None]:

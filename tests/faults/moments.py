@@ -38,7 +38,7 @@ class Moment:
 
     def wait(self, engine: Engine, job_id: str) -> None:
         """Returns when it has come, or has been missed: the job is over already."""
-        until(lambda: self._has_come(engine, job_id), f"{self.stage} to begin", every=0.01)
+        until(lambda: self._has_come(engine, job_id), f"{self.stage} to begin", every=0.05)
         time.sleep(self.after)
 
     def _has_come(self, engine: Engine, job_id: str) -> bool:

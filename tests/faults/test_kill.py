@@ -65,7 +65,7 @@ def test_the_whole_service_killed_and_started_again(tiny_job: JobSpec, small_chu
         job_id = submit(service, tiny_job)
         service.kill_all_in(job_id, Stage.COLLECT)
     with serve(small_chunks) as service:
-        until(lambda: service.worker_of(job_id, Stage.EXPLAIN), "a worker in explain")
+        until(lambda: service.worker_of(job_id, Stage.EXPLAIN), "a worker in explain", every=0.005)
         owners = service.owners()
         os.kill(service.process.pid, signal.SIGKILL)  # the parent alone: its workers must not outlive it
         service.process.wait()

@@ -8,7 +8,7 @@ DEADLINE = 150.0
 Found = TypeVar("Found")
 
 
-def until(condition: Callable[[], Found | None], what: str, every: float = 0.02) -> Found:
+def until(condition: Callable[[], Found | None], what: str, every: float = 0.05) -> Found:
     """What the condition gives once it gives something; fails after the deadline."""
     end = time.monotonic() + DEADLINE
     while not (found := condition()):
