@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from interp import files
+from interp.cleaning import one_line
 from interp.errors import FileMissing, InputError, SubjectError
 from interp.files import Roots
 from interp.json_files import MODEL_CONFIG, MODEL_HEADER, TOKENIZER, JsonLimits, read_json
 from interp.spec import SubjectSpec
 
+SHOWN = 300  # characters of what a Hub says
 # Folder names that say nothing about the model in them: then the folder above names it.
 PLAIN_FOLDERS = frozenset({"subject", "model", "checkpoint", "final"})
 
@@ -46,6 +48,9 @@ def check_folder(spec: SubjectSpec) -> None:
         # The libraries take a folder of the working directory for a name of the Hub.
         if os.path.lexists(spec.model):
             raise files.refused(spec.model)
+        from interp.subject import hub
+
+        hub.guard_hub()
         return
     folder = Path(spec.model)
     files.check_folder(folder)
@@ -128,11 +133,16 @@ def _trained_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
 
 
 def _hub_file(spec: SubjectSpec, name: str) -> Path:
+    import httpx2
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    from interp.subject import hub
+
+    hub.guard_hub()
     try:
-        return Path(hf_hub_download(spec.model, name, revision=spec.revision))
+        with hub.small_files():
+            return Path(hf_hub_download(spec.model, name, revision=spec.revision))
     except HFValidationError as cause:
         raise FileMissing(f"{spec.model} is neither a folder nor a model name of the Hub.", why=str(cause), cure="Check the path.") from cause
     except LocalEntryNotFoundError as cause:
@@ -143,7 +153,7 @@ def _hub_file(spec: SubjectSpec, name: str) -> Path:
         ) from cause
     except EntryNotFoundError as cause:
         raise FileMissing(f"{spec.model} has no {name} on the Hub.", cure="Use a model of transformers with a fast tokenizer.") from cause
-    except HfHubHTTPError as cause:
+    except (HfHubHTTPError, httpx2.HTTPError) as cause:
         raise SubjectError(
-            f"The Hub does not give {name} of {spec.model}.", why=str(cause).splitlines()[0], cure="Check name, revision and access token."
+            f"The Hub does not give {name} of {spec.model}.", why=one_line(str(cause), SHOWN), cure="Check name, revision and access token."
         ) from cause

@@ -1,0 +1,117 @@
+"""The model hub's connections: to the endpoint that the operator named (`HF_ENDPOINT`), and from it to public addresses alone."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from urllib.request import getproxies
+
+import httpx2
+
+from interp.outgoing import Guard, Link, Reach, address_of
+
+# What is read before a job is stored: configs and tokenizers. Weights have no cap: a worker fetches them.
+SMALL_FILE_BYTES = 512 * 2**20
+IDLE_SECONDS = 60.0
+
+_most: ContextVar[int | None] = ContextVar("most", default=None)
+
+
+@contextmanager
+def small_files() -> Iterator[None]:
+    """While it lasts, no file may be larger than what is read of a subject without its weights."""
+    token = _most.set(SMALL_FILE_BYTES)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
+@cache
+def guard_hub() -> None:
+    """Makes huggingface_hub, and so transformers, connect as `HubTransport` lets them. A proxy of the environment does that by itself."""
+    from huggingface_hub import constants, set_client_factory
+    from huggingface_hub.utils._http import hf_request_event_hook
+
+    if {"http", "https", "all"} & getproxies().keys():
+        return
+    if constants.ENDPOINT != constants._HF_DEFAULT_ENDPOINT:
+        constants.HF_HUB_DISABLE_XET = True  # a second way to files, by a client of its own, to wherever a mirror says
+    transport = HubTransport(Guard.of([constants.ENDPOINT]), httpx2.HTTPTransport())
+
+    def client() -> httpx2.Client:
+        hooks = {"request": [hf_request_event_hook]}
+        return httpx2.Client(transport=transport, event_hooks=hooks, follow_redirects=True, timeout=IDLE_SECONDS, trust_env=False)
+
+    set_client_factory(client)
+
+
+class HubTransport(httpx2.BaseTransport):
+    """Transport that looks a host up once and asks the very address it checked.
+
+    A hub leads to the stores of its files by redirects: each is checked as the first request is. Only a host that `guard` names may be at a private
+    address, or be asked without TLS.
+    """
+
+    def __init__(self, guard: Guard, inner: httpx2.BaseTransport) -> None:
+        self._guard, self._inner = guard, inner
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        link, reach = self._reach(request)
+        fault = httpx2.ConnectError(f"{link.host} has no address that may be asked", request=request)
+        for address in self._addresses(link, reach, request):
+            try:
+                response = self._inner.handle_request(_to(request, link, address))
+            except httpx2.ConnectError as error:
+                fault = error
+                continue
+            most = _most.get()
+            if most is not None:
+                response.stream = Capped(response.stream, most)  # type: ignore[arg-type]  # a transport of threads has streams of threads
+            return response
+        raise fault
+
+    def close(self) -> None:
+        """The connections are shared by all clients of the process."""
+
+    def _reach(self, request: httpx2.Request) -> tuple[Link, Reach]:
+        try:
+            link = Link.of(str(request.url))
+        except ValueError as error:
+            raise httpx2.UnsupportedProtocol(f"the hub leads to a URL that cannot be asked: {error}", request=request) from None
+        is_named = any((link.scheme, link.host, link.port) == (own.scheme, own.host, own.port) for own in self._guard.listed)
+        if not is_named and link.scheme != "https":
+            raise httpx2.UnsupportedProtocol(f"the hub leads to {link.host} without TLS", request=request)
+        return link, Reach(link.host, is_named, self._guard.networks)
+
+    def _addresses(self, link: Link, reach: Reach, request: httpx2.Request) -> list[str]:
+        try:
+            found = socket.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpx2.ConnectError(str(error), request=request) from error
+        return list(dict.fromkeys(str(address) for *_, sockaddr in found if reach.allows(address := address_of(sockaddr))))
+
+
+class Capped(httpx2.SyncByteStream):
+    """A body that ends with an error once it is larger than allowed."""
+
+    def __init__(self, inner: httpx2.SyncByteStream, most: int) -> None:
+        self._inner, self._most = inner, most
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for part in self._inner:
+            size += len(part)
+            if size > self._most:
+                raise httpx2.DecodingError(f"the hub's file is larger than {self._most:,} bytes")
+            yield part
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _to(request: httpx2.Request, link: Link, address: str) -> httpx2.Request:
+    """The same request, to an address. The name stays in `Host` and in the certificate's check."""
+    extensions = dict(request.extensions) | {"sni_hostname": link.host}
+    return httpx2.Request(request.method, request.url.copy_with(host=address), headers=request.headers, stream=request.stream, extensions=extensions)
