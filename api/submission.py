@@ -12,7 +12,7 @@ from api.locating import located
 from api.needs import Need
 from api.schemas import EstimateAnswer
 from interp import addresses, files, preflight
-from interp.files import Roots
+from interp.files import Allowance, Roots
 from interp.preflight import Preflight
 from interp.settings import Settings
 from interp.spec import JobSpec
@@ -46,7 +46,7 @@ def check(spec: JobSpec, settings: Settings) -> Checked:
     roots = Roots.of(settings)
     whole = needs.resolved(located(spec, Path.cwd(), roots), settings)
     check_prices(whole, wanted)
-    facts = preflight.check(whole, roots)
+    facts = preflight.check(whole, roots, Allowance(settings.read_seconds, settings.read_bytes))
     if "random_weights" in whole.controls:
         # The control's dictionary is named after this one's.
         whole = whole.model_copy(update={"dictionary": whole.dictionary.model_copy(update={"name": facts.dictionary_name})})

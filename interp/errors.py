@@ -60,6 +60,12 @@ class NotRegularFile(InputError):
     code, title = "not-a-regular-file", "Not a regular file"
 
 
+class ReadingTooLong(InputError):
+    """A job's files are larger or slower than a submission may read."""
+
+    code, title = "reading-too-long", "The job's files take too long to check"
+
+
 class SubjectError(InputError):
     code, title = "subject-invalid", "The subject cannot be opened"
 

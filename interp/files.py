@@ -7,21 +7,26 @@ of the `within` around it, else those of the process's own settings.
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import ENOENT
 from functools import cache
-from io import BufferedReader
+from io import BufferedReader, FileIO
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from interp.errors import NotRegularFile, PathRefused
+from interp.errors import InputError, NotRegularFile, PathRefused, ReadingTooLong
 from interp.settings import Settings, settings
 
 # Trees of the system whose files are no data: never read, whatever the roots.
 SYSTEM = ("/proc", "/sys", "/dev")
+
+# More files no model's folder has.
+MOST_NAMES = 10_000
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _PASSING = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
@@ -66,7 +71,7 @@ class Roots:
             # Opening a device can do something: it is looked at before.
             if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 raise not_regular(path)
-            handle = open(os.open(name, _FILE, dir_fd=folder), "rb")  # noqa: SIM115, PTH123
+            handle: BufferedReader = BufferedReader(_Charged(os.open(name, _FILE, dir_fd=folder)))
         if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
             handle.close()
             raise not_regular(path)
@@ -106,7 +111,31 @@ class Roots:
             os.close(folder)
 
 
+@dataclass(slots=True)
+class Allowance:
+    """How much may be read, and until when: what a job's files take before it starts is bounded, however large or slow they are."""
+
+    seconds: float
+    nbytes: int
+    _until: float = field(init=False)
+    _left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._until, self._left = time.monotonic() + self.seconds, self.nbytes
+
+    def charge(self, nbytes: int) -> None:
+        """Counts bytes that were read. Raises ReadingTooLong."""
+        self._left -= nbytes
+        if self._left < 0 or time.monotonic() > self._until:
+            raise ReadingTooLong(
+                "The job's files take too long to check.",
+                why=f"A submission reads {self.nbytes} bytes at most, within {self.seconds:g} s.",
+                cure="Submit it again when the disk is less busy, or raise GLOSSATOR_READ_SECONDS or GLOSSATOR_READ_BYTES.",
+            )
+
+
 _within: ContextVar[Roots | None] = ContextVar("roots", default=None)
+_allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 
 @contextmanager
@@ -117,6 +146,37 @@ def within(roots: Roots) -> Iterator[None]:
         yield
     finally:
         _within.reset(token)
+
+
+@contextmanager
+def allowing(allowance: Allowance | None) -> Iterator[None]:
+    """Everything that this thread reads in the block, through files that it opens there, counts against the allowance."""
+    token = _allowance.set(allowance)
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
+class _Charged(FileIO):
+    """A file whose reading counts against the allowance under which it was opened."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "rb")
+        self._allowance = _allowance.get()
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        return self._counted(super().readinto(buffer))
+
+    def readall(self) -> bytes:
+        content = super().readall()
+        self._counted(len(content))
+        return content
+
+    def _counted(self, nbytes: int | None) -> int | None:
+        if self._allowance is not None:
+            self._allowance.charge(nbytes or 0)
+        return nbytes
 
 
 def current() -> Roots:
@@ -152,12 +212,15 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
 
 
 def names_in(folder: str | os.PathLike[str]) -> list[str]:
-    """The names in a folder, in order; none where it cannot be listed. Raises PathRefused."""
+    """The names in a folder of models, in order; none where it cannot be listed. Raises PathRefused, and InputError for one of too many files."""
     try:
-        with current().open_folder(folder) as descriptor:
-            return sorted(os.listdir(descriptor))  # noqa: PTH208 - a descriptor is no path
+        with current().open_folder(folder) as descriptor, os.scandir(descriptor) as entries:
+            names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
     except OSError:
         return []
+    if len(names) > MOST_NAMES:
+        raise InputError(f"{os.fspath(folder)} holds more than {MOST_NAMES} files.", why="It is no model's folder.", cure="Check the path.")
+    return sorted(names)
 
 
 def check_folder(folder: Path) -> None:

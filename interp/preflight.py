@@ -1,5 +1,6 @@
 """Everything that a job can be refused for before any work starts, found from files alone: no model is opened, torch is not needed."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ from interp import files
 from interp.dictionary import formats
 from interp.dictionary.canonical import Header
 from interp.dictionary.weights import check_finite, read_safetensors
-from interp.errors import FeatureOutOfRange, FileMissing, InputError, WidthMismatch
-from interp.files import Roots
+from interp.errors import FeatureOutOfRange, FileMissing, InputError, ReadingTooLong, WidthMismatch
+from interp.files import Allowance, Roots
 from interp.identity import digest_of, evidence_identity
 from interp.job_warnings import JobWarning, of_corpus, of_dictionary, of_row_length
 from interp.json_files import MODEL_HEADER
@@ -28,6 +29,8 @@ READ_FILES = 2000
 CHECKED_FILES = 64
 # Numbers of a dictionary that submission converts, to see that they go together; of a larger one a worker does.
 CONVERTED_NUMBERS = 1 << 24
+# How long, and through how many bytes, submission looks for numbers that are not finite; a worker looks at all.
+FINITE_SECONDS, FINITE_BYTES = 20.0, 16 << 30
 # Entries of the corpus' folders that submission looks at.
 MOST_ENTRIES = 20_000
 
@@ -57,14 +60,14 @@ class Preflight:
     warnings: tuple[JobWarning, ...]
 
 
-def check(spec: JobSpec, roots: Roots | None = None) -> Preflight:
-    """Checks a job by its files, of which only those inside `roots` (by default this process's) are read.
+def check(spec: JobSpec, roots: Roots | None = None, allowance: Allowance | None = None) -> Preflight:
+    """Checks a job by its files, of which only those inside `roots` (by default this process's) are read, and as much as `allowance` lets.
 
-    Raises the one error that says why the job cannot work: PathRefused, NotRegularFile, FileMissing, SubjectError, HookPointUnknown,
-    TokenizerMismatch, DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, WidthMismatch, FeatureOutOfRange, CorpusError,
-    CorpusEmpty, CorpusTooSmall, TextUndecodable.
+    Raises the one error that says why the job cannot work: PathRefused, NotRegularFile, ReadingTooLong, FileMissing, SubjectError,
+    HookPointUnknown, TokenizerMismatch, DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, WidthMismatch,
+    FeatureOutOfRange, CorpusError, CorpusEmpty, CorpusTooSmall, TextUndecodable.
     """
-    with files.within(roots or files.current()):
+    with files.within(roots or files.current()), files.allowing(allowance):
         return _check(spec)
 
 
@@ -82,8 +85,11 @@ def _check(spec: JobSpec) -> Preflight:
     wanted = _wanted(spec, header)
     listing = list_files(spec.corpus, MOST_ENTRIES)
     corpus = _read_corpus(spec.corpus, listing)
-    _check_subject_weights(spec.subject)
-    check_finite(reading.tensors, header.files[0])
+    _check_subject_files(spec.subject)
+    # Numbers beyond this are looked at by the worker that loads them.
+    with suppress(ReadingTooLong), files.allowing(Allowance(FINITE_SECONDS, FINITE_BYTES)):
+        check_finite(reading.tensors, header.files[0])
+        _check_subject_finite(spec.subject)
     if reading.numbers <= CONVERTED_NUMBERS:
         reading.canonical()
     name = subject_name(spec.subject, config)
@@ -172,15 +178,21 @@ def _wanted(spec: JobSpec, header: Header) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
-def _check_subject_weights(spec: SubjectSpec) -> None:
-    if not is_folder(spec):
-        return
+def _check_subject_files(spec: SubjectSpec) -> None:
     check_folder(spec)
-    names = [name for name in files.names_in(spec.model) if not name.startswith(".")]
-    weights = [Path(spec.model) / name for name in names if name.endswith(".safetensors")]
-    if not weights and not any(name.endswith(".bin") for name in names):
+    if is_folder(spec) and not any(name.endswith((".safetensors", ".bin")) for name in _weights(spec)):
         raise FileMissing(
             f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
         )
-    for path in weights:
-        check_finite(read_safetensors(path, MODEL_HEADER), path)
+
+
+def _check_subject_finite(spec: SubjectSpec) -> None:
+    if is_folder(spec):
+        for name in _weights(spec):
+            if name.endswith(".safetensors"):
+                path = Path(spec.model) / name
+                check_finite(read_safetensors(path, MODEL_HEADER), path)
+
+
+def _weights(spec: SubjectSpec) -> list[str]:
+    return [name for name in files.names_in(spec.model) if not name.startswith(".")]

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
         "embedded broker the folder of the start, the examples, and the standard library that they read; otherwise none.",
     )
 
+    read_seconds: float = Field(default=300.0, gt=0, description="How long a submission may read its job's files.")
+    read_bytes: int = Field(default=1 << 40, ge=1, description="How many bytes of its job's files a submission may read.")
+
     # The REST service.
     host: str = "127.0.0.1"
     port: int = Field(default=8420, ge=0, le=65535)

@@ -195,7 +195,7 @@ def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
 def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[Place, bytes]]:
     """The documents of a file: its lines where these are JSON, the parts of a lone text file, else the whole."""
     try:
-        with file.open() as handle:
+        with file.open_head() as handle:
             if file.has_lines:
                 yield from _pieces(file, handle, b"", counted=False)
             elif Path(files.expand(spec.path)) == file.path:

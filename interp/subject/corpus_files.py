@@ -5,7 +5,7 @@ import os
 import stat
 from collections import Counter
 from dataclasses import dataclass, field
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class CorpusFile:
         except (NotRegularFile, PathRefused) as cause:
             raise CorpusError(f"{self.name} is no regular file of this folder.", why=cause.why, cure="Leave it out with `exclude`.") from cause
 
+    def open_head(self) -> BufferedReader:
+        """The same, for as many bytes as were seen: who writes to the file meanwhile does not make its reading endless."""
+        return BufferedReader(_Head(self.open(), self.size), 1 << 16)
+
     def is_unchanged(self) -> bool:
         """Whether size and time of change are still those that were seen."""
         try:
@@ -57,6 +61,26 @@ class CorpusFile:
         except (OSError, PathRefused):
             return False
         return (status.st_size, status.st_mtime_ns) == (self.size, self.changed_ns)
+
+
+class _Head(RawIOBase):
+    """The first bytes of a file."""
+
+    def __init__(self, handle: BufferedReader, size: int) -> None:
+        self._handle, self._left = handle, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        content = self._handle.read(min(len(buffer), self._left))
+        buffer[: len(content)] = content
+        self._left -= len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._handle.close()
+        super().close()
 
 
 @dataclass(frozen=True, slots=True)

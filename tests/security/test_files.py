@@ -19,6 +19,7 @@ from api.locating import located
 from interp import files, preflight
 from interp.dictionary import formats
 from interp.errors import (
+    CorpusChanged,
     CorpusError,
     DictionaryFormatUnknown,
     FileMissing,
@@ -26,6 +27,7 @@ from interp.errors import (
     InputError,
     NotRegularFile,
     PathRefused,
+    ReadingTooLong,
     SubjectError,
     problem_of,
 )
@@ -379,3 +381,34 @@ def test_a_missing_file_inside_says_so(job: JobSpec, service: Settings, root: Pa
         submission.check(changed(job, "corpus.path", str(root / "none")), service)
     with pytest.raises(InputError, match="is no folder"):
         submission.check(changed(job, "subject.model", str(root / "none")), service)
+
+
+def test_what_a_submission_reads_is_bounded_in_bytes_and_time(job: JobSpec, service: Settings) -> None:
+    for change, says in (({"read_bytes": 200_000}, "reads 200000 bytes at most"), ({"read_seconds": 1e-6}, "within 1e-06 s")):
+        with pytest.raises(ReadingTooLong, match=says) as refused:
+            submission.check(job, service.model_copy(update=change))
+        assert "GLOSSATOR_READ_BYTES" in refused.value.cure
+    assert submission.check(job, service.model_copy(update={"read_bytes": 64 << 20})).facts.documents == 8
+
+
+def test_numbers_that_are_too_many_are_left_to_the_worker(job: JobSpec, service: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "FINITE_BYTES", 1)
+    assert submission.check(job, service).facts.documents == 8
+
+
+def test_a_corpus_that_grows_while_it_is_read_is_read_as_it_was_seen(root: Path) -> None:
+    for name in ("grows.txt", "grows.jsonl"):
+        (root / name).write_text('{"text": "seen"}\n', encoding="utf-8")
+        spec = CorpusSpec(path=str(root / name))
+        listing = list_files(spec)
+        os.truncate(root / name, 1 << 40)
+        found = index(spec, listing)
+        assert [entry.place.stop for entry in found.entries] == [len('{"text": "seen"}\n')]
+        with pytest.raises(CorpusChanged):
+            list(found.documents())
+
+
+def test_a_folder_of_too_many_files_is_no_model(job: JobSpec, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_NAMES", 3)
+    with pytest.raises(InputError, match="more than 3 files"):
+        check_folder(job.subject)
