@@ -66,7 +66,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         cores = max(1, (os.cpu_count() or 1) // max(1, self.gpu_workers))
-        self._members = [Member("api", ("serve", "--no-workers", "--port", str(self.port)))]
+        self._members = [Member("api", ("serve", "--no-workers", "--host", "127.0.0.1", "--port", str(self.port)))]
         self._members += [_worker(Queue.GPU, f"gpu-{number}", cores) for number in range(self.gpu_workers)]
         self._members += [_worker(Queue.LLM, f"llm-{number}", 1) for number in range(self.llm_workers)]
         self._members.append(_worker(Queue.UPKEEP, "upkeep", 1))

@@ -11,7 +11,7 @@ import uvicorn
 
 from api.app import create_app
 from interp.errors import GlossatorError
-from interp.settings import Settings
+from interp.settings import Settings, is_loopback
 from interp.store import migrate
 from workers.embedded import Supervisor
 
@@ -25,13 +25,19 @@ class AddressTaken(GlossatorError):
     code, title = "address-taken", "The address cannot be listened on"
 
 
+class LoginMissing(GlossatorError):
+    """The service has no accounts, and was told to listen where other machines reach it."""
+
+    code, title = "login-missing", "Anyone who reaches the address could do anything"
+
+
 class Service:
     """REST on one address, with its own workers. A context manager: inside, `url` answers."""
 
     def __init__(self, settings: Settings, host: str, port: int, workers: bool = True, log_to: IO[bytes] | None = None) -> None:
         """`port` 0 takes a free one. Without `workers` jobs wait for `glossator worker`. `log_to` takes what the workers log (default: stderr)."""
         self._settings = settings
-        self._socket = _listen(host, port)
+        self._socket = _listen(host, port, settings.i_know_there_is_no_login)
         name = f"[{host}]" if ":" in host else host
         self.url = f"http://{name}:{self._socket.getsockname()[1]}"
         app = create_app(settings, is_stopping=lambda: self._server.should_exit)
@@ -80,7 +86,28 @@ class Service:
         self._socket.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, is_open: bool) -> socket.socket:
+    """A socket that listens there. Raises AddressTaken, and LoginMissing where others than this machine would reach it unless that is meant."""
+    if not is_open and not is_loopback(host):
+        raise _login_missing(host)
+    listening = _bound(host, port)
+    # A name leads where the machine's own tables say.
+    if not is_open and not is_loopback(listening.getsockname()[0]):
+        listening.close()
+        raise _login_missing(host)
+    return listening
+
+
+def _login_missing(host: str) -> LoginMissing:
+    return LoginMissing(
+        f"The server does not listen on {host or 'every address'}.",
+        why="It has no login: whoever reaches it can submit and cancel any job, spend any budget, and read what jobs may read.",
+        cure="Use --host 127.0.0.1, or put what checks accounts in front and give --i-know-there-is-no-login "
+        "(GLOSSATOR_I_KNOW_THERE_IS_NO_LOGIN=true).",
+    )
+
+
+def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)

@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     # The REST service.
     host: str = "127.0.0.1"
     port: int = Field(default=8420, ge=0, le=65535)
+    i_know_there_is_no_login: bool = Field(
+        default=False,
+        description="Whether the API may listen where other machines reach it: whoever does can submit and cancel any job and spend any budget.",
+    )
     url: str = Field(default="", description="The server that the command line talks to; the one at `host` and `port` when empty.")
 
     # Leases. A worker that is silent for `lease_seconds` loses its chunk.

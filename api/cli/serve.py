@@ -19,10 +19,14 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = None,
     workers: Annotated[bool, typer.Option("--workers/--no-workers", help="Start workers as child processes.")] = True,
+    i_know_there_is_no_login: Annotated[
+        bool, typer.Option("--i-know-there-is-no-login", help="Listen where other machines reach the API, though anyone may do anything there.")
+    ] = False,
 ) -> None:
     """Serve the REST API, with its own workers. Jobs that were under way go on."""
     # What jobs may read hangs on the address.
-    found = settings() if host is None else settings().model_copy(update={"host": host})
+    given = {"host": host, "i_know_there_is_no_login": i_know_there_is_no_login or None}
+    found = settings().model_copy(update={name: value for name, value in given.items() if value is not None})
     # uvicorn and Celery: half a second that no other command needs, and wrong settings do not wait for.
     with without_collecting():
         from api.service import Service

@@ -86,6 +86,10 @@ def test_nothing_starts_before_the_tables_are_there() -> None:
         assert service["stop_grace_period"] == "30s"
 
 
+def test_the_api_is_told_that_others_reach_it() -> None:
+    assert "--i-know-there-is-no-login" in ours()["api"]["command"]
+
+
 def test_nothing_is_open_to_the_network_unless_asked_for() -> None:
     services = yaml.safe_load(interpolated(SET))["services"]
     ports = [port for service in services.values() for port in service.get("ports", ())]
