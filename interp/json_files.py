@@ -38,6 +38,9 @@ TOKENIZER = JsonLimits(nbytes=40 << 20, values=2_500_000)
 # The header of a safetensors file, with some 15 values a tensor; and that of a model's weights, which may be 50,000 tensors.
 DICTIONARY_HEADER = JsonLimits(nbytes=1 << 20, values=60_000)
 MODEL_HEADER = JsonLimits(nbytes=16 << 20, values=1_000_000)
+# A line of a corpus, which may be a long text with data of its own beside it.
+LINE = JsonLimits(nbytes=1 << 40, values=2_500_000, depth=500, digits=4300)
+SHORT_LINE = 1 << 18
 
 # To the end of the text where a string is not closed; possessive, so that no text makes it go back.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -59,13 +62,18 @@ def read_json(path: Path, error: type[InputError] = SubjectError, limits: JsonLi
     return content
 
 
+def check_line(text: str) -> None:
+    """Raises ValueError for a line of a corpus that would take far more memory as values than as text. Short ones cannot."""
+    if len(text) > SHORT_LINE:
+        raw = text.encode("utf-8", "surrogatepass")
+        check_structure(raw, LINE)
+
+
 def parse_json(raw: bytes, limits: JsonLimits) -> Any:
     """The value of a JSON text. Raises ValueError for what is no JSON or beyond the limits."""
     if len(raw) > limits.nbytes:
         raise ValueError(f"it is larger than {limits.nbytes >> 20} MiB")
-    if raw.count(b'"') - raw.count(b'\\"') > 2 * (limits.values + 1):
-        raise ValueError(f"it has more than {limits.values} texts")
-    _check_structure(_STRING.sub(b"", raw), limits)
+    check_structure(raw, limits)
     if not limits.nul and b"\\u0000" in raw:
         raise ValueError("a text in it holds the character NUL")
     halves = _SURROGATE.search(raw) is not None
@@ -77,8 +85,11 @@ def parse_json(raw: bytes, limits: JsonLimits) -> Any:
     return content
 
 
-def _check_structure(bare: bytes, limits: JsonLimits) -> None:
-    """Raises ValueError when a text without its strings has too many values, too deep ones, or too long numbers."""
+def check_structure(raw: bytes, limits: JsonLimits) -> None:
+    """Raises ValueError when a JSON text has too many values, too deep ones, or too long numbers. Nothing is built of it."""
+    if raw.count(b'"') - raw.count(b'\\"') > 2 * (limits.values + 1):
+        raise ValueError(f"it has more than {limits.values} texts")
+    bare = _STRING.sub(b"", raw)
     values = sum(bare.count(sign) for sign in (b",", b":", b"[", b"{"))
     if values > limits.values:
         raise ValueError(f"it has {values} values, of {limits.values} at most")

@@ -16,6 +16,7 @@ from interp import files
 from interp.errors import CorpusChanged, CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable
 from interp.evidence import Split
 from interp.job_warnings import Largest
+from interp.json_files import check_line
 from interp.spec import CorpusSpec
 from interp.subject.corpus_files import CorpusFile, Listing, list_files, unreadable
 
@@ -245,6 +246,7 @@ def _text(content: bytes, place: Place, spec: CorpusSpec) -> str:
 
 def _field(line: str, place: Place, spec: CorpusSpec) -> str:
     try:
+        check_line(line)
         content = json.loads(line)
     except (ValueError, RecursionError) as cause:
         # Beside what is no JSON: numbers of thousands of digits, and brackets in brackets without end.

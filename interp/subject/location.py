@@ -6,16 +6,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from interp import files
 from interp.cleaning import one_line
 from interp.errors import FileMissing, InputError, SubjectError
 from interp.files import Roots
+from interp.foreign import Foreign, typed
 from interp.json_files import MODEL_CONFIG, MODEL_HEADER, TOKENIZER, JsonLimits, read_json
 from interp.spec import SubjectSpec
 
 SHOWN = 300  # characters of what a Hub says
 # Folder names that say nothing about the model in them: then the folder above names it.
 PLAIN_FOLDERS = frozenset({"subject", "model", "checkpoint", "final"})
+
+# Of a name that is kept in the database.
+LONGEST_NAME = 200
+
+
+class Names(Foreign):
+    """What config.json calls the model: by hand, and where `save_pretrained` had it from."""
+
+    given: str | None = Field(default=None, alias="glossator_name")
+    path: str | None = Field(default=None, alias="_name_or_path")
 
 
 def is_folder(spec: SubjectSpec) -> bool:
@@ -118,14 +131,15 @@ def _hub_cache() -> Roots:
 
 def subject_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
     """A short name: what the config calls the model, else the folder's or the Hub's name. `-random` tells a re-initialised one apart."""
-    name = _trained_name(spec, config)
+    name = "".join(character for character in _trained_name(spec, config) if character.isprintable())[:LONGEST_NAME] or "unnamed"
     return f"{name}-random" if spec.weights == "random" else name
 
 
 def _trained_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
-    given = config.get("glossator_name") or config.get("_name_or_path")
+    told = typed(Names, config, "config.json", SubjectError, "Correct it, or save the model again.")
+    given = Path(told.given or told.path or "").name
     if given:
-        return Path(str(given)).name
+        return given
     path = Path(spec.model)
     if is_folder(spec) and path.resolve().name in PLAIN_FOLDERS:
         return path.resolve().parent.name

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from interp.errors import InputError, TokenizerMismatch
+from interp.errors import InputError, SubjectError, TokenizerMismatch
 from interp.spec import SubjectSpec
+from interp.subject.location import read_config, subject_name
 from interp.subject.tokenizer import bos_of, read_tokenizer
 from interp.subject.tokenizer_file import guarded, open_backend
 from tests.security.memory import peak
@@ -79,6 +80,22 @@ def test_a_tokenizer_without_end(subject: Path) -> None:
         handle.write(b'{"a":"')
         handle.truncate(4 << 30)
     assert "larger than" in refused(subject).why
+
+
+@pytest.mark.parametrize("given", ["x" * 5000, "a\x00b\x1b[2J", "/", "\x00"])
+def test_a_name_of_a_model_fits_its_column(subject: Path, given: str) -> None:
+    changed(subject, "config.json", _name_or_path=given)
+    spec = SubjectSpec(model=str(subject), weights="random")
+    name = subject_name(spec, read_config(spec))
+    assert name.isprintable()
+    assert 0 < len(name) < 255
+
+
+@pytest.mark.parametrize("given", [3, ["x"], {"a": "b"}])
+def test_a_name_of_a_model_that_is_none(subject: Path, given: Any) -> None:
+    spec = SubjectSpec(model=str(changed(subject, "config.json", _name_or_path=given)))
+    with pytest.raises(SubjectError, match="_name_or_path"):
+        subject_name(spec, read_config(spec))
 
 
 def test_ids_of_other_files_that_are_allowed(subject: Path) -> None:

@@ -15,9 +15,11 @@ from interp.dictionary import formats, torchfile
 from interp.dictionary.canonical import Canonical
 from interp.dictionary.torchfile import read_torch
 from interp.dictionary.weights import check_expansion, check_finite, read_npy, read_npz, read_safetensors
-from interp.errors import DictionaryError, InputError, PickleRefused, SubjectError, WeightsNotFinite
+from interp.errors import CorpusError, DictionaryError, InputError, PickleRefused, SubjectError, WeightsNotFinite
 from interp.json_files import DICTIONARY_CONFIG, MODEL_CONFIG, parse_json
-from interp.spec import DictionarySpec
+from interp.spec import CorpusSpec, DictionarySpec
+from interp.subject.corpus import index
+from interp.subject.corpus_files import list_files
 from interp.subject.shape import ModelShape
 from tests.security import checkpoints as made
 from tests.security.checkpoints import FEATURES, HOOK_POINT, WIDTH
@@ -191,7 +193,7 @@ def npy(shape: Any, dtype: str = "<f4", data: bytes = b"") -> bytes:
 
 
 def npz(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
+    with zipfile.ZipFile(path, "w", compression, compresslevel=1) as archive:
         for name, content in entries.items():
             archive.writestr(f"{name}.npy", content)
     return path
@@ -207,7 +209,7 @@ def test_a_good_npz_is_read(tmp_path: Path) -> None:
 
 
 def test_compressed_zeros(tmp_path: Path) -> None:
-    zeros = npy((6, 10_000_000), data=bytes(240_000_000))
+    zeros = npy((6, 6_000_000), data=bytes(144_000_000))
     path = npz(tmp_path / "params.npz", gemma({"W_enc": zeros}))
     del zeros
     assert path.stat().st_size < 1 << 20
@@ -252,7 +254,7 @@ def test_a_header_of_npy_as_long_as_a_huge_file(tmp_path: Path) -> None:
 
 def test_large_weights_are_checked_in_little_memory(tmp_path: Path) -> None:
     """A file of any size is looked through in blocks."""
-    size = 60_000_000
+    size = 40_000_000
     head = made.safetensors({"a": {"dtype": "F32", "shape": [size], "data_offsets": [0, 4 * size]}})
     path = made.sparse(tmp_path / "model.safetensors", head, len(head) + 4 * size - 4, struct.pack("<f", float("nan")))
     found = refused(lambda: check_finite(read_safetensors(path), path), WeightsNotFinite)
@@ -381,6 +383,24 @@ def test_json_as_others_write_it() -> None:
     """Mamba's config.json holds Infinity; nothing that is read of it is a float then."""
     assert parse_json(b'{"time_step_limit":[0.0,Infinity],"a":1e999}', MODEL_CONFIG) == {"time_step_limit": [0.0, "Infinity"], "a": "1e999"}
     assert parse_json('{"a":"\\ud83d\\ude42 \U0001f642 \\"[[[\\\\","b":[{}]}'.encode(), DICTIONARY_CONFIG) == {"a": '🙂 🙂 "[[[\\', "b": [{}]}
+
+
+def test_a_line_of_a_corpus_that_is_millions_of_values(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_bytes(b'{"text":"x","more":[' + b"[]," * 3_000_000 + b"1]}\n")
+    spec = CorpusSpec(path=str(path))
+    listing = list_files(spec)
+    with pytest.raises(CorpusError, match="values") as caught, peak() as seen:
+        index(spec, listing)
+    assert caught.value.cure
+    assert seen.mib < MOST_MIB
+
+
+def test_a_long_line_of_a_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    line = {"text": "long " * 100_000, "more": [[{"a": "[[[,,,"}]] * 1000, "score": float("nan")}
+    path.write_text(json.dumps(line) + "\n" + json.dumps({"text": "short"}) + "\n", encoding="utf-8")
+    assert len(index(CorpusSpec(path=str(path))).entries) == 2
 
 
 SIZES: dict[str, dict[str, Any]] = {

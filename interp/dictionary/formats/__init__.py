@@ -29,6 +29,9 @@ class Format(Protocol):
 # In the order in which they are tried: the more telling files first.
 FORMATS = ("saelens", "sparsify", "dictionary_learning", "gemma_scope", "openai", "apollo", "directions", "neurons")
 
+# Of what stands before and after the @ of a name, which the database keeps.
+LONGEST_PART = 120
+
 
 def read(spec: DictionarySpec) -> Reading:
     """The dictionary at `spec.source`, its numbers not yet read. Raises FileMissing, DictionaryFormatUnknown, DictionaryError."""
@@ -67,7 +70,7 @@ def dictionary_name(spec: DictionarySpec, header: Header, model: str | None = No
     match = re.fullmatch(r"blocks\.(\d+)\.(.+)", header.hook_point)
     place = f"{match[1]}-{ABBREVIATIONS.get(match[2], match[2])}" if match else header.hook_point
     owner = header.model or model or Path(spec.source).absolute().name
-    return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in (owner.rsplit("/", 1)[-1], place))
+    return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:LONGEST_PART] for part in (owner.rsplit("/", 1)[-1], place))
 
 
 def _format(source: Path, name: str) -> Format:
