@@ -17,6 +17,7 @@ from api.cli.console import thousands
 from api.readiness import artifacts_fault, database_fault, migrations_fault
 from interp.disk import nearest_existing
 from interp.errors import LlmError
+from interp.files import Roots
 from interp.lifecycle import Queue
 from interp.settings import Settings
 from interp.store import metrics
@@ -131,6 +132,19 @@ def artifacts(found: Settings) -> list[Finding]:
     return [Finding("artifacts", True, f"{found.artifacts} can be written to")]
 
 
+def roots(found: Settings) -> list[Finding]:
+    """What jobs of a server or worker that is started here may read."""
+    if not found.allowed_roots:
+        return [Finding("roots", True, "jobs may name no files, only models of the Hub; GLOSSATOR_ROOTS opens folders")]
+    own = Roots.of(found)
+    shut = [root for root in map(str, found.allowed_roots) if not own.permit_path(root)]
+    gone = [root for root in map(str, found.roots or ()) if root not in shut and not Path(root).exists()]
+    if shut or gone:
+        why = [f"{root} is the service's own, or the system's" for root in shut] + [f"{root} does not exist" for root in gone]
+        return [Finding("roots", False, "; ".join(why), "Name other folders in GLOSSATOR_ROOTS.")]
+    return [Finding("roots", True, f"jobs may read files under {', '.join(map(str, found.allowed_roots))}")]
+
+
 def space(found: Settings) -> list[Finding]:
     nearest = nearest_existing(found.home)
     free = shutil.disk_usage(nearest).free
@@ -172,4 +186,4 @@ def _figures(found: Settings) -> Figures | None:
 
 
 Check = Callable[[Settings], list[Finding]]
-CHECKS: tuple[Check, ...] = (versions, database, broker, workers, endpoints, artifacts, space, models)
+CHECKS: tuple[Check, ...] = (versions, database, broker, workers, endpoints, artifacts, roots, space, models)

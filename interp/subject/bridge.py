@@ -96,7 +96,9 @@ def _read_first(spec: SubjectSpec, plan: Plan) -> tuple[Any, Ends | None]:
         model = untrained(spec, DTYPES[spec.dtype])
     else:
         # The attention that the Bridge asks for, so that its own arithmetic is compared with nothing else.
-        model = AutoModelForCausalLM.from_pretrained(spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], attn_implementation="eager")
+        model = AutoModelForCausalLM.from_pretrained(
+            spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], attn_implementation="eager", trust_remote_code=False
+        )
     model.to(plan.device).eval()
     return model, stream(model, plan.point.layer, short_row(plan.shape.vocabulary, plan.device))
 

@@ -82,7 +82,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype])
+        model: Any = AutoModelForCausalLM.from_pretrained(spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], trust_remote_code=False)
     except (ValueError, OSError, RuntimeError, KeyError) as cause:
         raise SubjectError(
             f"{spec.model} cannot be opened by transformers.",

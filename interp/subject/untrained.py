@@ -14,7 +14,7 @@ SEED = 0
 
 def untrained(spec: SubjectSpec, dtype: torch.dtype) -> Any:
     """The subject as transformers opens it, on the CPU, its weights forgotten. Raises what `from_pretrained` raises."""
-    model = AutoModelForCausalLM.from_pretrained(spec.model, revision=spec.revision, dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(spec.model, revision=spec.revision, dtype=dtype, trust_remote_code=False)
     forget(model)
     return model
 

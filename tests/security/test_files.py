@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from api import submission
 from api.app import create_app
+from api.cli import checks
 from api.cli.submit import submit
 from api.client import Client, InProcess
 from api.locating import located
@@ -412,3 +413,16 @@ def test_a_folder_of_too_many_files_is_no_model(job: JobSpec, root: Path, monkey
     monkeypatch.setattr(files, "MOST_NAMES", 3)
     with pytest.raises(InputError, match="more than 3 files"):
         check_folder(job.subject)
+
+
+def test_the_doctor_says_what_jobs_may_read(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for roots, well, says in (
+        ((), True, "no files"),
+        ((tmp_path / "data",), True, str(tmp_path / "data")),
+        ((tmp_path / "gone",), False, "does not exist"),
+        ((tmp_path / "home" / "x",), False, "the service's own"),
+        ((Path("/proc"),), False, "the system's"),
+    ):
+        [finding] = checks.roots(Settings(home=tmp_path / "home", roots=roots))
+        assert (finding.well, says in finding.detail) == (well, True), finding
