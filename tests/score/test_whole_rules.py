@@ -1,5 +1,7 @@
 """A judge is told all of a rule, never the display text that only counts its rare values, and what the signs in it mean."""
 
+from dataclasses import replace
+
 import pytest
 
 from interp.explain.base import Explanation
@@ -40,6 +42,11 @@ def test_very_long_sets_are_cut_and_say_so():
 def test_what_is_no_rule_and_what_cannot_be_read_stays_as_it_is():
     assert whole_text(Explanation(1, "contexts", "names of ␣ birds"), LONG) == "names of ␣ birds"
     assert whole_text(Explanation(1, "pattern", "`␣w1`", rule={"version": 99}), LONG) == "`␣w1`"
+
+
+def test_a_text_that_another_explainer_wrote_beside_a_rule_is_what_the_judge_reads():
+    written = replace(explanation_of(OneOf("token", 0, (0,)), LONG), explainer="planted", text="names of birds")
+    assert whole_text(written, LONG) == "names of birds"
 
 
 @pytest.mark.parametrize("name", ["detection", "fuzz", "simulation", "discrimination", "selection"])

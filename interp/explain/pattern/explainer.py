@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from interp.explain.base import ExplainerInput, Explanation
 from interp.explain.pattern.fit import fit
 from interp.explain.pattern.properties import TokenProperties, properties_of
+from interp.explain.pattern.rule import EXPLAINER
 from interp.explain.pattern.search import Settings
 from interp.explain.pattern.sentence import sentence
 from interp.vocabulary import Vocabulary
@@ -13,7 +14,7 @@ from interp.vocabulary import Vocabulary
 class Pattern:
     """Fits an executable rule on explain contexts. Deterministic: the seed changes nothing."""
 
-    name = "pattern"
+    name = EXPLAINER
     version = 4
 
     def __init__(self, settings: Settings = Settings()) -> None:

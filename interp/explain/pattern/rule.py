@@ -16,6 +16,8 @@ from interp.vocabulary import Vocabulary
 VERSION = 3
 # A rule of version 1 is one of version 2 whose sets have no rare values; one of version 2 asks for no tails of characters and no word classes.
 READABLE = (1, 2, VERSION)
+# The explainer whose text is what its rule says.
+EXPLAINER = "pattern"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from interp.errors import InputError
 from interp.explain.base import Explanation
-from interp.explain.pattern.rule import Rule
+from interp.explain.pattern.rule import EXPLAINER, Rule
 from interp.explain.pattern.sentence import sentence
 from interp.vocabulary import Vocabulary
 
@@ -14,10 +14,11 @@ SIGNS = {"␣×": "␣×4 for four spaces", "␣": "␣ for a space", "↵": "�
 def whole_text(explanation: Explanation, vocabulary: Vocabulary, with_legend: bool = True) -> str:
     """What an explanation says, all of it: of a rule every clause, and at most `MOST_TOLD` values of each set; not the label, which may say less.
 
-    The text of a rule ends with a legend of the signs in it. The explanation must have a text; a rule that cannot be read leaves it as it is.
+    A text that another explainer wrote beside a rule stays: it need not say the same. The text of a rule ends with a legend of the signs in it.
+    The explanation must have a text; a rule that cannot be read leaves it as it is.
     """
     text = str(explanation.text)
-    if explanation.rule is None:
+    if explanation.rule is None or explanation.explainer != EXPLAINER:
         return text
     try:
         rule = Rule.from_json(explanation.rule)
