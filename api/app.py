@@ -11,11 +11,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from api import openapi, pages, problems
 from api.counts import StateCounts
 from api.dependencies import READERS
+from api.edge import Edge
 from api.endpoints import Endpoints
 from api.events import Feeds
 from api.flights import Flights
 from api.head import Head
-from api.limits import BodyLimit
 from api.metrics import Metrics
 from api.parameters import known_parameters
 from api.readiness import Looks
@@ -62,7 +62,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     app.state.readers = CapacityLimiter(READERS)
     app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), Flights[str](), StateCounts()
     app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(Edge)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES, compresslevel=COMPRESSION)
     app.add_middleware(Head)
     app.add_middleware(Requests, metrics=app.state.metrics)

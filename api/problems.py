@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from api.fields import field_errors
-from api.schemas import Problem, ProblemKind
-from interp.errors import GlossatorError, NotFound, problem_of
+from api.schemas import FieldError, Problem, ProblemKind
+from interp.errors import GlossatorError, NotFound, printable, problem_of
 from interp.store.engine import is_passing, unreachable
 
 log = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ def _answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResp
 async def _glossator_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, GlossatorError)
     if error.status >= 500:
-        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
-    return _answer(Problem(instance=request.url.path, **problem_of(error)))
+        log.error("%s %s: %s", request.method, request.scope["path"], error, exc_info=error)
+    return _answer(Problem(instance=request.scope["path"], **problem_of(error)))
 
 
 async def _database_error(request: Request, error: Exception) -> JSONResponse:
@@ -90,8 +90,8 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
     if not is_passing(error):
         raise error
     told = unreachable(error)
-    log.error("%s %s: %s", request.method, request.url.path, told)
-    return _answer(Problem(instance=request.url.path, **problem_of(told)), {"Retry-After": str(RETRY_SECONDS)})
+    log.error("%s %s: %s", request.method, request.scope["path"], told)
+    return _answer(Problem(instance=request.scope["path"], **problem_of(told)), {"Retry-After": str(RETRY_SECONDS)})
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -103,10 +103,26 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
         title=VALIDATION_TITLE,
         status=HTTPStatus.UNPROCESSABLE_ENTITY,
         detail="; ".join(f"{item.field}: {item.message}" for item in errors),
-        instance=request.url.path,
+        instance=request.scope["path"],
         code=VALIDATION_CODE,
         why=why,
         cure=cure,
+        errors=errors,
+    )
+    return _answer(problem)
+
+
+def unreadable(request: Request, errors: list[FieldError]) -> JSONResponse:
+    """The document of a request whose texts or numbers cannot be kept, before any endpoint sees it."""
+    problem = Problem(
+        type=type_uri(VALIDATION_CODE),
+        title=VALIDATION_TITLE,
+        status=HTTPStatus.UNPROCESSABLE_ENTITY,
+        detail="; ".join(f"{item.field}: {item.message}" for item in errors),
+        instance=printable(request.scope["path"]),
+        code=VALIDATION_CODE,
+        why="No database, log or answer could hold it.",
+        cure="Correct what `errors` names: text is UTF-8 without NUL characters, numbers are finite and of 64 bits.",
         errors=errors,
     )
     return _answer(problem)
@@ -140,8 +156,8 @@ async def http_error(request: Request, error: Exception) -> JSONResponse:
         type=type_uri(code),
         title=status.phrase,
         status=status,
-        detail=f"{request.method} {request.url.path}: {status.description or error.detail}",
-        instance=request.url.path,
+        detail=f"{request.method} {request.scope['path']}: {status.description or error.detail}",
+        instance=request.scope["path"],
         code=code,
     )
     return _answer(problem, dict(error.headers) if error.headers else None)
@@ -154,7 +170,7 @@ async def _unforeseen(request: Request, _error: Exception) -> JSONResponse:
         title=GlossatorError.title,
         status=GlossatorError.status,
         detail="The server met an error that it did not foresee.",
-        instance=request.url.path,
+        instance=request.scope["path"],
         code=GlossatorError.code,
         cure="The server's log has the traceback; please report it.",
     )

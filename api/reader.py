@@ -1,7 +1,12 @@
 """What commands read with: a client of a server, or the local database in this process."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
+
+from interp.cleaning import one_line
+
+log = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 PAGE = 500
@@ -46,6 +51,8 @@ def paged(ask: Callable[[str | None, int], Body], limit: int | None) -> Iterator
     while left is None or left > 0:
         page = ask(cursor, PAGE if left is None else min(PAGE, left))
         yield from page["items"]
+        for row in page.get("unreadable", ()):
+            log.warning("%s", one_line(f"A row of this listing cannot be shown: {row['id']} ({row['why']})"))
         left = None if left is None else left - len(page["items"])
         cursor = page["next_cursor"]
         if cursor is None:

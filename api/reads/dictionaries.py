@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.orm import Session
 
-from api import cursors, views
+from api import cursors, rows, views
 from api.counts import StateCounts
 from api.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
 from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
@@ -68,8 +68,10 @@ def dictionaries(session: Session, cursor: str | None, limit: int) -> Dictionary
     page = book.dictionaries(session, after, limit)
     names = entry.subject_names(session, {row.subject_id for row in page.rows})
     current = {run.dictionary_id: run for run in runs.all_current(session, {row.id for row in page.rows})}
-    items = [views.dictionary(row, names[row.subject_id], current.get(row.id)) for row in page.rows]
-    return DictionaryPage(items=items, next_cursor=cursors.encode(listing, None if page.next is None else (page.next,)))
+    items, unreadable = rows.shown(
+        page.rows, lambda some: [views.dictionary(row, names[row.subject_id], current.get(row.id)) for row in some], lambda row: row.id
+    )
+    return DictionaryPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, None if page.next is None else (page.next,)))
 
 
 def dictionary(session: Session, counts: StateCounts, reference: str) -> DictionaryAnswer:
@@ -92,5 +94,9 @@ def features(session: Session, dictionary: str, filters: FeatureFilters) -> Feat
     page = book.features(session, filters.query(run.id, after))
     place = None if page.next is None else (run.id, page.next.value, page.next.feature)
     best = book.explanations_by_id(session, [feature.explanation_id for feature in page.rows if feature.explanation_id is not None])
-    items = [views.feature_summary(feature, run, row, best.get(feature.explanation_id or 0)) for feature in page.rows]
-    return FeaturePage(items=items, next_cursor=cursors.encode(filters.listing(row.id), place))
+    items, unreadable = rows.shown(
+        page.rows,
+        lambda some: [views.feature_summary(feature, run, row, best.get(feature.explanation_id or 0)) for feature in some],
+        lambda feature: feature.feature,
+    )
+    return FeaturePage(items=items, unreadable=unreadable, next_cursor=cursors.encode(filters.listing(row.id), place))

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.orm import Session
 
-from api import cursors, views
+from api import cursors, rows, views
 from api.cursors import WITHOUT_NUL
 from api.schemas import ExplanationPage
 from interp.store import book, runs
@@ -57,5 +57,9 @@ def explanations(session: Session, filters: ExplanationFilters) -> ExplanationPa
     scores = book.scores_of(session, [row.id for row in page.rows])
     listed = book.listed_of(session, [row.id for row in page.rows])
     of = runs.of_ids(session, {row.run_id for row in page.rows})
-    items = [views.explanation(row, *of[row.run_id], listed.get(row.id), scores.get(row.id, ())) for row in page.rows]
-    return ExplanationPage(items=items, next_cursor=cursors.encode(filters.listing(), page.next))
+    items, unreadable = rows.shown(
+        page.rows,
+        lambda some: [views.explanation(row, *of[row.run_id], listed.get(row.id), scores.get(row.id, ())) for row in some],
+        lambda row: row.id,
+    )
+    return ExplanationPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(filters.listing(), page.next))

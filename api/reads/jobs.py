@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.orm import Session
 
-from api import accounts, cursors, watching
+from api import accounts, cursors, rows, watching
 from api.schemas import CallAnswer, CallPage, JobAnswer, JobPage, UsageAnswer, WebhookAnswer, WebhookPage
 from interp.lifecycle import JobStatus, Stage
 from interp.store import book, budgets, calls, latency, usage, webhooks
@@ -39,7 +39,8 @@ def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: 
     after = cursors.decode(listing, cursor, JOB_PLACE) if cursor else None
     page = book.jobs(session, JobQuery(status, after, limit))
     place = None if page.next is None else (page.next[0].isoformat(), page.next[1])
-    return JobPage(items=watching.all_of(session, page.rows), next_cursor=cursors.encode(listing, place))
+    items, unreadable = rows.shown(page.rows, lambda some: watching.all_of(session, some), lambda row: row.id)
+    return JobPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
 
 
 def job(session: Session, job_id: str) -> JobAnswer:
@@ -53,9 +54,10 @@ def webhook_page(session: Session, job_id: str, cursor: str | None, limit: int) 
     listing = {"of": "webhooks", "job": job.id}
     after = cursors.decode(listing, cursor, WEBHOOK_PLACE) if cursor else None
     found = webhooks.of_job(session, job.id, after, limit + 1)
-    rows = found[:limit]
-    place = (rows[-1].created_at.isoformat(), rows[-1].id) if len(found) > len(rows) else None
-    return WebhookPage(items=[WebhookAnswer.model_validate(row) for row in rows], next_cursor=cursors.encode(listing, place))
+    told = found[:limit]
+    place = (told[-1].created_at.isoformat(), told[-1].id) if len(found) > len(told) else None
+    items, unreadable = rows.shown(told, lambda some: [WebhookAnswer.model_validate(row) for row in some], lambda row: row.id)
+    return WebhookPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
 
 
 def usage_of(session: Session, job_id: str) -> UsageAnswer:
@@ -63,8 +65,8 @@ def usage_of(session: Session, job_id: str) -> UsageAnswer:
     job = book.job(session, job_id)
     lines = usage.of(session, job.id)
     p50, p95 = latency.percentiles(session, job.id, (0.5, 0.95))
-    rows = [accounts.usage_row(line, p50, p95) for line in lines]
-    return UsageAnswer(job=job.id, total=accounts.usage_total(rows), rows=rows, budget=accounts.budget(budgets.get(session, job.id), lines))
+    told = [accounts.usage_row(line, p50, p95) for line in lines]
+    return UsageAnswer(job=job.id, total=accounts.usage_total(told), rows=told, budget=accounts.budget(budgets.get(session, job.id), lines))
 
 
 def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
@@ -73,6 +75,7 @@ def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
     after = cursors.decode(listing, filters.cursor, CALL_PLACE)[0] if filters.cursor else None
     query = CallQuery(job.id, filters.stage, filters.feature, filters.status, after, filters.limit + 1)
     found = calls.page(session, query)
-    rows = found[: filters.limit]
-    place = (rows[-1].id,) if len(found) > len(rows) else None
-    return CallPage(items=[CallAnswer.model_validate(row) for row in rows], next_cursor=cursors.encode(listing, place))
+    asked = found[: filters.limit]
+    place = (asked[-1].id,) if len(found) > len(asked) else None
+    items, unreadable = rows.shown(asked, lambda some: [CallAnswer.model_validate(row) for row in some], lambda row: row.id)
+    return CallPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))

@@ -3,7 +3,7 @@
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from api import cursors, running
+from api import cursors, rows, running
 from api.counts import StateCounts
 from api.cursors import RowId
 from api.reads.dictionaries import counted
@@ -20,9 +20,10 @@ def runs(session: Session, dictionary: str | None, cursor: str | None, limit: in
     listing: dict[str, object] = {"of": "runs"} if dictionary_id is None else {"of": "runs", "dictionary": dictionary_id}
     after = cursors.decode(listing, cursor, PLACE)[0] if cursor else 0
     found = stored.page(session, dictionary_id, after, limit + 1)
-    rows = found[:limit]
-    place = (rows[-1][0].id,) if len(found) > len(rows) else None
-    return RunPage(items=running.all_of(session, rows), next_cursor=cursors.encode(listing, place))
+    page = found[:limit]
+    place = (page[-1][0].id,) if len(found) > len(page) else None
+    items, unreadable = rows.shown(page, lambda some: running.all_of(session, some), lambda pair: pair[0].id)
+    return RunPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
 
 
 def run(session: Session, dictionary: str, reference: str) -> RunAnswer:

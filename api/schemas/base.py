@@ -1,8 +1,11 @@
 """What every answer has in common."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 FeatureState = str
+Item = TypeVar("Item")
 
 
 class Answer(BaseModel):
@@ -10,3 +13,20 @@ class Answer(BaseModel):
 
     # Built when it is first used: a command makes few of them.
     model_config = ConfigDict(from_attributes=True, defer_build=True)
+
+
+class UnreadableRow(Answer):
+    """A stored row that cannot be shown. The server's log has the reason."""
+
+    id: str
+    why: str
+
+
+class Page(Answer, Generic[Item]):
+    """One page of a listing."""
+
+    items: list[Item]
+    next_cursor: str | None
+    unreadable: list[UnreadableRow] = Field(
+        default=[], exclude_if=lambda rows: not rows, description="Rows of this page that cannot be shown; left out where there are none."
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from api.schemas.base import Answer, FeatureState
+from api.schemas.base import Answer, FeatureState, Page
 
 
 class DictionaryAnswer(Answer):
@@ -27,9 +27,8 @@ class DictionaryAnswer(Answer):
     created_at: datetime
 
 
-class DictionaryPage(Answer):
-    items: list[DictionaryAnswer]
-    next_cursor: str | None
+class DictionaryPage(Page[DictionaryAnswer]):
+    pass
 
 
 class FeatureSummary(Answer):
@@ -60,6 +59,5 @@ class FeatureSummary(Answer):
     firing_level: float = Field(description="The feature fires at activations above this; density and scores go by it.")
 
 
-class FeaturePage(Answer):
-    items: list[FeatureSummary]
-    next_cursor: str | None
+class FeaturePage(Page[FeatureSummary]):
+    pass

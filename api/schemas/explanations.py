@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from api.schemas.base import Answer
+from api.schemas.base import Answer, Page
 
 
 class ItemAnswer(Answer):
@@ -106,6 +106,5 @@ class ExplanationAnswer(Answer):
     created_at: datetime
 
 
-class ExplanationPage(Answer):
-    items: list[ExplanationAnswer]
-    next_cursor: str | None
+class ExplanationPage(Page[ExplanationAnswer]):
+    pass

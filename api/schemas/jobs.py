@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Answer
+from api.schemas.base import Answer, Page
 from interp.lifecycle import JobStatus, Stage
 from interp.spec import BudgetSpec
 
@@ -128,11 +128,8 @@ class JobAnswer(Progress):
     spec: dict[str, Any]
 
 
-class JobPage(Answer):
+class JobPage(Page[JobAnswer]):
     """One page of jobs, the newest first."""
-
-    items: list[JobAnswer]
-    next_cursor: str | None
 
 
 class ResumeRequest(Answer):
@@ -157,8 +154,5 @@ class WebhookAnswer(Answer):
     created_at: datetime
 
 
-class WebhookPage(Answer):
+class WebhookPage(Page[WebhookAnswer]):
     """One page of a job's events for its receiver, oldest first."""
-
-    items: list[WebhookAnswer]
-    next_cursor: str | None

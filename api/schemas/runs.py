@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Answer
+from api.schemas.base import Answer, Page
 
 
 class RunJob(Answer):
@@ -47,9 +47,8 @@ class RunAnswer(Answer):
     completed_at: datetime | None = Field(description="When a job of it last completed.")
 
 
-class RunPage(Answer):
-    items: list[RunAnswer]
-    next_cursor: str | None
+class RunPage(Page[RunAnswer]):
+    pass
 
 
 class CurrentRunRequest(Answer):

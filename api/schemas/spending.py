@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from api.schemas.base import Answer
+from api.schemas.base import Answer, Page
 from api.schemas.jobs import AmountAnswer, BudgetAnswer, CorpusAnswer, WarningAnswer
 from interp.lifecycle import Stage
 
@@ -121,6 +121,5 @@ class CallAnswer(Answer):
     created_at: datetime
 
 
-class CallPage(Answer):
-    items: list[CallAnswer]
-    next_cursor: str | None
+class CallPage(Page[CallAnswer]):
+    pass

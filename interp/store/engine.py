@@ -1,5 +1,6 @@
 """Engines and transactions. Every write of the project goes through `transaction`, every plain read through `snapshot`."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from interp.errors import DatabaseUnreachable, DiskFull, SettingsInvalid
+from interp.errors import DatabaseUnreachable, DiskFull, SettingsInvalid, printable
 from interp.store.dialect import is_disk_full
 from interp.variables import without_password
 
@@ -22,6 +23,8 @@ SILENCE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 
 STANDSTILL = {"idle_in_transaction_session_timeout": 15_000}
 # Busy, locked, an error of the file, a file that cannot be opened: SQLite's driver calls a wrong statement an OperationalError as well.
 SQLITE_PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+# What stands in the place of a JSON value that cannot be read.
+UNREADABLE = "unreadable"
 READING = {"glossator_reading": True, "postgresql_readonly": True}
 
 
@@ -81,10 +84,23 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
         except OSError as error:
             cure = "Set GLOSSATOR_HOME or GLOSSATOR_DATABASE_URL to where this user may write."
             raise DatabaseUnreachable(f"The folder of {database} cannot be made.", why=error.strerror or str(error), cure=cure) from error
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, json_deserializer=read_json)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def read_json(text: str) -> Any:
+    """A stored JSON value, whatever somebody wrote into the file past this program: PostgreSQL looks at what it stores, SQLite does not."""
+    try:
+        value = json.loads(text, parse_constant=_nothing)
+    except (ValueError, RecursionError) as error:
+        return {UNREADABLE: f"{type(error).__name__}: what is stored is no JSON."}
+    return printable(value) if "\\ud" in text.lower() else value
+
+
+def _nothing(_constant: str) -> None:
+    """NaN and the infinities, which are no JSON."""
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

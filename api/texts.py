@@ -1,0 +1,144 @@
+"""Texts and numbers of a request that no database, log or answer could hold: found before any of it is read into a model.
+
+A lone surrogate (half of a character, which JSON's escapes allow) has no UTF-8 form, a NUL is refused by PostgreSQL and by every file system, and
+neither NaN nor an infinity is JSON.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
+from urllib.parse import unquote_to_bytes
+
+from api.schemas import FieldError
+
+MOST_NESTED = 64
+LONGEST_TARGET = 16 * 1024
+MOST_INTEGER = 2**63
+MOST_TOLD = 10
+# The first control characters but the tab, DEL, and those that ISO 8859-1 has above: a header may hold none of them.
+CONTROLS = {*range(9), *range(10, 32), *range(127, 160)}
+
+SURROGATE = "holds half of a character (a lone surrogate), which is no text"
+NUL = "holds a NUL character"
+ENCODING = "is not UTF-8"
+NUMBER = "is no finite number"
+
+
+class _NotFinite(ValueError):
+    """JSON has no NaN and no infinity."""
+
+
+def wrong_in_head(path: bytes, query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[FieldError]:
+    """What is wrong with the address and the headers of a request, as they were sent."""
+    if len(path) + len(query) > LONGEST_TARGET:
+        return [FieldError(field="path", message=f"is longer than {LONGEST_TARGET:,} bytes, with the query")]
+    found = [("path", _wrong_bytes(unquote_to_bytes(path)))]
+    found += [("query", _wrong_bytes(unquote_to_bytes(part))) for part in query.split(b"&")]
+    found += [(f"header.{_name(name)}", _wrong_header(name) or _wrong_header(value)) for name, value in headers]
+    return [FieldError(field=field, message=message) for field, message in found if message][:MOST_TOLD]
+
+
+def wrong_in_body(body: bytes) -> list[FieldError]:
+    """What is wrong with a JSON body. A body that is no JSON has nothing here: what reads it says where."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return [FieldError(field="body", message=ENCODING)]
+    if "\0" in text:
+        return [FieldError(field="body", message=NUL)]
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError:
+        return []
+    except _NotFinite as error:
+        return [FieldError(field="body", message=str(error))]
+    except RecursionError:
+        return [FieldError(field="body", message=_too_deep())]
+    except ValueError:
+        return [FieldError(field="body", message="holds a number of too many digits")]
+    found: list[FieldError] = []
+    for path, message in _wrong_values(content):
+        found.append(FieldError(field=printable_path(path), message=message))
+        if len(found) == MOST_TOLD:
+            break
+    return found
+
+
+def printable_path(path: tuple[str | int, ...]) -> str:
+    """`body.corpus.include.0`, whatever the names hold."""
+    return ".".join(str(part).encode("ascii", "backslashreplace").decode().replace("\0", "\\x00")[:60] for part in ("body", *path))
+
+
+def _wrong_values(content: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every text and number of a JSON value that is refused, with the way to it. Without recursion: the value may be as deep as its author likes."""
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), content)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            items: Iterable[tuple[str | int, Any]] = value.items()
+            yield from ((path, f"a name of it {wrong}") for wrong in map(_wrong_text, value) if wrong)
+        elif isinstance(value, list):
+            items = enumerate(value)
+        else:
+            items = ()
+            if wrong := _wrong_scalar(value):
+                yield path, wrong
+        for name, item in items:
+            if isinstance(item, dict | list):
+                if len(path) >= MOST_NESTED:
+                    yield path, _too_deep()
+                    return
+                waiting.append(((*path, name), item))
+            elif wrong := _wrong_scalar(item):
+                yield (*path, name), wrong
+
+
+def _wrong_scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return _wrong_text(value)
+    if isinstance(value, int):
+        return "" if -MOST_INTEGER <= value < MOST_INTEGER else "is an integer of more than 64 bits"
+    return NUMBER if isinstance(value, float) and not math.isfinite(value) else ""
+
+
+def _wrong_text(text: str) -> str:
+    if "\0" in text:
+        return NUL
+    if text.isascii():
+        return ""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return SURROGATE
+    return ""
+
+
+def _wrong_bytes(content: bytes) -> str:
+    if b"\0" in content:
+        return NUL
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return ENCODING
+    return ""
+
+
+def _wrong_header(value: bytes) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    return "holds a control character" if not CONTROLS.isdisjoint(map(ord, text)) else ""
+
+
+def _name(header: bytes) -> str:
+    return header.decode("ascii", "backslashreplace").encode("unicode_escape").decode()[:60]
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _NotFinite(f"holds {name}, which JSON has not")
+
+
+def _too_deep() -> str:
+    return f"is nested more than {MOST_NESTED} deep"

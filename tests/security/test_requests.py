@@ -1,0 +1,217 @@
+"""No request breaks the service: what cannot be stored or shown is refused at the edge, and what is stored takes nothing with it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+import interp.stats
+from api.app import create_app
+from api.client import Client, InProcess
+from interp.errors import GlossatorError
+from interp.settings import EXAMPLES, Settings
+from interp.store import engine as engines
+from interp.store import migrate
+from tests.api import synthetic
+
+JSON = {"content-type": "application/json"}
+HALF = "\ud800"
+# As JSON may write it, and as UTF-8 would if it could.
+HALVES = (b"\\ud800", b"\\udfff and more", b"\xed\xa0\x80")
+SPEC: dict[str, Any] = {
+    "subject": {"model": str(EXAMPLES / "pystdlib" / "subject"), "device": "cpu"},
+    "dictionary": {"source": str(EXAMPLES / "pystdlib" / "dictionary")},
+    "corpus": {"path": str(Path(interp.stats.__file__).parent), "include": ["*.py"]},
+    "features": [0],
+    "explainers": ["pattern"],
+    "scorers": ["detection"],
+}
+
+
+def texts_of(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The way to each text of a JSON value."""
+    if isinstance(content, str):
+        yield path
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, item in items:
+        yield from texts_of(item, (*path, name))
+
+
+def replaced(content: Any, path: tuple[str | int, ...], value: Any) -> Any:
+    copy = json.loads(json.dumps(content))
+    place = copy
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    return copy
+
+
+def refused(answer: httpx.Response, status: int = 422) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["status"] == status
+    assert problem["detail"]
+    return problem
+
+
+WHOLE = SPEC | {
+    "subject": SPEC["subject"] | {"revision": "main", "dtype": "float32"},
+    "dictionary": SPEC["dictionary"] | {"format": "auto", "name": "a@b", "hook_point": "blocks.0.hook_resid_post"},
+    "corpus": SPEC["corpus"] | {"text_field": "text", "exclude": ["x"]},
+    "features": "0-3",
+    "explainers": [{"name": "pattern", "base": "contexts"}],
+    "models": {"judge": {"model": "m", "base_url": "http://127.0.0.1/v1", "extra": {"a": {"b": ["c"]}}}},
+    "webhook": {"url": "https://example.org/x"},
+}
+
+
+@pytest.mark.parametrize("path", list(texts_of(WHOLE)), ids=str)
+def test_half_of_a_character_is_refused_in_every_field(http: httpx.Client, path: tuple[str | int, ...]) -> None:
+    for half in HALVES:
+        body = json.dumps(replaced(WHOLE, path, "HERE")).encode().replace(b"HERE", half)
+        problem = refused(http.post("/v1/jobs", content=body, headers=JSON))
+        assert problem["cure"]
+        assert problem["errors"][0]["field"] in (".".join(["body", *map(str, path)]), "body")
+    assert http.get("/v1/jobs").json()["items"] == []
+
+
+@pytest.mark.parametrize("name", ["x", "subject", "models.judge.extra"])
+def test_half_of_a_character_is_refused_in_a_name(http: httpx.Client, name: str) -> None:
+    body = json.dumps({"subject": {HALF: 1}, HALF: {"a": [{HALF: HALF}]}}).encode()
+    problem = refused(http.post("/v1/jobs", content=body, headers=JSON))
+    assert all(error["field"].startswith("body") for error in problem["errors"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"), [("POST", "/v1/jobs/none/resume", {"budget": HALF}), ("PUT", "/v1/dictionaries/x/current-run", {"run": HALF})]
+)
+def test_half_of_a_character_is_refused_in_every_body(http: httpx.Client, method: str, path: str, body: dict[str, str]) -> None:
+    assert "surrogate" in refused(http.request(method, path, content=json.dumps(body), headers=JSON))["detail"]
+
+
+@pytest.mark.parametrize(
+    "target", ["/v1/jobs/%ED%A0%80", "/v1/jobs?cursor=%FF", "/v1/dictionaries/%00", "/v1/explanations?text=%ed%bf%bf", "/v1/jobs?%FF=1"]
+)
+def test_addresses_and_queries_are_text(http: httpx.Client, target: str) -> None:
+    refused(http.get(target))
+
+
+def test_headers_hold_no_control_characters(http: httpx.Client) -> None:
+    for value in (b"a\x1b[2J", b"\x9b2J", b"\xc2\x9b2J", b"a\x00"):
+        problem = refused(http.post("/v1/jobs", json=SPEC, headers=[(b"Idempotency-Key", value)]))
+        assert problem["errors"][0]["field"] == "header.idempotency-key"
+    assert http.get("/v1/jobs").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"seed": NaN}',
+        b'{"control_share": Infinity}',
+        b'{"budget": {"usd": 1e999}}',
+        b'{"budget": {"calls": 9223372036854775808}}',
+        b'{"seed": ' + b"9" * 5000 + b"}",
+        b'{"models": {"judge": {"model": "m", "extra": {"a": -Infinity}}}}',
+        b'{"models": {"judge": {"model": "m", "extra": ' + b'{"a":' * 70 + b"1" + b"}" * 70 + b"}}}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        '{"seed": 1}'.encode("utf-16"),
+        '{"seed": 1}'.encode("utf-32-le"),
+        b'{"subject": {"model": "\\u0000"}}',
+        b"\xff\xfe",
+        b"\0",
+        b"NaN",
+        b'"\\udc00"',
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+def test_numbers_and_depth_are_bounded(http: httpx.Client, body: bytes) -> None:
+    problem = refused(http.post("/v1/jobs", content=body, headers=JSON))
+    assert problem["cure"]
+
+
+def test_a_bad_host_header_breaks_no_refusal(http: httpx.Client) -> None:
+    for host in ("[", "[::1", "a b", "x:y:z", "http://[::1/v1"):
+        assert http.get("/v1/none", headers={"Host": host}).status_code < 500
+
+
+def test_ordinary_text_of_any_script_is_taken(http: httpx.Client) -> None:
+    body = json.dumps(SPEC | {"corpus": {"path": "/no/\N{GRINNING FACE} \N{CYRILLIC SMALL LETTER EF}\n"}})
+    assert "request-invalid" not in http.post("/v1/jobs", content=body, headers=JSON).text
+
+
+# What a version before this one, or another program, may have left in the file. PostgreSQL refuses all of it.
+STORED = [
+    ("spec", '{"corpus": {"path": "\\ud800"}, "\\udfff": [NaN]}', False),
+    ("spec", "{not json", False),
+    ("warnings", '{"a": 1}', True),
+    ("warnings", "[1, 2", True),
+    ("corpus", '{"files": "\\ud800"}', True),
+    ("spec", "[1]", True),
+    ("summary", "3", True),
+]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[tuple[Client, Engine]]:
+    settings = Settings(home=tmp_path / "home", database_url=f"sqlite:///{tmp_path / 'book.db'}", broker_url=f"filesystem://{tmp_path / 'broker'}")
+    migrate.upgrade(settings.database_url)
+    made = engines.make_engine(settings.database_url)
+    synthetic.fill(made)
+    with Client("http://test", InProcess(create_app(settings))) as found:
+        yield found, made
+    made.dispose()
+
+
+def write(engine: Engine, statement: str, **values: Any) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement), values)
+
+
+@pytest.mark.parametrize(("column", "stored", "is_left_out"), STORED)
+def test_a_stored_row_takes_no_other_with_it(book: tuple[Client, Engine], column: str, stored: str, is_left_out: bool) -> None:
+    client, engine = book
+    jobs = [client.submit_job(SPEC | {"seed": seed})["id"] for seed in range(3)]
+    write(engine, f"UPDATE jobs SET {column} = :stored WHERE id = :id", stored=stored, id=jobs[1])
+    page = client._ask("GET", "/v1/jobs")
+    shown = {job["id"] for job in page["items"]}
+    assert shown >= {jobs[0], jobs[2]}
+    assert (jobs[1] not in shown) == is_left_out
+    assert [row["id"] for row in page.get("unreadable", [])] == ([jobs[1]] if is_left_out else [])
+
+
+OTHERS = [
+    ("dictionaries", "config", "/v1/dictionaries"),
+    ("runs", "corpus", "/v1/runs"),
+    ("runs", "identity", "/v1/runs"),
+    ("explanations", "provenance", "/v1/explanations"),
+    ("explanations", "rule", "/v1/explanations"),
+    ("scores", "details", "/v1/explanations"),
+    ("scores", "controls", "/v1/explanations"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "path"), OTHERS)
+@pytest.mark.parametrize("stored", ['"\\ud800"', '{"a": NaN}', "{", "[[]]", "7"])
+def test_no_stored_value_breaks_a_listing(book: tuple[Client, Engine], table: str, column: str, path: str, stored: str) -> None:
+    client, engine = book
+    before = client._ask("GET", path)
+    write(engine, f"UPDATE {table} SET {column} = :stored WHERE id = (SELECT max(id) FROM {table})", stored=stored)
+    after = client._ask("GET", path)
+    assert len(after["items"]) + len(after.get("unreadable", [])) == len(before["items"])
+
+
+def test_the_client_tells_of_rows_that_cannot_be_shown(book: tuple[Client, Engine], caplog: pytest.LogCaptureFixture) -> None:
+    client, engine = book
+    jobs = [client.submit_job(SPEC | {"seed": seed})["id"] for seed in range(2)]
+    write(engine, "UPDATE jobs SET warnings = '7' WHERE id = :id", id=jobs[0])
+    assert [job["id"] for job in client.list_jobs()] == jobs[1:]
+    assert jobs[0] in caplog.text
+    with pytest.raises(GlossatorError):
+        client.get_job(jobs[0])
