@@ -2,26 +2,25 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from interp import files
 from interp.dictionary import formats
 from interp.dictionary.canonical import Header
-from interp.dictionary.weights import check_finite, read_safetensors
-from interp.errors import FeatureOutOfRange, FileMissing, InputError, ReadingTooLong, WidthMismatch
+from interp.dictionary.weights import check_finite
+from interp.errors import FeatureOutOfRange, InputError, ReadingTooLong, WidthMismatch
 from interp.files import Allowance, Roots
 from interp.identity import digest_of, evidence_identity
 from interp.job_warnings import JobWarning, of_corpus, of_dictionary, of_row_length
-from interp.json_files import MODEL_HEADER
-from interp.spec import CorpusSpec, JobSpec, SubjectSpec
+from interp.spec import CorpusSpec, JobSpec
 from interp.subject import hooks
 from interp.subject.corpus import CorpusIndex, check_splits, check_start, empty, index, split_of
 from interp.subject.corpus_files import Listing, list_files
 from interp.subject.hooks import HookPoint
-from interp.subject.location import check_folder, is_folder, read_config, subject_name
+from interp.subject.location import check_folder, read_config, subject_name
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of, check_fit, read_tokenizer
+from interp.subject_weights import check_described, read_headers
 
 # What submission reads of a corpus at most: all of a small one, the beginnings of some files of a large one. The rest is read by a worker.
 READ_BYTES = 4 << 20
@@ -85,11 +84,14 @@ def _check(spec: JobSpec) -> Preflight:
     wanted = _wanted(spec, header)
     listing = list_files(spec.corpus, MOST_ENTRIES)
     corpus = _read_corpus(spec.corpus, listing)
-    _check_subject_files(spec.subject)
+    check_folder(spec.subject)
+    weights = read_headers(spec.subject)
+    check_described(shape, weights)
     # Numbers beyond this are looked at by the worker that loads them.
     with suppress(ReadingTooLong), files.allowing(Allowance(FINITE_SECONDS, FINITE_BYTES)):
         check_finite(reading.tensors, header.files[0])
-        _check_subject_finite(spec.subject)
+        for path, tensors in weights.items():
+            check_finite(tensors, path)
     if reading.numbers <= CONVERTED_NUMBERS:
         reading.canonical()
     name = subject_name(spec.subject, config)
@@ -176,23 +178,3 @@ def _wanted(spec: JobSpec, header: Header) -> tuple[tuple[int, int], ...]:
             features=header.features,
         )
     return tuple(ranges)
-
-
-def _check_subject_files(spec: SubjectSpec) -> None:
-    check_folder(spec)
-    if is_folder(spec) and not any(name.endswith((".safetensors", ".bin")) for name in _weights(spec)):
-        raise FileMissing(
-            f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
-        )
-
-
-def _check_subject_finite(spec: SubjectSpec) -> None:
-    if is_folder(spec):
-        for name in _weights(spec):
-            if name.endswith(".safetensors"):
-                path = Path(spec.model) / name
-                check_finite(read_safetensors(path, MODEL_HEADER), path)
-
-
-def _weights(spec: SubjectSpec) -> list[str]:
-    return [name for name in files.names_in(spec.model) if not name.startswith(".")]

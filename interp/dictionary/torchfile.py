@@ -46,7 +46,8 @@ def read_torch(path: Path) -> Any:
             entry = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
             if entry is None:
                 raise unreadable(path, "It is a zip, but not one of torch.save.")
-            check_entry(entry, compressed=False)
+            for info in archive.infolist():
+                check_entry(info, compressed=False)
             if entry.file_size >= LARGEST_READ:
                 raise unreadable(path, f"Its pickle of {entry.file_size} bytes is larger than {LARGEST_READ >> 20} MiB.")
             entries = {info.filename: info for info in archive.infolist()}
@@ -123,7 +124,6 @@ class _Storage:
     def _start(self, entry: zipfile.ZipInfo) -> int:
         """The byte at which an entry's content begins: after its local header, whose last two fields are lengths."""
         with as_unreadable(self.path, "torch.save"), open_file(self.path) as handle:
-            check_entry(entry, compressed=False)
             handle.seek(entry.header_offset)
             local = handle.read(30)
             if local[:4] != b"PK\x03\x04" or len(local) < 30:

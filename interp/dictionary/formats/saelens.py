@@ -59,7 +59,7 @@ class Config(Foreign):
 
     architecture: Name
     metadata: Metadata
-    k: int | None = None
+    k: int | float | None = None
     apply_b_dec_to_input: bool | None = True
     normalize_activations: Name | bool | None = None
     norm_scaling_factor: float | None = None
@@ -111,8 +111,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
     width, features = matrix_shape(tensors, "W_enc", weights)
     needed = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc", "threshold") if "jumprelu" in architecture else ("b_enc",)
     require(tensors, ("W_dec", "b_dec", *needed, *(("W_skip",) if "skip" in architecture else ())), weights)
-    if ACTIVATIONS[architecture] == "topk":
-        whole_number(config.k, "k", source)
+    k = whole_number(config.k, "k", source) if ACTIVATIONS[architecture] == "topk" else None
     if metadata.hook_head_index is not None:
         raise DictionaryError(
             f"{source} reads one attention head.", why="Only all heads together can be read.", cure="Use a dictionary of attn.hook_z."
@@ -131,7 +130,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
         warnings=_warnings(raw, metadata),
     )
     input_norm = _input_norm(config, source)
-    return Reading(header, tensors, lambda arrays: _convert(arrays, config, input_norm))
+    return Reading(header, tensors, lambda arrays: _convert(arrays, config, input_norm, k))
 
 
 def modern(config: dict[str, Any], source: Path) -> dict[str, Any]:
@@ -201,7 +200,7 @@ def _scaling(config: Config) -> float | None:
     return config.norm_scaling_factor or config.metadata.norm_scaling_factor or None
 
 
-def _convert(arrays: Mapping[str, Floats], config: Config, input_norm: InputNorm) -> Canonical:
+def _convert(arrays: Mapping[str, Floats], config: Config, input_norm: InputNorm, k: int | None) -> Canonical:
     W_enc, W_dec, b_dec = arrays["W_enc"], arrays["W_dec"], arrays["b_dec"]
     architecture = config.architecture
     activation = ACTIVATIONS[architecture]
@@ -228,7 +227,7 @@ def _convert(arrays: Mapping[str, Floats], config: Config, input_norm: InputNorm
         b_dec=b_dec,
         activation=activation,
         threshold=threshold,
-        k=config.k if activation == "topk" else None,
+        k=k,
         pre_bias=b_dec if config.apply_b_dec_to_input and "transcoder" not in architecture else None,
         W_skip=arrays["W_skip"].T if "skip" in architecture else None,
         input_norm=input_norm,
