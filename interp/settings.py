@@ -216,6 +216,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"{url!r} is no URL that can be asked: {error}") from None
         return value
 
+    @field_validator("llm_base_url", "llm_keys", "llm_endpoints")
+    @classmethod
+    def _urls_hold_no_secret(cls, value: Any) -> Any:
+        """Base URLs are written into jobs, which are stored and shown."""
+        for url in [value] if isinstance(value, str) else value:
+            if "@" in url.partition("//")[2].partition("/")[0] or "?" in url or "#" in url:
+                raise ValueError("a base URL is shown with every job, so it holds no user, password or query: give a key in llm_api_key or llm_keys")
+        return value
+
     @field_validator("private_networks")
     @classmethod
     def _networks_can_be_read(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -37,8 +37,10 @@ from interp.llm.transport import Fault
 from interp.outgoing import Reach
 from interp.settings import Settings
 from interp.spec import ModelSpec
+from interp.store.webhooks import Delivery
 from tests.llm.conftest import KEY, TAG, question
 from tests.security.hostile import Answer, Hostile, hostile, says, streams
+from workers.webhooks import _send
 
 SECRET = "the firing token is a password"
 MIB = 2**20
@@ -146,6 +148,17 @@ def test_settings_that_cannot_be_read_are_named() -> None:
     ):
         with pytest.raises(SettingsInvalid, match=says_what):
             Settings(**values)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter2@models.example/v1", "https://models.example/v1?key=hunter2", "https://models.example/v1#hunter2"]
+)
+@pytest.mark.parametrize("name", ["llm_base_url", "llm_keys", "llm_endpoints"])
+def test_a_base_url_with_a_secret_is_refused_and_not_shown(name: str, url: str) -> None:
+    values: dict[str, Any] = {"llm_base_url": url, "llm_keys": {url: "k"}, "llm_endpoints": (url,)}
+    with pytest.raises(SettingsInvalid) as refused:
+        Settings(**{name: values[name]})
+    assert f"GLOSSATOR_{name.upper()}" in str(refused.value) and "hunter2" not in str(refused.value)
 
 
 def test_children_are_given_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -539,6 +552,21 @@ def test_a_receiver_whose_name_turns_to_this_machine_is_asked_at_its_first_addre
     assert [str(address) for address in find("http://hooks.example.com/", guard).addresses] == ["93.184.215.14"]
     with pytest.raises(WebhookRefused, match="private network"):
         find("http://hooks.example.com/", guard)
+
+
+def test_what_a_receiver_says_is_kept_as_a_short_clean_line() -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x1b[2J\x1b]0;owned\x07" + b"A" * 5000 + b"\r\n\r\n")
+        await writer.drain()
+
+    async def work() -> str | None:
+        async with hostile(answer) as at:
+            settings = Settings(webhook_private=True, webhook_seconds=5.0)
+            async with httpx.AsyncClient(trust_env=False) as client:
+                return (await _send(client, Delivery("id", at.base_url, {}, 1), settings)).reason
+
+    reason = asyncio.run(work())
+    assert reason is not None and reason.isprintable() and len(reason) <= 300, reason
 
 
 # Submission.
