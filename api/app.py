@@ -22,7 +22,7 @@ from api.readiness import Looks
 from api.requests import Requests
 from api.routes import dictionaries, explanations, features, jobs, runs, service
 from api.vocabularies import Vocabularies
-from interp import traces
+from interp import limited, traces
 from interp.settings import Settings
 from interp.store.engine import make_engine
 
@@ -42,6 +42,8 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # Not awaited: a first job that comes at once waits for it.
+        limited.start()
         yield
         engine.dispose()
 
@@ -59,6 +61,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
+    app.state.processes = limited.Processes.of(settings)
     app.state.readers = CapacityLimiter(READERS)
     app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), Flights[str](), StateCounts()
     app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)

@@ -15,6 +15,7 @@ from api.counts import StateCounts
 from api.endpoints import Endpoints
 from api.flights import Flights
 from api.vocabularies import Vocabularies
+from interp.limited import Processes
 from interp.settings import Settings
 from interp.store.book import MAX_LIMIT
 from interp.store.engine import snapshot
@@ -69,6 +70,14 @@ async def _endpoints(request: Request) -> Endpoints:
 
 
 KnownEndpoints = Annotated[Endpoints, Depends(_endpoints)]
+
+
+async def _processes(request: Request) -> Processes:
+    processes: Processes = request.app.state.processes
+    return processes
+
+
+FileProcesses = Annotated[Processes, Depends(_processes)]
 
 
 async def _flights(request: Request) -> Flights[str]:

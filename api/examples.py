@@ -545,6 +545,16 @@ PROBLEMS: dict[int, dict[str, Any]] = {
         "code": "request-invalid",
         "errors": [{"field": "body.collection.window", "message": "Input should be greater than or equal to 8"}],
     },
+    503: {
+        "type": "/problems/checks-busy",
+        "title": "Too many jobs are being looked at",
+        "status": 503,
+        "detail": "The server is looking at as many jobs as it may at once.",
+        "instance": "/v1/jobs",
+        "code": "checks-busy",
+        "why": "Each is read in a process of its own, and their number is bounded.",
+        "cure": "Ask again in some seconds; GLOSSATOR_READ_PROCESSES allows more.",
+    },
     507: {
         "type": "/problems/disk-full",
         "title": "No space left on disk",

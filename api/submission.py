@@ -11,15 +11,31 @@ from api.endpoints import Endpoints, check_prices, check_windows
 from api.locating import located
 from api.needs import Need
 from api.schemas import EstimateAnswer
-from interp import addresses, files, preflight
-from interp.files import Allowance, Roots
+from interp import addresses, files
+from interp.files import Roots
+from interp.limited import Processes
 from interp.preflight import Preflight
+from interp.preflight_task import CHECK, Asked
 from interp.settings import Settings
 from interp.spec import JobSpec
 from interp.store.jobs import Noticed
 
 # Prompts of this many features are looked at for their length; more would make every submission slow.
 LOOKED_AT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job with nothing wrong that its text alone shows: its spec with absolute paths and whole base URLs, who it asks, and what it may read."""
+
+    spec: JobSpec
+    needs: tuple[Need, ...]
+    roots: Roots
+    reading: Asked
+
+    def with_facts(self, facts: Preflight) -> "Checked":
+        """The job once its files have been looked at."""
+        return Checked(named(self.spec, facts), self.needs, facts, self.roots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +53,8 @@ class Checked:
         return Noticed(self.facts.warnings, self.facts.corpus, self.facts.fingerprint)
 
 
-def check(spec: JobSpec, settings: Settings) -> Checked:
-    """All that needs no network. Stores nothing and opens no model. Raises the InputError that the spec deserves, EndpointRefused, PriceUnknown."""
+def accept(spec: JobSpec, settings: Settings) -> Accepted:
+    """All that needs neither files nor network. Raises the InputError that the spec deserves, EndpointRefused, PriceUnknown."""
     wanted = tuple(needs.needs_of(spec))
     needs.check_no_secrets(spec)
     needs.check_endpoints(spec, settings)
@@ -46,11 +62,27 @@ def check(spec: JobSpec, settings: Settings) -> Checked:
     roots = Roots.of(settings)
     whole = needs.resolved(located(spec, Path.cwd(), roots), settings)
     check_prices(whole, wanted)
-    facts = preflight.check(whole, roots, Allowance(settings.read_seconds, settings.read_bytes))
-    if "random_weights" in whole.controls:
-        # The control's dictionary is named after this one's.
-        whole = whole.model_copy(update={"dictionary": whole.dictionary.model_copy(update={"name": facts.dictionary_name})})
-    return Checked(whole, wanted, facts, roots)
+    return Accepted(whole, wanted, roots, Asked(whole, roots, settings.read_seconds, settings.read_bytes))
+
+
+def check(spec: JobSpec, settings: Settings) -> Checked:
+    """All that needs no network, in this very process. Stores nothing and opens no model. Raises what `accept` and the preflight raise."""
+    accepted = accept(spec, settings)
+    return accepted.with_facts(CHECK.function(accepted.reading))
+
+
+def check_apart(spec: JobSpec, settings: Settings, processes: Processes) -> Checked:
+    """The same with the files read in a process of its own. Raises FilesTakeTooMuch and ChecksBusy beside what `check` raises."""
+    accepted = accept(spec, settings)
+    with processes.begin(CHECK, accepted.reading, settings.read_wait_seconds) as pending:
+        return accepted.with_facts(pending.result())
+
+
+def named(spec: JobSpec, facts: Preflight) -> JobSpec:
+    """The spec with its dictionary's name written out where another job's is made of it: the random-weights control's."""
+    if "random_weights" not in spec.controls:
+        return spec
+    return spec.model_copy(update={"dictionary": spec.dictionary.model_copy(update={"name": facts.dictionary_name})})
 
 
 def estimate(checked: Checked, engine: Engine) -> EstimateAnswer:

@@ -138,6 +138,12 @@ class TextUndecodable(CorpusError):
     code, title = "text-undecodable", "A document is not readable text"
 
 
+class FilesTakeTooMuch(InputError):
+    """Files that cannot be looked at within the memory or the time that the settings give to that."""
+
+    code, title = "files-take-too-much", "The files take too much to look at"
+
+
 class WebhookRefused(InputError):
     """Webhooks go to public addresses alone, unless the server's settings say otherwise: a receiver is named by a user, and asked by the server."""
 
@@ -214,6 +220,12 @@ class ServerMissing(GlossatorError):
     """A program that this machine has not."""
 
     code, status, title = "server-missing", 503, "A server is not installed"
+
+
+class ChecksBusy(GlossatorError):
+    """No process is free to look at a job's files. Asking again helps."""
+
+    code, status, title = "checks-busy", 503, "Too many jobs are being looked at"
 
 
 class LlmError(GlossatorError):

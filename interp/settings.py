@@ -51,6 +51,9 @@ class Settings(BaseSettings):
 
     read_seconds: float = Field(default=300.0, gt=0, description="How long a submission may read its job's files.")
     read_bytes: int = Field(default=1 << 40, ge=1, description="How many bytes of its job's files a submission may read.")
+    read_memory_bytes: int = Field(default=2**31, ge=2**26, description="How much memory reading a job's files may take before the job starts.")
+    read_processes: int = Field(default=4, ge=1, le=256, description="Jobs whose files the API reads at once, each in a process of its own.")
+    read_wait_seconds: float = Field(default=1.0, gt=0, description="How long a request waits for a process that may read its job's files.")
 
     # The REST service.
     host: str = "127.0.0.1"

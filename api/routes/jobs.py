@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from api import events, examples, submission, watching
 from api.cursors import WITHOUT_NUL
-from api.dependencies import Configured, CursorText, KnownEndpoints, Limit, Reading, SharedLooks, Store
+from api.dependencies import Configured, CursorText, FileProcesses, KnownEndpoints, Limit, Reading, SharedLooks, Store
 from api.openapi import answers
 from api.reads import jobs as reads
 from api.reads.jobs import CallFilters
@@ -36,18 +36,19 @@ DRY: dict[int | str, dict[str, Any]] = {
 DryRun = Annotated[bool, Query(description="Store nothing: answer 200 with what the job would ask of its language models, and what that costs.")]
 
 
-@router.post("", status_code=202, response_model=JobAnswer, responses=DRY | answers(examples.JOB, 409, 422, 507, status=202))
+@router.post("", status_code=202, response_model=JobAnswer, responses=DRY | answers(examples.JOB, 409, 422, 503, 507, status=202))
 def submit_job(
     response: Response,
     engine: Store,
     settings: Configured,
     endpoints: KnownEndpoints,
+    processes: FileProcesses,
     spec: Annotated[JobSpec, Body(openapi_examples=examples.JOB_SPECS)],
     dry_run: DryRun = False,
     idempotency_key: IdempotencyKey = None,
 ) -> JobAnswer | JSONResponse:
     """Submit a job. Everything that can be refused without opening a model is refused here, before anything is stored."""
-    checked = submission.check(spec, settings)
+    checked = submission.check_apart(spec, settings, processes)
     if dry_run:
         return JSONResponse(submission.estimate(checked, engine).model_dump(mode="json"))
     if not _is_known(engine, checked.spec, idempotency_key):
