@@ -17,6 +17,7 @@ from api.events import Feeds
 from api.flights import Flights
 from api.head import Head
 from api.metrics import Metrics
+from api.origins import Hosts, Origins
 from api.parameters import known_parameters
 from api.readiness import Looks
 from api.requests import Requests
@@ -68,6 +69,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     app.add_middleware(Edge)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES, compresslevel=COMPRESSION)
     app.add_middleware(Head)
+    app.add_middleware(Origins, hosts=Hosts.of(settings))
     app.add_middleware(Requests, metrics=app.state.metrics)
     problems.install(app)
     for router in ROUTERS:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from api.fields import field_errors
 from api.schemas import FieldError, Problem, ProblemKind
@@ -75,6 +76,11 @@ def install(app: FastAPI) -> None:
 def _answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
     content = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def answer_to(scope: Scope, error: GlossatorError) -> JSONResponse:
+    """The document of an error, for middleware that answers by itself."""
+    return _answer(Problem(instance=printable(scope["path"]), **problem_of(error)))
 
 
 async def _glossator_error(request: Request, error: Exception) -> JSONResponse:

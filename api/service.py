@@ -40,7 +40,7 @@ class Service:
         self._socket = _listen(host, port, settings.i_know_there_is_no_login)
         name = f"[{host}]" if ":" in host else host
         self.url = f"http://{name}:{self._socket.getsockname()[1]}"
-        app = create_app(settings, is_stopping=lambda: self._server.should_exit)
+        app = create_app(settings.model_copy(update={"host": host}), is_stopping=lambda: self._server.should_exit)
         config = uvicorn.Config(app, log_level="warning", log_config=None, timeout_graceful_shutdown=STOP_SECONDS)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True)

@@ -3,6 +3,7 @@
 import binascii
 import json
 import os
+import re
 import sys
 import sysconfig
 from base64 import b64decode
@@ -22,6 +23,8 @@ from interp.variables import check_names, variable_of, without_password
 BACKENDS = ("sqlite", "postgresql")
 # The variables whose values are kept from other processes.
 SECRETS = frozenset(f"GLOSSATOR_{name}" for name in ("LLM_API_KEY", "LLM_KEYS", "WEBHOOK_SECRET", "DATABASE_URL", "BROKER_URL", "ARTIFACT_OPTIONS"))
+# A name, an address, `*.` before a name, or `*`.
+HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9][A-Za-z0-9._-]*|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 # Models and dictionaries that come with the package.
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -61,6 +64,11 @@ class Settings(BaseSettings):
     i_know_there_is_no_login: bool = Field(
         default=False,
         description="Whether the API may listen where other machines reach it: whoever does can submit and cancel any job and spend any budget.",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Host names that requests may be for, beside those of this machine and the address listened on, with ',' between them, or as "
+        "a JSON list: `glossator.example.org`, `*.example.org` for all names below, `*` for any.",
     )
     url: str = Field(default="", description="The server that the command line talks to; the one at `host` and `port` when empty.")
 
@@ -176,6 +184,26 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError('its value is no JSON list: write ["/data", "/models"], or /data:/models') from None
         return [part for part in value.split(os.pathsep) if part] or None
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _hosts_are_listed(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError('its value is no JSON list: write ["a.example.org"], or a.example.org,b.example.org') from None
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not HOST_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no host name: write it without scheme and port, as glossator.example.org or *.example.org")
+        return value
 
     @field_validator("roots")
     @classmethod
@@ -297,7 +325,7 @@ class Settings(BaseSettings):
             "webhook_secret": self.webhook_secret.get_secret_value(),
             "artifact_options": json.dumps(self.artifact_options),
             "roots": json.dumps([str(root) for root in self.allowed_roots]),
-            **{name: json.dumps(getattr(self, name)) for name in ("llm_endpoints", "webhook_endpoints", "private_networks")},
+            **{name: json.dumps(getattr(self, name)) for name in ("llm_endpoints", "allowed_hosts", "webhook_endpoints", "private_networks")},
         }
         return {f"GLOSSATOR_{name.upper()}": str(value) for name, value in values.items() if value is not None}
 
