@@ -46,6 +46,10 @@ SHORT_LINE = 1 << 18
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 _BLOCK = 1 << 20
+# What each byte outside strings adds to the depth.
+_STEPS = np.zeros(256, dtype=np.int8)
+_STEPS[[ord("["), ord("{")]] = 1
+_STEPS[[ord("]"), ord("}")]] = -1
 
 
 def read_json(path: Path, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def check_structure(raw: bytes, limits: JsonLimits) -> None:
     """Raises ValueError when a JSON text has too many values, too deep ones, or too long numbers. Nothing is built of it."""
     if raw.count(b'"') - raw.count(b'\\"') > 2 * (limits.values + 1):
         raise ValueError(f"it has more than {limits.values} texts")
-    bare = _STRING.sub(b"", raw)
+    bare = _STRING.sub(b"", raw).translate(None, delete=b" \t\r\n")
     values = sum(bare.count(sign) for sign in (b",", b":", b"[", b"{"))
     if values > limits.values:
         raise ValueError(f"it has {values} values, of {limits.values} at most")
@@ -98,9 +102,7 @@ def check_structure(raw: bytes, limits: JsonLimits) -> None:
     depth = 0
     signs = np.frombuffer(bare, dtype=np.uint8)
     for start in range(0, len(signs), _BLOCK):
-        block = signs[start : start + _BLOCK]
-        steps = np.isin(block, (0x5B, 0x7B)).astype(np.int32) - np.isin(block, (0x5D, 0x7D))
-        depths = depth + np.cumsum(steps)
+        depths = depth + np.cumsum(_STEPS[signs[start : start + _BLOCK]], dtype=np.int32)
         if depths.max() > limits.depth:
             raise ValueError(f"it is nested more than {limits.depth} deep")
         depth = int(depths[-1])

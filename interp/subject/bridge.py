@@ -18,6 +18,7 @@ from interp.subject.huggingface import stream
 from interp.subject.location import read_config
 from interp.subject.opened import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
 from interp.subject.residual import WRITES, is_close, matching, short_row
+from interp.subject.tokenizer_file import panics_as_errors
 from interp.subject.untrained import untrained
 
 
@@ -65,7 +66,11 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model, reference = _read_first(spec, plan)
-        bridge = TransformerBridge.boot_transformers(spec.model, device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision, hf_model=model)
+        # It opens the tokenizer, too.
+        with panics_as_errors():
+            bridge = TransformerBridge.boot_transformers(
+                spec.model, device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision, hf_model=model
+            )
     except (ValueError, OSError, RuntimeError, NotImplementedError, KeyError) as cause:
         raise SubjectError(
             f"{spec.model} cannot be opened by TransformerBridge.",

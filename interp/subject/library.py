@@ -5,10 +5,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from interp import files
-from interp.errors import FileMissing
+from interp.errors import FileMissing, SubjectError
 from interp.importing import without_collecting
 from interp.spec import SubjectSpec
 from interp.subject.location import check_folder, is_folder, read_subject_json
+from interp.subject.tokenizer_file import panics_as_errors
 
 LOG = logging.getLogger(__name__)
 
@@ -30,9 +31,9 @@ def _bos(model: str, revision: str | None, stamps: Stamps) -> tuple[str | None] 
         from transformers import AutoTokenizer
 
     try:
-        with without_collecting():  # imports most of what transformers needs to run a model, too
+        with without_collecting(), panics_as_errors():  # imports most of what transformers needs to run a model, too
             tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
-        bos = tokenizer.bos_token
+            bos = tokenizer.bos_token
     except Exception as cause:
         if not _is_about_the_files(cause):
             raise
@@ -61,9 +62,14 @@ def _stamps(spec: SubjectSpec) -> Stamps:
 
 
 def _names_files(spec: SubjectSpec) -> bool:
-    """Whether tokenizer_config.json names files for AutoTokenizer to read in place of those beside it: wherever they are, it would open them."""
+    """Whether tokenizer_config.json names files for AutoTokenizer to read in place of those beside it: wherever they are, it would open them.
+
+    One that is no JSON object may name anything.
+    """
     try:
         settings = read_subject_json(spec, "tokenizer_config.json")
     except FileMissing:
         return False
+    except SubjectError:
+        return True
     return any(name in OPENED_FILES and value is not None for name, value in settings.items())

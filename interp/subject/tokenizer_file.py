@@ -98,12 +98,22 @@ def open_backend(content: bytes) -> Any:
 
 @contextmanager
 def guarded(what: str) -> Iterator[None]:
-    """Turns errors of the tokenizers library into TokenizerMismatch, panics too: those are no Exception, and would end the process."""
+    """Turns errors of the tokenizers library into TokenizerMismatch, panics too."""
     try:
-        yield
+        with panics_as_errors():
+            yield
     except InputError:
         raise
-    except BaseException as cause:
-        if not isinstance(cause, Exception) and type(cause).__name__ != "PanicException":
-            raise
+    except Exception as cause:
         raise TokenizerMismatch(what, why=str(cause)[:200], cure=CURE) from cause
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Turns a panic of a library in Rust into a ValueError, since files made it: it is no Exception, and would end the process."""
+    try:
+        yield
+    except BaseException as cause:
+        if type(cause).__name__ != "PanicException":
+            raise
+        raise ValueError(f"The tokenizers library panicked: {cause}") from cause

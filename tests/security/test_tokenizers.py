@@ -1,13 +1,16 @@
 """Tokenizer files of an attacker: refused by name; panics of the library end no process."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from interp.errors import InputError, SubjectError, TokenizerMismatch
 from interp.spec import SubjectSpec
+from interp.subject.library import library_bos
 from interp.subject.location import read_config, subject_name
 from interp.subject.tokenizer import bos_of, read_tokenizer
 from interp.subject.tokenizer_file import guarded, open_backend
@@ -113,6 +116,15 @@ def test_a_panic_of_the_library_is_a_refusal() -> None:
         raise PanicException("index out of bounds")
     with pytest.raises(KeyboardInterrupt), guarded("never"):
         raise KeyboardInterrupt
+
+
+def test_a_panic_while_autotokenizer_reads_leaves_the_files_to_tell(subject: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def panicking(*_: Any, **__: Any) -> Any:
+        raise PanicException("index out of bounds")
+
+    stub = SimpleNamespace(AutoTokenizer=SimpleNamespace(from_pretrained=panicking))
+    monkeypatch.setitem(sys.modules, "transformers", stub)
+    assert library_bos(SubjectSpec(model=str(subject))) is None
 
 
 def test_what_the_library_alone_refuses(subject: Path) -> None:
