@@ -14,6 +14,7 @@ from interp.subject.corpus import CorpusIndex, index
 from interp.subject.location import hub_commit, is_folder, read_config
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of
+from interp.subject.tokenizer_file import TokenizerFile
 
 VERSION = 2
 # Of what collection makes of subject, dictionary and text. 2: firing levels, left context. 3: one near miss per document.
@@ -76,17 +77,17 @@ def models_key(identity: dict[str, Any]) -> str:
     return digest_of({name: identity[name] for name in ("subject", "dictionary", "hook_point")})
 
 
-def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = False) -> dict[str, Any]:
+def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = False, tokenizer: TokenizerFile | None = None) -> dict[str, Any]:
     """All that makes the evidence that a job needs. `corpus` is the digest of its texts; None where nobody has read them yet.
 
     The BOS is the one that AutoTokenizer gives with `library`, else the one that the files tell without torch. Which features are asked for,
-    explainers and scorers are no part of it, nor device, batch and shard size.
+    explainers and scorers are no part of it, nor device, batch and shard size. `tokenizer` saves reading tokenizer.json again.
     """
     positions = header_of(spec.dictionary).positions
     return models_identity(spec) | {
         "version": VERSION,
         "collection_version": COLLECTION_VERSION,
-        "bos": bos_of(spec.subject, library=library) if positions.prepend_bos else None,
+        "bos": bos_of(spec.subject, library=library, file=tokenizer) if positions.prepend_bos else None,
         "positions": positions.identity(),
         "corpus": {"digest": corpus, "max_tokens": spec.corpus.max_tokens, "test_share": spec.corpus.test_share},
         "collection": spec.collection.identity(),

@@ -73,8 +73,9 @@ def check(spec: JobSpec, roots: Roots | None = None, allowance: Allowance | None
 def _check(spec: JobSpec) -> Preflight:
     config = read_config(spec.subject)
     shape = ModelShape.from_config(config)
-    check_fit(read_tokenizer(spec.subject), shape)
-    bos_of(spec.subject, library=False)
+    tokenizer = read_tokenizer(spec.subject)
+    check_fit(tokenizer, shape)
+    bos_of(spec.subject, library=False, file=tokenizer)
     _check_row(spec, shape)
     reading = formats.read(spec.dictionary)
     header = reading.header
@@ -95,7 +96,7 @@ def _check(spec: JobSpec) -> Preflight:
     if reading.numbers <= CONVERTED_NUMBERS:
         reading.canonical()
     name = subject_name(spec.subject, config)
-    identity = evidence_identity(spec, None if corpus is None else corpus.digest)
+    identity = evidence_identity(spec, None if corpus is None else corpus.digest, tokenizer=tokenizer)
     return Preflight(
         features=header.features,
         wanted=wanted,

@@ -50,13 +50,14 @@ def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -
     return TextEncoder(backend, vocabulary_of(file, special, shape.vocabulary), bos)
 
 
-def bos_of(spec: SubjectSpec, *, library: bool) -> int | None:
+def bos_of(spec: SubjectSpec, *, library: bool, file: TokenizerFile | None = None) -> int | None:
     """The id that leads every row of a subject: what AutoTokenizer gives, or what the files alone tell; without `library` torch is not loaded.
 
+    `file` saves reading tokenizer.json again, which takes seconds where it has a quarter of a million pieces.
     Raises FileMissing, SubjectError, TokenizerMismatch.
     """
     config = read_config(spec)
-    tokens = special_tokens(spec, config, read_tokenizer(spec))
+    tokens = special_tokens(spec, config, file or read_tokenizer(spec))
     told = library_bos(spec) if library else None
     return check_bos(tokens.bos_id(*(told or (tokens.bos,))), ModelShape.from_config(config))
 
