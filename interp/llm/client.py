@@ -72,6 +72,7 @@ class Client:
         self._open: dict[tuple[str, str], Endpoint] = {}
         self._lanes: dict[tuple[str, str, str], Lane] = {}
         self._transports: dict[tuple[int, str], Transport] = {}
+        self._reaches: dict[str, Reach] = {}
         self._flights: dict[str, asyncio.Future[object]] = {}
 
     @classmethod
@@ -104,8 +105,14 @@ class Client:
     def base_url_of(self, spec: ModelSpec) -> str:
         """Raises EndpointUnreachable where it is none, and EndpointRefused where it is on no list."""
         base_url = (spec.base_url or self._endpoints.llm_base_url).rstrip("/")
-        reach_of(self._guard, base_url)
+        self._reach(base_url)
         return base_url
+
+    def _reach(self, base_url: str) -> Reach:
+        """Looked up once: a URL is read at each question, and settings do not change while a process lives."""
+        if base_url not in self._reaches:
+            self._reaches[base_url] = reach_of(self._guard, base_url)
+        return self._reaches[base_url]
 
     def endpoint(self, base_url: str) -> "Endpoint":
         """The connections to a base URL, with the key that belongs to it. Raises EndpointUnreachable and EndpointRefused."""
@@ -114,7 +121,7 @@ class Client:
         key = self._endpoints.key_of(base_url)
         name = (base_url, _digest(key))
         if name not in self._open:
-            self._open[name] = Endpoint(base_url, key, reach_of(self._guard, base_url), self._reply_bytes)
+            self._open[name] = Endpoint(base_url, key, self._reach(base_url), self._reply_bytes)
         return self._open[name]
 
     def lane(self, spec: ModelSpec) -> Lane:
