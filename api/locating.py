@@ -5,15 +5,18 @@ from pathlib import Path
 
 from api.paths import without_steps_up
 from interp import files
+from interp.errors import InputError
 from interp.files import Roots
-from interp.spec import JobSpec
+from interp.spec import LONGEST_PATH, JobSpec
 from interp.subject.location import looks_like_path
 
 
 def located(spec: JobSpec, base: Path, roots: Roots) -> JobSpec:
     """The spec with its paths absolute, each inside the roots; a name of the Hub stays one.
 
-    Outside them nothing is looked at, so that the answer is the same whether something is there or not. Raises PathRefused.
+    Outside them nothing is looked at, so that the answer is the same whether something is there or not.
+
+    Raises PathRefused, and InputError for a path that is too long.
     """
     model = spec.subject.model
     if looks_like_path(model) or _is_inside(model, base, roots):
@@ -31,7 +34,10 @@ def _inside(text: str, base: Path, roots: Roots) -> str:
     path = base / files.expand(text)
     if not roots.permit_path(path):
         raise files.refused(text)
-    return without_steps_up(path)
+    found = without_steps_up(path)
+    if len(found) > LONGEST_PATH:
+        raise InputError(f"A path of {len(found):,} characters is too long.", why=f"A path has {LONGEST_PATH:,} at most.", cure="Give a shorter one.")
+    return found
 
 
 def _is_inside(text: str, base: Path, roots: Roots) -> bool:

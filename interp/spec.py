@@ -1,5 +1,6 @@
 """What a user asks for: the job, as one frozen tree of settings. Everything that decides a result stands here."""
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*")
     @classmethod
@@ -21,6 +22,15 @@ class Frozen(BaseModel):
 Glob = Annotated[str, Field(max_length=256)]
 # Longer ones no system takes.
 LONGEST_PATH = 4096
+# What registries and databases take of a name, and git of a revision.
+LONGEST_NAME, LONGEST_WORD = 64, 255
+DEVICE = r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$"
+# More tokens than any corpus or budget has; sums of them stay within the databases' integers.
+MOST_TOKENS = 10**15
+MOST_USD = 1e9
+# More settings of a request body than any endpoint reads, in bytes of JSON: they go along with every prompt.
+MOST_EXTRA = 64 * 1024
+MOST_PARTS = 32
 
 
 class SubjectSpec(Frozen):
@@ -29,9 +39,9 @@ class SubjectSpec(Frozen):
     model: str = Field(
         max_length=LONGEST_PATH, description="A folder in Hugging Face form, or a model name of the Hub.", examples=["examples/pystdlib/subject"]
     )
-    revision: str | None = Field(default=None, description="Commit or tag, for a model of the Hub.")
+    revision: str | None = Field(default=None, max_length=LONGEST_WORD, description="Commit or tag, for a model of the Hub.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = Field(default="auto", description="`auto` takes the first GPU, else the CPU.", examples=["auto", "cpu", "cuda:0"])
+    device: str = Field(default="auto", pattern=DEVICE, description="`auto` takes the first GPU, else the CPU.", examples=["auto", "cpu", "cuda:0"])
     weights: Literal["trained", "random"] = Field(
         default="trained", description="`random` re-initialises the model: what the same dictionary makes of a subject that has learned nothing."
     )
@@ -48,11 +58,18 @@ class DictionarySpec(Frozen):
         description="A folder or file of weights; for the format `neurons` the subject's folder.",
         examples=["examples/pystdlib/dictionary"],
     )
-    format: str = Field(default="auto", description="A weight family's name; `auto` finds it out.", examples=["auto", "saelens"])
-    name: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9._-]+@[A-Za-z0-9._-]+$", description="`model@layer-set`; made from the files when not given."
+    format: str = Field(
+        default="auto", max_length=LONGEST_NAME, description="A weight family's name; `auto` finds it out.", examples=["auto", "saelens"]
     )
-    hook_point: str | None = Field(default=None, description="In TransformerLens names; needed only when the files don't say.")
+    name: str | None = Field(
+        default=None,
+        max_length=LONGEST_WORD,
+        pattern=r"^[A-Za-z0-9._-]+@[A-Za-z0-9._-]+$",
+        description="`model@layer-set`; made from the files when not given.",
+    )
+    hook_point: str | None = Field(
+        default=None, min_length=1, max_length=LONGEST_WORD, description="In TransformerLens names; needed only when the files don't say."
+    )
 
 
 class CorpusSpec(Frozen):
@@ -65,8 +82,10 @@ class CorpusSpec(Frozen):
     )
     include: tuple[Glob, ...] = Field(default=("**/*",), max_length=64, description="Glob patterns under a folder.")
     exclude: tuple[Glob, ...] = Field(default=(), max_length=64, description="Glob patterns left out of a folder.")
-    text_field: str = Field(default="text", description="The field of a JSON line that holds the text.")
-    max_tokens: int | None = Field(default=None, ge=1, description="Stop after so many tokens; documents come in the order of their hash.")
+    text_field: str = Field(default="text", max_length=LONGEST_WORD, description="The field of a JSON line that holds the text.")
+    max_tokens: int | None = Field(
+        default=None, ge=1, le=MOST_TOKENS, description="Stop after so many tokens; documents come in the order of their hash."
+    )
     undecodable: Literal["error", "skip"] = Field(default="error", description="What to do with a file that is not UTF-8 text.")
     test_share: float = Field(default=0.5, gt=0, lt=1, description="Share of documents in the `test` split.")
 
@@ -104,8 +123,8 @@ class CollectionSpec(Frozen):
     encode_dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="bfloat16 is faster where the machine has it, and keeps about 99% of the same windows."
     )
-    batch_tokens: int = Field(default=8192, ge=16, description="Tokens a batch: memory and speed, never the result.")
-    shard_tokens: int = Field(default=524_288, ge=1024, description="Tokens a collect chunk: what a killed worker repeats at most.")
+    batch_tokens: int = Field(default=8192, ge=16, le=2**24, description="Tokens a batch: memory and speed, never the result.")
+    shard_tokens: int = Field(default=524_288, ge=1024, le=2**31, description="Tokens a collect chunk: what a killed worker repeats at most.")
 
     @field_validator("row_tokens")
     @classmethod
@@ -126,8 +145,8 @@ class CollectionSpec(Frozen):
 class Price(Frozen):
     """USD for a million tokens: for a model that the price list does not know, or knows wrongly."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, le=MOST_USD)
+    output: float = Field(ge=0, le=MOST_USD)
 
 
 class ModelSpec(Frozen):
@@ -136,6 +155,7 @@ class ModelSpec(Frozen):
     model: str = Field(min_length=1, max_length=255, description="The name that the endpoint knows the model by.", examples=["gpt-5-mini"])
     base_url: str | None = Field(
         default=None,
+        max_length=2000,
         pattern=r"^https?://[^\s]+$",
         description="The endpoint; the server's own when not given.",
         examples=["http://127.0.0.1:11434/v1"],
@@ -150,10 +170,19 @@ class ModelSpec(Frozen):
         description="The model gives log-probabilities: `simulation` takes expected levels, one window a prompt, and a yes comes with its odds.",
     )
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000, description="Room for each reply, in place of what each question asks for.")
-    context_window: int | None = Field(default=None, ge=256, description="Tokens of prompt and reply together, where the endpoint does not say.")
+    context_window: int | None = Field(
+        default=None, ge=256, le=2**31 - 1, description="Tokens of prompt and reply together, where the endpoint does not say."
+    )
     timeout_seconds: float = Field(default=120.0, gt=0, le=3600, description="Of one attempt.")
     price: Price | None = None
     extra: dict[str, JsonValue] = Field(default_factory=dict, description="More fields of the request body.", examples=[{"reasoning_effort": "low"}])
+
+    @field_validator("extra")
+    @classmethod
+    def _extra_is_small(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if len(json.dumps(value)) > MOST_EXTRA:
+            raise ValueError(f"extra holds more than {MOST_EXTRA:,} bytes of JSON")
+        return value
 
     @model_validator(mode="after")
     def _extra_is_extra(self) -> "ModelSpec":
@@ -184,18 +213,18 @@ class ModelsSpec(Frozen):
 class BudgetSpec(Frozen):
     """Hard caps. Room is set aside before each call, so none is ever passed; reaching one pauses the job, raising it resumes."""
 
-    calls: int | None = Field(default=None, ge=0)
-    tokens: int | None = Field(default=None, ge=0, description="Prompt and reply together.")
-    usd: float | None = Field(default=None, ge=0)
+    calls: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
+    tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS, description="Prompt and reply together.")
+    usd: float | None = Field(default=None, ge=0, le=MOST_USD)
 
 
 class ExplainerSpec(Frozen):
     """An explainer by name, with its options; None takes the explainer's own default."""
 
-    name: str
+    name: str = Field(max_length=LONGEST_NAME)
     contexts: int | None = Field(default=None, ge=1, le=500, description="Contexts shown.")
     reasoning: bool = Field(default=False, description="Let the model think in words before it answers.")
-    base: str = Field(default="contexts", description="The explainer that `best_of` and `refine` build on.")
+    base: str = Field(default="contexts", max_length=LONGEST_NAME, description="The explainer that `best_of` and `refine` build on.")
     samples: int = Field(default=5, ge=2, le=50, description="Explanations that `best_of` chooses from.")
     rounds: int = Field(default=2, ge=1, le=10, description="Times that `refine` shows counterexamples.")
     clusters: int = Field(default=4, ge=2, le=16, description="Meanings that `clusters` looks for at most.")
@@ -208,7 +237,7 @@ class ExplainerSpec(Frozen):
 class ScorerSpec(Frozen):
     """A scorer by name, with its options; None takes the scorer's own default."""
 
-    name: str
+    name: str = Field(max_length=LONGEST_NAME)
     judge: Literal["auto", "executable", "llm"] = Field(default="auto", description="`auto` is the job's judge model where it has one.")
     nulls: int | None = Field(
         default=None, ge=0, le=200, description="Other features' explanations that answer the same items; 20 of the executable judge, else 2."
@@ -218,7 +247,7 @@ class ScorerSpec(Frozen):
     per_prompt: int = Field(default=10, ge=1, le=100, description="Windows a prompt.")
     foils: int = Field(default=4, ge=1, le=16, description="Other features that `discrimination` and `intruder` choose among.")
     stop: Literal["fixed", "sequential"] = Field(default="fixed", description="`sequential` stops asking once the interval says enough.")
-    threshold: float | None = Field(default=None, description="`sequential` stops when its interval lies on one side of this.")
+    threshold: float | None = Field(default=None, ge=-1e9, le=1e9, description="`sequential` stops when its interval lies on one side of this.")
     width: float | None = Field(default=None, gt=0, description="`sequential` stops when its interval is narrower than this.")
 
     @model_validator(mode="after")
@@ -241,7 +270,10 @@ class WebhookSpec(Frozen):
         examples=["https://example.org/hooks/glossator"],
     )
     events: tuple[WebhookEvent, ...] = Field(
-        default=("job.completed", "job.failed", "job.cancelled", "job.paused"), min_length=1, description="Changes of the job to tell of."
+        default=("job.completed", "job.failed", "job.cancelled", "job.paused"),
+        min_length=1,
+        max_length=MOST_PARTS,
+        description="Changes of the job to tell of.",
     )
 
 
@@ -257,16 +289,18 @@ class JobSpec(Frozen):
     subject: SubjectSpec
     dictionary: DictionarySpec
     corpus: CorpusSpec
-    features: Literal["all"] | str | tuple[Annotated[int, Field(ge=0)], ...] = Field(
+    features: Literal["all"] | str | tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
         default="all",
         description='`"all"`, ranges with both ends included (`"0-99,120"`), or a list of indices.',
         examples=["all", "0-99,120", [3, 5]],
     )
     collection: CollectionSpec = CollectionSpec()
-    explainers: tuple[ExplainerSpec, ...] = Field(default=(ExplainerSpec(name="pattern"),), min_length=1)
-    scorers: tuple[ScorerSpec, ...] = (ScorerSpec(name="detection"), ScorerSpec(name="simulation"))
+    explainers: tuple[ExplainerSpec, ...] = Field(default=(ExplainerSpec(name="pattern"),), min_length=1, max_length=MOST_PARTS)
+    scorers: tuple[ScorerSpec, ...] = Field(default=(ScorerSpec(name="detection"), ScorerSpec(name="simulation")), max_length=MOST_PARTS)
     models: ModelsSpec = ModelsSpec()
-    controls: tuple[Control, ...] = Field(default=("null",), description="What each score is held against; see docs/scores.md.")
+    controls: tuple[Control, ...] = Field(
+        default=("null",), max_length=MOST_PARTS, description="What each score is held against; see docs/scores.md."
+    )
     control_share: float = Field(default=0.1, gt=0, le=1, description="Share of the items that `repeat` and `judge_swap` ask again.")
     gold_items: int = Field(default=6, ge=2, le=100, description="Questions of known answer a feature, for `gold`.")
     budget: BudgetSpec = BudgetSpec()

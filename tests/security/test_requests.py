@@ -215,3 +215,101 @@ def test_the_client_tells_of_rows_that_cannot_be_shown(book: tuple[Client, Engin
     assert jobs[0] in caplog.text
     with pytest.raises(GlossatorError):
         client.get_job(jobs[0])
+
+
+def with_values(**values: Any) -> dict[str, Any]:
+    """The good job with values in the place of some of its own: `corpus__path` is the field `path` of `corpus`."""
+    content: dict[str, Any] = json.loads(json.dumps(SPEC))
+    for name, value in values.items():
+        place = content
+        *sections, field = name.split("__")
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[field] = value
+    return content
+
+
+MANY = 2**63 - 1
+PATHS = [
+    "~nosuchuser",
+    "~nosuchuser/x",
+    "a" * 300,
+    "/" + "a" * 300,
+    "/" * 4096,
+    "a/" * 2048,
+    "/a" * 2000,
+    "..",
+    "",
+    ".",
+    "~",
+    "\n",
+    "\x1b[2J",
+    "C:\\x",
+]
+URLS = ["http://[::1/v1", "http://[::1]:99999/v1", "http://a:b:c/v1", "http://[v1.x]/", "http://\u0000x", "http://x\\@y/v1", "https://" + "a" * 5000]
+URLS += [
+    "http://user:pass@127.0.0.1/v1",
+    "http://%5B::1%5D/",
+    "http://127.0.0.1:-1/v1",
+    "http://127.0.0.1:\u0663/v1",
+    "http:///v1",
+    "http://\ufe52\ufe52/",
+]
+ABSURD: list[dict[str, Any]] = [
+    *({field: path} for field in ("subject__model", "dictionary__source", "corpus__path") for path in PATHS),
+    *({"models__judge": {"model": "m", "base_url": url}, "scorers": [{"name": "detection", "judge": "llm"}]} for url in URLS),
+    *({"webhook": {"url": url}} for url in URLS),
+    *({"subject__device": device} for device in ("cuda:99999999999", "cuda:-1", "meta", "cpu:", "gpu", "x" * 10_000, "")),
+    *({"subject__revision": revision} for revision in ("x" * 300, "a" * 100_000)),
+    *({"dictionary__format": name} for name in ("nosuch", "x" * 100_000, "")),
+    *({"dictionary__name": name} for name in ("a@" + "b" * 300, "a", "@", "\u00e9@x")),
+    *(
+        {"dictionary__hook_point": name}
+        for name in ("x" * 300, "blocks.99999999999999999999.hook_resid_post", "blocks.-1.hook_resid_post", "", "blocks.1e9.x")
+    ),
+    *({"corpus__text_field": name} for name in ("x" * 300,)),
+    *({"corpus__max_tokens": number} for number in (0, -1, MANY, 1.5, "x")),
+    *({"corpus__test_share": number} for number in (0, 1, -1, 1e308, 1e-320 * 0)),
+    *({"collection__shard_tokens": number} for number in (0, -1, 1, MANY, 10**18)),
+    *({"collection__batch_tokens": number} for number in (0, -1, 1, MANY, 10**18)),
+    *({"collection__row_tokens": number} for number in (0, -8, 17, MANY, 8192 * 8)),
+    *({"collection__window": number} for number in (0, -8, 9, MANY)),
+    *(
+        {"features": features}
+        for features in ("", "x", "3-1", "0-", [], [-1], [2**31], [MANY], "0-" + "9" * 5000, "9" * 5000, "99999999999", "-1", [0] * 3 + ["x"])
+    ),
+    *({"seed": seed} for seed in (-1, 2**31, MANY, 0.5)),
+    *({"priority": priority} for priority in (-101, 101, MANY)),
+    *({"budget": {"calls": number}} for number in (-1, MANY)),
+    *({"budget": {"usd": number}} for number in (-1e-9, 1e300)),
+    *(
+        {"explainers": value}
+        for value in ([], ["x"], ["pattern"] * 100, [{"name": "x" * 1000}], [{"name": "pattern", "contexts": MANY}], "pattern", [[]])
+    ),
+    *({"scorers": value} for value in (["x"], ["detection"] * 100, [{"name": "detection", "nulls": MANY}], [{"name": "detection", "width": -1}])),
+    *({"controls": value} for value in (["x"], ["null"] * 100, 3)),
+    {"models__judge": {"model": "m", "extra": {"a": "x" * 100_000}}},
+    {"models__judge": {"model": "m", "price": {"input": 1e300, "output": 1}}},
+    {"models__judge": {"model": "m", "timeout_seconds": 1e300}},
+    {"models__judge": {"model": "", "context_window": MANY}},
+]
+
+
+@pytest.mark.parametrize("values", ABSURD, ids=lambda values: str(values)[:60].encode("ascii", "replace").decode())
+def test_absurd_values_are_refused_with_a_cure(service_http: httpx.Client, values: dict[str, Any]) -> None:
+    problem = refused(service_http.post("/v1/jobs", json=with_values(**values)))
+    assert problem["cure"]
+    assert len(json.dumps(problem)) < 20_000
+
+
+@pytest.fixture(scope="module")
+def service_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    home = tmp_path_factory.mktemp("absurd")
+    settings = Settings(home=home / "home", database_url=f"sqlite:///{home / 'book.db'}", broker_url=f"filesystem://{home / 'broker'}")
+    migrate.upgrade(settings.database_url)
+    with httpx.Client(transport=InProcess(create_app(settings)), base_url="http://localhost") as found:
+        yield found
+
+
+def test_the_job_itself_is_good(service_http: httpx.Client) -> None:
+    assert service_http.post("/v1/jobs", json=with_values()).status_code == 202

@@ -173,7 +173,7 @@ def test_damaged_folders(folder_of: Callable[[str], Path], tmp_path: Path, backe
 
 def test_an_unknown_device(folder_of: Callable[[str], Path]) -> None:
     with pytest.raises(SubjectError, match="'gpu' is not there"):
-        open_subject(SubjectSpec(model=str(folder_of("llama")), device="gpu"), "blocks.0.hook_resid_post")
+        open_subject(SubjectSpec(model=str(folder_of("llama")), device="cuda:63"), "blocks.0.hook_resid_post")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
