@@ -495,6 +495,7 @@ PROVENANCE: dict[str, Any] = {
                 {
                     "score": SCORE | {"items": [_ITEM]},
                     "nulls": [{"feature": 911, "text": "`.` right after `cls`", "value": 0.5}],
+                    "null_bound": {"twin_cosine": 0.7, "twins": [1566], "seed": 0},
                     "calls": [_CALL],
                     "spend": _SPEND,
                 }
