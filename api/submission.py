@@ -1,5 +1,6 @@
 """What is looked at before a job is stored: names, paths, all that the headers of files can tell, and whether the language models answer."""
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from api.locating import located
 from api.needs import Need
 from api.schemas import EstimateAnswer
 from interp import addresses, files
+from interp.errors import ChecksBusy
 from interp.files import Roots
 from interp.limited import Processes
-from interp.preflight import Preflight
+from interp.preflight import Preflight, named
 from interp.preflight_task import CHECK, Asked
 from interp.settings import Settings
 from interp.spec import JobSpec
@@ -71,18 +73,23 @@ def check(spec: JobSpec, settings: Settings) -> Checked:
     return accepted.with_facts(CHECK.function(accepted.reading))
 
 
-def check_apart(spec: JobSpec, settings: Settings, processes: Processes) -> Checked:
-    """The same with the files read in a process of its own. Raises FilesTakeTooMuch and ChecksBusy beside what `check` raises."""
-    accepted = accept(spec, settings)
-    with processes.begin(CHECK, accepted.reading, settings.read_wait_seconds) as pending:
+def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> Checked:
+    """The job with its files read in a process of its own, whose start is waited for so long.
+
+    Raises what `check` does, FilesTakeTooMuch and ChecksBusy.
+    """
+    with processes.begin(CHECK, accepted.reading, seconds) as pending:
         return accepted.with_facts(pending.result())
 
 
-def named(spec: JobSpec, facts: Preflight) -> JobSpec:
-    """The spec with its dictionary's name written out where another job's is made of it: the random-weights control's."""
-    if "random_weights" not in spec.controls:
-        return spec
-    return spec.model_copy(update={"dictionary": spec.dictionary.model_copy(update={"name": facts.dictionary_name})})
+def check_in_time(accepted: Accepted, processes: Processes, seconds: float) -> Checked | None:
+    """The same where it is over within so many seconds; None where it is not, and a worker has to do it."""
+    until = time.monotonic() + seconds
+    try:
+        with processes.begin(CHECK, accepted.reading, seconds) as pending:
+            return accepted.with_facts(pending.result()) if pending.wait(max(0.0, until - time.monotonic())) else None
+    except ChecksBusy:
+        return None
 
 
 def estimate(checked: Checked, engine: Engine) -> EstimateAnswer:
@@ -106,14 +113,14 @@ def draw(checked: Checked, engine: Engine, most: int = sampling.MOST) -> samplin
         return sampling.draw(checked.spec, checked.facts, engine, most)
 
 
-def check_models(checked: Checked, settings: Settings, engine: Engine, endpoints: Endpoints) -> None:
-    """Asks the endpoints of the job's models, and holds its prompts against their windows.
+def check_models(accepted: Accepted, checked: Checked | None, settings: Settings, engine: Engine, endpoints: Endpoints) -> None:
+    """Asks the endpoints of the job's models, and holds its prompts against their windows where its files are known already.
 
     Raises EndpointUnreachable, KeyRefused, ModelUnknown, AbilityMissing and PromptTooLong.
     """
-    if not checked.needs:
+    if not accepted.needs:
         return
-    windows = endpoints.check(checked.spec, checked.needs, settings)
-    if any(window is not None for window in windows.values()):
+    windows = endpoints.check(accepted.spec, accepted.needs, settings)
+    if checked is not None and any(window is not None for window in windows.values()):
         sample = draw(checked, engine, LOOKED_AT)
         check_windows(checked.spec, estimating.count(checked.spec, sample).longest(), windows)

@@ -4,6 +4,9 @@ from enum import StrEnum
 
 
 class JobStatus(StrEnum):
+    """CHECKING jobs have files that nobody has looked at yet: a worker does, and then they are queued or have failed."""
+
+    CHECKING = "checking"
     QUEUED = "queued"
     RUNNING = "running"
     PAUSED = "paused"
@@ -27,6 +30,7 @@ class ChunkStatus(StrEnum):
 class Stage(StrEnum):
     """A job's stages, in order. `queue_of` says which worker takes each."""
 
+    CHECK = "check"
     PREPARE = "prepare"
     COLLECT = "collect"
     COMBINE = "combine"
@@ -43,6 +47,7 @@ class Queue(StrEnum):
 
 
 QUEUE_OF = {
+    Stage.CHECK: Queue.GPU,
     Stage.PREPARE: Queue.GPU,
     Stage.COLLECT: Queue.GPU,
     Stage.COMBINE: Queue.GPU,
@@ -53,6 +58,7 @@ QUEUE_OF = {
 }
 
 JOB_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.CHECKING: frozenset({JobStatus.QUEUED, JobStatus.CANCELLING, JobStatus.CANCELLED, JobStatus.FAILED}),
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.CANCELLING, JobStatus.CANCELLED, JobStatus.FAILED}),
     JobStatus.RUNNING: frozenset({JobStatus.PAUSED, JobStatus.CANCELLING, JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.FAILED}),
     JobStatus.PAUSED: frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING, JobStatus.CANCELLED}),
@@ -60,7 +66,7 @@ JOB_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.CANCELLED: frozenset(),
     # What has ended goes on only where what failed is tried again (`store.jobs.retry`).
     JobStatus.COMPLETED: frozenset({JobStatus.RUNNING}),
-    JobStatus.FAILED: frozenset({JobStatus.QUEUED, JobStatus.RUNNING}),
+    JobStatus.FAILED: frozenset({JobStatus.CHECKING, JobStatus.QUEUED, JobStatus.RUNNING}),
 }
 
 CHUNK_MOVES: dict[ChunkStatus, frozenset[ChunkStatus]] = {
@@ -74,7 +80,7 @@ CHUNK_MOVES: dict[ChunkStatus, frozenset[ChunkStatus]] = {
 }
 
 # Jobs whose chunks may be taken and worked on.
-WORKABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
+WORKABLE = (JobStatus.CHECKING, JobStatus.QUEUED, JobStatus.RUNNING)
 JOB_ENDS = frozenset({JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.FAILED})
 CHUNK_ENDS = frozenset({ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.CANCELLED})
 CHUNK_OPEN = tuple(status for status in ChunkStatus if status not in CHUNK_ENDS)

@@ -2,7 +2,8 @@
 
 The stages, and what each chunk waits for:
 
-    prepare (1) -> collect (one a corpus shard and group of features) -> combine (a tree, where there are many shards)
+    check (1, where the files were not looked at before)
+                -> prepare (1) -> collect (one a corpus shard and group of features) -> combine (a tree, where there are many shards)
                 -> merge (by feature range, waits for what its group's tree leaves)
                 -> explain (by feature range, waits for its own merge) -> score (by feature range, waits for all of explain)
                 -> summarise (1, waits for all of score)
@@ -120,8 +121,13 @@ def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
 PREPARE_UNITS = 100
 
 
+def plan_check() -> ChunkPlan:
+    """The first chunk of a job whose files nobody has looked at yet."""
+    return ChunkPlan(Stage.CHECK, 0, units=1)
+
+
 def plan_prepare(fingerprint: str | None = None) -> ChunkPlan:
-    """The first chunk of every job: it looks at what there is and plans the rest. `fingerprint` is the corpus' at submission."""
+    """The first chunk of every job whose files are well: it looks at what there is and plans the rest. `fingerprint` is the corpus' at submission."""
     return ChunkPlan(Stage.PREPARE, 0, units=PREPARE_UNITS, payload={} if fingerprint is None else {"corpus": fingerprint})
 
 

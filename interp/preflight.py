@@ -70,6 +70,13 @@ def check(spec: JobSpec, roots: Roots | None = None, allowance: Allowance | None
         return _check(spec)
 
 
+def named(spec: JobSpec, facts: Preflight) -> JobSpec:
+    """The spec with its dictionary's name written out where another job's is made of it: the random-weights control's."""
+    if "random_weights" not in spec.controls:
+        return spec
+    return spec.model_copy(update={"dictionary": spec.dictionary.model_copy(update={"name": facts.dictionary_name})})
+
+
 def _check(spec: JobSpec) -> Preflight:
     config = read_config(spec.subject)
     shape = ModelShape.from_config(config)

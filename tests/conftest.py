@@ -20,6 +20,9 @@ from tests.fakes import tiny
 # Tests' tensors are tiny, and threads that wait for one another on a busy machine cost a hundred times what they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A machine that is busy with tests may take long to look at a job's files: only tests of just that want the answer before.
+os.environ.setdefault("GLOSSATOR_READ_WAIT_SECONDS", "60")
+
 # xdist gives its workers a window of 80 columns: what a command prints must not depend on how many processes run the tests.
 os.environ.pop("COLUMNS", None)
 

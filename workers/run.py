@@ -34,6 +34,7 @@ AGAIN_SECONDS = 1.0
 
 # Where each stage's task lives. By name, so that a worker imports only what its own queue needs: torch stays out of the others.
 TASKS = {
+    Stage.CHECK: "workers.checking:check",
     Stage.PREPARE: "workers.gpu:prepare",
     Stage.COLLECT: "workers.gpu:collect",
     Stage.COMBINE: "workers.gpu:combine",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LISTED = (Column("job"), Column("status"), Column("dictionary", 1, least=12), Column("features", 2), Column("created", 4), Column("took", 3))
 STAGES = (Column("stage"), Column("done"), Column("time", 1), Column("rate", 2))
 PAIRS = (("median", "median_lift"), ("random_median", "random_median_lift"))
-STYLES = {"completed": "green", "failed": "red", "running": "cyan", "paused": "yellow", "cancelled": "dim"}
+STYLES = {"completed": "green", "failed": "red", "running": "cyan", "checking": "cyan", "paused": "yellow", "cancelled": "dim"}
 
 
 def jobs(

@@ -8,11 +8,13 @@ from fastapi.responses import JSONResponse
 from api import events, examples, submission, watching
 from api.cursors import WITHOUT_NUL
 from api.dependencies import Configured, CursorText, FileProcesses, KnownEndpoints, Limit, Reading, SharedLooks, Store
+from api.endpoints import Endpoints
 from api.openapi import answers
 from api.reads import jobs as reads
 from api.reads.jobs import CallFilters
 from api.schemas import CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, WebhookPage
 from interp.lifecycle import JobStatus
+from interp.settings import Settings
 from interp.spec import JobSpec
 from interp.store import book, jobs
 from interp.store.engine import snapshot, transaction
@@ -47,25 +49,42 @@ def submit_job(
     dry_run: DryRun = False,
     idempotency_key: IdempotencyKey = None,
 ) -> JobAnswer | JSONResponse:
-    """Submit a job. Everything that can be refused without opening a model is refused here, before anything is stored."""
-    checked = submission.check_apart(spec, settings, processes)
+    """Submit a job. Everything that can be refused without opening a model is refused here, before anything is stored.
+
+    Where looking at the job's files takes more than a second, the answer is a job that is `checking`: a worker goes on, and the job is then queued,
+    or has failed of what it would have been refused for.
+    """
+    accepted = submission.accept(spec, settings)
     if dry_run:
+        checked = submission.check_apart(accepted, processes, settings.read_wait_seconds)
         return JSONResponse(submission.estimate(checked, engine).model_dump(mode="json"))
-    if not _is_known(engine, checked.spec, idempotency_key):
-        submission.check_receiver(checked.spec, settings)
-        submission.check_models(checked, settings, engine, endpoints)
-    with transaction(engine) as session:
-        job = jobs.submit(session, checked.spec, checked.facts, idempotency_key, checked.noticed)
-        answer = watching.job(session, job)
-    _ring(engine, settings)
+    answer = _known(engine, accepted.spec, idempotency_key)
+    if answer is None:
+        checked_in_time = submission.check_in_time(accepted, processes, settings.read_wait_seconds)
+        answer = _store(engine, settings, endpoints, accepted, checked_in_time, idempotency_key)
+        _ring(engine, settings)
     response.headers["Location"] = f"/v1/jobs/{answer.id}"
     return answer
 
 
-def _is_known(engine: Store, spec: JobSpec, idempotency_key: str | None) -> bool:
-    """Whether the key gave this job before: then its answer does not hang on what an endpoint says today."""
+def _known(engine: Store, spec: JobSpec, key: str | None) -> JobAnswer | None:
+    """The job that the key gave before: it hangs neither on what an endpoint says today, nor on how files are by now."""
+    if key is None:
+        return None
     with snapshot(engine) as session:
-        return idempotency_key is not None and jobs.submitted(session, spec, idempotency_key) is not None
+        job = jobs.submitted(session, spec, key)
+        return None if job is None else watching.job(session, job)
+
+
+def _store(
+    engine: Store, settings: Settings, endpoints: Endpoints, accepted: submission.Accepted, checked: submission.Checked | None, key: str | None
+) -> JobAnswer:
+    submission.check_receiver(accepted.spec, settings)
+    submission.check_models(accepted, checked, settings, engine, endpoints)
+    with transaction(engine) as session:
+        if checked is None:
+            return watching.job(session, jobs.submit_unchecked(session, accepted.spec, key))
+        return watching.job(session, jobs.submit(session, checked.spec, checked.facts, key, checked.noticed, accepted.spec))
 
 
 @router.get("", responses=answers(examples.JOB_PAGE, 422))

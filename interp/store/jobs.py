@@ -11,17 +11,17 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from interp import traces
-from interp.errors import Conflict
+from interp.errors import Conflict, LeaseLost
 from interp.identity import models_key
 from interp.job_warnings import JobWarning, merged
-from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, sources_of
-from interp.planning import count, plan_prepare
+from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Stage, sources_of
+from interp.planning import count, plan_check, plan_prepare
 from interp.spec import BudgetSpec, JobSpec
 from interp.store import book, budgets, chunks, idle, replies, runs, webhooks
 from interp.store.clean import storable
 from interp.store.dialect import insert, now
 from interp.store.progress import JobProgress, RequestCounts, StageProgress, progress
-from interp.store.retrying import reopening
+from interp.store.retrying import State, reopening
 from interp.store.tables import Job
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Noticed",
     "RequestCounts",
     "StageProgress",
+    "admit",
     "cancel",
     "complete",
     "control_of",
@@ -42,6 +43,7 @@ __all__ = [
     "settle",
     "start",
     "submit",
+    "submit_unchecked",
     "submitted",
     "warn",
 ]
@@ -68,25 +70,53 @@ class Noticed:
 NOTHING = Noticed()
 
 
-def submit(session: Session, spec: JobSpec, preflight: Checked, idempotency_key: str | None = None, noticed: Noticed = NOTHING) -> Job:
+def submit(
+    session: Session,
+    spec: JobSpec,
+    preflight: Checked,
+    idempotency_key: str | None = None,
+    noticed: Noticed = NOTHING,
+    asked: JobSpec | None = None,
+) -> Job:
     """Writes a job, its budget and its first chunk. The same key with the same spec gives the job that is there already.
 
+    `asked` is the spec before anything of what the files say was written into it, and what the key belongs to; the same where it is not given.
     With the control `random_weights` a second job is written: the same on a subject that has learned nothing, on the first one's budget.
     Raises Conflict when the key was used for another spec.
     """
-    job = _write(session, spec, preflight, idempotency_key, None, noticed)
+    job = _write(session, spec, asked or spec, preflight, idempotency_key, None, noticed)
     if job is None:
-        return _same_request(session, str(idempotency_key), _digest(spec))
+        return _same_request(session, str(idempotency_key), asked or spec)
     budgets.create(session, job, spec.budget)
-    if "random_weights" in spec.controls and spec.subject.weights == "trained":
-        _write(session, _random_weights(spec), preflight, None, job, noticed)
+    _write_control(session, spec, preflight, job, noticed)
     return get(session, job)
+
+
+def submit_unchecked(session: Session, spec: JobSpec, idempotency_key: str | None = None) -> Job:
+    """Writes a job whose files nobody has looked at yet, its budget, and the chunk that does: `admit` or `fail` follow.
+
+    The same key with the same spec gives the job that is there already. Raises Conflict when the key was used for another spec.
+    """
+    job = _write(session, spec, spec, None, idempotency_key, None, NOTHING)
+    if job is None:
+        return _same_request(session, str(idempotency_key), spec)
+    budgets.create(session, job, spec.budget)
+    return get(session, job)
+
+
+def admit(session: Session, job_id: str, spec: JobSpec, preflight: Checked, noticed: Noticed) -> None:
+    """The job's files are well: it is queued, as if it had been submitted with what they say. Raises LeaseLost where it is no longer checked."""
+    found = _facts(spec, preflight, noticed) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
+    if not _move(session, job_id, JobStatus.QUEUED, Job.status == JobStatus.CHECKING, **found):
+        raise LeaseLost(f"job {job_id} is no longer being checked")
+    chunks.add(session, job_id, spec.priority, [plan_prepare(noticed.fingerprint)])
+    _write_control(session, spec, preflight, job_id, noticed)
 
 
 def submitted(session: Session, spec: JobSpec, idempotency_key: str) -> Job | None:
     """The job that this key gave before; None where it gave none. Raises Conflict when the key was used for another spec."""
     known = session.scalar(select(Job.id).where(Job.idempotency_key == idempotency_key))
-    return None if known is None else _same_request(session, idempotency_key, _digest(spec))
+    return None if known is None else _same_request(session, idempotency_key, spec)
 
 
 def control_of(session: Session, job_id: str) -> Job | None:
@@ -94,30 +124,46 @@ def control_of(session: Session, job_id: str) -> Job | None:
     return session.scalars(select(Job).where(Job.control_of == job_id)).first()
 
 
-def _write(session: Session, spec: JobSpec, preflight: Checked, key: str | None, control_of: str | None, noticed: Noticed) -> str | None:
-    content = spec.model_dump(mode="json")
-    ranges = spec.feature_ranges()
+def _write(
+    session: Session, spec: JobSpec, asked: JobSpec, preflight: Checked | None, key: str | None, control_of: str | None, noticed: Noticed
+) -> str | None:
+    """The new job's id; None where the key gave one before. Without a preflight the job's files are to be checked."""
     row: dict[str, Any] = {
         "id": str(uuid.uuid4()),
-        "status": JobStatus.QUEUED,
+        "status": JobStatus.CHECKING if preflight is None else JobStatus.QUEUED,
         "priority": spec.priority,
-        "spec": content,
+        "spec": spec.model_dump(mode="json"),
         "idempotency_key": key,
-        "request_digest": _digest(spec),
-        "features_total": preflight.features if ranges is None else count(ranges),
+        "request_digest": _digest(asked),
         "features_failed": 0,
         "control_of": control_of,
         # A control's subject is another one than was looked at.
-        "models_key": models_key(preflight.identity) if control_of is None else None,
+        "models_key": models_key(preflight.identity) if preflight is not None and control_of is None else None,
         "traceparent": traces.traceparent(),
-        "warnings": merged((), noticed.warnings),
-        "corpus": noticed.corpus,
         "created_at": now(session),
-    }
+    } | _facts(spec, preflight, noticed)
     created = session.execute(insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(Job.id)).scalar()
     if created is not None:
-        chunks.add(session, created, spec.priority, [plan_prepare(noticed.fingerprint)])
+        chunks.add(session, created, spec.priority, [plan_check() if preflight is None else plan_prepare(noticed.fingerprint)])
     return created
+
+
+def _write_control(session: Session, spec: JobSpec, preflight: Checked, job_id: str, noticed: Noticed) -> None:
+    """Writes the job's random-weights control, where it asks for one."""
+    if "random_weights" in spec.controls and spec.subject.weights == "trained":
+        control = _random_weights(spec)
+        _write(session, control, control, preflight, None, job_id, noticed)
+
+
+def _facts(spec: JobSpec, preflight: Checked | None, noticed: Noticed) -> dict[str, Any]:
+    """What a job's row holds of its files, as far as it is known."""
+    ranges = spec.feature_ranges()
+    features = None if preflight is None else preflight.features
+    return {
+        "features_total": features if ranges is None else count(ranges),
+        "warnings": merged((), noticed.warnings),
+        "corpus": noticed.corpus,
+    }
 
 
 get = book.job
@@ -166,7 +212,7 @@ def cancel(session: Session, job_id: str) -> Job:
 def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) -> Job:
     """No chunk of the job is taken any more, and workers hand back theirs. `problem` says why, where it was not the user's wish.
 
-    Pausing twice changes nothing. Raises NotFound, and Conflict for a job that is over or being cancelled.
+    Pausing twice changes nothing. Raises NotFound, and Conflict for a job that is over, being cancelled, or still checked.
     """
     get(session, job_id)
     job = hold(session, job_id)
@@ -226,8 +272,7 @@ def retry(session: Session, job_id: str) -> Job:
         chunks.reopen(session, target, chunk_ids)
     session.execute(update(Job).where(Job.id == job_id).values(features_failed=max(job.features_failed - found.features, 0)))
     if job.status in JOB_ENDS:
-        target_of_job = JobStatus.RUNNING if job.started_at else JobStatus.QUEUED
-        _move(session, job_id, target_of_job, error=None, summary=None, finished_at=None)
+        _move(session, job_id, _target_of_retry(job, states, reopened), error=None, summary=None, finished_at=None)
     return get(session, job_id)
 
 
@@ -260,6 +305,13 @@ def count_failed(session: Session, job_id: str, features: int) -> None:
     """So many more features of this job could not be explained."""
     if features:
         session.execute(update(Job).where(Job.id == job_id).values(features_failed=Job.features_failed + features))
+
+
+def _target_of_retry(job: Job, states: Sequence[State], reopened: set[str]) -> JobStatus:
+    """What a job that had ended is once these chunks of it are open again."""
+    if any(state.stage == Stage.CHECK for state in states if state.id in reopened):
+        return JobStatus.CHECKING
+    return JobStatus.RUNNING if job.started_at else JobStatus.QUEUED
 
 
 def _cancel_to(session: Session, job_id: str, target: JobStatus) -> None:
@@ -303,9 +355,9 @@ def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElemen
     return moved
 
 
-def _same_request(session: Session, key: str, digest: str) -> Job:
+def _same_request(session: Session, key: str, spec: JobSpec) -> Job:
     job = session.scalars(select(Job).where(Job.idempotency_key == key)).one()
-    if job.request_digest != digest:
+    if job.request_digest != _digest(spec):
         raise Conflict(
             f"The idempotency key {key!r} belongs to another request.",
             why=f"It was used for job {job.id}, with other settings.",

@@ -11,12 +11,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Row, case, func, select
 from sqlalchemy.orm import Session
 
-from interp.lifecycle import JOB_ENDS, ChunkStatus, JobStatus, Queue, Stage
+from interp.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Queue, Stage
 from interp.store.dialect import now
 from interp.store.tables import Chunk, Job, LlmTotal, StageCount, Turn, Webhook, Worker
 from interp.store.totals import PICO
 
-WORKABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
 # By the values of its labels.
 Labels = tuple[str, ...]
 Readings = Mapping[Labels, float]

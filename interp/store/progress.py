@@ -13,7 +13,7 @@ from interp.lifecycle import JOB_ENDS, QUEUE_OF, ChunkStatus, JobStatus, Stage
 from interp.store.dialect import now
 from interp.store.tables import Chunk, Job, StageCount
 
-UNITS = {Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
+UNITS = {Stage.CHECK: "chunks", Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
 QUEUES = sorted(set(QUEUE_OF.values()))
 
 
@@ -178,7 +178,7 @@ def _counts(job: Job, stages: tuple[StageProgress, ...]) -> RequestCounts:
 
 
 def _eta(stages: tuple[StageProgress, ...], moment: datetime) -> datetime | None:
-    open_stages = [stage for stage in stages if stage.stage not in (Stage.PREPARE, Stage.SUMMARISE)]
+    open_stages = [stage for stage in stages if stage.stage not in (Stage.CHECK, Stage.PREPARE, Stage.SUMMARISE)]
     remaining = [stage.eta_seconds for stage in open_stages]
     if not remaining or None in remaining:
         return None

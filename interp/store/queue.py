@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from interp.errors import GlossatorError, LeaseLost, problem_of
-from interp.lifecycle import WORKABLE, JobStatus, Stage
+from interp.lifecycle import WORKABLE, JobStatus, Stage, sources_of
 from interp.store import budgets, chunks, jobs
 from interp.store.chunks import Lease, Released
 from interp.store.engine import snapshot, transaction
@@ -65,7 +65,7 @@ def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: 
 def pause(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
     """No chunk of the job can go on as things are: it is paused with the problem, and this chunk goes back uncounted. Raises LeaseLost."""
     job = jobs.hold(session, lease.job_id)
-    if job.status in WORKABLE:
+    if job.status in sources_of(JobStatus.PAUSED):
         jobs.pause(session, lease.job_id, _of_job(problem, lease))
     hand_back(session, lease)
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never
 
@@ -62,6 +63,14 @@ def _echo(given: str) -> str:
     return given
 
 
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended; one that nobody has asked after yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 TEXT, ANY = TypeAdapter(str), TypeAdapter(Any)
 LOOK: Task[str, Any] = Task(f"{HERE}:LOOK", _look, TEXT, ANY)
 TAKE_MEMORY: Task[str, Any] = Task(f"{HERE}:TAKE_MEMORY", _take_memory, TEXT, ANY)
@@ -71,3 +80,28 @@ HANG: Task[str, Any] = Task(f"{HERE}:HANG", _hang, TEXT, ANY)
 REFUSE: Task[str, Any] = Task(f"{HERE}:REFUSE", _refuse, TEXT, ANY)
 BREAK: Task[str, Any] = Task(f"{HERE}:BREAK", _break, TEXT, ANY)
 ECHO: Task[str, str] = Task(f"{HERE}:ECHO", _echo, TEXT, TEXT)
+
+
+@dataclass(frozen=True)
+class Endless(Task[Any, Any]):
+    """Stands for a look at files that never ends, and writes down in `place` which process it is."""
+
+    place: str = ""
+
+    def request(self, given: Any) -> bytes:
+        return SPIN.request(self.place)
+
+
+def endless(place: Path) -> Endless:
+    return Endless(SPIN.name, SPIN.function, ANY, ANY, str(place))
+
+
+@dataclass(frozen=True)
+class Greedy(Task[Any, Any]):
+    """Stands for a look at files that take a GiB."""
+
+    def request(self, given: Any) -> bytes:
+        return TAKE_MEMORY.request(str(1 << 30))
+
+
+GREEDY = Greedy(TAKE_MEMORY.name, TAKE_MEMORY.function, ANY, ANY)

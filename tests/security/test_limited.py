@@ -56,14 +56,6 @@ def until(look: Callable[[], Any], what: str) -> Any:
     return found
 
 
-def is_gone(pid: int) -> bool:
-    """Whether the process has ended; one that nobody has asked after yet has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
 @pytest.mark.parametrize("nbytes", [1 << 30, 1 << 45])
 def test_memory_has_an_end(nbytes: int) -> None:
     with pytest.raises(FilesTakeTooMuch, match="256 MiB of memory") as error:
@@ -126,7 +118,7 @@ def test_who_is_not_waited_for_is_ended(processes: Processes, tmp_path: Path) ->
     with processes.begin(apart.SPIN, str(tmp_path / "pid"), 1.0) as pending:
         pid = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="ascii"), "it did not start"))
         assert not pending.wait(0.01)
-    until(lambda: is_gone(pid), "it still spins")
+    until(lambda: apart.is_gone(pid), "it still spins")
     assert call(apart.ECHO, "next") == "next"
 
 
@@ -143,7 +135,7 @@ def test_a_server_that_was_killed_is_started_anew() -> None:
     killed = limited.server_pid()
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
-    until(lambda: is_gone(killed), "it was not killed")
+    until(lambda: apart.is_gone(killed), "it was not killed")
     assert call(apart.ECHO, "after") == "after"
     assert limited.server_pid() != killed
 
@@ -168,7 +160,7 @@ def test_all_end_with_the_process_that_asks(tmp_path: Path) -> None:
         server = int(process.stdout.readline())
         child = int(until(lambda: place.exists() and place.read_text(encoding="ascii"), "nothing hangs"))
         process.kill()
-    until(lambda: is_gone(server) and is_gone(child), "they outlive it")
+    until(lambda: apart.is_gone(server) and apart.is_gone(child), "they outlive it")
 
 
 @pytest.fixture
