@@ -126,6 +126,12 @@ class CollectionSpec(Frozen):
     batch_tokens: int = Field(default=8192, ge=16, le=2**24, description="Tokens a batch: memory and speed, never the result.")
     shard_tokens: int = Field(default=524_288, ge=1024, le=2**31, description="Tokens a collect chunk: what a killed worker repeats at most.")
 
+    @field_validator("test", mode="before")
+    @classmethod
+    def _test_counts(cls, value: Any) -> Any:
+        """Counts that a job does not name are those of the test split, not those of the explain split."""
+        return TEST_COUNTS.model_dump() | value if isinstance(value, dict) else value
+
     @field_validator("row_tokens")
     @classmethod
     def _even(cls, value: int) -> int:

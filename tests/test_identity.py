@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interp.identity import corpus_digest, dictionary_digest, evidence_id, file_digest, subject_digest
-from interp.spec import JobSpec, ScorerSpec, SplitCounts
+from interp.spec import TEST_COUNTS, CollectionSpec, JobSpec, ScorerSpec, SplitCounts
 from tests.test_preflight import changed, job, write_dictionary
 
 __all__ = ["job"]
@@ -76,3 +76,11 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     assert file_digest(path) == first
     path.write_bytes(b"other")
     assert file_digest(path) != first
+
+
+def test_counts_of_the_test_split_that_a_job_does_not_name_stay_its_own():
+    """`near_miss` alone set the others to the defaults of the explain split."""
+    asked = CollectionSpec.model_validate({"test": {"near_miss": 20}})
+    assert asked.test == TEST_COUNTS.model_copy(update={"near_miss": 20})
+    assert CollectionSpec.model_validate({"explain": {"near_miss": 20}}).explain == SplitCounts(near_miss=20)
+    assert CollectionSpec.model_validate(asked.model_dump()) == asked

@@ -60,7 +60,7 @@ class JudgedSimulation:
     """
 
     name = "simulation"
-    version = 6
+    version = 7
     metric = "pearson"
     needs: frozenset[Ability] = frozenset()
     needs_foils = False

@@ -23,7 +23,7 @@ class Simulation:
     """`value` is Pearson's r of predicted and real activations over all tokens of the scored windows, put one after the other."""
 
     name = "simulation"
-    version = 4
+    version = 5
     metric = "pearson"
 
     def __init__(self, spec: ScorerSpec, judge: Judge) -> None:

@@ -57,6 +57,11 @@ def _parts(totals: np.ndarray) -> tuple[float, float, float, float, float]:
     return float(z[0]), down, up, max(0.0, float(z[0] - min(z[1], z[2]))), max(0.0, float(z[3] - z[0]))
 
 
+def _without_bound(totals: np.ndarray) -> Bounds:
+    z, down, up, below, above = _parts(totals)
+    return float(np.tanh(z - down - below)), float(np.tanh(z + up + above))
+
+
 def _studentised(totals: np.ndarray) -> Bounds:
     z, down, up, *_ = _parts(totals)
     return float(np.tanh(z - down)), float(np.tanh(z + up))
@@ -120,6 +125,7 @@ def _dirichlet(totals: np.ndarray) -> Bounds:
 
 INTERVALS: dict[str, Callable[[np.ndarray], Bounds]] = {
     "in use": lambda totals: pearson_bounds(totals) or (-1.0, 1.0),
+    "the lower end without a bound": _without_bound,
     "studentised alone": _studentised,
     "joined in quadrature": _in_quadrature,
     "by the sample's tail": _by_tail,
