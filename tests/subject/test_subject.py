@@ -172,7 +172,7 @@ def test_damaged_folders(folder_of: Callable[[str], Path], tmp_path: Path, backe
 
 
 def test_an_unknown_device(folder_of: Callable[[str], Path]) -> None:
-    with pytest.raises(SubjectError, match="'gpu' is not there"):
+    with pytest.raises(SubjectError, match="'cuda:63' is not there"):
         open_subject(SubjectSpec(model=str(folder_of("llama")), device="cuda:63"), "blocks.0.hook_resid_post")
 
 
