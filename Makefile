@@ -31,7 +31,7 @@ test: install-dev ## The whole suite, and what `make lint` does
 faults: install-dev ## The long form of the faults: every kind many times, as a table
 	$(BIN)/python -m tests.faults
 
-fuzz: install-dev ## The long form of the attacks: 10,000 changed files of weights, configs and tokenizers, as a table
+fuzz: install-dev ## The long form of the attacks: 10,000 changed files of weights, configs and tokenizers, 20,000 requests, as tables
 	$(BIN)/python -m tests.security
 
 lint: install-dev ## ruff, mypy --strict, import-linter

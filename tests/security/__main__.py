@@ -1,4 +1,7 @@
-"""The long form: `python -m tests.security`, or `make fuzz`. Prints a table; ends with status 1 where something other than a refusal came out."""
+"""The long form: `python -m tests.security`, or `make fuzz`. Prints two tables: changed files, and requests made from the OpenAPI document.
+
+Ends with status 1 where something other than an answer or a refusal came out.
+"""
 
 import argparse
 import os
@@ -12,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interp.files import Roots, within
+from tests.security import generated
 from tests.security.mutants import Case, cases
 from tests.security.mutating import MOST_MIB, MOST_SECONDS, Outcome, attempt
 
@@ -22,6 +26,7 @@ SHOWN = 20
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.security", description=__doc__)
     parser.add_argument("--mutants", type=int, default=10_000, help="how many in all (10,000)")
+    parser.add_argument("--requests", type=int, default=20_000, help="how many in all, to both databases (20,000); 0 sends none")
     parser.add_argument("--seed", type=int, default=0, help="of the changes (0)")
     parser.add_argument("--only", help="kinds whose name contains this")
     given = parser.parse_args()
@@ -30,7 +35,10 @@ def main() -> int:
         share = -(-given.mutants // len(found))
         outcomes = {name: _attempts(name, case, given.seed, share) for name, case in found.items()}
     _print(outcomes)
-    return 1 if any(outcome.fault for some in outcomes.values() for outcome in some) else 0
+    tallies = generated.attack_both(given.requests, given.seed) if given.requests and not given.only else {}
+    _print_requests(tallies)
+    failed = any(outcome.fault for some in outcomes.values() for outcome in some) or any(tally.faults for tally in tallies.values())
+    return 1 if failed else 0
 
 
 def _attempts(name: str, case: Case, seed: int, count: int) -> list[Outcome]:
@@ -49,6 +57,20 @@ def _print(outcomes: dict[str, list[Outcome]]) -> None:
     faults = [f"{name}: {outcome.fault}" for name, some in outcomes.items() for outcome in some if outcome.fault]
     printer.print(f"Bounds: {MOST_SECONDS} s of CPU and {MOST_MIB} MiB a mutant; {len(faults)} went beyond, or gave another error than a refusal.")
     for fault in faults[:SHOWN]:
+        printer.print(fault, markup=False)
+
+
+def _print_requests(tallies: dict[str, generated.Tally]) -> None:
+    if not tallies:
+        return
+    table = Table("database", "requests", "answered", "refused", "5xx", "faults", "longest, s of CPU")
+    for name, tally in tallies.items():
+        classes = [f"{tally.of_class(first):,}" for first in (2, 4, 5)]
+        table.add_row(name, f"{tally.requests:,}", *classes, str(len(tally.faults)), f"{tally.longest:.2f}")
+    printer = Console()
+    printer.print(table)
+    printer.print(f"Bound: {generated.MOST_SECONDS} s of CPU a request; faults are beyond it, a 5xx, or a refusal that is no problem document.")
+    for fault in [fault for tally in tallies.values() for fault in tally.faults][:SHOWN]:
         printer.print(fault, markup=False)
 
 

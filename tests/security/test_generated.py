@@ -1,0 +1,27 @@
+"""Some hundred requests made from the OpenAPI document: each is answered or refused. `make fuzz` sends 20,000."""
+
+import pytest
+from sqlalchemy import Engine
+
+from interp.settings import Settings
+from tests.security.generated import attack
+
+REQUESTS = 400
+
+
+def test_requests_from_the_document_are_answered_or_refused(service_settings: Settings, store: Engine) -> None:
+    tally = attack(service_settings, REQUESTS, seed=0)
+    assert tally.faults == []
+    assert tally.of_class(5) == 0
+    assert tally.requests >= REQUESTS / 2
+    assert tally.of_class(2) > 0 < tally.of_class(4)
+
+
+def test_a_defect_is_found(service_settings: Settings, store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(*_: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("api.reads.runs.stored.named", defect)
+    tally = attack(service_settings, 60, seed=0)
+    assert tally.faults
+    assert all("/runs/" in fault or "current-run" in fault for fault in tally.faults)
