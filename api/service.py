@@ -4,6 +4,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from types import FrameType, TracebackType
 from typing import IO, Self
 
@@ -11,6 +12,7 @@ import uvicorn
 
 from api.app import create_app
 from interp.errors import GlossatorError
+from interp.home import held
 from interp.settings import Settings, is_loopback
 from interp.store import migrate
 from workers.embedded import Supervisor
@@ -23,12 +25,14 @@ class AddressTaken(GlossatorError):
     """The service cannot listen where it was told to."""
 
     code, title = "address-taken", "The address cannot be listened on"
+    exit_status = 2
 
 
 class LoginMissing(GlossatorError):
     """The service has no accounts, and was told to listen where other machines reach it."""
 
     code, title = "login-missing", "Anyone who reaches the address could do anything"
+    exit_status = 2
 
 
 class Service:
@@ -37,32 +41,39 @@ class Service:
     def __init__(self, settings: Settings, host: str, port: int, workers: bool = True, log_to: IO[bytes] | None = None) -> None:
         """`port` 0 takes a free one. Without `workers` jobs wait for `glossator worker`. `log_to` takes what the workers log (default: stderr)."""
         self._settings = settings
-        self._socket = _listen(host, port, settings.i_know_there_is_no_login)
-        name = f"[{host}]" if ":" in host else host
-        self.url = f"http://{name}:{self._socket.getsockname()[1]}"
-        app = create_app(settings.model_copy(update={"host": host}), is_stopping=lambda: self._server.should_exit)
-        config = uvicorn.Config(app, log_level="warning", log_config=None, timeout_graceful_shutdown=STOP_SECONDS)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True)
-        self._supervisor = Supervisor(settings, log_to) if workers else None
+        with ExitStack() as opened:
+            # Before the address: a second server on the home is told of the first, not of its port.
+            lock = opened.enter_context(held(settings.home)) if settings.is_alone else None
+            self._socket = opened.enter_context(_listen(host, port, settings.i_know_there_is_no_login))
+            name = f"[{host}]" if ":" in host else host
+            self.url = f"http://{name}:{self._socket.getsockname()[1]}"
+            if lock is not None:
+                lock.name(self.url)
+            app = create_app(settings.model_copy(update={"host": host}), is_stopping=lambda: self._server.should_exit)
+            config = uvicorn.Config(app, log_level="warning", log_config=None, timeout_graceful_shutdown=STOP_SECONDS)
+            self._server = uvicorn.Server(config)
+            self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True)
+            self._supervisor = Supervisor(settings, log_to) if workers else None
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
-        migrate.upgrade(self._settings.database_url)
-        self._thread.start()
-        deadline = time.monotonic() + START_SECONDS
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                self._stop_server()
-                raise GlossatorError("The REST service did not start.", cure="The lines above say why.")
-            time.sleep(0.01)
+        try:
+            migrate.upgrade(self._settings.database_url)
+            self._start_server()
+        except BaseException:
+            self._stop_server()
+            self._opened.close()
+            raise
         if self._supervisor:
             self._supervisor.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop_server()
-        if self._supervisor:
-            self._supervisor.stop()
+        # The home is given up last: until then workers write to it.
+        with self._opened:
+            self._stop_server()
+            if self._supervisor:
+                self._supervisor.stop()
 
     def wait(self) -> None:
         """Blocks until SIGINT or SIGTERM. Only in the main thread: nothing else may set signal handlers."""
@@ -79,11 +90,18 @@ class Service:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def _start_server(self) -> None:
+        self._thread.start()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise GlossatorError("The REST service did not start.", cure="The lines above say why.")
+            time.sleep(0.01)
+
     def _stop_server(self) -> None:
         self._server.should_exit = True
         if self._thread.ident is not None:
             self._thread.join(STOP_SECONDS * 2)
-        self._socket.close()
 
 
 def _listen(host: str, port: int, is_open: bool) -> socket.socket:

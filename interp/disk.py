@@ -118,12 +118,14 @@ def has_room(target: Path) -> bool:
 
 def nearest_existing(path: Path) -> Path:
     """The path itself, or the closest folder above it that is there."""
-    return next(candidate for candidate in (path, *path.parents) if candidate.exists())
+    # Not Path.exists: it raises where a folder on the way may not be entered.
+    return next(candidate for candidate in (path, *path.parents) if os.path.exists(candidate))  # noqa: PTH110
 
 
 def is_writable(folder: Path) -> bool:
     """Whether files can be written to the folder, or the folder be made."""
-    return os.access(nearest_existing(folder), os.W_OK)
+    nearest = nearest_existing(folder)
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _draft_of(target: Path) -> Path:

@@ -32,6 +32,8 @@ class GlossatorError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
+    # How a command ends with it. 2: something is wrong with the installation, and said in one line.
+    exit_status: ClassVar[int] = 1
 
     def __init__(self, what: str, *, why: str = "", cure: str = "", **details: Any) -> None:
         self.what, self.why, self.cure, self.details = printable(what), printable(why), printable(cure), printable(details)
@@ -154,6 +156,7 @@ class SettingsInvalid(InputError):
     """A `GLOSSATOR_...` variable of the environment has a value that cannot be used, or a name that nothing reads."""
 
     code, title = "settings-invalid", "The settings cannot be used"
+    exit_status = 2
 
 
 class NotFound(GlossatorError):
@@ -172,12 +175,14 @@ class ActivationsNotFinite(GlossatorError):
 
 class DiskFull(GlossatorError):
     code, status, title = "disk-full", 507, "No space left on disk"
+    exit_status = 2
 
 
 class ArtifactsUnreachable(GlossatorError):
     """The store of files that workers hand to one another cannot be opened, or not be written to."""
 
     code, status, title = "artifacts-unreachable", 503, "The artifact store cannot be used"
+    exit_status = 2
 
 
 class ArtifactMissing(GlossatorError):
@@ -202,24 +207,49 @@ class Interrupted(GlossatorError):
 
 class ServerUnreachable(GlossatorError):
     code, status, title = "server-unreachable", 503, "No server answers"
+    exit_status = 2
 
 
 class DatabaseUnfit(GlossatorError):
     """A database that would not hold what is written to it."""
 
     code, status, title = "database-unfit", 503, "The database cannot be used"
+    exit_status = 2
 
 
 class DatabaseUnreachable(GlossatorError):
     """The database's server does not answer, or its file cannot be opened. What is stored is not lost: asking again helps once it is back."""
 
     code, status, title = "database-unreachable", 503, "The database does not answer"
+    exit_status = 2
+
+
+class BrokerUnreachable(GlossatorError):
+    """The broker that the settings name cannot be used. Processes that run already outlive it; one that is being started says so and ends."""
+
+    code, status, title = "broker-unreachable", 503, "The broker does not answer"
+    exit_status = 2
+
+
+class HomeUnusable(GlossatorError):
+    """The service's folder is no folder, or this user may not use it."""
+
+    code, status, title = "home-unusable", 503, "The home cannot be used"
+    exit_status = 2
+
+
+class HomeTaken(GlossatorError):
+    """Another server uses the home: two would tread on each other's workers and database."""
+
+    code, status, title = "home-taken", 409, "Another server uses the home"
+    exit_status = 2
 
 
 class ServerMissing(GlossatorError):
     """A program that this machine has not."""
 
     code, status, title = "server-missing", 503, "A server is not installed"
+    exit_status = 2
 
 
 class ChecksBusy(GlossatorError):

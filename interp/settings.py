@@ -291,6 +291,11 @@ class Settings(BaseSettings):
         return self.broker_url.startswith("filesystem://")
 
     @property
+    def is_alone(self) -> bool:
+        """Whether one server has all of it: the database or the broker is files of this machine, which a second server would tread on."""
+        return self.is_embedded or self.database_url.startswith("sqlite")
+
+    @property
     def broker_folder(self) -> Path:
         """The folder of a `filesystem://` broker."""
         return Path(self.broker_url.removeprefix("filesystem://"))

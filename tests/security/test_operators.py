@@ -1,10 +1,17 @@
 """A clumsy operator: whatever is wrong with the installation is told by every command in one line, with its cure, before anything is done."""
 
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from api.service import LoginMissing, Service
+from api.service import AddressTaken, LoginMissing, Service
+from interp.errors import DatabaseUnfit, HomeTaken
+from interp.home import HomeLock, Occupant, occupant
 from interp.settings import Settings
 
 # Ways to write an address that other machines reach, or that lead to one.
@@ -48,3 +55,72 @@ def test_loopback_needs_nothing(embedded: Settings, host: str) -> None:
 def test_it_is_opened_by_a_setting(embedded: Settings) -> None:
     with Service(embedded.model_copy(update={"i_know_there_is_no_login": True}), "0.0.0.0", 0, workers=False) as service:
         assert service.url.startswith("http://0.0.0.0:")
+
+
+# Two servers on one home.
+
+
+def test_a_second_server_on_a_home_says_where_the_first_is(embedded: Settings) -> None:
+    with Service(embedded, "127.0.0.1", 0, workers=False) as first:
+        with pytest.raises(HomeTaken) as taken:
+            Service(embedded, "127.0.0.1", 0, workers=False)
+        assert f"Process {os.getpid()} listens at {first.url}." == taken.value.why
+        assert occupant(embedded.home) == Occupant(os.getpid(), first.url)
+    assert occupant(embedded.home) is None
+    with Service(embedded, "127.0.0.1", 0, workers=False):
+        pass
+
+
+def test_a_server_that_fails_to_start_gives_the_home_up(embedded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Service(embedded.model_copy(update={"home": embedded.home / "other"}), "127.0.0.1", 0, workers=False) as first:
+        port = int(first.url.rpartition(":")[2])
+        with pytest.raises(AddressTaken):
+            Service(embedded, "127.0.0.1", port, workers=False)
+    with monkeypatch.context() as patched:
+        patched.setattr("api.service.migrate.upgrade", Mock(side_effect=DatabaseUnfit("x")))
+        with pytest.raises(DatabaseUnfit), Service(embedded, "127.0.0.1", 0, workers=False):
+            pass
+    with Service(embedded, "127.0.0.1", 0, workers=False):
+        pass
+
+
+def test_a_killed_server_leaves_no_lock_behind(tmp_path: Path) -> None:
+    """kill -9: the file still names the dead process, and nobody believes it."""
+    code = f"from pathlib import Path; from interp.home import HomeLock; l = HomeLock(Path({str(tmp_path)!r})); l.name('http://x'); print(1, flush=True); input()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdin
+    process.stdout.readline()
+    with pytest.raises(HomeTaken, match=f"Process {process.pid} listens at http://x"):
+        HomeLock(tmp_path)
+    process.kill()
+    process.wait()
+    assert str(process.pid) in (tmp_path / "server.lock").read_text()
+    assert occupant(tmp_path) is None
+    HomeLock(tmp_path).release()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_a_lock_is_not_inherited_by_children(tmp_path: Path) -> None:
+    """A worker that outlives its server by a moment must not keep the next one out."""
+    lock = HomeLock(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        lock.release()
+        HomeLock(tmp_path).release()
+        assert child.poll() is None
+
+
+def test_a_lock_file_that_holds_nonsense_is_no_traceback(tmp_path: Path) -> None:
+    lock = HomeLock(tmp_path)
+    for content in (b"", b"\x00\xff", b"[]", b'{"pid": "x"}', b'{"pid": null, "url": 3}'):
+        (tmp_path / "server.lock").write_bytes(content)
+        with pytest.raises(HomeTaken, match="A process of this machine is starting"):
+            HomeLock(tmp_path)
+    lock.release()
+
+
+def test_servers_of_a_cluster_may_share_a_home(tmp_path: Path) -> None:
+    assert not Settings(home=tmp_path, database_url="postgresql://host/name", broker_url="redis://host").is_alone
+    assert Settings(home=tmp_path, database_url="postgresql://host/name").is_alone
+    assert Settings(home=tmp_path, broker_url="redis://host").is_alone
