@@ -35,18 +35,19 @@ RUN pip install -c constraints.txt '.[models,s3,otel]'
 FROM python:3.11-slim-bookworm AS base
 RUN useradd --system --create-home --home-dir /var/lib/glossator --uid 10001 glossator
 ENV PATH=/opt/glossator/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    GLOSSATOR_HOME=/var/lib/glossator GLOSSATOR_HOST=0.0.0.0 GLOSSATOR_ROOTS=/data GLOSSATOR_LOG_FORMAT=json HF_HOME=/var/lib/glossator/huggingface
+    GLOSSATOR_HOME=/var/lib/glossator GLOSSATOR_ROOTS=/data GLOSSATOR_LOG_FORMAT=json HF_HOME=/var/lib/glossator/huggingface
 WORKDIR /var/lib/glossator
 USER 10001
 STOPSIGNAL SIGTERM
 
 FROM base AS api
 COPY --from=build-lean /opt/glossator /opt/glossator
+# Within a container every address is meant: what is published, and who gets there, is for whoever runs it to decide.
+ENV GLOSSATOR_HOST=0.0.0.0 GLOSSATOR_I_KNOW_THERE_IS_NO_LOGIN=true
 EXPOSE 8420
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8420/readyz', timeout=2)"]
-# A container listens where others reach it: what it publishes, and who gets there, is for whoever runs it to decide.
-CMD ["glossator", "serve", "--i-know-there-is-no-login", "--no-workers"]
+CMD ["glossator", "serve", "--no-workers"]
 
 FROM base AS base-worker
 ENV GLOSSATOR_METRICS_PORT=9420

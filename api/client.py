@@ -11,11 +11,13 @@ from urllib.parse import quote
 import httpx
 
 from api.reader import Body, paged
-from interp.errors import GlossatorError, ServerUnreachable
+from interp.cleaning import one_line
+from interp.errors import GlossatorError, ServerUnreachable, installation_codes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+STRANGER_SHOWN = 200
 TIMEOUT = httpx.Timeout(60, connect=3)
 # The endpoints of a job's models are asked before it is taken, and again where they are busy; a busy server looks at its files meanwhile.
 SUBMIT_TIMEOUT = httpx.Timeout(180, connect=3)
@@ -30,6 +32,7 @@ class Refused(GlossatorError):
         self.problem = dict(problem)
         super().__init__(problem.get("detail", ""), why=problem.get("why", ""), cure=problem.get("cure", ""))
         self.details = dict(problem.get("details", {}))
+        self.exit_status = 2 if problem.get("code") in installation_codes() else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,10 @@ class Client:
 
     def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, transport=transport)
+        try:
+            self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, transport=transport)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise self._unreachable(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -143,6 +149,14 @@ class Client:
             return False
         return response.status_code == httpx.codes.OK
 
+    def is_there(self) -> bool:
+        """Whether a server of this API answers, ready or not: what it refuses it can explain."""
+        try:
+            said = self._http.get("/readyz").json()
+        except (httpx.TransportError, ValueError):
+            return False
+        return isinstance(said, dict) and "ready" in said
+
     def _pages(self, path: str, filters: Mapping[str, Any], limit: int | None) -> Iterator[Body]:
         """Every row of a listing, or the first `limit`: pages are asked for as they are needed."""
         wanted = {name: value for name, value in filters.items() if value is not None}
@@ -154,10 +168,13 @@ class Client:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         _raise_for_problem(response)
-        answer: Body = response.json()
+        try:
+            answer: Body = response.json()
+        except ValueError:
+            raise _stranger(response) from None
         return answer
 
-    def _unreachable(self, error: httpx.TransportError) -> ServerUnreachable:
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
         return ServerUnreachable(
             f"No server answers at {self.url}.", why=str(error), cure="Start one with `glossator serve`, or set GLOSSATOR_URL to where one is."
         )
@@ -173,7 +190,16 @@ def _raise_for_problem(response: httpx.Response) -> None:
         return
     if response.headers.get("content-type", "").startswith("application/problem+json"):
         raise Refused(response.json())
-    raise Refused({"detail": f"{response.status_code} {response.reason_phrase} from {response.url}", "why": response.text[:500]})
+    raise _stranger(response)
+
+
+def _stranger(response: httpx.Response) -> ServerUnreachable:
+    """The error of an answer that no server of this API gives."""
+    return ServerUnreachable(
+        f"What answers at {response.url} is no server of Glossator.",
+        why=f"It says {response.status_code} {response.reason_phrase}: {one_line(response.text, STRANGER_SHOWN)}",
+        cure="Set GLOSSATOR_URL to where `glossator serve` listens.",
+    )
 
 
 def _events(lines: Iterator[str]) -> Iterator[Event]:

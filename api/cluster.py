@@ -15,6 +15,7 @@ from api.client import Client
 from api.guard import Guard
 from api.local_servers import free_port
 from interp.errors import FileMissing, GlossatorError
+from interp.home import make_home
 from interp.lifecycle import Queue, Stage
 from interp.secret_variables import start_child
 from interp.settings import Settings
@@ -83,7 +84,7 @@ class Cluster:
         return [f"glossator {' '.join(member.words)}" for member in self._members]
 
     def __enter__(self) -> Self:
-        self.settings.home.mkdir(parents=True, exist_ok=True)
+        make_home(self.settings.home)
         try:
             upgraded = self._run("db", "upgrade")
             if upgraded.returncode != 0:

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from api.fields import field_errors
 from api.schemas import FieldError, Problem, ProblemKind
 from interp.errors import GlossatorError, NotFound, printable, problem_of
-from interp.store.engine import is_passing, unreachable
+from interp.store.engine import told
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +93,11 @@ async def _glossator_error(request: Request, error: Exception) -> JSONResponse:
 async def _database_error(request: Request, error: Exception) -> JSONResponse:
     """A database that is away is told as such, in one line of the log; any other error of it is a defect of ours."""
     assert isinstance(error, DBAPIError)
-    if not is_passing(error):
+    known = told(error)
+    if known is None:
         raise error
-    told = unreachable(error)
-    log.error("%s %s: %s", request.method, request.scope["path"], told)
-    return _answer(Problem(instance=request.scope["path"], **problem_of(told)), {"Retry-After": str(RETRY_SECONDS)})
+    log.error("%s %s: %s", request.method, request.scope["path"], known)
+    return _answer(Problem(instance=request.scope["path"], **problem_of(known)), {"Retry-After": str(RETRY_SECONDS)})
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:

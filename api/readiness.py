@@ -11,8 +11,9 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from interp.disk import is_writable
+from interp.disk import nearest_existing
 from interp.errors import GlossatorError
+from interp.home import write_fault
 from interp.settings import Settings
 from interp.store import revision
 from interp.store.engine import READING
@@ -42,15 +43,16 @@ class Looks:
     """One an application."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._looks = [
-            Look(check)
-            for check in (
-                Check("database", lambda: database_fault(engine), 1.0, needed=True),
-                Check("migrations", lambda: migrations_fault(engine), 1.0, needed=True),
-                Check("broker", lambda: broker_fault(settings), 5.0),
-                Check("artifacts", lambda: artifacts_fault(settings), 30.0),
-            )
+        checks = [
+            Check("database", lambda: database_fault(engine), 1.0, needed=True),
+            Check("migrations", lambda: migrations_fault(engine), 1.0, needed=True),
+            Check("broker", lambda: broker_fault(settings), 5.0),
+            Check("artifacts", lambda: artifacts_fault(settings), 30.0),
         ]
+        if settings.is_alone:
+            # A book in a file takes no job once its disk is full. A database server looks after its own.
+            checks.append(Check("disk", lambda: disk_fault(settings), 5.0, needed=settings.database_url.startswith("sqlite")))
+        self._looks = [Look(check) for check in checks]
 
     def states(self) -> tuple[bool, dict[str, str]]:
         """Whether requests can be answered, and `ok` or what is wrong of everything, by name."""
@@ -111,18 +113,27 @@ def database_fault(engine: Engine) -> str | None:
 def migrations_fault(engine: Engine) -> str | None:
     """What is wrong with the database's tables; None when they are those of this version."""
     try:
-        is_current = revision.is_current(engine.execution_options(**READING))
+        fault = revision.unfit(engine.execution_options(**READING))
     except SQLAlchemyError:
         return "cannot be seen: the database does not answer"
-    return None if is_current else "the database is not at this version: run `glossator db upgrade`"
+    return None if fault is None else str(fault)
+
+
+def disk_fault(settings: Settings) -> str | None:
+    """What stops the service from writing to its home and its database's folder: a full disk, a quota, a read-only disk. None: nothing does."""
+    for folder in {nearest_existing(path) for path in settings.own_folders}:
+        if fault := write_fault(folder):
+            return str(fault)
+    return None
 
 
 def artifacts_fault(settings: Settings) -> str | None:
-    """What is wrong with the artifact store; None when files can be written to it. Only a bucket is written to for that."""
+    """What is wrong with the artifact store; None when files can be written to it. Of what is tried nothing stays."""
     try:
         store = store_of(settings)
         if store.is_local:
-            return None if is_writable(Path(store.root)) else f"cannot be written to: {store.root}"
+            fault = write_fault(nearest_existing(Path(store.root)))
+            return None if fault is None else f"{fault.what} {fault.why}"
         store.check()
     except GlossatorError as error:
         return f"{error.what} {error.why or ''}".strip()

@@ -1,5 +1,7 @@
 """The tree of errors. Each says what happened, why, and what to do about it."""
 
+from collections.abc import Iterator
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 Value = TypeVar("Value")
@@ -33,7 +35,7 @@ class GlossatorError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     # How a command ends with it. 2: something is wrong with the installation, and said in one line.
-    exit_status: ClassVar[int] = 1
+    exit_status: int = 1
 
     def __init__(self, what: str, *, why: str = "", cure: str = "", **details: Any) -> None:
         self.what, self.why, self.cure, self.details = printable(what), printable(why), printable(cure), printable(details)
@@ -340,6 +342,18 @@ class QuotaExhausted(JobMustPause):
 
 class PriceUnknown(JobMustPause):
     code, status, title = "price-unknown", 422, "Nobody knows the model's price"
+
+
+@cache
+def installation_codes() -> frozenset[str]:
+    """The codes of errors with which a command ends as with a fault of the installation."""
+
+    def below(kind: type[GlossatorError]) -> Iterator[type[GlossatorError]]:
+        yield kind
+        for child in kind.__subclasses__():
+            yield from below(child)
+
+    return frozenset(kind.code for kind in below(GlossatorError) if kind.exit_status == 2)
 
 
 def problem_of(error: BaseException) -> dict[str, Any]:

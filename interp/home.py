@@ -90,8 +90,8 @@ def occupant(home: Path) -> Occupant | None:
 
 def make_home(home: Path) -> None:
     """Makes the folder where it is missing, and tries to write to it. Raises HomeUnusable, DiskFull."""
-    if fault := _form_fault(home):
-        raise fault
+    if misformed := _form_fault(home):
+        raise misformed
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -150,7 +150,7 @@ def held(home: Path) -> Iterator[HomeLock]:
 def _form_fault(home: Path) -> HomeUnusable | None:
     for path in (home, *home.parents):
         if os.path.lexists(path) and not path.is_dir():
-            return HomeUnusable(f"{home} is no folder.", why=f"{path} is a file, or a link that leads nowhere.", cure=CURE)
+            return HomeUnusable(f"{home} is no folder.", why=f"{path} is a file.", cure=CURE)
     return None
 
 

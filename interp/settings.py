@@ -234,7 +234,7 @@ class Settings(BaseSettings):
     @classmethod
     def _broker_is_a_url(cls, value: str) -> str:
         if "://" not in value:
-            raise ValueError(f"{value!r} is no URL of a broker: write redis://host:6379/0")
+            raise ValueError(f"{value.split('@')[-1]!r} is no URL of a broker: write redis://host:6379/0")
         return value
 
     @field_validator("llm_endpoints", "webhook_endpoints")
@@ -313,14 +313,22 @@ class Settings(BaseSettings):
         return (*own, EXAMPLES, Path(sysconfig.get_paths()["stdlib"]))
 
     @property
+    def own_folders(self) -> tuple[Path, ...]:
+        """The home, and the folder of a database that is a file elsewhere."""
+        return (self.home, *{file.parent for file in self._database_files[:1]} - {self.home})
+
+    @property
     def own_paths(self) -> tuple[Path, ...]:
         """The service's own folders and files: database, broker and artifacts of this machine."""
-        database = self.database_url.partition("///")[2].partition("?")[0] if self.database_url.startswith("sqlite") else ""
-        files = tuple(Path(database + ending) for ending in ("", "-wal", "-shm", "-journal")) if database.strip(":") else ()
         folders = [self.broker_folder] if self.is_embedded else []
         if self.artifacts.startswith("file://"):
             folders.append(Path(self.artifacts.removeprefix("file://")))
-        return (self.home, *folders, *files)
+        return (self.home, *folders, *self._database_files)
+
+    @property
+    def _database_files(self) -> tuple[Path, ...]:
+        database = self.database_url.partition("///")[2].partition("?")[0] if self.database_url.startswith("sqlite") else ""
+        return tuple(Path(database + ending) for ending in ("", "-wal", "-shm", "-journal")) if database.strip(":") else ()
 
     def environment(self) -> dict[str, str]:
         """The variables that give a child process these same settings."""

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import TextIO
 
 from interp.errors import SettingsInvalid
 
 PREFIX = "GLOSSATOR_"
+# GLOSATOR and GLOSSATR are slips; GLOSSARY is a word.
+ALIKE = 0.87
 # Read by docker-compose.yml, the tests and the benchmarks; what Kubernetes sets for each Service of the namespace.
-OTHERS = re.compile(r"(BIND|DATA|TEST_.*|BENCH_.*|(.*_)?(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?))")
+OTHERS = re.compile(r"(BIND|DATA|TEST_.*|BENCH_.*|(.*_)?(SERVICE_(HOST|PORT.*)|PORT_\d+_(TCP|UDP|SCTP).*))")
+KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 _warned: set[str] = set()
 
 
@@ -22,15 +25,23 @@ def check_names(environment: Mapping[str, str], fields: Collection[str], warn_to
     """Raises SettingsInvalid for a variable that is nearly a setting's. One that is like none is warned of, once a process."""
     known = {variable_of(field) for field in fields}
     parts = {name.removeprefix(PREFIX): name for name in known if name.startswith(PREFIX)}
-    for name in sorted(name.upper() for name in environment):
-        if not name.startswith(PREFIX) or name in known or OTHERS.fullmatch(name.removeprefix(PREFIX)):
+    for name, value in sorted((name.upper(), value) for name, value in environment.items()):
+        if name in known or not _is_meant_for_us(name, value):
             continue
-        if near := get_close_matches(name.removeprefix(PREFIX), parts, n=2, cutoff=0.7):
+        if near := get_close_matches(name.partition("_")[2], parts, n=2, cutoff=0.7):
             meant = " or ".join(parts[part] for part in near)
             raise SettingsInvalid(f"{name} is no setting.", why="Nothing reads it.", cure=f"Did you mean {meant}? Rename or unset it.")
-        if name not in _warned:
+        if name.startswith(PREFIX) and name not in _warned:
             _warned.add(name)
             warn_to.write(f"warning: {name} is no setting of Glossator; nothing reads it. docs/deploy.md lists the settings.\n")
+
+
+def _is_meant_for_us(name: str, value: str) -> bool:
+    """Whether the name begins as a setting's does, or nearly so, and neither Kubernetes nor another of our programs uses it."""
+    first, _, rest = name.partition("_")
+    if OTHERS.fullmatch(rest) or (name.endswith("_PORT") and KUBERNETES_PORT.fullmatch(value)):
+        return False
+    return first == PREFIX.rstrip("_") or (bool(rest) and SequenceMatcher(None, first, PREFIX.rstrip("_")).ratio() >= ALIKE)
 
 
 def without_password(url: str) -> str:

@@ -7,6 +7,7 @@ A threads pool of one: a fork after CUDA has started fails, and the solo pool go
 import argparse
 import os
 import signal
+import sys
 import threading
 import warnings
 
@@ -14,6 +15,7 @@ from celery import signals
 from celery.platforms import SecurityWarning
 
 from interp import logs, traces
+from interp.cleaning import one_line
 from interp.errors import GlossatorError
 from interp.lifecycle import Queue
 from interp.settings import settings
@@ -134,4 +136,5 @@ if __name__ == "__main__":
     try:
         main(arguments.queue, arguments.name)
     except GlossatorError as error:
-        raise SystemExit(f"error: {error}") from None
+        sys.stderr.write(f"error: {one_line(str(error))}\n")
+        raise SystemExit(error.exit_status) from None

@@ -1,9 +1,27 @@
 """Whether the broker can be reached: a real connection, for `/readyz` and `glossator doctor`."""
 
 from interp.disk import is_writable
+from interp.errors import BrokerUnreachable
 from interp.settings import Settings
 
 SECONDS = 2.0
+
+
+def check_broker(settings: Settings) -> None:
+    """Raises BrokerUnreachable where the broker cannot be used."""
+    if fault := broker_fault(settings):
+        shown, cure = shown_broker(settings), broker_cure(settings)
+        raise BrokerUnreachable(f"The broker {shown} cannot be used.", why=fault[:1].upper() + fault[1:] + ".", cure=cure)
+
+
+def shown_broker(settings: Settings) -> str:
+    """The broker without its password."""
+    return str(settings.broker_folder) if settings.is_embedded else settings.broker_url.split("@")[-1]
+
+
+def broker_cure(settings: Settings) -> str:
+    """What to do where it cannot be used."""
+    return "Give yourself the right to write there, or set GLOSSATOR_HOME." if settings.is_embedded else "Start it, or set GLOSSATOR_BROKER_URL."
 
 
 def broker_fault(settings: Settings) -> str | None:

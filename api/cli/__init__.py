@@ -27,7 +27,7 @@ def glossator(
 
 
 def main() -> None:
-    """The entry point. An error of the user's or of a server's is printed with its cure, in a few lines, and ends with status 1."""
+    """The entry point. Errors of the user's or of a server's are printed with their cure, and end with status 1; those of the installation with 2."""
     try:
         app()
     except Exception as error:
@@ -39,4 +39,4 @@ def main() -> None:
         if known is None:
             raise
         print_error(known)
-        sys.exit(1)
+        sys.exit(known.exit_status)

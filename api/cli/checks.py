@@ -1,5 +1,6 @@
 """What `glossator doctor` looks at: one function a thing. Looking changes nothing, but for a file that is written to a bucket and removed again."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,16 +15,18 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.cli.console import thousands
-from api.readiness import artifacts_fault, database_fault, migrations_fault
+from api.cli.failures import told
+from api.readiness import artifacts_fault
 from interp.disk import nearest_existing
-from interp.errors import LlmError
+from interp.errors import GlossatorError, HomeUnusable, LlmError
 from interp.files import Roots
+from interp.home import CURE, check_readable, occupant, write_fault
 from interp.lifecycle import Queue
-from interp.settings import Settings
-from interp.store import metrics
+from interp.settings import Settings, is_loopback
+from interp.store import metrics, revision
 from interp.store.engine import make_engine, snapshot
 from interp.store.metrics import Figures
-from workers.reach import broker_fault
+from workers.reach import broker_cure, broker_fault, shown_broker
 
 PACKAGES = ("glossator", "fastapi", "sqlalchemy", "celery", "torch", "transformers", "transformer-lens", "numpy")
 MODELS = ("torch", "transformers", "transformer_lens")
@@ -43,6 +46,9 @@ class Finding:
     cure: str = ""
 
 
+Check = Callable[[Settings], list[Finding]]
+
+
 def versions(_found: Settings) -> list[Finding]:
     def of(package: str) -> str:
         try:
@@ -53,29 +59,57 @@ def versions(_found: Settings) -> list[Finding]:
     return [Finding("versions", True, f"Python {sys.version.split()[0]}, " + ", ".join(of(package) for package in PACKAGES))]
 
 
+def home(found: Settings) -> list[Finding]:
+    """The service's folder, and who serves from it."""
+    if not found.is_alone:
+        return [Finding("home", True, f"{found.home}; the database and the broker are servers")]
+    try:
+        check_readable(found.home)
+    except HomeUnusable as error:
+        return [finding_of(error, "home")]
+    nearest = nearest_existing(found.home)
+    if fault := write_fault(nearest):
+        return [finding_of(fault, "home")]
+    if server := occupant(found.home):
+        return [Finding("home", True, f"{found.home}; process {server.pid} serves it{f' at {server.url}' if server.url else ''}")]
+    return [Finding("home", True, f"{found.home} {'can be written to' if nearest == found.home else 'is not there yet, and can be made'}")]
+
+
+def address(found: Settings) -> list[Finding]:
+    """Where a server would listen, and whether that is open to others without anybody having said so."""
+    if is_loopback(found.host):
+        return [Finding("address", True, f"{found.host}:{found.port}, which only this machine reaches")]
+    if found.i_know_there_is_no_login:
+        return [Finding("address", True, f"{found.host}:{found.port}, open to whoever reaches it: there is no login")]
+    cure = "Set GLOSSATOR_HOST=127.0.0.1, or GLOSSATOR_I_KNOW_THERE_IS_NO_LOGIN=true where something else asks who it is."
+    return [Finding("address", False, f"{found.host}: other machines reach it, and there is no login; `glossator serve` refuses it", cure)]
+
+
 def database(found: Settings) -> list[Finding]:
+    if found.is_alone and (nearest := nearest_existing(found.home)) and not nearest.is_dir():
+        return [Finding("database", False, f"{nearest} is a file", CURE)]
     if _is_unmade(found):
-        return [Finding("database", True, f"{make_url(found.database_url).database} is not there yet; `glossator serve` makes it")]
+        path = Path(str(make_url(found.database_url).database))
+        if fault := write_fault(nearest_existing(path.parent)):
+            return [finding_of(fault, "database")]
+        return [Finding("database", True, f"{path} is not there yet; `glossator serve` makes it")]
     engine = make_engine(found.database_url)
     shown = engine.url.render_as_string(hide_password=True)
     began = time.monotonic()
     try:
-        if fault := database_fault(engine):
-            return [Finding("database", False, f"{shown} {fault}", "Start it, or set GLOSSATOR_DATABASE_URL.")]
+        fault = revision.unfit(engine)
         milliseconds = 1000 * (time.monotonic() - began)
-        if migrations_fault(engine):
-            cure = "Run `glossator db upgrade` (`glossator serve` does it by itself)."
-            return [Finding("database", False, f"{shown} is not at this version", cure)]
+        if fault:
+            return [Finding("database", False, f"{shown}: {fault.what} {fault.why}", fault.cure)]
     finally:
         engine.dispose()
     return [Finding("database", True, f"{shown} is at this version, and answers in {milliseconds:.0f} ms")]
 
 
 def broker(found: Settings) -> list[Finding]:
-    shown = found.broker_folder if found.is_embedded else found.broker_url.split("@")[-1]
+    shown = shown_broker(found)
     if fault := broker_fault(found):
-        cure = "Give yourself the right to write there, or set GLOSSATOR_HOME." if found.is_embedded else "Start it, or set GLOSSATOR_BROKER_URL."
-        return [Finding("broker", False, f"{shown} {fault}", cure)]
+        return [Finding("broker", False, f"{shown} {fault}", broker_cure(found))]
     return [Finding("broker", True, f"{shown} {'can be written to' if found.is_embedded else 'answers'}")]
 
 
@@ -171,11 +205,14 @@ def models(found: Settings) -> list[Finding]:
 def _is_unmade(found: Settings) -> bool:
     """Whether the database is a file that is still to be made: looking must not make it."""
     url = make_url(found.database_url)
-    return url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists()
+    return url.get_backend_name() == "sqlite" and not os.path.exists(str(url.database))  # noqa: PTH110 - a folder may be shut
 
 
 def _figures(found: Settings) -> Figures | None:
-    engine = make_engine(found.database_url)
+    try:
+        engine = make_engine(found.database_url)
+    except GlossatorError:
+        return None
     try:
         with snapshot(engine) as session:
             return metrics.figures(session, found.lease_seconds)
@@ -185,5 +222,20 @@ def _figures(found: Settings) -> Figures | None:
         engine.dispose()
 
 
-Check = Callable[[Settings], list[Finding]]
-CHECKS: tuple[Check, ...] = (versions, database, broker, workers, endpoints, artifacts, roots, space, models)
+def finding_of(error: GlossatorError, name: str) -> Finding:
+    """An error as what a check found."""
+    return Finding(name, False, f"{error.what} {error.why}".strip(), error.cure or "See docs/deploy.md.")
+
+
+def look(check: Check, found: Settings) -> list[Finding]:
+    """What one check finds; a fault of the installation that it stumbles over is a finding, too."""
+    try:
+        return check(found)
+    except Exception as error:
+        known = told(error)
+        if known is None:
+            raise
+        return [finding_of(known, check.__name__)]
+
+
+CHECKS: tuple[Check, ...] = (versions, home, address, database, broker, workers, endpoints, artifacts, roots, space, models)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.reader import Reader
-from interp.errors import DatabaseUnfit, ServerUnreachable
+from interp.errors import ServerUnreachable
+from interp.home import check_readable
 from interp.importing import without_collecting
 from interp.settings import Settings, settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from api.client import Client
 
 CONNECT_SECONDS = 3.0
@@ -29,6 +28,8 @@ def reader() -> Iterator[Reader]:
         with client:
             yield client
         return
+    if found.is_alone:
+        check_readable(found.home)
     if not _has_database(found):
         raise ServerUnreachable(
             "There is nothing to read.",
@@ -37,13 +38,14 @@ def reader() -> Iterator[Reader]:
         )
     with without_collecting():
         from api.local import Local
+        from interp.store import revision
         from interp.store.engine import make_engine
 
     engine = make_engine(found.database_url)
     # What was imported stays: the collector need not walk over it.
     gc.freeze()
     try:
-        _check_database(engine)
+        revision.check(engine)
         yield Local(engine, found)
     finally:
         engine.dispose()
@@ -56,7 +58,9 @@ def server() -> Iterator["Client"]:
     client = _server(found)
     if client is None:
         raise ServerUnreachable(
-            f"No server answers at {_default_url(found)}.", cure="Start one with `glossator serve`, or set GLOSSATOR_URL to where one is."
+            f"No server answers at {_default_url(found)}.",
+            why="Nobody listens there, or another program does.",
+            cure="Start one with `glossator serve`, or set GLOSSATOR_URL to where one is.",
         )
     with client:
         yield client
@@ -72,7 +76,7 @@ def _server(found: Settings) -> "Client | None":
     if found.url:
         return Client(found.url)
     client = Client(_default_url(found))
-    if client.is_ready():
+    if client.is_there():
         return client
     client.close()
     return None
@@ -95,19 +99,11 @@ def _default_host(found: Settings) -> str:
     return "127.0.0.1" if found.host in ("0.0.0.0", "::") else found.host
 
 
-def _check_database(engine: "Engine") -> None:
-    """Raises DatabaseUnfit for a database of another version, and the driver's error for one that does not answer."""
-    from interp.store import revision
-
-    if not revision.is_current(engine):
-        raise DatabaseUnfit("The database is not at this version.", cure="Run `glossator db upgrade` (`glossator serve` does it by itself).")
-
-
 def _has_database(found: Settings) -> bool:
+    if not found.database_url.startswith("sqlite"):
+        return True
     # Commands that talk to a server start faster without SQLAlchemy.
     from sqlalchemy import make_url
 
     url = make_url(found.database_url)
-    if url.get_backend_name() != "sqlite":
-        return True
     return bool(url.database) and Path(str(url.database)).exists()

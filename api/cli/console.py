@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from interp.cleaning import one_line
 from interp.errors import GlossatorError
 
 # In a pipe nothing may be cut, unless COLUMNS says how wide it is: rich would take 80 columns.
@@ -26,7 +27,12 @@ def say(text: str) -> None:
 
 
 def print_error(error: GlossatorError) -> None:
-    """What happened, why, and what to do about it."""
+    """What happened, why, and what to do about it: of the installation in one line, as a log takes it."""
+    if error.exit_status == 2:
+        parts = ("", error.what), ("why: ", error.why), ("cure: ", error.cure)
+        said = " ".join(f"{name}{one_line(part)}" for name, part in parts if part)
+        err.print(Text("error: ", style="bold red") + Text(said), soft_wrap=True)
+        return
     err.print(Text("error: ", style="bold red") + Text(error.what), soft_wrap=True)
     for name, part in (("why", error.why), ("cure", error.cure)):
         if part:

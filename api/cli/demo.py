@@ -13,6 +13,7 @@ from api.cli.submit import read_spec
 from api.client import Client
 from api.paths import paths_of
 from interp.errors import FileMissing, InputError
+from interp.home import make_home
 from interp.settings import Settings, take_settings
 from interp.spec import JobSpec
 
@@ -74,7 +75,7 @@ def embedded(settings: Settings, spec: JobSpec, reported: bool = True) -> dict[s
     """The job, submitted to a service of this process with workers of its own and followed to its end. Raises JobDidNotComplete."""
     from api.service import Service
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_home(settings.home)
     with (settings.home / "workers.log").open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
         say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
         submitted = client.submit_job(spec.model_dump(mode="json"))

@@ -14,6 +14,7 @@ from api.cli.spending import print_usage
 from api.cli.submit import print_estimate, read_spec
 from api.client import Client
 from api.paths import paths_of
+from interp.home import make_home
 from interp.llm.scripted import Faults, Ledger, ScriptedServer
 from interp.settings import take_settings
 from interp.spec import JobSpec
@@ -33,7 +34,7 @@ def run(home: Path, job: Path, features: str) -> None:
     with ScriptedServer(faults=Faults.mixed(FAULTS), key=KEY) as scripted:
         spec = read_spec(job, {"features": features})
         settings = take_settings(home=home, roots=paths_of(spec), llm_base_url=scripted.base_url, llm_api_key=SecretStr(KEY))
-        settings.home.mkdir(parents=True, exist_ok=True)
+        make_home(settings.home)
         log_file = settings.home / "workers.log"
         with log_file.open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
             say(f"A scripted language model listens on {scripted.base_url}; {FAULTS:.0%} of its replies are faulty")

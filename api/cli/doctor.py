@@ -8,13 +8,19 @@ from rich.text import Text
 
 from api.cli import checks
 from api.cli.console import out, print_json
+from interp.errors import SettingsInvalid
 from interp.settings import settings
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Look at everything an installation needs, and say what to do about what is missing."""
-    found = settings()
-    findings = [finding for check in checks.CHECKS for finding in check(found)]
+    try:
+        found = settings()
+    except SettingsInvalid as error:
+        if as_json:
+            print_json([asdict(checks.finding_of(error, "settings"))])
+        raise
+    findings = [finding for check in checks.CHECKS for finding in checks.look(check, found)]
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -30,11 +30,9 @@ def _of_database(error: Exception) -> GlossatorError | None:
     from alembic.util import CommandError
     from sqlalchemy.exc import DBAPIError
 
-    from interp.store.engine import is_passing, unreachable
+    from interp.store.engine import told as told_of_database
 
     if isinstance(error, CommandError):
         cure = "Install the version of Glossator that it was made with, or a newer one."
         return DatabaseUnfit("The database was made by another version of Glossator.", why=str(error), cure=cure)
-    if isinstance(error, DBAPIError) and is_passing(error):
-        return unreachable(error)
-    return None
+    return told_of_database(error) if isinstance(error, DBAPIError) else None

@@ -6,9 +6,10 @@ import typer
 
 from api.cli.console import out, print_json, thousands
 from interp import logs, traces
+from interp.home import make_home
 from interp.importing import without_collecting
 from interp.lifecycle import Queue
-from interp.settings import settings
+from interp.settings import Settings, settings
 
 log = logs.get_logger(__name__)
 
@@ -30,7 +31,11 @@ def serve(
     # uvicorn and Celery: half a second that no other command needs, and wrong settings do not wait for.
     with without_collecting():
         from api.service import Service
+        from workers.reach import check_broker
 
+    if found.is_alone:
+        make_home(found.home)
+    check_broker(found)
     logs.configure(found, "api")
     traces.configure(found, "api", "api")
     with Service(found, found.host, found.port if port is None else port, workers) as service:
@@ -44,20 +49,42 @@ def worker(
     name: Annotated[str | None, typer.Option(help="Name in the log.")] = None,
 ) -> None:
     """Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."""
-    settings()  # Raises SettingsInvalid: before a second of imports.
+    found = settings()  # Raises SettingsInvalid: before a second of imports.
+    _check_installation(found)
     with without_collecting():
         from workers.process import main
 
     main(queue, name)
 
 
+def _check_installation(found: Settings) -> None:
+    """What a worker cannot do without when it starts. Later it outlives a database or a broker that goes away.
+
+    Raises HomeUnusable, DatabaseUnfit, BrokerUnreachable, and the driver's error for a database that does not answer.
+    """
+    from interp.store import revision
+    from interp.store.engine import make_engine
+    from workers.reach import check_broker
+
+    if found.is_alone:
+        make_home(found.home)
+    engine = make_engine(found.database_url)
+    try:
+        revision.check(engine)
+    finally:
+        engine.dispose()
+    check_broker(found)
+
+
 @database.command()
 def upgrade() -> None:
     """Bring the database's tables to this version."""
-    url = settings().database_url
+    found = settings()
     from interp.store import migrate
 
-    migrate.upgrade(url)
+    if found.is_alone:
+        make_home(found.home)
+    migrate.upgrade(found.database_url)
     out.print("The database is at this version.")
 
 
@@ -69,11 +96,15 @@ def prune(
     """Forget now what GLOSSATOR_RETAIN_..._DAYS let go; upkeep does so every hour. No evidence, explanation or score ever goes."""
     found = settings()
     # Celery's settings and an artifact store's driver: no other command here needs them.
+    from interp.store import revision
     from interp.store.engine import make_engine
     from workers.tidying import prune as forget
 
+    if found.is_alone:
+        make_home(found.home)
     engine = make_engine(found.database_url)
     try:
+        revision.check(engine)
         counts = forget(engine, found, dry_run)
     finally:
         engine.dispose()

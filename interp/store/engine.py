@@ -1,6 +1,7 @@
 """Engines and transactions. Every write of the project goes through `transaction`, every plain read through `snapshot`."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from interp.errors import DatabaseUnreachable, DiskFull, SettingsInvalid, printable
+from interp.errors import DatabaseUnfit, DatabaseUnreachable, DiskFull, GlossatorError, SettingsInvalid, printable
 from interp.store.dialect import is_disk_full
 from interp.variables import without_password
 
@@ -25,6 +26,18 @@ STANDSTILL = {"idle_in_transaction_session_timeout": 15_000}
 SQLITE_PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 # What stands in the place of a JSON value that cannot be read.
 UNREADABLE = "unreadable"
+# What no waiting mends.
+SQLITE_UNFIT = {
+    sqlite3.SQLITE_NOTADB: (
+        "The database is no SQLite database.",
+        "Put its own file back, or set GLOSSATOR_DATABASE_URL (GLOSSATOR_HOME) elsewhere.",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("The database is damaged.", "Put a copy of it back, or set GLOSSATOR_DATABASE_URL (GLOSSATOR_HOME) elsewhere."),
+    sqlite3.SQLITE_READONLY: ("The database cannot be written to.", "Give this user the right to write its file and folder, or set GLOSSATOR_HOME."),
+    sqlite3.SQLITE_PERM: ("The database may not be opened.", "Give this user the right to its file and folder, or set GLOSSATOR_HOME."),
+}
+# PostgreSQL's server answers, and will not let this user in.
+REFUSED = re.compile(r"does not exist|authentication failed|no password supplied|no pg_hba\.conf entry|not permitted to log in|permission denied")
 READING = {"glossator_reading": True, "postgresql_readonly": True}
 
 
@@ -42,12 +55,39 @@ def make_engine(url: str) -> Engine:
     from interp.store import binary
 
     binary.register()
-    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=_postgres_arguments())
+    return _created(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=_postgres_arguments())
+
+
+def _created(url: URL, **options: Any) -> Engine:
+    try:
+        return create_engine(url, **options)
+    except (ArgumentError, ImportError, TypeError, ValueError) as error:
+        shown = url.render_as_string(hide_password=True)
+        cure = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
+        raise SettingsInvalid(f"{shown!r} cannot be opened.", why=str(error).splitlines()[0], cure=cure) from error
+
+
+def told(error: DBAPIError) -> GlossatorError | None:
+    """The error where it is the database's, its server's or its disk's; None for a defect of ours."""
+    if is_disk_full(error):
+        return DiskFull("The database cannot grow.", why=_first_line(error), cure="Free some space on its disk.")
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in SQLITE_UNFIT:
+        what, cure = SQLITE_UNFIT[code & 0xFF]
+        return DatabaseUnfit(what, why=f"SQLite says: {_first_line(error)}.", cure=cure)
+    return unreachable(error) if is_passing(error) else None
+
+
+def _first_line(error: DBAPIError) -> str:
+    return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
 
 
 def unreachable(error: DBAPIError) -> DatabaseUnreachable:
     """The error of a database that does not answer, in a few words. The driver names the address, and never the password."""
-    why = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+    why = _first_line(error)
+    if REFUSED.search(why):
+        cure = "Make the database or the user (createdb, createuser), or correct user, password and name in GLOSSATOR_DATABASE_URL."
+        return DatabaseUnreachable("The database's server refuses the connection.", why=why, cure=cure)
     return DatabaseUnreachable(
         "The database does not answer.", why=why, cure="Start it, or set GLOSSATOR_DATABASE_URL to where it is; `glossator doctor` looks at both."
     )
@@ -84,7 +124,7 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
         except OSError as error:
             cure = "Set GLOSSATOR_HOME or GLOSSATOR_DATABASE_URL to where this user may write."
             raise DatabaseUnreachable(f"The folder of {database} cannot be made.", why=error.strerror or str(error), cure=cure) from error
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, json_deserializer=read_json)
+    engine = _created(make_url(url), connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, json_deserializer=read_json)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

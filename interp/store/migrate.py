@@ -8,7 +8,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session
 
 from interp.errors import DatabaseUnfit
@@ -21,6 +21,7 @@ from interp.store.tables import Base
 LISTED_BY_RUN = "0009"
 # PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
 ADVISORY_LOCK = 0x676C6F73
+NAMES_SHOWN = 3
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -29,6 +30,8 @@ def upgrade(url: str, revision: str = "head") -> None:
     with _configured(engine) as config:
         connection: Connection = config.attributes["connection"]
         before = MigrationContext.configure(connection).get_current_revision()
+        if before is None:
+            _check_empty(connection)
         command.upgrade(config, revision)
         if before is not None and before < LISTED_BY_RUN and revision == "head":
             # In the migration's own transaction: all of it or nothing.
@@ -69,6 +72,13 @@ def _configured(engine: Engine) -> Iterator[Config]:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         config.attributes["connection"] = connection
         yield config
+
+
+def _check_empty(connection: Connection) -> None:
+    """Raises DatabaseUnfit where tables of another program have the names of ours."""
+    if taken := sorted(set(inspect(connection).get_table_names()) & set(Base.metadata.tables)):
+        why = f"It has no revision of Glossator's, and tables of these names already: {', '.join(taken[:NAMES_SHOWN])}."
+        raise DatabaseUnfit("The database is another program's.", why=why, cure="Give Glossator a database of its own (GLOSSATOR_DATABASE_URL).")
 
 
 def _without_foreign_keys(connection: Any, _record: Any) -> None:

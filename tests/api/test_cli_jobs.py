@@ -80,7 +80,7 @@ def test_ctrl_c_detaches_and_the_job_goes_on(service: Service, job_file: Path) -
 def test_submitting_without_a_server_names_the_cure(job_file: Path, tmp_path: Path) -> None:
     environment = os.environ | {"GLOSSATOR_HOME": str(tmp_path / "home"), "GLOSSATOR_PORT": NOBODY}
     ran = subprocess.run([*GLOSSATOR, "submit", str(job_file)], env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert "glossator serve" in ran.stderr
     assert "Traceback" not in ran.stderr
 

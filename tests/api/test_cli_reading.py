@@ -143,6 +143,6 @@ def test_without_a_server_and_a_database_the_error_names_the_cure(tmp_path: Path
         ran = subprocess.run(
             [sys.executable, "-c", "from api.cli import main; main()", *arguments], env=environment, capture_output=True, text=True, check=False
         )
-        assert ran.returncode == 1
+        assert ran.returncode == 2
         assert "glossator serve" in ran.stderr
     assert not (tmp_path / "nowhere").exists(), "reading must not make a database"

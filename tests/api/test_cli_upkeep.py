@@ -32,7 +32,7 @@ def test_serve_makes_its_database_takes_a_free_port_says_where_and_stops_on_sigt
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, line + process.communicate(timeout=30)[1]
         answer = httpx.get(f"{found[0]}/readyz").json()
-        assert answer == {"ready": True, "checks": {"database": "ok", "migrations": "ok", "broker": "ok", "artifacts": "ok"}}
+        assert answer == {"ready": True, "checks": {"database": "ok", "migrations": "ok", "broker": "ok", "artifacts": "ok", "disk": "ok"}}
         assert httpx.get(f"{found[0]}/healthz").json()["status"] == "ok"
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
@@ -46,7 +46,7 @@ def test_serve_says_so_when_the_port_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         command = [*GLOSSATOR, "serve", "--port", str(taken.getsockname()[1]), "--no-workers"]
         ran = subprocess.run(command, env=environment(tmp_path / "home"), capture_output=True, text=True, check=False, timeout=60)
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert "--port 0" in ran.stderr
     assert "Traceback" not in ran.stderr
 

@@ -31,7 +31,7 @@ def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedPr
 
 def told(done: subprocess.CompletedProcess[str]) -> str:
     """What a command that failed printed: a few lines, and no traceback."""
-    assert done.returncode == 1, done
+    assert done.returncode == 2, done
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     assert "hidden-password" not in done.stdout + done.stderr
     assert 1 <= len(done.stderr.splitlines()) <= 6, done.stderr
@@ -47,7 +47,7 @@ def test_a_misspelt_variable_stops_every_command(tmp_path: Path, arguments: list
 def test_a_worker_process_of_its_own_says_the_same(tmp_path: Path) -> None:
     environment = os.environ | {"GLOSSATOR_HOME": str(tmp_path), "GLOSSATOR_DATABASE_URL": "nonsense"}
     done = subprocess.run([sys.executable, "-m", "workers.process", "llm"], env=environment, capture_output=True, text=True, timeout=150, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "postgresql://user:password@host" in done.stderr
 
