@@ -44,7 +44,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # Not awaited: a first job that comes at once waits for it.
-        limited.start()
+        limited.start("api.counting")
         yield
         engine.dispose()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from api import accounts
-from api.sampling import Sample
+from api.sampling import Drawn, Sample
 from api.schemas import AmountAnswer, CorpusAnswer, EstimateAnswer, EstimateRow, EstimateTotal, WarningAnswer
 from interp.evidence import Split
 from interp.explain import registry as explainers
@@ -35,6 +35,14 @@ RETRIES = "Retries after faults, and repairs of replies that cannot be read, are
 CONTROL = "The random-weights control is a second job of the same size on the same budget; it is in the total."
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a sample would ask: lines with their roles, and tokens of the longest prompt with the room for its reply, by role."""
+
+    lines: tuple[tuple[str, Line], ...]
+    longest: dict[str, int]
+
+
 @dataclass
 class Tally:
     """What the sample asked, of each role's model apart."""
@@ -48,9 +56,10 @@ class Tally:
         abilities = frozenset({Ability.LOGPROBS}) if spec.logprobs else frozenset[Ability]()
         return Distinct(spec, tag, self.by_role.setdefault(role, Estimate()), abilities=abilities)
 
-    def longest(self) -> dict[str, int]:
-        """Tokens of the longest prompt with the room for its reply, by role."""
-        return {role: max(found.longest.values()) for role, found in self.by_role.items() if found.longest}
+    def counted(self) -> Counted:
+        """What came of it."""
+        lines = tuple((role, line) for role in ROLES if role in self.by_role for line in self.by_role[role].lines.values())
+        return Counted(lines, {role: max(found.longest.values()) for role, found in self.by_role.items() if found.longest})
 
 
 class Distinct(DryModel):
@@ -68,18 +77,17 @@ class Distinct(DryModel):
         return replace(reply, text=json.dumps(told, ensure_ascii=False))
 
 
-def count(spec: JobSpec, sample: Sample) -> Tally:
+def count(spec: JobSpec, sample: Sample) -> Counted:
     """Runs every explainer and scorer that asks a language model on the sample. Raises what they raise on what a job cannot mean."""
     tally = Tally(spec.models)
     asyncio.run(_run(spec, sample, tally))
-    return tally
+    return tally.counted()
 
 
-def answer(spec: JobSpec, sample: Sample, facts: Preflight) -> EstimateAnswer:
+def answer(spec: JobSpec, drawn: Drawn, counted: Counted, facts: Preflight) -> EstimateAnswer:
     """The estimate of a job, with what it rests on."""
-    tally = count(spec, sample)
-    scale = sample.counted / max(len(sample.features), 1)
-    rows = [_row(role, line.times(scale)) for role in ROLES if role in tally.by_role for line in tally.by_role[role].lines.values()]
+    scale = drawn.counted / max(len(drawn.features), 1)
+    rows = [_row(role, line.times(scale)) for role, line in counted.lines]
     twice = "random_weights" in spec.controls
     total = _total(rows, 2 if twice else 1)
     notes = [RETRIES]
@@ -88,16 +96,16 @@ def answer(spec: JobSpec, sample: Sample, facts: Preflight) -> EstimateAnswer:
     if twice:
         notes.append(CONTROL)
     return EstimateAnswer(
-        basis=sample.basis,
-        features=sample.asked,
-        counted_features=sample.counted,
-        sampled_features=len(sample.features),
+        basis=drawn.basis,
+        features=drawn.asked,
+        counted_features=drawn.counted,
+        sampled_features=len(drawn.features),
         rows=sorted(rows, key=lambda row: (row.stage, row.purpose, row.role)),
         total=total,
         includes_control=twice,
         budget=accounts.caps(spec.budget),
         within_budget=_within(total, accounts.caps(spec.budget)),
-        longest_prompt_tokens=max(tally.longest().values(), default=0),
+        longest_prompt_tokens=max(counted.longest.values(), default=0),
         context_windows={role: model.context_window for role in ROLES if (model := getattr(spec.models, role)) is not None},
         cache=CACHE,
         notes=notes,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydantic import Base64Bytes
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -23,28 +24,47 @@ MOST = 24
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some features with their evidence. `counted` is how many features they stand for: those asked for without the dead, where these are known."""
+    """Some features with their evidence."""
 
-    basis: Literal["evidence", "settings"]
     vocabulary: Vocabulary
     features: tuple[FeatureEvidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Which features are looked at, and their evidence as it is stored, where there is some: nothing of it is read yet.
+
+    `counted` is how many features they stand for: those asked for without the dead, where these are known.
+    """
+
+    basis: Literal["evidence", "settings"]
+    features: tuple[int, ...]
     counted: int
     asked: int
+    vocabulary: Base64Bytes | None = None
+    evidence: tuple[Base64Bytes, ...] = ()
+
+    def sample(self, spec: JobSpec) -> Sample:
+        """The features with their evidence, or what it will probably look like: that reads the subject's tokenizer."""
+        if self.vocabulary is not None:
+            return Sample(Vocabulary.from_bytes(self.vocabulary), tuple(map(decode_evidence, self.evidence)))
+        vocabulary = vocabulary_in(spec)
+        return Sample(vocabulary, tuple(supposed(spec.collection, vocabulary, feature, spec.seed) for feature in self.features))
 
 
-def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MOST) -> Sample:
+def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MOST) -> Drawn:
     """Up to `most` of the features asked for, the same ones every time."""
     asked = list(facts.wanted)
     with snapshot(engine) as session:
         found = _collected(session, spec, facts, asked, most)
     if found is not None:
         return found
-    vocabulary, total = vocabulary_in(spec), count(asked)
+    total = count(asked)
     chosen = _some([feature for start, stop in asked for feature in range(start, stop)], spec.seed, most)
-    return Sample("settings", vocabulary, tuple(supposed(spec.collection, vocabulary, feature, spec.seed) for feature in chosen), total, total)
+    return Drawn("settings", tuple(chosen), total, total)
 
 
-def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequence[Range], most: int) -> Sample | None:
+def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequence[Range], most: int) -> Drawn | None:
     """From evidence of the same identity, for as many of the features as there are; None where nothing was collected.
 
     Features that were not collected yet are taken to be dead as often as the others.
@@ -61,8 +81,7 @@ def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequenc
     chosen = _some(alive, spec.seed, most)
     blobs = evidence.load(session, run_id, [(feature, feature + 1) for feature in chosen])
     counted = round(len(alive) * len(wanted) / len(there))
-    vocabulary = runs.vocabulary_of(session, run_id)
-    return Sample("evidence", vocabulary, tuple(decode_evidence(blob) for blob in blobs.values()), counted, len(wanted))
+    return Drawn("evidence", tuple(blobs), counted, len(wanted), runs.vocabulary_blob(session, run_id), tuple(blobs.values()))
 
 
 def _some(features: Sequence[int], seed: int, most: int) -> list[int]:

@@ -2,25 +2,30 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Engine
 
 from api import estimating, needs, sampling
+from api.counting import COUNT, Counting
 from api.endpoints import Endpoints, check_prices, check_windows
 from api.locating import located
 from api.needs import Need
 from api.schemas import EstimateAnswer
-from interp import addresses, files
+from interp import addresses
 from interp.errors import ChecksBusy
 from interp.files import Roots
-from interp.limited import Processes
+from interp.limited import Processes, Task
 from interp.preflight import Preflight, named
 from interp.preflight_task import CHECK, Asked
 from interp.settings import Settings
 from interp.spec import JobSpec
 from interp.store.jobs import Noticed
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 # Prompts of this many features are looked at for their length; more would make every submission slow.
 LOOKED_AT = 4
@@ -32,22 +37,21 @@ class Accepted:
 
     spec: JobSpec
     needs: tuple[Need, ...]
-    roots: Roots
     reading: Asked
 
     def with_facts(self, facts: Preflight) -> "Checked":
         """The job once its files have been looked at."""
-        return Checked(named(self.spec, facts), self.needs, facts, self.roots)
+        spec = named(self.spec, facts)
+        return Checked(spec, facts, replace(self.reading, spec=spec))
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A job that can be stored: its spec with absolute paths and whole base URLs, who it asks, what the preflight found out, and where it read."""
+    """A job that can be stored: its spec with absolute paths and whole base URLs, what the preflight found out, and what it may read."""
 
     spec: JobSpec
-    needs: tuple[Need, ...]
     facts: Preflight
-    roots: Roots
+    reading: Asked
 
     @property
     def noticed(self) -> Noticed:
@@ -64,7 +68,7 @@ def accept(spec: JobSpec, settings: Settings) -> Accepted:
     roots = Roots.of(settings)
     whole = needs.resolved(located(spec, Path.cwd(), roots), settings)
     check_prices(whole, wanted)
-    return Accepted(whole, wanted, roots, Asked(whole, roots, settings.read_seconds, settings.read_bytes))
+    return Accepted(whole, wanted, Asked(whole, roots, settings.read_seconds, settings.read_bytes))
 
 
 def check(spec: JobSpec, settings: Settings) -> Checked:
@@ -84,17 +88,21 @@ def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> Che
 
 def check_in_time(accepted: Accepted, processes: Processes, seconds: float) -> Checked | None:
     """The same where it is over within so many seconds; None where it is not, and a worker has to do it."""
-    until = time.monotonic() + seconds
-    try:
-        with processes.begin(CHECK, accepted.reading, seconds) as pending:
-            return accepted.with_facts(pending.result()) if pending.wait(max(0.0, until - time.monotonic())) else None
-    except ChecksBusy:
-        return None
+    facts = _in_time(CHECK, accepted.reading, processes, seconds)
+    return None if facts is None else accepted.with_facts(facts)
 
 
 def estimate(checked: Checked, engine: Engine) -> EstimateAnswer:
-    """What the job would ask of its language models; nothing is stored, and no model is asked."""
-    return estimating.answer(checked.spec, draw(checked, engine), checked.facts)
+    """What the job would ask of its language models, in this very process; nothing is stored, and no model is asked."""
+    drawn = sampling.draw(checked.spec, checked.facts, engine)
+    return estimating.answer(checked.spec, drawn, COUNT.function(Counting(checked.reading, drawn)), checked.facts)
+
+
+def estimate_apart(checked: Checked, engine: Engine, processes: Processes, seconds: float) -> EstimateAnswer:
+    """The same, counted in a process of its own, whose start is waited for so long. Raises FilesTakeTooMuch and ChecksBusy, too."""
+    drawn = sampling.draw(checked.spec, checked.facts, engine)
+    with processes.begin(COUNT, Counting(checked.reading, drawn), seconds) as pending:
+        return estimating.answer(checked.spec, drawn, pending.result(), checked.facts)
 
 
 def check_receiver(spec: JobSpec, settings: Settings) -> None:
@@ -107,20 +115,32 @@ def check_receiver(spec: JobSpec, settings: Settings) -> None:
             addresses.find(spec.webhook.url, settings.webhook_guard())
 
 
-def draw(checked: Checked, engine: Engine, most: int = sampling.MOST) -> sampling.Sample:
-    """Some features of the job, real or supposed, to count its prompts from."""
-    with files.within(checked.roots):
-        return sampling.draw(checked.spec, checked.facts, engine, most)
+def check_models(accepted: Accepted, settings: Settings, endpoints: Endpoints) -> dict[str, int | None]:
+    """Asks the endpoints of the job's models; their windows in tokens by role, None where nobody says.
 
-
-def check_models(accepted: Accepted, checked: Checked | None, settings: Settings, engine: Engine, endpoints: Endpoints) -> None:
-    """Asks the endpoints of the job's models, and holds its prompts against their windows where its files are known already.
-
-    Raises EndpointUnreachable, KeyRefused, ModelUnknown, AbilityMissing and PromptTooLong.
+    Raises EndpointUnreachable, KeyRefused, ModelUnknown and AbilityMissing.
     """
-    if not accepted.needs:
+    return endpoints.check(accepted.spec, accepted.needs, settings) if accepted.needs else {}
+
+
+def check_prompts(checked: Checked, windows: dict[str, int | None], engine: Engine, processes: Processes, seconds: float) -> None:
+    """Holds the job's prompts against its models' windows, where that takes so many seconds at most; else the calls will tell.
+
+    Raises PromptTooLong.
+    """
+    if all(window is None for window in windows.values()):
         return
-    windows = endpoints.check(accepted.spec, accepted.needs, settings)
-    if checked is not None and any(window is not None for window in windows.values()):
-        sample = draw(checked, engine, LOOKED_AT)
-        check_windows(checked.spec, estimating.count(checked.spec, sample).longest(), windows)
+    counting = Counting(checked.reading, sampling.draw(checked.spec, checked.facts, engine, LOOKED_AT))
+    counted = _in_time(COUNT, counting, processes, seconds)
+    if counted is not None:
+        check_windows(checked.spec, counted.longest, windows)
+
+
+def _in_time(task: Task[Given, Found], given: Given, processes: Processes, seconds: float) -> Found | None:
+    """What a process finds within so many seconds, its start included; None where that takes longer."""
+    until = time.monotonic() + seconds
+    try:
+        with processes.begin(task, given, seconds) as pending:
+            return pending.result() if pending.wait(max(0.0, until - time.monotonic())) else None
+    except ChecksBusy:
+        return None

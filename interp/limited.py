@@ -37,7 +37,12 @@ VARIABLES = frozenset(
 )
 # One thread: a child of a fork has no other, and cores are for those that run at once.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from interp.limited_server import main; main(int(sys.argv[2]), sys.argv[3:])"
+PROGRAM = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from interp.limited_server import main
+main(int(sys.argv[2]), *json.loads(sys.argv[3]))
+"""
 # How long beyond its deadline a child is waited for: for the server's start, and the kernel.
 GRACE_SECONDS = 10.0
 # What reads within an allowance of time says so itself, with a better cause: it is ended where it does not.
@@ -226,12 +231,14 @@ class _Server:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._owner = 0
+        self._later: tuple[str, ...] = ()
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Starts it where it does not run; does not wait until it is ready."""
+    def start(self, *later: str) -> None:
+        """Starts it where it does not run, and does not wait until it is ready. It loads the modules of `later` while nobody asks it."""
         with self._lock:
+            self._later = later
             self._started()
 
     def fork(self, limits: Limits) -> tuple[socket.socket, int]:
@@ -274,7 +281,7 @@ class _Server:
         with theirs:
             # Without the folder of the start among its modules: files there are the user's.
             modules = [part for part in sys.path if part]
-            command = [sys.executable, "-P", "-c", PROGRAM, json.dumps(modules), str(theirs.fileno()), *PRELOAD]
+            command = [sys.executable, "-P", "-c", PROGRAM, json.dumps(modules), str(theirs.fileno()), json.dumps([PRELOAD, self._later])]
             self._process = subprocess.Popen(
                 command, env=_environment(), pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )

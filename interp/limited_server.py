@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import struct
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -31,8 +30,8 @@ OUT_OF_MEMORY = b'{"exceeded": "memory"}'
 CHANNEL = 3
 
 
-def main(control: int, preload: Sequence[str]) -> None:
-    """Serves until the other end of the control socket is closed."""
+def main(control: int, preload: Sequence[str], later: Sequence[str] = ()) -> None:
+    """Serves until the other end of the control socket is closed. Modules of `later` are loaded while nobody asks."""
     # Ctrl-C in a terminal is for the process that asks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     woken, wake = os.pipe()
@@ -40,22 +39,29 @@ def main(control: int, preload: Sequence[str]) -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     for module in preload:
-        importlib.import_module(module)
+        _load(module)
+    with socket.socket(fileno=control) as asked:
+        _serve(asked, woken, list(later))
+
+
+def _load(module: str) -> None:
+    importlib.import_module(module)
     # What is here by now is in every child, and never collected: its pages stay shared.
     gc.collect()
     gc.freeze()
-    with socket.socket(fileno=control) as asked:
-        _serve(asked, woken)
 
 
-def _serve(asked: socket.socket, woken: int) -> None:
+def _serve(asked: socket.socket, woken: int, later: list[str]) -> None:
     children: dict[int, int] = {}  # the pipe of each child's end, by process
     poll = select.poll()
     poll.register(asked, select.POLLIN)
     poll.register(woken, select.POLLIN)
     try:
         while True:
-            for descriptor, _event in poll.poll():
+            events = poll.poll(0 if later else None)
+            if later and not events:
+                _load(later.pop(0))
+            for descriptor, _event in events:
                 if descriptor == woken:
                     os.read(woken, READ_BYTES)
                 elif descriptor == asked.fileno():
@@ -200,7 +206,3 @@ def told(error: GlossatorError) -> dict[str, Any]:
     """An error as another process makes it anew; its kinds begin with its own."""
     kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GlossatorError)]
     return {"kinds": kinds, "what": error.what, "why": error.why, "cure": error.cure, "details": error.details}
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])

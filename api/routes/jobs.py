@@ -14,6 +14,7 @@ from api.reads import jobs as reads
 from api.reads.jobs import CallFilters
 from api.schemas import CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, WebhookPage
 from interp.lifecycle import JobStatus
+from interp.limited import Processes
 from interp.settings import Settings
 from interp.spec import JobSpec
 from interp.store import book, jobs
@@ -57,11 +58,11 @@ def submit_job(
     accepted = submission.accept(spec, settings)
     if dry_run:
         checked = submission.check_apart(accepted, processes, settings.read_wait_seconds)
-        return JSONResponse(submission.estimate(checked, engine).model_dump(mode="json"))
+        estimate = submission.estimate_apart(checked, engine, processes, settings.read_wait_seconds)
+        return JSONResponse(estimate.model_dump(mode="json"))
     answer = _known(engine, accepted.spec, idempotency_key)
     if answer is None:
-        checked_in_time = submission.check_in_time(accepted, processes, settings.read_wait_seconds)
-        answer = _store(engine, settings, endpoints, accepted, checked_in_time, idempotency_key)
+        answer = _store(engine, accepted, _checked(engine, settings, endpoints, processes, accepted), idempotency_key)
         _ring(engine, settings)
     response.headers["Location"] = f"/v1/jobs/{answer.id}"
     return answer
@@ -76,11 +77,19 @@ def _known(engine: Store, spec: JobSpec, key: str | None) -> JobAnswer | None:
         return None if job is None else watching.job(session, job)
 
 
-def _store(
-    engine: Store, settings: Settings, endpoints: Endpoints, accepted: submission.Accepted, checked: submission.Checked | None, key: str | None
-) -> JobAnswer:
+def _checked(
+    engine: Store, settings: Settings, endpoints: Endpoints, processes: Processes, accepted: submission.Accepted
+) -> submission.Checked | None:
+    """The job with all that can be looked at; None where its files take longer than a request waits."""
+    checked = submission.check_in_time(accepted, processes, settings.read_wait_seconds)
     submission.check_receiver(accepted.spec, settings)
-    submission.check_models(accepted, checked, settings, engine, endpoints)
+    windows = submission.check_models(accepted, settings, endpoints)
+    if checked is not None:
+        submission.check_prompts(checked, windows, engine, processes, settings.read_wait_seconds)
+    return checked
+
+
+def _store(engine: Store, accepted: submission.Accepted, checked: submission.Checked | None, key: str | None) -> JobAnswer:
     with transaction(engine) as session:
         if checked is None:
             return watching.job(session, jobs.submit_unchecked(session, accepted.spec, key))

@@ -76,13 +76,17 @@ def facts_of(session: Session, run_id: int) -> dict[str, Any]:
 
 def vocabulary_of(session: Session, run_id: int) -> Vocabulary:
     """The vocabulary of the subject that the evidence was gathered from."""
-    blob = session.execute(
+    return Vocabulary.from_bytes(vocabulary_blob(session, run_id))
+
+
+def vocabulary_blob(session: Session, run_id: int) -> bytes:
+    """The same as it is stored."""
+    return session.execute(
         select(Subject.vocabulary)
         .join(Dictionary, Dictionary.subject_id == Subject.id)
         .join(Run, Run.dictionary_id == Dictionary.id)
         .where(Run.id == run_id)
     ).scalar_one()
-    return Vocabulary.from_bytes(blob)
 
 
 def complete(session: Session, run_id: int) -> None:

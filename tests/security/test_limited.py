@@ -225,6 +225,30 @@ def test_a_request_whose_files_take_memory_is_refused(job: JobSpec, tmp_path: Pa
         assert http.post("/v1/jobs", json=body).status_code == 202
 
 
+def long_winded(job: JobSpec, folder: Path) -> Path:
+    """The job's subject with some tokens of half a MiB, few enough for a tokenizer file that is read at once."""
+    shutil.copytree(job.subject.model, folder)
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = sorted(content["model"]["vocab"].items(), key=lambda entry: entry[1])
+    content["model"]["vocab"] = {text * (1 << 19) if 4 < number < 36 else text: number for text, number in vocabulary}
+    content["model"]["merges"] = []
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_an_estimate_whose_texts_take_memory_is_refused(job: JobSpec, tmp_path: Path, service: Settings) -> None:
+    """Prompts are made of the subject's tokens, as many as the job asks for."""
+    models = {"explainer": {"model": "any"}}
+    body = job.model_dump(mode="json") | {"explainers": [{"name": "contexts"}], "scorers": [], "models": models}
+    endless = body | {"subject": {"model": str(long_winded(job, tmp_path / "subject")), "device": "cpu"}}
+    roomy = service.model_copy(update={"read_memory_bytes": 256 * MIB})
+    with httpx.Client(transport=InProcess(create_app(roomy)), base_url="http://localhost", timeout=PATIENCE) as http:
+        answer = http.post("/v1/jobs", params={"dry_run": True}, json=endless)
+        assert (answer.status_code, answer.json().get("code")) == (422, "files-take-too-much"), answer.text
+        assert http.post("/v1/jobs", params={"dry_run": True}, json=body).status_code == 200
+
+
 def test_reading_commands_start_no_process(job: JobSpec, service: Settings) -> None:
     limited.stop()
     engine = make_engine(service.database_url)

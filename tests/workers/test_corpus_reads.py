@@ -159,7 +159,8 @@ def test_one_document_that_is_most_of_a_split_is_warned_of(runtime: Runtime, spe
 def test_an_estimate_says_what_would_be_read(runtime: Runtime, spec: JobSpec) -> None:
     os.mkfifo(Path(spec.corpus.path) / "pipe")
     facts = preflight.check(spec)
-    answer = estimating.answer(spec, sampling.draw(spec, facts, runtime.engine), facts)
+    drawn = sampling.draw(spec, facts, runtime.engine)
+    answer = estimating.answer(spec, drawn, estimating.count(spec, drawn.sample(spec)), facts)
     assert answer.corpus is not None
     assert answer.corpus.by_suffix[".txt"].files == answer.corpus.files
     assert answer.corpus.left_out == {"named pipe": 1}
