@@ -8,8 +8,10 @@ import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +19,7 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from interp.cleaning import lines, visible
 from interp.settings import Settings
 
 # Whose lines below a warning are written. A library tells at `info` what only its authors want to know (the HTTP client a line a call), and at
@@ -31,6 +34,8 @@ SECRETS = re.compile(
     r"|(?P<url>://[^\s/:@\[]*:)(?!\d{1,5}(?:[/?#]|$))(?:[^\s/\"',;]*|[^\s@\"',;]*)(?P<after>@)"
     r"|\b(?:sk|whsec)[-_][\w/+=-]{8,}"
 )
+SEVERAL_LINES = ("exception", "stack")
+INDENT = "  "
 # Shorter ones would take words out of the log that are no secret.
 SHORTEST = 6
 
@@ -65,6 +70,16 @@ def configure(settings: Settings, name: str | None = None, stream: TextIO | None
     for name in OURS:
         logging.getLogger(name).setLevel(level)
     logging.captureWarnings(True)
+    if stream is None:
+        # What nobody caught goes the same way, and not to standard error as it is.
+        sys.excepthook = _uncaught
+        threading.excepthook = lambda found: _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        return
+    logging.getLogger(__name__).critical("an error that nothing caught", exc_info=(kind, error or kind(), trace))
 
 
 def _is_told(record: logging.LogRecord) -> bool:
@@ -80,10 +95,9 @@ def _formatter(settings: Settings, name: str | None, colours: bool) -> logging.F
 
     renderers: list[Processor]
     if settings.log_format == "json":
-        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        renderers = [structlog.processors.JSONRenderer()]
     else:
-        # Not rich's tracebacks: they print local variables, keys among them.
-        renderers = [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)]
+        renderers = [_clean, structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.contextvars.merge_contextvars,
@@ -94,8 +108,27 @@ def _formatter(settings: Settings, name: str | None, colours: bool) -> logging.F
             named,
             _with_trace,
         ],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers, _Hide(secrets_of(settings))],
+        # Python's own tracebacks, not rich's: those print local variables, keys among them.
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            *renderers,
+            _Hide(secrets_of(settings)),
+        ],
     )
+
+
+def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Takes controls out of a line for people, before it is coloured: a value may hold anything, but neither colours nor lines of its own.
+
+    What stands in several lines is moved in, so that none of them passes for a line of the log.
+    """
+    for name, value in event.items():
+        if name in SEVERAL_LINES and isinstance(value, str):
+            event[name] = INDENT + lines(value).replace("\n", f"\n{INDENT}")
+        elif isinstance(value, str):
+            event[name] = visible(value)
+    return event
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:

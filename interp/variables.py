@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from difflib import SequenceMatcher, get_close_matches
 from typing import TextIO
 
+from interp.cleaning import visible
 from interp.errors import SettingsInvalid
 
 PREFIX = "GLOSSATOR_"
@@ -33,7 +34,7 @@ def check_names(environment: Mapping[str, str], fields: Collection[str], warn_to
             raise SettingsInvalid(f"{name} is no setting.", why="Nothing reads it.", cure=f"Did you mean {meant}? Rename or unset it.")
         if name.startswith(PREFIX) and name not in _warned:
             _warned.add(name)
-            warn_to.write(f"warning: {name} is no setting of Glossator; nothing reads it. docs/deploy.md lists the settings.\n")
+            warn_to.write(f"warning: {visible(name)} is no setting of Glossator; nothing reads it. docs/deploy.md lists the settings.\n")
 
 
 def _is_meant_for_us(name: str, value: str) -> bool:

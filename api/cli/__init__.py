@@ -32,11 +32,12 @@ def main() -> None:
         app()
     except Exception as error:
         # Only where something went wrong: `--help` loads nothing.
-        from api.cli.console import print_error
+        from api.cli.console import print_error, print_traceback
         from api.cli.failures import told
 
         known = told(error)
         if known is None:
-            raise
+            print_traceback(error)
+            sys.exit(1)
         print_error(known)
         sys.exit(known.exit_status)

@@ -1,24 +1,52 @@
-"""Where the command line prints: results on stdout, everything else on stderr."""
+"""Where the command line prints: results on stdout, everything else on stderr.
+
+What is printed comes from outside, by way of files, endpoints and databases. Everything that a command shows goes through here, and so is free of
+control characters, whoever wrote it: `Terminal` for people, `print_json` for programs, `print_traceback` for defects.
+"""
 
 import json
 import os
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
-from interp.cleaning import one_line
+from interp.cleaning import escaped, lines, one_line
 from interp.errors import GlossatorError
 
+
+class Terminal(Console):
+    """A console that shows control characters as signs, whatever they stand in: tables and progress bars, too. Its own colours stay.
+
+    Text is text: what looks like markup or the name of an emoji in it is neither.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"highlight": False, "markup": False, "emoji": False} | options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """What is to be shown, piece by piece; all that rich prints comes by here."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control or segment.text.isprintable() else Segment(lines(segment.text), segment.style)
+
+
 # In a pipe nothing may be cut, unless COLUMNS says how wide it is: rich would take 80 columns.
-out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
-err = Console(stderr=True, highlight=False)
+out = Terminal(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
+err = Terminal(stderr=True)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout, as it is: rich would wrap and colour it."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(escaped(json.dumps(value, ensure_ascii=False, indent=2)) + "\n")
+
+
+def print_traceback(error: BaseException) -> None:
+    """A defect of ours, as Python prints it."""
+    sys.stderr.write(lines("".join(traceback.format_exception(error))))
 
 
 def say(text: str) -> None:

@@ -15,6 +15,7 @@ import typer
 from api.cli import connect
 from api.cli.console import say, thousands
 from api.cli.features import RUN, dictionary_name
+from interp.cleaning import escaped, lines
 from interp.disk import writing
 from interp.errors import InputError
 
@@ -86,7 +87,7 @@ def export(
 def _write_jsonl(rows: Iterable[dict[str, Any]], sink: IO[str]) -> int:
     written = 0
     for row in rows:
-        sink.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sink.write(escaped(json.dumps(row, ensure_ascii=False)) + "\n")
         written += 1
     return written
 
@@ -96,7 +97,7 @@ def _write_csv(rows: Iterable[dict[str, Any]], sink: IO[str]) -> int:
     writer.writeheader()
     written = 0
     for row in rows:
-        writer.writerows(flat(row))
+        writer.writerows({name: lines(value) if isinstance(value, str) else value for name, value in line.items()} for line in flat(row))
         written += 1
     return written
 

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from api.cli import connect, paint
-from api.cli.console import figure, out, print_json, probability, say, thousands
+from api.cli.console import Terminal, figure, out, print_json, probability, say, thousands
 from api.cli.tables import Cell, Column, print_table
+from interp.cleaning import visible
 from interp.disk import writing
 from interp.errors import InputError
 from interp.store.sorting import FeatureSort
@@ -106,7 +107,7 @@ def _table(found: list[dict[str, Any]]) -> tuple[list[Column], list[list[Cell]]]
 def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
     return (
         str(item["feature"]),
-        Text(paint.visible(item["label"] or "–")),
+        Text(visible(item["label"] or "–")),
         figure(item["score"]),
         figure(item["shrunken"]),
         figure(item["lift"], signed=True),
@@ -136,7 +137,7 @@ def feature(
     if svg is None:
         _print_feature(out, found, contexts, split)
         return
-    canvas = Console(record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor", width=SVG_WIDTH, highlight=False)
+    canvas = Terminal(record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor", width=SVG_WIDTH)
     _print_feature(canvas, found, contexts, split)
     picture = canvas.export_svg(title=f"glossator feature {reference}")
     # Rich names fonts on another server; a picture should call nowhere, and any monospaced font will do.
@@ -173,7 +174,7 @@ def _print_feature(to: Console, found: dict[str, Any], contexts: int, split: Spl
         for one in (Splits.EXPLAIN, Splits.TEST):
             shown = [item for item in found["contexts"] if (item["kind"], item["split"]) == (kind, one) and split in (Splits.BOTH, one)]
             if shown[:contexts]:
-                to.print(f"\n[bold]{kind.replace('_', ' ')}, {one} split[/bold] [dim]{min(contexts, len(shown))} of {len(shown)}[/dim]")
+                to.print(Text(f"\n{kind.replace('_', ' ')}, {one} split", "bold") + Text(f" {min(contexts, len(shown))} of {len(shown)}", "dim"))
             for item in shown[:contexts]:
                 print_context(to, item, found["statistics"])
 
@@ -194,9 +195,7 @@ def _print_head(to: Console, found: dict[str, Any]) -> None:
 
 
 def _print_explanation(to: Console, found: dict[str, Any]) -> None:
-    label = (
-        Text(paint.visible(found["text"]), style="bold") if found["text"] else Text(f"no label: {paint.visible(found['failure'] or '')}", "yellow")
-    )
+    label = Text(visible(found["text"]), style="bold") if found["text"] else Text(f"no label: {visible(found['failure'] or '')}", "yellow")
     to.print(Text(f"\n{found['explainer']}  ", style="dim") + label)
     to.print(f"  run {found['run']}  settings {found['settings'][:8]}  job {found['job'] or '–'}", style="dim", markup=False, soft_wrap=True)
     for score in found["scores"]:
@@ -214,5 +213,5 @@ def _print_neighbourhood(to: Console, found: dict[str, Any]) -> None:
                 line.append(paint.token(item["token"]), style=f"{style} reverse").append(f" {figure(item['logit'], signed=True)}  ")
             to.print(line)
     for item in found["nearest"]:
-        label = paint.visible(item["label"] or "–")
+        label = visible(item["label"] or "–")
         to.print(Text(f"   nearest  {figure(item['cosine'])}  {item['feature']:>6}  {figure(item['score'])}  ", "dim") + Text(label), soft_wrap=True)

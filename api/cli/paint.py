@@ -8,32 +8,15 @@ from rich.console import Console
 from rich.text import Text
 
 from api.cli.console import figure, probability
+from interp.cleaning import visible
 
 BARS = " ▁▂▃▄▅▆▇█"
 FAINT, FULL = (4, 60, 44), (16, 185, 129)  # emerald, from the weakest activation to the strongest
-VISIBLE = {"\n": "↵", "\t": "→", "\r": "␍"}
-
-
-def visible(text: str) -> str:
-    """The text with every control character shown as a sign of its own: newline as ↵, escape as ␛."""
-    return "".join(VISIBLE.get(character) or _sign(character) for character in text)
 
 
 def token(text: str) -> str:
     """One token alone, its spaces shown too."""
     return visible(text).replace(" ", "␣")
-
-
-def _sign(character: str) -> str:
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "␡"
-    # C1 controls, and the marks that turn the direction of writing.
-    if 0x80 <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069:
-        return "�"
-    return character
 
 
 def context(found: dict[str, Any], strongest: float, console: Console, level: float = 0.0) -> Text:

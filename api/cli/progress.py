@@ -102,8 +102,8 @@ class LiveBars(AbstractContextManager["LiveBars"]):
     """A bar a stage, with rate and time left."""
 
     def __init__(self, console: Console) -> None:
-        count = TextColumn("{task.fields[count]}", style="dim")
-        self._bars = Bars(TextColumn("{task.description:>9}"), BarColumn(bar_width=32), count, Rate(), Left(), console=console)
+        count = TextColumn("{task.fields[count]}", style="dim", markup=False)
+        self._bars = Bars(TextColumn("{task.description:>9}", markup=False), BarColumn(bar_width=32), count, Rate(), Left(), console=console)
         self._tasks: dict[str, TaskID] = {}
         self._meter = Meter()
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from api.cli import connect, paint
 from api.cli.console import dollars, figure, out, print_json, probability, thousands
 from api.cli.features import RUN, parse_reference
+from interp.cleaning import visible
 
 LONGEST = 1500
 LONGEST_CONTEXT = 160
@@ -44,10 +45,10 @@ def _texts(found: dict[str, Any]) -> dict[str, str]:
 
 def _print_explanation(told: dict[str, Any], texts: dict[str, str], longest: int | None) -> None:
     explanation = told["explanation"]
-    label = paint.visible(explanation["text"] or f"no label: {explanation['failure']}")
+    label = visible(explanation["text"] or f"no label: {explanation['failure']}")
     out.print(Text(f"\n{explanation['explainer']}  ", "dim") + Text(label, "bold"), soft_wrap=True)
     if told["whole_text"] not in (None, explanation["text"]):
-        out.print(Text(f"  whole: {paint.visible(told['whole_text'])}"), soft_wrap=True)
+        out.print(Text(f"  whole: {visible(told['whole_text'])}"), soft_wrap=True)
     facts = {
         "settings": explanation["settings"][:8],
         "template": told["template"],
@@ -79,7 +80,7 @@ def _print_score(scored: dict[str, Any], texts: dict[str, str], longest: int | N
     _print_nulls(scored)
     for item in score["items"] or ():
         said = "–" if item["prediction"] is None else f"{item['prediction']:g}"
-        why = f"  {paint.visible(item['failure'])}" if item["failure"] else ""
+        why = f"  {visible(item['failure'])}" if item["failure"] else ""
         truth = "–" if item["truth"] is None else f"{item['truth']:g}"
         out.print(f"    {item['context']:<28} {item['kind']:<20} truth {truth:<6} said {said}{why}", markup=False, soft_wrap=True)
         _print_context(item["context"], texts, longest)
@@ -106,7 +107,7 @@ def _print_nulls(scored: dict[str, Any]) -> None:
 def _null(null: dict[str, Any]) -> str:
     """A borrowed explanation with its figure on the same items."""
     value = "undefined" if null["value"] is None else figure(null["value"])
-    return f"null of {null['feature']}: {value}  {paint.visible(null['text'] or 'its explanation is no longer kept')}"
+    return f"null of {null['feature']}: {value}  {visible(null['text'] or 'its explanation is no longer kept')}"
 
 
 def _print_call(call: dict[str, Any], longest: int | None) -> None:
@@ -119,12 +120,12 @@ def _print_call(call: dict[str, Any], longest: int | None) -> None:
         if call[name] is not None:
             out.print(Text(f"      {name}: {_text(call[name], longest)}"), soft_wrap=True)
     if call["error"]:
-        out.print(Text(f"      {paint.visible(call['error'])}", "yellow"), soft_wrap=True)
+        out.print(Text(f"      {visible(call['error'])}", "yellow"), soft_wrap=True)
 
 
 def _text(value: Any, longest: int | None) -> str:
     """The value as JSON on one line, cut to `longest` characters."""
-    text = paint.visible(json.dumps(value, ensure_ascii=False))
+    text = visible(json.dumps(value, ensure_ascii=False))
     return text if longest is None or len(text) <= longest else f"{text[:longest]}… ({thousands(len(text))} characters; --full prints all)"
 
 

@@ -9,6 +9,7 @@ from api.cli import paint
 from api.cli.console import dollars, duration, figure, out, print_warnings, thousands
 from api.cli.jobs import print_stages
 from api.cli.tables import Cell, Column, print_table
+from interp.cleaning import visible
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -132,13 +133,13 @@ def _print_speed(job: dict[str, Any], summary: dict[str, Any]) -> None:
 
 
 def _print_features(client: "Client", job: dict[str, Any], by: str, name: str, order: str, count: int) -> None:
-    out.print(f"\n[bold]{count} of the {name}[/bold] [dim]by {'lift over null' if by == 'lift' else 'shrunken score'}[/dim]")
+    out.print(Text(f"\n{count} of the {name}", "bold") + Text(f" by {'lift over null' if by == 'lift' else 'shrunken score'}", "dim"))
     # A bound leaves out the features that have none, whichever end the listing starts at.
     bound = {"min_lift": -10} if by == "lift" else {"min_score": -10}
     dictionary, run = job["dictionary"], job["run"]
     for item in client.list_features(dictionary, count, run=run, sort=by, order=order, state="active", **bound):
         head = Text(f"{item['feature']:>6}  {figure(item['score'])}  {figure(item[by], signed=by == 'lift')}  ", "dim")
-        out.print(head + Text(paint.visible(item["label"] or "–")), soft_wrap=True)
+        out.print(head + Text(visible(item["label"] or "–")), soft_wrap=True)
         found = client.get_feature(dictionary, item["feature"], run=run)
         shown = next((context for context in found["contexts"] if context["kind"] == "top" and context["split"] == "test"), None)
         if shown:
