@@ -129,3 +129,13 @@ def test_autoscaling_asks_for_what_is_measured() -> None:
         assert set(re.findall(r"glossator_\w+", query)) <= known
         assert f'queue="{deployments[name]["spec"]["template"]["spec"]["containers"][0]["command"][-1]}"' in query
         assert float(trigger["metadata"]["threshold"]) > 0
+
+
+def test_the_api_has_room_for_the_processes_that_read_files() -> None:
+    """The kernel ends the whole container where it has not."""
+    container = pods()["api"]["containers"][0]
+    named = {variable["name"]: int(variable["value"]) for variable in container["env"]}
+    limit = container["resources"]["limits"]["memory"]
+    assert limit.endswith("Gi")
+    own = 512 << 20
+    assert int(limit[:-2]) << 30 >= own + named["GLOSSATOR_READ_PROCESSES"] * named["GLOSSATOR_READ_MEMORY_BYTES"]

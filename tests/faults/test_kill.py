@@ -22,7 +22,7 @@ from workers.run import drain
 from workers.runtime import Runtime
 
 pytestmark = pytest.mark.timeout(400)
-STAGES = (Stage.PREPARE, Stage.COLLECT, Stage.MERGE, Stage.EXPLAIN, Stage.SCORE)
+STAGES = (Stage.CHECK, Stage.PREPARE, Stage.COLLECT, Stage.MERGE, Stage.EXPLAIN, Stage.SCORE)
 
 
 def submit(service: Service | Runtime, spec: JobSpec) -> str:
@@ -52,7 +52,8 @@ def small_chunks(tmp_path: Path) -> Settings:
 
 def test_workers_killed_in_every_stage(tiny_job: JobSpec, small_chunks: Settings, undisturbed: dict[str, list[dict[str, Any]]]) -> None:
     with serve(small_chunks) as service:
-        job_id = submit(service, tiny_job)
+        with transaction(service.engine) as session:
+            job_id = jobs.submit_unchecked(session, tiny_job).id
         killed = [service.kill_worker_in(job_id, stage) for stage in STAGES]
         service.completed(job_id)
         assert repeated(service.engine, job_id) == dict.fromkeys(killed, 1)
