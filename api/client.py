@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 STRANGER_SHOWN = 200
+# Nobody there, no HTTP, a body that cannot be decoded, or an address that is none: a port beyond 65535, a label that is too long.
+NO_ANSWER = (httpx.RequestError, httpx.InvalidURL, UnicodeError, OverflowError)
 TIMEOUT = httpx.Timeout(60, connect=3)
 # The endpoints of a job's models are asked before it is taken, and again where they are busy; a busy server looks at its files meanwhile.
 SUBMIT_TIMEOUT = httpx.Timeout(180, connect=3)
@@ -50,7 +52,7 @@ class Client:
         self.url = url.rstrip("/")
         try:
             self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, transport=transport)
-        except (httpx.InvalidURL, ValueError) as error:
+        except NO_ANSWER as error:
             raise self._unreachable(error) from error
 
     def __enter__(self) -> Self:
@@ -106,7 +108,7 @@ class Client:
                     response.read()
                     _raise_for_problem(response)
                 yield from _events(response.iter_lines())
-        except httpx.TransportError as error:
+        except NO_ANSWER as error:
             raise self._unreachable(error) from error
 
     def list_dictionaries(self) -> Iterator[Body]:
@@ -145,7 +147,7 @@ class Client:
         """Whether a server of this API answers and is ready."""
         try:
             response = self._http.get("/readyz")
-        except httpx.TransportError:
+        except NO_ANSWER:
             return False
         return response.status_code == httpx.codes.OK
 
@@ -153,7 +155,7 @@ class Client:
         """Whether a server of this API answers, ready or not: what it refuses it can explain."""
         try:
             said = self._http.get("/readyz").json()
-        except (httpx.TransportError, ValueError):
+        except (*NO_ANSWER, ValueError):
             return False
         return isinstance(said, dict) and "ready" in said
 
@@ -165,7 +167,7 @@ class Client:
     def _ask(self, method: str, path: str, **options: Any) -> Body:
         try:
             response = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
+        except NO_ANSWER as error:
             raise self._unreachable(error) from error
         _raise_for_problem(response)
         try:

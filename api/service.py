@@ -129,7 +129,9 @@ def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:
         raise AddressTaken(
-            f"Cannot listen on {host}:{port}.", why=error.strerror or str(error), cure="Stop what listens there, or take a free port with --port 0."
+            f"Cannot listen on {host}:{port}.",
+            why=getattr(error, "strerror", None) or str(error),
+            cure="Stop what listens there, or take a free port with --port 0.",
         ) from error

@@ -25,6 +25,7 @@ BACKENDS = ("sqlite", "postgresql")
 SECRETS = frozenset(f"GLOSSATOR_{name}" for name in ("LLM_API_KEY", "LLM_KEYS", "WEBHOOK_SECRET", "DATABASE_URL", "BROKER_URL", "ARTIFACT_OPTIONS"))
 # A name, an address, `*.` before a name, or `*`.
 HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9][A-Za-z0-9._-]*|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
+PATH_SHOWN = 100
 # Models and dictionaries that come with the package.
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -213,7 +214,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, values: dict[str, object]) -> dict[str, object]:
-        home = Path(str(values.get("home") or ".glossator")).expanduser().resolve()
+        home = _resolved(str(values.get("home") or ".glossator"))
         return values | {
             "home": home,
             "database_url": values.get("database_url") or f"sqlite:///{home / 'glossator.db'}",
@@ -388,7 +389,19 @@ def _invalid(error: ValidationError | SettingsError) -> SettingsInvalid:
 
 def _url_of(place: str) -> str:
     """A URL as it is, a path as that of a file."""
-    return place if "://" in place else f"file://{Path(place).expanduser().resolve()}"
+    return place if "://" in place else f"file://{_resolved(place)}"
+
+
+def _resolved(place: str) -> Path:
+    """The absolute path. Raises ValueError for one that leads nowhere: somebody unknown's home, links in a circle, a name that is too long."""
+    try:
+        found = Path(place).expanduser().resolve()
+        found.exists()
+    except PermissionError:
+        return found
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"the path {place[:PATH_SHOWN]!r} leads nowhere: {getattr(error, 'strerror', None) or error}") from None
+    return found
 
 
 @cache

@@ -334,6 +334,27 @@ def test_doctor_finds_a_home_that_is_no_folder(operator: Operator, kind: str) ->
     operator.is_found("home", "database")
 
 
+@each([["jobs"], ["serve", "--port", "0"], ["worker", "llm"], ["db", "upgrade"], ["submit", "JOB"]])
+@pytest.mark.parametrize("variable", ["HOME", "ARTIFACTS"])
+@pytest.mark.parametrize("kind", ["~nosuchuser/home", "circle", "long"])
+def test_a_path_that_leads_nowhere_is_told(operator: Operator, arguments: list[str], variable: str, kind: str) -> None:
+    circle = operator.home.parent / "circle"
+    circle.symlink_to(circle)
+    operator.set(**{variable: {"circle": str(circle), "long": "x" * 5000}.get(kind, kind)})
+    operator.is_told(arguments, "leads nowhere")
+
+
+def test_a_demo_in_a_home_that_is_a_file_is_told(operator: Operator) -> None:
+    operator.home.write_text("")
+    operator.is_told(["demo", "--home", str(operator.home), "--job", "JOB"], "is no folder")
+
+
+@pytest.mark.parametrize("host", ["x" * 70, "no\udcffname"])
+def test_an_address_that_is_none_is_told(embedded: Settings, host: str) -> None:
+    with pytest.raises(AddressTaken):
+        Service(embedded.model_copy(update={"i_know_there_is_no_login": True}), host, 0, workers=False)
+
+
 @each([*READING, *WRITING])
 def test_a_home_that_may_not_be_entered_is_told(operator: Operator, nobody: Path, upgraded: Path, arguments: list[str]) -> None:
     operator.set(HOME=str(nobody / "shut"))
@@ -384,7 +405,9 @@ def test_doctor_finds_a_dead_broker_and_those_who_read_do_not_need_it(operator: 
 
 
 @each(ASKING)
-@pytest.mark.parametrize("url", ["", "localhost:8420", "http://[::1/v1", "http://127.0.0.1:1", "ftp://127.0.0.1"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8420", "http://[::1/v1", "http://127.0.0.1:1", "ftp://127.0.0.1", "http://127.0.0.1:99999", f"http://{'x' * 70}"]
+)
 def test_a_server_that_is_not_there_is_told(operator: Operator, arguments: list[str], url: str) -> None:
     operator.set(URL=url)
     operator.is_told(arguments, "o server answers at")
