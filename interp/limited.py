@@ -292,6 +292,8 @@ class _Server:
         if self._control is not None:
             self._control.close()
         if self._process is not None and self._owner == os.getpid():
+            # Closing the socket ends it as well, but not while it loads modules.
+            self._process.terminate()
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:

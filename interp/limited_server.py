@@ -16,7 +16,8 @@ import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from types import FrameType
+from typing import Any, Never
 
 from interp.errors import GlossatorError
 
@@ -34,6 +35,7 @@ def main(control: int, preload: Sequence[str], later: Sequence[str] = ()) -> Non
     """Serves until the other end of the control socket is closed. Modules of `later` are loaded while nobody asks."""
     # Ctrl-C in a terminal is for the process that asks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -42,6 +44,10 @@ def main(control: int, preload: Sequence[str], later: Sequence[str] = ()) -> Non
         _load(module)
     with socket.socket(fileno=control) as asked:
         _serve(asked, woken, list(later))
+
+
+def _end(_number: int, _frame: FrameType | None) -> Never:
+    raise SystemExit
 
 
 def _load(module: str) -> None:
@@ -117,7 +123,8 @@ def _child(channel: int, memory: int, seconds: float) -> None:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         _limit(memory, seconds)
         _keep_only(channel)
         with socket.socket(fileno=CHANNEL) as client:

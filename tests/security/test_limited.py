@@ -140,6 +140,16 @@ def test_a_server_that_was_killed_is_started_anew() -> None:
     assert limited.server_pid() != killed
 
 
+def test_stopping_ends_what_is_at_work(processes: Processes, tmp_path: Path) -> None:
+    with processes.begin(apart.SPIN, str(tmp_path / "pid"), 1.0) as pending:
+        pid = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="ascii"), "it did not start"))
+        limited.stop()
+        until(lambda: apart.is_gone(pid), "it still spins")
+        with pytest.raises(ChecksBusy):
+            pending.result()
+    assert limited.server_pid() is None
+
+
 ALONE = """
 import sys, time
 from interp.limited import Limits, Processes, server_pid

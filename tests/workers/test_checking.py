@@ -101,6 +101,23 @@ def test_many_endless_looks_leave_the_service_at_hand(
         assert http.get("/healthz").status_code == 200
 
 
+def test_estimates_wait_within_bounds(settings: Settings, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They have no state to wait in: as many as there are processes wait to the deadline, the others are told to come again."""
+    monkeypatch.setattr(submission, "CHECK", apart.endless(tmp_path / "reader"))
+    app = create_app(settings.model_copy(update={"read_wait_seconds": 0.05, "read_processes": 1, "read_seconds": 3.0}))
+    with httpx.Client(transport=InProcess(app), base_url="http://localhost", timeout=PATIENCE) as http:
+        answers: list[httpx.Response] = []
+        asking = Thread(target=lambda: answers.append(http.post("/v1/jobs", params={"dry_run": True}, json=body)))
+        asking.start()
+        until(lambda: (tmp_path / "reader").exists(), "nobody reads")
+        busy = http.post("/v1/jobs", params={"dry_run": True}, json=body)
+        assert (busy.status_code, busy.json()["code"]) == (503, "checks-busy")
+        assert http.get("/healthz").status_code == 200
+        asking.join(PATIENCE)
+        assert (answers[0].status_code, answers[0].json()["code"]) == (422, "files-take-too-much")
+        assert "GLOSSATOR_READ_SECONDS" in answers[0].json()["cure"]
+
+
 def test_a_worker_looks_and_the_job_goes_on_to_its_end(http: httpx.Client, runtime: Runtime, body: dict[str, Any]) -> None:
     job = submit(http, body)
     assert job["status"] == "checking"
