@@ -66,7 +66,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     app.state.readers = CapacityLimiter(READERS)
     app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), Flights[str](), StateCounts()
     app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, seconds=settings.body_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES, compresslevel=COMPRESSION)
     app.add_middleware(Head)
     app.add_middleware(Origins, hosts=Hosts.of(settings))

@@ -1,5 +1,6 @@
 """The first look at a request: a body is read whole, within its bounds, and nothing that cannot be stored or shown gets any further."""
 
+from anyio import fail_after
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -9,19 +10,19 @@ from api import texts
 from api.problems import http_error, unreadable
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # a list of a few hundred thousand feature indices
-TOO_LARGE = 413
+TOO_LARGE, TOO_SLOW = 413, 408
 # What is left of a body that is not read would be taken for the next request.
 CLOSE = {"Connection": "close"}
 
 
 class Edge:
-    """Refuses a body that is, or says that it is, too large, and every text or number of a request that could not be kept.
+    """Refuses a body that is, or says that it is, too large, or that comes too slowly, and every text or number of a request that could not be kept.
 
     FastAPI's own limit answers in plain text; this one is a problem document like every refusal.
     """
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
-        self._app, self._limit = app, limit
+    def __init__(self, app: ASGIApp, seconds: float, limit: int = MAX_BODY_BYTES) -> None:
+        self._app, self._seconds, self._limit = app, seconds, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,9 +34,11 @@ class Edge:
             await unreadable(request, wrong)(scope, receive, send)
             return
         try:
-            body = await self._body(scope, receive)
-        except HTTPException as error:
-            await (await http_error(request, error))(scope, receive, send)
+            with fail_after(self._seconds):
+                body = await self._body(scope, receive)
+        except (HTTPException, TimeoutError) as error:
+            told = error if isinstance(error, HTTPException) else HTTPException(TOO_SLOW, headers=CLOSE)
+            await (await http_error(request, told))(scope, receive, send)
             return
         if body is None:
             return

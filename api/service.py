@@ -1,7 +1,11 @@
 """The embedded service: REST in a thread of this process, workers as supervised child processes."""
 
+import logging
+import math
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -11,11 +15,14 @@ from typing import IO, Self
 import uvicorn
 
 from api.app import create_app
+from api.connections import Bounds, protocol
 from interp.errors import GlossatorError
 from interp.home import held
 from interp.settings import Settings, is_loopback
 from interp.store import migrate
 from workers.embedded import Supervisor
+
+log = logging.getLogger(__name__)
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5
@@ -50,7 +57,16 @@ class Service:
             if lock is not None:
                 lock.name(self.url)
             app = create_app(settings.model_copy(update={"host": host}), is_stopping=lambda: self._server.should_exit)
-            config = uvicorn.Config(app, log_level="warning", log_config=None, timeout_graceful_shutdown=STOP_SECONDS)
+            config = uvicorn.Config(
+                app,
+                http=protocol(Bounds.of(settings)),
+                ws="none",
+                log_level="warning",
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # It is an event loop's: any number.
+                timeout_graceful_shutdown=math.ceil(min(STOP_SECONDS, settings.stop_seconds / 2)),
+            )
             self._server = uvicorn.Server(config)
             self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True)
             self._supervisor = Supervisor(settings, log_to) if workers else None
@@ -71,9 +87,11 @@ class Service:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # The home is given up last: until then workers write to it.
         with self._opened:
-            self._stop_server()
+            # At once: neither waits for the other.
+            self._server.should_exit = True
             if self._supervisor:
                 self._supervisor.stop()
+            self._stop_server()
 
     def wait(self) -> None:
         """Blocks until SIGINT or SIGTERM. Only in the main thread: nothing else may set signal handlers."""
@@ -101,7 +119,20 @@ class Service:
     def _stop_server(self) -> None:
         self._server.should_exit = True
         if self._thread.ident is not None:
-            self._thread.join(STOP_SECONDS * 2)
+            self._thread.join(min(STOP_SECONDS * 2, self._settings.stop_seconds))
+
+
+def end_process() -> None:
+    """Ends this process under threads that still work on requests: their clients are gone, and transactions that are not committed are undone.
+
+    Python would wait for them, for as long as a look at files or at an endpoint takes. Where there are none, the process ends as any other.
+    """
+    left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    if left:
+        log.warning("the process ends while %d threads work on requests", len(left))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _listen(host: str, port: int, is_open: bool) -> socket.socket:

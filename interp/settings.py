@@ -73,6 +73,13 @@ class Settings(BaseSettings):
     )
     url: str = Field(default="", description="The server that the command line talks to; the one at `host` and `port` when empty.")
 
+    # What the REST service's clients may hold of it.
+    connections: int = Field(default=2000, ge=8, le=100_000, description="Connections that the server has at a time; one more is refused with 503.")
+    head_seconds: float = Field(default=10.0, gt=0, description="How long a client may take to send the head of a request.")
+    body_seconds: float = Field(default=60.0, gt=0, description="How long it may take to send the body.")
+    send_seconds: float = Field(default=60.0, gt=0, description="How long it may take nothing of an answer that is being sent.")
+    keep_alive_seconds: float = Field(default=5.0, gt=0, description="How long a connection without a request stays open.")
+
     # Leases. A worker that is silent for `lease_seconds` loses its chunk.
     lease_seconds: float = Field(default=30.0, gt=0)
     heartbeat_seconds: float = Field(default=5.0, gt=0)
@@ -96,7 +103,9 @@ class Settings(BaseSettings):
     # The embedded workers.
     gpu_workers: int = Field(default=1, ge=0)
     llm_workers: int | None = Field(default=None, ge=0, description="One a CPU core when not given.")
-    stop_seconds: float = Field(default=15.0, gt=0, description="How long a worker may take to hand back its chunk on SIGTERM.")
+    stop_seconds: float = Field(
+        default=15.0, gt=0, description="Within which `serve` ends on SIGTERM with its workers; a worker by itself hands back its chunk."
+    )
 
     # Language models. A key is only ever sent to the base URL that it belongs to.
     llm_base_url: str = Field(

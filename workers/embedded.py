@@ -62,20 +62,22 @@ class Supervisor:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Lets the workers hand back their chunks, which they do within `stop_seconds`, then kills what is left."""
+        """Lets the workers hand back their chunks, which they do within `stop_seconds` in all, then kills what is left."""
         self._stopping.set()
         self._watcher.join()
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + self._settings.stop_seconds + LAST_SECONDS + 1.0
+        deadline = time.monotonic() + share_of(self._settings.stop_seconds) + LAST_SECONDS + 1.0
+        duties = threading.Thread(target=self._sweeper.stop, daemon=True)
+        duties.start()
         for process in running:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._sweeper.stop()
+        duties.join()
         sweep(self._engine, self._settings)
         self._engine.dispose()
 
@@ -84,7 +86,7 @@ class Supervisor:
         return {child.name: child.process.pid for child in self._children if child.process is not None and child.process.poll() is None}
 
     def _spawn(self, child: Child) -> None:
-        environment = self._settings.environment()
+        environment = self._settings.model_copy(update={"stop_seconds": share_of(self._settings.stop_seconds)}).environment()
         if child.queue is Queue.LLM:
             # Several of them share the cores: numpy's own threads would only fight.
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -120,3 +122,8 @@ class Supervisor:
         log.warning("worker %s ended with status %d; it starts again in %.1f s", child.name, status, child.backoff)
         child.process, child.restart_at = None, time.monotonic() + child.backoff
         child.backoff = min(2 * child.backoff, LAST_BACKOFF)
+
+
+def share_of(stop_seconds: float) -> float:
+    """What a worker of this process may take to come to an end by itself: after it there is still time to hand back for it, and to kill it."""
+    return max(stop_seconds - LAST_SECONDS - 1.0, stop_seconds / 2)

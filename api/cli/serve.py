@@ -30,7 +30,7 @@ def serve(
     found = settings().model_copy(update={name: value for name, value in given.items() if value is not None})
     # uvicorn and Celery: half a second that no other command needs, and wrong settings do not wait for.
     with without_collecting():
-        from api.service import Service
+        from api.service import Service, end_process
         from workers.reach import check_broker
 
     if found.is_alone:
@@ -42,6 +42,7 @@ def serve(
         out.print(f"Glossator is listening on {service.url}  (REST: {service.url}/docs, data: {found.home})", markup=False, soft_wrap=True)
         service.wait()
         log.info("stopping: workers hand back what they hold")
+    end_process()
 
 
 def worker(
