@@ -41,7 +41,7 @@ def conceal(own: Iterable[str]) -> None:
 def start_child(command: Sequence[str], environment: Mapping[str, str], secrets: Mapping[str, str], **options: Any) -> "subprocess.Popen[bytes]":
     """Starts a process of ours with more variables than this one has; the secrets among them go over a pipe. `options` are those of `Popen`."""
     reading, writing = os.pipe()
-    with open(writing, "wb") as pipe:  # noqa: PTH123
+    try:
         try:
             variables = os.environ | environment | {DESCRIPTOR: str(reading)}
             shown = {name: value for name, value in variables.items() if name not in secrets}
@@ -50,9 +50,17 @@ def start_child(command: Sequence[str], environment: Mapping[str, str], secrets:
             os.close(reading)
         # A child that ends at once reads nothing.
         with suppress(BrokenPipeError):
-            pipe.write(json.dumps(dict(secrets)).encode())
-            pipe.flush()
+            _send(writing, json.dumps(dict(secrets)).encode())
+    finally:
+        os.close(writing)
     return process
+
+
+def _send(descriptor: int, content: bytes) -> None:
+    """Writes all of it to a pipe."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _overwrite(name: str) -> None:

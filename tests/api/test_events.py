@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -73,8 +74,8 @@ def test_a_stream_of_an_unknown_job_is_a_problem(service: Service) -> None:
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_a_server_stops_while_somebody_listens(service_settings: Settings, store: Engine, tiny_job: JobSpec) -> None:
-    with Service(service_settings, "127.0.0.1", 0, workers=False) as stopping:
+def test_a_server_stops_while_somebody_listens(service_settings: Settings, store: Engine, tiny_job: JobSpec, tmp_path: Path) -> None:
+    with Service(service_settings.model_copy(update={"home": tmp_path}), "127.0.0.1", 0, workers=False) as stopping:
         client = Client(stopping.url)
         job = client.submit_job(tiny_job.model_dump(mode="json"))
         seen, thread = collect(client, job["id"])

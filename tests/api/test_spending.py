@@ -301,8 +301,8 @@ def test_the_command_line_shows_usage_with_unknown_prices(command: Any, job: str
     assert json.loads(command("usage", job, "--json").stdout)["total"]["calls"] == 5
 
 
-def test_a_null_without_a_figure_of_its_own_prints_its_text() -> None:
-    assert provenance_command._null({"feature": 9, "text": "`self`", "value": None}) == "null of 9: `self`"
+def test_a_null_whose_figure_is_undefined_says_so_beside_its_text() -> None:
+    assert provenance_command._null({"feature": 9, "text": "`self`", "value": None}) == "null of 9: undefined  `self`"
 
 
 def test_the_command_line_shows_provenance(command: Any, told: str, client: Client) -> None:
