@@ -27,7 +27,10 @@ LONGEST_NAME, LONGEST_WORD = 64, 255
 DEVICE = r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$"
 # More tokens than any corpus or budget has; sums of them stay within the databases' integers.
 MOST_TOKENS = 10**15
-MOST_USD = 1e9
+# Amounts are kept in millionths of a millionth of a dollar, in 64 bits.
+MOST_USD = 9e6
+# For a million tokens: ten times what the dearest model takes.
+MOST_PRICE = 1e4
 # More settings of a request body than any endpoint reads, in bytes of JSON: they go along with every prompt.
 MOST_EXTRA = 64 * 1024
 MOST_PARTS = 32
@@ -151,8 +154,8 @@ class CollectionSpec(Frozen):
 class Price(Frozen):
     """USD for a million tokens: for a model that the price list does not know, or knows wrongly."""
 
-    input: float = Field(ge=0, le=MOST_USD)
-    output: float = Field(ge=0, le=MOST_USD)
+    input: float = Field(ge=0, le=MOST_PRICE)
+    output: float = Field(ge=0, le=MOST_PRICE)
 
 
 class ModelSpec(Frozen):

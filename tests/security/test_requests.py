@@ -281,7 +281,7 @@ ABSURD: list[dict[str, Any]] = [
     *({"seed": seed} for seed in (-1, 2**31, MANY, 0.5)),
     *({"priority": priority} for priority in (-101, 101, MANY)),
     *({"budget": {"calls": number}} for number in (-1, MANY)),
-    *({"budget": {"usd": number}} for number in (-1e-9, 1e300)),
+    *({"budget": {"usd": number}} for number in (-1e-9, 1e300, 1e7)),
     *(
         {"explainers": value}
         for value in ([], ["x"], ["pattern"] * 100, [{"name": "x" * 1000}], [{"name": "pattern", "contexts": MANY}], "pattern", [[]])
@@ -313,3 +313,17 @@ def service_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Cli
 
 def test_the_job_itself_is_good(service_http: httpx.Client) -> None:
     assert service_http.post("/v1/jobs", json=with_values()).status_code == 202
+
+
+MOST = {"budget": {"calls": 10**15, "tokens": 10**15, "usd": 9e6}, "priority": 100, "seed": 2**31 - 1, "corpus__max_tokens": 10**15}
+
+
+def test_the_largest_of_everything_is_taken(http: httpx.Client) -> None:
+    """Of both databases: what may be asked for can be stored."""
+    answer = http.post("/v1/jobs", json=with_values(**MOST))
+    assert answer.status_code == 202, answer.text
+    job = answer.json()["id"]
+    assert http.post(f"/v1/jobs/{job}/pause").status_code == 202
+    assert http.post(f"/v1/jobs/{job}/resume", json={"budget": MOST["budget"]}).status_code == 202
+    assert http.get(f"/v1/jobs/{job}").json()["budget"] is None or http.get(f"/v1/jobs/{job}").json()["budget"]["caps"] == MOST["budget"]
+    assert http.post(f"/v1/jobs/{job}/cancel").status_code == 202
