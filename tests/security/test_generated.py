@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from interp.settings import Settings
 from tests.security.generated import attack
 
-REQUESTS = 400
+REQUESTS = 300
 
 
 def test_requests_from_the_document_are_answered_or_refused(service_settings: Settings, store: Engine) -> None:
