@@ -235,22 +235,27 @@ def test_cleaning_takes_every_control_and_nothing_else(text: str) -> None:
     assert json.loads(escaped(document)) == {text: text}
 
 
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
-    """Sets up the log as a process does, and gives what it wrote."""
+@contextmanager
+def logged(monkeypatch: pytest.MonkeyPatch, kind: str) -> Iterator[Callable[[], str]]:
+    """Sets up the log as a process does, and gives what it wrote.
+
+    In the test itself, not in a fixture: pytest adds handlers of its own to each phase, and what they keep of half characters ends xdist's workers.
+    """
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     stream = io.StringIO()
-    monkeypatch.setattr(stream, "isatty", lambda: "terminal" in request.param)
-    logs.configure(Settings(log_format="json" if request.param == "json" else "console"), "w", stream)
-    yield stream.getvalue
-    root.handlers[:] = before
-    root.setLevel(level)
+    monkeypatch.setattr(stream, "isatty", lambda: "terminal" in kind)
+    logs.configure(Settings(log_format="json" if kind == "json" else "console"), "w", stream)
+    try:
+        yield stream.getvalue
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
 
 
-@pytest.mark.parametrize("log", ["console", "terminal", "json"], indirect=True)
-def test_no_line_of_the_log_holds_a_control(log: Callable[[], str]) -> None:
-    with structlog.contextvars.bound_contextvars(request=ATTACK):
+@pytest.mark.parametrize("kind", ["console", "terminal", "json"])
+def test_no_line_of_the_log_holds_a_control(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    with logged(monkeypatch, kind) as log, structlog.contextvars.bound_contextvars(request=ATTACK):
         logs.get_logger("api.x").warning(
             "an event " + ATTACK, path=ATTACK, many=[ATTACK], of={ATTACK: ATTACK}, at=Path("/a" + ATTACK.replace("\0", ""))
         )
@@ -260,16 +265,17 @@ def test_no_line_of_the_log_holds_a_control(log: Callable[[], str]) -> None:
         except KeyError:
             logs.get_logger("workers.x").exception("it failed")
             logging.getLogger("other.library").exception(ATTACK)
-    written = SGR.sub("", log())
+        written = SGR.sub("", log())
     check(written)
     assert [line for line in written.splitlines() if line.startswith("error: forged")] == []
 
 
-@pytest.mark.parametrize("log", ["console"], indirect=True)
-def test_what_nothing_caught_goes_to_the_log(log: Callable[[], str]) -> None:
+def test_what_nothing_caught_goes_to_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     error = ValueError(ATTACK)
-    logs._uncaught(type(error), error, None)
-    check(log())
+    with logged(monkeypatch, "console") as log:
+        logs._uncaught(type(error), error, None)
+        written = log()
+    check(written)
 
 
 def test_a_process_logs_what_nothing_caught(monkeypatch: pytest.MonkeyPatch) -> None:
