@@ -40,7 +40,10 @@ class SubjectSpec(Frozen):
     """The language model under study."""
 
     model: str = Field(
-        max_length=LONGEST_PATH, description="A folder in Hugging Face form, or a model name of the Hub.", examples=["examples/pystdlib/subject"]
+        min_length=1,
+        max_length=LONGEST_PATH,
+        description="A folder in Hugging Face form, or a model name of the Hub.",
+        examples=["examples/pystdlib/subject"],
     )
     revision: str | None = Field(default=None, max_length=LONGEST_WORD, description="Commit or tag, for a model of the Hub.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -57,6 +60,7 @@ class DictionarySpec(Frozen):
     """The sparse dictionary, and where in the subject it reads."""
 
     source: str = Field(
+        min_length=1,
         max_length=LONGEST_PATH,
         description="A folder or file of weights; for the format `neurons` the subject's folder.",
         examples=["examples/pystdlib/dictionary"],
@@ -79,6 +83,7 @@ class CorpusSpec(Frozen):
     """The text. Identical documents count once; the split of a document is decided by a hash of its text."""
 
     path: str = Field(
+        min_length=1,
         max_length=LONGEST_PATH,
         description="A folder of text files, one text file (its documents set apart by <|endoftext|>), or a .jsonl or .ndjson file.",
         examples=["/usr/lib/python3.11"],

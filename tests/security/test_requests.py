@@ -240,7 +240,6 @@ PATHS = [
     "/a" * 2000,
     "..",
     "",
-    ".",
     "~",
     "\n",
     "\x1b[2J",
@@ -257,6 +256,8 @@ URLS += [
 ]
 ABSURD: list[dict[str, Any]] = [
     *({field: path} for field in ("subject__model", "dictionary__source", "corpus__path") for path in PATHS),
+    # The folder of the start holds text, so that as a corpus it is a good one.
+    *({field: "."} for field in ("subject__model", "dictionary__source")),
     *({"models__judge": {"model": "m", "base_url": url}, "scorers": [{"name": "detection", "judge": "llm"}]} for url in URLS),
     *({"webhook": {"url": url}} for url in URLS),
     *({"subject__device": device} for device in ("cuda:99999999999", "cuda:-1", "meta", "cpu:", "gpu", "x" * 10_000, "")),
