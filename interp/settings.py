@@ -185,27 +185,15 @@ class Settings(BaseSettings):
     @field_validator("roots", mode="before")
     @classmethod
     def _roots_are_listed(cls, value: object) -> object:
-        """A list as JSON, or with the system's separator of paths; an empty text is no list."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return json.loads(value)
-            except ValueError:
-                raise ValueError('its value is no JSON list: write ["/data", "/models"], or /data:/models') from None
-        return [part for part in value.split(os.pathsep) if part] or None
+        """An empty text leaves the default; an empty list is one of no roots."""
+        if isinstance(value, str) and not value.strip(os.pathsep + " "):
+            return None
+        return _listed(value, os.pathsep, '["/data", "/models"], or /data:/models')
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _hosts_are_listed(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return json.loads(value)
-            except ValueError:
-                raise ValueError('its value is no JSON list: write ["a.example.org"], or a.example.org,b.example.org') from None
-        return [part.strip() for part in value.split(",") if part.strip()]
+        return _listed(value, ",", '["a.example.org"], or a.example.org,b.example.org')
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -381,6 +369,18 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _listed(value: object, separator: str, example: str) -> object:
+    """Splits a text that is a JSON list, or items between separators. Raises ValueError, which shows `example`."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError(f"its value is no JSON list: write {example}") from None
+    return [part.strip() for part in value.split(separator) if part.strip()]
 
 
 def _invalid(error: ValidationError | SettingsError) -> SettingsInvalid:

@@ -104,7 +104,7 @@ def guarded(what: str) -> Iterator[None]:
             yield
     except InputError:
         raise
-    except Exception as cause:
+    except Exception as cause:  # the library, written in Rust, raises bare Exceptions; a want of memory stays the cause
         raise TokenizerMismatch(what, why=str(cause)[:200], cure=CURE) from cause
 
 

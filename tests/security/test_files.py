@@ -426,3 +426,9 @@ def test_the_doctor_says_what_jobs_may_read(tmp_path: Path) -> None:
     ):
         [finding] = checks.roots(Settings(home=tmp_path / "home", roots=roots))
         assert (finding.well, says in finding.detail) == (well, True), finding
+
+
+@pytest.mark.parametrize("text", ["", " ", os.pathsep])
+def test_an_empty_text_leaves_the_default_roots(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOSSATOR_ROOTS", text)
+    assert Settings().roots is None
