@@ -1,7 +1,10 @@
 """Fixtures for all tests: databases of both dialects, and the tiny job."""
 
 import gc
+import logging
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +32,20 @@ os.environ.pop("COLUMNS", None)
 # A machine that is busy with other things makes any one example slow: time is the whole test's matter, not an example's.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def root_log() -> Iterator[None]:
+    """Restores the root logger after each test.
+
+    What sets up a process's log does so for good: the next test's lines would go to the captured stream of this one, which is closed by then.
+    """
+    root = logging.getLogger()
+    handlers, level, hooks = root.handlers[:], root.level, (sys.excepthook, threading.excepthook)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    sys.excepthook, threading.excepthook = hooks
 
 
 @pytest.fixture(scope="session")
