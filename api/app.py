@@ -8,24 +8,25 @@ from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import openapi, pages, problems
-from api.counts import StateCounts
-from api.dependencies import READERS
-from api.edge import Edge
-from api.endpoints import Endpoints
-from api.events import Feeds
-from api.flights import Flights
-from api.head import Head
-from api.metrics import Metrics
-from api.origins import Hosts, Origins
-from api.parameters import known_parameters
-from api.readiness import Looks
-from api.requests import Requests
+from api.http import openapi, pages, problems
+from api.http.body_limits import Edge
+from api.http.count_cache import StateCounts
+from api.http.dependencies import READERS
+from api.http.event_stream import Feeds
+from api.http.head import Head
+from api.http.metrics import Metrics
+from api.http.origins import Hosts, Origins
+from api.http.query_parameters import known_parameters
+from api.http.readiness import Looks
+from api.http.request_log import Requests
+from api.http.single_flight import Flights
+from api.jobs.endpoint_check import Endpoints
+from api.presenters.vocabularies import Vocabularies
 from api.routes import dictionaries, explanations, features, jobs, runs, service
-from api.vocabularies import Vocabularies
-from interp import limited, traces
-from interp.settings import Settings
-from interp.store.engine import make_engine
+from interp.config.settings import Settings
+from interp.observability import traces
+from interp.security import sandbox
+from interp.store.db.engine import make_engine
 
 DESCRIPTION = """Label and score every feature of a sparse dictionary of a language model.
 
@@ -44,7 +45,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # Not awaited: a first job that comes at once waits for it.
-        limited.start("api.counting")
+        sandbox.start("api.jobs.estimate_task")
         yield
         engine.dispose()
 
@@ -62,7 +63,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
-    app.state.processes = limited.Processes.of(settings)
+    app.state.processes = sandbox.Processes.of(settings)
     app.state.readers = CapacityLimiter(READERS)
     app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), Flights[str](), StateCounts()
     app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)

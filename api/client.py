@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import httpx
 
-from api.reader import Body, paged
-from interp.cleaning import one_line
-from interp.errors import GlossatorError, ServerUnreachable, installation_codes
+from api.cli.reader import Body, paged
+from interp.domain.cleaning import one_line
+from interp.domain.errors import GlossatorError, ServerUnreachable, installation_codes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

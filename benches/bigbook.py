@@ -15,19 +15,18 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
-from interp.codec import encode_evidence
-from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Statistics
-from interp.explain.base import Explanation
-from interp.score.base import Interval, Item, NullResult, Score
-from interp.score.codec import encode_items
-from interp.store import conclusions, dictionaries, evidence, explanations, runs, scores
-from interp.store.conclusions import Shown
-from interp.store.engine import snapshot, transaction
-from interp.store.evidence import Gathered
-from interp.store.explanations import Family
-from interp.store.scores import Scored
-from interp.store.tables import Evidence
-from interp.vocabulary import Vocabulary
+from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Statistics
+from interp.domain.explanation import Explanation, Family
+from interp.domain.score import Interval, Item, NullResult, Score
+from interp.domain.vocabulary import Vocabulary
+from interp.files.evidence_codec import encode_evidence
+from interp.score.items.codec import encode_items
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Evidence
+from interp.store.results import dictionaries, dictionary_scores, evidence, explanations, runs, scores
+from interp.store.results.dictionary_scores import Shown
+from interp.store.results.evidence import Gathered
+from interp.store.results.scores import Scored
 
 NAME, RUN, SUBJECT = "big@1-res", "b" * 64, "s" * 64
 EXPLAINERS = ("contexts", "pattern")
@@ -259,4 +258,4 @@ def show(engine: Engine, run_id: int, features: int, sizes: Sizes) -> None:
         chunk = range(start, min(start + sizes.chunk, features))
         rows = best(chunk, figures(chunk), ids_of(engine, family(run_id, EXPLAINERS[0]), chunk))
         with transaction(engine) as session:
-            conclusions.show_best(session, run_id, rows)
+            dictionary_scores.show_best(session, run_id, rows)

@@ -5,16 +5,17 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select, update
 
-from interp.lifecycle import ChunkStatus, Stage
+from interp.domain.lifecycle import ChunkStatus, Stage
+from interp.domain.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, SubjectSpec
 from interp.llm.base import Usage
-from interp.llm.books import Call, Tag
-from interp.planning import ChunkPlan
-from interp.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, SubjectSpec
-from interp.store import calls, chunks, jobs
-from interp.store.calls import pack_call
-from interp.store.dialect import now
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Chunk, Job
+from interp.llm.call_store import Call, Tag
+from interp.planning.plan import ChunkPlan
+from interp.store.db.dialect import now
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Chunk, Job
+from interp.store.llm import calls
+from interp.store.llm.calls import pack_call
+from interp.store.queue import chunks, jobs
 
 KEY = "the job of the big book"
 SIZE = 64

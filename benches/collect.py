@@ -30,15 +30,15 @@ import torch
 from torch import Tensor
 
 from benches.memory import peak_rss_mb, reset_peak
-from interp.artifacts import Store
-from interp.collect.feed import RowBatch
 from interp.collect.finish import finish
 from interp.collect.memory import Extent, collection_bytes
+from interp.collect.rows.feed import RowBatch
 from interp.collect.run import Collection
+from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.dictionary.module import Dictionary, open_dictionary
-from interp.spec import CollectionSpec, CorpusSpec, DictionarySpec, SubjectSpec
+from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, SubjectSpec
+from interp.files.artifact_store import Store
 from interp.subject.base import Subject, open_subject
-from interp.subject.tokens import TokenizedCorpus, tokenize_corpus
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
 HOOK_POINT = "blocks.1.hook_resid_post"

@@ -38,16 +38,17 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, func, make_url, select, text
 
-from api.local_servers import LocalPostgres, LocalRedis
+from api.demo.local_servers import LocalPostgres, LocalRedis
 from benches.simulated import COLLECTED, SHARD_TOKENS, Member, Served, identity_of, live
-from interp.lifecycle import ChunkStatus, JobStatus, Queue
-from interp.settings import Settings
-from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
-from interp.store import jobs, migrate
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import Chunk, Job
-from workers.dispatch import ring
-from workers.upkeep import Sweeper
+from interp.config.settings import Settings
+from interp.domain.lifecycle import ChunkStatus, JobStatus, Queue
+from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Chunk, Job
+from interp.store.queue import jobs
+from workers.maintenance.scheduler import Sweeper
+from workers.wakeup.notify import ring
 
 WORKERS_A_PROCESS = 16
 MILLION, MIDDLING, SMALL = 1_000_000, 4_096, 10

@@ -19,9 +19,9 @@ from sqlalchemy import Engine, delete
 
 from benches import bigbook
 from benches.bigbook import EXPLAINERS, SCORERS, SUBJECT, TOKENS, Write, Writer
-from interp.store import dictionaries, runs
-from interp.store.engine import make_engine, transaction
-from interp.store.tables import Evidence, Explanation, Feature
+from interp.store.db.engine import make_engine, transaction
+from interp.store.db.tables import Evidence, Explanation, Feature
+from interp.store.results import dictionaries, runs
 
 RUN = "t" * 64
 FEATURES, ROUNDS = 8_192, 5

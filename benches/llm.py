@@ -36,17 +36,30 @@ import httpx2
 import openai
 from sqlalchemy import select
 
-from api import submission
-from interp.lifecycle import JobStatus, Queue
-from interp.settings import Settings
-from interp.spec import BudgetSpec, CollectionSpec, CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
-from interp.store import jobs, migrate, replies
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import LlmCall
-from workers.dispatch import ring
-from workers.embedded import Supervisor
-from workers.run import drain
-from workers.runtime import Runtime
+from api.jobs import admission
+from interp.config.settings import Settings
+from interp.domain.lifecycle import JobStatus, Queue
+from interp.domain.spec import (
+    BudgetSpec,
+    CollectionSpec,
+    CorpusSpec,
+    DictionarySpec,
+    ExplainerSpec,
+    JobSpec,
+    ModelSpec,
+    ModelsSpec,
+    ScorerSpec,
+    SubjectSpec,
+)
+from interp.store.db import migrate
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import LlmCall
+from interp.store.llm import reply_cache
+from interp.store.queue import jobs
+from workers.runtime.context import Runtime
+from workers.supervisor import Supervisor
+from workers.tasks.execute import drain
+from workers.wakeup.notify import ring
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
 LATENCY = 0.2
@@ -117,7 +130,7 @@ def measure(in_flight: int, features: int, repeats: int, workers: int) -> dict[s
 def job(runtime: Runtime, supervisor: Supervisor, base_url: str, features: int, name: str) -> Run:
     """One job, from evidence to scores; only what the llm workers do is timed."""
     with transaction(runtime.engine) as session:
-        checked = submission.check(_spec(base_url, features, name), runtime.settings)
+        checked = admission.check(_spec(base_url, features, name), runtime.settings)
         submitted = jobs.submit(session, checked.spec, checked.facts).id
     drain(runtime, Queue.GPU)
     begun, cpu = time.perf_counter(), _cpu_seconds(supervisor)
@@ -149,7 +162,7 @@ def questions(runtime: Runtime) -> list[dict[str, Any]]:
     """The bodies of all requests of the job that ran."""
     with snapshot(runtime.engine) as session:
         keys = session.scalars(select(LlmCall.key)).all()
-        return [json.loads(exchange.prompt) for exchange in replies.load(session, list(keys)).values()]
+        return [json.loads(exchange.prompt) for exchange in reply_cache.load(session, list(keys)).values()]
 
 
 async def ask_bare(base_url: str, bodies: list[dict[str, Any]], in_flight: int) -> Run:
@@ -172,7 +185,7 @@ async def ask_bare(base_url: str, bodies: list[dict[str, Any]], in_flight: int) 
 @contextmanager
 def scripted_server() -> Iterator[str]:
     """The base URL of a scripted endpoint in a process of its own."""
-    command = [sys.executable, "-m", "interp.llm.scripted", "--latency", str(LATENCY)]
+    command = [sys.executable, "-m", "api.demo.fake_llm", "--latency", str(LATENCY)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -1,6 +1,6 @@
 """`python -m benches.prompts`: what a detection prompt is made of, in tokens, on windows of the standard library as the example's corpus cuts them.
 
-Tokens are those of `interp.llm.scripted.tokens`: words, signs and digits, near what an English tokenizer makes of them.
+Tokens are those of `api.demo.fake_llm.tokens`: words, signs and digits, near what an English tokenizer makes of them.
 """
 
 import argparse
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from interp.llm.contexts import FENCE_RULE, nonce_of
-from interp.llm.scripted.tokens import split
-from interp.score.asking import prompt_of, told
-from interp.score.prompting import template
+from api.demo.fake_llm.tokens import split
+from interp.judge.prompts import template
+from interp.judge.yes_no import prompt_of, told
+from interp.llm.prompt_text import FENCE_RULE, nonce_of
 
 TOKENIZER = Path(__file__).parent.parent / "examples" / "pystdlib" / "subject" / "tokenizer.json"
 LABEL = "`.` or `._` right after `self`"

@@ -25,12 +25,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
-from interp.store import chunks, jobs, migrate, queue
-from interp.store.engine import make_engine, transaction
-from interp.store.scratch import own_database
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.planning.plan import ChunkPlan
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, transaction
+from interp.store.db.temporary_database import own_database
+from interp.store.queue import chunks, completion, jobs
 
 SPEC = JobSpec(subject=SubjectSpec(model="m"), dictionary=DictionarySpec(source="d"), corpus=CorpusSpec(path="c"))
 LEASE_SECONDS, WINDOW, BELL_SECONDS = 60.0, 64, 30.0
@@ -111,7 +112,7 @@ def _work(engine: Engine, number: int, clock: Clock) -> None:
         lease = clock.time("claim", engine, chunks.claim, Queue.LLM, "bench", LEASE_SECONDS, bell)
         assert lease is not None
         clock.time("renew", engine, chunks.heartbeat, lease, LEASE_SECONDS, 1)
-        clock.time("finish", engine, queue.finish, lease, None)
+        clock.time("finish", engine, completion.finish, lease, None)
         bells += clock.time("ring", engine, chunks.ring_due, Queue.LLM, WINDOW, BELL_SECONDS)
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from interp.collect.run import collect
-from interp.settings import Settings
-from interp.spec import CollectionSpec, JobSpec
-from interp.subject.tokens import TokenizedCorpus, tokenize_corpus
+from interp.config.settings import Settings
+from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
+from interp.domain.spec import CollectionSpec, JobSpec
 from tests.fakes import tiny
-from workers import artifacts
-from workers.residency import models_of, residency_of
-from workers.runtime import Runtime
+from workers import artifact_paths
+from workers.runtime.context import Runtime
+from workers.tasks.model_cache import models_of, residency_of
 
 
 def job(folder: Path, layers: int, width: int, features: int) -> JobSpec:
@@ -48,7 +48,7 @@ def chunk(runtime: Runtime, spec: JobSpec, corpus: TokenizedCorpus, documents: t
 def measure(spec: JobSpec, settings: Settings, tokens: int, repeats: int) -> dict[str, Any]:
     runtime = Runtime.of(settings)
     models = models_of(runtime, spec)
-    corpus = tokenize_corpus(spec.corpus, models.subject, artifacts.store_of(settings), lambda _: None)
+    corpus = tokenize_corpus(spec.corpus, models.subject, artifact_paths.store_of(settings), lambda _: None)
     documents = corpus.shards(tokens)[0]
     sizes = {"models_mb": round(models.nbytes / 1e6), "tokens": int(corpus.offsets[documents[1]])}
     del models

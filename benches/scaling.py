@@ -25,16 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api import submission
-from api.local_servers import LocalPostgres, LocalRedis
-from interp.lifecycle import JobStatus
-from interp.settings import Settings
-from interp.spec import CollectionSpec, CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ScorerSpec, SubjectSpec
-from interp.store import jobs, migrate
-from interp.store.engine import snapshot, transaction
-from workers.dispatch import ring
-from workers.embedded import Supervisor
-from workers.runtime import Runtime
+from api.demo.local_servers import LocalPostgres, LocalRedis
+from api.jobs import admission
+from interp.config.settings import Settings
+from interp.domain.lifecycle import JobStatus
+from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ScorerSpec, SubjectSpec
+from interp.store.db import migrate
+from interp.store.db.engine import snapshot, transaction
+from interp.store.queue import jobs
+from workers.runtime.context import Runtime
+from workers.supervisor import Supervisor
+from workers.wakeup.notify import ring
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
 NUMBERS = (1, 2, 4)
@@ -69,7 +70,7 @@ class Cluster:
         """One job, from its submission to its end."""
         begun, cpu = time.perf_counter(), self._cpu()
         with transaction(self.runtime.engine) as session:
-            checked = submission.check(_spec(features, seed), self.runtime.settings)
+            checked = admission.check(_spec(features, seed), self.runtime.settings)
             submitted = jobs.submit(session, checked.spec, checked.facts).id
         ring(self.runtime.engine, self.runtime.settings)
         while True:

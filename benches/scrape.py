@@ -18,13 +18,13 @@ from contextlib import contextmanager
 import httpx
 from sqlalchemy import Engine, create_engine, make_url, text
 
-from api import metrics
 from api.app import create_app
 from api.client import InProcess
-from api.local_servers import LocalPostgres
-from interp.settings import Settings
-from interp.store import migrate
-from interp.store.engine import make_engine
+from api.demo.local_servers import LocalPostgres
+from api.http import metrics
+from interp.config.settings import Settings
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine
 
 SIZES = (1_000, 1_000_000)
 JOBS, OPEN_JOBS, LEASES, MODELS = 200, 20, 64, 5
@@ -49,7 +49,7 @@ FILL = (
        SELECT 'job-' || n % :jobs, '', 'score', n, 'detection', n, 'model-' || n % :models, '', 'live', '', 'answered', 1, 500, 20, true, 0.0001, 1,
               now()
        FROM generate_series(1, :size) AS n""",
-    # The sums that `interp.store.totals` would have kept, in as many slots as processes have.
+    # The sums that `interp.store.llm.totals` would have kept, in as many slots as processes have.
     """INSERT INTO llm_totals (model, status, slot, calls, attempts, prompt_tokens, completion_tokens, usd, unpriced)
        SELECT model, status, id % 32, count(*), sum(attempts), sum(prompt_tokens), sum(completion_tokens), 0, 0 FROM llm_calls
        GROUP BY model, status, id % 32""",

@@ -36,16 +36,17 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine, func, select
 
-from api import cursors
+from api.http import cursors
 from api.routes.dictionaries import FeatureFilters
 from api.routes.explanations import ExplanationFilters
 from benches import bigbook, bigjobs, ingest, submission
 from benches.bigbook import NAME, Sizes
-from interp.settings import Settings
-from interp.store import book, listing, migrate
-from interp.store.book import PLACE_OF_EXPLANATION, FeatureSort
-from interp.store.engine import make_engine, snapshot
-from interp.store.listing import Listing
+from interp.config.settings import Settings
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, snapshot
+from interp.store.listings import keyset, queries
+from interp.store.listings.keyset import Listing
+from interp.store.listings.queries import PLACE_OF_EXPLANATION, FeatureSort
 
 LIMIT = 50
 HUNDREDTH = 99 * LIMIT
@@ -137,7 +138,7 @@ def listings(engine: Engine, client: httpx.Client, of_book: tuple[int, int], rep
     plain = {f"{sort} {order}": {"sort": sort.value, "order": order} for sort in FeatureSort for order in ("asc", "desc")}
     for name, params in (plain | FILTERS).items():
         filters = FeatureFilters(**params)
-        of = book.feature_listing(filters.query(run_id, None))
+        of = queries.feature_listing(filters.query(run_id, None))
         path = f"/v1/dictionaries/{NAME}/features"
         place = ("run_id", filters.sort.value, "feature")
         for page, cursor in pages(engine, of, filters.listing(dictionary_id), place):
@@ -145,7 +146,7 @@ def listings(engine: Engine, client: httpx.Client, of_book: tuple[int, int], rep
     for name, params in EXPLANATIONS.items():
         wanted = ExplanationFilters(**params)
         with snapshot(engine) as session:
-            of_explanations = book.explanation_listing(wanted.query(session), run_id)
+            of_explanations = queries.explanation_listing(wanted.query(session), run_id)
         for page, cursor in pages(engine, of_explanations, wanted.listing(), PLACE_OF_EXPLANATION):
             yield {"case": f"explanations: {name}", "page": page} | timed(client, "/v1/explanations", params | cursor, repeats)
 
@@ -168,7 +169,7 @@ def _row_at(session: Any, of: Listing[Any], parts: list[tuple[Any, int]], number
     for part, count in parts:
         if number < count:
             alone = replace(of, parts=partial(_only, part))
-            statement = listing.statements(alone)[0].limit(1).offset(number)
+            statement = keyset.statements(alone)[0].limit(1).offset(number)
             key = getattr(of.table, of.order[-1])
             return session.scalars(select(of.table).where(*of.same, key == session.scalars(statement).one())).one()
         number -= count

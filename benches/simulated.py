@@ -19,19 +19,19 @@ from kombu import Queue as MessageQueue
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from interp.identity import models_key
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan, Range, Shard, Sizes, plan
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import chunks
-from interp.store.engine import make_engine
-from workers import run
-from workers.app import make_app
-from workers.dispatch import ring
-from workers.presence import Presence, Report
-from workers.run import Outcome, Work, run_chunk
-from workers.runtime import Runtime
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import JobSpec
+from interp.planning.fingerprint import models_key
+from interp.planning.plan import ChunkPlan, Range, Shard, Sizes, plan
+from interp.store.db.engine import make_engine
+from interp.store.queue import chunks
+from workers.runtime.context import Runtime
+from workers.runtime.worker_info import Presence, Report
+from workers.tasks import execute
+from workers.tasks.execute import Outcome, Work, run_chunk
+from workers.wakeup.celery_app import make_app
+from workers.wakeup.notify import ring
 
 # Mean seconds of a chunk at speed 1, each drawn from a log-normal distribution around it.
 SECONDS = {
@@ -94,7 +94,7 @@ class Member:
 
 def live(member: Member, parent: Connection) -> None:
     """A process of the fleet: works until the parent sends a word, then answers with what was served, and its CPU seconds."""
-    run.TASKS.update(dict.fromkeys(Stage, "benches.simulated:serve"))
+    execute.TASKS.update(dict.fromkeys(Stage, "benches.simulated:serve"))
     engine, stopping = make_engine(member.settings.database_url), threading.Event()
     base = Runtime(member.settings, engine, stopping=stopping)
     workers = [_simulation(base, member, number) for number in range(member.first, member.first + member.number)]

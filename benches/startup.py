@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from api.service import Service
-from interp.settings import Settings
+from api.server import Service
+from interp.config.settings import Settings
 
 PROGRAM = "from api.cli import main; main()"
 

@@ -18,18 +18,19 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select, text
 
-from api import submission
-from api.local_servers import LocalPostgres
+from api.demo.local_servers import LocalPostgres
+from api.jobs import admission
 from benches.llm import scripted_server
-from interp.lifecycle import JobStatus, Queue
-from interp.settings import Settings
-from interp.spec import BudgetSpec, CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
-from interp.store import jobs, migrate
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Base
-from workers.models import close_clients
-from workers.run import drain
-from workers.runtime import Runtime
+from interp.config.settings import Settings
+from interp.domain.lifecycle import JobStatus, Queue
+from interp.domain.spec import BudgetSpec, CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
+from interp.store.db import migrate
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Base
+from interp.store.queue import jobs
+from workers.llm.models import close_clients
+from workers.runtime.context import Runtime
+from workers.tasks.execute import drain
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
 TOKENS = 400_000
@@ -112,7 +113,7 @@ def _spec(features: int) -> JobSpec:
 
 def _run(runtime: Runtime, spec: JobSpec) -> None:
     with transaction(runtime.engine) as session:
-        checked = submission.check(spec, runtime.settings)
+        checked = admission.check(spec, runtime.settings)
         submitted = jobs.submit(session, checked.spec, checked.facts).id
     drain(runtime, Queue.GPU, Queue.LLM)
     with snapshot(runtime.engine) as session:

@@ -19,13 +19,13 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from api.client import Client
-from api.cluster import Cluster
-from api.local_servers import LocalRedis
-from interp.lifecycle import JOB_ENDS, Stage
-from interp.settings import Settings
-from interp.store.engine import make_engine, snapshot
-from interp.store.scratch import own_database
-from interp.store.tables import Chunk
+from api.demo.cluster import Cluster
+from api.demo.local_servers import LocalRedis
+from interp.config.settings import Settings
+from interp.domain.lifecycle import JOB_ENDS, Stage
+from interp.store.db.engine import make_engine, snapshot
+from interp.store.db.tables import Chunk
+from interp.store.db.temporary_database import own_database
 from tests.fakes import tiny
 
 Line = dict[str, Any]

@@ -22,25 +22,27 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from api.servers import POSTGRES, own
+from api.demo.servers import POSTGRES, own
 from benches import bigbook
 from benches.bigjobs import Checked
 from benches.memory import peak_rss_mb, reset_peak
-from interp.lifecycle import Queue
-from interp.score.base import ControlResult, Interval, NullResult, Score
-from interp.settings import Settings
-from interp.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
-from interp.store import chunks, dictionaries, evidence, explanations, jobs, migrate, runs, scores
-from interp.store.dialect import learn
-from interp.store.engine import snapshot, transaction
-from interp.store.scores import Scored
-from interp.store.tables import Explanation, Feature
-from interp.store.tables import Score as Row
-from interp.vocabulary import Vocabulary
-from workers.families import family_of, scorer_digest
-from workers.run import Work
-from workers.runtime import Runtime
-from workers.summary import summarise
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue
+from interp.domain.score import ControlResult, Interval, NullResult, Score
+from interp.domain.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.planning.settings_digest import family_of, scorer_digest
+from interp.store.db import migrate
+from interp.store.db.dialect import learn
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Explanation, Feature
+from interp.store.db.tables import Score as Row
+from interp.store.queue import chunks, jobs
+from interp.store.results import dictionaries, evidence, explanations, runs, scores
+from interp.store.results.scores import Scored
+from workers.runtime.context import Runtime
+from workers.tasks.execute import Work
+from workers.tasks.summarise import summarise
 
 MODEL = ModelSpec(model="some-model", base_url="https://example.org/v1")
 SPEC = JobSpec(

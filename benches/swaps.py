@@ -16,22 +16,22 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, select
 
-from interp.codec import decode_evidence
-from interp.evidence import FeatureEvidence
-from interp.explain.base import Explanation
-from interp.lifecycle import JobStatus
-from interp.planning import ranges_of
+from interp.config.settings import settings
+from interp.domain.evidence import FeatureEvidence
+from interp.domain.explanation import Explanation
+from interp.domain.lifecycle import JobStatus
+from interp.domain.spec import JobSpec, ScorerSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.files.evidence_codec import decode_evidence
+from interp.planning.plan import ranges_of
+from interp.planning.settings_digest import family_of
 from interp.score import registry
 from interp.score.base import ScorerInput
-from interp.score.nulls import choose_nulls
-from interp.settings import settings
-from interp.spec import JobSpec, ScorerSpec
+from interp.score.items.nulls import choose_nulls
 from interp.stats.multiplicity import benjamini_hochberg
-from interp.store import evidence, explanations, runs
-from interp.store.engine import make_engine, snapshot
-from interp.store.tables import Job
-from interp.vocabulary import Vocabulary
-from workers.families import family_of
+from interp.store.db.engine import make_engine, snapshot
+from interp.store.db.tables import Job
+from interp.store.results import evidence, explanations, runs
 
 NULLS = 20
 LEVELS = (0.05, 0.01, 0.001)

@@ -1,11 +1,11 @@
-"""Alembic's entry: runs on the connection that `interp.store.migrate` opened."""
+"""Alembic's entry: runs on the connection that `interp.store.db.migrate` opened."""
 
 from typing import Any
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-from interp.store.tables import Base, UtcTime
+from interp.store.db.tables import Base, UtcTime
 
 
 def render(kind: str, item: Any, autogen: AutogenContext) -> str | bool:  # noqa: ARG001

@@ -12,11 +12,11 @@ import hypothesis
 import pytest
 from sqlalchemy import Engine
 
-from api.local_servers import LocalServer
-from api.servers import POSTGRES, REDIS, empty_number
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store.engine import make_engine
+from api.demo.local_servers import LocalServer
+from api.demo.servers import POSTGRES, REDIS, empty_number
+from interp.config.settings import Settings
+from interp.domain.spec import JobSpec
+from interp.store.db.engine import make_engine
 from tests import databases, servers
 from tests.fakes import tiny
 

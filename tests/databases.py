@@ -8,10 +8,10 @@ from tempfile import mkdtemp
 
 from sqlalchemy import Connection, make_url, text
 
-from interp.store import migrate
-from interp.store.engine import make_engine
-from interp.store.revision import is_current
-from interp.store.tables import Base
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine
+from interp.store.db.revision import is_current
+from interp.store.db.tables import Base
 
 WITH_PAGES = text("SELECT relname FROM pg_class WHERE relname = ANY(:names) AND relkind = 'r' AND pg_relation_size(oid) > 0")
 USED_SEQUENCES = text("SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema() AND last_value IS NOT NULL")

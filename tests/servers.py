@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from api.local_servers import LocalServer
-from api.servers import POSTGRES, REDIS, Found, Kind, own
-from interp.errors import ServerMissing
+from api.demo.local_servers import LocalServer
+from api.demo.servers import POSTGRES, REDIS, Found, Kind, own
+from interp.domain.errors import ServerMissing
 
 NAMED = {POSTGRES.name: "GLOSSATOR_TEST_POSTGRES_URL", REDIS.name: "GLOSSATOR_TEST_REDIS_URL"}
 PACKAGES = {POSTGRES.name: "postgresql", REDIS.name: "redis-server"}

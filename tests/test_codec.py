@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from interp.codec import decode_evidence, encode_evidence
-from interp.errors import BlobCorrupt
-from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Neighbour, Statistics, TokenEffect
+from interp.domain.errors import BlobCorrupt
+from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Neighbour, Statistics, TokenEffect
+from interp.files.evidence_codec import decode_evidence, encode_evidence
 from tests.api.synthetic import feature_evidence
 
 COLUMNS = Contexts.__slots__
@@ -129,5 +129,5 @@ def test_a_typical_feature_is_small() -> None:
 
 
 def test_reading_evidence_needs_no_torch() -> None:
-    code = "import interp.codec, sys; sys.exit('torch' in sys.modules)"
+    code = "import interp.files.evidence_codec, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine, func, select, text
 
-from interp.store import migrate
-from interp.store.engine import make_engine
-from interp.store.revision import is_current
-from interp.store.tables import Base
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine
+from interp.store.db.revision import is_current
+from interp.store.db.tables import Base
 from tests import databases
 from tests.api import synthetic
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.folding import Fold, Part, fold
+from interp.planning.merge_tree import Fold, Part, fold
 
 
 def leaves_of(tree: Fold, part: Part) -> list[int]:

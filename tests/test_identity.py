@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interp.identity import corpus_digest, dictionary_digest, evidence_id, file_digest, subject_digest
-from interp.spec import TEST_COUNTS, CollectionSpec, JobSpec, ScorerSpec, SplitCounts
+from interp.dictionary.digest import dictionary_digest
+from interp.domain.spec import TEST_COUNTS, CollectionSpec, JobSpec, ScorerSpec, SplitCounts
+from interp.planning.fingerprint import corpus_digest, evidence_id
+from interp.security.allowed_files import file_digest
+from interp.subject.digest import subject_digest
 from tests.test_preflight import changed, job, write_dictionary
 
 __all__ = ["job"]

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from interp.importing import without_collecting
+from interp.observability.import_time import without_collecting
 
 
 def test_collection_is_off_within_and_on_afterwards() -> None:

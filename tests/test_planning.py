@@ -5,8 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.lifecycle import Stage
-from interp.planning import ChunkPlan, Range, Shard, Sizes, count, cut, plan, ranges_of, subtract
+from interp.domain.lifecycle import Stage
+from interp.planning.plan import ChunkPlan, Range, Shard, Sizes, count, cut, plan, ranges_of, subtract
 
 FEATURES = st.sets(st.integers(0, 200))
 

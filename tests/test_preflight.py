@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from interp import preflight
-from interp.errors import (
+from interp.domain.errors import (
     CorpusEmpty,
     CorpusTooSmall,
     DictionaryFormatUnknown,
@@ -27,8 +26,9 @@ from interp.errors import (
     WeightsNotFinite,
     WidthMismatch,
 )
-from interp.identity import evidence_id
-from interp.spec import CollectionSpec, CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.planning import preflight
+from interp.planning.fingerprint import evidence_id
 from tests.subject import tokenizers_of
 
 WIDTH, FEATURES = 16, 20
@@ -165,7 +165,7 @@ def test_rows_longer_than_the_context(job: JobSpec) -> None:
 
 
 def test_torch_is_not_loaded(job: JobSpec) -> None:
-    program = "import sys; from interp.spec import JobSpec; from interp import preflight\n"
+    program = "import sys; from interp.domain.spec import JobSpec; from interp import preflight\n"
     program += "preflight.check(JobSpec.model_validate_json(sys.stdin.read()))\n"
     program += "print([name for name in ('torch', 'transformers', 'transformer_lens') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], input=job.model_dump_json(), capture_output=True, text=True, check=True)

@@ -12,12 +12,12 @@ import psycopg
 import pytest
 import redis
 
-import api.local_servers
-import api.servers
-from api.local_servers import LocalServer
-from api.servers import POSTGRES, REDIS, Kind, own, own_number
-from interp.errors import ServerMissing, ServerUnreachable
-from interp.store import scratch
+import api.demo.local_servers
+import api.demo.servers
+from api.demo.local_servers import LocalServer
+from api.demo.servers import POSTGRES, REDIS, Kind, own, own_number
+from interp.domain.errors import ServerMissing, ServerUnreachable
+from interp.store.db import temporary_database
 from tests import servers
 
 KINDS = [pytest.param(POSTGRES, id="postgres"), pytest.param(REDIS, id="redis")]
@@ -36,7 +36,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unset: None) -> Path:
     folder = tmp_path / "programs"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr(api.local_servers, "POSTGRES_FOLDERS", (str(folder / "*"),))
+    monkeypatch.setattr(api.demo.local_servers, "POSTGRES_FOLDERS", (str(folder / "*"),))
     return folder
 
 
@@ -66,7 +66,7 @@ def test_a_named_server_is_taken(kind: Kind, server: Callable[[Kind], LocalServe
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_named_server_that_is_not_there_is_an_error_and_no_skip(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     scheme = kind.local[0].split("://", maxsplit=1)[0]
-    monkeypatch.setenv(servers.NAMED[kind.name], f"{scheme}://127.0.0.1:{api.local_servers.free_port()}/0")
+    monkeypatch.setenv(servers.NAMED[kind.name], f"{scheme}://127.0.0.1:{api.demo.local_servers.free_port()}/0")
     with pytest.raises(ServerUnreachable, match="refused"), servers.room(kind):
         pass
 
@@ -158,7 +158,7 @@ def test_no_line_where_nothing_was_skipped_for_want_of_a_server() -> None:
 
 
 def test_a_database_is_nobody_elses_and_is_dropped(private_postgres: LocalServer) -> None:
-    with scratch.own_database(private_postgres.url) as first, scratch.own_database(private_postgres.url) as second:
+    with temporary_database.own_database(private_postgres.url) as first, temporary_database.own_database(private_postgres.url) as second:
         with psycopg.connect(first.replace("+psycopg", "")) as connection:
             connection.execute("CREATE TABLE ours (value int)")
         assert_is_empty(second)
@@ -184,8 +184,8 @@ def test_a_number_with_somebodys_keys_in_it_is_left_alone(private_redis: LocalSe
 
 
 def test_a_server_that_is_too_old_is_refused(private_postgres: LocalServer, private_redis: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratch, "LEAST_VERSION", 99)
-    monkeypatch.setattr(api.servers, "LEAST_REDIS", 99)
+    monkeypatch.setattr(temporary_database, "LEAST_VERSION", 99)
+    monkeypatch.setattr(api.demo.servers, "LEAST_REDIS", 99)
     for kind, running in ((POSTGRES, private_postgres), (REDIS, private_redis)):
         with pytest.raises(ServerUnreachable, match="too old"), kind.own(running.url):
             pass
@@ -195,7 +195,7 @@ def assert_is_empty(url: str) -> None:
     """No table, or no key but the one that says whose number it is."""
     if url.startswith("redis"):
         with redis.Redis.from_url(url) as connection:
-            assert connection.keys() == [api.servers.CLAIM.encode()]
+            assert connection.keys() == [api.demo.servers.CLAIM.encode()]
         return
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)

@@ -1,7 +1,7 @@
 """One worker process: a Celery worker of one queue, or the sweeper. `python -m workers.process gpu`, or `glossator worker gpu`.
 
 A threads pool of one: a fork after CUDA has started fails, and the solo pool goes deaf while it works. An llm worker has helpers beside it
-(`workers/helpers.py`) while it waits for a language model.
+(`workers/runtime/helper_threads.py`) while it waits for a language model.
 """
 
 import argparse
@@ -14,22 +14,22 @@ import warnings
 from celery import signals
 from celery.platforms import SecurityWarning
 
-from interp import logs, traces
-from interp.cleaning import one_line
-from interp.errors import GlossatorError
-from interp.lifecycle import Queue
-from interp.settings import settings
-from workers.announce import tell
-from workers.app import BELL, make_app
-from workers.dispatch import ring
-from workers.health import Health
-from workers.helpers import Helpers
-from workers.leaving import Leaving
-from workers.looking import Looks
-from workers.models import close_clients
-from workers.run import run_chunk
-from workers.runtime import Runtime
-from workers.upkeep import Sweeper
+from interp.config.settings import settings
+from interp.domain.cleaning import one_line
+from interp.domain.errors import GlossatorError
+from interp.domain.lifecycle import Queue
+from interp.observability import logs, traces
+from workers.llm.models import close_clients
+from workers.maintenance.scheduler import Sweeper
+from workers.runtime.context import Runtime
+from workers.runtime.health import Health
+from workers.runtime.helper_threads import Helpers
+from workers.runtime.poller import Looks
+from workers.runtime.shutdown import Leaving
+from workers.tasks.execute import run_chunk
+from workers.tasks.report_hardware import tell
+from workers.wakeup.celery_app import BELL, make_app
+from workers.wakeup.notify import ring
 
 log = logs.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.commands import Group
+from api.cli.registry import Group
 
 app = typer.Typer(name="glossator", cls=Group, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -32,8 +32,8 @@ def main() -> None:
         app()
     except Exception as error:
         # Only where something went wrong: `--help` loads nothing.
-        from api.cli.console import print_error, print_traceback
         from api.cli.failures import told
+        from api.cli.output.console import print_error, print_traceback
 
         known = told(error)
         if known is None:

@@ -14,19 +14,20 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.cli.console import thousands
 from api.cli.failures import told
-from api.readiness import artifacts_fault
-from interp.disk import nearest_existing
-from interp.errors import GlossatorError, HomeUnusable, LlmError
-from interp.files import Roots
-from interp.home import CURE, check_readable, occupant, write_fault
-from interp.lifecycle import Queue
-from interp.settings import Settings, is_loopback
-from interp.store import metrics, revision
-from interp.store.engine import make_engine, snapshot
-from interp.store.metrics import Figures
-from workers.reach import broker_cure, broker_fault, shown_broker
+from api.cli.output.console import thousands
+from api.http.readiness import artifacts_fault
+from interp.config.home import CURE, check_readable, occupant, write_fault
+from interp.config.settings import Settings, is_loopback
+from interp.domain.errors import GlossatorError, HomeUnusable, LlmError
+from interp.domain.lifecycle import Queue
+from interp.files.atomic import nearest_existing
+from interp.security.allowed_files import Roots
+from interp.store.db import revision
+from interp.store.db.engine import make_engine, snapshot
+from interp.store.queue import metrics
+from interp.store.queue.metrics import Figures
+from workers.wakeup.ping import broker_cure, broker_fault, shown_broker
 
 PACKAGES = ("glossator", "fastapi", "sqlalchemy", "celery", "torch", "transformers", "transformer-lens", "numpy")
 MODELS = ("torch", "transformers", "transformer_lens")
@@ -147,7 +148,7 @@ def endpoints(found: Settings) -> list[Finding]:
 
 def _endpoint(found: Settings, base_url: str) -> Finding:
     # The SDK behind it: a second of imports, which those who ask nobody do without.
-    from interp.llm.cache import shown_url
+    from interp.llm.cache_key import shown_url
     from interp.llm.probe import models_now
 
     shown = shown_url(base_url)

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api.reader import Reader
-from interp.errors import ServerUnreachable
-from interp.home import check_readable
-from interp.importing import without_collecting
-from interp.settings import Settings, settings
+from api.cli.reader import Reader
+from interp.config.home import check_readable
+from interp.config.settings import Settings, settings
+from interp.domain.errors import ServerUnreachable
+from interp.observability.import_time import without_collecting
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -37,9 +37,9 @@ def reader() -> Iterator[Reader]:
             cure="Start one with `glossator serve`, or run `glossator demo`.",
         )
     with without_collecting():
-        from api.local import Local
-        from interp.store import revision
-        from interp.store.engine import make_engine
+        from api.cli.local import Local
+        from interp.store.db import revision
+        from interp.store.db.engine import make_engine
 
     engine = make_engine(found.database_url)
     # What was imported stays: the collector need not walk over it.

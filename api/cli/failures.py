@@ -2,8 +2,8 @@
 
 import sys
 
-from interp.disk import is_full
-from interp.errors import DatabaseUnfit, DiskFull, GlossatorError
+from interp.domain.errors import DatabaseUnfit, DiskFull, GlossatorError
+from interp.files.atomic import is_full
 
 
 class FileUnusable(GlossatorError):
@@ -30,7 +30,7 @@ def _of_database(error: Exception) -> GlossatorError | None:
     from alembic.util import CommandError
     from sqlalchemy.exc import DBAPIError
 
-    from interp.store.engine import told as told_of_database
+    from interp.store.db.engine import told as told_of_database
 
     if isinstance(error, CommandError):
         cure = "Install the version of Glossator that it was made with, or a newer one."

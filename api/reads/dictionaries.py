@@ -5,13 +5,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.orm import Session
 
-from api import cursors, rows, views
-from api.counts import StateCounts
-from api.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
+from api.http import cursors
+from api.http.count_cache import StateCounts
+from api.http.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
+from api.presenters import resources, rows
 from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
-from interp.store import book, entry, runs
-from interp.store.book import FeatureQuery, FeatureSort, Position
-from interp.store.tables import Dictionary
+from interp.store.db.tables import Dictionary
+from interp.store.listings import feature_detail, queries
+from interp.store.listings.queries import FeatureQuery, FeatureSort, Position
+from interp.store.results import runs
 
 RUN = "The run by its number, address or start of its digest; the dictionary's current one when not given."
 DICTIONARY_PLACE = TypeAdapter(tuple[RowId])
@@ -43,7 +45,7 @@ class FeatureFilters(BaseModel):
     text: str | None = Field(default=None, min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Part of the label, in any case.")
     run: str | None = Field(default=None, min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")
-    limit: int = Field(default=50, ge=1, le=book.MAX_LIMIT, description="Rows a page.")
+    limit: int = Field(default=50, ge=1, le=queries.MAX_LIMIT, description="Rows a page.")
 
     def listing(self, dictionary_id: int) -> dict[str, Any]:
         """What a cursor is bound to."""
@@ -65,38 +67,38 @@ def dictionaries(session: Session, cursor: str | None, limit: int) -> Dictionary
     """One page of dictionaries, the first one first. Raises CursorInvalid."""
     listing = {"of": "dictionaries"}
     after = cursors.decode(listing, cursor, DICTIONARY_PLACE)[0] if cursor else None
-    page = book.dictionaries(session, after, limit)
-    names = entry.subject_names(session, {row.subject_id for row in page.rows})
+    page = queries.dictionaries(session, after, limit)
+    names = feature_detail.subject_names(session, {row.subject_id for row in page.rows})
     current = {run.dictionary_id: run for run in runs.all_current(session, {row.id for row in page.rows})}
     items, unreadable = rows.shown(
-        page.rows, lambda some: [views.dictionary(row, names[row.subject_id], current.get(row.id)) for row in some], lambda row: row.id
+        page.rows, lambda some: [resources.dictionary(row, names[row.subject_id], current.get(row.id)) for row in some], lambda row: row.id
     )
     return DictionaryPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, None if page.next is None else (page.next,)))
 
 
 def dictionary(session: Session, counts: StateCounts, reference: str) -> DictionaryAnswer:
     """One dictionary, by id or by name. Raises NotFound."""
-    return counted(session, counts, book.dictionary(session, reference))
+    return counted(session, counts, queries.dictionary(session, reference))
 
 
 def counted(session: Session, counts: StateCounts, row: Dictionary) -> DictionaryAnswer:
     """A dictionary with the features of its current run by state."""
     current = runs.current(session, row.id)
-    subject = entry.subject_names(session, {row.subject_id})[row.subject_id]
-    return views.dictionary(row, subject, current, {} if current is None else counts.of(session, current.id))
+    subject = feature_detail.subject_names(session, {row.subject_id})[row.subject_id]
+    return resources.dictionary(row, subject, current, {} if current is None else counts.of(session, current.id))
 
 
 def features(session: Session, dictionary: str, filters: FeatureFilters) -> FeaturePage:
     """One page of the features of a run. Raises NotFound and CursorInvalid."""
-    row = book.dictionary(session, dictionary)
+    row = queries.dictionary(session, dictionary)
     begun, after = filters.place(row.id)
     run = runs.shown(session, row, filters.run, begun)
-    page = book.features(session, filters.query(run.id, after))
+    page = queries.features(session, filters.query(run.id, after))
     place = None if page.next is None else (run.id, page.next.value, page.next.feature)
-    best = book.explanations_by_id(session, [feature.explanation_id for feature in page.rows if feature.explanation_id is not None])
+    best = queries.explanations_by_id(session, [feature.explanation_id for feature in page.rows if feature.explanation_id is not None])
     items, unreadable = rows.shown(
         page.rows,
-        lambda some: [views.feature_summary(feature, run, row, best.get(feature.explanation_id or 0)) for feature in some],
+        lambda some: [resources.feature_summary(feature, run, row, best.get(feature.explanation_id or 0)) for feature in some],
         lambda feature: feature.feature,
     )
     return FeaturePage(items=items, unreadable=unreadable, next_cursor=cursors.encode(filters.listing(row.id), place))

@@ -5,11 +5,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.orm import Session
 
-from api import cursors, rows, views
-from api.cursors import WITHOUT_NUL
+from api.http import cursors
+from api.http.cursors import WITHOUT_NUL
+from api.presenters import resources, rows
 from api.schemas import ExplanationPage
-from interp.store import book, runs
-from interp.store.book import ExplanationQuery
+from interp.store.listings import queries
+from interp.store.listings.queries import ExplanationQuery
+from interp.store.results import runs
 
 RUN = "The run by its address or start of its digest; with a dictionary by its number, too. Current runs when not given."
 PLACE = TypeAdapter(tuple[cursors.RowId, cursors.FeatureIndex, cursors.RowId])
@@ -26,7 +28,7 @@ class ExplanationFilters(BaseModel):
     explainer: str | None = Field(default=None, max_length=64, pattern=WITHOUT_NUL, examples=["pattern"])
     text: str | None = Field(default=None, min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Part of the explanation, in any case.")
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters.")
-    limit: int = Field(default=50, ge=1, le=book.MAX_LIMIT, description="Rows a page.")
+    limit: int = Field(default=50, ge=1, le=queries.MAX_LIMIT, description="Rows a page.")
 
     def listing(self) -> dict[str, Any]:
         """What a cursor is bound to."""
@@ -47,19 +49,19 @@ class ExplanationFilters(BaseModel):
         """The run that the page before ended in, and those that come after it."""
         begun = None if place is None else place[0]
         if self.dictionary is not None:
-            return (runs.shown(session, book.dictionary(session, self.dictionary), self.run, begun).id,)
+            return (runs.shown(session, queries.dictionary(session, self.dictionary), self.run, begun).id,)
         return runs.current_from(session, begun) if self.run is None else (runs.addressed(session, self.run).id,)
 
 
 def explanations(session: Session, filters: ExplanationFilters) -> ExplanationPage:
     """One page of explanations with their scores. Raises NotFound and CursorInvalid."""
-    page = book.explanations(session, filters.query(session))
-    scores = book.scores_of(session, [row.id for row in page.rows])
-    listed = book.listed_of(session, [row.id for row in page.rows])
+    page = queries.explanations(session, filters.query(session))
+    scores = queries.scores_of(session, [row.id for row in page.rows])
+    listed = queries.listed_of(session, [row.id for row in page.rows])
     of = runs.of_ids(session, {row.run_id for row in page.rows})
     items, unreadable = rows.shown(
         page.rows,
-        lambda some: [views.explanation(row, *of[row.run_id], listed.get(row.id), scores.get(row.id, ())) for row in some],
+        lambda some: [resources.explanation(row, *of[row.run_id], listed.get(row.id), scores.get(row.id, ())) for row in some],
         lambda row: row.id,
     )
     return ExplanationPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(filters.listing(), page.next))

@@ -5,12 +5,16 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.orm import Session
 
-from api import accounts, cursors, rows, watching
+from api.http import cursors
+from api.presenters import jobs as watching
+from api.presenters import rows, spending
 from api.schemas import CallAnswer, CallPage, JobAnswer, JobPage, UsageAnswer, WebhookAnswer, WebhookPage
-from interp.lifecycle import JobStatus, Stage
-from interp.store import book, budgets, calls, latency, usage, webhooks
-from interp.store.book import MAX_LIMIT, JobQuery
-from interp.store.calls import CallQuery
+from interp.domain.lifecycle import JobStatus, Stage
+from interp.store.listings import queries
+from interp.store.listings.queries import MAX_LIMIT, JobQuery
+from interp.store.llm import budgets, calls, latency, usage
+from interp.store.llm.calls import CallQuery
+from interp.store.queue import webhooks
 
 JOB_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
 CALL_PLACE = TypeAdapter(tuple[cursors.RowId])
@@ -37,7 +41,7 @@ def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: 
     """One page of jobs, the newest first. Raises CursorInvalid."""
     listing = {"of": "jobs", "status": status}
     after = cursors.decode(listing, cursor, JOB_PLACE) if cursor else None
-    page = book.jobs(session, JobQuery(status, after, limit))
+    page = queries.jobs(session, JobQuery(status, after, limit))
     place = None if page.next is None else (page.next[0].isoformat(), page.next[1])
     items, unreadable = rows.shown(page.rows, lambda some: watching.all_of(session, some), lambda row: row.id)
     return JobPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
@@ -45,12 +49,12 @@ def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: 
 
 def job(session: Session, job_id: str) -> JobAnswer:
     """Everything about one job. Raises NotFound."""
-    return watching.job(session, book.job(session, job_id))
+    return watching.job(session, queries.job(session, job_id))
 
 
 def webhook_page(session: Session, job_id: str, cursor: str | None, limit: int) -> WebhookPage:
     """One page of the events that a job's receiver was told of, or is yet to be. Raises NotFound and CursorInvalid."""
-    job = book.job(session, job_id)
+    job = queries.job(session, job_id)
     listing = {"of": "webhooks", "job": job.id}
     after = cursors.decode(listing, cursor, WEBHOOK_PLACE) if cursor else None
     found = webhooks.of_job(session, job.id, after, limit + 1)
@@ -62,16 +66,16 @@ def webhook_page(session: Session, job_id: str, cursor: str | None, limit: int) 
 
 def usage_of(session: Session, job_id: str) -> UsageAnswer:
     """What a job has asked of language models, and its budget. Raises NotFound."""
-    job = book.job(session, job_id)
+    job = queries.job(session, job_id)
     lines = usage.of(session, job.id)
     p50, p95 = latency.percentiles(session, job.id, (0.5, 0.95))
-    told = [accounts.usage_row(line, p50, p95) for line in lines]
-    return UsageAnswer(job=job.id, total=accounts.usage_total(told), rows=told, budget=accounts.budget(budgets.get(session, job.id), lines))
+    told = [spending.usage_row(line, p50, p95) for line in lines]
+    return UsageAnswer(job=job.id, total=spending.usage_total(told), rows=told, budget=spending.budget(budgets.get(session, job.id), lines))
 
 
 def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
     """One page of the questions that a job sent out. Raises NotFound and CursorInvalid."""
-    job, listing = book.job(session, job_id), filters.listing(job_id)
+    job, listing = queries.job(session, job_id), filters.listing(job_id)
     after = cursors.decode(listing, filters.cursor, CALL_PLACE)[0] if filters.cursor else None
     query = CallQuery(job.id, filters.stage, filters.feature, filters.status, after, filters.limit + 1)
     found = calls.page(session, query)

@@ -3,20 +3,22 @@
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from api import cursors, rows, running
-from api.counts import StateCounts
-from api.cursors import RowId
+from api.http import cursors
+from api.http.count_cache import StateCounts
+from api.http.cursors import RowId
+from api.presenters import rows
+from api.presenters import runs as running
 from api.reads.dictionaries import counted
 from api.schemas import DictionaryAnswer, RunAnswer, RunPage
-from interp.store import book
-from interp.store import runs as stored
+from interp.store.listings import queries
+from interp.store.results import runs as stored
 
 PLACE = TypeAdapter(tuple[RowId])
 
 
 def runs(session: Session, dictionary: str | None, cursor: str | None, limit: int) -> RunPage:
     """One page of the runs of a dictionary, or of all, the first one first. Raises NotFound and CursorInvalid."""
-    dictionary_id = None if dictionary is None else book.dictionary(session, dictionary).id
+    dictionary_id = None if dictionary is None else queries.dictionary(session, dictionary).id
     listing: dict[str, object] = {"of": "runs"} if dictionary_id is None else {"of": "runs", "dictionary": dictionary_id}
     after = cursors.decode(listing, cursor, PLACE)[0] if cursor else 0
     found = stored.page(session, dictionary_id, after, limit + 1)
@@ -28,19 +30,19 @@ def runs(session: Session, dictionary: str | None, cursor: str | None, limit: in
 
 def run(session: Session, dictionary: str, reference: str) -> RunAnswer:
     """One run of a dictionary. Raises NotFound."""
-    row = book.dictionary(session, dictionary)
+    row = queries.dictionary(session, dictionary)
     return running.run(session, stored.named(session, row, reference), row)
 
 
 def pin(session: Session, counts: StateCounts, dictionary: str, reference: str) -> DictionaryAnswer:
     """Makes a run the current one of its dictionary, in a transaction of the caller. Raises NotFound and Conflict."""
-    row = book.dictionary(session, dictionary)
+    row = queries.dictionary(session, dictionary)
     stored.pin(session, row, stored.named(session, row, reference))
     return counted(session, counts, row)
 
 
 def unpin(session: Session, counts: StateCounts, dictionary: str) -> DictionaryAnswer:
     """Leaves the choice of the current run to the rule again, in a transaction of the caller. Raises NotFound."""
-    row = book.dictionary(session, dictionary)
+    row = queries.dictionary(session, dictionary)
     stored.unpin(session, row)
     return counted(session, counts, row)

@@ -4,13 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from api import examples
-from api.cursors import WITHOUT_NUL
-from api.dependencies import Counts, CursorText, Limit, Reading
-from api.openapi import answers
+from api.http.cursors import WITHOUT_NUL
+from api.http.dependencies import Counts, CursorText, Limit, Reading
+from api.http.openapi import answers
 from api.reads import dictionaries as reads
 from api.reads.dictionaries import RUN, FeatureFilters
-from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
+from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage, examples
 
 router = APIRouter(prefix="/v1/dictionaries", tags=["dictionaries"])
 

@@ -4,12 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api import examples
-from api.dependencies import Reading
-from api.openapi import answers
+from api.http.dependencies import Reading
+from api.http.openapi import answers
 from api.reads import explanations as reads
 from api.reads.explanations import ExplanationFilters
-from api.schemas import ExplanationPage
+from api.schemas import ExplanationPage, examples
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"])
 

@@ -4,12 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from api import examples
-from api.dependencies import Reading, Tokens
-from api.openapi import answers
+from api.http.dependencies import Reading, Tokens
+from api.http.openapi import answers
 from api.reads import features as reads
 from api.routes.dictionaries import DictionaryReference, Run
-from api.schemas import FeatureAnswer, ProvenanceAnswer
+from api.schemas import FeatureAnswer, ProvenanceAnswer, examples
 
 router = APIRouter(prefix="/v1/features", tags=["features"])
 

@@ -5,20 +5,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from api import events, examples, submission, watching
-from api.cursors import WITHOUT_NUL
-from api.dependencies import Configured, CursorText, FileProcesses, KnownEndpoints, Limit, Reading, SharedLooks, Store
-from api.endpoints import Endpoints
-from api.openapi import answers
+from api.http import event_stream
+from api.http.cursors import WITHOUT_NUL
+from api.http.dependencies import Configured, CursorText, FileProcesses, KnownEndpoints, Limit, Reading, SharedLooks, Store
+from api.http.openapi import answers
+from api.jobs import admission
+from api.jobs.endpoint_check import Endpoints
+from api.presenters import jobs as watching
 from api.reads import jobs as reads
 from api.reads.jobs import CallFilters
-from api.schemas import CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, WebhookPage
-from interp.lifecycle import JobStatus
-from interp.limited import Processes
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import book, jobs
-from interp.store.engine import snapshot, transaction
+from api.schemas import CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, WebhookPage, examples
+from interp.config.settings import Settings
+from interp.domain.lifecycle import JobStatus
+from interp.domain.spec import JobSpec
+from interp.security.sandbox import Processes
+from interp.store.db.engine import snapshot, transaction
+from interp.store.listings import queries
+from interp.store.queue import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -55,10 +58,10 @@ def submit_job(
     Where looking at the job's files takes more than a second, the answer is a job that is `checking`: a worker goes on, and the job is then queued,
     or has failed of what it would have been refused for.
     """
-    accepted = submission.accept(spec, settings)
+    accepted = admission.accept(spec, settings)
     if dry_run:
-        checked = submission.check_apart(accepted, processes, settings.read_wait_seconds)
-        estimate = submission.estimate_apart(checked, engine, processes, settings.read_wait_seconds)
+        checked = admission.check_apart(accepted, processes, settings.read_wait_seconds)
+        estimate = admission.estimate_apart(checked, engine, processes, settings.read_wait_seconds)
         return JSONResponse(estimate.model_dump(mode="json"))
     answer = _known(engine, accepted.spec, idempotency_key)
     if answer is None:
@@ -77,19 +80,17 @@ def _known(engine: Store, spec: JobSpec, key: str | None) -> JobAnswer | None:
         return None if job is None else watching.job(session, job)
 
 
-def _checked(
-    engine: Store, settings: Settings, endpoints: Endpoints, processes: Processes, accepted: submission.Accepted
-) -> submission.Checked | None:
+def _checked(engine: Store, settings: Settings, endpoints: Endpoints, processes: Processes, accepted: admission.Accepted) -> admission.Checked | None:
     """The job with all that can be looked at; None where its files take longer than a request waits."""
-    checked = submission.check_in_time(accepted, processes, settings.read_wait_seconds)
-    submission.check_receiver(accepted.spec, settings)
-    windows = submission.check_models(accepted, settings, endpoints)
+    checked = admission.check_in_time(accepted, processes, settings.read_wait_seconds)
+    admission.check_receiver(accepted.spec, settings)
+    windows = admission.check_models(accepted, settings, endpoints)
     if checked is not None:
-        submission.check_prompts(checked, windows, engine, processes, settings.read_wait_seconds)
+        admission.check_prompts(checked, windows, engine, processes, settings.read_wait_seconds)
     return checked
 
 
-def _store(engine: Store, accepted: submission.Accepted, checked: submission.Checked | None, key: str | None) -> JobAnswer:
+def _store(engine: Store, accepted: admission.Accepted, checked: admission.Checked | None, key: str | None) -> JobAnswer:
     with transaction(engine) as session:
         if checked is None:
             return watching.job(session, jobs.submit_unchecked(session, accepted.spec, key))
@@ -171,9 +172,9 @@ def list_job_calls(session: Reading, job_id: JobId, filters: Annotated[CallFilte
 def _ring(engine: Store, settings: Configured) -> None:
     """Tells the broker of chunks that are ready."""
     # Celery and kombu: a process that only reads does without.
-    from workers import dispatch
+    from workers.wakeup import notify
 
-    dispatch.ring(engine, settings)
+    notify.ring(engine, settings)
 
 
 async def _known_job(engine: Store, flights: SharedLooks, job_id: JobId) -> str:
@@ -181,7 +182,7 @@ async def _known_job(engine: Store, flights: SharedLooks, job_id: JobId) -> str:
 
     def look() -> str:
         with snapshot(engine) as session:
-            return book.job(session, job_id).id
+            return queries.job(session, job_id).id
 
     return await flights.ask(("known", job_id), look)
 
@@ -199,7 +200,7 @@ EVENTS: dict[int | str, dict[str, Any]] = answers(None, 404, 422) | {
 }
 
 
-@router.get("/{job_id}/events", response_class=events.EventStream, responses=EVENTS)
+@router.get("/{job_id}/events", response_class=event_stream.EventStream, responses=EVENTS)
 async def stream_job_events(request: Request, job_id: Annotated[str, Depends(_known_job)]) -> Response:
     """Progress as server-sent events: `progress` whenever the job has moved, `end` when it is over. Each holds the whole state."""
-    return events.EventStream(events.stream(request.app.state.feeds, job_id), headers=events.UNBUFFERED)
+    return event_stream.EventStream(event_stream.stream(request.app.state.feeds, job_id), headers=event_stream.UNBUFFERED)

@@ -4,14 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path
 
-from api import examples
-from api.cursors import WITHOUT_NUL
-from api.dependencies import Counts, CursorText, Limit, Reading, Store
-from api.openapi import answers
+from api.http.cursors import WITHOUT_NUL
+from api.http.dependencies import Counts, CursorText, Limit, Reading, Store
+from api.http.openapi import answers
 from api.reads import runs as reads
 from api.routes.dictionaries import DictionaryReference
-from api.schemas import CurrentRunRequest, DictionaryAnswer, RunAnswer, RunPage
-from interp.store.engine import transaction
+from api.schemas import CurrentRunRequest, DictionaryAnswer, RunAnswer, RunPage, examples
+from interp.store.db.engine import transaction
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from api import examples, pages, problems
-from api.metrics import Metrics
-from api.openapi import answers
-from api.readiness import Looks
-from api.schemas import Health, ProblemKind, Readiness
+from api.http import pages, problems
+from api.http.metrics import Metrics
+from api.http.openapi import answers
+from api.http.readiness import Looks
+from api.schemas import Health, ProblemKind, Readiness, examples
 
 router = APIRouter(tags=["service"])
 NOT_READY: dict[int | str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""The bodies of the API's answers, by resource. What goes in is `interp.spec.JobSpec`; examples of both stand in `api/examples.py`."""
+"""The bodies of the API's answers, by resource. What goes in is `interp.domain.spec.JobSpec`; examples of both stand in `api/schemas/examples.py`."""
 
 from api.schemas.base import Answer, FeatureState
 from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePage, FeatureSummary

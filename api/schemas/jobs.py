@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from api.schemas.base import Answer, Page
-from interp.lifecycle import JobStatus, Stage
-from interp.spec import BudgetSpec
+from interp.domain.lifecycle import JobStatus, Stage
+from interp.domain.spec import BudgetSpec
 
 
 class WarningAnswer(Answer):

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.schemas.base import Answer, Page
 from api.schemas.jobs import AmountAnswer, BudgetAnswer, CorpusAnswer, WarningAnswer
-from interp.lifecycle import Stage
+from interp.domain.lifecycle import Stage
 
 
 class EstimateRow(Answer):

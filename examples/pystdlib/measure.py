@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from examples.pystdlib.data import BOS, HERE, rows, token_stream
 from examples.pystdlib.trigram import Trigram
 from interp.dictionary.module import Dictionary, open_dictionary
-from interp.spec import DictionarySpec
+from interp.domain.spec import DictionarySpec
 
 CONTEXT = 256
 BATCH = 32

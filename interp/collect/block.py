@@ -9,11 +9,11 @@ from torch import Tensor
 from interp.collect.encode import Activity, Limits
 from interp.collect.finite import check_maxima
 from interp.collect.hashing import exponential
+from interp.collect.partial.tally import Tally
 from interp.collect.reservoir import EMPTY, NOT_FULL, Reservoir, make_keys, sortable
-from interp.collect.staging import Windows
-from interp.collect.tally import Tally
-from interp.evidence import ACTIVE_KINDS, Kind, Split
-from interp.spec import SplitCounts
+from interp.collect.rows.staging import Windows
+from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
+from interp.domain.spec import SplitCounts
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from interp.collect.block import Block, FeatureRange
 from interp.collect.encode import Encoder, TileShape
 from interp.collect.hashing import feature_multipliers
 from interp.collect.lanes import Lanes
-from interp.collect.partial import Partial, Sample
-from interp.collect.staging import Batch
-from interp.evidence import Kind, Split
-from interp.spec import CollectionSpec
+from interp.collect.partial.partial import Partial, Sample
+from interp.collect.rows.staging import Batch
+from interp.domain.evidence import Kind, Split
+from interp.domain.spec import CollectionSpec
 
 
 @dataclass(frozen=True)

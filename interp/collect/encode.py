@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from interp.collect.memory import CODES
-from interp.collect.staging import Batch
+from interp.collect.rows.staging import Batch
 from interp.dictionary.module import Dictionary
 
 SILENT = -1.0  # stands for a token that does not count: below every floor

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from interp.collect.layout import Layout, layout_of
 from interp.collect.neighbours import nearest, output_effects
-from interp.collect.partial import Partial
+from interp.collect.partial.partial import Partial
+from interp.collect.partial.tally import SUM_SCALE
 from interp.collect.reservoir import EMPTY, ORDINAL_MASK
-from interp.collect.tally import SUM_SCALE
+from interp.collect.rows.layout import Layout, layout_of
+from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.evidence import Contexts, FeatureEvidence, Kind, Neighbour, Split, Statistics, TokenEffect
-from interp.spec import CollectionSpec
+from interp.domain.evidence import Contexts, FeatureEvidence, Kind, Neighbour, Split, Statistics, TokenEffect
+from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
-from interp.subject.tokens import TokenizedCorpus
 
 FEATURES_AT_ONCE = 256  # of tables that hold a row a context or a logit a token
 

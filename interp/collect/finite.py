@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.collect.feed import RowBatch
-from interp.collect.layout import Layout
-from interp.errors import ActivationsNotFinite
+from interp.collect.rows.feed import RowBatch
+from interp.collect.rows.layout import Layout
+from interp.corpus.tokenized import TokenizedCorpus
+from interp.domain.errors import ActivationsNotFinite
 from interp.subject.base import Subject
-from interp.subject.tokens import TokenizedCorpus
 
 
 def check_activations(x: Tensor, batch: RowBatch, subject: Subject, corpus: TokenizedCorpus, layout: Layout) -> None:

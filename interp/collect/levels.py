@@ -20,14 +20,14 @@ from interp.collect.collector import cut
 from interp.collect.encode import DTYPES, Encoder, TileShape, make_encoder
 from interp.collect.hashing import mix
 from interp.collect.lanes import Lanes
-from interp.collect.layout import Layout, Rows
-from interp.collect.staging import Batch
-from interp.collect.stream import Stream
+from interp.collect.rows.layout import Layout, Rows
+from interp.collect.rows.staging import Batch
+from interp.collect.rows.stream import Stream
+from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.evidence import Split
-from interp.spec import CollectionSpec
+from interp.domain.evidence import Split
+from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
-from interp.subject.tokens import TokenizedCorpus
 
 CALIBRATION_TOKENS = 65_536
 # A dictionary is dense where its features fire (above 0) at more than this share of tokens on average. Sparse dictionaries have .001 to .02; neurons

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from interp.collect.reservoir import room_for
-from interp.evidence import ACTIVE_KINDS, HISTOGRAM_BINS, Kind
-from interp.spec import CollectionSpec, SplitCounts
+from interp.domain.evidence import ACTIVE_KINDS, HISTOGRAM_BINS, Kind
+from interp.domain.spec import CollectionSpec, SplitCounts
 
 KEY, ACTIVATION, COUNT, FLOAT = 8, 2, 8, 4
 # Of each feature and window of a batch while reservoirs fill: priorities of two silent kinds, 64-bit keys as they are made, and masks.

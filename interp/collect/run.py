@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from interp.collect.collector import Collector
 from interp.collect.encode import DTYPES, TileShape, make_encoder
-from interp.collect.feed import RowBatch
 from interp.collect.lanes import Lanes
-from interp.collect.layout import layout_of
 from interp.collect.levels import FiringLevels
 from interp.collect.neighbours import roster_of
-from interp.collect.partial import Partial, merge
-from interp.collect.stream import Stream, capacity_of
+from interp.collect.partial.partial import Partial, merge
+from interp.collect.rows.feed import RowBatch
+from interp.collect.rows.layout import layout_of
+from interp.collect.rows.stream import Stream, capacity_of
+from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.errors import FeatureOutOfRange, InputError, WidthMismatch
-from interp.spec import CollectionSpec
+from interp.domain.errors import FeatureOutOfRange, InputError, WidthMismatch
+from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
-from interp.subject.tokens import TokenizedCorpus
 
 __all__ = ["Collection", "Partial", "Progress", "collect", "merge"]
 

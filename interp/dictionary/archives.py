@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from interp.files import open_file
+from interp.security.allowed_files import open_file
 
 # A directory has 46 bytes an entry and more, and zipfile some 700: 4 MiB are 90,000 entries at most. Data is read in blocks that are smaller.
 LARGEST_READ = 4 << 20

@@ -13,8 +13,8 @@ import numpy as np
 
 from interp.dictionary.positions import EVERYWHERE, Positions
 from interp.dictionary.weights import UNREADABLE, Floats, Stored, not_finite
-from interp.errors import DictionaryError, GlossatorError
-from interp.foreign import brief
+from interp.domain.errors import DictionaryError, GlossatorError
+from interp.security.foreign_config import brief
 
 # relu      max(z, 0)
 # jumprelu  max(z, 0) where z > threshold, else 0 (Rajamanoharan et al. 2024)

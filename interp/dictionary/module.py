@@ -10,11 +10,11 @@ from torch import Tensor
 
 from interp.dictionary import formats
 from interp.dictionary.canonical import Activation, Canonical, InputNorm
+from interp.dictionary.digest import dictionary_digest
 from interp.dictionary.formats import dictionary_name
 from interp.dictionary.positions import EVERYWHERE, Positions
 from interp.dictionary.weights import Floats, check_finite
-from interp.identity import dictionary_digest
-from interp.spec import DictionarySpec
+from interp.domain.spec import DictionarySpec
 
 EPSILON = 1e-5
 

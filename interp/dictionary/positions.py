@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.errors import DictionaryError
+from interp.domain.errors import DictionaryError
 
 # Python ints beyond this are no positions or tokens of any model.
 LARGEST = 2**31

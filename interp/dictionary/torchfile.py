@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from interp.dictionary.archives import LARGEST_READ, check_entry, open_archive
 from interp.dictionary.weights import MOST_AXES, UNREADABLE, Stored, as_unreadable, from_file, raw_dtype, unreadable
-from interp.errors import FileMissing, GlossatorError, PickleRefused
-from interp.files import open_file
+from interp.domain.errors import FileMissing, GlossatorError, PickleRefused
+from interp.security.allowed_files import open_file
 
 STORAGES = {
     "DoubleStorage": "<f8",

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.dictionary.archives import check_entry, open_archive
-from interp.errors import DictionaryError, FileMissing, GlossatorError, PickleRefused, WeightsNotFinite
-from interp.files import current, is_file, open_file
-from interp.foreign import brief
-from interp.json_files import DICTIONARY_HEADER, JsonLimits, parse_json
+from interp.domain.errors import DictionaryError, FileMissing, GlossatorError, PickleRefused, WeightsNotFinite
+from interp.security.allowed_files import current, is_file, open_file
+from interp.security.bounded_json import DICTIONARY_HEADER, JsonLimits, parse_json
+from interp.security.foreign_config import brief
 
 Floats = NDArray[np.float32]
 

@@ -1,29 +1,14 @@
 """What an explainer is, and what it gives back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from interp.evidence import Contexts, FeatureEvidence, Split
+from interp.domain.evidence import Contexts, FeatureEvidence, Split
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ExplainerSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.llm.base import Ability, Model
-from interp.spec import ExplainerSpec
-from interp.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A label with its provenance, or the reason why there is none. Exactly one of `text` and `failure` is set.
-
-    `rule` is the executable form of the label, when it has one: JSON that `interp.explain.pattern` can run.
-    `provenance` holds what made it: prompt digest, model, seed, settings, ids of the contexts shown.
-    """
-
-    feature: int
-    explainer: str
-    text: str | None
-    failure: str | None = None
-    rule: dict[str, Any] | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

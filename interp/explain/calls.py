@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from interp.errors import CallFailed
-from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
+from interp.domain.errors import CallFailed
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ExplainerSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.explain.base import ExplainDesk, ExplainerInput
 from interp.explain.label import LONGEST, Said, read_label, schema, typical
 from interp.llm.base import Ability, Message, Model, Prompt, Reply
-from interp.llm.contexts import FENCE_RULE
-from interp.llm.structured import ask_for
+from interp.llm.prompt_text import FENCE_RULE
+from interp.llm.replies.structured import ask_for
 from interp.llm.templates import Template, filled, template
-from interp.spec import ExplainerSpec
-from interp.vocabulary import Vocabulary
 
 PACKAGE = "interp.explain"
 
-# Room for a reply, in tokens; a reply that needs more gets more (`interp.llm.structured`).
+# Room for a reply, in tokens; a reply that needs more gets more (`interp.llm.replies.structured`).
 ROOM, ROOM_TO_THINK = 200, 1000
 
 

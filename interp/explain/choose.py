@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.evidence import ACTIVE_KINDS, Contexts, Kind
+from interp.domain.evidence import ACTIVE_KINDS, Contexts, Kind
 from interp.explain.base import ExplainerInput
 
 Rows = NDArray[np.intp]

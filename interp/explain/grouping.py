@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.evidence import Contexts
-from interp.vocabulary import Vocabulary
+from interp.domain.evidence import Contexts
+from interp.domain.vocabulary import Vocabulary
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

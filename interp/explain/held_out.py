@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.evidence import Contexts
+from interp.domain.evidence import Contexts
 from interp.explain.base import ExplainDesk, ExplainerInput
 from interp.explain.choose import Rows, firing, generator, silent, spread
+from interp.judge.outcome import Outcome
+from interp.judge.yes_no import Verdict, Window, ask_windows
 from interp.llm.base import Model
-from interp.llm.contexts import plain_after_left
-from interp.score.asking import Verdict, Window, ask_windows
-from interp.score.judge import Outcome
+from interp.llm.prompt_text import plain_after_left
 from interp.stats.agreement import Confusion
 
 MOST = 20  # windows of either sort, at most

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from interp.llm.base import Message, Schema
-from interp.llm.contexts import parse_fenced, unmarked
-from interp.llm.structured import json_object, last_marker
+from interp.llm.prompt_text import parse_fenced, unmarked
+from interp.llm.replies.structured import json_object, last_marker
 
 LONGEST = 400  # characters
 ECHO_WORDS = 6  # so many words in the prompt's own order are no coincidence
@@ -29,7 +29,7 @@ _PLACEHOLDERS = frozenset({"your phrase", "phrase", "the phrase", "explanation",
 _LINE_MARKER = re.compile(r"^[ \t>*#_]*\[?EXPLANATION\]?[*_]*:", re.IGNORECASE | re.MULTILINE)
 _PLANTED = re.compile(r"explanation\W{0,4}?[:=]\W*([^\n\t]+)", re.IGNORECASE)
 _PLANTED_JSON = re.compile(r'"explanation"\s*:\s*("(?:[^"\\]|\\.)*")', re.IGNORECASE)
-_ESCAPE = re.compile(r"\\(?:[nrtbf]|u[0-9a-f]{4})")  # as `interp.llm.contexts.escaped` writes control characters
+_ESCAPE = re.compile(r"\\(?:[nrtbf]|u[0-9a-f]{4})")  # as `interp.llm.prompt_text.escaped` writes control characters
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 

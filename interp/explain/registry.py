@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 
-from interp.errors import InputError
+from interp.domain.errors import InputError
+from interp.domain.spec import ExplainerSpec
 from interp.explain.base import Explainer, LlmExplainer
-from interp.explain.best_of import BestOf
 from interp.explain.calls import OneCall
-from interp.explain.clusters import Clusters
-from interp.explain.contexts import FromContexts
-from interp.explain.contrastive import Contrastive
-from interp.explain.max_act_logits import MaxActLogits
-from interp.explain.output_tokens import OutputTokens
+from interp.explain.explainers.best_of import BestOf
+from interp.explain.explainers.clusters import Clusters
+from interp.explain.explainers.contexts import FromContexts
+from interp.explain.explainers.contrastive import Contrastive
+from interp.explain.explainers.max_act_logits import MaxActLogits
+from interp.explain.explainers.output_tokens import OutputTokens
+from interp.explain.explainers.refine import Refine
+from interp.explain.explainers.token_activations import TokenActivations
+from interp.explain.explainers.top_contexts import TopContexts
 from interp.explain.pattern import Pattern
-from interp.explain.refine import Refine
-from interp.explain.token_activations import TokenActivations
-from interp.explain.top_contexts import TopContexts
-from interp.spec import ExplainerSpec
 
 # Explainers that ask nobody.
 FREE: dict[str, Callable[[], Explainer]] = {Pattern.name: Pattern}

@@ -1,12 +1,12 @@
-"""A feature's contexts in the forms that prompts show them in: unfenced texts, for `interp.llm.contexts.fence`."""
+"""A feature's contexts in the forms that prompts show them in: unfenced texts, for `interp.llm.prompt_text.fence`."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.evidence import Contexts
-from interp.llm.contexts import escaped, fence, nonce_of
+from interp.domain.evidence import Contexts
+from interp.llm.prompt_text import escaped, fence, nonce_of
 
 LEVELS = 10
 

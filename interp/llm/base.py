@@ -141,7 +141,7 @@ class Model(Protocol):
 
         Passing faults (429, 5xx, dropped connections, timeouts) never come out: they are waited for, and in the end pause the job.
         A truncated reply is returned with `finish="length"`, a refusal with "refusal", and what ended in no way that is known to end an answer
-        with "invalid": `interp.llm.structured` decides what to do about them.
+        with "invalid": `interp.llm.replies.structured` decides what to do about them.
         """
         ...
 

@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from interp import logs
-from interp.cleaning import one_line
-from interp.errors import CallFailed, EndpointRefused, EndpointUnreachable, GlossatorError
-from interp.llm import vectors
+from interp.config.outgoing import Guard, Reach
+from interp.domain.cleaning import one_line
+from interp.domain.errors import CallFailed, EndpointRefused, EndpointUnreachable, GlossatorError
+from interp.domain.spec import ModelSpec
+from interp.llm import embeddings
+from interp.llm.attempts import Bill, Got, Lane
 from interp.llm.base import Ability, Finish, Prompt, Reply, TokenChoice, Usage
-from interp.llm.books import Books, Call, CallStatus, Stored, Tag
-from interp.llm.cache import Namer, settings_of, shown_url
-from interp.llm.lane import Bill, Got, Lane
-from interp.llm.live import LiveTransport
-from interp.llm.prices import Rates, rates_of
-from interp.llm.transport import Answer, ChatRequest, Fault, Transport
-from interp.llm.wire import bound_of, chat_body, read_chat
-from interp.outgoing import Guard, Reach
-from interp.spec import ModelSpec
+from interp.llm.cache_key import Namer, settings_of, shown_url
+from interp.llm.call_store import Books, Call, CallStatus, Stored, Tag
+from interp.llm.pricing import Rates, rates_of
+from interp.llm.transports.base import Answer, ChatRequest, Fault, Transport
+from interp.llm.transports.live import LiveTransport
+from interp.llm.transports.payloads import bound_of, chat_body, read_chat
+from interp.observability import logs
 
 if TYPE_CHECKING:
-    from interp.llm.openai_sdk import Endpoint
-    from interp.settings import Settings
+    from interp.config.settings import Settings
+    from interp.llm.transports.openai_sdk import Endpoint
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class Client:
 
     def endpoint(self, base_url: str) -> "Endpoint":
         """The connections to a base URL, with the key that belongs to it. Raises EndpointUnreachable and EndpointRefused."""
-        from interp.llm.openai_sdk import Endpoint  # a second of imports, which a process that asks nobody does without
+        from interp.llm.transports.openai_sdk import Endpoint  # a second of imports, which a process that asks nobody does without
 
         key = self._endpoints.key_of(base_url)
         name = (base_url, _digest(key))
@@ -142,7 +142,7 @@ class Client:
     def _made(self, spec: ModelSpec, lane: Lane) -> Transport:
         if spec.transport == "live":
             return LiveTransport(lane.endpoint, lane.dialect)
-        from interp.llm.batch import BatchTransport
+        from interp.llm.transports.batch import BatchTransport
 
         return BatchTransport(lane.endpoint, lane.dialect, self._batch_poll)
 
@@ -261,10 +261,10 @@ class ClientModel:
         return replace(reply, was_cached=True) if was_shared else reply
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return await vectors.embed(self, texts)
+        return await embeddings.embed(self, texts)
 
     async def read(self, text: str) -> tuple[TokenChoice, ...]:
-        from interp.llm.reading import read
+        from interp.llm.text_logprobs import read
 
         return await read(self, text)
 

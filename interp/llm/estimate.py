@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Prompt, Reply, Schema, TokenChoice, Usage
-from interp.llm.books import Tag
-from interp.llm.cache import Namer, settings_of
-from interp.llm.dialect import Dialect
-from interp.llm.prices import Rates, rates_of
-from interp.llm.wire import TEXTS_PER_CALL, in_words
-from interp.spec import ModelSpec
+from interp.llm.cache_key import Namer, settings_of
+from interp.llm.call_store import Tag
+from interp.llm.pricing import Rates, rates_of
+from interp.llm.transports.payloads import TEXTS_PER_CALL, in_words
+from interp.llm.transports.quirks import Dialect
 
 PIECES = re.compile(r"[A-Za-z]+|\d+|\s+|[^\sA-Za-z\d]+")
 LETTERS_PER_TOKEN = 7

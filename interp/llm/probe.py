@@ -7,18 +7,18 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from interp.errors import AbilityMissing, CallFailed, EndpointRefused, EndpointUnreachable, KeyRefused, ModelUnknown
+from interp.domain.errors import AbilityMissing, CallFailed, EndpointRefused, EndpointUnreachable, KeyRefused, ModelUnknown
+from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Reply
-from interp.llm.books import Tag
-from interp.llm.cache import shown_url
+from interp.llm.cache_key import shown_url
+from interp.llm.call_store import Tag
 from interp.llm.client import Client, ClientModel
-from interp.llm.memory import MemoryBooks
+from interp.llm.memory_call_store import MemoryBooks
 from interp.llm.retry import Fatal, decide
-from interp.llm.transport import Fault
-from interp.spec import ModelSpec
+from interp.llm.transports.base import Fault
 
 if TYPE_CHECKING:
-    from interp.settings import Settings
+    from interp.config.settings import Settings
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from interp.errors import (
+from interp.domain.errors import (
     AbilityMissing,
     CallRejected,
     EndpointRefused,
@@ -19,7 +19,7 @@ from interp.errors import (
     Refused,
     ReplyTooLarge,
 )
-from interp.llm.transport import Fault
+from interp.llm.transports.base import Fault
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable
 
-from interp.errors import InputError
+from interp.domain.errors import InputError
+from interp.domain.spec import JobSpec, ScorerSpec
+from interp.judge.outcome import Judge
 from interp.score.base import LlmScorer, Scorer
-from interp.score.detection import Detection
-from interp.score.discrimination import Discrimination
-from interp.score.embedding import Embedding
-from interp.score.fuzz import Fuzz
-from interp.score.intruder import Intruder
-from interp.score.judge import ExecutableJudge, Judge
-from interp.score.judged_detection import JudgedDetection
-from interp.score.judged_simulation import JudgedSimulation
-from interp.score.selection import Selection
-from interp.score.simulation import Simulation
-from interp.score.surprisal import Surprisal
-from interp.spec import JobSpec, ScorerSpec
+from interp.score.executable_judge import ExecutableJudge
+from interp.score.scorers.detection import Detection
+from interp.score.scorers.discrimination import Discrimination
+from interp.score.scorers.embedding import Embedding
+from interp.score.scorers.fuzz import Fuzz
+from interp.score.scorers.intruder import Intruder
+from interp.score.scorers.llm_detection import JudgedDetection
+from interp.score.scorers.llm_simulation import JudgedSimulation
+from interp.score.scorers.selection import Selection
+from interp.score.scorers.simulation import Simulation
+from interp.score.scorers.surprisal import Surprisal
 
 SCORERS: dict[str, Callable[[ScorerSpec, Judge], Scorer]] = {
     Detection.name: Detection,

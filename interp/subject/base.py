@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.errors import StreamDiffers, SubjectError
-from interp.importing import without_collecting
-from interp.spec import SubjectSpec
-from interp.vocabulary import Vocabulary
+from interp.domain.errors import StreamDiffers, SubjectError
+from interp.domain.spec import SubjectSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.observability.import_time import without_collecting
 
 if TYPE_CHECKING:
     import torch

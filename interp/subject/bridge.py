@@ -10,13 +10,13 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from interp.errors import StreamDiffers, SubjectError
-from interp.spec import SubjectSpec
+from interp.domain.errors import StreamDiffers, SubjectError
+from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.huggingface import stream
+from interp.subject.loaded import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
 from interp.subject.location import read_config
-from interp.subject.opened import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
 from interp.subject.residual import WRITES, is_close, matching, short_row
 from interp.subject.tokenizer_file import panics_as_errors
 from interp.subject.untrained import untrained

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from interp.disk import writing
+from interp.files.atomic import writing
 
 FILE = Path(__file__).with_suffix(".json")
 # Sizes that a class may give, by the names that transformers gives to them.

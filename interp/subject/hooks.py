@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from interp.errors import HookPointUnknown
+from interp.domain.errors import HookPointUnknown
 from interp.subject.shape import ModelShape
 
 _RESIDUAL: Callable[[ModelShape], int] = lambda shape: shape.width  # noqa: E731

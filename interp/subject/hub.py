@@ -9,7 +9,7 @@ from urllib.request import getproxies
 
 import httpx2
 
-from interp.outgoing import Guard, Link, Reach, address_of
+from interp.config.outgoing import Guard, Link, Reach, address_of
 
 # What is read before a job is stored: configs and tokenizers. Weights have no cap: a worker fetches them.
 SMALL_FILE_BYTES = 512 * 2**20

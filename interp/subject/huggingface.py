@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from interp.errors import SubjectError
-from interp.spec import SubjectSpec
+from interp.domain.errors import SubjectError
+from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
-from interp.subject.opened import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
+from interp.subject.loaded import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
 from interp.subject.residual import WRITES, matching, short_row
 from interp.subject.untrained import forget
 

@@ -4,10 +4,10 @@ import logging
 from functools import lru_cache
 from pathlib import Path
 
-from interp import files
-from interp.errors import FileMissing, SubjectError
-from interp.importing import without_collecting
-from interp.spec import SubjectSpec
+from interp.domain.errors import FileMissing, SubjectError
+from interp.domain.spec import SubjectSpec
+from interp.observability.import_time import without_collecting
+from interp.security import allowed_files
 from interp.subject.location import check_folder, is_folder, read_subject_json
 from interp.subject.tokenizer_file import panics_as_errors
 
@@ -57,7 +57,7 @@ def _stamps(spec: SubjectSpec) -> Stamps:
     if not is_folder(spec):
         return ()
     folder = Path(spec.model)
-    found = ((name, files.current().status(folder / name)) for name in files.names_in(folder) if name.endswith(".json"))
+    found = ((name, allowed_files.current().status(folder / name)) for name in allowed_files.names_in(folder) if name.endswith(".json"))
     return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
 
 

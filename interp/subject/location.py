@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import Field
 
-from interp import files
-from interp.cleaning import one_line
-from interp.errors import FileMissing, InputError, SubjectError
-from interp.files import Roots
-from interp.foreign import Foreign, typed
-from interp.json_files import MODEL_CONFIG, MODEL_HEADER, TOKENIZER, JsonLimits, read_json
-from interp.spec import SubjectSpec
+from interp.domain.cleaning import one_line
+from interp.domain.errors import FileMissing, InputError, SubjectError
+from interp.domain.spec import SubjectSpec
+from interp.security import allowed_files
+from interp.security.allowed_files import Roots
+from interp.security.bounded_json import MODEL_CONFIG, MODEL_HEADER, TOKENIZER, JsonLimits, read_json
+from interp.security.foreign_config import Foreign, typed
 
 SHOWN = 300  # characters of what a Hub says
 # Folder names that say nothing about the model in them: then the folder above names it.
@@ -33,9 +33,9 @@ class Names(Foreign):
 
 def is_folder(spec: SubjectSpec) -> bool:
     """Whether the subject is a folder of this machine. Raises FileMissing when it can only be one, and is none."""
-    if not looks_like_path(spec.model) and not files.current().permit_path(spec.model):
+    if not looks_like_path(spec.model) and not allowed_files.current().permit_path(spec.model):
         return False
-    kind = files.kind_of(spec.model)
+    kind = allowed_files.kind_of(spec.model)
     if kind == "folder":
         return True
     if looks_like_path(spec.model) or kind != "nothing":
@@ -60,14 +60,14 @@ def check_folder(spec: SubjectSpec) -> None:
     if not is_folder(spec):
         # The libraries take a folder of the working directory for a name of the Hub.
         if os.path.lexists(spec.model):
-            raise files.refused(spec.model)
+            raise allowed_files.refused(spec.model)
         from interp.subject import hub
 
         hub.guard_hub()
         return
     folder = Path(spec.model)
-    files.check_folder(folder)
-    names = files.names_in(folder)
+    allowed_files.check_folder(folder)
+    names = allowed_files.names_in(folder)
     if "adapter_config.json" in names:
         raise SubjectError(f"{spec.model} holds an adapter.", why="Its base model lies elsewhere.", cure="Merge it, and save the whole model.")
     for name in names:
@@ -82,7 +82,7 @@ def subject_file(spec: SubjectSpec, name: str) -> Path:
     """The path of one file of the subject; a Hub file is fetched to the cache when it is not there. Raises FileMissing."""
     if is_folder(spec):
         path = Path(spec.model) / name
-        if files.is_file(path):
+        if allowed_files.is_file(path):
             return path
         raise FileMissing(
             f"{path} does not exist.", why="The subject's folder is not complete.", cure="Save model and tokenizer with `save_pretrained`."
@@ -108,7 +108,7 @@ def read_subject_json(spec: SubjectSpec, name: str, error: type[InputError] = Su
 
 def read_subject_bytes(spec: SubjectSpec, name: str) -> bytes:
     """The bytes of one of the subject's files, which was read as JSON before. Raises FileMissing."""
-    with _reading(spec), files.open_file(subject_file(spec, name)) as handle:
+    with _reading(spec), allowed_files.open_file(subject_file(spec, name)) as handle:
         return handle.read(TOKENIZER.nbytes)
 
 
@@ -118,7 +118,7 @@ def _reading(spec: SubjectSpec) -> Iterator[None]:
     if is_folder(spec):
         yield
         return
-    with files.within(_hub_cache()):
+    with allowed_files.within(_hub_cache()):
         yield
 
 
@@ -126,7 +126,7 @@ def _hub_cache() -> Roots:
     """The Hub's cache as the only root: its files are reached by names of the Hub, and their links lead to blobs in it."""
     from huggingface_hub import constants
 
-    return Roots((os.path.realpath(constants.HF_HUB_CACHE),), files.SYSTEM)
+    return Roots((os.path.realpath(constants.HF_HUB_CACHE),), allowed_files.SYSTEM)
 
 
 def subject_name(spec: SubjectSpec, config: dict[str, Any]) -> str:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from interp.errors import SubjectError
-from interp.foreign import FirstError, Foreign, Name, brief, typed
+from interp.domain.errors import SubjectError
+from interp.security.foreign_config import FirstError, Foreign, Name, brief, typed
 from interp.subject.defaults import sizes_of
 
 # One row a size: the names that the model families of transformers give to it.

@@ -5,9 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from interp.errors import FileMissing, TokenizerMismatch
-from interp.foreign import FirstError, Foreign, brief, typed
-from interp.spec import SubjectSpec
+from interp.domain.errors import FileMissing, TokenizerMismatch
+from interp.domain.spec import SubjectSpec
+from interp.security.foreign_config import FirstError, Foreign, brief, typed
 from interp.subject.defaults import GENERIC, class_bos, tokenizer_class
 from interp.subject.location import read_subject_json
 from interp.subject.shape import ModelShape

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from interp.errors import InputError, TokenizerMismatch
-from interp.foreign import FirstError, Foreign, Index, typed
+from interp.domain.errors import InputError, TokenizerMismatch
+from interp.security.foreign_config import FirstError, Foreign, Index, typed
 
 CURE = "Save the tokenizer again with `save_pretrained`."
 # Ids are 32-bit numbers in the library.

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from interp.spec import SubjectSpec
+from interp.domain.spec import SubjectSpec
 
 SEED = 0
 

@@ -90,7 +90,7 @@ def _replace(old: dict[str, tuple[str, list[str]]], new: dict[str, tuple[str, li
 
 
 def _index_trigrams() -> None:
-    """Where the server has pg_trgm and lets us use it; without it a search for a rare word takes several pages (`interp.store.book`)."""
+    """Where the server has pg_trgm and lets us use it; without it a search for a rare word takes several pages (`interp.store.listings.queries`)."""
     try:
         with op.get_bind().begin_nested():
             op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")

@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from api.client import Client, InProcess
-from interp.settings import Settings
-from interp.store.engine import make_engine
+from interp.config.settings import Settings
+from interp.store.db.engine import make_engine
 from tests import databases
 from tests.api import synthetic
 

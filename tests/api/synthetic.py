@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine
 
-from interp.codec import encode_evidence
-from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Neighbour, Split, Statistics, TokenEffect
-from interp.explain.base import Explanation
-from interp.score.base import Interval, Item, NullResult, Score
-from interp.score.codec import encode_items
-from interp.store import conclusions, dictionaries, evidence, explanations, runs, scores
-from interp.store.conclusions import Conclusion, Shown
-from interp.store.engine import transaction
-from interp.store.explanations import Family
-from interp.store.tables import Feature
-from interp.vocabulary import Vocabulary
+from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Neighbour, Split, Statistics, TokenEffect
+from interp.domain.explanation import Explanation, Family
+from interp.domain.score import Interval, Item, NullResult, Score
+from interp.domain.vocabulary import Vocabulary
+from interp.files.evidence_codec import encode_evidence
+from interp.score.items.codec import encode_items
+from interp.store.db.engine import transaction
+from interp.store.db.tables import Feature
+from interp.store.results import dictionaries, dictionary_scores, evidence, explanations, runs, scores
+from interp.store.results.dictionary_scores import Conclusion, Shown
 
 FEATURES = 12
 DEAD = 11
@@ -54,8 +53,8 @@ def fill(engine: Engine) -> None:
         ids = {index: row_id for index, (row_id, _) in explanations.load(session, family, [(0, FEATURES)]).items()}
         scored = [scores.Scored(ids[index], score(index), encode_items(score(index).items)) for index in range(10)]
         scores.save(session, run_id, "x" * 64, scored, job_id="j")
-        written = [row for rows in conclusions.scores_of(session, run_id, "detection", "x" * 64) for row in rows]
-        conclusions.save_conclusions(session, [Conclusion(row.id, row.p_value, row.p_method, 0.01, None, row.null_reason) for row in written])
+        written = [row for rows in dictionary_scores.scores_of(session, run_id, "detection", "x" * 64) for row in rows]
+        dictionary_scores.save_conclusions(session, [Conclusion(row.id, row.p_value, row.p_method, 0.01, None, row.null_reason) for row in written])
         shown = [
             Shown(
                 row.feature,
@@ -66,7 +65,7 @@ def fill(engine: Engine) -> None:
             for row in written
         ]
         labels = [Shown(index, ids[index], explanation(index).text) for index in (10, DEAD)]
-        conclusions.show_best(session, run_id, shown + labels)
+        dictionary_scores.show_best(session, run_id, shown + labels)
         runs.complete(session, run_id)
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from interp.store import book, listing
-from interp.store.book import FeatureQuery, FeatureSort, Position
-from interp.store.engine import snapshot
+from interp.store.db.engine import snapshot
+from interp.store.listings import keyset, queries
+from interp.store.listings.queries import FeatureQuery, FeatureSort, Position
 from tests.api import synthetic
 
 numbers = st.one_of(st.none(), st.sampled_from([-0.5, 0.0, 0.1, 0.25, 1.0]), st.floats(-1, 1))
@@ -63,7 +63,7 @@ def walk(store: Engine, query: FeatureQuery) -> list[int]:
     place: Position | None = None
     while True:
         with snapshot(store) as session:
-            page = book.features(session, FeatureQuery(**{name: getattr(query, name) for name in FeatureQuery.__slots__} | {"after": place}))
+            page = queries.features(session, FeatureQuery(**{name: getattr(query, name) for name in FeatureQuery.__slots__} | {"after": place}))
         assert len(page.rows) <= query.limit
         walked += [row.feature for row in page.rows]
         place = page.next
@@ -99,7 +99,7 @@ def test_a_page_reads_its_index_and_sorts_nothing_else(store: Engine, sort: Feat
         pytest.skip("PostgreSQL's plans are held in tests/store/test_plans.py")
     after = Position("a" if sort is FeatureSort.LABEL else 0.5, 7)
     plan = []
-    for statement in listing.statements(book.feature_listing(FeatureQuery(1, sort=sort, descending=descending, after=after))):
+    for statement in keyset.statements(queries.feature_listing(FeatureQuery(1, sort=sort, descending=descending, after=after))):
         compiled = str(statement.compile(store, compile_kwargs={"literal_binds": True}))
         with store.connect() as connection:
             plan += [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import typer
 
-from api.cli.commands import COMMANDS, ImportedOnUse
-from api.local_servers import free_port
-from api.service import Service
-from interp.settings import Settings
-from interp.store.engine import make_engine
+from api.cli.registry import COMMANDS, ImportedOnUse
+from api.demo.local_servers import free_port
+from api.server import Service
+from interp.config.settings import Settings
+from interp.store.db.engine import make_engine
 from tests import databases
 from tests.api import synthetic
 from tests.api.synthetic import NAME
@@ -60,7 +60,7 @@ def test_reading_without_a_server_loads_neither_an_app_nor_scorers(book: dict[st
 
 
 def test_no_command_that_asks_a_server_imports_what_the_server_is_made_of() -> None:
-    code = f"import sys; from api.cli.commands import *; [ImportedOnUse(COMMANDS)[name] for name in {CLIENTS}]; print(*sys.modules)"
+    code = f"import sys; from api.cli.registry import *; [ImportedOnUse(COMMANDS)[name] for name in {CLIENTS}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {name.partition(".")[0] for name in done.stdout.split()} & set(SERVER_SIDE)
 

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from sqlalchemy import Engine
 
-from api.cli.submit import read_spec
+from api.cli.commands.submit import read_spec
 from api.client import Client
-from api.service import Service
-from interp.errors import FileMissing, InputError
-from interp.settings import Settings
-from interp.spec import JobSpec
+from api.server import Service
+from interp.config.settings import Settings
+from interp.domain.errors import FileMissing, InputError
+from interp.domain.spec import JobSpec
 from tests.fakes import tiny
 
 NOBODY = "1"

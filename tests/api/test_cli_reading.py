@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from api.cli import app, connect
 from api.client import Client
-from api.service import Service
-from interp.settings import Settings
+from api.server import Service
+from interp.config.settings import Settings
 from tests.api.synthetic import FEATURES, LEVELS, NAME
 
 NOBODY = 1  # a port that nobody listens on

@@ -13,8 +13,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from api.cli import app, checks, doctor, serve
-from interp.settings import Settings
+from api.cli import app, checks
+from api.cli.commands import doctor, serve
+from interp.config.settings import Settings
 
 GLOSSATOR = [sys.executable, "-c", "from api.cli import main; main()"]
 

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy import Engine
 
-from api.cli import features, jobs, report, spending
-from api.cli.tables import GAP, Column, fitting, print_table
-from api.service import Service
-from interp.settings import Settings
+from api.cli.commands import features, jobs, spending
+from api.cli.output import report
+from api.cli.output.tables import GAP, Column, fitting, print_table
+from api.server import Service
+from interp.config.settings import Settings
 from tests.api.synthetic import NAME
 from tests.store import steps
 
@@ -174,9 +175,9 @@ def test_messages_that_name_a_rest_call_name_the_command_too() -> None:
 
 
 def test_a_job_that_is_not_there_is_told_with_both(store: Engine) -> None:
-    from interp.errors import NotFound
-    from interp.store import jobs as stored
-    from interp.store.engine import snapshot
+    from interp.domain.errors import NotFound
+    from interp.store.db.engine import snapshot
+    from interp.store.queue import jobs as stored
 
     with snapshot(store) as session, pytest.raises(NotFound) as told:
         stored.get(session, steps.__name__)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cli.console import figure
+from api.cli.output.console import figure
 
 
 @pytest.mark.parametrize(

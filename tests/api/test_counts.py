@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, update
 
-from api import counts
-from api.counts import StateCounts
-from interp.store import entry
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Feature
+from api.http import count_cache
+from api.http.count_cache import StateCounts
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Feature
+from interp.store.listings import feature_detail
 from tests.api import synthetic
 
 
@@ -19,9 +19,9 @@ class Watch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.now, self.counts, self.seconds = 1000.0, 0, seconds
-        self.real = entry.states
-        monkeypatch.setattr(counts.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(counts.entry, "states", self.states)
+        self.real = feature_detail.states
+        monkeypatch.setattr(count_cache.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(count_cache.entry, "states", self.states)
 
     def states(self, session: object, run_id: int) -> dict[str, int]:
         self.counts += 1
@@ -76,7 +76,7 @@ def test_a_count_that_fails_is_made_anew(engine: Engine, run_id: int, monkeypatc
 
     known = StateCounts()
     with monkeypatch.context() as patched:
-        patched.setattr(counts.entry, "states", fail)
+        patched.setattr(count_cache.entry, "states", fail)
         with pytest.raises(ValueError, match="away"):
             ask(engine, known, run_id)
     assert ask(engine, known, run_id) == {"dead": 3, "active": 6}

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine
 
 from api.client import Client, Event
-from api.service import Service
-from interp.settings import Settings
-from interp.spec import JobSpec
+from api.server import Service
+from interp.config.settings import Settings
+from interp.domain.spec import JobSpec
 
 DEADLINE = 120.0
 

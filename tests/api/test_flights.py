@@ -7,12 +7,12 @@ import threading
 import pytest
 from sqlalchemy import Engine, event
 
-from api import events
-from api.events import Feeds, stream
-from api.flights import Flights
-from interp.spec import JobSpec
-from interp.store import jobs
-from interp.store.engine import transaction
+from api.http import event_stream
+from api.http.event_stream import Feeds, stream
+from api.http.single_flight import Flights
+from interp.domain.spec import JobSpec
+from interp.store.db.engine import transaction
+from interp.store.queue import jobs
 from tests.store import steps
 
 ASKERS = 20
@@ -108,7 +108,7 @@ def test_a_hundred_streams_of_one_job_cost_one_look_each_half_second(engine: Eng
 
 def test_who_hears_nothing_is_pinged(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = steps.running(engine)
-    monkeypatch.setattr(events, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(event_stream, "PING_SECONDS", 0.05)
 
     async def listen() -> list[bytes]:
         sent = stream(Feeds(engine, lambda: False), job_id)

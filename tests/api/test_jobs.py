@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from api.client import Client, Refused
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store.engine import snapshot
-from interp.store.tables import Chunk, Job
+from interp.config.settings import Settings
+from interp.domain.spec import JobSpec
+from interp.store.db.engine import snapshot
+from interp.store.db.tables import Chunk, Job
 from tests.fakes import tiny
 
 
@@ -166,7 +166,7 @@ def test_the_api_loads_neither_torch_nor_transformers(tiny_job: JobSpec, service
 import json, sys
 from api.app import create_app
 from api.client import in_process
-from interp.settings import Settings
+from interp.config.settings import Settings
 with in_process(create_app(Settings())) as client:
     client.get_job(client.submit_job(json.loads(sys.stdin.read()))["id"])
 print([name for name in ("torch", "transformers", "transformer_lens", "tokenizers") if name in sys.modules])

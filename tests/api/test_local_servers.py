@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import redis
 
-from api.local_servers import LocalPostgres, LocalRedis, LocalServer, unprivileged
-from interp.errors import ServerUnreachable
+from api.demo.local_servers import LocalPostgres, LocalRedis, LocalServer, unprivileged
+from interp.domain.errors import ServerUnreachable
 
 ROOT = Path(__file__).parents[2]
 END_SECONDS = 30.0
@@ -68,7 +68,9 @@ def test_a_stranger_is_not_let_in(private_postgres: LocalServer, private_redis: 
 
 
 def test_a_server_ends_with_the_process_that_started_it_and_leaves_nothing(kind: type[LocalServer]) -> None:
-    code = f"import os; from api.local_servers import *\nwith {kind.__name__}() as s: print(s.pid, s.folder, flush=True); os.kill(os.getpid(), 9)"
+    code = (
+        f"import os; from api.demo.local_servers import *\nwith {kind.__name__}() as s: print(s.pid, s.folder, flush=True); os.kill(os.getpid(), 9)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == -signal.SIGKILL, done.stderr
     pid, folder = done.stdout.split()
@@ -104,7 +106,7 @@ def test_a_plain_user_starts_them_too(kind: type[LocalServer], reachable: Path) 
     user = unprivileged()
     if user is None:
         pytest.skip("all tests run as a plain user here")
-    code = f"from api.local_servers import *\nwith {kind.__name__}() as s: s.restart(); print(unprivileged(), s.port)"
+    code = f"from api.demo.local_servers import *\nwith {kind.__name__}() as s: s.restart(); print(unprivileged(), s.port)"
     reachable.mkdir()
     shutil.chown(reachable, user.pw_uid, user.pw_gid)
     # Somebody else, who may still read root's Python and this checkout.

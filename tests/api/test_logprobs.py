@@ -2,10 +2,10 @@
 
 import pytest
 
-from api.needs import needs_of
+from interp.domain.spec import JobSpec, ScorerSpec
 from interp.llm.base import Ability
-from interp.spec import JobSpec, ScorerSpec
-from workers.families import scorer_digest
+from interp.planning.model_requirements import needs_of
+from interp.planning.settings_digest import scorer_digest
 
 
 def job(logprobs: bool, **more) -> JobSpec:

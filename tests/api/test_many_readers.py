@@ -6,8 +6,8 @@ from collections import Counter
 import httpx
 from sqlalchemy import Engine
 
-from api.service import Service
-from interp.settings import Settings
+from api.server import Service
+from interp.config.settings import Settings
 
 READERS, SECONDS = 300, 25.0
 

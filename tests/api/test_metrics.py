@@ -9,10 +9,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, event
 
-from api import metrics
 from api.app import create_app
 from api.client import InProcess
-from interp.settings import Settings
+from api.http import metrics
+from interp.config.settings import Settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -24,7 +24,7 @@ def http(settings: Settings, engine: Engine) -> Iterator[httpx.Client]:
 
 
 def test_the_document_lists_every_metric() -> None:
-    assert metrics.table() in DOCUMENT.read_text(), "python -m api.metrics prints the table that docs/metrics.md should have"
+    assert metrics.table() in DOCUMENT.read_text(), "python -m api.http.metrics prints the table that docs/metrics.md should have"
 
 
 def test_every_metric_is_there_from_the_start(http: httpx.Client) -> None:

@@ -12,12 +12,12 @@ from sqlalchemy import text
 
 from api.app import create_app
 from api.client import InProcess
-from api.local_servers import free_port
-from interp.errors import SettingsInvalid
-from interp.settings import Settings
-from interp.store import migrate
-from interp.store.engine import make_engine
-from interp.variables import check_names
+from api.demo.local_servers import free_port
+from interp.config.environment import check_names
+from interp.config.settings import Settings
+from interp.domain.errors import SettingsInvalid
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine
 
 RUN = "from api.cli import main; main()"
 COMMANDS = (["jobs"], ["serve", "--port", "0"], ["worker", "upkeep"], ["db", "upgrade"], ["doctor"])

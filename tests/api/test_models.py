@@ -14,15 +14,15 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, func, select
 from typer.testing import CliRunner
 
-from api import endpoints
 from api.app import create_app
 from api.cli import app, connect
 from api.client import Client, InProcess
-from interp.llm.scripted import Faults, ScriptedServer
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store.engine import snapshot
-from interp.store.tables import Job
+from api.demo.fake_llm import Faults, ScriptedServer
+from api.jobs import endpoint_check
+from interp.config.settings import Settings
+from interp.domain.spec import JobSpec
+from interp.store.db.engine import snapshot
+from interp.store.db.tables import Job
 from tests.fakes import tiny
 
 KEY = "sk-this-is-the-key"
@@ -187,7 +187,7 @@ def test_the_same_key_gives_the_same_job_though_the_endpoint_is_gone(
         asking = asking_too(leaving.base_url)
         models = {"explainer": MODEL | {"base_url": leaving.base_url, "timeout_seconds": 77}, "judge": JUDGE}
         first = asking.post("/v1/jobs", json=body | {"models": models}, headers=headers)
-    monkeypatch.setattr(endpoints, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(endpoint_check, "KEPT_SECONDS", 0.0)
     again = asking.post("/v1/jobs", json=body | {"models": models}, headers=headers)
     assert (first.status_code, again.status_code) == (202, 202)
     assert again.json()["id"] == first.json()["id"]

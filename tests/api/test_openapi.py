@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from api import schemas
-from interp.spec import JobSpec
+from interp.domain.spec import JobSpec
 
 GOLDEN = {
     "submit_job": "POST /v1/jobs",

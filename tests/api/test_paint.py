@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from api.cli import paint
-from api.cli.report import around_peak
+from api.cli.output import paint
+from api.cli.output.report import around_peak
 
 
 @given(st.text())

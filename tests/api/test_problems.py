@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from api.app import create_app
 from api.client import InProcess
-from interp.errors import DiskFull, HookPointUnknown
-from interp.settings import Settings
+from interp.config.settings import Settings
+from interp.domain.errors import DiskFull, HookPointUnknown
 
 
 @pytest.mark.parametrize(

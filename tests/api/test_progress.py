@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from api.cli import progress
-from api.cli.progress import (
+from api.cli.output import progress
+from api.cli.output.progress import (
     RATE_SECONDS,
     JobDidNotComplete,
     JobIsPaused,
@@ -23,7 +23,7 @@ from api.cli.progress import (
     watcher,
 )
 from api.client import Event
-from interp.errors import ServerUnreachable
+from interp.domain.errors import ServerUnreachable
 
 
 def stage(name: str, done: int, total: int, **fields: Any) -> dict[str, Any]:

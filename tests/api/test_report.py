@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.cli import report
+from api.cli.output import report
 
 FIGURES: dict[str, Any] = {
     "metric": "balanced_accuracy",

@@ -10,9 +10,9 @@ import pytest
 
 from api.app import create_app
 from api.client import InProcess
-from api.service import Service
-from interp.settings import Settings
-from interp.store.engine import make_engine
+from api.server import Service
+from interp.config.settings import Settings
+from interp.store.db.engine import make_engine
 from tests import databases
 from tests.api.synthetic import NAME
 from tests.store import steps

@@ -10,12 +10,13 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from api.app import create_app
-from api.cli import app, jobs
+from api.cli import app
+from api.cli.commands import jobs
 from api.client import Client, InProcess, Refused
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.settings import Settings
-from interp.spec import JobSpec, WebhookSpec
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import JobSpec, WebhookSpec
+from interp.planning.plan import ChunkPlan
 from tests.store import steps
 
 PLANS = (

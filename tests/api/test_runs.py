@@ -14,15 +14,15 @@ from typer.testing import CliRunner
 
 from api.cli import app, connect
 from api.client import Client, Refused
-from interp.codec import encode_evidence
-from interp.explain.base import Explanation
-from interp.settings import Settings
-from interp.store import book, conclusions, evidence, explanations, runs
-from interp.store.conclusions import Shown
-from interp.store.engine import transaction
-from interp.store.explanations import Family
-from interp.store.tables import Dictionary, Evidence, Feature, Run
-from interp.store.tables import Explanation as Row
+from interp.config.settings import Settings
+from interp.domain.explanation import Explanation, Family
+from interp.files.evidence_codec import encode_evidence
+from interp.store.db.engine import transaction
+from interp.store.db.tables import Dictionary, Evidence, Feature, Run
+from interp.store.db.tables import Explanation as Row
+from interp.store.listings import queries
+from interp.store.results import dictionary_scores, evidence, explanations, runs
+from interp.store.results.dictionary_scores import Shown
 from tests.api import synthetic
 from tests.api.synthetic import NAME
 
@@ -41,7 +41,7 @@ def second(store: Engine) -> Iterator[Callable[[], None]]:
             made = [Explanation(index, "pattern", f"other {settings[0]} [{index}]", rule={}, provenance={}) for index in range(FEW)]
             explanations.save(session, Family(run_id, "pattern", settings), made, "k")
         ids = {index: row for index, (row, _) in explanations.load(session, Family(run_id, "pattern", "p" * 64), [(0, FEW)]).items()}
-        conclusions.show_best(session, run_id, [Shown(index, ids[index], f"other p [{index}]") for index in range(FEW)])
+        dictionary_scores.show_best(session, run_id, [Shown(index, ids[index], f"other p [{index}]") for index in range(FEW)])
 
     def complete() -> None:
         with transaction(store) as session:
@@ -158,7 +158,7 @@ def test_the_command_line_lists_runs_and_tells_blocks_apart(command: Callable[..
 
 def test_a_run_states_at_which_rate_its_features_fire(command: Callable[..., Result], client: Client, store: Engine) -> None:
     with transaction(store) as session:
-        row = book.dictionary(session, NAME)
+        row = queries.dictionary(session, NAME)
         made = runs.save(session, "a" * 64, row.id, {"collection": {"firing_level": "auto", "firing_rate": 0.025}}, {"firing_level": "quantile"}, 7)
     try:
         found = list(client.list_runs(NAME))[-1]

@@ -9,20 +9,21 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from api.cli import app, connect, paint
-from api.cli import provenance as provenance_command
+from api.cli import app, connect
+from api.cli.commands import provenance as provenance_command
+from api.cli.output import paint
 from api.client import Client, Refused
-from interp.codec import encode_evidence
-from interp.explain.base import Explanation
+from interp.config.settings import Settings
+from interp.domain.explanation import Explanation, Family
+from interp.domain.score import ControlResult, Interval, Item, NullResult, Score
+from interp.domain.spec import JobSpec
+from interp.files.evidence_codec import encode_evidence
 from interp.llm.base import Usage
-from interp.llm.books import Call, Tag
-from interp.score.base import ControlResult, Interval, Item, NullResult, Score
-from interp.score.codec import encode_items
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import calls, dictionaries, evidence, explanations, runs, scores
-from interp.store.engine import transaction
-from interp.store.explanations import Family
+from interp.llm.call_store import Call, Tag
+from interp.score.items.codec import encode_items
+from interp.store.db.engine import transaction
+from interp.store.llm import calls
+from interp.store.results import dictionaries, evidence, explanations, runs, scores
 from tests.api.synthetic import feature_evidence
 
 BOUND = {"twin_cosine": 0.4, "twins": [7, 9], "seed": 0}

@@ -8,9 +8,9 @@ from sqlalchemy import Engine, event
 
 from api.app import create_app
 from api.client import InProcess
-from interp.settings import Settings
-from interp.store import dictionaries
-from interp.store.engine import transaction
+from interp.config.settings import Settings
+from interp.store.db.engine import transaction
+from interp.store.results import dictionaries
 from tests.api import synthetic
 
 

@@ -11,14 +11,15 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from api.app import create_app
-from api.cli import app, jobs, serve
+from api.cli import app
+from api.cli.commands import jobs, serve
 from api.client import Client, InProcess, Refused
-from interp.errors import InputError
-from interp.settings import Settings
-from interp.spec import JobSpec
+from interp.config.settings import Settings
+from interp.domain.errors import InputError
+from interp.domain.spec import JobSpec
 from tests import databases
 from tests.workers.receiver import receiver
-from workers.webhooks import deliver_due
+from workers.maintenance.webhooks import deliver_due
 
 
 @pytest.fixture(scope="module")

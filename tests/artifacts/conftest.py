@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from interp.artifacts import Store
+from interp.files.artifact_store import Store
 from tests.artifacts.bucket import Bucket, new_bucket, server
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from interp import disk
-from interp.artifacts import Store
+from interp.files import atomic
+from interp.files.artifact_store import Store
 from tests.artifacts.bucket import Bucket
 
 PUTS = ["put", "put_folder"]
 WRITER = """
 import json, sys
 from pathlib import Path
-from interp.artifacts import Store
+from interp.files.artifact_store import Store
 
 url, options, cache, put = json.loads(sys.argv[1])
 
@@ -49,10 +49,10 @@ def writing(place: Bucket, cache: Path, put: str) -> Iterator["subprocess.Popen[
 
 def drafts(folder: Path) -> list[Path]:
     """The drafts that lie anywhere below a folder, made to look as if they were last written long ago."""
-    found = [path for path in folder.rglob(".*") if disk.DRAFT.fullmatch(path.name)]
+    found = [path for path in folder.rglob(".*") if atomic.DRAFT.fullmatch(path.name)]
     for draft in found:
         for path in (*draft.rglob("*"), draft):
-            os.utime(path, (time.time() - 2 * disk.YOUNG_SECONDS,) * 2)
+            os.utime(path, (time.time() - 2 * atomic.YOUNG_SECONDS,) * 2)
     return found
 
 

@@ -14,9 +14,9 @@ import pytest
 import safetensors.numpy
 import zstandard
 
-from interp.disk import disk_full, has_room, is_full, writing
-from interp.errors import DiskFull, InputError
-from interp.subject.tokens import TokenizedCorpus
+from interp.corpus.tokenized import TokenizedCorpus
+from interp.domain.errors import DiskFull, InputError
+from interp.files.atomic import disk_full, has_room, is_full, writing
 
 ROOT = Path(__file__).parents[2]
 FULL = Path("/dev/full")
@@ -105,7 +105,7 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
 
 
 # Programs that are started log to files of their own; private servers get their settings.
-OTHERS = {"api/cluster.py", "api/local_servers.py", "api/cli/demo.py", "api/cli/demo_llm.py", "interp/disk.py"}
+OTHERS = {"api/demo/cluster.py", "api/demo/local_servers.py", "api/demo/command.py", "api/demo/llm_command.py", "interp/files/atomic.py"}
 METHODS = {"tofile", "write_text", "write_bytes", "save_file", "open_memmap", "savetxt"}
 LIBRARIES = {"np", "torch", "json", "pickle"}
 TO_A_FILE = {"save", "savez", "savez_compressed", "dump"}  # of the libraries above: to a file that `writing` opened

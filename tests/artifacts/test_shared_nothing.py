@@ -5,19 +5,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from interp.lifecycle import Queue, Stage
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import jobs
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Chunk, StageCount
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import JobSpec
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Chunk, StageCount
+from interp.store.queue import jobs
 from tests import databases
 from tests.artifacts.bucket import Bucket
 from tests.faults.results import Rows, results
 from tests.store import steps
-from workers import artifacts, gpu, tidying
-from workers.run import drain, run_chunk
-from workers.runtime import Runtime
+from workers import artifact_paths
+from workers.maintenance import cleanup
+from workers.runtime.context import Runtime
+from workers.tasks import collect
+from workers.tasks.execute import drain, run_chunk
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -63,9 +65,9 @@ def test_two_machines_and_a_bucket_make_the_same_book(spec: JobSpec, bucket: Buc
         assert (corpus / "tokens.u32").stat().st_size > 0, "each machine fetched the corpus, or made it"
         assert not list((runtime.settings.home / "cache" / "drafts").iterdir())
         assert not (runtime.settings.home / "artifacts").exists()
-    store = artifacts.store_of(shared)
-    assert artifacts.jobs_with_partials(store) == [], "parts are removed when they are merged"
-    ((digest, used),) = artifacts.corpora(store)
+    store = artifact_paths.store_of(shared)
+    assert artifact_paths.jobs_with_partials(store) == [], "parts are removed when they are merged"
+    ((digest, used),) = artifact_paths.corpora(store)
     assert digest == corpus.name
     assert used is not None
 
@@ -73,12 +75,12 @@ def test_two_machines_and_a_bucket_make_the_same_book(spec: JobSpec, bucket: Buc
 def test_a_corpus_that_was_cleared_away_is_made_again_by_the_next_job(spec: JobSpec, bucket: Bucket, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options)
     databases.upgrade(settings.database_url)
-    runtime, store = Runtime.of(settings), artifacts.store_of(settings)
+    runtime, store = Runtime.of(settings), artifact_paths.store_of(settings)
     complete([runtime], spec.model_copy(update={"features": "0-7"}))
-    ((digest, _),) = artifacts.corpora(store)
-    artifacts.delete_corpus(store, digest)
+    ((digest, _),) = artifact_paths.corpora(store)
+    artifact_paths.delete_corpus(store, digest)
     complete([runtime], spec)
-    assert [name for name, _ in artifacts.corpora(store)] == [digest]
+    assert [name for name, _ in artifact_paths.corpora(store)] == [digest]
 
 
 def collected(runtime: Runtime, job_id: str) -> int:
@@ -102,11 +104,11 @@ def test_a_merge_that_failed_is_tried_again_with_the_parts_that_lie_there(
     with transaction(runtime.engine) as session:
         job_id = jobs.submit(session, spec, steps.Checked(32)).id
     with monkeypatch.context() as patched:
-        patched.setattr(gpu, "finish", lambda *_: 1 / 0)
+        patched.setattr(collect, "finish", lambda *_: 1 / 0)
         drain(runtime, Queue.GPU, Queue.LLM)
     found, once = steps.look(runtime.engine, job_id), collected(runtime, job_id)
     assert (found.status, found.request_counts.failed) == ("completed", 32)
-    tidying.clear_partials(runtime.engine, settings)
+    cleanup.clear_partials(runtime.engine, settings)
     retry(runtime, job_id)
     assert steps.look(runtime.engine, job_id).status == "completed"
     assert collected(runtime, job_id) == once, "nothing was collected again"
@@ -118,12 +120,12 @@ def test_a_part_that_is_gone_fails_its_chunk_with_the_reason_and_a_retry_collect
 ) -> None:
     settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options, max_attempts=2)
     databases.upgrade(settings.database_url)
-    runtime, store = Runtime.of(settings), artifacts.store_of(settings)
+    runtime, store = Runtime.of(settings), artifact_paths.store_of(settings)
     with transaction(runtime.engine) as session:
         job_id = jobs.submit(session, spec, steps.Checked(32)).id
     while steps.statuses(runtime.engine, job_id).get("merge:0") != "ready":
         assert run_chunk(runtime, Queue.GPU)
-    artifacts.delete_partials(store, job_id)
+    artifact_paths.delete_partials(store, job_id)
     drain(runtime, Queue.GPU, Queue.LLM)
     with snapshot(runtime.engine) as session:
         chunk = session.scalars(select(Chunk).where(Chunk.job_id == job_id, Chunk.stage == Stage.MERGE)).one()

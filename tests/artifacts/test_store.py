@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from interp import artifacts
-from interp.artifacts import Store
-from interp.errors import ArtifactMissing, ArtifactsUnreachable, DiskFull
+from interp.domain.errors import ArtifactMissing, ArtifactsUnreachable, DiskFull
+from interp.files import artifact_store
+from interp.files.artifact_store import Store
 from tests.artifacts.bucket import Bucket
 
 
@@ -90,14 +90,14 @@ def test_a_folder_that_came_over_in_part_is_not_there(bucket: Bucket, tmp_path: 
 
 def test_the_cache_keeps_the_folders_used_last(bucket: Bucket, tmp_path: Path) -> None:
     here, there = (Store.of(bucket.url, bucket.options, tmp_path / name) for name in ("here", "there"))
-    names = [f"corpora/{number}" for number in range(artifacts.FOLDERS_CACHED + 2)]
+    names = [f"corpora/{number}" for number in range(artifact_store.FOLDERS_CACHED + 2)]
     for name in names:
         here.put_folder(name, fill)
     for name in names:
         there.folder(names[0])
         there.folder(name)
     cached = {path.name for path in (tmp_path / "there" / "corpora").iterdir()}
-    assert len(cached) == artifacts.FOLDERS_CACHED
+    assert len(cached) == artifact_store.FOLDERS_CACHED
     assert {"0", names[-1].rpartition("/")[2]} <= cached
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from benches.fleet import Observed, SmallJob, report
 from benches.simulated import COLLECTED, SHARD_TOKENS, Served, planned
-from interp.lifecycle import Queue, Stage
-from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 
 CREW = {Queue.GPU: 1, Queue.LLM: 2}
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.subject.tokens import TokenizedCorpus
-from interp.vocabulary import Vocabulary
+from interp.domain.vocabulary import Vocabulary
 
 WIDTH, VOCABULARY, SPECIAL = 16, 64, frozenset({0, 1})
 

@@ -6,7 +6,7 @@ import torch
 from benches.memory import peak_rss_mb, reset_peak
 from interp.collect.run import collect
 from interp.dictionary.module import Dictionary
-from interp.spec import CollectionSpec
+from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import WIDTH, FakeSubject, make_corpus
 
 

@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from interp.collect.hashing import feature_multipliers, window_hashes
+from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.evidence import HISTOGRAM_EDGES, Kind, Split
-from interp.spec import CollectionSpec
-from interp.subject.tokens import TokenizedCorpus
+from interp.domain.evidence import HISTOGRAM_EDGES, Kind, Split
+from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import SPECIAL, FakeSubject
 
 

@@ -13,8 +13,8 @@ from interp.collect.finish import finish
 from interp.collect.levels import CALIBRATION_TOKENS, calibrate
 from interp.collect.run import collect
 from interp.dictionary.positions import Positions
-from interp.evidence import ACTIVE_KINDS, FeatureEvidence, Kind, Split
-from interp.spec import CollectionSpec, SplitCounts
+from interp.domain.evidence import ACTIVE_KINDS, FeatureEvidence, Kind, Split
+from interp.domain.spec import CollectionSpec, SplitCounts
 from tests.collect import reference
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
 

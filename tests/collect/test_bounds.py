@@ -14,7 +14,7 @@ from interp.collect.collector import cut
 from interp.collect.lanes import Lanes
 from interp.collect.memory import Extent, collection_bytes, features_at_once, partial_bytes, reservoir_bytes
 from interp.collect.run import Collection, collect
-from interp.spec import CollectionSpec
+from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import WIDTH, FakeSubject, make_corpus, make_dictionary
 
 CPU = torch.device("cpu")

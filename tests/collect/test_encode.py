@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from interp.collect.encode import DenseEncoder, Encoder, TileShape, make_encoder
+from interp.collect.rows.staging import Batch, Windows
 from interp.collect.run import collect
-from interp.collect.staging import Batch, Windows
 from interp.dictionary.module import Dictionary
-from interp.evidence import Kind, Split
-from interp.spec import CollectionSpec
+from interp.domain.evidence import Kind, Split
+from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import WIDTH, FakeSubject, make_corpus, make_dictionary
 
 WINDOW, WINDOWS, FEATURES = 8, 12, 40

@@ -6,8 +6,8 @@ from scipy import stats
 
 from interp.collect.block import PRIORITIES, FeatureRange, Pairs
 from interp.collect.hashing import exponential, feature_multipliers, window_hashes
-from interp.collect.staging import Windows
-from interp.evidence import Kind
+from interp.collect.rows.staging import Windows
+from interp.domain.evidence import Kind
 
 LEAST_P = 1e-4  # of a test with fixed seeds: below it, chance is no explanation
 WINDOWS, FEATURES, KEEP = 64, 4096, 8

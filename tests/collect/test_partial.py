@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from interp.artifacts import Store
-from interp.collect import partial_file
-from interp.collect.partial import Partial, merge
-from interp.collect.partial_file import combine, load, save
+from interp.collect.partial import partial_file
+from interp.collect.partial.partial import Partial, merge
+from interp.collect.partial.partial_file import combine, load, save
 from interp.collect.reservoir import EMPTY
 from interp.collect.run import collect
-from interp.errors import ArtifactMissing, BlobCorrupt, DiskFull, Interrupted
-from interp.evidence import ACTIVE_KINDS, Kind, Split
-from interp.spec import CollectionSpec, SplitCounts
+from interp.domain.errors import ArtifactMissing, BlobCorrupt, DiskFull, Interrupted
+from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
+from interp.domain.spec import CollectionSpec, SplitCounts
+from interp.files.artifact_store import Store
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
 from tests.collect.test_properties import assert_equal
 
@@ -163,7 +163,7 @@ def test_a_write_that_breaks_off_leaves_what_was_there(whole: Partial, store: St
 
     save(store, "partial", whole)
     before = (Path(store.root) / "partial").read_bytes()
-    monkeypatch.setattr("interp.artifacts.os.fsync", breaks)
+    monkeypatch.setattr("interp.files.artifact_store.os.fsync", breaks)
     with pytest.raises(OSError, match="Input/output"):
         save(store, "partial", whole)
     assert [item.read_bytes() for item in Path(store.root).iterdir()] == [before]

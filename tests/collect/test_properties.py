@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interp.collect.finish import finish
-from interp.collect.partial import Partial, merge
+from interp.collect.partial.partial import Partial, merge
 from interp.collect.reservoir import EMPTY
 from interp.collect.run import Collection, collect
-from interp.errors import Interrupted
-from interp.evidence import ACTIVE_KINDS, Kind, Split
-from interp.spec import CollectionSpec, SplitCounts
+from interp.domain.errors import Interrupted
+from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
+from interp.domain.spec import CollectionSpec, SplitCounts
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
 
 FEATURES = 24

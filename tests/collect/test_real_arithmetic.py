@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
-from interp.codec import encode_evidence
 from interp.collect.finish import finish
-from interp.collect.partial import Partial, merge
+from interp.collect.partial.partial import Partial, merge
 from interp.collect.reservoir import EMPTY, ORDINAL_MASK
 from interp.collect.run import collect
 from interp.dictionary.module import Dictionary
-from interp.spec import CollectionSpec
+from interp.domain.spec import CollectionSpec
+from interp.files.evidence_codec import encode_evidence
 from tests.collect.fakes import VOCABULARY, FakeSubject, make_corpus
 from tests.collect.test_properties import assert_equal
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from interp.collect.run import collect
-from interp.errors import ActivationsNotFinite, FeatureOutOfRange, InputError, WidthMismatch
-from interp.spec import CollectionSpec
+from interp.domain.errors import ActivationsNotFinite, FeatureOutOfRange, InputError, WidthMismatch
+from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
 
 SPEC = CollectionSpec(row_tokens=32, window=8, batch_tokens=512)

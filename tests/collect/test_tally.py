@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.collect.tally import SUM_SCALE, Tally, bins_of
-from interp.evidence import HISTOGRAM_BINS, HISTOGRAM_EDGES
+from interp.collect.partial.tally import SUM_SCALE, Tally, bins_of
+from interp.domain.evidence import HISTOGRAM_BINS, HISTOGRAM_EDGES
 
 
 def expected_bins(values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import typer
 from packaging.requirements import Requirement
 
 from api.cli import app
-from interp.settings import Settings
+from interp.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 # Read by libraries, not by us.

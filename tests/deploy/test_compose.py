@@ -10,7 +10,7 @@ import compose_spec
 import pytest
 import yaml
 
-from interp.lifecycle import Queue
+from interp.domain.lifecycle import Queue
 from tests.deploy.house import ROOT, dockerfile_targets, is_setting, parse_command
 
 FILE = ROOT / "docker-compose.yml"

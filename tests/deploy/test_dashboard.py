@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api import metrics
+from api.http import metrics
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "deploy" / "grafana" / "glossator.json"

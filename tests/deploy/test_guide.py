@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from interp.settings import Settings
+from interp.config.settings import Settings
 from tests.deploy.house import ROOT, dockerfile_targets, is_setting, parse_command
 
 PAGES = [ROOT / "docs" / "deploy.md", ROOT / "README.md"]

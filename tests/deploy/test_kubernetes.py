@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from interp.lifecycle import Queue
+from interp.domain.lifecycle import Queue
 from tests.deploy.house import ROOT, is_setting, parse_command
 
 FOLDER = ROOT / "deploy" / "kubernetes"

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from interp.dictionary.module import Dictionary, open_dictionary
-from interp.spec import DictionarySpec
+from interp.domain.spec import DictionarySpec
 
 WIDTH, FEATURES, TOKENS = 12, 40, 64
 HOOK_POINT = "blocks.1.hook_resid_post"

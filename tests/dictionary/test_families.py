@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from interp.dictionary import formats
 from interp.dictionary.positions import Positions
-from interp.errors import DictionaryError
-from interp.job_warnings import of_row_length
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError
+from interp.domain.job_warnings import of_row_length
+from interp.domain.spec import DictionarySpec
 from tests.dictionary import files
 from tests.dictionary.files import FEATURES, HOOK_POINT, WIDTH, assert_same, inputs, kept, randn, written
 

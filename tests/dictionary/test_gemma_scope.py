@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from api.paths import found
+from api.jobs.paths import found
 from interp.dictionary import formats
-from interp.errors import DictionaryError
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError
+from interp.domain.spec import DictionarySpec
 
 ARRAYS = {
     "W_enc": np.zeros((4, 8), "f4"),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from interp.dictionary import formats
-from interp.errors import DictionaryError, InputError
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError, InputError
+from interp.domain.spec import DictionarySpec
 from tests.dictionary import files
 from tests.dictionary.files import FEATURES, HOOK_POINT, WIDTH, randn, written
 

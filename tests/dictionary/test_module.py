@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from interp.dictionary.canonical import Canonical
 from interp.dictionary.module import Dictionary, from_canonical
-from interp.errors import DictionaryError
+from interp.domain.errors import DictionaryError
 from tests.dictionary import files
 from tests.dictionary.files import FEATURES, WIDTH, assert_same, inputs, saelens, standard_tensors
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interp.dictionary.positions import Positions, saelens_positions
-from interp.errors import DictionaryError
+from interp.domain.errors import DictionaryError
 from tests.dictionary import files
 
 

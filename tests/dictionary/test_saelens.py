@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from interp.errors import DictionaryError
+from interp.domain.errors import DictionaryError
 from tests.dictionary import files
 from tests.dictionary.files import FEATURES, WIDTH, assert_same, inputs, kept, randn, saelens, standard_tensors
 

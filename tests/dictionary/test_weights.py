@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Stored, read_npy, read_npz, read_safetensors
-from interp.errors import DictionaryError, DictionaryFormatUnknown, FileMissing, PickleRefused, WeightsNotFinite
+from interp.domain.errors import DictionaryError, DictionaryFormatUnknown, FileMissing, PickleRefused, WeightsNotFinite
 from tests.dictionary import files
 from tests.dictionary.files import randn, saelens, standard_tensors
 

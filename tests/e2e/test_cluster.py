@@ -15,14 +15,14 @@ import pytest
 import yaml
 from standardwebhooks import Webhook as Verifier
 
-from api.cli import demo_cluster
-from api.cli.submit import read_spec
+from api.cli.commands.submit import read_spec
 from api.client import Client
-from api.cluster import Cluster
-from interp.settings import Settings
-from interp.spec import JobSpec, WebhookSpec
-from interp.store import comparison
-from interp.store.scratch import own_database
+from api.demo import cluster_command
+from api.demo.cluster import Cluster
+from interp.config.settings import Settings
+from interp.domain.spec import JobSpec, WebhookSpec
+from interp.store.db import comparison
+from interp.store.db.temporary_database import own_database
 from tests.workers.receiver import receiver
 
 pytestmark = pytest.mark.timeout(600)
@@ -70,13 +70,13 @@ def assert_a_changed_byte_is_told(embedded: Path, home: Path, job: Path, capsys:
         (blob,) = connection.execute("SELECT blob FROM evidence WHERE feature = 7").fetchone()
         connection.execute("UPDATE evidence SET blob = ? WHERE feature = 7", (blob[:-1] + bytes([blob[-1] ^ 1]),))
     spec = read_spec(job, {})
-    changed, original = (demo_cluster.plain_book(demo_cluster.embedded_settings(folder, spec), spec) for folder in (home, embedded))
+    changed, original = (cluster_command.plain_book(cluster_command.embedded_settings(folder, spec), spec) for folder in (home, embedded))
     found = comparison.compare(changed, original)
     for book in (changed, original):
         book.engine.dispose()
-    demo_cluster.print_compared(found)
-    with pytest.raises(demo_cluster.BooksDiffer) as refused:
-        demo_cluster.require_equal(found)
+    cluster_command.print_compared(found)
+    with pytest.raises(cluster_command.BooksDiffer) as refused:
+        cluster_command.require_equal(found)
     printed = capsys.readouterr()
     assert f"The embedded demo's book is in {home}" in printed.err, "found, and not run again"
     told = [line.split() for line in printed.out.splitlines() if line.startswith("evidence ")]

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from api.client import Client
-from interp.llm.scripted import Faults, ScriptedServer
-from interp.spec import JobSpec
+from api.demo.fake_llm import Faults, ScriptedServer
+from interp.domain.spec import JobSpec
 from tests.e2e.test_service import Server
 from tests.fakes import tiny
 

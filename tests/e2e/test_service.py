@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from api.client import Client
-from interp.spec import JobSpec
+from interp.domain.spec import JobSpec
 from tests.fakes import tiny
 
 GLOSSATOR = [sys.executable, "-c", "from api.cli import main; main()"]

@@ -8,13 +8,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from interp.evidence import FeatureEvidence, TokenEffect
+from interp.domain.evidence import FeatureEvidence, TokenEffect
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ExplainerSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
-from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
+from interp.explain.base import ExplainDesk, ExplainerInput
 from interp.llm.base import Ability, Prompt, Reply, Usage
-from interp.llm.contexts import parse_fenced, unmarked
-from interp.spec import ExplainerSpec
-from interp.vocabulary import Vocabulary
+from interp.llm.prompt_text import parse_fenced, unmarked
 from tests.explain.planted import evidence, text, where
 
 NAMES = (*registry.ONE_CALL, *registry.MANY_CALLS)

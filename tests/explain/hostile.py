@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
-from interp.vocabulary import Vocabulary
+from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
+from interp.domain.vocabulary import Vocabulary
 
 PWNED = "pwned"
 ATTACKS = (

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from interp.evidence import FeatureEvidence
+from interp.domain.evidence import FeatureEvidence
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ExplainerSpec, ModelSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
-from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
-from interp.llm.books import Tag
+from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.llm.call_store import Tag
 from interp.llm.client import Client, ClientModel
-from interp.llm.memory import MemoryBooks
-from interp.spec import ExplainerSpec, ModelSpec
-from interp.vocabulary import Vocabulary
+from interp.llm.memory_call_store import MemoryBooks
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.evidence import HISTOGRAM_EDGES, Contexts, FeatureEvidence, Kind, Split, Statistics
-from interp.spec import TEST_COUNTS, SplitCounts
-from interp.vocabulary import Vocabulary
+from interp.domain.evidence import HISTOGRAM_EDGES, Contexts, FeatureEvidence, Kind, Split, Statistics
+from interp.domain.spec import TEST_COUNTS, SplitCounts
+from interp.domain.vocabulary import Vocabulary
 
 PIECE = re.compile(r"[\r\n]+[ \t]*| ?[A-Za-z]+|[0-9]{1,3}| ?[^\sA-Za-z0-9]+|[ \t]+|\s")
 BOS = 0

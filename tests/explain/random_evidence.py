@@ -3,8 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from interp.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
-from interp.vocabulary import Vocabulary
+from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
+from interp.domain.vocabulary import Vocabulary
 
 WINDOW = 8
 WORDS = 12

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.evidence import Kind, Split
+from interp.domain.evidence import Kind, Split
 from interp.explain.choose import firing, parts, silent, spread, weighted
 from tests.explain.random_evidence import evidences
 

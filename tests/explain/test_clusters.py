@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.errors import CallFailed
+from interp.domain.errors import CallFailed
 from interp.explain.grouping import groups, k_means, silhouette, unit
-from interp.llm.contexts import parse_fenced
+from interp.llm.prompt_text import parse_fenced
 from tests.explain.asked import Answering, explain, selves, two_meanings
 from tests.explain.planted import evidence, where
 

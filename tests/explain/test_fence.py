@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from interp.llm.contexts import (
+from interp.llm.prompt_text import (
     CLOSE,
     LEVEL,
     OPEN,

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.errors import BudgetReached, InputError, Refused
-from interp.evidence import Split
+from interp.domain.errors import BudgetReached, InputError, Refused
+from interp.domain.evidence import Split
+from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
-from interp.llm.contexts import parse_fenced, plain
-from interp.spec import ExplainerSpec
+from interp.llm.prompt_text import parse_fenced, plain
 from tests.explain.asked import Answering, explain, judging, selves, shown_to, text
 
 LABELS = ["import", "(", "self", "unclear", "e"]
@@ -223,7 +223,7 @@ def test_what_cannot_be_built_on_is_refused(name, base):
 
 def test_windows_to_try_on_hold_near_misses_and_others():
     """Half near misses where there are so many, and each window once."""
-    from interp.evidence import Kind
+    from interp.domain.evidence import Kind
     from interp.explain.base import ExplainerInput
     from interp.explain.held_out import held_out
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from interp.explain.label import LONGEST, read_label, schema, typical
 from interp.llm.base import Message
-from interp.llm.contexts import fence
+from interp.llm.prompt_text import fence
 
 PROMPT = (
     Message("system", 'Task: explain\nSay in one phrase what it reacts to.\n{"explanation": "<your phrase>"}'),

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from api.demo.fake_llm import QuotedReader, Shown
+from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
-from interp.llm.contexts import BEGIN, OPEN, left_text, parse_fenced, plain, plain_after_left
-from interp.llm.scripted import QuotedReader, Shown
-from interp.spec import ExplainerSpec
+from interp.llm.prompt_text import BEGIN, OPEN, left_text, parse_fenced, plain, plain_after_left
 from tests.explain.asked import selves, text
 
 

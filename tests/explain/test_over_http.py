@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from interp.llm.scripted import Faults, OracleReader, ScriptedServer
+from api.demo.fake_llm import Faults, OracleReader, ScriptedServer
 from tests.explain.asked import NAMES, selves, text, two_meanings
 from tests.explain.over_http import Wire
 

@@ -7,16 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from interp.errors import InputError
-from interp.evidence import Contexts, Split
+from interp.domain.errors import InputError
+from interp.domain.evidence import Contexts, Split
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ExplainerSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
-from interp.explain.base import ExplainerInput, Explanation
+from interp.explain.base import ExplainerInput
 from interp.explain.pattern import Pattern, Rule
+from interp.explain.pattern.candidate_table import ATTRIBUTES, FLAGS
 from interp.explain.pattern.literals import Flag
-from interp.explain.pattern.table import ATTRIBUTES, FLAGS
 from interp.explain.pattern.whole import whole_text
-from interp.spec import ExplainerSpec
-from interp.vocabulary import Vocabulary
 from tests.explain.planted import evidence, text, where
 
 PLANTED = {

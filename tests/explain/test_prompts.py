@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.evidence import Kind, Split
+from interp.domain.evidence import Kind, Split
+from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
 from interp.explain.choose import firing
 from interp.explain.label import read_label
-from interp.llm.contexts import CLOSE, LEVEL, OPEN, escaped, parse_fenced
-from interp.spec import ExplainerSpec
+from interp.llm.prompt_text import CLOSE, LEVEL, OPEN, escaped, parse_fenced
 from tests.explain.asked import NAMES, Answering, explain, selves, text
 from tests.explain.random_evidence import VOCABULARY, documents, evidences
 

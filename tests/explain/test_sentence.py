@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from interp.domain.spec import ExplainerSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
 from interp.explain.pattern import Clause, Rule
@@ -15,8 +17,6 @@ from interp.explain.pattern.literals import Between, Contains, Flag, InRow, OneO
 from interp.explain.pattern.outline import Outline
 from interp.explain.pattern.search import Found, Term
 from interp.explain.pattern.sentence import sentence
-from interp.spec import ExplainerSpec
-from interp.vocabulary import Vocabulary
 from tests.explain.planted import evidence, text, where
 
 TEXTS = (

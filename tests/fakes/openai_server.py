@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import openai
 
+from api.demo.fake_llm import ScriptedServer
 from interp.llm.base import Prompt
-from interp.llm.contexts import FENCE_RULE, fence, fence_label, nonce_of
-from interp.llm.scripted import ScriptedServer
+from interp.llm.prompt_text import FENCE_RULE, fence, fence_label, nonce_of
 
 MODEL = "scripted"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.spec import CollectionSpec, CorpusSpec, DictionarySpec, JobSpec, ScorerSpec, SplitCounts, SubjectSpec
+from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, JobSpec, ScorerSpec, SplitCounts, SubjectSpec
 
 WIDTH, LAYERS, FEATURES = 32, 2, 32
 HOOK_POINT = "blocks.1.hook_resid_pre"

@@ -21,12 +21,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from api.client import Client
-from api.local_servers import LocalPostgres, LocalRedis, free_port
-from interp.llm.scripted import ScriptedServer
-from interp.settings import Settings
-from interp.store import migrate
-from interp.store.engine import make_engine
-from interp.store.tables import Base
+from api.demo.fake_llm import ScriptedServer
+from api.demo.local_servers import LocalPostgres, LocalRedis, free_port
+from interp.config.settings import Settings
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine
+from interp.store.db.tables import Base
 from tests.faults.disks import Disk, disk
 from tests.faults.proxy import Proxy
 from tests.faults.waiting import until

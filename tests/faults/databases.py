@@ -5,7 +5,7 @@ import time
 
 from sqlalchemy import select, text
 
-from interp.store.tables import Job
+from interp.store.db.tables import Job
 from tests.faults.moments import ALL_STAGES
 from tests.faults.trial import Fault, Scene
 from tests.faults.waiting import until

@@ -2,7 +2,7 @@
 
 import time
 
-from interp.lifecycle import CHUNK_ENDS, ChunkStatus
+from interp.domain.lifecycle import CHUNK_ENDS, ChunkStatus
 from tests.faults.moments import ALL_STAGES, Held, lease_of
 from tests.faults.trial import Fault, Scene
 from tests.faults.waiting import until

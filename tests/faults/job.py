@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interp import preflight
-from interp.lifecycle import Queue
-from interp.llm.scripted import ScriptedServer
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import jobs, migrate
-from interp.store.engine import make_engine, transaction
+from api.demo.fake_llm import ScriptedServer
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue
+from interp.domain.spec import JobSpec
+from interp.planning import preflight
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, transaction
+from interp.store.queue import jobs
 from tests.fakes import tiny
 from tests.faults.results import Rows, results
-from workers.models import close_clients
-from workers.run import drain
-from workers.runtime import Runtime
+from workers.llm.models import close_clients
+from workers.runtime.context import Runtime
+from workers.tasks.execute import drain
 
 # Seconds before each reply: long enough that a fault surely finds calls in flight.
 LATENCY = 0.05

@@ -9,9 +9,9 @@ from random import Random
 
 from sqlalchemy import Engine, func, select
 
-from interp.lifecycle import JOB_ENDS, ChunkStatus, Queue, Stage
-from interp.store.engine import snapshot
-from interp.store.tables import Chunk, Job
+from interp.domain.lifecycle import JOB_ENDS, ChunkStatus, Queue, Stage
+from interp.store.db.engine import snapshot
+from interp.store.db.tables import Chunk, Job
 from tests.faults.waiting import until
 
 GPU_STAGES = (Stage.PREPARE, Stage.COLLECT, Stage.MERGE)

@@ -5,7 +5,7 @@ import threading
 from enum import Enum
 from typing import Self
 
-from interp.llm.scripted.server import event_loop
+from api.demo.fake_llm.server import event_loop
 
 CHUNK_BYTES = 65536
 

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from interp.store.engine import snapshot
-from interp.store.tables import Base, Chunk, Evidence, Explanation, Feature, Score, ScoreItems
+from interp.store.db.engine import snapshot
+from interp.store.db.tables import Base, Chunk, Evidence, Explanation, Feature, Score, ScoreItems
 
 # Of each table, its rows by column.
 Rows = dict[str, list[dict[str, Any]]]

@@ -12,12 +12,12 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
-from interp.lifecycle import ChunkStatus, JobStatus, Stage
-from interp.settings import Settings
-from interp.store.engine import make_engine, snapshot
-from interp.store.tables import Chunk, Job
+from interp.config.settings import Settings
+from interp.domain.lifecycle import ChunkStatus, JobStatus, Stage
+from interp.store.db.engine import make_engine, snapshot
+from interp.store.db.tables import Chunk, Job
 from tests.faults.waiting import until
-from workers.owner import is_gone
+from workers.runtime.process_identity import is_gone
 
 
 @dataclass(frozen=True)

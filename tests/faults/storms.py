@@ -2,8 +2,8 @@
 
 import time
 
-from interp.lifecycle import JOB_ENDS, Stage
-from interp.llm.scripted.faults import Faults
+from api.demo.fake_llm.faults import Faults
+from interp.domain.lifecycle import JOB_ENDS, Stage
 from tests.faults.moments import status_of
 from tests.faults.trial import Fault, Scene
 from tests.faults.waiting import until

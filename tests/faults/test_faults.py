@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from interp.errors import ServerMissing
+from interp.domain.errors import ServerMissing
 from tests.faults.cluster import Cluster, cluster
 from tests.faults.job import Reference, reference, scripted
 from tests.faults.registry import FAULTS

@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from interp import preflight
-from interp.lifecycle import Queue, Stage
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import jobs, migrate
-from interp.store.engine import make_engine, transaction
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import JobSpec
+from interp.planning import preflight
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, transaction
+from interp.store.queue import jobs
 from tests.faults.results import repeated, results
 from tests.faults.service import Service, all_gone, serve
 from tests.faults.waiting import until
-from workers.artifacts import jobs_with_partials, store_of
-from workers.run import drain
-from workers.runtime import Runtime
+from workers.artifact_paths import jobs_with_partials, store_of
+from workers.runtime.context import Runtime
+from workers.tasks.execute import drain
 
 pytestmark = pytest.mark.timeout(400)
 STAGES = (Stage.CHECK, Stage.PREPARE, Stage.COLLECT, Stage.MERGE, Stage.EXPLAIN, Stage.SCORE)

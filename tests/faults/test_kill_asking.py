@@ -5,17 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from interp import preflight
-from interp.lifecycle import Stage
-from interp.llm.scripted import ScriptedServer
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import budgets, jobs
-from interp.store.engine import snapshot, transaction
+from api.demo.fake_llm import ScriptedServer
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Stage
+from interp.domain.spec import JobSpec
+from interp.planning import preflight
+from interp.store.db.engine import snapshot, transaction
+from interp.store.llm import budgets
+from interp.store.queue import jobs
 from tests.faults.results import repeated, results
 from tests.faults.service import Service, serve
 from tests.workers.asking import attempts, recorded, spec_of
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
 
 pytestmark = pytest.mark.timeout(400)
 

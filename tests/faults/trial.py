@@ -12,12 +12,12 @@ from random import Random
 from sqlalchemy import func, select
 
 from api.client import Refused
-from interp.errors import ServerUnreachable
-from interp.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus, JobStatus, Stage
-from interp.spec import BudgetSpec, JobSpec
-from interp.store import budgets
-from interp.store.engine import snapshot
-from interp.store.tables import Chunk, Job, LlmCall
+from interp.domain.errors import ServerUnreachable
+from interp.domain.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus, JobStatus, Stage
+from interp.domain.spec import BudgetSpec, JobSpec
+from interp.store.db.engine import snapshot
+from interp.store.db.tables import Chunk, Job, LlmCall
+from interp.store.llm import budgets
 from tests.faults.cluster import Cluster
 from tests.faults.job import LATENCY, TOKEN_CAP, Reference
 from tests.faults.moments import Held, Lease, Moment, lease_of, leases, status_of

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from interp.llm.base import Message, Prompt, Usage
-from interp.llm.books import Call, PendingBatch, Stored
-from interp.llm.contexts import fence, fence_label, nonce_of
-from interp.llm.memory import MemoryBooks
+from interp.llm.call_store import Call, PendingBatch, Stored
+from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.prompt_text import fence, fence_label, nonce_of
 from tests.llm.conftest import Desk, question
 
 COUNT = 30

@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import pytest
 
+from api.demo.fake_llm import ScriptedServer
+from interp.config.outgoing import Guard
+from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Schema
-from interp.llm.books import Tag
+from interp.llm.call_store import Tag
 from interp.llm.client import Client, ClientModel
-from interp.llm.memory import MemoryBooks
-from interp.llm.scripted import ScriptedServer
-from interp.outgoing import Guard
-from interp.spec import ModelSpec
+from interp.llm.memory_call_store import MemoryBooks
 
 T = TypeVar("T")
 

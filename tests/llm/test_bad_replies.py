@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from interp.errors import CallFailed, GlossatorError, KeyRefused, QuotaExhausted, Refused, ReplyInvalid
+from interp.domain.errors import CallFailed, GlossatorError, KeyRefused, QuotaExhausted, Refused, ReplyInvalid
 from interp.explain.label import Said, read_label, schema
 from interp.llm.base import Message, Prompt
 from interp.llm.client import ClientModel
-from interp.llm.structured import Read, ask_for
+from interp.llm.replies.structured import Read, ask_for
 from tests.llm.conftest import Desk
 
 GOOD = '{"explanation": "names of harbours"}'

@@ -9,19 +9,19 @@ from collections import Counter
 
 import pytest
 
-from interp.errors import AbilityMissing, EndpointUnreachable, JobMustPause, KeyRefused, ModelUnknown
-from interp.llm.batch import BatchTransport
-from interp.llm.batch_desk import FILE, HAND_INS
-from interp.llm.batch_file import body_of, keyed
-from interp.llm.books import PendingBatch
+from api.demo.fake_llm import Faults, ScriptedServer
+from interp.domain.errors import AbilityMissing, EndpointUnreachable, JobMustPause, KeyRefused, ModelUnknown
+from interp.domain.spec import BudgetSpec, ModelSpec
+from interp.llm.call_store import PendingBatch
 from interp.llm.client import Client, ClientModel
-from interp.llm.dialect import Dialect
-from interp.llm.memory import MemoryBooks
-from interp.llm.openai_sdk import Endpoint
-from interp.llm.scripted import Faults, ScriptedServer
-from interp.llm.transport import ChatRequest, Fault
-from interp.llm.wire import bound_of, read_failed_generation
-from interp.spec import BudgetSpec, ModelSpec
+from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.transports.base import ChatRequest, Fault
+from interp.llm.transports.batch import BatchTransport
+from interp.llm.transports.batch_file import body_of, keyed
+from interp.llm.transports.batch_queue import FILE, HAND_INS
+from interp.llm.transports.openai_sdk import Endpoint
+from interp.llm.transports.payloads import bound_of, read_failed_generation
+from interp.llm.transports.quirks import Dialect
 from tests.fakes.openai_server import sdk
 from tests.llm.batch_worker import COUNT, EXPECTED, prompt, prompts
 from tests.llm.conftest import KEY, TAG, Desk, question

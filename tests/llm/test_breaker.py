@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from interp.errors import EndpointUnreachable, JobMustPause, KeyRefused, QuotaExhausted
-from interp.llm.breaker import REJECTIONS, Breaker
-from interp.llm.transport import Fault
+from interp.domain.errors import EndpointUnreachable, JobMustPause, KeyRefused, QuotaExhausted
+from interp.llm.circuit_breaker import REJECTIONS, Breaker
+from interp.llm.transports.base import Fault
 
 DROPPED = Fault("dropped", "connection reset")
 LIMITED = Fault("status", "slow down", status=429)

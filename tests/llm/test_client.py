@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from interp.errors import (
+from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.faults import Faults
+from interp.domain.errors import (
     BudgetReached,
     CallFailed,
     CallRejected,
@@ -23,15 +25,13 @@ from interp.errors import (
     PromptTooLong,
     QuotaExhausted,
 )
+from interp.domain.spec import BudgetSpec, ModelSpec, Price
+from interp.llm.attempts import Bill, Got
 from interp.llm.base import Reply, Usage
 from interp.llm.client import Client, ClientModel
-from interp.llm.lane import Bill, Got
-from interp.llm.memory import MemoryBooks
-from interp.llm.scripted import ScriptedServer
-from interp.llm.scripted.faults import Faults
-from interp.llm.structured import ask_for, json_object
-from interp.llm.transport import Fault
-from interp.spec import BudgetSpec, ModelSpec, Price
+from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.replies.structured import ask_for, json_object
+from interp.llm.transports.base import Fault
 from tests.llm.conftest import KEY, TAG, Desk, question
 
 PASSING = ("rate_limited", "rate_limited_silently", "server_error", "dropped", "dropped_midway", "truncated_body", "slow")
@@ -130,7 +130,7 @@ def test_a_key_revoked_midway_pauses_with_one_reason_and_few_calls(server: Scrip
 
 
 def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interp.llm.breaker.COOL_DOWN", 0.0)
+    monkeypatch.setattr("interp.llm.circuit_breaker.COOL_DOWN", 0.0)
 
     async def work(model: ClientModel) -> list:
         model.lane.breaker._cool_down = 0.0

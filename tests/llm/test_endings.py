@@ -5,9 +5,9 @@ import json
 import pytest
 
 from interp.llm.base import Finish, Usage
-from interp.llm.endings import ENDINGS, Ending, ending_of
-from interp.llm.transport import Fault
-from interp.llm.wire import read_chat
+from interp.llm.replies.finish_reasons import ENDINGS, Ending, ending_of
+from interp.llm.transports.base import Fault
+from interp.llm.transports.payloads import read_chat
 
 BOUND = Usage(1000, 100, is_known=False)
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from interp.errors import CallRejected, KeyRefused, ModelUnknown, PromptTooLong, QuotaExhausted, Refused
+from interp.domain.errors import CallRejected, KeyRefused, ModelUnknown, PromptTooLong, QuotaExhausted, Refused
 from interp.llm.base import Usage
-from interp.llm.error_body import ErrorSaid, error_inside, error_of
+from interp.llm.replies.error_body import ErrorSaid, error_inside, error_of
 from interp.llm.retry import Fatal, RateLimited, Transient, decide
-from interp.llm.transport import Fault
-from interp.llm.wire import json_of, read_chat
+from interp.llm.transports.base import Fault
+from interp.llm.transports.payloads import json_of, read_chat
 
 BOUND = Usage(1000, 100, is_known=False)
 

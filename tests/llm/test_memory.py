@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from interp.errors import BudgetReached, PriceUnknown
-from interp.llm.books import Amount, Reservation
-from interp.llm.memory import MemoryBooks
-from interp.spec import BudgetSpec
+from interp.domain.errors import BudgetReached, PriceUnknown
+from interp.domain.spec import BudgetSpec
+from interp.llm.call_store import Amount, Reservation
+from interp.llm.memory_call_store import MemoryBooks
 
 
 def test_a_reservation_waits_while_others_may_give_room_back() -> None:

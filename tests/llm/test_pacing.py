@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from interp.llm.pacing import Pacer, duration
+from interp.llm.concurrency import Pacer, duration
 
 
 def on_loop(work: Callable[[], Awaitable[None]]) -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from interp.errors import AbilityMissing, EndpointUnreachable, KeyRefused, ModelUnknown
+from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.faults import Faults
+from interp.config.settings import Settings
+from interp.domain.errors import AbilityMissing, EndpointUnreachable, KeyRefused, ModelUnknown
+from interp.domain.spec import ModelSpec, Price
+from interp.judge.verdicts import schema_of
 from interp.llm.base import Ability, Prompt
 from interp.llm.estimate import DryModel, Estimate, schema_tokens, tokens_in
 from interp.llm.probe import Found, probe_now
-from interp.llm.scripted import ScriptedServer
-from interp.llm.scripted.faults import Faults
-from interp.llm.wire import bound_of
-from interp.score.verdicts import schema_of
-from interp.settings import Settings
-from interp.spec import ModelSpec, Price
+from interp.llm.transports.payloads import bound_of
 from tests.llm.conftest import KEY, TAG, question
 from tests.llm.test_bad_replies import serving
 

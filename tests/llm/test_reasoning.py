@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interp.judge.verdicts import odds_of
 from interp.llm.base import TokenChoice, Usage
-from interp.llm.reasoning import answer_in, answer_tokens
-from interp.llm.structured import json_object
-from interp.llm.wire import read_chat
-from interp.score.verdicts import odds_of
+from interp.llm.replies.reasoning import answer_in, answer_tokens
+from interp.llm.replies.structured import json_object
+from interp.llm.transports.payloads import read_chat
 
 ANSWER = '{"explanation": "names of harbours"}'
 DRAFT = 'First idea: {"explanation": "words about ships"}. No, that misses half of them.'

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.errors import AbilityMissing, CallRejected, EndpointUnreachable, KeyRefused, ModelUnknown, PromptTooLong, QuotaExhausted, Refused
+from interp.domain.errors import AbilityMissing, CallRejected, EndpointUnreachable, KeyRefused, ModelUnknown, PromptTooLong, QuotaExhausted, Refused
 from interp.llm.retry import LONGEST_WAIT, Fatal, RateLimited, Transient, announced_wait, backoff, decide
-from interp.llm.transport import Fault
+from interp.llm.transports.base import Fault
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

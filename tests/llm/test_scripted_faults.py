@@ -8,10 +8,10 @@ from dataclasses import fields
 import httpx
 import pytest
 
-from interp.llm.scripted import Faults, ScriptedServer
-from interp.llm.scripted.endpoint import DEFAULT_MODELS
-from interp.llm.scripted.faults import PASSING
-from interp.llm.scripted.openai_replies import ABSURD
+from api.demo.fake_llm import Faults, ScriptedServer
+from api.demo.fake_llm.endpoint import DEFAULT_MODELS
+from api.demo.fake_llm.faults import PASSING
+from api.demo.fake_llm.openai_replies import ABSURD
 from tests.fakes.openai_server import body, post, question, said
 
 

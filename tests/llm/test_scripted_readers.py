@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from interp.llm.contexts import fence, numbered
-from interp.llm.scripted import CoinReader, ConstantReader, Faults, NoisyReader, OracleReader, QuotedReader, ScriptedServer, Shown
-from interp.llm.scripted.labels import reading
-from interp.llm.scripted.orders import judge_of
+from api.demo.fake_llm import CoinReader, ConstantReader, Faults, NoisyReader, OracleReader, QuotedReader, ScriptedServer, Shown
+from api.demo.fake_llm.labels import reading
+from api.demo.fake_llm.orders import judge_of
+from interp.llm.prompt_text import fence, numbered
 from tests.fakes.openai_server import body, post, question, said
 
 CODE = "def f(self):\n    return self.x\n\nclass A:\n    pass  # the END"

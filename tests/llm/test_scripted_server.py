@@ -11,7 +11,7 @@ import numpy as np
 import openai
 import pytest
 
-from interp.llm.scripted import ScriptedProcess, ScriptedServer
+from api.demo.fake_llm import ScriptedProcess, ScriptedServer
 from tests.fakes.openai_server import MODEL, body, post, question, said, sdk
 
 MANY, AT_ONCE = 3000, 32

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from interp.errors import CallRejected, Refused, ReplyInvalid, Truncated
+from interp.domain.errors import CallRejected, Refused, ReplyInvalid, Truncated
 from interp.llm.base import Finish, Message, Prompt, Reply, TokenChoice, Usage
-from interp.llm.structured import Read, ask_for, json_object, last_marker
+from interp.llm.replies.structured import Read, ask_for, json_object, last_marker
 
 QUESTION = Prompt((Message("system", "Task: read"), Message("user", "One or two?")), "test@1", '{"n": 1}', max_tokens=10)
 

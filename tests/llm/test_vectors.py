@@ -5,11 +5,11 @@ import asyncio
 import numpy as np
 import pytest
 
-from interp.errors import AbilityMissing, EndpointUnreachable
+from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.faults import Faults
+from interp.domain.errors import AbilityMissing, EndpointUnreachable
 from interp.llm.client import ClientModel
-from interp.llm.scripted import ScriptedServer
-from interp.llm.scripted.faults import Faults
-from interp.llm.wire import read_prompt_tokens
+from interp.llm.transports.payloads import read_prompt_tokens
 from tests.llm.conftest import Desk
 
 TEXTS = [f"text number {number}" for number in range(150)]

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interp.domain.spec import ModelSpec, Price
 from interp.llm.base import Message, Usage
-from interp.llm.cache import Namer, shown_url
-from interp.llm.dialect import Dialect
-from interp.llm.openai_sdk import Endpoint
-from interp.llm.prices import rates_of
-from interp.llm.transport import ChatRequest, Fault
-from interp.llm.wire import bound_of, chat_body, choices_of, read_chat, read_failed_generation, usage_of
-from interp.spec import ModelSpec, Price
+from interp.llm.cache_key import Namer, shown_url
+from interp.llm.pricing import rates_of
+from interp.llm.transports.base import ChatRequest, Fault
+from interp.llm.transports.openai_sdk import Endpoint
+from interp.llm.transports.payloads import bound_of, chat_body, choices_of, read_chat, read_failed_generation, usage_of
+from interp.llm.transports.quirks import Dialect
 from tests.llm.conftest import question
 
 BOUND = Usage(1000, 100, is_known=False)

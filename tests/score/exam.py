@@ -4,12 +4,12 @@ import asyncio
 
 import numpy as np
 
-from interp.evidence import Contexts, Kind, Split, Statistics
-from interp.explain.base import Explanation
+from interp.domain.evidence import Contexts, Kind, Split, Statistics
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ScorerSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.score import registry
 from interp.score.base import ScoreDesk, ScorerInput
-from interp.spec import ScorerSpec
-from interp.vocabulary import Vocabulary
 
 FILLER = ("the", "old", "man", "went", "home", "and", "sat", "down", "near", "fire")
 WORDS = ("<bos>", " cat", " dog", *(f" {word}" for word in FILLER))

@@ -3,12 +3,13 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from interp.llm.books import Tag
+from interp.domain.score import Score
+from interp.domain.spec import ModelSpec, ScorerSpec
+from interp.llm.call_store import Tag
 from interp.llm.client import Client
-from interp.llm.memory import MemoryBooks
+from interp.llm.memory_call_store import MemoryBooks
 from interp.score import registry
-from interp.score.base import Score, ScoreDesk, ScorerInput
-from interp.spec import ModelSpec, ScorerSpec
+from interp.score.base import ScoreDesk, ScorerInput
 from tests.score.exam import VOCABULARY
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from interp.errors import AbilityMissing
+from interp.domain.errors import AbilityMissing
 from interp.llm.base import Ability, Prompt, Reply, TokenChoice, Usage
-from interp.llm.contexts import parse_fenced
+from interp.llm.prompt_text import parse_fenced
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.errors import BudgetReached, CallRejected
+from api.demo.fake_llm import ScriptedServer
+from interp.domain.errors import BudgetReached, CallRejected
+from interp.domain.spec import ModelSpec
+from interp.judge.outcome import Outcome
+from interp.judge.prompt_packing import prompts_of
+from interp.judge.verdicts import odds_of, verdicts_of
+from interp.judge.yes_no import Window, ask_windows, prompt_of
 from interp.llm.base import Ability, TokenChoice
-from interp.llm.books import Tag
+from interp.llm.call_store import Tag
 from interp.llm.client import Client
-from interp.llm.memory import MemoryBooks
-from interp.llm.scripted import ScriptedServer
-from interp.score.asking import Window, ask_windows, prompt_of
-from interp.score.judge import Outcome
-from interp.score.layout import prompts_of
-from interp.score.verdicts import odds_of, verdicts_of
-from interp.spec import ModelSpec
+from interp.llm.memory_call_store import MemoryBooks
 from tests.score.over_http import Endpoints
 from tests.score.teller import Teller, read, reply, verdicts
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from interp.errors import BudgetReached
+from api.demo.fake_llm import Faults, NoisyReader, QuotedReader, ScriptedServer
+from interp.domain.errors import BudgetReached
+from interp.domain.spec import BudgetSpec
 from interp.llm.base import Ability
-from interp.llm.memory import MemoryBooks
-from interp.llm.scripted import Faults, NoisyReader, QuotedReader, ScriptedServer
-from interp.spec import BudgetSpec
+from interp.llm.memory_call_store import MemoryBooks
 from tests.score.exam import item_of
 from tests.score.over_http import Desk
 from tests.score.test_choice import foils

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from interp.explain.base import Explanation
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ScorerSpec, SplitCounts
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
 from interp.score import registry
 from interp.score.base import ScorerInput
-from interp.score.nulls import choose_nulls
-from interp.spec import ScorerSpec, SplitCounts
+from interp.score.items.nulls import choose_nulls
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import pooled_p
 from tests.explain.planted import evidence, text

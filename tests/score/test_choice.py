@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.evidence import Kind
+from interp.domain.evidence import Kind
+from interp.judge.choice import KEYS, choice_of
 from interp.llm.base import Ability, TokenChoice
 from interp.score.base import Foil
-from interp.score.choosing import KEYS, choice_of
-from interp.score.judged_choice import positions
+from interp.score.scorers.choice import positions
 from interp.stats.information import bits_of
 from tests.score.exam import CAT, DOG, FULL, contexts_of, item_of, score
 from tests.score.teller import Teller, reply

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from interp.errors import BlobCorrupt
-from interp.score.base import Item
-from interp.score.codec import decode_items, encode_items
+from interp.domain.errors import BlobCorrupt
+from interp.domain.score import Item
+from interp.score.items.codec import decode_items, encode_items
 
 FIGURES = st.floats(allow_nan=False)
 ITEMS = st.builds(

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from interp.explain.base import Explanation
-from interp.score import binary
-from interp.score.binary import Exam
-from interp.score.compare import compare, on_both
-from interp.score.judge import Answers, Outcome
-from interp.score.paired import Rivals
-from interp.score.questions import questions_of
-from interp.score.simulation import rivals_of, totals_of
+from interp.domain.explanation import Explanation
+from interp.judge.outcome import Answers, Outcome
+from interp.score.controls.null_comparison import compare, on_both
+from interp.score.controls.paired import Rivals
+from interp.score.items.test_items import questions_of
+from interp.score.scorers import binary_metrics
+from interp.score.scorers.binary_metrics import Exam
+from interp.score.scorers.simulation import rivals_of, totals_of
 from interp.stats.agreement import pearson_of
 from interp.stats.intervals import cluster_degrees, fewest_degrees
 from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
@@ -145,6 +145,6 @@ def test_a_selection_that_fails_on_calls_gains_no_lift():
         said = np.where(is_hard, random.random((3, len(exam))) < 0.5, exam.truth)
         answered = np.ones_like(said)
         answered[0, is_hard] = False
-        own = float(binary.figures_of(exam, answered[:1], said[:1])[0][0])
-        lifts.append(own - binary.rivals_of(exam, answered, said, own).values.mean())
+        own = float(binary_metrics.figures_of(exam, answered[:1], said[:1])[0][0])
+        lifts.append(own - binary_metrics.rivals_of(exam, answered, said, own).values.mean())
     assert abs(np.mean(lifts)) < 0.01

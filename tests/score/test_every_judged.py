@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 import pytest
 
+from interp.domain.spec import ScorerSpec
 from interp.score import registry
 from interp.score.base import ScoreDesk
-from interp.score.codec import decode_items, encode_items
-from interp.spec import ScorerSpec
+from interp.score.items.codec import decode_items, encode_items
 from tests.score.any_model import AnyModel, any_model
 from tests.score.exam import VOCABULARY, item_of
 from tests.score.teller import reply

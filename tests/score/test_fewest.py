@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
+from interp.domain.score import Interval, NullResult
+from interp.domain.spec import ScorerSpec
 from interp.score import registry
-from interp.score.base import Interval, NullResult, ScoreDesk
-from interp.score.fewest import FEWEST_EACH, too_few, with_enough
-from interp.spec import ScorerSpec
+from interp.score.base import ScoreDesk
+from interp.score.controls.fewest import FEWEST_EACH, too_few, with_enough
 from tests.score.exam import VOCABULARY, contexts_of, item_of
 from tests.score.teller import Teller
 from tests.score.test_graded import Reader

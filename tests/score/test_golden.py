@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from interp.score.selecting import listed
-from interp.score.simulating import expected_level, pairs_of
+from interp.judge.token_levels import expected_level, pairs_of
+from interp.score.scorers.selection_prompts import listed
 from interp.stats.agreement import Confusion, f1_of, pearson, precision_at_rate, r_squared
 from interp.stats.ranking import auprc, auroc
 

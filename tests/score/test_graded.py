@@ -7,17 +7,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from interp.errors import AbilityMissing, PromptTooLong
-from interp.evidence import Kind
+from interp.domain.errors import AbilityMissing, PromptTooLong
+from interp.domain.evidence import Kind
+from interp.domain.spec import JobSpec, ScorerSpec
 from interp.llm.base import Ability, TokenChoice
-from interp.llm.contexts import plain
-from interp.score import registry, tested
+from interp.llm.prompt_text import plain
+from interp.score import registry
 from interp.score.base import ScoreDesk
-from interp.score.binary import Exam
-from interp.score.graded import Grades, best_threshold, crossfitted, null_of
-from interp.score.questions import questions_of
-from interp.score.surprisal import tail_of
-from interp.spec import JobSpec, ScorerSpec
+from interp.score.controls import explanation_set
+from interp.score.items.test_items import questions_of
+from interp.score.scorers.binary_metrics import Exam
+from interp.score.scorers.graded_metrics import Grades, best_threshold, crossfitted, null_of
+from interp.score.scorers.surprisal import tail_of
 from tests.score.exam import FULL, STATISTICS, VOCABULARY, WORDS, contexts_of, item_of
 from tests.score.teller import Teller
 
@@ -228,7 +229,7 @@ def test_swapped_explanations_are_significant_no_more_often_than_promised():
     """21 gradings that know nothing of the feature, one of them called its own: with twenty nulls p is 0.05 or less in one of twenty."""
     random = np.random.default_rng(0)
     exam = Exam.of(questions_of(contexts_of(FULL)), STATISTICS)
-    labels = [tested.Tested("", "own"), *(tested.Tested("null", str(number)) for number in range(20))]
+    labels = [explanation_set.Tested("", "own"), *(explanation_set.Tested("null", str(number)) for number in range(20))]
     borrowed = item_of(nulls=tuple(map(str, range(20)))).nulls
     p_values = []
     for _ in range(300):

@@ -6,15 +6,15 @@ from functools import partial
 
 import pytest
 
-from interp.errors import AbilityMissing
-from interp.evidence import Kind
-from interp.llm.books import Tag
+from api.demo.fake_llm import CoinReader, Faults, ScriptedServer
+from interp.domain.errors import AbilityMissing
+from interp.domain.evidence import Kind
+from interp.domain.spec import ModelSpec, ScorerSpec
+from interp.llm.call_store import Tag
 from interp.llm.client import Client
-from interp.llm.memory import MemoryBooks
-from interp.llm.scripted import CoinReader, Faults, ScriptedServer
+from interp.llm.memory_call_store import MemoryBooks
 from interp.score import registry
 from interp.score.base import ScoreDesk
-from interp.spec import ModelSpec, ScorerSpec
 from tests.score.exam import VOCABULARY, contexts_of, item_of
 
 WINDOWS = {Kind.TOP: 6, Kind.UNIFORM: 10, Kind.WEIGHTED: 10, Kind.INACTIVE: 20, Kind.NEAR_MISS: 5}

@@ -10,17 +10,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.errors import BudgetReached, InputError
-from interp.evidence import Kind
+from interp.domain.errors import BudgetReached, InputError
+from interp.domain.evidence import Kind
+from interp.domain.spec import JobSpec, ModelSpec, ModelsSpec, ScorerSpec
+from interp.judge.outcome import Outcome
+from interp.judge.yes_no import Verdict
 from interp.llm.base import Ability, TokenChoice
 from interp.score import registry
-from interp.score.asking import Verdict
-from interp.score.binary import Exam
-from interp.score.judge import Outcome
-from interp.score.judged_binary import NEGATIVES, POSITIVES
-from interp.score.questions import questions_of
-from interp.score.rounds import ask_in_rounds
-from interp.spec import JobSpec, ModelSpec, ModelsSpec, ScorerSpec
+from interp.score.items.sequential import ask_in_rounds
+from interp.score.items.test_items import questions_of
+from interp.score.scorers.binary import NEGATIVES, POSITIVES
+from interp.score.scorers.binary_metrics import Exam
 from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
 from tests.score.teller import Teller, reply, verdicts
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from interp.errors import BudgetReached, Refused
-from interp.evidence import Kind
+from interp.domain.errors import BudgetReached, Refused
+from interp.domain.evidence import Kind
+from interp.judge.token_levels import Tokens, expected_levels, pairs_of, simulate, tokens_of, written_levels
 from interp.llm.base import Ability, TokenChoice
-from interp.score.simulating import Tokens, expected_levels, pairs_of, simulate, tokens_of, written_levels
 from tests.score.exam import VOCABULARY, contexts_of, item_of, score
 from tests.score.teller import Asked, Teller, reply
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.explain.base import Explanation
-from interp.score.compare import CORRELATION, SHARE, Rivals, compare
+from interp.domain.explanation import Explanation
+from interp.score.controls.null_comparison import CORRELATION, SHARE, Rivals, compare
 
 DOCUMENTS = 6
 

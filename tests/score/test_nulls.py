@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.evidence import Neighbour
-from interp.score.nulls import TWIN_COSINE, choose_nulls, twins_of
+from interp.domain.evidence import Neighbour
+from interp.score.items.nulls import TWIN_COSINE, choose_nulls, twins_of
 
 
 def _features(count, seed=0):

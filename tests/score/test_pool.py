@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from interp.evidence import Kind, Split
+from interp.domain.evidence import Kind, Split
+from interp.domain.spec import ScorerSpec, SplitCounts
 from interp.score import registry
 from interp.score.base import ScorerInput
-from interp.score.pool import label_figures, pool_of
-from interp.spec import ScorerSpec, SplitCounts
+from interp.score.items.pool import label_figures, pool_of
 from tests.explain.planted import evidence, text, where
 from tests.score.test_scorers import _explanation, _rule
 from tests.truth.broad import caught, judged

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.score.rounds import _in_turns
+from interp.score.items.sequential import _in_turns
 
 
 def test_one_window_of_each_document_comes_before_the_second_of_any():

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.evidence import Contexts, Kind
-from interp.score.questions import questions_of
-from interp.score.sampling import sample
+from interp.domain.evidence import Contexts, Kind
+from interp.score.items.sampling import sample
+from interp.score.items.test_items import questions_of
 from tests.score.exam import FULL, contexts_of
 
 

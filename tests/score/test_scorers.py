@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from interp.errors import InputError
-from interp.evidence import Contexts, Kind, Split, Statistics
-from interp.explain.base import Explanation
+from interp.domain.errors import InputError
+from interp.domain.evidence import Contexts, Kind, Split, Statistics
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ScorerSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import Flag, OneOf
+from interp.judge.outcome import Answers, Outcome
 from interp.score import registry
 from interp.score.base import ScorerInput
-from interp.score.binary import Exam, by_strength
-from interp.score.judge import Answers, ExecutableJudge, Outcome
-from interp.score.questions import questions_of
-from interp.spec import ScorerSpec
-from interp.vocabulary import Vocabulary
+from interp.score.executable_judge import ExecutableJudge
+from interp.score.items.test_items import questions_of
+from interp.score.scorers.binary_metrics import Exam, by_strength
 from tests.explain.planted import evidence, text, where
 
 DETECTION, SIMULATION = ScorerSpec(name="detection"), ScorerSpec(name="simulation")

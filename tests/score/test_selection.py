@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from interp.evidence import Kind
-from interp.score.questions import questions_of
-from interp.score.selecting import listed, rounds_of
+from interp.domain.evidence import Kind
+from interp.score.items.test_items import questions_of
+from interp.score.scorers.selection_prompts import listed, rounds_of
 from tests.score.exam import contexts_of, item_of, score
 from tests.score.teller import Teller, reply
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from interp.errors import BudgetReached
-from interp.score.together import together
+from interp.domain.errors import BudgetReached
+from interp.llm.gather import together
 
 
 def test_answers_come_in_the_order_of_the_questions():

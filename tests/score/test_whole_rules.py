@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from interp.explain.base import Explanation
+from interp.domain.explanation import Explanation
+from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
 from interp.explain.pattern.sentence import sentence
 from interp.explain.pattern.whole import MOST_TOLD, whole_text
-from interp.vocabulary import Vocabulary
 from tests.score.exam import VOCABULARY, item_of, score
 from tests.score.teller import Teller, verdicts
 from tests.score.test_choice import foils

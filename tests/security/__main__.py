@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from interp.files import Roots, within
+from interp.security.allowed_files import Roots, within
 from tests.security import generated
 from tests.security.mutants import Case, cases
 from tests.security.mutating import MOST_MIB, MOST_SECONDS, Outcome, attempt

@@ -10,8 +10,8 @@ from typing import Any, Never
 
 from pydantic import TypeAdapter
 
-from interp.errors import FileMissing
-from interp.limited import Task
+from interp.domain.errors import FileMissing
+from interp.security.sandbox import Task
 
 HERE = "tests.security.apart"
 

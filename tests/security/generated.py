@@ -17,11 +17,11 @@ from schemathesis.generation import GenerationMode
 
 from api.app import create_app
 from api.client import in_process
-from api.servers import POSTGRES, own
-from interp.errors import ServerMissing
-from interp.settings import Settings
-from interp.store import migrate
-from interp.store.engine import make_engine
+from api.demo.servers import POSTGRES, own
+from interp.config.settings import Settings
+from interp.domain.errors import ServerMissing
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine
 from tests.api import synthetic
 from tests.security.test_requests import SPEC
 

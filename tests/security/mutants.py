@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from tests.security import checkpoints as made
 from tests.subject import tokenizers_of
 

@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from interp import preflight
 from interp.dictionary import formats
-from interp.errors import GlossatorError, InputError
+from interp.domain.errors import GlossatorError, InputError
+from interp.planning import preflight
 from interp.subject.location import read_config, read_subject_bytes
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import read_tokenizer, vocabulary_of

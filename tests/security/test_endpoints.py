@@ -15,11 +15,11 @@ import httpx
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from api import needs
 from api.app import create_app
 from api.client import InProcess
-from interp.addresses import find
-from interp.errors import (
+from interp.config.outgoing import Reach
+from interp.config.settings import Settings
+from interp.domain.errors import (
     AbilityMissing,
     CallFailed,
     EndpointRefused,
@@ -29,18 +29,18 @@ from interp.errors import (
     SettingsInvalid,
     WebhookRefused,
 )
+from interp.domain.spec import ModelSpec
 from interp.llm.client import Client
-from interp.llm.memory import MemoryBooks
-from interp.llm.openai_sdk import Endpoint
+from interp.llm.memory_call_store import MemoryBooks
 from interp.llm.probe import models_now, probe
-from interp.llm.transport import Fault
-from interp.outgoing import Reach
-from interp.settings import Settings
-from interp.spec import ModelSpec
-from interp.store.webhooks import Delivery
+from interp.llm.transports.base import Fault
+from interp.llm.transports.openai_sdk import Endpoint
+from interp.planning import model_requirements
+from interp.security.addresses import find
+from interp.store.queue.webhooks import Delivery
 from tests.llm.conftest import KEY, TAG, question
 from tests.security.hostile import Answer, Hostile, hostile, says, streams
-from workers.webhooks import _send
+from workers.maintenance.webhooks import _send
 
 SECRET = "the firing token is a password"
 MIB = 2**20
@@ -113,7 +113,7 @@ class _Named:
     ],
 )
 def test_a_job_whose_model_is_on_no_list_is_refused_with_the_setting_that_opens_it(http: httpx.Client, body: dict[str, Any], url: str) -> None:
-    for role in needs.ROLES:
+    for role in model_requirements.ROLES:
         for dry in (False, True):
             models = {"explainer": {"model": "m"}, role: {"model": "m", "base_url": url}}
             response = http.post("/v1/jobs", json=body | {"models": models}, params={"dry_run": dry})
@@ -252,7 +252,7 @@ def test_the_address_that_was_looked_at_is_the_one_that_is_asked() -> None:
 
 
 def test_an_endpoint_at_a_forbidden_address_refuses_the_job_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interp.llm.connection.aiohttp.ThreadedResolver", lambda: Turning("10.1.2.3"))
+    monkeypatch.setattr("interp.llm.transports.connection.aiohttp.ThreadedResolver", lambda: Turning("10.1.2.3"))
     settings = Settings(llm_base_url="http://models.example.com/v1", llm_patience_seconds=1.0)
     client = Client.of(settings)
 
@@ -459,8 +459,8 @@ def test_a_slow_endpoint_gets_the_time_of_one_attempt_and_no_more(answer: str) -
 
 
 def test_lists_files_and_states_of_batches_have_a_time_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interp.llm.openai_sdk.FILE_SECONDS", 0.3)
-    monkeypatch.setattr("interp.llm.openai_sdk.FIRST_BYTE_SECONDS", 0.3)
+    monkeypatch.setattr("interp.llm.transports.openai_sdk.FILE_SECONDS", 0.3)
+    monkeypatch.setattr("interp.llm.transports.openai_sdk.FIRST_BYTE_SECONDS", 0.3)
 
     async def work() -> None:
         async with hostile(streams(b" ", 0.01)) as at:

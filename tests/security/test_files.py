@@ -11,15 +11,17 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from api import submission
 from api.app import create_app
 from api.cli import checks
-from api.cli.submit import submit
+from api.cli.commands.submit import submit
 from api.client import Client, InProcess
-from api.locating import located
-from interp import files, preflight
+from api.jobs import admission
+from api.jobs.path_resolution import located
+from interp.config.settings import EXAMPLES, Settings
+from interp.corpus.corpus_files import list_files
+from interp.corpus.documents import index
 from interp.dictionary import formats
-from interp.errors import (
+from interp.domain.errors import (
     CorpusChanged,
     CorpusError,
     DictionaryFormatUnknown,
@@ -32,20 +34,20 @@ from interp.errors import (
     SubjectError,
     problem_of,
 )
-from interp.files import Roots
-from interp.lifecycle import JobStatus, Queue, Stage
-from interp.settings import EXAMPLES, Settings
-from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
-from interp.store import jobs, migrate
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import Job
-from interp.subject.corpus import index
-from interp.subject.corpus_files import list_files
+from interp.domain.lifecycle import JobStatus, Queue, Stage
+from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.planning import preflight
+from interp.security import allowed_files
+from interp.security.allowed_files import Roots
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Job
+from interp.store.queue import jobs
 from interp.subject.library import library_bos
 from interp.subject.location import check_folder, read_config
-from workers import run
-from workers.run import Outcome, Work
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
+from workers.tasks import execute
+from workers.tasks.execute import Outcome, Work
 
 EXAMPLE = EXAMPLES / "pystdlib"
 FIELDS = ("subject.model", "dictionary.source", "corpus.path")
@@ -105,7 +107,7 @@ def problem(attempt: Callable[[], Any]) -> dict[str, Any]:
 
 
 def test_the_job_itself_is_good(job: JobSpec, service: Settings) -> None:
-    assert submission.check(job, service).facts.documents == 8
+    assert admission.check(job, service).facts.documents == 8
 
 
 @pytest.mark.parametrize("path", ["/proc/self", "/proc/self/environ", "/proc/self/fd", "/sys", "/dev", "/dev/zero"])
@@ -131,7 +133,7 @@ def test_an_answer_is_the_same_whether_something_is_there(job: JobSpec, service:
     ]
     os.mkfifo(tmp_path / "outside" / "pipe")
     for there, gone in pairs:
-        answers = [json.dumps(problem(lambda path=path: submission.check(changed(job, field, str(path)), service))) for path in (there, gone)]
+        answers = [json.dumps(problem(lambda path=path: admission.check(changed(job, field, str(path)), service))) for path in (there, gone)]
         assert answers[0].replace(str(there), "PATH") == answers[1].replace(str(gone), "PATH")
         assert "GLOSSATOR_ROOTS" in answers[0]
         assert '"path-refused"' in answers[0]
@@ -140,7 +142,7 @@ def test_an_answer_is_the_same_whether_something_is_there(job: JobSpec, service:
 
 @pytest.mark.parametrize("name", ["~root", "~nosuchuser"])
 def test_nobody_elses_home_is_looked_up(name: str) -> None:
-    assert files.expand(f"{name}/x") == f"{name}/x"
+    assert allowed_files.expand(f"{name}/x") == f"{name}/x"
 
 
 def test_a_name_of_the_hub_says_nothing_of_the_working_directory(job: JobSpec, tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_the_services_own_files_are_left_out_of_a_folder_above(service: Settings
     (root / "corpus" / "out.txt").symlink_to(root.parent / "outside" / "secret.txt")
     (root / "corpus" / "gone.txt").symlink_to(root.parent / "outside" / "nothing.txt")
     (root / "corpus" / "same.txt").symlink_to(root / "corpus" / "1.txt")
-    with files.within(Roots.of(service)):
+    with allowed_files.within(Roots.of(service)):
         listing = list_files(corpus)
     assert not [file.name for file in listing.files if "home" in file.name or Path(file.name).name in ("own.txt", "out.txt", "gone.txt")]
     assert listing.left_out == {"link that leads out": 3, "the service's own": 1}
@@ -182,7 +184,7 @@ def test_the_services_own_files_are_left_out_of_a_folder_above(service: Settings
 @pytest.mark.parametrize("link", ["file", "folder"])
 def test_what_becomes_a_link_is_not_followed(root: Path, tmp_path: Path, link: str) -> None:
     (root / "corpus" / "secret.txt").write_text("harmless", encoding="utf-8")
-    with files.within(only(root)):
+    with allowed_files.within(only(root)):
         listing = list_files(CorpusSpec(path=str(root / "corpus")))
         place = root / "corpus" / "secret.txt" if link == "file" else root / "corpus"
         place.rename(tmp_path / "before")
@@ -223,13 +225,13 @@ def test_a_worker_holds_what_the_database_says_against_its_own_roots(
 ) -> None:
     migrate.upgrade(service.database_url)
     engine = make_engine(service.database_url)
-    checked = submission.check(job, service)
+    checked = admission.check(job, service)
     with transaction(engine) as session:
         stored = jobs.submit(session, checked.spec, checked.facts)
         stored.spec = changed(checked.spec, "corpus.path", str(tmp_path / "outside")).model_dump(mode="json")
         job_id = stored.id
-    monkeypatch.setitem(run.TASKS, Stage.PREPARE, f"{__name__}:{read_corpus.__name__}")
-    run.drain(Runtime.of(service), Queue.GPU)
+    monkeypatch.setitem(execute.TASKS, Stage.PREPARE, f"{__name__}:{read_corpus.__name__}")
+    execute.drain(Runtime.of(service), Queue.GPU)
     with snapshot(engine) as session:
         found = session.scalars(select(Job).where(Job.id == job_id)).one()
         assert found.status == JobStatus.FAILED
@@ -266,7 +268,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path.name)
     with pytest.raises((NotRegularFile, PathRefused)):
-        submission.check(job, service)
+        admission.check(job, service)
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.pt", "x.safetensors", "params.npz", "corpus.jsonl"])
@@ -274,7 +276,7 @@ def test_a_single_file_that_is_none(job: JobSpec, service: Settings, root: Path,
     os.mkfifo(root / name)
     field = "corpus.path" if name == "corpus.jsonl" else "dictionary.source"
     with pytest.raises((NotRegularFile, CorpusError)):
-        submission.check(changed(job, field, str(root / name)), service)
+        admission.check(changed(job, field, str(root / name)), service)
 
 
 @pytest.mark.parametrize("place", ["subject/config.json", "subject/tokenizer.json", "dictionary/cfg.json"])
@@ -283,18 +285,18 @@ def test_a_config_without_end_is_not_read(job: JobSpec, service: Settings, root:
     (root / place).touch()
     os.truncate(root / place, 1 << 40)
     with pytest.raises(InputError, match="is larger than"):
-        submission.check(job, service)
+        admission.check(job, service)
 
 
 def test_shards_lie_beside_their_index(job: JobSpec, root: Path) -> None:
     index_file = root / "subject" / "model.safetensors.index.json"
     for shard in ("../../outside/secret.txt", "/etc/passwd", "none.safetensors", 3):
         index_file.write_text(json.dumps({"weight_map": {"x": shard}}), encoding="utf-8")
-        with files.within(only(root)), pytest.raises(SubjectError, match="shards"):
+        with allowed_files.within(only(root)), pytest.raises(SubjectError, match="shards"):
             check_folder(job.subject)
     index_file.write_text(json.dumps({"weight_map": {"x": "model.safetensors"}}), encoding="utf-8")
     (root / "subject" / "adapter_config.json").write_text('{"base_model_name_or_path": "/"}', encoding="utf-8")
-    with files.within(only(root)), pytest.raises(SubjectError, match="adapter"):
+    with allowed_files.within(only(root)), pytest.raises(SubjectError, match="adapter"):
         check_folder(job.subject)
 
 
@@ -331,7 +333,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_hubs_cache_is_read_by_names_of_the_hub_alone(cache: Path, tmp_path: Path) -> None:
-    with files.within(Roots(())):
+    with allowed_files.within(Roots(())):
         assert read_config(SubjectSpec(model="org/tiny")) == {"model_type": "llama"}
         with pytest.raises(PathRefused):
             read_config(SubjectSpec(model=str(cache / "snapshots" / "abc")))
@@ -345,7 +347,7 @@ def test_the_hubs_cache_is_read_by_names_of_the_hub_alone(cache: Path, tmp_path:
 def test_a_folder_of_the_working_directory_is_not_taken_for_a_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "org" / "tiny").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    with files.within(Roots(())), pytest.raises(PathRefused):
+    with allowed_files.within(Roots(())), pytest.raises(PathRefused):
         check_folder(SubjectSpec(model="org/tiny"))
 
 
@@ -379,22 +381,22 @@ def test_a_root_that_is_a_file(root: Path) -> None:
 
 def test_a_missing_file_inside_says_so(job: JobSpec, service: Settings, root: Path) -> None:
     with pytest.raises(FileMissing):
-        submission.check(changed(job, "corpus.path", str(root / "none")), service)
+        admission.check(changed(job, "corpus.path", str(root / "none")), service)
     with pytest.raises(InputError, match="is no folder"):
-        submission.check(changed(job, "subject.model", str(root / "none")), service)
+        admission.check(changed(job, "subject.model", str(root / "none")), service)
 
 
 def test_what_a_submission_reads_is_bounded_in_bytes_and_time(job: JobSpec, service: Settings) -> None:
     for change, says in (({"read_bytes": 200_000}, "reads 200000 bytes at most"), ({"read_seconds": 1e-6}, "within 1e-06 s")):
         with pytest.raises(ReadingTooLong, match=says) as refused:
-            submission.check(job, service.model_copy(update=change))
+            admission.check(job, service.model_copy(update=change))
         assert "GLOSSATOR_READ_BYTES" in refused.value.cure
-    assert submission.check(job, service.model_copy(update={"read_bytes": 64 << 20})).facts.documents == 8
+    assert admission.check(job, service.model_copy(update={"read_bytes": 64 << 20})).facts.documents == 8
 
 
 def test_numbers_that_are_too_many_are_left_to_the_worker(job: JobSpec, service: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "FINITE_BYTES", 1)
-    assert submission.check(job, service).facts.documents == 8
+    assert admission.check(job, service).facts.documents == 8
 
 
 def test_a_corpus_that_grows_while_it_is_read_is_read_as_it_was_seen(root: Path) -> None:
@@ -410,7 +412,7 @@ def test_a_corpus_that_grows_while_it_is_read_is_read_as_it_was_seen(root: Path)
 
 
 def test_a_folder_of_too_many_files_is_no_model(job: JobSpec, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_NAMES", 3)
+    monkeypatch.setattr(allowed_files, "MOST_NAMES", 3)
     with pytest.raises(InputError, match="more than 3 files"):
         check_folder(job.subject)
 

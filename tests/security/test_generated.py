@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 
-from interp.settings import Settings
+from interp.config.settings import Settings
 from tests.security.generated import attack
 
 REQUESTS = 300

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from interp.outgoing import Guard
+from interp.config.outgoing import Guard
 from interp.subject import hub
 from tests.security.hostile import Hostile, hostile, says, streams
 

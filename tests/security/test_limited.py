@@ -19,18 +19,18 @@ import pytest
 from sqlalchemy import func, select
 
 from api.app import create_app
+from api.cli.local import Local
 from api.client import InProcess
-from api.local import Local
-from interp import limited
-from interp.errors import ChecksBusy, FileMissing, FilesTakeTooMuch
-from interp.files import Roots
-from interp.limited import Limits, Processes
-from interp.preflight_task import CHECK, Asked
-from interp.settings import EXAMPLES, Settings
-from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
-from interp.store import migrate
-from interp.store.engine import make_engine, snapshot
-from interp.store.tables import Job
+from interp.config.settings import EXAMPLES, Settings
+from interp.domain.errors import ChecksBusy, FileMissing, FilesTakeTooMuch
+from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.planning.preflight_task import CHECK, Asked
+from interp.security import sandbox
+from interp.security.allowed_files import Roots
+from interp.security.sandbox import Limits, Processes
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, snapshot
+from interp.store.db.tables import Job
 from tests.security import apart
 
 MIB = 1 << 20
@@ -43,7 +43,7 @@ def processes() -> Processes:
     return Processes(LIMITS, 2)
 
 
-def call(task: "limited.Task[str, Any]", given: str = "", limits: Limits = LIMITS) -> Any:
+def call(task: "sandbox.Task[str, Any]", given: str = "", limits: Limits = LIMITS) -> Any:
     with Processes(limits, 1).begin(task, given, PATIENCE) as pending:
         return pending.result()
 
@@ -66,7 +66,7 @@ def test_memory_has_an_end(nbytes: int) -> None:
 
 
 @pytest.mark.parametrize("task", [apart.SPIN, apart.HANG])
-def test_time_has_an_end(task: "limited.Task[str, Any]") -> None:
+def test_time_has_an_end(task: "sandbox.Task[str, Any]") -> None:
     with pytest.raises(FilesTakeTooMuch, match=r"within 0\.2 seconds") as error:
         call(task, limits=Limits(256 * MIB, 0.2))
     assert (error.value.status, error.value.details) == (422, {"limit": "time"})
@@ -95,7 +95,7 @@ def test_much_goes_through_in_both_directions() -> None:
 
 
 def test_an_answer_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limited, "MOST_BYTES", MIB)
+    monkeypatch.setattr(sandbox, "MOST_BYTES", MIB)
     with pytest.raises(FilesTakeTooMuch):
         call(apart.ECHO, "a" * (8 * MIB))
 
@@ -104,14 +104,14 @@ def test_an_answer_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_of_the_service_is_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-bucket")
     monkeypatch.setenv("GLOSSATOR_LLM_API_KEY", "sk-of-the-server")
-    limited.stop()
+    sandbox.stop()
     with socket.create_server(("127.0.0.1", 0)):
         found = call(apart.LOOK)
     assert not [name for name in found["variables"] if name.startswith(("GLOSSATOR", "AWS"))]
     assert len([name for name in found["opened"] if name.startswith("socket:")]) == 1, "the channel alone"
     assert {name.partition(":")[0] for name in found["opened"]} <= {"/dev/null", "socket", f"/proc/{found['pid']}/fd"}
     assert "" not in found["path"], "modules of the folder of the start"
-    assert found["pid"] not in (os.getpid(), limited.server_pid())
+    assert found["pid"] not in (os.getpid(), sandbox.server_pid())
 
 
 def test_who_is_not_waited_for_is_ended(processes: Processes, tmp_path: Path) -> None:
@@ -132,27 +132,27 @@ def test_only_so_many_at_once(processes: Processes) -> None:
 
 def test_a_server_that_was_killed_is_started_anew() -> None:
     assert call(apart.ECHO, "before") == "before"
-    killed = limited.server_pid()
+    killed = sandbox.server_pid()
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
     until(lambda: apart.is_gone(killed), "it was not killed")
     assert call(apart.ECHO, "after") == "after"
-    assert limited.server_pid() != killed
+    assert sandbox.server_pid() != killed
 
 
 def test_stopping_ends_what_is_at_work(processes: Processes, tmp_path: Path) -> None:
     with processes.begin(apart.SPIN, str(tmp_path / "pid"), 1.0) as pending:
         pid = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="ascii"), "it did not start"))
-        limited.stop()
+        sandbox.stop()
         until(lambda: apart.is_gone(pid), "it still spins")
         with pytest.raises(ChecksBusy):
             pending.result()
-    assert limited.server_pid() is None
+    assert sandbox.server_pid() is None
 
 
 ALONE = """
 import sys, time
-from interp.limited import Limits, Processes, server_pid
+from interp.security.sandbox import Limits, Processes, server_pid
 from tests.security import apart
 pending = Processes(Limits(1 << 28, 60.0), 1).begin(apart.HANG, sys.argv[1], 60.0)
 pending.wait(0.1)
@@ -260,7 +260,7 @@ def test_an_estimate_whose_texts_take_memory_is_refused(job: JobSpec, tmp_path: 
 
 
 def test_reading_commands_start_no_process(job: JobSpec, service: Settings) -> None:
-    limited.stop()
+    sandbox.stop()
     engine = make_engine(service.database_url)
     local = Local(engine, service)
     assert list(local.list_jobs()) == []
@@ -270,4 +270,4 @@ def test_reading_commands_start_no_process(job: JobSpec, service: Settings) -> N
     with snapshot(engine) as session:
         assert session.scalar(select(func.count()).select_from(Job)) == 0
     engine.dispose()
-    assert limited.server_pid() is None
+    assert sandbox.server_pid() is None

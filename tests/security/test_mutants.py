@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from interp import preflight
+from interp.planning import preflight
 from tests.security.mutants import DICTIONARIES, TOKENIZERS, Case, cases
 from tests.security.mutating import attempt, begin
 

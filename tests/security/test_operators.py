@@ -25,18 +25,19 @@ from rich.console import Console
 from sqlalchemy import make_url
 
 from api.app import create_app
-from api.cli import checks, console, main
+from api.cli import checks, main
+from api.cli.output import console
 from api.client import InProcess, Refused
-from api.service import AddressTaken, LoginMissing, Service
-from interp.errors import DatabaseUnfit, HomeTaken
-from interp.home import HomeLock, Occupant, occupant
-from interp.settings import EXAMPLES, Settings, settings
-from interp.store import migrate
+from api.server import AddressTaken, LoginMissing, Service
+from interp.config.home import HomeLock, Occupant, occupant
+from interp.config.settings import EXAMPLES, Settings, settings
+from interp.domain.errors import DatabaseUnfit, HomeTaken
+from interp.store.db import migrate
 
 HOLDING = """
 import sys
 from pathlib import Path
-from interp.home import HomeLock
+from interp.config.home import HomeLock
 lock = HomeLock(Path(sys.argv[1]))
 lock.name("http://x")
 print(flush=True)
@@ -105,7 +106,7 @@ def test_a_server_that_fails_to_start_gives_the_home_up(embedded: Settings, monk
         with pytest.raises(AddressTaken):
             Service(embedded, "127.0.0.1", port, workers=False)
     with monkeypatch.context() as patched:
-        patched.setattr("api.service.migrate.upgrade", Mock(side_effect=DatabaseUnfit("x")))
+        patched.setattr("api.server.migrate.upgrade", Mock(side_effect=DatabaseUnfit("x")))
         with pytest.raises(DatabaseUnfit), Service(embedded, "127.0.0.1", 0, workers=False):
             pass
     with Service(embedded, "127.0.0.1", 0, workers=False):
@@ -546,7 +547,7 @@ def test_readiness_and_doctor_see_a_disk_that_takes_nothing(operator: Operator, 
     found = Settings(home=operator.home)
     migrate.upgrade(found.database_url)
     assert readiness(found)[0] == 200
-    monkeypatch.setattr("interp.home.tempfile.TemporaryFile", Mock(side_effect=OSError(error, os.strerror(error))))
+    monkeypatch.setattr("interp.config.home.tempfile.TemporaryFile", Mock(side_effect=OSError(error, os.strerror(error))))
     status, checks_ = readiness(found)
     assert status == 503, "a book in a file takes no job then"
     assert ("is full" if error != errno.EROFS else "cannot be written to") in checks_["disk"]
@@ -563,7 +564,7 @@ def test_readiness_sees_a_disk_that_is_nearly_full(operator: Operator, monkeypat
     def nearly_full(path: Path) -> os.statvfs_result:
         return os.statvfs_result([*real(path)[:4], 3, *real(path)[5:]])
 
-    monkeypatch.setattr("interp.home.os.statvfs", nearly_full)
+    monkeypatch.setattr("interp.config.home.os.statvfs", nearly_full)
     status, said = readiness(found)
     assert status == 503
     assert "Free some space" in said["disk"]
@@ -575,7 +576,7 @@ def test_an_api_on_a_database_server_stays_in_service_and_tells_of_its_artifacts
 ) -> None:
     migrate.upgrade(postgres_url)
     found = Settings(home=tmp_path, database_url=postgres_url, broker_url="redis://127.0.0.1:1/0")
-    monkeypatch.setattr("interp.home.tempfile.TemporaryFile", Mock(side_effect=OSError(errno.ENOSPC, "full")))
+    monkeypatch.setattr("interp.config.home.tempfile.TemporaryFile", Mock(side_effect=OSError(errno.ENOSPC, "full")))
     status, said = readiness(found)
     assert status == 200
     assert "is full" in said["artifacts"]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from interp.globs import KEPT_STEPS, Globs, pieces
-from interp.spec import CorpusSpec
+from interp.domain.spec import CorpusSpec
+from interp.security.globs import KEPT_STEPS, Globs, pieces
 
 PATTERNS = st.lists(st.text("ab/*?.\n", max_size=8), max_size=4)
 NAMES = st.text("ab/.\n", max_size=10)

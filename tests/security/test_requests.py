@@ -12,10 +12,10 @@ from sqlalchemy import Engine, text
 import interp.stats
 from api.app import create_app
 from api.client import Client, InProcess
-from interp.errors import GlossatorError
-from interp.settings import EXAMPLES, Settings
-from interp.store import engine as engines
-from interp.store import migrate
+from interp.config.settings import EXAMPLES, Settings
+from interp.domain.errors import GlossatorError
+from interp.store.db import engine as engines
+from interp.store.db import migrate
 from tests.api import synthetic
 
 JSON = {"content-type": "application/json"}

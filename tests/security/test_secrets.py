@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from interp.secret_variables import DESCRIPTOR, conceal, start_child, take_inherited
-from interp.settings import SECRETS, Settings
+from interp.config.secrets import DESCRIPTOR, conceal, start_child, take_inherited
+from interp.config.settings import SECRETS, Settings
 
 KEY, PASSWORD, FOREIGN = "sk-of-the-server", "of-the-database", "of-the-bucket"
 LOOK = """
 import json, os
 from pathlib import Path
 before = Path("/proc/self/environ").read_text()
-from interp.settings import settings
+from interp.config.settings import settings
 found = settings()
 print(json.dumps({
     "key": found.llm_api_key.get_secret_value(),

@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.connections import MOST_HEAD_BYTES, Bounds
-from api.service import Service
-from interp.settings import Settings
-from interp.store.engine import make_engine
+from api.http.connection_limits import MOST_HEAD_BYTES, Bounds
+from api.server import Service
+from interp.config.settings import Settings
+from interp.store.db.engine import make_engine
 from tests import databases
 from tests.api import synthetic
 
@@ -208,9 +208,9 @@ def test_as_many_connections_as_files_allow() -> None:
 
 PROGRAM = """
 import sys, time
-from api import submission
+from api.jobs import admission
 from api.cli import main
-submission.check_apart = lambda *_: time.sleep(600)
+admission.check_apart = lambda *_: time.sleep(600)
 sys.argv = ["glossator", "serve", "--port", "0", *sys.argv[1:]]
 main()
 """

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interp.errors import DictionaryError, FileMissing, PickleRefused, SubjectError, WeightsNotFinite
-from interp.spec import SubjectSpec
+from interp.domain.errors import DictionaryError, FileMissing, PickleRefused, SubjectError, WeightsNotFinite
+from interp.domain.spec import SubjectSpec
+from interp.planning.subject_weights import check_described, read_headers
 from interp.subject.shape import ModelShape
-from interp.subject_weights import check_described, read_headers
 from tests.security import checkpoints as made
 from tests.security.mutants import Case, cases
 
@@ -75,7 +75,7 @@ def test_a_config_of_a_model_that_the_weights_are_not(folder: Path) -> None:
 
 
 def test_numbers_of_a_bin_that_are_none(case: Case) -> None:
-    from interp import preflight
+    from interp.planning import preflight
 
     folder = Path(case.job.subject.model)
     (folder / "model.safetensors").unlink()

@@ -10,9 +10,9 @@ import pytest
 
 from api.app import create_app
 from api.client import InProcess
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import migrate
+from interp.config.settings import Settings
+from interp.domain.spec import JobSpec
+from interp.store.db import migrate
 from tests.security import checkpoints as made
 from tests.security.mutants import DICTIONARIES, Case, cases
 

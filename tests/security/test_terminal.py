@@ -19,14 +19,15 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-from api import examples
-from api.cli import app, checks, connect, main, progress, report
-from api.cli.commands import COMMANDS
-from api.cli.console import Terminal
-from interp import logs
-from interp.cleaning import CONTROLS, escaped, lines, one_line, visible
-from interp.errors import GlossatorError
-from interp.settings import Settings
+from api.cli import app, checks, connect, main
+from api.cli.output import progress, report
+from api.cli.output.console import Terminal
+from api.cli.registry import COMMANDS
+from api.schemas import examples
+from interp.config.settings import Settings
+from interp.domain.cleaning import CONTROLS, escaped, lines, one_line, visible
+from interp.domain.errors import GlossatorError
+from interp.observability import logs
 from tests.api.test_report import FIGURES
 
 # A title, a cleared screen by either set of controls, text that runs the other way, a line of one's own, half a character, a link as rich writes it.

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from interp.errors import InputError, SubjectError, TokenizerMismatch
-from interp.spec import SubjectSpec
+from interp.domain.errors import InputError, SubjectError, TokenizerMismatch
+from interp.domain.spec import SubjectSpec
 from interp.subject.library import library_bos
 from interp.subject.location import read_config, subject_name
 from interp.subject.tokenizer import bos_of, read_tokenizer

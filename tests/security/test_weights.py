@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interp.corpus.corpus_files import list_files
+from interp.corpus.documents import index
 from interp.dictionary import formats, torchfile
 from interp.dictionary.canonical import Canonical
 from interp.dictionary.torchfile import read_torch
 from interp.dictionary.weights import check_expansion, check_finite, read_npy, read_npz, read_safetensors
-from interp.errors import CorpusError, DictionaryError, InputError, PickleRefused, SubjectError, WeightsNotFinite
-from interp.json_files import DICTIONARY_CONFIG, MODEL_CONFIG, parse_json
-from interp.spec import CorpusSpec, DictionarySpec
-from interp.subject.corpus import index
-from interp.subject.corpus_files import list_files
+from interp.domain.errors import CorpusError, DictionaryError, InputError, PickleRefused, SubjectError, WeightsNotFinite
+from interp.domain.spec import CorpusSpec, DictionarySpec
+from interp.security.bounded_json import DICTIONARY_CONFIG, MODEL_CONFIG, parse_json
 from interp.subject.shape import ModelShape
 from tests.security import checkpoints as made
 from tests.security.checkpoints import FEATURES, HOOK_POINT, WIDTH

@@ -1,7 +1,7 @@
 """Calls as tests make them up."""
 
 from interp.llm.base import Usage
-from interp.llm.books import Call, CallStatus, Tag
+from interp.llm.call_store import Call, CallStatus, Tag
 
 MODEL, BASE_URL = "some-model", "http://127.0.0.1:1/v1"
 

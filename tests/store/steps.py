@@ -6,14 +6,14 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from interp.lifecycle import Queue
-from interp.planning import ChunkPlan
-from interp.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
-from interp.store import chunks, jobs, queue
-from interp.store.chunks import Lease, Released
-from interp.store.engine import snapshot, transaction
-from interp.store.progress import JobProgress, progress
-from interp.store.tables import Chunk
+from interp.domain.lifecycle import Queue
+from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Chunk
+from interp.store.queue import chunks, completion, jobs
+from interp.store.queue.chunks import Lease, Released
+from interp.store.queue.progress import JobProgress, progress
 
 SPEC = JobSpec(subject=SubjectSpec(model="m"), dictionary=DictionarySpec(source="d"), corpus=CorpusSpec(path="c"))
 SECONDS = 30.0
@@ -41,7 +41,7 @@ def running(engine: Engine, *plans: ChunkPlan, spec: JobSpec = SPEC) -> str:
         jobs.start(session, job_id)
     with transaction(engine) as session:
         chunks.add(session, job_id, spec.priority, plans)
-        queue.finish(session, lease, None)
+        completion.finish(session, lease, None)
     return job_id
 
 
@@ -61,12 +61,12 @@ def take(engine: Engine, of: Queue, seconds: float = SECONDS) -> Lease:
 
 def finish(engine: Engine, lease: Lease) -> Released:
     with transaction(engine) as session:
-        return queue.finish(session, lease, None)
+        return completion.finish(session, lease, None)
 
 
 def fail(engine: Engine, lease: Lease, max_attempts: int) -> None:
     with transaction(engine) as session:
-        queue.fail(session, lease, {"code": "internal", "traceback": "..."}, max_attempts)
+        completion.fail(session, lease, {"code": "internal", "traceback": "..."}, max_attempts)
 
 
 def statuses(engine: Engine, job_id: str) -> dict[str, str]:

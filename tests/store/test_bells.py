@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, update
 
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.store import chunks
-from interp.store.engine import transaction
-from interp.store.tables import Chunk
+from interp.domain.lifecycle import Queue, Stage
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import transaction
+from interp.store.db.tables import Chunk
+from interp.store.queue import chunks
 from tests.store import steps
 
 

@@ -8,18 +8,19 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
-from interp.explain.base import Explanation as Label
-from interp.store import arrays, conclusions, explanations, scores
-from interp.store.clean import REPLACEMENT
-from interp.store.conclusions import Shown
-from interp.store.dialect import change, now, upsert
-from interp.store.engine import transaction
-from interp.store.explanations import Family
-from interp.store.scores import Scored
-from interp.store.tables import Explanation, Feature, Score, ScoreItems
+from interp.domain.explanation import Explanation as Label
+from interp.domain.explanation import Family
+from interp.store.db import bulk_insert
+from interp.store.db.dialect import change, now, upsert
+from interp.store.db.engine import transaction
+from interp.store.db.storable import REPLACEMENT
+from interp.store.db.tables import Explanation, Feature, Score, ScoreItems
+from interp.store.results import dictionary_scores, explanations, scores
+from interp.store.results.dictionary_scores import Shown
+from interp.store.results.scores import Scored
 from tests.api import synthetic
 
-FEW, MANY = 3, arrays.FEWEST + 1
+FEW, MANY = 3, bulk_insert.FEWEST + 1
 sizes = pytest.mark.parametrize("number", [FEW, MANY])
 
 
@@ -132,7 +133,7 @@ def test_the_best_is_listed_in_its_own_run_alone(engine: Engine, number: int) ->
     synthetic.add_features(engine, [synthetic.feature_row(of, index, **nothing) for of in (run_id, other) for index in range(number)])
     best = [Shown(index, 100 + index, "label", "detection", 0.5, None, 0.01, 0.25) for index in range(number)]
     with transaction(engine) as session:
-        conclusions.show_best(session, run_id, best)
+        dictionary_scores.show_best(session, run_id, best)
     columns = (Feature.run_id, Feature.feature, Feature.explanation_id, Feature.label, Feature.score, Feature.lift, Feature.shrunken)
     shown = [(run_id, index, 100 + index, "label", 0.5, None, 0.25) for index in range(number)]
     assert sorted(rows_of(engine, Feature, *columns)) == shown + [(other, index, *[None] * 5) for index in range(number)]
@@ -147,7 +148,7 @@ def test_what_is_so_already_is_not_written_again(engine: Engine) -> None:
     versions = []
     for _ in range(2):
         with transaction(engine) as session:
-            conclusions.show_best(session, run_id, best)
+            dictionary_scores.show_best(session, run_id, best)
         with engine.connect() as connection:
             versions.append(connection.exec_driver_sql("SELECT feature, xmin::text FROM features ORDER BY feature").all())
     assert versions[0] == versions[1]

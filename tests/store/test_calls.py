@@ -5,10 +5,10 @@ import threading
 from sqlalchemy import Engine
 
 from interp.llm.base import Usage
-from interp.llm.books import PendingBatch
-from interp.store import batches, calls, replies, usage
-from interp.store.calls import CallQuery, pack_call
-from interp.store.engine import snapshot, transaction
+from interp.llm.call_store import PendingBatch
+from interp.store.db.engine import snapshot, transaction
+from interp.store.llm import batches, calls, reply_cache, usage
+from interp.store.llm.calls import CallQuery, pack_call
 from tests.store.asked import BASE_URL, MODEL, call
 
 
@@ -21,8 +21,8 @@ def save(engine: Engine, *made: calls.Call) -> None:
 def test_an_answer_is_recalled_by_its_key_with_usage_and_cost(engine: Engine) -> None:
     save(engine, call("a", tokens=(5, 6), cost=None), call("b", is_known=False))
     with snapshot(engine) as session:
-        found = replies.recall(session, ["a", "b", "nobody asked"])
-        whole = replies.load(session, ["a", "nobody asked"])
+        found = reply_cache.recall(session, ["a", "b", "nobody asked"])
+        whole = reply_cache.load(session, ["a", "nobody asked"])
     assert set(found) == {"a", "b"}
     assert (found["a"].raw, found["a"].usage, found["a"].cost_usd) == ('{"choices": []}', Usage(5, 6), None)
     assert not found["b"].usage.is_known
@@ -37,7 +37,7 @@ def test_what_was_not_answered_is_kept_with_what_came_back_and_never_recalled(en
         call("none", status="failed", raw=None),
     )
     with snapshot(engine) as session:
-        assert replies.recall(session, ["refused", "truncated", "failed", "none"]) == {}
+        assert reply_cache.recall(session, ["refused", "truncated", "failed", "none"]) == {}
         found = calls.of_feature(session, "job", 7)
     assert [(row.status, row.error) for row in found[:2]] == [("refused", "it was refused"), ("truncated", "it was truncated")]
     assert [row.raw is None for row in found] == [False, False, False, True]
@@ -48,15 +48,15 @@ def test_the_first_answer_stays(engine: Engine) -> None:
     save(engine, call("a", raw="first"), call("a", raw="second"))
     save(engine, call("a", raw="third"))
     with snapshot(engine) as session:
-        assert replies.recall(session, ["a"])["a"].raw == "first"
+        assert reply_cache.recall(session, ["a"])["a"].raw == "first"
         assert len(calls.by_key(session, ["a"])) == 3
 
 
 def test_more_keys_than_a_statement_takes(engine: Engine) -> None:
-    keys = [f"{number:064d}" for number in range(2 * replies.MOST_KEYS + 3)]
+    keys = [f"{number:064d}" for number in range(2 * reply_cache.MOST_KEYS + 3)]
     save(engine, *map(call, keys))
     with snapshot(engine) as session:
-        assert set(replies.recall(session, [*keys, "other", *keys])) == set(keys)
+        assert set(reply_cache.recall(session, [*keys, "other", *keys])) == set(keys)
 
 
 def test_usage_adds_up_by_stage_purpose_and_model_and_an_unknown_price_stays_unknown(engine: Engine) -> None:

@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, update
 
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.store import chunks
-from interp.store.dialect import now
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Chunk
+from interp.domain.lifecycle import Queue, Stage
+from interp.planning.plan import ChunkPlan
+from interp.store.db.dialect import now
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Chunk
+from interp.store.queue import chunks
 from tests.store import steps
 
 HOUR, LEASE = timedelta(hours=1), timedelta(seconds=30)

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
-from interp.store import comparison
-from interp.store.comparison import Book
-from interp.store.engine import make_engine, transaction
-from interp.store.tables import Evidence, Explanation, Feature, Job, Run, Score, ScoreItems
+from interp.store.db import comparison
+from interp.store.db.comparison import Book
+from interp.store.db.engine import make_engine, transaction
+from interp.store.db.tables import Evidence, Explanation, Feature, Job, Run, Score, ScoreItems
 from tests import databases
 from tests.api import synthetic
 from tests.store import steps

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 from sqlalchemy import Engine, select
 
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.store import jobs, queue
-from interp.store.engine import transaction
-from interp.store.tables import Job, StageCount
+from interp.domain.lifecycle import Queue, Stage
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import transaction
+from interp.store.db.tables import Job, StageCount
+from interp.store.queue import completion, jobs
 from tests.store import steps
 
 HOUR = timedelta(hours=1)
@@ -38,9 +38,9 @@ def end_all(engine: Engine, bad: str = "") -> None:
     while lease := steps.claim(engine, Queue.LLM):
         with transaction(engine) as session:
             if f"{lease.stage}:{lease.number}" == bad:
-                queue.fail(session, lease, {"code": "internal"}, max_attempts=1)
+                completion.fail(session, lease, {"code": "internal"}, max_attempts=1)
             else:
-                queue.finish(session, lease, None)
+                completion.finish(session, lease, None)
 
 
 def test_between_an_end_and_a_retry(engine: Engine) -> None:
@@ -69,7 +69,7 @@ def test_a_stage_that_is_not_tried_again_keeps_its_time(engine: Engine) -> None:
 def test_between_a_pause_and_going_on(engine: Engine) -> None:
     job_id = steps.running(engine, *PLANS)
     with transaction(engine) as session:
-        queue.finish(session, steps.take(engine, Queue.LLM), None)
+        completion.finish(session, steps.take(engine, Queue.LLM), None)
     with transaction(engine) as session:
         jobs.pause(session, job_id)
     an_hour_passes(engine, job_id)

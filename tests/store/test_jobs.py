@@ -5,12 +5,12 @@ import threading
 import pytest
 from sqlalchemy import Engine
 
-from interp.errors import Conflict, LeaseLost, NotFound
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.spec import JobSpec
-from interp.store import chunks, jobs, queue
-from interp.store.engine import snapshot, transaction
+from interp.domain.errors import Conflict, LeaseLost, NotFound
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import JobSpec
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import snapshot, transaction
+from interp.store.queue import chunks, completion, jobs
 from tests.store import steps
 
 
@@ -60,7 +60,7 @@ def test_a_job_whose_first_chunk_was_taken_a_moment_ago_is_cancelled_too(engine:
     with pytest.raises(LeaseLost):
         steps.finish(engine, lease)
     with transaction(engine) as session:
-        queue.hand_back(session, lease)
+        completion.hand_back(session, lease)
     assert steps.look(engine, job_id).status == "cancelled"
 
 
@@ -75,7 +75,7 @@ def test_a_running_job_is_cancelled_when_its_worker_lets_go(engine: Engine) -> N
         with transaction(engine) as session:
             assert not chunks.heartbeat(session, lease, 30, 1)
         with transaction(engine) as session:
-            queue.hand_back(session, lease)
+            completion.hand_back(session, lease)
         assert steps.look(engine, job_id).status == expected
 
 
@@ -84,7 +84,7 @@ def test_a_job_being_cancelled_whose_worker_died_is_cancelled_by_the_sweeper(eng
     steps.take(engine, Queue.LLM, seconds=-1)
     with transaction(engine) as session:
         jobs.cancel(session, job_id)
-    queue.sweep(engine, lambda _owner: False, max_losses=6)
+    completion.sweep(engine, lambda _owner: False, max_losses=6)
     assert steps.look(engine, job_id).status == "cancelled"
 
 

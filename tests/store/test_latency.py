@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, update
 
-from interp.store import calls, latency, migrate, totals
-from interp.store.calls import pack_call
-from interp.store.engine import snapshot, transaction
-from interp.store.latency import LEAST_SECONDS, bucket_of, nearest_rank, seconds_of
-from interp.store.tables import LlmCall
+from interp.store.db import migrate
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import LlmCall
+from interp.store.llm import calls, latency, totals
+from interp.store.llm.calls import pack_call
+from interp.store.llm.latency import LEAST_SECONDS, bucket_of, nearest_rank, seconds_of
 from tests.store.asked import BASE_URL, MODEL, call
 
 KEY = ("explain", "contexts", MODEL, BASE_URL, "live")

@@ -14,13 +14,14 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from interp.lifecycle import JobStatus
-from interp.store import book, calls, listing
-from interp.store.book import ExplanationQuery, FeatureQuery, FeatureSort, JobQuery, Page, Position
-from interp.store.calls import CallQuery
-from interp.store.dialect import in_index_order, upsert
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import Explanation, Feature
+from interp.domain.lifecycle import JobStatus
+from interp.store.db.dialect import in_index_order, upsert
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Explanation, Feature
+from interp.store.listings import keyset, queries
+from interp.store.listings.queries import ExplanationQuery, FeatureQuery, FeatureSort, JobQuery, Page, Position
+from interp.store.llm import calls
+from interp.store.llm.calls import CallQuery
 from tests import databases
 from tests.api import synthetic
 
@@ -110,12 +111,12 @@ def test_features_page_by_page_are_what_a_plain_reference_gives(
     rare: int,
 ) -> None:
     for name, number in (("FEW", bound), ("HANDFUL", min(bound, 2)), ("EXAMINED", examined), ("RARE", rare), ("FOUND_OF_RARE", rare)):
-        monkeypatch.setattr(listing, name, number)
+        monkeypatch.setattr(keyset, name, number)
     run_id = synthetic.empty_run(engine, f"walk@{next(numbered)}")
     synthetic.add_features(engine, [synthetic.feature_row(run_id, index, **row) for index, row in enumerate(rows)])
     query = FeatureQuery(run_id, sort=sort, descending=descending, limit=4, **filters)
 
-    found = walk(engine, lambda session, place: book.features(session, replace(query, after=place)), 4)
+    found = walk(engine, lambda session, place: queries.features(session, replace(query, after=place)), 4)
 
     assert [row.feature for row in found] == expected(rows, filters, sort, descending)
 
@@ -145,9 +146,9 @@ def test_explanations_page_by_page_are_what_a_plain_reference_gives(
     examined: int,
     rare: int,
 ) -> None:
-    monkeypatch.setattr(listing, "EXAMINED", examined)
-    monkeypatch.setattr(listing, "RARE", rare)
-    monkeypatch.setattr(listing, "FOUND_OF_RARE", rare)
+    monkeypatch.setattr(keyset, "EXAMINED", examined)
+    monkeypatch.setattr(keyset, "RARE", rare)
+    monkeypatch.setattr(keyset, "FOUND_OF_RARE", rare)
     with transaction(engine) as session:
         session.execute(Explanation.__table__.delete())
     ids = [synthetic.empty_run(engine, f"walk@{next(numbered)}") for _ in range(2)]
@@ -157,7 +158,7 @@ def test_explanations_page_by_page_are_what_a_plain_reference_gives(
 
     def read(session: Session, place: Any) -> Page[Explanation, Any]:
         left = wanted["runs"] if place is None else wanted["runs"][wanted["runs"].index(place[0]) :]
-        return book.explanations(session, ExplanationQuery(**wanted | {"runs": left}, after=place, limit=3))
+        return queries.explanations(session, ExplanationQuery(**wanted | {"runs": left}, after=place, limit=3))
 
     found = walk(engine, read, 3)
 
@@ -258,7 +259,7 @@ def assert_walks(plan: list[dict[str, Any]], *indexes: str) -> None:
 def test_a_page_of_features_walks_one_index_whatever_the_filters_and_the_depth(large: Engine, sort: FeatureSort, descending: bool) -> None:
     for filters, after in product(FILTERS, PLACES[sort]):
         query = FeatureQuery(1, sort=sort, descending=descending, after=after, **filters)
-        for statement in listing.statements(book.feature_listing(query)):
+        for statement in keyset.statements(queries.feature_listing(query)):
             by_key = ["features_pkey"] if sort is FeatureSort.FEATURE and not filters else []
             assert_walks(planned(large, statement), f"ix_features_{sort.value}", *by_key)
 
@@ -271,7 +272,7 @@ WANTED: tuple[dict[str, Any], ...] = ({}, {"feature": 7})
 def test_a_page_of_explanations_walks_one_index_from_its_cursor(large: Engine, explainer: dict[str, Any], after: Any) -> None:
     for wanted in WANTED:
         query = ExplanationQuery((1,), **wanted, **explainer, after=after)
-        for statement in listing.statements(book.explanation_listing(query, 1)):
+        for statement in keyset.statements(queries.explanation_listing(query, 1)):
             plan = planned(large, statement)
             assert_walks(plan, "ix_explanations_feature", "ix_explanations_explainer")
             assert after is None or all("> " in node["Index Cond"] for node in plan if "Index Name" in node)
@@ -334,7 +335,7 @@ MIDDLE = (datetime.now(UTC) - timedelta(seconds=JOBS / 2), "job5")
 @pytest.mark.parametrize("after", [None, MIDDLE])
 @pytest.mark.parametrize("status", [None, *JobStatus])
 def test_a_page_of_jobs_reads_little_more_than_the_jobs_of_the_page(busy: Engine, status: JobStatus | None, after: Any) -> None:
-    assert_reads_few(plans_of(busy, lambda session: book.jobs(session, JobQuery(status, after, 50))), 200)
+    assert_reads_few(plans_of(busy, lambda session: queries.jobs(session, JobQuery(status, after, 50))), 200)
 
 
 @pytest.mark.parametrize("after", [None, CALLS // 2])
@@ -349,6 +350,6 @@ def test_a_page_of_calls_walks_the_index_of_its_job(busy: Engine, wanted: dict[s
 @pytest.mark.parametrize("after", [None, Position(0.4, 15_000)])
 def test_a_search_in_labels_reads_no_more_than_it_may(busy: Engine, part: str, after: Any) -> None:
     query = FeatureQuery(1, sort=FeatureSort.SCORE, text=part, after=after)
-    assert_reads_few(plans_of(busy, lambda session: book.features(session, query)), listing.EXAMINED + 1)
+    assert_reads_few(plans_of(busy, lambda session: queries.features(session, query)), keyset.EXAMINED + 1)
     wanted = ExplanationQuery((1,), text=part, after=None if after is None else (1, 15_000, 15_000))
-    assert_reads_few(plans_of(busy, lambda session: book.explanations(session, wanted)), listing.EXAMINED + 1)
+    assert_reads_few(plans_of(busy, lambda session: queries.explanations(session, wanted)), keyset.EXAMINED + 1)

@@ -10,15 +10,16 @@ import pytest
 from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
-from interp.lifecycle import CHUNK_ENDS, ChunkStatus, Queue, Stage
+from interp.domain.lifecycle import CHUNK_ENDS, ChunkStatus, Queue, Stage
 from interp.llm.base import Usage
-from interp.llm.books import Call, CallStatus, Tag
-from interp.planning import ChunkPlan
-from interp.store import calls, chunks, jobs, metrics, queue, totals
-from interp.store.dialect import now
-from interp.store.engine import snapshot, transaction
-from interp.store.metrics import Figures
-from interp.store.tables import Chunk, Job, LlmCall, StageCount, Turn, Worker
+from interp.llm.call_store import Call, CallStatus, Tag
+from interp.planning.plan import ChunkPlan
+from interp.store.db.dialect import now
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Chunk, Job, LlmCall, StageCount, Turn, Worker
+from interp.store.llm import calls, totals
+from interp.store.queue import chunks, completion, jobs, metrics
+from interp.store.queue.metrics import Figures
 from tests.store import steps
 
 PLANS = (
@@ -47,7 +48,7 @@ def fail(engine: Engine, of: Queue) -> None:
 def hand_back(engine: Engine, of: Queue) -> None:
     if (lease := steps.claim(engine, of)) is not None:
         with transaction(engine) as session:
-            queue.hand_back(session, lease)
+            completion.hand_back(session, lease)
 
 
 def hold(engine: Engine, of: Queue) -> None:

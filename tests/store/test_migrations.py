@@ -8,15 +8,16 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, make_url, select, update
 
-from interp.codec import encode_evidence
-from interp.errors import DatabaseUnfit
-from interp.lifecycle import Stage
-from interp.planning import ChunkPlan
-from interp.store import conclusions, evidence, explanations, migrate, runs
-from interp.store.dialect import now
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.revision import FOLDER, head, is_current
-from interp.store.tables import Base, Evidence, Explanation, Feature, Job, Run, Score, ScoreItems
+from interp.domain.errors import DatabaseUnfit
+from interp.domain.lifecycle import Stage
+from interp.files.evidence_codec import encode_evidence
+from interp.planning.plan import ChunkPlan
+from interp.store.db import migrate
+from interp.store.db.dialect import now
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.revision import FOLDER, head, is_current
+from interp.store.db.tables import Base, Evidence, Explanation, Feature, Job, Run, Score, ScoreItems
+from interp.store.results import dictionary_scores, evidence, explanations, runs
 from tests.api import synthetic
 from tests.store import steps
 
@@ -175,7 +176,7 @@ def two_runs(engine: Engine) -> None:
         evidence.save(session, second, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
         explanations.save(session, explanations.Family(second, "pattern", "p" * 64), [synthetic.explanation(2)], "j")
         made = session.scalars(select(Explanation.id).where(Explanation.run_id == second)).one()
-        conclusions.show_best(session, second, [conclusions.Shown(2, made, synthetic.explanation(2).text)])
+        dictionary_scores.show_best(session, second, [dictionary_scores.Shown(2, made, synthetic.explanation(2).text)])
 
 
 def book_by_run(engine: Engine) -> dict[str, list[Any]]:

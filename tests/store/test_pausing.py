@@ -3,13 +3,14 @@
 import pytest
 from sqlalchemy import Engine
 
-from interp.errors import Conflict, NotFound
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.spec import BudgetSpec
-from interp.store import budgets, chunks, jobs, queue
-from interp.store.chunks import Lease
-from interp.store.engine import snapshot, transaction
+from interp.domain.errors import Conflict, NotFound
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import BudgetSpec
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import snapshot, transaction
+from interp.store.llm import budgets
+from interp.store.queue import chunks, completion, jobs
+from interp.store.queue.chunks import Lease
 from tests.store import steps
 
 PROBLEM = {"code": "budget-reached", "title": "t", "detail": "d", "traceback": "secret"}
@@ -19,7 +20,7 @@ SUMMARISE = ChunkPlan(Stage.SUMMARISE, 0, 1, waits_for=Stage.EXPLAIN)
 
 def pause(engine: Engine, lease: Lease) -> None:
     with transaction(engine) as session:
-        queue.pause(session, lease, PROBLEM)
+        completion.pause(session, lease, PROBLEM)
 
 
 def resume(engine: Engine, job_id: str, budget: BudgetSpec | None = None) -> str:
@@ -53,7 +54,7 @@ def test_a_handed_back_chunk_of_a_paused_job_is_not_cancelled(engine: Engine) ->
     with transaction(engine) as session:
         jobs.pause(session, job_id)
     with transaction(engine) as session:
-        queue.hand_back(session, lease)
+        completion.hand_back(session, lease)
     assert steps.statuses(engine, job_id)[f"explain:{lease.number}"] == "ready"
     assert steps.chunk(engine, lease.chunk_id).attempts == 0
 
@@ -67,7 +68,7 @@ def test_no_error_ends_a_chunk_of_a_paused_job(engine: Engine, how: str) -> None
     if how == "error":
         steps.fail(engine, lease, max_attempts=0)
     else:
-        assert queue.sweep(engine, lambda _owner: True, max_losses=1) == 1
+        assert completion.sweep(engine, lambda _owner: True, max_losses=1) == 1
     assert steps.look(engine, job_id).status == "paused"
     assert steps.statuses(engine, job_id)[f"explain:{lease.number}"] == "ready"
 
@@ -86,7 +87,7 @@ def test_what_was_done_when_the_pause_came_is_kept_but_completes_nothing(engine:
     with pytest.raises(Exception, match="paused"):
         steps.finish(engine, last)
     with transaction(engine) as session:
-        queue.hand_back(session, last)
+        completion.hand_back(session, last)
     resume(engine, job_id)
     steps.finish(engine, steps.take(engine, Queue.LLM))
     assert steps.look(engine, job_id).status == "completed"
@@ -135,7 +136,7 @@ def test_a_paused_job_can_be_cancelled_even_while_a_worker_lets_go(engine: Engin
     with transaction(engine) as session:
         assert jobs.cancel(session, job_id).status == "cancelling"
     with transaction(engine) as session:
-        queue.hand_back(session, lease)
+        completion.hand_back(session, lease)
     assert steps.look(engine, job_id).status == "cancelled"
 
 

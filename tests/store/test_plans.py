@@ -8,12 +8,13 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import Session
 
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.store import chunks, migrate, progress, queue
-from interp.store.chunks import Lease
-from interp.store.engine import make_engine, transaction
-from interp.store.scratch import own_database
+from interp.domain.lifecycle import Queue, Stage
+from interp.planning.plan import ChunkPlan
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, transaction
+from interp.store.db.temporary_database import own_database
+from interp.store.queue import chunks, completion, progress
+from interp.store.queue.chunks import Lease
 from tests.store import steps
 
 CHUNKS, OTHER_JOBS = 100_000, 40
@@ -65,9 +66,9 @@ def held(engine: Engine) -> Lease:
 
 STEPS: dict[str, Callable[[Session, Lease], object]] = {
     "claim": lambda session, lease: chunks.claim(session, Queue.LLM, "test", 30, chunk_id=lease.chunk_id),
-    "finish": lambda session, lease: queue.finish(session, lease, None),
-    "fail": lambda session, lease: queue.fail(session, lease, {"code": "x"}, 1),
-    "hand back": lambda session, lease: queue.hand_back(session, lease),
+    "finish": lambda session, lease: completion.finish(session, lease, None),
+    "fail": lambda session, lease: completion.fail(session, lease, {"code": "x"}, 1),
+    "hand back": lambda session, lease: completion.hand_back(session, lease),
     "renew": lambda session, lease: chunks.heartbeat(session, lease, 30, 1),
     "ring": lambda session, _lease: chunks.ring_due(session, Queue.LLM, 64, 30),
     "look for the dead": lambda session, _lease: chunks.expired(session, lambda _owner: False),

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine, select, update
 
-from interp.errors import Conflict, LeaseLost
-from interp.lifecycle import CHUNK_ENDS, CHUNK_OPEN, ChunkStatus, Queue, Stage
-from interp.planning import ChunkPlan
-from interp.store import chunks, jobs, migrate, queue
-from interp.store.engine import snapshot, transaction
-from interp.store.progress import StageProgress
-from interp.store.tables import Chunk
+from interp.domain.errors import Conflict, LeaseLost
+from interp.domain.lifecycle import CHUNK_ENDS, CHUNK_OPEN, ChunkStatus, Queue, Stage
+from interp.planning.plan import ChunkPlan
+from interp.store.db import migrate
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Chunk
+from interp.store.queue import chunks, completion, jobs
+from interp.store.queue.progress import StageProgress
 from tests.store import steps
 
 PLANS = (
@@ -71,8 +72,8 @@ class Watched:
         if not self.leases:
             return
         lease = self.leases.pop(draw.randrange(len(self.leases)))
-        how: Callable[..., object] = draw.choice((queue.finish, queue.finish, queue.fail, queue.hand_back))
-        given = {queue.finish: (None,), queue.fail: ({"code": "x"}, draw.choice((1, 9))), queue.hand_back: ()}[how]
+        how: Callable[..., object] = draw.choice((completion.finish, completion.finish, completion.fail, completion.hand_back))
+        given = {completion.finish: (None,), completion.fail: ({"code": "x"}, draw.choice((1, 9))), completion.hand_back: ()}[how]
         try:
             with transaction(self.engine) as session:
                 how(session, lease, *given)

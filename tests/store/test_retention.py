@@ -6,14 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from interp.lifecycle import JobStatus, Queue, Stage
-from interp.planning import ChunkPlan
-from interp.spec import WebhookSpec
-from interp.store import calls, dictionaries, jobs, retention, runs, webhooks
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.retention import RULES, prune, prune_chunks
-from interp.store.tables import Base, Chunk, Job, LlmCall, LlmReply, Webhook, Worker
-from interp.vocabulary import Vocabulary
+from interp.domain.lifecycle import JobStatus, Queue, Stage
+from interp.domain.spec import WebhookSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Base, Chunk, Job, LlmCall, LlmReply, Webhook, Worker
+from interp.store.llm import calls
+from interp.store.queue import jobs, retention, webhooks
+from interp.store.queue.retention import RULES, prune, prune_chunks
+from interp.store.results import dictionaries, runs
 from tests.store import steps
 from tests.store.asked import call
 

@@ -7,17 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert
 
-from interp.errors import Conflict
-from interp.explain.base import Explanation
-from interp.lifecycle import CHUNK_OPEN, ChunkStatus, Queue, Stage
-from interp.planning import ChunkPlan
-from interp.store import calls, explanations, jobs, queue, replies, retention
-from interp.store.calls import pack_call
-from interp.store.dialect import now
-from interp.store.engine import snapshot, transaction
-from interp.store.explanations import Family
-from interp.store.retrying import State, reopening
-from interp.store.tables import Dictionary, Run, Subject
+from interp.domain.errors import Conflict
+from interp.domain.explanation import Explanation, Family
+from interp.domain.lifecycle import CHUNK_OPEN, ChunkStatus, Queue, Stage
+from interp.planning.plan import ChunkPlan
+from interp.planning.retry_plan import State, reopening
+from interp.store.db.dialect import now
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Dictionary, Run, Subject
+from interp.store.llm import calls, reply_cache
+from interp.store.llm.calls import pack_call
+from interp.store.queue import completion, jobs, retention
+from interp.store.results import explanations
 from tests.store import steps
 from tests.store.asked import call
 
@@ -44,9 +45,9 @@ def work(engine: Engine, *bad: str, results: dict[str, dict[str, Any]] | None = 
         name = f"{lease.stage}:{lease.number}"
         with transaction(engine) as session:
             if name in bad:
-                queue.fail(session, lease, {"code": code, "traceback": "..."}, max_attempts=1)
+                completion.fail(session, lease, {"code": code, "traceback": "..."}, max_attempts=1)
             else:
-                queue.finish(session, lease, (results or {}).get(name))
+                completion.finish(session, lease, (results or {}).get(name))
 
 
 def retry(engine: Engine, job_id: str) -> None:
@@ -179,7 +180,7 @@ def test_answers_that_came_to_nothing_are_forgotten_and_good_ones_kept(engine: E
     work(engine, results={"explain:0": {"explained": 1, "failed": 1}})
     retry(engine, job_id)
     with snapshot(engine) as session:
-        assert set(replies.recall(session, ["bad", "good"])) == {"good"}
+        assert set(reply_cache.recall(session, ["bad", "good"])) == {"good"}
 
 
 statuses = st.sampled_from([ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.READY, ChunkStatus.WAITING])

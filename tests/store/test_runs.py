@@ -5,12 +5,13 @@ import threading
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from interp.errors import Conflict, InputError, NotFound
-from interp.lifecycle import Stage
-from interp.planning import ChunkPlan
-from interp.store import evidence, jobs, runs
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Dictionary, Feature, Job, Run
+from interp.domain.errors import Conflict, InputError, NotFound
+from interp.domain.lifecycle import Stage
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Dictionary, Feature, Job, Run
+from interp.store.queue import jobs
+from interp.store.results import evidence, runs
 from tests.api import synthetic
 from tests.store import steps
 

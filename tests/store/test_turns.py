@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, update
 
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.store import chunks
-from interp.store.engine import transaction
-from interp.store.tables import Job
-from interp.store.turns import Candidate, in_order
+from interp.domain.lifecycle import Queue, Stage
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import transaction
+from interp.store.db.tables import Job
+from interp.store.queue import chunks
+from interp.store.queue.fair_share import Candidate, in_order
 from tests.store import steps
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

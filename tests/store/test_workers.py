@@ -4,12 +4,12 @@ from datetime import timedelta
 
 from sqlalchemy import Engine, update
 
-from interp.lifecycle import Queue
-from interp.store import workers
-from interp.store.dialect import now
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Worker
-from workers.presence import Report
+from interp.domain.lifecycle import Queue
+from interp.store.db.dialect import now
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Worker
+from interp.store.queue import workers
+from workers.runtime.worker_info import Report
 
 
 def tell(engine: Engine, owner: str, report: Report) -> None:

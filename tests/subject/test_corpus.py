@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.errors import CorpusEmpty, CorpusError, CorpusTooSmall, FileMissing, TextUndecodable
-from interp.evidence import Split
-from interp.spec import CorpusSpec
-from interp.subject.corpus import check_splits, documents, index, split_of
+from interp.corpus.documents import check_splits, documents, index, split_of
+from interp.domain.errors import CorpusEmpty, CorpusError, CorpusTooSmall, FileMissing, TextUndecodable
+from interp.domain.evidence import Split
+from interp.domain.spec import CorpusSpec
 
 
 def spec(path: Path, **settings: Any) -> CorpusSpec:

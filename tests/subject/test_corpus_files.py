@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from interp.errors import CorpusChanged, CorpusError, FileMissing, InputError, TextUndecodable, problem_of
-from interp.spec import CorpusSpec
-from interp.subject.corpus import check_start, documents, index
-from interp.subject.corpus_files import list_files
+from interp.corpus.corpus_files import list_files
+from interp.corpus.documents import check_start, documents, index
+from interp.domain.errors import CorpusChanged, CorpusError, FileMissing, InputError, TextUndecodable, problem_of
+from interp.domain.spec import CorpusSpec
 
 
 def spec(path: Path, **settings: Any) -> CorpusSpec:

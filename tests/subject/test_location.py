@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from interp.errors import FileMissing
-from interp.identity import subject_digest
-from interp.spec import SubjectSpec
+from interp.domain.errors import FileMissing
+from interp.domain.spec import SubjectSpec
+from interp.subject.digest import subject_digest
 from interp.subject.location import hub_commit, read_config, subject_file, subject_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -107,8 +107,8 @@ def hub() -> Iterator[str]:
 
 def test_fetched_from_a_hub_by_its_endpoint(hub: str, tmp_path: Path) -> None:
     program = """
-from interp.errors import FileMissing
-from interp.spec import SubjectSpec
+from interp.domain.errors import FileMissing
+from interp.domain.spec import SubjectSpec
 from interp.subject.location import hub_commit, read_config, subject_file
 spec = SubjectSpec(model="org/tiny")
 print(read_config(spec)["model_type"], hub_commit(spec))

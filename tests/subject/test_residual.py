@@ -17,8 +17,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from interp.errors import HookPointUnknown, SubjectError
-from interp.spec import SubjectSpec
+from interp.domain.errors import HookPointUnknown, SubjectError
+from interp.domain.spec import SubjectSpec
 from interp.subject.base import open_subject
 from interp.subject.residual import matching
 from tests.subject import models

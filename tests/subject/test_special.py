@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from interp.errors import TokenizerMismatch
-from interp.spec import SubjectSpec
+from interp.domain.errors import TokenizerMismatch
+from interp.domain.spec import SubjectSpec
 from interp.subject.library import library_bos
 from interp.subject.tokenizer import bos_of
 from tests.subject import tokenizers_of

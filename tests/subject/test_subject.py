@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from interp.errors import FileMissing, HookPointUnknown, SubjectError, WeightsNotFinite
-from interp.spec import SubjectSpec
+from interp.domain.errors import FileMissing, HookPointUnknown, SubjectError, WeightsNotFinite
+from interp.domain.spec import SubjectSpec
 from interp.subject.base import Subject, open_subject
 from tests.subject import models
 from tests.subject.models import CONTEXT, LAYERS, WIDTH

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from interp.errors import FileMissing, TokenizerMismatch
-from interp.json_files import read_json
-from interp.spec import SubjectSpec
+from interp.domain.errors import FileMissing, TokenizerMismatch
+from interp.domain.spec import SubjectSpec
+from interp.security.bounded_json import read_json
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import TextEncoder, byte_alphabet, open_encoder
 from tests.subject import tokenizers_of

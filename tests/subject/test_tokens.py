@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from interp.artifacts import Store
-from interp.errors import CorpusTooSmall, DiskFull, TokenizerMismatch
-from interp.spec import CorpusSpec
-from interp.subject.corpus import documents, split_of
-from interp.subject.tokens import TokenizedCorpus, tokenize_corpus
-from interp.vocabulary import Vocabulary
+from interp.corpus.documents import documents, split_of
+from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
+from interp.domain.errors import CorpusTooSmall, DiskFull, TokenizerMismatch
+from interp.domain.spec import CorpusSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.files.artifact_store import Store
 
 
 def byte_subject(size: int = 256, digest: str = "subject") -> Any:
@@ -97,7 +97,7 @@ def test_a_full_disk_leaves_nothing(spec: CorpusSpec, tmp_path: Path, monkeypatc
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("interp.subject.tokens.np.savez", full)
+    monkeypatch.setattr("interp.corpus.tokenized.np.savez", full)
     with pytest.raises(DiskFull, match="disk is full"):
         tokenize_corpus(spec, byte_subject(), Store.in_folder(tmp_path), silent)
     assert list((tmp_path / "corpora").iterdir()) == []

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from interp import logs
+from api.demo.fake_llm import ScriptedServer
+from interp.config.settings import Settings
 from interp.llm.base import Reply
-from interp.llm.scripted import ScriptedServer
-from interp.settings import Settings
+from interp.observability import logs
 from tests.llm.conftest import KEY, Desk, question
 
 SECRETS = {
@@ -86,7 +86,7 @@ def test_ids_go_along_to_the_event_loop_of_another_thread(tmp_path: Path) -> Non
 
         async def ask() -> None:
             await asyncio.sleep(0)
-            logs.get_logger("workers.loop").info("asked")
+            logs.get_logger("workers.llm.event_loop").info("asked")
 
         with logs.bound(job="j", chunk="c"):
             asyncio.run_coroutine_threadsafe(ask(), loop).result(10)

@@ -20,9 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
 from api.client import Client
-from api.local_servers import LocalServer
-from interp.llm.scripted import ScriptedServer
-from interp.spec import JobSpec
+from api.demo.fake_llm import ScriptedServer
+from api.demo.local_servers import LocalServer
+from interp.domain.spec import JobSpec
 from tests.telemetry.collector import Seen, collecting
 
 GLOSSATOR = [sys.executable, "-c", "from api.cli import main; main()"]

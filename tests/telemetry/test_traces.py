@@ -11,8 +11,8 @@ from tests.telemetry.collector import collecting
 BEGIN = """
 import sys
 from pathlib import Path
-from interp import logs, traces
-from interp.settings import Settings
+from interp.observability import logs, traces
+from interp.config.settings import Settings
 settings = Settings(home=Path(sys.argv[1]), otel_endpoint=sys.argv[2])
 logs.configure(settings, "api")
 """

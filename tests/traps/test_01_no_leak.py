@@ -10,22 +10,23 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from interp.codec import decode_evidence
-from interp.evidence import Contexts, Split
-from interp.llm.contexts import BEGIN, parse_fenced, plain, unmarked
-from interp.llm.scripted import ScriptedServer
-from interp.score.codec import decode_items
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import replies, runs
-from interp.store.engine import snapshot
-from interp.store.pack import unpack
-from interp.store.tables import Evidence, Explanation, Score, ScoreItems
-from interp.vocabulary import Vocabulary
+from api.demo.fake_llm import ScriptedServer
+from interp.config.settings import Settings
+from interp.domain.evidence import Contexts, Split
+from interp.domain.spec import JobSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.files.evidence_codec import decode_evidence
+from interp.llm.prompt_text import BEGIN, parse_fenced, plain, unmarked
+from interp.score.items.codec import decode_items
+from interp.store.db.compression import unpack
+from interp.store.db.engine import snapshot
+from interp.store.db.tables import Evidence, Explanation, Score, ScoreItems
+from interp.store.llm import reply_cache
+from interp.store.results import runs
 from tests import databases
 from tests.workers.asking import complete, recorded, spec_of
-from workers.models import close_clients
-from workers.runtime import Runtime
+from workers.llm.models import close_clients
+from workers.runtime.context import Runtime
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -89,7 +90,7 @@ def contexts_shown(runtime: Runtime, job_id: str, stage: str) -> dict[str, set[s
     """The fenced texts of all prompts of a stage, by what the calls were for."""
     rows = [row for row in recorded(runtime, job_id) if row.stage == stage]
     with snapshot(runtime.engine) as session:
-        kept = replies.load(session, [row.key for row in rows])
+        kept = reply_cache.load(session, [row.key for row in rows])
     found: dict[str, set[str]] = {}
     for row in rows:
         prompt = kept[row.key].prompt if row.prompt is None else unpack(row.prompt)
@@ -141,7 +142,7 @@ def test_what_an_explanation_says_it_was_shown_is_what_its_prompt_shows(runtime:
         names = part.identities()
         said = {plain(part, names.index(identity), vocabulary) for identity in row.provenance["contexts"]}
         with snapshot(runtime.engine) as session:
-            asked = replies.load(session, [call.key for call in prompts if call.feature == row.feature]).values()
+            asked = reply_cache.load(session, [call.key for call in prompts if call.feature == row.feature]).values()
         fenced = {
             window_of(found.text) for one in asked for message in json.loads(one.prompt)["messages"] for found in parse_fenced(message["content"])
         }

@@ -5,11 +5,11 @@ import asyncio
 import numpy as np
 import pytest
 
-from interp.llm.contexts import parse_fenced
-from interp.llm.scripted.readers import NoisyReader
+from api.demo.fake_llm.readers import NoisyReader
+from interp.domain.spec import JobSpec, ScorerSpec
+from interp.llm.prompt_text import parse_fenced
 from interp.score import registry
 from interp.score.base import ScoreDesk
-from interp.spec import JobSpec, ScorerSpec
 from tests.truth.fixtures import world
 from tests.truth.judges import InProcess, judge, oracle
 from tests.truth.planted import DETECTION, item, matched, named

@@ -9,12 +9,13 @@ import random
 
 import numpy as np
 
-from interp.evidence import Split
-from interp.explain.base import ExplainerInput, Explanation
+from interp.domain.evidence import Split
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ExplainerSpec
+from interp.explain.base import ExplainerInput
 from interp.explain.registry import asking
-from interp.llm.contexts import parse_fenced, plain
+from interp.llm.prompt_text import parse_fenced, plain
 from interp.score.base import ScorerInput
-from interp.spec import ExplainerSpec
 from tests.explain.asked import Answering, desk, explain, judging, selves, shown_to, text
 
 FEATURES, SAMPLES = 60, 5

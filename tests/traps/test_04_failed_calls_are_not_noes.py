@@ -3,9 +3,9 @@ silent window, and an exact-length check drops a short last batch."""
 
 import pytest
 
-from interp.errors import CallRejected
-from interp.llm.scripted import Faults, ScriptedServer
-from interp.score.asking import Window
+from api.demo.fake_llm import Faults, ScriptedServer
+from interp.domain.errors import CallRejected
+from interp.judge.yes_no import Window
 from tests.score.exam import item_of, score
 from tests.score.over_http import Desk
 from tests.score.teller import Teller, verdicts

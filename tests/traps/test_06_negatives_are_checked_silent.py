@@ -7,9 +7,9 @@ import pytest
 
 from interp.collect.finish import finish
 from interp.collect.run import collect
-from interp.evidence import ACTIVE_KINDS, Kind, Split
-from interp.score.questions import questions_of
-from interp.spec import CollectionSpec, SplitCounts
+from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
+from interp.domain.spec import CollectionSpec, SplitCounts
+from interp.score.items.test_items import questions_of
 from tests.collect import reference
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
 from tests.score.exam import FULL, contexts_of, item_of, score

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 from scipy.stats import chi2_contingency
 
-from interp.llm.contexts import CLOSE, OPEN
+from interp.domain.spec import ScorerSpec
+from interp.llm.prompt_text import CLOSE, OPEN
 from interp.score.base import ScoreDesk, ScorerInput
-from interp.score.fuzz import Fuzz
-from interp.spec import ScorerSpec
+from interp.score.scorers.fuzz import Fuzz
 from interp.stats.ranking import auroc
 from tests.explain.planted import evidence, text, where
 from tests.score.exam import VOCABULARY, WIDTH, item_of

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.evidence import Kind
+from interp.domain.evidence import Kind
+from interp.domain.spec import ScorerSpec
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
 from interp.score import registry
 from interp.score.base import ScoreDesk
-from interp.spec import ScorerSpec
 from interp.stats.agreement import Confusion
 from interp.stats.chance import cohens_kappa
 from interp.stats.ranking import auprc, auroc

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from interp.domain.spec import ScorerSpec
 from interp.score import registry
 from interp.score.base import Foil, ScoreDesk
-from interp.spec import ScorerSpec
 from tests.score.any_model import any_model
 from tests.score.exam import VOCABULARY, item_of
 from tests.score.test_choice import foils

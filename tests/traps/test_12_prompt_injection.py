@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.demo.fake_llm import OracleReader, ScriptedServer
+from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
 from interp.explain.label import read_label
-from interp.llm.contexts import parse_fenced
-from interp.llm.scripted import OracleReader, ScriptedServer
-from interp.score.asking import Window, ask_windows
-from interp.score.asking import prompt_of as judge_prompt
-from interp.score.verdicts import verdicts_of
-from interp.spec import ExplainerSpec
+from interp.judge.verdicts import verdicts_of
+from interp.judge.yes_no import Window, ask_windows
+from interp.judge.yes_no import prompt_of as judge_prompt
+from interp.llm.prompt_text import parse_fenced
 from tests.explain.asked import NAMES, Answering, explain
 from tests.explain.hostile import ATTACKS, PWNED, corpus
 from tests.explain.over_http import Wire

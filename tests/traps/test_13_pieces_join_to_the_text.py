@@ -4,12 +4,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.evidence import Contexts
+from interp.domain.evidence import Contexts
+from interp.domain.spec import ExplainerSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainerInput
 from interp.explain.registry import asking
-from interp.llm.contexts import CLOSE, LEVEL, OPEN, marked, parse_fenced, pieces, plain, shown, unmarked
-from interp.spec import ExplainerSpec
-from interp.vocabulary import Vocabulary
+from interp.llm.prompt_text import CLOSE, LEVEL, OPEN, marked, parse_fenced, pieces, plain, shown, unmarked
 
 # A token for every byte, some for whole words, and one special token with bytes of its own: characters of two to four bytes fall apart in every way.
 BYTES = tuple(bytes([value]) for value in range(256))

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from interp.collect.neighbours import nearest
-from interp.evidence import Neighbour
+from interp.domain.evidence import Neighbour
+from interp.domain.score import Score
+from interp.domain.spec import CollectionSpec, ScorerSpec
 from interp.score import registry
-from interp.score.base import Score
-from interp.score.binary import Exam, figures_of, rivals_of
-from interp.score.nulls import choose_nulls, twins_of
-from interp.score.questions import questions_of
-from interp.score.sampling import sample
-from interp.spec import CollectionSpec, ScorerSpec
+from interp.score.items.nulls import choose_nulls, twins_of
+from interp.score.items.sampling import sample
+from interp.score.items.test_items import questions_of
+from interp.score.scorers.binary_metrics import Exam, figures_of, rivals_of
 from tests.truth.planted import item, matched, named
 from tests.truth.world import World
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from interp.score.pool import label_figures
+from interp.score.items.pool import label_figures
 
 Line = dict[str, Any]
 RATES = (0.1, 0.01, 0.001)
 # What 512 features keep of silent windows, and what one is asked about.
 POOL, OWN = 512 * 40, 40
-# A language model is asked about 20 silent windows, 5 of them near misses (`interp.score.sampling`); evidence holds 10.
+# A language model is asked about 20 silent windows, 5 of them near misses (`interp.score.items.sampling`); evidence holds 10.
 SILENT, NEAR_MISSES = 20, (5, 10, 20)
 ERRORS = (0.05, 0.1)
 # What the label takes in besides: nothing that a neighbour means, one of three neighbours, all of them.

@@ -5,7 +5,7 @@ import re
 import sysconfig
 from pathlib import Path
 
-from interp.spec import CorpusSpec
+from interp.domain.spec import CorpusSpec
 
 # Where a document begins; its least and most characters.
 DEFINITION = re.compile(r"^(?=(?:async )?(?:def|class) )", re.MULTILINE)

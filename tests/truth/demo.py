@@ -8,24 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from interp.artifacts import Store
+from api.demo.fake_llm.readers import NoisyReader
 from interp.collect.finish import finish
 from interp.collect.run import collect
+from interp.corpus.tokenized import tokenize_corpus
 from interp.dictionary.module import open_dictionary
-from interp.evidence import FeatureEvidence, Split
-from interp.explain.base import ExplainerInput, Explanation
+from interp.domain.evidence import FeatureEvidence, Split
+from interp.domain.explanation import Explanation
+from interp.domain.score import Score
+from interp.domain.spec import CollectionSpec, DictionarySpec, ScorerSpec, SubjectSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.explain.base import ExplainerInput
 from interp.explain.pattern import Pattern, Rule
-from interp.llm.contexts import plain
-from interp.llm.scripted.readers import NoisyReader
+from interp.files.artifact_store import Store
+from interp.llm.prompt_text import plain
 from interp.score import registry
-from interp.score.base import Score, ScorerInput
-from interp.score.binary import BANDS
-from interp.score.nulls import choose_nulls
-from interp.spec import CollectionSpec, DictionarySpec, ScorerSpec, SubjectSpec
+from interp.score.base import ScorerInput
+from interp.score.items.nulls import choose_nulls
+from interp.score.scorers.binary_metrics import BANDS
 from interp.stats.intervals import t_quantile
 from interp.subject.base import open_subject
-from interp.subject.tokens import tokenize_corpus
-from interp.vocabulary import Vocabulary
 from tests.truth.corpus import definitions
 from tests.truth.judges import InProcess, PlantedReader, judge
 

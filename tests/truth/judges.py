@@ -6,15 +6,16 @@ from functools import partial
 
 import numpy as np
 
-from interp.errors import AbilityMissing
+from api.demo.fake_llm.answers import answer
+from api.demo.fake_llm.asked import Shown, question
+from api.demo.fake_llm.readers import OracleReader, Reader
+from api.demo.fake_llm.tokens import prompt_tokens
+from interp.domain.errors import AbilityMissing
+from interp.domain.score import Score
+from interp.domain.spec import ScorerSpec
 from interp.llm.base import Ability, Model, Prompt, Reply, Usage
-from interp.llm.scripted.answers import answer
-from interp.llm.scripted.asked import Shown, question
-from interp.llm.scripted.readers import OracleReader, Reader
-from interp.llm.scripted.tokens import prompt_tokens
 from interp.score import registry
-from interp.score.base import Score, ScoreDesk, ScorerInput
-from interp.spec import ScorerSpec
+from interp.score.base import ScoreDesk, ScorerInput
 from tests.truth.world import Meaning, World
 
 

@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, Reader
+from api.demo.fake_llm.server import ScriptedServer
+from interp.domain.explanation import Explanation
+from interp.domain.score import Score
+from interp.domain.spec import ExplainerSpec, ModelSpec
 from interp.explain import registry as explainers
-from interp.explain.base import ExplainDesk, ExplainerInput, Explanation
-from interp.llm.books import Tag
+from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.llm.call_store import Tag
 from interp.llm.client import Client
-from interp.llm.memory import MemoryBooks
-from interp.llm.scripted.faults import Faults
-from interp.llm.scripted.readers import CoinReader, ConstantReader, NoisyReader, Reader
-from interp.llm.scripted.server import ScriptedServer
+from interp.llm.memory_call_store import MemoryBooks
 from interp.score import registry as scorers
-from interp.score.base import Score, ScoreDesk, ScorerInput
-from interp.spec import ExplainerSpec, ModelSpec
+from interp.score.base import ScoreDesk, ScorerInput
 from tests.truth.judges import InProcess, judge, oracle
 from tests.truth.planted import DETECTION, item, named
 from tests.truth.world import World

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from interp.evidence import Contexts, FeatureEvidence, Kind, Split
-from interp.llm.scripted.draws import draw
-from interp.llm.scripted.readers import CoinReader, ConstantReader, NoisyReader, Reader
+from api.demo.fake_llm.draws import draw
+from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, Reader
+from interp.domain.evidence import Contexts, FeatureEvidence, Kind, Split
+from interp.domain.score import Score
+from interp.domain.spec import TEST_COUNTS, ScorerSpec
 from interp.score import registry
-from interp.score.base import Score, ScorerInput
-from interp.score.nulls import choose_nulls
-from interp.spec import TEST_COUNTS, ScorerSpec
+from interp.score.base import ScorerInput
+from interp.score.items.nulls import choose_nulls
 from interp.stats.misclassification import Rate, corrected_balanced_accuracy
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import pooled_p, strata_of

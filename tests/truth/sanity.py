@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from interp.score.binary import Exam, Sheet, metrics_of
-from interp.score.judge import Outcome
+from interp.judge.outcome import Outcome
+from interp.score.scorers.binary_metrics import Exam, Sheet, metrics_of
 from interp.stats.agreement import pearson, r_squared
 from interp.stats.information import bits_of
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from interp.llm.scripted.asked import Shown
-from interp.llm.scripted.readers import NoisyReader
+from api.demo.fake_llm.asked import Shown
+from api.demo.fake_llm.readers import NoisyReader
 from tests.truth.judges import oracle, verdicts
 from tests.truth.planted import named, noisy_verdicts
 

@@ -17,20 +17,20 @@ import torch
 from safetensors.numpy import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from interp.artifacts import Store
 from interp.collect.finish import finish
-from interp.collect.layout import Layout, layout_of
+from interp.collect.rows.layout import Layout, layout_of
 from interp.collect.run import collect
+from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.dictionary.module import open_dictionary
-from interp.evidence import Contexts, FeatureEvidence, Split
-from interp.explain.base import Explanation
+from interp.domain.evidence import Contexts, FeatureEvidence, Split
+from interp.domain.explanation import Explanation
+from interp.domain.spec import CollectionSpec, DictionarySpec, SplitCounts, SubjectSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
-from interp.llm.contexts import pieces, shown
-from interp.spec import CollectionSpec, DictionarySpec, SplitCounts, SubjectSpec
+from interp.files.artifact_store import Store
+from interp.llm.prompt_text import pieces, shown
 from interp.subject.base import Subject, open_subject
-from interp.subject.tokens import TokenizedCorpus, tokenize_corpus
-from interp.vocabulary import Vocabulary
 from tests.truth.corpus import definitions
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pystdlib"

@@ -4,17 +4,18 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from interp import preflight
-from interp.lifecycle import Queue
-from interp.llm.scripted import ScriptedServer
-from interp.spec import JobSpec
-from interp.store import budgets, calls, jobs
-from interp.store.engine import snapshot, transaction
-from interp.store.progress import JobProgress
-from interp.store.tables import LlmCall
+from api.demo.fake_llm import ScriptedServer
+from interp.domain.lifecycle import Queue
+from interp.domain.spec import JobSpec
+from interp.planning import preflight
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import LlmCall
+from interp.store.llm import budgets, calls
+from interp.store.queue import jobs
+from interp.store.queue.progress import JobProgress
 from tests.store import steps
-from workers.run import drain
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
+from workers.tasks.execute import drain
 
 
 def spec_of(tiny_job: JobSpec, server: ScriptedServer, **changes: Any) -> JobSpec:

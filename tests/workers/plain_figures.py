@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from interp.planning import Range
+from interp.analysis.score_table import Figures, gathered
+from interp.planning.plan import Range
 from interp.score.best import ORDER
-from interp.score.fewest import scarce_by, too_few
+from interp.score.controls.fewest import scarce_by, too_few
 from interp.stats.chance import cohens_kappa
 from interp.stats.misclassification import Rate, corrected_balanced_accuracy
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import pooled_p, strata_of
 from interp.stats.shrinkage import Shrunken, expected_overlap, shrink
-from interp.store.conclusions import Shown
-from workers.columns import Figures, gathered
+from interp.store.results.dictionary_scores import Shown
 
 REASONS = (None, "too few nulls", "nothing to compare", "20 firing and 1 silent windows were answered; a lift needs 5 of each.")
 TABLE = (("yes_yes", 1, 1), ("yes_no", 1, 0), ("no_yes", 0, 1), ("no_no", 0, 0))

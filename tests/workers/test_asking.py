@@ -6,18 +6,19 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select
 
-from interp.lifecycle import Queue
-from interp.llm.scripted import Faults, ScriptedServer
-from interp.settings import Settings
-from interp.spec import BudgetSpec, JobSpec
-from interp.store import jobs, replies
-from interp.store.engine import snapshot, transaction
-from interp.store.progress import JobProgress
-from interp.store.tables import Explanation, Feature, Score
+from api.demo.fake_llm import Faults, ScriptedServer
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue
+from interp.domain.spec import BudgetSpec, JobSpec
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Explanation, Feature, Score
+from interp.store.llm import reply_cache
+from interp.store.queue import jobs
+from interp.store.queue.progress import JobProgress
 from tests.store import steps
 from tests.workers.asking import attempts, complete, recorded, spec_of, state, submit, work
-from workers.run import drain
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
+from workers.tasks.execute import drain
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -69,7 +70,7 @@ def test_a_job_with_every_control_from_end_to_end(runtime: Runtime, server: Scri
         scores = session.scalars(select(Score).where(Score.scorer == "detection")).all()
         listed = session.scalars(select(Feature).where(Feature.shrunken.is_not(None))).all()
         scored = set(session.scalars(select(Score.explanation_id)))
-        kept = replies.load(session, [row.key for row in recorded(runtime, found.job_id)])
+        kept = reply_cache.load(session, [row.key for row in recorded(runtime, found.job_id)])
     assert patterns
     assert not scored & {pattern.id for pattern in patterns}, "the baseline is kept, and not scored itself"
     assert all(score.null_values and len(score.null_values) == 2 for score in scores)

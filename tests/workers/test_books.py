@@ -13,19 +13,20 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from interp.errors import BudgetReached, Interrupted, LeaseLost, PriceUnknown
-from interp.lifecycle import Queue, Stage
-from interp.llm.books import Amount, PendingBatch
-from interp.planning import ChunkPlan
-from interp.spec import BudgetSpec
-from interp.store import budgets, calls, jobs, queue, replies
-from interp.store.chunks import Lease
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import LlmReservation
+from interp.domain.errors import BudgetReached, Interrupted, LeaseLost, PriceUnknown
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import BudgetSpec
+from interp.llm.call_store import Amount, PendingBatch
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import LlmReservation
+from interp.store.llm import budgets, calls, reply_cache
+from interp.store.queue import completion, jobs
+from interp.store.queue.chunks import Lease
 from tests.store import steps
 from tests.store.asked import BASE_URL, MODEL, call
-from workers.books import StoreBooks
-from workers.loop import Loop
+from workers.llm.call_store import StoreBooks
+from workers.llm.event_loop import Loop
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -140,11 +141,11 @@ def test_caps_in_calls_and_dollars_are_kept_to_the_last_one(engine: Engine, loop
 
 PROCESS = """
 import asyncio, sys
-from interp.store.engine import make_engine, transaction
-from interp.lifecycle import Queue
+from interp.store.db.engine import make_engine, transaction
+from interp.domain.lifecycle import Queue
 from tests.store import steps
 from tests.workers.test_books import spend
-from workers.books import StoreBooks
+from workers.llm.call_store import StoreBooks
 engine = make_engine(sys.argv[1])
 lease = steps.take(engine, Queue.LLM)
 spent = []
@@ -205,7 +206,7 @@ def test_without_a_cap_nothing_is_reserved_and_a_later_cap_counts_what_was_spent
     with snapshot(engine) as session:
         assert session.scalar(select(LlmReservation.lease_token)) is None
     with transaction(engine) as session:
-        queue.pause(session, lease, {"code": "x"})
+        completion.pause(session, lease, {"code": "x"})
         jobs.resume(session, lease.job_id, BudgetSpec(tokens=50))
     found = state(engine, lease.job_id)
     assert (found.spent.calls, found.spent.tokens, found.caps.tokens) == (2, 10, 50)
@@ -215,7 +216,7 @@ def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: 
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
     books = StoreBooks(engine, lease)
     loop.run(books.reserve(Amount(1, 60, None))).result(10)
-    assert queue.sweep(engine, lambda _owner: True, max_losses=6) == 1
+    assert completion.sweep(engine, lambda _owner: True, max_losses=6) == 1
     found = state(engine, lease.job_id)
     assert (found.spent.tokens, found.reserved.tokens, found.unsettled.tokens) == (0, 0, 60)
     with pytest.raises(LeaseLost):
@@ -244,7 +245,7 @@ def test_a_frozen_worker_that_thaws_may_still_tell_what_it_spent(engine: Engine,
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
     with StoreBooks(engine, lease) as books:
         room = loop.run(books.reserve(Amount(1, 60, None))).result(10)
-        queue.sweep(engine, lambda _owner: True, max_losses=6)
+        completion.sweep(engine, lambda _owner: True, max_losses=6)
         loop.call(books.settle, room, Amount(1, 20, None))
         loop.run(books.recall("anything")).result(10)
     found = state(engine, lease.job_id)
@@ -285,7 +286,7 @@ def test_stopped_books_let_nothing_out_and_still_take_in_what_comes_back(engine:
         loop.run(asyncio.sleep(0)).result(10)
     assert state(engine, lease.job_id).spent.tokens == 5
     with snapshot(engine) as session:
-        assert set(replies.recall(session, ["k"])) == {"k"}
+        assert set(reply_cache.recall(session, ["k"])) == {"k"}
 
 
 def test_an_answer_is_recalled_at_once_and_is_durable_on_the_way_out(engine: Engine, loop: Loop, database_url: str) -> None:
@@ -302,7 +303,7 @@ def test_an_answer_is_recalled_at_once_and_is_durable_on_the_way_out(engine: Eng
         assert loop.run(ask(books)).result(10) == [None, "first", None]
     another = make_engine(database_url)
     with snapshot(another) as session:
-        assert replies.recall(session, ["k"])["k"].raw == "first"
+        assert reply_cache.recall(session, ["k"])["k"].raw == "first"
         assert [row.status for row in calls.of_feature(session, lease.job_id, 7)] == ["answered", "refused"]
     another.dispose()
 
@@ -314,7 +315,7 @@ def test_text_that_no_database_takes_is_kept_all_the_same(engine: Engine, loop: 
         loop.call(books.record, odd)
         loop.run(books.recall("k")).result(10)
     with snapshot(engine) as session:
-        assert replies.recall(session, ["k"])["k"].raw == "lone \ud800 and \0"
+        assert reply_cache.recall(session, ["k"])["k"].raw == "lone \ud800 and \0"
 
 
 def test_batches_outlive_the_worker(engine: Engine, loop: Loop) -> None:
@@ -322,7 +323,7 @@ def test_batches_outlive_the_worker(engine: Engine, loop: Loop) -> None:
     batch = PendingBatch("batch_1", BASE_URL, MODEL, ("a", "b"))
     with StoreBooks(engine, lease) as books:
         loop.run(books.batch_submitted(batch)).result(10)
-    queue.sweep(engine, lambda _owner: True, max_losses=6)
+    completion.sweep(engine, lambda _owner: True, max_losses=6)
     with StoreBooks(engine, steps.take(engine, Queue.LLM)) as again:
         assert loop.run(again.pending_batches(BASE_URL, MODEL)).result(10) == [batch]
         loop.run(again.batch_ended("batch_1")).result(10)
@@ -350,6 +351,6 @@ def test_a_database_that_fails_for_a_while_loses_nothing(engine: Engine, loop: L
             books.__exit__()
         is_away.clear()
     with snapshot(engine) as session:
-        assert set(replies.recall(session, ["k"])) == {"k"}
+        assert set(reply_cache.recall(session, ["k"])) == {"k"}
     found = state(engine, lease.job_id)
     assert (found.spent.tokens, found.reserved.tokens) == (9, 0)

@@ -12,21 +12,21 @@ import httpx
 import pytest
 from sqlalchemy import Engine, select
 
-from api import submission
 from api.app import create_app
 from api.client import InProcess
-from interp.errors import Conflict, LeaseLost
-from interp.lifecycle import Queue
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import chunks, jobs, queue
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Chunk, Job
+from api.jobs import admission
+from interp.config.settings import Settings
+from interp.domain.errors import Conflict, LeaseLost
+from interp.domain.lifecycle import Queue
+from interp.domain.spec import JobSpec
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Chunk, Job
+from interp.store.queue import chunks, completion, jobs
 from tests.security import apart
 from tests.store import steps
-from workers import checking
-from workers.run import drain, run_chunk
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
+from workers.tasks import check
+from workers.tasks.execute import drain, run_chunk
 
 PATIENCE = 60.0
 
@@ -72,7 +72,7 @@ def until(look: Callable[[], Any], what: str) -> Any:
 
 def test_the_answer_does_not_wait_for_files(settings: Settings, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A look that would never end: the answer comes in about the second that it waits, and a probe is answered meanwhile."""
-    monkeypatch.setattr(submission, "CHECK", apart.endless(tmp_path / "reader"))
+    monkeypatch.setattr(admission, "CHECK", apart.endless(tmp_path / "reader"))
     app = create_app(settings.model_copy(update={"read_wait_seconds": 1.0}))
     with httpx.Client(transport=InProcess(app), base_url="http://localhost") as http:
         answers: list[httpx.Response] = []
@@ -93,7 +93,7 @@ def test_many_endless_looks_leave_the_service_at_hand(
     settings: Settings, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """None of many requests keeps a thread or a process: there would soon be no more of them."""
-    monkeypatch.setattr(submission, "CHECK", apart.endless(tmp_path / "reader"))
+    monkeypatch.setattr(admission, "CHECK", apart.endless(tmp_path / "reader"))
     app = create_app(settings.model_copy(update={"read_wait_seconds": 0.05, "read_processes": 1}))
     with httpx.Client(transport=InProcess(app), base_url="http://localhost", timeout=PATIENCE) as http:
         asked = [http.post("/v1/jobs", json=body) for _ in range(60)]
@@ -103,7 +103,7 @@ def test_many_endless_looks_leave_the_service_at_hand(
 
 def test_estimates_wait_within_bounds(settings: Settings, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """They have no state to wait in: as many as there are processes wait to the deadline, the others are told to come again."""
-    monkeypatch.setattr(submission, "CHECK", apart.endless(tmp_path / "reader"))
+    monkeypatch.setattr(admission, "CHECK", apart.endless(tmp_path / "reader"))
     app = create_app(settings.model_copy(update={"read_wait_seconds": 0.05, "read_processes": 1, "read_seconds": 3.0}))
     with httpx.Client(transport=InProcess(app), base_url="http://localhost", timeout=PATIENCE) as http:
         answers: list[httpx.Response] = []
@@ -146,7 +146,7 @@ def test_what_would_be_refused_fails_and_can_be_tried_again(http: httpx.Client, 
 
 
 def test_limits_hold_in_the_worker(http: httpx.Client, settings: Settings, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "CHECK", apart.GREEDY)
+    monkeypatch.setattr(check, "CHECK", apart.GREEDY)
     job = submit(http, body)
     assert run_chunk(Runtime.of(settings.model_copy(update={"read_memory_bytes": 1 << 26})), Queue.GPU)
     found = http.get(f"/v1/jobs/{job['id']}").json()
@@ -182,7 +182,7 @@ def test_cancelled_while_a_worker_looks(
     http: httpx.Client, runtime: Runtime, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The process that reads is ended, and the job is cancelled."""
-    monkeypatch.setattr(checking, "CHECK", apart.endless(tmp_path / "reader"))
+    monkeypatch.setattr(check, "CHECK", apart.endless(tmp_path / "reader"))
     job = submit(http, body)
     working = Thread(target=run_chunk, args=(runtime, Queue.GPU))
     working.start()
@@ -205,10 +205,10 @@ def test_a_worker_that_dies_over_it_is_followed_by_another(http: httpx.Client, r
     with transaction(runtime.engine) as session:
         lease = chunks.claim(session, Queue.GPU, "of a worker that dies", 30.0)
     assert lease is not None
-    queue.sweep(runtime.engine, lambda owner: owner == "of a worker that dies", 6)
+    completion.sweep(runtime.engine, lambda owner: owner == "of a worker that dies", 6)
     assert run_chunk(runtime, Queue.GPU)
     assert job_row(runtime.engine, job["id"]).status == "queued"
-    found = submission.check(tiny_job, runtime.settings)
+    found = admission.check(tiny_job, runtime.settings)
     with pytest.raises(LeaseLost), transaction(runtime.engine) as session:
         jobs.admit(session, job["id"], found.spec, found.facts, found.noticed)
     with snapshot(runtime.engine) as session:

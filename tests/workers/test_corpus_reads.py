@@ -9,18 +9,18 @@ from typing import IO
 import pytest
 from sqlalchemy import select
 
-from api import estimating, sampling
-from interp import preflight
-from interp.lifecycle import Queue
-from interp.settings import Settings
-from interp.spec import CorpusSpec, JobSpec
-from interp.store import jobs
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Chunk, Job, Run
-from interp.subject.corpus_files import CorpusFile
+from api.jobs import estimate, estimate_sample
+from interp.config.settings import Settings
+from interp.corpus.corpus_files import CorpusFile
+from interp.domain.lifecycle import Queue
+from interp.domain.spec import CorpusSpec, JobSpec
+from interp.planning import preflight
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Chunk, Job, Run
+from interp.store.queue import jobs
 from tests.fakes import tiny
-from workers.run import drain, run_chunk
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
+from workers.tasks.execute import drain, run_chunk
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -123,9 +123,9 @@ def test_large_and_small_give_the_same_evidence(runtime: Runtime, spec: JobSpec,
     # An estimate knows the evidence of a large corpus by the files' names, sizes and times.
     facts = preflight.check(spec)
     assert facts.evidence_id is None
-    assert sampling.draw(spec, facts, runtime.engine).basis == "evidence"
+    assert estimate_sample.draw(spec, facts, runtime.engine).basis == "evidence"
     os.utime(Path(spec.corpus.path) / "000.txt", ns=(1, 1))
-    assert sampling.draw(spec, preflight.check(spec), runtime.engine).basis == "settings"
+    assert estimate_sample.draw(spec, preflight.check(spec), runtime.engine).basis == "settings"
 
 
 def test_a_corpus_that_changes_before_the_job_starts(runtime: Runtime, spec: JobSpec) -> None:
@@ -159,8 +159,8 @@ def test_one_document_that_is_most_of_a_split_is_warned_of(runtime: Runtime, spe
 def test_an_estimate_says_what_would_be_read(runtime: Runtime, spec: JobSpec) -> None:
     os.mkfifo(Path(spec.corpus.path) / "pipe")
     facts = preflight.check(spec)
-    drawn = sampling.draw(spec, facts, runtime.engine)
-    answer = estimating.answer(spec, drawn, estimating.count(spec, drawn.sample(spec)), facts)
+    drawn = estimate_sample.draw(spec, facts, runtime.engine)
+    answer = estimate.answer(spec, drawn, estimate.count(spec, drawn.sample(spec)), facts)
     assert answer.corpus is not None
     assert answer.corpus.by_suffix[".txt"].files == answer.corpus.files
     assert answer.corpus.left_out == {"named pipe": 1}
@@ -182,7 +182,7 @@ def test_what_a_large_corpus_hides_fails_the_job_with_the_same_words(runtime: Ru
 
 
 def test_the_warnings_are_told_once_a_code() -> None:
-    from interp.job_warnings import JobWarning, merged
+    from interp.domain.job_warnings import JobWarning, merged
 
     first = merged((), [JobWarning("a", "one"), JobWarning("b", "two \udce9")])
     assert merged(first, [JobWarning("a", "three")]) == [{"code": "a", "detail": "three"}, {"code": "b", "detail": "two \\udce9"}]

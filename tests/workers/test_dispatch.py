@@ -6,19 +6,19 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from api.local_servers import LocalServer
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.settings import Settings
+from api.demo.local_servers import LocalServer
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue, Stage
+from interp.planning.plan import ChunkPlan
 from tests.store import steps
-from workers import dispatch
+from workers.wakeup import notify
 
 PLANS = [ChunkPlan(Stage.EXPLAIN, number, 4) for number in range(3)]
 
 
 @pytest.fixture
 def on_redis(settings: Settings, private_redis: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    monkeypatch.setattr(dispatch, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(notify, "QUIET_SECONDS", 0.0)
     redis.Redis.from_url(private_redis.url).flushall()
     yield settings.model_copy(update={"broker_url": private_redis.url, "bell_window": 2})
 
@@ -29,18 +29,18 @@ def waiting(server: LocalServer) -> int:
 
 def test_bells_wait_at_the_broker_within_their_window(engine: Engine, on_redis: Settings, private_redis: LocalServer) -> None:
     steps.running(engine, *PLANS)
-    assert dispatch.ring(engine, on_redis) == 2
-    assert dispatch.ring(engine, on_redis) == 0, "nobody has answered one yet"
+    assert notify.ring(engine, on_redis) == 2
+    assert notify.ring(engine, on_redis) == 0, "nobody has answered one yet"
     assert waiting(private_redis) == 2
 
 
 def test_a_broker_that_breaks_off_in_between_is_no_error(engine: Engine, on_redis: Settings, private_redis: LocalServer) -> None:
-    assert dispatch.ring(engine, on_redis) == 0, "the connection is there"
+    assert notify.ring(engine, on_redis) == 0, "the connection is there"
     private_redis.stop()
     try:
         steps.running(engine, *PLANS)
-        assert dispatch.ring(engine, on_redis) == 0
+        assert notify.ring(engine, on_redis) == 0
     finally:
         private_redis.start()
-    assert dispatch.ring(engine, on_redis) == 2, "what could not be rung is due at once"
+    assert notify.ring(engine, on_redis) == 2, "what could not be rung is due at once"
     assert waiting(private_redis) == 2

@@ -12,18 +12,19 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Engine, select
 
-from interp import preflight
-from interp.lifecycle import ChunkStatus, Queue, Stage
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import chunks, jobs, migrate
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import Chunk
+from interp.config.settings import Settings
+from interp.domain.lifecycle import ChunkStatus, Queue, Stage
+from interp.domain.spec import JobSpec
+from interp.planning import preflight
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Chunk
+from interp.store.queue import chunks, jobs
 from tests.store import steps
-from workers.app import BELL, make_app
-from workers.artifacts import jobs_with_partials, store_of
-from workers.dispatch import ring
-from workers.embedded import Supervisor
+from workers.artifact_paths import jobs_with_partials, store_of
+from workers.supervisor import Supervisor
+from workers.wakeup.celery_app import BELL, make_app
+from workers.wakeup.notify import ring
 
 pytestmark = pytest.mark.timeout(300)
 Found = TypeVar("Found")
@@ -157,5 +158,7 @@ def test_upkeep_as_a_process_takes_back_what_a_dead_worker_held(tiny_job: JobSpe
 
 def dead_owner() -> str:
     """The name of a process that has just ended."""
-    found = subprocess.run([sys.executable, "-c", "from workers.owner import this_process; print(this_process())"], capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, "-c", "from workers.runtime.process_identity import this_process; print(this_process())"], capture_output=True, text=True
+    )
     return found.stdout.strip()

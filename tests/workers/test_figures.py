@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interp.analysis import significance as summary
+from interp.analysis.score_table import Floats, is_within
+from interp.analysis.updates import candidates, changed, in_order
+from interp.domain.spec import ScorerSpec
 from interp.score.best import Running, unscored
-from interp.spec import ScorerSpec
 from interp.stats import intervals, pooled
-from interp.store import conclusions
-from interp.store.conclusions import Conclusion
-from interp.store.usage import UsageLine
+from interp.store.llm.usage import UsageLine
+from interp.store.results import dictionary_scores
+from interp.store.results.dictionary_scores import Conclusion
 from tests.workers import plain_figures as plain
 from tests.workers.plain_figures import Figure, in_columns
-from workers import figures as summary
-from workers.changes import candidates, changed, in_order
-from workers.columns import Floats, is_within
-from workers.summary import named, over_random, usage_of
+from workers.tasks.summarise import named, over_random, usage_of
 
 FEATURES = 120
 
@@ -88,7 +88,7 @@ def test_a_summary_says_to_the_bit_what_its_definition_says(seed: int, judge: st
     running = Running()
     running.add(unscored([feature for feature, _, _ in labels], [made for _, made, _ in labels]))
     running.add(candidates("detection", found))
-    shown = list(conclusions.shown(running.best(), lambda ids: {number: known[number] for number in ids}))
+    shown = list(dictionary_scores.shown(running.best(), lambda ids: {number: known[number] for number in ids}))
     assert repr(shown) == repr(plain.best_of({"detection": expected}, labels))
 
 

@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from interp.codec import decode_evidence
 from interp.collect.memory import collection_bytes
-from interp.evidence import ACTIVE_KINDS, FeatureEvidence
-from interp.lifecycle import Stage
-from interp.settings import Settings
-from interp.spec import DictionarySpec, JobSpec
-from interp.store import migrate
-from interp.store.engine import snapshot
-from interp.store.tables import Evidence, Feature, Run
+from interp.config.settings import Settings
+from interp.domain.evidence import ACTIVE_KINDS, FeatureEvidence
+from interp.domain.lifecycle import Stage
+from interp.domain.spec import DictionarySpec, JobSpec
+from interp.files.evidence_codec import decode_evidence
+from interp.store.db import migrate
+from interp.store.db.engine import snapshot
+from interp.store.db.tables import Evidence, Feature, Run
 from tests.workers.test_pipeline import complete
-from workers import artifacts, calibration
-from workers.gpu import TOKENISED
-from workers.lease import Hold
-from workers.residency import USABLE, models_of
-from workers.runtime import Runtime
+from workers import artifact_paths
+from workers.runtime.context import Runtime
+from workers.runtime.lease_guard import Hold
+from workers.tasks import firing_levels
+from workers.tasks.collect import TOKENISED
+from workers.tasks.model_cache import USABLE, models_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -52,7 +53,7 @@ def collected(spec: JobSpec, home: Path, memory: int | None = None) -> tuple[lis
 
 def test_neurons_fire_at_the_rate_that_was_asked_for(neurons: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evidence, facts = collected(neurons, tmp_path / "one")
-    assert facts[calibration.FACT] == "quantile"
+    assert facts[firing_levels.FACT] == "quantile"
     assert np.mean([item.statistics.density for item in evidence]) == pytest.approx(RATE, rel=0.3)
     for item in evidence:
         contexts = item.contexts
@@ -66,7 +67,7 @@ def test_neurons_fire_at_the_rate_that_was_asked_for(neurons: JobSpec, tmp_path:
     extent = models.extent
     room = models.nbytes + collection_bytes(6, type(extent)(extent.features, extent.width, extent.topk, dense=True), neurons.collection)
     monkeypatch.setattr(
-        calibration, "save", lambda work, levels: artifacts.store_of(work.runtime.settings).delete(artifacts.levels(work.lease.job_id))
+        firing_levels, "save", lambda work, levels: artifact_paths.store_of(work.runtime.settings).delete(artifact_paths.levels(work.lease.job_id))
     )
     again, _ = collected(neurons, tmp_path / "two", int(room / USABLE) + 1)
     for one, other in zip(evidence, again, strict=True):
@@ -80,7 +81,7 @@ def test_sparse_dictionaries_fire_above_zero(tiny_job: JobSpec, tmp_path: Path) 
         update={"collection": tiny_job.collection.model_copy(update={"firing_level": "zero"}), "features": "0-5", "scorers": ()}
     )
     evidence, facts = collected(spec, tmp_path)
-    assert facts[calibration.FACT] == "zero"
+    assert facts[firing_levels.FACT] == "zero"
     assert {item.statistics.firing_level for item in evidence} == {0.0}
 
 

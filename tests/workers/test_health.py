@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from interp.settings import Settings
-from workers.health import Health, Pulse
+from interp.config.settings import Settings
+from workers.runtime.health import Health, Pulse
 
 
 def until_stuck(port: int) -> httpx.Response:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from workers.helpers import Helpers
+from workers.runtime.helper_threads import Helpers
 
 
 def until(condition: Callable[[], bool]) -> None:

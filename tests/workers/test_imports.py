@@ -5,14 +5,18 @@ import sys
 
 import pytest
 
-from interp.spec import JobSpec
+from interp.domain.spec import JobSpec
 
 HEAVY = ("torch", "transformer_lens", "transformers", "scipy.stats", "scipy.optimize", "scipy.spatial")
 
 
 @pytest.mark.parametrize(
     "modules",
-    ["workers.llm, workers.process, workers.run", "workers.embedded, workers.dispatch, interp.preflight", "api.app"],
+    [
+        "workers.tasks.llm_tasks, workers.process, workers.tasks.execute",
+        "workers.supervisor, workers.wakeup.notify, interp.planning.preflight",
+        "api.app",
+    ],
     ids=["llm worker", "supervisor", "api"],
 )
 def test_no_torch(modules: str) -> None:
@@ -25,8 +29,8 @@ def test_no_torch(modules: str) -> None:
 def test_transformers_is_loaded_without_a_whole_garbage_collection(tiny_job: JobSpec) -> None:
     """Each walks over all that PyTorch and transformers have made so far: together most of a second of a gpu worker's start."""
     code = (
-        "import gc, sys; from interp.spec import JobSpec; from interp.importing import without_collecting\n"
-        "with without_collecting():\n    import workers.gpu\n"
+        "import gc, sys; from interp.domain.spec import JobSpec; from interp.observability.import_time import without_collecting\n"
+        "with without_collecting():\n    import workers.tasks.collect\n"
         "from interp.subject.library import library_bos\n"
         "spec = JobSpec.model_validate_json(sys.stdin.read())\n"
         "whole = []; gc.callbacks.append(lambda phase, info: whole.append(phase) if info['generation'] == 2 else None)\n"

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from interp.errors import InputError, Interrupted, LeaseLost
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.settings import Settings
-from interp.store import jobs, queue, workers
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import Chunk
-from interp.store.workers import WorkerRow
+from interp.config.settings import Settings
+from interp.domain.errors import InputError, Interrupted, LeaseLost
+from interp.domain.lifecycle import Queue, Stage
+from interp.planning.plan import ChunkPlan
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Chunk
+from interp.store.queue import completion, jobs, workers
+from interp.store.queue.workers import WorkerRow
 from tests.store import steps
-from workers import run
-from workers.lease import Hold
-from workers.leases import Leases
-from workers.run import Outcome, Work, run_chunk
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
+from workers.runtime.lease_guard import Hold
+from workers.runtime.lease_renewer import Leases
+from workers.tasks import execute
+from workers.tasks.execute import Outcome, Work, run_chunk
 
 DEADLINE = 120.0
 
@@ -85,14 +85,14 @@ def test_of_two_workers_that_believe_they_hold_a_chunk_one_goes_on(runtime: Runt
     """A worker stood still past its lease: somebody else has the chunk when it moves again."""
     job_id = steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4), ChunkPlan(Stage.SUMMARISE, 0, 1, {}, Stage.EXPLAIN))
     frozen = steps.take(runtime.engine, Queue.LLM, seconds=-1)
-    assert queue.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 1
+    assert completion.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 1
     other = steps.take(runtime.engine, Queue.LLM)
     other_process = Runtime(runtime.settings, runtime.engine, "other")
     with Hold(runtime, frozen) as mine, Hold(other_process, other) as theirs:
         with pytest.raises(LeaseLost):
             until(lambda: mine.progress(1) is not None)
         theirs.progress(1)
-        for ending in (queue.finish, queue.hand_back):
+        for ending in (completion.finish, completion.hand_back):
             with pytest.raises(LeaseLost), transaction(runtime.engine) as session:
                 ending(session, frozen, None)
         steps.finish(runtime.engine, other)
@@ -120,7 +120,7 @@ def test_a_wall_clock_that_jumps_loses_no_lease(runtime: Runtime, monkeypatch: p
     with Hold(runtime, lease) as hold:
         until(lambda: (steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at or begun) > begun)
         hold.progress(1)
-        assert queue.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 0
+        assert completion.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 0
 
 
 def test_a_process_shows_what_it_has_as_long_as_it_lives(runtime: Runtime) -> None:
@@ -146,7 +146,7 @@ def test_work_stops_when_the_worker_stops(runtime: Runtime) -> None:
 
 
 def test_a_database_out_of_reach_loses_the_lease_only_after_its_seconds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interp.errors import DiskFull
+    from interp.domain.errors import DiskFull
 
     steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     lease = steps.take(runtime.engine, Queue.LLM)
@@ -165,7 +165,7 @@ def test_a_database_out_of_reach_loses_the_lease_only_after_its_seconds(runtime:
 
 
 def _with_task(monkeypatch: pytest.MonkeyPatch, task: Callable[[Work], Outcome]) -> None:
-    monkeypatch.setattr(run, "_task", lambda _stage: task)
+    monkeypatch.setattr(execute, "_task", lambda _stage: task)
 
 
 def test_results_and_the_end_of_the_chunk_are_one_transaction(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,24 +9,26 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, event, func, select
 
-from interp import preflight
 from interp.collect.memory import collection_bytes
-from interp.errors import DiskFull
-from interp.lifecycle import Queue, Stage
-from interp.settings import Settings
-from interp.spec import JobSpec, ScorerSpec
-from interp.store import jobs, migrate, queue, workers
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.progress import JobProgress
-from interp.store.tables import Chunk, Dictionary, Explanation, Feature, Run, Score, Subject
+from interp.config.settings import Settings
+from interp.domain.errors import DiskFull
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import JobSpec, ScorerSpec
+from interp.planning import preflight
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Chunk, Dictionary, Explanation, Feature, Run, Score, Subject
+from interp.store.queue import completion, jobs, workers
+from interp.store.queue.progress import JobProgress
 from tests.fakes import tiny
 from tests.faults.results import results
 from tests.store import steps
-from workers import artifacts, gpu
-from workers.presence import Report
-from workers.residency import USABLE, models_of
-from workers.run import drain, run_chunk
-from workers.runtime import Runtime
+from workers import artifact_paths
+from workers.runtime.context import Runtime
+from workers.runtime.worker_info import Report
+from workers.tasks import collect
+from workers.tasks.execute import drain, run_chunk
+from workers.tasks.model_cache import USABLE, models_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -83,7 +85,7 @@ def _runs_no_model_for_another_scorer(runtime: Runtime, spec: JobSpec, monkeypat
     def never(*_arguments: object) -> None:
         raise AssertionError("a model was opened")
 
-    monkeypatch.setattr(gpu, "models_of", never)
+    monkeypatch.setattr(collect, "models_of", never)
     second = complete(runtime, spec.model_copy(update={"scorers": (ScorerSpec(name="detection", nulls=3),)}))
     assert second.status == "completed", second.error
     assert {stage.stage for stage in second.stages} == {Stage.PREPARE, Stage.EXPLAIN, Stage.SCORE, Stage.SUMMARISE}
@@ -134,7 +136,7 @@ def test_a_dictionary_that_no_worker_holds_at_once_is_cut_by_features_too(
     assert len(chunks[Stage.COMBINE]) > 9, "two levels at least, for each of three groups"
     assert all(len(payload["inputs"]) <= 3 for payload in chunks[Stage.COMBINE] + chunks[Stage.MERGE])
     assert results(runtime.engine) == on_sqlite
-    assert artifacts.jobs_with_partials(artifacts.store_of(settings)) == []
+    assert artifact_paths.jobs_with_partials(artifact_paths.store_of(settings)) == []
 
 
 def test_the_smallest_worker_that_lives_decides_how_a_dictionary_is_cut(tiny_job: JobSpec, tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_parts_are_combined_as_they_come_and_removed(tiny_job: JobSpec, tmp_path
     migrate.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     job_id = submit(runtime, tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"shard_tokens": 1024})}))
-    store, most = artifacts.store_of(settings), 0
+    store, most = artifact_paths.store_of(settings), 0
     while run_chunk(runtime, Queue.GPU):
         most = max(most, len(store.names(f"partials/{job_id}")))
     shards = len(planned(runtime, job_id)[Stage.COLLECT])
@@ -233,7 +235,7 @@ def _full_database(engine: Engine) -> None:
 
 def _full_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full in the middle of writing a partial, told as numpy tells it: without a number."""
-    from interp.collect import partial_file
+    from interp.collect.partial import partial_file
 
     def full(path: Path, *_content: object) -> None:
         path.write_bytes(b"half")
@@ -266,7 +268,7 @@ def test_a_full_disk_stops_the_worker_with_a_clear_word_and_costs_the_job_nothin
     assert leftovers == []
     monkeypatch.undo()  # there is room again
     runtime = Runtime(settings, make_engine(settings.database_url))
-    queue.sweep(runtime.engine, lambda _owner: True, settings.max_losses)
+    completion.sweep(runtime.engine, lambda _owner: True, settings.max_losses)
     drain(runtime, Queue.GPU, Queue.LLM)
     assert steps.look(runtime.engine, job_id).status == "completed"
 

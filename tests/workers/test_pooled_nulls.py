@@ -8,18 +8,19 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
-from interp import preflight
-from interp.settings import Settings
-from interp.spec import JobSpec, ScorerSpec
+from interp.analysis.significance import STRATA
+from interp.config.settings import Settings
+from interp.domain.spec import JobSpec, ScorerSpec
+from interp.planning import preflight
 from interp.stats.pooled import FEWEST, pooled_p, strata_of
-from interp.store import jobs, migrate
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import Feature, Score
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Feature, Score
+from interp.store.queue import jobs
 from tests.store import steps
 from tests.workers.test_embedded import until
-from workers.dispatch import ring
-from workers.embedded import Supervisor
-from workers.figures import STRATA
+from workers.supervisor import Supervisor
+from workers.wakeup.notify import ring
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,23 +12,24 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from api.local_servers import LocalServer
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.settings import Settings
-from interp.store import chunks, jobs, migrate, workers
-from interp.store.engine import make_engine, snapshot, transaction
+from api.demo.local_servers import LocalServer
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue, Stage
+from interp.planning.plan import ChunkPlan
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.queue import chunks, jobs, workers
 from tests.store import steps
-from workers import dispatch
+from workers.wakeup import notify
 
 pytestmark = pytest.mark.timeout(180)
 
 # A worker whose task is a stand-in: it works in batches of so many seconds, and is deaf to everything where it is told to be.
 WORKER = """
-import sys, time, workers.looking, workers.run
-from interp.lifecycle import Queue
-from workers.process import main
-from workers.run import Outcome
+import sys, time, workers.runtime.poller, workers.tasks.execute
+from interp.domain.lifecycle import Queue
+from workers.runtime.process import main
+from workers.tasks.execute import Outcome
 
 queue, batches, seconds, is_deaf = Queue(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "deaf"
 
@@ -39,9 +40,9 @@ def task(work):
             work.progress(0)
     return Outcome(lambda session: None)
 
-workers.run._task = lambda stage: task
+workers.tasks.execute._task = lambda stage: task
 # A busy machine may take long to make the next chunk.
-workers.looking.DEAF_SECONDS = 30.0
+workers.runtime.poller.DEAF_SECONDS = 30.0
 main(queue, "stand-in")
 """
 BATCH = 0.05
@@ -123,7 +124,7 @@ def test_what_comes_right_after_a_chunk_is_found_without_a_bell(alone: Settings,
     settings = alone.model_copy(update={"broker_url": redis_url, "idle_seconds": 3600.0})
     first = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     with worker(settings, Queue.LLM, batches=1):
-        dispatch.ring(engine, settings)
+        notify.ring(engine, settings)
         until(lambda: status(engine, first, Queue.LLM) == "done", "the chunk that a bell told of")
         second = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
         until(lambda: status(engine, second, Queue.LLM) == "done", "the chunk that nothing told of")

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.identity import evidence_id, models_key
-from interp.settings import Settings
-from interp.spec import JobSpec
+from interp.config.settings import Settings
+from interp.domain.spec import JobSpec
+from interp.planning.fingerprint import evidence_id, models_key
 from tests.fakes import tiny
-from workers import residency
-from workers.residency import USABLE, Models, Shelf, announce, models_of
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
+from workers.tasks import model_cache
+from workers.tasks.model_cache import USABLE, Models, Shelf, announce, models_of
 
 
 def loaded(shelf: Shelf, name: str, size: int, keep: tuple[str, ...] = ()) -> bool:
@@ -61,7 +61,7 @@ def test_room_for_work_is_made_by_models_of_other_jobs_alone() -> None:
 def test_the_room_is_kept_to_unless_one_model_alone_passes_it(asked: list[tuple[str, int]]) -> None:
     shelf, sizes = Shelf(room=100), {name: len(name) * 7 + ord(name) % 50 for name in "abcdef"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(residency, "give_back_memory", lambda: None)  # takes a tenth of a second, and there is nothing to give back
+        patch.setattr(model_cache, "give_back_memory", lambda: None)  # takes a tenth of a second, and there is nothing to give back
         for name, needed in asked:
             loaded(shelf, name, sizes[name])
             shelf.make_room(needed, keep=(name,))
@@ -70,7 +70,7 @@ def test_the_room_is_kept_to_unless_one_model_alone_passes_it(asked: list[tuple[
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Runtime:
-    residency.residency_of.cache_clear()
+    model_cache.residency_of.cache_clear()
     return Runtime.of(Settings(home=tmp_path))
 
 
@@ -99,7 +99,7 @@ def other_dictionary(spec: JobSpec, folder: Path, seed: float) -> JobSpec:
 def test_dictionaries_share_a_subject_and_go_when_there_is_no_room(tmp_path: Path, tiny_job: JobSpec) -> None:
     others = [other_dictionary(tiny_job, tmp_path / str(number), number) for number in range(2)]
     sizes = models_of(Runtime.of(Settings(home=tmp_path)), tiny_job)
-    residency.residency_of.cache_clear()
+    model_cache.residency_of.cache_clear()
     room = sizes.nbytes + sizes.dictionary.nbytes + sizes.dictionary.nbytes // 2
     runtime = Runtime.of(Settings(home=tmp_path, memory_bytes=int(room / USABLE)))
     subjects = [models_of(runtime, spec).subject for spec in (tiny_job, *others)]
@@ -108,4 +108,4 @@ def test_dictionaries_share_a_subject_and_go_when_there_is_no_room(tmp_path: Pat
     assert set(runtime.presence.report.resident) == {keys[1], keys[2]}, "two dictionaries fit beside the subject"
     needs: Callable[[Models], int] = lambda models: models.dictionary.nbytes  # noqa: E731
     models_of(runtime, others[1], needs)
-    assert residency.residency_of(runtime.settings).shelf.held == sizes.nbytes, "work needs what the other one took"
+    assert model_cache.residency_of(runtime.settings).shelf.held == sizes.nbytes, "work needs what the other one took"

@@ -5,17 +5,18 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from interp import preflight
-from interp.lifecycle import Queue
-from interp.settings import Settings
-from interp.spec import JobSpec, ScorerSpec
-from interp.store import jobs, retention, runs
-from interp.store.engine import snapshot, transaction
-from interp.store.tables import Dictionary, Evidence, Explanation, Feature, Run, Score
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue
+from interp.domain.spec import JobSpec, ScorerSpec
+from interp.planning import preflight
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Dictionary, Evidence, Explanation, Feature, Run, Score
+from interp.store.queue import jobs, retention
+from interp.store.results import runs
 from tests.fakes import tiny
 from tests.store import steps
-from workers.run import drain, run_chunk
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
+from workers.tasks.execute import drain, run_chunk
 
 pytestmark = pytest.mark.timeout(300)
 

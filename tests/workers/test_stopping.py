@@ -6,18 +6,18 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.orm import Session
 
-from interp.lifecycle import Queue
-from interp.llm.scripted import ScriptedServer
-from interp.settings import Settings
-from interp.spec import JobSpec
-from interp.store import jobs
-from interp.store.engine import transaction
-from interp.store.tables import Job
+from api.demo.fake_llm import ScriptedServer
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue
+from interp.domain.spec import JobSpec
+from interp.store.db.engine import transaction
+from interp.store.db.tables import Job
+from interp.store.queue import jobs
 from tests.faults.waiting import until
 from tests.store import steps
 from tests.workers.asking import recorded, spec_of, submit, work
-from workers.run import drain, run_chunk
-from workers.runtime import Runtime
+from workers.runtime.context import Runtime
+from workers.tasks.execute import drain, run_chunk
 
 IN_FLIGHT = 2
 # Of one call: longer than the time between two looks of the worker, so that a call in flight sees the wish before it has ended.

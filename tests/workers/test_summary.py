@@ -8,25 +8,25 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, insert, select, update
 
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.settings import Settings
-from interp.spec import ExplainerSpec, ModelSpec, ModelsSpec, ScorerSpec
-from interp.store import conclusions, dictionaries, runs
-from interp.store.conclusions import Shown
-from interp.store.engine import snapshot, transaction
-from interp.store.explanations import Family
-from interp.store.tables import Evidence, Explanation, Feature, Score
-from interp.vocabulary import Vocabulary
+from interp.analysis import updates
+from interp.config.settings import Settings
+from interp.domain.explanation import Family
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import ExplainerSpec, ModelSpec, ModelsSpec, ScorerSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.planning.plan import ChunkPlan
+from interp.planning.settings_digest import family_of, scorer_digest
+from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import Evidence, Explanation, Feature, Score
+from interp.store.results import dictionaries, dictionary_scores, runs
+from interp.store.results.dictionary_scores import Shown
 from tests.api import synthetic
 from tests.store import steps
 from tests.workers import plain_figures as plain
 from tests.workers.plain_figures import Figure
-from workers import changes
-from workers.families import family_of, scorer_digest
-from workers.run import Work
-from workers.runtime import Runtime
-from workers.summary import speeds, summarise
+from workers.runtime.context import Runtime
+from workers.tasks.execute import Work
+from workers.tasks.summarise import speeds, summarise
 
 FEATURES, MOMENT = 60, datetime(2026, 1, 1, tzinfo=UTC)
 JUDGE = ModelSpec(model="some-model", base_url="https://example.org/v1")
@@ -134,7 +134,7 @@ class Book:
 @pytest.fixture
 def book(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Book]:
     """Portions are of a few rows."""
-    for module in (conclusions, changes):
+    for module in (dictionary_scores, updates):
         monkeypatch.setattr(module, "PORTION", 7)
     made = Book(engine, settings)
     yield made
@@ -174,7 +174,7 @@ def test_one_that_dies_while_it_writes_leaves_the_book_as_it_was(book: Book, mon
         raise RuntimeError("the worker dies")
 
     with monkeypatch.context() as patch:
-        patch.setattr(conclusions, "labels", labels)
+        patch.setattr(dictionary_scores, "labels", labels)
         with pytest.raises(RuntimeError, match="dies"):
             book.summarise()
     assert calls

@@ -13,18 +13,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from api.local_servers import LocalServer
-from interp.lifecycle import Queue, Stage
-from interp.planning import ChunkPlan
-from interp.settings import Settings
-from interp.spec import WebhookSpec
-from interp.store import jobs, migrate, webhooks
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import Webhook
+from api.demo.local_servers import LocalServer
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import WebhookSpec
+from interp.planning.plan import ChunkPlan
+from interp.store.db import migrate
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Webhook
+from interp.store.queue import jobs, webhooks
 from tests.store import steps
 from tests.workers.receiver import Receiver, receiver
-from workers import artifacts, tidying, upkeep
-from workers.upkeep import Duty, Round, Sweeper
+from workers import artifact_paths
+from workers.maintenance import cleanup, scheduler
+from workers.maintenance.scheduler import Duty, Round, Sweeper
 
 QUICK = {"sweep_seconds": 0.1, "stop_seconds": 5.0, "webhook_private": True}
 
@@ -132,7 +134,7 @@ def test_stopping_waits_for_no_duty_longer_than_it_may(engine: Engine, quick: Se
         begun.set()
         hanging.wait(60)
 
-    monkeypatch.setattr(upkeep, "DUTIES", (upkeep.SWEEPING, Duty("hanging", hang, lambda _settings: 1.0)))
+    monkeypatch.setattr(scheduler, "DUTIES", (scheduler.SWEEPING, Duty("hanging", hang, lambda _settings: 1.0)))
     sweeper = Sweeper(engine, quick.model_copy(update={"stop_seconds": 0.3}))
     sweeper.start()
     assert begun.wait(60)
@@ -143,21 +145,21 @@ def test_stopping_waits_for_no_duty_longer_than_it_may(engine: Engine, quick: Se
 
 
 def test_partial_evidence_goes_once_nobody_will_merge_it(engine: Engine, quick: Settings) -> None:
-    store = artifacts.store_of(quick)
+    store = artifact_paths.store_of(quick)
     plans = (ChunkPlan(Stage.COLLECT, 0, 4), ChunkPlan(Stage.MERGE, 0, 4, {}, Stage.COLLECT))
     cancelled, alive = (steps.running(engine, *plans) for _ in range(2))
     for job_id in (cancelled, alive, "nobody"):
-        store.put(artifacts.partial(job_id, Stage.COLLECT, 0), lambda path: path.write_bytes(b"partial"))
+        store.put(artifact_paths.partial(job_id, Stage.COLLECT, 0), lambda path: path.write_bytes(b"partial"))
     with transaction(engine) as session:
         jobs.cancel(session, cancelled)
-    assert tidying.clear_partials(engine, quick) == 2
-    assert artifacts.jobs_with_partials(store) == [alive]
+    assert cleanup.clear_partials(engine, quick) == 2
+    assert artifact_paths.jobs_with_partials(store) == [alive]
 
 
 def test_the_draft_of_a_worker_that_was_killed_goes_while_its_job_goes_on(engine: Engine, quick: Settings) -> None:
-    store = artifacts.store_of(quick)
+    store = artifact_paths.store_of(quick)
     job_id = steps.running(engine, ChunkPlan(Stage.COLLECT, 0, 4), ChunkPlan(Stage.MERGE, 0, 4, {}, Stage.COLLECT))
-    name = artifacts.partial(job_id, Stage.COLLECT, 0)
+    name = artifact_paths.partial(job_id, Stage.COLLECT, 0)
     store.put(name, lambda path: path.write_bytes(b"partial"))
     whole = Path(store.root) / name
     draft = whole.with_name(f".{whole.name}.1.0123abcd")
@@ -165,32 +167,32 @@ def test_the_draft_of_a_worker_that_was_killed_goes_while_its_job_goes_on(engine
     old = (datetime.now(UTC) - timedelta(hours=9)).timestamp()
     for path in (draft, whole):
         os.utime(path, (old, old))
-    tidying.tidy(engine, quick)
+    cleanup.tidy(engine, quick)
     assert list(whole.parent.iterdir()) == [whole]
 
 
 def test_corpora_go_when_no_job_has_read_them_for_long_and_none_that_is_alive_will(engine: Engine, quick: Settings) -> None:
-    store = artifacts.store_of(quick)
+    store = artifact_paths.store_of(quick)
     for digest in ("fresh", "stale"):
         store.put_folder(f"corpora/{digest}", lambda folder: (folder / "tokens").write_bytes(b"1"))
-        artifacts.note_use(store, digest)
-    used = Path(store.root) / "corpora" / "stale" / artifacts.USED
+        artifact_paths.note_use(store, digest)
+    used = Path(store.root) / "corpora" / "stale" / artifact_paths.USED
     old = (datetime.now(UTC) - timedelta(days=9)).timestamp()
     os.utime(used, (old, old))
     week = quick.model_copy(update={"retain_corpora_days": 7.0})
-    assert tidying.prune(engine, week, dry_run=True)["corpora"] == 1
+    assert cleanup.prune(engine, week, dry_run=True)["corpora"] == 1
     steps.submit(engine)
     lease = steps.take(engine, Queue.GPU)
-    assert tidying.prune(engine, week)["corpora"] == 0, "a job that is being prepared may be about to read it"
+    assert cleanup.prune(engine, week)["corpora"] == 0, "a job that is being prepared may be about to read it"
     steps.finish(engine, lease)
-    assert tidying.prune(engine, week)["corpora"] == 1
-    assert [digest for digest, _ in artifacts.corpora(store)] == ["fresh"]
+    assert cleanup.prune(engine, week)["corpora"] == 1
+    assert [digest for digest, _ in artifact_paths.corpora(store)] == ["fresh"]
 
 
 def test_what_is_kept_for_ever_is_not_even_looked_at(engine: Engine, settings: Settings) -> None:
     for_ever = {f"retain_{name}_days": None for name in ("calls", "replies", "chunks", "corpora", "webhooks")}
-    assert tidying.prune(engine, settings.model_copy(update=for_ever)) == {}
-    assert set(tidying.prune(engine, settings)) == {"chunks", "webhooks"}, "the defaults"
+    assert cleanup.prune(engine, settings.model_copy(update=for_ever)) == {}
+    assert set(cleanup.prune(engine, settings)) == {"chunks", "webhooks"}, "the defaults"
 
 
 def test_two_upkeep_processes_do_each_thing_once(database_url: str, engine: Engine, quick: Settings, to: Receiver) -> None:

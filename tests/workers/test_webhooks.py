@@ -11,15 +11,15 @@ import pytest
 from sqlalchemy import Engine, update
 from standardwebhooks import Webhook as Verifier
 
-from interp.lifecycle import JobStatus
-from interp.settings import Settings
-from interp.spec import JobSpec, WebhookSpec
-from interp.store import webhooks
-from interp.store.engine import make_engine, snapshot, transaction
-from interp.store.tables import Webhook
+from interp.config.settings import Settings
+from interp.domain.lifecycle import JobStatus
+from interp.domain.spec import JobSpec, WebhookSpec
+from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.tables import Webhook
+from interp.store.queue import webhooks
 from tests.store import steps
 from tests.workers.receiver import Receiver, receiver
-from workers.webhooks import deliver_due
+from workers.maintenance.webhooks import deliver_due
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PATH = "/hooks/glossator"
@@ -158,7 +158,7 @@ def test_a_name_is_asked_at_the_address_that_was_looked_at_and_hears_its_own_nam
 def test_a_certificate_is_held_against_the_name_and_not_the_address(
     engine: Engine, allowed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workers.webhooks import _tls
+    from workers.maintenance.webhooks import _tls
 
     good, bad = certificate(tmp_path, "localhost"), certificate(tmp_path, "elsewhere.example")
     for files, reached in ((good, True), (bad, False)):

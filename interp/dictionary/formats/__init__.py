@@ -6,11 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from interp import files
 from interp.dictionary.canonical import Header, Reading, as_dictionary_errors
 from interp.dictionary.weights import check_expansion
-from interp.errors import DictionaryError, DictionaryFormatUnknown, FileMissing
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError, DictionaryFormatUnknown, FileMissing
+from interp.domain.spec import DictionarySpec
+from interp.security import allowed_files
 from interp.subject.hooks import ABBREVIATIONS, canonical
 
 
@@ -35,10 +35,10 @@ LONGEST_PART = 120
 
 def read(spec: DictionarySpec) -> Reading:
     """The dictionary at `spec.source`, its numbers not yet read. Raises FileMissing, DictionaryFormatUnknown, DictionaryError."""
-    source = Path(files.expand(spec.source))
-    kind = files.kind_of(source)
+    source = Path(allowed_files.expand(spec.source))
+    kind = allowed_files.kind_of(source)
     if kind == "other":
-        raise files.not_regular(source)
+        raise allowed_files.not_regular(source)
     if kind == "nothing":
         raise FileMissing(
             f"{spec.source} does not exist.",
@@ -84,7 +84,7 @@ def _format(source: Path, name: str) -> Format:
             return module
     raise DictionaryFormatUnknown(
         f"{source} is of no known family.",
-        why="No file in it has the names that a family gives to its own." if files.is_folder(source) else "",
+        why="No file in it has the names that a family gives to its own." if allowed_files.is_folder(source) else "",
         cure=f"Name its format: {', '.join(sorted(FORMATS))}.",
     )
 

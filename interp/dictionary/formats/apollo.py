@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats, Stored
-from interp.errors import DictionaryError
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError
+from interp.domain.spec import DictionarySpec
+from interp.security import allowed_files
 
 PARTS = ("encoder.0.weight", "encoder.0.bias", "decoder.weight", "decoder.bias")
 
 
 def recognise(source: Path) -> bool:
-    return files.is_file(source) and source.suffix == ".pt" and bool(_places(_tensors(source)))
+    return allowed_files.is_file(source) and source.suffix == ".pt" and bool(_places(_tensors(source)))
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

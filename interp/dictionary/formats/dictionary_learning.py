@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, divided, matrix_shape, whole, whole_number
 from interp.dictionary.positions import Positions
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
-from interp.errors import DictionaryError
-from interp.foreign import Foreign, Name, brief, typed
-from interp.json_files import DICTIONARY_CONFIG, read_json
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError
+from interp.domain.spec import DictionarySpec
+from interp.security import allowed_files
+from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
+from interp.security.foreign_config import Foreign, Name, brief, typed
 
 WEIGHTS, CONFIG = "ae.pt", "config.json"
 SITES = {"resid_post": "hook_resid_post", "mlp_out": "hook_mlp_out", "attn_out": "hook_attn_out"}
@@ -58,7 +58,7 @@ class Config(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return files.is_folder(source) and files.is_file(source / WEIGHTS) and files.is_file(source / CONFIG)
+    return allowed_files.is_folder(source) and allowed_files.is_file(source / WEIGHTS) and allowed_files.is_file(source / CONFIG)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape
 from interp.dictionary.weights import Floats, read_npy, read_safetensors
-from interp.spec import DictionarySpec
+from interp.domain.spec import DictionarySpec
+from interp.security import allowed_files
 
 
 def recognise(source: Path) -> bool:
     if source.suffix == ".npy":
-        return files.is_file(source)
-    return files.is_file(source) and source.suffix == ".safetensors" and "directions" in read_safetensors(source)
+        return allowed_files.is_file(source)
+    return allowed_files.is_file(source) and source.suffix == ".safetensors" and "directions" in read_safetensors(source)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

@@ -10,13 +10,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
 from interp.dictionary.weights import Floats, Stored, read_npz, read_safetensors
-from interp.errors import DictionaryError
-from interp.foreign import Foreign, Name, typed
-from interp.json_files import DICTIONARY_CONFIG, read_json
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError
+from interp.domain.spec import DictionarySpec
+from interp.security import allowed_files
+from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
+from interp.security.foreign_config import Foreign, Name, typed
 
 NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
 # How the first edition's repositories end, and where each set reads. For its transcoders the gain of the norm before the MLP was folded into the
@@ -76,9 +76,9 @@ def _convert(arrays: Mapping[str, Floats]) -> Canonical:
 
 
 def _weights(source: Path) -> Path | None:
-    if files.is_file(source):
+    if allowed_files.is_file(source):
         return source if source.name in ("params.npz", "params.safetensors") else None
-    return next((source / name for name in ("params.npz", "params.safetensors") if files.is_file(source / name)), None)
+    return next((source / name for name in ("params.npz", "params.safetensors") if allowed_files.is_file(source / name)), None)
 
 
 def _usual_names(stored: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -93,7 +93,7 @@ def _hook_point(weights: Path) -> str:
 
 
 def _configured(config: Path) -> str:
-    if not files.is_file(config):
+    if not allowed_files.is_file(config):
         return ""
     content = read_json(config, DictionaryError, DICTIONARY_CONFIG)
     told = typed(Config, content, config, DictionaryError, "Correct it, or set `dictionary.hook_point`.")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading
 from interp.dictionary.weights import Floats
-from interp.errors import DictionaryError
-from interp.json_files import read_json
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError
+from interp.domain.spec import DictionarySpec
+from interp.security import allowed_files
+from interp.security.bounded_json import read_json
 from interp.subject import hooks
 from interp.subject.shape import ModelShape
 
@@ -27,7 +27,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         raise DictionaryError(
             "Neurons of which layer?", why="The format `neurons` has no file that says.", cure="Set hook_point, such as blocks.3.mlp.hook_post."
         )
-    config = source / "config.json" if files.is_folder(source) else source
+    config = source / "config.json" if allowed_files.is_folder(source) else source
     shape = ModelShape.from_config(read_json(config, DictionaryError))
     width = hooks.parse(spec.hook_point, shape).width(shape)
     header = Header(

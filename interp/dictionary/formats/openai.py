@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from interp import files
 from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require, whole_number
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
-from interp.errors import DictionaryError
-from interp.foreign import Foreign, Name, brief, typed
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError
+from interp.domain.spec import DictionarySpec
+from interp.security import allowed_files
+from interp.security.foreign_config import Foreign, Name, brief, typed
 
 NAMES = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
 # The locations of the release, in the names of the nearest folders: `resid_post_mlp_v5_32k/autoencoders/8.pt`, `resid_post_mlp/8.pt`.
@@ -38,7 +38,7 @@ class Settings(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return files.is_file(source) and source.suffix == ".pt" and _is_ours(read_torch(source))
+    return allowed_files.is_file(source) and source.suffix == ".pt" and _is_ours(read_torch(source))
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

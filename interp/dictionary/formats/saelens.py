@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from interp import files
 from interp.dictionary.canonical import Activation, Canonical, Header, InputNorm, Reading, divided, matrix_shape, require, whole_number
 from interp.dictionary.positions import saelens_positions
 from interp.dictionary.weights import Floats, read_safetensors
-from interp.errors import DictionaryError
-from interp.foreign import Foreign, Name, brief, typed
-from interp.json_files import DICTIONARY_CONFIG, read_json
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError
+from interp.domain.spec import DictionarySpec
+from interp.security import allowed_files
+from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
+from interp.security.foreign_config import Foreign, Name, brief, typed
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 
@@ -86,7 +86,7 @@ class OldConfig(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return files.is_folder(source) and files.is_file(source / CONFIG) and files.is_file(source / WEIGHTS)
+    return allowed_files.is_folder(source) and allowed_files.is_file(source / CONFIG) and allowed_files.is_file(source / WEIGHTS)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001

@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from interp import files
 from interp.dictionary.canonical import Activation, Canonical, Header, Reading, matrix_shape, require, whole_number
 from interp.dictionary.weights import Floats, read_safetensors
-from interp.errors import DictionaryError
-from interp.foreign import Foreign, Name, brief, typed
-from interp.json_files import DICTIONARY_CONFIG, read_json
-from interp.spec import DictionarySpec
+from interp.domain.errors import DictionaryError
+from interp.domain.spec import DictionarySpec
+from interp.security import allowed_files
+from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
+from interp.security.foreign_config import Foreign, Name, brief, typed
 
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
 ACTIVATIONS: dict[str, Activation] = {"topk": "topk", "groupmax": "groupmax"}
@@ -32,7 +32,7 @@ class Config(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return files.is_folder(source) and files.is_file(source / WEIGHTS) and files.is_file(source / CONFIG)
+    return allowed_files.is_folder(source) and allowed_files.is_file(source / WEIGHTS) and allowed_files.is_file(source / CONFIG)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from interp.explain.base import ExplainerInput, Explanation
+from interp.domain.explanation import Explanation
+from interp.domain.vocabulary import Vocabulary
+from interp.explain.base import ExplainerInput
 from interp.explain.pattern.fit import fit
 from interp.explain.pattern.properties import TokenProperties, properties_of
 from interp.explain.pattern.rule import EXPLAINER
 from interp.explain.pattern.search import Settings
 from interp.explain.pattern.sentence import sentence
-from interp.vocabulary import Vocabulary
 
 
 class Pattern:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.evidence import Contexts
+from interp.domain.evidence import Contexts
+from interp.explain.pattern.candidate_table import Rows, Table, build
 from interp.explain.pattern.properties import TokenProperties
 from interp.explain.pattern.rule import Clause, Rule
-from interp.explain.pattern.scene import Scene
 from interp.explain.pattern.search import Found, Search, Settings
-from interp.explain.pattern.table import Rows, Table, build
+from interp.explain.pattern.token_windows import Scene
 
 Floats = NDArray[np.float64]
 

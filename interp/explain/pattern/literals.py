@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.errors import InputError
+from interp.domain.errors import InputError
 from interp.explain.pattern.properties import CLASSES, NAMES, TokenProperties
-from interp.explain.pattern.scene import TAILS, Scene, attribute_size
+from interp.explain.pattern.token_windows import TAILS, Scene, attribute_size
 
 Mask = NDArray[np.bool_]
 

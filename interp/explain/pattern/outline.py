@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.explain.pattern.scene import Scene
+from interp.explain.pattern.token_windows import Scene
 
 Mask = NDArray[np.bool_]
 Weights = NDArray[np.float64]

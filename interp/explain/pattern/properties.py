@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.vocabulary import Vocabulary
+from interp.domain.vocabulary import Vocabulary
 
 PUNCTUATION = re.compile(r"[^\w\s]+")
 HEXADECIMAL = re.compile(r"(0[xX])?[0-9a-fA-F]+")

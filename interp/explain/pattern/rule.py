@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.errors import InputError
+from interp.domain.errors import InputError
+from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.literals import Literal, literal_from_json
 from interp.explain.pattern.outline import Outline
 from interp.explain.pattern.properties import properties_of
-from interp.explain.pattern.scene import Scene
-from interp.vocabulary import Vocabulary
+from interp.explain.pattern.token_windows import Scene
 
 VERSION = 3
 # A rule of version 1 is one of version 2 whose sets have no rare values; one of version 2 asks for no tails of characters and no word classes.

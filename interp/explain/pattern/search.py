@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from interp.explain.pattern.candidate_table import ATTRIBUTES, PIECES_OF_WORDS, PLACES, SEEN_BITS, Rows, Table
 from interp.explain.pattern.literals import MAIN_SHARE, Flag, Literal, Seen
 from interp.explain.pattern.outline import Outline, Places, outline_of
-from interp.explain.pattern.scene import MOST_CHARACTERS, TAILS
-from interp.explain.pattern.table import ATTRIBUTES, PIECES_OF_WORDS, PLACES, SEEN_BITS, Rows, Table
+from interp.explain.pattern.token_windows import MOST_CHARACTERS, TAILS
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.literals import MAIN_SHARE, Between, Contains, Flag, InRow, Literal, OneOf, Seen
 from interp.explain.pattern.outline import Outline
 from interp.explain.pattern.properties import CLASSES, properties_of
 from interp.explain.pattern.rule import Clause, Rule
-from interp.explain.pattern.scene import TAILS, tail_tokens
-from interp.vocabulary import Vocabulary
+from interp.explain.pattern.token_windows import TAILS, tail_tokens
 
 SPACES_COUNTED = 3
 # Clauses that carry this share of a rule are its main case: the label says them alone, and that it is so mostly.

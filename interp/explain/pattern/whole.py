@@ -1,10 +1,10 @@
 """A rule told whole, to a judge or a reader who asks for it: every value of its sets, and what the signs in it mean."""
 
-from interp.errors import InputError
-from interp.explain.base import Explanation
+from interp.domain.errors import InputError
+from interp.domain.explanation import Explanation
+from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.rule import EXPLAINER, Rule
 from interp.explain.pattern.sentence import sentence
-from interp.vocabulary import Vocabulary
 
 # So many values of a set are written out; of longer sets the rest is counted.
 MOST_TOLD = 100

@@ -1,0 +1,78 @@
+"""`glossator dictionaries` and `glossator runs`."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from api.cli import connect
+from api.cli.commands.features import dictionary_name
+from api.cli.output.console import out, print_json, say, thousands
+from api.cli.output.tables import Column, print_table
+from interp.domain.errors import InputError
+
+
+def dictionaries(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List dictionaries, each with its current run."""
+    with connect.reader() as client:
+        found = list(client.list_dictionaries())
+    if as_json:
+        print_json(found)
+        return
+    columns = (Column("dictionary"), Column("hook point", 3), Column("features", 1), Column("current run", 2))
+    print_table(out, columns, [_dictionary_row(item) for item in found])
+
+
+def runs(
+    dictionary: Annotated[str | None, typer.Argument(help="pystdlib@1-res, pystdlib/1-res, or an id; all dictionaries when not given.")] = None,
+    pin: Annotated[str | None, typer.Option(metavar="RUN", help="Make this run the dictionary's current one.")] = None,
+    unpin: Annotated[bool, typer.Option("--unpin", help="Leave the choice of the current run to the rule again.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List runs, of all dictionaries or of one; or choose the one that is current."""
+    if (pin or unpin) and dictionary is None:
+        raise InputError("No dictionary is named.", cure="Write glossator runs DICT --pin RUN.")
+    if pin and unpin:
+        raise InputError("--pin and --unpin cannot both be done.", cure="Give one of them.")
+    name = None if dictionary is None else dictionary_name(dictionary)
+    with connect.reader() as client:
+        if name is not None and (pin or unpin):
+            current = (client.pin_current_run(name, pin) if pin else client.unpin_current_run(name))["current_run"]
+            say(f"the current run is {current or 'none'}")
+        found = list(client.list_runs(name))
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def _dictionary_row(item: dict[str, Any]) -> tuple[str, ...]:
+    current = item["current_run"] or "none finished yet"
+    return (item["name"], item["hook_point"], thousands(item["features"]), current + (" (pinned)" if item["pinned"] else ""))
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    columns = (
+        Column("run"),
+        Column("corpus", 1, least=12),
+        Column("tokens", 2),
+        Column("features", 3),
+        Column("fires", 6),
+        Column("status"),
+        Column("jobs", 5),
+        Column("last completed", 4),
+    )
+    print_table(out, columns, [_run_row(item) for item in found])
+
+
+def _run_row(item: dict[str, Any]) -> tuple[str | Text, ...]:
+    return (
+        item["name"],
+        Text(item["corpus"]),
+        thousands(item["tokens"]),
+        f"{thousands(item['features'])}/{thousands(item['features_of_dictionary'])}",
+        "above 0" if item["firing_rate"] is None else f"at {100 * item['firing_rate']:.3g}% of tokens",
+        item["status"] + (", pinned" if item["pinned"] else ", current" if item["current"] else ""),
+        str(len(item["jobs"])),
+        (item["completed_at"] or "–")[:16].replace("T", " "),
+    )

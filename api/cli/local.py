@@ -1,0 +1,159 @@
+"""A reader of the local database in this process, without FastAPI and without HTTP: it calls what the routes call."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from api.cli.reader import Body, paged
+from api.http.count_cache import StateCounts
+from api.http.cursors import FeatureIndex
+from api.schemas.field_errors import field_errors
+from interp.config.settings import Settings
+from interp.domain.errors import InputError
+from interp.domain.lifecycle import JobStatus
+from interp.store.db.engine import snapshot, transaction
+
+if TYPE_CHECKING:
+    from api.presenters.vocabularies import Vocabularies
+
+RunName = Annotated[str | None, Field(min_length=1, max_length=400)]
+Filters = TypeVar("Filters", bound=BaseModel)
+Value = TypeVar("Value")
+
+
+class Local:
+    """Answers from the database of `settings`, equal to the REST API's. Modules of one resource are imported when it is read."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine, self._settings = engine, settings
+        self._counts = StateCounts()
+
+    def estimate_job(self, spec: Mapping[str, Any]) -> Body:
+        """What the job would ask of its language models; nothing is stored."""
+        from api.jobs import admission
+        from interp.domain.spec import JobSpec
+
+        checked = admission.check(JobSpec.model_validate(spec), self._settings)
+        return _body(admission.estimate(checked, self._engine))
+
+    def list_jobs(self, status: str | None = None, limit: int | None = None) -> Iterator[Body]:
+        from api.reads import jobs
+
+        wanted = None if status is None else JobStatus(status)
+        return self._pages(lambda session, cursor, size: jobs.jobs(session, wanted, cursor, size), limit)
+
+    def get_job(self, job_id: str) -> Body:
+        from api.reads import jobs
+
+        return self._read(lambda session: jobs.job(session, job_id))
+
+    def list_job_webhooks(self, job_id: str, limit: int | None = None) -> Iterator[Body]:
+        from api.reads import jobs
+
+        return self._pages(lambda session, cursor, size: jobs.webhook_page(session, job_id, cursor, size), limit)
+
+    def get_job_usage(self, job_id: str) -> Body:
+        from api.reads import jobs
+
+        return self._read(lambda session: jobs.usage_of(session, job_id))
+
+    def list_dictionaries(self) -> Iterator[Body]:
+        from api.reads import dictionaries
+
+        return self._pages(dictionaries.dictionaries, None)
+
+    def list_features(self, dictionary: str, limit: int | None = None, **filters: Any) -> Iterator[Body]:
+        from api.reads import dictionaries as reads
+
+        def page(session: Session, cursor: str | None, size: int) -> BaseModel:
+            return reads.features(session, dictionary, _filters(reads.FeatureFilters, filters, cursor, size))
+
+        return self._pages(page, limit)
+
+    def list_runs(self, dictionary: str | None = None, limit: int | None = None) -> Iterator[Body]:
+        from api.reads import runs
+
+        return self._pages(lambda session, cursor, size: runs.runs(session, dictionary, cursor, size), limit)
+
+    def get_run(self, dictionary: str, run: str) -> Body:
+        from api.reads import runs
+
+        return self._read(lambda session: runs.run(session, dictionary, run))
+
+    def pin_current_run(self, dictionary: str, run: str) -> Body:
+        from api.reads import runs
+
+        with transaction(self._engine) as session:
+            return _body(runs.pin(session, self._counts, dictionary, run))
+
+    def unpin_current_run(self, dictionary: str) -> Body:
+        from api.reads import runs
+
+        with transaction(self._engine) as session:
+            return _body(runs.unpin(session, self._counts, dictionary))
+
+    def get_feature(self, dictionary: str, index: int, items: bool = False, run: str | None = None) -> Body:
+        from api.reads import features
+
+        place, named = _checked("index", TypeAdapter[int](FeatureIndex), index), _checked("run", TypeAdapter[str | None](RunName), run)
+        return self._read(lambda session: features.feature(session, self._vocabularies, dictionary, place, named, items))
+
+    def get_feature_provenance(self, dictionary: str, index: int, run: str | None = None) -> Body:
+        from api.reads import features
+
+        place, named = _checked("index", TypeAdapter[int](FeatureIndex), index), _checked("run", TypeAdapter[str | None](RunName), run)
+        return self._read(lambda session: features.provenance(session, self._vocabularies, dictionary, place, named))
+
+    def list_explanations(self, limit: int | None = None, **filters: Any) -> Iterator[Body]:
+        from api.reads import explanations as reads
+
+        def page(session: Session, cursor: str | None, size: int) -> BaseModel:
+            return reads.explanations(session, _filters(reads.ExplanationFilters, filters, cursor, size))
+
+        return self._pages(page, limit)
+
+    @cached_property
+    def _vocabularies(self) -> "Vocabularies":
+        from api.presenters.vocabularies import Vocabularies
+
+        return Vocabularies()
+
+    def _read(self, answer: Callable[[Session], BaseModel]) -> Body:
+        with snapshot(self._engine) as session:
+            return _body(answer(session))
+
+    def _pages(self, page: Callable[[Session, str | None, int], BaseModel], limit: int | None) -> Iterator[Body]:
+        return paged(lambda cursor, size: self._read(lambda session: page(session, cursor, size)), limit)
+
+
+def _body(answer: BaseModel) -> Body:
+    """The answer as a client of the API would read it."""
+    found: Body = json.loads(answer.model_dump_json())
+    return found
+
+
+def _filters(kind: type[Filters], given: Mapping[str, Any], cursor: str | None, size: int) -> Filters:
+    """The filters that are set. Raises InputError for values that the API would refuse."""
+    wanted = {name: value for name, value in given.items() if value is not None} | {"cursor": cursor, "limit": size}
+    try:
+        return kind.model_validate(wanted)
+    except ValidationError as error:
+        raise _refused(error, kind) from error
+
+
+def _checked(name: str, kind: TypeAdapter[Value], value: Value) -> Value:
+    """One argument, held to the bounds that the API has for it. Raises InputError."""
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        raise _refused(error, None, name) from error
+
+
+def _refused(error: ValidationError, kind: type[BaseModel] | None, *within: str) -> InputError:
+    found = field_errors([{**item, "loc": (*within, *item["loc"])} for item in error.errors()], kind)
+    return InputError("; ".join(f"{item.field}: {item.message}" for item in found), cure="Correct what is named; `--help` lists every option.")

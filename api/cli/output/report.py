@@ -1,0 +1,161 @@
+"""What came of a job, for the terminal: coverage, medians, speed, and the best and the worst with a context each."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from api.cli.commands.jobs import print_stages
+from api.cli.output import paint
+from api.cli.output.console import dollars, duration, figure, out, print_warnings, thousands
+from api.cli.output.tables import Cell, Column, print_table
+from interp.domain.cleaning import visible
+
+if TYPE_CHECKING:
+    from api.client import Client
+
+BEST, WORST = 20, 5
+CONTEXT_CHARACTERS = 110
+
+
+def print_report(client: "Client", job: dict[str, Any]) -> None:
+    """Prints a completed job's summary and, read over REST, its best and worst features."""
+    dictionary, summary = client.get_dictionary(job["dictionary"]), job["summary"]
+    _print_coverage(dictionary, summary["features"])
+    _print_scores(summary["scores"])
+    print_doubts(summary)
+    print_warnings(job)
+    _print_speed(job, summary)
+    has_lift = any(figures["median_lift"] is not None for figures in summary["scores"].values())
+    for name, order, count in (("best", "desc", BEST), ("worst", "asc", WORST)):
+        _print_features(client, job, "lift" if has_lift else "shrunken", name, order, count)
+
+
+def _print_coverage(dictionary: dict[str, Any], counts: dict[str, int]) -> None:
+    where = f"  {dictionary['subject']} {dictionary['hook_point']} {dictionary['architecture']}"
+    out.print(Text(f"\n{dictionary['name']}", "bold") + Text(where, "dim"), soft_wrap=True)
+    asked = counts["asked"]
+    shares = {name: f"{thousands(counts[name])} ({counts[name] / asked:.1%})" for name in ("explained", "rare", "dead", "failed")}
+    out.print(
+        f"{thousands(asked)} features: {shares['explained']} explained, {shares['rare']} too rare, {shares['dead']} dead, {shares['failed']} failed\n"
+    )
+
+
+SCORED = (
+    Column("scorer"),
+    Column("metric", 2),
+    Column("scored", 1),
+    Column("undefined", 3),
+    Column("median"),
+    Column("lift over null"),
+    Column("better than null"),
+)
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """What came of a job's features, its scores, and how far to trust them."""
+    counts = summary["features"]
+    told = {"explained": "explained", "rare": "too rare", "dead": "dead", "failed": "failed"}
+    out.print(f"\n{thousands(counts['asked'])} features: {', '.join(f'{thousands(counts[name])} {word}' for name, word in told.items())}")
+    if summary["scores"]:
+        _print_scores(summary["scores"])
+    print_doubts(summary)
+    rate = f"{figure(summary['features_per_s'], 1)} features/s" if summary["features_per_s"] else "evidence reused"
+    out.print(f"{thousands(summary['tokens'])} tokens, {rate}, {duration(summary['total_seconds'])} in all")
+
+
+def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
+    """Medians over features, a row per scorer."""
+    print_table(out, SCORED, [_score_row(scorer, figures) for scorer, figures in scores.items()])
+
+
+def _score_row(scorer: str, figures: dict[str, Any]) -> tuple[Cell, ...]:
+    better = f"{thousands(figures['better_than_null'])} of {thousands(figures['tested'])} (q <= {figures['significant_at']})"
+    medians = figure(figures["median"]), figure(figures["median_lift"], signed=True)
+    return scorer, figures["metric"], thousands(figures["scored"]), thousands(figures["undefined"]), *medians, better
+
+
+def print_doubts(summary: dict[str, Any]) -> None:
+    """What tells how far to trust a job's scores: the ranking's reliability, the controls, the corrected median, random weights, and the spend."""
+    for scorer, figures in summary["scores"].items():
+        for line in _doubts(figures):
+            out.print(Text(f"  {scorer}: ", "dim") + Text(line), soft_wrap=True)
+    for scorer, figures in (summary.get("random_weights") or {"scores": {}})["scores"].items():
+        line = f"on random weights the median is {figure(figures['median'])} (lift over them {figure(figures['lift'], signed=True)})"
+        out.print(Text(f"  {scorer}: ", "dim") + Text(line), soft_wrap=True)
+    spent = summary.get("language_models")
+    if spent:
+        tokens = f"{thousands(spent['prompt_tokens'])} + {thousands(spent['completion_tokens'])} tokens"
+        calls = f"{thousands(spent['questions'])} questions in {thousands(spent['attempts'])} attempts"
+        out.print(Text("  language models: ", "dim") + Text(f"{calls}, {tokens}, cost {dollars(spent['cost_usd'])}"), soft_wrap=True)
+
+
+def _doubts(figures: dict[str, Any]) -> Iterator[str]:
+    """A sentence for each thing that one scorer's summary says beside its medians."""
+    few = figures.get("too_few")
+    if few:
+        cure = f" `{few['fits']}` fits features that are hardly ever silent." if few["fits"] else ""
+        yield f"{thousands(few['scores'])} scores have no lift and are in no ranking by it. {few['reason']}{cure}"
+    ranking = figures.get("ranking") or {}
+    if ranking.get("reliability") is not None:
+        line = f"{ranking['reliability']:.0%} of the spread between features is more than noise"
+        found = ranking.get("worst_found")
+        yield line if found is None else f"{line}; of the {ranking['worst']} that look worst, {found:.0%} are expected to be"
+    for name, what in (("baseline", "the pattern"), ("empty", "no explanation")):
+        control = figures.get(name)
+        if control:
+            better = f"better on {thousands(control['better'])} of {thousands(control['features'])}"
+            yield f"lift over {what} {figure(control['median_lift'], signed=True)} ({what} alone {figure(control['median'])}; {better})"
+    for name, what in (("repeat", "asked again, the judge agrees with itself"), ("judge_swap", "a second judge agrees")):
+        control = figures.get(name)
+        if control and control.get("kappa") is not None:
+            yield f"{what}: kappa {figure(control['kappa'])}, {control['agreement']:.0%} of {thousands(control['compared'])} answers"
+    yield from _of_gold(figures.get("gold"))
+
+
+def _of_gold(gold: dict[str, Any] | None) -> Iterator[str]:
+    if not gold or not gold["sensitivity"] or not gold["specificity"]:
+        return
+    rates = f"the judge says yes to {gold['sensitivity']['value']:.0%} of known yes and no to {gold['specificity']['value']:.0%} of known no"
+    corrected, bounds = gold["corrected_median"], gold.get("corrected_interval")
+    if corrected is None:
+        yield f"{rates}; no corrected median{': ' + gold['corrected_reason'] if gold.get('corrected_reason') else ''}"
+    else:
+        yield f"{rates}; median without its misreadings {figure(corrected)}" + (f" [{figure(bounds[0])}, {figure(bounds[1])}]" if bounds else "")
+
+
+def _print_speed(job: dict[str, Any], summary: dict[str, Any]) -> None:
+    out.print()
+    print_stages(job)
+    collected = f"{thousands(summary['tokens_per_s'])} tokens/s collected" if summary["tokens_per_s"] else "evidence reused"
+    rate = figure(summary["features_per_s"], 1)
+    out.print(f"{thousands(summary['tokens'])} tokens, {collected}; {rate} features/s over the whole job, {duration(summary['total_seconds'])}")
+
+
+def _print_features(client: "Client", job: dict[str, Any], by: str, name: str, order: str, count: int) -> None:
+    out.print(Text(f"\n{count} of the {name}", "bold") + Text(f" by {'lift over null' if by == 'lift' else 'shrunken score'}", "dim"))
+    # A bound leaves out the features that have none, whichever end the listing starts at.
+    bound = {"min_lift": -10} if by == "lift" else {"min_score": -10}
+    dictionary, run = job["dictionary"], job["run"]
+    for item in client.list_features(dictionary, count, run=run, sort=by, order=order, state="active", **bound):
+        head = Text(f"{item['feature']:>6}  {figure(item['score'])}  {figure(item[by], signed=by == 'lift')}  ", "dim")
+        out.print(head + Text(visible(item["label"] or "–")), soft_wrap=True)
+        found = client.get_feature(dictionary, item["feature"], run=run)
+        shown = next((context for context in found["contexts"] if context["kind"] == "top" and context["split"] == "test"), None)
+        if shown:
+            strongest, level = found["statistics"]["max_activation"], found["statistics"]["firing_level"]
+            out.print(Text(" " * 8) + paint.context(around_peak(shown, CONTEXT_CHARACTERS), strongest, out, level), soft_wrap=True)
+
+
+def around_peak(context: dict[str, Any], characters: int) -> dict[str, Any]:
+    """The part of a context around its strongest token that is at most `characters` long."""
+    tokens, activations = context["tokens"], context["activations"]
+    first = last = max(range(len(tokens)), key=activations.__getitem__)
+    length = len(tokens[first])
+    while True:
+        grown = False
+        for candidate in (first - 1, last + 1):
+            if 0 <= candidate < len(tokens) and length + len(tokens[candidate]) <= characters:
+                first, last, length, grown = min(first, candidate), max(last, candidate), length + len(tokens[candidate]), True
+        if not grown:
+            return context | {"tokens": tokens[first : last + 1], "activations": activations[first : last + 1]}

@@ -1,0 +1,92 @@
+"""Every command of the command line by name; its module is imported when the command runs, so that `--help` is quick."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from interp.observability.import_time import without_collecting
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command is (`module:function`, or `module:typer`), and its summary: the first sentence of its docstring."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "serve": Command("api.cli.commands.serve:serve", "Serve the REST API, with its own workers."),
+    "worker": Command("api.cli.commands.serve:worker", "Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."),
+    "submit": Command("api.cli.commands.submit:submit", "Submit a job and follow it."),
+    "estimate": Command("api.cli.commands.spending:estimate", "Say what a job would ask of its language models, and what that costs."),
+    "jobs": Command("api.cli.commands.jobs:jobs", "List jobs, the newest first."),
+    "job": Command("api.cli.commands.jobs:job", "Show one job: its stages, times, summary or error."),
+    "pause": Command("api.cli.commands.spending:pause", "Pause a job."),
+    "resume": Command("api.cli.commands.spending:resume", "Let a paused job go on, with other caps if given."),
+    "usage": Command(
+        "api.cli.commands.spending:usage", "Show what a job has asked of language models: calls, tokens, cost, latency, and its budget."
+    ),
+    "dictionaries": Command("api.cli.commands.runs:dictionaries", "List dictionaries, each with its current run."),
+    "runs": Command("api.cli.commands.runs:runs", "List runs, of all dictionaries or of one; or choose the one that is current."),
+    "features": Command("api.cli.commands.features:features", "List the features of a dictionary, filtered and sorted."),
+    "feature": Command("api.cli.commands.features:feature", "Show everything known of one feature."),
+    "provenance": Command(
+        "api.cli.commands.provenance:provenance",
+        "Show where everything said of a feature comes from: prompts, replies, items, verdicts, seeds, costs.",
+    ),
+    "export": Command(
+        "api.cli.commands.export:export",
+        "Write every explanation of one run of a dictionary with its scores: one JSON object an explanation, or one CSV row a score.",
+    ),
+    "doctor": Command("api.cli.commands.doctor:doctor", "Look at everything an installation needs, and say what to do about what is missing."),
+    "demo": Command("api.demo.command:demo", "Explain and score the features of examples/pystdlib on this machine, and print what came of it."),
+    "fake-llm": Command("api.cli.commands.fake_llm:fake_llm", "Serve a scripted language model in the shape of OpenAI's API."),
+    "db": Command("api.cli.commands.serve:database", "The database's tables."),
+}
+
+
+class ImportedOnUse(Mapping[str, Any]):
+    """Commands by name. Looking one up imports its module."""
+
+    def __init__(self, commands: Mapping[str, Command]) -> None:
+        self._commands = commands
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = self._commands[name].target.partition(":")
+        with without_collecting():
+            found = getattr(import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            one = typer.Typer(add_completion=False, rich_markup_mode=None)
+            one.command(name)(found)
+            found = one
+        command = typer.main.get_command(found)
+        command.name = name
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+
+class Group(TyperGroup):
+    """The group of all commands. Its help is made of summaries alone."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = ImportedOnUse(COMMANDS)  # type: ignore[assignment]
+
+    def list_commands(self, _ctx: Any) -> list[str]:
+        """The names, in the registry's order."""
+        return list(COMMANDS)
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        """A line per command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])

@@ -1,0 +1,204 @@
+"""A service of many processes on this machine, each started as a user would start it: `glossator serve --no-workers`, `glossator worker`."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from api.client import Client
+from api.demo.child_guard import Guard
+from api.demo.local_servers import free_port
+from interp.config.home import make_home
+from interp.config.secrets import start_child
+from interp.config.settings import Settings
+from interp.domain.errors import FileMissing, GlossatorError
+from interp.domain.lifecycle import Queue, Stage
+from interp.store.db.engine import make_engine, snapshot
+from interp.store.queue.active_leases import Held, held
+
+START_SECONDS, STOP_SECONDS = 120.0, 30.0
+POLL_SECONDS, WATCH_SECONDS = 0.1, 0.005
+LOG_LINES = 10
+
+
+class ProcessEnded(GlossatorError):
+    """One of the cluster's processes ended by itself."""
+
+    code, title = "process-ended", "A process of the cluster ended"
+
+
+@dataclass(eq=False)
+class Member:
+    """One process: its name, the words after `glossator`, and the threads that its arithmetic may use."""
+
+    name: str
+    words: tuple[str, ...]
+    threads: int = 1
+    process: "subprocess.Popen[bytes] | None" = None
+    guard: Guard | None = None
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A worker that was killed, and the chunk that it held."""
+
+    worker: str
+    pid: int
+    held: Held
+
+
+@dataclass
+class Cluster:
+    """One api, some workers of each queue and an upkeep process on the database and broker of the settings. As a context it runs until the end.
+
+    Several gpu workers on one machine share its cores: each gets its part of them. Logs go to `home`, a file a process.
+    """
+
+    settings: Settings
+    gpu_workers: int = 2
+    llm_workers: int = 2
+    port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        cores = max(1, (os.cpu_count() or 1) // max(1, self.gpu_workers))
+        self._members = [Member("api", ("serve", "--no-workers", "--host", "127.0.0.1", "--port", str(self.port)))]
+        self._members += [_worker(Queue.GPU, f"gpu-{number}", cores) for number in range(self.gpu_workers)]
+        self._members += [_worker(Queue.LLM, f"llm-{number}", 1) for number in range(self.llm_workers)]
+        self._members.append(_worker(Queue.UPKEEP, "upkeep", 1))
+        self._engine = make_engine(self.settings.database_url)
+
+    @property
+    def url(self) -> str:
+        """Where the api listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def commands(self) -> list[str]:
+        """What a user would type for the same, one a process."""
+        return [f"glossator {' '.join(member.words)}" for member in self._members]
+
+    def __enter__(self) -> Self:
+        make_home(self.settings.home)
+        try:
+            upgraded = self._run("db", "upgrade")
+            if upgraded.returncode != 0:
+                raise GlossatorError("The database could not be upgraded.", why=upgraded.stderr.decode(errors="replace").strip())
+            for member in self._members:
+                self._start(member)
+            self._wait_for_the_api()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def kill_a_worker(self, job_id: str, stage: Stage, stopping: threading.Event) -> Kill | None:
+        """SIGKILLs a worker while it holds a chunk of the job's stage, for certain: it is stopped first, and looked at again.
+
+        Waits until one does; None when `stopping` is set before.
+        """
+        while not stopping.wait(WATCH_SECONDS):
+            for member, found in self._at_work(job_id, stage):
+                _signal(member, signal.SIGSTOP)
+                if (member, found) in self._at_work(job_id, stage):
+                    pid = _signal(member, signal.SIGKILL)
+                    return Kill(member.name, pid, found)
+                _signal(member, signal.SIGCONT)
+        return None
+
+    def check(self) -> None:
+        """Raises ProcessEnded for a process that ended though nobody told it to."""
+        for member in self._members:
+            if member.process is not None and member.process.poll() not in (None, -signal.SIGKILL):
+                why = " ".join(self._log_of(member).read_text(errors="replace").splitlines()[-LOG_LINES:])
+                raise ProcessEnded(f"{member.name} ended with status {member.process.returncode}.", why=why, cure=f"See {self._log_of(member)}.")
+
+    def _at_work(self, job_id: str, stage: Stage) -> list[tuple[Member, Held]]:
+        by_pid = {str(member.process.pid): member for member in self._members if member.process is not None and member.process.poll() is None}
+        with snapshot(self._engine) as session:
+            found = held(session, job_id, stage)
+        pairs = ((lease.owner.split("/")[1:2], lease) for lease in found)
+        return [(by_pid[pid[0]], lease) for pid, lease in pairs if pid and pid[0] in by_pid]
+
+    def _start(self, member: Member) -> None:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(member.threads))
+        with self._log_of(member).open("ab") as log:
+            member.process = start_child(
+                [str(_program()), *member.words],
+                self.settings.environment() | threads,
+                self.settings.secret_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )
+        member.guard = Guard(member.process.pid, signal.SIGTERM)
+
+    def _run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
+        command = [str(_program()), *words]
+        with start_child(
+            command, self.settings.environment(), self.settings.secret_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                said, complained = process.communicate(timeout=START_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, said, complained)
+
+    def _wait_for_the_api(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        with Client(self.url) as client:
+            while not client.is_ready():
+                self.check()
+                if time.monotonic() > deadline:
+                    raise ProcessEnded(f"The api did not answer within {START_SECONDS:.0f} s.", cure=f"See {self._log_of(self._members[0])}.")
+                time.sleep(POLL_SECONDS)
+
+    def _stop(self) -> None:
+        """All at once, in good order; what is still there after a while is killed."""
+        running = [member for member in self._members if member.process is not None]
+        for member in running:
+            _signal(member, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for member in running:
+            assert member.process is not None
+            try:
+                member.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                member.process.kill()
+                member.process.wait()
+            if member.guard is not None:
+                member.guard.release()
+        self._engine.dispose()
+
+    def _log_of(self, member: Member) -> Path:
+        return self.settings.home / f"{member.name}.log"
+
+
+def _worker(queue: Queue, name: str, threads: int) -> Member:
+    return Member(name, ("worker", queue.value, "--name", name), threads)
+
+
+def _signal(member: Member, number: signal.Signals) -> int:
+    """Sends a signal to a process that has not been waited for, so that its pid is nobody else's. The pid."""
+    assert member.process is not None
+    with contextlib.suppress(ProcessLookupError):
+        member.process.send_signal(number)
+    return member.process.pid
+
+
+def _program() -> Path:
+    """The `glossator` that belongs to this Python."""
+    found = Path(sys.executable).with_name("glossator")
+    if not found.exists():
+        raise FileMissing(f"There is no {found}.", why="The cluster's processes are started by that command.", cure="Install with: pip install -e .")
+    return found

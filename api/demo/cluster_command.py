@@ -1,0 +1,179 @@
+"""`glossator demo --cluster`: the demo on PostgreSQL and Redis with many processes, two of them killed at work, held against the plain demo."""
+
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from api.cli.output import progress, report
+from api.cli.output.console import duration, err, out, say, thousands
+from api.client import Client
+from api.demo.cluster import Cluster, Kill
+from api.demo.command import embedded
+from api.demo.servers import POSTGRES, REDIS, own
+from api.jobs.paths import paths_of
+from interp.config.settings import Settings
+from interp.domain.errors import GlossatorError
+from interp.domain.lifecycle import Stage
+from interp.domain.spec import JobSpec
+from interp.store.db import comparison, revision
+from interp.store.db.comparison import Book, Compared
+from interp.store.db.engine import make_engine, snapshot
+from interp.store.queue.active_leases import repeated
+
+KILLED = (Stage.COLLECT, Stage.EXPLAIN)
+FOLDER = "demo-cluster"
+SERVERS = {"named": "the one that the environment names", "local": "the one at the default local port", "private": "a private one of this machine's"}
+
+
+class BooksDiffer(GlossatorError):
+    """The cluster's book is not the embedded demo's."""
+
+    code, title = "books-differ", "The two books differ"
+
+
+class NobodyKilled(GlossatorError):
+    """The job was over before a worker could be caught at work."""
+
+    code, title = "nobody-killed", "No worker was killed"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The job as it ended in the cluster, who was killed in each stage (None: nobody could be caught), and how long it took, in seconds."""
+
+    job: dict[str, Any]
+    kills: dict[Stage, Kill | None]
+    seconds: float
+
+
+def run(home: Path, spec: JobSpec) -> None:
+    """Both books, and a table of what was compared. Raises BooksDiffer where one row of them does, and NobodyKilled.
+
+    The servers are those of GLOSSATOR_DATABASE_URL and GLOSSATOR_BROKER_URL, else those on the default local ports, else private ones. In any
+    case the demo has a database and a number of its own there, and drops them in the end.
+    """
+    began = time.monotonic()
+    with ExitStack() as stack:
+        plain = plain_book(embedded_settings(home, spec), spec)
+        stack.callback(plain.engine.dispose)
+        settings = _clustered_settings(stack, home, spec)
+        ran = _in_a_cluster(settings, spec)
+        engine = make_engine(settings.database_url)
+        stack.callback(engine.dispose)
+        with snapshot(engine) as session:
+            again = repeated(session, ran.job["id"])
+        found = comparison.compare(plain, Book(engine, ran.job["id"]))
+    _print_kills(ran, again)
+    print_compared(found)
+    out.print(f"The whole demo took {duration(time.monotonic() - began)}, its part in the cluster {duration(ran.seconds)}.", markup=False)
+    require_equal(found)
+    missed = [stage for stage, kill in ran.kills.items() if kill is None]
+    if missed:
+        raise NobodyKilled(f"The job was over before a worker could be caught in {' and '.join(missed)}.", cure="Give it more --features.")
+
+
+def embedded_settings(home: Path, spec: JobSpec) -> Settings:
+    """Of the plain demo, whatever servers the environment names."""
+    return Settings(home=home, database_url="", broker_url="", artifacts="", roots=paths_of(spec))
+
+
+def plain_book(settings: Settings, spec: JobSpec) -> Book:
+    """The embedded demo's: the user's own, where this job stands in it alone, else a new one."""
+    if (settings.home / "glossator.db").exists():
+        engine = make_engine(settings.database_url)
+        job_id = comparison.sole_job(engine, spec) if revision.is_current(engine) else None
+        if job_id is not None:
+            say(f"The embedded demo's book is in {settings.home}: job {job_id}")
+            return Book(engine, job_id)
+        engine.dispose()
+    fresh = embedded_settings(settings.home / FOLDER / "embedded", spec)
+    shutil.rmtree(fresh.home, ignore_errors=True)
+    say("First the embedded demo, to compare with.")
+    finished = embedded(fresh, spec, reported=False)
+    return Book(make_engine(fresh.database_url), finished["id"])
+
+
+def _clustered_settings(stack: ExitStack, home: Path, spec: JobSpec) -> Settings:
+    """A database, a number and a folder of the demo's own, for as long as the stack is open."""
+    named = Settings(home=home)
+    database = stack.enter_context(own(POSTGRES, "" if named.database_url.startswith("sqlite") else named.database_url))
+    broker = stack.enter_context(own(REDIS, "" if named.is_embedded else named.broker_url))
+    for kind, found in ((POSTGRES, database), (REDIS, broker)):
+        say(f"{kind.name}: {SERVERS[found.where]}")
+    folder = named.home / FOLDER / "cluster"
+    shutil.rmtree(folder, ignore_errors=True)
+    return Settings(home=folder, database_url=database.url, broker_url=broker.url, artifacts="", roots=paths_of(spec))
+
+
+def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
+    """The job, followed to its end, while a gpu worker is killed as it collects and an llm worker as it explains.
+
+    Raises JobDidNotComplete.
+    """
+    with Cluster(settings) as cluster, Client(cluster.url) as client, ThreadPoolExecutor(len(KILLED)) as executor:
+        say(f"Glossator is listening on {cluster.url}; its processes log to {settings.home}:")
+        for command in cluster.commands:
+            say(f"  {command}")
+        began = time.monotonic()
+        job = client.submit_job(spec.model_dump(mode="json"))
+        say(f"job {job['id']}")
+        over = threading.Event()
+        kills = {stage: executor.submit(_kill, cluster, job["id"], stage, over) for stage in KILLED}
+        try:
+            job = progress.follow(client, job["id"], err)
+        finally:
+            over.set()
+        seconds = time.monotonic() - began
+        cluster.check()
+        progress.outcome(job)
+        report.print_report(client, job)
+        progress.require_explained(client, job)
+        return Ran(job, {stage: kill.result() for stage, kill in kills.items()}, seconds)
+
+
+def _kill(cluster: Cluster, job_id: str, stage: Stage, over: threading.Event) -> Kill | None:
+    kill = cluster.kill_a_worker(job_id, stage, over)
+    if kill is not None:
+        say(f"killed {kill.worker} (pid {kill.pid}) while it held {kill.held.stage} {kill.held.number}")
+    return kill
+
+
+def _print_kills(ran: Ran, again: dict[str, int]) -> None:
+    out.print(Text("\nKilled at work", "bold"))
+    for kill in filter(None, ran.kills.values()):
+        chunk = f"{kill.held.stage} {kill.held.number}"
+        out.print(f"  {kill.worker}, SIGKILL while it held {chunk}: begun again {again.get(chunk, 0)} time(s)", markup=False)
+    out.print(f"  chunks begun again in all: {sum(again.values())}", markup=False)
+
+
+def require_equal(found: list[Compared]) -> None:
+    """Raises BooksDiffer, with the first rows that differ, where one row does."""
+    if not all(compared.is_equal for compared in found):
+        raise BooksDiffer(
+            "The cluster's book is not the embedded demo's.",
+            why=" ".join(f"{compared.what} {example}." for compared in found for example in compared.examples),
+            cure="Where the embedded book was made by another version of Glossator, give a new folder with --home.",
+        )
+
+
+def print_compared(found: list[Compared]) -> None:
+    """The embedded demo's book on the left, the cluster's on the right."""
+    out.print(Text("\nThe embedded demo's book and the cluster's", "bold"))
+    table = Table("what", "rows the same", "different", "in the embedded alone", "in the cluster's alone", box=None, pad_edge=False)
+    for compared in found:
+        counts = (compared.same, compared.different, compared.only_first, compared.only_second)
+        table.add_row(compared.what, *(thousands(count) for count in counts), style=None if compared.is_equal else "red")
+    out.print(table)
+    for compared in found:
+        for example in compared.examples:
+            out.print(f"  {compared.what} {example}", style="red", markup=False, soft_wrap=True)
+    if all(compared.is_equal for compared in found):
+        out.print("Equal, row by row and byte by byte; times, row ids and job ids are left out.", markup=False)

@@ -1,0 +1,88 @@
+"""`glossator demo`: the whole way, on the example that comes with the repository."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.commands.submit import read_spec
+from api.cli.output import progress, report
+from api.cli.output.console import duration, err, out, say
+from api.client import Client
+from api.jobs.paths import paths_of
+from interp.config.home import make_home
+from interp.config.settings import Settings, take_settings
+from interp.domain.errors import FileMissing, InputError
+from interp.domain.spec import JobSpec
+
+ROOT = Path(__file__).parents[2]
+JOB = ROOT / "examples" / "pystdlib" / "job.yaml"
+JOB_LLM = ROOT / "examples" / "pystdlib" / "job-llm.yaml"
+FEATURES_LLM = "0-199"
+
+
+class Llm(StrEnum):
+    FAKE = "fake"
+
+
+def demo(
+    home: Annotated[Path, typer.Option(help="Where the database goes.")] = ROOT / ".glossator",
+    job: Annotated[Path | None, typer.Option(help="The job to submit, as YAML.")] = None,
+    llm: Annotated[Llm | None, typer.Option(help="fake: a scripted language model behind HTTP explains and judges, with faults.")] = None,
+    features: Annotated[str | None, typer.Option(help="all, or ranges with both ends: 0-99,120.")] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster", help="On PostgreSQL and Redis with workers of its own processes, two of them killed; compared with the plain demo."
+        ),
+    ] = False,
+) -> None:
+    """Explain and score the features of examples/pystdlib on this machine, and print what came of it."""
+    if llm and cluster:
+        raise InputError("The cluster's demo asks no language model.", cure="Leave out --llm, or --cluster.")
+    job = job or (JOB_LLM if llm else JOB)
+    if not job.exists():
+        raise FileMissing(f"There is no {job}.", why="The demo runs from a checkout of the repository.", cure="Clone it, then type `make demo`.")
+    if llm:
+        # The scripted server: nothing that another command needs.
+        from api.demo import llm_command
+
+        llm_command.run(home, job, features or FEATURES_LLM)
+        return
+    spec = read_spec(job, {"features": features} if features else {})
+    if cluster:
+        # PostgreSQL, Redis and processes: nothing that another command needs.
+        from api.demo import cluster_command
+
+        cluster_command.run(home, spec)
+        return
+    _by_rules(home, spec)
+
+
+def _by_rules(home: Path, spec: JobSpec) -> None:
+    """With rules in place of a language model: no key, no cost."""
+    started = time.monotonic()
+    settings = take_settings(home=home, roots=paths_of(spec))
+    name = embedded(settings, spec)["dictionary"]
+    out.print(f"\nThe demo took {duration(time.monotonic() - started)}. The book is kept in {settings.home}:", markup=False, soft_wrap=True)
+    for command in (f"glossator features {name} --sort lift --order desc", f"glossator feature {name}:0", "glossator serve"):
+        out.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def embedded(settings: Settings, spec: JobSpec, reported: bool = True) -> dict[str, Any]:
+    """The job, submitted to a service of this process with workers of its own and followed to its end. Raises JobDidNotComplete."""
+    from api.server import Service
+
+    make_home(settings.home)
+    with (settings.home / "workers.log").open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
+        say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
+        submitted = client.submit_job(spec.model_dump(mode="json"))
+        say(f"job {submitted['id']}")
+        finished = progress.follow(client, submitted["id"], err)
+        progress.outcome(finished)
+        if reported:
+            report.print_report(client, finished)
+        progress.require_explained(client, finished)
+    return finished

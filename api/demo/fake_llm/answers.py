@@ -1,0 +1,188 @@
+"""What a scripted model replies to each kind of question: a few lines a kind, in the shapes that our prompts ask for."""
+
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from api.demo.fake_llm.asked import Question, Shown, Span, unescaped
+from api.demo.fake_llm.draws import draw
+from api.demo.fake_llm.readers import Reader
+from api.demo.fake_llm.tokens import Odds
+from interp.llm.prompt_text import CLOSE, OPEN
+
+Form = Literal["json", "lines", "marker", "text"]
+
+UNSURE = 0.01
+LEVELS = 10
+MARKER = "EXPLANATION:"
+STRAY_KEY = "9999"
+LEVELLED = re.compile(r"(.*)\t(\d+)")
+# Fences of the explainers' prompts: tokens one a line, and what was shown before in another form.
+LISTS = frozenset({"promoted"})
+REPEATED = frozenset({"tokens", "firing", "following", "suppressed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply before it is text. `odds` are chances of the tokens in a value's place, by its key."""
+
+    fields: dict[str, Any]
+    odds: dict[str, Odds] = field(default_factory=dict)
+    form: Form = "json"
+
+    def rendered(self) -> tuple[str, dict[int, Odds]]:
+        """The text, and the odds by the place in it at which their token starts."""
+        if self.form in ("marker", "text"):
+            thinking = [str(value) for name, value in self.fields.items() if name != "explanation"]
+            said = str(self.fields.get("explanation", ""))
+            return "\n\n".join([*thinking, f"{MARKER} {said}" if self.form == "marker" else said]), {}
+        text, places = "" if self.form == "lines" else "{", dict[int, Odds]()
+        for number, (key, value) in enumerate(self.fields.items()):
+            text += f"{key}\t" if self.form == "lines" else f"{', ' if number else ''}{json.dumps(key)}: "
+            shown = json.dumps(value, ensure_ascii=False)
+            if key in self.odds:
+                places[len(text) + shown.startswith('"')] = self.odds[key]
+            text += shown + ("\n" if self.form == "lines" else "")
+        return text + ("" if self.form == "lines" else "}"), places
+
+    def spoiled(self, fault: str | None, number: int) -> "Answer":
+        """With a verdict too few or too many; which one, the request's number decides."""
+        if fault == "missing_verdicts" and self.fields:
+            left_out = list(self.fields)[number % len(self.fields)]
+            return replace(self, fields={key: value for key, value in self.fields.items() if key != left_out})
+        if fault == "extra_verdicts" and self.fields:
+            return replace(self, fields=self.fields | {STRAY_KEY: next(reversed(self.fields.values()))})
+        return self
+
+
+def explain(question: Question, reader: Reader, variant: int) -> Answer:
+    """A label for what is marked. Every variant but the first is shown a part of the contexts, so that samples differ."""
+    texts = [as_marked(shown) for shown in question.all_texts if shown.kind not in REPEATED]
+    marked = [shown for shown in texts if shown.marks]
+    if variant and len(marked) > 1:
+        marked = random.Random(f"{question.key}:{variant}").sample(marked, -(-len(marked) // 2))
+    label = reader.writes([*marked, *(shown for shown in texts if not shown.marks)])
+    thinking = {"thinking": "I look for what the marked places share."} if "thinking" in question.fields or "thinking" in question.system else {}
+    in_text = question.schema is None and MARKER in question.system and "JSON" not in question.system
+    return Answer(thinking | {"explanation": label}, form="marker" if in_text else "json")
+
+
+def as_marked(shown: Shown) -> Shown:
+    """A text whose marks are «»: made from levels where it is shown as `token<TAB>level` lines, and around each token of a list of tokens."""
+    lines = shown.shown.split("\n")
+    if shown.kind in LISTS:
+        return Shown(shown.id, "\n".join(f"{OPEN}{line}{CLOSE}" for line in lines), shown.kind)
+    rows = [LEVELLED.fullmatch(line) for line in lines]
+    if not all(rows):
+        return shown
+    tokens = [(unescaped(row[1]), int(row[2])) for row in rows if row]
+    return Shown(shown.id, "".join(f"{OPEN}{token}{CLOSE}" if level else token for token, level in tokens), shown.kind)
+
+
+def _verdicts(question: Question, reader: Reader, are_marks_asked: bool) -> Answer:
+    fields, odds = dict[str, Any](), dict[str, Odds]()
+    for context in question.contexts:
+        yes = min(max(reader.says_yes(question.label, context, are_marks_asked), UNSURE), 1 - UNSURE)
+        fields[context.id] = "yes" if yes > 0.5 else "no"
+        odds[context.id] = (("yes", yes * (1 - UNSURE)), ("no", (1 - yes) * (1 - UNSURE)), ("unsure", UNSURE / 2))
+    return Answer(fields, odds)
+
+
+def detect(question: Question, reader: Reader, _: int) -> Answer:
+    return _verdicts(question, reader, are_marks_asked=False)
+
+
+def fuzz(question: Question, reader: Reader, _: int) -> Answer:
+    return _verdicts(question, reader, are_marks_asked=True)
+
+
+def simulate(question: Question, reader: Reader, _: int) -> Answer:
+    """Levels of numbered tokens: as JSON of those above 0, or as a line a token with the chances of its level."""
+    if question.schema is not None or "JSON" in question.system:
+        return Answer({context.id: [list(pair) for pair in _levels(context, question.label, reader) if pair[1]] for context in question.contexts})
+    levels = {str(number): level for context in question.contexts for number, level in _levels(context, question.label, reader)}
+    return Answer(levels, {number: _level_odds(level) for number, level in levels.items()}, form="lines")
+
+
+def _levels(context: Shown, label: str | None, reader: Reader) -> list[tuple[int, int]]:
+    """(number, 0-10) for each numbered token: the strongest span that touches it."""
+    text, places = "", list[tuple[int, int, int]]()
+    for number, token in context.lines:
+        places.append((number, len(text), len(text) + len(token)))
+        text += token
+    spans = reader.strengths(label, text)
+    # What stands before the text is number 0: it is read, and has no level.
+    return [(number, _strongest(spans, start, end)) for number, start, end in places if number]
+
+
+def _strongest(spans: list[Span], start: int, end: int) -> int:
+    return round(max((strength for left, right, strength in spans if left < end and start < right), default=0.0))
+
+
+def _level_odds(level: int) -> Odds:
+    """Most of the chance on the level itself, some on its neighbours."""
+    near = [place for place in (level - 1, level + 1) if 0 <= place <= LEVELS]
+    return ((str(level), 0.9), *((str(place), 0.08 / len(near)) for place in near))
+
+
+def select(question: Question, reader: Reader, _: int) -> Answer:
+    fires = [context.id for context in question.contexts if reader.says_yes(question.label, context, False) > 0.5]
+    return Answer({"fires": [_number(name) for name in fires]})
+
+
+def discriminate(question: Question, reader: Reader, _: int) -> Answer:
+    """The group whose contexts the label fits best; among equals a guess that the question decides."""
+    groups: dict[str, list[float]] = {}
+    for context in question.contexts:
+        chance = reader.says_yes(question.label, context, are_marks_asked=bool(context.marks))
+        groups.setdefault(context.id.partition(".")[0], []).append(chance)
+    means = {group: sum(chances) / len(chances) for group, chances in groups.items()}
+    if not means:
+        return Answer({"group": 1})
+    best = max(means, key=lambda group: (means[group], draw(question.key, group)))
+    total = sum(means.values())
+    return Answer({"group": _number(best)}, {"group": tuple((group, 0.98 * mean / total) for group, mean in means.items())})
+
+
+def intrude(question: Question, reader: Reader, _: int) -> Answer:
+    place = reader.odd_one_out(question.contexts) if question.contexts else 0
+    return Answer({"intruder": _number(question.contexts[place].id) if question.contexts else 1})
+
+
+def otherwise(question: Question, _: Reader, variant: int) -> Answer:
+    """A question of a kind that nobody here knows, a user's own for one: any answer of the shape that is asked for."""
+    del variant
+    properties = question.schema.get("properties", {}) if question.schema else {}
+    if not properties:
+        return Answer({"explanation": "I am a scripted model, and this is no question that I was made for."}, form="text")
+    return Answer({name: _example(schema) for name, schema in properties.items()})
+
+
+def _example(schema: dict[str, Any]) -> Any:
+    if schema.get("enum"):
+        return schema["enum"][0]
+    return {"string": "scripted", "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}.get(str(schema.get("type")))
+
+
+def _number(name: str) -> int | str:
+    return int(name) if name.isdigit() else name
+
+
+ANSWERS: dict[str, Callable[[Question, Reader, int], Answer]] = {
+    "explain": explain,
+    "cluster": explain,
+    "detect": detect,
+    "fuzz": fuzz,
+    "simulate": simulate,
+    "select": select,
+    "discriminate": discriminate,
+    "intrude": intrude,
+}
+
+
+def answer(question: Question, reader: Reader, variant: int = 0) -> Answer:
+    """`variant` counts askings of the same question at a temperature above 0."""
+    return ANSWERS.get(question.kind, otherwise)(question, reader, variant)

@@ -1,0 +1,96 @@
+"""What a prompt of ours asks, as a scripted model finds it. What stands between fences is data, whatever it says."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from interp.llm.prompt_text import BEGIN, CLOSE, LEVEL, OPEN, parse_fenced
+
+TASK = re.compile(r"\s*Task: *(\w+)")
+NUMBERED = re.compile(r"(\d+)\t(.*)")
+MARK = re.compile(rf"{OPEN}|(?:{LEVEL}\d+)?{CLOSE}|{BEGIN}")
+
+ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[ntrbf])")
+CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+
+Span = tuple[int, int, float]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One fenced text as it was shown; `kind` is its fence's: `context`, `silent`, `promoted`, ..."""
+
+    id: str
+    shown: str
+    kind: str = "context"
+
+    @cached_property
+    def text(self) -> str:
+        """Without marks."""
+        return MARK.sub("", self.shown)
+
+    @cached_property
+    def begin(self) -> int:
+        """Where in `text` the window begins: what stands before is its left context."""
+        before, sign, _ = self.shown.partition(BEGIN)
+        return len(MARK.sub("", before)) if sign else 0
+
+    @cached_property
+    def marks(self) -> list[tuple[int, int]]:
+        """Spans of `text` that stood between marks."""
+        found, open_at, removed = [], None, 0
+        for match in MARK.finditer(self.shown):
+            place = match.start() - removed
+            removed += len(match[0])
+            if match[0] == OPEN:
+                open_at = place
+            elif match[0] != BEGIN and open_at is not None:
+                found.append((open_at, place))
+                open_at = None
+        return found
+
+    @cached_property
+    def lines(self) -> list[tuple[int, str]]:
+        """(number, token) where the context is shown as numbered tokens, one a line."""
+        matches = [NUMBERED.fullmatch(line) for line in self.shown.split("\n")]
+        return [(int(match[1]), unescaped(match[2])) for match in matches if match]
+
+
+def unescaped(token: str) -> str:
+    """A token as it was before `interp.llm.prompt_text.escaped` put it in one line."""
+    return ESCAPE.sub(lambda match: CONTROLS.get(match[1]) or chr(int(match[1][1:], 16)), token)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`label` is None where the prompt has none, `contexts` are the texts of the last message that has any, `all_texts` those of all messages and
+    kinds. `schema` is the JSON schema of the reply where one was given; `key` is the same for the same messages.
+    """
+
+    kind: str
+    label: str | None
+    contexts: tuple[Shown, ...]
+    all_texts: tuple[Shown, ...]
+    system: str
+    schema: dict[str, Any] | None
+    key: str
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Keys that the schema asks for."""
+        return tuple(self.schema.get("properties", {})) if self.schema else ()
+
+
+def question(messages: Sequence[tuple[str, str]], response_format: dict[str, Any], key: str) -> Question:
+    """Reads (role, text) messages. The kind stands in the first line of a system message alone, the question in the last message that has fences."""
+    system = "\n".join(text for role, text in messages if role in ("system", "developer"))
+    task = TASK.match(system)
+    asked = [found for role, text in messages if role == "user" and (found := parse_fenced(text))]
+    labels = [part.text for part in (asked[-1] if asked else []) if part.kind == "explanation"]
+    texts = [tuple(Shown(part.id, part.text, part.kind) for part in parts if part.kind != "explanation") for parts in asked]
+    contexts = tuple(shown for shown in texts[-1] if shown.kind == "context") if texts else ()
+    schema = response_format.get("json_schema", {}).get("schema") if response_format.get("type") == "json_schema" else None
+    all_texts = tuple(shown for parts in texts for shown in parts)
+    return Question(task[1] if task else "", labels[-1] if labels else None, contexts, all_texts, system, schema, key)

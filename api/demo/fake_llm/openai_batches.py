@@ -1,0 +1,262 @@
+"""Files and batches as the OpenAI API has them: JSONL up, a batch made of it, polled, JSONL down."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from api.demo.fake_llm.openai_replies import ApiError
+from api.demo.fake_llm.wire import Request, Response
+
+if TYPE_CHECKING:
+    from api.demo.fake_llm.endpoint import Endpoint
+
+MOST_LINES, MOST_BYTES = 50_000, 200 * 2**20
+WINDOW_SECONDS = 24 * 3600
+LINES_AT_ONCE = 50
+PAGE = 20
+# A line has no connection: of the faults of transport these alone mean something to it, and every fault of a reply in words.
+LINE_ERRORS = {"server_error": 500, "rate_limited": 429, "rate_limited_silently": 429}
+
+
+@dataclass(slots=True)
+class File:
+    id: str
+    name: str
+    purpose: str
+    content: bytes
+    created: int
+
+    def as_json(self) -> dict[str, Any]:
+        body = {"id": self.id, "object": "file", "bytes": len(self.content), "created_at": self.created, "filename": self.name}
+        return body | {"purpose": self.purpose, "status": "processed"}
+
+
+@dataclass(slots=True)
+class Batch:
+    """`moments` has the times of its states, by status."""
+
+    id: str
+    path: str
+    input_file: str
+    window: str
+    metadata: dict[str, str] | None
+    status: str = "validating"
+    moments: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=lambda: {"total": 0, "completed": 0, "failed": 0})
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    output_file: str | None = None
+    error_file: str | None = None
+
+    def enter(self, status: str) -> None:
+        self.status = status
+        self.moments[status] = int(time.time())
+
+    def as_json(self) -> dict[str, Any]:
+        created = self.moments["validating"]
+        ends = {"completed_at": "completed", "failed_at": "failed", "expired_at": "expired", "cancelled_at": "cancelled"}
+        return {
+            "id": self.id,
+            "object": "batch",
+            "endpoint": self.path,
+            "errors": {"object": "list", "data": self.errors} if self.errors else None,
+            "input_file_id": self.input_file,
+            "completion_window": self.window,
+            "status": self.status,
+            "output_file_id": self.output_file,
+            "error_file_id": self.error_file,
+            "created_at": created,
+            "in_progress_at": self.moments.get("in_progress"),
+            "expires_at": created + WINDOW_SECONDS,
+            "finalizing_at": self.moments.get("finalizing"),
+            **{name: self.moments.get(status) for name, status in ends.items()},
+            "cancelling_at": None,
+            "request_counts": self.counts,
+            "metadata": self.metadata,
+        }
+
+
+class Batches:
+    """All files and batches of one endpoint."""
+
+    def __init__(self, endpoint: "Endpoint") -> None:
+        self.endpoint = endpoint
+        self.files: dict[str, File] = {}
+        self.made: dict[str, Batch] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def routed(self, request: Request) -> dict[str, Any] | Response:
+        kind, _, rest = request.path.removeprefix("/v1/").partition("/")
+        name, _, action = rest.partition("/")
+        if kind == "files":
+            return self._files(request, name, action)
+        if not name:
+            return self._make(request) if request.method == "POST" else self._listed(list(self.made.values()))
+        batch = self.made.get(name)
+        if batch is None:
+            raise ApiError(404, f"No batch found with id '{name}'.", "invalid_request_error")
+        if action == "cancel" and batch.status in ("validating", "in_progress"):
+            batch.enter("cancelled")
+        return batch.as_json()
+
+    def _files(self, request: Request, name: str, action: str) -> dict[str, Any] | Response:
+        if not name:
+            return self._upload(request) if request.method == "POST" else self._listed(list(self.files.values()))
+        file = self.files.get(name)
+        if file is None:
+            raise ApiError(404, f"No such File object: {name}", "invalid_request_error", None, "id")
+        if action == "content":
+            return Response(200, file.content, content_type="application/octet-stream")
+        if request.method == "DELETE":
+            del self.files[name]
+            return {"id": name, "object": "file", "deleted": True}
+        return file.as_json()
+
+    def _listed(self, entries: Sequence[File | Batch]) -> dict[str, Any]:
+        """The newest first, one page of them."""
+        data = [entry.as_json() for entry in reversed(entries)]
+        return {"object": "list", "data": data[:PAGE], "has_more": len(data) > PAGE}
+
+    def _upload(self, request: Request) -> dict[str, Any]:
+        parts = multipart(request)
+        if "file" not in parts or "purpose" not in parts:
+            raise ApiError(400, "Missing required parameter: 'file' or 'purpose'.", "invalid_request_error", "missing_required_parameter", "file")
+        return self._keep(*parts["file"], purpose=parts["purpose"][1].decode()).as_json()
+
+    def _keep(self, name: str, content: bytes, purpose: str) -> File:
+        file = File(f"file-{len(self.files) + 1}", name, purpose, content, int(time.time()))
+        self.files[file.id] = file
+        return file
+
+    def _make(self, request: Request) -> dict[str, Any]:
+        body = json.loads(request.body)
+        source = self.files.get(str(body.get("input_file_id")))
+        if source is None:
+            raise ApiError(400, f"No such File object: {body.get('input_file_id')}", "invalid_request_error", None, "input_file_id")
+        if body.get("completion_window") != "24h":
+            raise ApiError(400, "The completion window is 24h.", "invalid_request_error", None, "completion_window")
+        batch = Batch(f"batch_{len(self.made) + 1}", str(body.get("endpoint")), source.id, "24h", body.get("metadata"))
+        batch.enter("validating")
+        self.made[batch.id] = batch
+        self._start(batch, source)
+        return batch.as_json()
+
+    def resume(self) -> None:
+        """Takes up the batches that a server's end had interrupted; what they had answered is answered, and billed, anew."""
+        for batch in self.made.values():
+            if batch.status in ("validating", "in_progress"):
+                self._start(batch, self.files[batch.input_file])
+
+    def _start(self, batch: Batch, source: File) -> None:
+        task = asyncio.get_running_loop().create_task(self._work(batch, source))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _work(self, batch: Batch, source: File) -> None:
+        pause = self.endpoint.options.batch_seconds
+        fault = self.endpoint.faults.of_batch(self.endpoint.options.seed, len(self.made))
+        if fault:
+            self.endpoint.ledger.by_fault[fault] += 1
+        await asyncio.sleep(pause)
+        lines, batch.errors = validated(source.content, batch.path)
+        if fault == "batch_failed" and not batch.errors:
+            batch.errors = [{"code": "server_error", "message": "The batch could not be validated.", "param": None, "line": None}]
+        if batch.errors:
+            batch.enter("failed")
+            return
+        batch.counts["total"] = len(lines)
+        batch.enter("in_progress")
+        await asyncio.sleep(pause)
+        await self._run(batch, lines, len(lines) // 2 if fault == "batch_expired" else len(lines))
+        if batch.status == "in_progress":
+            batch.enter("finalizing")
+            batch.enter("expired" if fault == "batch_expired" else "completed")
+
+    async def _run(self, batch: Batch, lines: list[dict[str, Any]], until: int) -> None:
+        """Answers lines up to `until`; the rest expire."""
+        done, failed = list[str](), list[str]()
+        for number, line in enumerate(lines):
+            if batch.status != "in_progress":
+                return
+            if number >= until:
+                failed.append(
+                    self._line(
+                        number,
+                        line,
+                        None,
+                        {"code": "batch_expired", "message": "This request could not be executed in time."},
+                    )
+                )
+                continue
+            status, body = self._answered(batch, line)
+            (done if status == 200 else failed).append(
+                self._line(number, line, {"status_code": status, "request_id": f"req_{number}", "body": body}, None)
+            )
+            if number % LINES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        batch.counts |= {"completed": len(done), "failed": len(failed)}
+        if done:
+            batch.output_file = self._keep(f"{batch.id}_output.jsonl", "".join(done).encode("utf-8", "surrogatepass"), "batch_output").id
+        if failed:
+            batch.error_file = self._keep(f"{batch.id}_error.jsonl", "".join(failed).encode("utf-8", "surrogatepass"), "batch_output").id
+
+    def _answered(self, batch: Batch, line: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        fault = self.endpoint.drawn(batch.path)
+        if fault in LINE_ERRORS:
+            return LINE_ERRORS[fault], ApiError(LINE_ERRORS[fault], "The server had an error.", "server_error").body
+        try:
+            return 200, self.endpoint.generated(batch.path, line["body"], self.endpoint.numbers, fault)
+        except ApiError as error:
+            return error.status, error.body
+
+    def _line(self, number: int, line: dict[str, Any], response: dict[str, Any] | None, error: dict[str, Any] | None) -> str:
+        found = {"id": f"batch_req_{number}", "custom_id": line["custom_id"], "response": response, "error": error}
+        return json.dumps(found, ensure_ascii=False) + "\n"
+
+
+def validated(content: bytes, path: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The lines of an input file, and what is wrong with them."""
+    lines, errors, seen = list[dict[str, Any]](), list[dict[str, Any]](), set[str]()
+    if len(content) > MOST_BYTES:
+        return [], [_wrong("file_too_large", "The file is larger than 200 MB.", None)]
+    for number, text in enumerate(filter(None, content.split(b"\n")), start=1):
+        try:
+            line = json.loads(text)
+            wanted = isinstance(line["custom_id"], str) and line["method"] == "POST" and isinstance(line["body"], dict)
+        except (ValueError, TypeError, KeyError):
+            errors.append(_wrong("invalid_json_line", "This line is no JSON object with custom_id, method, url and body.", number))
+            continue
+        if not wanted or line.get("url") != path:
+            errors.append(_wrong("mismatched_endpoint", f"This line is no POST to {path}.", number))
+        elif line["custom_id"] in seen:
+            errors.append(_wrong("duplicate_custom_id", f"The custom_id {line['custom_id']} stands twice.", number))
+        else:
+            seen.add(line["custom_id"])
+            lines.append(line)
+    if len(lines) > MOST_LINES:
+        errors.append(_wrong("too_many_tasks", "The file has more than 50,000 lines.", None))
+    if not lines and not errors:
+        errors.append(_wrong("empty_file", "The file has no line.", None))
+    return lines, errors
+
+
+def _wrong(code: str, message: str, line: int | None) -> dict[str, Any]:
+    return {"code": code, "message": message, "param": None, "line": line}
+
+
+def multipart(request: Request) -> dict[str, tuple[str, bytes]]:
+    """(file name, content) of each part of a multipart/form-data body, by its field."""
+    boundary = re.search(rb'boundary="?([^";]+)', request.headers.get(b"content-type", b""))
+    if boundary is None:
+        raise ApiError(400, "The body is no multipart/form-data.", "invalid_request_error")
+    found = {}
+    for part in (b"\r\n" + request.body).split(b"\r\n--" + boundary[1])[1:-1]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        name = re.search(rb'[; ]name="([^"]*)"', head)
+        file = re.search(rb'filename="([^"]*)"', head)
+        if name:
+            found[name[1].decode()] = (file[1].decode() if file else "", content)
+    return found

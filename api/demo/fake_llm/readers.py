@@ -1,0 +1,223 @@
+"""Judges to order: who reads contexts and labels behind a scripted server."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from api.demo.fake_llm.asked import Shown, Span
+from api.demo.fake_llm.draws import draw, pick
+from api.demo.fake_llm.labels import reading
+from api.demo.fake_llm.vectors import embedding
+
+STRONGEST = 10.0
+SURE_YES, SURE_NO = 0.97, 0.03
+OVERLAP = 0.5
+QUOTED = 5
+NO_LABEL = "unclear"
+LONGEST_QUOTE = 40
+VISIBLE = str.maketrans({"\n": "↵", "\t": "⇥", "\r": None, '"': "'"})
+WIDTH = 512
+
+Predicate = Callable[[str], bool | Sequence[Span]]
+
+
+class Reader(Protocol):
+    """Answers for a model. All of it is decided by what is shown: asked again, it says the same."""
+
+    def strengths(self, label: str | None, text: str) -> list[Span]:
+        """(start, end, strength) of characters at which what the label names would fire: 0 < strength <= 10, in order, not overlapping."""
+        ...
+
+    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+        """Probability of "yes": it fires somewhere in the text; or, for marks, the marked places are where it fires."""
+        ...
+
+    def writes(self, contexts: Sequence[Shown]) -> str:
+        """A label for what is marked."""
+        ...
+
+    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+        """Place of the context that does not belong."""
+        ...
+
+
+class QuotedReader:
+    """Finds in a text what the label quotes ("..." or `...` or '...'), and reads the sentences of the `pattern` explainer and plain words besides.
+
+    Without a label it guesses.
+    """
+
+    def strengths(self, label: str | None, text: str) -> list[Span]:
+        if label is None:
+            return [(0, len(text), STRONGEST)] if text and draw("guess", text) < 0.5 else []
+        return merged(reading(label)(text))
+
+    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+        found = [span for span in self.strengths(label, shown.text) if span[1] > shown.begin]
+        if not found:
+            return SURE_NO
+        if not are_marks_asked:
+            return SURE_YES if label is not None else 0.5 + 0.1 * draw(shown.text)
+        return SURE_YES if agreement(found, shown.marks) >= OVERLAP else SURE_NO
+
+    def writes(self, contexts: Sequence[Shown]) -> str:
+        """The marked strings that most contexts share, quoted."""
+        counts: Counter[str] = Counter()
+        for context in contexts:
+            counts.update({quoted(context.text[start:end]) for start, end in context.marks if start < end})
+        marked = [f'"{text}"' for text, _ in counts.most_common(QUOTED)]
+        if not marked:
+            marked = [f'"{word}"' for word in _common_words(contexts)]
+        if not marked:
+            return NO_LABEL
+        said = marked[0] if len(marked) == 1 else ", ".join(marked[:-1]) + " or " + marked[-1]
+        return f"the text {said}"
+
+    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+        """The one whose marked words are least like the others', and among equals all its words."""
+        vectors = [embedding(_marked(context), WIDTH) + embedding(context.text, WIDTH) / len(contexts) for context in contexts]
+        total = sum(vectors[1:], vectors[0])
+        likeness = [float(vector @ (total - vector)) for vector in vectors]
+        return likeness.index(min(likeness))
+
+
+def quoted(text: str) -> str:
+    """A marked text as a label quotes it: its white space made visible where it is nothing else, cut where it is long."""
+    return (text.strip() or text.replace(" ", "␣"))[:LONGEST_QUOTE].translate(VISIBLE)
+
+
+def _marked(context: Shown) -> str:
+    return " ".join(context.text[start:end] for start, end in context.marks)
+
+
+def _common_words(contexts: Sequence[Shown]) -> list[str]:
+    counts = Counter(word for context in contexts for word in {word.strip(".,:;()[]\"'") for word in context.text.split()} if len(word) > 2)
+    return [word for word, _ in counts.most_common(3)]
+
+
+class OracleReader(QuotedReader):
+    """Knows what is true of each label; a label that it does not know is true of nothing. It writes the label that fits the marks best."""
+
+    def __init__(self, truth: Mapping[str, Predicate]) -> None:
+        self.truth = {label.strip(): predicate for label, predicate in truth.items()}
+
+    def strengths(self, label: str | None, text: str) -> list[Span]:
+        if label is None:
+            return super().strengths(None, text)
+        predicate = self.truth.get(label.strip())
+        found = predicate(text) if predicate else False
+        if isinstance(found, bool):
+            return [(0, len(text), STRONGEST)] if found else []
+        return merged(found)
+
+    def writes(self, contexts: Sequence[Shown]) -> str:
+        fits = {label: self._fit(label, contexts) for label in self.truth}
+        best = max(fits, key=fits.__getitem__, default=None)
+        return best if best is not None and fits[best] > 0 else super().writes(contexts)
+
+    def _fit(self, label: str, contexts: Sequence[Shown]) -> float:
+        """Mean agreement of the label's spans with the marks, over contexts that have one or the other."""
+        pairs = [(self.strengths(label, context.text), context.marks) for context in contexts]
+        shares = [agreement(spans, marks) for spans, marks in pairs if spans or marks]
+        return sum(shares) / len(shares) if shares else 0.0
+
+    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+        for label in self.truth:
+            others = [place for place, context in enumerate(contexts) if self.says_yes(label, context, bool(context.marks)) < 0.5]
+            if len(others) == 1:
+                return others[0]
+        return super().odd_one_out(contexts)
+
+
+class NoisyReader:
+    """Another reader whose verdicts come out wrong at given rates: the same verdict on the same label and text every time."""
+
+    def __init__(self, inner: Reader, true_positive_rate: float, false_positive_rate: float, seed: int = 0) -> None:
+        self.inner, self.seed = inner, seed
+        self.true_positive_rate, self.false_positive_rate = true_positive_rate, false_positive_rate
+
+    def _keeps(self, is_yes: bool, *what: object) -> bool:
+        """Whether it says yes where the truth is `is_yes`."""
+        return draw(self.seed, *what) < (self.true_positive_rate if is_yes else self.false_positive_rate)
+
+    def strengths(self, label: str | None, text: str) -> list[Span]:
+        found = self.inner.strengths(label, text)
+        if not self._keeps(bool(found), label, text):
+            return []
+        if found or not text:
+            return found
+        start = pick(len(text), self.seed, "where", label, text)
+        return [(start, min(start + 4, len(text)), STRONGEST)]
+
+    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+        is_yes = self.inner.says_yes(label, shown, are_marks_asked) > 0.5
+        says = self._keeps(is_yes, label, shown.shown if are_marks_asked else shown.text)
+        return SURE_YES if says else SURE_NO
+
+    def writes(self, contexts: Sequence[Shown]) -> str:
+        return self.inner.writes(contexts)
+
+    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+        right = self.inner.odd_one_out(contexts)
+        texts = [context.text for context in contexts]
+        if len(texts) < 2 or self._keeps(True, *texts):
+            return right
+        return (right + 1 + pick(len(texts) - 1, self.seed, "which", *texts)) % len(texts)
+
+
+class ConstantReader(QuotedReader):
+    """Says yes to everything, or no."""
+
+    def __init__(self, says: bool = True) -> None:
+        self.says = says
+
+    def strengths(self, label: str | None, text: str) -> list[Span]:
+        del label
+        return [(0, len(text), STRONGEST)] if self.says and text else []
+
+    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+        del label, shown, are_marks_asked
+        return SURE_YES if self.says else SURE_NO
+
+
+class CoinReader(QuotedReader):
+    """Tosses a coin for each label and text."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def strengths(self, label: str | None, text: str) -> list[Span]:
+        if not text or draw(self.seed, "coin", label, text) < 0.5:
+            return []
+        start = pick(len(text), self.seed, "where", label, text)
+        return [(start, min(start + 4, len(text)), 1.0 + 9.0 * draw(self.seed, "how much", label, text))]
+
+    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+        del are_marks_asked
+        return SURE_YES if draw(self.seed, "coin", label, shown.shown) < 0.5 else SURE_NO
+
+    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+        return pick(len(contexts), self.seed, *(context.text for context in contexts))
+
+
+def merged(spans: Sequence[Span]) -> list[Span]:
+    """In order; where spans overlap they become one, as strong as the strongest."""
+    found: list[Span] = []
+    for start, end, strength in sorted(spans):
+        if start >= end or strength <= 0:
+            continue
+        if found and start < found[-1][1]:
+            before = found[-1]
+            found[-1] = (before[0], max(before[1], end), max(before[2], strength))
+        else:
+            found.append((start, end, min(strength, STRONGEST)))
+    return found
+
+
+def agreement(spans: Sequence[Span], marks: Sequence[tuple[int, int]]) -> float:
+    """The smaller of two shares: of marks that some span touches, and of spans that some mark touches."""
+    if not spans or not marks:
+        return 0.0
+    touched = sum(any(start < right and left < end for start, end, _ in spans) for left, right in marks)
+    touching = sum(any(start < right and left < end for left, right in marks) for start, end, _ in spans)
+    return min(touched / len(marks), touching / len(spans))

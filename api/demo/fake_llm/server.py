@@ -1,0 +1,168 @@
+"""A scripted endpoint on a socket: in a thread of this process, or as a process of its own."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+from urllib.request import urlopen
+
+from api.demo.fake_llm.call_totals import Ledger
+from api.demo.fake_llm.endpoint import DEFAULT_MODELS, Endpoint, Options
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.readers import QuotedReader, Reader
+from api.demo.fake_llm.wire import Connection
+
+BACKLOG = 2048
+STOP_SECONDS = 10.0
+
+
+def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop where there is one: it serves twice as many requests."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+class ScriptedServer:
+    """An OpenAI-shaped server whose answers, faults and bill are known.
+
+        with ScriptedServer(faults=Faults.mixed(0.3)) as server:
+            ask(server.base_url)
+        server.ledger.tokens
+
+    `faults` may be changed while it runs. `stop` and `start` take the server away and bring it back on the same port, with its ledger, its files and
+    its batches. Nothing is asked of `key` when it is empty; any model is known when `models` is empty.
+    """
+
+    def __init__(
+        self,
+        reader: Reader | None = None,
+        faults: Faults | None = None,
+        latency_seconds: float = 0.0,
+        key: str = "",
+        models: tuple[str, ...] = DEFAULT_MODELS,
+        seed: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        embedding_width: int = 256,
+        batch_seconds: float = 0.05,
+    ) -> None:
+        options = Options(latency_seconds, key, models, seed, embedding_width, batch_seconds)
+        self._endpoint = Endpoint(reader or QuotedReader(), faults or Faults(), options)
+        self._host, self._port = host, port
+        self._thread: threading.Thread | None = None
+        self._stop: Callable[[], object] = lambda: None
+        self._failure: OSError | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{self._host}:{self._port}/v1"
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._endpoint.ledger
+
+    @property
+    def faults(self) -> Faults:
+        return self._endpoint.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._endpoint.faults = faults
+
+    @property
+    def reader(self) -> Reader:
+        return self._endpoint.reader
+
+    @reader.setter
+    def reader(self, reader: Reader) -> None:
+        self._endpoint.reader = reader
+
+    def revoke_key(self) -> None:
+        """From now on every request gets 401."""
+        self._endpoint.is_key_revoked = True
+
+    def restore_key(self) -> None:
+        self._endpoint.is_key_revoked = False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listens when it returns. Raises OSError where the port is taken."""
+        ready = threading.Event()
+        self._failure = None
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="scripted-server", daemon=True)
+        self._thread.start()
+        ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Closes every connection as it is. Batches under way go no further until nobody asks; those that ended can be read after `start`."""
+        self._stop()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+            self._thread = None
+
+    def _run(self, ready: threading.Event) -> None:
+        with asyncio.Runner(loop_factory=event_loop()) as runner:
+            try:
+                runner.run(self._serve(ready))
+            except OSError as error:
+                self._failure = error
+                ready.set()
+
+    async def _serve(self, ready: threading.Event) -> None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        connections: set[Connection] = set()
+        server = await loop.create_server(lambda: Connection(self._endpoint.handle, connections), self._host, self._port, backlog=BACKLOG)
+        self._port = server.sockets[0].getsockname()[1]
+        self._stop = lambda: loop.call_soon_threadsafe(ended.set)
+        self._endpoint.batches.resume()
+        ready.set()
+        await ended.wait()
+        self._stop = lambda: None
+        server.close()
+        for connection in list(connections):
+            connection.transport.abort()
+
+
+class ScriptedProcess:
+    """The same as a process of its own, for benches: its work is not the client's. `arguments` as `python -m api.demo.fake_llm` takes."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.arguments = arguments
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "api.demo.fake_llm", *self.arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.base_url = self.process.stdout.readline().strip()
+        if not self.base_url:
+            raise RuntimeError(f"{' '.join(command)} ended with status {self.process.wait()} before it listened")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.process.terminate()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def ledger(self) -> dict[str, Any]:
+        """`Ledger.as_json` of this moment."""
+        with urlopen(self.base_url.removesuffix("/v1") + "/scripted/ledger") as reply:
+            found: dict[str, Any] = json.load(reply)
+        return found

@@ -1,0 +1,105 @@
+"""`glossator demo --llm fake`: explained and judged by a scripted language model over HTTP, while three requests in ten meet a fault."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from rich.table import Table
+from rich.text import Text
+
+from api.cli.commands.spending import print_usage
+from api.cli.commands.submit import print_estimate, read_spec
+from api.cli.output import progress, report
+from api.cli.output.console import dollars, duration, err, out, say, thousands
+from api.client import Client
+from api.demo.fake_llm import Faults, Ledger, ScriptedServer
+from api.jobs.paths import paths_of
+from interp.config.home import make_home
+from interp.config.settings import take_settings
+from interp.domain.spec import JobSpec
+
+FAULTS = 0.3
+KEY = "scripted-key"
+LEAST_CALLS = 20
+RAISES = 8  # times that the budget is raised at most
+NOTHING_TO_SAY = "The model has no explanation to give"
+
+
+def run(home: Path, job: Path, features: str) -> None:
+    """The whole path, and a table of what came of it. The first cap is half of the estimate, so that the job pauses once and is resumed."""
+    from api.server import Service
+
+    began = time.monotonic()
+    with ScriptedServer(faults=Faults.mixed(FAULTS), key=KEY) as scripted:
+        spec = read_spec(job, {"features": features})
+        settings = take_settings(home=home, roots=paths_of(spec), llm_base_url=scripted.base_url, llm_api_key=SecretStr(KEY))
+        make_home(settings.home)
+        log_file = settings.home / "workers.log"
+        with log_file.open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
+            say(f"A scripted language model listens on {scripted.base_url}; {FAULTS:.0%} of its replies are faulty")
+            say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
+            estimate = client.estimate_job(spec.model_dump(mode="json"))
+            print_estimate(estimate)
+            finished, pauses = _through(client, _capped(spec, estimate))
+            progress.outcome(finished)
+            usage = client.get_job_usage(finished["id"])
+            failures = _failures(client, finished)
+            report.print_report(client, finished)
+            print_usage(usage)
+            _print_outcome(finished, usage, scripted.ledger, pauses, failures, time.monotonic() - began)
+            progress.require_explained(client, finished)
+
+
+def _capped(spec: JobSpec, estimate: dict[str, Any]) -> JobSpec:
+    """With a cap on tokens that will be reached: half of the estimate, or a few calls' room."""
+    tokens = max(estimate["total"]["tokens"] // 2, estimate["longest_prompt_tokens"] * LEAST_CALLS)
+    return spec.model_copy(update={"budget": spec.budget.model_copy(update={"tokens": tokens})})
+
+
+def _through(client: Client, spec: JobSpec) -> tuple[dict[str, Any], int]:
+    """Submits and follows to the end; a budget that is reached is doubled, as a user would. The job, and how often it paused for that."""
+    job = client.submit_job(spec.model_dump(mode="json"))
+    say(f"job {job['id']}")
+    for pauses in range(RAISES):
+        job = progress.follow(client, job["id"], err)
+        if (job["error"] or {}).get("code") != "budget-reached":
+            return job, pauses
+        cap = job["budget"]["caps"]["tokens"]
+        say(f"paused: {job['error']['detail']} Resuming with {thousands(2 * cap)} tokens.")
+        client.resume_job(job["id"], {"tokens": 2 * cap})
+    return progress.follow(client, job["id"], err), RAISES
+
+
+def _failures(client: Client, job: dict[str, Any]) -> tuple[int, int]:
+    """Explanations that were asked for and not had, but for those that the model itself had no words for; and verdicts that failed."""
+    lost = verdicts = 0
+    for row in client.list_explanations(dictionary=job["dictionary"], run=job["run"]):
+        if row["job"] == job["id"] and row["failure"] and row["provenance"].get("calls") and not row["failure"].startswith(NOTHING_TO_SAY):
+            lost += 1
+        verdicts += sum(score["failed"] for score in row["scores"] if score["judge"] not in (None, "executable"))
+    return lost, verdicts
+
+
+def _print_outcome(job: dict[str, Any], usage: dict[str, Any], ledger: Ledger, pauses: int, failures: tuple[int, int], seconds: float) -> None:
+    total, budget = usage["total"], usage["budget"]
+    held = budget["spent"]["tokens"] + budget["unsettled"]["tokens"]
+    table = Table("what", "figure", box=None, pad_edge=False, show_header=False)
+    rows = {
+        "features": f"{thousands(job['request_counts']['total'])} asked, {thousands(job['summary']['features']['explained'])} explained",
+        "lost": f"{thousands(job['request_counts']['failed'])} features of chunks that failed",
+        "failed for a passing fault": f"{thousands(failures[0])} features, {thousands(failures[1])} verdicts",
+        "requests that met a fault": f"{thousands(sum(ledger.by_fault.values()))} of {thousands(ledger.requests)}",
+        "calls": f"{thousands(total['calls'])}, {thousands(total['unanswered'])} unanswered",
+        "retries": thousands(total["attempts"] - total["calls"]),
+        "tokens, as the endpoint bills them": thousands(ledger.tokens),
+        "tokens, as we count them": f"{thousands(held)} (an attempt that may have been billed counts whole)",
+        "cap": f"{thousands(budget['caps']['tokens'])} tokens: {'kept' if ledger.tokens <= held <= budget['caps']['tokens'] else 'PASSED'}",
+        "paused at the cap and resumed": thousands(pauses),
+        "cost": dollars(total["cost_usd"]),
+        "time": duration(seconds),
+    }
+    for name, figure in rows.items():
+        table.add_row(Text(name, "dim"), Text(figure))
+    out.print(Text("\nThrough the faults", "bold"))
+    out.print(table)

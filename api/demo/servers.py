@@ -1,0 +1,134 @@
+"""Where PostgreSQL and Redis are found, and room of one's own on them: a new database, an empty number.
+
+In this order: the server that is named, one that answers on the default local port, a private one of this machine's binaries.
+"""
+
+import contextlib
+import getpass
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+
+import redis
+
+from api.demo.local_servers import LocalPostgres, LocalRedis, LocalServer
+from interp.domain.errors import ServerUnreachable
+from interp.store.db.temporary_database import own_database
+
+LEAST_REDIS = 7
+REDIS_SECONDS = 5.0
+# Redis has 16 numbers unless it was told otherwise; 0 is what everybody uses who did not think about it.
+REDIS_NUMBERS = range(1, 16)
+CLAIM = "glossator:taken-by"
+CLAIM_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of server: URLs to try where none is named, the private one, and how to get room of one's own."""
+
+    name: str
+    local: tuple[str, ...]
+    private: type[LocalServer]
+    own: Callable[[str], AbstractContextManager[str]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A URL of one's own database or number, and where it is: `named`, `local` or `private`."""
+
+    url: str
+    where: str
+
+
+@contextmanager
+def own(kind: Kind, named: str = "") -> Iterator[Found]:
+    """Room of one's own on the first server that gives any, for as long as the block lasts.
+
+    Raises ServerUnreachable where the named one gives none, ServerMissing where none is named, none answers and none is installed.
+    """
+    with ExitStack() as stack:
+        yield _own(kind, named, stack)
+
+
+def _own(kind: Kind, named: str, stack: ExitStack) -> Found:
+    if named:
+        return Found(stack.enter_context(kind.own(named)), "named")
+    for url in kind.local:
+        with contextlib.suppress(ServerUnreachable):
+            return Found(stack.enter_context(kind.own(url)), "local")
+    server = stack.enter_context(kind.private())
+    return Found(stack.enter_context(kind.own(server.url)), "private")
+
+
+@contextmanager
+def own_number(server_url: str) -> Iterator[str]:
+    """URL of an empty database number on a Redis server, which is emptied in the end.
+
+    Raises ServerUnreachable where no server answers, where it is too old, and where every number is in use.
+    """
+    try:
+        number = _claim_number(server_url)
+    except redis.RedisError as error:
+        raise ServerUnreachable(f"No Redis to use at {_shown(server_url)}.", why=str(error), cure="Name one that answers.") from error
+    try:
+        yield _with_number(server_url, number)
+    finally:
+        with contextlib.suppress(redis.RedisError), _connect(_with_number(server_url, number)) as connection:
+            connection.flushdb()
+
+
+def empty_number(url: str) -> None:
+    """Deletes every key of a number that `own_number` gave, but the one that says that it is taken."""
+    with _connect(url) as connection:
+        for key in connection.scan_iter(count=1000):
+            if key != CLAIM.encode():
+                connection.delete(key)
+
+
+def _claim_number(server_url: str) -> int:
+    with _connect(server_url) as connection:
+        version = str(connection.info("server")["redis_version"])
+    if int(version.split(".")[0]) < LEAST_REDIS:
+        raise ServerUnreachable(f"The Redis at {_shown(server_url)} is too old.", why=f"It is {version}.", cure=f"Use {LEAST_REDIS} or newer.")
+    for number in REDIS_NUMBERS:
+        with _connect(_with_number(server_url, number)) as connection:
+            if not connection.set(CLAIM, os.getpid(), nx=True, ex=CLAIM_SECONDS):
+                continue
+            if connection.dbsize() == 1:
+                return number
+            connection.delete(CLAIM)
+    why = f"Numbers {REDIS_NUMBERS.start} to {REDIS_NUMBERS.stop - 1} are all in use."
+    raise ServerUnreachable(f"The Redis at {_shown(server_url)} has no empty database.", why=why, cure="Empty one, or name another server.")
+
+
+def _connect(url: str) -> "redis.Redis":
+    return redis.Redis.from_url(url, socket_connect_timeout=REDIS_SECONDS, socket_timeout=REDIS_SECONDS)
+
+
+def _with_number(server_url: str, number: int) -> str:
+    """The same server, another number: `redis://host:6379` and `redis://host:6379/0` alike."""
+    scheme, rest = server_url.split("://", 1)
+    return f"{scheme}://{rest.split('/', 1)[0]}/{number}"
+
+
+def _shown(url: str) -> str:
+    """Without the password."""
+    return url.rsplit("@", 1)[-1].removeprefix("redis://")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "postgres"
+
+
+POSTGRES = Kind(
+    "PostgreSQL",
+    tuple(f"postgresql+psycopg://{user}@127.0.0.1:5432/postgres" for user in dict.fromkeys((_user(), "postgres"))),
+    LocalPostgres,
+    own_database,
+)
+REDIS = Kind("Redis", ("redis://127.0.0.1:6379/0",), LocalRedis, own_number)

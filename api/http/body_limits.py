@@ -1,0 +1,81 @@
+"""The first look at a request: a body is read whole, within its bounds, and nothing that cannot be stored or shown gets any further."""
+
+from anyio import fail_after
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http import text_limits
+from api.http.problems import http_error, unreadable
+
+MAX_BODY_BYTES = 4 * 1024 * 1024  # a list of a few hundred thousand feature indices
+TOO_LARGE, TOO_SLOW = 413, 408
+# What is left of a body that is not read would be taken for the next request.
+CLOSE = {"Connection": "close"}
+
+
+class Edge:
+    """Refuses a body that is, or says that it is, too large, or that comes too slowly, and every text or number of a request that could not be kept.
+
+    FastAPI's own limit answers in plain text; this one is a problem document like every refusal.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float, limit: int = MAX_BODY_BYTES) -> None:
+        self._app, self._seconds, self._limit = app, seconds, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        wrong = text_limits.wrong_in_head(scope.get("raw_path") or scope["path"].encode(), scope["query_string"], scope["headers"])
+        if wrong:
+            await unreadable(request, wrong)(scope, receive, send)
+            return
+        try:
+            with fail_after(self._seconds):
+                body = await self._body(scope, receive)
+        except (HTTPException, TimeoutError) as error:
+            told = error if isinstance(error, HTTPException) else HTTPException(TOO_SLOW, headers=CLOSE)
+            await (await http_error(request, told))(scope, receive, send)
+            return
+        if body is None:
+            return
+        wrong = text_limits.wrong_in_body(body) if body else []
+        if wrong:
+            await unreadable(request, wrong)(scope, receive, send)
+            return
+        await self._app(scope, _replaying(body, receive), send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None where the client went away. Raises HTTPException."""
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self._limit:
+            raise HTTPException(TOO_LARGE, headers=CLOSE)
+        parts: list[bytes] = []
+        read = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            read += len(parts[-1])
+            if read > self._limit:
+                raise HTTPException(TOO_LARGE, headers=CLOSE)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """Gives the body that was read, and then whatever comes: that the client goes away."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

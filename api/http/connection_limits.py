@@ -1,0 +1,146 @@
+"""Bounds on what one client, or many, may hold of the server: connections, and the time for a head, for an idle connection, and for taking an answer.
+
+uvicorn has a limit for idle connections alone. What is beyond a bound is closed at once: nobody waits in a queue for it.
+"""
+
+import asyncio
+import resource
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from interp.config.settings import Settings
+
+MOST_HEAD_BYTES = 64 * 1024
+# Files that the process needs beside its connections: databases, pipes of workers, corpora.
+OWN_FILES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a server lets its clients have: `connections` in all; seconds for a head, for an idle connection, and for taking what is sent."""
+
+    connections: int
+    head_seconds: float
+    send_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Bounds":
+        return cls(min(settings.connections, _files_for(settings.connections) - OWN_FILES), settings.head_seconds, settings.send_seconds)
+
+
+def _files_for(connections: int) -> int:
+    """How many files the process may have open, after it asked for as many as so many connections need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(soft, OWN_FILES + 1)
+
+
+def protocol(bounds: Bounds) -> type[asyncio.Protocol]:
+    """The protocol of each connection of a server with these bounds, as uvicorn takes it."""
+    return type("Bounded", (Connection,), {"bounds": bounds})
+
+
+class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's protocol, with an end to whatever a client can draw out."""
+
+    bounds: Bounds
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._is_refused = False
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Refuses the connection where there are too many, and else waits for a head."""
+        if len(self.connections) >= self.bounds.connections:
+            self.transport = transport
+            self._refuse(503, "Service Unavailable", "too-many-connections", "The server has as many connections as it takes.", "Try again later.")
+            return
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Hands on what came, as long as the head that it belongs to is small and comes in time."""
+        if self._is_refused:
+            return
+        if self._is_idle() and self._head_timer is None:
+            self._wait_for_head()
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before or not self._is_idle():
+            self._stop_head_timer()
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            cure = "Send fewer or shorter headers."
+            self._refuse(431, "Request Header Fields Too Large", "request-header-fields-too-large", "The head of the request is too large.", cure)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Lets go of everything."""
+        self._stop_head_timer()
+        self._stop_send_timer()
+        if self.flow is not None:
+            super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not take what is sent: it has some time to go on."""
+        if self.flow is not None:
+            super().pause_writing()
+        if self._send_timer is None:
+            self._send_timer = self.loop.call_later(self.bounds.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._stop_send_timer()
+        if self.flow is not None:
+            super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes an idle connection, at last without what its client did not take."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(self.bounds.send_seconds, self.transport.abort)
+
+    def _is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        self._stop_head_timer()
+        self._head_timer = self.loop.call_later(self.bounds.head_seconds, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self.transport.is_closing():
+            return
+        if self._head_bytes:
+            cure = "Send it at once; GLOSSATOR_HEAD_SECONDS says how long the server waits."
+            self._refuse(408, "Request Timeout", "request-timeout", "The head of the request did not come in time.", cure)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, phrase: str, code: str, detail: str, cure: str) -> None:
+        self._is_refused = True
+        body = f'{{"type":"/problems/{code}","title":"{phrase}","status":{status},"detail":"{detail}","code":"{code}","cure":"{cure}"}}'
+        head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
+        again = "retry-after: 5\r\n" if status == 503 else ""
+        self.transport.write(f"{head}{again}\r\n{body}".encode("ascii"))
+        self.transport.close()
+        self.loop.call_later(self.bounds.send_seconds, self.transport.abort)
+
+    def _stop_head_timer(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _stop_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None

@@ -1,0 +1,59 @@
+"""Opaque cursors: where a listing goes on, bound to the very listing that made it.
+
+A cursor holds a position and a digest of the listing's filters and order, so that a cursor of another listing is refused instead of
+answered with rows that make no sense. It is not a secret and grants nothing: whoever makes one up only chooses where a page begins.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+
+from interp.domain.errors import InputError
+
+VERSION = 1
+# PostgreSQL takes no NUL character in text.
+WITHOUT_NUL = r"^[^\x00]*$"
+
+# What a place is made of, held to what the database's columns take: a cursor that was made up must not become an error of the database.
+FeatureIndex = Annotated[int, Field(ge=0, lt=2**31)]
+RowId = Annotated[int, Field(ge=0, lt=2**63)]
+Figure = Annotated[float, Field(allow_inf_nan=False)]
+Words = Annotated[str, StringConstraints(pattern=WITHOUT_NUL)]
+
+
+class CursorInvalid(InputError):
+    code, title = "cursor-invalid", "The cursor does not fit this listing"
+
+
+def encode(listing: dict[str, Any], place: tuple[Any, ...] | None) -> str | None:
+    """The cursor that goes on after `place` in a listing described by its filters and order; None on the last page."""
+    if place is None:
+        return None
+    content = json.dumps([VERSION, _fingerprint(listing), *place], separators=(",", ":"), default=str)
+    return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
+
+
+def decode(listing: dict[str, Any], cursor: str, shape: TypeAdapter[Any]) -> Any:
+    """The place that a cursor of the same listing holds, checked against `shape`. Raises CursorInvalid."""
+    try:
+        content = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        version, fingerprint, *place = content
+        # JSON has no tuples and no times: strict in JSON mode means exactly the types that `encode` wrote.
+        found = shape.validate_json(json.dumps(place), strict=True)
+    except (binascii.Error, UnicodeDecodeError, TypeError, ValueError, ValidationError) as error:
+        raise CursorInvalid("The cursor cannot be read.", cure="Use `next_cursor` of the page before, unchanged.") from error
+    if version != VERSION or fingerprint != _fingerprint(listing):
+        raise CursorInvalid(
+            "The cursor belongs to another listing.",
+            why="Its filters or its order are not those of this request.",
+            cure="Repeat the filters and the order of the first page, or start again without a cursor.",
+        )
+    return found
+
+
+def _fingerprint(listing: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(listing, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()

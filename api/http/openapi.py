@@ -1,0 +1,69 @@
+"""The OpenAPI document: an example for every body and answer, problem documents for every refusal, names that make a good client."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from api.http.problems import MEDIA_TYPE
+from api.schemas import Problem
+from api.schemas.examples import PROBLEMS
+
+TAGS = [
+    {"name": "jobs", "description": "Orders: which features of which dictionary, explained and scored how. Long work is always a job."},
+    {"name": "dictionaries", "description": "Sparse dictionaries, and listings of their features."},
+    {"name": "runs", "description": "Collections: the corpus and the settings that results belong to, and each dictionary's current one."},
+    {"name": "features", "description": "Everything known of one feature."},
+    {"name": "explanations", "description": "Labels with their scores, over features and dictionaries."},
+    {"name": "service", "description": "Whether the service is well, and what its problems mean."},
+]
+PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+
+
+def answers(example: Any, *problems: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: the example of the good answer, and the problems it may give instead."""
+    good: dict[int | str, dict[str, Any]] = {status: {"content": {"application/json": {"example": example}}}}
+    return good | {code: problem_response(code) for code in problems}
+
+
+def problem_response(status: int) -> dict[str, Any]:
+    """A refusal, in the OpenAPI document."""
+    content = {MEDIA_TYPE: {"schema": PROBLEM_REFERENCE, "example": PROBLEMS[status]}}
+    return {"description": HTTPStatus(status).phrase, "content": content}
+
+
+def operation_id(route: APIRoute) -> str:
+    """The endpoint's own name: `submit_job`, `list_features`."""
+    return route.name
+
+
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Give the app its OpenAPI document, made once. `routers` are those that the app includes."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes, tags=TAGS)
+            schemas = made.setdefault("components", {}).setdefault("schemas", {})
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= problem.pop("$defs", {}) | {"Problem": problem}
+            for router in routers:
+                _restore_examples(made, router)
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _restore_examples(document: dict[str, Any], router: APIRouter) -> None:
+    """FastAPI drops every null from the document, but in an example a null says that the field is there and empty."""
+    for route in router.routes:
+        if not isinstance(route, APIRoute) or not route.include_in_schema:
+            continue
+        for method in route.methods or ():
+            answers_made = document["paths"][route.path][method.lower()]["responses"]
+            for status, described in route.responses.items():
+                for media, content in described["content"].items():
+                    answers_made[str(status)]["content"][media]["example"] = content["example"]

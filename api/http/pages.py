@@ -1,0 +1,70 @@
+"""Pages for readers: the OpenAPI document at `/docs`, and what problems mean. Nothing on them is asked of another host."""
+
+from html import escape
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from api.schemas import ProblemKind
+
+STATIC = Path(__file__).parents[1] / "static"
+ASSETS = "/static/swagger-ui"
+# Swagger UI would send the document's address to its makers' validator.
+SETTINGS = {"validatorUrl": None}
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }}
+td {{ padding-right: 1rem; vertical-align: top }}
+</style>
+</head><body>
+{body}
+</body></html>
+"""
+
+router = APIRouter(include_in_schema=False)
+
+
+def install(app: FastAPI) -> None:
+    """Serve `/docs` and its files."""
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.include_router(router)
+
+
+@router.get("/docs")
+def get_docs() -> HTMLResponse:
+    """Swagger UI, from files of the package."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="Glossator: REST API",
+        swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{ASSETS}/swagger-ui.css",
+        swagger_favicon_url=f"{ASSETS}/favicon-32x32.png",
+        swagger_ui_parameters=SETTINGS,
+    )
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether a browser asks: programs that name JSON, or name nothing, get JSON."""
+    kinds = [part.partition(";")[0].strip() for part in accept.split(",")]
+    return "text/html" in kinds and not any(kind.startswith("application/json") for kind in kinds[: kinds.index("text/html")])
+
+
+def problem_page(kind: ProblemKind) -> HTMLResponse:
+    """What one problem means."""
+    body = (
+        f"<h1>{escape(kind.title)}</h1>\n<p><code>{escape(kind.code)}</code>, HTTP status {kind.status}</p>\n<p>{escape(kind.explanation)}</p>\n"
+        "<p>The answer itself says what happened (<code>detail</code>), why (<code>why</code>), and what to do about it (<code>cure</code>).</p>\n"
+        '<p><a href="/problems">All problems</a>, <a href="/docs">all endpoints</a></p>'
+    )
+    return HTMLResponse(PAGE.format(title=escape(kind.title), body=body))
+
+
+def problems_page(kinds: list[ProblemKind]) -> HTMLResponse:
+    """A row per problem."""
+    row = '<tr><td><a href="/problems/{code}">{code}</a></td><td>{status}</td><td>{title}</td></tr>'
+    rows = "\n".join(row.format(code=escape(kind.code), status=kind.status, title=escape(kind.title)) for kind in kinds)
+    return HTMLResponse(PAGE.format(title="Problems", body=f"<h1>Problems</h1>\n<table>\n{rows}\n</table>"))

@@ -1,0 +1,197 @@
+"""What a job would ask of its language models: its own explainers and scorers, run on some features with models that ask nobody."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from api.jobs.estimate_sample import Drawn, Sample
+from api.presenters import spending
+from api.schemas import AmountAnswer, CorpusAnswer, EstimateAnswer, EstimateRow, EstimateTotal, WarningAnswer
+from interp.domain.evidence import Split
+from interp.domain.explanation import Explanation
+from interp.domain.job_warnings import merged
+from interp.domain.lifecycle import Stage
+from interp.domain.spec import ROLES, ExplainerSpec, JobSpec, ModelsSpec, ScorerSpec
+from interp.explain import registry as explainers
+from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.llm.base import Ability, Prompt, Reply
+from interp.llm.call_store import Tag
+from interp.llm.estimate import DryModel, Estimate, Line
+from interp.planning.preflight import Preflight
+from interp.planning.settings_digest import null_count
+from interp.score import registry as scorers
+from interp.score.base import Foil, ScoreDesk, ScorerInput
+
+T = TypeVar("T")
+
+# What a free explainer writes, for its length: fitting rules would take longer than all the rest.
+STAND_IN = "the token ` self` at the start of a line or right before `.`, in 84% of cases; else ` cls`"
+# Controls that scorers make themselves.
+OF_SCORERS = frozenset({"empty", "baseline", "repeat", "judge_swap", "gold"})
+CACHE = "Answers kept from earlier jobs cost nothing and are not taken off here: a job like an earlier one costs less, the same one nothing."
+SEQUENTIAL = "Sequential scorers are counted as if they asked everything; they stop earlier."
+RETRIES = "Retries after faults, and repairs of replies that cannot be read, are not counted."
+CONTROL = "The random-weights control is a second job of the same size on the same budget; it is in the total."
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a sample would ask: lines with their roles, and tokens of the longest prompt with the room for its reply, by role."""
+
+    lines: tuple[tuple[str, Line], ...]
+    longest: dict[str, int]
+
+
+@dataclass
+class Tally:
+    """What the sample asked, of each role's model apart."""
+
+    models: ModelsSpec
+    by_role: dict[str, Estimate] = field(default_factory=dict)
+
+    def model(self, role: str, stage: Stage, purpose: str) -> DryModel:
+        """A model that asks nobody, for one purpose of one stage."""
+        spec, tag = getattr(self.models, role), Tag("estimate", "estimate", stage, None, purpose)
+        abilities = frozenset({Ability.LOGPROBS}) if spec.logprobs else frozenset[Ability]()
+        return Distinct(spec, tag, self.by_role.setdefault(role, Estimate()), abilities=abilities)
+
+    def counted(self) -> Counted:
+        """What came of it."""
+        lines = tuple((role, line) for role in ROLES if role in self.by_role for line in self.by_role[role].lines.values())
+        return Counted(lines, {role: max(found.longest.values()) for role, found in self.by_role.items() if found.longest})
+
+
+class Distinct(DryModel):
+    """Writes another label for every question, as a real model would: a question that is asked twice counts once, and of alike labels most would."""
+
+    async def ask(self, prompt: Prompt) -> Reply:
+        reply = await super().ask(prompt)
+        try:
+            content = json.loads(reply.text)
+        except ValueError:
+            return reply
+        if not isinstance(content, dict) or not isinstance(content.get("explanation"), str):
+            return reply
+        told = content | {"explanation": f"{content['explanation']} {reply.key[:4]}"}
+        return replace(reply, text=json.dumps(told, ensure_ascii=False))
+
+
+def count(spec: JobSpec, sample: Sample) -> Counted:
+    """Runs every explainer and scorer that asks a language model on the sample. Raises what they raise on what a job cannot mean."""
+    tally = Tally(spec.models)
+    asyncio.run(_run(spec, sample, tally))
+    return tally.counted()
+
+
+def answer(spec: JobSpec, drawn: Drawn, counted: Counted, facts: Preflight) -> EstimateAnswer:
+    """The estimate of a job, with what it rests on."""
+    scale = drawn.counted / max(len(drawn.features), 1)
+    rows = [_row(role, line.times(scale)) for role, line in counted.lines]
+    twice = "random_weights" in spec.controls
+    total = _total(rows, 2 if twice else 1)
+    notes = [RETRIES]
+    if any(scorer.stop == "sequential" for scorer in spec.scorers):
+        notes.append(SEQUENTIAL)
+    if twice:
+        notes.append(CONTROL)
+    return EstimateAnswer(
+        basis=drawn.basis,
+        features=drawn.asked,
+        counted_features=drawn.counted,
+        sampled_features=len(drawn.features),
+        rows=sorted(rows, key=lambda row: (row.stage, row.purpose, row.role)),
+        total=total,
+        includes_control=twice,
+        budget=spending.caps(spec.budget),
+        within_budget=_within(total, spending.caps(spec.budget)),
+        longest_prompt_tokens=max(counted.longest.values(), default=0),
+        context_windows={role: model.context_window for role in ROLES if (model := getattr(spec.models, role)) is not None},
+        cache=CACHE,
+        notes=notes,
+        corpus=CorpusAnswer.model_validate(facts.corpus),
+        warnings=[WarningAnswer.model_validate(warning) for warning in merged((), facts.warnings)],
+    )
+
+
+async def _run(spec: JobSpec, sample: Sample, tally: Tally) -> None:
+    for explainer in spec.explainers:
+        made = await _explain(spec, explainer, sample, tally)
+        for scorer in spec.scorers:
+            if scorers.uses_llm(scorer, spec):
+                await _score(spec, scorer.model_copy(update={"stop": "fixed"}), sample, made, tally)
+
+
+async def _explain(spec: JobSpec, explainer: ExplainerSpec, sample: Sample, tally: Tally) -> list[Explanation]:
+    if explainers.is_free(explainer.name):
+        return [Explanation(item.feature, explainer.name, f"{STAND_IN} {item.feature}") for item in sample.features]
+    asking, model = explainers.asking(explainer), _models(spec, tally, Stage.EXPLAIN, explainer.name)
+    desk = ExplainDesk(sample.vocabulary, spec.seed, model["explainer"], model.get("judge", model["explainer"]), model.get("embedding"))
+    return [await asking.explain(ExplainerInput.of(item, sample.vocabulary), desk) for item in sample.features]
+
+
+async def _score(spec: JobSpec, scorer: ScorerSpec, sample: Sample, made: Sequence[Explanation], tally: Tally) -> None:
+    asking, model = scorers.judged(scorer), _models(spec, tally, Stage.SCORE, scorer.name)
+    desk = ScoreDesk(
+        sample.vocabulary,
+        spec.seed,
+        judge=model["judge"],
+        second_judge=model.get("second_judge"),
+        embedder=model.get("embedding"),
+        controls=frozenset(spec.controls) & OF_SCORERS,
+        control_share=spec.control_share,
+        gold_items=spec.gold_items,
+    )
+    for place, (item, explanation) in enumerate(zip(sample.features, made, strict=True)):
+        if explanation.text is None:
+            continue
+        nulls = _others([other for other in made if other.text is not None], place, null_count(spec, scorer))
+        baseline = Explanation(item.feature, "pattern", f"{STAND_IN} {item.feature}") if "baseline" in spec.controls else None
+        others = _others(sample.features, place, scorer.foils) if asking.needs_foils else []
+        foils = [Foil(other.feature, other.contexts.of(Split.TEST)) for other in others]
+        await asking.score(ScorerInput.of(item, explanation, nulls, baseline, foils), desk)
+
+
+def _models(spec: JobSpec, tally: Tally, stage: Stage, purpose: str) -> dict[str, DryModel]:
+    return {role: tally.model(role, stage, purpose) for role in ROLES if getattr(spec.models, role) is not None}
+
+
+def _others(found: Sequence[T], place: int, wanted: int) -> list[T]:
+    """The `wanted` after a place, going round: a sample of one stands in for its own others, since only sizes count."""
+    return [found[(place + 1 + number) % len(found)] for number in range(wanted)] if found else []
+
+
+def _row(role: str, line: Line) -> EstimateRow:
+    model, cost = line.model, line.cost("")
+    return EstimateRow(
+        stage=Stage(line.stage),
+        purpose=line.purpose,
+        role=role,
+        model=model.model,
+        calls=line.calls,
+        prompt_tokens=line.prompt_tokens,
+        completion_tokens=line.completion_tokens,
+        cost_usd=cost,
+        why=None if cost is not None else f"nobody knows what {model.model} costs at {model.base_url}; models.{role}.price would say",
+    )
+
+
+def _total(rows: Sequence[EstimateRow], times: int) -> EstimateTotal:
+    sums = {name: times * sum(getattr(row, name) for row in rows) for name in ("calls", "prompt_tokens", "completion_tokens")}
+    unknown = next((row.why for row in rows if row.cost_usd is None), None)
+    return EstimateTotal(
+        **sums,
+        tokens=sums["prompt_tokens"] + sums["completion_tokens"],
+        cost_usd=None if unknown else times * sum(row.cost_usd or 0.0 for row in rows),
+        why=unknown,
+    )
+
+
+def _within(total: EstimateTotal, caps: AmountAnswer) -> bool | None:
+    """Whether the total fits under every cap; None without caps, or where only the unknown price could tell."""
+    pairs = [(total.calls, caps.calls), (total.tokens, caps.tokens), (total.cost_usd, caps.usd)]
+    told = [amount <= cap for amount, cap in pairs if amount is not None and cap is not None]
+    if not all(told):
+        return False
+    return True if told and not (caps.usd is not None and total.cost_usd is None) else None

@@ -1,0 +1,90 @@
+"""Features to make an estimate from: real evidence where there is some with the job's identity, else what it will probably look like."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Base64Bytes
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from api.jobs.synthetic_evidence import supposed, vocabulary_in
+from interp.domain.evidence import FeatureEvidence
+from interp.domain.spec import JobSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.files.evidence_codec import decode_evidence
+from interp.planning.plan import Range, count
+from interp.planning.preflight import Preflight
+from interp.store.db.engine import snapshot
+from interp.store.results import evidence, runs
+
+MOST = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some features with their evidence."""
+
+    vocabulary: Vocabulary
+    features: tuple[FeatureEvidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Which features are looked at, and their evidence as it is stored, where there is some: nothing of it is read yet.
+
+    `counted` is how many features they stand for: those asked for without the dead, where these are known.
+    """
+
+    basis: Literal["evidence", "settings"]
+    features: tuple[int, ...]
+    counted: int
+    asked: int
+    vocabulary: Base64Bytes | None = None
+    evidence: tuple[Base64Bytes, ...] = ()
+
+    def sample(self, spec: JobSpec) -> Sample:
+        """The features with their evidence, or what it will probably look like: that reads the subject's tokenizer."""
+        if self.vocabulary is not None:
+            return Sample(Vocabulary.from_bytes(self.vocabulary), tuple(map(decode_evidence, self.evidence)))
+        vocabulary = vocabulary_in(spec)
+        return Sample(vocabulary, tuple(supposed(spec.collection, vocabulary, feature, spec.seed) for feature in self.features))
+
+
+def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MOST) -> Drawn:
+    """Up to `most` of the features asked for, the same ones every time."""
+    asked = list(facts.wanted)
+    with snapshot(engine) as session:
+        found = _collected(session, spec, facts, asked, most)
+    if found is not None:
+        return found
+    total = count(asked)
+    chosen = _some([feature for start, stop in asked for feature in range(start, stop)], spec.seed, most)
+    return Drawn("settings", tuple(chosen), total, total)
+
+
+def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequence[Range], most: int) -> Drawn | None:
+    """From evidence of the same identity, for as many of the features as there are; None where nothing was collected.
+
+    Features that were not collected yet are taken to be dead as often as the others.
+    """
+    digest = facts.evidence_id or runs.digest_of_fingerprint(session, facts.identity, facts.fingerprint)
+    known = None if digest is None else runs.find(session, digest)
+    wanted = {feature for start, stop in asked for feature in range(start, stop)}
+    there = sorted(wanted & set(evidence.features_with(session, known[0].id))) if known else []
+    if known is None or not there:
+        return None
+    run_id = known[0].id
+    states = evidence.states(session, run_id, asked)
+    alive = [feature for feature in there if states.get(feature) != "dead"]
+    chosen = _some(alive, spec.seed, most)
+    blobs = evidence.load(session, run_id, [(feature, feature + 1) for feature in chosen])
+    counted = round(len(alive) * len(wanted) / len(there))
+    return Drawn("evidence", tuple(blobs), counted, len(wanted), runs.vocabulary_blob(session, run_id), tuple(blobs.values()))
+
+
+def _some(features: Sequence[int], seed: int, most: int) -> list[int]:
+    if len(features) <= most:
+        return list(features)
+    return sorted(np.random.default_rng(seed).choice(np.asarray(features), most, replace=False).tolist())

@@ -1,0 +1,30 @@
+"""The counting of an estimate as a task of a process with limits: it reads the tokenizer, and runs on texts of the job's files."""
+
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from api.jobs import estimate
+from api.jobs.estimate import Counted
+from api.jobs.estimate_sample import Drawn
+from interp.planning.preflight_task import Asked
+from interp.security import allowed_files
+from interp.security.allowed_files import Allowance
+from interp.security.sandbox import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What is counted: a job, and the features that were drawn for it."""
+
+    asked: Asked
+    drawn: Drawn
+
+
+def _count(given: Counting) -> Counted:
+    asked = given.asked
+    with allowed_files.within(asked.roots), allowed_files.allowing(Allowance(asked.seconds, asked.nbytes)):
+        return estimate.count(asked.spec, given.drawn.sample(asked.spec))
+
+
+COUNT = Task("api.jobs.estimate_task:COUNT", _count, TypeAdapter(Counting), TypeAdapter(Counted))

@@ -1,0 +1,168 @@
+"""The embedded service: REST in a thread of this process, workers as supervised child processes."""
+
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from types import FrameType, TracebackType
+from typing import IO, Self
+
+import uvicorn
+
+from api.app import create_app
+from api.http.connection_limits import Bounds, protocol
+from interp.config.home import held
+from interp.config.settings import Settings, is_loopback
+from interp.domain.errors import GlossatorError
+from interp.store.db import migrate
+from workers.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 30.0
+STOP_SECONDS = 5
+
+
+class AddressTaken(GlossatorError):
+    """The service cannot listen where it was told to."""
+
+    code, title = "address-taken", "The address cannot be listened on"
+    exit_status = 2
+
+
+class LoginMissing(GlossatorError):
+    """The service has no accounts, and was told to listen where other machines reach it."""
+
+    code, title = "login-missing", "Anyone who reaches the address could do anything"
+    exit_status = 2
+
+
+class Service:
+    """REST on one address, with its own workers. A context manager: inside, `url` answers."""
+
+    def __init__(self, settings: Settings, host: str, port: int, workers: bool = True, log_to: IO[bytes] | None = None) -> None:
+        """`port` 0 takes a free one. Without `workers` jobs wait for `glossator worker`. `log_to` takes what the workers log (default: stderr)."""
+        self._settings = settings
+        with ExitStack() as opened:
+            # Before the address: a second server on the home is told of the first, not of its port.
+            lock = opened.enter_context(held(settings.home)) if settings.is_alone else None
+            self._socket = opened.enter_context(_listen(host, port, settings.i_know_there_is_no_login))
+            name = f"[{host}]" if ":" in host else host
+            self.url = f"http://{name}:{self._socket.getsockname()[1]}"
+            if lock is not None:
+                lock.name(self.url)
+            app = create_app(settings.model_copy(update={"host": host}), is_stopping=lambda: self._server.should_exit)
+            config = uvicorn.Config(
+                app,
+                http=protocol(Bounds.of(settings)),
+                ws="none",
+                log_level="warning",
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # It is an event loop's: any number.
+                timeout_graceful_shutdown=math.ceil(min(STOP_SECONDS, settings.stop_seconds / 2)),
+            )
+            self._server = uvicorn.Server(config)
+            self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True)
+            self._supervisor = Supervisor(settings, log_to) if workers else None
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        try:
+            migrate.upgrade(self._settings.database_url)
+            self._start_server()
+        except BaseException:
+            self._stop_server()
+            self._opened.close()
+            raise
+        if self._supervisor:
+            self._supervisor.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # The home is given up last: until then workers write to it.
+        with self._opened:
+            # At once: neither waits for the other.
+            self._server.should_exit = True
+            if self._supervisor:
+                self._supervisor.stop()
+            self._stop_server()
+
+    def wait(self) -> None:
+        """Blocks until SIGINT or SIGTERM. Only in the main thread: nothing else may set signal handlers."""
+        asked = threading.Event()
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            asked.set()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while not asked.wait(1.0) and self._thread.is_alive():
+                pass
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _start_server(self) -> None:
+        self._thread.start()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise GlossatorError("The REST service did not start.", cure="The lines above say why.")
+            time.sleep(0.01)
+
+    def _stop_server(self) -> None:
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(min(STOP_SECONDS * 2, self._settings.stop_seconds))
+
+
+def end_process() -> None:
+    """Ends this process under threads that still work on requests: their clients are gone, and transactions that are not committed are undone.
+
+    Python would wait for them, for as long as a look at files or at an endpoint takes. Where there are none, the process ends as any other.
+    """
+    left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    if left:
+        log.warning("the process ends while %d threads work on requests", len(left))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _listen(host: str, port: int, is_open: bool) -> socket.socket:
+    """A socket that listens there. Raises AddressTaken, and LoginMissing where others than this machine would reach it unless that is meant."""
+    if not is_open and not is_loopback(host):
+        raise _login_missing(host)
+    listening = _bound(host, port)
+    # A name leads where the machine's own tables say.
+    if not is_open and not is_loopback(listening.getsockname()[0]):
+        listening.close()
+        raise _login_missing(host)
+    return listening
+
+
+def _login_missing(host: str) -> LoginMissing:
+    return LoginMissing(
+        f"The server does not listen on {host or 'every address'}.",
+        why="It has no login: whoever reaches it can submit and cancel any job, spend any budget, and read what jobs may read.",
+        cure="Use --host 127.0.0.1, or put what checks accounts in front and give --i-know-there-is-no-login "
+        "(GLOSSATOR_I_KNOW_THERE_IS_NO_LOGIN=true).",
+    )
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, TypeError, ValueError) as error:
+        raise AddressTaken(
+            f"Cannot listen on {host}:{port}.",
+            why=getattr(error, "strerror", None) or str(error),
+            cure="Stop what listens there, or take a free port with --port 0.",
+        ) from error

@@ -1,0 +1,189 @@
+"""All scores of one scorer over a dictionary as columns of numbers: what a summary holds of each, in some 80 bytes."""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.analysis.control_summary import Controls
+from interp.planning.plan import Range
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.integer]
+Mask = NDArray[np.bool_]
+Name = TypeVar("Name")
+
+# Half-width of a 95% interval in standard errors.
+NORMAL = 1.96
+# How a p value was made, by number: by rank among a feature's own nulls, from the nulls of all features, by randomisation over documents.
+P_METHODS = (None, "rank", "pooled", "paired")
+RANK, POOLED, PAIRED = 1, 2, 3
+
+
+class Family(NamedTuple):
+    """Explanations of one explainer with the same settings."""
+
+    explainer: str
+    settings_digest: str
+
+
+class Names(Generic[Name]):
+    """Values of which there are few different ones, numbered as they come."""
+
+    def __init__(self, *first: Name) -> None:
+        self._numbers = {name: number for number, name in enumerate(first)}
+
+    def numbers(self, values: Iterable[Name]) -> list[int]:
+        known = self._numbers
+        return [known.setdefault(value, len(known)) for value in values]
+
+    def all(self) -> tuple[Name, ...]:
+        return tuple(self._numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Nulls:
+    """Figures of borrowed explanations, of the scores that have too few of them for a p value of their own.
+
+    few      bool [N]   whether a score is one of these
+    lengths  int32 [N]  how many figures it has, undefined ones too; 0 where not few
+    values   float64    all figures, score by score; NaN where undefined
+    """
+
+    few: Mask
+    lengths: Integers
+    values: Floats
+
+    def matrix(self, chosen: Mask) -> Floats:
+        """float64 [F, R] of the F chosen scores, R the most that one of them has; NaN beyond a score's own figures."""
+        lengths = self.lengths[chosen]
+        values = self.values if chosen.all() else self.values[np.repeat(chosen, self.lengths)]
+        most = int(lengths.max(initial=0))
+        if (lengths == most).all():
+            return values.reshape(len(lengths), most)
+        found = np.full((len(lengths), most), np.nan)
+        found[np.arange(most) < lengths[:, None]] = values
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """N scores of one scorer, ascending by feature, of one feature by explanation. NaN is None.
+
+    ids, explanations  int64 [N]
+    features           int32 [N]
+    values, lifts, p_values, q_values, shrunken, paired  float64 [N], as they stand in the database or are concluded; `paired` are p values, too
+    errors             float64 [N]  standard errors, from the intervals' widths
+    p_methods          int32 [N]  places in `P_METHODS`
+    families, metrics, reasons      int32 [N]  places in `all_families`, `all_metrics`, `all_reasons` (of nulls; the first is None)
+    nulls              what p values are pooled from
+    controls           of the features that the job asked for
+    """
+
+    ids: Integers
+    features: Integers
+    explanations: Integers
+    families: Integers
+    metrics: Integers
+    reasons: Integers
+    values: Floats
+    lifts: Floats
+    p_values: Floats
+    q_values: Floats
+    shrunken: Floats
+    paired: Floats
+    errors: Floats
+    p_methods: Integers
+    all_families: tuple[Family, ...]
+    all_metrics: tuple[str, ...]
+    all_reasons: tuple[str | None, ...]
+    nulls: Nulls
+    controls: Controls
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+# Type codes of `array`, a column each: they grow in place, where a list of portions would be there twice when it is put together.
+TYPES = {"ids": "q", "features": "i", "explanations": "q", "families": "i", "metrics": "i", "reasons": "i", "p_methods": "i"}
+TYPES |= dict.fromkeys(("values", "lifts", "p_values", "q_values", "shrunken", "paired", "errors"), "d")
+
+
+def gathered(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]) -> Figures:
+    """Turn the rows of `interp.store.results.dictionary_scores.scores_of` into columns.
+
+    Their null figures come with them where these are too few for a p value by rank.
+    """
+    gathering = Gathering(asked)
+    for rows in portions:
+        gathering.add(rows)
+    return gathering.figures()
+
+
+class Gathering:
+    """Columns that grow portion by portion."""
+
+    def __init__(self, asked: Sequence[Range]) -> None:
+        self._asked = asked
+        self._columns = {name: array(code) for name, code in TYPES.items()}
+        self._families, self._metrics, self._reasons = Names[Family](), Names[str](), Names[str | None](None)
+        self._few, self._lengths, self._nulls = array("b"), array("i"), array("d")
+        self._controls = Controls()
+
+    def add(self, rows: Sequence[Sequence[Any]]) -> None:
+        """A portion's rows, none of them none."""
+        ids, features, explanations, explainers, digests, metrics, *figures, lows, highs, methods, reasons, nulls, controls = zip(*rows, strict=True)
+        columns = self._columns
+        columns["ids"].extend(ids)
+        columns["features"].extend(features)
+        columns["explanations"].extend(explanations)
+        columns["families"].extend(self._families.numbers(map(Family, explainers, digests)))
+        columns["metrics"].extend(self._metrics.numbers(metrics))
+        columns["reasons"].extend(self._reasons.numbers(reasons))
+        columns["p_methods"].extend(map(P_METHODS.index, methods))
+        for name, values in zip(("values", "lifts", "p_values", "q_values", "shrunken", "paired"), figures, strict=True):
+            columns[name].frombytes(_floats(values).tobytes())
+        columns["errors"].frombytes(((_floats(highs) - _floats(lows)) / (2 * NORMAL)).tobytes())
+        self._add_nulls(nulls, methods)
+        for feature, some, is_asked in zip(features, controls, is_within(np.array(features), self._asked).tolist(), strict=True):
+            if is_asked and some:
+                self._controls.add(feature, some)
+
+    def figures(self) -> Figures:
+        """All that was added; nothing can be added from then on."""
+        columns = {name: _array(column) for name, column in self._columns.items()}
+        nulls = Nulls(_array(self._few).astype(np.bool_), _array(self._lengths), _array(self._nulls))
+        return Figures(
+            **columns,
+            all_families=self._families.all(),
+            all_metrics=self._metrics.all(),
+            all_reasons=self._reasons.all(),
+            nulls=nulls,
+            controls=self._controls,
+        )
+
+    def _add_nulls(self, nulls: Iterable[Sequence[float | None] | None], methods: Iterable[str | None]) -> None:
+        for values, method in zip(nulls, methods, strict=True):
+            few = method != P_METHODS[RANK]
+            kept = (values or ()) if few else ()
+            self._few.append(few)
+            self._lengths.append(len(kept))
+            self._nulls.extend(np.nan if value is None else value for value in kept)
+
+
+def is_within(features: Integers, ranges: Sequence[Range]) -> Mask:
+    """bool [N]: whether each feature lies in one of the ascending, disjoint ranges."""
+    starts, stops = np.array([start for start, _ in ranges], dtype=np.int64), np.array([0, *(stop for _, stop in ranges)], dtype=np.int64)
+    found: Mask = features < stops[np.searchsorted(starts, features, side="right")]
+    return found
+
+
+def _floats(values: Sequence[float | None]) -> Floats:
+    return np.array(values, dtype=np.float64)
+
+
+def _array(column: "array[Any]") -> NDArray[Any]:
+    return np.frombuffer(column, dtype=column.typecode) if column else np.empty(0, dtype=column.typecode)

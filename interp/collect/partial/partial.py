@@ -1,0 +1,82 @@
+"""What one shard gives: counts and samples of every feature, that add up with those of other shards."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.domain.evidence import Kind, Split
+
+Sample = tuple[Kind, Split]
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Collected from some documents of a corpus. S features, k windows of a sample, all arrays with features first.
+
+    origin          what decided it (corpus, settings, seed): only partials of one origin merge
+    features        int64   [S]
+    windows_seen    of each split
+    windows_active  int64   [S, 2]
+    histogram       int64   [S, HISTOGRAM_BINS]
+    sums            int64   [S]             activations, see `interp.collect.partial.tally`
+    maxima          float32 [S]
+    levels          float32 [S]             firing levels
+    keys            int64   [S, k] a sample, descending, see `interp.collect.reservoir`
+    activations     float16 [S, k, window] a sample of active windows; of silent ones, too, where any feature has a firing level above 0
+    """
+
+    origin: str
+    features: NDArray[np.int64]
+    tokens_seen: int
+    windows_seen: tuple[int, int]
+    windows_active: NDArray[np.int64]
+    histogram: NDArray[np.int64]
+    sums: NDArray[np.int64]
+    maxima: NDArray[np.float32]
+    levels: NDArray[np.float32]
+    keys: dict[Sample, NDArray[np.int64]]
+    activations: dict[Sample, NDArray[np.float16]]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def merge(parts: Iterable[Partial]) -> Partial:
+    """What collecting all their documents at once would have given, exactly: associative and commutative.
+
+    Parts are taken one by one, so that a generator holds two at once. Their documents must be disjoint.
+    Raises ValueError for no parts, or parts of different origins or features.
+    """
+    waiting = iter(parts)
+    first = next(waiting, None)
+    if first is None:
+        raise ValueError("there is nothing to merge")
+    return reduce(_merge_two, waiting, first)
+
+
+def _merge_two(one: Partial, other: Partial) -> Partial:
+    if one.origin != other.origin or not np.array_equal(one.features, other.features) or not np.array_equal(one.levels, other.levels):
+        raise ValueError("partials of different corpora, settings, features or firing levels do not merge")
+    keys: dict[Sample, NDArray[np.int64]] = {}
+    activations: dict[Sample, NDArray[np.float16]] = {}
+    for sample, mine in one.keys.items():
+        both = np.concatenate([mine, other.keys[sample]], axis=1)
+        order = np.argsort(~both, axis=1)[:, : mine.shape[1]]  # ~x reverses the order of int64, where -x would overflow
+        keys[sample] = np.take_along_axis(both, order, axis=1)
+        if sample in one.activations:
+            values = np.concatenate([one.activations[sample], other.activations[sample]], axis=1)
+            activations[sample] = values[np.arange(len(values))[:, None], order]
+    return replace(
+        one,
+        tokens_seen=one.tokens_seen + other.tokens_seen,
+        windows_seen=(one.windows_seen[0] + other.windows_seen[0], one.windows_seen[1] + other.windows_seen[1]),
+        windows_active=one.windows_active + other.windows_active,
+        histogram=one.histogram + other.histogram,
+        sums=one.sums + other.sums,
+        maxima=np.maximum(one.maxima, other.maxima),
+        keys=keys,
+        activations=activations,
+    )

@@ -1,0 +1,134 @@
+"""How documents are cut into rows and windows: a function of each document alone, never of its neighbours.
+
+A row is [BOS] and up to `row_tokens - 1` content tokens (`row_tokens` where the subject has no BOS). Windows are aligned in the row, so that a
+batch `[B, T]` is `[B, T / window, window]` without a copy. Every window of a corpus has an ordinal, counted through the documents in their order.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.dictionary.positions import EVERYWHERE, Positions
+from interp.domain.spec import CollectionSpec
+
+Ints = NDArray[np.int64]
+MOST_LENGTHS = 8
+
+
+@dataclass(frozen=True)
+class Rows:
+    """R rows, as columns. `documents` index the corpus; `firsts` are content offsets in the document; `lengths` include BOS."""
+
+    documents: Ints
+    firsts: Ints
+    lengths: Ints
+    padded: Ints
+    ordinals: Ints  # of each row's first window
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def select(self, keep: Ints) -> "Rows":
+        return Rows(self.documents[keep], self.firsts[keep], self.lengths[keep], self.padded[keep], self.ordinals[keep])
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where W windows stand, as columns. `documents` index the corpus; `starts` and `positions` are those of `interp.domain.evidence.Contexts`."""
+
+    documents: Ints
+    starts: Ints
+    positions: Ints
+    lengths: Ints
+
+
+def layout_of(offsets: Ints, bos: int | None, spec: CollectionSpec, positions: Positions = EVERYWHERE) -> "Layout":
+    """How a subject with this BOS reads the corpus with these offsets, for a dictionary that counts at these positions."""
+    return Layout(np.asarray(offsets, dtype=np.int64), spec.row_tokens, spec.window, bos if positions.prepend_bos else None)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The cut of a corpus. `offsets` int64 [documents + 1]: where each document begins among all content tokens."""
+
+    offsets: Ints
+    row_tokens: int
+    window: int
+    bos: int | None
+
+    @property
+    def head(self) -> int:
+        """Tokens in front of a row's content: 1 where there is a BOS."""
+        return 0 if self.bos is None else 1
+
+    @property
+    def content(self) -> int:
+        """Content tokens of a full row."""
+        return self.row_tokens - self.head
+
+    @property
+    def row_windows(self) -> int:
+        """Windows of a full row."""
+        return self.row_tokens // self.window
+
+    @cached_property
+    def row_lengths(self) -> tuple[int, ...]:
+        """The padded lengths that rows come in, ascending: at most `MOST_LENGTHS`, all multiples of the window."""
+        step = -(-self.row_windows // MOST_LENGTHS)
+        lengths = range(step * self.window, self.row_tokens, step * self.window)
+        return (*lengths, self.row_tokens)
+
+    @cached_property
+    def first_windows(self) -> Ints:
+        """int64 [documents + 1]: ordinal of each document's first window."""
+        full, rest = np.divmod(np.diff(self.offsets), self.content)
+        windows = full * self.row_windows + np.where(rest > 0, -(-(rest + self.head) // self.window), 0)
+        return np.concatenate([[0], np.cumsum(windows)]).astype(np.int64)
+
+    def rows(self, first: int, stop: int) -> Rows:
+        """The rows of the documents `first` to `stop - 1`, in order."""
+        tokens = np.diff(self.offsets[first : stop + 1])
+        counts = -(-tokens // self.content)
+        documents = np.repeat(np.arange(first, stop), counts)
+        within = np.arange(len(documents)) - np.repeat(np.cumsum(counts) - counts, counts)
+        firsts = within * self.content
+        lengths = self._row_lengths(documents, firsts)
+        known = np.array(self.row_lengths)
+        padded = known[np.searchsorted(known, lengths)]
+        return Rows(documents, firsts, lengths, padded, self.first_windows[documents] + within * self.row_windows)
+
+    def locate(self, ordinals: Ints) -> Places:
+        """Where the windows with these ordinals stand."""
+        documents = np.searchsorted(self.first_windows, ordinals, side="right") - 1
+        rows, windows = np.divmod(ordinals - self.first_windows[documents], self.row_windows)
+        firsts, positions = rows * self.content, windows * self.window
+        starts = firsts + np.maximum(positions - self.head, 0)
+        return Places(documents, starts, positions, np.minimum(self.window, self._row_lengths(documents, firsts) - positions))
+
+    def _row_lengths(self, documents: Ints, firsts: Ints) -> Ints:
+        """Tokens of the rows that begin at these content offsets, BOS included."""
+        left = self.offsets[documents + 1] - self.offsets[documents] - firsts
+        lengths: Ints = np.minimum(self.content, left) + self.head
+        return lengths
+
+    def tokens(self, content: NDArray[np.uint32], places: Places) -> NDArray[np.uint32]:
+        """uint32 [W, window]: token ids of the windows, BOS included, 0 beyond their length. `content` holds the corpus' tokens [N]."""
+        columns = np.arange(self.window)[None, :]
+        has_head = (places.positions == 0)[:, None] & (self.head == 1)
+        begins = (self.offsets[places.documents] + places.starts)[:, None]
+        valid = columns < places.lengths[:, None]
+        spots = np.clip(begins + columns - has_head, 0, len(content) - 1)
+        tokens = np.where(valid, content[spots], 0).astype(np.uint32)
+        if self.bos is not None:
+            tokens[has_head & (columns == 0)] = self.bos
+        return tokens
+
+    def left(self, content: NDArray[np.uint32], places: Places, most: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+        """uint32 [W, most]: the content tokens before the windows in their rows, aligned to the right, 0 where there are fewer; and how many, [W]."""
+        counts = np.minimum(np.maximum(places.positions - self.head, 0), most)
+        columns = np.arange(most)[None, :]
+        spots = (self.offsets[places.documents] + places.starts)[:, None] + columns - most
+        known = columns >= most - counts[:, None]
+        return np.where(known, content[np.clip(spots, 0, len(content) - 1)], 0).astype(np.uint32), counts.astype(np.uint8)

@@ -1,0 +1,221 @@
+"""The files of a corpus: found, told apart and measured by their names and metadata, and read as regular files alone."""
+
+import hashlib
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from io import BufferedReader, RawIOBase
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from interp.domain.errors import CorpusError, FileMissing, NotRegularFile, PathRefused
+from interp.domain.spec import CorpusSpec
+from interp.security import allowed_files as files
+from interp.security.allowed_files import Roots
+from interp.security.globs import Globs
+
+# Files of which each line is a JSON object.
+LINES = frozenset({".jsonl", ".ndjson"})
+# Suffixes that a summary names; the others it adds up.
+NAMED_SUFFIXES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusFile:
+    """A regular file with its size in bytes and time of change; `name` is its path below the corpus' folder."""
+
+    path: Path
+    name: str
+    size: int
+    changed_ns: int
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether each line is a document."""
+        return self.path.suffix.lower() in LINES
+
+    @property
+    def stamp(self) -> bytes:
+        """What changes when the file is written to."""
+        return b"%s\0%d\0%d\n" % (os.fsencode(self.name), self.size, self.changed_ns)
+
+    def open(self) -> BufferedReader:
+        """Opens it for reading; never waits. Raises CorpusError where it cannot be read, or is no regular file inside the roots any more."""
+        try:
+            return files.open_file(self.path)
+        except OSError as cause:
+            raise unreadable(self.name, cause) from cause
+        except (NotRegularFile, PathRefused) as cause:
+            raise CorpusError(f"{self.name} is no regular file of this folder.", why=cause.why, cure="Leave it out with `exclude`.") from cause
+
+    def open_head(self) -> BufferedReader:
+        """The same, for as many bytes as were seen: who writes to the file meanwhile does not make its reading endless."""
+        return BufferedReader(_Head(self.open(), self.size), 1 << 16)
+
+    def is_unchanged(self) -> bool:
+        """Whether size and time of change are still those that were seen."""
+        try:
+            status = files.current().status(self.path)
+        except (OSError, PathRefused):
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.changed_ns)
+
+
+class _Head(RawIOBase):
+    """The first bytes of a file."""
+
+    def __init__(self, handle: BufferedReader, size: int) -> None:
+        self._handle, self._left = handle, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        content = self._handle.read(min(len(buffer), self._left))
+        buffer[: len(content)] = content
+        self._left -= len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._handle.close()
+        super().close()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a corpus. `left_out` counts entries that are no regular files, by kind; not `complete` where a limit ended the search."""
+
+    files: tuple[CorpusFile, ...]
+    left_out: dict[str, int]
+    complete: bool
+
+    @property
+    def nbytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """sha256 of names, sizes and times of change: the same while nobody writes; None of a listing that is not complete."""
+        if not self.complete:
+            return None
+        return hashlib.sha256(b"".join(sorted(file.stamp for file in self.files))).hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """What is read: files and bytes, altogether and by suffix (the largest first), and what is left out."""
+        suffixes: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
+        for file in self.files:
+            suffix = _printable(file.path.suffix.lower()) or "none"
+            suffixes[suffix] += file.size
+            counts[suffix] += 1
+        by_suffix = {suffix: {"files": counts[suffix], "bytes": size} for suffix, size in suffixes.most_common(NAMED_SUFFIXES)}
+        rest = [suffix for suffix in counts if suffix not in by_suffix]
+        if rest:
+            by_suffix["others"] = {"files": sum(counts[suffix] for suffix in rest), "bytes": sum(suffixes[suffix] for suffix in rest)}
+        return {
+            "files": len(self.files),
+            "bytes": self.nbytes,
+            "by_suffix": by_suffix,
+            "left_out": self.left_out,
+            "complete": self.complete,
+        }
+
+
+def list_files(spec: CorpusSpec, most: int | None = None) -> Listing:
+    """The files of a corpus in the order of their names, from metadata alone; looks at `most` entries at most.
+
+    Raises PathRefused, FileMissing, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
+    """
+    root = Path(files.expand(spec.path))
+    try:
+        status = files.current().status(root)
+    except OSError:
+        raise FileMissing(
+            f"{spec.path} does not exist.",
+            why="A corpus is a folder of text files, one text file, or a file of JSON lines (.jsonl, .ndjson).",
+            cure="Check the path; a relative one counts from where the service was started.",
+        ) from None
+    if stat.S_ISREG(status.st_mode):
+        return Listing((CorpusFile(root, root.name, status.st_size, status.st_mtime_ns),), {}, complete=True)
+    if not stat.S_ISDIR(status.st_mode):
+        raise CorpusError(f"{spec.path} is a {_kind(status.st_mode)}.", why="Only folders and regular files are read.", cure="Copy it to a file.")
+    return _Walk(root, files.current(), Globs.of(spec.include), Globs.of(spec.exclude)).listing(most)
+
+
+def unreadable(name: str, cause: OSError) -> CorpusError:
+    """The error for a file or folder that the system does not let us read."""
+    return CorpusError(f"{name} cannot be read.", why=cause.strerror or str(cause), cure="Check its permissions, or leave it out with `exclude`.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """A walk through a corpus' folder: what it takes, and what it leaves out. Links to folders are not followed."""
+
+    root: Path
+    roots: Roots
+    include: Globs
+    exclude: Globs
+    found: list[CorpusFile] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def listing(self, most: int | None) -> Listing:
+        seen = 0
+        folders = [self.root]
+        while folders:
+            folder = folders.pop()
+            within, looked_at = self._entries(folder, None if most is None else most - seen)
+            seen += looked_at
+            folders.extend(reversed(within))
+            if most is not None and seen >= most:
+                return Listing(tuple(self.found), dict(self.left_out), complete=False)
+        return Listing(tuple(self.found), dict(self.left_out), complete=True)
+
+    def _entries(self, folder: Path, most: int | None) -> tuple[list[Path], int]:
+        """Takes a folder's files; the folders in it, and how many entries were looked at."""
+        within: list[Path] = []
+        real = self.roots.resolve(folder)
+        try:
+            with self.roots.open_folder(folder) as descriptor, os.scandir(descriptor) as entries:
+                some = sorted(islice(entries, most), key=lambda entry: entry.name)
+                for entry in some:
+                    path = folder / entry.name
+                    name = path.relative_to(self.root).as_posix()
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if self.exclude.matches(name + "/" if is_folder else name) or not (is_folder or self.include.matches(name)):
+                        continue
+                    if not self.roots.permit(f"{real}/{entry.name}"):
+                        self.left_out["the service's own"] += 1
+                    elif is_folder:
+                        within.append(path)
+                    else:
+                        self._take(entry, path, name)
+        except OSError as cause:
+            raise unreadable(folder.relative_to(self.root).as_posix(), cause) from cause
+        return within, len(some)
+
+    def _take(self, entry: os.DirEntry[str], path: Path, name: str) -> None:
+        try:
+            status = self.roots.status(path) if entry.is_symlink() else entry.stat(follow_symlinks=False)
+        except PathRefused:
+            self.left_out["link that leads out"] += 1
+            return
+        except FileNotFoundError:
+            self.left_out["dangling link"] += 1
+            return
+        except OSError as cause:
+            raise unreadable(name, cause) from cause
+        if stat.S_ISREG(status.st_mode):
+            self.found.append(CorpusFile(path, name, status.st_size, status.st_mtime_ns))
+        else:
+            self.left_out[_kind(status.st_mode)] += 1
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "link to a folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def _printable(text: str) -> str:
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

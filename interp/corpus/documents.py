@@ -1,0 +1,271 @@
+"""The documents of a corpus: found, identified by their text, and read in the order of their identity.
+
+A document's id is a hash of its text, so that identical texts count once, the order is as good as shuffled, and the first n documents are a
+uniform sample. A second hash of the id decides the split. The corpus is read twice, to know the ids and then to use the texts: memory holds
+one entry a document, never the text.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from interp.corpus.corpus_files import CorpusFile, Listing, list_files, unreadable
+from interp.domain.errors import CorpusChanged, CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable
+from interp.domain.evidence import Split
+from interp.domain.job_warnings import Largest
+from interp.domain.spec import CorpusSpec
+from interp.security import allowed_files
+from interp.security.bounded_json import check_line
+
+# What stands between the documents of a single text file.
+SEPARATOR = "<|endoftext|>"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text. `id` is the first 8 bytes of its sha256; `name` where it was found."""
+
+    id: int
+    text: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a document stands: bytes `start` to `stop` of a file. `line` is 0 where the whole file is one document."""
+
+    file: CorpusFile
+    start: int
+    stop: int
+    line: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.file.name}:{self.line}" if self.line else self.file.name
+
+    def read(self) -> bytes:
+        with self.file.open() as handle:
+            handle.seek(self.start)
+            return handle.read(self.stop - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document known by the sha256 of its text."""
+
+    digest: bytes
+    place: Place
+
+    @property
+    def id(self) -> int:
+        return int.from_bytes(self.digest[:8], "big")
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusIndex:
+    """All documents of a corpus in the order of their ids. `duplicates`: texts met again; `skipped`: undecodable ones left out."""
+
+    spec: CorpusSpec
+    entries: tuple[Entry, ...]
+    duplicates: int
+    skipped: int
+    listing: Listing = field(default=Listing((), {}, complete=True))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the texts' own digests: the same wherever the files lie and however they are called."""
+        whole = hashlib.sha256()
+        for entry in self.entries:
+            whole.update(entry.digest)
+        return whole.hexdigest()
+
+    def largest(self) -> dict[Split, Largest]:
+        """The largest document of each split, by bytes."""
+        sizes: dict[Split, list[tuple[int, str]]] = {}
+        for entry in self.entries:
+            place = entry.place
+            sizes.setdefault(split_of(entry.id, self.spec.test_share), []).append((place.stop - place.start, place.name))
+        return {split: Largest(max(own)[1], max(own)[0] / sum(size for size, _ in own)) for split, own in sizes.items()}
+
+    def documents(self) -> Iterator[Document]:
+        """Reads the texts, in order. Raises CorpusChanged when a file is no longer what was hashed."""
+        try:
+            for entry in self.entries:
+                yield Document(entry.id, _text(entry.place.read(), entry.place, self.spec), entry.place.name)
+        except CorpusError:
+            self.check_unchanged()
+            raise
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raises CorpusChanged when a file is no longer what was hashed, by its size and time of change."""
+        changed = next((file for file in self.listing.files if not file.is_unchanged()), None)
+        if changed is not None:
+            raise CorpusChanged(
+                f"{changed.name} changed while the corpus was read.",
+                why="What was hashed and what was read later would not be the same text.",
+                cure="Submit the job again once nobody writes to the corpus.",
+            )
+
+
+def documents(spec: CorpusSpec) -> Iterator[Document]:
+    """Every distinct document, in the order of ids. Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing."""
+    return index(spec).documents()
+
+
+def index(spec: CorpusSpec, listing: Listing | None = None, progress: Callable[[], None] = lambda: None) -> CorpusIndex:
+    """Finds and hashes every document: reads each file once. `listing` saves looking for the files; `progress` is called after each file.
+
+    Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing.
+    """
+    listing = listing or list_files(spec)
+    distinct: dict[bytes, Entry] = {}
+    duplicates = skipped = 0
+    for file in listing.files:
+        progress()
+        for place, content in _parts(file, spec):
+            try:
+                text = _text(content, place, spec)
+            except TextUndecodable:
+                if spec.undecodable == "error":
+                    raise
+                skipped += 1
+                continue
+            if not text.strip():
+                continue
+            digest = hashlib.sha256(text.encode()).digest()
+            duplicates += digest in distinct
+            distinct.setdefault(digest, Entry(digest, place))
+    if not distinct:
+        raise empty(spec, skipped)
+    return CorpusIndex(spec, tuple(distinct[digest] for digest in sorted(distinct)), duplicates, skipped, listing)
+
+
+def empty(spec: CorpusSpec, skipped: int = 0) -> CorpusEmpty:
+    """The error for a corpus without text."""
+    return CorpusEmpty(
+        f"{spec.path} holds no text.",
+        why=f"include {list(spec.include)}, exclude {list(spec.exclude)}; {skipped} files were no UTF-8 text.",
+        cure="Check the path and the patterns.",
+    )
+
+
+def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
+    """Reads the first `most` bytes of a file, and whether they can be part of a corpus; returns how many it read.
+
+    Raises TextUndecodable and CorpusError, as `index` will.
+    """
+    with file.open() as handle:
+        content = handle.read(most)
+    whole = len(content) == file.size
+    if file.has_lines:
+        lines = content.split(b"\n") if whole else content.split(b"\n")[:-1]
+        pieces = _pieces(file, (line + b"\n" for line in lines), b"", counted=False)
+    else:
+        # A character may be cut in two where the reading ends.
+        pieces = iter([(Place(file, 0, len(content)), content if whole else _whole_characters(content))])
+    for place, piece in pieces:
+        try:
+            _text(piece, place, spec)
+        except TextUndecodable:
+            if spec.undecodable == "error":
+                raise
+    return len(content)
+
+
+def split_of(document: int, test_share: float) -> Split:
+    """The split of a document: by a hash of its id, and by nothing else."""
+    digest = hashlib.sha256(b"split" + document.to_bytes(8, "big")).digest()
+    return Split.TEST if int.from_bytes(digest[:8], "big") / 2**64 < test_share else Split.EXPLAIN
+
+
+def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
+    """Raises CorpusTooSmall when a split has no document."""
+    counts = Counter(splits)
+    if counts[Split.EXPLAIN] == 0 or counts[Split.TEST] == 0:
+        raise CorpusTooSmall(
+            f"{spec.path} gives {counts[Split.EXPLAIN]} documents to explain from and {counts[Split.TEST]} to test on.",
+            why=f"Each split needs one at least; test_share is {spec.test_share}, max_tokens {spec.max_tokens or 'without limit'}.",
+            cure=f"Use more documents, a larger max_tokens or another test_share; a lone text file is cut into documents at {SEPARATOR}.",
+        )
+
+
+def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[Place, bytes]]:
+    """The documents of a file: its lines where these are JSON, the parts of a lone text file, else the whole."""
+    try:
+        with file.open_head() as handle:
+            if file.has_lines:
+                yield from _pieces(file, handle, b"", counted=False)
+            elif Path(allowed_files.expand(spec.path)) == file.path:
+                separator = SEPARATOR.encode()
+                yield from _pieces(file, handle.read().split(separator), separator, counted=True)
+            else:
+                content = handle.read()
+                yield Place(file, 0, len(content)), content
+    except OSError as cause:
+        raise unreadable(file.name, cause) from cause
+
+
+def _pieces(file: CorpusFile, pieces: Iterable[bytes], separator: bytes, *, counted: bool) -> Iterator[tuple[Place, bytes]]:
+    """Pieces of a file with `separator` between them. Lines are counted by their line ends, or each piece is one."""
+    start, line = 0, 1
+    for piece in pieces:
+        if piece.strip():
+            yield Place(file, start, start + len(piece), line), piece
+        start += len(piece) + len(separator)
+        line += piece.count(b"\n") if counted else 1
+
+
+def _whole_characters(content: bytes) -> bytes:
+    """The content without the bytes of a UTF-8 character that is cut in two at its end."""
+    for tail in range(1, min(4, len(content)) + 1):
+        lead = content[-tail]
+        if lead >= 0xC0:
+            needed = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return content[:-tail] if tail < needed else content
+        if lead < 0x80:
+            break
+    return content
+
+
+def _text(content: bytes, place: Place, spec: CorpusSpec) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        raise TextUndecodable(
+            f"{place.name} is not UTF-8 text.",
+            why=f"Byte {place.start + cause.start} ({cause.reason}).",
+            cure="Leave the file out with `exclude`, convert it, or set `undecodable: skip`.",
+            file=str(place.file.path),
+        ) from cause
+    return _field(text, place, spec) if place.file.has_lines else text
+
+
+def _field(line: str, place: Place, spec: CorpusSpec) -> str:
+    try:
+        check_line(line)
+        content = json.loads(line)
+    except (ValueError, RecursionError) as cause:
+        # Beside what is no JSON: numbers of thousands of digits, and brackets in brackets without end.
+        raise CorpusError(f"{place.name} is no JSON that can be read.", why=str(cause), cure="Each line has to be one JSON object.") from cause
+    text = content.get(spec.text_field) if isinstance(content, dict) else None
+    if not isinstance(text, str):
+        raise CorpusError(f"{place.name} has no text in {spec.text_field!r}.", why=_shape(content), cure="Set `text_field`.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as cause:
+        raise TextUndecodable(
+            f"{place.name} holds half a surrogate pair.",
+            why="Such text has no UTF-8 form.",
+            cure="Repair the line, or set `undecodable: skip`.",
+            file=str(place.file.path),
+        ) from cause
+    return text
+
+
+def _shape(content: object) -> str:
+    """What a line is, without a name from it: whoever asks need not be who may read it."""
+    return f"It is an object of {len(content)} fields." if isinstance(content, dict) else "It is no object."

@@ -1,0 +1,14 @@
+"""Digest a dictionary: its weight files, and how they are read."""
+
+from interp.dictionary.formats import header_of
+from interp.domain.digests import IDENTITY_VERSION, digest_of
+from interp.domain.spec import DictionarySpec
+from interp.security.allowed_files import file_digest
+
+
+def dictionary_digest(spec: DictionarySpec) -> str:
+    """The content of the weight files, and how they are read."""
+    header = header_of(spec)
+    digests = {path.name: file_digest(path) for path in header.files}
+    facts = {"format": header.format, "hook_point": header.hook_point, "features": header.features, "width": header.width}
+    return digest_of({"version": IDENTITY_VERSION, "files": digests, **facts})

@@ -1,0 +1,70 @@
+"""What a job's user should know of how something was read, though nothing is wrong enough to refuse the job."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from interp.domain.errors import printable
+
+if TYPE_CHECKING:
+    from interp.domain.evidence import Split
+
+# A document that holds more than this share of a split decides that split's figures alone.
+DOMINANT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class JobWarning:
+    """One warning; a job has one of each code at most. `detail` is a sentence for people."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """The largest document of a split: its name, and its share of the split's tokens or bytes."""
+
+    name: str
+    share: float
+
+
+def merged(known: Iterable[Mapping[str, str]], new: Sequence[JobWarning]) -> list[dict[str, str]]:
+    """Stored warnings with new ones, which replace those of their code."""
+    by_code = {str(warning["code"]): dict(warning) for warning in known}
+    by_code |= {warning.code: printable(asdict(warning)) for warning in new}
+    return list(by_code.values())
+
+
+def of_corpus(left_out: Mapping[str, int], skipped: int, largest: "Mapping[Split, Largest]") -> list[JobWarning]:
+    """Warnings of a corpus: entries that are no files, texts that were skipped, documents that hold most of a split."""
+    found = []
+    if left_out:
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(left_out.items()))
+        found.append(JobWarning("corpus-entries-left-out", f"Entries of the corpus' folder that are no regular files were left out: {kinds}."))
+    if skipped:
+        found.append(JobWarning("corpus-texts-skipped", f"{skipped} texts of the corpus that are no UTF-8 were skipped, as asked for."))
+    for split, document in largest.items():
+        if document.share > DOMINANT:
+            detail = f"{document.name} holds {document.share:.0%} of the {split.name.lower()} split: figures of that split rest on one document."
+            found.append(JobWarning(f"corpus-one-document-{split.name.lower()}", detail))
+    return found
+
+
+def of_dictionary(warnings: Sequence[str]) -> list[JobWarning]:
+    """What a dictionary's format says of how its files are read."""
+    return [JobWarning("dictionary-reading", " ".join(warnings))] if warnings else []
+
+
+def of_backend(config: Mapping[str, Any]) -> list[JobWarning]:
+    """That another backend reads the subject than was asked for, and why."""
+    reason = config.get("backend_reason")
+    return [JobWarning("backend-fallback", f"The subject is read by the backend `huggingface`. {reason}")] if reason else []
+
+
+def of_row_length(row_tokens: int, trained: int | None) -> list[JobWarning]:
+    """Rows that are longer than those that the dictionary was trained on, where its files say how long these were."""
+    if trained is None or row_tokens <= trained:
+        return []
+    detail = f"Rows have {row_tokens} tokens, the dictionary was trained on {trained}: what it does beyond was never trained."
+    return [JobWarning("rows-longer-than-trained", detail)]

@@ -1,0 +1,201 @@
+"""Where the files that stages hand to one another lie: a folder, or a bucket that workers without a shared disk reach. Seen whole or not at all."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from interp.domain.errors import ArtifactMissing, ArtifactsUnreachable, DiskFull
+from interp.files.atomic import clear_drafts, new_file, new_folder
+
+CORPORA, PARTIALS = "corpora", "partials"
+LOCAL = "file://"
+FOLDERS_CACHED = 4
+# What tells that all files of a folder in a bucket are there: written last, since a bucket has no rename.
+WHOLE = ".whole"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Files and folders by name under one root. Names have `/` between their parts; what a name holds never changes once it is there.
+
+    `root` is a path as `files` knows it. `cache` is a folder of this machine: drafts, and copies of folders, where `files` is not this machine's own.
+    """
+
+    files: Any
+    root: str
+    cache: Path
+    is_local: bool
+
+    @classmethod
+    def of(cls, url: str, options: dict[str, Any], cache: Path) -> "Store":
+        """The store at a URL of any file system that fsspec knows. Raises ArtifactsUnreachable where its driver is not installed."""
+        if url.startswith(LOCAL):
+            return cls(fsspec.filesystem("file", auto_mkdir=True), url.removeprefix(LOCAL).rstrip("/"), cache, is_local=True)
+        try:
+            # Other workers write here: a listing kept from before would not show it.
+            files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
+        except (ImportError, ValueError) as cause:
+            raise ArtifactsUnreachable(
+                f"The artifact store {url} cannot be opened.",
+                why=str(cause),
+                cure="Install what reads it (for s3://: pip install 'glossator[s3]'), or set GLOSSATOR_ARTIFACTS to a folder.",
+            ) from cause
+        return cls(files, root.rstrip("/"), cache, is_local=False)
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "Store":
+        """The store in a folder of this machine."""
+        return cls.of(f"{LOCAL}{folder.resolve()}", {}, folder / "cache")
+
+    def put(self, name: str, write: Callable[[Path], None]) -> None:
+        """Lets `write` make a file at the path it is given, and puts it under `name`. Another file of that name goes. Raises DiskFull."""
+        self._tidy_cache()
+        with new_file(Path(self._path(name)) if self.is_local else self._drafts / Path(name).name) as draft:
+            write(draft)
+            if self.is_local:
+                _sync(draft)
+                draft.replace(self._path(name))
+            else:
+                self.files.put_file(str(draft), self._path(name))
+
+    def put_folder(self, name: str, make: Callable[[Path], None]) -> Path:
+        """Lets `make` fill the folder it is given, puts that under `name`, and returns where it lies on this machine. Raises DiskFull.
+
+        A folder that is there already stays: the name says what it holds.
+        """
+        target = self._place(name)
+        self._tidy_cache()
+        with new_folder(target) as draft:
+            make(draft)
+        if not self.is_local:
+            for path in sorted(target.iterdir()):
+                self.files.put_file(str(path), self._path(f"{name}/{path.name}"))
+            self.files.pipe_file(self._path(f"{name}/{WHOLE}"), b"")
+        return target
+
+    def folder(self, name: str) -> Path | None:
+        """Where the folder lies on this machine, fetched to the cache if need be; None when the store does not have it. Raises DiskFull."""
+        target = self._place(name)
+        if self.is_local:
+            return target if target.is_dir() else None
+        if not self.files.exists(self._path(f"{name}/{WHOLE}")):
+            return None
+        if target.is_dir():
+            os.utime(target)
+            return target
+        self._tidy_cache()
+        with new_folder(target) as draft:
+            for path in self.files.ls(self._path(name), detail=False):
+                if not path.endswith(WHOLE):
+                    self.files.get_file(path, str(draft / Path(path).name))
+        _keep_newest(target.parent, FOLDERS_CACHED)
+        return target
+
+    def read(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of half-open spans of a file; fewer at its end. Raises ArtifactMissing."""
+        path = self._path(name)
+        try:
+            if self.is_local:
+                return _read_spans(Path(path), spans)
+            wanted = [span for span in spans if span[0] < span[1]]  # HTTP knows no span of nothing
+            starts, stops = [start for start, _ in wanted], [stop for _, stop in wanted]
+            parts = iter(self.files.cat_ranges([path] * len(wanted), starts, stops, on_error="raise"))
+            return [bytes(next(parts)) if start < stop else b"" for start, stop in spans]
+        except FileNotFoundError as cause:
+            raise ArtifactMissing(
+                f"{name} is not in the artifact store.",
+                why="It was cleared away, or this worker's GLOSSATOR_ARTIFACTS is not that of the worker that wrote it.",
+                cure="Give all workers the same artifact store, and submit the job again: what has evidence is not collected again.",
+            ) from cause
+
+    def names(self, prefix: str) -> list[str]:
+        """What stands directly under a prefix, files and folders, sorted; nothing where there is no such prefix."""
+        with suppress(FileNotFoundError):
+            found = self.files.ls(self._path(prefix), detail=False)
+            names = {path.rstrip("/").rsplit("/", 1)[-1] for path in found if path.rstrip("/") != self._path(prefix)}
+            return sorted(name for name in names if not name.startswith("."))
+        return []
+
+    def delete(self, name: str) -> None:
+        """Removes a file, or all under a prefix. What is gone already is no error."""
+        with suppress(FileNotFoundError):
+            self.files.rm(self._path(name), recursive=True)
+
+    def touch(self, name: str) -> None:
+        """Notes this moment under a name: `touched` gives it back."""
+        if self.is_local:
+            Path(self._path(name)).touch()
+        else:
+            self.files.pipe_file(self._path(name), b"")
+
+    def touched(self, name: str) -> datetime | None:
+        """When the file was last written or touched, in UTC; None when it is not there."""
+        try:
+            moment: datetime = self.files.modified(self._path(name))
+        except FileNotFoundError:
+            return None
+        return moment.astimezone(UTC)
+
+    def check(self) -> None:
+        """Writes a file and removes it again. Raises ArtifactsUnreachable, with what to do, when that cannot be done, and DiskFull."""
+        name = f".check.{uuid.uuid4().hex[:8]}"
+        try:
+            self.put(name, lambda path: path.touch())
+            self.delete(name)
+        except DiskFull:
+            raise
+        except Exception as cause:  # each driver has errors of its own, and all mean the same here
+            raise ArtifactsUnreachable(
+                f"The artifact store {self.root} cannot be written to.",
+                why=f"{type(cause).__name__}: {cause}",
+                cure="Check GLOSSATOR_ARTIFACTS and GLOSSATOR_ARTIFACT_OPTIONS, the credentials in the environment, and the right to write.",
+            ) from cause
+
+    def clear_drafts(self) -> int:
+        """Removes what processes left half-made on this machine's disks, that died over it; returns how many files and folders.
+
+        Of a bucket's worker that is its own cache, which nobody else reaches: it clears that whenever it writes there.
+        """
+        root = Path(self.root)
+        own = [root, root / CORPORA, *(root / PARTIALS).glob("*")] if self.is_local else []
+        return sum(clear_drafts(folder) for folder in (*own, self._drafts, self.cache / CORPORA))
+
+    def _tidy_cache(self) -> None:
+        if not self.is_local:
+            self.clear_drafts()
+
+    @property
+    def _drafts(self) -> Path:
+        return self.cache / "drafts"
+
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}" if name else self.root
+
+    def _place(self, name: str) -> Path:
+        """Where a folder of the store lies on this machine."""
+        return Path(self._path(name)) if self.is_local else self.cache / name
+
+
+def _read_spans(path: Path, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+    with path.open("rb") as file:
+        return [os.pread(file.fileno(), stop - start, start) for start, stop in spans]
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _keep_newest(folder: Path, count: int) -> None:
+    """Removes all folders but those used last. Maps that another process has of them stay good."""
+    folders = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[count:]:
+        shutil.rmtree(path, ignore_errors=True)

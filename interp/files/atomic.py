@@ -1,0 +1,166 @@
+"""Writing what must never be seen half-made: under another name first, then renamed. Whoever writes such a draft holds a lock on it, which ends
+with the process however that ends: so a draft that nobody holds is nobody's.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from interp.domain.errors import DiskFull, GlossatorError
+
+# A draft is made a moment before it is locked; and on network disks that only pretend to lock, a writer's last write is never so long ago.
+YOUNG_SECONDS = 3600.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of libraries that keep no number: Rust's standard library, numpy's tofile, SQLite.
+FULL_WORDS = re.compile(r"no space left on device|disk quota exceeded|\d+ requested and \d+ written|database or disk is full", re.IGNORECASE)
+DRAFT = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when the block ends well, and vanishes otherwise.
+
+    Where `target` exists already (another process was first with the same content) that one stays. Raises DiskFull.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft_of(target)
+    try:
+        with disk_full(target):
+            draft.mkdir()
+            with _held(draft, os.O_RDONLY):
+                yield draft
+                _sync(draft)
+                try:
+                    draft.rename(target)
+                except OSError as error:
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """An empty temporary file beside `target`, to be written and renamed in the block; one that was not renamed vanishes. Raises DiskFull."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft_of(target)
+    try:
+        with disk_full(target), _held(draft, os.O_RDWR | os.O_CREAT):
+            yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def clear_drafts(folder: Path) -> int:
+    """Removes the drafts in a folder whose writers died over them; returns how many. One that is held stays, however long its writer stands still."""
+    abandoned = [path for path in folder.glob(".*") if DRAFT.fullmatch(path.name) and _is_abandoned(path)]
+    for path in abandoned:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(abandoned)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[BinaryIO]:
+    """A new binary file at `target`, open for writing. All files of the product are written through here. Raises DiskFull.
+
+    Arrays go in as buffers (`file.write(array.data)`): numpy's own `tofile` tells a full disk by an OSError without a number.
+    """
+    with disk_full(target), target.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def disk_full(target: Path) -> Iterator[None]:
+    """Turns whatever a library says of a disk without room into DiskFull, naming what was being written."""
+    try:
+        yield
+    except GlossatorError:
+        raise
+    except Exception as error:  # each library has errors of its own, and all mean the same here
+        has_number = isinstance(error, OSError) and error.errno is not None
+        if not is_full(error) and (has_number or has_room(target)):
+            raise
+        raise DiskFull(
+            f"Writing {target} failed.",
+            why="The disk is full, or its quota is used up.",
+            cure="Free some space: the job goes on by itself. Or set GLOSSATOR_HOME to a folder on another disk.",
+        ) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says by its number or in words that a disk or quota has no room left."""
+    while error is not None and not isinstance(error, GlossatorError):
+        if (isinstance(error, OSError) and error.errno in FULL) or FULL_WORDS.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def has_room(target: Path) -> bool:
+    """Whether the disk of `target` has a block left for this user. A disk that does not say so counts as one with room."""
+    try:
+        found = os.statvfs(nearest_existing(target.absolute()))
+    except OSError:
+        return True
+    return found.f_blocks == 0 or (found.f_bavail if os.geteuid() else found.f_bfree) > 0
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the closest folder above it that is there."""
+    # Not Path.exists: it raises where a folder on the way may not be entered.
+    return next(candidate for candidate in (path, *path.parents) if os.path.exists(candidate))  # noqa: PTH110
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be written to the folder, or the folder be made."""
+    nearest = nearest_existing(folder)
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def _draft_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+
+
+@contextmanager
+def _held(draft: Path, flags: int) -> Iterator[None]:
+    """Opens the draft and holds its lock. A disk that has no locks is no error: what cannot be locked is never found abandoned."""
+    descriptor = os.open(draft, flags, 0o666)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_abandoned(draft: Path) -> bool:
+    try:
+        if time.time() - max(path.stat().st_mtime for path in (draft, *draft.glob("*"))) < YOUNG_SECONDS:
+            return False
+        descriptor = os.open(draft, os.O_RDONLY if draft.is_dir() else os.O_RDWR)
+    except OSError:  # gone meanwhile
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or nobody can know
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.iterdir():
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())

@@ -1,0 +1,61 @@
+"""A model that keeps the keys of its calls: what a score's provenance lists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.domain.errors import CallFailed
+from interp.llm.base import Ability, Model, Prompt, Reply, TokenChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """`model` with the keys of all its calls in `calls`, by purpose: under `purpose`, or `purpose/part` for a model made `for_purpose(part)`."""
+
+    model: Model
+    purpose: str
+    calls: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self.model.provenance
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        return self.model.abilities
+
+    def for_purpose(self, purpose: str) -> "Noted":
+        return Noted(self.model.for_purpose(purpose), f"{self.purpose}/{purpose}", self.calls)
+
+    def also(self, model: Model, part: str) -> "Noted":
+        """Another model (a second judge) with its calls in the same book."""
+        return Noted(model.for_purpose(part), f"{self.purpose}/{part}", self.calls)
+
+    async def ask(self, prompt: Prompt) -> Reply:
+        try:
+            reply = await self.model.ask(prompt)
+        except CallFailed as error:
+            self._note(error.details.get("calls", ()))
+            raise
+        self._note([reply.key])
+        return reply
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return await self.model.embed(texts)
+
+    async def read(self, text: str) -> tuple[TokenChoice, ...]:
+        return await self.model.read(text)
+
+    def listed(self) -> dict[str, list[str]]:
+        """The keys by purpose, each once and sorted: calls come back in no order."""
+        return {purpose: sorted(set(keys)) for purpose, keys in sorted(self.calls.items())}
+
+    def _note(self, keys: Sequence[str]) -> None:
+        self.calls.setdefault(self.purpose, []).extend(keys)

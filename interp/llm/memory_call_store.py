@@ -1,0 +1,95 @@
+"""Books that are kept in memory: for tests, benches and dry runs."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from interp.domain.errors import BudgetReached, PriceUnknown
+from interp.domain.spec import BudgetSpec
+from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, Stored
+
+
+@dataclass
+class MemoryBooks:
+    """`Books` with caps. Used from one event loop, by any number of tasks; several clients may share one."""
+
+    budget: BudgetSpec = field(default_factory=BudgetSpec)
+    calls: list[Call] = field(default_factory=list)
+    answers: dict[str, Stored] = field(default_factory=dict)
+    batches: list[PendingBatch] = field(default_factory=list)
+    spent: Amount = field(default_factory=lambda: Amount(0, 0, 0.0))
+    peak: Amount = field(default_factory=lambda: Amount(0, 0, 0.0))
+    _open: dict[int, Amount] = field(default_factory=dict)
+    _committed: tuple[int, int, float] = (0, 0, 0.0)
+    _next: int = 1
+    _freed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def recall(self, key: str) -> Stored | None:
+        return self.answers.get(key)
+
+    async def reserve(self, amount: Amount) -> Reservation:
+        if self.budget.usd is not None and amount.usd is None:
+            raise PriceUnknown(
+                "The job has a cap in USD, and the price of its model is not known.",
+                cure="Give the model a price, or cap calls or tokens instead.",
+            )
+        while (short := self._short_of(amount)) is not None:
+            if not self._open:
+                raise BudgetReached(
+                    f"The budget of {short[1]:g} {short[0]} has no room for the next call.", cure="Raise the budget and resume the job.", cap=short[0]
+                )
+            self._freed.clear()
+            await self._freed.wait()
+        reservation = Reservation(self._next, amount)
+        self._next += 1
+        self._open[reservation.id] = amount
+        self._commit(amount, 1)
+        self.peak = Amount(*(max(was, now) for was, now in zip(_numbers(self.peak), self._committed, strict=True)))  # type: ignore[arg-type]
+        return reservation
+
+    def check(self) -> None:
+        """Nothing stops here."""
+
+    def settle(self, reservation: Reservation, spent: Amount) -> None:
+        held = self._open.pop(reservation.id, None)
+        if held is None:
+            raise ValueError(f"reservation {reservation.id} is settled already")
+        self._commit(held, -1)
+        self._commit(spent, 1)
+        usd = None if self.spent.usd is None or spent.usd is None else self.spent.usd + spent.usd
+        self.spent = Amount(self.spent.calls + spent.calls, self.spent.tokens + spent.tokens, usd)
+        if not self._open:
+            self._committed = _numbers(self.spent)  # sheds what float sums have gathered
+        self._freed.set()
+
+    def record(self, call: Call) -> None:
+        self.calls.append(call)
+        if call.status == "answered" and call.raw is not None:
+            self.answers[call.key] = Stored(call.key, call.raw, call.usage, call.cost_usd)
+
+    async def pending_batches(self, base_url: str, model: str) -> Sequence[PendingBatch]:
+        return [batch for batch in self.batches if (batch.base_url, batch.model) == (base_url, model)]
+
+    async def batch_submitted(self, batch: PendingBatch) -> None:
+        self.batches.append(batch)
+
+    async def batch_ended(self, batch_id: str) -> None:
+        self.batches = [batch for batch in self.batches if batch.id != batch_id]
+
+    def _commit(self, amount: Amount, sign: int) -> None:
+        calls, tokens, usd = self._committed
+        self._committed = calls + sign * amount.calls, tokens + sign * amount.tokens, usd + sign * (amount.usd or 0.0)
+
+    def _short_of(self, amount: Amount) -> tuple[str, float] | None:
+        """The first cap that the amount would pass, by name."""
+        caps = (("calls", self.budget.calls), ("tokens", self.budget.tokens), ("usd", self.budget.usd))
+        if all(cap is None for _, cap in caps):
+            return None
+        for (name, cap), committed, more in zip(caps, self._committed, _numbers(amount), strict=True):
+            if cap is not None and committed + more > cap:
+                return name, cap
+        return None
+
+
+def _numbers(amount: Amount) -> tuple[int, int, float]:
+    return amount.calls, amount.tokens, amount.usd or 0.0

@@ -1,0 +1,123 @@
+"""From what a model says to a value: JSON out of text, one repair turn, fresh samples, and then a failure with its reason; never a guess."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from interp.domain.errors import CallFailed, Refused, ReplyInvalid, Truncated
+from interp.llm.base import Message, Model, Prompt, Reply
+from interp.llm.replies.json_text import objects_in
+from interp.llm.replies.reasoning import answer_in
+
+T = TypeVar("T")
+
+ASKS = 6
+FRESH_AFTER_REFUSAL = 3
+WIDENINGS = 2
+SAMPLE_STRIDE = 1000  # callers number their own samples from 0; fresh tries of one must not be another
+FRESH_TEMPERATURE = 0.5  # at 0 a second try would be the first one again
+LONGEST_QUOTE = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Generic[T]):
+    """The value that was read and every reply on the way to it; the last one holds it."""
+
+    value: T
+    replies: tuple[Reply, ...]
+
+    @property
+    def reply(self) -> Reply:
+        return self.replies[-1]
+
+    @property
+    def calls(self) -> list[str]:
+        """Keys of the calls in the book."""
+        return [reply.key for reply in self.replies]
+
+
+async def ask_for(model: Model, prompt: Prompt, parse: Callable[[str], T]) -> Read[T]:
+    """What `parse` makes of the model's reply; it raises ValueError(why) where the text is no answer.
+
+    The ladder, six asks in all: as asked; once more with the reply and what is wrong with it; then fresh samples. A reply that was cut short is
+    asked again with twice the room, twice; a refusal is asked afresh three times; a reply that ended in no way that ends an answer is never read,
+    and asked afresh. Raises Truncated, Refused, ReplyInvalid (and what `Model.ask`
+    raises); `details["calls"]` of a CallFailed has the keys of all calls made.
+    """
+    replies: list[Reply] = []
+    question, fresh, refusals, widenings, wrong = prompt, 0, 0, 0, ""
+    while len(replies) < ASKS:
+        reply = await _asked(model, question, replies)
+        replies.append(reply)
+        if reply.finish == "length":
+            if widenings == WIDENINGS:
+                raise _failure(Truncated, prompt, replies, f"The reply was still cut short with room for {question.max_tokens} tokens.")
+            widenings += 1
+            question = replace(question, max_tokens=2 * question.max_tokens)
+            continue
+        if reply.finish == "stop":
+            try:
+                return Read(parse(reply.text), tuple(replies))
+            except ValueError as error:
+                wrong = reply.reason or str(error)
+            if question.messages == prompt.messages and fresh == 0:
+                question = _repair(question, reply, wrong)
+                continue
+        elif reply.finish == "invalid":
+            wrong = reply.reason
+        elif refusals == FRESH_AFTER_REFUSAL:
+            raise _failure(Refused, prompt, replies, f"The model refused {refusals + 1} times{f': {reply.reason}' if reply.reason else ''}.")
+        else:
+            refusals += 1
+        fresh += 1
+        question = _fresh(prompt, fresh, question.max_tokens)
+    raise _failure(ReplyInvalid, prompt, replies, f"None of {len(replies)} replies could be read: {wrong or 'the model refused'}.")
+
+
+async def _asked(model: Model, question: Prompt, before: list[Reply]) -> Reply:
+    try:
+        return await model.ask(question)
+    except CallFailed as error:
+        error.details["calls"] = [reply.key for reply in before] + list(error.details.get("calls", []))
+        error.details["template"] = question.template
+        raise
+
+
+def _repair(question: Prompt, reply: Reply, wrong: str) -> Prompt:
+    """The same question with the reply and what is wrong with it: the one turn in which most models mend their JSON."""
+    turn = (
+        Message("assistant", reply.text[:LONGEST_QUOTE] or "(nothing)"),
+        Message("user", f"That reply cannot be used: {wrong}. Answer the question again, in the form it asks for, and with nothing else."),
+    )
+    return replace(question, messages=(*question.messages, *turn))
+
+
+def _fresh(prompt: Prompt, number: int, max_tokens: int) -> Prompt:
+    return replace(
+        prompt, sample=prompt.sample + SAMPLE_STRIDE * number, temperature=max(prompt.temperature, FRESH_TEMPERATURE), max_tokens=max_tokens
+    )
+
+
+def _failure(kind: type[CallFailed], prompt: Prompt, replies: list[Reply], what: str) -> CallFailed:
+    return kind(what, calls=[reply.key for reply in replies], template=prompt.template)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object of a reply: the whole text, else the last object that stands in it by itself (a fenced block's, the one after the thinking).
+
+    Raises ValueError where there is none. What stands in the reply's reasoning (`interp.llm.replies.reasoning`) is none.
+    """
+    found = [value for _, _, value in objects_in(answer_in(text))]
+    if not found:
+        raise ValueError("it holds no JSON object")
+    return found[-1]
+
+
+def last_marker(text: str, marker: str) -> str:
+    """The first line of text after the marker's last occurrence; the last, since an earlier one may be quoted. Raises ValueError."""
+    _, found, rest = answer_in(text).rpartition(marker)
+    lines = [line.strip().strip("*").strip() for line in rest.splitlines()]
+    answer = next((line for line in lines if line), "")
+    if not found or not answer:
+        raise ValueError(f"it has no text after {marker}")
+    return answer

@@ -1,0 +1,99 @@
+"""What carries a question to an endpoint and its answer back: the types between the client and its two transports, live and batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from interp.domain.cleaning import one_line
+from interp.domain.spec import ModelSpec
+from interp.llm.base import Finish, Prompt, TokenChoice, Usage
+from interp.llm.call_store import Books
+
+# `oversized`: past a cap on what a reply may hold; `forbidden`: the host has only addresses that may not be asked.
+FaultKind = Literal["connect", "forbidden", "timeout", "dropped", "garbage", "oversized", "status"]
+UNSENT = frozenset({"connect", "forbidden"})
+LONGEST_WORD = 100
+
+# Statuses after which a proxy may have given up on an answer that the model went on to write.
+MAYBE_BILLED = frozenset({408, 504, 524})
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One chat question on its way. `key` is its name in the book (and a batch line's `custom_id`), `bound` the most tokens it can take."""
+
+    key: str
+    base_url: str
+    spec: ModelSpec
+    prompt: Prompt
+    bound: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `raw` is the body as the endpoint sent it, `sent` the request's body as JSON, `headers` lower-cased. `text`, `choices`,
+    `finish` and `reason` as in `Reply`."""
+
+    text: str
+    finish: Finish
+    usage: Usage
+    raw: str
+    sent: str
+    choices: tuple[TokenChoice, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Fault(Exception):
+    """An attempt without an answer: a status other than 2xx, a connection that failed, a body that is none. `retry.decide` says what it means.
+
+    `usage` is what the endpoint said that it bills for the attempt all the same; None where it did not say. What it says of itself is cut, and
+    cleaned of control characters, here: from here it goes to clients, logs and the database.
+    """
+
+    def __init__(
+        self,
+        kind: FaultKind,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        raw: str | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        self.kind, self.message, self.status = kind, one_line(message), status
+        self.code, self.param = code and one_line(code, LONGEST_WORD), param and one_line(param, LONGEST_WORD)
+        super().__init__(self.message)
+        self.headers: Mapping[str, str] = headers or {}
+        self.raw, self.usage = raw, usage
+
+    @property
+    def reached(self) -> bool:
+        """Whether the request left this machine: then it counts as a call."""
+        return self.kind not in UNSENT
+
+    @property
+    def may_have_cost(self) -> bool:
+        """Whether the endpoint may have written, and billed, an answer that never came here."""
+        if self.kind == "status":
+            return self.status in MAYBE_BILLED
+        return self.kind not in UNSENT
+
+
+class Transport(Protocol):
+    """A way to have a chat question answered once. No retries, no budget, no cache: those are the client's."""
+
+    @property
+    def name(self) -> Literal["live", "batch"]: ...
+
+    async def chat(self, request: ChatRequest, books: Books) -> Answer:
+        """The answer to one attempt. Raises Fault where there is none.
+
+        `books` is the same for all questions of one chunk; the live transport does not need it. A batch transport gathers the questions that wait
+        on it, hands them in together, and answers each when its batch is read back; thousands of calls may wait at once.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,44 @@
+"""Files of the Batch API: JSON lines up, JSON lines down (OpenAI, platform.openai.com/docs/guides/batch)."""
+
+import json
+from typing import Any
+
+from interp.llm.replies.error_body import error_of
+from interp.llm.transports.base import Fault
+
+PATH = "/v1/chat/completions"
+MOST_LINES = 50_000
+MOST_BYTES = 200_000_000
+EXPIRED = "batch_expired"
+
+
+def line_of(key: str, body: dict[str, Any]) -> bytes:
+    """A question as a line: `custom_id` is its name in the book."""
+    return json.dumps({"custom_id": key, "method": "POST", "url": PATH, "body": body}).encode() + b"\n"
+
+
+def keyed(text: bytes) -> tuple[str, dict[str, Any]] | None:
+    """(key, line) of a line of an output or error file; None for what is none, whose question so counts as not answered."""
+    try:
+        line = json.loads(text) if text.strip() else None
+    except (ValueError, RecursionError):
+        return None
+    return (line["custom_id"], line) if isinstance(line, dict) and isinstance(line.get("custom_id"), str) else None
+
+
+def body_of(line: dict[str, Any]) -> str | None:
+    """The reply's body as JSON text; None for a line that expired before it was asked. Raises Fault for one that ended in an error."""
+    response, error = line.get("response"), line.get("error")
+    if isinstance(response, dict):
+        text = json.dumps(response.get("body"), ensure_ascii=False)
+        status = response.get("status_code")
+        if status == 200:
+            return text
+        said = error_of(text)
+        number = status if isinstance(status, int) else 500
+        raise Fault("status", said.message or f"HTTP {status}", status=number, code=said.code, param=said.param, raw=text)
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    if code == EXPIRED:
+        return None
+    message = str(error.get("message")) if isinstance(error, dict) else "the line holds neither a response nor an error"
+    raise Fault("status", message, status=500, code=code or None)

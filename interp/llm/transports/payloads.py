@@ -1,0 +1,248 @@
+"""Requests as the API wants them and replies as it gives them, as plain JSON: shared by the live and the batch transport."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.domain.cleaning import one_line
+from interp.llm.base import Message, TokenChoice, Usage
+from interp.llm.replies.error_body import ErrorSaid, error_inside
+from interp.llm.replies.finish_reasons import Ending, ending_of
+from interp.llm.replies.reasoning import answer_in, answer_tokens
+from interp.llm.transports.base import Answer, ChatRequest, Fault
+from interp.llm.transports.quirks import Dialect
+
+TEXTS_PER_CALL = 64  # embeddings
+TOKENS_PER_MESSAGE = 16
+TOKENS_PER_REQUEST = 256  # what chat templates add of their own: a system prompt, the date, the schema's preamble
+TOKEN_BYTES = 128  # of JSON: escaped, and with a thought written down twice
+CHOICE_BYTES = 256  # a token with its log-probability and its own bytes
+VECTOR_BYTES = 256 * 1024
+READ_BYTES = 512  # of JSON for each byte of a prompt whose tokens are told
+MOST_CHOICES = 8  # one is asked for
+SHOWN = 200
+TEXT_PARTS = frozenset({None, "text", "output_text"})
+NO_JSON_CODES = frozenset({"json_validate_failed"})
+NO_JSON = re.compile(
+    r"failed to (generate|validate) json|generated json does not match|model (output|produced) (is |was )?(not valid|invalid) (json|content|output)",
+    re.IGNORECASE,
+)
+# Never more than one token a byte: byte-level tokenisers start at bytes and only merge.
+
+
+def bound_of(messages: tuple[Message, ...], schema: dict[str, Any] | None, max_tokens: int) -> Usage:
+    """The most tokens that a request can take: one a byte of what is sent, what a template adds, and all of the room for the reply."""
+    size = sum(len(message.content.encode("utf-8", "replace")) + TOKENS_PER_MESSAGE for message in messages)
+    size += len(json.dumps(schema)) + 128 if schema else 0
+    return Usage(size + TOKENS_PER_REQUEST, max_tokens, is_known=False)
+
+
+def room_of(request: ChatRequest) -> int:
+    """Tokens of room for the reply: the model's own setting in place of the question's."""
+    return request.spec.max_tokens or request.prompt.max_tokens
+
+
+def room_bytes(request: ChatRequest) -> int:
+    """Bytes that the tokens of a reply can need as JSON, with their alternatives."""
+    alternatives = request.prompt.top_logprobs
+    return room_of(request) * (TOKEN_BYTES + (alternatives + 1) * CHOICE_BYTES * bool(alternatives))
+
+
+def chat_body(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
+    """The body of `/chat/completions`, in the endpoint's dialect."""
+    spec, prompt = request.spec, request.prompt
+    messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    body: dict[str, Any] = {"model": spec.model, "messages": messages, dialect.token_field: room_of(request)}
+    if spec.temperature is not None and dialect.takes_temperature:
+        body["temperature"] = max(spec.temperature, prompt.temperature)
+    if prompt.seed is not None and dialect.takes_seed:
+        body["seed"] = prompt.seed + prompt.sample
+    alternatives = prompt.top_logprobs if dialect.most_logprobs is None else min(prompt.top_logprobs, dialect.most_logprobs)
+    if alternatives:
+        body["logprobs"], body["top_logprobs"] = True, alternatives
+    if prompt.schema is not None:
+        form = dialect.form_for(spec)
+        if form == "json_schema":
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": prompt.schema.name, "strict": True, "schema": prompt.schema.body},
+            }
+        else:
+            messages[-1]["content"] += in_words(prompt.schema.body)
+            if form == "json_object":
+                body["response_format"] = {"type": "json_object"}
+    return body | spec.extra
+
+
+def in_words(schema: dict[str, Any]) -> str:
+    """For endpoints that take no schema. JSON mode wants the word JSON in the prompt, too."""
+    return f"\n\nReply with one JSON object that fits this JSON schema, and with nothing else:\n{json.dumps(schema)}"
+
+
+def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> Answer:
+    """The answer in a body of `/chat/completions`, or what came in place of one. A body without choices is a filtered prompt's: a refusal.
+
+    Raises Fault where the body is garbage or an error under status 200, and where the server broke off while it wrote.
+    """
+    body = json_of(raw, headers)
+    usage = usage_of(body, bound)
+    listed = body.get("choices")
+    choice = next((each for each in listed if isinstance(each, dict)), None) if isinstance(listed, list) else None
+    if choice is None:
+        return Answer("", "refusal" if listed == [] else "invalid", usage, raw, sent, (), headers, "the reply holds no choices")
+    if isinstance(listed, list) and len(listed) > MOST_CHOICES:
+        return Answer("", "invalid", usage, "", sent, (), headers, f"the reply holds {len(listed):,} choices where one was asked for")
+    if (error := error_inside({"error": choice.get("error")})) is not None:
+        raise _fault_of(error, raw, headers, usage)
+    return _read_choice(choice, usage, raw, sent, headers)
+
+
+def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, headers: Mapping[str, str]) -> Answer:
+    word, found = choice.get("finish_reason"), choice.get("message")
+    message: dict[str, Any] = found if isinstance(found, dict) else {}
+    said = _text_of(message.get("content"))
+    refusal = message.get("refusal")
+    ending = ending_of(word, bool(said))
+    if ending is Ending.FAILURE:
+        raise Fault("garbage", f"the endpoint broke off with finish_reason {one_line(str(word), SHOWN)!r}", headers=headers, raw=raw, usage=usage)
+    if not isinstance(found, dict):
+        return Answer("", "refusal", usage, raw, sent, (), headers, "the reply holds no message")
+    if ending is Ending.REFUSAL or (refusal and isinstance(refusal, str)):
+        return Answer(said or str(refusal or ""), "refusal", usage, raw, sent, (), headers)
+    text, choices = answer_in(said), answer_tokens(choices_of(choice.get("logprobs")))
+    if ending is Ending.LENGTH:
+        return Answer(text, "length", usage, raw, sent, choices, headers)
+    if ending is Ending.OTHER:
+        why = (
+            f"it ended with finish_reason {one_line(word, SHOWN)!r}"
+            if isinstance(word, str) and word
+            else "it is empty, and does not say why it ended"
+        )
+        return Answer(text, "invalid", usage, raw, sent, choices, headers, f"{why}, which is no end of an answer")
+    has_reasoning = said or message.get("content") or message.get("reasoning_content") or message.get("reasoning")
+    return Answer(text, "stop", usage, raw, sent, choices, headers, "it holds reasoning and no answer" if has_reasoning and not text else "")
+
+
+def read_failed_generation(fault: Fault, bound: Usage, sent: str) -> Answer | None:
+    """What a server's own "the model wrote no valid JSON" comes to: a reply that is no answer, and may be one when it is sampled again.
+
+    Groq's `json_validate_failed` (status 400), and what others say in its place. None for any other fault.
+    """
+    if fault.kind != "status" or not (fault.code in NO_JSON_CODES or NO_JSON.search(fault.message)):
+        return None
+    why = f"the endpoint could not make valid JSON of it ({fault.message})"
+    return Answer("", "invalid", bound, fault.raw or "", sent, (), fault.headers, why)
+
+
+def json_of(raw: str | bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The body of a request that went well, as a JSON object. Raises Fault: "garbage", or the error that the body is."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        body = None
+    text = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
+    error = error_inside(body)
+    if error is not None:
+        raise _fault_of(error, text, headers)
+    if not isinstance(body, dict):
+        raise Fault("garbage", f"the body is no JSON object: {one_line(text, SHOWN)!r}", headers=headers)
+    return body
+
+
+def _fault_of(error: ErrorSaid, raw: str, headers: Mapping[str, str] | None, usage: Usage | None = None) -> Fault:
+    return Fault("status", error.message, status=error.status, code=error.code, param=error.param, headers=headers, raw=raw, usage=usage)
+
+
+def _text_of(content: Any) -> str:
+    """The text of a message's content. Of a list, the parts of text alone: Mistral's `thinking` and others' `reasoning` are parts, too."""
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict) and part.get("type") in TEXT_PARTS]
+        return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
+
+
+def usage_of(body: dict[str, Any], bound: Usage) -> Usage:
+    """The tokens that the endpoint counted; the bound where it did not, or counted what cannot be: negative, or more than there can be."""
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        return bound
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+    if type(prompt) is not int or type(completion) is not int:
+        return bound
+    if not (0 < prompt <= bound.prompt_tokens and 0 <= completion <= bound.completion_tokens):
+        return bound
+    return Usage(prompt, completion)
+
+
+def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
+    """The reply's tokens with their alternatives, where the endpoint gives them; nothing where what it gives cannot be read."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(content, list):
+        return ()
+    try:
+        return tuple(
+            TokenChoice(
+                entry["token"],
+                float(entry["logprob"]),
+                tuple((other["token"], float(other["logprob"])) for other in entry.get("top_logprobs") or ()),
+            )
+            for entry in content
+        )
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def read_prompt_tokens(body: dict[str, Any]) -> tuple[TokenChoice, ...] | None:
+    """Log-probabilities of a prompt's own tokens out of `/completions` with `echo` and `max_tokens: 1`, or with vLLM's `prompt_logprobs`.
+
+    None where the endpoint gave neither. The first token has no log-probability and is left out, and so is what was generated after the prompt.
+    """
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    listed = choice.get("prompt_logprobs")
+    if isinstance(listed, list):
+        return _vllm(listed)
+    logprobs, usage = choice.get("logprobs"), body.get("usage")
+    said = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return _echoed(logprobs, said if said in (0, 1) else 1) if isinstance(logprobs, dict) else None
+
+
+def _echoed(logprobs: dict[str, Any], generated: int) -> tuple[TokenChoice, ...] | None:
+    tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
+    if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
+        return None
+    pairs = list(zip(tokens, values, strict=True))[: len(tokens) - generated]
+    return tuple(TokenChoice(str(token), float(value)) for token, value in pairs if isinstance(value, int | float)) or None
+
+
+def _vllm(listed: list[Any]) -> tuple[TokenChoice, ...] | None:
+    """A list with one entry a prompt token: null for the first, else `{token id: {"logprob", "rank", "decoded_token"}}` with the actual token
+    first (vLLM, `vllm.entrypoints.openai.protocol`)."""
+    found = []
+    for entry in listed:
+        if not isinstance(entry, dict) or not entry:
+            continue
+        actual = next(iter(entry.values()))
+        if not isinstance(actual, dict) or not isinstance(actual.get("logprob"), int | float):
+            return None
+        found.append(TokenChoice(str(actual.get("decoded_token") or ""), float(actual["logprob"])))
+    return tuple(found) or None
+
+
+def read_vectors(body: dict[str, Any], count: int) -> list[NDArray[np.float32]]:
+    """`count` vectors of unit length out of a body of `/embeddings`, in the order of the inputs. Raises Fault("garbage")."""
+    data = body.get("data")
+    if not isinstance(data, list) or len(data) != count:
+        raise Fault("garbage", f"asked for {count} embeddings, got {len(data) if isinstance(data, list) else 'none'}")
+    try:
+        ordered = sorted(data, key=lambda entry: int(entry["index"]))
+        vectors = [np.asarray(entry["embedding"], dtype=np.float32) for entry in ordered]
+    except (KeyError, TypeError, ValueError):
+        raise Fault("garbage", "the embeddings are no lists of numbers") from None
+    if any(vector.ndim != 1 or not vector.size or not np.isfinite(vector).all() for vector in vectors):
+        raise Fault("garbage", "the embeddings hold NaN, infinity or nothing")
+    return [vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in vectors]

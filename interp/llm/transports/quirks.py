@@ -1,0 +1,95 @@
+"""What one model at one endpoint turned out to understand: learned from the 400s that name a parameter, remembered, and not held against anyone."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from interp.domain.spec import ModelSpec
+from interp.llm.transports.base import ChatRequest, Fault
+
+Form = Literal["json_schema", "json_object", "text"]
+
+FORMS: tuple[Form, ...] = ("json_schema", "json_object", "text")
+FEWER_LOGPROBS = 5  # some endpoints give five alternatives where OpenAI gives twenty
+REJECTIONS = frozenset({400, 404, 415, 422, 501})
+NOT_SUPPORTED = re.compile(
+    r"unsupported|not support|n't support|not allowed|unrecogni[sz]ed|unknown|unexpected|extra|not permitted|not available|invalid|must be|only|"
+    r"instead|cannot|disabled|at most|less than",
+    re.IGNORECASE,
+)
+TOO_LARGE = re.compile(r"too (large|long|high|big)|at most|exceed|maximum|less than", re.IGNORECASE)
+
+
+@dataclass
+class Dialect:
+    """How to put a request. Each knob turns one way only, so that learning ends."""
+
+    token_field: str = "max_tokens"
+    form: Form = "json_schema"
+    takes_temperature: bool = True
+    takes_seed: bool = True
+    most_logprobs: int | None = None
+    _settled: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, base_url: str) -> "Dialect":
+        """OpenAI's newer models take `max_completion_tokens` alone; everyone else knows `max_tokens`."""
+        host = urlsplit(base_url).hostname or ""
+        return cls(token_field="max_completion_tokens" if host.endswith("openai.com") else "max_tokens")
+
+    def form_for(self, spec: ModelSpec) -> Form:
+        """How the model is asked for JSON: as its settings insist, else the best that the endpoint took so far."""
+        return self.form if spec.structured == "auto" else spec.structured
+
+    def learn(self, fault: Fault, request: ChatRequest, sent: dict[str, object]) -> bool:
+        """Whether the fault is about a parameter that can be put otherwise, or left out; if so, it is from now on."""
+        if fault.kind != "status" or fault.status not in REJECTIONS:
+            return False
+        name = self._named(fault, sent)
+        if name in ("max_tokens", "max_completion_tokens"):
+            return self._other_token_field(fault, name)
+        if name == "response_format" and request.spec.structured == "auto":
+            used: Form = "json_schema" if _kind_of(sent) == "json_schema" else "json_object"
+            self.form = max(self.form, FORMS[FORMS.index(used) + 1], key=FORMS.index)
+            return True
+        if name == "temperature":
+            self.takes_temperature = False
+        elif name == "seed":
+            self.takes_seed = False
+        elif name in ("logprobs", "top_logprobs"):
+            asked = sent.get("top_logprobs", 0)
+            can_ask_fewer = name == "top_logprobs" and isinstance(asked, int) and asked > FEWER_LOGPROBS and TOO_LARGE.search(fault.message)
+            self.most_logprobs = FEWER_LOGPROBS if can_ask_fewer else 0
+        else:
+            return False
+        return True
+
+    def _other_token_field(self, fault: Fault, name: str) -> bool:
+        if TOO_LARGE.search(fault.message) and "instead" not in fault.message:
+            return False
+        if "token_field" in self._settled:
+            return self.token_field != name  # another call learned it while this one was away
+        self._settled.add("token_field")
+        self.token_field = "max_completion_tokens" if name == "max_tokens" else "max_tokens"
+        return True
+
+    @staticmethod
+    def _named(fault: Fault, sent: dict[str, object]) -> str | None:
+        """The parameter of ours that the fault is about."""
+        param = (fault.param or "").split(".")[0]
+        if param in sent:
+            return param
+        if not NOT_SUPPORTED.search(fault.message):
+            return None
+        # Longer names first: `logprobs` stands in `top_logprobs`, and `max_tokens` may be named beside `max_completion_tokens`, its cure.
+        names = ("response_format", "top_logprobs", "logprobs", "max_tokens", "max_completion_tokens", "temperature", "seed")
+        found = next((name for name in names if name in sent and re.search(rf"\b{name}\b", fault.message)), None)
+        if found is None and "response_format" in sent and re.search(r"json_schema|json_object|structured output", fault.message):
+            return "response_format"
+        return found
+
+
+def _kind_of(sent: dict[str, object]) -> object:
+    response_format = sent.get("response_format")
+    return response_format.get("type") if isinstance(response_format, dict) else None

@@ -1,0 +1,118 @@
+"""Spans of OpenTelemetry: a request, the chunks of the job that it submitted, their questions to language models, all in one trace.
+
+A job keeps the W3C trace context of its submission in its row, and workers begin there: a doorbell that is lost or doubled takes no span with it.
+Without a collector (`GLOSSATOR_OTEL_ENDPOINT`) or without the extra `otel` all of this does nothing. Samplers, headers and the like are
+OpenTelemetry's own variables: `OTEL_TRACES_SAMPLER=parentbased_traceidratio` keeps or drops whole jobs.
+"""
+
+import atexit
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from opentelemetry import context, trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from interp.config.settings import Settings
+from interp.observability import logs
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+log = logs.get_logger(__name__)
+
+Value = str | int | float | bool
+SECONDS, LAST_SECONDS = 5.0, 3.0
+HEADER = "traceparent"
+_W3C = TraceContextTextMapPropagator()
+_tracer = trace.get_tracer("glossator")
+
+
+def configure(settings: Settings, service: str, name: str) -> bool:
+    """Sends this process's spans to the collector of the settings; whether there is one. `service`: api, gpu, llm or upkeep. Once a process."""
+    if not settings.otel_endpoint:
+        return False
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        log.warning("no spans are sent: the extra is not installed", cure="pip install 'glossator[otel]'")
+        return False
+    resource = Resource.create({"service.name": f"glossator-{service}", "service.instance.id": name, "service.version": version("glossator")})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    exporter = OTLPSpanExporter(endpoint=f"{settings.otel_endpoint.rstrip('/')}/v1/traces", timeout=SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    _send_the_rest_at_exit(provider.shutdown)
+    return True
+
+
+def _send_the_rest_at_exit(send: Callable[[], object]) -> None:
+    """What is left goes out when the process ends, which a collector that does not answer holds up for `LAST_SECONDS` and no longer."""
+    ending = threading.Event()
+
+    def wait_and_send() -> None:
+        ending.wait()
+        send()
+
+    # Begun now: a process that ends can begin no thread.
+    sender = threading.Thread(target=wait_and_send, name="last-spans", daemon=True)
+    sender.start()
+
+    def end() -> None:
+        ending.set()
+        sender.join(LAST_SECONDS)
+
+    atexit.register(end)
+
+
+def instrument(app: "FastAPI") -> None:
+    """A span a request, in a process that sends spans. What orchestrators ask every few seconds has none."""
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    FastAPIInstrumentor.instrument_app(app, excluded_urls="healthz,readyz,metrics", exclude_spans=["receive", "send"])
+
+
+def traceparent() -> str | None:
+    """Where we are, as the W3C header says it; None where nobody traces."""
+    carrier: dict[str, str] = {}
+    _W3C.inject(carrier)
+    return carrier.get(HEADER)
+
+
+@contextmanager
+def within(parent: str | None) -> Iterator[None]:
+    """Spans that begin inside belong to this trace context."""
+    if parent is None:
+        yield
+        return
+    token = context.attach(_W3C.extract({HEADER: parent}))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+@contextmanager
+def span(name: str, attributes: Mapping[str, Value], kind: SpanKind = SpanKind.INTERNAL) -> Iterator[Span]:
+    """A span of what happens inside. An error that leaves it is named by its type alone: messages may quote what no collector should have."""
+    with _tracer.start_as_current_span(name, attributes=attributes, kind=kind, record_exception=False, set_status_on_exception=False) as current:
+        try:
+            yield current
+        except BaseException as error:
+            current.set_attribute("error.type", type(error).__name__)
+            current.set_status(StatusCode.ERROR)
+            raise
+
+
+def question(operation: str, model: str, server: str) -> AbstractContextManager[Span]:
+    """A question to a language model, in the words of OpenTelemetry's conventions for them. `operation`: chat, embeddings or completions."""
+    attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": model, "server.address": server}
+    return span(f"{operation} {model}", attributes, SpanKind.CLIENT)

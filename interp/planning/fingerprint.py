@@ -1,0 +1,64 @@
+"""What decides a result, as digests: two jobs with the same evidence id may share evidence. Reads files, never a model."""
+
+from typing import Any
+
+from interp.corpus.documents import CorpusIndex, index
+from interp.dictionary.digest import dictionary_digest
+from interp.dictionary.formats import header_of
+from interp.domain.digests import IDENTITY_VERSION, digest_of
+from interp.domain.spec import CorpusSpec, JobSpec
+from interp.subject import hooks
+from interp.subject.digest import subject_digest
+from interp.subject.location import read_config
+from interp.subject.shape import ModelShape
+from interp.subject.tokenizer import bos_of
+from interp.subject.tokenizer_file import TokenizerFile
+
+# Of what collection makes of subject, dictionary and text. 2: firing levels, left context. 3: one near miss per document.
+COLLECTION_VERSION = 3
+# Of how a hook point's tensor is found in a model: since 2 by the identities of the residual stream.
+HOOKS = 2
+
+
+def corpus_digest(spec: CorpusSpec) -> str:
+    """The distinct texts, whatever their files are called."""
+    return index(spec).digest
+
+
+def models_identity(spec: JobSpec) -> dict[str, Any]:
+    """What of an evidence's identity is the models': subject and dictionary, at a hook point."""
+    shape = ModelShape.from_config(read_config(spec.subject))
+    return {
+        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": spec.subject.backend, "hooks": HOOKS},
+        "dictionary": dictionary_digest(spec.dictionary),
+        "hook_point": hooks.parse(header_of(spec.dictionary).hook_point, shape).name,
+    }
+
+
+def models_key(identity: dict[str, Any]) -> str:
+    """The name of what a worker must have open to collect evidence of this identity, or of these models' identity alone."""
+    return digest_of({name: identity[name] for name in ("subject", "dictionary", "hook_point")})
+
+
+def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = False, tokenizer: TokenizerFile | None = None) -> dict[str, Any]:
+    """All that makes the evidence that a job needs. `corpus` is the digest of its texts; None where nobody has read them yet.
+
+    The BOS is the one that AutoTokenizer gives with `library`, else the one that the files tell without torch. Which features are asked for,
+    explainers and scorers are no part of it, nor device, batch and shard size. `tokenizer` saves reading tokenizer.json again.
+    """
+    positions = header_of(spec.dictionary).positions
+    return models_identity(spec) | {
+        "version": IDENTITY_VERSION,
+        "collection_version": COLLECTION_VERSION,
+        "bos": bos_of(spec.subject, library=library, file=tokenizer) if positions.prepend_bos else None,
+        "positions": positions.identity(),
+        "corpus": {"digest": corpus, "max_tokens": spec.corpus.max_tokens, "test_share": spec.corpus.test_share},
+        "collection": spec.collection.identity(),
+        "seed": spec.seed,
+    }
+
+
+def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None, *, library: bool = False) -> tuple[str, dict[str, Any]]:
+    """The address of the evidence that a job needs, and all that made it. `corpus` saves reading the texts again."""
+    identity = evidence_identity(spec, (corpus or index(spec.corpus)).digest, library=library)
+    return digest_of(identity), identity

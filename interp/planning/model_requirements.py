@@ -1,0 +1,154 @@
+"""Which language models a job asks, and for what: pure, from the spec alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+from urllib.parse import urlsplit
+
+from interp.config.settings import Settings
+from interp.domain.errors import InputError
+from interp.domain.spec import ROLES, JobSpec, ModelSpec
+from interp.explain import registry as explainers
+from interp.explain.base import LlmExplainer
+from interp.llm.base import Ability
+from interp.llm.client import reach_of
+from interp.score import registry as scorers
+
+# Only a scorer that asks a language model makes these.
+OF_JUDGES = ("empty", "baseline", "repeat", "judge_swap", "gold")
+# Fields of a request body that carry keys: a job is stored and shown, so none may stand in one.
+SECRETS = ("api_key", "apikey", "api-key", "authorization", "secret", "password", "bearer", "credential", "cookie", "headers")
+NO_MODEL = "The job names none: models.{role} is not set."
+SET_MODEL = 'Add "models": {{"{role}": {{"model": "..."}}}} to the job. Without base_url it is asked for at the server\'s endpoint, {url}.'
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One model that a part of the job asks. `by` names the part, for people."""
+
+    role: str
+    by: str
+    abilities: frozenset[Ability] = frozenset()
+
+
+def needs_of(spec: JobSpec) -> list[Need]:
+    """Every model that the job will ask, with who asks. Raises InputError on a name that no registry knows, and what else the registries raise."""
+    return [_with_logprobs(spec, need) for need in (*_of_explainers(spec), *_of_scorers(spec))]
+
+
+def _with_logprobs(spec: JobSpec, need: Need) -> Need:
+    """A model whose settings promise log-probabilities has to give them."""
+    model: ModelSpec | None = getattr(spec.models, need.role)
+    promised = model is not None and model.logprobs and need.role != "embedding"
+    return replace(need, abilities=need.abilities | {Ability.LOGPROBS}) if promised else need
+
+
+def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> None:
+    """Raises InputError where a model is asked that the job does not name, or a control is wanted that nobody would make."""
+    for need in needs:
+        if getattr(spec.models, need.role) is None:
+            raise InputError(
+                f"{need.by} needs a language model ({need.role}).",
+                why=NO_MODEL.format(role=need.role),
+                cure=SET_MODEL.format(role=need.role, url=settings.llm_base_url),
+                role=need.role,
+            )
+    rounds = [scorer.name for scorer in spec.scorers if scorer.stop == "sequential" and scorers.uses_llm(scorer, spec)]
+    if rounds and spec.models.judge is not None and spec.models.judge.transport == "batch":
+        raise InputError(
+            f"The scorer {rounds[0]!r} asks in rounds, and the judge's calls go in batches.",
+            why="stop: sequential looks after each round; a batch takes up to a day.",
+            cure="Set models.judge.transport to live, or stop to fixed.",
+        )
+    idle = [control for control in spec.controls if control in OF_JUDGES]
+    if idle and not any(need.role == "judge" for need in needs):
+        raise InputError(
+            f"Nobody would make the control {idle[0]!r}.",
+            why="Only scorers that ask a language model do, and the job has none.",
+            cure='Set models.judge (and a scorer\'s judge to "auto" or "llm"), or leave the control out.',
+            controls=idle,
+        )
+
+
+def check_no_secrets(spec: JobSpec) -> None:
+    """Raises InputError where a model's settings hold what looks like a key. The message names the field and never its content."""
+    for role in ROLES:
+        model: ModelSpec | None = getattr(spec.models, role)
+        if model is None:
+            continue
+        if model.base_url and _carries_secret(model.base_url):
+            raise _secret(f"models.{role}.base_url")
+        for name in _names(model.extra):
+            if any(part in name.lower() for part in SECRETS):
+                raise _secret(f"models.{role}.extra.{name}")
+
+
+def check_endpoints(spec: JobSpec, settings: Settings) -> None:
+    """Raises EndpointRefused where a model is at an endpoint that no setting names, and EndpointUnreachable where its base URL cannot be read."""
+    guard = settings.llm_guard()
+    for role in ROLES:
+        model: ModelSpec | None = getattr(spec.models, role)
+        if model is not None and model.base_url is not None:
+            reach_of(guard, model.base_url, f"models.{role}.base_url")
+
+
+def resolved(spec: JobSpec, settings: Settings) -> JobSpec:
+    """The spec with every model's base URL written out, so that the job stays what it is when the server's own endpoint changes."""
+
+    def whole(model: ModelSpec | None) -> ModelSpec | None:
+        return None if model is None else model.model_copy(update={"base_url": (model.base_url or settings.llm_base_url).rstrip("/")})
+
+    models = {role: whole(getattr(spec.models, role)) for role in ROLES}
+    return spec.model_copy(update={"models": spec.models.model_copy(update=models)})
+
+
+def _of_explainers(spec: JobSpec) -> Iterator[Need]:
+    for explainer in spec.explainers:
+        found = explainers.get(explainer)
+        if explainers.is_free(explainer.name):
+            continue
+        by, abilities = f"The explainer {explainer.name!r}", cast(LlmExplainer, found).needs
+        yield Need("explainer", by, abilities - {Ability.EMBEDDINGS})
+        if Ability.EMBEDDINGS in abilities:
+            yield Need("embedding", by, frozenset({Ability.EMBEDDINGS}))
+
+
+def _of_scorers(spec: JobSpec) -> Iterator[Need]:
+    for scorer in spec.scorers:
+        if not scorers.uses_llm(scorer, spec):
+            scorers.get(scorer.name, scorer)
+            continue
+        by, abilities = f"The scorer {scorer.name!r}", scorers.judged(scorer).needs
+        if Ability.EMBEDDINGS in abilities:
+            yield Need("embedding", by, frozenset({Ability.EMBEDDINGS}))
+        yield Need("judge", by, abilities - {Ability.EMBEDDINGS})
+        if "judge_swap" in spec.controls:
+            yield Need("second_judge", "The control 'judge_swap'", abilities - {Ability.EMBEDDINGS})
+
+
+def _carries_secret(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "@" in url or "?" in url
+    return bool(parts.username or parts.password or parts.query or parts.fragment)
+
+
+def _names(value: object) -> Iterator[str]:
+    """Every field name in a JSON value, at any depth."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner)
+
+
+def _secret(field: str) -> InputError:
+    return InputError(
+        f"{field} may hold a key.",
+        why="A job is stored and shown, so keys never stand in one.",
+        cure="Give the server the key: GLOSSATOR_LLM_API_KEY for its own endpoint, GLOSSATOR_LLM_KEYS (JSON, by base URL) for others.",
+        field=field,
+    )

@@ -1,0 +1,205 @@
+"""From a job's spec and the facts to its chunks. Pure: no store, no model, no clock.
+
+The stages, and what each chunk waits for:
+
+    check (1, where the files were not looked at before)
+                -> prepare (1) -> collect (one a corpus shard and group of features) -> combine (a tree, where there are many shards)
+                -> merge (by feature range, waits for what its group's tree leaves)
+                -> explain (by feature range, waits for its own merge) -> score (by feature range, waits for all of explain)
+                -> summarise (1, waits for all of score)
+
+Features that have evidence already skip to explain; when all have, no model is opened.
+
+**Memory.** A worker holds what collects one group at once: some 50 kB a feature (`interp.collect.memory`). A group is all features, unless they pass
+what workers have; then each group streams the whole corpus again. Putting parts together takes a bounded number of features at a time.
+
+**Storage.** A part holds 8 kB a feature of its group with the default settings: 8 GB a shard for a million features. A combine chunk removes what it
+read, and chunks are numbered so that workers, who take the lowest number first, combine as soon as they can and come to a group after the one
+before it. So there lie at once, whatever the number of shards: `fan_in` parts a level of the tree and one a worker, of the group in work, and one
+part of each group that waits for its merges: all features once at most.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from interp.domain.lifecycle import Stage
+from interp.planning.merge_tree import Part, fold
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlan:
+    """One chunk to be. `units` are tokens for collect and features for what follows; `waits_for` is `stage`, `stage:number` or `stage:first-last`."""
+
+    stage: Stage
+    number: int
+    units: int
+    payload: dict[str, Any] = field(default_factory=dict)
+    waits_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Documents `start` to `stop` (exclusive) of a tokenised corpus, and how many tokens they hold."""
+
+    start: int
+    stop: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Features a chunk, at most, and how many parts one reads.
+
+    `score` is as `explain` when not given: they differ where the calls of one stage go in batches, which want many. `collect` is all features when
+    not given: fewer where a worker cannot hold what collects them all.
+    """
+
+    merge: int
+    explain: int
+    score: int | None = None
+    collect: int | None = None
+    fan_in: int = 16
+
+
+def count(ranges: Iterable[Range]) -> int:
+    """How many features half-open ranges hold."""
+    return sum(stop - start for start, stop in ranges)
+
+
+def subtract(ranges: Sequence[Range], holes: Sequence[Range]) -> list[Range]:
+    """`ranges` without `holes`. Both sorted and disjoint, half-open; so is the result."""
+    left: list[Range] = []
+    pending = iter(holes)
+    hole = next(pending, None)
+    for start, stop in ranges:
+        position = start
+        while hole is not None and hole[1] <= position:
+            hole = next(pending, None)
+        while hole is not None and hole[0] < stop:
+            if position < hole[0]:
+                left.append((position, hole[0]))
+            position = hole[1]
+            if hole[1] >= stop:
+                break
+            hole = next(pending, None)
+        if position < stop:
+            left.append((position, stop))
+    return left
+
+
+def ranges_of(features: Iterable[int]) -> list[Range]:
+    """Ascending feature indices as half-open ranges."""
+    ranges: list[Range] = []
+    for feature in features:
+        if ranges and ranges[-1][1] == feature:
+            ranges[-1] = (ranges[-1][0], feature + 1)
+        else:
+            ranges.append((feature, feature + 1))
+    return ranges
+
+
+def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
+    """Groups of ranges that hold `size` features each (the last may hold fewer), in order."""
+    groups: list[list[Range]] = [[]]
+    room = size
+    for start, stop in ranges:
+        while start < stop:
+            if room == 0:
+                groups.append([])
+                room = size
+            end = min(stop, start + room)
+            groups[-1].append((start, end))
+            room -= end - start
+            start = end
+    return groups if groups[-1] else groups[:-1]
+
+
+# Prepare reads, opens and calibrates: what it has done is counted in percent.
+PREPARE_UNITS = 100
+
+
+def plan_check() -> ChunkPlan:
+    """The first chunk of a job whose files nobody has looked at yet."""
+    return ChunkPlan(Stage.CHECK, 0, units=1)
+
+
+def plan_prepare(fingerprint: str | None = None) -> ChunkPlan:
+    """The first chunk of every job whose files are well: it looks at what there is and plans the rest. `fingerprint` is the corpus' at submission."""
+    return ChunkPlan(Stage.PREPARE, 0, units=PREPARE_UNITS, payload={} if fingerprint is None else {"corpus": fingerprint})
+
+
+def plan(
+    asked: Sequence[Range], missing: Sequence[Range], shards: Sequence[Shard], corpus: str | None, has_scorers: bool, sizes: Sizes
+) -> list[ChunkPlan]:
+    """All chunks after prepare.
+
+    asked    features of the job, half-open, sorted, disjoint
+    missing  those of them that have no evidence yet
+    shards   the corpus cut for collection, and `corpus` its digest; empty and None when nothing is missing
+    """
+    chunks = _gather(missing, shards, corpus, sizes)
+    merge = [chunk for chunk in chunks if chunk.stage == Stage.MERGE]
+    explain: list[tuple[list[Range], str | None]] = [
+        (group, f"{Stage.MERGE}:{part.number}") for part in merge for group in cut(part.payload["features"], sizes.explain)
+    ]
+    explain += [(group, None) for group in cut(subtract(asked, missing), sizes.explain)]
+    chunks += [ChunkPlan(Stage.EXPLAIN, number, count(group), {"features": group}, waits) for number, (group, waits) in enumerate(explain)]
+    if has_scorers:
+        scoring = enumerate(cut(asked, sizes.score or sizes.explain))
+        chunks += [ChunkPlan(Stage.SCORE, number, count(group), {"features": group}, Stage.EXPLAIN) for number, group in scoring]
+    chunks.append(ChunkPlan(Stage.SUMMARISE, 0, 1, waits_for=Stage.SCORE if has_scorers else Stage.EXPLAIN))
+    return chunks
+
+
+def _gather(missing: Sequence[Range], shards: Sequence[Shard], corpus: str | None, sizes: Sizes) -> list[ChunkPlan]:
+    """What brings evidence together, group after group of features: collect chunks, then the tree of combine chunks, then merge chunks.
+
+    A combine or merge chunk's `inputs` are the chunks whose parts it reads, as (stage, number); `first` is where a merge chunk's features begin
+    among those of its group: the row of the parts.
+    """
+    tree = fold(len(shards), sizes.fan_in)
+    collect: list[ChunkPlan] = []
+    combine: list[ChunkPlan] = []
+    merge: list[ChunkPlan] = []
+    for group in _groups(missing, sizes.collect):
+        parts = _Parts(len(collect), len(combine))
+        for shard in shards:
+            payload = {"documents": [shard.start, shard.stop], "features": group, "corpus": corpus}
+            collect.append(ChunkPlan(Stage.COLLECT, len(collect), shard.tokens, payload))
+        for step in tree.steps:
+            payload = {"inputs": parts.of(step)}
+            combine.append(ChunkPlan(Stage.COMBINE, len(combine), count(group), payload, waits_for=_all_of(parts.of(step))))
+        inputs, first = parts.of(tree.top), 0
+        for features in cut(group, sizes.merge):
+            payload = {"features": features, "first": first, "inputs": inputs, "corpus": corpus}
+            merge.append(ChunkPlan(Stage.MERGE, len(merge), count(features), payload, waits_for=_all_of(inputs)))
+            first += count(features)
+    return collect + combine + merge
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Which chunks give the parts of a group's tree: where its chunks begin among all of their stage."""
+
+    collect: int
+    combine: int
+
+    def of(self, parts: Sequence[Part]) -> list[tuple[Stage, int]]:
+        return [(Stage.COMBINE, self.combine + part.number) if part.node else (Stage.COLLECT, self.collect + part.number) for part in parts]
+
+
+def _all_of(inputs: Sequence[tuple[Stage, int]]) -> str:
+    """What a chunk with these inputs waits for: what stands between them leads to them, too."""
+    (stage, first), (_, last) = inputs[0], inputs[-1]
+    return f"{stage}:{first}" if first == last else f"{stage}:{first}-{last}"
+
+
+def _groups(features: Sequence[Range], size: int | None) -> list[list[Range]]:
+    """Groups of at most `size` features, as even as can be; one group when there is no limit."""
+    total = count(features)
+    if size is None or total <= size:
+        return [list(features)] if total else []
+    return cut(features, -(-total // -(-total // size)))

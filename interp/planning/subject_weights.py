@@ -1,0 +1,60 @@
+"""A subject's own weights, by their headers: what they hold against what config.json says, before a worker opens them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from interp.dictionary.torchfile import read_torch, tensors_of
+from interp.dictionary.weights import Stored, check_expansion, read_safetensors
+from interp.domain.errors import FileMissing, SubjectError
+from interp.domain.spec import SubjectSpec
+from interp.security import allowed_files
+from interp.security.bounded_json import MODEL_HEADER
+from interp.subject.location import is_folder
+from interp.subject.shape import ModelShape
+
+# A config may describe this many times the numbers that the files hold (packed and shared weights), and any small model.
+MOST_DESCRIBED = 8
+SMALL = 1 << 26
+
+
+def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, Stored]]:
+    """The tensors of each file of weights in a subject's folder; none for a name of the Hub, or for files of torch before 1.6.
+
+    Raises FileMissing, DictionaryError, PickleRefused.
+    """
+    if not is_folder(spec):
+        return {}
+    names = [name for name in allowed_files.names_in(spec.model) if not name.startswith(".")]
+    if not any(name.endswith((".safetensors", ".bin")) for name in names):
+        raise FileMissing(
+            f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
+        )
+    folder = Path(spec.model)
+    safe = [folder / name for name in names if name.endswith(".safetensors")]
+    if safe:
+        return {path: read_safetensors(path, MODEL_HEADER) for path in safe}
+    pickled = [folder / name for name in names if name.startswith("pytorch_model") and name.endswith(".bin")]
+    return {path: _pickled(path) for path in pickled if _is_zip(path)}
+
+
+def check_described(shape: ModelShape, weights: Mapping[Path, Mapping[str, Stored]]) -> None:
+    """Raises SubjectError when config.json describes far more than the files hold: what they lack would be made, in memory, as random numbers."""
+    held = sum(tensor.size for tensors in weights.values() for tensor in tensors.values())
+    described = shape.vocabulary * shape.width + shape.layers * shape.width**2
+    if weights and described > MOST_DESCRIBED * held + SMALL:
+        raise SubjectError(
+            "config.json describes a larger model than the weights hold.",
+            why=f"Embedding and attention alone have some {described} numbers, the files have {held}.",
+            cure="Put the config.json beside the weights that was saved with them.",
+        )
+
+
+def _pickled(path: Path) -> dict[str, Stored]:
+    tensors = tensors_of(read_torch(path))
+    check_expansion(tensors.values(), [path], path)
+    return tensors
+
+
+def _is_zip(path: Path) -> bool:
+    with allowed_files.open_file(path) as handle:
+        return handle.read(2) == b"PK"

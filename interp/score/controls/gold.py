@@ -1,0 +1,143 @@
+"""Questions of known answer about the feature's own test windows: how often does this judge find what is plainly there?"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.domain.evidence import Contexts
+from interp.domain.score import ControlResult
+from interp.domain.vocabulary import Vocabulary
+from interp.judge.outcome import Outcome
+from interp.judge.yes_no import Verdict, Window, ask_windows
+from interp.llm.base import Model
+from interp.llm.prompt_text import mark, pieces, shown
+
+Kind = Literal["detect", "fuzz"]
+
+_WORD = re.compile(r"[^\W\d_]{3,}")
+LABELS = {"detect": 'the text contains the word "{word}"', "fuzz": 'the word "{word}"'}
+NO_WORD = "No word stands in some of the test windows and is absent from others, so that nothing is plainly known of them."
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """`label` is true of the windows of group 1 and false of those of group 0, to anyone who can read."""
+
+    word: str
+    label: str
+    windows: list[Window]
+
+
+def gold_of(kind: Kind, contexts: Contexts, vocabulary: Vocabulary, count: int, seed: int) -> Gold | None:
+    """At most `count` questions, half of them true, about one word drawn by seed; None where no word tells windows apart.
+
+    A word is present where it stands by itself, as it is written, and absent where its letters stand nowhere, in any case: windows in between are
+    not asked about. For fuzz the word's own tokens are marked where that is right, and as many others, in windows without it, where it is wrong.
+    """
+    random = np.random.default_rng(seed)
+    texts = [_Text.of(contexts, row, vocabulary) for row in _distinct(contexts)]
+    word = _drawn_word(texts, count, random)
+    if word is None:
+        return None
+    present, absent = _split(texts, word)
+    half = max(1, count // 2)
+    right = [present[place] for place in random.permutation(len(present))[:half]]
+    wrong = [absent[place] for place in random.permutation(len(absent))[: count - len(right)][: half + count % 2]]
+    windows = [Window(f"gold {place}", _shown(kind, text, text.marks_of(word)), 1) for place, text in enumerate(right)]
+    for place, text in enumerate(wrong, start=len(right)):
+        wanted = int(right[place % len(right)].marks_of(word).sum())
+        windows.append(Window(f"gold {place}", _shown(kind, text, text.other_marks(wanted, random)), 0))
+    return Gold(word, LABELS[kind].format(word=word), windows)
+
+
+async def ask_gold(model: Model, kind: Kind, gold: Gold | None, seed: int, per_prompt: int) -> ControlResult:
+    """`value` is the share of answers that are right; `details` counts them as true and false positives and negatives, for the judge's own rates."""
+    if gold is None:
+        return ControlResult("gold", None, reason=NO_WORD)
+    verdicts = await ask_windows(model, kind, gold.label, gold.windows, seed, per_prompt)
+    return gold_result(gold, verdicts)
+
+
+def gold_result(gold: Gold, verdicts: list[Verdict]) -> ControlResult:
+    pairs = [(bool(window.group), verdict.says) for window, verdict in zip(gold.windows, verdicts, strict=True)]
+    counts = {
+        "tp": pairs.count((True, True)),
+        "fn": pairs.count((True, False)),
+        "tn": pairs.count((False, False)),
+        "fp": pairs.count((False, True)),
+        "failed": sum(verdict.outcome == Outcome.FAILED for verdict in verdicts),
+        "abstained": sum(verdict.outcome == Outcome.ABSTAINED for verdict in verdicts),
+    }
+    details = counts | {"label": gold.label}
+    answered = sum(counts[name] for name in ("tp", "fn", "tn", "fp"))
+    if not answered:
+        return ControlResult("gold", None, reason="None of the known questions was answered.", details=details)
+    return ControlResult("gold", (counts["tp"] + counts["tn"]) / answered, details=details)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    strings: list[str]
+    text: str
+
+    @classmethod
+    def of(cls, contexts: Contexts, row: int, vocabulary: Vocabulary) -> "_Text":
+        strings = [shown(string) for string in pieces(contexts, row, vocabulary)]
+        return cls(strings, "".join(strings))
+
+    def marks_of(self, word: str) -> NDArray[np.bool_]:
+        """bool [n]: the tokens that hold a part of the word, where it stands by itself."""
+        ends = np.cumsum([len(string) for string in self.strings])
+        starts = ends - [len(string) for string in self.strings]
+        marks = np.zeros(len(self.strings), dtype=np.bool_)
+        for found in _alone(word).finditer(self.text):
+            marks |= (starts < found.end()) & (ends > found.start())
+        return marks
+
+    def other_marks(self, wanted: int, random: np.random.Generator) -> NDArray[np.bool_]:
+        """bool [n]: so many tokens that show something, drawn."""
+        readable = np.array([bool(string.strip()) for string in self.strings], dtype=np.bool_)
+        marks = np.zeros(len(self.strings), dtype=np.bool_)
+        marks[random.permutation(np.flatnonzero(readable))[:wanted]] = True
+        return marks
+
+
+def _shown(kind: Kind, text: _Text, marks: NDArray[np.bool_]) -> str:
+    return mark(text.strings, marks) if kind == "fuzz" else text.text
+
+
+def _distinct(contexts: Contexts) -> list[int]:
+    """One row a window, in an order that does not depend on theirs."""
+    rows: dict[str, int] = {}
+    for row, identity in enumerate(contexts.identities()):
+        rows.setdefault(identity, row)
+    return [rows[identity] for identity in sorted(rows)]
+
+
+def _alone(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+
+
+def _split(texts: list[_Text], word: str) -> tuple[list[_Text], list[_Text]]:
+    """The texts in which the word stands by itself, and those without its letters."""
+    return [text for text in texts if _alone(word).search(text.text)], [text for text in texts if word.lower() not in text.text.lower()]
+
+
+def _drawn_word(texts: list[_Text], count: int, random: np.random.Generator) -> str | None:
+    """A word that divides the texts well enough for `count` questions, or else as well as any does."""
+    often: dict[str, int] = {}
+    for text in texts:
+        # A word at an end of the window may be the rest of a longer one.
+        for word in {found[0] for found in _WORD.finditer(text.text) if found.start() > 0 and found.end() < len(text.text)}:
+            often[word] = often.get(word, 0) + 1
+    half = max(1, count // 2)
+    for wanted in range(half, 0, -1):
+        common = sorted(word for word, times in often.items() if times >= wanted)
+        for place in random.permutation(len(common)):
+            word = common[int(place)]
+            if min(len(side) for side in _split(texts, word)) >= wanted:
+                return word
+    return None

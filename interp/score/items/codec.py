@@ -1,0 +1,34 @@
+"""The items of a score as bytes: MessagePack columns under zstandard, behind a versioned header."""
+
+import msgpack
+import zstandard
+
+from interp.domain.errors import BlobCorrupt
+from interp.domain.score import Item
+
+MAGIC = b"GLIT\x01"
+LEVEL = 3
+# A header that promises more is damaged: it would be believed, and so much memory set aside.
+LARGEST = 1 << 28
+COLUMNS = ("context", "kind", "truth", "prediction", "failure", "detail")
+
+
+def encode_items(items: tuple[Item, ...]) -> bytes:
+    """Column by column, so that like stands beside like."""
+    columns = [[getattr(item, column) for item in items] for column in COLUMNS]
+    packed: bytes = msgpack.packb(columns)
+    return MAGIC + zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(packed)
+
+
+def decode_items(blob: bytes) -> tuple[Item, ...]:
+    """The same items. Raises BlobCorrupt on anything else than what `encode_items` wrote."""
+    if not blob.startswith(MAGIC):
+        raise BlobCorrupt("Score items cannot be read.", why="The header is not that of a known version.")
+    try:
+        packed = blob[len(MAGIC) :]
+        if zstandard.frame_content_size(packed) > LARGEST:
+            raise ValueError("it claims to hold more than any score's items do")
+        columns = msgpack.unpackb(zstandard.ZstdDecompressor().decompress(packed))
+        return tuple(Item(*row) for row in zip(*columns, strict=True))
+    except (zstandard.ZstdError, msgpack.UnpackException, ValueError, TypeError) as error:
+        raise BlobCorrupt("Score items cannot be read.", why=repr(error)) from error

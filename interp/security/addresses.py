@@ -1,0 +1,57 @@
+"""Where a webhook's URL leads: a URL from a user must not make the server ask its own network."""
+
+import socket
+from dataclasses import dataclass
+
+import httpx
+
+from interp.config.outgoing import Address, Guard, Link, Reach, address_of
+from interp.domain.cleaning import one_line
+from interp.domain.errors import WebhookRefused
+
+LONGEST_URL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a URL leads: its host's name, and every address that the name has now."""
+
+    url: httpx.URL
+    name: str
+    addresses: tuple[Address, ...]
+
+
+def find(url: str, guard: Guard) -> Place:
+    """Looks the host up. Blocks for as long as the resolver takes.
+
+    Raises WebhookRefused for a URL that cannot be read or is on no list, and for a host with any address that is not allowed; OSError where no
+    address is found.
+    """
+    link, parsed, reach = _read(url, guard)
+    found = socket.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)
+    addresses = tuple(dict.fromkeys(address_of(sockaddr) for *_, sockaddr in found))
+    if not all(map(reach.allows, addresses)):
+        raise WebhookRefused(
+            f"{link.host} is in a private network.",
+            why=f"Its addresses: {', '.join(map(str, addresses[:4]))}.",
+            cure="Name a receiver with a public address, or have the operator allow it: GLOSSATOR_PRIVATE_NETWORKS names networks, "
+            "GLOSSATOR_WEBHOOK_ENDPOINTS receivers, and GLOSSATOR_WEBHOOK_PRIVATE=true allows all.",
+        )
+    return Place(parsed, link.host, addresses)
+
+
+def _read(url: str, guard: Guard) -> tuple[Link, httpx.URL, Reach]:
+    shown = one_line(url.partition("?")[0], LONGEST_URL)
+    try:
+        link, reach, parsed = Link.of(url), guard.reach(url), httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise WebhookRefused(
+            f"{shown} is no URL that can be asked.", why=f"{one_line(str(error))}.", cure="Give one such as https://example.org/hook."
+        ) from error
+    if reach is None:
+        raise WebhookRefused(
+            f"{shown} is no receiver that this server tells.",
+            why="Its settings list where webhooks may go.",
+            cure="Have the operator add it to GLOSSATOR_WEBHOOK_ENDPOINTS.",
+        )
+    return link, parsed, reach

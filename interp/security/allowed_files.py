@@ -1,0 +1,285 @@
+"""Files that users name: opened inside the allowed roots alone, as regular files, and never by a link that leads out.
+
+A path is resolved first, held against the roots, and then opened component by component from its root down without following any link, so that
+nothing that is changed in between leads elsewhere. Every reader of a subject, a dictionary or a corpus opens its files here; the roots are those
+of the `within` around it, else those of the process's own settings.
+"""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from errno import ENOENT
+from functools import cache, lru_cache
+from io import BufferedReader, FileIO
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from interp.config.settings import Settings, settings
+from interp.domain.errors import InputError, NotRegularFile, PathRefused, ReadingTooLong
+
+# Trees of the system whose files are no data: never read, whatever the roots.
+SYSTEM = ("/proc", "/sys", "/dev")
+
+# More files no model's folder has.
+MOST_NAMES = 10_000
+
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
+_PASSING = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
+# A pipe without a writer would make its reader wait.
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Folders whose files may be read, without the trees that never are. All are real paths: no link among their components."""
+
+    allowed: tuple[str, ...]
+    denied: tuple[str, ...] = SYSTEM
+
+    @classmethod
+    def of(cls, found: Settings) -> "Roots":
+        """The roots that settings give: never the service's own files."""
+        return cls(tuple(map(os.path.realpath, found.allowed_roots)), (*SYSTEM, *map(os.path.realpath, found.own_paths)))
+
+    def permit(self, real: str) -> bool:
+        """Whether a path that is resolved lies inside."""
+        return any(_is_below(real, root) for root in self.allowed) and not any(_is_below(real, tree) for tree in self.denied)
+
+    def permit_path(self, path: str | os.PathLike[str]) -> bool:
+        """Whether the path leads inside once it is resolved; it need not exist."""
+        real = _resolved(path)
+        return real is not None and self.permit(real)
+
+    def resolve(self, path: str | os.PathLike[str]) -> str:
+        """The path without links. Raises PathRefused, the same for what exists outside and what does not; FileNotFoundError for what is no name."""
+        real = _resolved(path)
+        if real is None:
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
+        if not self.permit(real):
+            raise refused(path)
+        return real
+
+    def open_file(self, path: str | os.PathLike[str]) -> BufferedReader:
+        """Opens a regular file for reading; never waits for a writer. Raises PathRefused, NotRegularFile, and OSError as `open` does."""
+        real = self.resolve(path)
+        with self._parent(real) as (folder, name):
+            # Opening a device can do something: it is looked at before.
+            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise not_regular(path)
+            handle: BufferedReader = BufferedReader(_Charged(os.open(name, _FILE, dir_fd=folder)))
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            handle.close()
+            raise not_regular(path)
+        return handle
+
+    @contextmanager
+    def open_folder(self, path: str | os.PathLike[str]) -> Iterator[int]:
+        """A descriptor of a folder, for `os.scandir` and `dir_fd`. Raises PathRefused, and OSError as `os.open` does."""
+        with self._parent(self.resolve(path)) as (folder, name):
+            found = os.open(name, _FOLDER | os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            yield found
+        finally:
+            os.close(found)
+
+    def status(self, path: str | os.PathLike[str]) -> os.stat_result:
+        """What `os.stat` says. Raises PathRefused, and OSError where nothing is there."""
+        with self._parent(self.resolve(path)) as (folder, name):
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+    @contextmanager
+    def _parent(self, real: str) -> Iterator[tuple[int, str]]:
+        """The folder of a resolved path, opened from its root down, and the last name. A component that has become a link is not followed."""
+        root = max((root for root in self.allowed if _is_below(real, root)), key=len)
+        parts = [part for part in real[len(root) :].split("/") if part]
+        if not parts:
+            root, last = os.path.split(root)
+            parts = [last or "."]
+        folder = os.open(root, _PASSING)
+        try:
+            for part in parts[:-1]:
+                inner = os.open(part, _PASSING | os.O_NOFOLLOW, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+            yield folder, parts[-1]
+        finally:
+            os.close(folder)
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How much may be read, and until when: what a job's files take before it starts is bounded, however large or slow they are."""
+
+    seconds: float
+    nbytes: int
+    _until: float = field(init=False)
+    _left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._until, self._left = time.monotonic() + self.seconds, self.nbytes
+
+    def charge(self, nbytes: int) -> None:
+        """Counts bytes that were read. Raises ReadingTooLong."""
+        self._left -= nbytes
+        if self._left < 0 or time.monotonic() > self._until:
+            raise ReadingTooLong(
+                "The job's files take too long to check.",
+                why=f"A submission reads {self.nbytes} bytes at most, within {self.seconds:g} s.",
+                cure="Submit it again when the disk is less busy, or raise GLOSSATOR_READ_SECONDS or GLOSSATOR_READ_BYTES.",
+            )
+
+
+_within: ContextVar[Roots | None] = ContextVar("roots", default=None)
+_allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
+
+
+@contextmanager
+def within(roots: Roots) -> Iterator[None]:
+    """Everything that this thread reads in the block is held against these roots."""
+    token = _within.set(roots)
+    try:
+        yield
+    finally:
+        _within.reset(token)
+
+
+@contextmanager
+def allowing(allowance: Allowance | None) -> Iterator[None]:
+    """Everything that this thread reads in the block, through files that it opens there, counts against the allowance."""
+    token = _allowance.set(allowance)
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
+class _Charged(FileIO):
+    """A file whose reading counts against the allowance under which it was opened."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "rb")
+        self._allowance = _allowance.get()
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        return self._counted(super().readinto(buffer))
+
+    def readall(self) -> bytes:
+        content = super().readall()
+        self._counted(len(content))
+        return content
+
+    def _counted(self, nbytes: int | None) -> int | None:
+        if self._allowance is not None:
+            self._allowance.charge(nbytes or 0)
+        return nbytes
+
+
+def current() -> Roots:
+    """The roots that reading is held against here."""
+    return _within.get() or _of_this_process()
+
+
+def open_file(path: str | os.PathLike[str]) -> BufferedReader:
+    """`Roots.open_file` of the current roots."""
+    return current().open_file(path)
+
+
+def kind_of(path: str | os.PathLike[str]) -> Literal["file", "folder", "other", "nothing"]:
+    """What stands at a path. Raises PathRefused."""
+    try:
+        mode = current().status(path).st_mode
+    except OSError:
+        return "nothing"
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file is there. Raises PathRefused, and NotRegularFile for a pipe, a socket or a device."""
+    kind = kind_of(path)
+    if kind == "other":
+        raise not_regular(path)
+    return kind == "file"
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is there. Raises PathRefused."""
+    return kind_of(path) == "folder"
+
+
+def names_in(folder: str | os.PathLike[str]) -> list[str]:
+    """The names in a folder of models, in order; none where it cannot be listed. Raises PathRefused, and InputError for one of too many files."""
+    try:
+        with current().open_folder(folder) as descriptor, os.scandir(descriptor) as entries:
+            names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
+    except OSError:
+        return []
+    if len(names) > MOST_NAMES:
+        raise InputError(f"{os.fspath(folder)} holds more than {MOST_NAMES} files.", why="It is no model's folder.", cure="Check the path.")
+    return sorted(names)
+
+
+def check_folder(folder: Path) -> None:
+    """Looks at every entry before a library opens the folder by its name: regular files and folders inside the roots alone.
+
+    Raises PathRefused, NotRegularFile.
+    """
+    for name in names_in(folder):
+        if kind_of(folder / name) == "other":
+            raise not_regular(folder / name)
+
+
+def expand(text: str) -> str:
+    """The path with the process's own home for a leading `~`. Nobody else's is looked up: the answer would tell which users there are."""
+    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text  # noqa: PTH111 - Path.expanduser raises where there is no home
+
+
+def refused(path: str | os.PathLike[str]) -> PathRefused:
+    """The one answer for all that lies outside, whether it exists or not."""
+    return PathRefused(
+        f"{os.fspath(path)} is not in a folder that jobs may read.",
+        why="Jobs read files under the allowed roots alone; /proc, /sys, /dev and the service's own folder never.",
+        cure="Move it under an allowed root, or add its folder to GLOSSATOR_ROOTS where the server and its workers start "
+        f"(folders with {os.pathsep!r} between them).",
+    )
+
+
+def not_regular(path: str | os.PathLike[str]) -> NotRegularFile:
+    """The error for a pipe, a socket or a device."""
+    return NotRegularFile(
+        f"{os.fspath(path)} is no regular file.", why="It is a named pipe, a socket or a device.", cure="Copy its content to a file, and name that."
+    )
+
+
+@cache
+def _of_this_process() -> Roots:
+    return Roots.of(settings())
+
+
+def _is_below(real: str, root: str) -> bool:
+    return real == root or real.startswith(root if root.endswith("/") else root + "/")
+
+
+def _resolved(path: str | os.PathLike[str]) -> str | None:
+    """The path without links; None for a name that no file can have."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return None
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content; kept in this process for as long as size and time of change stay."""
+    status = current().status(path)
+    return _file_digest(Path(current().resolve(path)), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: Path, size: int, changed_ns: int) -> str:  # noqa: ARG001
+    with open_file(path) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

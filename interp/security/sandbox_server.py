@@ -1,0 +1,215 @@
+"""A process that forks a child for each request, with limits on its memory and time. `interp.security.sandbox` starts it and asks it.
+
+It has one thread, no secret in its environment, and nothing open but what it was given, so that a fork is quick and safe. It ends with the process
+that started it, and its children with it.
+"""
+
+import gc
+import importlib
+import json
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Never
+
+from interp.domain.errors import GlossatorError
+
+# What stands in a request: bytes of memory beyond those of the start, and seconds. Its descriptors: the channel of the child, the pipe for its end.
+REQUEST = struct.Struct("!qd")
+STATUS = struct.Struct("!i")
+DESCRIPTORS = 2
+READ_BYTES = 1 << 16
+OUT_OF_MEMORY = b'{"exceeded": "memory"}'
+# The one descriptor of a child beside the standard ones.
+CHANNEL = 3
+
+
+def main(control: int, preload: Sequence[str], later: Sequence[str] = ()) -> None:
+    """Serves until the other end of the control socket is closed. Modules of `later` are loaded while nobody asks."""
+    # Ctrl-C in a terminal is for the process that asks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    for module in preload:
+        _load(module)
+    with socket.socket(fileno=control) as asked:
+        _serve(asked, woken, list(later))
+
+
+def _end(_number: int, _frame: FrameType | None) -> Never:
+    raise SystemExit
+
+
+def _load(module: str) -> None:
+    importlib.import_module(module)
+    # What is here by now is in every child, and never collected: its pages stay shared.
+    gc.collect()
+    gc.freeze()
+
+
+def _serve(asked: socket.socket, woken: int, later: list[str]) -> None:
+    children: dict[int, int] = {}  # the pipe of each child's end, by process
+    poll = select.poll()
+    poll.register(asked, select.POLLIN)
+    poll.register(woken, select.POLLIN)
+    try:
+        while True:
+            events = poll.poll(0 if later else None)
+            if later and not events:
+                _load(later.pop(0))
+            for descriptor, _event in events:
+                if descriptor == woken:
+                    os.read(woken, READ_BYTES)
+                elif descriptor == asked.fileno():
+                    if not _take(asked, children, poll):
+                        return
+                else:
+                    # Nobody waits for this child any more.
+                    poll.unregister(descriptor)
+                    _kill(pid for pid, status in children.items() if status == descriptor)
+            _reap(children, poll)
+    finally:
+        _kill(children)
+
+
+def _take(asked: socket.socket, children: dict[int, int], poll: select.poll) -> bool:
+    """Starts a child for one request; False where nobody asks any more."""
+    request, descriptors, _flags, _address = socket.recv_fds(asked, REQUEST.size, DESCRIPTORS)
+    if len(request) != REQUEST.size or len(descriptors) != DESCRIPTORS:
+        return False
+    memory, seconds = REQUEST.unpack(request)
+    channel, status = descriptors
+    pid = os.fork()
+    if pid == 0:
+        _child(channel, memory, seconds)
+    os.close(channel)
+    children[pid] = status
+    poll.register(status, 0)
+    return True
+
+
+def _reap(children: dict[int, int], poll: select.poll) -> None:
+    """Tells of each child that has ended how it did: its exit status, or the signal that killed it as a negative number."""
+    for pid, descriptor in list(children.items()):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if not ended:
+            continue
+        with suppress(KeyError):
+            poll.unregister(descriptor)
+        with suppress(BrokenPipeError):
+            os.write(descriptor, STATUS.pack(os.waitstatus_to_exitcode(status)))
+        os.close(descriptor)
+        del children[pid]
+
+
+def _kill(pids: Any) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _child(channel: int, memory: int, seconds: float) -> None:
+    """Carries out one request, and ends this process."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        _limit(memory, seconds)
+        _keep_only(channel)
+        with socket.socket(fileno=CHANNEL) as client:
+            client.sendall(_answer(client))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _limit(memory: int, seconds: float) -> None:
+    """From here on the kernel ends this process where it takes more."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    _lower(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
+    _lower(resource.RLIMIT_CORE, 0)
+    own = _own_memory()
+    _lower(resource.RLIMIT_DATA, own + memory)
+    _lower(resource.RLIMIT_AS, own + memory)
+
+
+def _lower(kind: int, wanted: int) -> None:
+    _, most = resource.getrlimit(kind)
+    value = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    # Systems differ in what they limit; the deadline holds on all.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(kind, (value, value))
+
+
+def _own_memory() -> int:
+    """Bytes of address space that this process has."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - no path of a user's
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _keep_only(channel: int) -> None:
+    """Closes every descriptor but the channel, and lets nothing that files make a library print out."""
+    if channel != CHANNEL:
+        os.dup2(channel, CHANNEL)
+    os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
+def _answer(client: socket.socket) -> bytes:
+    try:
+        request = json.loads(_whole(client))
+        module, _, name = request["task"].partition(":")
+        return _written(getattr(importlib.import_module(module), name).carry_out(request["given"]))
+    except MemoryError:
+        return OUT_OF_MEMORY
+    except GlossatorError as error:
+        return OUT_OF_MEMORY if _is_of_memory(error) else _written({"error": told(error)})
+    except Exception:  # a fault of this program: its own process logs it
+        import traceback
+
+        return _written({"fault": traceback.format_exc()})
+
+
+def _whole(client: socket.socket) -> bytes:
+    found = bytearray()
+    while part := client.recv(READ_BYTES):
+        found += part
+    return bytes(found)
+
+
+def _written(answer: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(answer, default=str).encode()
+    except MemoryError:
+        return OUT_OF_MEMORY
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether what a reader makes of its file comes of the limit in truth."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, MemoryError):
+        cause = cause.__cause__
+    return cause is not None
+
+
+def told(error: GlossatorError) -> dict[str, Any]:
+    """An error as another process makes it anew; its kinds begin with its own."""
+    kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GlossatorError)]
+    return {"kinds": kinds, "what": error.what, "why": error.why, "cure": error.cure, "details": error.details}

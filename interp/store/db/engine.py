@@ -1,0 +1,182 @@
+"""Engines and transactions. Every write of the project goes through `transaction`, every plain read through `snapshot`."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from interp.config.environment import without_password
+from interp.domain.errors import DatabaseUnfit, DatabaseUnreachable, DiskFull, GlossatorError, SettingsInvalid, printable
+from interp.store.db.dialect import is_disk_full
+
+BUSY_SECONDS = 60
+CONNECT_SECONDS = 10
+# A network that falls silent would else be noticed after a quarter of an hour, by either side.
+SILENCE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+# A process that stands still in the middle of a transaction holds its locks, and all that wait for them: the server ends such a session.
+STANDSTILL = {"idle_in_transaction_session_timeout": 15_000}
+# Busy, locked, an error of the file, a file that cannot be opened: SQLite's driver calls a wrong statement an OperationalError as well.
+SQLITE_PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+# What stands in the place of a JSON value that cannot be read.
+UNREADABLE = "unreadable"
+# What no waiting mends.
+SQLITE_UNFIT = {
+    sqlite3.SQLITE_NOTADB: (
+        "The database is no SQLite database.",
+        "Put its own file back, or set GLOSSATOR_DATABASE_URL (GLOSSATOR_HOME) elsewhere.",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("The database is damaged.", "Put a copy of it back, or set GLOSSATOR_DATABASE_URL (GLOSSATOR_HOME) elsewhere."),
+    sqlite3.SQLITE_READONLY: ("The database cannot be written to.", "Give this user the right to write its file and folder, or set GLOSSATOR_HOME."),
+    sqlite3.SQLITE_PERM: ("The database may not be opened.", "Give this user the right to its file and folder, or set GLOSSATOR_HOME."),
+}
+# PostgreSQL's server answers, and will not let this user in.
+REFUSED = re.compile(r"does not exist|authentication failed|no password supplied|no pg_hba\.conf entry|not permitted to log in|permission denied")
+READING = {"glossator_reading": True, "postgresql_readonly": True}
+
+
+def make_engine(url: str) -> Engine:
+    """An engine with the dialect's settings for many processes on one database. Creates the folder of a SQLite file.
+
+    Raises SettingsInvalid for a URL that cannot be read, and DatabaseUnreachable where that folder cannot be made.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(url, parsed.database)
+    if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    # psycopg: a process that reads SQLite does without. A connection takes what the driver knows when it is made.
+    from interp.store.db import binary
+
+    binary.register()
+    return _created(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=_postgres_arguments())
+
+
+def _created(url: URL, **options: Any) -> Engine:
+    try:
+        return create_engine(url, **options)
+    except (ArgumentError, ImportError, TypeError, ValueError) as error:
+        shown = url.render_as_string(hide_password=True)
+        cure = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
+        raise SettingsInvalid(f"{shown!r} cannot be opened.", why=str(error).splitlines()[0], cure=cure) from error
+
+
+def told(error: DBAPIError) -> GlossatorError | None:
+    """The error where it is the database's, its server's or its disk's; None for a defect of ours."""
+    if is_disk_full(error):
+        return DiskFull("The database cannot grow.", why=_first_line(error), cure="Free some space on its disk.")
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in SQLITE_UNFIT:
+        what, cure = SQLITE_UNFIT[code & 0xFF]
+        return DatabaseUnfit(what, why=f"SQLite says: {_first_line(error)}.", cure=cure)
+    return unreachable(error) if is_passing(error) else None
+
+
+def _first_line(error: DBAPIError) -> str:
+    return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+
+
+def unreachable(error: DBAPIError) -> DatabaseUnreachable:
+    """The error of a database that does not answer, in a few words. The driver names the address, and never the password."""
+    why = _first_line(error)
+    if REFUSED.search(why):
+        cure = "Make the database or the user (createdb, createuser), or correct user, password and name in GLOSSATOR_DATABASE_URL."
+        return DatabaseUnreachable("The database's server refuses the connection.", why=why, cure=cure)
+    return DatabaseUnreachable(
+        "The database does not answer.", why=why, cure="Start it, or set GLOSSATOR_DATABASE_URL to where it is; `glossator doctor` looks at both."
+    )
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        cure = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
+        raise SettingsInvalid(f"{without_password(url)!r} is no URL of a database.", why=str(error).splitlines()[0], cure=cure) from error
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether it is trouble of the database's server, of the way to it, or of a disk: nobody's fault who asked, and over some time."""
+    if isinstance(error, DBAPIError):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        if code is not None:
+            return code & 0xFF in SQLITE_PASSING
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    return isinstance(error, DiskFull)
+
+
+def _postgres_arguments() -> dict[str, Any]:
+    of_server = STANDSTILL | {name if name.startswith("tcp") else f"tcp_{name}": value for name, value in SILENCE.items()}
+    options = " ".join(f"-c {name}={value}" for name, value in of_server.items())
+    return SILENCE | {"connect_timeout": CONNECT_SECONDS, "client_encoding": "utf8", "options": options}
+
+
+def _sqlite_engine(url: str, database: str | None) -> Engine:
+    if database and database != ":memory:":
+        try:
+            Path(database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            cure = "Set GLOSSATOR_HOME or GLOSSATOR_DATABASE_URL to where this user may write."
+            raise DatabaseUnreachable(f"The folder of {database} cannot be made.", why=error.strerror or str(error), cure=cure) from error
+    engine = _created(make_url(url), connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, json_deserializer=read_json)
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def read_json(text: str) -> Any:
+    """A stored JSON value, whatever somebody wrote into the file past this program: PostgreSQL looks at what it stores, SQLite does not."""
+    try:
+        value = json.loads(text, parse_constant=_nothing)
+    except (ValueError, RecursionError) as error:
+        return {UNREADABLE: f"{type(error).__name__}: what is stored is no JSON."}
+    return printable(value) if "\\ud" in text.lower() else value
+
+
+def _nothing(_constant: str) -> None:
+    """NaN and the infinities, which are no JSON."""
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own BEGIN comes late and takes no write lock; ours is emitted by `_begin_sqlite`.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later cannot wait for the write lock (SQLITE_BUSY at once), so writers take it in front.
+    reading = connection.get_execution_options().get("glossator_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A session that commits at the end, or rolls everything back. Keep it short: on SQLite it holds the write lock.
+
+    Raises DiskFull where the database says that there is no room.
+    """
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except DBAPIError as error:
+        if is_disk_full(error):
+            raise DiskFull(
+                "The database cannot grow.",
+                why=str(error.orig),
+                cure="Free some space: jobs under way go on by themselves, what was refused is to be sent again.",
+            ) from error
+        raise
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Session]:
+    """A session that only reads, and sees one state of the database throughout on SQLite. It takes no lock that a writer waits for."""
+    with Session(engine.execution_options(**READING), expire_on_commit=False) as session:
+        yield session

@@ -1,0 +1,94 @@
+"""The schema's history: bring a database to its head. `revision` tells whether it is there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Engine, event, inspect, text
+from sqlalchemy.orm import Session
+
+from interp.domain.errors import DatabaseUnfit
+from interp.store.db.engine import make_engine
+from interp.store.db.revision import FOLDER
+from interp.store.db.tables import Base
+from interp.store.results.relisting import relist
+
+# From this revision on the listing holds the features of every run.
+LISTED_BY_RUN = "0009"
+# PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
+ADVISORY_LOCK = 0x676C6F73
+NAMES_SHOWN = 3
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Brings the database up to `revision`, all of it or nothing. Several processes may do so at once. Raises DatabaseUnfit."""
+    engine = make_engine(url)
+    with _configured(engine) as config:
+        connection: Connection = config.attributes["connection"]
+        before = MigrationContext.configure(connection).get_current_revision()
+        if before is None:
+            _check_empty(connection)
+        command.upgrade(config, revision)
+        if before is not None and before < LISTED_BY_RUN and revision == "head":
+            # In the migration's own transaction: all of it or nothing.
+            with Session(connection) as session:
+                relist(session)
+    engine.dispose()
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Takes the database back to `revision`; `base` is the empty database."""
+    engine = make_engine(url)
+    with _configured(engine) as config:
+        command.downgrade(config, revision)
+    engine.dispose()
+
+
+def differences(engine: Engine) -> list[Any]:
+    """What a new revision would have to change for the database to be as `tables.py` says; empty when nothing."""
+    with engine.connect() as connection:
+        opts = {"compare_type": True, "include_name": _is_of_tables}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=opts), Base.metadata))
+
+
+def _is_of_tables(name: str | None, kind: str, _parents: Any) -> bool:
+    """All but the indexes that only some servers can have: 0004 makes them where it can."""
+    return not (kind == "index" and str(name).endswith("_trigrams"))
+
+
+@contextmanager
+def _configured(engine: Engine) -> Iterator[Config]:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _without_foreign_keys)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            _check_encoding(connection)
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        config.attributes["connection"] = connection
+        yield config
+
+
+def _check_empty(connection: Connection) -> None:
+    """Raises DatabaseUnfit where tables of another program have the names of ours."""
+    if taken := sorted(set(inspect(connection).get_table_names()) & set(Base.metadata.tables)):
+        why = f"It has no revision of Glossator's, and tables of these names already: {', '.join(taken[:NAMES_SHOWN])}."
+        raise DatabaseUnfit("The database is another program's.", why=why, cure="Give Glossator a database of its own (GLOSSATOR_DATABASE_URL).")
+
+
+def _without_foreign_keys(connection: Any, _record: Any) -> None:
+    # SQLite changes a table by replacing it, and a table that is dropped would take the rows that refer to it along.
+    connection.execute("PRAGMA foreign_keys=OFF").close()
+
+
+def _check_encoding(connection: Connection) -> None:
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        name = connection.engine.url.database
+        cure = f"Make one that keeps any: CREATE DATABASE \"{name}\" ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' TEMPLATE template0."
+        raise DatabaseUnfit(f"The database {name} cannot keep every text.", why=f"Its encoding is {encoding}; texts of models are UTF-8.", cure=cure)

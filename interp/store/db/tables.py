@@ -1,0 +1,568 @@
+"""The tables. Portable types only; what the two dialects do differently stands in `dialect.py`.
+
+The book is three tables that carry what listings filter and sort by (`features`, `explanations`, `scores`) and their heavy parts beside
+them (`evidence`, `score_items`), so that a page of a listing never reads a blob.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+# None is stored as SQL NULL, not as the JSON text "null".
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+# SQLite gives row ids only to INTEGER primary keys.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+# Text that listings sort by and search in: by code points on both databases, letters A to Z alike in search, whatever locale a server was made with.
+Sortable = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A point in time, always aware and in UTC; SQLite keeps no zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: Json, list[Any]: Json, datetime: UtcTime, bytes: LargeBinary}
+
+
+class Job(Base):
+    """A user's order. `spec` is the JobSpec as JSON; `error` a problem document: why it failed, or why it is paused.
+
+    `control_of` names the job that this one is the random-weights control of; the two share that job's budget.
+    `models_key` is `interp.planning.fingerprint.models_key`: workers that have these models open are preferred.
+    `traceparent` is the W3C trace context of the request that submitted it, which all spans of its chunks belong to.
+    `warnings` are those of `interp.domain.job_warnings`. `corpus` sums up the files that are read.
+    """
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    status: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    spec: Mapped[dict[str, Any]]
+    idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
+    request_digest: Mapped[str] = mapped_column(String(64))
+    dictionary_id: Mapped[int | None] = mapped_column(ForeignKey("dictionaries.id"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
+    features_total: Mapped[int | None] = mapped_column(Integer)
+    features_failed: Mapped[int] = mapped_column(Integer, default=0)
+    summary: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    control_of: Mapped[str | None] = mapped_column(String(36))
+    models_key: Mapped[str | None] = mapped_column(String(64))
+    traceparent: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    paused_at: Mapped[datetime | None]
+    cancelling_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    idle_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    warnings: Mapped[list[Any] | None]
+    corpus: Mapped[dict[str, Any] | None]
+
+    __table_args__ = (
+        Index("ix_jobs_status_created", "status", "created_at"),
+        Index("ix_jobs_created", "created_at", "id"),
+        Index("ix_jobs_control", "control_of"),
+        Index("ix_jobs_run", "run_id", "created_at"),
+    )
+
+
+RUNG = "rung_at IS NOT NULL"
+
+
+class Chunk(Base):
+    """A leased unit of a job's work.
+
+    `waits_for` names what must be done first: a stage, a chunk `stage:number`, or a span of them `stage:first-last`. `awaited_in` holds the names
+    of the spans that this chunk is in. `rung_at` says that a bell was rung for it and not answered since.
+    """
+
+    __tablename__ = "chunks"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    stage: Mapped[str] = mapped_column(String(16))
+    number: Mapped[int] = mapped_column(Integer)
+    queue: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    payload: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(String(16))
+    waits_for: Mapped[str | None] = mapped_column(String(40))
+    awaited_in: Mapped[list[Any] | None]
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    units_total: Mapped[int] = mapped_column(BigInteger, default=0)
+    units_done: Mapped[int] = mapped_column(BigInteger, default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_token: Mapped[str | None] = mapped_column(String(36))
+    lease_expires_at: Mapped[datetime | None]
+    rung_at: Mapped[datetime | None]
+    error: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("job_id", "stage", "number"),
+        Index("ix_chunks_ready", "job_id", "queue", "status", "number"),
+        Index("ix_chunks_stage", "job_id", "stage", "status"),
+        Index("ix_chunks_waits", "job_id", "waits_for", "status"),
+        Index("ix_chunks_lease", "status", "lease_expires_at"),
+        Index("ix_chunks_rung", "queue", "rung_at", postgresql_where=text(RUNG), sqlite_where=text(RUNG)),
+    )
+
+
+class Turn(Base):
+    """When a job last had a chunk of a queue taken: jobs of one priority take turns, however many chunks each has."""
+
+    __tablename__ = "turns"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(16), primary_key=True)
+    served_at: Mapped[datetime | None]
+
+
+class Worker(Base):
+    """A worker process, as it last told of itself. A row that was not renewed for a lease's time is of a worker that is gone.
+
+    `memory_bytes` is what collection may use there, `resident` the `models_key` of each pair of models that it has open.
+    """
+
+    __tablename__ = "workers"
+
+    owner: Mapped[str] = mapped_column(String(128), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(128))
+    version: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str | None] = mapped_column(String(64))
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    resident: Mapped[list[Any]]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_workers_seen", "seen_at"),)
+
+
+class Webhook(Base):
+    """One event to be delivered: written in the transaction that changed the job, sent by upkeep until it is taken or given up."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    event: Mapped[str] = mapped_column(String(32))
+    url: Mapped[str] = mapped_column(Text)
+    payload: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_at: Mapped[datetime | None]  # NULL: delivered, or given up
+    delivered_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_webhooks_next", "next_at"), Index("ix_webhooks_job", "job_id", "created_at"))
+
+
+class Subject(Base):
+    """A language model that evidence was gathered from, with its vocabulary so that contexts can be shown without it."""
+
+    __tablename__ = "subjects"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    config: Mapped[dict[str, Any]]
+    vocabulary: Mapped[bytes]
+    created_at: Mapped[datetime]
+
+
+class Dictionary(Base):
+    """A sparse dictionary at one hook point of one subject. `name` is unique: `pystdlib@1-res`."""
+
+    __tablename__ = "dictionaries"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    subject_id: Mapped[str] = mapped_column(ForeignKey("subjects.id"))
+    hook_point: Mapped[str] = mapped_column(String(255))
+    architecture: Mapped[str] = mapped_column(String(64))
+    width: Mapped[int] = mapped_column(Integer)
+    features: Mapped[int] = mapped_column(Integer)
+    config: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Run(Base):
+    """One collection: a subject's dictionary, a corpus and collection settings. Every result belongs to one run.
+
+    `digest` is the digest of `identity`, which is all that decides the evidence. `number` counts the runs of a dictionary from 1, so that
+    `pystdlib@1-res/2` names one. `features` is how many features had evidence when a job of the run last completed; `completed_at` is when that
+    was. `pinned_at` is set where an operator chose this run as the dictionary's current one. `summaries` counts the summaries written.
+    """
+
+    __tablename__ = "runs"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    dictionary_id: Mapped[int] = mapped_column(ForeignKey("dictionaries.id"))
+    number: Mapped[int] = mapped_column(Integer)
+    identity: Mapped[dict[str, Any]]
+    corpus: Mapped[dict[str, Any]]
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    features: Mapped[int] = mapped_column(Integer, server_default="0")
+    summaries: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    pinned_at: Mapped[datetime | None]
+
+    __table_args__ = (UniqueConstraint("dictionary_id", "number"),)
+
+
+class Evidence(Base):
+    """One feature's evidence: the blob of `interp.files.evidence_codec`, read whole or not at all; beside it what nulls are matched on."""
+
+    __tablename__ = "evidence"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    feature: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    density: Mapped[float] = mapped_column(Float)
+    blob: Mapped[bytes]
+
+
+# What listings of features filter by.
+FILTERED = ("state", "score", "lift", "density", "q_value")
+
+
+def _listed_by(column: str) -> Index:
+    """A sort of the features' listing: its own order, and behind it all that filters look at.
+
+    So a page is one walk along the index from its cursor, in which every filter is held against the index entry alone: some 40 ns an entry that
+    does not match, and no row is read but those of the page.
+    """
+    order = list(dict.fromkeys((column, "feature")))
+    return Index(f"ix_features_{column}", "run_id", *order, *(name for name in FILTERED if name != column))
+
+
+class Feature(Base):
+    """A feature as listings of one run show it: counts of its evidence, and its best explanation with that one's figures."""
+
+    __tablename__ = "features"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    feature: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    state: Mapped[str] = mapped_column(String(8))  # active, rare or dead
+    density: Mapped[float] = mapped_column(Float)
+    tokens_active: Mapped[int] = mapped_column(BigInteger)
+    max_activation: Mapped[float] = mapped_column(Float)
+    mean_active: Mapped[float] = mapped_column(Float)
+    firing_level: Mapped[float] = mapped_column(Float, server_default="0")  # the activation above which the feature fires
+    explanation_id: Mapped[int | None] = mapped_column(BigInteger)
+    label: Mapped[str | None] = mapped_column(Sortable)
+    scorer: Mapped[str | None] = mapped_column(String(64))  # whose figures these are
+    score: Mapped[float | None] = mapped_column(Float)
+    lift: Mapped[float | None] = mapped_column(Float)
+    q_value: Mapped[float | None] = mapped_column(Float)
+    shrunken: Mapped[float | None] = mapped_column(Float)
+
+    __table_args__ = tuple(_listed_by(column) for column in ("feature", "score", "shrunken", "lift", "density", "label"))
+
+
+class Explanation(Base):
+    """A label with its provenance, or the reason why it could not be had. One per (run, feature, explainer, settings)."""
+
+    __tablename__ = "explanations"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    feature: Mapped[int] = mapped_column(Integer)
+    explainer: Mapped[str] = mapped_column(String(64))
+    settings_digest: Mapped[str] = mapped_column(String(64))
+    text: Mapped[str | None] = mapped_column(Sortable)
+    failure: Mapped[str | None] = mapped_column(Text)
+    rule: Mapped[dict[str, Any] | None]
+    provenance: Mapped[dict[str, Any]]
+    job_id: Mapped[str | None] = mapped_column(String(36))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("run_id", "feature", "explainer", "settings_digest"),
+        # One for each set of filters of the listing, which is in the order (feature, id) of each run.
+        Index("ix_explanations_feature", "run_id", "feature", "id", "explainer"),
+        Index("ix_explanations_explainer", "run_id", "explainer", "feature", "id"),
+    )
+
+
+class Score(Base):
+    """One figure for one explanation, its interval, its counts and its null. `value` NULL goes with a `reason`.
+
+    `null_values` is the figure of each null; `controls` a list of `ControlResult` as JSON. `lift_reason` says why a lift has no interval, `p_method`
+    how `p_value` was made (rank, pooled, paired), and `p_paired` is the p value that needs no other feature (`interp.stats.paired`). `shrunken` is
+    the value drawn towards the dictionary's mean by as much as it is uncertain (`interp.stats.shrinkage`).
+    """
+
+    __tablename__ = "scores"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    explanation_id: Mapped[int] = mapped_column(ForeignKey("explanations.id", ondelete="CASCADE"))
+    run_id: Mapped[int] = mapped_column(RowId)  # the explanation's
+    feature: Mapped[int] = mapped_column(Integer)
+    scorer: Mapped[str] = mapped_column(String(64))
+    settings_digest: Mapped[str] = mapped_column(String(64))
+    metric: Mapped[str] = mapped_column(String(64))
+    value: Mapped[float | None] = mapped_column(Float)
+    low: Mapped[float | None] = mapped_column(Float)
+    high: Mapped[float | None] = mapped_column(Float)
+    interval_method: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None] = mapped_column(Text)
+    answered: Mapped[int] = mapped_column(Integer)
+    failed: Mapped[int] = mapped_column(Integer)
+    abstained: Mapped[int] = mapped_column(Integer)
+    null_value: Mapped[float | None] = mapped_column(Float)
+    lift: Mapped[float | None] = mapped_column(Float)
+    lift_low: Mapped[float | None] = mapped_column(Float)
+    lift_high: Mapped[float | None] = mapped_column(Float)
+    lift_method: Mapped[str | None] = mapped_column(String(64))
+    lift_reason: Mapped[str | None] = mapped_column(Text)
+    p_value: Mapped[float | None] = mapped_column(Float)
+    p_method: Mapped[str | None] = mapped_column(String(16))
+    p_paired: Mapped[float | None] = mapped_column(Float)
+    p_paired_reason: Mapped[str | None] = mapped_column(Text)
+    q_value: Mapped[float | None] = mapped_column(Float)
+    null_reason: Mapped[str | None] = mapped_column(Text)
+    null_values: Mapped[list[Any] | None]
+    controls: Mapped[list[Any] | None]
+    shrunken: Mapped[float | None] = mapped_column(Float)
+    details: Mapped[dict[str, Any]]
+    job_id: Mapped[str | None] = mapped_column(String(36))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("explanation_id", "scorer", "settings_digest"),
+        Index("ix_scores_figures", "run_id", "scorer", "feature", "explanation_id"),
+    )
+
+
+class ScoreItems(Base):
+    """The items of one score: every question and answer, packed (see `interp.files.evidence_codec`)."""
+
+    __tablename__ = "score_items"
+
+    score_id: Mapped[int] = mapped_column(ForeignKey("scores.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    blob: Mapped[bytes]
+
+
+class LlmReply(Base):
+    """The cache: an answered question by the key of what decides its answer. `prompt` and `raw` are JSON texts, compressed (`store/pack.py`)."""
+
+    __tablename__ = "llm_replies"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(String(255))
+    base_url: Mapped[str] = mapped_column(Text)
+    prompt: Mapped[bytes]
+    raw: Mapped[bytes]
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    usage_known: Mapped[bool]
+    cost_usd: Mapped[float | None] = mapped_column(Float)
+    created_at: Mapped[datetime]
+
+
+class LlmCall(Base):
+    """One question that went out, however many attempts it took; answers from the cache leave no row. What was asked and answered stands in
+    `llm_replies` under `key`, or here where it was not answered.
+    """
+
+    __tablename__ = "llm_calls"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(String(36))
+    chunk_id: Mapped[str] = mapped_column(String(36))
+    stage: Mapped[str] = mapped_column(String(16))
+    feature: Mapped[int | None] = mapped_column(Integer)
+    purpose: Mapped[str] = mapped_column(String(128))
+    key: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(255))
+    base_url: Mapped[str] = mapped_column(Text)
+    transport: Mapped[str] = mapped_column(String(8))
+    template: Mapped[str] = mapped_column(String(128))
+    status: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    usage_known: Mapped[bool]
+    cost_usd: Mapped[float | None] = mapped_column(Float)
+    seconds: Mapped[float] = mapped_column(Float)
+    error: Mapped[str | None] = mapped_column(Text)
+    prompt: Mapped[bytes | None]
+    raw: Mapped[bytes | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        # The listing's order, with and without a feature; behind it what it filters by.
+        Index("ix_llm_calls_job", "job_id", "id", "stage", "status"),
+        Index("ix_llm_calls_feature", "job_id", "feature", "id", "stage", "status"),
+        Index("ix_llm_calls_key", "key"),
+    )
+
+
+class LlmBudget(Base):
+    """What a job may spend, has spent, and has set aside. A cap of NULL is none.
+
+    `unsettled` was set aside by workers that died or lost their lease: those calls may have been billed, so it counts as spent. Dollars are whole
+    picodollars: sums that are held against a cap must not drift as floats do.
+    """
+
+    __tablename__ = "llm_budgets"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    cap_calls: Mapped[int | None] = mapped_column(BigInteger)
+    cap_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cap_usd: Mapped[int | None] = mapped_column(BigInteger)
+    spent_calls: Mapped[int] = mapped_column(BigInteger)
+    spent_tokens: Mapped[int] = mapped_column(BigInteger)
+    spent_usd: Mapped[int] = mapped_column(BigInteger)
+    reserved_calls: Mapped[int] = mapped_column(BigInteger)
+    reserved_tokens: Mapped[int] = mapped_column(BigInteger)
+    reserved_usd: Mapped[int] = mapped_column(BigInteger)
+    unsettled_calls: Mapped[int] = mapped_column(BigInteger)
+    unsettled_tokens: Mapped[int] = mapped_column(BigInteger)
+    unsettled_usd: Mapped[int] = mapped_column(BigInteger)
+
+
+class LlmReservation(Base):
+    """What one lease has set aside of a budget. The row lives as long as the lease: without it nothing can be reserved."""
+
+    __tablename__ = "llm_reservations"
+
+    lease_token: Mapped[str] = mapped_column(String(36), primary_key=True)
+    budget_id: Mapped[str] = mapped_column(ForeignKey("llm_budgets.job_id", ondelete="CASCADE"))
+    chunk_id: Mapped[str] = mapped_column(String(36))
+    calls: Mapped[int] = mapped_column(BigInteger)
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    usd: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_llm_reservations_budget", "budget_id"),)
+
+
+class LlmBatch(Base):
+    """A batch handed in at an endpoint. `id` is the endpoint's; `ended_at` is NULL until every answer is recorded or can never be read."""
+
+    __tablename__ = "llm_batches"
+
+    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    chunk_id: Mapped[str] = mapped_column(String(36))
+    base_url: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(String(255))
+    keys: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_llm_batches_chunk", "chunk_id", "ended_at"),)
+
+
+class StageCount(Base):
+    """A job's stage in numbers, so that nobody has to count chunks. Kept by triggers (`migrations/counts.py`).
+
+    `open` chunks are waiting, ready or leased. `done`, `failed` and `cancelled` count every end: a chunk that was tried again counts again; `units`
+    adds up the units of those done. `released_at`: when a chunk was first, or first again after a retry, ready.
+
+    What ends in `now` takes back a chunk that is opened again; `units_now` is what chunks that have ended have done. `started_at` is the first start
+    of a chunk that has ended since, `finished_at` the last end, `idle_seconds` how much of the time between nothing could be done (`idle.py`).
+    """
+
+    __tablename__ = "stage_counts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    stage: Mapped[str] = mapped_column(String(16), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(16))
+    open: Mapped[int] = mapped_column(BigInteger)
+    waiting: Mapped[int] = mapped_column(BigInteger)
+    done: Mapped[int] = mapped_column(BigInteger)
+    failed: Mapped[int] = mapped_column(BigInteger)
+    cancelled: Mapped[int] = mapped_column(BigInteger)
+    units: Mapped[int] = mapped_column(BigInteger)
+    released_at: Mapped[datetime | None]
+    chunks: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    done_now: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    failed_now: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    units_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    units_now: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    idle_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+
+
+class LlmTotal(Base):
+    """What all recorded calls to a model add up to. Each process adds to one of a few slots, so that few wait for one another.
+
+    `usd` is in whole picodollars; `unpriced` calls are those whose price nobody knows. Never gets less: retention takes away calls, not sums.
+    """
+
+    __tablename__ = "llm_totals"
+
+    model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    status: Mapped[str] = mapped_column(String(16), primary_key=True)
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    calls: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    usd: Mapped[int] = mapped_column(BigInteger)
+    unpriced: Mapped[int] = mapped_column(BigInteger)
+
+
+class LlmUsage(Base):
+    """What a job's calls of one purpose to one model add up to, a row a slot (`interp.store.llm.totals`). `usd` is in whole picodollars.
+
+    `unknown` calls are those whose tokens the endpoint did not count, `unpriced` those whose price nobody knows.
+    """
+
+    __tablename__ = "llm_usage"
+
+    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    stage: Mapped[str] = mapped_column(String(16), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(128), primary_key=True)
+    model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    base_url: Mapped[str] = mapped_column(Text, primary_key=True)
+    transport: Mapped[str] = mapped_column(String(8), primary_key=True)
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    questions: Mapped[int] = mapped_column(BigInteger)
+    answered: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    unknown: Mapped[int] = mapped_column(BigInteger)
+    unpriced: Mapped[int] = mapped_column(BigInteger)
+    usd: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(Float)
+
+
+class LlmLatency(Base):
+    """How many of a job's calls of one purpose to one model took about so long (`interp.store.llm.latency`), a row a slot."""
+
+    __tablename__ = "llm_latency"
+
+    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    stage: Mapped[str] = mapped_column(String(16), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(128), primary_key=True)
+    model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    base_url: Mapped[str] = mapped_column(Text, primary_key=True)
+    transport: Mapped[str] = mapped_column(String(8), primary_key=True)
+    bucket: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    calls: Mapped[int] = mapped_column(BigInteger)

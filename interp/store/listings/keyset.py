@@ -1,0 +1,187 @@
+"""How a page of a listing is read: a walk along one index, from the cursor on, until the page is full.
+
+Every listing has an index in its order that also holds all that its filters look at, so that an entry that does not match costs 40 ns, and a page
+costs the same at any depth. Filters on figures that go together, as score and lift do, may match nothing for a million entries on end: where filters
+leave few rows in all, these are found by the index of one of them, and sorted.
+
+A part of a text is the one thing that no such index can hold. It is looked for in the next `EXAMINED` rows; where it is rare there, in the index of
+trigrams, as long as all in all no more than `RARE` rows have it. What remains is a text that many rows have, and few of those that the other filters
+and the order lead to: such a page ends after what was examined, short or empty, with a cursor to go on from.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, Select, func, literal, null, select, union_all
+from sqlalchemy.orm import Session, aliased
+
+from interp.store.db.dialect import by_any_index, by_trigrams, has_trigrams, in_index_order
+from interp.store.db.tables import Base
+
+# Rows that filters leave, that are sooner sorted than looked for along the listing's order; and so few of them, that it costs nothing to try.
+FEW, HANDFUL = 45_000, 1_000
+EXAMINED = 5_000
+RARE = 5_000
+# A text that more of the examined rows have is not looked for in the index: a million rows would hold too many.
+FOUND_OF_RARE = 25
+# pg_trgm makes trigrams of letters and digits alone: of a text without three in a row it would read its whole index.
+TRIGRAM = re.compile(r"[^\W_]{3}")
+
+Row = TypeVar("Row", bound=Base)
+Conditions = tuple[ColumnElement[bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Part of a column's text, A to Z in either case."""
+
+    column: str
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[Row]):
+    """Rows of one table. `parts` gives, for the table or an alias of it, the conditions of each stretch of an index, one after the other.
+
+    The last column of `order` is the key of the rows, among those for which `same` holds. `covered` are the columns that every index of the table
+    has; `parts` speak of these and of `order` alone. `may_sort`: another index than that of the order may lead to few rows.
+    """
+
+    table: type[Row]
+    order: tuple[str, ...]
+    parts: Callable[[Any], Sequence[Conditions]]
+    limit: int
+    covered: tuple[str, ...]
+    descending: bool = False
+    text: Text | None = None
+    same: Conditions = ()
+    may_sort: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[Row]):
+    """Rows of a page, and the row beyond which the next one begins: None on the last page."""
+
+    rows: tuple[Row, ...]
+    last: Row | None
+
+
+def read(session: Session, listing: Listing[Row]) -> Found[Row]:
+    """One page."""
+    if listing.text is not None:
+        in_index_order(session)
+        return _search(session, listing)
+    keys: list[int] = []
+    for part, statement in zip(listing.parts(listing.table), statements(listing), strict=True):
+        found = _sorted(session, listing, part) if listing.may_sort else None
+        if found is None:
+            in_index_order(session)
+            found = session.scalars(statement).all()
+        keys += found
+        if len(keys) > listing.limit:
+            break
+    return _cut(_rows(session, listing, keys[: listing.limit + 1]), listing.limit)
+
+
+def statements(listing: Listing[Row]) -> list[Select[Any]]:
+    """What finds the keys of a page without a text along its order, a statement a part: the second is asked where the first does not fill the page.
+
+    Keys alone, since an index that has all that is asked for is chosen whatever else there is to choose.
+    """
+    return [_keys(listing, listing.table, part) for part in listing.parts(listing.table)]
+
+
+def _sorted(session: Session, listing: Listing[Row], part: Conditions) -> Sequence[int] | None:
+    """The keys of a page of a part, found without its order's index: None where the part has more rows than are sooner sorted."""
+    by_any_index(session)
+    columns = [getattr(listing.table, name) for name in listing.order]
+    handful = select(*columns).where(*part).limit(HANDFUL + 1).cte("handful")
+    number = select(func.count()).select_from(handful).scalar_subquery()
+    found = session.execute(_keys(listing, aliased(listing.table, handful), ()).add_columns(number)).all()
+    if not found or found[0][1] <= HANDFUL:
+        return [key for key, _ in found]
+    # Of an index that has not all columns, each row itself must be read.
+    most = FEW if set(listing.order) <= set(listing.covered) else EXAMINED
+    if session.execute(select(_key(listing)).where(*part).offset(most).limit(1)).first() is not None:
+        return None
+    # PostgreSQL plans what is within an OFFSET by itself: the order without would lead it along its own index.
+    few = select(*columns).where(*part).offset(0).subquery()
+    return session.scalars(_keys(listing, aliased(listing.table, few), ())).all()
+
+
+def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
+    rows: list[Row] = []
+    for part in listing.parts(listing.table):
+        rows += session.scalars(_look(listing, part).limit(listing.limit + 1 - len(rows)))
+        if len(rows) > listing.limit:
+            return _cut(rows, listing.limit)
+        stopped = session.scalars(_ordered(listing, listing.table, part).offset(EXAMINED - 1).limit(1)).first()
+        if stopped is not None:
+            everywhere = _look_up(session, listing) if _may_be_rare(session, listing, len(rows)) else None
+            return everywhere or Found(tuple(rows), stopped)
+    return Found(tuple(rows), None)
+
+
+def _look(listing: Listing[Row], part: Conditions) -> Select[Any]:
+    """The rows that have the text, among the next few of a part."""
+    row = aliased(listing.table, _ordered(listing, listing.table, part).limit(EXAMINED).subquery())
+    return _in_order(select(row).where(_contains(listing, row)), listing, row)
+
+
+def _may_be_rare(session: Session, listing: Listing[Row], found: int) -> bool:
+    is_indexed = listing.text is not None and TRIGRAM.search(listing.text.part) is not None
+    return is_indexed and found <= FOUND_OF_RARE and has_trigrams(session, listing.table)
+
+
+def _look_up(session: Session, listing: Listing[Row]) -> Found[Row] | None:
+    """The page among all rows that have the text, wherever they are: None where they are too many."""
+    by_trigrams(session)
+    having = select(*_columns(listing)).where(*listing.same, _contains(listing, listing.table)).limit(RARE + 1).cte("having")
+    number = select(literal(-1).label("part"), null().label("key"), func.count().label("number")).select_from(having)
+    row = aliased(listing.table, having)
+    parts = [select(literal(place), _keys(listing, row, part).subquery(), literal(0)) for place, part in enumerate(listing.parts(row))]
+    found = sorted(session.execute(union_all(number, *parts)), key=lambda line: line.part)
+    if found[0].number > RARE:
+        return None
+    return _cut(_rows(session, listing, [line.key for line in found[1:][: listing.limit + 1]]), listing.limit)
+
+
+def _columns(listing: Listing[Row]) -> list[Any]:
+    return [getattr(listing.table, name) for name in dict.fromkeys((*listing.covered, *listing.order))]
+
+
+def _rows(session: Session, listing: Listing[Row], keys: Sequence[int]) -> list[Row]:
+    """The rows with these keys, in the keys' order."""
+    key = _key(listing)
+    rows = {getattr(row, key.key): row for row in session.scalars(select(listing.table).where(*listing.same, key.in_(keys)))}
+    return [rows[each] for each in keys if each in rows]
+
+
+def _key(listing: Listing[Row]) -> Any:
+    return getattr(listing.table, listing.order[-1])
+
+
+def _keys(listing: Listing[Row], row: Any, part: Conditions) -> Select[Any]:
+    return _ordered(listing, row, part).with_only_columns(getattr(row, listing.order[-1])).limit(listing.limit + 1)
+
+
+def _ordered(listing: Listing[Row], row: Any, part: Conditions) -> Select[Any]:
+    return _in_order(select(row).where(*part), listing, row)
+
+
+def _in_order(statement: Select[Any], listing: Listing[Row], row: Any) -> Select[Any]:
+    terms = [getattr(row, name) for name in listing.order]
+    return statement.order_by(*(term.desc() if listing.descending else term.asc() for term in terms))
+
+
+def _contains(listing: Listing[Row], row: Any) -> ColumnElement[bool]:
+    assert listing.text is not None
+    escaped = listing.text.part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    found: ColumnElement[bool] = getattr(row, listing.text.column).ilike(f"%{escaped}%", escape="\\")
+    return found
+
+
+def _cut(rows: Sequence[Row], limit: int) -> Found[Row]:
+    return Found(tuple(rows[:limit]), rows[limit - 1] if len(rows) > limit else None)

@@ -1,0 +1,275 @@
+"""The listings of the book: keyset cursors, never an OFFSET. How a page is read stands in `listing.py`.
+
+A page is ordered by (sort value, key). Rows without a value come last in both directions: the rows that have one and those that have none
+are two stretches of the same index. Ties and the rows without a value go by key in the direction of the listing, so that a descending page is the
+same index read backwards.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, and_, select, tuple_
+from sqlalchemy.orm import Session
+
+from interp.domain.errors import NotFound
+from interp.domain.lifecycle import JobStatus
+from interp.store.db.tables import Dictionary, Explanation, Feature, Job, Score
+from interp.store.listings import keyset
+from interp.store.listings.keyset import Conditions, Listing, Text
+from interp.store.listings.sorting import FeatureSort as FeatureSort
+
+MAX_LIMIT = 500
+
+Row = TypeVar("Row")
+Place = TypeVar("Place")
+
+PLACE_OF_EXPLANATION = ("run_id", "feature", "id")
+# Sorts that some features have no value of.
+FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN})
+WITHOUT_VALUE = FIGURES | {FeatureSort.LABEL}
+# What every index of features has, whatever its order.
+OF_EVERY_INDEX = ("run_id", "feature", "state", "score", "lift", "density", "q_value")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page of features ended: the last row's sort value (None where it has none) and its index."""
+
+    value: float | str | None
+    feature: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureQuery:
+    """Which features of one run, in which order. Bounds are inclusive; a feature without a value is within no bound."""
+
+    run_id: int
+    sort: FeatureSort = FeatureSort.FEATURE
+    descending: bool = False
+    min_score: float | None = None
+    max_score: float | None = None
+    min_lift: float | None = None
+    max_lift: float | None = None
+    min_density: float | None = None
+    max_density: float | None = None
+    max_q: float | None = None
+    state: str | None = None
+    text: str | None = None
+    after: Position | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationQuery:
+    """Which explanations of some runs: one run after another, each in the order (feature, id). `after` is the last row's run, feature and id.
+
+    A run that `after` names comes first in `runs`.
+    """
+
+    runs: tuple[int, ...]
+    feature: int | None = None
+    explainer: str | None = None
+    text: str | None = None
+    after: tuple[int, int, int] | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Which jobs, newest first. `after` is the last row's time of creation and id."""
+
+    status: JobStatus | None = None
+    after: tuple[datetime, str] | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row, Place]):
+    """Some rows, and where to go on; `next` is None on the last page."""
+
+    rows: tuple[Row, ...]
+    next: Place | None
+
+
+def job(session: Session, job_id: str) -> Job:
+    """The job, as it is stored now. Raises NotFound."""
+    found = session.get(Job, job_id, populate_existing=True)
+    if found is None:
+        raise NotFound(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
+    return found
+
+
+def features(session: Session, query: FeatureQuery) -> Page[Feature, Position]:
+    """One page of a run's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
+    found = keyset.read(session, feature_listing(query))
+    last = found.last
+    return Page(found.rows, None if last is None else Position(getattr(last, query.sort.value), last.feature))
+
+
+def feature_listing(query: FeatureQuery) -> Listing[Feature]:
+    """The index that a page of features is read along, and the rows on it that belong to the listing."""
+
+    def parts(row: Any) -> list[Conditions]:
+        own = (row.run_id == query.run_id, *_feature_filters(row, query))
+        column = getattr(row, query.sort.value)
+        found = [(*own, *_valued(row, column, query))] if _may_have_value(query) else []
+        return [*found, (*own, *_valueless(row, column, query))] if query.sort in WITHOUT_VALUE else found
+
+    order = tuple(dict.fromkeys((query.sort.value, "feature")))
+    text = None if query.text is None else Text("label", query.text)
+    same = (Feature.run_id == query.run_id,)
+    # A bound on the sort's own column narrows its index anyway, and no index begins with q values.
+    may_sort = any(column.key not in (query.sort.value, "q_value") for column, _ in _bounds(Feature, query))
+    return Listing(Feature, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, may_sort)
+
+
+def _may_have_value(query: FeatureQuery) -> bool:
+    """Whether rows with a sort value can still come. What never fires has no figures: they need not be looked through for such a one."""
+    has_none = query.state == "dead" and query.sort in FIGURES
+    return not has_none and (query.after is None or query.after.value is not None)
+
+
+def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:
+    """The rows that have a sort value, beyond the cursor."""
+    if query.after is None:
+        return (column.is_not(None),)
+    key, place = tuple_(column, row.feature), tuple_(query.after.value, query.after.feature)
+    return (column.is_not(None), key < place if query.descending else key > place)
+
+
+def _valueless(row: Any, column: Any, query: FeatureQuery) -> Conditions:
+    """The rows that have none, beyond the cursor where it already lies among them."""
+    if query.after is None or query.after.value is not None:
+        return (column.is_(None),)
+    beyond = row.feature < query.after.feature if query.descending else row.feature > query.after.feature
+    return (column.is_(None), beyond)
+
+
+def _feature_filters(row: Any, query: FeatureQuery) -> list[ColumnElement[bool]]:
+    filters = [condition for _, conditions in _bounds(row, query) for condition in conditions]
+    return filters if query.state is None else [*filters, row.state == query.state]
+
+
+def _bounds(row: Any, query: FeatureQuery) -> list[tuple[Any, Conditions]]:
+    """Each column that is bounded, and how."""
+    bounds = (
+        (row.score, query.min_score, query.max_score),
+        (row.lift, query.min_lift, query.max_lift),
+        (row.density, query.min_density, query.max_density),
+        (row.q_value, None, query.max_q),
+    )
+    of_each = [(column, (*_at_least(column, low), *_at_most(column, high))) for column, low, high in bounds]
+    return [(column, conditions) for column, conditions in of_each if conditions]
+
+
+def _at_least(column: Any, low: float | None) -> Conditions:
+    return () if low is None else (column >= low,)
+
+
+def _at_most(column: Any, high: float | None) -> Conditions:
+    return () if high is None else (column <= high,)
+
+
+def explanations(session: Session, query: ExplanationQuery) -> Page[Explanation, tuple[int, int, int]]:
+    """One page of explanations. With a text it may hold fewer than `limit`, and yet not be the last one."""
+    rows: list[Explanation] = []
+    for run_id in query.runs:
+        left = query.limit - len(rows)
+        # Where the page is full, one row more says that there is another page.
+        found = keyset.read(session, explanation_listing(replace(query, limit=max(left, 1)), run_id))
+        if left == 0 and (found.rows or found.last is not None):
+            return Page(tuple(rows), _place(rows[-1]))
+        rows += found.rows if left else ()
+        if found.last is not None:
+            return Page(tuple(rows), _place(found.last))
+    return Page(tuple(rows), None)
+
+
+def _place(row: Explanation) -> tuple[int, int, int]:
+    return row.run_id, row.feature, row.id
+
+
+def explanation_listing(query: ExplanationQuery, run_id: int) -> Listing[Explanation]:
+    """The index that a page of one run's explanations is read along: each set of filters has its own."""
+    wanted = {"run_id": run_id} | {name: getattr(query, name) for name in ("feature", "explainer") if getattr(query, name) is not None}
+    # What is the same in all rows orders nothing; and beside its equality PostgreSQL would not begin at a place that names it, but at the first row.
+    order = tuple(name for name in PLACE_OF_EXPLANATION if name not in wanted)
+    after = query.after if query.after is not None and query.after[0] == run_id else None
+
+    def parts(row: Any) -> list[Conditions]:
+        conditions = [getattr(row, name) == value for name, value in wanted.items()]
+        if after is not None:
+            place = dict(zip(PLACE_OF_EXPLANATION, after, strict=True))
+            conditions.append(tuple_(*(getattr(row, name) for name in order)) > tuple_(*(place[name] for name in order)))
+        return [tuple(conditions)]
+
+    text = None if query.text is None else Text("text", query.text)
+    same = (Explanation.run_id == run_id,)
+    return Listing(Explanation, order, parts, query.limit, (*PLACE_OF_EXPLANATION, "explainer"), text=text, same=same)
+
+
+def explanations_by_id(session: Session, ids: Sequence[int]) -> dict[int, Explanation]:
+    """Some explanations, by id."""
+    return {row.id: row for row in session.scalars(select(Explanation).where(Explanation.id.in_(ids)))}
+
+
+def listed_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, Feature]:
+    """The listing's row of each explanation's feature, by the explanation's id; explanations of features that are not listed are left out."""
+    same = (Feature.run_id == Explanation.run_id, Feature.feature == Explanation.feature)
+    statement = select(Explanation.id, Feature).join(Feature, and_(*same)).where(Explanation.id.in_(explanation_ids))
+    return dict(session.execute(statement).all())
+
+
+def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[Score]]:
+    """The scores of each explanation, by scorer; explanations without one are left out."""
+    found: dict[int, list[Score]] = {}
+    statement = select(Score).where(Score.explanation_id.in_(explanation_ids)).order_by(Score.explanation_id, Score.scorer, Score.id)
+    for score in session.scalars(statement):
+        found.setdefault(score.explanation_id, []).append(score)
+    return found
+
+
+def jobs(session: Session, query: JobQuery) -> Page[Job, tuple[datetime, str]]:
+    """One page of jobs, the newest first."""
+    order = (Job.created_at, Job.id)
+    statement = select(Job).order_by(*(column.desc() for column in order)).limit(query.limit + 1)
+    if query.status is not None:
+        statement = statement.where(Job.status == query.status)
+    if query.after is not None:
+        statement = statement.where(tuple_(*order) < tuple_(*query.after))
+    rows, more = _cut(session.scalars(statement).all(), query.limit)
+    return Page(rows, (rows[-1].created_at, rows[-1].id) if more else None)
+
+
+def controls_of(session: Session, job_ids: Collection[str]) -> dict[str, Job]:
+    """The random-weights controls of some jobs, by the job whose control each is."""
+    return {str(row.control_of): row for row in session.scalars(select(Job).where(Job.control_of.in_(job_ids)))}
+
+
+def dictionaries(session: Session, after: int | None = None, limit: int = 50) -> Page[Dictionary, int]:
+    """One page of dictionaries, in the order in which they came."""
+    statement = select(Dictionary).where(Dictionary.id > (after or 0)).order_by(Dictionary.id).limit(limit + 1)
+    rows, more = _cut(session.scalars(statement).all(), limit)
+    return Page(rows, rows[-1].id if more else None)
+
+
+def dictionary(session: Session, reference: str) -> Dictionary:
+    """The dictionary of an id or a name. Raises NotFound, which lists the names there are."""
+    chosen = Dictionary.id == int(reference) if reference.isdecimal() and len(reference) < 10 else Dictionary.name == reference
+    found = session.scalar(select(Dictionary).where(chosen))
+    if found is None:
+        known = list(session.scalars(select(Dictionary.name).order_by(Dictionary.id).limit(10)))
+        cure = f"Known: {', '.join(known)}." if known else "There is none yet: submit a job first."
+        raise NotFound(f"No dictionary {reference!r}.", cure=cure, known=known)
+    return found
+
+
+def dictionary_names(session: Session, ids: Collection[int]) -> dict[int, str]:
+    """The names of some dictionaries, by id."""
+    return dict(session.execute(select(Dictionary.id, Dictionary.name).where(Dictionary.id.in_(ids))).all())
+
+
+def _cut(rows: Sequence[Row], limit: int) -> tuple[tuple[Row, ...], bool]:
+    return tuple(rows[:limit]), len(rows) > limit

@@ -1,0 +1,46 @@
+"""Batches under way at an endpoint: what a restarted worker must read back instead of paying for it again."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from interp.llm.call_store import PendingBatch
+from interp.store.db.dialect import now, upsert
+from interp.store.db.tables import LlmBatch
+
+
+def pending(session: Session, chunk_id: str, base_url: str, model: str) -> list[PendingBatch]:
+    """The chunk's batches that were handed in and not read back, oldest first. By chunk: another chunk's are its own worker's to read."""
+    statement = (
+        select(LlmBatch)
+        .where(LlmBatch.chunk_id == chunk_id, LlmBatch.ended_at.is_(None), LlmBatch.base_url == base_url, LlmBatch.model == model)
+        .order_by(LlmBatch.created_at, LlmBatch.id)
+    )
+    return [PendingBatch(row.id, row.base_url, row.model, tuple(row.keys)) for row in session.scalars(statement)]
+
+
+def submitted(session: Session, job_id: str, chunk_id: str, batch: PendingBatch) -> None:
+    """The endpoint has taken the batch."""
+    row = {
+        "job_id": job_id,
+        "id": batch.id,
+        "chunk_id": chunk_id,
+        "base_url": batch.base_url,
+        "model": batch.model,
+        "keys": list(batch.keys),
+        "created_at": now(session),
+        "ended_at": None,
+    }
+    upsert(session, LlmBatch, [row], keys=["job_id", "id"])
+
+
+def ended(session: Session, job_id: str, batch_id: str) -> None:
+    """Every answer of it is recorded, or can never be read."""
+    statement = update(LlmBatch).where(LlmBatch.job_id == job_id, LlmBatch.id == batch_id, LlmBatch.ended_at.is_(None))
+    session.execute(statement.values(ended_at=now(session)).execution_options(synchronize_session=False))
+
+
+def of_job(session: Session, job_id: str) -> Sequence[LlmBatch]:
+    """Every batch of a job, oldest first."""
+    return session.scalars(select(LlmBatch).where(LlmBatch.job_id == job_id).order_by(LlmBatch.created_at, LlmBatch.id)).all()

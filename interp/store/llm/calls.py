@@ -1,0 +1,109 @@
+"""The record of calls: one row a question that went out, in the order in which they were recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from interp.llm.call_store import Call
+from interp.store.db.compression import pack
+from interp.store.db.dialect import in_index_order, now
+from interp.store.db.storable import storable
+from interp.store.db.tables import LlmCall
+from interp.store.llm import latency, reply_cache, totals, usage
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A call as rows: of `llm_calls`, and of `llm_replies` when it was answered. Made outside of any transaction, since it compresses."""
+
+    call: dict[str, Any]
+    reply: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallQuery:
+    """Which calls of a job, in the order in which they were recorded. `after` is the last row's id."""
+
+    job_id: str
+    stage: str | None = None
+    feature: int | None = None
+    status: str | None = None
+    after: int | None = None
+    limit: int = 50
+
+
+def pack_call(call: Call) -> Packed:
+    """The rows of a call, but for their time."""
+    of_both = {
+        "key": call.key,
+        "model": call.model,
+        "base_url": call.base_url,
+        "prompt_tokens": call.usage.prompt_tokens,
+        "completion_tokens": call.usage.completion_tokens,
+        "usage_known": call.usage.is_known,
+        "cost_usd": call.cost_usd,
+    }
+    was_answered = call.status == "answered" and call.raw is not None
+    prompt, raw = pack(call.prompt), None if call.raw is None else pack(call.raw)
+    row = of_both | {
+        "job_id": call.tag.job_id,
+        "chunk_id": call.tag.chunk_id,
+        "stage": call.tag.stage,
+        "feature": call.tag.feature,
+        "purpose": call.tag.purpose,
+        "transport": call.transport,
+        "template": call.template,
+        "status": call.status,
+        "attempts": call.attempts,
+        "seconds": call.seconds,
+        "error": storable(call.error),
+        "prompt": None if was_answered else prompt,
+        "raw": None if was_answered else raw,
+    }
+    return Packed(row, of_both | {"prompt": prompt, "raw": raw} if was_answered else None)
+
+
+def save(session: Session, packed: Sequence[Packed]) -> None:
+    """Writes calls, the answers among them to the cache, and adds them to the sums of their jobs and models."""
+    if not packed:
+        return
+    moment = now(session)
+    session.connection().execute(insert(LlmCall), [item.call | {"created_at": moment} for item in packed])
+    reply_cache.save(session, [item.reply | {"created_at": moment} for item in packed if item.reply is not None])
+    recorded = [item.call for item in packed]
+    for sums in (usage, latency, totals):
+        sums.add(session, recorded)
+
+
+def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCall]:
+    """Every question of a job that was about one feature, in the order in which they were recorded."""
+    return session.scalars(select(LlmCall).where(LlmCall.job_id == job_id, LlmCall.feature == feature).order_by(LlmCall.id)).all()
+
+
+def page(session: Session, query: CallQuery) -> Sequence[LlmCall]:
+    """Up to `limit` calls after the cursor: a walk along an index that holds what is filtered by."""
+    in_index_order(session)
+    statement = select(LlmCall.id).where(LlmCall.job_id == query.job_id).order_by(LlmCall.id).limit(query.limit)
+    if query.stage is not None:
+        statement = statement.where(LlmCall.stage == query.stage)
+    if query.feature is not None:
+        statement = statement.where(LlmCall.feature == query.feature)
+    if query.status is not None:
+        statement = statement.where(LlmCall.status == query.status)
+    if query.after is not None:
+        statement = statement.where(LlmCall.id > query.after)
+    # Keys alone, or PostgreSQL might read all jobs' calls in the order of their ids, where a job has many of them.
+    keys = session.scalars(statement).all()
+    return session.scalars(select(LlmCall).where(LlmCall.id.in_(keys)).order_by(LlmCall.id)).all()
+
+
+def by_key(session: Session, keys: Sequence[str]) -> list[LlmCall]:
+    """Every recorded asking of these questions, of any job, oldest first: where failed ones stand with what came back."""
+    found: list[LlmCall] = []
+    for start in range(0, len(keys), reply_cache.MOST_KEYS):
+        some = keys[start : start + reply_cache.MOST_KEYS]
+        found += session.scalars(select(LlmCall).where(LlmCall.key.in_(some)).order_by(LlmCall.id))
+    return found

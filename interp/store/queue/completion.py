@@ -1,0 +1,126 @@
+"""How a chunk ends, and what that does to its job. Each function is one transaction's work, and takes the job's row first."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from interp.domain.errors import GlossatorError, LeaseLost, problem_of
+from interp.domain.lifecycle import WORKABLE, JobStatus, Stage, sources_of
+from interp.planning.retry_plan import EXPENDABLE
+from interp.store.db.engine import snapshot, transaction
+from interp.store.llm import budgets
+from interp.store.queue import chunks, jobs
+from interp.store.queue.chunks import Lease, Released
+
+# A paused job keeps what was done for it, and its chunks.
+ALIVE = frozenset({*WORKABLE, JobStatus.PAUSED})
+
+
+class WorkersLost(GlossatorError):
+    """Every worker that took the chunk died."""
+
+    code, title = "workers-lost", "The chunk's workers died"
+
+
+def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Released:
+    """Marks the chunk done and lets go on what waited for it. The end of summarise completes the job, with `result` as its summary.
+
+    Call it last in the transaction that writes the chunk's results. Raises LeaseLost when they must not be written: a job that was paused
+    meanwhile takes them, since they are paid for, but is not completed.
+    """
+    job = jobs.hold(session, lease.job_id)
+    if job.status not in (WORKABLE if lease.stage == Stage.SUMMARISE else ALIVE):
+        raise LeaseLost(f"job {lease.job_id} is {job.status}")
+    chunks.done(session, lease, result)
+    budgets.close_lease(session, lease.token)
+    if lease.stage == Stage.SUMMARISE:
+        jobs.complete(session, lease.job_id, result or {})
+    return chunks.release_waiting(session, lease)
+
+
+def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
+    """Back to the queue while attempts are left; after that the chunk fails, and its job too unless it can go on without.
+
+    `max_attempts` 0: no retry would help, and the job cannot go on. A paused job's chunk goes back whatever happened: it is tried again once the
+    job goes on. Raises LeaseLost.
+    """
+    job = jobs.hold(session, lease.job_id)
+    if job.status == JobStatus.PAUSED:
+        chunks.again(session, lease, problem, counts=False)
+    elif job.status not in WORKABLE:
+        _cancelled(session, lease)
+    elif lease.attempt < max_attempts:
+        chunks.again(session, lease, problem, counts=True)
+    else:
+        chunks.failed(session, lease, problem)
+        if max_attempts == 0 or lease.stage not in EXPENDABLE:
+            jobs.fail(session, lease.job_id, _of_job(problem, lease))
+        else:
+            jobs.count_failed(session, lease.job_id, lease.units)
+            chunks.release_waiting(session, lease)
+    budgets.close_lease(session, lease.token)
+
+
+def pause(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
+    """No chunk of the job can go on as things are: it is paused with the problem, and this chunk goes back uncounted. Raises LeaseLost."""
+    job = jobs.hold(session, lease.job_id)
+    if job.status in sources_of(JobStatus.PAUSED):
+        jobs.pause(session, lease.job_id, _of_job(problem, lease))
+    hand_back(session, lease)
+
+
+def hand_back(session: Session, lease: Lease, problem: dict[str, Any] | None = None) -> None:
+    """The worker stops before the end: the chunk goes to the next one, or is cancelled with its job. `problem` says why, where something is wrong
+    with the worker's surroundings. Raises LeaseLost."""
+    job = jobs.hold(session, lease.job_id)
+    if job.status in ALIVE:
+        chunks.again(session, lease, problem, counts=False)
+    else:
+        _cancelled(session, lease)
+    budgets.close_lease(session, lease.token)
+
+
+def sweep(engine: Engine, is_gone: Callable[[str], bool], max_losses: int) -> int:
+    """Takes back the chunks whose workers are silent or gone; returns how many. A chunk that lost `max_losses` workers fails as poison."""
+    with snapshot(engine) as session:
+        suspects = chunks.expired(session, is_gone)
+    taken = 0
+    for suspect in suspects:
+        with transaction(engine) as session:
+            jobs.hold(session, suspect.job_id)
+            for lease in chunks.expired(session, is_gone, suspect.chunk_id):
+                fail(session, lease, _lost(lease), max_losses)
+                taken += 1
+    return taken
+
+
+def close_orphans(engine: Engine) -> int:
+    """Takes what leases that are over still have set aside for spent; returns of how many. No way to end a lease leaves any: this is for what
+    nobody thought of, since room that nobody gives back would keep a job waiting for ever."""
+    with snapshot(engine) as session:
+        tokens = budgets.orphans(session)
+    for token in tokens:
+        with transaction(engine) as session:
+            budgets.close_lease(session, token)
+    return len(tokens)
+
+
+def _lost(lease: Lease) -> dict[str, Any]:
+    return problem_of(
+        WorkersLost(
+            f"{lease.attempt} workers died or fell silent on {lease.stage} chunk {lease.number}, the last one {lease.owner}.",
+            cure="Look for an out-of-memory kill in the system's log; smaller chunks or batches need less.",
+        )
+    )
+
+
+def _cancelled(session: Session, lease: Lease) -> None:
+    chunks.cancelled(session, lease)
+    jobs.settle(session, lease.job_id)
+
+
+def _of_job(problem: dict[str, Any], lease: Lease) -> dict[str, Any]:
+    """What a user sees of a chunk's problem: all but the traceback."""
+    return {key: value for key, value in problem.items() if key != "traceback"} | {"stage": lease.stage, "chunk": lease.number}

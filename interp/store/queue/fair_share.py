@@ -1,0 +1,77 @@
+"""Whose turn it is: jobs of one priority are served in turns, however many chunks each has."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session
+
+from interp.domain.lifecycle import WORKABLE, ChunkStatus, Queue
+from interp.store.db.dialect import insert, unclaimed
+from interp.store.db.tables import Chunk, Job, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A job with a chunk that is ready. `served_at`: when it last had one taken, None before the first."""
+
+    job_id: str
+    priority: int
+    models_key: str | None
+    created_at: datetime
+    served_at: datetime | None
+
+    @property
+    def since(self) -> datetime:
+        """When it began to wait."""
+        return self.served_at or self.created_at
+
+
+def candidates(session: Session, queue: Queue, *ready: ColumnElement[bool]) -> list[Candidate]:
+    """The jobs that may be worked on and have a chunk of the queue that is ready, and for which `ready` holds. O(open jobs)."""
+    first = (
+        # A number, and not EXISTS: a planner that expects many ready chunks would look for one by reading the table.
+        select(Chunk.number)
+        .where(Chunk.job_id == Job.id, Chunk.queue == queue, Chunk.status == ChunkStatus.READY, *ready)
+        .order_by(Chunk.number)
+        .limit(1)
+        .correlate(Job)
+        .scalar_subquery()
+    )
+    statement = (
+        select(Job.id, Job.priority, Job.models_key, Job.created_at, Turn.served_at)
+        .join(Turn, Turn.job_id == Job.id)
+        .where(Turn.queue == queue, Job.status.in_(WORKABLE), first.is_not(None))
+    )
+    return [Candidate(*row) for row in session.execute(statement)]
+
+
+def in_order(waiting: Collection[Candidate], resident: Collection[str], moment: datetime, patience_seconds: float) -> list[Candidate]:
+    """Highest priority first, then the job that was served longest ago; one that was never served before all that were, the older first.
+
+    Within a priority, jobs whose models are `resident` come first as long as none of the others has waited longer than `patience_seconds`.
+    """
+    late = moment - timedelta(seconds=patience_seconds)
+    impatient = {job.priority for job in waiting if job.models_key not in resident and job.since < late}
+
+    def place(job: Candidate) -> tuple[int, bool, bool, datetime, datetime, str]:
+        waits_for_others = job.models_key not in resident and job.priority not in impatient
+        return (-job.priority, waits_for_others, job.served_at is not None, job.since, job.created_at, job.job_id)
+
+    return sorted(waiting, key=place)
+
+
+def open_turns(session: Session, job_id: str, queues: Collection[Queue]) -> None:
+    """The job has chunks of these queues from now on."""
+    rows = [{"job_id": job_id, "queue": queue, "served_at": None} for queue in sorted(queues)]
+    if rows:
+        session.execute(insert(session, Turn).values(rows).on_conflict_do_nothing(index_elements=["job_id", "queue"]))
+
+
+def served(session: Session, job_id: str, queue: Queue, moment: datetime) -> None:
+    """The job had a chunk taken. Waits for nobody: whoever holds the row just now writes the same."""
+    own = (Turn.job_id == job_id, Turn.queue == queue)
+    free = unclaimed(select(Turn.job_id).where(*own), of=Turn).scalar_subquery()
+    statement = update(Turn).where(Turn.queue == queue, Turn.job_id == free).values(served_at=moment)
+    session.execute(statement.execution_options(synchronize_session=False))

@@ -1,0 +1,370 @@
+"""Jobs: submitting, and every change of a job's status. Nothing else writes one."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session
+
+from interp.domain.errors import Conflict, LeaseLost
+from interp.domain.job_warnings import JobWarning, merged
+from interp.domain.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Stage, sources_of
+from interp.domain.spec import BudgetSpec, JobSpec
+from interp.observability import traces
+from interp.planning.fingerprint import models_key
+from interp.planning.plan import count, plan_check, plan_prepare
+from interp.planning.retry_plan import State, reopening
+from interp.store.db.dialect import insert, now
+from interp.store.db.storable import storable
+from interp.store.db.tables import Job
+from interp.store.listings import queries
+from interp.store.llm import budgets, reply_cache
+from interp.store.queue import chunks, paused_time, webhooks
+from interp.store.queue.progress import JobProgress, RequestCounts, StageProgress, progress
+from interp.store.results import runs
+
+__all__ = [
+    "JobProgress",
+    "Noticed",
+    "RequestCounts",
+    "StageProgress",
+    "admit",
+    "cancel",
+    "complete",
+    "control_of",
+    "fail",
+    "get",
+    "hold",
+    "pause",
+    "progress",
+    "resume",
+    "retry",
+    "settle",
+    "start",
+    "submit",
+    "submit_unchecked",
+    "submitted",
+    "warn",
+]
+
+
+class Checked(Protocol):
+    """What a preflight found out that submission needs."""
+
+    @property
+    def features(self) -> int: ...
+    @property
+    def identity(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """What submission saw of a job's files without reading them all: what to warn of, what will be read, and its fingerprint."""
+
+    warnings: Sequence[JobWarning] = ()
+    corpus: dict[str, Any] | None = None
+    fingerprint: str | None = None
+
+
+NOTHING = Noticed()
+
+
+def submit(
+    session: Session,
+    spec: JobSpec,
+    preflight: Checked,
+    idempotency_key: str | None = None,
+    noticed: Noticed = NOTHING,
+    asked: JobSpec | None = None,
+) -> Job:
+    """Writes a job, its budget and its first chunk. The same key with the same spec gives the job that is there already.
+
+    `asked` is the spec before anything of what the files say was written into it, and what the key belongs to; the same where it is not given.
+    With the control `random_weights` a second job is written: the same on a subject that has learned nothing, on the first one's budget.
+    Raises Conflict when the key was used for another spec.
+    """
+    job = _write(session, spec, asked or spec, preflight, idempotency_key, None, noticed)
+    if job is None:
+        return _same_request(session, str(idempotency_key), asked or spec)
+    budgets.create(session, job, spec.budget)
+    _write_control(session, spec, preflight, job, noticed)
+    return get(session, job)
+
+
+def submit_unchecked(session: Session, spec: JobSpec, idempotency_key: str | None = None) -> Job:
+    """Writes a job whose files nobody has looked at yet, its budget, and the chunk that does: `admit` or `fail` follow.
+
+    The same key with the same spec gives the job that is there already. Raises Conflict when the key was used for another spec.
+    """
+    job = _write(session, spec, spec, None, idempotency_key, None, NOTHING)
+    if job is None:
+        return _same_request(session, str(idempotency_key), spec)
+    budgets.create(session, job, spec.budget)
+    return get(session, job)
+
+
+def admit(session: Session, job_id: str, spec: JobSpec, preflight: Checked, noticed: Noticed) -> None:
+    """The job's files are well: it is queued, as if it had been submitted with what they say. Raises LeaseLost where it is no longer checked."""
+    found = _facts(spec, preflight, noticed) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
+    if not _move(session, job_id, JobStatus.QUEUED, Job.status == JobStatus.CHECKING, **found):
+        raise LeaseLost(f"job {job_id} is no longer being checked")
+    chunks.add(session, job_id, spec.priority, [plan_prepare(noticed.fingerprint)])
+    _write_control(session, spec, preflight, job_id, noticed)
+
+
+def submitted(session: Session, spec: JobSpec, idempotency_key: str) -> Job | None:
+    """The job that this key gave before; None where it gave none. Raises Conflict when the key was used for another spec."""
+    known = session.scalar(select(Job.id).where(Job.idempotency_key == idempotency_key))
+    return None if known is None else _same_request(session, idempotency_key, spec)
+
+
+def control_of(session: Session, job_id: str) -> Job | None:
+    """The job's random-weights control, where it asked for one."""
+    return session.scalars(select(Job).where(Job.control_of == job_id)).first()
+
+
+def _write(
+    session: Session, spec: JobSpec, asked: JobSpec, preflight: Checked | None, key: str | None, control_of: str | None, noticed: Noticed
+) -> str | None:
+    """The new job's id; None where the key gave one before. Without a preflight the job's files are to be checked."""
+    row: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "status": JobStatus.CHECKING if preflight is None else JobStatus.QUEUED,
+        "priority": spec.priority,
+        "spec": spec.model_dump(mode="json"),
+        "idempotency_key": key,
+        "request_digest": _digest(asked),
+        "features_failed": 0,
+        "control_of": control_of,
+        # A control's subject is another one than was looked at.
+        "models_key": models_key(preflight.identity) if preflight is not None and control_of is None else None,
+        "traceparent": traces.traceparent(),
+        "created_at": now(session),
+    } | _facts(spec, preflight, noticed)
+    created = session.execute(insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(Job.id)).scalar()
+    if created is not None:
+        chunks.add(session, created, spec.priority, [plan_check() if preflight is None else plan_prepare(noticed.fingerprint)])
+    return created
+
+
+def _write_control(session: Session, spec: JobSpec, preflight: Checked, job_id: str, noticed: Noticed) -> None:
+    """Writes the job's random-weights control, where it asks for one."""
+    if "random_weights" in spec.controls and spec.subject.weights == "trained":
+        control = _random_weights(spec)
+        _write(session, control, control, preflight, None, job_id, noticed)
+
+
+def _facts(spec: JobSpec, preflight: Checked | None, noticed: Noticed) -> dict[str, Any]:
+    """What a job's row holds of its files, as far as it is known."""
+    ranges = spec.feature_ranges()
+    features = None if preflight is None else preflight.features
+    return {
+        "features_total": features if ranges is None else count(ranges),
+        "warnings": merged((), noticed.warnings),
+        "corpus": noticed.corpus,
+    }
+
+
+get = queries.job
+
+
+def hold(session: Session, job_id: str) -> Job:
+    """The job, its row locked until the transaction ends: what fans in or ends a job goes through here, one at a time."""
+    return session.scalars(select(Job).where(Job.id == job_id).with_for_update(key_share=True).execution_options(populate_existing=True)).one()
+
+
+def start(session: Session, job_id: str) -> None:
+    """A worker took the first chunk. A job that was paused meanwhile stays so."""
+    _move(session, job_id, JobStatus.RUNNING, Job.status == JobStatus.QUEUED, started_at=now(session))
+
+
+def complete(session: Session, job_id: str, summary: dict[str, Any]) -> None:
+    """The last chunk is done, and with it the job's run."""
+    if _move(session, job_id, JobStatus.COMPLETED, summary=summary, finished_at=now(session)):
+        run_id = session.scalar(select(Job.run_id).where(Job.id == job_id))
+        if run_id is not None:
+            runs.complete(session, run_id)
+
+
+def fail(session: Session, job_id: str, problem: dict[str, Any]) -> None:
+    """The job cannot go on: chunks that nobody works on are cancelled, workers notice at their next heartbeat."""
+    if _move(session, job_id, JobStatus.FAILED, error=problem, finished_at=now(session)):
+        chunks.cancel_open(session, job_id)
+
+
+def cancel(session: Session, job_id: str) -> Job:
+    """Cancels at once when nobody works on the job, else asks the workers to stop. Asking twice changes nothing.
+
+    Raises NotFound, and Conflict for a job that has completed or failed.
+    """
+    get(session, job_id)
+    job = hold(session, job_id)
+    if job.status in JOB_ENDS - {JobStatus.CANCELLED}:
+        raise Conflict(f"Job {job_id} has {job.status} and cannot be cancelled.", job=job_id, status_of_job=job.status)
+    if job.status in sources_of(JobStatus.CANCELLED) - {JobStatus.CANCELLING}:
+        chunks.cancel_open(session, job_id)
+        target = JobStatus.CANCELLING if chunks.any_leased(session, job_id) else JobStatus.CANCELLED
+        _cancel_to(session, job_id, target)
+    return get(session, job_id)
+
+
+def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) -> Job:
+    """No chunk of the job is taken any more, and workers hand back theirs. `problem` says why, where it was not the user's wish.
+
+    Pausing twice changes nothing. Raises NotFound, and Conflict for a job that is over, being cancelled, or still checked.
+    """
+    get(session, job_id)
+    job = hold(session, job_id)
+    if job.status not in sources_of(JobStatus.PAUSED) | {JobStatus.PAUSED}:
+        raise Conflict(f"Job {job_id} is {job.status} and cannot be paused.", job=job_id, status_of_job=job.status)
+    if job.status != JobStatus.PAUSED:
+        _move(session, job_id, JobStatus.PAUSED, error=storable(problem), paused_at=now(session))
+    return get(session, job_id)
+
+
+def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> Job:
+    """The job goes on where it was, with other caps if given; ring afterwards. Resuming what runs changes nothing but the caps.
+
+    Answers are kept, so nothing is paid for twice. Its random-weights control, paused on the same budget, goes on with it.
+    Raises NotFound, and Conflict for a job that is over or being cancelled, or whose workers may still spend what nobody counted.
+    """
+    get(session, job_id)
+    job = hold(session, job_id)
+    if job.status not in (JobStatus.PAUSED, *WORKABLE):
+        raise Conflict(f"Job {job_id} is {job.status} and cannot be resumed.", job=job_id, status_of_job=job.status)
+    if budget is not None:
+        _set_budget(session, job_id, budget)
+    control = control_of(session, job_id)
+    for paused in (job, hold(session, control.id) if control else None):
+        if paused is not None and paused.status == JobStatus.PAUSED:
+            target = JobStatus.RUNNING if paused.started_at else JobStatus.QUEUED
+            if paused.paused_at is not None and paused.started_at is not None:
+                paused_time.count_pause(session, paused.id, paused.paused_at)
+            _move(session, paused.id, target, Job.status == JobStatus.PAUSED, error=None, paused_at=None)
+            chunks.ring_again(session, paused.id)
+    return get(session, job_id)
+
+
+def retry(session: Session, job_id: str) -> Job:
+    """What failed is tried again; ring afterwards. The job runs again where it had ended, and answers that could not be used are asked for anew.
+
+    Raises NotFound, and Conflict where nothing failed, or the job is paused, being cancelled or cancelled.
+    """
+    get(session, job_id)
+    job = hold(session, job_id)
+    if job.status not in (JobStatus.RUNNING, JobStatus.FAILED, JobStatus.COMPLETED):
+        raise Conflict(
+            f"Job {job_id} is {job.status}: nothing of it can be tried again now.",
+            cure="Resume a job that is paused first; a job that was cancelled is submitted anew.",
+            job=job_id,
+            status_of_job=job.status,
+        )
+    states = chunks.states(session, job_id)
+    found = reopening(states)
+    if not found.ready and not found.waiting:
+        why = "Nothing of it failed, or its chunks were cleared away since."
+        raise Conflict(f"Job {job_id} has nothing to try again.", why=why, job=job_id, status_of_job=job.status)
+    reply_cache.forget(session, reply_cache.unusable(session, job_id, job.run_id))
+    reopened = {*found.ready, *found.waiting}
+    paused_time.count_rest(session, job_id, {state.stage for state in states if state.id in reopened}, job.finished_at if job.started_at else None)
+    for target, chunk_ids in ((ChunkStatus.READY, found.ready), (ChunkStatus.WAITING, found.waiting)):
+        chunks.reopen(session, target, chunk_ids)
+    session.execute(update(Job).where(Job.id == job_id).values(features_failed=max(job.features_failed - found.features, 0)))
+    if job.status in JOB_ENDS:
+        _move(session, job_id, _target_of_retry(job, states, reopened), error=None, summary=None, finished_at=None)
+    return get(session, job_id)
+
+
+def settle(session: Session, job_id: str) -> None:
+    """A worker let go of a chunk of this job: a job being cancelled is cancelled once the last one did."""
+    job = hold(session, job_id)
+    if job.status == JobStatus.CANCELLING and not chunks.any_leased(session, job_id):
+        _move(session, job_id, JobStatus.CANCELLED, finished_at=now(session))
+
+
+def attach(session: Session, job_id: str, dictionary_id: int, run_id: int, features: int) -> None:
+    """What prepare found out: the job's dictionary and run, and how many features it has."""
+    found = {"dictionary_id": dictionary_id, "run_id": run_id, "features_total": features}
+    session.execute(update(Job).where(Job.id == job_id).values(found))
+
+
+def warn(session: Session, job_id: str, warnings: Sequence[JobWarning]) -> None:
+    """Adds warnings to a job's; one of a code that it has replaces that one."""
+    if warnings:
+        known = session.execute(select(Job.warnings).where(Job.id == job_id)).scalar_one()
+        session.execute(update(Job).where(Job.id == job_id).values(warnings=merged(known or (), warnings)))
+
+
+def amend(session: Session, job_id: str, summary: dict[str, Any]) -> None:
+    """Another summary of a job that has completed, with what came to be known since. The caller holds the job's row."""
+    session.execute(update(Job).where(Job.id == job_id, Job.status == JobStatus.COMPLETED).values(summary=summary))
+
+
+def count_failed(session: Session, job_id: str, features: int) -> None:
+    """So many more features of this job could not be explained."""
+    if features:
+        session.execute(update(Job).where(Job.id == job_id).values(features_failed=Job.features_failed + features))
+
+
+def _target_of_retry(job: Job, states: Sequence[State], reopened: set[str]) -> JobStatus:
+    """What a job that had ended is once these chunks of it are open again."""
+    if any(state.stage == Stage.CHECK for state in states if state.id in reopened):
+        return JobStatus.CHECKING
+    return JobStatus.RUNNING if job.started_at else JobStatus.QUEUED
+
+
+def _cancel_to(session: Session, job_id: str, target: JobStatus) -> None:
+    moment = now(session)
+    times = {"cancelling_at": moment} if target == JobStatus.CANCELLING else {"cancelling_at": moment, "finished_at": moment}
+    if not _move(session, job_id, target, **times):
+        raise RuntimeError(f"job {job_id} cannot become {target}, though its row is held")
+
+
+def _set_budget(session: Session, job_id: str, budget: BudgetSpec) -> None:
+    known = budgets.get(session, job_id)
+    if (known is None or not known.has_cap) and chunks.any_leased(session, job_id):
+        raise Conflict(
+            f"Job {job_id} has no cap yet, and a worker is still busy with it.",
+            why="What its calls in flight cost is not counted, so that a cap could be passed.",
+            cure="Pause the job, and try again as soon as its workers have let go.",
+            job=job_id,
+        )
+    budgets.set_caps(session, job_id, budget)
+
+
+def _random_weights(spec: JobSpec) -> JobSpec:
+    """The same job on a subject that has learned nothing. A named dictionary is told apart by its model: `model-random@layer-set`."""
+    subject = spec.subject.model_copy(update={"weights": "random"})
+    dictionary = (
+        spec.dictionary.model_copy(update={"name": spec.dictionary.name.replace("@", "-random@", 1)}) if spec.dictionary.name else spec.dictionary
+    )
+    controls = tuple(name for name in spec.controls if name != "random_weights")
+    return spec.model_copy(update={"subject": subject, "dictionary": dictionary, "controls": controls})
+
+
+def _digest(spec: JobSpec) -> str:
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElement[bool], **values: Any) -> bool:
+    statement = update(Job).where(Job.id == job_id, Job.status.in_(sources_of(target)), *where).values(status=target, **values)
+    moved = chunks.rows(session.execute(statement.execution_options(synchronize_session=False))) == 1
+    if moved:
+        webhooks.changed(session, job_id, target)
+    return moved
+
+
+def _same_request(session: Session, key: str, spec: JobSpec) -> Job:
+    job = session.scalars(select(Job).where(Job.idempotency_key == key)).one()
+    if job.request_digest != _digest(spec):
+        raise Conflict(
+            f"The idempotency key {key!r} belongs to another request.",
+            why=f"It was used for job {job.id}, with other settings.",
+            cure="Send a new key with a new request.",
+            job=job.id,
+        )
+    return job

@@ -1,0 +1,176 @@
+"""The service in numbers, for `/metrics`: every figure comes from sums that are kept or from rows that an index holds apart, at any size.
+
+What is read grows with the jobs, the workers and the leases, and not with chunks, features or calls.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Row, case, func, select
+from sqlalchemy.orm import Session
+
+from interp.domain.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Queue, Stage
+from interp.store.db.dialect import now
+from interp.store.db.tables import Chunk, Job, LlmTotal, StageCount, Turn, Webhook, Worker
+from interp.store.llm.totals import PICO
+
+# By the values of its labels.
+Labels = tuple[str, ...]
+Readings = Mapping[Labels, float]
+# Those that chunks wait in.
+QUEUES = (Queue.GPU, Queue.LLM)
+FEATURE_STATES = {Stage.MERGE: "collected", Stage.EXPLAIN: "explained", Stage.SCORE: "scored"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All that is read from the database. Times in seconds, money in US dollars; labels as `api.http.metrics.METRICS` names them.
+
+    What counts what was done (chunks, features, tokens, calls) never gets less, whatever is tried again or cleared away.
+    """
+
+    queue_chunks: Readings
+    oldest_ready: Readings
+    lease_age: Readings
+    leases_expired: Readings
+    workers: Readings
+    jobs: Readings
+    chunks: Readings
+    features: Readings
+    features_failed: Readings
+    tokens: Readings
+    calls: Readings
+    attempts: Readings
+    llm_tokens: Readings
+    cost: Readings
+    unpriced: Readings
+    webhooks: Readings
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStage:
+    """The open chunks of one stage of a job that is not over."""
+
+    queue: str
+    status: str
+    waiting: int
+    ready: int
+    leased: int
+    since: datetime
+
+
+def figures(session: Session, worker_seconds: float) -> Figures:
+    """Everything at once. A worker counts as alive that told of itself within `worker_seconds`."""
+    moment = now(session)
+    stages = _open_stages(session)
+    return Figures(
+        queue_chunks=_queue_chunks(stages),
+        oldest_ready=_oldest_ready(stages, moment),
+        **_leases(session, moment),
+        workers=_workers(session, moment - timedelta(seconds=worker_seconds)),
+        jobs=_of_all(JobStatus, session.execute(select(Job.status, func.count()).group_by(Job.status))),
+        **_ended(session),
+        **_llm(session),
+        webhooks=_webhooks(session),
+    )
+
+
+def _open_stages(session: Session) -> list[OpenStage]:
+    """One statement, so that its counts belong to one moment: a chunk that is leased meanwhile is not ready, too."""
+    leased = (
+        select(Chunk.job_id, Chunk.stage, func.count().label("number"))
+        .where(Chunk.status == ChunkStatus.LEASED)
+        .group_by(Chunk.job_id, Chunk.stage)
+        .subquery()
+    )
+    number = func.coalesce(leased.c.number, 0)
+    statement = (
+        select(StageCount.queue, Job.status, StageCount.waiting, StageCount.open, number, Job.created_at, StageCount.released_at, Turn.served_at)
+        .join(Job, Job.id == StageCount.job_id)
+        .outerjoin(leased, (leased.c.job_id == StageCount.job_id) & (leased.c.stage == StageCount.stage))
+        .outerjoin(Turn, (Turn.job_id == StageCount.job_id) & (Turn.queue == StageCount.queue))
+        .where(Job.status.in_([status for status in JobStatus if status not in JOB_ENDS]), StageCount.open > 0)
+    )
+    return [
+        OpenStage(queue, status, waiting, still_open - waiting - taken, taken, max(moment for moment in moments if moment))
+        for queue, status, waiting, still_open, taken, *moments in session.execute(statement)
+    ]
+
+
+def _queue_chunks(stages: Iterable[OpenStage]) -> Readings:
+    """Ready and waiting chunks of a job that is paused, or being cancelled, are not to be worked on: they are `paused`."""
+    found: dict[Labels, float] = {
+        (str(queue), status): 0.0 for queue in (Queue.GPU, Queue.LLM) for status in ("waiting", "ready", "leased", "paused")
+    }
+    for stage in stages:
+        found[stage.queue, "leased"] += stage.leased
+        if stage.status in WORKABLE:
+            found[stage.queue, "ready"] += stage.ready
+            found[stage.queue, "waiting"] += stage.waiting
+        else:
+            found[stage.queue, "paused"] += stage.ready + stage.waiting
+    return found
+
+
+def _oldest_ready(stages: Iterable[OpenStage], moment: datetime) -> Readings:
+    found: dict[Labels, float] = {(str(queue),): 0.0 for queue in QUEUES}
+    for stage in stages:
+        if stage.ready and stage.status in WORKABLE:
+            found[stage.queue,] = max(found[stage.queue,], (moment - stage.since).total_seconds())
+    return found
+
+
+def _leases(session: Session, moment: datetime) -> dict[str, Readings]:
+    over = func.sum(case((Chunk.lease_expires_at < moment, 1), else_=0))
+    statement = select(Chunk.queue, func.min(Chunk.started_at), over).where(Chunk.status == ChunkStatus.LEASED).group_by(Chunk.queue)
+    ages: dict[Labels, float] = {(str(queue),): 0.0 for queue in QUEUES}
+    expired = dict(ages)
+    for queue, started, number in session.execute(statement):
+        ages[queue,], expired[queue,] = max(0.0, (moment - started).total_seconds()) if started else 0.0, float(number)
+    return {"lease_age": ages, "leases_expired": expired}
+
+
+def _workers(session: Session, since: datetime) -> Readings:
+    alive = select(Worker.queue, func.count()).where(Worker.seen_at >= since).group_by(Worker.queue)
+    return _of_all(Queue, session.execute(alive))
+
+
+def _ended(session: Session) -> dict[str, Readings]:
+    sums = (func.sum(StageCount.done), func.sum(StageCount.failed), func.sum(StageCount.cancelled), func.sum(StageCount.units))
+    ends = ("done", "failed", "cancelled")
+    chunks: dict[Labels, float] = {(str(stage), end): 0.0 for stage in Stage for end in ends}
+    units = dict.fromkeys(map(str, Stage), 0.0)
+    for stage, *counts, done in session.execute(select(StageCount.stage, *sums).group_by(StageCount.stage)):
+        chunks |= {(stage, end): float(count) for end, count in zip(ends, counts, strict=True)}
+        units[stage] = float(done)
+    features: dict[Labels, float] = {(state,): units[stage] for stage, state in FEATURE_STATES.items()}
+    failed = float(session.scalar(select(func.sum(Job.features_failed))) or 0)
+    return {"chunks": chunks, "features": features, "features_failed": {(): failed}, "tokens": {(): units[Stage.COLLECT]}}
+
+
+def _llm(session: Session) -> dict[str, Readings]:
+    names = ("calls", "attempts", "prompt_tokens", "completion_tokens", "usd", "unpriced")
+    sums = [func.sum(getattr(LlmTotal, name)) for name in names]
+    found: dict[str, dict[Labels, float]] = {name: defaultdict(float) for name in ("calls", "attempts", "llm_tokens", "cost", "unpriced")}
+    for model, status, *totals in session.execute(select(LlmTotal.model, LlmTotal.status, *sums).group_by(LlmTotal.model, LlmTotal.status)):
+        calls, attempts, asked, said, usd, unpriced = map(float, totals)
+        found["calls"][model, status] += calls
+        found["attempts"][model,] += attempts
+        found["llm_tokens"][model, "prompt"] += asked
+        found["llm_tokens"][model, "completion"] += said
+        found["cost"][model,] += usd / PICO
+        found["unpriced"][model,] += unpriced
+    return dict(found)
+
+
+def _webhooks(session: Session) -> Readings:
+    state = case((Webhook.next_at.is_not(None), "waiting"), (Webhook.delivered_at.is_not(None), "delivered"), else_="given_up")
+    return _of_all(("waiting", "delivered", "given_up"), session.execute(select(state, func.count()).group_by(state)))
+
+
+def _of_all(names: Iterable[str], counts: Iterable[Row[str, int]]) -> Readings:
+    """The counts, with 0 for names that have none: a series that comes and goes is no good for a rule."""
+    found: dict[Labels, float] = {(str(name),): 0.0 for name in names}
+    return found | {(name,): float(count) for name, count in counts}

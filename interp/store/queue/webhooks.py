@@ -1,0 +1,94 @@
+"""Webhooks: written in the transaction that changes a job, delivered by upkeep. A row is an event that one receiver is owed."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, tuple_, update
+from sqlalchemy.orm import Session
+
+from interp.domain.lifecycle import JobStatus
+from interp.store.db.dialect import now, unclaimed
+from interp.store.db.tables import Job, Webhook
+
+FIRST_WAIT, LAST_WAIT = 5.0, 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One try to deliver: the `attempt`-th, from 1. `id` is the event's own, the same at every try."""
+
+    id: str
+    url: str
+    payload: dict[str, Any]
+    attempt: int
+
+
+def changed(session: Session, job_id: str, status: JobStatus) -> None:
+    """The job's status has changed, in this transaction: owes its receiver the event, if it named one that wants it.
+
+    A random-weights control is not told of: its receiver never heard of that job.
+    """
+    row = session.execute(select(Job.spec, Job.control_of, Job.error, Job.features_total, Job.features_failed).where(Job.id == job_id)).one()
+    wanted, event = row.spec.get("webhook"), f"job.{status}"
+    if wanted is None or row.control_of is not None or event not in wanted["events"]:
+        return
+    moment = now(session)
+    job = {
+        "id": job_id,
+        "status": str(status),
+        "url": f"/v1/jobs/{job_id}",
+        "features_total": row.features_total,
+        "features_failed": row.features_failed,
+        "error": row.error,
+    }
+    session.add(
+        Webhook(
+            id=str(uuid.uuid4()),
+            job_id=job_id,
+            event=event,
+            url=wanted["url"],
+            payload={"type": event, "timestamp": moment.isoformat(), "data": job},
+            attempts=0,
+            next_at=moment,
+            created_at=moment,
+        )
+    )
+
+
+def take(session: Session, limit: int, seconds: float) -> list[Delivery]:
+    """The next tries that are due, the longest due first. Each is the caller's for so many seconds: a process that dies over it costs no more."""
+    moment = now(session)
+    due = select(Webhook).where(Webhook.next_at <= moment).order_by(Webhook.next_at).limit(limit)
+    found = []
+    for row in session.scalars(unclaimed(due, of=Webhook)):
+        row.attempts += 1
+        row.next_at = moment + timedelta(seconds=seconds)
+        found.append(Delivery(row.id, row.url, row.payload, row.attempts))
+    return found
+
+
+def wait_after(attempt: int) -> float:
+    """Seconds to the next try after so many: each twice as long as the one before, an hour at most."""
+    return min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 20))
+
+
+def delivered(session: Session, delivery: Delivery) -> None:
+    """The receiver has taken it."""
+    session.execute(update(Webhook).where(Webhook.id == delivery.id).values(delivered_at=now(session), next_at=None, error=None))
+
+
+def missed(session: Session, delivery: Delivery, reason: str, is_last: bool) -> None:
+    """The try failed, for this reason; after the last one the event is given up. Changes nothing where another process has tried since."""
+    next_at = None if is_last else now(session) + timedelta(seconds=wait_after(delivery.attempt))
+    same_try = (Webhook.id == delivery.id, Webhook.attempts == delivery.attempt, Webhook.delivered_at.is_(None))
+    session.execute(update(Webhook).where(*same_try).values(error=reason, next_at=next_at))
+
+
+def of_job(session: Session, job_id: str, after: tuple[datetime, str] | None = None, limit: int = 50) -> Sequence[Webhook]:
+    """Up to `limit` events of a job that somebody was told of, or is yet to be, oldest first. `after` is the last row's time and id."""
+    order = (Webhook.created_at, Webhook.id)
+    statement = select(Webhook).where(Webhook.job_id == job_id).order_by(*order).limit(limit)
+    return session.scalars(statement if after is None else statement.where(tuple_(*order) > tuple_(*after))).all()

@@ -1,0 +1,81 @@
+"""Worker processes as they tell of themselves: written with their heartbeats, read by planning, `/metrics` and `glossator doctor`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from typing import Protocol
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from interp.domain.lifecycle import Queue
+from interp.store.db.dialect import now, upsert
+from interp.store.db.tables import Worker
+
+
+class Told(Protocol):
+    """What a worker tells of itself (`workers.runtime.worker_info.Report`)."""
+
+    @property
+    def queue(self) -> Queue: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str | None: ...
+    @property
+    def memory_bytes(self) -> int | None: ...
+    @property
+    def resident(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker process as it last told of itself. `seen_at` is the database's time."""
+
+    owner: str
+    queue: Queue
+    name: str
+    version: str
+    device: str | None
+    memory_bytes: int | None
+    resident: tuple[str, ...]
+    started_at: datetime
+    seen_at: datetime
+
+
+def seen(session: Session, owner: str, report: Told) -> None:
+    """The process lives, and this is what it tells."""
+    moment = now(session)
+    row = {
+        "owner": owner,
+        "queue": report.queue,
+        "name": report.name,
+        "version": version("glossator"),
+        "device": report.device,
+        "memory_bytes": report.memory_bytes,
+        "resident": list(report.resident),
+        "started_at": moment,
+        "seen_at": moment,
+    }
+    upsert(session, Worker, [row], keys=["owner"], update=["queue", "name", "device", "memory_bytes", "resident", "seen_at"])
+
+
+def gone(session: Session, owner: str) -> None:
+    """The process has ended."""
+    session.execute(delete(Worker).where(Worker.owner == owner))
+
+
+def alive(session: Session, seconds: float) -> list[WorkerRow]:
+    """The processes that were seen within the last `seconds`, by queue and name."""
+    statement = select(Worker).where(Worker.seen_at >= now(session) - timedelta(seconds=seconds)).order_by(Worker.queue, Worker.name, Worker.owner)
+    return [
+        WorkerRow(row.owner, Queue(row.queue), row.name, row.version, row.device, row.memory_bytes, tuple(row.resident), row.started_at, row.seen_at)
+        for row in session.scalars(statement)
+    ]
+
+
+def memory_of(session: Session, queue: Queue, seconds: float) -> int | None:
+    """What any worker of the queue that lives may use, in bytes: the least of what they tell. None where none tells."""
+    since = now(session) - timedelta(seconds=seconds)
+    return session.scalar(select(func.min(Worker.memory_bytes)).where(Worker.queue == queue, Worker.seen_at >= since))

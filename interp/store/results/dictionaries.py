@@ -1,0 +1,52 @@
+"""Subjects and dictionaries: what a job's prepare stage writes down once, and everyone reads."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp.domain.vocabulary import Vocabulary
+from interp.store.db.dialect import insert, now, upsert
+from interp.store.db.tables import Dictionary, Subject
+
+
+def save_subject(session: Session, digest: str, name: str, config: dict[str, Any], vocabulary: Vocabulary) -> None:
+    """Writes the subject unless it is there: its digest says all."""
+    row = {"id": digest, "name": name, "config": config, "vocabulary": vocabulary.to_bytes(), "created_at": now(session)}
+    upsert(session, Subject, [row], keys=["id"], update=[])
+
+
+def save_dictionary(
+    session: Session,
+    subject_id: str,
+    *,
+    name: str,
+    digest: str,
+    hook_point: str,
+    architecture: str,
+    width: int,
+    features: int,
+    config: dict[str, Any],
+) -> int:
+    """The id of the dictionary with this digest at this hook point of this subject; written when it is new.
+
+    Names are unique: where other weights have the name already, the new ones get it with the start of their digest behind.
+    """
+    known = select(Dictionary.id).where(Dictionary.digest == digest, Dictionary.subject_id == subject_id, Dictionary.hook_point == hook_point)
+    columns = {
+        "digest": digest,
+        "subject_id": subject_id,
+        "hook_point": hook_point,
+        "architecture": architecture,
+        "width": width,
+        "features": features,
+        "config": config,
+        "created_at": now(session),
+    }
+    for candidate in (name, f"{name}-{digest[:8]}", f"{name}-{digest[:8]}-{subject_id[:8]}"):
+        found = session.scalar(known)
+        if found is not None:
+            return found
+        row = {"name": candidate, **columns}
+        session.execute(insert(session, Dictionary).values(row).on_conflict_do_nothing(index_elements=["name"]))
+    return session.execute(known).scalar_one()

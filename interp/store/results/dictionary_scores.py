@@ -1,0 +1,164 @@
+"""What only all scores of a dictionary together say: what it is made from, read in portions, and where it is written, in portions too.
+
+However large the dictionary, no more than a portion is held here.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row, Select, case, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from interp.planning.plan import Range
+from interp.score.best import ORDER, UNSCORED, Candidates
+from interp.store.db.dialect import change
+from interp.store.db.tables import Evidence, Explanation, Feature, Run, Score
+from interp.store.results.evidence import within
+
+# Rows that are read, made and written at a time.
+PORTION = 1_000
+
+T = TypeVar("T")
+Floats = NDArray[np.float64]
+Portions = Iterator[Sequence[Row[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What all scores together say of one of them. `p_method`: how its p value was made; `null_reason`: why there is no more to say of its null."""
+
+    id: int
+    p_value: float | None
+    p_method: str | None
+    q_value: float | None
+    shrunken: float | None
+    null_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a listing shows of a feature's best explanation."""
+
+    feature: int
+    explanation_id: int
+    label: str | None
+    scorer: str | None = None
+    score: float | None = None
+    lift: float | None = None
+    q_value: float | None = None
+    shrunken: float | None = None
+
+
+def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) -> Portions:
+    """Every score of one scorer in a run: the whole run's, not one job's. Ascending by feature, then explanation.
+
+    Columns: id, feature, explanation id, explainer and settings digest of the explanation, metric, value, lift, p value, q value, shrunken value,
+    paired p value, low and high end of the interval, method of the p value, reason of the null, null values (None where the score has a p value by
+    rank), controls.
+    """
+    statement = (
+        select(Score.id, Score.feature, Score.explanation_id, Explanation.explainer, Explanation.settings_digest, Score.metric)
+        .add_columns(Score.value, Score.lift, Score.p_value, Score.q_value, Score.shrunken, Score.p_paired, Score.low, Score.high)
+        .add_columns(Score.p_method, Score.null_reason)
+        .add_columns(case((Score.p_method.is_distinct_from("rank"), Score.null_values)), Score.controls)
+        .join(Explanation, Explanation.id == Score.explanation_id)
+        .where(Score.run_id == run_id, Score.scorer == scorer, Score.settings_digest == settings_digest)
+        .order_by(Score.feature, Score.explanation_id)
+    )
+    return _portions(session, statement)
+
+
+def explained(session: Session, run_id: int) -> Portions:
+    """Feature, id, explainer and settings digest of every good explanation of the run."""
+    statement = select(Explanation.feature, Explanation.id, Explanation.explainer, Explanation.settings_digest)
+    return _portions(session, statement.where(Explanation.run_id == run_id, Explanation.text.is_not(None)))
+
+
+def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]) -> Portions:
+    """The run's defined scores that are not of a `known` scorer and settings digest.
+
+    Columns: feature, explanation id, scorer, value, shrunken value, lift, q value.
+    """
+    statement = select(Score.feature, Score.explanation_id, Score.scorer, Score.value, Score.shrunken, Score.lift, Score.q_value)
+    others = [or_(Score.scorer != scorer, Score.settings_digest != digest) for scorer, digest in known]
+    return _portions(session, statement.where(Score.run_id == run_id, Score.value.is_not(None), *others))
+
+
+def summaries(session: Session, run_id: int) -> int:
+    """How many summaries of the run have been written."""
+    return session.execute(select(Run.summaries).where(Run.id == run_id)).scalar_one()
+
+
+def begin_summary(session: Session, run_id: int) -> int:
+    """Takes the run's row until the transaction ends, and counts one summary more: returns how many were written before this one."""
+    before = session.execute(select(Run.summaries).where(Run.id == run_id).with_for_update(key_share=True)).scalar_one()
+    session.execute(update(Run).where(Run.id == run_id).values(summaries=before + 1))
+    return before
+
+
+def densities(session: Session, run_id: int) -> Portions:
+    """Feature and firing rate, the share of tokens, of every feature of the run."""
+    return _portions(session, select(Evidence.feature, Evidence.density).where(Evidence.run_id == run_id))
+
+
+def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[str, int]:
+    """How many features of the run in the ranges are active, rare or dead."""
+    of = (Feature.run_id == run_id, within(Feature.feature, ranges))
+    return dict(session.execute(select(Feature.state, func.count()).where(*of).group_by(Feature.state)).all())
+
+
+def labels(session: Session, explanation_ids: Sequence[int]) -> dict[int, str | None]:
+    """The texts of a portion's explanations, by id."""
+    return dict(session.execute(select(Explanation.id, Explanation.text).where(Explanation.id.in_(explanation_ids))).all())
+
+
+def save_conclusions(session: Session, conclusions: Iterable[Conclusion]) -> None:
+    """Writes what is concluded of each score. Give them ascending by id."""
+    for some in _cut(conclusions):
+        change(session, Score, [_row(item) for item in some], keys=["id"])
+
+
+def show_best(session: Session, run_id: int, best: Iterable[Shown]) -> None:
+    """Lists each feature of the run with its best explanation and that one's figures. Give them ascending by feature."""
+    for some in _cut(best):
+        change(session, Feature, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
+
+
+def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[Shown]:
+    """Each feature's best explanation with its figures, as they are written; `labels` gives the texts of a portion's explanations."""
+    for start in range(0, len(best), PORTION):
+        some = slice(start, start + PORTION)
+        made = best.explanations[some].tolist()
+        texts = labels(made)
+        # Figures that are not defined rank nothing, and are not shown.
+        scorers = [
+            None if rank == UNSCORED or math.isnan(value) else ORDER[rank] for rank, value in zip(best.ranks[some], best.values[some], strict=True)
+        ]
+        figures = (numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken))
+        for feature, explanation, scorer, *rest in zip(best.features[some].tolist(), made, scorers, *figures, strict=True):
+            yield Shown(feature, explanation, texts.get(explanation), scorer, *(rest if scorer else ()))
+
+
+def numbers(column: Floats) -> list[float | None]:
+    """NaN as None."""
+    return [None if math.isnan(value) else value for value in column.tolist()]
+
+
+def _portions(session: Session, statement: Select[*tuple[Any, ...]]) -> Portions:
+    """One statement's rows, which are of one moment; the server keeps those that are not asked for yet."""
+    return session.execute(statement, execution_options={"yield_per": PORTION}).partitions()
+
+
+def _row(item: Conclusion | Shown) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in item.__slots__}
+
+
+def _cut(rows: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(rows)
+    while some := list(islice(left, PORTION)):
+        yield some

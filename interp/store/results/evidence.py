@@ -1,0 +1,71 @@
+"""Evidence, a blob a feature, and the counts of it that listings show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from interp.domain.evidence import Statistics
+from interp.planning.plan import Range
+from interp.store.db.dialect import Upsert, write
+from interp.store.db.tables import Evidence, Feature
+
+EVIDENCE = Upsert(Evidence, ("run_id", "feature"))
+FEATURES = Upsert(Feature, ("run_id", "feature"))
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """One feature's evidence, encoded by `interp.files.evidence_codec`, and its statistics."""
+
+    feature: int
+    statistics: Statistics
+    blob: bytes
+
+
+def within(column: InstrumentedAttribute[int], ranges: Sequence[Range]) -> ColumnElement[bool]:
+    """Whether the column lies in one of half-open ranges: at most some hundred of more than one feature each, or SQLite finds them too deep."""
+    lone = [start for start, stop in ranges if stop - start == 1]
+    return or_(column.in_(lone), *(column.between(start, stop - 1) for start, stop in ranges if stop - start > 1))
+
+
+def features_with(session: Session, run_id: int) -> list[int]:
+    """The features that have evidence in the run, ascending."""
+    return list(session.scalars(select(Evidence.feature).where(Evidence.run_id == run_id).order_by(Evidence.feature)))
+
+
+def load(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, bytes]:
+    """The blobs of the features in the ranges that have one, by feature, ascending."""
+    statement = select(Evidence.feature, Evidence.blob).where(Evidence.run_id == run_id, within(Evidence.feature, ranges))
+    return dict(session.execute(statement.order_by(Evidence.feature)).all())
+
+
+def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, str]:
+    """active, rare or dead, for the features in the ranges that have evidence in the run."""
+    statement = select(Feature.feature, Feature.state).where(Feature.run_id == run_id, within(Feature.feature, ranges))
+    return dict(session.execute(statement).all())
+
+
+def save(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
+    """Writes the blobs and the counts. Give the features in ascending order."""
+    blobs = [{"feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
+    write(session, EVIDENCE, blobs, {"run_id": run_id})
+    enlist(session, run_id, gathered)
+
+
+def enlist(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
+    """Writes the counts that listings show. Give the features in ascending order."""
+    rows = [
+        {
+            "feature": item.feature,
+            "state": item.statistics.state,
+            "density": item.statistics.density,
+            "tokens_active": item.statistics.tokens_active,
+            "max_activation": item.statistics.max_activation,
+            "mean_active": item.statistics.mean_active,
+            "firing_level": item.statistics.firing_level,
+        }
+        for item in gathered
+    ]
+    write(session, FEATURES, rows, {"run_id": run_id})

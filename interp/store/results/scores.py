@@ -1,0 +1,95 @@
+"""Scores and their items. What is made of all of them together stands in `conclusions.py`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp.domain.score import Score
+from interp.store.db import bulk_insert
+from interp.store.db.bulk_insert import NOW
+from interp.store.db.dialect import Upsert, portions, write, write_for
+from interp.store.db.tables import Score as Row
+from interp.store.db.tables import ScoreItems
+
+SCORES = Upsert(Row, ("explanation_id", "scorer", "settings_digest"))
+ITEMS = Upsert(ScoreItems, ("score_id",))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A score, the explanation it is of, and its items as `interp.score.items.codec` packs them."""
+
+    explanation_id: int
+    score: Score
+    items: bytes
+
+
+def explanations_with(session: Session, scorer: str, settings_digest: str, explanation_ids: Iterable[int], only_answered: bool = False) -> set[int]:
+    """Which of the explanations have this score already; with `only_answered` those alone of which not every item failed."""
+    statement = select(Row.explanation_id).where(Row.scorer == scorer, Row.settings_digest == settings_digest)
+    if only_answered:
+        statement = statement.where((Row.answered > 0) | (Row.failed == 0))
+    return set(session.scalars(statement.where(Row.explanation_id.in_(list(explanation_ids)))))
+
+
+def save(session: Session, run_id: int, settings_digest: str, scored: Sequence[Scored], job_id: str) -> None:
+    """Writes scores of one scorer and their items. Give the features in ascending order."""
+    shared = {"run_id": run_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": NOW}
+    for some in portions([_columns(item) for item in scored]):
+        if bulk_insert.is_worth_it(session, some):
+            bulk_insert.execute(session, _with_items, (Row, ScoreItems), some, shared)
+        else:
+            bare = [{name: value for name, value in row.items() if name != "blob"} for row in some]
+            id_of = {row.explanation_id: row.id for row in write_for(session, SCORES, bare, shared, Row.explanation_id, Row.id)}
+            write(session, ITEMS, [{"score_id": id_of[row["explanation_id"]], "blob": row["blob"]} for row in some])
+
+
+def _with_items(given: bulk_insert.Given) -> Any:
+    """Both tables in one statement: the items' follows the scores' within the server, with the ids that it gave or found."""
+    rows = select(given.table).cte("fresh")
+    written = SCORES.of(rows, given.shared).returning(Row.id, Row.explanation_id).cte("written")
+    items = select(written.c.id.label("score_id"), rows.c.blob).join(rows, rows.c.explanation_id == written.c.explanation_id)
+    return ITEMS.of(items.subquery("items"), {})
+
+
+def _columns(item: Scored) -> dict[str, Any]:
+    """Of the score's row, and of its items'."""
+    score, null = item.score, item.score.null
+    lift = null.lift_interval if null else None
+    return {
+        "explanation_id": item.explanation_id,
+        "feature": score.feature,
+        "scorer": score.scorer,
+        "metric": score.metric,
+        "value": score.value,
+        "low": score.interval.low if score.interval else None,
+        "high": score.interval.high if score.interval else None,
+        "interval_method": score.interval.method if score.interval else None,
+        "reason": score.reason,
+        "answered": score.answered,
+        "failed": score.failed,
+        "abstained": score.abstained,
+        "null_value": null.value if null else None,
+        "lift": null.lift if null else None,
+        "lift_low": lift.low if lift else None,
+        "lift_high": lift.high if lift else None,
+        "lift_method": lift.method if lift else None,
+        "lift_reason": null.lift_reason if null else None,
+        "p_value": null.p_value if null else None,
+        "p_method": null.p_method if null else None,
+        "p_paired": null.p_paired if null else None,
+        "p_paired_reason": null.p_paired_reason if null else None,
+        "null_reason": null.reason if null else None,
+        "null_values": list(null.values) if null and null.values else None,
+        "controls": [asdict(control) for control in score.controls] or None,
+        "details": {
+            "metrics": score.metrics,
+            "provenance": score.provenance,
+            "null_features": list(null.features) if null else [],
+            "level": score.interval.level if score.interval else None,
+        },
+        "blob": item.items,
+    }

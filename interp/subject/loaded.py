@@ -1,0 +1,135 @@
+"""What every backend's subject is made of, but for the forward pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from interp.domain.errors import FileMissing, SubjectError, WeightsNotFinite
+from interp.domain.spec import SubjectSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.security import allowed_files
+from interp.subject import hooks
+from interp.subject.digest import subject_digest
+from interp.subject.hooks import HookPoint
+from interp.subject.location import check_folder, is_folder, read_config, subject_name
+from interp.subject.shape import ModelShape
+from interp.subject.tokenizer import TextEncoder, open_encoder
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Reached(Exception):
+    """The forward pass came to the hook point: leaves the model at once, so that nothing beyond is computed."""
+
+    def __init__(self, activations: Tensor) -> None:
+        self.activations = activations
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a subject before its weights are read."""
+
+    spec: SubjectSpec
+    shape: ModelShape
+    point: HookPoint
+    encoder: TextEncoder
+    device: torch.device
+    name: str
+    digest: str
+
+    @classmethod
+    def of(cls, spec: SubjectSpec, hook_point: str) -> "Plan":
+        """Raises all that config and tokenizer can already be refused for."""
+        config = read_config(spec)
+        shape = ModelShape.from_config(config)
+        point = hooks.parse(hook_point, shape)
+        return cls(
+            spec=spec,
+            shape=shape,
+            point=point,
+            encoder=open_encoder(spec, config, shape),
+            device=pick_device(spec.device),
+            name=subject_name(spec, config),
+            digest=subject_digest(spec),
+        )
+
+
+class OpenedSubject:
+    """The parts of `Subject` that do not depend on the backend."""
+
+    def __init__(self, plan: Plan, model: nn.Module) -> None:
+        self.name = plan.name
+        self.digest = plan.digest
+        self.hook_point = plan.point.name
+        self.width = plan.point.width(plan.shape)
+        self.context = plan.shape.context
+        self.device = plan.device
+        self.nbytes = weights_bytes(model)
+        self.bos = plan.encoder.bos
+        self.vocabulary: Vocabulary = plan.encoder.vocabulary
+        self.config: dict[str, Any] = {
+            "model": plan.spec.model,
+            "revision": plan.spec.revision,
+            "architecture": plan.shape.architecture,
+            "layers": plan.shape.layers,
+            "model_width": plan.shape.width,
+            "vocabulary": plan.shape.vocabulary,
+            "context": plan.shape.context,
+            "dtype": plan.spec.dtype,
+            "weights": plan.spec.weights,
+            "device": str(plan.device),
+            "backend": plan.spec.backend,
+        }
+        self._encoder = plan.encoder
+
+    def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        return self._encoder.encode_texts(texts)
+
+
+def weights_bytes(model: nn.Module) -> int:
+    """Bytes of a model's weights; those that two modules share count once."""
+    tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def pick_device(asked: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU. Raises SubjectError for a device this machine lacks."""
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as cause:
+        raise SubjectError(f"The device {asked!r} is not there.", why=str(cause).splitlines()[0], cure="Use `auto` or `cpu`.") from cause
+    return device
+
+
+def check_weights_exist(spec: SubjectSpec) -> None:
+    """Raises FileMissing for a folder without weights, which transformers reports in many ways; and what `check_folder` raises."""
+    check_folder(spec)
+    if is_folder(spec) and not any(Path(name).suffix in {".safetensors", ".bin"} for name in allowed_files.names_in(spec.model)):
+        raise FileMissing(
+            f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
+        )
+
+
+def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
+    """Raises WeightsNotFinite."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+            raise WeightsNotFinite(
+                f"{spec.model}: {name} holds NaN or infinity.",
+                why="The training diverged, the file is damaged, or float16 overflowed.",
+                cure="Use another checkpoint, or dtype bfloat16 or float32.",
+            )
+
+
+def as_rows(activations: Tensor) -> Tensor:
+    """`[B, T, D]`: heads, where there are any, side by side."""
+    return activations.flatten(2)

@@ -1,0 +1,63 @@
+"""What ended jobs and killed workers leave behind, cleared away: partial evidence at once, the rest after its time."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine
+
+from interp.config.settings import Settings
+from interp.store.db.engine import snapshot, transaction
+from interp.store.queue import retention
+from workers import artifact_paths
+
+# A worker that has been silent for so many leases is gone; until then `glossator doctor` may want to tell of it.
+SILENT_LEASES = 20
+
+
+def tidy(engine: Engine, settings: Settings) -> None:
+    """Clears away what nothing can read any more: partial evidence of jobs that will not merge it, drafts and rows of workers that are gone."""
+    clear_partials(engine, settings)
+    artifact_paths.store_of(settings).clear_drafts()
+    with transaction(engine) as session:
+        retention.forget_workers(session, SILENT_LEASES * settings.lease_seconds)
+
+
+def clear_partials(engine: Engine, settings: Settings) -> int:
+    """Removes the partial evidence of jobs that will not merge any more; returns of how many jobs."""
+    store, cleared = artifact_paths.store_of(settings), 0
+    for job_id in artifact_paths.jobs_with_partials(store):
+        with snapshot(engine) as session:
+            needed = retention.needs_partials(session, job_id)
+        if not needed:
+            artifact_paths.delete_partials(store, job_id)
+            cleared += 1
+    return cleared
+
+
+def prune(engine: Engine, settings: Settings, dry_run: bool = False) -> dict[str, int]:
+    """Forgets what the settings' `retain_..._days` let go; returns how many of each kind, those that are kept for ever left out.
+
+    With `dry_run` nothing goes, and the counts say what would.
+    """
+    found: dict[str, int] = {}
+    for name, rule in retention.RULES.items():
+        days = getattr(settings, f"retain_{name}_days")
+        if days is not None:
+            found[name] = retention.prune(engine, rule, days, dry_run)
+    if settings.retain_chunks_days is not None:
+        found["chunks"] = retention.prune_chunks(engine, settings.retain_chunks_days, dry_run)
+    if settings.retain_corpora_days is not None:
+        found["corpora"] = _prune_corpora(engine, settings, settings.retain_corpora_days, dry_run)
+    return found
+
+
+def _prune_corpora(engine: Engine, settings: Settings, days: float, dry_run: bool) -> int:
+    with snapshot(engine) as session:
+        in_use = retention.corpora_in_use(session)
+    if in_use is None:
+        return 0
+    store, before = artifact_paths.store_of(settings), datetime.now(UTC) - timedelta(days=days)
+    old = [digest for digest, used in artifact_paths.corpora(store) if digest not in in_use and (used is None or used < before)]
+    if not dry_run:
+        for digest in old:
+            artifact_paths.delete_corpus(store, digest)
+    return len(old)

@@ -1,0 +1,132 @@
+"""Delivering webhooks: what is owed is taken in the database, sent, and ticked off. At least once, in any number of processes."""
+
+import json
+import logging
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+
+import anyio
+import httpx
+from sqlalchemy import Engine
+from standardwebhooks import Webhook as Signer
+
+from interp.config.settings import Settings
+from interp.domain.cleaning import one_line
+from interp.domain.errors import WebhookRefused
+from interp.security.addresses import Place, find
+from interp.store.db.engine import transaction
+from interp.store.queue import webhooks
+from interp.store.queue.webhooks import Delivery
+
+log = logging.getLogger(__name__)
+
+# Sent at once: a receiver that does not answer keeps no more than these waiting.
+AT_ONCE = 32
+# Beside the try itself: room to write down how it ended before another process may take it.
+SPARE_SECONDS = 10.0
+LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a try ended: `reason` is None where the receiver took it; `is_hopeless` where no further try would change that."""
+
+    delivery: Delivery
+    reason: str | None = None
+    is_hopeless: bool = False
+
+
+def deliver_due(engine: Engine, settings: Settings) -> int:
+    """Sends what is due, once each; returns how many tries that were. Raises what the database raises."""
+    tried = 0
+    while due := _take(engine, settings):
+        outcomes = anyio.run(_send_all, due, settings)
+        with transaction(engine) as session:
+            for outcome in outcomes:
+                if outcome.reason is None:
+                    webhooks.delivered(session, outcome.delivery)
+                else:
+                    is_last = outcome.is_hopeless or outcome.delivery.attempt >= settings.webhook_attempts
+                    webhooks.missed(session, outcome.delivery, outcome.reason, is_last)
+                    log.warning("webhook %s, try %d%s: %s", outcome.delivery.id, outcome.delivery.attempt, ", the last" * is_last, outcome.reason)
+        tried += len(due)
+    return tried
+
+
+def signed(delivery: Delivery, secret: str, moment: datetime) -> tuple[dict[str, str], bytes]:
+    """Headers and body of one try, as the Standard Webhooks specification has them; without a signature where there is no secret."""
+    body = json.dumps(delivery.payload, ensure_ascii=False, separators=(",", ":"))
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "glossator",
+        "webhook-id": delivery.id,
+        "webhook-timestamp": str(int(moment.timestamp())),
+    }
+    if secret:
+        headers["webhook-signature"] = Signer(secret).sign(delivery.id, moment, body)
+    return headers, body.encode()
+
+
+def _take(engine: Engine, settings: Settings) -> list[Delivery]:
+    with transaction(engine) as session:
+        return webhooks.take(session, AT_ONCE, settings.webhook_seconds + SPARE_SECONDS)
+
+
+async def _send_all(due: list[Delivery], settings: Settings) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+
+    async def one(delivery: Delivery) -> None:
+        outcomes.append(await _send(client, delivery, settings))
+
+    # No proxy of the environment: it would look up the name itself, and the address that was looked at would count for nothing.
+    async with httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=settings.webhook_seconds) as client, anyio.create_task_group() as group:
+        for delivery in due:
+            group.start_soon(one, delivery)
+    return outcomes
+
+
+async def _send(client: httpx.AsyncClient, delivery: Delivery, settings: Settings) -> Outcome:
+    if delivery.attempt > settings.webhook_attempts:
+        return Outcome(delivery, "the process that made the last try died over it", is_hopeless=True)
+    try:
+        with anyio.fail_after(settings.webhook_seconds):
+            place = await anyio.to_thread.run_sync(find, delivery.url, settings.webhook_guard(), abandon_on_cancel=True)
+            status = await _post(client, place, *signed(delivery, settings.webhook_secret.get_secret_value(), datetime.now(UTC)))
+    except WebhookRefused as error:
+        return Outcome(delivery, str(error), is_hopeless=True)
+    except TimeoutError:
+        return Outcome(delivery, f"no answer within {settings.webhook_seconds:g} s")
+    except (httpx.HTTPError, OSError) as error:
+        return Outcome(delivery, one_line(f"{type(error).__name__}: {error}", LONGEST_REASON))
+    return _judged(delivery, status)
+
+
+async def _post(client: httpx.AsyncClient, place: Place, headers: dict[str, str], body: bytes) -> int:
+    """The answer's status. Asks the very addresses that were looked at, one after the other: a name may say something else a moment later."""
+    named = headers | {"host": place.url.netloc.decode("ascii")}
+    for address in place.addresses:
+        url = place.url.copy_with(host=str(address))
+        try:
+            async with client.stream("POST", url, content=body, headers=named, extensions={"sni_hostname": place.name}) as response:
+                return response.status_code
+        except httpx.ConnectError:
+            if address is place.addresses[-1]:
+                raise
+    raise httpx.ConnectError(f"{place.name} has no address")
+
+
+def _judged(delivery: Delivery, status: int) -> Outcome:
+    if 200 <= status < 300:
+        return Outcome(delivery)
+    if 300 <= status < 400:
+        return Outcome(delivery, f"the receiver answered {status}, and redirects are not followed")
+    # The specification's word for a receiver that wants no more.
+    return Outcome(delivery, f"the receiver answered {status}", is_hopeless=status == httpx.codes.GONE)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Certificates as the rest of Python's HTTP clients here take them: SSL_CERT_FILE where it is set, else certifi's."""
+    return httpx.create_ssl_context()

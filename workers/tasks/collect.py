@@ -1,0 +1,280 @@
+"""The tasks of a gpu worker: prepare, collect, combine, merge. They alone open models."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from interp.collect import run as collection
+from interp.collect.finish import finish
+from interp.collect.memory import Extent, collection_bytes, features_at_once
+from interp.collect.partial import partial_file
+from interp.collect.partial.partial import merge as merge_partials
+from interp.corpus.documents import CorpusIndex, index
+from interp.corpus.tokenized import TokenizedCorpus, open_corpus, tokenize_corpus
+from interp.domain.errors import FeatureOutOfRange, WorkerTooSmall, printable
+from interp.domain.evidence import Split
+from interp.domain.job_warnings import JobWarning, Largest, of_backend, of_corpus
+from interp.domain.lifecycle import Queue, Stage
+from interp.domain.spec import JobSpec
+from interp.files.artifact_store import Store
+from interp.files.evidence_codec import encode_evidence
+from interp.planning.fingerprint import evidence_id
+from interp.planning.plan import Range, Shard, Sizes, count, plan, ranges_of, subtract
+from interp.planning.settings_digest import goes_in_batches
+from interp.store.db.engine import snapshot
+from interp.store.queue import chunks, jobs, retention, workers
+from interp.store.results import dictionaries, evidence, runs
+from interp.store.results.evidence import Gathered
+from workers import artifact_paths
+from workers.tasks import firing_levels
+from workers.tasks.execute import Outcome, Work
+from workers.tasks.model_cache import Models, models_of, usable, worker_memory
+
+# How far prepare is when the texts are known, the models open, the corpus in tokens; calibration goes on from there to the end.
+KNOWN, OPEN, TOKENISED = 0.1, 0.2, 0.4
+# A dictionary in more groups than this would be streamed through the subject as often.
+MOST_GROUPS = 64
+
+
+def prepare(work: Work) -> Outcome:
+    """Finds out what evidence is missing and plans the job. Models are opened, and the corpus tokenised, only when some is.
+
+    The corpus is read here once to know its texts, and once more to tokenise them.
+    """
+    found = index(work.spec.corpus, progress=lambda: work.progress(0))
+    digest, identity = evidence_id(work.spec, found, library=True)
+    with snapshot(work.runtime.engine) as session:
+        known = runs.find(session, digest)
+        measured = ranges_of(evidence.features_with(session, known[0].id)) if known else []
+    changed = _changed(work, found)
+    if known is not None and not subtract(asked_of(work.spec, known[1].features), measured):
+        warnings = [*changed, *warnings_of(known[0].corpus)]
+        return _reuse(work, known[1].id, known[0].id, asked_of(work.spec, known[1].features), warnings)
+    _prepared(work, KNOWN)
+    models = models_of(work.runtime, work.spec)
+    _prepared(work, OPEN)
+    asked = asked_of(work.spec, models.dictionary.features)
+    corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: _prepared(work, OPEN), found)
+    _prepared(work, TOKENISED)
+    facts = facts_of(found, corpus)
+    warnings = [*changed, *warnings_of(facts), *of_backend(models.subject.config)]
+    return _gather(work, digest, identity, models, corpus, facts, warnings, asked, subtract(asked, measured))
+
+
+def _prepared(work: Work, share: float) -> None:
+    work.progress(int(share * work.lease.units))
+
+
+def collect(work: Work) -> Outcome:
+    """One pass over a shard of the corpus, for a group of the features that lack evidence; leaves a file of partial evidence."""
+    spec, corpus = work.spec, _corpus(work)
+    start, stop = work.lease.payload["documents"]
+    features = np.concatenate([np.arange(*span, dtype=np.int64) for span in work.lease.payload["features"]])
+    models = models_of(work.runtime, spec, lambda models: collection_bytes(len(features), models.extent, spec.collection))
+    levels = firing_levels.load(work, models, corpus, features)
+    part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress, levels)
+    partial_file.save(_store(work), _partial(work, Stage.COLLECT, work.lease.number), part)
+    return Outcome(lambda _session: {"tokens": work.lease.units})
+
+
+def combine(work: Work) -> Outcome:
+    """Puts some files of partial evidence together into one, and removes them. Needs no model, and memory for a bounded number of features."""
+    store, inputs = _store(work), _inputs(work)
+    partial_file.combine(store, inputs, _partial(work, Stage.COMBINE, work.lease.number), work.progress)
+
+    def remove() -> None:
+        for name in inputs:
+            store.delete(name)
+
+    return Outcome(lambda _session: {"parts": len(inputs)}, afterwards=remove)
+
+
+def merge(work: Work) -> Outcome:
+    """Puts the partial evidence of a range of features together, and writes the evidence."""
+    models, corpus = models_of(work.runtime, work.spec), _corpus(work)
+    first, run_id = work.lease.payload["first"], work.run_id
+    store, rows = _store(work), (first, first + work.lease.units)
+    whole = merge_partials(partial_file.load(store, name, rows) for name in _inputs(work))
+    gathered: list[Gathered] = []
+    for item in finish(whole, models.subject, models.dictionary, corpus, work.spec.collection):
+        gathered.append(Gathered(item.feature, item.statistics, encode_evidence(item)))
+        work.progress(len(gathered))
+
+    def write(session: Session) -> dict[str, Any]:
+        evidence.save(session, run_id, gathered)
+        return {"bytes": sum(len(item.blob) for item in gathered)}
+
+    return Outcome(write, afterwards=lambda: _clear(work))
+
+
+def asked_of(spec: JobSpec, features: int) -> list[Range]:
+    """The features that a job asks for, of a dictionary with so many. Raises FeatureOutOfRange."""
+    asked = spec.feature_ranges() or [(0, features)]
+    if asked[-1][1] > features:
+        raise FeatureOutOfRange(
+            f"Feature {asked[-1][1] - 1} was asked for.",
+            why=f"The dictionary has {features} features, 0 to {features - 1}.",
+            cure="Correct the range, or leave features out to take all.",
+            features=features,
+        )
+    return asked
+
+
+def _reuse(work: Work, dictionary_id: int, run_id: int, asked: Sequence[Range], warnings: Sequence[JobWarning]) -> Outcome:
+    def write(session: Session) -> dict[str, Any]:
+        jobs.warn(session, work.lease.job_id, warnings)
+        return _plan(session, work, dictionary_id, run_id, asked, [], None)
+
+    return Outcome(write)
+
+
+def _gather(
+    work: Work,
+    digest: str,
+    identity: dict[str, Any],
+    models: Models,
+    corpus: TokenizedCorpus,
+    facts: dict[str, Any],
+    warnings: Sequence[JobWarning],
+    asked: Sequence[Range],
+    missing: Sequence[Range],
+) -> Outcome:
+    subject, dictionary = models.subject, models.dictionary
+    features = np.concatenate([np.arange(*span, dtype=np.int64) for span in missing])
+    levels = firing_levels.find(work, models, corpus, features, lambda share: _prepared(work, TOKENISED + (1 - TOKENISED) * share))
+    at_once = _at_once(work, replace(models.extent, dense=levels is not None), models, count(missing))
+    if levels is not None:
+        firing_levels.save(work, levels)
+    facts = facts | {firing_levels.FACT: "zero" if levels is None else "quantile"}
+
+    def write(session: Session) -> dict[str, Any]:
+        jobs.warn(session, work.lease.job_id, warnings)
+        dictionaries.save_subject(session, subject.digest, subject.name, subject.config, subject.vocabulary)
+        dictionary_id = dictionaries.save_dictionary(
+            session,
+            subject.digest,
+            name=dictionary.name,
+            digest=dictionary.digest,
+            hook_point=subject.hook_point,
+            architecture=dictionary.architecture,
+            width=dictionary.width,
+            features=dictionary.features,
+            config=dictionary.config,
+        )
+        run_id = runs.save(session, digest, dictionary_id, identity, facts, len(corpus.tokens))
+        return _plan(session, work, dictionary_id, run_id, asked, missing, corpus, at_once)
+
+    return Outcome(write)
+
+
+def facts_of(found: CorpusIndex, corpus: TokenizedCorpus) -> dict[str, Any]:
+    """What a run says of its corpus: which files were read, and what came of them."""
+    names = {entry.id: entry.place.name for entry in found.entries}
+    largest = {split.name.lower(): {"name": printable(names[document]), "share": share} for split, (document, share) in corpus.largest().items()}
+    return {
+        "path": found.spec.path,
+        "tokens_digest": corpus.digest,
+        "documents": {split.name.lower(): int((corpus.splits == split).sum()) for split in Split},
+        "largest": largest,
+        "duplicates": corpus.duplicates,
+        "skipped": corpus.skipped,
+        "files": found.listing.summary(),
+        "fingerprint": found.listing.fingerprint,
+    }
+
+
+def warnings_of(facts: dict[str, Any]) -> list[JobWarning]:
+    """What to warn of in the facts of a corpus."""
+    largest = {Split[name.upper()]: Largest(**document) for name, document in facts.get("largest", {}).items()}
+    return of_corpus(facts.get("files", {}).get("left_out", {}), facts.get("skipped", 0), largest)
+
+
+def _changed(work: Work, found: CorpusIndex) -> list[JobWarning]:
+    """Whether the corpus is still the one that submission saw."""
+    seen = work.lease.payload.get("corpus")
+    if seen is None or seen == found.listing.fingerprint:
+        return []
+    return [
+        JobWarning("corpus-changed", "The corpus' files changed between the submission of the job and its start; they were read as they are since.")
+    ]
+
+
+def _plan(
+    session: Session,
+    work: Work,
+    dictionary_id: int,
+    run_id: int,
+    asked: Sequence[Range],
+    missing: Sequence[Range],
+    corpus: TokenizedCorpus | None,
+    at_once: int | None = None,
+) -> dict[str, Any]:
+    """Writes the job's chunks; `at_once` features are collected together. Returns prepare's result."""
+    settings = work.runtime.settings
+    explain, score = (settings.batch_features if batched else settings.explain_features for batched in goes_in_batches(work.spec))
+    shards = [] if corpus is None else _shards(corpus, work.spec.collection.shard_tokens)
+    digest = None if corpus is None else corpus.digest
+    sizes = Sizes(settings.merge_features, explain, score, at_once, settings.merge_fan_in)
+    plans = plan(asked, missing, shards, digest, bool(work.spec.scorers), sizes)
+    jobs.attach(session, work.lease.job_id, dictionary_id, run_id, sum(stop - start for start, stop in asked))
+    chunks.add(session, work.lease.job_id, work.spec.priority, plans)
+    return {"chunks": len(plans), "features_to_collect": sum(stop - start for start, stop in missing)}
+
+
+def _at_once(work: Work, extent: Extent, models: Models, features: int) -> int:
+    """How many features the least of the gpu workers collects together beside the models. Raises WorkerTooSmall."""
+    memory = _least_memory(work)
+    at_once = features_at_once(usable(memory) - models.nbytes, extent, work.spec.collection)
+    if at_once * MOST_GROUPS < features:
+        raise WorkerTooSmall(
+            f"{features} features of {models.dictionary.name} cannot be collected with {memory / 1e9:.1f} GB of memory.",
+            why=f"The models take {models.nbytes / 1e9:.1f} GB of it, and {at_once} features fit beside them: too few for {MOST_GROUPS} groups.",
+            cure="Use larger gpu workers (GLOSSATOR_MEMORY_BYTES), or ask for fewer features, contexts or batch_tokens.",
+            features=features,
+            memory_bytes=memory,
+        )
+    return at_once
+
+
+def _least_memory(work: Work) -> int:
+    """Bytes that every gpu worker that lives may use, this one among them: any of them may take any chunk."""
+    settings = work.runtime.settings
+    with snapshot(work.runtime.engine) as session:
+        told = workers.memory_of(session, Queue.GPU, settings.lease_seconds)
+    own = worker_memory(settings)
+    return own if told is None else min(own, told)
+
+
+def _shards(corpus: TokenizedCorpus, shard_tokens: int) -> list[Shard]:
+    return [Shard(start, stop, int(corpus.offsets[stop] - corpus.offsets[start])) for start, stop in corpus.shards(shard_tokens)]
+
+
+def _corpus(work: Work) -> TokenizedCorpus:
+    store, digest = _store(work), work.lease.payload["corpus"]
+    corpus = open_corpus(store, digest)
+    artifact_paths.note_use(store, digest)
+    return corpus
+
+
+def _inputs(work: Work) -> list[str]:
+    """The names of the partial evidence that a chunk reads."""
+    return [_partial(work, Stage(stage), number) for stage, number in work.lease.payload["inputs"]]
+
+
+def _clear(work: Work) -> None:
+    """Removes the job's partial evidence once no merge chunk needs it: upkeep would, some time later."""
+    with snapshot(work.runtime.engine) as session:
+        needed = retention.needs_partials(session, work.lease.job_id)
+    if not needed:
+        artifact_paths.delete_partials(_store(work), work.lease.job_id)
+
+
+def _store(work: Work) -> Store:
+    return artifact_paths.store_of(work.runtime.settings)
+
+
+def _partial(work: Work, stage: Stage, number: int) -> str:
+    return artifact_paths.partial(work.lease.job_id, stage, number)

@@ -1,0 +1,92 @@
+"""The explain task: labels from explain contexts, each kept with what made it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from interp.domain.evidence import FeatureEvidence
+from interp.domain.explanation import Explanation, Family
+from interp.domain.spec import ExplainerSpec
+from interp.explain import registry as explainers
+from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.files.evidence_codec import decode_evidence
+from interp.planning.plan import count
+from interp.planning.settings_digest import baseline_family, baseline_of, family_of
+from interp.store.db.engine import snapshot
+from interp.store.queue import jobs
+from interp.store.results import evidence, explanations
+from workers.llm.models import Roster
+from workers.tasks.execute import Outcome, Work
+from workers.tasks.llm_chunk import HANDFUL, Tally, asking, ranges_of_chunk, vocabulary_of
+
+
+def explain(work: Work) -> Outcome:
+    """Explains the chunk's features from explain contexts, but for those that have a good explanation of the same settings.
+
+    The `baseline` control's pattern explanations are made too where the job does not ask for them itself; they count for nothing else.
+    """
+    ranges, run_id, own_url = ranges_of_chunk(work), work.run_id, work.runtime.settings.llm_base_url
+    with snapshot(work.runtime.engine) as session:
+        asked = {family_of(work.spec, spec, run_id, own_url): spec for spec in work.spec.explainers}
+        baseline = baseline_family(work.spec, run_id)
+        wanted = asked if baseline is None else asked | {baseline: baseline_of(work.spec)}
+        explained = {family: explanations.features_with(session, family, ranges) for family in wanted}
+        blobs = evidence.load(session, run_id, ranges)
+    tally = Tally(work, len(wanted))
+    decoded = {feature: decode_evidence(blob) for feature, blob in blobs.items()}
+    made: dict[Family, list[Explanation]] = {}
+    for family, spec in wanted.items():
+        missing = [item for feature, item in decoded.items() if feature not in explained[family]]
+        tally.add(count(ranges) - len(missing))
+        made[family] = _explain(work, family, spec, missing, tally) if missing else []
+    failed = _unexplained(decoded.values(), {family: explained[family] for family in asked}, {family: made[family] for family in asked})
+
+    def write(session: Session) -> dict[str, Any]:
+        for family, new in made.items():
+            explanations.save(session, family, new, work.lease.job_id)
+        jobs.count_failed(session, work.lease.job_id, len(failed))
+        return {"explained": sum(map(len, made.values())), "failed": len(failed)}
+
+    return Outcome(write)
+
+
+def _explain(work: Work, family: Family, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: Tally) -> list[Explanation]:
+    if explainers.is_free(spec.name):
+        return _explain_free(work, family, spec, missing, tally)
+    explainer, vocabulary = explainers.asking(spec), vocabulary_of(work.runtime.engine, family.run_id)
+    with asking(work) as models:
+        return models.run(
+            [
+                explainer.explain(ExplainerInput.of(item, vocabulary), desk_of(work, models.roster, spec, item.feature, family.run_id))
+                for item in missing
+            ],
+            tally,
+        )
+
+
+def desk_of(work: Work, roster: Roster, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainDesk:
+    """What an explainer works with for one feature."""
+    return ExplainDesk(
+        vocabulary=vocabulary_of(work.runtime.engine, run_id),
+        seed=work.spec.seed,
+        model=roster.explainer(feature, spec.name),
+        judge=roster.checker(feature, spec.name),
+        embedder=roster.embedder(feature, spec.name),
+    )
+
+
+def _explain_free(work: Work, family: Family, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: Tally) -> list[Explanation]:
+    explainer, vocabulary = explainers.free(spec), vocabulary_of(work.runtime.engine, family.run_id)
+    made: list[Explanation] = []
+    for start in range(0, len(missing), HANDFUL):
+        handful = [ExplainerInput.of(item, vocabulary) for item in missing[start : start + HANDFUL]]
+        made += explainer.explain(handful, vocabulary, work.spec.seed)
+        tally.add(len(handful))
+    return made
+
+
+def _unexplained(decoded: Iterable[FeatureEvidence], explained: Mapping[Family, set[int]], made: Mapping[Family, Sequence[Explanation]]) -> set[int]:
+    """Features that fire often enough, and yet no explainer had a word for them."""
+    good = set().union(*explained.values(), *({item.feature for item in new if item.text is not None} for new in made.values()))
+    return {item.feature for item in decoded if item.statistics.state == "active"} - good

@@ -1,0 +1,163 @@
+"""Models that stay open between chunks, so that a worker loads each once; within the memory that it may use."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from interp.collect.memory import Extent
+from interp.config.settings import Settings
+from interp.dictionary.digest import dictionary_digest
+from interp.dictionary.formats import header_of
+from interp.dictionary.module import Dictionary, open_dictionary
+from interp.domain.errors import WidthMismatch
+from interp.domain.spec import JobSpec, SubjectSpec
+from interp.planning.fingerprint import models_identity, models_key
+from interp.subject.base import Subject, open_subject
+from interp.subject.device import device_memory, device_name, give_back_memory
+from interp.subject.digest import subject_digest
+from interp.subject.location import read_config, subject_name
+from interp.subject.shape import ModelShape
+from workers.runtime.context import Runtime
+from workers.runtime.memory_limit import memory_limit
+
+Model = TypeVar("Model")
+
+# Of a worker's memory, what models and collection may take; the rest is for the runtime's own needs and for what no formula foresees.
+USABLE = 0.85
+FLOAT = 4
+
+
+class Shelf:
+    """Models by what decides them, within `room` bytes together with the work to be done; the one used longest ago goes first.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._models: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+
+    def get(self, key: Hashable, load: Callable[[], Model], size: Callable[[Model], int], about: int, keep: Collection[Hashable]) -> Model:
+        """The model under the key, loaded when it is not there; room for `about` bytes is made before, but not by what is to `keep`."""
+        if key not in self._models:
+            self.make_room(about, keep)
+            made = load()
+            self._models[key] = (made, size(made))
+        self._models.move_to_end(key)
+        model: Model = self._models[key][0]
+        return model
+
+    def make_room(self, needed: int, keep: Collection[Hashable]) -> None:
+        """Lets models go until `needed` bytes are free, or only those to `keep` are left."""
+        others = [key for key in self._models if key not in keep]
+        while others and self.held + needed > self.room:
+            del self._models[others.pop(0)]
+            if not others or self.held + needed <= self.room:
+                give_back_memory()
+
+    @property
+    def held(self) -> int:
+        """Bytes of all models."""
+        return sum(size for _, size in self._models.values())
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._models
+
+
+@dataclass(frozen=True)
+class Models:
+    """A subject and a dictionary that fit each other, on the subject's device. `keys` name them on the shelf."""
+
+    subject: Subject
+    dictionary: Dictionary
+    keys: tuple[Hashable, Hashable]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both models' weights."""
+        return self.subject.nbytes + self.dictionary.nbytes
+
+    @property
+    def extent(self) -> Extent:
+        """The dictionary's sizes."""
+        return Extent(self.dictionary.features, self.dictionary.width, self.dictionary.k is not None)
+
+
+class Residency:
+    """A gpu worker's open models, and what it tells of them."""
+
+    def __init__(self, room: int) -> None:
+        self.shelf = Shelf(room)
+        self._pairs: dict[str, tuple[Hashable, Hashable]] = {}
+
+    def open(self, runtime: Runtime, spec: JobSpec) -> Models:
+        """The job's models, from the shelf if they are there with the same content. Raises what opening raises, and WidthMismatch."""
+        model, header, identity = subject_name(spec.subject, read_config(spec.subject)), header_of(spec.dictionary), models_identity(spec)
+        keys = (
+            (spec.subject.model_dump_json(), subject_digest(spec.subject), identity["hook_point"]),
+            (spec.dictionary.model_dump_json(), model, dictionary_digest(spec.dictionary), spec.subject.device),
+        )
+        subject = self.shelf.get(keys[0], lambda: open_subject(spec.subject, header.hook_point), _bytes, _about(spec.subject), keys)
+        load = lambda: open_dictionary(spec.dictionary, model).to(subject.device)  # noqa: E731
+        dictionary = self.shelf.get(keys[1], load, _bytes, 2 * header.features * header.width * FLOAT, keys)
+        _check_width(subject, dictionary)
+        self._pairs[models_key(identity)] = keys
+        self._pairs = {name: pair for name, pair in self._pairs.items() if pair[0] in self.shelf and pair[1] in self.shelf}
+        announce(runtime)
+        runtime.presence.update(resident=tuple(self._pairs))
+        return Models(subject, dictionary, keys)
+
+
+def models_of(runtime: Runtime, spec: JobSpec, needs: Callable[[Models], int] = lambda _: 0) -> Models:
+    """The job's models, open, with room beside them for the bytes that the work `needs`: models of other jobs go for it, the oldest first.
+
+    Raises what opening raises, and WidthMismatch.
+    """
+    residency = residency_of(runtime.settings)
+    models = residency.open(runtime, spec)
+    residency.shelf.make_room(needs(models), models.keys)
+    return models
+
+
+def announce(runtime: Runtime) -> None:
+    """Tells what this worker computes on: planning and `glossator doctor` read it."""
+    runtime.presence.update(device=device_name(), memory_bytes=worker_memory(runtime.settings))
+
+
+def worker_memory(settings: Settings) -> int:
+    """Bytes that a gpu worker may use: as set, else all of its GPU, else of its container or machine."""
+    return settings.memory_bytes or device_memory() or memory_limit()
+
+
+def usable(memory_bytes: int) -> int:
+    """What of a worker's memory models and collection may take."""
+    return int(USABLE * memory_bytes)
+
+
+@lru_cache(maxsize=1)
+def residency_of(settings: Settings) -> Residency:
+    """This process's one."""
+    return Residency(usable(worker_memory(settings)))
+
+
+def _bytes(model: Subject | Dictionary) -> int:
+    return model.nbytes
+
+
+def _about(spec: SubjectSpec) -> int:
+    """Bytes of a transformer's weights, from its shape: known before they are read."""
+    shape = ModelShape.from_config(read_config(spec))
+    weights = shape.layers * (4 * shape.width**2 + 3 * shape.width * shape.mlp) + 2 * shape.vocabulary * shape.width
+    return weights * (FLOAT if spec.dtype == "float32" else FLOAT // 2)
+
+
+def _check_width(subject: Subject, dictionary: Dictionary) -> None:
+    if subject.width != dictionary.width:
+        raise WidthMismatch(
+            f"{dictionary.name} reads {dictionary.width} numbers a token, {subject.name} has {subject.width} at {subject.hook_point}.",
+            cure="Check that the dictionary was trained on this subject, at this hook point.",
+            dictionary_width=dictionary.width,
+            subject_width=subject.width,
+        )

@@ -1,0 +1,206 @@
+"""The last task of a job: what only the whole dictionary can say of its scores, each feature's best explanation, and the job's figures."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from interp.analysis.score_table import Figures, Floats, Mask, gathered, is_within
+from interp.analysis.significance import concluded, figures_of
+from interp.analysis.updates import Changes, candidates, changed, in_order
+from interp.domain.explanation import Family
+from interp.domain.lifecycle import JobStatus, Stage
+from interp.domain.spec import ScorerSpec
+from interp.planning.plan import Range
+from interp.planning.settings_digest import family_of, scorer_digest
+from interp.score.best import Candidates, Running, scored, unscored
+from interp.score.best import best as best_of
+from interp.store.db.dialect import now
+from interp.store.db.engine import snapshot
+from interp.store.db.tables import Dictionary
+from interp.store.llm import usage
+from interp.store.llm.usage import UsageLine
+from interp.store.queue import jobs
+from interp.store.queue.progress import JobProgress, progress
+from interp.store.results import dictionary_scores, runs
+from workers.tasks.execute import Outcome, Work
+
+__all__ = ["speeds", "summarise", "usage_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What stays of one scorer: its figures over the job's features, what is to be written of its scores, and its candidates for the best."""
+
+    figures: dict[str, Any]
+    changes: Changes
+    candidates: Candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A summary before it is written. `seen` is how many summaries of the run had been written before it was begun."""
+
+    seen: int
+    changes: Sequence[Changes]
+    best: Candidates
+    summary: dict[str, Any]
+
+
+def summarise(work: Work) -> Outcome:
+    """Reads all scores that belong together, and writes what only all of them can say. Its result becomes the job's summary.
+
+    One scorer after another, as columns of numbers; of each, what is to be written stays. Texts pass through in portions. It is all written at once:
+    a worker that dies before leaves the book as it was, and whoever does it again comes to the same. Where another job of the run wrote its summary
+    meanwhile, all is read again: whichever job is last has seen everything.
+    """
+    made = _made(work)
+
+    def write(session: Session) -> dict[str, Any]:
+        last = made if dictionary_scores.begin_summary(session, work.run_id) == made.seen else _made(work)
+        dictionary_scores.save_conclusions(session, in_order(last.changes))
+        dictionary_scores.show_best(session, work.run_id, dictionary_scores.shown(last.best, partial(dictionary_scores.labels, session)))
+        return _with_control(session, work.lease.job_id, last.summary)
+
+    return Outcome(write)
+
+
+def _made(work: Work) -> Made:
+    run_id, own_url = work.run_id, work.runtime.settings.llm_base_url
+    with snapshot(work.runtime.engine) as session:
+        seen = dictionary_scores.summaries(session, run_id)
+        dictionary = runs.dictionary_of(session, run_id)
+        tokens = runs.tokens_of(session, run_id)
+        asked = work.spec.feature_ranges() or [(0, dictionary.features)]
+        families = {family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers}
+        best = Running()
+        explained = _explained(session, families, run_id, dictionary.features, best)
+        states = dictionary_scores.states(session, run_id, asked)
+        so_far, moment = progress(session, work.lease.job_id), now(session)
+        spent = usage.of(session, work.lease.job_id)
+    judged: dict[str, Judged] = {}
+    for name, scorer in named(work.spec.scorers).items():
+        work.progress(0)
+        judged[name] = _judged(work, scorer, dictionary, asked)
+        best.add(judged[name].candidates)
+    _add_others(work, best)
+    is_asked = is_within(np.arange(dictionary.features, dtype=np.int32), asked)
+    counts = {"asked": so_far.request_counts.total, "explained": int(np.count_nonzero(explained & is_asked)), "failed": so_far.request_counts.failed}
+    counts |= {state: states.get(state, 0) for state in ("active", "rare", "dead")}
+    summary = {
+        "features": counts,
+        "scores": {name: one.figures for name, one in judged.items()},
+        **({"language_models": usage_of(spent)} if spent else {}),
+        **speeds(so_far, tokens, moment),
+    }
+    return Made(seen, [one.changes for one in judged.values()], best.best(), summary)
+
+
+def named(specs: Sequence[ScorerSpec]) -> dict[str, ScorerSpec]:
+    """The job's scorers by name; a second one of the same name is told apart by its number."""
+    found: dict[str, ScorerSpec] = {}
+    for spec in specs:
+        earlier = sum(other.name == spec.name for other in found.values())
+        found[f"{spec.name}#{earlier + 1}" if earlier else spec.name] = spec
+    return found
+
+
+def usage_of(lines: Sequence[UsageLine]) -> dict[str, Any]:
+    """What the job's language models were asked, took and cost, in all and by stage, purpose and model. An unknown price is None, never 0."""
+    costs = [line.cost_usd for line in lines]
+    return {
+        "questions": sum(line.questions for line in lines),
+        "answered": sum(line.answered for line in lines),
+        "attempts": sum(line.attempts for line in lines),
+        "prompt_tokens": sum(line.prompt_tokens for line in lines),
+        "completion_tokens": sum(line.completion_tokens for line in lines),
+        "tokens_known": all(line.tokens_known for line in lines),
+        "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
+        "lines": [asdict(line) for line in lines],
+    }
+
+
+def speeds(so_far: JobProgress, tokens: int, moment: datetime) -> dict[str, Any]:
+    """Seconds of each stage, and rates: tokens of the corpus per second of collection (None when none was needed), features per second of all.
+
+    All is from the job's start to this `moment`, the last chunk's beginning: a rest may lie after all other stages, and is taken off.
+    """
+    seconds = {str(stage.stage): round(stage.seconds, 3) for stage in so_far.stages if stage.stage != Stage.SUMMARISE}
+    total = max((moment - so_far.started_at).total_seconds() - so_far.idle_seconds, 0.0) if so_far.started_at else 0.0
+    collecting = seconds.get(Stage.COLLECT, 0.0)
+    return {
+        "tokens": tokens,
+        "seconds": seconds,
+        "total_seconds": round(total, 3),
+        "tokens_per_s": round(tokens / collecting, 1) if collecting else None,
+        "features_per_s": round(so_far.request_counts.total / total, 2) if total else None,
+    }
+
+
+def over_random(own: Mapping[str, Any], control: Mapping[str, Any], job_id: str) -> dict[str, Any]:
+    """A job's medians beside those of its control, the same dictionary on a subject that has learned nothing."""
+    found: dict[str, Any] = {}
+    for name, figures in own["scores"].items():
+        theirs = control["scores"].get(name, {}).get("median")
+        lift = None if theirs is None or figures["median"] is None else figures["median"] - theirs
+        found[name] = {"median": theirs, "lift": lift}
+    return {"job": job_id, "scores": found}
+
+
+def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dict[str, Any]:
+    """Job and control end in any order: whoever comes second puts both beside one another, in the job's summary."""
+    own = jobs.get(session, job_id)
+    if own.control_of is not None:
+        parent = jobs.hold(session, own.control_of)
+        if parent.summary is not None:
+            jobs.amend(session, parent.id, parent.summary | {"random_weights": over_random(parent.summary, summary, job_id)})
+        return summary
+    control = jobs.control_of(session, jobs.hold(session, job_id).id)
+    if control is not None and control.status == JobStatus.COMPLETED and control.summary is not None:
+        return summary | {"random_weights": over_random(summary, control.summary, control.id)}
+    return summary
+
+
+def _judged(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range]) -> Judged:
+    """All that is concluded of one scorer."""
+    were, densities = _read(work, scorer, dictionary, asked)
+    figures = concluded(were, densities)
+    # Of one scorer no more than the best of each feature can be its best among all.
+    found = best_of(candidates(scorer.name, figures))
+    return Judged(figures_of(figures, is_within(figures.features, asked)), changed(were, figures), found)
+
+
+def _add_others(work: Work, best: Running) -> None:
+    """All that other jobs of the run scored otherwise."""
+    own_url = work.runtime.settings.llm_base_url
+    known = {(scorer.name, scorer_digest(work.spec, scorer, own_url)) for scorer in work.spec.scorers}
+    with snapshot(work.runtime.engine) as session:
+        for rows in dictionary_scores.other_scores(session, work.run_id, known):
+            best.add(scored(*zip(*rows, strict=True)))
+
+
+def _read(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range]) -> tuple[Figures, Floats | None]:
+    """One scorer's figures as one moment knows them, and the firing rate of each feature."""
+    digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
+    with snapshot(work.runtime.engine) as session:
+        figures = gathered(dictionary_scores.scores_of(session, work.run_id, scorer.name, digest), asked)
+        densities = np.zeros(dictionary.features)
+        for some in dictionary_scores.densities(session, work.run_id):
+            features, rates = zip(*some, strict=True)
+            densities[list(features)] = rates
+    return figures, densities
+
+
+def _explained(session: Session, families: Collection[Family], run_id: int, features: int, best: Running) -> Mask:
+    """bool [features]: whether one of the families explains the feature. Adds all explanations of the run to the best."""
+    found = np.zeros(features, dtype=np.bool_)
+    of = {(family.explainer, family.settings_digest) for family in families}
+    for rows in dictionary_scores.explained(session, run_id):
+        places, ids, explainers, digests = zip(*rows, strict=True)
+        best.add(unscored(places, ids))
+        found[[place for place, name, digest in zip(places, explainers, digests, strict=True) if (name, digest) in of]] = True
+    return found
