@@ -12,7 +12,7 @@ import httpx
 
 from api.cli.reader import Body, paged
 from interp.domain.cleaning import one_line
-from interp.domain.errors import GlossatorError, ServerUnreachable, installation_codes
+from interp.domain.errors import GlossatorError, ServerUnreachableError, installation_codes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -25,7 +25,7 @@ TIMEOUT = httpx.Timeout(60, connect=3)
 SUBMIT_TIMEOUT = httpx.Timeout(180, connect=3)
 
 
-class Refused(GlossatorError):
+class ApiError(GlossatorError):
     """The server answered with a problem document; `problem` is that document."""
 
     code, title = "refused", "The server refused"
@@ -176,8 +176,8 @@ class Client:
             raise _stranger(response) from None
         return answer
 
-    def _unreachable(self, error: Exception) -> ServerUnreachable:
-        return ServerUnreachable(
+    def _unreachable(self, error: Exception) -> ServerUnreachableError:
+        return ServerUnreachableError(
             f"No server answers at {self.url}.", why=str(error), cure="Start one with `glossator serve`, or set GLOSSATOR_URL to where one is."
         )
 
@@ -191,13 +191,13 @@ def _raise_for_problem(response: httpx.Response) -> None:
     if not response.is_error:
         return
     if response.headers.get("content-type", "").startswith("application/problem+json"):
-        raise Refused(response.json())
+        raise ApiError(response.json())
     raise _stranger(response)
 
 
-def _stranger(response: httpx.Response) -> ServerUnreachable:
+def _stranger(response: httpx.Response) -> ServerUnreachableError:
     """The error of an answer that no server of this API gives."""
-    return ServerUnreachable(
+    return ServerUnreachableError(
         f"What answers at {response.url} is no server of Glossator.",
         why=f"It says {response.status_code} {response.reason_phrase}: {one_line(response.text, STRANGER_SHOWN)}",
         cure="Set GLOSSATOR_URL to where `glossator serve` listens.",

@@ -28,14 +28,14 @@ START_SECONDS = 30.0
 STOP_SECONDS = 5
 
 
-class AddressTaken(GlossatorError):
+class AddressTakenError(GlossatorError):
     """The service cannot listen where it was told to."""
 
     code, title = "address-taken", "The address cannot be listened on"
     exit_status = 2
 
 
-class LoginMissing(GlossatorError):
+class LoginMissingError(GlossatorError):
     """The service has no accounts, and was told to listen where other machines reach it."""
 
     code, title = "login-missing", "Anyone who reaches the address could do anything"
@@ -147,8 +147,8 @@ def _listen(host: str, port: int, is_open: bool) -> socket.socket:
     return listening
 
 
-def _login_missing(host: str) -> LoginMissing:
-    return LoginMissing(
+def _login_missing(host: str) -> LoginMissingError:
+    return LoginMissingError(
         f"The server does not listen on {host or 'every address'}.",
         why="It has no login: whoever reaches it can submit and cancel any job, spend any budget, and read what jobs may read.",
         cure="Use --host 127.0.0.1, or put what checks accounts in front and give --i-know-there-is-no-login "
@@ -161,7 +161,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, TypeError, ValueError) as error:
-        raise AddressTaken(
+        raise AddressTakenError(
             f"Cannot listen on {host}:{port}.",
             why=getattr(error, "strerror", None) or str(error),
             cure="Stop what listens there, or take a free port with --port 0.",

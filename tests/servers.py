@@ -21,7 +21,7 @@ import pytest
 
 from api.demo.local_servers import LocalServer
 from api.demo.servers import POSTGRES, REDIS, Found, Kind, own
-from interp.domain.errors import ServerMissing
+from interp.domain.errors import ServerMissingError
 
 NAMED = {POSTGRES.name: "GLOSSATOR_TEST_POSTGRES_URL", REDIS.name: "GLOSSATOR_TEST_REDIS_URL"}
 PACKAGES = {POSTGRES.name: "postgresql", REDIS.name: "redis-server"}
@@ -36,7 +36,7 @@ def room(kind: Kind) -> Iterator[Found]:
     with ExitStack() as stack:
         try:
             found = _room(kind, stack)
-        except ServerMissing as error:
+        except ServerMissingError as error:
             pytest.skip(f"{WANTED}{kind.name}: {error}")
         yield found
 
@@ -46,7 +46,7 @@ def private(kind: Kind) -> Iterator[LocalServer]:
     """A server that nobody else uses: it may be stopped, killed and filled. Skips the test where the machine has no binaries of it."""
     try:
         _binaries(kind)
-    except ServerMissing as error:
+    except ServerMissingError as error:
         pytest.skip(f"{WANTED}{kind.name}: {error}")
     with kind.private() as server:
         yield server
@@ -69,7 +69,7 @@ def _room(kind: Kind, stack: ExitStack) -> Found:
         kind, named = replace(kind, local=()), ""
     try:
         return stack.enter_context(own(kind, named))
-    except ServerMissing:
+    except ServerMissingError:
         _install(kind)
     return stack.enter_context(own(kind))
 
@@ -78,20 +78,20 @@ def _binaries(kind: Kind) -> None:
     _servers_allowed()
     try:
         kind.private.find()
-    except ServerMissing:
+    except ServerMissingError:
         _install(kind)
 
 
 def _servers_allowed() -> None:
     if os.environ.get(NO_SERVERS) == "1":
-        raise ServerMissing("No server may be used.", why=f"{NO_SERVERS} is 1.")
+        raise ServerMissingError("No server may be used.", why=f"{NO_SERVERS} is 1.")
 
 
 def _install(kind: Kind) -> None:
     """Debian's package, by one process at a time. Raises ServerMissing where that is not allowed, or does not help."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0 or os.environ.get(NO_INSTALL) == "1":
-        raise ServerMissing(f"{kind.name} is not installed.", why=f"Only root on Debian may install it, and {NO_INSTALL} may forbid it.")
+        raise ServerMissingError(f"{kind.name} is not installed.", why=f"Only root on Debian may install it, and {NO_INSTALL} may forbid it.")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with (Path(tempfile.gettempdir()) / "glossator-test-install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -99,5 +99,5 @@ def _install(kind: Kind) -> None:
             try:
                 subprocess.run([apt, *command], env=environment, check=True, capture_output=True, timeout=INSTALL_SECONDS)
             except (subprocess.SubprocessError, OSError) as error:
-                raise ServerMissing(f"{kind.name} is not installed.", why=f"Installing it failed: {error}") from error
+                raise ServerMissingError(f"{kind.name} is not installed.", why=f"Installing it failed: {error}") from error
     kind.private.find()

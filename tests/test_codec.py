@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from interp.domain.errors import BlobCorrupt
+from interp.domain.errors import BlobCorruptError
 from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Neighbour, Statistics, TokenEffect
 from interp.files.evidence_codec import decode_evidence, encode_evidence
 from tests.api.synthetic import feature_evidence
@@ -79,7 +79,7 @@ def test_any_damage_is_told(evidence: FeatureEvidence, data: st.DataObject) -> N
     blob = bytearray(encode_evidence(evidence))
     place = data.draw(st.integers(0, len(blob) - 1))
     blob[place] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(BlobCorrupt):
+    with pytest.raises(BlobCorruptError):
         decode_evidence(bytes(blob))
 
 
@@ -104,16 +104,16 @@ def test_the_second_format_is_still_read() -> None:
 @given(evidences(), st.data())
 def test_any_cut_is_told(evidence: FeatureEvidence, data: st.DataObject) -> None:
     blob = encode_evidence(evidence)
-    with pytest.raises(BlobCorrupt):
+    with pytest.raises(BlobCorruptError):
         decode_evidence(blob[: data.draw(st.integers(0, len(blob) - 1))])
-    with pytest.raises(BlobCorrupt):
+    with pytest.raises(BlobCorruptError):
         decode_evidence(blob + b"x")
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_of_others_are_read(blob: bytes) -> None:
     for prefix in (b"", b"GLEV\x01", b"GLEV\x02"):
-        with pytest.raises(BlobCorrupt):
+        with pytest.raises(BlobCorruptError):
             decode_evidence(prefix + blob)
 
 

@@ -11,20 +11,20 @@ import pytest
 from safetensors.numpy import save_file
 
 from interp.domain.errors import (
-    CorpusEmpty,
-    CorpusTooSmall,
-    DictionaryFormatUnknown,
-    FeatureOutOfRange,
-    FileMissing,
+    CorpusEmptyError,
+    CorpusTooSmallError,
+    DictionaryFormatUnknownError,
+    FeatureOutOfRangeError,
+    FileMissingError,
     GlossatorError,
-    HookPointUnknown,
+    HookPointUnknownError,
     InputError,
-    PickleRefused,
+    PickleRefusedError,
     SubjectError,
-    TextUndecodable,
-    TokenizerMismatch,
-    WeightsNotFinite,
-    WidthMismatch,
+    TextUndecodableError,
+    TokenizerMismatchError,
+    WeightsNotFiniteError,
+    WidthMismatchError,
 )
 from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.planning import preflight
@@ -89,38 +89,38 @@ def refused(job: JobSpec, error: type[GlossatorError], says: str) -> GlossatorEr
 
 
 def test_unknown_hook_point(job: JobSpec) -> None:
-    error = refused(changed(job, "dictionary", hook_point="blocks.1.hook_resid_pots"), HookPointUnknown, "hook_resid_pots")
+    error = refused(changed(job, "dictionary", hook_point="blocks.1.hook_resid_pots"), HookPointUnknownError, "hook_resid_pots")
     assert "blocks.1.hook_resid_post" in error.details["near"]
-    refused(changed(job, "dictionary", hook_point="blocks.2.hook_resid_post"), HookPointUnknown, r"2 blocks, blocks\.0 to blocks\.1")
+    refused(changed(job, "dictionary", hook_point="blocks.2.hook_resid_post"), HookPointUnknownError, r"2 blocks, blocks\.0 to blocks\.1")
 
 
 def test_width_of_another_model(job: JobSpec) -> None:
-    refused(changed(job, "dictionary", hook_point="blocks.1.mlp.hook_post"), WidthMismatch, "reads 16 numbers, the subject has 24")
+    refused(changed(job, "dictionary", hook_point="blocks.1.mlp.hook_post"), WidthMismatchError, "reads 16 numbers, the subject has 24")
 
 
 @pytest.mark.parametrize("features", ["0-20", (3, 20), "5,400"])
 def test_feature_out_of_range(job: JobSpec, features: Any) -> None:
-    refused(job.model_copy(update={"features": features}), FeatureOutOfRange, "the dictionary has 20")
+    refused(job.model_copy(update={"features": features}), FeatureOutOfRangeError, "the dictionary has 20")
 
 
 def test_missing_files(job: JobSpec, tmp_path: Path) -> None:
-    refused(changed(job, "subject", model=str(tmp_path / "none")), FileMissing, "is no folder")
-    refused(changed(job, "dictionary", source=str(tmp_path / "none")), FileMissing, "does not exist")
-    refused(changed(job, "corpus", path=str(tmp_path / "none")), FileMissing, "does not exist")
+    refused(changed(job, "subject", model=str(tmp_path / "none")), FileMissingError, "is no folder")
+    refused(changed(job, "dictionary", source=str(tmp_path / "none")), FileMissingError, "does not exist")
+    refused(changed(job, "corpus", path=str(tmp_path / "none")), FileMissingError, "does not exist")
     (Path(job.subject.model) / "model.safetensors").unlink()
-    refused(job, FileMissing, "holds no weights")
+    refused(job, FileMissingError, "holds no weights")
 
 
 def test_unknown_format(job: JobSpec, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    refused(changed(job, "dictionary", source=str(tmp_path / "other")), DictionaryFormatUnknown, "no known family")
+    refused(changed(job, "dictionary", source=str(tmp_path / "other")), DictionaryFormatUnknownError, "no known family")
 
 
 def test_a_pickle_that_needs_code(job: JobSpec, tmp_path: Path) -> None:
     import pickle
 
     (tmp_path / "8.pt").write_bytes(pickle.dumps(SubjectSpec))
-    refused(changed(job, "dictionary", source=str(tmp_path / "8.pt")), PickleRefused, r"8\.pt")
+    refused(changed(job, "dictionary", source=str(tmp_path / "8.pt")), PickleRefusedError, r"8\.pt")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -128,31 +128,31 @@ def test_weights_that_are_not_finite(job: JobSpec, value: float) -> None:
     bad = np.ones((FEATURES, WIDTH), dtype=np.float32)
     bad[2, 3] = value
     write_dictionary(Path(job.dictionary.source), W_dec=bad)
-    refused(job, WeightsNotFinite, r"W_dec holds NaN or infinity\. 1 of 320 numbers, the first at \[2, 3\]")
+    refused(job, WeightsNotFiniteError, r"W_dec holds NaN or infinity\. 1 of 320 numbers, the first at \[2, 3\]")
 
 
 def test_subject_weights_that_are_not_finite(job: JobSpec) -> None:
     save_file({"model.norm.weight": np.full(WIDTH, np.nan, dtype=np.float32)}, Path(job.subject.model) / "model.safetensors")
-    refused(job, WeightsNotFinite, r"model\.norm\.weight")
+    refused(job, WeightsNotFiniteError, r"model\.norm\.weight")
 
 
 def test_empty_corpus_and_one_too_small(job: JobSpec, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refused(changed(job, "corpus", path=str(tmp_path / "empty")), CorpusEmpty, "holds no text")
+    refused(changed(job, "corpus", path=str(tmp_path / "empty")), CorpusEmptyError, "holds no text")
     (tmp_path / "empty" / "one.txt").write_text("one", encoding="utf-8")
-    refused(changed(job, "corpus", path=str(tmp_path / "empty")), CorpusTooSmall, "Each split needs one")
+    refused(changed(job, "corpus", path=str(tmp_path / "empty")), CorpusTooSmallError, "Each split needs one")
 
 
 def test_unreadable_encoding(job: JobSpec) -> None:
     (Path(job.corpus.path) / "latin.txt").write_bytes(b"caf\xe9")
-    refused(job, TextUndecodable, r"latin\.txt is not UTF-8")
+    refused(job, TextUndecodableError, r"latin\.txt is not UTF-8")
     assert preflight.check(changed(job, "corpus", undecodable="skip")).documents == 20
 
 
 def test_a_tokenizer_that_does_not_fit(job: JobSpec) -> None:
     config = Path(job.subject.model) / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": 50}), encoding="utf-8")
-    refused(job, TokenizerMismatch, "the subject embeds 50")
+    refused(job, TokenizerMismatchError, "the subject embeds 50")
 
 
 def test_an_unreadable_config(job: JobSpec) -> None:

@@ -16,7 +16,7 @@ import api.demo.local_servers
 import api.demo.servers
 from api.demo.local_servers import LocalServer
 from api.demo.servers import POSTGRES, REDIS, Kind, own, own_number
-from interp.domain.errors import ServerMissing, ServerUnreachable
+from interp.domain.errors import ServerMissingError, ServerUnreachableError
 from interp.store.db import temporary_database
 from tests import servers
 
@@ -67,7 +67,7 @@ def test_a_named_server_is_taken(kind: Kind, server: Callable[[Kind], LocalServe
 def test_a_named_server_that_is_not_there_is_an_error_and_no_skip(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     scheme = kind.local[0].split("://", maxsplit=1)[0]
     monkeypatch.setenv(servers.NAMED[kind.name], f"{scheme}://127.0.0.1:{api.demo.local_servers.free_port()}/0")
-    with pytest.raises(ServerUnreachable, match="refused"), servers.room(kind):
+    with pytest.raises(ServerUnreachableError, match="refused"), servers.room(kind):
         pass
 
 
@@ -114,7 +114,7 @@ def test_debians_package_is_installed_where_that_is_allowed(kind: Kind, server: 
     lines += [f"/bin/ln -s {link} {target}/{link.name}" for link in links]
     (bare / "apt-get").write_text("#!/bin/sh\n" + "\n".join(lines) + "\n")
     (bare / "apt-get").chmod(0o755)
-    with pytest.raises(ServerMissing):
+    with pytest.raises(ServerMissingError):
         kind.private.find()
     servers._binaries(kind)
     assert kind.private.find().name == program.name
@@ -187,7 +187,7 @@ def test_a_server_that_is_too_old_is_refused(private_postgres: LocalServer, priv
     monkeypatch.setattr(temporary_database, "LEAST_VERSION", 99)
     monkeypatch.setattr(api.demo.servers, "LEAST_REDIS", 99)
     for kind, running in ((POSTGRES, private_postgres), (REDIS, private_redis)):
-        with pytest.raises(ServerUnreachable, match="too old"), kind.own(running.url):
+        with pytest.raises(ServerUnreachableError, match="too old"), kind.own(running.url):
             pass
 
 

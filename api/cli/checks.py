@@ -19,7 +19,7 @@ from api.cli.output.console import thousands
 from api.http.readiness import artifacts_fault
 from interp.config.home import CURE, check_readable, occupant, write_fault
 from interp.config.settings import Settings, is_loopback
-from interp.domain.errors import GlossatorError, HomeUnusable, LlmError
+from interp.domain.errors import GlossatorError, HomeUnusableError, LlmError
 from interp.domain.lifecycle import Queue
 from interp.files.atomic import nearest_existing
 from interp.security.allowed_files import Roots
@@ -66,7 +66,7 @@ def home(found: Settings) -> list[Finding]:
         return [Finding("home", True, f"{found.home}; the database and the broker are servers")]
     try:
         check_readable(found.home)
-    except HomeUnusable as error:
+    except HomeUnusableError as error:
         return [finding_of(error, "home")]
     nearest = nearest_existing(found.home)
     if fault := write_fault(nearest):

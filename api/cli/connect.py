@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from api.cli.reader import Reader
 from interp.config.home import check_readable
 from interp.config.settings import Settings, settings
-from interp.domain.errors import ServerUnreachable
+from interp.domain.errors import ServerUnreachableError
 from interp.observability.import_time import without_collecting
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def reader() -> Iterator[Reader]:
     if found.is_alone:
         check_readable(found.home)
     if not _has_database(found):
-        raise ServerUnreachable(
+        raise ServerUnreachableError(
             "There is nothing to read.",
             why=f"No server answers at {_default_url(found)}, and there is no database at {found.database_url}.",
             cure="Start one with `glossator serve`, or run `glossator demo`.",
@@ -57,7 +57,7 @@ def server() -> Iterator["Client"]:
     found = settings()
     client = _server(found)
     if client is None:
-        raise ServerUnreachable(
+        raise ServerUnreachableError(
             f"No server answers at {_default_url(found)}.",
             why="Nobody listens there, or another program does.",
             cure="Start one with `glossator serve`, or set GLOSSATOR_URL to where one is.",

@@ -2,11 +2,11 @@
 
 import sys
 
-from interp.domain.errors import DatabaseUnfit, DiskFull, GlossatorError
+from interp.domain.errors import DatabaseUnfitError, DiskFullError, GlossatorError
 from interp.files.atomic import is_full
 
 
-class FileUnusable(GlossatorError):
+class FileUnusableError(GlossatorError):
     """A file that a command reads or writes cannot be opened."""
 
     code, title = "file-unusable", "A file cannot be used"
@@ -17,9 +17,11 @@ def told(error: Exception) -> GlossatorError | None:
     if isinstance(error, GlossatorError):
         return error
     if is_full(error):
-        return DiskFull("The disk is full.", why=str(error), cure="Free some space, and give the command again.")
+        return DiskFullError("The disk is full.", why=str(error), cure="Free some space, and give the command again.")
     if isinstance(error, OSError) and error.filename:
-        return FileUnusable(f"{error.filename} cannot be used.", why=error.strerror or str(error), cure="Give another path, or the right to use it.")
+        return FileUnusableError(
+            f"{error.filename} cannot be used.", why=error.strerror or str(error), cure="Give another path, or the right to use it."
+        )
     return _of_database(error)
 
 
@@ -34,5 +36,5 @@ def _of_database(error: Exception) -> GlossatorError | None:
 
     if isinstance(error, CommandError):
         cure = "Install the version of Glossator that it was made with, or a newer one."
-        return DatabaseUnfit("The database was made by another version of Glossator.", why=str(error), cure=cure)
+        return DatabaseUnfitError("The database was made by another version of Glossator.", why=str(error), cure=cure)
     return told_of_database(error) if isinstance(error, DBAPIError) else None

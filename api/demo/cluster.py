@@ -17,7 +17,7 @@ from api.demo.local_servers import free_port
 from interp.config.home import make_home
 from interp.config.secrets import start_child
 from interp.config.settings import Settings
-from interp.domain.errors import FileMissing, GlossatorError
+from interp.domain.errors import FileMissingError, GlossatorError
 from interp.domain.lifecycle import Queue, Stage
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.queue.active_leases import Held, held
@@ -27,7 +27,7 @@ POLL_SECONDS, WATCH_SECONDS = 0.1, 0.005
 LOG_LINES = 10
 
 
-class ProcessEnded(GlossatorError):
+class ProcessEndedError(GlossatorError):
     """One of the cluster's processes ended by itself."""
 
     code, title = "process-ended", "A process of the cluster ended"
@@ -119,7 +119,7 @@ class Cluster:
         for member in self._members:
             if member.process is not None and member.process.poll() not in (None, -signal.SIGKILL):
                 why = " ".join(self._log_of(member).read_text(errors="replace").splitlines()[-LOG_LINES:])
-                raise ProcessEnded(f"{member.name} ended with status {member.process.returncode}.", why=why, cure=f"See {self._log_of(member)}.")
+                raise ProcessEndedError(f"{member.name} ended with status {member.process.returncode}.", why=why, cure=f"See {self._log_of(member)}.")
 
     def _at_work(self, job_id: str, stage: Stage) -> list[tuple[Member, Held]]:
         by_pid = {str(member.process.pid): member for member in self._members if member.process is not None and member.process.poll() is None}
@@ -160,7 +160,7 @@ class Cluster:
             while not client.is_ready():
                 self.check()
                 if time.monotonic() > deadline:
-                    raise ProcessEnded(f"The api did not answer within {START_SECONDS:.0f} s.", cure=f"See {self._log_of(self._members[0])}.")
+                    raise ProcessEndedError(f"The api did not answer within {START_SECONDS:.0f} s.", cure=f"See {self._log_of(self._members[0])}.")
                 time.sleep(POLL_SECONDS)
 
     def _stop(self) -> None:
@@ -200,5 +200,7 @@ def _program() -> Path:
     """The `glossator` that belongs to this Python."""
     found = Path(sys.executable).with_name("glossator")
     if not found.exists():
-        raise FileMissing(f"There is no {found}.", why="The cluster's processes are started by that command.", cure="Install with: pip install -e .")
+        raise FileMissingError(
+            f"There is no {found}.", why="The cluster's processes are started by that command.", cure="Install with: pip install -e ."
+        )
     return found

@@ -33,13 +33,13 @@ FOLDER = "demo-cluster"
 SERVERS = {"named": "the one that the environment names", "local": "the one at the default local port", "private": "a private one of this machine's"}
 
 
-class BooksDiffer(GlossatorError):
+class DatabasesDifferError(GlossatorError):
     """The cluster's book is not the embedded demo's."""
 
     code, title = "books-differ", "The two books differ"
 
 
-class NobodyKilled(GlossatorError):
+class NoWorkerKilledError(GlossatorError):
     """The job was over before a worker could be caught at work."""
 
     code, title = "nobody-killed", "No worker was killed"
@@ -77,7 +77,7 @@ def run(home: Path, spec: JobSpec) -> None:
     require_equal(found)
     missed = [stage for stage, kill in ran.kills.items() if kill is None]
     if missed:
-        raise NobodyKilled(f"The job was over before a worker could be caught in {' and '.join(missed)}.", cure="Give it more --features.")
+        raise NoWorkerKilledError(f"The job was over before a worker could be caught in {' and '.join(missed)}.", cure="Give it more --features.")
 
 
 def embedded_settings(home: Path, spec: JobSpec) -> Settings:
@@ -157,7 +157,7 @@ def _print_kills(ran: Ran, again: dict[str, int]) -> None:
 def require_equal(found: list[Compared]) -> None:
     """Raises BooksDiffer, with the first rows that differ, where one row does."""
     if not all(compared.is_equal for compared in found):
-        raise BooksDiffer(
+        raise DatabasesDifferError(
             "The cluster's book is not the embedded demo's.",
             why=" ".join(f"{compared.what} {example}." for compared in found for example in compared.examples),
             cure="Where the embedded book was made by another version of Glossator, give a new folder with --home.",

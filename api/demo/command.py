@@ -14,7 +14,7 @@ from api.client import Client
 from api.jobs.paths import paths_of
 from interp.config.home import make_home
 from interp.config.settings import Settings, take_settings
-from interp.domain.errors import FileMissing, InputError
+from interp.domain.errors import FileMissingError, InputError
 from interp.domain.spec import JobSpec
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ def demo(
         raise InputError("The cluster's demo asks no language model.", cure="Leave out --llm, or --cluster.")
     job = job or (JOB_LLM if llm else JOB)
     if not job.exists():
-        raise FileMissing(f"There is no {job}.", why="The demo runs from a checkout of the repository.", cure="Clone it, then type `make demo`.")
+        raise FileMissingError(f"There is no {job}.", why="The demo runs from a checkout of the repository.", cure="Clone it, then type `make demo`.")
     if llm:
         # The scripted server: nothing that another command needs.
         from api.demo import llm_command

@@ -22,7 +22,7 @@ import psycopg
 import redis
 
 from api.demo.child_guard import Guard
-from interp.domain.errors import ServerMissing, ServerUnreachable
+from interp.domain.errors import ServerMissingError, ServerUnreachableError
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin")
 REDIS_PROGRAMS = ("redis-server", "valkey-server")
@@ -63,7 +63,7 @@ class LocalServer(ABC):
     def pid(self) -> int:
         """The process that a signal goes to. Raises ServerUnreachable where none runs."""
         if self._process is None:
-            raise ServerUnreachable(f"The private {self.program} does not run.", cure="Call `start()`.")
+            raise ServerUnreachableError(f"The private {self.program} does not run.", cure="Call `start()`.")
         return self._process.pid
 
     def start(self) -> None:
@@ -76,7 +76,9 @@ class LocalServer(ABC):
             if time.monotonic() > deadline or (self._has_ended() and not self._may_start_later()):
                 log = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
                 self.stop(signal.SIGKILL)
-                raise ServerUnreachable(f"The private {self.program} in {self.folder} did not start.", why=" ".join(log), cure="See its log there.")
+                raise ServerUnreachableError(
+                    f"The private {self.program} in {self.folder} did not start.", why=" ".join(log), cure="See its log there."
+                )
             if self._has_ended():
                 self._spawn()
             time.sleep(POLL_SECONDS)
@@ -169,7 +171,7 @@ class LocalServer(ABC):
         if user is not None:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         if subprocess.run(["test", "-w", str(self.folder)], **self._as_user()).returncode != 0:
-            raise ServerUnreachable(
+            raise ServerUnreachableError(
                 f"The private {self.program} cannot use {self.folder}.",
                 why=f"It runs as {user.pw_name if user else 'you'}, who may not enter or write there.",
                 cure="Give it a folder below /tmp, or run as a plain user.",
@@ -217,7 +219,7 @@ class LocalPostgres(LocalServer):
         found = next((program for program in candidates if program.exists() and program.with_name("initdb").exists()), None)
         if found is None:
             why = f"There is no `postgres` with `initdb` on the PATH, nor in {', '.join(POSTGRES_FOLDERS)}."
-            raise ServerMissing("PostgreSQL is not installed.", why=why, cure="Debian: apt install postgresql. Or name a server by its URL.")
+            raise ServerMissingError("PostgreSQL is not installed.", why=why, cure="Debian: apt install postgresql. Or name a server by its URL.")
         return found
 
     @property
@@ -232,7 +234,7 @@ class LocalPostgres(LocalServer):
         done = subprocess.run(command, capture_output=True, **self._as_user())
         if done.returncode != 0:
             why = done.stderr.decode(errors="replace").strip()
-            raise ServerUnreachable(f"initdb failed in {self.folder}.", why=why, cure="Check the installation of PostgreSQL, and the disk.")
+            raise ServerUnreachableError(f"initdb failed in {self.folder}.", why=why, cure="Check the installation of PostgreSQL, and the disk.")
 
     def _arguments(self) -> list[str]:
         options = {
@@ -274,7 +276,7 @@ class LocalRedis(LocalServer):
         found = next((path for path in map(shutil.which, REDIS_PROGRAMS) if path), None)
         if found is None:
             why = f"There is neither of {', '.join(REDIS_PROGRAMS)} on the PATH."
-            raise ServerMissing("Redis is not installed.", why=why, cure="Debian: apt install redis-server. Or name a server by its URL.")
+            raise ServerMissingError("Redis is not installed.", why=why, cure="Debian: apt install redis-server. Or name a server by its URL.")
         return Path(found)
 
     def _prepare(self) -> None:
@@ -300,7 +302,9 @@ def unprivileged() -> pwd.struct_passwd | None:
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
     found = next((known[name] for name in UNPRIVILEGED if name in known), None)
     if found is None:
-        raise ServerMissing("PostgreSQL does not run as root.", why=f"None of {', '.join(UNPRIVILEGED)} is a user here.", cure="Run as a plain user.")
+        raise ServerMissingError(
+            "PostgreSQL does not run as root.", why=f"None of {', '.join(UNPRIVILEGED)} is a user here.", cure="Run as a plain user."
+        )
     return found
 
 
@@ -313,7 +317,7 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-    raise ServerUnreachable("No port is free.", why=f"All of {PORTS.start} to {PORTS.stop - 1} are taken.", cure="Stop what listens there.")
+    raise ServerUnreachableError("No port is free.", why=f"All of {PORTS.start} to {PORTS.stop - 1} are taken.", cure="Stop what listens there.")
 
 
 def _version(program: Path) -> tuple[int, ...]:

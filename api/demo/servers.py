@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import redis
 
 from api.demo.local_servers import LocalPostgres, LocalRedis, LocalServer
-from interp.domain.errors import ServerUnreachable
+from interp.domain.errors import ServerUnreachableError
 from interp.store.db.temporary_database import own_database
 
 LEAST_REDIS = 7
@@ -56,7 +56,7 @@ def _own(kind: Kind, named: str, stack: ExitStack) -> Found:
     if named:
         return Found(stack.enter_context(kind.own(named)), "named")
     for url in kind.local:
-        with contextlib.suppress(ServerUnreachable):
+        with contextlib.suppress(ServerUnreachableError):
             return Found(stack.enter_context(kind.own(url)), "local")
     server = stack.enter_context(kind.private())
     return Found(stack.enter_context(kind.own(server.url)), "private")
@@ -71,7 +71,7 @@ def own_number(server_url: str) -> Iterator[str]:
     try:
         number = _claim_number(server_url)
     except redis.RedisError as error:
-        raise ServerUnreachable(f"No Redis to use at {_shown(server_url)}.", why=str(error), cure="Name one that answers.") from error
+        raise ServerUnreachableError(f"No Redis to use at {_shown(server_url)}.", why=str(error), cure="Name one that answers.") from error
     try:
         yield _with_number(server_url, number)
     finally:
@@ -91,7 +91,7 @@ def _claim_number(server_url: str) -> int:
     with _connect(server_url) as connection:
         version = str(connection.info("server")["redis_version"])
     if int(version.split(".")[0]) < LEAST_REDIS:
-        raise ServerUnreachable(f"The Redis at {_shown(server_url)} is too old.", why=f"It is {version}.", cure=f"Use {LEAST_REDIS} or newer.")
+        raise ServerUnreachableError(f"The Redis at {_shown(server_url)} is too old.", why=f"It is {version}.", cure=f"Use {LEAST_REDIS} or newer.")
     for number in REDIS_NUMBERS:
         with _connect(_with_number(server_url, number)) as connection:
             if not connection.set(CLAIM, os.getpid(), nx=True, ex=CLAIM_SECONDS):
@@ -100,7 +100,7 @@ def _claim_number(server_url: str) -> int:
                 return number
             connection.delete(CLAIM)
     why = f"Numbers {REDIS_NUMBERS.start} to {REDIS_NUMBERS.stop - 1} are all in use."
-    raise ServerUnreachable(f"The Redis at {_shown(server_url)} has no empty database.", why=why, cure="Empty one, or name another server.")
+    raise ServerUnreachableError(f"The Redis at {_shown(server_url)} has no empty database.", why=why, cure="Empty one, or name another server.")
 
 
 def _connect(url: str) -> "redis.Redis":

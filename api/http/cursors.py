@@ -25,7 +25,7 @@ Figure = Annotated[float, Field(allow_inf_nan=False)]
 Words = Annotated[str, StringConstraints(pattern=WITHOUT_NUL)]
 
 
-class CursorInvalid(InputError):
+class CursorInvalidError(InputError):
     code, title = "cursor-invalid", "The cursor does not fit this listing"
 
 
@@ -45,9 +45,9 @@ def decode(listing: dict[str, Any], cursor: str, shape: TypeAdapter[Any]) -> Any
         # JSON has no tuples and no times: strict in JSON mode means exactly the types that `encode` wrote.
         found = shape.validate_json(json.dumps(place), strict=True)
     except (binascii.Error, UnicodeDecodeError, TypeError, ValueError, ValidationError) as error:
-        raise CursorInvalid("The cursor cannot be read.", cure="Use `next_cursor` of the page before, unchanged.") from error
+        raise CursorInvalidError("The cursor cannot be read.", cure="Use `next_cursor` of the page before, unchanged.") from error
     if version != VERSION or fingerprint != _fingerprint(listing):
-        raise CursorInvalid(
+        raise CursorInvalidError(
             "The cursor belongs to another listing.",
             why="Its filters or its order are not those of this request.",
             cure="Repeat the filters and the order of the first page, or start again without a cursor.",

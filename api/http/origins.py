@@ -30,13 +30,13 @@ PROTECTION = {
 LONGEST_SHOWN = 200
 
 
-class HostRefused(GlossatorError):
+class HostRefusedError(GlossatorError):
     """The request names a host that this server does not go by: its address under another name, as an attacker's page would use it."""
 
     code, status, title = "host-refused", 421, "The request is for another host"
 
 
-class CrossSiteRefused(GlossatorError):
+class CrossSiteRefusedError(GlossatorError):
     """A browser says that a page of another site sent this request."""
 
     code, status, title = "cross-site-refused", 403, "The request comes from another site"
@@ -132,18 +132,18 @@ def _is_own(headers: Headers, hosts: Sequence[str]) -> bool:
     return len(origins) == 1 and origins[0].lower() in own
 
 
-def _wrong_host(hosts: Sequence[str]) -> HostRefused:
+def _wrong_host(hosts: Sequence[str]) -> HostRefusedError:
     given = one_line(", ".join(hosts), LONGEST_SHOWN)
-    return HostRefused(
+    return HostRefusedError(
         f"The request is for the host {given!r}, which this server does not go by." if hosts else "The request names no host.",
         why="A page that gives its own name this server's address could else read what is here.",
         cure="Ask by the address that the server listens on, or add the name to GLOSSATOR_ALLOWED_HOSTS where the server runs.",
     )
 
 
-def _wrong_site(headers: Headers) -> CrossSiteRefused:
+def _wrong_site(headers: Headers) -> CrossSiteRefusedError:
     origin = one_line(headers.get("origin", ""), LONGEST_SHOWN)
-    return CrossSiteRefused(
+    return CrossSiteRefusedError(
         f"A page of {origin} sent this request." if origin and origin != "null" else "A page of another site sent this request.",
         why="Pages of other sites may change nothing here.",
         cure="Send it from a program, or from a page of this server (/docs).",

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from api.schemas import FieldError, Problem, ProblemKind
 from api.schemas.field_errors import field_errors
-from interp.domain.errors import GlossatorError, NotFound, printable, problem_of
+from interp.domain.errors import GlossatorError, NotFoundError, printable, problem_of
 from interp.store.db.engine import told
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def kind(code: str) -> ProblemKind:
     """What a code stands for. Raises NotFound, which lists the codes there are."""
     known = {one.code: one for one in kinds()}
     if code not in known:
-        raise NotFound(f"No problem is called {code!r}.", cure=f"Known: {', '.join(sorted(known))}.")
+        raise NotFoundError(f"No problem is called {code!r}.", cure=f"Known: {', '.join(sorted(known))}.")
     return known[code]
 
 

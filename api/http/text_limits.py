@@ -25,7 +25,7 @@ ENCODING = "is not UTF-8"
 NUMBER = "is no finite number"
 
 
-class _NotFinite(ValueError):
+class _NotFiniteError(ValueError):
     """JSON has no NaN and no infinity."""
 
 
@@ -51,7 +51,7 @@ def wrong_in_body(body: bytes) -> list[FieldError]:
         content = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError:
         return []
-    except _NotFinite as error:
+    except _NotFiniteError as error:
         return [FieldError(field="body", message=str(error))]
     except RecursionError:
         return [FieldError(field="body", message=_too_deep())]
@@ -137,7 +137,7 @@ def _name(header: bytes) -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _NotFinite(f"holds {name}, which JSON has not")
+    raise _NotFiniteError(f"holds {name}, which JSON has not")
 
 
 def _too_deep() -> str:

@@ -15,7 +15,7 @@ from api.jobs.estimate_task import COUNT, Counting
 from api.jobs.path_resolution import located
 from api.schemas import EstimateAnswer
 from interp.config.settings import Settings
-from interp.domain.errors import ChecksBusy
+from interp.domain.errors import ChecksBusyError
 from interp.domain.spec import JobSpec
 from interp.planning import model_requirements as needs
 from interp.planning.model_requirements import Need
@@ -144,5 +144,5 @@ def _in_time(task: Task[Given, Found], given: Given, processes: Processes, secon
     try:
         with processes.begin(task, given, seconds) as pending:
             return pending.result() if pending.wait(max(0.0, until - time.monotonic())) else None
-    except ChecksBusy:
+    except ChecksBusyError:
         return None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from threading import Lock
 
 from interp.config.settings import Settings
-from interp.domain.errors import PriceUnknown, PromptTooLong
+from interp.domain.errors import PriceUnknownError, PromptTooLongError
 from interp.domain.spec import JobSpec, ModelSpec
 from interp.llm import pricing
 from interp.llm.base import Ability
@@ -61,7 +61,7 @@ def check_prices(spec: JobSpec, needs: Sequence[Need]) -> None:
     for role in _by_role(needs):
         model: ModelSpec = getattr(spec.models, role)
         if pricing.rates_of(model, model.base_url or "") is None:
-            raise PriceUnknown(
+            raise PriceUnknownError(
                 f"The job has a cap in USD, and nobody knows what {model.model!r} costs at {model.base_url}.",
                 why="The price list does not have it, and the job states none.",
                 cure=f'Set models.{role}.price to {{"input": ..., "output": ...}} (USD for a million tokens), or cap calls or tokens instead.',
@@ -76,7 +76,7 @@ def check_windows(spec: JobSpec, longest: dict[str, int], windows: dict[str, int
         window = windows.get(role)
         if window is not None and tokens > window:
             model: ModelSpec = getattr(spec.models, role)
-            raise PromptTooLong(
+            raise PromptTooLongError(
                 f"Prompts of about {tokens:,} tokens are longer than the window of {model.model!r}, {window:,} tokens.",
                 why=f"Counted on prompts that the job would send to models.{role}.",
                 cure="Show fewer contexts (contexts of explainers, per_prompt of scorers), collect shorter ones (collection.window), or take a model "

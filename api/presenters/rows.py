@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from api.schemas.base import UnreadableRow
-from interp.domain.errors import BlobCorrupt
+from interp.domain.errors import BlobCorruptError
 
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 Shown = TypeVar("Shown")
 # What a row that somebody wrote past the store, or an older version, can raise; a database that does not answer is none of it.
-BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, BlobCorrupt)
+BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, BlobCorruptError)
 
 
 def shown(

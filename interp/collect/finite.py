@@ -7,7 +7,7 @@ from torch import Tensor
 from interp.collect.rows.feed import RowBatch
 from interp.collect.rows.layout import Layout
 from interp.corpus.tokenized import TokenizedCorpus
-from interp.domain.errors import ActivationsNotFinite
+from interp.domain.errors import ActivationsNotFiniteError
 from interp.subject.base import Subject
 
 
@@ -26,7 +26,7 @@ def check_activations(x: Tensor, batch: RowBatch, subject: Subject, corpus: Toke
     document = f"{int(corpus.documents[batch.rows.documents[row]]):016x}"
     token = int(batch.rows.firsts[row]) + column - layout.head
     where = f"token {token}" if token >= batch.rows.firsts[row] else f"the BOS before token {token + 1}"
-    raise ActivationsNotFinite(
+    raise ActivationsNotFiniteError(
         f"{subject.name} gives NaN or infinity at {subject.hook_point}, in document {document} at {where}.",
         why="The subject's numbers overflow, or its weights are damaged.",
         cure="Use dtype bfloat16 or float32 for the subject.",
@@ -39,6 +39,6 @@ def check_activations(x: Tensor, batch: RowBatch, subject: Subject, corpus: Toke
 def check_maxima(maxima: Tensor) -> None:
     """Raises ActivationsNotFinite when the maxima [P] of active windows hold infinity: the encoder's own arithmetic overflowed."""
     if not bool(torch.isfinite(maxima.sum(dtype=torch.float64))):
-        raise ActivationsNotFinite(
+        raise ActivationsNotFiniteError(
             "The dictionary gives infinity for finite activations.", why="Its encoder overflows.", cure="Collect with encode_dtype float32."
         )

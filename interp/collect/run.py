@@ -19,7 +19,7 @@ from interp.collect.rows.layout import layout_of
 from interp.collect.rows.stream import Stream, capacity_of
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.domain.errors import FeatureOutOfRange, InputError, WidthMismatch
+from interp.domain.errors import FeatureOutOfRangeError, InputError, WidthMismatchError
 from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
 
@@ -103,12 +103,14 @@ class Collection:
 
 def _check(subject: Subject, dictionary: Dictionary, spec: CollectionSpec, features: NDArray[np.int64]) -> None:
     if dictionary.width != subject.width:
-        raise WidthMismatch(
+        raise WidthMismatchError(
             f"{dictionary.name} reads activations of width {dictionary.width}; {subject.name} has {subject.width} at {subject.hook_point}.",
             cure="Name the hook point that the dictionary was trained at.",
         )
     if len(features) and not 0 <= features[0] <= features[-1] < dictionary.features:
-        raise FeatureOutOfRange(f"{dictionary.name} has features 0 to {dictionary.features - 1}; {features[0]} to {features[-1]} were asked for.")
+        raise FeatureOutOfRangeError(
+            f"{dictionary.name} has features 0 to {dictionary.features - 1}; {features[0]} to {features[-1]} were asked for."
+        )
     if spec.row_tokens > subject.context:
         raise InputError(
             f"Rows of {spec.row_tokens} tokens do not fit {subject.name}.",

@@ -6,7 +6,7 @@ from difflib import SequenceMatcher, get_close_matches
 from typing import TextIO
 
 from interp.domain.cleaning import visible
-from interp.domain.errors import SettingsInvalid
+from interp.domain.errors import SettingsInvalidError
 
 PREFIX = "GLOSSATOR_"
 # GLOSATOR and GLOSSATR are slips; GLOSSARY is a word.
@@ -31,7 +31,7 @@ def check_names(environment: Mapping[str, str], fields: Collection[str], warn_to
             continue
         if near := get_close_matches(name.partition("_")[2], parts, n=2, cutoff=0.7):
             meant = " or ".join(parts[part] for part in near)
-            raise SettingsInvalid(f"{name} is no setting.", why="Nothing reads it.", cure=f"Did you mean {meant}? Rename or unset it.")
+            raise SettingsInvalidError(f"{name} is no setting.", why="Nothing reads it.", cure=f"Did you mean {meant}? Rename or unset it.")
         if name.startswith(PREFIX) and name not in _warned:
             _warned.add(name)
             warn_to.write(f"warning: {visible(name)} is no setting of Glossator; nothing reads it. docs/deploy.md lists the settings.\n")

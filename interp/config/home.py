@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp.domain.errors import DiskFull, GlossatorError, HomeTaken, HomeUnusable
+from interp.domain.errors import DiskFullError, GlossatorError, HomeTakenError, HomeUnusableError
 from interp.files.atomic import is_full, nearest_existing
 
 LOCK = "server.lock"
@@ -37,7 +37,7 @@ class HomeLock:
         try:
             self._file = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise HomeUnusable(f"{home / LOCK} cannot be written.", why=error.strerror or str(error), cure=CURE) from error
+            raise HomeUnusableError(f"{home / LOCK} cannot be written.", why=error.strerror or str(error), cure=CURE) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -68,7 +68,7 @@ class HomeLock:
             self.release()
             if is_full(error):
                 raise full(self._home) from error
-            raise HomeUnusable(f"{self._home / LOCK} cannot be written.", why=error.strerror or str(error), cure=CURE) from error
+            raise HomeUnusableError(f"{self._home / LOCK} cannot be written.", why=error.strerror or str(error), cure=CURE) from error
 
 
 def occupant(home: Path) -> Occupant | None:
@@ -97,7 +97,7 @@ def make_home(home: Path) -> None:
     except OSError as error:
         if is_full(error):
             raise full(home) from error
-        raise HomeUnusable(f"The folder {home} cannot be made.", why=error.strerror or str(error), cure=CURE) from error
+        raise HomeUnusableError(f"The folder {home} cannot be made.", why=error.strerror or str(error), cure=CURE) from error
     if fault := write_fault(home):
         raise fault
 
@@ -108,7 +108,7 @@ def check_readable(home: Path) -> None:
         raise fault
     nearest = nearest_existing(home)
     if not os.access(nearest, os.R_OK | os.X_OK if nearest == home else os.X_OK):
-        raise HomeUnusable(f"The folder {home} cannot be read.", why=f"This user has no right to {nearest}.", cure="Set GLOSSATOR_HOME.")
+        raise HomeUnusableError(f"The folder {home} cannot be read.", why=f"This user has no right to {nearest}.", cure="Set GLOSSATOR_HOME.")
 
 
 def write_fault(folder: Path) -> GlossatorError | None:
@@ -120,7 +120,7 @@ def write_fault(folder: Path) -> GlossatorError | None:
     except OSError as error:
         if is_full(error):
             return full(folder)
-        return HomeUnusable(f"{folder} cannot be written to.", why=error.strerror or str(error), cure=CURE)
+        return HomeUnusableError(f"{folder} cannot be written to.", why=error.strerror or str(error), cure=CURE)
     found = os.statvfs(folder)
     # Disks that count no blocks say 0 of 0.
     if found.f_blocks and found.f_bavail * found.f_frsize < LEAST_ROOM:
@@ -128,9 +128,9 @@ def write_fault(folder: Path) -> GlossatorError | None:
     return None
 
 
-def full(folder: Path) -> DiskFull:
+def full(folder: Path) -> DiskFullError:
     """The error of a folder whose disk has no room left."""
-    return DiskFull(
+    return DiskFullError(
         f"The disk of {folder} is full.",
         why=f"Less than {LEAST_ROOM // 1024**2} MiB can be written there, or a quota is used up.",
         cure="Free some space, or set GLOSSATOR_HOME to a folder on another disk.",
@@ -147,14 +147,14 @@ def held(home: Path) -> Iterator[HomeLock]:
         lock.release()
 
 
-def _form_fault(home: Path) -> HomeUnusable | None:
+def _form_fault(home: Path) -> HomeUnusableError | None:
     for path in (home, *home.parents):
         if os.path.lexists(path) and not path.is_dir():
-            return HomeUnusable(f"{home} is no folder.", why=f"{path} is a file.", cure=CURE)
+            return HomeUnusableError(f"{home} is no folder.", why=f"{path} is a file.", cure=CURE)
     return None
 
 
-def _taken(home: Path) -> HomeTaken:
+def _taken(home: Path) -> HomeTakenError:
     try:
         file = os.open(home / LOCK, os.O_RDONLY)
         try:
@@ -164,7 +164,7 @@ def _taken(home: Path) -> HomeTaken:
     except OSError:
         found = Occupant(0)
     where = f"listens at {found.url}" if found.url else "is starting"
-    return HomeTaken(
+    return HomeTakenError(
         f"Another server uses {home}.",
         why=f"Process {found.pid} {where}." if found.pid else f"A process of this machine {where}.",
         cure="Use that one, stop it, or give this one a home of its own (GLOSSATOR_HOME).",

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from interp.config.environment import check_names, variable_of, without_password
 from interp.config.outgoing import EVERYWHERE, Guard, Link
 from interp.config.secrets import conceal, take_inherited
-from interp.domain.errors import SettingsInvalid
+from interp.domain.errors import SettingsInvalidError
 
 BACKENDS = ("sqlite", "postgresql")
 # The variables whose values are kept from other processes.
@@ -383,15 +383,15 @@ def _listed(value: object, separator: str, example: str) -> object:
     return [part.strip() for part in value.split(separator) if part.strip()]
 
 
-def _invalid(error: ValidationError | SettingsError) -> SettingsInvalid:
+def _invalid(error: ValidationError | SettingsError) -> SettingsInvalidError:
     """What is wrong, by variable; a value of a secret is never shown."""
     if isinstance(error, SettingsError):
         # pydantic-settings names the field between quotation marks, and nothing else of use.
         field = str(error).split('"')[1] if '"' in str(error) else ""
         wrong = [f"{variable_of(field)}: its value is no JSON."]
-        return SettingsInvalid("The settings cannot be read.", why=" ".join(wrong), cure='Write a JSON object: {"https://host/v1": "key"}.')
+        return SettingsInvalidError("The settings cannot be read.", why=" ".join(wrong), cure='Write a JSON object: {"https://host/v1": "key"}.')
     wrong = [": ".join([*(variable_of(str(part)) for part in item["loc"][:1]), item["msg"].removeprefix("Value error, ")]) for item in error.errors()]
-    return SettingsInvalid(
+    return SettingsInvalidError(
         "The settings cannot be used.", why="; ".join(wrong), cure="Change or unset the variable. docs/deploy.md lists the settings."
     )
 

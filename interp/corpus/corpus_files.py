@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from interp.domain.errors import CorpusError, FileMissing, NotRegularFile, PathRefused
+from interp.domain.errors import CorpusError, FileMissingError, NotRegularFileError, PathRefusedError
 from interp.domain.spec import CorpusSpec
 from interp.security import allowed_files as files
 from interp.security.allowed_files import Roots
@@ -47,7 +47,7 @@ class CorpusFile:
             return files.open_file(self.path)
         except OSError as cause:
             raise unreadable(self.name, cause) from cause
-        except (NotRegularFile, PathRefused) as cause:
+        except (NotRegularFileError, PathRefusedError) as cause:
             raise CorpusError(f"{self.name} is no regular file of this folder.", why=cause.why, cure="Leave it out with `exclude`.") from cause
 
     def open_head(self) -> BufferedReader:
@@ -58,7 +58,7 @@ class CorpusFile:
         """Whether size and time of change are still those that were seen."""
         try:
             status = files.current().status(self.path)
-        except (OSError, PathRefused):
+        except (OSError, PathRefusedError):
             return False
         return (status.st_size, status.st_mtime_ns) == (self.size, self.changed_ns)
 
@@ -132,7 +132,7 @@ def list_files(spec: CorpusSpec, most: int | None = None) -> Listing:
     try:
         status = files.current().status(root)
     except OSError:
-        raise FileMissing(
+        raise FileMissingError(
             f"{spec.path} does not exist.",
             why="A corpus is a folder of text files, one text file, or a file of JSON lines (.jsonl, .ndjson).",
             cure="Check the path; a relative one counts from where the service was started.",
@@ -198,7 +198,7 @@ class _Walk:
     def _take(self, entry: os.DirEntry[str], path: Path, name: str) -> None:
         try:
             status = self.roots.status(path) if entry.is_symlink() else entry.stat(follow_symlinks=False)
-        except PathRefused:
+        except PathRefusedError:
             self.left_out["link that leads out"] += 1
             return
         except FileNotFoundError:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from interp.corpus.corpus_files import CorpusFile, Listing, list_files, unreadable
-from interp.domain.errors import CorpusChanged, CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable
+from interp.domain.errors import CorpusChangedError, CorpusEmptyError, CorpusError, CorpusTooSmallError, TextUndecodableError
 from interp.domain.evidence import Split
 from interp.domain.job_warnings import Largest
 from interp.domain.spec import CorpusSpec
@@ -104,7 +104,7 @@ class CorpusIndex:
         """Raises CorpusChanged when a file is no longer what was hashed, by its size and time of change."""
         changed = next((file for file in self.listing.files if not file.is_unchanged()), None)
         if changed is not None:
-            raise CorpusChanged(
+            raise CorpusChangedError(
                 f"{changed.name} changed while the corpus was read.",
                 why="What was hashed and what was read later would not be the same text.",
                 cure="Submit the job again once nobody writes to the corpus.",
@@ -129,7 +129,7 @@ def index(spec: CorpusSpec, listing: Listing | None = None, progress: Callable[[
         for place, content in _parts(file, spec):
             try:
                 text = _text(content, place, spec)
-            except TextUndecodable:
+            except TextUndecodableError:
                 if spec.undecodable == "error":
                     raise
                 skipped += 1
@@ -144,9 +144,9 @@ def index(spec: CorpusSpec, listing: Listing | None = None, progress: Callable[[
     return CorpusIndex(spec, tuple(distinct[digest] for digest in sorted(distinct)), duplicates, skipped, listing)
 
 
-def empty(spec: CorpusSpec, skipped: int = 0) -> CorpusEmpty:
+def empty(spec: CorpusSpec, skipped: int = 0) -> CorpusEmptyError:
     """The error for a corpus without text."""
-    return CorpusEmpty(
+    return CorpusEmptyError(
         f"{spec.path} holds no text.",
         why=f"include {list(spec.include)}, exclude {list(spec.exclude)}; {skipped} files were no UTF-8 text.",
         cure="Check the path and the patterns.",
@@ -170,7 +170,7 @@ def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
     for place, piece in pieces:
         try:
             _text(piece, place, spec)
-        except TextUndecodable:
+        except TextUndecodableError:
             if spec.undecodable == "error":
                 raise
     return len(content)
@@ -186,7 +186,7 @@ def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
     """Raises CorpusTooSmall when a split has no document."""
     counts = Counter(splits)
     if counts[Split.EXPLAIN] == 0 or counts[Split.TEST] == 0:
-        raise CorpusTooSmall(
+        raise CorpusTooSmallError(
             f"{spec.path} gives {counts[Split.EXPLAIN]} documents to explain from and {counts[Split.TEST]} to test on.",
             why=f"Each split needs one at least; test_share is {spec.test_share}, max_tokens {spec.max_tokens or 'without limit'}.",
             cure=f"Use more documents, a larger max_tokens or another test_share; a lone text file is cut into documents at {SEPARATOR}.",
@@ -235,7 +235,7 @@ def _text(content: bytes, place: Place, spec: CorpusSpec) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
-        raise TextUndecodable(
+        raise TextUndecodableError(
             f"{place.name} is not UTF-8 text.",
             why=f"Byte {place.start + cause.start} ({cause.reason}).",
             cure="Leave the file out with `exclude`, convert it, or set `undecodable: skip`.",
@@ -257,7 +257,7 @@ def _field(line: str, place: Place, spec: CorpusSpec) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as cause:
-        raise TextUndecodable(
+        raise TextUndecodableError(
             f"{place.name} holds half a surrogate pair.",
             why="Such text has no UTF-8 form.",
             cure="Repair the line, or set `undecodable: skip`.",

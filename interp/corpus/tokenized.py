@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from interp.corpus.documents import CorpusIndex, check_splits, index, split_of
 from interp.domain.digests import digest_of
-from interp.domain.errors import ArtifactMissing, TokenizerMismatch
+from interp.domain.errors import ArtifactMissingError, TokenizerMismatchError
 from interp.domain.evidence import Split
 from interp.domain.spec import CorpusSpec
 from interp.files.artifact_store import CORPORA, Store
@@ -93,7 +93,7 @@ def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
     """
     folder = store.folder(f"{CORPORA}/{digest}")
     if folder is None:
-        raise ArtifactMissing(
+        raise ArtifactMissingError(
             f"The tokenised corpus {digest} is not in the artifact store {store.root}.",
             why="It was cleared away, or this worker's GLOSSATOR_ARTIFACTS is not that of the worker that made it.",
             cure="Give all workers the same artifact store, and submit the job again.",
@@ -150,7 +150,7 @@ def _encoded(found: CorpusIndex, subject: Subject, progress: Progress) -> Iterat
             if len(row) == 0 or left <= 0:
                 continue
             if row.max() >= size:
-                raise TokenizerMismatch(
+                raise TokenizerMismatchError(
                     f"Token {row.max()} in {document.name} is beyond the subject's vocabulary of {size}.",
                     why="The tokenizer has tokens that the subject does not embed.",
                     cure="Put the tokenizer that the subject was trained with into its folder.",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from interp.dictionary.archives import LARGEST_READ, check_entry, open_archive
 from interp.dictionary.weights import MOST_AXES, UNREADABLE, Stored, as_unreadable, from_file, raw_dtype, unreadable
-from interp.domain.errors import FileMissing, GlossatorError, PickleRefused
+from interp.domain.errors import FileMissingError, GlossatorError, PickleRefusedError
 from interp.security.allowed_files import open_file
 
 STORAGES = {
@@ -55,9 +55,9 @@ def read_torch(path: Path) -> Any:
     except GlossatorError:
         raise
     except FileNotFoundError:
-        raise FileMissing(f"{path} does not exist.", cure="Check the path.") from None
+        raise FileMissingError(f"{path} does not exist.", cure="Check the path.") from None
     except zipfile.BadZipFile as cause:
-        raise PickleRefused(
+        raise PickleRefusedError(
             f"{path} is not in the form that torch.save has had since 1.6.",
             why=f"It is a bare pickle, cut short, or no weights at all: {str(cause)[:200]}.",
             cure="Load it where you trust it, and save its tensors as safetensors.",
@@ -320,8 +320,8 @@ class _Machine:
             raise unreadable(self.path, f"Its tensors are of {wanted}; real numbers are supported.")
         raise self._refused(f"Its pickle asks for {wanted}, which is no tensor.", wanted)
 
-    def _refused(self, why: str, wanted: str) -> PickleRefused:
-        return PickleRefused(
+    def _refused(self, why: str, wanted: str) -> PickleRefusedError:
+        return PickleRefusedError(
             f"{self.path} would run code when it is loaded.",
             why=why,
             cure="Load it where you trust it, and save its tensors as safetensors: `safetensors.torch.save_file(state_dict, path)`.",

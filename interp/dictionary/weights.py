@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.dictionary.archives import check_entry, open_archive
-from interp.domain.errors import DictionaryError, FileMissing, GlossatorError, PickleRefused, WeightsNotFinite
+from interp.domain.errors import DictionaryError, FileMissingError, GlossatorError, PickleRefusedError, WeightsNotFiniteError
 from interp.security.allowed_files import current, is_file, open_file
 from interp.security.bounded_json import DICTIONARY_HEADER, JsonLimits, parse_json
 from interp.security.foreign_config import brief
@@ -133,7 +133,7 @@ def as_unreadable(path: Path, kind: str) -> Iterator[None]:
     except GlossatorError:
         raise
     except FileNotFoundError:
-        raise FileMissing(f"{path} does not exist.", cure="Check the path.") from None
+        raise FileMissingError(f"{path} does not exist.", cure="Check the path.") from None
     except UNREADABLE as cause:
         raise unreadable(path, f"It is no {kind} file: {str(cause)[:200]}.") from cause
 
@@ -210,9 +210,9 @@ def check_finite(tensors: Mapping[str, Stored], source: Path) -> None:
             )
 
 
-def not_finite(source: Path, name: str, why: str) -> WeightsNotFinite:
+def not_finite(source: Path, name: str, why: str) -> WeightsNotFiniteError:
     """The error of a tensor that holds NaN or infinity."""
-    return WeightsNotFinite(
+    return WeightsNotFiniteError(
         f"{source}: {name[:80]} holds NaN or infinity.",
         why=why,
         cure="Save the dictionary again from a good checkpoint, in float32.",
@@ -326,7 +326,7 @@ def _npy_head(handle: IO[bytes], path: Path) -> _NpyHead:
         raise ValueError("its header is none")
     shape, dtype = content["shape"], content["descr"]
     if isinstance(dtype, str) and dtype.endswith("O"):
-        raise PickleRefused(f"{path} holds pickled objects.", why="Reading them would run code.", cure="Save plain numbers.")
+        raise PickleRefusedError(f"{path} holds pickled objects.", why="Reading them would run code.", cure="Save plain numbers.")
     if not isinstance(dtype, str) or dtype not in NUMPY_DTYPES:
         raise ValueError(f"dtype {brief(dtype)} is not supported; real numbers are")
     if not isinstance(shape, tuple) or not _are_counts(list(shape)) or len(shape) > MOST_AXES:

@@ -48,23 +48,23 @@ class InputError(GlossatorError):
     code, status, title = "invalid-input", 422, "Invalid input"
 
 
-class FileMissing(InputError):
+class FileMissingError(InputError):
     code, title = "file-missing", "File not found"
 
 
-class PathRefused(InputError):
+class PathRefusedError(InputError):
     """A path that leads out of the allowed roots. Whether anything is there is not said."""
 
     code, title = "path-refused", "The path is not one that jobs may read"
 
 
-class NotRegularFile(InputError):
+class NotRegularFileError(InputError):
     """A named pipe, a socket or a device in the place of a file."""
 
     code, title = "not-a-regular-file", "Not a regular file"
 
 
-class ReadingTooLong(InputError):
+class ReadingTooLongError(InputError):
     """A job's files are larger or slower than a submission may read."""
 
     code, title = "reading-too-long", "The job's files take too long to check"
@@ -74,17 +74,17 @@ class SubjectError(InputError):
     code, title = "subject-invalid", "The subject cannot be opened"
 
 
-class HookPointUnknown(SubjectError):
+class HookPointUnknownError(SubjectError):
     code, title = "hook-point-unknown", "Unknown hook point"
 
 
-class StreamDiffers(SubjectError):
+class StreamDiffersError(SubjectError):
     """A backend's tensors are not those of the model's own residual stream."""
 
     code, title = "stream-differs", "The backend reads another residual stream"
 
 
-class TokenizerMismatch(SubjectError):
+class TokenizerMismatchError(SubjectError):
     code, title = "tokenizer-mismatch", "The tokenizer does not fit the subject"
 
 
@@ -92,29 +92,29 @@ class DictionaryError(InputError):
     code, title = "dictionary-invalid", "The dictionary cannot be opened"
 
 
-class DictionaryFormatUnknown(DictionaryError):
+class DictionaryFormatUnknownError(DictionaryError):
     code, title = "dictionary-format-unknown", "Unknown dictionary format"
 
 
-class PickleRefused(DictionaryError):
+class PickleRefusedError(DictionaryError):
     code, title = "pickle-refused", "The weights file would run code"
 
 
-class WeightsNotFinite(InputError):
+class WeightsNotFiniteError(InputError):
     """In the dictionary's files or the subject's."""
 
     code, title = "weights-not-finite", "NaN or infinity in weights"
 
 
-class WidthMismatch(DictionaryError):
+class WidthMismatchError(DictionaryError):
     code, title = "width-mismatch", "The dictionary's width is not the subject's"
 
 
-class FeatureOutOfRange(InputError):
+class FeatureOutOfRangeError(InputError):
     code, title = "feature-out-of-range", "Feature index out of range"
 
 
-class WorkerTooSmall(InputError):
+class WorkerTooSmallError(InputError):
     """What a gpu worker may use does not hold the models and a share of their features."""
 
     code, title = "worker-too-small", "The workers have too little memory"
@@ -124,137 +124,137 @@ class CorpusError(InputError):
     code, title = "corpus-invalid", "The corpus cannot be used"
 
 
-class CorpusEmpty(CorpusError):
+class CorpusEmptyError(CorpusError):
     code, title = "corpus-empty", "The corpus is empty"
 
 
-class CorpusTooSmall(CorpusError):
+class CorpusTooSmallError(CorpusError):
     code, title = "corpus-too-small", "The corpus is too small for two splits"
 
 
-class CorpusChanged(CorpusError):
+class CorpusChangedError(CorpusError):
     """Somebody wrote to the corpus while it was read."""
 
     code, title = "corpus-changed", "The corpus changed while it was read"
 
 
-class TextUndecodable(CorpusError):
+class TextUndecodableError(CorpusError):
     code, title = "text-undecodable", "A document is not readable text"
 
 
-class FilesTakeTooMuch(InputError):
+class FilesTakeTooMuchError(InputError):
     """Files that cannot be looked at within the memory or the time that the settings give to that."""
 
     code, title = "files-take-too-much", "The files take too much to look at"
 
 
-class WebhookRefused(InputError):
+class WebhookRefusedError(InputError):
     """Webhooks go to public addresses alone, unless the server's settings say otherwise: a receiver is named by a user, and asked by the server."""
 
     code, title = "webhook-refused", "The webhook's receiver cannot be used"
 
 
-class SettingsInvalid(InputError):
+class SettingsInvalidError(InputError):
     """A `GLOSSATOR_...` variable of the environment has a value that cannot be used, or a name that nothing reads."""
 
     code, title = "settings-invalid", "The settings cannot be used"
     exit_status = 2
 
 
-class NotFound(GlossatorError):
+class NotFoundError(GlossatorError):
     code, status, title = "not-found", 404, "Not found"
 
 
-class Conflict(GlossatorError):
+class ConflictError(GlossatorError):
     code, status, title = "conflict", 409, "Conflict with the present state"
 
 
-class ActivationsNotFinite(GlossatorError):
+class ActivationsNotFiniteError(GlossatorError):
     """NaN or infinity came out of the subject or the dictionary: retrying gives the same."""
 
     code, title = "activations-not-finite", "NaN or infinity in activations"
 
 
-class DiskFull(GlossatorError):
+class DiskFullError(GlossatorError):
     code, status, title = "disk-full", 507, "No space left on disk"
     exit_status = 2
 
 
-class ArtifactsUnreachable(GlossatorError):
+class ArtifactsUnreachableError(GlossatorError):
     """The store of files that workers hand to one another cannot be opened, or not be written to."""
 
     code, status, title = "artifacts-unreachable", 503, "The artifact store cannot be used"
     exit_status = 2
 
 
-class ArtifactMissing(GlossatorError):
+class ArtifactMissingError(GlossatorError):
     code, title = "artifact-missing", "A file of an earlier stage is gone"
 
 
-class BlobCorrupt(GlossatorError):
+class BlobCorruptError(GlossatorError):
     code, title = "blob-corrupt", "Stored evidence cannot be read"
 
 
-class LeaseLost(GlossatorError):
+class LeaseLostError(GlossatorError):
     """Somebody else owns the chunk now, or its job has ended: nothing of the work may be written. Never shown to a user."""
 
     code, title = "lease-lost", "The lease is gone"
 
 
-class Interrupted(GlossatorError):
+class WorkInterruptedError(GlossatorError):
     """Work stops between batches: its lease is gone or its job was cancelled. Never shown to a user."""
 
     code, title = "interrupted", "Work was interrupted"
 
 
-class ServerUnreachable(GlossatorError):
+class ServerUnreachableError(GlossatorError):
     code, status, title = "server-unreachable", 503, "No server answers"
     exit_status = 2
 
 
-class DatabaseUnfit(GlossatorError):
+class DatabaseUnfitError(GlossatorError):
     """A database that would not hold what is written to it."""
 
     code, status, title = "database-unfit", 503, "The database cannot be used"
     exit_status = 2
 
 
-class DatabaseUnreachable(GlossatorError):
+class DatabaseUnreachableError(GlossatorError):
     """The database's server does not answer, or its file cannot be opened. What is stored is not lost: asking again helps once it is back."""
 
     code, status, title = "database-unreachable", 503, "The database does not answer"
     exit_status = 2
 
 
-class BrokerUnreachable(GlossatorError):
+class BrokerUnreachableError(GlossatorError):
     """The broker that the settings name cannot be used. Processes that run already outlive it; one that is being started says so and ends."""
 
     code, status, title = "broker-unreachable", 503, "The broker does not answer"
     exit_status = 2
 
 
-class HomeUnusable(GlossatorError):
+class HomeUnusableError(GlossatorError):
     """The service's folder is no folder, or this user may not use it."""
 
     code, status, title = "home-unusable", 503, "The home cannot be used"
     exit_status = 2
 
 
-class HomeTaken(GlossatorError):
+class HomeTakenError(GlossatorError):
     """Another server uses the home: two would tread on each other's workers and database."""
 
     code, status, title = "home-taken", 409, "Another server uses the home"
     exit_status = 2
 
 
-class ServerMissing(GlossatorError):
+class ServerMissingError(GlossatorError):
     """A program that this machine has not."""
 
     code, status, title = "server-missing", 503, "A server is not installed"
     exit_status = 2
 
 
-class ChecksBusy(GlossatorError):
+class ChecksBusyError(GlossatorError):
     """No process is free to look at a job's files. Asking again helps."""
 
     code, status, title = "checks-busy", 503, "Too many jobs are being looked at"
@@ -266,81 +266,81 @@ class LlmError(GlossatorError):
     code, status, title = "llm-error", 502, "The language model did not answer"
 
 
-class CallFailed(LlmError):
+class CallFailedError(LlmError):
     """One question has no answer, and asking again would not change that: the item fails with this reason, and the job goes on."""
 
     code, title = "call-failed", "A call failed"
 
 
-class Refused(CallFailed):
+class RefusalError(CallFailedError):
     code, title = "refused-by-model", "The model refused to answer"
 
 
-class Truncated(CallFailed):
+class ReplyTruncatedError(CallFailedError):
     code, title = "reply-truncated", "The reply was cut short"
 
 
-class ReplyInvalid(CallFailed):
+class ReplyInvalidError(CallFailedError):
     """What came back cannot be read as an answer, after a repair turn and fresh tries."""
 
     code, title = "reply-invalid", "The reply cannot be read"
 
 
-class ReplyTooLarge(CallFailed):
+class ReplyTooLargeError(CallFailedError):
     """More came than the question can need: it is not read to its end."""
 
     code, title = "reply-too-large", "The reply is too large"
 
 
-class PromptTooLong(CallFailed):
+class PromptTooLongError(CallFailedError):
     code, status, title = "prompt-too-long", 422, "The prompt is longer than the model's window"
 
 
-class CallRejected(CallFailed):
+class CallRejectedError(CallFailedError):
     """The endpoint calls the request itself wrong (HTTP 400 and its kin)."""
 
     code, title = "call-rejected", "The endpoint rejected the request"
 
 
-class JobMustPause(LlmError):
+class JobPausedError(LlmError):
     """No call of the job can go on: it pauses with this reason and can be resumed. At submission the same error refuses the job."""
 
     code, status, title = "job-paused", 409, "The job is paused"
 
 
-class BudgetReached(JobMustPause):
+class BudgetReachedError(JobPausedError):
     code, title = "budget-reached", "The budget is reached"
 
 
-class EndpointUnreachable(JobMustPause):
+class EndpointUnreachableError(JobPausedError):
     code, status, title = "endpoint-unreachable", 422, "The endpoint does not answer"
 
 
-class EndpointRefused(JobMustPause):
+class EndpointRefusedError(JobPausedError):
     """Prompts go to the endpoints that the server's settings list, at public addresses or where a private one is named."""
 
     code, status, title = "endpoint-refused", 422, "The endpoint may not be asked"
 
 
-class KeyRefused(JobMustPause):
+class KeyRefusedError(JobPausedError):
     code, status, title = "key-refused", 422, "The endpoint refuses the key"
 
 
-class ModelUnknown(JobMustPause):
+class ModelUnknownError(JobPausedError):
     code, status, title = "model-unknown", 422, "The endpoint has no such model"
 
 
-class AbilityMissing(JobMustPause):
+class AbilityMissingError(JobPausedError):
     """A scorer needs what the model or its endpoint lacks: log-probs, log-probs of the prompt, embeddings."""
 
     code, status, title = "ability-missing", 422, "The model lacks what the scorer needs"
 
 
-class QuotaExhausted(JobMustPause):
+class QuotaExhaustedError(JobPausedError):
     code, title = "quota-exhausted", "The account's quota is used up"
 
 
-class PriceUnknown(JobMustPause):
+class PriceUnknownError(JobPausedError):
     code, status, title = "price-unknown", 422, "Nobody knows the model's price"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from interp.domain.errors import CallFailed
+from interp.domain.errors import CallFailedError
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
@@ -108,7 +108,7 @@ async def ask(model: Model, question: Question, longest: int = LONGEST) -> Asked
 
     try:
         read = await ask_for(model, question.prompt, parse)
-    except CallFailed as error:
+    except CallFailedError as error:
         return Asked(question, None, str(error), tuple(error.details.get("calls", ())))
     said = read.value
     failure = None if said.label is not None else f"The model has no explanation to give: it answered {said.words!r}."

@@ -12,7 +12,7 @@ from typing import Any
 
 import fsspec
 
-from interp.domain.errors import ArtifactMissing, ArtifactsUnreachable, DiskFull
+from interp.domain.errors import ArtifactMissingError, ArtifactsUnreachableError, DiskFullError
 from interp.files.atomic import clear_drafts, new_file, new_folder
 
 CORPORA, PARTIALS = "corpora", "partials"
@@ -43,7 +43,7 @@ class Store:
             # Other workers write here: a listing kept from before would not show it.
             files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
         except (ImportError, ValueError) as cause:
-            raise ArtifactsUnreachable(
+            raise ArtifactsUnreachableError(
                 f"The artifact store {url} cannot be opened.",
                 why=str(cause),
                 cure="Install what reads it (for s3://: pip install 'glossator[s3]'), or set GLOSSATOR_ARTIFACTS to a folder.",
@@ -110,7 +110,7 @@ class Store:
             parts = iter(self.files.cat_ranges([path] * len(wanted), starts, stops, on_error="raise"))
             return [bytes(next(parts)) if start < stop else b"" for start, stop in spans]
         except FileNotFoundError as cause:
-            raise ArtifactMissing(
+            raise ArtifactMissingError(
                 f"{name} is not in the artifact store.",
                 why="It was cleared away, or this worker's GLOSSATOR_ARTIFACTS is not that of the worker that wrote it.",
                 cure="Give all workers the same artifact store, and submit the job again: what has evidence is not collected again.",
@@ -150,10 +150,10 @@ class Store:
         try:
             self.put(name, lambda path: path.touch())
             self.delete(name)
-        except DiskFull:
+        except DiskFullError:
             raise
         except Exception as cause:  # each driver has errors of its own, and all mean the same here
-            raise ArtifactsUnreachable(
+            raise ArtifactsUnreachableError(
                 f"The artifact store {self.root} cannot be written to.",
                 why=f"{type(cause).__name__}: {cause}",
                 cure="Check GLOSSATOR_ARTIFACTS and GLOSSATOR_ARTIFACT_OPTIONS, the credentials in the environment, and the right to write.",

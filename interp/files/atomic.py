@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from interp.domain.errors import DiskFull, GlossatorError
+from interp.domain.errors import DiskFullError, GlossatorError
 
 # A draft is made a moment before it is locked; and on network disks that only pretend to lock, a writer's last write is never so long ago.
 YOUNG_SECONDS = 3600.0
@@ -91,7 +91,7 @@ def disk_full(target: Path) -> Iterator[None]:
         has_number = isinstance(error, OSError) and error.errno is not None
         if not is_full(error) and (has_number or has_room(target)):
             raise
-        raise DiskFull(
+        raise DiskFullError(
             f"Writing {target} failed.",
             why="The disk is full, or its quota is used up.",
             cure="Free some space: the job goes on by itself. Or set GLOSSATOR_HOME to a folder on another disk.",

@@ -16,7 +16,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from interp.domain.errors import BlobCorrupt
+from interp.domain.errors import BlobCorruptError
 from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Neighbour, Statistics, TokenEffect
 
 MAGIC = b"GLEV"
@@ -133,5 +133,5 @@ def _statistics(values: list[Any]) -> Statistics:
     return Statistics(tokens_seen, tokens_active, tuple(windows_seen), tuple(windows_active), *rest)
 
 
-def _corrupt(why: str) -> BlobCorrupt:
-    return BlobCorrupt("The evidence of a feature cannot be read.", why=f"Its blob is damaged: {why}.", cure="Collect the feature again.")
+def _corrupt(why: str) -> BlobCorruptError:
+    return BlobCorruptError("The evidence of a feature cannot be read.", why=f"Its blob is damaged: {why}.", cure="Collect the feature again.")

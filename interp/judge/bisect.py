@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from interp.domain.errors import CallFailed
+from interp.domain.errors import CallFailedError
 from interp.llm.gather import together
 
 Asked = TypeVar("Asked")
@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 
 async def answered(
-    ask: Callable[[Sequence[Asked]], Awaitable[list[Answer] | CallFailed]], items: Sequence[Asked], failed: Callable[[CallFailed], Answer]
+    ask: Callable[[Sequence[Asked]], Awaitable[list[Answer] | CallFailedError]], items: Sequence[Asked], failed: Callable[[CallFailedError], Answer]
 ) -> list[Answer]:
     """An answer for each item. `ask` puts one prompt about several and gives a failure as a value; `failed` makes an answer of it.
 
@@ -19,25 +19,27 @@ async def answered(
     fail: a model that refuses everything is not asked item by item.
     """
     said = await ask(items)
-    return await _apart(ask, items, said, failed) if isinstance(said, CallFailed) else said
+    return await _apart(ask, items, said, failed) if isinstance(said, CallFailedError) else said
 
 
 async def _apart(
-    ask: Callable[[Sequence[Asked]], Awaitable[list[Answer] | CallFailed]],
+    ask: Callable[[Sequence[Asked]], Awaitable[list[Answer] | CallFailedError]],
     items: Sequence[Asked],
-    error: CallFailed,
-    failed: Callable[[CallFailed], Answer],
+    error: CallFailedError,
+    failed: Callable[[CallFailedError], Answer],
 ) -> list[Answer]:
     middle = len(items) // 2
     halves = [items[:middle], items[middle:]] if middle else []
     said = await together(_asked(ask, half) for half in halves)
-    if all(isinstance(each, CallFailed) for each in said):
+    if all(isinstance(each, CallFailedError) for each in said):
         return [failed(error)] * len(items)
     found: list[Answer] = []
     for half, each in zip(halves, said, strict=True):
-        found += await _apart(ask, half, each, failed) if isinstance(each, CallFailed) else each
+        found += await _apart(ask, half, each, failed) if isinstance(each, CallFailedError) else each
     return found
 
 
-async def _asked(ask: Callable[[Sequence[Asked]], Awaitable[list[Answer] | CallFailed]], items: Sequence[Asked]) -> list[Answer] | CallFailed:
+async def _asked(
+    ask: Callable[[Sequence[Asked]], Awaitable[list[Answer] | CallFailedError]], items: Sequence[Asked]
+) -> list[Answer] | CallFailedError:
     return await ask(items)

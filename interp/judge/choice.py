@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from interp.domain.errors import CallFailed
+from interp.domain.errors import CallFailedError
 from interp.judge.prompts import template
 from interp.judge.yes_no import told
 from interp.llm.base import Ability, Model, Prompt, Schema, TokenChoice
@@ -51,7 +51,7 @@ async def choose(model: Model, kind: Kind, label: str | None, question: Round, s
     prompt = prompt_of(kind, label, question, sample, Ability.LOGPROBS in model.abilities)
     try:
         read = await ask_for(model, prompt, lambda text: choice_of(text, KEYS[kind], question.options))
-    except CallFailed as error:
+    except CallFailedError as error:
         keys = error.details.get("calls") or [None]
         return Choice(None, key=keys[-1], failure=str(error))
     return Choice(read.value, weight_of(read.reply.choices, KEYS[kind], question.answer, question.options), read.reply.key)

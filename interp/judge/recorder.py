@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.errors import CallFailed
+from interp.domain.errors import CallFailedError
 from interp.llm.base import Ability, Model, Prompt, Reply, TokenChoice
 
 
@@ -41,7 +41,7 @@ class Noted:
     async def ask(self, prompt: Prompt) -> Reply:
         try:
             reply = await self.model.ask(prompt)
-        except CallFailed as error:
+        except CallFailedError as error:
             self._note(error.details.get("calls", ()))
             raise
         self._note([reply.key])

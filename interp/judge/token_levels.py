@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.errors import CallFailed
+from interp.domain.errors import CallFailedError
 from interp.domain.evidence import Contexts
 from interp.domain.vocabulary import Vocabulary
 from interp.judge.bisect import answered
@@ -93,20 +93,20 @@ def expected_level(alternatives: Iterable[tuple[str, float]]) -> float | None:
 async def _ask_pairs(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels]:
     """The JSON form."""
 
-    async def once(part: Sequence[Tokens]) -> list[Levels] | CallFailed:
+    async def once(part: Sequence[Tokens]) -> list[Levels] | CallFailedError:
         return await _ask_once(model, label, part, sample)
 
     return await answered(once, windows, lambda error: Levels(None, str(error)))
 
 
-async def _ask_once(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels] | CallFailed:
+async def _ask_once(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Levels] | CallFailedError:
     """One prompt. A reply that leaves many windows out is asked for them once more; those still left out follow, each in a prompt of its own."""
     sizes = [len(window) for window in windows]
     schema = Schema("simulation", _schema(len(windows)))
     prompt = _prompt("simulate", label, windows, _typical_pairs(windows), sum(32 + 4 * size for size in sizes), sample, schema)
     try:
         read = await ask_for(model, prompt, complete_once(lambda text: pairs_of(text, sizes), _left_out))
-    except CallFailed as error:
+    except CallFailedError as error:
         return error
     found = _merged(read.replies, sizes)
     left_out = _left_out(found)
@@ -138,7 +138,7 @@ async def _ask_levels(model: Model, label: str | None, windows: Sequence[Tokens]
     prompt = _prompt("simulate_levels", label, windows, typical, 32 + 6 * len(window), sample)
     try:
         read = await ask_for(model, prompt, lambda text: written_levels(text, len(window)))
-    except CallFailed as error:
+    except CallFailedError as error:
         return [Levels(None, str(error))]
     return [Levels(expected_levels(read.reply, read.value))]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from interp.domain.errors import CallFailed
+from interp.domain.errors import CallFailedError
 from interp.judge.incomplete_replies import complete_once
 from interp.judge.outcome import Outcome
 from interp.judge.prompt_packing import prompts_of
@@ -100,10 +100,12 @@ def _typical(count: int) -> str:
 async def _ask(model: Model, kind: Question, label: str | None, windows: Sequence[Window], sample: int) -> list[Verdict]:
     """Verdicts of one prompt's windows, whatever it takes."""
     said = await _ask_once(model, kind, label, windows, sample)
-    return await _ask_apart(model, kind, label, windows, sample, said) if isinstance(said, CallFailed) else said
+    return await _ask_apart(model, kind, label, windows, sample, said) if isinstance(said, CallFailedError) else said
 
 
-async def _ask_apart(model: Model, kind: Question, label: str | None, windows: Sequence[Window], sample: int, error: CallFailed) -> list[Verdict]:
+async def _ask_apart(
+    model: Model, kind: Question, label: str | None, windows: Sequence[Window], sample: int, error: CallFailedError
+) -> list[Verdict]:
     """After a prompt that failed: one window may be to blame, that the model refuses to read or that is too long, and the others need not suffer.
 
     Its halves are asked apart, and the half that fails is halved again. Where both fail it is no one window's doing, and all of them fail.
@@ -111,23 +113,23 @@ async def _ask_apart(model: Model, kind: Question, label: str | None, windows: S
     middle = len(windows) // 2
     halves = [windows[:middle], windows[middle:]] if middle else []
     said = await together(_ask_once(model, kind, label, half, sample) for half in halves)
-    if all(isinstance(each, CallFailed) for each in said):
+    if all(isinstance(each, CallFailedError) for each in said):
         keys = error.details.get("calls") or [None]
         return [Verdict.failed(str(error), keys[-1])] * len(windows)
     apart = [
-        await _ask_apart(model, kind, label, half, sample, each) if isinstance(each, CallFailed) else each
+        await _ask_apart(model, kind, label, half, sample, each) if isinstance(each, CallFailedError) else each
         for half, each in zip(halves, said, strict=True)
     ]
     return [verdict for part in apart for verdict in part]
 
 
-async def _ask_once(model: Model, kind: Question, label: str | None, windows: Sequence[Window], sample: int) -> list[Verdict] | CallFailed:
+async def _ask_once(model: Model, kind: Question, label: str | None, windows: Sequence[Window], sample: int) -> list[Verdict] | CallFailedError:
     """One prompt. A reply that leaves many windows out is asked for them once more; those still left out follow, each in a prompt of its own."""
     count = len(windows)
     prompt = prompt_of(kind, label, [window.text for window in windows], sample, Ability.LOGPROBS in model.abilities)
     try:
         read = await ask_for(model, prompt, complete_once(lambda text: verdicts_of(text, count), lambda found: _left_out(found, count)))
-    except CallFailed as error:
+    except CallFailedError as error:
         return error
     found = _verdicts(read.replies, count)
     left_out = _left_out(found, count)

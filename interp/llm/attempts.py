@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from interp.domain.errors import AbilityMissing, CallFailed, CallRejected, JobMustPause, ReplyTooLarge
+from interp.domain.errors import AbilityMissingError, CallFailedError, CallRejectedError, JobPausedError, ReplyTooLargeError
 from interp.llm.base import Usage
 from interp.llm.call_store import Amount, Books
 from interp.llm.circuit_breaker import Breaker
 from interp.llm.concurrency import Pacer, Permit
 from interp.llm.pricing import Rates
 from interp.llm.retry import Decision, Fatal, RateLimited, Transient, decide
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 from interp.llm.transports.quirks import Dialect
 from interp.observability import traces
 
@@ -38,7 +38,7 @@ class Got(Generic[T]):
 class Missed:
     """An attempt that brought nothing, and what is to be done about it."""
 
-    fault: Fault
+    fault: TransportError
     decision: Decision
 
 
@@ -110,7 +110,7 @@ class Lane:
             stubborn += isinstance(decision, Transient)
             if stubborn >= STUBBORN and _now() - began >= self._patience:
                 what = f"The endpoint failed {bill.attempts} times on this question, while it answers others."
-                raise CallFailed(what, why=fault.message, status=fault.status)
+                raise CallFailedError(what, why=fault.message, status=fault.status)
             await asyncio.sleep(decision.wait)
 
     async def _attempt(
@@ -131,7 +131,7 @@ class Lane:
             try:
                 result = await send()
                 usage, calls = result.usage, 1
-            except Fault as fault:
+            except TransportError as fault:
                 result = Missed(fault, decide(fault, bill.attempts + 1, self._draw.random(), model=self.model, path=path))
                 usage, calls = fault.usage or (bound if fault.may_have_cost else Usage(0, 0)), int(fault.reached)
             spent = bill.amount(calls, usage)
@@ -163,15 +163,15 @@ class Lane:
             is_push = isinstance(decision, RateLimited) or (isinstance(decision, Transient) and decision.is_overload)
             self.pacer.release(permit, "pushed_back" if is_push else "other")
 
-    def _fatal(self, decision: Fatal, fault: Fault) -> CallFailed | JobMustPause:
+    def _fatal(self, decision: Fatal, fault: TransportError) -> CallFailedError | JobPausedError:
         error = decision.error
-        if isinstance(error, CallRejected | ReplyTooLarge):
+        if isinstance(error, CallRejectedError | ReplyTooLargeError):
             self.breaker.rejected(fault.message)
-        elif isinstance(error, JobMustPause) and not isinstance(error, AbilityMissing):
+        elif isinstance(error, JobPausedError) and not isinstance(error, AbilityMissingError):
             self.breaker.open(error)
         else:
             self.breaker.succeeded()
-        assert isinstance(error, CallFailed | JobMustPause)
+        assert isinstance(error, CallFailedError | JobPausedError)
         return error
 
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from interp.domain.errors import EndpointUnreachable, JobMustPause, QuotaExhausted
-from interp.llm.transports.base import Fault
+from interp.domain.errors import EndpointUnreachableError, JobPausedError, QuotaExhaustedError
+from interp.llm.transports.base import TransportError
 
 COOL_DOWN = 5.0
 FEW_FAULTS = 3
@@ -23,7 +23,7 @@ class Breaker:
     def __init__(self, base_url: str, patience: float, cool_down: float = COOL_DOWN, clock: Callable[[], float] | None = None) -> None:
         self._base_url, self._patience, self._cool_down = base_url, patience, cool_down
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
-        self._error: JobMustPause | None = None
+        self._error: JobPausedError | None = None
         self._opened_at = 0.0
         self._trial: asyncio.Future[None] | None = None
         self._failing_since: float | None = None
@@ -63,19 +63,19 @@ class Breaker:
         self._rejections += 1
         if self._rejections >= REJECTIONS:
             what = f"{self._base_url} gave the last {self._rejections} requests no answer that can be used: it rejected them, or sent too much."
-            self.open(JobMustPause(what, why=why, cure="Mend the model's settings, or ask for another model."))
+            self.open(JobPausedError(what, why=why, cure="Mend the model's settings, or ask for another model."))
 
     def _rejected_while_open(self) -> None:
         """The trial of a breaker that rejections opened has failed; any other's has shown that the endpoint works, if not for this question.
         A call that was away when it opened shows nothing."""
         if self._trial is None:
             return
-        if type(self._error) is JobMustPause:
+        if type(self._error) is JobPausedError:
             self.open(self._again())
         else:
             self.succeeded()
 
-    def failed(self, fault: Fault, wait: float | None = None) -> None:
+    def failed(self, fault: TransportError, wait: float | None = None) -> None:
         """One more passing fault; `wait` in seconds where the endpoint announced when to come back. Opens the breaker when patience is at an end."""
         now = self._clock()
         self.last_fault = fault.message
@@ -96,7 +96,7 @@ class Breaker:
         if self._faults >= FEW_FAULTS and now - self._failing_since >= patience:
             self.open(self._given_up(fault, f"{self._faults} faults in {now - self._failing_since:.0f} s and not one answer."))
 
-    def open(self, error: JobMustPause) -> None:
+    def open(self, error: JobPausedError) -> None:
         """No call goes through until the cool-down is over."""
         self._error, self._opened_at = error, self._clock()
         self._failing_since, self._faults, self._rejections = None, 0, 0
@@ -111,15 +111,15 @@ class Breaker:
         if self._error is not None and self._trial is None:
             raise self._again()
 
-    def _given_up(self, fault: Fault, why: str) -> JobMustPause:
+    def _given_up(self, fault: TransportError, why: str) -> JobPausedError:
         if fault.status == 429:
-            return QuotaExhausted(
+            return QuotaExhaustedError(
                 f"{self._base_url} only ever answers that it is asked too much.", why=f"{why} {fault.message}", cure="Resume later."
             )
         what = f"{self._base_url} does not answer."
-        return EndpointUnreachable(what, why=f"{why} The last: {fault.message}", cure="See to the endpoint and resume the job.")
+        return EndpointUnreachableError(what, why=f"{why} The last: {fault.message}", cure="See to the endpoint and resume the job.")
 
-    def _again(self) -> JobMustPause:
+    def _again(self) -> JobPausedError:
         """A fresh copy of the error: one instance raised in many tasks would gather their tracebacks."""
         assert self._error is not None
         error = self._error

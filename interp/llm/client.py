@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from interp.config.outgoing import Guard, Reach
 from interp.domain.cleaning import one_line
-from interp.domain.errors import CallFailed, EndpointRefused, EndpointUnreachable, GlossatorError
+from interp.domain.errors import CallFailedError, EndpointRefusedError, EndpointUnreachableError, GlossatorError
 from interp.domain.spec import ModelSpec
 from interp.llm import embeddings
 from interp.llm.attempts import Bill, Got, Lane
@@ -26,7 +26,7 @@ from interp.llm.base import Ability, Finish, Prompt, Reply, TokenChoice, Usage
 from interp.llm.cache_key import Namer, settings_of, shown_url
 from interp.llm.call_store import Books, Call, CallStatus, Stored, Tag
 from interp.llm.pricing import Rates, rates_of
-from interp.llm.transports.base import Answer, ChatRequest, Fault, Transport
+from interp.llm.transports.base import Answer, ChatRequest, Transport, TransportError
 from interp.llm.transports.live import LiveTransport
 from interp.llm.transports.payloads import bound_of, chat_body, read_chat
 from interp.observability import logs
@@ -153,7 +153,7 @@ class Client:
         """
         while (flight := self._flights.get(key)) is not None:
             shared = await asyncio.shield(flight)
-            if isinstance(shared, CallFailed):
+            if isinstance(shared, CallFailedError):
                 raise _copy(shared)
             if shared is not None:
                 return shared, True  # type: ignore[return-value]  # the key tells the type
@@ -163,7 +163,7 @@ class Client:
             made = await make()
             shared = made
             return made, False
-        except CallFailed as error:
+        except CallFailedError as error:
             shared = error
             raise
         finally:
@@ -190,9 +190,9 @@ def reach_of(guard: Guard, base_url: str, field: str = "") -> Reach:
         reach = guard.reach(base_url)
     except ValueError as error:
         what = f"The base URL {shown} cannot be called." if not field else f"{field} cannot be called: {shown}."
-        raise EndpointUnreachable(what, why=f"{one_line(str(error))}.", cure="Write it as https://host:port/v1.") from None
+        raise EndpointUnreachableError(what, why=f"{one_line(str(error))}.", cure="Write it as https://host:port/v1.") from None
     if reach is None:
-        raise EndpointRefused(
+        raise EndpointRefusedError(
             f"{field or 'The model'} names an endpoint that this server does not ask: {shown}.",
             why="Prompts go to endpoints that the server's settings name, and nowhere else.",
             cure="Leave base_url out to take the server's own, or have the operator name it and start again: "
@@ -205,7 +205,7 @@ def _kept_answer(kept: Stored, bound: Usage) -> Answer | None:
     """The answer in a kept reply. None, and so asked again, where it is none: what was taken for one by an earlier version may not be."""
     try:
         answer = read_chat(kept.raw, bound, "", {})
-    except Fault:
+    except TransportError:
         return None
     return answer if answer.finish == "stop" else None
 
@@ -225,7 +225,7 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _copy(error: CallFailed) -> CallFailed:
+def _copy(error: CallFailedError) -> CallFailedError:
     """One instance raised in many tasks would gather their tracebacks, and their details."""
     return type(error)(error.what, why=error.why, cure=error.cure, **error.details)
 
@@ -319,7 +319,7 @@ class ClientModel:
         reason: str = "",
     ) -> None:
         """Writes the whole story of a question into the book, and a line into the log. `reason` says why a reply that came is no answer."""
-        if isinstance(error, CallFailed):
+        if isinstance(error, CallFailedError):
             error.details.setdefault("calls", [key])
         call = Call(
             key=key,

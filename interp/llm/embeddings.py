@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.errors import AbilityMissing, GlossatorError
+from interp.domain.errors import AbilityMissingError, GlossatorError
 from interp.llm.attempts import Bill, Got
 from interp.llm.base import Usage
 from interp.llm.cache_key import packed_vector, unpacked_vector
@@ -32,7 +32,7 @@ async def embed(model: "ClientModel", texts: Sequence[str]) -> NDArray[np.float3
         found |= vectors
     widths = {vector.shape[0] for vector in found.values()}
     if len(widths) > 1:
-        raise AbilityMissing(
+        raise AbilityMissingError(
             f"The embedding model {model.spec.model!r} gave vectors of {' and '.join(map(str, sorted(widths)))} numbers.",
             why="Vectors of two widths cannot be compared: the endpoint serves another model under the same name.",
             cure="Give the model that made the first ones, or one of another name.",

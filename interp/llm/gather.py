@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
-from interp.domain.errors import JobMustPause
+from interp.domain.errors import JobPausedError
 
 T = TypeVar("T")
 
@@ -16,5 +16,5 @@ async def together(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     await asyncio.gather(*tasks, return_exceptions=True)
     errors = [error for task in tasks if (error := task.exception()) is not None]
     if errors:
-        raise next((error for error in errors if isinstance(error, JobMustPause)), errors[0])
+        raise next((error for error in errors if isinstance(error, JobPausedError)), errors[0])
     return [task.result() for task in tasks]

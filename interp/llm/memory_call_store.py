@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from interp.domain.errors import BudgetReached, PriceUnknown
+from interp.domain.errors import BudgetReachedError, PriceUnknownError
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, Stored
 
@@ -29,13 +29,13 @@ class MemoryBooks:
 
     async def reserve(self, amount: Amount) -> Reservation:
         if self.budget.usd is not None and amount.usd is None:
-            raise PriceUnknown(
+            raise PriceUnknownError(
                 "The job has a cap in USD, and the price of its model is not known.",
                 cure="Give the model a price, or cap calls or tokens instead.",
             )
         while (short := self._short_of(amount)) is not None:
             if not self._open:
-                raise BudgetReached(
+                raise BudgetReachedError(
                     f"The budget of {short[1]:g} {short[0]} has no room for the next call.", cure="Raise the budget and resume the job.", cap=short[0]
                 )
             self._freed.clear()

@@ -7,7 +7,14 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from interp.domain.errors import AbilityMissing, CallFailed, EndpointRefused, EndpointUnreachable, KeyRefused, ModelUnknown
+from interp.domain.errors import (
+    AbilityMissingError,
+    CallFailedError,
+    EndpointRefusedError,
+    EndpointUnreachableError,
+    KeyRefusedError,
+    ModelUnknownError,
+)
 from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Reply
 from interp.llm.cache_key import shown_url
@@ -15,7 +22,7 @@ from interp.llm.call_store import Tag
 from interp.llm.client import Client, ClientModel
 from interp.llm.memory_call_store import MemoryBooks
 from interp.llm.retry import Fatal, decide
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 
 if TYPE_CHECKING:
     from interp.config.settings import Settings
@@ -58,7 +65,7 @@ async def probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], time
             return await _probe(client, asked, needs, timeout, shown)
     except TimeoutError:
         last = client.lane(asked).breaker.last_fault
-        raise EndpointUnreachable(
+        raise EndpointUnreachableError(
             f"{shown} did not answer within {timeout:g} s.",
             why=f"It was tried again all the while; the last fault: {last}." if last else "",
             cure="See to the endpoint, or to the base URL; where it is only busy, submit again.",
@@ -88,7 +95,7 @@ def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) ->
         client = Client.under(settings, in_flight=1, patience_seconds=timeout)
         try:
             listed = await _listed(client, ModelSpec(model="any", base_url=base_url), timeout / LIST_TRIES, shown_url(base_url))
-        except Fault as fault:
+        except TransportError as fault:
             raise _unreachable(shown_url(base_url), fault) from None
         finally:
             await client.close()
@@ -100,7 +107,7 @@ def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) ->
 async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> Found:
     try:
         listed = await _listed(client, spec, timeout * OF_A_LIST, shown)
-    except Fault as fault:
+    except TransportError as fault:
         if fault.kind == "connect":
             raise _unreachable(shown, fault) from None
         listed = []  # it is slow: the question that follows will tell
@@ -117,7 +124,7 @@ async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], tim
         if Ability.PROMPT_LOGPROBS in needs:
             await _tried(model.read(TEXT))
             abilities.add(Ability.PROMPT_LOGPROBS)
-    except ModelUnknown as error:
+    except ModelUnknownError as error:
         raise _unknown(spec.model, shown, names, error) from None
     return Found(frozenset(abilities), _window(entry), width, names)
 
@@ -131,13 +138,13 @@ async def _listed(client: Client, spec: ModelSpec, attempt: float, shown: str) -
     for tries in range(1, LIST_TRIES + 1):
         try:
             return await endpoint.models(attempt)
-        except Fault as fault:
+        except TransportError as fault:
             if fault.status == 401:
                 cure = "Set GLOSSATOR_LLM_API_KEY for the server's own endpoint, or GLOSSATOR_LLM_KEYS for others, and start the server again."
-                raise KeyRefused(f"{shown} refuses the key.", why=fault.message, cure=cure) from None
+                raise KeyRefusedError(f"{shown} refuses the key.", why=fault.message, cure=cure) from None
             decision = decide(fault, tries, random.random(), path="models")
             if isinstance(decision, Fatal):
-                if isinstance(decision.error, EndpointRefused):
+                if isinstance(decision.error, EndpointRefusedError):
                     raise decision.error from None
                 return []
             if tries == LIST_TRIES:
@@ -148,8 +155,8 @@ async def _listed(client: Client, spec: ModelSpec, attempt: float, shown: str) -
     raise AssertionError("unreachable")
 
 
-def _unreachable(shown: str, fault: Fault) -> EndpointUnreachable:
-    return EndpointUnreachable(f"{shown} does not answer.", why=fault.message, cure="See to the endpoint, or to the base URL.")
+def _unreachable(shown: str, fault: TransportError) -> EndpointUnreachableError:
+    return EndpointUnreachableError(f"{shown} does not answer.", why=fault.message, cure="See to the endpoint, or to the base URL.")
 
 
 async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
@@ -159,7 +166,7 @@ async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
         return set()
     reply = await _tried(model.ask(Prompt(QUESTION.messages, QUESTION.template, QUESTION.typical, QUESTION.max_tokens, top_logprobs=5)))
     if not any(choice.alternatives for choice in reply.choices):
-        raise AbilityMissing(
+        raise AbilityMissingError(
             f"{model.spec.model!r} gives no log-probabilities of its replies at {shown_url(model.base_url)}.",
             cure="Leave out the scorer that needs them, or take another model; reasoning models seldom give them.",
         )
@@ -169,7 +176,7 @@ async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
 def _checked(model: ClientModel, reply: Reply) -> None:
     """Raises AbilityMissing where what came back is no chat completion at all."""
     if reply.finish == "invalid":
-        raise AbilityMissing(
+        raise AbilityMissingError(
             f"{shown_url(model.base_url)} gives no answer that can be used to a first small question.",
             why=reply.reason,
             cure="See that the base URL ends where /chat/completions begins: often in /v1.",
@@ -180,8 +187,8 @@ async def _tried(call: Awaitable[T]) -> T:
     """A probe's question is not the job's: when the endpoint rejects it outright, what the job needs is missing."""
     try:
         return await call
-    except CallFailed as error:
-        raise AbilityMissing(
+    except CallFailedError as error:
+        raise AbilityMissingError(
             "The endpoint rejects a first small question, so it would reject the job's.",
             why=str(error),
             cure="See that the model's name and settings are what the endpoint takes, or take another.",
@@ -193,11 +200,11 @@ def _is_called(asked: str, listed: str) -> bool:
     return asked == listed or listed == f"{asked}:latest" or asked.partition(":")[0] == listed
 
 
-def _unknown(model: str, shown: str, names: tuple[str, ...], error: ModelUnknown) -> ModelUnknown:
+def _unknown(model: str, shown: str, names: tuple[str, ...], error: ModelUnknownError) -> ModelUnknownError:
     close = difflib.get_close_matches(model, names, n=NAMES_SHOWN, cutoff=0.3)
     shown_names = (close + [name for name in names if name not in close])[:NAMES_SHOWN]
     cure = f"It has {', '.join(shown_names)}{' and more' if len(names) > len(shown_names) else ''}." if names else "Name one that it has."
-    return ModelUnknown(f"{shown} has no model {model!r}.", why=error.why, cure=cure, models=shown_names)
+    return ModelUnknownError(f"{shown} has no model {model!r}.", why=error.why, cure=cure, models=shown_names)
 
 
 def _window(entry: dict[str, Any] | None) -> int | None:

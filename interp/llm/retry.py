@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from interp.domain.errors import (
-    AbilityMissing,
-    CallRejected,
-    EndpointRefused,
-    EndpointUnreachable,
-    KeyRefused,
+    AbilityMissingError,
+    CallRejectedError,
+    EndpointRefusedError,
+    EndpointUnreachableError,
+    KeyRefusedError,
     LlmError,
-    ModelUnknown,
-    PromptTooLong,
-    QuotaExhausted,
-    Refused,
-    ReplyTooLarge,
+    ModelUnknownError,
+    PromptTooLongError,
+    QuotaExhaustedError,
+    RefusalError,
+    ReplyTooLargeError,
 )
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
@@ -69,18 +69,18 @@ class RateLimited:
 Decision = Fatal | Transient | RateLimited
 
 
-def decide(fault: Fault, attempt: int, chance: float, now: datetime | None = None, *, model: str = "", path: str = "chat") -> Decision:
+def decide(fault: TransportError, attempt: int, chance: float, now: datetime | None = None, *, model: str = "", path: str = "chat") -> Decision:
     """What to do after the `attempt`th attempt (from 1) ended in a fault. `chance` in [0, 1) draws the jitter."""
     if fault.kind == "oversized":
-        return Fatal(_of(ReplyTooLarge, "The endpoint's reply is larger than its question can need.", fault, LARGER))
+        return Fatal(_of(ReplyTooLargeError, "The endpoint's reply is larger than its question can need.", fault, LARGER))
     if fault.kind == "forbidden":
-        return Fatal(_of(EndpointRefused, "The endpoint is at an address that the server may not ask.", fault, NETWORKS))
+        return Fatal(_of(EndpointRefusedError, "The endpoint is at an address that the server may not ask.", fault, NETWORKS))
     if fault.kind != "status" or fault.status is None:
         return Transient(backoff(attempt, chance))
     status, announced = fault.status, announced_wait(fault.headers, now)
     if status == 429:
         if (fault.code or "") in QUOTA_CODES:
-            return Fatal(_of(QuotaExhausted, "The account's quota at the endpoint is used up.", fault, "Top it up and resume the job."))
+            return Fatal(_of(QuotaExhaustedError, "The account's quota at the endpoint is used up.", fault, "Top it up and resume the job."))
         return _limited(announced, attempt, chance)
     if status >= 500 or status in TRANSIENT:
         return Transient(backoff(attempt, chance), is_overload=status in OVERLOAD) if announced is None else _limited(announced, attempt, chance)
@@ -93,40 +93,45 @@ def _limited(announced: float | None, attempt: int, chance: float) -> RateLimite
     return RateLimited(wait, announced)
 
 
-def _fatal(fault: Fault, status: int, model: str, path: str) -> LlmError:
+def _fatal(fault: TransportError, status: int, model: str, path: str) -> LlmError:
     text = f"{fault.code or ''} {fault.message}"
     if status in (400, 403) and ((fault.code or "").lower() in FILTER_CODES or FILTERED.search(fault.message)):
-        return _of(Refused, "A filter of the endpoint declined the question.", fault, "")
+        return _of(RefusalError, "A filter of the endpoint declined the question.", fault, "")
     if 300 <= status < 400:
         return _of(
-            EndpointUnreachable,
+            EndpointUnreachableError,
             "The endpoint answers with a redirect, and redirects are not followed: prompts and keys go to the base URL alone.",
             fault,
             "Where you trust what it leads to, give that as the base URL.",
         )
     if status in (401, 403):
         return _of(
-            KeyRefused, "The endpoint refuses the key.", fault, "Set the key that belongs to this base URL, restart the workers, and resume the job."
+            KeyRefusedError,
+            "The endpoint refuses the key.",
+            fault,
+            "Set the key that belongs to this base URL, restart the workers, and resume the job.",
         )
     if status == 402:
-        return _of(QuotaExhausted, "The endpoint wants to be paid first.", fault, "Top the account up and resume the job.")
+        return _of(QuotaExhaustedError, "The endpoint wants to be paid first.", fault, "Top the account up and resume the job.")
     if fault.code == "context_length_exceeded" or status == 413 or CONTEXT.search(text):
-        return _of(PromptTooLong, "The prompt is longer than the model's window.", fault, "Show fewer or shorter contexts, or take another model.")
+        return _of(
+            PromptTooLongError, "The prompt is longer than the model's window.", fault, "Show fewer or shorter contexts, or take another model."
+        )
     if status in (400, 404) and (fault.code == "model_not_found" or MODEL.search(fault.message)):
-        return _of(ModelUnknown, f"The endpoint has no model {model!r}.", fault, "Name one that it lists.")
+        return _of(ModelUnknownError, f"The endpoint has no model {model!r}.", fault, "Name one that it lists.")
     if status in (404, 405, 501) and path != "chat":
-        return _of(AbilityMissing, f"The endpoint has no {path}.", fault, "Take an endpoint that has, or leave out the scorer that needs it.")
+        return _of(AbilityMissingError, f"The endpoint has no {path}.", fault, "Take an endpoint that has, or leave out the scorer that needs it.")
     if status in (404, 405):
         return _of(
-            EndpointUnreachable,
+            EndpointUnreachableError,
             "There are no chat completions at the base URL.",
             fault,
             "See that it ends where /chat/completions begins: often in /v1.",
         )
-    return _of(CallRejected, f"The endpoint rejected the request with status {status}.", fault, "")
+    return _of(CallRejectedError, f"The endpoint rejected the request with status {status}.", fault, "")
 
 
-def _of(kind: type[LlmError], what: str, fault: Fault, cure: str) -> LlmError:
+def _of(kind: type[LlmError], what: str, fault: TransportError, cure: str) -> LlmError:
     return kind(what, why=fault.message, cure=cure, status=fault.status, code=fault.code)
 
 

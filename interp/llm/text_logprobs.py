@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from interp.domain.errors import AbilityMissing, CallRejected, GlossatorError
+from interp.domain.errors import AbilityMissingError, CallRejectedError, GlossatorError
 from interp.llm.attempts import Bill, Got
 from interp.llm.base import TokenChoice, Usage
 from interp.llm.cache_key import packed_tokens, unpacked_tokens
@@ -17,7 +17,7 @@ ECHO: dict[str, Any] = {"echo": True, "logprobs": 1}
 VLLM: dict[str, Any] = {"prompt_logprobs": 1}
 
 
-class NoTokens(AbilityMissing):
+class NoTokensError(AbilityMissingError):
     """A reply without the prompt's log-probabilities: this way of asking is not understood."""
 
 
@@ -35,7 +35,7 @@ async def _read(model: "ClientModel", key: str, text: str) -> tuple[TokenChoice,
     if model.lane.reads_by_echo:
         try:
             return await _asked(model, key, text, ECHO)
-        except (CallRejected, NoTokens):
+        except (CallRejectedError, NoTokensError):
             pass
     choices = await _asked(model, key, text, VLLM)
     model.lane.reads_by_echo = False  # only once the other way has worked: one odd text proves nothing
@@ -56,7 +56,7 @@ async def _asked(model: "ClientModel", key: str, text: str, how: dict[str, Any])
     try:
         choices = await model.lane.carry(send, bound, model.books, bill, path="completions")
         if choices is None:
-            raise NoTokens(
+            raise NoTokensError(
                 f"The endpoint gives no log-probabilities of {model.spec.model!r}'s prompt.",
                 cure="Take an endpoint that has them (vLLM has), or leave out the scorer that needs them.",
             )

@@ -10,7 +10,7 @@ from interp.dictionary import formats
 from interp.dictionary.canonical import Header
 from interp.dictionary.weights import check_finite
 from interp.domain.digests import digest_of
-from interp.domain.errors import FeatureOutOfRange, InputError, ReadingTooLong, WidthMismatch
+from interp.domain.errors import FeatureOutOfRangeError, InputError, ReadingTooLongError, WidthMismatchError
 from interp.domain.job_warnings import JobWarning, of_corpus, of_dictionary, of_row_length
 from interp.domain.spec import CorpusSpec, JobSpec
 from interp.planning.fingerprint import evidence_identity
@@ -97,7 +97,7 @@ def _check(spec: JobSpec) -> Preflight:
     weights = read_headers(spec.subject)
     check_described(shape, weights)
     # Numbers beyond this are looked at by the worker that loads them.
-    with suppress(ReadingTooLong), allowed_files.allowing(Allowance(FINITE_SECONDS, FINITE_BYTES)):
+    with suppress(ReadingTooLongError), allowed_files.allowing(Allowance(FINITE_SECONDS, FINITE_BYTES)):
         check_finite(reading.tensors, header.files[0])
         for path, tensors in weights.items():
             check_finite(tensors, path)
@@ -168,7 +168,7 @@ def _check_width(header: Header, point: HookPoint, shape: ModelShape) -> None:
     if header.width == width:
         return
     fitting = sorted({site for site in hooks.SITES if HookPoint(point.layer, site).width(shape) == header.width})
-    raise WidthMismatch(
+    raise WidthMismatchError(
         f"The dictionary reads {header.width} numbers, the subject has {width} at {point.name}.",
         why="They belong to different models or hook points.",
         cure=f"{header.width} wide there: {', '.join(fitting)}." if fitting else "Use the subject that the dictionary was trained on.",
@@ -180,7 +180,7 @@ def _check_width(header: Header, point: HookPoint, shape: ModelShape) -> None:
 def _wanted(spec: JobSpec, header: Header) -> tuple[tuple[int, int], ...]:
     ranges = spec.feature_ranges() or [(0, header.features)]
     if ranges[-1][1] > header.features:
-        raise FeatureOutOfRange(
+        raise FeatureOutOfRangeError(
             f"Feature {ranges[-1][1] - 1} is asked for, the dictionary has {header.features}.",
             why="Features are counted from 0.",
             cure=f"Ask for features up to {header.features - 1}.",

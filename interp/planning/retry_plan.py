@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from interp.domain.errors import ArtifactMissing, BlobCorrupt
+from interp.domain.errors import ArtifactMissingError, BlobCorruptError
 from interp.domain.lifecycle import CHUNK_OPEN, ChunkStatus, Stage
 from interp.planning.plan import Range
 
@@ -13,7 +13,7 @@ EXPENDABLE = frozenset({Stage.MERGE, Stage.EXPLAIN, Stage.SCORE})
 # Who leaves partial evidence, which lies there until all of it is merged (`retention.needs_partials`), who reads it, and what they fail of without.
 PARTIAL = frozenset({Stage.COLLECT, Stage.COMBINE})
 READERS = frozenset({Stage.COMBINE, Stage.MERGE})
-LOST = frozenset({ArtifactMissing.code, BlobCorrupt.code})
+LOST = frozenset({ArtifactMissingError.code, BlobCorruptError.code})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Stored, check_expansion, read_safetensors
-from interp.domain.errors import FileMissing, SubjectError
+from interp.domain.errors import FileMissingError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.security import allowed_files
 from interp.security.bounded_json import MODEL_HEADER
@@ -26,7 +26,7 @@ def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, Stored]]:
         return {}
     names = [name for name in allowed_files.names_in(spec.model) if not name.startswith(".")]
     if not any(name.endswith((".safetensors", ".bin")) for name in names):
-        raise FileMissing(
+        raise FileMissingError(
             f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
         )
     folder = Path(spec.model)

@@ -7,7 +7,7 @@ import httpx
 
 from interp.config.outgoing import Address, Guard, Link, Reach, address_of
 from interp.domain.cleaning import one_line
-from interp.domain.errors import WebhookRefused
+from interp.domain.errors import WebhookRefusedError
 
 LONGEST_URL = 200
 
@@ -31,7 +31,7 @@ def find(url: str, guard: Guard) -> Place:
     found = socket.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)
     addresses = tuple(dict.fromkeys(address_of(sockaddr) for *_, sockaddr in found))
     if not all(map(reach.allows, addresses)):
-        raise WebhookRefused(
+        raise WebhookRefusedError(
             f"{link.host} is in a private network.",
             why=f"Its addresses: {', '.join(map(str, addresses[:4]))}.",
             cure="Name a receiver with a public address, or have the operator allow it: GLOSSATOR_PRIVATE_NETWORKS names networks, "
@@ -45,11 +45,11 @@ def _read(url: str, guard: Guard) -> tuple[Link, httpx.URL, Reach]:
     try:
         link, reach, parsed = Link.of(url), guard.reach(url), httpx.URL(url)
     except (httpx.InvalidURL, ValueError) as error:
-        raise WebhookRefused(
+        raise WebhookRefusedError(
             f"{shown} is no URL that can be asked.", why=f"{one_line(str(error))}.", cure="Give one such as https://example.org/hook."
         ) from error
     if reach is None:
-        raise WebhookRefused(
+        raise WebhookRefusedError(
             f"{shown} is no receiver that this server tells.",
             why="Its settings list where webhooks may go.",
             cure="Have the operator add it to GLOSSATOR_WEBHOOK_ENDPOINTS.",

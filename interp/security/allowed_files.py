@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interp.config.settings import Settings, settings
-from interp.domain.errors import InputError, NotRegularFile, PathRefused, ReadingTooLong
+from interp.domain.errors import InputError, NotRegularFileError, PathRefusedError, ReadingTooLongError
 
 # Trees of the system whose files are no data: never read, whatever the roots.
 SYSTEM = ("/proc", "/sys", "/dev")
@@ -128,7 +128,7 @@ class Allowance:
         """Counts bytes that were read. Raises ReadingTooLong."""
         self._left -= nbytes
         if self._left < 0 or time.monotonic() > self._until:
-            raise ReadingTooLong(
+            raise ReadingTooLongError(
                 "The job's files take too long to check.",
                 why=f"A submission reads {self.nbytes} bytes at most, within {self.seconds:g} s.",
                 cure="Submit it again when the disk is less busy, or raise GLOSSATOR_READ_SECONDS or GLOSSATOR_READ_BYTES.",
@@ -239,9 +239,9 @@ def expand(text: str) -> str:
     return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text  # noqa: PTH111 - Path.expanduser raises where there is no home
 
 
-def refused(path: str | os.PathLike[str]) -> PathRefused:
+def refused(path: str | os.PathLike[str]) -> PathRefusedError:
     """The one answer for all that lies outside, whether it exists or not."""
-    return PathRefused(
+    return PathRefusedError(
         f"{os.fspath(path)} is not in a folder that jobs may read.",
         why="Jobs read files under the allowed roots alone; /proc, /sys, /dev and the service's own folder never.",
         cure="Move it under an allowed root, or add its folder to GLOSSATOR_ROOTS where the server and its workers start "
@@ -249,9 +249,9 @@ def refused(path: str | os.PathLike[str]) -> PathRefused:
     )
 
 
-def not_regular(path: str | os.PathLike[str]) -> NotRegularFile:
+def not_regular(path: str | os.PathLike[str]) -> NotRegularFileError:
     """The error for a pipe, a socket or a device."""
-    return NotRegularFile(
+    return NotRegularFileError(
         f"{os.fspath(path)} is no regular file.", why="It is a named pipe, a socket or a device.", cure="Copy its content to a file, and name that."
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.domain.errors import FileMissing, InputError, SubjectError
+from interp.domain.errors import FileMissingError, InputError, SubjectError
 from interp.security.allowed_files import open_file
 
 
@@ -58,7 +58,7 @@ def read_json(path: Path, error: type[InputError] = SubjectError, limits: JsonLi
         with open_file(path) as handle:
             content = parse_json(handle.read(limits.nbytes + 1), limits)
     except FileNotFoundError:
-        raise FileMissing(f"{path} does not exist.", cure="Give the folder that `save_pretrained` wrote.") from None
+        raise FileMissingError(f"{path} does not exist.", cure="Give the folder that `save_pretrained` wrote.") from None
     except (ValueError, RecursionError, OSError) as cause:
         raise error(f"{path} cannot be read as JSON.", why=str(cause)[:300], cure="Save it again.") from cause
     if not isinstance(content, dict):

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from interp.config.secrets import FOREIGN
 from interp.config.settings import Settings
-from interp.domain.errors import ChecksBusy, FilesTakeTooMuch, GlossatorError
+from interp.domain.errors import ChecksBusyError, FilesTakeTooMuchError, GlossatorError
 from interp.security.sandbox_server import REQUEST, STATUS
 
 Given = TypeVar("Given")
@@ -96,7 +96,7 @@ class Processes:
     def begin(self, task: Task[Given, Found], given: Given, seconds: float) -> "Pending[Found]":
         """Starts a process, once there is room. Raises ChecksBusy where there is none within `seconds`."""
         if not self._room.acquire(timeout=seconds):
-            raise ChecksBusy(
+            raise ChecksBusyError(
                 "The server is looking at as many jobs as it may at once.",
                 why="Each is read in a process of its own, and their number is bounded.",
                 cure="Ask again in some seconds; GLOSSATOR_READ_PROCESSES allows more.",
@@ -143,7 +143,7 @@ class Pending(Generic[Found]):
             pass
         status = STATUS.unpack(self._status)[0] if len(self._status) == STATUS.size else None
         if status is None:
-            raise ChecksBusy("The process that looks at files has ended.", cure="Ask again: it is started anew.")
+            raise ChecksBusyError("The process that looks at files has ended.", cure="Ask again: it is started anew.")
         if status < 0:
             raise self._too_much("time" if -status in _TIME else "memory")
         return self._read()
@@ -209,15 +209,15 @@ class Pending(Generic[Found]):
         while not self._is_over and self._take():
             pass
 
-    def _too_much(self, what: str) -> FilesTakeTooMuch:
+    def _too_much(self, what: str) -> FilesTakeTooMuchError:
         if what == "time":
-            return FilesTakeTooMuch(
+            return FilesTakeTooMuchError(
                 f"The job's files could not be looked at within {self._limits.seconds:g} seconds.",
                 why="What a job names is read within limits before it starts, and the process that did was ended.",
                 cure="Use files that are read sooner, or raise GLOSSATOR_READ_SECONDS.",
                 limit="time",
             )
-        return FilesTakeTooMuch(
+        return FilesTakeTooMuchError(
             f"The job's files could not be looked at with {self._limits.memory_bytes >> 20:,} MiB of memory.",
             why="What a job names is read within limits before it starts, and the process that did was ended.",
             cure="Use files that take less, or raise GLOSSATOR_READ_MEMORY_BYTES.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.errors import StreamDiffers, SubjectError
+from interp.domain.errors import StreamDiffersError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.observability.import_time import without_collecting
@@ -65,7 +65,7 @@ def open_subject(spec: SubjectSpec, hook_point: str) -> Subject:
         raise SubjectError(f"{spec.backend!r} is no backend.", cure=f"Known: {', '.join(sorted(BACKENDS))}.")
     try:
         return _opener(spec.backend)(spec, hook_point)
-    except StreamDiffers as differs:
+    except StreamDiffersError as differs:
         found = _opener("huggingface")(spec, hook_point)
         found.config |= {"backend": "huggingface", "backend_reason": f"{differs.what} {differs.why}"}
         LOG.warning("%s", found.config["backend_reason"])

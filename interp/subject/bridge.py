@@ -10,12 +10,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from interp.domain.errors import StreamDiffers, SubjectError
+from interp.domain.errors import StreamDiffersError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.huggingface import stream
-from interp.subject.loaded import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
+from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, Plan, as_rows, check_finite, check_weights_exist
 from interp.subject.location import read_config
 from interp.subject.residual import WRITES, is_close, matching, short_row
 from interp.subject.tokenizer_file import panics_as_errors
@@ -36,7 +36,7 @@ class BridgeSubject(OpenedSubject):
         self._hook.add_hook(_stop)
         try:
             self._bridge(tokens.to(self.device), return_type=None)
-        except Reached as reached:
+        except HookReachedError as reached:
             return as_rows(reached.activations)
         finally:
             self._hook.remove_hooks("fwd")
@@ -147,11 +147,11 @@ def _record(bridge: TransformerBridge, plan: Plan, sites: tuple[str, ...]) -> di
     return seen
 
 
-def _differs(plan: Plan, why: str) -> StreamDiffers:
-    return StreamDiffers(
+def _differs(plan: Plan, why: str) -> StreamDiffersError:
+    return StreamDiffersError(
         f"{plan.spec.model}: {plan.point.name} cannot be read by the backend `bridge`.", why=why, cure="Use the backend `huggingface`."
     )
 
 
 def _stop(tensor: Tensor, *, hook: HookPoint) -> None:  # noqa: ARG001
-    raise Reached(tensor)
+    raise HookReachedError(tensor)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from interp.domain.errors import HookPointUnknown
+from interp.domain.errors import HookPointUnknownError
 from interp.subject.shape import ModelShape
 
 _RESIDUAL: Callable[[ModelShape], int] = lambda shape: shape.width  # noqa: E731
@@ -84,10 +84,10 @@ def every_name(shape: ModelShape) -> list[str]:
     return [HookPoint(layer, site).name for layer in range(shape.layers) for site in SITES]
 
 
-def unknown(name: str, names: list[str], layers: int) -> HookPointUnknown:
+def unknown(name: str, names: list[str], layers: int) -> HookPointUnknownError:
     """The error for a name that is not among `names`, with the nearest of them."""
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
-    return HookPointUnknown(
+    return HookPointUnknownError(
         f"{name!r} is no hook point of this subject.",
         why=f"It has {layers} blocks, blocks.0 to blocks.{layers - 1}.",
         cure=f"Near names: {', '.join(near or names[:5])}.",

@@ -16,7 +16,7 @@ from interp.domain.errors import SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
-from interp.subject.loaded import DTYPES, OpenedSubject, Plan, Reached, as_rows, check_finite, check_weights_exist
+from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, Plan, as_rows, check_finite, check_weights_exist
 from interp.subject.residual import WRITES, matching, short_row
 from interp.subject.untrained import forget
 
@@ -54,7 +54,7 @@ class HuggingFaceSubject(OpenedSubject):
         handle = _register(self._tap)
         try:
             self._model(tokens.to(self.device), use_cache=False)
-        except Reached as reached:
+        except HookReachedError as reached:
             # OPT's MLP lays the tokens of all rows in one line.
             found = reached.activations
             return as_rows(found.view(*tokens.shape, -1) if found.dim() == 2 else found)
@@ -196,8 +196,8 @@ def _register(tap: Tap) -> Any:
 
 
 def _stop_before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    raise Reached(args[0] if args else kwargs["hidden_states"])
+    raise HookReachedError(args[0] if args else kwargs["hidden_states"])
 
 
 def _stop_after(_: nn.Module, __: Any, output: Any) -> None:
-    raise Reached(output[0] if isinstance(output, tuple) else output)
+    raise HookReachedError(output[0] if isinstance(output, tuple) else output)

@@ -4,7 +4,7 @@ import logging
 from functools import lru_cache
 from pathlib import Path
 
-from interp.domain.errors import FileMissing, SubjectError
+from interp.domain.errors import FileMissingError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.observability.import_time import without_collecting
 from interp.security import allowed_files
@@ -68,7 +68,7 @@ def _names_files(spec: SubjectSpec) -> bool:
     """
     try:
         settings = read_subject_json(spec, "tokenizer_config.json")
-    except FileMissing:
+    except FileMissingError:
         return False
     except SubjectError:
         return True

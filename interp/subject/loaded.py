@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from interp.domain.errors import FileMissing, SubjectError, WeightsNotFinite
+from interp.domain.errors import FileMissingError, SubjectError, WeightsNotFiniteError
 from interp.domain.spec import SubjectSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.security import allowed_files
@@ -24,7 +24,7 @@ from interp.subject.tokenizer import TextEncoder, open_encoder
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class Reached(Exception):
+class HookReachedError(Exception):
     """The forward pass came to the hook point: leaves the model at once, so that nothing beyond is computed."""
 
     def __init__(self, activations: Tensor) -> None:
@@ -114,7 +114,7 @@ def check_weights_exist(spec: SubjectSpec) -> None:
     """Raises FileMissing for a folder without weights, which transformers reports in many ways; and what `check_folder` raises."""
     check_folder(spec)
     if is_folder(spec) and not any(Path(name).suffix in {".safetensors", ".bin"} for name in allowed_files.names_in(spec.model)):
-        raise FileMissing(
+        raise FileMissingError(
             f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
         )
 
@@ -123,7 +123,7 @@ def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
     """Raises WeightsNotFinite."""
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            raise WeightsNotFinite(
+            raise WeightsNotFiniteError(
                 f"{spec.model}: {name} holds NaN or infinity.",
                 why="The training diverged, the file is damaged, or float16 overflowed.",
                 cure="Use another checkpoint, or dtype bfloat16 or float32.",

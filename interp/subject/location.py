@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from interp.domain.cleaning import one_line
-from interp.domain.errors import FileMissing, InputError, SubjectError
+from interp.domain.errors import FileMissingError, InputError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.security import allowed_files
 from interp.security.allowed_files import Roots
@@ -39,7 +39,7 @@ def is_folder(spec: SubjectSpec) -> bool:
     if kind == "folder":
         return True
     if looks_like_path(spec.model) or kind != "nothing":
-        raise FileMissing(
+        raise FileMissingError(
             f"{spec.model} is no folder.",
             why="A subject is a folder in Hugging Face form (config.json, weights, tokenizer), or a model name of the Hub.",
             cure="Check the path; a relative one counts from where the service was started.",
@@ -84,7 +84,7 @@ def subject_file(spec: SubjectSpec, name: str) -> Path:
         path = Path(spec.model) / name
         if allowed_files.is_file(path):
             return path
-        raise FileMissing(
+        raise FileMissingError(
             f"{path} does not exist.", why="The subject's folder is not complete.", cure="Save model and tokenizer with `save_pretrained`."
         )
     return _hub_file(spec, name)
@@ -158,15 +158,15 @@ def _hub_file(spec: SubjectSpec, name: str) -> Path:
         with hub.small_files():
             return Path(hf_hub_download(spec.model, name, revision=spec.revision))
     except HFValidationError as cause:
-        raise FileMissing(f"{spec.model} is neither a folder nor a model name of the Hub.", why=str(cause), cure="Check the path.") from cause
+        raise FileMissingError(f"{spec.model} is neither a folder nor a model name of the Hub.", why=str(cause), cure="Check the path.") from cause
     except LocalEntryNotFoundError as cause:
-        raise FileMissing(
+        raise FileMissingError(
             f"{name} of {spec.model} is not on this machine.",
             why="There is no such folder, and the Hub does not answer or is switched off.",
             cure=f"Give a folder, or fetch it where the Hub answers: `hf download {spec.model}`.",
         ) from cause
     except EntryNotFoundError as cause:
-        raise FileMissing(f"{spec.model} has no {name} on the Hub.", cure="Use a model of transformers with a fast tokenizer.") from cause
+        raise FileMissingError(f"{spec.model} has no {name} on the Hub.", cure="Use a model of transformers with a fast tokenizer.") from cause
     except (HfHubHTTPError, httpx2.HTTPError) as cause:
         raise SubjectError(
             f"The Hub does not give {name} of {spec.model}.", why=one_line(str(cause), SHOWN), cure="Check name, revision and access token."

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from interp.domain.errors import FileMissing, TokenizerMismatch
+from interp.domain.errors import FileMissingError, TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
 from interp.security.foreign_config import FirstError, Foreign, brief, typed
 from interp.subject.defaults import GENERIC, class_bos, tokenizer_class
@@ -94,7 +94,7 @@ class SpecialTokens:
             return self.configured
         if bos is None:
             return None
-        raise TokenizerMismatch(
+        raise TokenizerMismatchError(
             f"The tokenizer's BOS {brief(bos)} is not in its vocabulary.",
             why="The tokenizer's settings name a token that tokenizer.json lacks.",
             cure="Save the tokenizer again with `save_pretrained`, or set bos_token to null in tokenizer_config.json.",
@@ -112,14 +112,14 @@ def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: Tokenizer
     written = dict(settings or {})
     if "added_tokens_decoder" not in written:
         written |= _optional(spec, "special_tokens_map.json") or {}
-    texts = typed(TokenizerSettings, written, "The tokenizer's settings", TokenizerMismatch, CURE)
+    texts = typed(TokenizerSettings, written, "The tokenizer's settings", TokenizerMismatchError, CURE)
     ids = _configured(config, _optional(spec, "generation_config.json") or {})
     named = {role: known[text] for role in ROLES if (text := texts.text(role)) is not None and text in known}
     if settings is None:
         named = ids | named
     return SpecialTokens(
         named=named,
-        bos=texts.text("bos") if texts.names_bos else _class_bos(typed(Classes, config, "config.json", TokenizerMismatch, CURE), texts, file),
+        bos=texts.text("bos") if texts.names_bos else _class_bos(typed(Classes, config, "config.json", TokenizerMismatchError, CURE), texts, file),
         explicit=texts.names_bos,
         configured=ids.get("bos") if settings is None or ids.get("bos") in file.special() else None,
         known=known,
@@ -129,7 +129,7 @@ def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: Tokenizer
 def check_bos(bos: int | None, shape: ModelShape) -> int | None:
     """The BOS. Raises TokenizerMismatch for one that the subject does not embed."""
     if bos is not None and bos >= shape.vocabulary:
-        raise TokenizerMismatch(
+        raise TokenizerMismatchError(
             f"The BOS has id {bos}, the subject embeds {shape.vocabulary}.",
             why="The token was added to the tokenizer after training, without a row in the embedding.",
             cure="Set bos_token to null in tokenizer_config.json and special_tokens_map.json, or to a token that the subject was trained with.",
@@ -138,16 +138,16 @@ def check_bos(bos: int | None, shape: ModelShape) -> int | None:
 
 
 def _optional(spec: SubjectSpec, name: str) -> dict[str, Any] | None:
-    with suppress(FileMissing):
-        return read_subject_json(spec, name, TokenizerMismatch)
+    with suppress(FileMissingError):
+        return read_subject_json(spec, name, TokenizerMismatchError)
     return None
 
 
 def _configured(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, int]:
     """The ids of the roles: the first file that names one says it. Lists (several ends) and ids below 0 name none."""
-    text = typed(Classes, config, "config.json", TokenizerMismatch, CURE).text_config or {}
+    text = typed(Classes, config, "config.json", TokenizerMismatchError, CURE).text_config or {}
     places = [
-        typed(TokenIds, content, source, TokenizerMismatch, CURE)
+        typed(TokenIds, content, source, TokenizerMismatchError, CURE)
         for content, source in ((config, "config.json"), (text, "config.json: text_config"), (generation, "generation_config.json"))
     ]
     found = {role: next((token for place in places if (token := place.token(role)) is not None), None) for role in ROLES}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.errors import TokenizerMismatch
+from interp.domain.errors import TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.security.bounded_json import TOKENIZER
@@ -64,14 +64,14 @@ def bos_of(spec: SubjectSpec, *, library: bool, file: TokenizerFile | None = Non
 
 def read_tokenizer(spec: SubjectSpec) -> TokenizerFile:
     """What tokenizer.json says. Raises FileMissing, TokenizerMismatch when it cannot be read."""
-    return of_content(read_subject_json(spec, "tokenizer.json", TokenizerMismatch, TOKENIZER), f"{spec.model}: tokenizer.json")
+    return of_content(read_subject_json(spec, "tokenizer.json", TokenizerMismatchError, TOKENIZER), f"{spec.model}: tokenizer.json")
 
 
 def check_fit(file: TokenizerFile, shape: ModelShape) -> None:
     """Raises TokenizerMismatch when the tokenizer's own vocabulary (added tokens apart) reaches beyond the embedding."""
     largest = max((token for token, _ in file.pieces()), default=-1)
     if largest >= shape.vocabulary:
-        raise TokenizerMismatch(
+        raise TokenizerMismatchError(
             f"The tokenizer has ids up to {largest}, the subject embeds {shape.vocabulary}.",
             why="They come from different models.",
             cure="Put the tokenizer that the subject was trained with into its folder.",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from interp.domain.errors import InputError, TokenizerMismatch
+from interp.domain.errors import InputError, TokenizerMismatchError
 from interp.security.foreign_config import FirstError, Foreign, Index, typed
 
 CURE = "Save the tokenizer again with `save_pretrained`."
@@ -75,9 +75,9 @@ class TokenizerFile(Foreign):
 
 def of_content(content: dict[str, Any], source: Path | str) -> TokenizerFile:
     """The typed content of a tokenizer.json. Raises TokenizerMismatch."""
-    file = typed(TokenizerFile, content, source, TokenizerMismatch, CURE)
+    file = typed(TokenizerFile, content, source, TokenizerMismatchError, CURE)
     if file.model.vocab is None:
-        raise TokenizerMismatch(f"{source} holds no vocabulary.", cure=CURE)
+        raise TokenizerMismatchError(f"{source} holds no vocabulary.", cure=CURE)
     return file
 
 
@@ -105,7 +105,7 @@ def guarded(what: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as cause:  # the library, written in Rust, raises bare Exceptions; a want of memory stays the cause
-        raise TokenizerMismatch(what, why=str(cause)[:200], cure=CURE) from cause
+        raise TokenizerMismatchError(what, why=str(cause)[:200], cure=CURE) from cause
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from api.cli.commands.submit import read_spec
 from api.client import Client
 from api.server import Service
 from interp.config.settings import Settings
-from interp.domain.errors import FileMissing, InputError
+from interp.domain.errors import FileMissingError, InputError
 from interp.domain.spec import JobSpec
 from tests.fakes import tiny
 
@@ -141,7 +141,7 @@ def test_the_job_of_the_example_can_be_read() -> None:
         ("subject: [", InputError, "is not YAML"),
         ("- a\n- b\n", InputError, "holds no job"),
         ("subject: {model: m}\n", InputError, "dictionary: Field required"),
-        (None, FileMissing, "cannot be read"),
+        (None, FileMissingError, "cannot be read"),
     ],
 )
 def test_a_file_that_is_no_job_says_so(tmp_path: Path, text: str | None, error: type[Exception], says: str) -> None:

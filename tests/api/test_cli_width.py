@@ -175,10 +175,10 @@ def test_messages_that_name_a_rest_call_name_the_command_too() -> None:
 
 
 def test_a_job_that_is_not_there_is_told_with_both(store: Engine) -> None:
-    from interp.domain.errors import NotFound
+    from interp.domain.errors import NotFoundError
     from interp.store.db.engine import snapshot
     from interp.store.queue import jobs as stored
 
-    with snapshot(store) as session, pytest.raises(NotFound) as told:
+    with snapshot(store) as session, pytest.raises(NotFoundError) as told:
         stored.get(session, steps.__name__)
     assert "`glossator jobs`" in told.value.cure

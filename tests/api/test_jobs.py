@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, func, select
 
-from api.client import Client, Refused
+from api.client import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot
@@ -156,7 +156,7 @@ def test_a_cancelled_job_stays_cancelled_and_can_be_cancelled_again(client: Clie
 
 
 def test_an_unknown_job_cannot_be_cancelled(client: Client) -> None:
-    with pytest.raises(Refused, match="There is no job nobody"):
+    with pytest.raises(ApiError, match="There is no job nobody"):
         client.cancel_job("nobody")
 
 

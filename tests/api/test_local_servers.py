@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from api.demo.local_servers import LocalPostgres, LocalRedis, LocalServer, unprivileged
-from interp.domain.errors import ServerUnreachable
+from interp.domain.errors import ServerUnreachableError
 
 ROOT = Path(__file__).parents[2]
 END_SECONDS = 30.0
@@ -90,7 +90,7 @@ def test_a_folder_that_the_servers_user_cannot_enter_is_refused_with_a_cure(priv
         pytest.skip("only root's servers run as somebody else")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    with pytest.raises(ServerUnreachable, match="below /tmp"), LocalRedis(closed / "data"):
+    with pytest.raises(ServerUnreachableError, match="below /tmp"), LocalRedis(closed / "data"):
         pass
 
 
@@ -98,7 +98,7 @@ def test_a_server_that_does_not_start_says_why(private_postgres: LocalServer, re
     with LocalPostgres(reachable) as first:
         first.stop()
         (reachable / "data" / "postgresql.conf").write_text("shared_buffers = nonsense\n")
-        with pytest.raises(ServerUnreachable, match="shared_buffers"):
+        with pytest.raises(ServerUnreachableError, match="shared_buffers"):
             first.start()
 
 

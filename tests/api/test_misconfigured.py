@@ -15,7 +15,7 @@ from api.client import InProcess
 from api.demo.local_servers import free_port
 from interp.config.environment import check_names
 from interp.config.settings import Settings
-from interp.domain.errors import SettingsInvalid
+from interp.domain.errors import SettingsInvalidError
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine
 
@@ -77,7 +77,7 @@ def test_a_wrong_value_names_its_variable_and_no_secret(monkeypatch: pytest.Monk
     if not expected:
         Settings()
         return
-    with pytest.raises(SettingsInvalid) as error:
+    with pytest.raises(SettingsInvalidError) as error:
         Settings()
     assert expected in str(error.value)
     assert "hidden-password" not in str(error.value)
@@ -85,7 +85,7 @@ def test_a_wrong_value_names_its_variable_and_no_secret(monkeypatch: pytest.Monk
 
 
 def test_a_url_that_no_driver_reads_is_told_without_its_password() -> None:
-    with pytest.raises(SettingsInvalid) as error:
+    with pytest.raises(SettingsInvalidError) as error:
         make_engine("postgresql://u:hidden-password@host:port/db")
     assert "hidden-password" not in str(error.value)
 

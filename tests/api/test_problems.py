@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from api.app import create_app
 from api.client import InProcess
 from interp.config.settings import Settings
-from interp.domain.errors import DiskFull, HookPointUnknown
+from interp.domain.errors import DiskFullError, HookPointUnknownError
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_errors_of_the_tree_keep_their_code_cure_and_details_and_others_tell_not
 
     @router.get("/hook")
     def hook() -> None:
-        raise HookPointUnknown("There is no hook point 'x'.", why="It has 2 layers.", cure="Did you mean 'y'?", near=["y"])
+        raise HookPointUnknownError("There is no hook point 'x'.", why="It has 2 layers.", cure="Did you mean 'y'?", near=["y"])
 
     @router.get("/disk")
     def disk() -> None:
-        raise DiskFull("The database cannot grow.")
+        raise DiskFullError("The database cannot grow.")
 
     @router.get("/defect")
     def defect() -> None:

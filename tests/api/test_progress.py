@@ -11,11 +11,11 @@ from rich.console import Console
 from api.cli.output import progress
 from api.cli.output.progress import (
     RATE_SECONDS,
-    JobDidNotComplete,
-    JobIsPaused,
+    JobDidNotCompleteError,
+    JobIsPausedError,
     LiveBars,
     Meter,
-    NothingExplained,
+    NothingExplainedError,
     PlainLines,
     follow,
     outcome,
@@ -23,7 +23,7 @@ from api.cli.output.progress import (
     watcher,
 )
 from api.client import Event
-from interp.domain.errors import ServerUnreachable
+from interp.domain.errors import ServerUnreachableError
 
 
 def stage(name: str, done: int, total: int, **fields: Any) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Flaky:
         self.streams += 1
         yield Event("progress", state("running", stage("collect", 1, 2)))
         if self.streams == 1:
-            raise ServerUnreachable("gone")
+            raise ServerUnreachableError("gone")
         yield Event("end", state("completed"))
 
     def get_job(self, job_id: str) -> dict[str, Any]:
@@ -93,14 +93,14 @@ def test_a_server_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch)
 def test_a_server_that_stays_away_ends_in_an_error_that_says_how_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "RETRY_SECONDS", 0.0)
     monkeypatch.setattr(progress, "RETURN_SECONDS", 0.0)
-    with pytest.raises(ServerUnreachable, match="--follow"):
+    with pytest.raises(ServerUnreachableError, match="--follow"):
         follow(Flaky(), "j", Console(file=io.StringIO()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 def test_only_a_completed_job_is_a_success(status: str) -> None:
     outcome(state("completed"))
-    with pytest.raises(JobDidNotComplete, match=status):
+    with pytest.raises(JobDidNotCompleteError, match=status):
         outcome(state(status))
 
 
@@ -152,14 +152,14 @@ def test_following_ends_when_the_job_pauses_and_says_why_and_how_to_go_on() -> N
     client = Pausing()
     job = follow(client, "j", Console(file=io.StringIO()))  # type: ignore[arg-type]
     assert client.closed, "the stream is let go"
-    with pytest.raises(JobIsPaused) as paused:
+    with pytest.raises(JobIsPausedError) as paused:
         outcome(job)
     assert paused.value.what == "Job j is paused. No room for the next call."
     assert (paused.value.why, paused.value.cure) == ("The cap is 5.", "Raise it. Then let it go on with: glossator resume j")
 
 
 def test_a_job_that_was_paused_by_hand_says_how_to_go_on() -> None:
-    with pytest.raises(JobIsPaused, match="Let it go on with: glossator resume j"):
+    with pytest.raises(JobIsPausedError, match="Let it go on with: glossator resume j"):
         outcome(state("paused"))
 
 
@@ -175,7 +175,7 @@ def test_a_demo_that_explained_nothing_fails_with_the_commonest_reason() -> None
         "run": "toy@1/1",
         "summary": {"features": {"asked": 3, "explained": 0, "rare": 0, "dead": 0, "failed": 0}},
     }
-    with pytest.raises(NothingExplained) as failed:
+    with pytest.raises(NothingExplainedError) as failed:
         require_explained(reader, job)
     assert failed.value.what == "Of 3 features none was explained: refused"
     job["summary"]["features"]["explained"] = 1
@@ -185,6 +185,6 @@ def test_a_demo_that_explained_nothing_fails_with_the_commonest_reason() -> None
 def test_a_demo_whose_chunks_all_failed_says_how_many() -> None:
     reader: Any = SimpleNamespace(list_explanations=lambda **_filters: iter(()))
     counts = {"asked": 1200, "explained": 0, "rare": 100, "dead": 0, "failed": 1100}
-    with pytest.raises(NothingExplained) as failed:
+    with pytest.raises(NothingExplainedError) as failed:
         require_explained(reader, {"id": "a", "dictionary": "toy@1", "run": None, "summary": {"features": counts}})
     assert failed.value.what == "Of 1,200 features none was explained: 100 rare, 1,100 failed"

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.client import Client, Refused
+from api.client import ApiError, Client
 from tests.api import synthetic
 from tests.api.synthetic import NAME
 
@@ -142,7 +142,7 @@ def test_a_dead_feature_says_so(client: Client) -> None:
 
 @pytest.mark.parametrize(("index", "says"), [(13, "No job has collected it."), (16, "features 0 to 15"), (2**31 - 1, "features 0 to 15")])
 def test_a_feature_that_is_not_there_says_why(client: Client, index: int, says: str) -> None:
-    with pytest.raises(Refused, match=says):
+    with pytest.raises(ApiError, match=says):
         client.get_feature(NAME, index)
 
 

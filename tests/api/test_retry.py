@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from api.app import create_app
 from api.cli import app
 from api.cli.commands import jobs
-from api.client import Client, InProcess, Refused
+from api.client import ApiError, Client, InProcess
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec, WebhookSpec
@@ -77,10 +77,10 @@ def test_the_receiver_is_told_that_the_job_runs_again_and_how_it_ended_each_time
 
 def test_where_nothing_failed_there_is_nothing_to_try_again(engine: Engine, service: Client) -> None:
     job_id = steps.running(engine, *PLANS)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         service.retry_job(job_id)
     assert refused.value.problem["code"] == "conflict"
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         service.retry_job("nobody")
     assert refused.value.problem["code"] == "not-found"
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, delete, select
 from typer.testing import CliRunner
 
 from api.cli import app, connect
-from api.client import Client, Refused
+from api.client import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.explanation import Explanation, Family
 from interp.files.evidence_codec import encode_evidence
@@ -99,7 +99,7 @@ def test_a_feature_and_its_provenance_are_of_one_run(client: Client, second: Cal
     provenance = client.get_feature_provenance(NAME, 3, run="2")
     assert [told["explanation"]["settings"][0] for told in provenance["explanations"]] == ["p", "q"]
     assert provenance["run"] == f"{NAME}/2"
-    with pytest.raises(Refused, match=r"run 2"):
+    with pytest.raises(ApiError, match=r"run 2"):
         client.get_feature(NAME, 7, run="2")
 
 

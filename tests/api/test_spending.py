@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from api.cli import app, connect
 from api.cli.commands import provenance as provenance_command
 from api.cli.output import paint
-from api.client import Client, Refused
+from api.client import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.explanation import Explanation, Family
 from interp.domain.score import ControlResult, Interval, Item, NullResult, Score
@@ -142,7 +142,7 @@ def test_a_cancelled_job_can_be_neither_paused_nor_resumed(client: Client, body:
     job = client.submit_job(body | {"seed": 903})["id"]
     client.cancel_job(job)
     for asked in (client.pause_job, client.resume_job):
-        with pytest.raises(Refused, match="cancelled"):
+        with pytest.raises(ApiError, match="cancelled"):
             asked(job)
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from api.app import create_app
 from api.cli import app
 from api.cli.commands import jobs, serve
-from api.client import Client, InProcess, Refused
+from api.client import ApiError, Client, InProcess
 from interp.config.settings import Settings
 from interp.domain.errors import InputError
 from interp.domain.spec import JobSpec
@@ -48,7 +48,7 @@ def open_http(open_settings: Settings, store: Engine) -> Iterator[httpx.Client]:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/hook", "http://localhost/hook", "https://[::1]/", "http://169.254.169.254/latest/meta-data"])
 def test_a_receiver_in_a_private_network_is_refused_with_its_cure(client: Client, body: dict[str, Any], url: str) -> None:
     before = len(list(client.list_jobs()))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         client.submit_job(body | {"webhook": {"url": url}})
     assert refused.value.problem["code"] == "webhook-refused"
     assert "GLOSSATOR_WEBHOOK_PRIVATE" in refused.value.cure
@@ -101,7 +101,7 @@ def test_a_job_without_a_receiver_has_told_nobody(client: Client, body: dict[str
     assert "webhook" not in made["spec"]
     client.cancel_job(made["id"])
     assert list(client.list_job_webhooks(made["id"])) == []
-    with pytest.raises(Refused):
+    with pytest.raises(ApiError):
         list(client.list_job_webhooks("nobody"))
 
 

@@ -15,7 +15,7 @@ import safetensors.numpy
 import zstandard
 
 from interp.corpus.tokenized import TokenizedCorpus
-from interp.domain.errors import DiskFull, InputError
+from interp.domain.errors import DiskFullError, InputError
 from interp.files.atomic import disk_full, has_room, is_full, writing
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ WRITERS: tuple[Callable[[Path], Any], ...] = (ARRAY.tofile, _np_save, _np_savez,
 
 @pytest.mark.parametrize("write", WRITERS, ids=["tofile", "np.save", "np.savez", "zstd", "json", "writing"])
 def test_every_library_tells_a_full_disk(write: Callable[[Path], Any]) -> None:
-    with pytest.raises(DiskFull, match="disk is full") as told, disk_full(FULL):
+    with pytest.raises(DiskFullError, match="disk is full") as told, disk_full(FULL):
         write(FULL)
     assert told.value.cure
 
@@ -92,7 +92,7 @@ def _without_a_word(path: Path) -> None:
 )
 def test_a_small_disk_is_full(small_disk: Path, write: Callable[[Path], Any]) -> None:
     assert has_room(small_disk)
-    with pytest.raises(DiskFull), disk_full(small_disk / "file"):
+    with pytest.raises(DiskFullError), disk_full(small_disk / "file"):
         write(small_disk / "file")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from interp.domain.errors import ArtifactMissing, ArtifactsUnreachable, DiskFull
+from interp.domain.errors import ArtifactMissingError, ArtifactsUnreachableError, DiskFullError
 from interp.files import artifact_store
 from interp.files.artifact_store import Store
 from tests.artifacts.bucket import Bucket
@@ -37,7 +37,7 @@ def test_what_breaks_off_was_never_there(store: Store, elsewhere: Store) -> None
     with pytest.raises(RuntimeError):
         store.put_folder("b", lambda folder: breaks(folder / "file"))
     assert elsewhere.names("") == []
-    with pytest.raises(ArtifactMissing, match="GLOSSATOR_ARTIFACTS"):
+    with pytest.raises(ArtifactMissingError, match="GLOSSATOR_ARTIFACTS"):
         elsewhere.read("a", [(0, 4)])
     assert elsewhere.folder("b") is None
 
@@ -46,7 +46,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(store: Store) -> None:
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(DiskFull, match="disk is full"):
+    with pytest.raises(DiskFullError, match="disk is full"):
         store.put("a", full)
     assert store.names("") == []
 
@@ -136,7 +136,7 @@ def test_a_store_that_does_not_work_says_why_and_what_to_do(bucket: Bucket, tmp_
         Store.of(bucket.url, bucket.options | {"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 1}}}, tmp_path),
     ]
     for store in broken:
-        with pytest.raises(ArtifactsUnreachable, match="GLOSSATOR_ARTIFACTS"):
+        with pytest.raises(ArtifactsUnreachableError, match="GLOSSATOR_ARTIFACTS"):
             store.check()
-    with pytest.raises(ArtifactsUnreachable, match="cannot be opened"):
+    with pytest.raises(ArtifactsUnreachableError, match="cannot be opened"):
         Store.of("nosuch://bucket", {}, tmp_path)

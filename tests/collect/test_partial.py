@@ -13,7 +13,7 @@ from interp.collect.partial.partial import Partial, merge
 from interp.collect.partial.partial_file import combine, load, save
 from interp.collect.reservoir import EMPTY
 from interp.collect.run import collect
-from interp.domain.errors import ArtifactMissing, BlobCorrupt, DiskFull, Interrupted
+from interp.domain.errors import ArtifactMissingError, BlobCorruptError, DiskFullError, WorkInterruptedError
 from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
 from interp.domain.spec import CollectionSpec, SplitCounts
 from interp.files.artifact_store import Store
@@ -126,24 +126,24 @@ def wide(features: int) -> Partial:
 
 def test_combining_stops_where_it_is_told_to_and_leaves_nothing(whole: Partial, store: Store) -> None:
     def stop(done: int) -> None:
-        raise Interrupted("enough")
+        raise WorkInterruptedError("enough")
 
     save(store, "0", whole)
-    with pytest.raises(Interrupted):
+    with pytest.raises(WorkInterruptedError):
         combine(store, ["0"], "all", stop)
     assert store.names("") == ["0"]
 
 
 def test_a_part_that_is_gone_and_one_that_is_cut_off_are_told_apart(whole: Partial, store: Store) -> None:
-    with pytest.raises(ArtifactMissing, match="cleared away"):
+    with pytest.raises(ArtifactMissingError, match="cleared away"):
         load(store, "nothing")
     save(store, "partial", whole)
     path = Path(store.root) / "partial"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(BlobCorrupt, match="ends after"):
+    with pytest.raises(BlobCorruptError, match="ends after"):
         load(store, "partial")
     path.write_bytes(b"no safetensors")
-    with pytest.raises(BlobCorrupt):
+    with pytest.raises(BlobCorruptError):
         load(store, "partial")
 
 
@@ -152,7 +152,7 @@ def test_a_full_disk_is_told(whole: Partial, store: Store, monkeypatch: pytest.M
     draft = Path(store.root) / "draft"
     draft.symlink_to("/dev/full")
     monkeypatch.setattr(Path, "with_name", lambda self, name: draft)
-    with pytest.raises(DiskFull):
+    with pytest.raises(DiskFullError):
         save(store, "partial", whole)
     assert list(Path(store.root).iterdir()) == []
 

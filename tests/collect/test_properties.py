@@ -12,7 +12,7 @@ from interp.collect.finish import finish
 from interp.collect.partial.partial import Partial, merge
 from interp.collect.reservoir import EMPTY
 from interp.collect.run import Collection, collect
-from interp.domain.errors import Interrupted
+from interp.domain.errors import WorkInterruptedError
 from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
 from interp.domain.spec import CollectionSpec, SplitCounts
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
@@ -137,9 +137,9 @@ def test_progress_can_stop_the_work() -> None:
     def progress(done: int) -> None:
         calls.append(done)
         if len(calls) == 2:
-            raise Interrupted("enough")
+            raise WorkInterruptedError("enough")
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(WorkInterruptedError):
         collect(SUBJECT, DICTIONARIES["relu"], corpus, (0, 50), SPEC, 0, np.arange(FEATURES), progress)
     assert len(calls) == 2
     assert 0 < calls[0] < calls[1] < 5000

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from interp.collect.run import collect
-from interp.domain.errors import ActivationsNotFinite, FeatureOutOfRange, InputError, WidthMismatch
+from interp.domain.errors import ActivationsNotFiniteError, FeatureOutOfRangeError, InputError, WidthMismatchError
 from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
 
@@ -27,7 +27,7 @@ def test_activations_that_are_not_finite_name_their_place(value: float) -> None:
     corpus.tokens[corpus.tokens == BAD_TOKEN] = 5
     corpus.tokens[250] = BAD_TOKEN
     subject.embedding[BAD_TOKEN, 3] = value
-    with pytest.raises(ActivationsNotFinite) as caught:
+    with pytest.raises(ActivationsNotFiniteError) as caught:
         run(subject, corpus=corpus)
     document = f"{int(corpus.documents[2]):016x}"
     assert subject.hook_point in str(caught.value)
@@ -51,7 +51,7 @@ def test_what_stands_at_padding_does_not_matter() -> None:
 def test_an_encoder_that_overflows_is_refused() -> None:
     dictionary = make_dictionary(24)
     dictionary.W_enc[:, 5] = 3e38
-    with pytest.raises(ActivationsNotFinite, match="encoder overflows"):
+    with pytest.raises(ActivationsNotFiniteError, match="encoder overflows"):
         run(FakeSubject(), dictionary)
 
 
@@ -65,9 +65,9 @@ def test_activations_beyond_float16_are_kept_at_its_largest() -> None:
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
     narrow = make_dictionary(24)
-    with pytest.raises(WidthMismatch):
+    with pytest.raises(WidthMismatchError):
         run(FakeSubject(), type(narrow)(**{**vars(narrow), "W_enc": narrow.W_enc[:8]}))
-    with pytest.raises(FeatureOutOfRange):
+    with pytest.raises(FeatureOutOfRangeError):
         run(FakeSubject(), features=np.array([3, 24]))
     subject = FakeSubject()
     subject.context = 16

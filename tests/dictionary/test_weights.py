@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Stored, read_npy, read_npz, read_safetensors
-from interp.domain.errors import DictionaryError, DictionaryFormatUnknown, FileMissing, PickleRefused, WeightsNotFinite
+from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, FileMissingError, PickleRefusedError, WeightsNotFiniteError
 from tests.dictionary import files
 from tests.dictionary.files import randn, saelens, standard_tensors
 
@@ -75,7 +75,7 @@ class Evil:
 def test_a_pickle_that_needs_code_is_refused_and_none_of_it_runs(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     torch.save({"encoder.weight": randn(3, 2), "config": Evil(mark)}, tmp_path / "8.pt")
-    with pytest.raises(PickleRefused, match="system") as refused:
+    with pytest.raises(PickleRefusedError, match="system") as refused:
         files.opened(tmp_path / "8.pt")
     assert "safetensors" in refused.value.cure
     assert not mark.exists()
@@ -84,14 +84,14 @@ def test_a_pickle_that_needs_code_is_refused_and_none_of_it_runs(tmp_path: Path)
 def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     (tmp_path / "8.pt").write_bytes(pickle.dumps(Evil(mark)))
-    with pytest.raises(PickleRefused):
+    with pytest.raises(PickleRefusedError):
         files.opened(tmp_path / "8.pt")
     assert not mark.exists()
 
 
 def test_object_arrays_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "params.npz", W_enc=np.array([Evil(tmp_path / "ran")], dtype=object))
-    with pytest.raises(PickleRefused):
+    with pytest.raises(PickleRefusedError):
         files.opened(tmp_path)
     assert not (tmp_path / "ran").exists()
 
@@ -101,7 +101,7 @@ def test_object_arrays_are_refused(tmp_path: Path) -> None:
 def test_not_finite_weights_name_tensor_and_place(tmp_path: Path, bad: float, dtype: torch.dtype) -> None:
     tensors = {name: tensor.to(dtype) for name, tensor in standard_tensors().items()}
     tensors["W_dec"][3, 5] = bad
-    with pytest.raises(WeightsNotFinite, match=r"W_dec .* 1 of 480 numbers, the first at \[3, 5\]"):
+    with pytest.raises(WeightsNotFiniteError, match=r"W_dec .* 1 of 480 numbers, the first at \[3, 5\]"):
         files.opened(saelens(tmp_path / "sae", "standard", tensors))
 
 
@@ -130,12 +130,12 @@ def test_a_tensor_beyond_its_storage_is_an_error_not_a_read(tmp_path: Path) -> N
 
 
 def test_missing_and_unknown(tmp_path: Path) -> None:
-    with pytest.raises(FileMissing, match="nowhere"):
+    with pytest.raises(FileMissingError, match="nowhere"):
         files.opened(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("hello", encoding="utf-8")
-    with pytest.raises(DictionaryFormatUnknown, match=r"No file in it.*saelens"):
+    with pytest.raises(DictionaryFormatUnknownError, match=r"No file in it.*saelens"):
         files.opened(tmp_path)
-    with pytest.raises(DictionaryFormatUnknown, match=r"Known: .*saelens"):
+    with pytest.raises(DictionaryFormatUnknownError, match=r"Known: .*saelens"):
         files.opened(tmp_path, format="salens")
 
 

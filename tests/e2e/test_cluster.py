@@ -75,7 +75,7 @@ def assert_a_changed_byte_is_told(embedded: Path, home: Path, job: Path, capsys:
     for book in (changed, original):
         book.engine.dispose()
     cluster_command.print_compared(found)
-    with pytest.raises(cluster_command.BooksDiffer) as refused:
+    with pytest.raises(cluster_command.DatabasesDifferError) as refused:
         cluster_command.require_equal(found)
     printed = capsys.readouterr()
     assert f"The embedded demo's book is in {home}" in printed.err, "found, and not run again"

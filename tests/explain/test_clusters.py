@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.domain.errors import CallFailed
+from interp.domain.errors import CallFailedError
 from interp.explain.grouping import groups, k_means, silhouette, unit
 from interp.llm.prompt_text import parse_fenced
 from tests.explain.asked import Answering, explain, selves, two_meanings
@@ -80,7 +80,7 @@ def test_with_an_embedding_model_its_vectors_decide():
 def test_an_embedding_that_fails_is_a_failure_with_its_reason():
     class Broken(Answering):
         async def embed(self, texts):
-            raise CallFailed("The endpoint sent vectors of two widths.")
+            raise CallFailedError("The endpoint sent vectors of two widths.")
 
     model = Answering()
     made = explain("clusters", selves(), model, embedder=Broken())

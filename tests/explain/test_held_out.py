@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.domain.errors import BudgetReached, InputError, Refused
+from interp.domain.errors import BudgetReachedError, InputError, RefusalError
 from interp.domain.evidence import Split
 from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
@@ -88,7 +88,7 @@ def test_a_judge_that_fails_chooses_nothing(name):
     """A failed judge has not said no, and an unchosen label is not the best."""
 
     def refuse(prompt):
-        raise Refused("The judge will not.", calls=["judge-1"])
+        raise RefusalError("The judge will not.", calls=["judge-1"])
 
     made = explain(name, selves(), Answering(), Answering(refuse))
     assert made.text is None
@@ -102,7 +102,7 @@ def test_a_judge_that_fails_here_and_there_still_chooses(name):
 
     def sometimes(prompt):
         if len(prompt.messages[-1].content) % 2:
-            raise Refused("Not this one.", calls=["judge-1"])
+            raise RefusalError("Not this one.", calls=["judge-1"])
         return judging(prompt)
 
     model = Answering(by_sample if name == "best_of" else improving)
@@ -112,11 +112,11 @@ def test_a_judge_that_fails_here_and_there_still_chooses(name):
 @pytest.mark.parametrize("name", ["best_of", "refine"])
 def test_what_pauses_the_job_comes_out(name):
     def broke(prompt):
-        raise BudgetReached("The budget is used up.")
+        raise BudgetReachedError("The budget is used up.")
 
-    with pytest.raises(BudgetReached):
+    with pytest.raises(BudgetReachedError):
         explain(name, selves(), Answering(broke))
-    with pytest.raises(BudgetReached):
+    with pytest.raises(BudgetReachedError):
         explain(name, selves(), Answering(), Answering(broke))
 
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from interp.domain.errors import ServerMissing
+from interp.domain.errors import ServerMissingError
 from tests.faults.cluster import Cluster, cluster
 from tests.faults.job import Reference, reference, scripted
 from tests.faults.registry import FAULTS
@@ -29,7 +29,7 @@ def service() -> Iterator[tuple[Cluster, Reference]]:
         undisturbed = reference(folder, server)
         try:
             found = stack.enter_context(cluster(folder, server))
-        except ServerMissing as error:
+        except ServerMissingError as error:
             pytest.skip(f"{WANTED}PostgreSQL and Redis: {error}")
         yield found, undisturbed
 

@@ -11,8 +11,8 @@ from random import Random
 
 from sqlalchemy import func, select
 
-from api.client import Refused
-from interp.domain.errors import ServerUnreachable
+from api.client import ApiError
+from interp.domain.errors import ServerUnreachableError
 from interp.domain.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus, JobStatus, Stage
 from interp.domain.spec import BudgetSpec, JobSpec
 from interp.store.db.engine import snapshot
@@ -165,9 +165,9 @@ def submit(cluster: Cluster, spec: JobSpec) -> str:
     def asked() -> str | None:
         try:
             job_id: str = cluster.client.submit_job(spec.model_dump(mode="json"), key)["id"]
-        except ServerUnreachable:
+        except ServerUnreachableError:
             return None
-        except Refused as refused:
+        except ApiError as refused:
             if refused.problem.get("status", 0) < 500:
                 raise
             return None

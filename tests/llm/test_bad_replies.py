@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from interp.domain.errors import CallFailed, GlossatorError, KeyRefused, QuotaExhausted, Refused, ReplyInvalid
+from interp.domain.errors import CallFailedError, GlossatorError, KeyRefusedError, QuotaExhaustedError, RefusalError, ReplyInvalidError
 from interp.explain.label import Said, read_label, schema
 from interp.llm.base import Message, Prompt
 from interp.llm.client import ClientModel
@@ -118,12 +118,12 @@ def test_a_server_that_could_not_make_json_is_asked_for_a_fresh_sample() -> None
 @pytest.mark.parametrize(
     ("body", "error", "why"),
     [
-        ({"choices": []}, Refused, "holds no choices"),
-        ({"choices": [{"message": None}]}, Refused, "holds no message"),
-        ({}, ReplyInvalid, "no choices"),
+        ({"choices": []}, RefusalError, "holds no choices"),
+        ({"choices": [{"message": None}]}, RefusalError, "holds no message"),
+        ({}, ReplyInvalidError, "no choices"),
     ],
 )
-def test_a_filtered_prompt_fails_alone(body: Any, error: type[CallFailed], why: str) -> None:
+def test_a_filtered_prompt_fails_alone(body: Any, error: type[CallFailedError], why: str) -> None:
     """However many there are: a pause of the whole job would be for every feature that is left."""
     with serving(lambda sent, _: (200, chat(GOOD) if "feature 7 " in json.dumps(sent) else body, {})) as (base_url, seen):
         reads, desk = asked(base_url, count=12)
@@ -135,14 +135,14 @@ def test_a_filtered_prompt_fails_alone(body: Any, error: type[CallFailed], why: 
 def test_an_unknown_ending_is_named_in_the_reason() -> None:
     with serving(lambda *_: (200, chat(GOOD, "some_new_word"), {})) as (base_url, _):
         (error,), desk = asked(base_url)
-    assert isinstance(error, ReplyInvalid) and "'some_new_word'" in str(error)
+    assert isinstance(error, ReplyInvalidError) and "'some_new_word'" in str(error)
     assert {call.status for call in desk.books.calls} == {"failed"} and not desk.books.answers
 
 
 def test_a_key_refused_in_a_body_pauses_the_job_at_once() -> None:
     with serving(lambda *_: (200, {"error": {"message": "Incorrect key", "code": "invalid_api_key"}}, {})) as (base_url, seen):
         (error,), _ = asked(base_url)
-    assert isinstance(error, KeyRefused) and len(seen) == 1
+    assert isinstance(error, KeyRefusedError) and len(seen) == 1
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "0.000001", formatdate(0, usegmt=True)])
@@ -150,7 +150,7 @@ def test_a_wait_of_nothing_makes_no_hot_loop(value: str) -> None:
     """Fifty attempts at one question would take minutes; with waits of nothing they took two seconds."""
     with serving(lambda *_: (429, {"error": {"message": "slow down"}}, {"Retry-After": value})) as (base_url, seen):
         (error,), _ = asked(base_url, patience=1.0)
-    assert isinstance(error, QuotaExhausted), error
+    assert isinstance(error, QuotaExhaustedError), error
     assert len(seen) <= 12
 
 
@@ -160,7 +160,7 @@ def test_a_wait_of_nothing_makes_no_hot_loop(value: str) -> None:
 def test_a_wait_of_a_year_is_not_waited_for(headers: dict[str, str]) -> None:
     with serving(lambda *_: (429, {"error": {"message": "slow down"}}, headers)) as (base_url, seen):
         (error,), _ = asked(base_url, patience=1.0)
-    assert isinstance(error, QuotaExhausted) and "come back in" in str(error) and len(seen) == 1
+    assert isinstance(error, QuotaExhaustedError) and "come back in" in str(error) and len(seen) == 1
 
 
 def test_a_reset_far_away_holds_no_call_beyond_the_patience() -> None:

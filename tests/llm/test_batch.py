@@ -10,12 +10,12 @@ from collections import Counter
 import pytest
 
 from api.demo.fake_llm import Faults, ScriptedServer
-from interp.domain.errors import AbilityMissing, EndpointUnreachable, JobMustPause, KeyRefused, ModelUnknown
+from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, JobPausedError, KeyRefusedError, ModelUnknownError
 from interp.domain.spec import BudgetSpec, ModelSpec
 from interp.llm.call_store import PendingBatch
 from interp.llm.client import Client, ClientModel
 from interp.llm.memory_call_store import MemoryBooks
-from interp.llm.transports.base import ChatRequest, Fault
+from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.batch import BatchTransport
 from interp.llm.transports.batch_file import body_of, keyed
 from interp.llm.transports.batch_queue import FILE, HAND_INS
@@ -205,7 +205,7 @@ def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, desk):
 def test_batches_that_are_never_worked_off_pause_the_job(server, desk, fault):
     server.faults = Faults(**{fault: 1.0})
     (reply,) = answers(desk, 1)  # half of one line is none
-    assert type(reply) is JobMustPause
+    assert type(reply) is JobPausedError
     assert str(HAND_INS) in str(reply)
     assert batches_of(server) == HAND_INS
     assert desk.books.batches == []
@@ -220,7 +220,7 @@ def test_a_batch_that_somebody_cancelled_pauses_the_job(desk):
             while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
                 await asyncio.sleep(0.01)
             await model.client.endpoint(server.base_url).cancel_batch("batch_1")
-            with pytest.raises(JobMustPause, match="cancelled"):
+            with pytest.raises(JobPausedError, match="cancelled"):
                 await task
 
         desk.run(work, transport="batch")
@@ -275,16 +275,16 @@ def test_an_output_file_that_was_cut_on_its_way_is_read_again(server, desk):
 def test_an_endpoint_without_batches_is_a_clear_error(server, desk):
     server.faults = Faults(lacks=frozenset({"files", "batches"}))
     (reply,) = answers(desk, 1)
-    assert isinstance(reply, AbilityMissing)
+    assert isinstance(reply, AbilityMissingError)
     assert "transport: live" in reply.cure
 
 
 def test_a_wrong_key_and_an_unknown_model_are_clear_errors(server, desk):
     (reply,) = answers(desk, 1, model="nobody")
-    assert isinstance(reply, ModelUnknown)
+    assert isinstance(reply, ModelUnknownError)
     desk.key = "sk-wrong-0123456789"
     (reply,) = answers(desk, 1)
-    assert isinstance(reply, KeyRefused)
+    assert isinstance(reply, KeyRefusedError)
 
 
 def test_a_line_that_the_endpoint_calls_wrong_fails_alone(server, desk):
@@ -306,7 +306,7 @@ def test_a_key_revoked_while_a_batch_is_away_pauses_and_keeps_the_batch(desk):
             while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
                 await asyncio.sleep(0.01)
             server.revoke_key()
-            with pytest.raises(KeyRefused):
+            with pytest.raises(KeyRefusedError):
                 await task
 
         desk.run(work, transport="batch")
@@ -322,7 +322,7 @@ def test_a_server_that_is_gone_for_good_pauses_the_job(desk):
         desk.base_url = server.base_url
     desk.patience = 0.5
     (reply,) = answers(desk, 1)
-    assert isinstance(reply, EndpointUnreachable)
+    assert isinstance(reply, EndpointUnreachableError)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_server_that_is_gone_for_good_pauses_the_job(desk):
     ],
 )
 def test_an_error_line_is_a_fault_with_its_status(line, status):
-    with pytest.raises(Fault) as fault:
+    with pytest.raises(TransportError) as fault:
         body_of(line)
     assert fault.value.status == status
 
@@ -347,7 +347,7 @@ def test_lines_that_cannot_be_read_are_passed_over():
 
 def test_a_line_that_came_to_no_valid_json_is_a_reply_that_is_no_answer():
     error = {"message": "Failed to generate JSON.", "type": "invalid_request_error", "code": "json_validate_failed"}
-    with pytest.raises(Fault) as raised:
+    with pytest.raises(TransportError) as raised:
         body_of({"custom_id": "k", "response": {"status_code": 400, "body": {"error": error}}, "error": None})
     answer = read_failed_generation(raised.value, bound_of(prompt("x").messages, None, 64), "sent")
     assert answer is not None and answer.finish == "invalid" and "Failed to generate JSON" in answer.reason

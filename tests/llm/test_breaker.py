@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from interp.domain.errors import EndpointUnreachable, JobMustPause, KeyRefused, QuotaExhausted
+from interp.domain.errors import EndpointUnreachableError, JobPausedError, KeyRefusedError, QuotaExhaustedError
 from interp.llm.circuit_breaker import REJECTIONS, Breaker
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 
-DROPPED = Fault("dropped", "connection reset")
-LIMITED = Fault("status", "slow down", status=429)
+DROPPED = TransportError("dropped", "connection reset")
+LIMITED = TransportError("status", "slow down", status=429)
 
 
 class Clock:
@@ -32,9 +32,9 @@ def on_loop(work: Callable[[], Awaitable[None]]) -> None:
 def test_an_open_breaker_raises_the_same_error_at_once() -> None:
     async def work() -> None:
         breaker, _ = made()
-        breaker.open(KeyRefused("The endpoint refuses the key.", cure="Set it.", status=401))
+        breaker.open(KeyRefusedError("The endpoint refuses the key.", cure="Set it.", status=401))
         for _ in range(3):
-            with pytest.raises(KeyRefused, match=r"refuses the key\. Set it") as raised:
+            with pytest.raises(KeyRefusedError, match=r"refuses the key\. Set it") as raised:
                 await breaker.admit()
             assert raised.value.details == {"status": 401}
 
@@ -49,7 +49,7 @@ def test_faults_without_one_success_end_the_patience() -> None:
     assert not breaker.is_open  # 50 s
     clock.now += 11
     breaker.failed(DROPPED)
-    with pytest.raises(EndpointUnreachable, match="connection reset"):
+    with pytest.raises(EndpointUnreachableError, match="connection reset"):
         breaker.check()
 
 
@@ -69,7 +69,7 @@ def test_announced_waits_are_waited_for_but_not_for_ever() -> None:
         clock.now += 60
     assert not breaker.is_open
     breaker.failed(LIMITED, wait=3600)
-    with pytest.raises(QuotaExhausted, match="come back in 3600 s"):
+    with pytest.raises(QuotaExhaustedError, match="come back in 3600 s"):
         breaker.check()
 
 
@@ -82,14 +82,14 @@ def test_many_rejections_and_no_answer_are_the_settings_fault() -> None:
         breaker.rejected("no such field: foo")
     assert not breaker.is_open
     breaker.rejected("no such field: foo")
-    with pytest.raises(JobMustPause, match="no such field: foo"):
+    with pytest.raises(JobPausedError, match="no such field: foo"):
         breaker.check()
 
 
 def test_after_the_cool_down_one_call_tries_and_the_others_wait_for_it() -> None:
     async def work() -> None:
         breaker, clock = made()
-        breaker.open(KeyRefused("no"))
+        breaker.open(KeyRefusedError("no"))
         clock.now += 6
         assert await breaker.admit() is True
         others = [asyncio.create_task(breaker.admit()) for _ in range(10)]
@@ -104,14 +104,14 @@ def test_after_the_cool_down_one_call_tries_and_the_others_wait_for_it() -> None
 def test_a_failed_trial_sends_the_others_home() -> None:
     async def work() -> None:
         breaker, clock = made()
-        breaker.open(KeyRefused("no"))
+        breaker.open(KeyRefusedError("no"))
         clock.now += 6
         await breaker.admit()
         others = [asyncio.create_task(breaker.admit()) for _ in range(10)]
         await asyncio.sleep(0)
         breaker.failed(DROPPED)
         ends = await asyncio.gather(*others, return_exceptions=True)
-        assert all(isinstance(end, KeyRefused) for end in ends)
+        assert all(isinstance(end, KeyRefusedError) for end in ends)
 
     on_loop(work)
 
@@ -119,7 +119,7 @@ def test_a_failed_trial_sends_the_others_home() -> None:
 def test_a_trial_that_is_given_up_lets_the_next_one_try() -> None:
     async def work() -> None:
         breaker, clock = made()
-        breaker.open(KeyRefused("no"))
+        breaker.open(KeyRefusedError("no"))
         clock.now += 6
         await breaker.admit()
         other = asyncio.create_task(breaker.admit())
@@ -139,7 +139,7 @@ def test_rejections_that_come_late_do_not_close_it_and_a_rejected_trial_keeps_it
         clock.now += 6
         assert await breaker.admit()
         breaker.rejected("no such field: foo")
-        with pytest.raises(JobMustPause, match="no such field"):
+        with pytest.raises(JobPausedError, match="no such field"):
             await breaker.admit()
 
     on_loop(work)
@@ -148,7 +148,7 @@ def test_rejections_that_come_late_do_not_close_it_and_a_rejected_trial_keeps_it
 def test_a_rejected_trial_shows_that_the_key_works_again() -> None:
     async def work() -> None:
         breaker, clock = made()
-        breaker.open(KeyRefused("no"))
+        breaker.open(KeyRefusedError("no"))
         clock.now += 6
         assert await breaker.admit()
         breaker.rejected("too odd")

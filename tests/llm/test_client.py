@@ -13,17 +13,17 @@ import pytest
 from api.demo.fake_llm import ScriptedServer
 from api.demo.fake_llm.faults import Faults
 from interp.domain.errors import (
-    BudgetReached,
-    CallFailed,
-    CallRejected,
-    EndpointUnreachable,
-    Interrupted,
-    JobMustPause,
-    KeyRefused,
-    ModelUnknown,
-    PriceUnknown,
-    PromptTooLong,
-    QuotaExhausted,
+    BudgetReachedError,
+    CallFailedError,
+    CallRejectedError,
+    EndpointUnreachableError,
+    JobPausedError,
+    KeyRefusedError,
+    ModelUnknownError,
+    PriceUnknownError,
+    PromptTooLongError,
+    QuotaExhaustedError,
+    WorkInterruptedError,
 )
 from interp.domain.spec import BudgetSpec, ModelSpec, Price
 from interp.llm.attempts import Bill, Got
@@ -31,7 +31,7 @@ from interp.llm.base import Reply, Usage
 from interp.llm.client import Client, ClientModel
 from interp.llm.memory_call_store import MemoryBooks
 from interp.llm.replies.structured import ask_for, json_object
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 from tests.llm.conftest import KEY, TAG, Desk, question
 
 PASSING = ("rate_limited", "rate_limited_silently", "server_error", "dropped", "dropped_midway", "truncated_body", "slow")
@@ -123,7 +123,7 @@ def test_a_key_revoked_midway_pauses_with_one_reason_and_few_calls(server: Scrip
     ends = desk.ask_all(prompts(2000))
     answered = [end for end in ends if isinstance(end, Reply)]
     assert len(answered) == 100
-    assert all(isinstance(end, KeyRefused) for end in ends if not isinstance(end, Reply))
+    assert all(isinstance(end, KeyRefusedError) for end in ends if not isinstance(end, Reply))
     assert server.ledger.requests < 100 + 2 * desk.in_flight, "an open breaker asks nobody"
     desk.ask_all(prompts(2000)[:100])
     assert server.ledger.requests < 100 + 2 * desk.in_flight, "what was answered before is kept"
@@ -135,7 +135,7 @@ def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer
     async def work(model: ClientModel) -> list:
         model.lane.breaker._cool_down = 0.0
         server.faults = Faults(quota_after=0)
-        with pytest.raises(QuotaExhausted, match="quota"):
+        with pytest.raises(QuotaExhaustedError, match="quota"):
             await model.ask(question())
         server.faults = Faults()
         return await asyncio.gather(*(model.ask(prompt) for prompt in prompts(20)))
@@ -145,7 +145,7 @@ def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer
 
 def test_an_unknown_model_pauses(server: ScriptedServer, desk: Desk) -> None:
     (error,) = desk.ask_all([question()], model="gpt-nope")
-    assert isinstance(error, ModelUnknown) and "gpt-nope" in str(error)
+    assert isinstance(error, ModelUnknownError) and "gpt-nope" in str(error)
 
 
 def test_an_endpoint_that_is_not_there_pauses_when_patience_ends(desk: Desk) -> None:
@@ -154,7 +154,7 @@ def test_an_endpoint_that_is_not_there_pauses_when_patience_ends(desk: Desk) -> 
         nowhere = f"http://127.0.0.1:{reserved.getsockname()[1]}/v1"
         gone = Desk(nowhere, patience=0.5)
         ends = gone.ask_all(prompts(20))
-    assert all(isinstance(end, EndpointUnreachable) and nowhere in str(end) for end in ends)
+    assert all(isinstance(end, EndpointUnreachableError) and nowhere in str(end) for end in ends)
     assert gone.books.spent.calls == gone.books.spent.tokens == 0, "what never left costs nothing"
 
 
@@ -175,13 +175,13 @@ def test_a_prompt_longer_than_the_window_fails_alone(server: ScriptedServer, des
     server.faults = Faults(context_window=200)
     short, long = desk.ask_all([question(), question("word " * 400)])
     assert isinstance(short, Reply)
-    assert isinstance(long, PromptTooLong) and long.details["calls"] == [desk.books.calls[-1].key]
+    assert isinstance(long, PromptTooLongError) and long.details["calls"] == [desk.books.calls[-1].key]
 
 
 def test_settings_that_the_endpoint_rejects_pause_instead_of_failing_everything(server: ScriptedServer, desk: Desk) -> None:
     server.faults = Faults(lacks=frozenset({"json_schema"}))
     ends = desk.ask_all(prompts(500), structured="json_schema")
-    assert {type(end) for end in ends} == {CallRejected, JobMustPause}
+    assert {type(end) for end in ends} == {CallRejectedError, JobPausedError}
     assert server.ledger.requests < 100
 
 
@@ -208,7 +208,7 @@ def test_64_in_flight_never_pass_a_cap_and_a_raised_cap_goes_on(server: Scripted
     desk.books.budget = budget
     ends = desk.ask_all(prompts(200), price=price)
     done = [end for end in ends if isinstance(end, Reply)]
-    assert 0 < len(done) < 200 and all(isinstance(end, BudgetReached) for end in ends if not isinstance(end, Reply))
+    assert 0 < len(done) < 200 and all(isinstance(end, BudgetReachedError) for end in ends if not isinstance(end, Reply))
     ledger = server.ledger
     truly = (ledger.requests, ledger.prompt_tokens + ledger.completion_tokens, (5 * ledger.prompt_tokens + 10 * ledger.completion_tokens) / 1e6)
     for cap, peak, spent in zip(
@@ -232,7 +232,7 @@ def test_caps_hold_under_faults_too(server: ScriptedServer, desk: Desk) -> None:
 def test_a_cap_in_usd_and_no_price_is_refused_before_any_call(server: ScriptedServer, desk: Desk) -> None:
     desk.books.budget = BudgetSpec(usd=1.0)
     (error,) = desk.ask_all([question()])
-    assert isinstance(error, PriceUnknown) and server.ledger.requests == 0
+    assert isinstance(error, PriceUnknownError) and server.ledger.requests == 0
 
 
 def test_a_cancelled_call_gives_its_room_back(server: ScriptedServer, desk: Desk) -> None:
@@ -282,7 +282,7 @@ def test_one_jobs_pause_is_not_anothers(server: ScriptedServer) -> None:
             await client.close()
 
     first, second = asyncio.run(run())
-    assert isinstance(first, BudgetReached) and isinstance(second, Reply)
+    assert isinstance(first, BudgetReachedError) and isinstance(second, Reply)
 
 
 def test_no_key_shows_anywhere() -> None:
@@ -293,7 +293,7 @@ def test_no_key_shows_anywhere() -> None:
         desk = Echoing(server.base_url, key=KEY)
 
         async def work(model: ClientModel) -> str:
-            with pytest.raises(KeyRefused) as raised:
+            with pytest.raises(KeyRefusedError) as raised:
                 await model.ask(question())
             client = model.client
             return " ".join(
@@ -308,7 +308,7 @@ def test_no_key_shows_anywhere() -> None:
 def test_a_key_is_sent_to_its_own_base_url_alone(server: ScriptedServer) -> None:
     desk = Desk("http://127.0.0.1:1/v1", listed=(server.base_url,))
     (error,) = desk.ask_all([question()], base_url=server.base_url)
-    assert isinstance(error, KeyRefused)
+    assert isinstance(error, KeyRefusedError)
 
 
 def test_hundreds_of_calls_on_one_loop_and_the_pace_finds_the_room(desk: Desk, server: ScriptedServer) -> None:
@@ -350,7 +350,7 @@ def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_a
     monkeypatch.setattr("interp.llm.retry.FIRST_WAIT", 0.001)
 
     async def broken() -> Got[str]:
-        raise Fault("status", "boom", status=500)
+        raise TransportError("status", "boom", status=500)
 
     async def work(model: ClientModel) -> list:
         bill, lane = Bill(None), replace(model).lane
@@ -361,7 +361,7 @@ def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_a
                 await model.ask(prompt)
 
         asking = asyncio.create_task(others())
-        with pytest.raises(CallFailed, match="on this question, while it answers others") as raised:
+        with pytest.raises(CallFailedError, match="on this question, while it answers others") as raised:
             await lane.carry(broken, Usage(10, 10), desk.books, bill)
         asking.cancel()
         return [raised.value, bill.attempts]
@@ -377,7 +377,7 @@ class Stopping(MemoryBooks):
 
     def check(self) -> None:
         if self.sent == 4:
-            raise Interrupted("the chunk's work stops")
+            raise WorkInterruptedError("the chunk's work stops")
         self.sent += 1
 
 
@@ -385,5 +385,5 @@ def test_what_waits_for_its_turn_never_goes_out_once_the_work_stops(server: Scri
     few = replace(desk, in_flight=2, books=Stopping())
     replies = few.ask_all(prompts(40))
     assert server.ledger.requests == 4
-    assert [type(reply) for reply in replies].count(Interrupted) == 36
+    assert [type(reply) for reply in replies].count(WorkInterruptedError) == 36
     assert few.books.spent.calls == 4, "what was set aside for the others is given back"

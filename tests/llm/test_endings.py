@@ -6,7 +6,7 @@ import pytest
 
 from interp.llm.base import Finish, Usage
 from interp.llm.replies.finish_reasons import ENDINGS, Ending, ending_of
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 from interp.llm.transports.payloads import read_chat
 
 BOUND = Usage(1000, 100, is_known=False)
@@ -35,7 +35,7 @@ def test_a_word_is_read_as_what_it_means(word: object, finish: Finish) -> None:
 
 @pytest.mark.parametrize("word", ["error", "abort", "network_error", "insufficient_system_resource", "ERROR", "cancelled", "timeout"])
 def test_a_server_that_broke_off_is_a_fault_that_passes_and_costs_what_it_says(word: str) -> None:
-    with pytest.raises(Fault, match=word) as raised:
+    with pytest.raises(TransportError, match=word) as raised:
         read_chat(reply(word), BOUND, "", {"x-request-id": "r"})
     assert raised.value.kind == "garbage" and raised.value.usage == Usage(10, 5) and raised.value.headers == {"x-request-id": "r"}
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from interp.domain.errors import CallRejected, KeyRefused, ModelUnknown, PromptTooLong, QuotaExhausted, Refused
+from interp.domain.errors import CallRejectedError, KeyRefusedError, ModelUnknownError, PromptTooLongError, QuotaExhaustedError, RefusalError
 from interp.llm.base import Usage
 from interp.llm.replies.error_body import ErrorSaid, error_inside, error_of
 from interp.llm.retry import Fatal, RateLimited, Transient, decide
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 from interp.llm.transports.payloads import json_of, read_chat
 
 BOUND = Usage(1000, 100, is_known=False)
@@ -48,7 +48,7 @@ BOUND = Usage(1000, 100, is_known=False)
 def test_every_shape_gives_its_words_its_code_and_a_status(body: Any, said: ErrorSaid) -> None:
     assert error_inside(body) == said
     for raw in (json.dumps(body), json.dumps(body).encode()):
-        with pytest.raises(Fault) as raised:
+        with pytest.raises(TransportError) as raised:
             json_of(raw, {"retry-after": "3"})
         fault = raised.value
         assert (fault.kind, fault.status, fault.message, fault.code, fault.param) == ("status", said.status, said.message, said.code, said.param)
@@ -76,7 +76,7 @@ def test_what_is_no_error_is_none(body: Any) -> None:
 
 def test_an_error_in_a_choice_is_an_error() -> None:
     raw = json.dumps({"choices": [{"message": {"content": "half"}, "error": {"code": 429, "message": "upstream is busy"}, "finish_reason": "stop"}]})
-    with pytest.raises(Fault, match="upstream is busy") as raised:
+    with pytest.raises(TransportError, match="upstream is busy") as raised:
         read_chat(raw, BOUND, "", {"retry-after": "2"})
     assert raised.value.status == 429 and decide(raised.value, 1, 0.5) == RateLimited(2.0, 2.0)
 
@@ -86,20 +86,20 @@ def test_an_error_in_a_choice_is_an_error() -> None:
     [
         ({"error": {"code": 429, "message": "m"}}, RateLimited),
         ({"error": "Rate limit reached"}, RateLimited),
-        ({"error": {"message": "m", "code": "insufficient_quota"}}, QuotaExhausted),
-        ({"error": {"message": "m", "code": "invalid_api_key"}}, KeyRefused),
-        ({"error": "Invalid API key"}, KeyRefused),
-        ({"error": {"message": "m", "code": "model_not_found"}}, ModelUnknown),
-        ({"error": {"message": "maximum context length is 10 tokens", "code": 400}}, PromptTooLong),
-        ({"object": "error", "message": "m", "code": 400}, CallRejected),
-        ({"error": {"message": "m", "code": "content_filter", "status": 400}}, Refused),
-        ({"error": {"message": "Your chosen model requires moderation and your input was flagged for x", "code": 403}}, Refused),
+        ({"error": {"message": "m", "code": "insufficient_quota"}}, QuotaExhaustedError),
+        ({"error": {"message": "m", "code": "invalid_api_key"}}, KeyRefusedError),
+        ({"error": "Invalid API key"}, KeyRefusedError),
+        ({"error": {"message": "m", "code": "model_not_found"}}, ModelUnknownError),
+        ({"error": {"message": "maximum context length is 10 tokens", "code": 400}}, PromptTooLongError),
+        ({"object": "error", "message": "m", "code": 400}, CallRejectedError),
+        ({"error": {"message": "m", "code": "content_filter", "status": 400}}, RefusalError),
+        ({"error": {"message": "Your chosen model requires moderation and your input was flagged for x", "code": 403}}, RefusalError),
         ({"error": {"message": "m", "code": 503}}, Transient),
         ({"error": "boom"}, Transient),
     ],
 )
 def test_an_error_under_status_200_is_dealt_with_as_its_status_says(body: Any, outcome: type) -> None:
-    with pytest.raises(Fault) as raised:
+    with pytest.raises(TransportError) as raised:
         json_of(json.dumps(body))
     decision = decide(raised.value, 1, 0.5)
     assert isinstance(decision.error if isinstance(decision, Fatal) else decision, outcome)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from interp.domain.errors import BudgetReached, PriceUnknown
+from interp.domain.errors import BudgetReachedError, PriceUnknownError
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount, Reservation
 from interp.llm.memory_call_store import MemoryBooks
@@ -30,14 +30,14 @@ def test_when_nothing_can_come_back_the_budget_is_reached() -> None:
     async def run() -> None:
         books = MemoryBooks(BudgetSpec(calls=1))
         books.settle(await books.reserve(Amount(1, 1, None)), Amount(1, 1, None))
-        with pytest.raises(BudgetReached, match="budget of 1 calls"):
+        with pytest.raises(BudgetReachedError, match="budget of 1 calls"):
             await books.reserve(Amount(1, 1, None))
 
     asyncio.run(run())
 
 
 def test_a_cap_in_usd_needs_a_price() -> None:
-    with pytest.raises(PriceUnknown):
+    with pytest.raises(PriceUnknownError):
         asyncio.run(MemoryBooks(BudgetSpec(usd=1.0)).reserve(Amount(1, 1, None)))
 
 
@@ -59,7 +59,7 @@ def test_no_cap_is_ever_passed_with_64_at_once(budget: BudgetSpec) -> None:
     async def run() -> MemoryBooks:
         books = MemoryBooks(budget)
         ends = await asyncio.gather(*(worker(books) for _ in range(64)), return_exceptions=True)
-        assert all(isinstance(end, BudgetReached) for end in ends)
+        assert all(isinstance(end, BudgetReachedError) for end in ends)
         return books
 
     books = asyncio.run(run())

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from api.demo.fake_llm import ScriptedServer
 from api.demo.fake_llm.faults import Faults
 from interp.config.settings import Settings
-from interp.domain.errors import AbilityMissing, EndpointUnreachable, KeyRefused, ModelUnknown
+from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, KeyRefusedError, ModelUnknownError
 from interp.domain.spec import ModelSpec, Price
 from interp.judge.verdicts import schema_of
 from interp.llm.base import Ability, Prompt
@@ -52,44 +52,44 @@ def test_abilities_are_tried_when_they_are_needed(server: ScriptedServer) -> Non
 )
 def test_a_missing_ability_is_told(server: ScriptedServer, ability: Ability, faults: Faults) -> None:
     server.faults = faults
-    with pytest.raises(AbilityMissing):
+    with pytest.raises(AbilityMissingError):
         found(server.base_url, ability)
 
 
 def test_an_unknown_model_is_told_with_the_names_that_are_known(server: ScriptedServer) -> None:
-    with pytest.raises(ModelUnknown, match=r"no model 'scripted-jugde'.*It has scripted-judge, ") as raised:
+    with pytest.raises(ModelUnknownError, match=r"no model 'scripted-jugde'.*It has scripted-judge, ") as raised:
         found(server.base_url, model="scripted-jugde")
     assert raised.value.details["models"][0] == "scripted-judge"
 
 
 def test_a_wrong_key_is_told_and_not_shown(server: ScriptedServer) -> None:
-    with pytest.raises(KeyRefused) as raised:
+    with pytest.raises(KeyRefusedError) as raised:
         found(server.base_url, key="sk-wrong-key-9999")
     assert "sk-wrong" not in str(raised.value)
 
 
 def test_an_endpoint_that_is_not_there_is_told_at_once() -> None:
     began = time.monotonic()
-    with pytest.raises(EndpointUnreachable, match=r"127\.0\.0\.1:9"):
+    with pytest.raises(EndpointUnreachableError, match=r"127\.0\.0\.1:9"):
         found("http://127.0.0.1:9/v1")
     assert time.monotonic() - began < 3
 
 
 def test_an_endpoint_that_never_answers_is_told_in_time(server: ScriptedServer) -> None:
     server.faults = Faults(stalled=1.0)
-    with pytest.raises(EndpointUnreachable):
+    with pytest.raises(EndpointUnreachableError):
         found(server.base_url, timeout=0.5)
 
 
 def test_a_url_that_cannot_be_is_told() -> None:
-    with pytest.raises(EndpointUnreachable):
+    with pytest.raises(EndpointUnreachableError):
         found("http://[nonsense/v1")
 
 
 def test_an_endpoint_without_a_list_of_models_is_no_error(server: ScriptedServer) -> None:
     server.faults = Faults(lacks=frozenset({"models"}))
     assert found(server.base_url).models == ()
-    with pytest.raises(ModelUnknown):
+    with pytest.raises(ModelUnknownError):
         found(server.base_url, model="nope")
 
 
@@ -109,13 +109,13 @@ def test_a_probe_tries_again_as_any_question_would(server: ScriptedServer) -> No
 
 def test_a_probe_that_gives_up_says_how_long_it_tried_and_what_came_last(server: ScriptedServer) -> None:
     server.faults = Faults(server_error=1.0)
-    with pytest.raises(EndpointUnreachable) as raised:
+    with pytest.raises(EndpointUnreachableError) as raised:
         found(server.base_url, Ability.LOGPROBS, timeout=2.0)
     assert "The server had an error" in str(raised.value) and server.ledger.calls == 0 and server.ledger.requests > 4
 
 
 def test_what_answers_but_not_in_chat_is_refused() -> None:
-    with serving(lambda *_: (200, {"status": "fine"}, {})) as (base_url, _), pytest.raises(AbilityMissing, match="holds no choices"):
+    with serving(lambda *_: (200, {"status": "fine"}, {})) as (base_url, _), pytest.raises(AbilityMissingError, match="holds no choices"):
         found(base_url)
 
 

@@ -6,39 +6,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.domain.errors import AbilityMissing, CallRejected, EndpointUnreachable, KeyRefused, ModelUnknown, PromptTooLong, QuotaExhausted, Refused
+from interp.domain.errors import (
+    AbilityMissingError,
+    CallRejectedError,
+    EndpointUnreachableError,
+    KeyRefusedError,
+    ModelUnknownError,
+    PromptTooLongError,
+    QuotaExhaustedError,
+    RefusalError,
+)
 from interp.llm.retry import LONGEST_WAIT, Fatal, RateLimited, Transient, announced_wait, backoff, decide
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
-def status(number: int, message: str = "no", code: str | None = None, **headers: str) -> Fault:
-    return Fault("status", message, status=number, code=code, headers={name.replace("_", "-"): value for name, value in headers.items()})
+def status(number: int, message: str = "no", code: str | None = None, **headers: str) -> TransportError:
+    return TransportError("status", message, status=number, code=code, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (status(401), KeyRefused),
-        (status(403), KeyRefused),
-        (status(402), QuotaExhausted),
-        (status(429, code="insufficient_quota"), QuotaExhausted),
-        (status(404, "The model `x` does not exist.", "model_not_found"), ModelUnknown),
-        (status(404, 'model "llama9" not found, try pulling it first'), ModelUnknown),
-        (status(400, "acme/x is not a valid model ID"), ModelUnknown),
-        (status(404, "Not Found"), EndpointUnreachable),
-        (status(400, "too long", "context_length_exceeded"), PromptTooLong),
-        (status(400, "This model's maximum context length is 4096 tokens."), PromptTooLong),
-        (status(400, "the request exceeds the available context size"), PromptTooLong),
-        (status(413), PromptTooLong),
-        (status(400, "The response was filtered due to the prompt triggering Azure's content management policy.", "content_filter"), Refused),
-        (status(403, "Your chosen model requires moderation and your input was flagged for violence."), Refused),
-        (status(400), CallRejected),
-        (status(422), CallRejected),
+        (status(401), KeyRefusedError),
+        (status(403), KeyRefusedError),
+        (status(402), QuotaExhaustedError),
+        (status(429, code="insufficient_quota"), QuotaExhaustedError),
+        (status(404, "The model `x` does not exist.", "model_not_found"), ModelUnknownError),
+        (status(404, 'model "llama9" not found, try pulling it first'), ModelUnknownError),
+        (status(400, "acme/x is not a valid model ID"), ModelUnknownError),
+        (status(404, "Not Found"), EndpointUnreachableError),
+        (status(400, "too long", "context_length_exceeded"), PromptTooLongError),
+        (status(400, "This model's maximum context length is 4096 tokens."), PromptTooLongError),
+        (status(400, "the request exceeds the available context size"), PromptTooLongError),
+        (status(413), PromptTooLongError),
+        (status(400, "The response was filtered due to the prompt triggering Azure's content management policy.", "content_filter"), RefusalError),
+        (status(403, "Your chosen model requires moderation and your input was flagged for violence."), RefusalError),
+        (status(400), CallRejectedError),
+        (status(422), CallRejectedError),
     ],
 )
-def test_what_is_fatal_says_why(fault: Fault, error: type) -> None:
+def test_what_is_fatal_says_why(fault: TransportError, error: type) -> None:
     decision = decide(fault, 1, 0.5, model="x")
     assert isinstance(decision, Fatal) and type(decision.error) is error
     assert fault.message in str(decision.error) and decision.error.details["status"] == fault.status
@@ -46,13 +55,14 @@ def test_what_is_fatal_says_why(fault: Fault, error: type) -> None:
 
 def test_an_endpoint_without_a_page_lacks_the_ability() -> None:
     decision = decide(status(404, "Not Found"), 1, 0.5, path="embeddings")
-    assert isinstance(decision, Fatal) and isinstance(decision.error, AbilityMissing)
+    assert isinstance(decision, Fatal) and isinstance(decision.error, AbilityMissingError)
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault(kind, "x") for kind in ("connect", "timeout", "dropped", "garbage")] + [status(n) for n in (408, 409, 500, 502, 503, 529)]
+    "fault",
+    [TransportError(kind, "x") for kind in ("connect", "timeout", "dropped", "garbage")] + [status(n) for n in (408, 409, 500, 502, 503, 529)],
 )
-def test_what_passes_is_tried_again(fault: Fault) -> None:
+def test_what_passes_is_tried_again(fault: TransportError) -> None:
     assert isinstance(decide(fault, 1, 0.5), Transient)
 
 
@@ -111,5 +121,5 @@ def test_backoff_is_jittered_and_bounded(attempt: int, chance: float) -> None:
 
 
 def test_what_may_have_been_billed() -> None:
-    assert not Fault("connect", "x").may_have_cost and not status(429).may_have_cost and not status(500).may_have_cost
-    assert all(Fault(kind, "x").may_have_cost for kind in ("timeout", "dropped", "garbage")) and status(504).may_have_cost
+    assert not TransportError("connect", "x").may_have_cost and not status(429).may_have_cost and not status(500).may_have_cost
+    assert all(TransportError(kind, "x").may_have_cost for kind in ("timeout", "dropped", "garbage")) and status(504).may_have_cost

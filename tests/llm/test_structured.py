@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from interp.domain.errors import CallRejected, Refused, ReplyInvalid, Truncated
+from interp.domain.errors import CallRejectedError, RefusalError, ReplyInvalidError, ReplyTruncatedError
 from interp.llm.base import Finish, Message, Prompt, Reply, TokenChoice, Usage
 from interp.llm.replies.structured import Read, ask_for, json_object, last_marker
 
@@ -84,7 +84,7 @@ def test_then_come_fresh_samples_that_the_cache_cannot_mix_up() -> None:
 
 def test_six_unreadable_replies_are_a_failure_with_its_reason_and_its_calls() -> None:
     error, model = asked(*["unclear"] * 6)
-    assert isinstance(error, ReplyInvalid) and len(model.asked) == 6
+    assert isinstance(error, ReplyInvalidError) and len(model.asked) == 6
     assert error.details == {"calls": ["k1", "k2", "k3", "k4", "k5", "k6"], "template": "test@1"}
     assert "no JSON object" in str(error)
 
@@ -93,7 +93,7 @@ def test_a_reply_cut_short_gets_more_room_twice_and_is_never_read() -> None:
     read, model = asked(('{"n": 1}', "length"), '{"n": 2}')
     assert isinstance(read, Read) and read.value == 2
     error, model = asked(*[('{"n": 1}', "length")] * 3)
-    assert isinstance(error, Truncated)
+    assert isinstance(error, ReplyTruncatedError)
     assert [prompt.max_tokens for prompt in model.asked] == [10, 20, 40]
 
 
@@ -101,12 +101,12 @@ def test_a_refusal_is_asked_afresh_three_times() -> None:
     read, _ = asked(("no", "refusal"), ("no", "refusal"), ("no", "refusal"), '{"n": 1}')
     assert isinstance(read, Read) and read.value == 1
     error, model = asked(*[("", "refusal")] * 4)
-    assert isinstance(error, Refused) and len(model.asked) == 4
+    assert isinstance(error, RefusalError) and len(model.asked) == 4
 
 
 def test_a_failed_call_tells_of_the_calls_before_it() -> None:
-    error, _ = asked("a", CallRejected("The endpoint rejected the request.", calls=["k9"]))
-    assert isinstance(error, CallRejected) and error.details["calls"] == ["k1", "k9"]
+    error, _ = asked("a", CallRejectedError("The endpoint rejected the request.", calls=["k9"]))
+    assert isinstance(error, CallRejectedError) and error.details["calls"] == ["k1", "k9"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from api.demo.fake_llm import ScriptedServer
 from api.demo.fake_llm.faults import Faults
-from interp.domain.errors import AbilityMissing, EndpointUnreachable
+from interp.domain.errors import AbilityMissingError, EndpointUnreachableError
 from interp.llm.client import ClientModel
 from interp.llm.transports.payloads import read_prompt_tokens
 from tests.llm.conftest import Desk
@@ -41,7 +41,7 @@ def test_a_model_of_another_width_under_the_same_name_is_found_out() -> None:
         desk = Desk(small.base_url)
         desk.run(lambda model: model.embed(["a"]))
         small._endpoint.options = type(small._endpoint.options)(embedding_width=32)
-        with pytest.raises(AbilityMissing, match="32 and 64 numbers"):
+        with pytest.raises(AbilityMissingError, match="32 and 64 numbers"):
             desk.run(lambda model: model.embed(["a", "b"]))
 
 
@@ -60,7 +60,7 @@ def test_a_text_is_read_token_by_token_and_kept(server: ScriptedServer, desk: De
 @pytest.mark.parametrize(("lacks", "ignores"), [({"completions"}, ()), ({"echo"}, ()), ((), {"logprobs"})])
 def test_an_endpoint_that_cannot_read_lacks_the_ability(server: ScriptedServer, desk: Desk, lacks: set, ignores: set) -> None:
     server.faults = Faults(lacks=frozenset(lacks), ignores=frozenset(ignores))
-    with pytest.raises(AbilityMissing):
+    with pytest.raises(AbilityMissingError):
         desk.run(lambda model: model.read("some text"))
 
 
@@ -70,7 +70,7 @@ def test_an_endpoint_without_embeddings_lacks_the_ability_and_goes_on_chatting(s
     server.faults = Faults(lacks=frozenset({"embeddings"}))
 
     async def work(model: ClientModel) -> None:
-        with pytest.raises(AbilityMissing):
+        with pytest.raises(AbilityMissingError):
             await model.embed(["a"])
         assert (await model.ask(question())).finish == "stop"
 
@@ -93,5 +93,5 @@ def test_what_was_generated_after_an_echo_is_left_out() -> None:
 
 
 def test_an_unreachable_endpoint_pauses_here_too() -> None:
-    with pytest.raises(EndpointUnreachable):
+    with pytest.raises(EndpointUnreachableError):
         Desk("http://127.0.0.1:9/v1", patience=0.2).run(lambda model: asyncio.wait_for(model.embed(["a"]), 20))

@@ -11,7 +11,7 @@ from interp.domain.spec import ModelSpec, Price
 from interp.llm.base import Message, Usage
 from interp.llm.cache_key import Namer, shown_url
 from interp.llm.pricing import rates_of
-from interp.llm.transports.base import ChatRequest, Fault
+from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.openai_sdk import Endpoint
 from interp.llm.transports.payloads import bound_of, chat_body, choices_of, read_chat, read_failed_generation, usage_of
 from interp.llm.transports.quirks import Dialect
@@ -47,7 +47,7 @@ def test_replies(raw: str, text: str, finish: str) -> None:
 
 @pytest.mark.parametrize("raw", ["", "{", "[]", "null", "\x00", "[" * 10**5])
 def test_garbage_is_a_fault(raw: str) -> None:
-    with pytest.raises(Fault):
+    with pytest.raises(TransportError):
         read_chat(raw, BOUND, "", {})
 
 
@@ -79,12 +79,15 @@ def test_a_body_without_an_answer_is_none_and_says_why(body: dict[str, Any], fin
     ],
 )
 def test_a_server_that_could_not_make_json_gave_a_reply_that_is_no_answer(message: str, code: str | None) -> None:
-    answer = read_failed_generation(Fault("status", message, status=400, code=code, raw="{}"), BOUND, "sent")
+    answer = read_failed_generation(TransportError("status", message, status=400, code=code, raw="{}"), BOUND, "sent")
     assert answer is not None and (answer.text, answer.finish, answer.usage) == ("", "invalid", BOUND) and message in answer.reason
 
 
 def test_other_faults_are_no_failed_generation() -> None:
-    for fault in (Fault("status", "'response_format' is not supported", status=400, param="response_format"), Fault("dropped", "invalid json")):
+    for fault in (
+        TransportError("status", "'response_format' is not supported", status=400, param="response_format"),
+        TransportError("dropped", "invalid json"),
+    ):
         assert read_failed_generation(fault, BOUND, "") is None
 
 
@@ -121,7 +124,7 @@ def test_other_faults_are_no_failed_generation() -> None:
 def test_no_body_breaks_the_reader(value: Any) -> None:
     try:
         answer = read_chat(json.dumps(value), BOUND, "", {})
-    except Fault:
+    except TransportError:
         return
     assert 0 <= answer.usage.prompt_tokens <= 1000 and 0 <= answer.usage.completion_tokens <= 100
     choices_of(value)
@@ -163,7 +166,7 @@ def learned(
     fault_message: str, param: str | None = None, status: int = 400, dialect: Dialect | None = None, **spec: Any
 ) -> tuple[bool, dict[str, Any]]:
     dialect, asked = dialect or Dialect(), request(**spec)
-    known = dialect.learn(Fault("status", fault_message, status=status, param=param), asked, chat_body(asked, dialect))
+    known = dialect.learn(TransportError("status", fault_message, status=status, param=param), asked, chat_body(asked, dialect))
     return known, chat_body(asked, dialect)
 
 
@@ -219,7 +222,7 @@ def test_learning_ends() -> None:
         name = next(
             (name for name in ("response_format", "logprobs", "temperature", "seed", "max_tokens", "max_completion_tokens") if name in sent), None
         )
-        if name is None or not dialect.learn(Fault("status", f"{name} is not supported", status=400, param=name), asked, sent):
+        if name is None or not dialect.learn(TransportError("status", f"{name} is not supported", status=400, param=name), asked, sent):
             break
         lessons += 1
     assert lessons <= 8

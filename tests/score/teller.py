@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from interp.domain.errors import AbilityMissing
+from interp.domain.errors import AbilityMissingError
 from interp.llm.base import Ability, Prompt, Reply, TokenChoice, Usage
 from interp.llm.prompt_text import parse_fenced
 
@@ -51,10 +51,10 @@ class Teller:
         return Reply(told, "stop", Usage(1, 1), hashlib.sha256(content.encode()).hexdigest())
 
     async def embed(self, texts):
-        raise AbilityMissing("No embeddings here.")
+        raise AbilityMissingError("No embeddings here.")
 
     async def read(self, text):
-        raise AbilityMissing("No log-probs here.")
+        raise AbilityMissingError("No log-probs here.")
 
     def purposes(self) -> Counter:
         return Counter(asked.purpose for asked in self.asked)

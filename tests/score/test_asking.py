@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.demo.fake_llm import ScriptedServer
-from interp.domain.errors import BudgetReached, CallRejected
+from interp.domain.errors import BudgetReachedError, CallRejectedError
 from interp.domain.spec import ModelSpec
 from interp.judge.outcome import Outcome
 from interp.judge.prompt_packing import prompts_of
@@ -166,13 +166,13 @@ def test_a_model_that_always_refuses_is_not_asked_window_by_window():
 
 def test_a_rejected_call_is_a_failure_and_a_budget_stops_all():
     def rejected(asked):
-        raise CallRejected("HTTP 400: no.")
+        raise CallRejectedError("HTTP 400: no.")
 
     def spent(asked):
-        raise BudgetReached("The budget is reached.")
+        raise BudgetReachedError("The budget is reached.")
 
     assert all("HTTP 400" in verdict.failure for verdict in ask(Teller(rejected), windows_of([True, False])))
-    with pytest.raises(BudgetReached):
+    with pytest.raises(BudgetReachedError):
         ask(Teller(spent), windows_of([True, False] * 20), per_prompt=4)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from api.demo.fake_llm import Faults, NoisyReader, QuotedReader, ScriptedServer
-from interp.domain.errors import BudgetReached
+from interp.domain.errors import BudgetReachedError
 from interp.domain.spec import BudgetSpec
 from interp.llm.base import Ability
 from interp.llm.memory_call_store import MemoryBooks
@@ -96,7 +96,7 @@ def test_a_budget_that_is_raised_goes_on_where_it_stopped(name):
         needed = server.ledger.calls
     with ScriptedServer() as server:
         desk = Desk(server.base_url, MemoryBooks(BudgetSpec(calls=needed // 2)))
-        with pytest.raises(BudgetReached):
+        with pytest.raises(BudgetReachedError):
             desk.score(name, item(), CONTROLS)
         assert server.ledger.calls <= needed // 2
         desk.books.budget = BudgetSpec(calls=needed)

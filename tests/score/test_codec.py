@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from interp.domain.errors import BlobCorrupt
+from interp.domain.errors import BlobCorruptError
 from interp.domain.score import Item
 from interp.score.items.codec import decode_items, encode_items
 
@@ -30,7 +30,7 @@ def test_there_and_back(items):
 
 @pytest.mark.parametrize("blob", [b"", b"GLIT", b"GLIT\x02abc", b"GLIT\x01", b"GLIT\x01abc", encode_items(())[:-1]])
 def test_anything_else_is_corrupt(blob):
-    with pytest.raises(BlobCorrupt):
+    with pytest.raises(BlobCorruptError):
         decode_items(blob)
 
 
@@ -40,5 +40,5 @@ def test_a_flipped_byte_never_passes_for_other_items(place, value):
     items = (Item("a:1", "uniform", 1.0, 0.0), Item("b:2", "inactive", 0.0, None, "failed"))
     blob = bytearray(encode_items(items))
     blob[place % len(blob)] = value
-    with contextlib.suppress(BlobCorrupt):
+    with contextlib.suppress(BlobCorruptError):
         assert decode_items(bytes(blob)) == items

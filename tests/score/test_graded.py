@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from interp.domain.errors import AbilityMissing, PromptTooLong
+from interp.domain.errors import AbilityMissingError, PromptTooLongError
 from interp.domain.evidence import Kind
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.llm.base import Ability, TokenChoice
@@ -46,7 +46,7 @@ class Reader:
     async def embed(self, texts):
         self.seen.extend((self.purpose, text) for text in texts)
         if self.too_long and any(self.too_long in text for text in texts):
-            raise PromptTooLong("The text is longer than the model's window.")
+            raise PromptTooLongError("The text is longer than the model's window.")
         vectors = np.array([[0.1] + [float(noun in MEANT.get(text, text)) for noun in NOUNS] for text in texts], dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -54,7 +54,7 @@ class Reader:
         """A word that the description means costs 1 nat, any other 3."""
         self.seen.append((self.purpose, text))
         if self.too_long and self.too_long in text.rpartition("Text:\n")[2]:
-            raise PromptTooLong("The text is longer than the model's window.")
+            raise PromptTooLongError("The text is longer than the model's window.")
         label = re.search(r"Description: (.*)", text)[1]
         words = re.findall(r"\s*\S+|\s+$", text)
         return tuple(TokenChoice(word, -1.0 if MEANT.get(label, "-") in word else -3.0) for word in words[1:])
@@ -174,7 +174,7 @@ def test_embedding_has_twenty_nulls_where_none_are_asked_for():
 
 def test_embedding_without_an_embedding_model_says_what_to_do():
     desk = ScoreDesk(VOCABULARY, 0, Teller(lambda asked: ""))
-    with pytest.raises(AbilityMissing, match=r"models\.embedding"):
+    with pytest.raises(AbilityMissingError, match=r"models\.embedding"):
         asyncio.run(registry.judged(ScorerSpec(name="embedding")).score(item_of(), desk))
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from api.demo.fake_llm import CoinReader, Faults, ScriptedServer
-from interp.domain.errors import AbilityMissing
+from interp.domain.errors import AbilityMissingError
 from interp.domain.evidence import Kind
 from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
@@ -135,5 +135,5 @@ def test_a_second_look_asks_nothing():
 
 
 def test_a_model_that_cannot_read_prompts_pauses_the_job():
-    with Server(faults=Faults(lacks=frozenset({"completions"}))) as server, pytest.raises(AbilityMissing):
+    with Server(faults=Faults(lacks=frozenset({"completions"}))) as server, pytest.raises(AbilityMissingError):
         scores(server, ["surprisal"])

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.domain.errors import BudgetReached, InputError
+from interp.domain.errors import BudgetReachedError, InputError
 from interp.domain.evidence import Kind
 from interp.domain.spec import JobSpec, ModelSpec, ModelsSpec, ScorerSpec
 from interp.judge.outcome import Outcome
@@ -153,9 +153,9 @@ def test_a_null_without_an_explanation_leaves_the_others(name):
 
 def test_the_budget_stops_the_score():
     def spent(asked):
-        raise BudgetReached("The budget is reached.")
+        raise BudgetReachedError("The budget is reached.")
 
-    with pytest.raises(BudgetReached):
+    with pytest.raises(BudgetReachedError):
         score("detection", Teller(spent))
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from interp.domain.errors import BudgetReached, Refused
+from interp.domain.errors import BudgetReachedError, RefusalError
 from interp.domain.evidence import Kind
 from interp.judge.token_levels import Tokens, expected_levels, pairs_of, simulate, tokens_of, written_levels
 from interp.llm.base import Ability, TokenChoice
@@ -209,7 +209,7 @@ def test_failed_windows_count_neither_way():
 
 def test_nothing_answered_is_undefined_with_the_reason():
     def tell(asked):
-        raise Refused("The model refused 4 times.", calls=["a"])
+        raise RefusalError("The model refused 4 times.", calls=["a"])
 
     found = score("simulation", Teller(tell), item_of(nulls=()))
     assert (found.value, found.interval, found.answered, found.failed) == (None, None, 0, 40)
@@ -235,9 +235,9 @@ def test_a_feature_without_firing_windows_is_undefined_without_a_call():
 
 def test_a_pause_comes_out():
     def tell(asked):
-        raise BudgetReached("The budget is reached.")
+        raise BudgetReachedError("The budget is reached.")
 
-    with pytest.raises(BudgetReached):
+    with pytest.raises(BudgetReachedError):
         score("simulation", Teller(tell))
 
 

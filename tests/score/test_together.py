@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from interp.domain.errors import BudgetReached
+from interp.domain.errors import BudgetReachedError
 from interp.llm.gather import together
 
 
@@ -34,9 +34,9 @@ def test_a_pause_waits_for_calls_under_way_and_comes_before_other_errors():
             await sent.wait()
             raise error
 
-        await together([fails(ValueError("a defect")), fails(BudgetReached("The budget is reached.")), under_way()])
+        await together([fails(ValueError("a defect")), fails(BudgetReachedError("The budget is reached.")), under_way()])
 
-    with pytest.raises(BudgetReached):
+    with pytest.raises(BudgetReachedError):
         asyncio.run(scene())
     assert ended == ["answer"]
 

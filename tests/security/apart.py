@@ -10,13 +10,13 @@ from typing import Any, Never
 
 from pydantic import TypeAdapter
 
-from interp.domain.errors import FileMissing
+from interp.domain.errors import FileMissingError
 from interp.security.sandbox import Task
 
 HERE = "tests.security.apart"
 
 
-class Unheard(FileMissing):
+class UnheardError(FileMissingError):
     """A kind of error that no other process knows."""
 
 
@@ -52,7 +52,7 @@ def _hang(given: str) -> Never:
 
 
 def _refuse(given: str) -> Never:
-    raise Unheard(given, why="It is a test.", cure="None.", place=[1, "two"])
+    raise UnheardError(given, why="It is a test.", cure="None.", place=[1, "two"])
 
 
 def _break(given: str) -> Never:

@@ -19,7 +19,7 @@ from api.app import create_app
 from api.client import in_process
 from api.demo.servers import POSTGRES, own
 from interp.config.settings import Settings
-from interp.domain.errors import ServerMissing
+from interp.domain.errors import ServerMissingError
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine
 from tests.api import synthetic
@@ -89,7 +89,7 @@ def attack_both(requests: int, seed: int) -> dict[str, Tally]:
         urls = {"sqlite": ""}
         try:
             urls["postgresql"] = stack.enter_context(own(POSTGRES)).url
-        except ServerMissing as error:
+        except ServerMissingError as error:
             print(f"PostgreSQL is not attacked: {error}")
         return {name: _attack_book(url, requests // len(urls), seed) for name, url in urls.items()}
 

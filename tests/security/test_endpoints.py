@@ -20,20 +20,20 @@ from api.client import InProcess
 from interp.config.outgoing import Reach
 from interp.config.settings import Settings
 from interp.domain.errors import (
-    AbilityMissing,
-    CallFailed,
-    EndpointRefused,
-    EndpointUnreachable,
-    JobMustPause,
-    ReplyTooLarge,
-    SettingsInvalid,
-    WebhookRefused,
+    AbilityMissingError,
+    CallFailedError,
+    EndpointRefusedError,
+    EndpointUnreachableError,
+    JobPausedError,
+    ReplyTooLargeError,
+    SettingsInvalidError,
+    WebhookRefusedError,
 )
 from interp.domain.spec import ModelSpec
 from interp.llm.client import Client
 from interp.llm.memory_call_store import MemoryBooks
 from interp.llm.probe import models_now, probe
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 from interp.llm.transports.openai_sdk import Endpoint
 from interp.planning import model_requirements
 from interp.security.addresses import find
@@ -58,7 +58,7 @@ async def asked(at: Hostile, patience: float = 0.2, **spec: Any) -> Any:
     try:
         model = client.model(ModelSpec(model="m", timeout_seconds=spec.pop("seconds", 20.0), **spec), books, TAG)
         return await model.ask(question(SECRET))
-    except (CallFailed, JobMustPause) as error:
+    except (CallFailedError, JobPausedError) as error:
         return error
     finally:
         await client.close()
@@ -146,7 +146,7 @@ def test_settings_that_cannot_be_read_are_named() -> None:
         ({"webhook_endpoints": ("http://[::1/",)}, "GLOSSATOR_WEBHOOK_ENDPOINTS"),
         ({"private_networks": ("10.0.0.1/8",)}, "GLOSSATOR_PRIVATE_NETWORKS"),
     ):
-        with pytest.raises(SettingsInvalid, match=says_what):
+        with pytest.raises(SettingsInvalidError, match=says_what):
             Settings(**values)
 
 
@@ -156,7 +156,7 @@ def test_settings_that_cannot_be_read_are_named() -> None:
 @pytest.mark.parametrize("name", ["llm_base_url", "llm_keys", "llm_endpoints"])
 def test_a_base_url_with_a_secret_is_refused_and_not_shown(name: str, url: str) -> None:
     values: dict[str, Any] = {"llm_base_url": url, "llm_keys": {url: "k"}, "llm_endpoints": (url,)}
-    with pytest.raises(SettingsInvalid) as refused:
+    with pytest.raises(SettingsInvalidError) as refused:
         Settings(**{name: values[name]})
     assert f"GLOSSATOR_{name.upper()}" in str(refused.value) and "hunter2" not in str(refused.value)
 
@@ -170,7 +170,7 @@ def test_children_are_given_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_stored_job_pauses_where_its_endpoint_is_on_the_list_no_more() -> None:
     client = Client(_Named("https://api.openai.com/v1"))
-    with pytest.raises(EndpointRefused, match="GLOSSATOR_LLM_ENDPOINTS"):
+    with pytest.raises(EndpointRefusedError, match="GLOSSATOR_LLM_ENDPOINTS"):
         client.model(ModelSpec(model="m", base_url="http://127.0.0.1:9/v1"), MemoryBooks(), TAG)
 
 
@@ -225,10 +225,10 @@ def test_a_name_that_turns_to_this_machine_is_not_asked_there() -> None:
     async def work() -> None:
         async with hostile(says(reply())) as at:
             endpoint = Endpoint(f"http://models.example.com:{at.port}/v1", KEY, resolver=Turning("127.0.0.1"))
-            with pytest.raises(Fault) as fault:
+            with pytest.raises(TransportError) as fault:
                 await endpoint.post("/chat/completions", SECRET.encode(), 5.0)
             assert (fault.value.kind, fault.value.reached, fault.value.may_have_cost) == ("forbidden", False, False)
-            with pytest.raises(Fault, match="may not be asked"):
+            with pytest.raises(TransportError, match="may not be asked"):
                 await endpoint.models(5.0)
             assert at.heads == []
             await endpoint.close()
@@ -257,12 +257,12 @@ def test_an_endpoint_at_a_forbidden_address_refuses_the_job_with_its_cure(monkey
     client = Client.of(settings)
 
     async def work() -> None:
-        with pytest.raises(EndpointRefused, match="GLOSSATOR_PRIVATE_NETWORKS"):
+        with pytest.raises(EndpointRefusedError, match="GLOSSATOR_PRIVATE_NETWORKS"):
             await probe(client, ModelSpec(model="m"), frozenset(), 5.0)
         await client.close()
 
     asyncio.run(work())
-    with pytest.raises(EndpointRefused):
+    with pytest.raises(EndpointRefusedError):
         models_now(settings, settings.llm_base_url, 3.0)
 
 
@@ -274,10 +274,10 @@ def test_a_redirect_carries_neither_prompt_nor_key_elsewhere(status: str) -> Non
     async def work() -> None:
         async with hostile(says(reply())) as other, hostile(says(b"", status, location=f"{other.base_url}/chat/completions?secret=1")) as at:
             error = await asked(at)
-            assert isinstance(error, EndpointUnreachable) and "redirect" in str(error) and other.base_url in str(error)
+            assert isinstance(error, EndpointUnreachableError) and "redirect" in str(error) and other.base_url in str(error)
             assert "secret=1" not in str(error)
             client = Client(_Named(at.base_url))
-            with pytest.raises((EndpointUnreachable, AbilityMissing)):
+            with pytest.raises((EndpointUnreachableError, AbilityMissingError)):
                 await probe(client, ModelSpec(model="m"), frozenset(), 5.0)
             await client.close()
             endpoint = Endpoint(at.base_url, KEY)
@@ -289,7 +289,7 @@ def test_a_redirect_carries_neither_prompt_nor_key_elsewhere(status: str) -> Non
                 endpoint.batch_of_file("f"),
                 endpoint.read_lines("f", MIB, MIB, lambda _: None),
             ):
-                with pytest.raises(Fault):
+                with pytest.raises(TransportError):
                     await step
             await endpoint.close()
             assert len(at.heads) > 6 and other.heads == [] and other.bodies == []
@@ -303,7 +303,7 @@ def test_cookies_of_an_endpoint_are_not_sent_back() -> None:
             endpoint = Endpoint(at.base_url, KEY)
             for _ in range(2):
                 await endpoint.post("/chat/completions", b"{}", 5.0)
-            with pytest.raises(Fault):
+            with pytest.raises(TransportError):
                 await endpoint.batch("b")
             await endpoint.close()
             assert len(at.heads) == 3 and not any("cookie" in head.lower() for head in at.heads)
@@ -337,7 +337,7 @@ def test_a_gzip_bomb_is_not_unpacked_and_memory_comes_back(peak: list[int]) -> N
     tracemalloc.reset_peak()
     error, at = attacked(says(body, content_encoding="gzip"))
     now, highest = tracemalloc.get_traced_memory()
-    assert isinstance(error, ReplyTooLarge) and "GLOSSATOR_LLM_REPLY_BYTES" in str(error)
+    assert isinstance(error, ReplyTooLargeError) and "GLOSSATOR_LLM_REPLY_BYTES" in str(error)
     assert len(at.heads) == 1, "the same question would get the same reply"
     assert highest - before < 8 * MIB and now - before < MIB, (highest - before, now - before)
 
@@ -345,7 +345,7 @@ def test_a_gzip_bomb_is_not_unpacked_and_memory_comes_back(peak: list[int]) -> N
 @pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd", "deflate", "compress", "x" * 500])
 def test_a_coding_that_was_not_asked_for_is_not_decoded(coding: str) -> None:
     error, at = attacked(says(gzip.compress(gzip.compress(reply())), content_encoding=coding))
-    assert isinstance(error, EndpointUnreachable) and "was not asked for" in str(error) and len(str(error)) < 1000
+    assert isinstance(error, EndpointUnreachableError) and "was not asked for" in str(error) and len(str(error)) < 1000
     assert "accept-encoding: gzip\r\n" in at.heads[0].lower()
 
 
@@ -358,7 +358,7 @@ def test_a_body_that_is_gzip_is_read() -> None:
 def test_a_body_without_end_is_not_read_to_it(peak: list[int], headers: dict[str, str]) -> None:
     tracemalloc.reset_peak()
     error, _ = attacked(streams(b" " * 65536, **headers))
-    assert isinstance(error, ReplyTooLarge)
+    assert isinstance(error, ReplyTooLargeError)
     assert tracemalloc.get_traced_memory()[1] < 8 * MIB
 
 
@@ -370,7 +370,7 @@ def test_lists_files_and_states_of_batches_have_caps_too(peak: list[int]) -> Non
             tracemalloc.reset_peak()
             steps = [endpoint.models(20.0), endpoint.batch("b"), endpoint.batch_of_file("f"), endpoint.upload_batch_file(b"{}")]
             for step in [*steps, endpoint.create_batch("f", "/v1/x"), endpoint.read_lines("f", 50 * MIB, MIB, taken.append)]:
-                with pytest.raises(Fault) as fault:
+                with pytest.raises(TransportError) as fault:
                     await step
                 assert fault.value.kind == "oversized", fault.value
             await endpoint.close()
@@ -415,7 +415,7 @@ def test_ten_thousand_choices_are_no_answer_and_are_not_kept() -> None:
 
 def test_a_job_cannot_raise_the_cap_by_its_own_settings() -> None:
     error, _ = attacked(streams(b" " * MIB), max_tokens=1_000_000)
-    assert isinstance(error, ReplyTooLarge) and f"{65 * MIB:,}" in str(error)
+    assert isinstance(error, ReplyTooLargeError) and f"{65 * MIB:,}" in str(error)
 
 
 def test_ids_and_counts_of_batches_are_held_to_their_types() -> None:
@@ -425,7 +425,7 @@ def test_ids_and_counts_of_batches_are_held_to_their_types() -> None:
         for body in (batch | {"id": "x" * MIB}, batch | {"id": 3}, batch | {"output_file_id": "../\x1b[2J"}, batch | {"id": ""}):
             async with hostile(says(json.dumps(body).encode(), content_type="application/json")) as at:
                 endpoint = Endpoint(at.base_url, KEY)
-                with pytest.raises(Fault) as fault:
+                with pytest.raises(TransportError) as fault:
                     await endpoint.batch("b")
                 assert fault.value.kind == "garbage" and len(str(fault.value)) < 1001 and str(fault.value).isprintable()
                 await endpoint.close()
@@ -454,7 +454,7 @@ def test_a_slow_endpoint_gets_the_time_of_one_attempt_and_no_more(answer: str) -
 
     began = time.monotonic()
     error, _ = attacked({"drips": streams(b" ", 0.01), "is silent": silent, "never ends its head": heads}[answer], seconds=0.3)
-    assert isinstance(error, EndpointUnreachable)
+    assert isinstance(error, EndpointUnreachableError)
     assert time.monotonic() - began < 15.0
 
 
@@ -467,7 +467,7 @@ def test_lists_files_and_states_of_batches_have_a_time_in_all(monkeypatch: pytes
             endpoint = Endpoint(at.base_url, KEY)
             steps = [endpoint.models(0.3), endpoint.batch("b"), endpoint.batch_of_file("f"), endpoint.upload_batch_file(b"{}")]
             for step in [*steps, endpoint.create_batch("f", "/v1/x"), endpoint.read_lines("f", MIB, MIB, lambda _: None)]:
-                with pytest.raises(Fault) as fault:
+                with pytest.raises(TransportError) as fault:
                     await asyncio.wait_for(step, 10.0)
                 assert fault.value.kind == "timeout", fault.value
             await endpoint.close()
@@ -490,7 +490,7 @@ def test_an_error_is_one_short_clean_line(status: str, shape: str) -> None:
     }
     error, _ = attacked(says(said[shape].encode("utf-8", "replace"), status))
     whole = " ".join([str(error), json.dumps(error.details)]) if isinstance(error, Exception) else error.reason
-    assert isinstance(error, CallFailed | JobMustPause) or error.finish == "invalid"
+    assert isinstance(error, CallFailedError | JobPausedError) or error.finish == "invalid"
     assert whole.isprintable() and len(whole) < 3000 and KEY not in whole and "owned" not in whole, whole[:300]
 
 
@@ -500,7 +500,7 @@ def test_bytes_that_are_no_http_are_told_cleanly() -> None:
         await writer.drain()
 
     error, _ = attacked(answer)
-    assert isinstance(error, EndpointUnreachable) and str(error).isprintable() and len(str(error)) < 2000
+    assert isinstance(error, EndpointUnreachableError) and str(error).isprintable() and len(str(error)) < 2000
 
 
 def test_names_of_models_are_shown_cut_and_clean() -> None:
@@ -537,7 +537,7 @@ def test_webhooks_go_where_the_settings_let_them(url: str, settings: dict[str, A
     if is_taken:
         assert find(url, guard).addresses
     else:
-        with pytest.raises(WebhookRefused):
+        with pytest.raises(WebhookRefusedError):
             find(url, guard)
 
 
@@ -550,7 +550,7 @@ def test_a_receiver_whose_name_turns_to_this_machine_is_asked_at_its_first_addre
     monkeypatch.setattr(socket, "getaddrinfo", turning)
     guard = Settings().webhook_guard()
     assert [str(address) for address in find("http://hooks.example.com/", guard).addresses] == ["93.184.215.14"]
-    with pytest.raises(WebhookRefused, match="private network"):
+    with pytest.raises(WebhookRefusedError, match="private network"):
         find("http://hooks.example.com/", guard)
 
 

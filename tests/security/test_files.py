@@ -22,15 +22,15 @@ from interp.corpus.corpus_files import list_files
 from interp.corpus.documents import index
 from interp.dictionary import formats
 from interp.domain.errors import (
-    CorpusChanged,
+    CorpusChangedError,
     CorpusError,
-    DictionaryFormatUnknown,
-    FileMissing,
+    DictionaryFormatUnknownError,
+    FileMissingError,
     GlossatorError,
     InputError,
-    NotRegularFile,
-    PathRefused,
-    ReadingTooLong,
+    NotRegularFileError,
+    PathRefusedError,
+    ReadingTooLongError,
     SubjectError,
     problem_of,
 )
@@ -114,7 +114,7 @@ def test_the_job_itself_is_good(job: JobSpec, service: Settings) -> None:
 @pytest.mark.parametrize("field", FIELDS)
 def test_the_trees_of_the_system_are_never_read(job: JobSpec, field: str, path: str) -> None:
     for everything in (Roots(("/",)), Roots(("/", "/proc", "/sys", "/dev"))):
-        with pytest.raises(PathRefused):
+        with pytest.raises(PathRefusedError):
             preflight.check(changed(job, field, path), everything)
 
 
@@ -210,7 +210,7 @@ def test_a_link_that_comes_between_looking_and_opening_is_not_followed(
         return found
 
     monkeypatch.setattr(Roots, "resolve", slow)
-    with pytest.raises((OSError, NotRegularFile)):
+    with pytest.raises((OSError, NotRegularFileError)):
         only(root).open_file(path)
 
 
@@ -267,7 +267,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(
         monkeypatch.chdir(path.parent)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path.name)
-    with pytest.raises((NotRegularFile, PathRefused)):
+    with pytest.raises((NotRegularFileError, PathRefusedError)):
         admission.check(job, service)
 
 
@@ -275,7 +275,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(
 def test_a_single_file_that_is_none(job: JobSpec, service: Settings, root: Path, name: str) -> None:
     os.mkfifo(root / name)
     field = "corpus.path" if name == "corpus.jsonl" else "dictionary.source"
-    with pytest.raises((NotRegularFile, CorpusError)):
+    with pytest.raises((NotRegularFileError, CorpusError)):
         admission.check(changed(job, field, str(root / name)), service)
 
 
@@ -309,7 +309,7 @@ def test_a_tokenizer_that_names_other_files_is_not_given_to_the_library(job: Job
 def test_a_refusal_names_nothing_that_a_folder_or_a_line_holds(root: Path) -> None:
     (root / "home-alike").mkdir()
     (root / "home-alike" / ".bashrc").write_text("", encoding="utf-8")
-    with pytest.raises(DictionaryFormatUnknown) as unknown:
+    with pytest.raises(DictionaryFormatUnknownError) as unknown:
         formats.read(DictionarySpec(source=str(root / "home-alike")))
     assert ".bashrc" not in str(unknown.value)
     (root / "keys.jsonl").write_text('{"private_key": "x", "client_email": "y"}\n', encoding="utf-8")
@@ -335,19 +335,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_hubs_cache_is_read_by_names_of_the_hub_alone(cache: Path, tmp_path: Path) -> None:
     with allowed_files.within(Roots(())):
         assert read_config(SubjectSpec(model="org/tiny")) == {"model_type": "llama"}
-        with pytest.raises(PathRefused):
+        with pytest.raises(PathRefusedError):
             read_config(SubjectSpec(model=str(cache / "snapshots" / "abc")))
         (cache / "snapshots" / "abc" / "config.json").unlink()
         (tmp_path / "config.json").write_text("{}", encoding="utf-8")
         (cache / "snapshots" / "abc" / "config.json").symlink_to(tmp_path / "config.json")
-        with pytest.raises(PathRefused):
+        with pytest.raises(PathRefusedError):
             read_config(SubjectSpec(model="org/tiny"))
 
 
 def test_a_folder_of_the_working_directory_is_not_taken_for_a_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "org" / "tiny").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    with allowed_files.within(Roots(())), pytest.raises(PathRefused):
+    with allowed_files.within(Roots(())), pytest.raises(PathRefusedError):
         check_folder(SubjectSpec(model="org/tiny"))
 
 
@@ -375,12 +375,12 @@ def test_a_root_that_is_a_file(root: Path) -> None:
     only = Roots((os.path.realpath(root / "corpus" / "1.txt"),))
     with only.open_file(root / "corpus" / "1.txt") as handle:
         assert handle.read() == b"text 1"
-    with pytest.raises(PathRefused):
+    with pytest.raises(PathRefusedError):
         only.open_file(root / "corpus" / "2.txt")
 
 
 def test_a_missing_file_inside_says_so(job: JobSpec, service: Settings, root: Path) -> None:
-    with pytest.raises(FileMissing):
+    with pytest.raises(FileMissingError):
         admission.check(changed(job, "corpus.path", str(root / "none")), service)
     with pytest.raises(InputError, match="is no folder"):
         admission.check(changed(job, "subject.model", str(root / "none")), service)
@@ -388,7 +388,7 @@ def test_a_missing_file_inside_says_so(job: JobSpec, service: Settings, root: Pa
 
 def test_what_a_submission_reads_is_bounded_in_bytes_and_time(job: JobSpec, service: Settings) -> None:
     for change, says in (({"read_bytes": 200_000}, "reads 200000 bytes at most"), ({"read_seconds": 1e-6}, "within 1e-06 s")):
-        with pytest.raises(ReadingTooLong, match=says) as refused:
+        with pytest.raises(ReadingTooLongError, match=says) as refused:
             admission.check(job, service.model_copy(update=change))
         assert "GLOSSATOR_READ_BYTES" in refused.value.cure
     assert admission.check(job, service.model_copy(update={"read_bytes": 64 << 20})).facts.documents == 8
@@ -407,7 +407,7 @@ def test_a_corpus_that_grows_while_it_is_read_is_read_as_it_was_seen(root: Path)
         os.truncate(root / name, 1 << 40)
         found = index(spec, listing)
         assert [entry.place.stop for entry in found.entries] == [len('{"text": "seen"}\n')]
-        with pytest.raises(CorpusChanged):
+        with pytest.raises(CorpusChangedError):
             list(found.documents())
 
 

@@ -22,7 +22,7 @@ from api.app import create_app
 from api.cli.local import Local
 from api.client import InProcess
 from interp.config.settings import EXAMPLES, Settings
-from interp.domain.errors import ChecksBusy, FileMissing, FilesTakeTooMuch
+from interp.domain.errors import ChecksBusyError, FileMissingError, FilesTakeTooMuchError
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.planning.preflight_task import CHECK, Asked
 from interp.security import sandbox
@@ -58,7 +58,7 @@ def until(look: Callable[[], Any], what: str) -> Any:
 
 @pytest.mark.parametrize("nbytes", [1 << 30, 1 << 45])
 def test_memory_has_an_end(nbytes: int) -> None:
-    with pytest.raises(FilesTakeTooMuch, match="256 MiB of memory") as error:
+    with pytest.raises(FilesTakeTooMuchError, match="256 MiB of memory") as error:
         call(apart.TAKE_MEMORY, str(nbytes))
     assert (error.value.status, error.value.details) == (422, {"limit": "memory"})
     assert "GLOSSATOR_READ_MEMORY_BYTES" in error.value.cure
@@ -67,7 +67,7 @@ def test_memory_has_an_end(nbytes: int) -> None:
 
 @pytest.mark.parametrize("task", [apart.SPIN, apart.HANG])
 def test_time_has_an_end(task: "sandbox.Task[str, Any]") -> None:
-    with pytest.raises(FilesTakeTooMuch, match=r"within 0\.2 seconds") as error:
+    with pytest.raises(FilesTakeTooMuchError, match=r"within 0\.2 seconds") as error:
         call(task, limits=Limits(256 * MIB, 0.2))
     assert (error.value.status, error.value.details) == (422, {"limit": "time"})
     assert "GLOSSATOR_READ_SECONDS" in error.value.cure
@@ -75,13 +75,13 @@ def test_time_has_an_end(task: "sandbox.Task[str, Any]") -> None:
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGKILL"])
 def test_a_process_that_dies_is_a_refusal(name: str) -> None:
-    with pytest.raises(FilesTakeTooMuch):
+    with pytest.raises(FilesTakeTooMuchError):
         call(apart.END, name)
     assert call(apart.ECHO, "still here") == "still here"
 
 
 def test_errors_come_back_as_what_they_were() -> None:
-    with pytest.raises(FileMissing, match="gone") as error:
+    with pytest.raises(FileMissingError, match="gone") as error:
         call(apart.REFUSE, "gone \ud800")
     told = error.value
     assert (told.what, told.why, told.cure, told.details) == ("gone \\ud800", "It is a test.", "None.", {"place": [1, "two"]})
@@ -96,7 +96,7 @@ def test_much_goes_through_in_both_directions() -> None:
 
 def test_an_answer_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "MOST_BYTES", MIB)
-    with pytest.raises(FilesTakeTooMuch):
+    with pytest.raises(FilesTakeTooMuchError):
         call(apart.ECHO, "a" * (8 * MIB))
 
 
@@ -123,7 +123,7 @@ def test_who_is_not_waited_for_is_ended(processes: Processes, tmp_path: Path) ->
 
 
 def test_only_so_many_at_once(processes: Processes) -> None:
-    with processes.begin(apart.HANG, "", 1.0), processes.begin(apart.HANG, "", 1.0), pytest.raises(ChecksBusy) as error:
+    with processes.begin(apart.HANG, "", 1.0), processes.begin(apart.HANG, "", 1.0), pytest.raises(ChecksBusyError) as error:
         processes.begin(apart.ECHO, "", 0.05)
     assert (error.value.status, "GLOSSATOR_READ_PROCESSES" in error.value.cure) == (503, True)
     with processes.begin(apart.ECHO, "room again", 1.0) as pending:
@@ -145,7 +145,7 @@ def test_stopping_ends_what_is_at_work(processes: Processes, tmp_path: Path) -> 
         pid = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="ascii"), "it did not start"))
         sandbox.stop()
         until(lambda: apart.is_gone(pid), "it still spins")
-        with pytest.raises(ChecksBusy):
+        with pytest.raises(ChecksBusyError):
             pending.result()
     assert sandbox.server_pid() is None
 

@@ -27,11 +27,11 @@ from sqlalchemy import make_url
 from api.app import create_app
 from api.cli import checks, main
 from api.cli.output import console
-from api.client import InProcess, Refused
-from api.server import AddressTaken, LoginMissing, Service
+from api.client import ApiError, InProcess
+from api.server import AddressTakenError, LoginMissingError, Service
 from interp.config.home import HomeLock, Occupant, occupant
 from interp.config.settings import EXAMPLES, Settings, settings
-from interp.domain.errors import DatabaseUnfit, HomeTaken
+from interp.domain.errors import DatabaseUnfitError, HomeTakenError
 from interp.store.db import migrate
 
 HOLDING = """
@@ -54,7 +54,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.mark.parametrize("host", OPEN_HOSTS, ids=repr)
 def test_nothing_listens_where_others_reach_it_unless_that_is_meant(embedded: Settings, host: str) -> None:
-    with pytest.raises(LoginMissing) as refused:
+    with pytest.raises(LoginMissingError) as refused:
         Service(embedded, host, 0, workers=False)
     assert "--i-know-there-is-no-login" in refused.value.cure
     assert "cancel any job" in refused.value.why
@@ -70,7 +70,7 @@ def test_a_name_of_this_machine_that_leads_elsewhere_counts_by_its_address(embed
         return opened[0]
 
     monkeypatch.setattr(socket, "create_server", elsewhere)
-    with pytest.raises(LoginMissing):
+    with pytest.raises(LoginMissingError):
         Service(embedded, "localhost", 0, workers=False)
     assert opened[0].fileno() == -1, "it is closed again"
 
@@ -91,7 +91,7 @@ def test_it_is_opened_by_a_setting(embedded: Settings) -> None:
 
 def test_a_second_server_on_a_home_says_where_the_first_is(embedded: Settings) -> None:
     with Service(embedded, "127.0.0.1", 0, workers=False) as first:
-        with pytest.raises(HomeTaken) as taken:
+        with pytest.raises(HomeTakenError) as taken:
             Service(embedded, "127.0.0.1", 0, workers=False)
         assert f"Process {os.getpid()} listens at {first.url}." == taken.value.why
         assert occupant(embedded.home) == Occupant(os.getpid(), first.url)
@@ -103,11 +103,11 @@ def test_a_second_server_on_a_home_says_where_the_first_is(embedded: Settings) -
 def test_a_server_that_fails_to_start_gives_the_home_up(embedded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with Service(embedded.model_copy(update={"home": embedded.home / "other"}), "127.0.0.1", 0, workers=False) as first:
         port = int(first.url.rpartition(":")[2])
-        with pytest.raises(AddressTaken):
+        with pytest.raises(AddressTakenError):
             Service(embedded, "127.0.0.1", port, workers=False)
     with monkeypatch.context() as patched:
-        patched.setattr("api.server.migrate.upgrade", Mock(side_effect=DatabaseUnfit("x")))
-        with pytest.raises(DatabaseUnfit), Service(embedded, "127.0.0.1", 0, workers=False):
+        patched.setattr("api.server.migrate.upgrade", Mock(side_effect=DatabaseUnfitError("x")))
+        with pytest.raises(DatabaseUnfitError), Service(embedded, "127.0.0.1", 0, workers=False):
             pass
     with Service(embedded, "127.0.0.1", 0, workers=False):
         pass
@@ -119,7 +119,7 @@ def test_a_killed_server_leaves_no_lock_behind(tmp_path: Path) -> None:
     assert process.stdout
     assert process.stdin
     process.stdout.readline()
-    with pytest.raises(HomeTaken, match=f"Process {process.pid} listens at http://x"):
+    with pytest.raises(HomeTakenError, match=f"Process {process.pid} listens at http://x"):
         HomeLock(tmp_path)
     process.kill()
     process.wait()
@@ -143,7 +143,7 @@ def test_a_lock_file_that_holds_nonsense_is_no_traceback(tmp_path: Path) -> None
     lock = HomeLock(tmp_path)
     for content in (b"", b"\x00\xff", b"[]", b'{"pid": "x"}', b'{"pid": null, "url": 3}'):
         (tmp_path / "server.lock").write_bytes(content)
-        with pytest.raises(HomeTaken, match="A process of this machine is starting"):
+        with pytest.raises(HomeTakenError, match="A process of this machine is starting"):
             HomeLock(tmp_path)
     lock.release()
 
@@ -352,7 +352,7 @@ def test_a_demo_in_a_home_that_is_a_file_is_told(operator: Operator) -> None:
 
 @pytest.mark.parametrize("host", ["x" * 70, "no\udcffname"])
 def test_an_address_that_is_none_is_told(embedded: Settings, host: str) -> None:
-    with pytest.raises(AddressTaken):
+    with pytest.raises(AddressTakenError):
         Service(embedded.model_copy(update={"i_know_there_is_no_login": True}), host, 0, workers=False)
 
 
@@ -591,4 +591,4 @@ def test_an_api_whose_database_is_none_answers_503_and_commands_pass_it_on_in_on
     assert answer.status_code == 503
     assert words in answer.json()["detail"]
     assert answer.json()["cure"]
-    assert Refused(answer.json()).exit_status == 2
+    assert ApiError(answer.json()).exit_status == 2

@@ -10,7 +10,7 @@ from api.app import create_app
 from api.client import InProcess
 from api.http.origins import Hosts, host_of
 from interp.config.settings import Settings
-from interp.domain.errors import SettingsInvalid
+from interp.domain.errors import SettingsInvalidError
 from interp.store.db import migrate
 from tests.security.test_requests import SPEC
 
@@ -104,7 +104,7 @@ def test_the_setting_takes_names_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().allowed_hosts == ("a.example", "*.b.example")
     for wrong in ("http://a.example", "a.example:8420", "a b", "[1", "*a.example"):
         monkeypatch.setenv("GLOSSATOR_ALLOWED_HOSTS", wrong)
-        with pytest.raises(SettingsInvalid, match="GLOSSATOR_ALLOWED_HOSTS"):
+        with pytest.raises(SettingsInvalidError, match="GLOSSATOR_ALLOWED_HOSTS"):
             Settings()
 
 

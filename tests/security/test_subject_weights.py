@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interp.domain.errors import DictionaryError, FileMissing, PickleRefused, SubjectError, WeightsNotFinite
+from interp.domain.errors import DictionaryError, FileMissingError, PickleRefusedError, SubjectError, WeightsNotFiniteError
 from interp.domain.spec import SubjectSpec
 from interp.planning.subject_weights import check_described, read_headers
 from interp.subject.shape import ModelShape
@@ -49,18 +49,18 @@ def test_a_bin_that_is_packed(folder: Path) -> None:
     path = made.torch_file(folder / "pytorch_model.bin", made.dict_of(a=made.tensor("0", (4,))))
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(1 << 20))
-    with pytest.raises(PickleRefused, match="packed"):
+    with pytest.raises(PickleRefusedError, match="packed"):
         read_headers(spec(folder))
 
 
 def test_a_bin_that_runs_code(folder: Path) -> None:
     made.torch_file(folder / "pytorch_model.bin", made.name("os", "system") + made.tuple_of(made.text("true")) + b"R")
-    with pytest.raises(PickleRefused):
+    with pytest.raises(PickleRefusedError):
         read_headers(spec(folder))
 
 
 def test_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(FileMissing):
+    with pytest.raises(FileMissingError):
         read_headers(spec(tmp_path))
 
 
@@ -80,5 +80,5 @@ def test_numbers_of_a_bin_that_are_none(case: Case) -> None:
     folder = Path(case.job.subject.model)
     (folder / "model.safetensors").unlink()
     made.torch_file(folder / "pytorch_model.bin", made.dict_of(a=made.tensor("0", (4,))), {"0": [1.0, float("nan"), 1.0, 1.0]})
-    with pytest.raises(WeightsNotFinite, match=r"\[1\]"):
+    with pytest.raises(WeightsNotFiniteError, match=r"\[1\]"):
         preflight.check(case.job)

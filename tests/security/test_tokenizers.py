@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from interp.domain.errors import InputError, SubjectError, TokenizerMismatch
+from interp.domain.errors import InputError, SubjectError, TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
 from interp.subject.library import library_bos
 from interp.subject.location import read_config, subject_name
@@ -112,7 +112,7 @@ class PanicException(BaseException):
 
 
 def test_a_panic_of_the_library_is_a_refusal() -> None:
-    with pytest.raises(TokenizerMismatch, match="index out of bounds"), guarded("It cannot encode."):
+    with pytest.raises(TokenizerMismatchError, match="index out of bounds"), guarded("It cannot encode."):
         raise PanicException("index out of bounds")
     with pytest.raises(KeyboardInterrupt), guarded("never"):
         raise KeyboardInterrupt
@@ -130,5 +130,5 @@ def test_a_panic_while_autotokenizer_reads_leaves_the_files_to_tell(subject: Pat
 def test_what_the_library_alone_refuses(subject: Path) -> None:
     changed(subject, "tokenizer.json", normalizer={"type": "Precompiled", "precompiled_charsmap": "////"})
     read_tokenizer(SubjectSpec(model=str(subject)))
-    with pytest.raises(TokenizerMismatch, match="cannot open"):
+    with pytest.raises(TokenizerMismatchError, match="cannot open"):
         open_backend((subject / "tokenizer.json").read_bytes())

@@ -17,7 +17,7 @@ from interp.dictionary import formats, torchfile
 from interp.dictionary.canonical import Canonical
 from interp.dictionary.torchfile import read_torch
 from interp.dictionary.weights import check_expansion, check_finite, read_npy, read_npz, read_safetensors
-from interp.domain.errors import CorpusError, DictionaryError, InputError, PickleRefused, SubjectError, WeightsNotFinite
+from interp.domain.errors import CorpusError, DictionaryError, InputError, PickleRefusedError, SubjectError, WeightsNotFiniteError
 from interp.domain.spec import CorpusSpec, DictionarySpec
 from interp.security.bounded_json import DICTIONARY_CONFIG, MODEL_CONFIG, parse_json
 from interp.subject.shape import ModelShape
@@ -257,7 +257,7 @@ def test_large_weights_are_checked_in_little_memory(tmp_path: Path) -> None:
     size = 40_000_000
     head = made.safetensors({"a": {"dtype": "F32", "shape": [size], "data_offsets": [0, 4 * size]}})
     path = made.sparse(tmp_path / "model.safetensors", head, len(head) + 4 * size - 4, struct.pack("<f", float("nan")))
-    found = refused(lambda: check_finite(read_safetensors(path), path), WeightsNotFinite)
+    found = refused(lambda: check_finite(read_safetensors(path), path), WeightsNotFiniteError)
     assert f"[{size - 1}]" in found.why
 
 
@@ -316,11 +316,11 @@ def test_shapes_of_saelens(tmp_path: Path, what: str, architecture: str) -> None
 def test_numbers_that_overflow_when_they_are_converted(tmp_path: Path) -> None:
     """Each is finite in the file."""
     huge = np.full((FEATURES, WIDTH), 1e38)
-    refused(lambda: opened(made.saelens(tmp_path / "norm", {"W_dec": huge}, rescale_acts_by_decoder_norm=True)), WeightsNotFinite)
+    refused(lambda: opened(made.saelens(tmp_path / "norm", {"W_dec": huge}, rescale_acts_by_decoder_norm=True)), WeightsNotFiniteError)
     factor = {"normalize_activations": "expected_average_only_in", "norm_scaling_factor": 1e-45}
-    refused(lambda: opened(made.saelens(tmp_path / "factor", **factor)), WeightsNotFinite)
+    refused(lambda: opened(made.saelens(tmp_path / "factor", **factor)), WeightsNotFiniteError)
     gate = {"b_gate": made.draw(FEATURES), "b_mag": made.draw(FEATURES), "r_mag": np.full(FEATURES, 1000.0)}
-    refused(lambda: opened(made.saelens(tmp_path / "gate", gate, architecture="gated")), WeightsNotFinite)
+    refused(lambda: opened(made.saelens(tmp_path / "gate", gate, architecture="gated")), WeightsNotFiniteError)
 
 
 def test_a_decoder_row_of_zeros_is_a_dead_feature(tmp_path: Path) -> None:
@@ -439,4 +439,4 @@ def test_pickled_objects_are_told_from_numbers(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.array([{}], dtype=object), allow_pickle=True)
     (tmp_path / "a.npy").write_bytes(buffer.getvalue())
-    refused(lambda: read_npy(tmp_path / "a.npy"), PickleRefused)
+    refused(lambda: read_npy(tmp_path / "a.npy"), PickleRefusedError)

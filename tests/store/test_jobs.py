@@ -5,7 +5,7 @@ import threading
 import pytest
 from sqlalchemy import Engine
 
-from interp.domain.errors import Conflict, LeaseLost, NotFound
+from interp.domain.errors import ConflictError, LeaseLostError, NotFoundError
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.planning.plan import ChunkPlan
@@ -25,7 +25,7 @@ def test_the_same_key_gives_the_same_job_and_another_request_a_conflict(engine: 
     job_id = steps.submit(engine, key="k")
     assert steps.submit(engine, key="k") == job_id
     assert steps.submit(engine) != job_id
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         steps.submit(engine, JobSpec.model_validate(steps.SPEC.model_dump() | {"seed": 1}), key="k")
 
 
@@ -57,7 +57,7 @@ def test_a_job_whose_first_chunk_was_taken_a_moment_ago_is_cancelled_too(engine:
     with transaction(engine) as session:
         jobs.start(session, job_id)
         assert not chunks.heartbeat(session, lease, 30, 0)
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         steps.finish(engine, lease)
     with transaction(engine) as session:
         completion.hand_back(session, lease)
@@ -91,11 +91,11 @@ def test_a_job_being_cancelled_whose_worker_died_is_cancelled_by_the_sweeper(eng
 def test_what_is_over_cannot_be_cancelled_and_what_is_not_there_is_not_found(engine: Engine) -> None:
     job_id = steps.running(engine, ChunkPlan(Stage.SUMMARISE, 0, 1))
     steps.finish(engine, steps.take(engine, Queue.LLM))
-    with pytest.raises(Conflict), transaction(engine) as session:
+    with pytest.raises(ConflictError), transaction(engine) as session:
         jobs.cancel(session, job_id)
-    with pytest.raises(NotFound), transaction(engine) as session:
+    with pytest.raises(NotFoundError), transaction(engine) as session:
         jobs.cancel(session, "nobody")
-    with pytest.raises(NotFound), snapshot(engine) as session:
+    with pytest.raises(NotFoundError), snapshot(engine) as session:
         jobs.progress(session, "nobody")
 
 

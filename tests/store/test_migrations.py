@@ -8,7 +8,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, make_url, select, update
 
-from interp.domain.errors import DatabaseUnfit
+from interp.domain.errors import DatabaseUnfitError
 from interp.domain.lifecycle import Stage
 from interp.files.evidence_codec import encode_evidence
 from interp.planning.plan import ChunkPlan
@@ -136,7 +136,7 @@ def test_a_database_that_cannot_keep_every_text_is_refused(postgres_url: str, en
     with admin.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
         try:
-            with pytest.raises(DatabaseUnfit, match=name) as refused:
+            with pytest.raises(DatabaseUnfitError, match=name) as refused:
                 migrate.upgrade(make_url(postgres_url).set(database=name).render_as_string(hide_password=False))
             assert encoding in str(refused.value.why)
             assert "UTF8" in str(refused.value.cure)

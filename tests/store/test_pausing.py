@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 
-from interp.domain.errors import Conflict, NotFound
+from interp.domain.errors import ConflictError, NotFoundError
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import BudgetSpec
 from interp.planning.plan import ChunkPlan
@@ -122,9 +122,9 @@ def test_pausing_and_resuming_twice_changes_nothing_and_what_is_over_cannot_be(e
     assert resume(engine, job_id) == resume(engine, job_id) == "running"
     steps.finish(engine, steps.take(engine, Queue.LLM))
     for change in (jobs.pause, jobs.resume):
-        with pytest.raises(Conflict), transaction(engine) as session:
+        with pytest.raises(ConflictError), transaction(engine) as session:
             change(session, job_id)
-        with pytest.raises(NotFound), transaction(engine) as session:
+        with pytest.raises(NotFoundError), transaction(engine) as session:
             change(session, "nobody")
 
 
@@ -154,7 +154,7 @@ def test_bells_ring_again_for_what_was_rung_before_the_pause(engine: Engine) -> 
 def test_a_first_cap_waits_until_nobody_spends_uncounted(engine: Engine) -> None:
     job_id = steps.running(engine, *EXPLAINS)
     lease = steps.take(engine, Queue.LLM)
-    with pytest.raises(Conflict, match="still busy"):
+    with pytest.raises(ConflictError, match="still busy"):
         resume(engine, job_id, BudgetSpec(tokens=10))
     pause(engine, lease)
     assert resume(engine, job_id, BudgetSpec(tokens=10)) == "running"

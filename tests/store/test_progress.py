@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine, select, update
 
-from interp.domain.errors import Conflict, LeaseLost
+from interp.domain.errors import ConflictError, LeaseLostError
 from interp.domain.lifecycle import CHUNK_ENDS, CHUNK_OPEN, ChunkStatus, Queue, Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db import migrate
@@ -77,14 +77,14 @@ class Watched:
         try:
             with transaction(self.engine) as session:
                 how(session, lease, *given)
-        except LeaseLost:
+        except LeaseLostError:
             pass  # its job was over
 
     def retry(self, _draw: random.Random) -> None:
         try:
             with transaction(self.engine) as session:
                 jobs.retry(session, self.job_id)
-        except Conflict:
+        except ConflictError:
             pass  # nothing has failed
 
 

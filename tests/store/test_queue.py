@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine
 
-from interp.domain.errors import LeaseLost
+from interp.domain.errors import LeaseLostError
 from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import transaction
@@ -123,14 +123,14 @@ def test_a_worker_that_lost_its_lease_writes_nothing(engine: Engine) -> None:
     assert completion.sweep(engine, nobody_is_gone, max_losses=6) == 1
     thawed = steps.take(engine, Queue.LLM)
     assert thawed.chunk_id == frozen.chunk_id
-    with pytest.raises(LeaseLost), transaction(engine) as session:
+    with pytest.raises(LeaseLostError), transaction(engine) as session:
         jobs.count_failed(session, job_id, 4)
         completion.finish(session, frozen, None)
     assert steps.look(engine, job_id).request_counts.failed == 0
     with transaction(engine) as session:
         assert not chunks.heartbeat(session, frozen, 30, 1)
     for ending in (chunks.cancelled, lambda session, lease: chunks.again(session, lease, None, counts=True)):
-        with pytest.raises(LeaseLost), transaction(engine) as session:
+        with pytest.raises(LeaseLostError), transaction(engine) as session:
             ending(session, frozen)
     steps.finish(engine, thawed)
     assert steps.statuses(engine, job_id) == {"prepare:0": "done", "explain:0": "done", "summarise:0": "ready"}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert
 
-from interp.domain.errors import Conflict
+from interp.domain.errors import ConflictError
 from interp.domain.explanation import Explanation, Family
 from interp.domain.lifecycle import CHUNK_OPEN, ChunkStatus, Queue, Stage
 from interp.planning.plan import ChunkPlan
@@ -161,7 +161,7 @@ def test_where_nothing_can_be_tried_again_there_is_a_conflict(engine: Engine, st
             jobs.pause(session, job_id)
         elif state == "cancelled":
             jobs.cancel(session, job_id)
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         retry(engine, job_id)
 
 

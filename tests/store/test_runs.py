@@ -5,7 +5,7 @@ import threading
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from interp.domain.errors import Conflict, InputError, NotFound
+from interp.domain.errors import ConflictError, InputError, NotFoundError
 from interp.domain.lifecycle import Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import snapshot, transaction
@@ -91,7 +91,7 @@ def test_a_pinned_run_is_current_until_it_is_unpinned(engine: Engine, dictionary
         assert current(engine, dictionary) == number
     add(engine, dictionary, 9, features=12)
     assert current(engine, dictionary) == 2
-    with transaction(engine) as session, pytest.raises(Conflict, match="not finished"):
+    with transaction(engine) as session, pytest.raises(ConflictError, match="not finished"):
         runs.pin(session, row, session.get_one(Run, ids[2]))
     with transaction(engine) as session:
         runs.unpin(session, row)
@@ -107,7 +107,7 @@ def test_a_run_is_named_by_number_address_or_digest(engine: Engine, dictionary: 
         for name in ("toy@0/2", digest(0xABCDEF)[:8]):
             assert runs.addressed(session, name).number == 2
         for name in ("3", "deadbeefdead", "toy@0/3"):
-            with pytest.raises(NotFound):
+            with pytest.raises(NotFoundError):
                 runs.named(session, row, name)
         for name in ("", "0", "-1", "abc", "other@0/1", "00", "%", "ABCDEFAB", "1 ", "٣"):
             with pytest.raises(InputError):
@@ -115,7 +115,7 @@ def test_a_run_is_named_by_number_address_or_digest(engine: Engine, dictionary: 
         for name in ("2", "abc"):
             with pytest.raises(InputError):
                 runs.addressed(session, name)
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFoundError):
             runs.addressed(session, "none@such/1")
 
 
@@ -127,7 +127,7 @@ def test_before_any_run_is_finished_the_job_at_work_is_named(engine: Engine, dic
     with transaction(engine) as session:
         jobs.attach(session, job_id, dictionary, run_id, 4)
     row = of(engine, dictionary)
-    with snapshot(engine) as session, pytest.raises(NotFound) as refused:
+    with snapshot(engine) as session, pytest.raises(NotFoundError) as refused:
         runs.shown(session, row)
     assert "No run of toy@0 is finished yet" in refused.value.what
     assert job_id in str(refused.value.why)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.corpus.documents import check_splits, documents, index, split_of
-from interp.domain.errors import CorpusEmpty, CorpusError, CorpusTooSmall, FileMissing, TextUndecodable
+from interp.domain.errors import CorpusEmptyError, CorpusError, CorpusTooSmallError, FileMissingError, TextUndecodableError
 from interp.domain.evidence import Split
 from interp.domain.spec import CorpusSpec
 
@@ -64,7 +64,7 @@ def test_empty_files_are_no_documents(folder: Path) -> None:
 
 def test_a_text_that_is_not_utf8(folder: Path) -> None:
     (folder / "latin.py").write_bytes("print('é')".encode("latin-1"))
-    with pytest.raises(TextUndecodable, match=r"latin\.py is not UTF-8 text\. Byte 7") as refused:
+    with pytest.raises(TextUndecodableError, match=r"latin\.py is not UTF-8 text\. Byte 7") as refused:
         index(spec(folder))
     assert "undecodable: skip" in refused.value.cure
     found = index(spec(folder, undecodable="skip"))
@@ -93,7 +93,7 @@ def test_damaged_jsonl_names_the_line(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"corpus\.jsonl:2 is no JSON"):
         index(spec(path))
     path.write_text('{"text": "good"}\n{"text": "half \\ud800"}\n', encoding="utf-8")
-    with pytest.raises(TextUndecodable, match="surrogate"):
+    with pytest.raises(TextUndecodableError, match="surrogate"):
         index(spec(path))
     assert index(spec(path, undecodable="skip")).skipped == 1
 
@@ -105,12 +105,12 @@ def test_a_lone_text_file_is_cut_at_the_separator(tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(FileMissing, match="nowhere does not exist"):
+    with pytest.raises(FileMissingError, match="nowhere does not exist"):
         index(spec(tmp_path / "nowhere"))
-    with pytest.raises(CorpusEmpty, match="holds no text"):
+    with pytest.raises(CorpusEmptyError, match="holds no text"):
         index(spec(tmp_path))
     (tmp_path / "a.txt").write_text("a", encoding="utf-8")
-    with pytest.raises(CorpusEmpty, match=r"\*\*/\*\.py"):
+    with pytest.raises(CorpusEmptyError, match=r"\*\*/\*\.py"):
         index(spec(tmp_path, include=("**/*.py",)))
 
 
@@ -118,7 +118,7 @@ def test_too_small_for_two_splits(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("only one", encoding="utf-8")
     found = index(spec(path))
-    with pytest.raises(CorpusTooSmall, match=r"[01] documents to explain from and [01] to test on"):
+    with pytest.raises(CorpusTooSmallError, match=r"[01] documents to explain from and [01] to test on"):
         check_splits([split_of(entry.id, 0.5) for entry in found.entries], spec(path))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from interp.corpus.corpus_files import list_files
 from interp.corpus.documents import check_start, documents, index
-from interp.domain.errors import CorpusChanged, CorpusError, FileMissing, InputError, TextUndecodable, problem_of
+from interp.domain.errors import CorpusChangedError, CorpusError, FileMissingError, InputError, TextUndecodableError, problem_of
 from interp.domain.spec import CorpusSpec
 
 
@@ -92,7 +92,7 @@ def test_names_that_are_no_utf8(folder: Path) -> None:
     assert len(found.entries) == 5
     json.dumps(found.listing.summary()).encode()
     (folder / os.fsdecode(b"caf\xe9.t\xe9")).write_bytes(b"\xff\xfe")
-    with pytest.raises(TextUndecodable, match=r"caf\\udce9") as refused:
+    with pytest.raises(TextUndecodableError, match=r"caf\\udce9") as refused:
         index(spec(folder))
     json.dumps(problem_of(refused.value), ensure_ascii=False).encode()
     json.dumps(list_files(spec(folder)).summary(), ensure_ascii=False).encode()
@@ -100,7 +100,7 @@ def test_names_that_are_no_utf8(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", ["a" * 5000, "b" * 300, "\ud800"])
 def test_a_path_that_no_file_can_have(path: str) -> None:
-    with pytest.raises(FileMissing) as refused:
+    with pytest.raises(FileMissingError) as refused:
         index(CorpusSpec.model_construct(path=path, include=("**/*",), exclude=(), text_field="text"))
     json.dumps(problem_of(refused.value), ensure_ascii=False).encode()
 
@@ -142,7 +142,7 @@ def test_a_beginning_may_end_within_a_character_or_a_line(tmp_path: Path) -> Non
         for most in range(1, 120):
             assert check_start(list_files(spec(path)).files[0], spec(path), most) == most
     text.write_bytes(b"abc\xff" + b"d" * 100)
-    with pytest.raises(TextUndecodable, match="Byte 3"):
+    with pytest.raises(TextUndecodableError, match="Byte 3"):
         check_start(list_files(spec(text)).files[0], spec(text), 50)
 
 
@@ -178,11 +178,11 @@ def test_the_fingerprint_changes_with_any_file(folder: Path) -> None:
 def test_a_corpus_that_changes_between_its_readings_is_not_used(folder: Path) -> None:
     found = index(spec(folder))
     (folder / "2.txt").write_text("something longer", encoding="utf-8")
-    with pytest.raises(CorpusChanged, match=r"2\.txt changed"):
+    with pytest.raises(CorpusChangedError, match=r"2\.txt changed"):
         list(found.documents())
     lines = folder / "a.jsonl"
     lines.write_text('{"text": "one"}\n', encoding="utf-8")
     found = index(spec(lines))
     lines.write_text("no json at all\n", encoding="utf-8")
-    with pytest.raises(CorpusChanged):
+    with pytest.raises(CorpusChangedError):
         list(found.documents())

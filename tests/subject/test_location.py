@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from interp.domain.errors import FileMissing
+from interp.domain.errors import FileMissingError
 from interp.domain.spec import SubjectSpec
 from interp.subject.digest import subject_digest
 from interp.subject.location import hub_commit, read_config, subject_file, subject_name
@@ -38,7 +38,7 @@ def test_short_name_of_a_hub_model() -> None:
 
 @pytest.mark.parametrize("model", ["{folder}/no/such/folder", "./model", "a/b/c"])
 def test_what_can_only_be_a_folder_is_not_looked_for_on_the_hub(model: str, tmp_path: Path) -> None:
-    with pytest.raises(FileMissing, match="is no folder"):
+    with pytest.raises(FileMissingError, match="is no folder"):
         read_config(SubjectSpec(model=model.format(folder=tmp_path)))
 
 
@@ -63,9 +63,9 @@ def test_a_filled_cache_needs_no_hub(cache: Path) -> None:
 
 
 def test_what_is_not_in_the_cache_says_how_to_get_it(cache: Path) -> None:
-    with pytest.raises(FileMissing, match="hf download org/tiny"):
+    with pytest.raises(FileMissingError, match="hf download org/tiny"):
         subject_file(SubjectSpec(model="org/tiny"), "tokenizer.json")
-    with pytest.raises(FileMissing, match="hf download org/other"):
+    with pytest.raises(FileMissingError, match="hf download org/other"):
         read_config(SubjectSpec(model="org/other"))
 
 

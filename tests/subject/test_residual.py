@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from interp.domain.errors import HookPointUnknown, SubjectError
+from interp.domain.errors import HookPointUnknownError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.subject.base import open_subject
 from interp.subject.residual import matching
@@ -78,7 +78,7 @@ def read(folder: Path, backend: str, ids: torch.Tensor) -> dict[str, torch.Tenso
     for site in SITES:
         try:
             found[site] = open_subject(SubjectSpec(model=str(folder), device="cpu", backend=backend), f"blocks.1.{site}").activations(ids)  # type: ignore[arg-type]
-        except HookPointUnknown as refused:
+        except HookPointUnknownError as refused:
             assert refused.cure
         except SubjectError as refused:
             assert "never comes to" in refused.what

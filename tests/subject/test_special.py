@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from interp.domain.errors import TokenizerMismatch
+from interp.domain.errors import TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
 from interp.subject.library import library_bos
 from interp.subject.tokenizer import bos_of
@@ -100,12 +100,12 @@ def test_a_bos_beyond_the_embedding_is_refused(tmp_path: Path) -> None:
     size = tokenizer.get_vocab_size()
     tokenizer.add_special_tokens(["<s>"])
     folder = saved(tokenizer, tmp_path, {"bos_token": "<s>"}, vocab_size=size)
-    with pytest.raises(TokenizerMismatch, match=f"The BOS has id {size}, the subject embeds {size}") as refused:
+    with pytest.raises(TokenizerMismatchError, match=f"The BOS has id {size}, the subject embeds {size}") as refused:
         bos_of(SubjectSpec(model=str(folder)), library=False)
     assert "bos_token" in refused.value.cure
 
 
 def test_a_bos_that_is_no_token_is_refused(tmp_path: Path) -> None:
     folder = saved(tokenizers_of.byte_level(), tmp_path, {"bos_token": "<none>"})
-    with pytest.raises(TokenizerMismatch, match="'<none>' is not in its vocabulary"):
+    with pytest.raises(TokenizerMismatchError, match="'<none>' is not in its vocabulary"):
         bos_of(SubjectSpec(model=str(folder)), library=False)

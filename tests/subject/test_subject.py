@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from interp.domain.errors import FileMissing, HookPointUnknown, SubjectError, WeightsNotFinite
+from interp.domain.errors import FileMissingError, HookPointUnknownError, SubjectError, WeightsNotFiniteError
 from interp.domain.spec import SubjectSpec
 from interp.subject.base import Subject, open_subject
 from tests.subject import models
@@ -138,14 +138,14 @@ def test_one_point_by_two_names(folder_of: Callable[[str], Path]) -> None:
     [("blocks.1.hook_rsid_post", "blocks.1.hook_resid_post"), ("blocks.7.mlp.hook_post", "blocks.2.mlp.hook_post"), ("layer 3", "blocks.0")],
 )
 def test_an_unknown_hook_point_lists_near_names(folder_of: Callable[[str], Path], backend: str, name: str, near: str) -> None:
-    with pytest.raises(HookPointUnknown, match=r"blocks\.0 to blocks\.2") as refused:
+    with pytest.raises(HookPointUnknownError, match=r"blocks\.0 to blocks\.2") as refused:
         subject(folder_of("llama"), name, backend)
     assert near in refused.value.cure
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_site_that_the_architecture_lacks(folder_of: Callable[[str], Path], backend: str) -> None:
-    with pytest.raises(HookPointUnknown, match="hook_resid_mid"):
+    with pytest.raises(HookPointUnknownError, match="hook_resid_mid"):
         subject(folder_of("neox"), "blocks.1.hook_resid_mid", backend)
 
 
@@ -159,15 +159,15 @@ def test_damaged_folders(folder_of: Callable[[str], Path], tmp_path: Path, backe
     weights = load_file(broken / "model.safetensors")
     weights["model.layers.2.mlp.up_proj.weight"][0, 0] = float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(WeightsNotFinite, match="up_proj"):
+    with pytest.raises(WeightsNotFiniteError, match="up_proj"):
         subject(broken, "blocks.0.hook_resid_post", backend)
     (broken / "model.safetensors").unlink()
-    with pytest.raises(FileMissing, match="holds no weights"):
+    with pytest.raises(FileMissingError, match="holds no weights"):
         subject(broken, "blocks.0.hook_resid_post", backend)
     (broken / "config.json").write_text('{"model_type": "of nobody"}', encoding="utf-8")
     with pytest.raises(SubjectError, match="gives no hidden_size"):
         subject(broken, "blocks.0.hook_resid_post", backend)
-    with pytest.raises(FileMissing, match="is no folder"):
+    with pytest.raises(FileMissingError, match="is no folder"):
         subject(tmp_path / "nowhere", "blocks.0.hook_resid_post", backend)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from interp.domain.errors import FileMissing, TokenizerMismatch
+from interp.domain.errors import FileMissingError, TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
 from interp.security.bounded_json import read_json
 from interp.subject.shape import ModelShape
@@ -94,17 +94,17 @@ def test_ids_beyond_the_tokenizer_are_empty(tmp_path: Path) -> None:
 
 def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
     folder = saved(tokenizers_of.byte_level(), tmp_path, BYTE_LEVEL, vocab_size=100)
-    with pytest.raises(TokenizerMismatch, match=r"ids up to \d+, the subject embeds 100"):
+    with pytest.raises(TokenizerMismatchError, match=r"ids up to \d+, the subject embeds 100"):
         encoder_of(folder)
 
 
 def test_a_damaged_or_missing_tokenizer(tmp_path: Path) -> None:
     folder = saved(tokenizers_of.byte_level(), tmp_path, BYTE_LEVEL)
     (folder / "tokenizer.json").write_text(json.dumps({"model": {}}), encoding="utf-8")
-    with pytest.raises(TokenizerMismatch, match="no vocabulary"):
+    with pytest.raises(TokenizerMismatchError, match="no vocabulary"):
         encoder_of(folder)
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(FileMissing, match=r"tokenizer\.json"):
+    with pytest.raises(FileMissingError, match=r"tokenizer\.json"):
         encoder_of(folder)
 
 

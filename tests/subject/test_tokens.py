@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from interp.corpus.documents import documents, split_of
 from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
-from interp.domain.errors import CorpusTooSmall, DiskFull, TokenizerMismatch
+from interp.domain.errors import CorpusTooSmallError, DiskFullError, TokenizerMismatchError
 from interp.domain.spec import CorpusSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.files.artifact_store import Store
@@ -83,13 +83,13 @@ def test_progress_reaches_the_number_of_tokens(spec: CorpusSpec, tmp_path: Path)
 
 
 def test_one_split_without_a_document(spec: CorpusSpec, tmp_path: Path) -> None:
-    with pytest.raises(CorpusTooSmall, match="max_tokens 3"):
+    with pytest.raises(CorpusTooSmallError, match="max_tokens 3"):
         tokenize_corpus(spec.model_copy(update={"max_tokens": 3}), byte_subject(), Store.in_folder(tmp_path), silent)
     assert not (tmp_path / "corpora").exists(), "nothing half-made stays"
 
 
 def test_an_id_beyond_the_vocabulary(spec: CorpusSpec, tmp_path: Path) -> None:
-    with pytest.raises(TokenizerMismatch, match="beyond the subject's vocabulary of 100"):
+    with pytest.raises(TokenizerMismatchError, match="beyond the subject's vocabulary of 100"):
         tokenize_corpus(spec, byte_subject(size=100), Store.in_folder(tmp_path), silent)
 
 
@@ -98,7 +98,7 @@ def test_a_full_disk_leaves_nothing(spec: CorpusSpec, tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("interp.corpus.tokenized.np.savez", full)
-    with pytest.raises(DiskFull, match="disk is full"):
+    with pytest.raises(DiskFullError, match="disk is full"):
         tokenize_corpus(spec, byte_subject(), Store.in_folder(tmp_path), silent)
     assert list((tmp_path / "corpora").iterdir()) == []
 

@@ -4,7 +4,7 @@ silent window, and an exact-length check drops a short last batch."""
 import pytest
 
 from api.demo.fake_llm import Faults, ScriptedServer
-from interp.domain.errors import CallRejected
+from interp.domain.errors import CallRejectedError
 from interp.judge.yes_no import Window
 from tests.score.exam import item_of, score
 from tests.score.over_http import Desk
@@ -36,7 +36,7 @@ def test_a_server_that_refuses_most_calls_makes_the_score_no_better_than_one_tha
 @BOTH
 def test_a_judge_that_always_fails_has_no_figure(name):
     def tell(asked):
-        raise CallRejected("HTTP 400: the request is wrong.")
+        raise CallRejectedError("HTTP 400: the request is wrong.")
 
     found = score(name, Teller(tell), controls=("empty", "repeat", "gold"))
     assert (found.value, found.answered, found.failed) == (None, 0, 40)
@@ -53,7 +53,7 @@ def test_a_judge_that_fails_on_silent_windows_is_not_right_there(name):
 
     def tell(asked):
         if any(" cat" not in text for text in asked.texts.values()):
-            raise CallRejected("HTTP 400: the request is wrong.")
+            raise CallRejectedError("HTTP 400: the request is wrong.")
         return verdicts(lambda text, label: True)(asked)
 
     found = score(name, Teller(tell), per_prompt=1)

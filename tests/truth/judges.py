@@ -10,7 +10,7 @@ from api.demo.fake_llm.answers import answer
 from api.demo.fake_llm.asked import Shown, question
 from api.demo.fake_llm.readers import OracleReader, Reader
 from api.demo.fake_llm.tokens import prompt_tokens
-from interp.domain.errors import AbilityMissing
+from interp.domain.errors import AbilityMissingError
 from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.llm.base import Ability, Model, Prompt, Reply, Usage
@@ -65,10 +65,10 @@ class InProcess:
         return Reply(text, "stop", usage, f"{prompt.digest}:{prompt.sample}")
 
     async def embed(self, texts):
-        raise AbilityMissing("No embeddings in process.")
+        raise AbilityMissingError("No embeddings in process.")
 
     async def read(self, text):
-        raise AbilityMissing("No log-probs in process.")
+        raise AbilityMissingError("No log-probs in process.")
 
 
 def judge(model: Model, spec: ScorerSpec, items: list[ScorerInput], world_vocabulary, seed: int = 0, **desk) -> list[Score]:

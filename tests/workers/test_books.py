@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from interp.domain.errors import BudgetReached, Interrupted, LeaseLost, PriceUnknown
+from interp.domain.errors import BudgetReachedError, LeaseLostError, PriceUnknownError, WorkInterruptedError
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount, PendingBatch
@@ -61,7 +61,7 @@ async def spend(books: StoreBooks, seed: int, calls_each: int, tasks: int, most:
             amount = draw.randint(1, most)
             try:
                 room = await books.reserve(Amount(1, amount, None))
-            except BudgetReached:
+            except BudgetReachedError:
                 return True
             await asyncio.sleep(draw.random() / 500)
             used = draw.randint(0, amount)
@@ -128,7 +128,7 @@ def test_caps_in_calls_and_dollars_are_kept_to_the_last_one(engine: Engine, loop
         while True:
             try:
                 books.settle(await books.reserve(Amount(1, 10, price)), Amount(1, 10, price))
-            except BudgetReached:
+            except BudgetReachedError:
                 return granted
             granted += 1
 
@@ -185,14 +185,14 @@ def test_a_call_waits_for_what_another_worker_may_give_back(engine: Engine, loop
             waits.result(0.5)
         loop.call(first.settle, room, Amount(1, 30, None))
         waits.result(10)
-        with pytest.raises(BudgetReached) as reached:
+        with pytest.raises(BudgetReachedError) as reached:
             loop.run(second.reserve(Amount(1, 71, None))).result(10)
     assert reached.value.details["caps"] == {"tokens": 100}
 
 
 def test_a_price_that_nobody_knows_is_refused_under_a_cap_in_dollars(engine: Engine, loop: Loop) -> None:
     (lease,) = leases(engine, BudgetSpec(usd=1.0), 1)
-    with StoreBooks(engine, lease) as books, pytest.raises(PriceUnknown):
+    with StoreBooks(engine, lease) as books, pytest.raises(PriceUnknownError):
         loop.run(books.reserve(Amount(1, 10, None))).result(10)
 
 
@@ -219,12 +219,12 @@ def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: 
     assert completion.sweep(engine, lambda _owner: True, max_losses=6) == 1
     found = state(engine, lease.job_id)
     assert (found.spent.tokens, found.reserved.tokens, found.unsettled.tokens) == (0, 0, 60)
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         loop.run(books.reserve(Amount(1, 1, None))).result(10)
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         StoreBooks(engine, lease)
     taken = steps.take(engine, Queue.LLM)
-    with StoreBooks(engine, taken) as again, pytest.raises(BudgetReached):
+    with StoreBooks(engine, taken) as again, pytest.raises(BudgetReachedError):
         loop.run(again.reserve(Amount(1, 41, None))).result(10)
 
 
@@ -235,9 +235,9 @@ def test_a_worker_that_stood_still_past_its_lease_asks_nothing_when_it_wakes(eng
         loop.run(books.reserve(Amount(1, 10, None))).result(10)
         books.check()
         kept = False
-        with pytest.raises(Interrupted):
+        with pytest.raises(WorkInterruptedError):
             loop.run(books.reserve(Amount(1, 10, None))).result(10)
-        with pytest.raises(Interrupted):
+        with pytest.raises(WorkInterruptedError):
             books.check()
 
 
@@ -279,7 +279,7 @@ def test_stopped_books_let_nothing_out_and_still_take_in_what_comes_back(engine:
         waits = loop.run(books.reserve(Amount(1, 100, None)))
         loop.call(books.stop)
         for attempt in (waits, loop.run(books.reserve(Amount(1, 1, None))), loop.run(books.recall("k"))):
-            with pytest.raises(Interrupted):
+            with pytest.raises(WorkInterruptedError):
                 attempt.result(10)
         loop.call(books.record, call("k", job_id=lease.job_id))
         loop.call(books.settle, room, Amount(1, 5, None))

@@ -16,7 +16,7 @@ from api.app import create_app
 from api.client import InProcess
 from api.jobs import admission
 from interp.config.settings import Settings
-from interp.domain.errors import Conflict, LeaseLost
+from interp.domain.errors import ConflictError, LeaseLostError
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot, transaction
@@ -209,7 +209,7 @@ def test_a_worker_that_dies_over_it_is_followed_by_another(http: httpx.Client, r
     assert run_chunk(runtime, Queue.GPU)
     assert job_row(runtime.engine, job["id"]).status == "queued"
     found = admission.check(tiny_job, runtime.settings)
-    with pytest.raises(LeaseLost), transaction(runtime.engine) as session:
+    with pytest.raises(LeaseLostError), transaction(runtime.engine) as session:
         jobs.admit(session, job["id"], found.spec, found.facts, found.noticed)
     with snapshot(runtime.engine) as session:
         assert sorted(session.scalars(select(Chunk.stage).where(Chunk.job_id == job["id"]))) == ["check", "prepare"]
@@ -223,5 +223,5 @@ def job_row(engine: Engine, job_id: str) -> Job:
 def test_other_changes_of_a_job_that_is_checked(http: httpx.Client, runtime: Runtime, body: dict[str, Any]) -> None:
     job = submit(http, body)
     assert http.post(f"/v1/jobs/{job['id']}/resume", json={"budget": {"calls": 5}}).json()["status"] == "checking"
-    with pytest.raises(Conflict), transaction(runtime.engine) as session:
+    with pytest.raises(ConflictError), transaction(runtime.engine) as session:
         jobs.retry(session, job["id"])

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from interp.config.settings import Settings
-from interp.domain.errors import InputError, Interrupted, LeaseLost
+from interp.domain.errors import InputError, LeaseLostError, WorkInterruptedError
 from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import make_engine, snapshot, transaction
@@ -64,7 +64,7 @@ def test_work_stops_between_batches_when_it_is_no_longer_wanted(runtime: Runtime
                 jobs.cancel(session, job_id)
             else:
                 session.execute(update(Chunk).where(Chunk.id == lease.chunk_id).values(lease_token="another"))
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLostError):
             until(lambda: hold.progress(1) is not None)
 
 
@@ -89,11 +89,11 @@ def test_of_two_workers_that_believe_they_hold_a_chunk_one_goes_on(runtime: Runt
     other = steps.take(runtime.engine, Queue.LLM)
     other_process = Runtime(runtime.settings, runtime.engine, "other")
     with Hold(runtime, frozen) as mine, Hold(other_process, other) as theirs:
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLostError):
             until(lambda: mine.progress(1) is not None)
         theirs.progress(1)
         for ending in (completion.finish, completion.hand_back):
-            with pytest.raises(LeaseLost), transaction(runtime.engine) as session:
+            with pytest.raises(LeaseLostError), transaction(runtime.engine) as session:
                 ending(session, frozen, None)
         steps.finish(runtime.engine, other)
     assert steps.statuses(runtime.engine, job_id)["summarise:0"] == "ready"
@@ -104,7 +104,7 @@ def test_time_in_which_a_process_stood_still_counts_before_anybody_looks(runtime
     with Hold(runtime, steps.take(runtime.engine, Queue.LLM)) as hold:
         hold.progress(1)
         hold._held.renewed -= 2 * runtime.settings.lease_seconds
-        with pytest.raises(LeaseLost, match="not renewed in time"):
+        with pytest.raises(LeaseLostError, match="not renewed in time"):
             hold.progress(2)
 
 
@@ -141,12 +141,12 @@ def test_work_stops_when_the_worker_stops(runtime: Runtime) -> None:
     steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     lease = steps.take(runtime.engine, Queue.LLM)
     runtime.stopping.set()
-    with Hold(runtime, lease) as hold, pytest.raises(Interrupted):
+    with Hold(runtime, lease) as hold, pytest.raises(WorkInterruptedError):
         hold.progress(1)
 
 
 def test_a_database_out_of_reach_loses_the_lease_only_after_its_seconds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interp.domain.errors import DiskFull
+    from interp.domain.errors import DiskFullError
 
     steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     lease = steps.take(runtime.engine, Queue.LLM)
@@ -154,11 +154,11 @@ def test_a_database_out_of_reach_loses_the_lease_only_after_its_seconds(runtime:
 
     def unreachable(_leases: Leases, _held: object) -> None:
         calls.append(time.monotonic())
-        raise DiskFull("no room")
+        raise DiskFullError("no room")
 
     monkeypatch.setattr(Leases, "_look", unreachable)
     begun = time.monotonic()
-    with Hold(runtime, lease) as hold, pytest.raises(LeaseLost):
+    with Hold(runtime, lease) as hold, pytest.raises(LeaseLostError):
         until(lambda: hold.progress(len(calls) + 1) is not None)
     assert time.monotonic() - begun >= runtime.settings.lease_seconds
     assert len(calls) > 1

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, func, select
 
 from interp.collect.memory import collection_bytes
 from interp.config.settings import Settings
-from interp.domain.errors import DiskFull
+from interp.domain.errors import DiskFullError
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.planning import preflight
@@ -261,7 +261,7 @@ def test_a_full_disk_stops_the_worker_with_a_clear_word_and_costs_the_job_nothin
         while steps.statuses(runtime.engine, job_id)["merge:0"] != "ready":
             assert run_chunk(runtime, Queue.GPU)
         _full_database(runtime.engine)
-    with pytest.raises(DiskFull) as told:
+    with pytest.raises(DiskFullError) as told:
         drain(runtime, Queue.GPU, Queue.LLM)
     assert told.value.cure
     leftovers = [path for path in (settings.home / "artifacts" / "partials").rglob("*") if path.is_file() and path.suffix != ".safetensors"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from interp.domain.errors import DiskFull, Interrupted, PriceUnknown
+from interp.domain.errors import DiskFullError, PriceUnknownError, WorkInterruptedError
 from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, Stored
 from interp.store.db.engine import is_passing, snapshot, transaction
 from interp.store.llm import batches, budgets
@@ -52,7 +52,7 @@ class StoreBooks:
         while True:
             try:
                 return self._ledger.flush()
-            except (DBAPIError, DiskFull) as error:
+            except (DBAPIError, DiskFullError) as error:
                 if not is_passing(error) or time.monotonic() > end:
                     raise
                 time.sleep(AGAIN_SECONDS)
@@ -62,7 +62,7 @@ class StoreBooks:
         self._stopped = True
         for future in self._rooms:
             if not future.done():
-                future.set_exception(Interrupted("the chunk's work stops"))
+                future.set_exception(WorkInterruptedError("the chunk's work stops"))
 
     async def recall(self, key: str) -> Stored | None:
         self.check()
@@ -76,7 +76,7 @@ class StoreBooks:
         if self._account is None:
             return reservation
         if self._caps_dollars and amount.usd is None:
-            raise PriceUnknown(
+            raise PriceUnknownError(
                 "The job has a cap in USD, and nobody knows what its model costs.",
                 cure="Give the model a `price`, or resume the job with a cap in calls or tokens instead.",
             )
@@ -112,6 +112,6 @@ class StoreBooks:
 
     def check(self) -> None:
         if self._stopped:
-            raise Interrupted("the chunk's work stops")
+            raise WorkInterruptedError("the chunk's work stops")
         if not self._is_kept():
-            raise Interrupted("the chunk's lease may be somebody else's by now")
+            raise WorkInterruptedError("the chunk's lease may be somebody else's by now")

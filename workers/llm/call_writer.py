@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import BudgetReached, LeaseLost
+from interp.domain.errors import BudgetReachedError, LeaseLostError
 from interp.llm.call_store import Amount, Call
 from interp.store.db.engine import snapshot, transaction
 from interp.store.llm import budgets, reply_cache
@@ -209,7 +209,7 @@ def _allot(session: Session, rooms: Sequence[Room]) -> tuple[list[tuple[Room, Ba
         asked = [room for room in rooms if room.account == account]
         try:
             grant = budgets.reserve(session, *account, [room.amount for room in asked])
-        except LeaseLost as error:
+        except LeaseLostError as error:
             answers += [(room, error) for room in asked]
             continue
         answers += [(room, None) for room in asked[: grant.granted]]
@@ -221,11 +221,11 @@ def _allot(session: Session, rooms: Sequence[Room]) -> tuple[list[tuple[Room, Ba
     return answers, waiting
 
 
-def _reached(grant: Grant, amount: Amount) -> BudgetReached:
+def _reached(grant: Grant, amount: Amount) -> BudgetReachedError:
     state = grant.state
     caps = {name: cap for name, cap in state.caps.model_dump().items() if cap is not None}
     used = {name: (getattr(state.spent, name) or 0) + (getattr(state.unsettled, name) or 0) for name in caps}
-    return BudgetReached(
+    return BudgetReachedError(
         f"The budget has no room for a call of up to {amount.tokens:,} tokens.",
         why="; ".join(f"{used[name]:,g} of {cap:,g} {name} are used" for name, cap in caps.items()) + ".",
         cure="Resume the job with a larger budget; what was answered is kept and costs nothing again.",

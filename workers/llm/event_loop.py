@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from interp.domain.errors import JobMustPause
+from interp.domain.errors import JobPausedError
 from workers.runtime.singleton import one_a_process
 
 Made = TypeVar("Made")
@@ -119,7 +119,7 @@ class Crew(Generic[Made]):
     async def _wind_down(self, tasks: Sequence["asyncio.Task[Made]"], error: BaseException) -> None:
         self.stop(error)
         going = [task for task in tasks if not task.done()]
-        if going and isinstance(error, JobMustPause) and self._halt is not None and not self._halt.done():
+        if going and isinstance(error, JobPausedError) and self._halt is not None and not self._halt.done():
             ends: asyncio.Future[Any] = asyncio.ensure_future(asyncio.wait(going))
             await asyncio.wait([ends, self._halt], timeout=self.patience.pause, return_when=asyncio.FIRST_COMPLETED)
             ends.cancel()

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook as Signer
 
 from interp.config.settings import Settings
 from interp.domain.cleaning import one_line
-from interp.domain.errors import WebhookRefused
+from interp.domain.errors import WebhookRefusedError
 from interp.security.addresses import Place, find
 from interp.store.db.engine import transaction
 from interp.store.queue import webhooks
@@ -94,7 +94,7 @@ async def _send(client: httpx.AsyncClient, delivery: Delivery, settings: Setting
         with anyio.fail_after(settings.webhook_seconds):
             place = await anyio.to_thread.run_sync(find, delivery.url, settings.webhook_guard(), abandon_on_cancel=True)
             status = await _post(client, place, *signed(delivery, settings.webhook_secret.get_secret_value(), datetime.now(UTC)))
-    except WebhookRefused as error:
+    except WebhookRefusedError as error:
         return Outcome(delivery, str(error), is_hopeless=True)
     except TimeoutError:
         return Outcome(delivery, f"no answer within {settings.webhook_seconds:g} s")

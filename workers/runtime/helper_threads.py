@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from interp.domain.errors import DiskFull
+from interp.domain.errors import DiskFullError
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,6 @@ class Helpers:
             try:
                 if not self._step():
                     self._stopping.wait(IDLE_SECONDS)
-            except (SQLAlchemyError, DiskFull) as error:
+            except (SQLAlchemyError, DiskFullError) as error:
                 log.error("the database cannot be used, a helper ends: %s", error)
                 return

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self
 
-from interp.domain.errors import Interrupted, LeaseLost
+from interp.domain.errors import LeaseLostError, WorkInterruptedError
 from interp.store.queue.chunks import Lease
 from workers.runtime.context import Runtime
 
@@ -34,8 +34,8 @@ class Hold:
         """So many units of the chunk are done. Raises LeaseLost or Interrupted."""
         self._held.units = units
         if self._held.lost.is_set():
-            raise LeaseLost(f"chunk {self._lease.chunk_id} is no longer ours, or its job is not to be worked on")
+            raise LeaseLostError(f"chunk {self._lease.chunk_id} is no longer ours, or its job is not to be worked on")
         if self._held.silent() > self._runtime.settings.lease_seconds:
-            raise LeaseLost(f"chunk {self._lease.chunk_id} could not be kept: its lease was not renewed in time")
+            raise LeaseLostError(f"chunk {self._lease.chunk_id} could not be kept: its lease was not renewed in time")
         if self._runtime.stopping.is_set():
-            raise Interrupted("the worker stops")
+            raise WorkInterruptedError("the worker stops")

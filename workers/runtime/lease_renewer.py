@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from interp.config.settings import Settings
-from interp.domain.errors import DiskFull
+from interp.domain.errors import DiskFullError
 from interp.observability import logs
 from interp.store.db.engine import snapshot, transaction
 from interp.store.queue import chunks, workers
@@ -105,7 +105,7 @@ class Leases:
                 self._show()
                 self._look(held)
                 self._is_away = False
-            except (SQLAlchemyError, DiskFull) as error:
+            except (SQLAlchemyError, DiskFullError) as error:
                 if not self._is_away:
                     log.warning("no heartbeat: the database cannot be used", why=str(error))
                 self._is_away = True
@@ -125,7 +125,7 @@ class Leases:
         try:
             with transaction(self._engine) as session:
                 workers.gone(session, self._owner)
-        except (SQLAlchemyError, DiskFull) as error:
+        except (SQLAlchemyError, DiskFullError) as error:
             log.warning("this worker stays in the list of workers for a while", why=str(error))
 
     def _look(self, held: Sequence[Held]) -> None:

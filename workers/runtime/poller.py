@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from interp.domain.errors import DiskFull
+from interp.domain.errors import DiskFullError
 from interp.domain.lifecycle import Queue
 from interp.observability import logs
 from workers.runtime.context import Runtime
@@ -58,7 +58,7 @@ class Looks:
                 while is_mine and not self._runtime.stopping.is_set() and run_chunk(self._runtime, self._queue, bell, self._helpers.asking):
                     ring(self._runtime.engine, self._runtime.settings)
                     bell = None
-            except (SQLAlchemyError, DiskFull) as error:
+            except (SQLAlchemyError, DiskFullError) as error:
                 log.error("this worker cannot work just now, it looks again later", why=str(error))
                 return False
             except Exception:  # a worker that nothing brings to look any more would be alive and deaf

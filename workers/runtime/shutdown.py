@@ -5,7 +5,7 @@ import threading
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from interp.domain.errors import DiskFull, LeaseLost
+from interp.domain.errors import DiskFullError, LeaseLostError
 from interp.observability import logs
 from interp.store.db.engine import transaction
 from interp.store.queue import completion
@@ -45,6 +45,6 @@ class Leaving:
             try:
                 with transaction(self._runtime.engine) as session:
                     completion.hand_back(session, lease)
-            except (LeaseLost, SQLAlchemyError, DiskFull) as error:
+            except (LeaseLostError, SQLAlchemyError, DiskFullError) as error:
                 log.warning("a chunk could not be handed back", chunk=lease.chunk_id, why=str(error))
         self._runtime.leases.end()

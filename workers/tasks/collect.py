@@ -14,7 +14,7 @@ from interp.collect.partial import partial_file
 from interp.collect.partial.partial import merge as merge_partials
 from interp.corpus.documents import CorpusIndex, index
 from interp.corpus.tokenized import TokenizedCorpus, open_corpus, tokenize_corpus
-from interp.domain.errors import FeatureOutOfRange, WorkerTooSmall, printable
+from interp.domain.errors import FeatureOutOfRangeError, WorkerTooSmallError, printable
 from interp.domain.evidence import Split
 from interp.domain.job_warnings import JobWarning, Largest, of_backend, of_corpus
 from interp.domain.lifecycle import Queue, Stage
@@ -114,7 +114,7 @@ def asked_of(spec: JobSpec, features: int) -> list[Range]:
     """The features that a job asks for, of a dictionary with so many. Raises FeatureOutOfRange."""
     asked = spec.feature_ranges() or [(0, features)]
     if asked[-1][1] > features:
-        raise FeatureOutOfRange(
+        raise FeatureOutOfRangeError(
             f"Feature {asked[-1][1] - 1} was asked for.",
             why=f"The dictionary has {features} features, 0 to {features - 1}.",
             cure="Correct the range, or leave features out to take all.",
@@ -229,7 +229,7 @@ def _at_once(work: Work, extent: Extent, models: Models, features: int) -> int:
     memory = _least_memory(work)
     at_once = features_at_once(usable(memory) - models.nbytes, extent, work.spec.collection)
     if at_once * MOST_GROUPS < features:
-        raise WorkerTooSmall(
+        raise WorkerTooSmallError(
             f"{features} features of {models.dictionary.name} cannot be collected with {memory / 1e9:.1f} GB of memory.",
             why=f"The models take {models.nbytes / 1e9:.1f} GB of it, and {at_once} features fit beside them: too few for {MOST_GROUPS} groups.",
             cure="Use larger gpu workers (GLOSSATOR_MEMORY_BYTES), or ask for fewer features, contexts or batch_tokens.",

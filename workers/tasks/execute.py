@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import ActivationsNotFinite, InputError, Interrupted, JobMustPause, LeaseLost, problem_of
+from interp.domain.errors import ActivationsNotFiniteError, InputError, JobPausedError, LeaseLostError, WorkInterruptedError, problem_of
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.files.atomic import disk_full
@@ -28,7 +28,7 @@ from workers.runtime.lease_guard import Hold
 log = logs.get_logger(__name__)
 
 # Errors that the next attempt would meet again: the job fails at once.
-FATAL = (InputError, ActivationsNotFinite)
+FATAL = (InputError, ActivationsNotFiniteError)
 
 # The rest between two tries to write to a database that is away.
 AGAIN_SECONDS = 1.0
@@ -109,13 +109,13 @@ def _carry_out(runtime: Runtime, lease: Lease, asking: Asking) -> None:
             _write(runtime, lambda session: jobs.start(session, lease.job_id))
         with disk_full(runtime.settings.home):
             _work(runtime, lease, asking)
-    except LeaseLost as error:
+    except LeaseLostError as error:
         log.info("lease lost", why=str(error))
         _hand_back(runtime, lease)
-    except Interrupted as error:
+    except WorkInterruptedError as error:
         log.info("chunk handed back", why=str(error))
         _hand_back(runtime, lease)
-    except JobMustPause as error:
+    except JobPausedError as error:
         log.warning("job pauses", why=str(error))
         _pause(runtime, lease, problem_of(error))
     except FATAL as error:
@@ -187,7 +187,7 @@ def _fail(runtime: Runtime, lease: Lease, problem: dict[str, Any], max_attempts:
 def _let_go(runtime: Runtime, write: Callable[[Session], object]) -> None:
     try:
         _write(runtime, write)
-    except LeaseLost:
+    except LeaseLostError:
         log.info("chunk has another owner already")
 
 

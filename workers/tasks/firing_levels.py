@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from interp.collect.levels import FiringLevels, calibrate
 from interp.collect.neighbours import roster_of
 from interp.corpus.tokenized import TokenizedCorpus
-from interp.domain.errors import ArtifactMissing
+from interp.domain.errors import ArtifactMissingError
 from interp.files.atomic import writing
 from interp.store.db.engine import snapshot
 from interp.store.results import runs
@@ -50,7 +50,7 @@ def load(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[
         (head,) = store.read(name, [(0, HEAD)])
         (count,) = struct.unpack(COUNT, head)
         first, second = store.read(name, [(HEAD, HEAD + 8 * count), (HEAD + 8 * count, HEAD + 12 * count)])
-    except ArtifactMissing:
+    except ArtifactMissingError:
         return find(work, models, corpus, features, lambda _share: work.progress(0))
     return FiringLevels(np.frombuffer(first, "<i8"), np.frombuffer(second, "<f4"))
 

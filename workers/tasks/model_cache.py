@@ -11,7 +11,7 @@ from interp.config.settings import Settings
 from interp.dictionary.digest import dictionary_digest
 from interp.dictionary.formats import header_of
 from interp.dictionary.module import Dictionary, open_dictionary
-from interp.domain.errors import WidthMismatch
+from interp.domain.errors import WidthMismatchError
 from interp.domain.spec import JobSpec, SubjectSpec
 from interp.planning.fingerprint import models_identity, models_key
 from interp.subject.base import Subject, open_subject
@@ -155,7 +155,7 @@ def _about(spec: SubjectSpec) -> int:
 
 def _check_width(subject: Subject, dictionary: Dictionary) -> None:
     if subject.width != dictionary.width:
-        raise WidthMismatch(
+        raise WidthMismatchError(
             f"{dictionary.name} reads {dictionary.width} numbers a token, {subject.name} has {subject.width} at {subject.hook_point}.",
             cure="Check that the dictionary was trained on this subject, at this hook point.",
             dictionary_width=dictionary.width,

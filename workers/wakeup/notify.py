@@ -8,7 +8,7 @@ from kombu.exceptions import KombuError
 from sqlalchemy import Engine
 
 from interp.config.settings import Settings
-from interp.domain.errors import DiskFull
+from interp.domain.errors import DiskFullError
 from interp.domain.lifecycle import Queue
 from interp.store.db.engine import transaction
 from interp.store.queue import chunks
@@ -30,7 +30,7 @@ class Line:
         self._quiet_until = 0.0
         connection = self._app.connection()
         # What the transport's own driver raises where a connection breaks that was there before: kombu passes it on as it is.
-        self.errors: tuple[type[Exception], ...] = (KombuError, OSError, DiskFull, *connection.connection_errors, *connection.channel_errors)
+        self.errors: tuple[type[Exception], ...] = (KombuError, OSError, DiskFullError, *connection.connection_errors, *connection.channel_errors)
 
     @property
     def is_open(self) -> bool:

@@ -1,7 +1,7 @@
 """Whether the broker can be reached: a real connection, for `/readyz` and `glossator doctor`."""
 
 from interp.config.settings import Settings
-from interp.domain.errors import BrokerUnreachable
+from interp.domain.errors import BrokerUnreachableError
 from interp.files.atomic import is_writable
 
 SECONDS = 2.0
@@ -11,7 +11,7 @@ def check_broker(settings: Settings) -> None:
     """Raises BrokerUnreachable where the broker cannot be used."""
     if fault := broker_fault(settings):
         shown, cure = shown_broker(settings), broker_cure(settings)
-        raise BrokerUnreachable(f"The broker {shown} cannot be used.", why=fault[:1].upper() + fault[1:] + ".", cure=cure)
+        raise BrokerUnreachableError(f"The broker {shown} cannot be used.", why=fault[:1].upper() + fault[1:] + ".", cure=cure)
 
 
 def shown_broker(settings: Settings) -> str:

@@ -9,14 +9,14 @@ from rich.text import Text
 from api.cli import checks
 from api.cli.output.console import out, print_json
 from interp.config.settings import settings
-from interp.domain.errors import SettingsInvalid
+from interp.domain.errors import SettingsInvalidError
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Look at everything an installation needs, and say what to do about what is missing."""
     try:
         found = settings()
-    except SettingsInvalid as error:
+    except SettingsInvalidError as error:
         if as_json:
             print_json([asdict(checks.finding_of(error, "settings"))])
         raise

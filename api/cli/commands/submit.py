@@ -18,7 +18,7 @@ from api.cli.output.console import dollars, out, print_json, print_warnings, say
 from api.cli.output.tables import Cell, Column, print_table
 from api.jobs.paths import absolute, absolute_content
 from api.schemas.field_errors import field_errors
-from interp.domain.errors import FileMissing, InputError
+from interp.domain.errors import FileMissingError, InputError
 from interp.domain.spec import JobSpec
 
 ESTIMATED = (
@@ -110,7 +110,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise FileMissing(f"The job file {file} cannot be read.", why=error.strerror or str(error)) from error
+        raise FileMissingError(f"The job file {file} cannot be read.", why=error.strerror or str(error)) from error
     try:
         content = yaml.safe_load(Template(text).safe_substitute(stdlib=sysconfig.get_paths()["stdlib"]))
     except yaml.YAMLError as error:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from api.cli.output.console import dollars, duration, err, say, thousands
 from api.cli.reader import Reader
-from interp.domain.errors import GlossatorError, ServerUnreachable
+from interp.domain.errors import GlossatorError, ServerUnreachableError
 from interp.domain.lifecycle import JOB_ENDS, JobStatus, Stage
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def follow(client: "Client", job_id: str, console: Console) -> dict[str, Any]:
                         if event.data["status"] in STOPS:
                             break
                 job = client.get_job(job_id)
-            except ServerUnreachable:
+            except ServerUnreachableError:
                 _wait_for(client)
                 continue
             if job["status"] in STOPS:
@@ -214,20 +214,20 @@ def _wait_for(client: "Client") -> None:
     deadline = time.monotonic() + RETURN_SECONDS
     while not client.is_ready():
         if time.monotonic() > deadline:
-            raise ServerUnreachable(
+            raise ServerUnreachableError(
                 f"The server at {client.url} went away.",
                 cure="The job is kept: start the server again with `glossator serve`, then follow with `glossator job ID --follow`.",
             )
         time.sleep(RETRY_SECONDS)
 
 
-class JobDidNotComplete(GlossatorError):
+class JobDidNotCompleteError(GlossatorError):
     """The job that was followed ended without completing."""
 
     code, title = "job-did-not-complete", "The job did not complete"
 
 
-class JobIsPaused(JobDidNotComplete):
+class JobIsPausedError(JobDidNotCompleteError):
     """The job that was followed waits for somebody to resume it."""
 
     code, title = "job-is-paused", "The job is paused"
@@ -241,11 +241,11 @@ def outcome(job: dict[str, Any]) -> None:
     what, why, cure = f"Job {job['id']} {job['status']}. {error.get('detail', '')}".strip(), error.get("why", ""), error.get("cure", "")
     if job["status"] == JobStatus.PAUSED:
         resume = f"Then let it go on with: glossator resume {job['id']}" if error else f"Let it go on with: glossator resume {job['id']}"
-        raise JobIsPaused(what.replace(" paused.", " is paused.", 1), why=why, cure=f"{cure} {resume}".strip())
-    raise JobDidNotComplete(what, why=why, cure=cure)
+        raise JobIsPausedError(what.replace(" paused.", " is paused.", 1), why=why, cure=f"{cure} {resume}".strip())
+    raise JobDidNotCompleteError(what, why=why, cure=cure)
 
 
-class NothingExplained(GlossatorError):
+class NothingExplainedError(GlossatorError):
     """A job completed, and not one of its features has an explanation."""
 
     code, title = "nothing-explained", "No feature was explained"
@@ -260,4 +260,4 @@ def require_explained(reader: Reader, job: dict[str, Any]) -> None:
     failures = Counter(row["failure"] for row in rows if row["job"] == job["id"] and row["failure"])
     told = ", ".join(f"{thousands(counts[state])} {state}" for state in ("rare", "dead", "failed") if counts.get(state))
     why = failures.most_common(1)[0][0] if failures else told
-    raise NothingExplained(f"Of {thousands(counts['asked'])} features none was explained: {why or 'no reason is stored'}")
+    raise NothingExplainedError(f"Of {thousands(counts['asked'])} features none was explained: {why or 'no reason is stored'}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.collect.partial.partial import Partial, Sample, merge
-from interp.domain.errors import BlobCorrupt
+from interp.domain.errors import BlobCorruptError
 from interp.domain.evidence import Kind, Split
 from interp.files.artifact_store import Store
 from interp.files.atomic import writing
@@ -157,9 +157,9 @@ def _layout(arrays: dict[str, NDArray[Any]], count: int, partial: Partial) -> tu
     return struct.pack("<Q", len(text)) + text, columns
 
 
-def _corrupt(name: str, why: str) -> BlobCorrupt:
+def _corrupt(name: str, why: str) -> BlobCorruptError:
     cure = "Submit the job again: what has evidence is not collected again."
-    return BlobCorrupt(f"{name} is no partial evidence of this version.", why=why, cure=cure)
+    return BlobCorruptError(f"{name} is no partial evidence of this version.", why=why, cure=cure)
 
 
 def _name(sample: Sample) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from interp.dictionary.canonical import Header, Reading, as_dictionary_errors
 from interp.dictionary.weights import check_expansion
-from interp.domain.errors import DictionaryError, DictionaryFormatUnknown, FileMissing
+from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, FileMissingError
 from interp.domain.spec import DictionarySpec
 from interp.security import allowed_files
 from interp.subject.hooks import ABBREVIATIONS, canonical
@@ -40,7 +40,7 @@ def read(spec: DictionarySpec) -> Reading:
     if kind == "other":
         raise allowed_files.not_regular(source)
     if kind == "nothing":
-        raise FileMissing(
+        raise FileMissingError(
             f"{spec.source} does not exist.",
             why="A dictionary is a folder or file of weights.",
             cure="Check the path; a relative one counts from where the service was started.",
@@ -76,13 +76,13 @@ def dictionary_name(spec: DictionarySpec, header: Header, model: str | None = No
 def _format(source: Path, name: str) -> Format:
     if name != "auto":
         if name not in FORMATS:
-            raise DictionaryFormatUnknown(f"{name!r} is no format.", cure=f"Known: {', '.join(sorted(FORMATS))}, or auto.")
+            raise DictionaryFormatUnknownError(f"{name!r} is no format.", cure=f"Known: {', '.join(sorted(FORMATS))}, or auto.")
         return _module(name)
     for candidate in FORMATS:
         module = _module(candidate)
         if module.recognise(source):
             return module
-    raise DictionaryFormatUnknown(
+    raise DictionaryFormatUnknownError(
         f"{source} is of no known family.",
         why="No file in it has the names that a family gives to its own." if allowed_files.is_folder(source) else "",
         cure=f"Name its format: {', '.join(sorted(FORMATS))}.",

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.errors import CallFailed
+from interp.domain.errors import CallFailedError
 from interp.domain.evidence import Contexts
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
@@ -42,7 +42,7 @@ class Clusters:
         rows = firing(item.contexts)[: self.spec.contexts or SHOWN]
         try:
             vectors, alike = await self._vectors(item.contexts, rows, desk)
-        except CallFailed as error:
+        except CallFailedError as error:
             return failed(self, item, desk, f"The contexts have no vectors to group them by: {error}")
         labels = groups(vectors, self.spec.clusters, generator(item, desk.seed), alike)
         members = [rows[labels == number] for number in range(int(labels.max()) + 1)]

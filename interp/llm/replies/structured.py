@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from interp.domain.errors import CallFailed, Refused, ReplyInvalid, Truncated
+from interp.domain.errors import CallFailedError, RefusalError, ReplyInvalidError, ReplyTruncatedError
 from interp.llm.base import Message, Model, Prompt, Reply
 from interp.llm.replies.json_text import objects_in
 from interp.llm.replies.reasoning import answer_in
@@ -51,7 +51,7 @@ async def ask_for(model: Model, prompt: Prompt, parse: Callable[[str], T]) -> Re
         replies.append(reply)
         if reply.finish == "length":
             if widenings == WIDENINGS:
-                raise _failure(Truncated, prompt, replies, f"The reply was still cut short with room for {question.max_tokens} tokens.")
+                raise _failure(ReplyTruncatedError, prompt, replies, f"The reply was still cut short with room for {question.max_tokens} tokens.")
             widenings += 1
             question = replace(question, max_tokens=2 * question.max_tokens)
             continue
@@ -66,18 +66,18 @@ async def ask_for(model: Model, prompt: Prompt, parse: Callable[[str], T]) -> Re
         elif reply.finish == "invalid":
             wrong = reply.reason
         elif refusals == FRESH_AFTER_REFUSAL:
-            raise _failure(Refused, prompt, replies, f"The model refused {refusals + 1} times{f': {reply.reason}' if reply.reason else ''}.")
+            raise _failure(RefusalError, prompt, replies, f"The model refused {refusals + 1} times{f': {reply.reason}' if reply.reason else ''}.")
         else:
             refusals += 1
         fresh += 1
         question = _fresh(prompt, fresh, question.max_tokens)
-    raise _failure(ReplyInvalid, prompt, replies, f"None of {len(replies)} replies could be read: {wrong or 'the model refused'}.")
+    raise _failure(ReplyInvalidError, prompt, replies, f"None of {len(replies)} replies could be read: {wrong or 'the model refused'}.")
 
 
 async def _asked(model: Model, question: Prompt, before: list[Reply]) -> Reply:
     try:
         return await model.ask(question)
-    except CallFailed as error:
+    except CallFailedError as error:
         error.details["calls"] = [reply.key for reply in before] + list(error.details.get("calls", []))
         error.details["template"] = question.template
         raise
@@ -98,7 +98,7 @@ def _fresh(prompt: Prompt, number: int, max_tokens: int) -> Prompt:
     )
 
 
-def _failure(kind: type[CallFailed], prompt: Prompt, replies: list[Reply], what: str) -> CallFailed:
+def _failure(kind: type[CallFailedError], prompt: Prompt, replies: list[Reply], what: str) -> CallFailedError:
     return kind(what, calls=[reply.key for reply in replies], template=prompt.template)
 
 

@@ -44,7 +44,7 @@ class Answer:
     reason: str = ""
 
 
-class Fault(Exception):
+class TransportError(Exception):
     """An attempt without an answer: a status other than 2xx, a connection that failed, a body that is none. `retry.decide` says what it means.
 
     `usage` is what the endpoint said that it bills for the attempt all the same; None where it did not say. What it says of itself is cut, and

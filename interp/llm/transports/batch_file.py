@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from interp.llm.replies.error_body import error_of
-from interp.llm.transports.base import Fault
+from interp.llm.transports.base import TransportError
 
 PATH = "/v1/chat/completions"
 MOST_LINES = 50_000
@@ -36,9 +36,9 @@ def body_of(line: dict[str, Any]) -> str | None:
             return text
         said = error_of(text)
         number = status if isinstance(status, int) else 500
-        raise Fault("status", said.message or f"HTTP {status}", status=number, code=said.code, param=said.param, raw=text)
+        raise TransportError("status", said.message or f"HTTP {status}", status=number, code=said.code, param=said.param, raw=text)
     code = str(error.get("code")) if isinstance(error, dict) else ""
     if code == EXPIRED:
         return None
     message = str(error.get("message")) if isinstance(error, dict) else "the line holds neither a response nor an error"
-    raise Fault("status", message, status=500, code=code or None)
+    raise TransportError("status", message, status=500, code=code or None)

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from interp.domain.errors import AbilityMissing, JobMustPause
+from interp.domain.errors import AbilityMissingError, JobPausedError
 from interp.llm.call_store import Books, PendingBatch
 from interp.llm.retry import Fatal, decide
-from interp.llm.transports.base import Answer, ChatRequest, Fault
+from interp.llm.transports.base import Answer, ChatRequest, TransportError
 from interp.llm.transports.batch_file import MOST_BYTES, PATH, body_of, keyed, line_of
 from interp.llm.transports.openai_sdk import BatchInfo, Endpoint
 from interp.llm.transports.payloads import chat_body, read_chat, read_failed_generation, room_bytes
@@ -111,7 +111,7 @@ class Desk:
             self._opening = asyncio.get_running_loop().create_task(self._recover())
         try:
             await asyncio.shield(self._opening)
-        except Fault as fault:
+        except TransportError as fault:
             raise _as_told(fault) from None
 
     async def _recover(self) -> None:
@@ -240,7 +240,7 @@ class Desk:
         await self.books.batch_submitted(uploaded)
         try:
             info = await self._persistently(lambda tries: self._make(file, tries))
-        except Fault as fault:
+        except TransportError as fault:
             if fault.kind == "status":  # the endpoint said no: nothing was made of the file, and nothing will be
                 await self.books.batch_ended(uploaded.id)
             else:
@@ -262,7 +262,7 @@ class Desk:
         for tries in range(TRIES):
             try:
                 return await step(tries)
-            except Fault as fault:
+            except TransportError as fault:
                 decision = decide(fault, tries + 1, random.random(), path="batches")
                 if isinstance(decision, Fatal) or tries == TRIES - 1:
                     raise
@@ -288,7 +288,7 @@ class Desk:
                         await self._landed(away, info, await self._read(away, info))
                         return
                     began = None
-                except Fault as fault:
+                except TransportError as fault:
                     if fault.status == 404:
                         lost = BatchInfo(away.id, "expired", None, None, 0, 0, 0, ("the endpoint does not know the batch any more",))
                         await self._landed(away, lost, {})
@@ -312,7 +312,7 @@ class Desk:
         answered = await self._lines(info.output_file_id, away)
         away.reads += 1
         if len(answered) < info.completed and away.reads < TRIES:
-            raise Fault("garbage", f"the output file holds {len(answered)} of {info.completed} answers")
+            raise TransportError("garbage", f"the output file holds {len(answered)} of {info.completed} answers")
         return found | answered
 
     async def _lines(self, file: str | None, away: Away) -> dict[str, dict[str, Any]]:
@@ -359,7 +359,7 @@ class Desk:
                 self._hand_in_again(question, away.info)
             else:
                 question.answer(read_chat(self.endpoint.clean(raw), question.request.bound, json.dumps(sent), {}))
-        except Fault as fault:
+        except TransportError as fault:
             answer = read_failed_generation(fault, question.request.bound, json.dumps(sent))
             if answer is not None:
                 question.answer(answer)
@@ -375,11 +375,13 @@ class Desk:
     def _hand_in_again(self, question: Question, info: BatchInfo) -> None:
         why = "; ".join(info.errors) or f"Its last state was {info.status}."
         if info.status == "cancelled":
-            question.fail(JobMustPause("Somebody cancelled the batch at the endpoint.", cure="Resume the job to hand its questions in again."))
+            question.fail(JobPausedError("Somebody cancelled the batch at the endpoint.", cure="Resume the job to hand its questions in again."))
         elif question.hand_ins < HAND_INS:
             self._queue(question)
         else:
-            question.fail(JobMustPause(f"The endpoint did not work off a batch, {HAND_INS} times.", why=why, cure="Resume the job, or take it live."))
+            question.fail(
+                JobPausedError(f"The endpoint did not work off a batch, {HAND_INS} times.", why=why, cure="Resume the job, or take it live.")
+            )
 
     def _end_if_taken(self, away: Away) -> None:
         if not away.keys and self.away.pop(away.id, None) is not None:
@@ -394,8 +396,8 @@ class Desk:
 
 def _as_told(error: Exception) -> Exception:
     """What those who wait are told of a fault with a batch as a whole: no question of theirs was answered or billed by it."""
-    if not isinstance(error, Fault):
+    if not isinstance(error, TransportError):
         return error
     if error.status in (404, 405, 501):
-        return AbilityMissing("The endpoint has no batches.", why=error.message, cure="Take `transport: live` for this model.")
-    return error if error.kind in ("status", "forbidden") else Fault("connect", error.message)
+        return AbilityMissingError("The endpoint has no batches.", why=error.message, cure="Take `transport: live` for this model.")
+    return error if error.kind in ("status", "forbidden") else TransportError("connect", error.message)

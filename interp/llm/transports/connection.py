@@ -27,15 +27,15 @@ LINES_AT_ONCE = 200
 ENCODING = "gzip"  # the one that is asked for, since its decoder can be told where to stop
 
 
-class AddressRefused(OSError):
+class AddressRefusedError(OSError):
     """A host has no address that its reach allows."""
 
 
-class TooLarge(Exception):
+class BodyTooLargeError(Exception):
     """A reply went past its cap, on the wire or decoded."""
 
 
-class EncodingUnknown(Exception):
+class EncodingUnknownError(Exception):
     """A reply came in a coding that was not asked for."""
 
 
@@ -70,7 +70,7 @@ class GuardedResolver(AbstractResolver):
             return found
         allowed = [each for each in found if self._allows(host, each["host"])]
         if not allowed:
-            raise AddressRefused(f"{host} has only addresses that may not be asked: {', '.join(each['host'] for each in found[:4])}")
+            raise AddressRefusedError(f"{host} has only addresses that may not be asked: {', '.join(each['host'] for each in found[:4])}")
         return allowed
 
     def _allows(self, host: str, address: str) -> bool:
@@ -120,7 +120,7 @@ class Connection:
     async def _asked(self, method: str, url: str, headers: Mapping[str, str], data: Any, caps: Caps) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response whose body is still to come. It is closed, with its connection, unless its body has been read to the end."""
         if not url.startswith(self._base_url):
-            raise AddressRefused("the URL is not beneath the base URL")
+            raise AddressRefusedError("the URL is not beneath the base URL")
         async with asyncio.timeout(caps.first):
             response = await self._opened().request(
                 method, url, headers=headers, data=data, allow_redirects=False, timeout=self._limit(caps.total), proxy=self._proxy
@@ -179,13 +179,13 @@ class Transport(httpx2.AsyncBaseTransport):
 async def _decoded(response: aiohttp.ClientResponse, size: int) -> AsyncIterator[bytes]:
     """The body's parts as they come. Raises TooLarge as soon as more than `size` bytes are there or announced."""
     if (response.content_length or 0) > size:
-        raise TooLarge(f"it announces {response.content_length:,} bytes, and {size:,} are the most that are read")
+        raise BodyTooLargeError(f"it announces {response.content_length:,} bytes, and {size:,} are the most that are read")
     decoder = _decoder(response.headers.get("Content-Encoding", ""))
     sent = got = 0
     async for part in response.content.iter_any():
         sent += len(part)
         if sent > size:
-            raise TooLarge(f"more than {size:,} bytes came, the most that are read")
+            raise BodyTooLargeError(f"more than {size:,} bytes came, the most that are read")
         if decoder is None:
             yield part
             continue
@@ -194,12 +194,12 @@ async def _decoded(response: aiohttp.ClientResponse, size: int) -> AsyncIterator
             part = decoder.unconsumed_tail
             got += len(made)
             if got > size:
-                raise TooLarge(f"{sent:,} bytes hold more than {size:,}, the most that are read")
+                raise BodyTooLargeError(f"{sent:,} bytes hold more than {size:,}, the most that are read")
             yield made
             if part:
                 await asyncio.sleep(0)
     if decoder is not None and not decoder.eof:
-        raise EncodingUnknown("its gzip coding breaks off")
+        raise EncodingUnknownError("its gzip coding breaks off")
 
 
 def _decoder(encoding: str) -> Any:
@@ -209,7 +209,7 @@ def _decoder(encoding: str) -> Any:
         return None
     if name in (ENCODING, f"x-{ENCODING}"):
         return zlib.decompressobj(16 + zlib.MAX_WBITS)
-    raise EncodingUnknown(f"its coding {name[:40]!r} was not asked for")
+    raise EncodingUnknownError(f"its coding {name[:40]!r} was not asked for")
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
@@ -219,7 +219,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
         async for part in _decoded(response, ERROR_BYTES):
             parts.append(part)
             size += len(part)
-    except (TooLarge, EncodingUnknown, zlib.error, aiohttp.ClientError):
+    except (BodyTooLargeError, EncodingUnknownError, zlib.error, aiohttp.ClientError):
         pass
     return b"".join(parts)[:ERROR_BYTES]
 
@@ -241,8 +241,8 @@ async def _split(parts: AsyncIterator[bytes], longest: int) -> AsyncIterator[byt
         yield bytes(held)
 
 
-def _long(longest: int) -> TooLarge:
-    return TooLarge(f"a line holds more than {longest:,} bytes, the most that are read")
+def _long(longest: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"a line holds more than {longest:,} bytes, the most that are read")
 
 
 def _proxy_of(base_url: str) -> str | None:

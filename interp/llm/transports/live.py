@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Literal
 
 from interp.llm.call_store import Books
-from interp.llm.transports.base import Answer, ChatRequest, Fault
+from interp.llm.transports.base import Answer, ChatRequest, TransportError
 from interp.llm.transports.payloads import chat_body, read_chat, read_failed_generation, room_bytes
 from interp.llm.transports.quirks import Dialect
 
@@ -28,7 +28,7 @@ class LiveTransport:
             sent = json.dumps(body)
             try:
                 response = await self.endpoint.post("/chat/completions", sent.encode(), request.spec.timeout_seconds, room_bytes(request))
-            except Fault as fault:
+            except TransportError as fault:
                 answer = read_failed_generation(fault, request.bound, sent)
                 if answer is not None:
                     return answer

@@ -20,10 +20,10 @@ from aiohttp.abc import AbstractResolver
 
 from interp.config.outgoing import Link, Reach
 from interp.domain.cleaning import one_line
-from interp.domain.errors import EndpointUnreachable, KeyRefused
+from interp.domain.errors import EndpointUnreachableError, KeyRefusedError
 from interp.llm.replies.error_body import error_of
-from interp.llm.transports.base import Fault
-from interp.llm.transports.connection import AddressRefused, Caps, Connection, EncodingUnknown, Received, TooLarge, Transport
+from interp.llm.transports.base import TransportError
+from interp.llm.transports.connection import AddressRefusedError, BodyTooLargeError, Caps, Connection, EncodingUnknownError, Received, Transport
 
 FILE_SECONDS = 600.0
 FIRST_BYTE_SECONDS = 60.0  # of what no model writes: lists, files, states of batches
@@ -74,7 +74,7 @@ class Endpoint:
         """`reach` says at which addresses its host may be asked: as one that is named where not given. A reply may hold `reply_bytes` beside what its
         tokens or vectors need. Raises KeyRefused and EndpointUnreachable."""
         if not (key.isascii() and key.isprintable()):
-            raise KeyRefused("The key of the endpoint holds characters that no HTTP header carries.", cure="Give it again, without line breaks.")
+            raise KeyRefusedError("The key of the endpoint holds characters that no HTTP header carries.", cure="Give it again, without line breaks.")
         self.base_url = base_url.rstrip("/")
         self._key, self._reply_bytes = key, reply_bytes
         try:
@@ -82,7 +82,7 @@ class Endpoint:
             http = httpx2.AsyncClient(transport=Transport(self._connection, PAGE_BYTES), timeout=None, trust_env=False, follow_redirects=False)
             self._sdk = openai.AsyncOpenAI(base_url=self.base_url, api_key=key or "none", max_retries=0, http_client=http, timeout=FIRST_BYTE_SECONDS)
         except (httpx2.InvalidURL, ValueError) as error:
-            raise EndpointUnreachable(f"{one_line(self.base_url)} is no URL that can be called.", why=str(error)) from None
+            raise EndpointUnreachableError(f"{one_line(self.base_url)} is no URL that can be called.", why=str(error)) from None
         if not _is_openai(self.base_url):
             self._sdk.organization = self._sdk.project = None  # the SDK takes them from the environment, and they are nobody else's business
         self._headers = {name: value for name, value in self._sdk.default_headers.items() if isinstance(value, str)}
@@ -99,7 +99,7 @@ class Endpoint:
         try:
             received = await self._connection.send("POST", self.base_url + path, self._headers, body, Caps(self._most(room), timeout))
         except TimeoutError:
-            raise Fault("timeout", f"{self.base_url} did not answer within {timeout:g} s") from None
+            raise TransportError("timeout", f"{self.base_url} did not answer within {timeout:g} s") from None
         except FAILURES as error:
             raise self._connection_fault(error) from None
         if not 200 <= received.status < 300:
@@ -157,35 +157,35 @@ class Endpoint:
             text = text.replace(self._key, "***")
         return KEY_SHAPE.sub(r"\1-***", text)
 
-    def _connection_fault(self, error: BaseException) -> Fault:
+    def _connection_fault(self, error: BaseException) -> TransportError:
         chain = [error]
         while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
             chain.append(cause)
         why = self.clean(next((str(link) for link in chain if str(link)), type(error).__name__))
-        if refused := next((link for link in chain if isinstance(link, AddressRefused)), None):
-            return Fault("forbidden", f"{self.base_url} may not be asked: {refused}")
-        if large := next((link for link in chain if isinstance(link, TooLarge)), None):
-            return Fault("oversized", f"the reply of {self.base_url} is too large: {large}")
-        if coded := next((link for link in chain if isinstance(link, EncodingUnknown | zlib.error)), None):
-            return Fault("garbage", f"{self.base_url} sent a body that cannot be decoded: {coded}")
+        if refused := next((link for link in chain if isinstance(link, AddressRefusedError)), None):
+            return TransportError("forbidden", f"{self.base_url} may not be asked: {refused}")
+        if large := next((link for link in chain if isinstance(link, BodyTooLargeError)), None):
+            return TransportError("oversized", f"the reply of {self.base_url} is too large: {large}")
+        if coded := next((link for link in chain if isinstance(link, EncodingUnknownError | zlib.error)), None):
+            return TransportError("garbage", f"{self.base_url} sent a body that cannot be decoded: {coded}")
         if any(isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ValueError) for link in chain):
-            return Fault("connect", f"no connection to {self.base_url}: {why}")
+            return TransportError("connect", f"no connection to {self.base_url}: {why}")
         if any(isinstance(link, TimeoutError) for link in chain):
-            return Fault("timeout", f"{self.base_url} did not answer in time: {why}")
-        return Fault("dropped", f"{self.base_url} dropped the connection: {why}")
+            return TransportError("timeout", f"{self.base_url} did not answer in time: {why}")
+        return TransportError("dropped", f"{self.base_url} dropped the connection: {why}")
 
-    def _received_fault(self, received: Received) -> Fault:
+    def _received_fault(self, received: Received) -> TransportError:
         return self._status_fault(received.status, received.body.decode("utf-8", "replace"), received.headers)
 
-    def _status_fault(self, status: int, text: str, raw_headers: Sequence[tuple[bytes, bytes]]) -> Fault:
+    def _status_fault(self, status: int, text: str, raw_headers: Sequence[tuple[bytes, bytes]]) -> TransportError:
         text = self.clean(text)
         said = error_of(text)
         place = _location(raw_headers) if 300 <= status < 400 else ""
         message = f"HTTP {status}, to {place}" if place else said.message or f"HTTP {status}"
-        return Fault("status", message, status=status, code=said.code, param=said.param, headers=_kept(raw_headers), raw=text)
+        return TransportError("status", message, status=status, code=said.code, param=said.param, headers=_kept(raw_headers), raw=text)
 
 
-FAILURES = (aiohttp.ClientError, httpx2.HTTPError, OSError, TooLarge, EncodingUnknown, zlib.error, ValueError)
+FAILURES = (aiohttp.ClientError, httpx2.HTTPError, OSError, BodyTooLargeError, EncodingUnknownError, zlib.error, ValueError)
 
 
 @asynccontextmanager
@@ -195,10 +195,10 @@ async def _faults_of(endpoint: Endpoint) -> AsyncIterator[None]:
         yield
     except openai.APIStatusError as error:
         raise endpoint._status_fault(error.status_code, error.response.text, error.response.headers.raw) from None
-    except (openai.APIConnectionError, aiohttp.ClientError, httpx2.HTTPError, OSError, TooLarge, EncodingUnknown, zlib.error) as error:
+    except (openai.APIConnectionError, aiohttp.ClientError, httpx2.HTTPError, OSError, BodyTooLargeError, EncodingUnknownError, zlib.error) as error:
         raise endpoint._connection_fault(error) from None
     except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
-        raise Fault("garbage", f"{endpoint.base_url} sent what cannot be read: {endpoint.clean(str(error))}") from None
+        raise TransportError("garbage", f"{endpoint.base_url} sent what cannot be read: {endpoint.clean(str(error))}") from None
 
 
 def _info(batch: Any) -> BatchInfo:

@@ -13,7 +13,7 @@ from interp.llm.base import Message, TokenChoice, Usage
 from interp.llm.replies.error_body import ErrorSaid, error_inside
 from interp.llm.replies.finish_reasons import Ending, ending_of
 from interp.llm.replies.reasoning import answer_in, answer_tokens
-from interp.llm.transports.base import Answer, ChatRequest, Fault
+from interp.llm.transports.base import Answer, ChatRequest, TransportError
 from interp.llm.transports.quirks import Dialect
 
 TEXTS_PER_CALL = 64  # embeddings
@@ -108,7 +108,9 @@ def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, head
     refusal = message.get("refusal")
     ending = ending_of(word, bool(said))
     if ending is Ending.FAILURE:
-        raise Fault("garbage", f"the endpoint broke off with finish_reason {one_line(str(word), SHOWN)!r}", headers=headers, raw=raw, usage=usage)
+        raise TransportError(
+            "garbage", f"the endpoint broke off with finish_reason {one_line(str(word), SHOWN)!r}", headers=headers, raw=raw, usage=usage
+        )
     if not isinstance(found, dict):
         return Answer("", "refusal", usage, raw, sent, (), headers, "the reply holds no message")
     if ending is Ending.REFUSAL or (refusal and isinstance(refusal, str)):
@@ -127,7 +129,7 @@ def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, head
     return Answer(text, "stop", usage, raw, sent, choices, headers, "it holds reasoning and no answer" if has_reasoning and not text else "")
 
 
-def read_failed_generation(fault: Fault, bound: Usage, sent: str) -> Answer | None:
+def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> Answer | None:
     """What a server's own "the model wrote no valid JSON" comes to: a reply that is no answer, and may be one when it is sampled again.
 
     Groq's `json_validate_failed` (status 400), and what others say in its place. None for any other fault.
@@ -149,12 +151,12 @@ def json_of(raw: str | bytes, headers: Mapping[str, str] | None = None) -> dict[
     if error is not None:
         raise _fault_of(error, text, headers)
     if not isinstance(body, dict):
-        raise Fault("garbage", f"the body is no JSON object: {one_line(text, SHOWN)!r}", headers=headers)
+        raise TransportError("garbage", f"the body is no JSON object: {one_line(text, SHOWN)!r}", headers=headers)
     return body
 
 
-def _fault_of(error: ErrorSaid, raw: str, headers: Mapping[str, str] | None, usage: Usage | None = None) -> Fault:
-    return Fault("status", error.message, status=error.status, code=error.code, param=error.param, headers=headers, raw=raw, usage=usage)
+def _fault_of(error: ErrorSaid, raw: str, headers: Mapping[str, str] | None, usage: Usage | None = None) -> TransportError:
+    return TransportError("status", error.message, status=error.status, code=error.code, param=error.param, headers=headers, raw=raw, usage=usage)
 
 
 def _text_of(content: Any) -> str:
@@ -237,12 +239,12 @@ def read_vectors(body: dict[str, Any], count: int) -> list[NDArray[np.float32]]:
     """`count` vectors of unit length out of a body of `/embeddings`, in the order of the inputs. Raises Fault("garbage")."""
     data = body.get("data")
     if not isinstance(data, list) or len(data) != count:
-        raise Fault("garbage", f"asked for {count} embeddings, got {len(data) if isinstance(data, list) else 'none'}")
+        raise TransportError("garbage", f"asked for {count} embeddings, got {len(data) if isinstance(data, list) else 'none'}")
     try:
         ordered = sorted(data, key=lambda entry: int(entry["index"]))
         vectors = [np.asarray(entry["embedding"], dtype=np.float32) for entry in ordered]
     except (KeyError, TypeError, ValueError):
-        raise Fault("garbage", "the embeddings are no lists of numbers") from None
+        raise TransportError("garbage", "the embeddings are no lists of numbers") from None
     if any(vector.ndim != 1 or not vector.size or not np.isfinite(vector).all() for vector in vectors):
-        raise Fault("garbage", "the embeddings hold NaN, infinity or nothing")
+        raise TransportError("garbage", "the embeddings hold NaN, infinity or nothing")
     return [vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in vectors]

@@ -6,7 +6,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from interp.domain.spec import ModelSpec
-from interp.llm.transports.base import ChatRequest, Fault
+from interp.llm.transports.base import ChatRequest, TransportError
 
 Form = Literal["json_schema", "json_object", "text"]
 
@@ -42,7 +42,7 @@ class Dialect:
         """How the model is asked for JSON: as its settings insist, else the best that the endpoint took so far."""
         return self.form if spec.structured == "auto" else spec.structured
 
-    def learn(self, fault: Fault, request: ChatRequest, sent: dict[str, object]) -> bool:
+    def learn(self, fault: TransportError, request: ChatRequest, sent: dict[str, object]) -> bool:
         """Whether the fault is about a parameter that can be put otherwise, or left out; if so, it is from now on."""
         if fault.kind != "status" or fault.status not in REJECTIONS:
             return False
@@ -65,7 +65,7 @@ class Dialect:
             return False
         return True
 
-    def _other_token_field(self, fault: Fault, name: str) -> bool:
+    def _other_token_field(self, fault: TransportError, name: str) -> bool:
         if TOO_LARGE.search(fault.message) and "instead" not in fault.message:
             return False
         if "token_field" in self._settled:
@@ -75,7 +75,7 @@ class Dialect:
         return True
 
     @staticmethod
-    def _named(fault: Fault, sent: dict[str, object]) -> str | None:
+    def _named(fault: TransportError, sent: dict[str, object]) -> str | None:
         """The parameter of ours that the fault is about."""
         param = (fault.param or "").split(".")[0]
         if param in sent:

@@ -3,7 +3,7 @@
 import msgpack
 import zstandard
 
-from interp.domain.errors import BlobCorrupt
+from interp.domain.errors import BlobCorruptError
 from interp.domain.score import Item
 
 MAGIC = b"GLIT\x01"
@@ -23,7 +23,7 @@ def encode_items(items: tuple[Item, ...]) -> bytes:
 def decode_items(blob: bytes) -> tuple[Item, ...]:
     """The same items. Raises BlobCorrupt on anything else than what `encode_items` wrote."""
     if not blob.startswith(MAGIC):
-        raise BlobCorrupt("Score items cannot be read.", why="The header is not that of a known version.")
+        raise BlobCorruptError("Score items cannot be read.", why="The header is not that of a known version.")
     try:
         packed = blob[len(MAGIC) :]
         if zstandard.frame_content_size(packed) > LARGEST:
@@ -31,4 +31,4 @@ def decode_items(blob: bytes) -> tuple[Item, ...]:
         columns = msgpack.unpackb(zstandard.ZstdDecompressor().decompress(packed))
         return tuple(Item(*row) for row in zip(*columns, strict=True))
     except (zstandard.ZstdError, msgpack.UnpackException, ValueError, TypeError) as error:
-        raise BlobCorrupt("Score items cannot be read.", why=repr(error)) from error
+        raise BlobCorruptError("Score items cannot be read.", why=repr(error)) from error

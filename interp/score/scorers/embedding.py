@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.errors import AbilityMissing, CallFailed
+from interp.domain.errors import AbilityMissingError, CallFailedError
 from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.judge.bisect import answered
@@ -46,7 +46,7 @@ class Embedding:
     async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
         """As `LlmScorer.score`. Raises AbilityMissing where the job names no embedding model."""
         if desk.embedder is None:
-            raise AbilityMissing("The scorer embedding has no embedding model.", cure="Name one as models.embedding.", scorer=self.name)
+            raise AbilityMissingError("The scorer embedding has no embedding model.", cure="Name one as models.embedding.", scorer=self.name)
         embedder = Noted(desk.embedder, self.name)
         grades = await self._ask(item, desk, embedder)
         controls = not_made(item, desk, repeat=SAME_EACH_TIME, judge_swap=NO_SECOND_EMBEDDER)
@@ -73,10 +73,10 @@ class Embedding:
 async def vectors_of(model: Model, texts: Sequence[str]) -> list[Vector | str]:
     """A vector for each text, or why it has none: one text that is too long costs the others nothing. Raises JobMustPause."""
 
-    async def once(part: Sequence[str]) -> list[Vector | str] | CallFailed:
+    async def once(part: Sequence[str]) -> list[Vector | str] | CallFailedError:
         try:
             return list(await model.embed(part))
-        except CallFailed as error:
+        except CallFailedError as error:
             return error
 
     return await answered(once, texts, str) if texts else []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.errors import CallFailed
+from interp.domain.errors import CallFailedError
 from interp.domain.evidence import Kind
 from interp.judge.prompts import template
 from interp.judge.yes_no import told
@@ -77,7 +77,7 @@ async def select(model: Model, label: str | None, texts: Sequence[str], sample: 
     )
     try:
         read = await ask_for(model, prompt, lambda text: listed(text, len(texts)))
-    except CallFailed as error:
+    except CallFailedError as error:
         return Selected(None, str(error))
     return Selected(read.value)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.errors import AbilityMissing, CallFailed
+from interp.domain.errors import AbilityMissingError, CallFailedError
 from interp.domain.score import ControlResult, Score
 from interp.domain.spec import ScorerSpec
 from interp.judge.prompts import template
@@ -109,7 +109,7 @@ async def _weighed(model: Model, label: str | None, text: str) -> Weighed:
     explanation = source.part("generic") if label is None else label
     try:
         read = await model.read(filled(source.part("text"), {"explanation": explanation, "context": text}))
-    except CallFailed as error:
+    except CallFailedError as error:
         return Weighed(failure=str(error))
     tail = tail_of(read, text)
     return Weighed(sum(choice.logprob for choice in tail), len(tail))
@@ -139,7 +139,7 @@ async def _swapped(judge: Noted, desk: ScoreDesk, own: Tested, texts: Sequence[s
         return None
     try:
         explained, generic = await together([_read(another, own, texts), weighed(another, None, texts)])
-    except AbilityMissing as error:
+    except AbilityMissingError as error:
         return str(error)
     return _gain(explained, generic)
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.orm import Session
 
 from interp.config.environment import without_password
-from interp.domain.errors import DatabaseUnfit, DatabaseUnreachable, DiskFull, GlossatorError, SettingsInvalid, printable
+from interp.domain.errors import DatabaseUnfitError, DatabaseUnreachableError, DiskFullError, GlossatorError, SettingsInvalidError, printable
 from interp.store.db.dialect import is_disk_full
 
 BUSY_SECONDS = 60
@@ -64,17 +64,17 @@ def _created(url: URL, **options: Any) -> Engine:
     except (ArgumentError, ImportError, TypeError, ValueError) as error:
         shown = url.render_as_string(hide_password=True)
         cure = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
-        raise SettingsInvalid(f"{shown!r} cannot be opened.", why=str(error).splitlines()[0], cure=cure) from error
+        raise SettingsInvalidError(f"{shown!r} cannot be opened.", why=str(error).splitlines()[0], cure=cure) from error
 
 
 def told(error: DBAPIError) -> GlossatorError | None:
     """The error where it is the database's, its server's or its disk's; None for a defect of ours."""
     if is_disk_full(error):
-        return DiskFull("The database cannot grow.", why=_first_line(error), cure="Free some space on its disk.")
+        return DiskFullError("The database cannot grow.", why=_first_line(error), cure="Free some space on its disk.")
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in SQLITE_UNFIT:
         what, cure = SQLITE_UNFIT[code & 0xFF]
-        return DatabaseUnfit(what, why=f"SQLite says: {_first_line(error)}.", cure=cure)
+        return DatabaseUnfitError(what, why=f"SQLite says: {_first_line(error)}.", cure=cure)
     return unreachable(error) if is_passing(error) else None
 
 
@@ -82,13 +82,13 @@ def _first_line(error: DBAPIError) -> str:
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
 
 
-def unreachable(error: DBAPIError) -> DatabaseUnreachable:
+def unreachable(error: DBAPIError) -> DatabaseUnreachableError:
     """The error of a database that does not answer, in a few words. The driver names the address, and never the password."""
     why = _first_line(error)
     if REFUSED.search(why):
         cure = "Make the database or the user (createdb, createuser), or correct user, password and name in GLOSSATOR_DATABASE_URL."
-        return DatabaseUnreachable("The database's server refuses the connection.", why=why, cure=cure)
-    return DatabaseUnreachable(
+        return DatabaseUnreachableError("The database's server refuses the connection.", why=why, cure=cure)
+    return DatabaseUnreachableError(
         "The database does not answer.", why=why, cure="Start it, or set GLOSSATOR_DATABASE_URL to where it is; `glossator doctor` looks at both."
     )
 
@@ -98,7 +98,7 @@ def _parsed(url: str) -> URL:
         return make_url(url)
     except (ArgumentError, ValueError) as error:
         cure = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
-        raise SettingsInvalid(f"{without_password(url)!r} is no URL of a database.", why=str(error).splitlines()[0], cure=cure) from error
+        raise SettingsInvalidError(f"{without_password(url)!r} is no URL of a database.", why=str(error).splitlines()[0], cure=cure) from error
 
 
 def is_passing(error: BaseException) -> bool:
@@ -108,7 +108,7 @@ def is_passing(error: BaseException) -> bool:
         if code is not None:
             return code & 0xFF in SQLITE_PASSING
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-    return isinstance(error, DiskFull)
+    return isinstance(error, DiskFullError)
 
 
 def _postgres_arguments() -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
             Path(database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             cure = "Set GLOSSATOR_HOME or GLOSSATOR_DATABASE_URL to where this user may write."
-            raise DatabaseUnreachable(f"The folder of {database} cannot be made.", why=error.strerror or str(error), cure=cure) from error
+            raise DatabaseUnreachableError(f"The folder of {database} cannot be made.", why=error.strerror or str(error), cure=cure) from error
     engine = _created(make_url(url), connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, json_deserializer=read_json)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -167,7 +167,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
             yield session
     except DBAPIError as error:
         if is_disk_full(error):
-            raise DiskFull(
+            raise DiskFullError(
                 "The database cannot grow.",
                 why=str(error.orig),
                 cure="Free some space: jobs under way go on by themselves, what was refused is to be sent again.",

@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import DatabaseUnfit
+from interp.domain.errors import DatabaseUnfitError
 from interp.store.db.engine import make_engine
 from interp.store.db.revision import FOLDER
 from interp.store.db.tables import Base
@@ -78,7 +78,7 @@ def _check_empty(connection: Connection) -> None:
     """Raises DatabaseUnfit where tables of another program have the names of ours."""
     if taken := sorted(set(inspect(connection).get_table_names()) & set(Base.metadata.tables)):
         why = f"It has no revision of Glossator's, and tables of these names already: {', '.join(taken[:NAMES_SHOWN])}."
-        raise DatabaseUnfit("The database is another program's.", why=why, cure="Give Glossator a database of its own (GLOSSATOR_DATABASE_URL).")
+        raise DatabaseUnfitError("The database is another program's.", why=why, cure="Give Glossator a database of its own (GLOSSATOR_DATABASE_URL).")
 
 
 def _without_foreign_keys(connection: Any, _record: Any) -> None:
@@ -91,4 +91,6 @@ def _check_encoding(connection: Connection) -> None:
     if encoding != "UTF8":
         name = connection.engine.url.database
         cure = f"Make one that keeps any: CREATE DATABASE \"{name}\" ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' TEMPLATE template0."
-        raise DatabaseUnfit(f"The database {name} cannot keep every text.", why=f"Its encoding is {encoding}; texts of models are UTF-8.", cure=cure)
+        raise DatabaseUnfitError(
+            f"The database {name} cannot keep every text.", why=f"Its encoding is {encoding}; texts of models are UTF-8.", cure=cure
+        )

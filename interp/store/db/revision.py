@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-from interp.domain.errors import DatabaseUnfit
+from interp.domain.errors import DatabaseUnfitError
 
 FOLDER = Path(__file__).parents[3] / "migrations"
 
@@ -21,17 +21,17 @@ def check(engine: Engine) -> None:
         raise fault
 
 
-def unfit(engine: Engine) -> DatabaseUnfit | None:
+def unfit(engine: Engine) -> DatabaseUnfitError | None:
     """What is wrong with the database's tables: there are none yet, or those of an older or a newer version."""
     found = _found(engine)
     if found == [head()]:
         return None
     if set(found) <= known():
         why = f"Its tables are at revision {', '.join(found)}; this version's is {head()}." if found else "It has none of Glossator's tables."
-        return DatabaseUnfit(
+        return DatabaseUnfitError(
             "The database is not at this version.", why=why, cure="Run `glossator db upgrade` (`glossator serve` does it by itself)."
         )
-    return DatabaseUnfit(
+    return DatabaseUnfitError(
         "The database was made by another version of Glossator.",
         why=f"Its tables are at revision {', '.join(found)}; this version knows those up to {head()}.",
         cure="Install the version that it was made with, or a newer one.",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from interp.domain.errors import ServerUnreachable
+from interp.domain.errors import ServerUnreachableError
 
 LEAST_VERSION = 15
 CONNECT_SECONDS = 5
@@ -29,11 +29,11 @@ def own_database(server_url: str) -> Iterator[str]:
             version = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
             if version < LEAST_VERSION:
                 cure = f"Use PostgreSQL {LEAST_VERSION} or newer."
-                raise ServerUnreachable(f"The server at {shown} is too old.", why=f"It is PostgreSQL {version}.", cure=cure)
+                raise ServerUnreachableError(f"The server at {shown} is too old.", why=f"It is PostgreSQL {version}.", cure=cure)
             connection.execute(text(f"CREATE DATABASE {name}"))
     except DBAPIError as error:
         cure = "Name a server that answers, with a user who may create databases."
-        raise ServerUnreachable(f"No database can be made at {shown}.", why=str(error.orig), cure=cure) from error
+        raise ServerUnreachableError(f"No database can be made at {shown}.", why=str(error.orig), cure=cure) from error
     try:
         yield server.set(database=name).render_as_string(hide_password=False)
     finally:

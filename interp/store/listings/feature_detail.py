@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import NotFound
+from interp.domain.errors import NotFoundError
 from interp.store.db.tables import Dictionary, Evidence, Explanation, Feature, Run, Score, ScoreItems, Subject
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def entry(session: Session, dictionary: Dictionary, run: Run, index: int) -> Ent
     return Entry(row, evidence, run, subject, labels)
 
 
-def _missing(dictionary: Dictionary, run: Run, index: int) -> NotFound:
+def _missing(dictionary: Dictionary, run: Run, index: int) -> NotFoundError:
     name = f"{dictionary.name}:{index}"
     if not 0 <= index < dictionary.features:
-        return NotFound(
+        return NotFoundError(
             f"No feature {name}.", why=f"{dictionary.name} has the features 0 to {dictionary.features - 1}.", features=dictionary.features
         )
-    return NotFound(
+    return NotFoundError(
         f"Nothing is known of feature {name} yet.", why=f"No job has collected it in run {run.number}.", cure="Submit a job that includes it."
     )
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, and_, select, tuple_
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import NotFound
+from interp.domain.errors import NotFoundError
 from interp.domain.lifecycle import JobStatus
 from interp.store.db.tables import Dictionary, Explanation, Feature, Job, Score
 from interp.store.listings import keyset
@@ -97,7 +97,7 @@ def job(session: Session, job_id: str) -> Job:
     """The job, as it is stored now. Raises NotFound."""
     found = session.get(Job, job_id, populate_existing=True)
     if found is None:
-        raise NotFound(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
+        raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
     return found
 
 
@@ -262,7 +262,7 @@ def dictionary(session: Session, reference: str) -> Dictionary:
     if found is None:
         known = list(session.scalars(select(Dictionary.name).order_by(Dictionary.id).limit(10)))
         cure = f"Known: {', '.join(known)}." if known else "There is none yet: submit a job first."
-        raise NotFound(f"No dictionary {reference!r}.", cure=cure, known=known)
+        raise NotFoundError(f"No dictionary {reference!r}.", cure=cure, known=known)
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import LeaseLost
+from interp.domain.errors import LeaseLostError
 from interp.domain.lifecycle import ChunkStatus
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
@@ -89,7 +89,7 @@ def open_lease(session: Session, lease: Lease) -> State | None:
     """Lets a lease set room aside, as long as it holds its chunk; the budget, or None where there is none. Raises LeaseLost."""
     owner = owner_of(session, lease.job_id)
     if session.scalar(select(Chunk.id).where(*held(lease)).with_for_update(read=True)) is None:
-        raise LeaseLost(f"chunk {lease.chunk_id} is no longer ours")
+        raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
     row = session.get(LlmBudget, owner)
     if row is None:
         return None
@@ -105,7 +105,7 @@ def reserve(session: Session, budget: str, token: str, amounts: Sequence[Amount]
     """
     row = _hold(session, budget)
     if session.get(LlmReservation, token, populate_existing=True) is None:
-        raise LeaseLost("the lease that sets aside room is gone")
+        raise LeaseLostError("the lease that sets aside room is gone")
     caps = (row.cap_calls, row.cap_tokens, row.cap_usd)
     used = _add((row.spent_calls, row.spent_tokens, row.spent_usd), (row.unsettled_calls, row.unsettled_tokens, row.unsettled_usd))
     held_back = (row.reserved_calls, row.reserved_tokens, row.reserved_usd)

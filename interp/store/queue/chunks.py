@@ -13,7 +13,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, Result, case, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import LeaseLost
+from interp.domain.errors import LeaseLostError
 from interp.domain.lifecycle import CHUNK_ENDS, CHUNK_OPEN, QUEUE_OF, WORKABLE, ChunkStatus, JobStatus, Queue, Stage, chunk_sources_of
 from interp.planning.plan import ChunkPlan
 from interp.planning.retry_plan import State
@@ -162,7 +162,7 @@ def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts
     attempts = lease.attempt if counts else lease.attempt - 1
     values = {"attempts": attempts, "units_done": 0, "error": problem, "rung_at": None}
     if not _move(session, ChunkStatus.READY, *held(lease), **values, **NO_LEASE):
-        raise LeaseLost(f"chunk {lease.chunk_id} is no longer ours")
+        raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +326,7 @@ def _answer(session: Session, chunk_id: str) -> None:
 
 def _end(session: Session, lease: Lease, target: ChunkStatus, **values: Any) -> None:
     if not _move(session, target, *held(lease), finished_at=clock(session), **values, **NO_LEASE):
-        raise LeaseLost(f"chunk {lease.chunk_id} is no longer ours")
+        raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
 
 
 def rows(result: Result[Any]) -> int:

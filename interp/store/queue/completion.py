@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import GlossatorError, LeaseLost, problem_of
+from interp.domain.errors import GlossatorError, LeaseLostError, problem_of
 from interp.domain.lifecycle import WORKABLE, JobStatus, Stage, sources_of
 from interp.planning.retry_plan import EXPENDABLE
 from interp.store.db.engine import snapshot, transaction
@@ -18,7 +18,7 @@ from interp.store.queue.chunks import Lease, Released
 ALIVE = frozenset({*WORKABLE, JobStatus.PAUSED})
 
 
-class WorkersLost(GlossatorError):
+class WorkersLostError(GlossatorError):
     """Every worker that took the chunk died."""
 
     code, title = "workers-lost", "The chunk's workers died"
@@ -32,7 +32,7 @@ def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Rel
     """
     job = jobs.hold(session, lease.job_id)
     if job.status not in (WORKABLE if lease.stage == Stage.SUMMARISE else ALIVE):
-        raise LeaseLost(f"job {lease.job_id} is {job.status}")
+        raise LeaseLostError(f"job {lease.job_id} is {job.status}")
     chunks.done(session, lease, result)
     budgets.close_lease(session, lease.token)
     if lease.stage == Stage.SUMMARISE:
@@ -109,7 +109,7 @@ def close_orphans(engine: Engine) -> int:
 
 def _lost(lease: Lease) -> dict[str, Any]:
     return problem_of(
-        WorkersLost(
+        WorkersLostError(
             f"{lease.attempt} workers died or fell silent on {lease.stage} chunk {lease.number}, the last one {lease.owner}.",
             cure="Look for an out-of-memory kill in the system's log; smaller chunks or batches need less.",
         )

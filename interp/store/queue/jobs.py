@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import Conflict, LeaseLost
+from interp.domain.errors import ConflictError, LeaseLostError
 from interp.domain.job_warnings import JobWarning, merged
 from interp.domain.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Stage, sources_of
 from interp.domain.spec import BudgetSpec, JobSpec
@@ -111,7 +111,7 @@ def admit(session: Session, job_id: str, spec: JobSpec, preflight: Checked, noti
     """The job's files are well: it is queued, as if it had been submitted with what they say. Raises LeaseLost where it is no longer checked."""
     found = _facts(spec, preflight, noticed) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
     if not _move(session, job_id, JobStatus.QUEUED, Job.status == JobStatus.CHECKING, **found):
-        raise LeaseLost(f"job {job_id} is no longer being checked")
+        raise LeaseLostError(f"job {job_id} is no longer being checked")
     chunks.add(session, job_id, spec.priority, [plan_prepare(noticed.fingerprint)])
     _write_control(session, spec, preflight, job_id, noticed)
 
@@ -204,7 +204,7 @@ def cancel(session: Session, job_id: str) -> Job:
     get(session, job_id)
     job = hold(session, job_id)
     if job.status in JOB_ENDS - {JobStatus.CANCELLED}:
-        raise Conflict(f"Job {job_id} has {job.status} and cannot be cancelled.", job=job_id, status_of_job=job.status)
+        raise ConflictError(f"Job {job_id} has {job.status} and cannot be cancelled.", job=job_id, status_of_job=job.status)
     if job.status in sources_of(JobStatus.CANCELLED) - {JobStatus.CANCELLING}:
         chunks.cancel_open(session, job_id)
         target = JobStatus.CANCELLING if chunks.any_leased(session, job_id) else JobStatus.CANCELLED
@@ -220,7 +220,7 @@ def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) 
     get(session, job_id)
     job = hold(session, job_id)
     if job.status not in sources_of(JobStatus.PAUSED) | {JobStatus.PAUSED}:
-        raise Conflict(f"Job {job_id} is {job.status} and cannot be paused.", job=job_id, status_of_job=job.status)
+        raise ConflictError(f"Job {job_id} is {job.status} and cannot be paused.", job=job_id, status_of_job=job.status)
     if job.status != JobStatus.PAUSED:
         _move(session, job_id, JobStatus.PAUSED, error=storable(problem), paused_at=now(session))
     return get(session, job_id)
@@ -235,7 +235,7 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
     get(session, job_id)
     job = hold(session, job_id)
     if job.status not in (JobStatus.PAUSED, *WORKABLE):
-        raise Conflict(f"Job {job_id} is {job.status} and cannot be resumed.", job=job_id, status_of_job=job.status)
+        raise ConflictError(f"Job {job_id} is {job.status} and cannot be resumed.", job=job_id, status_of_job=job.status)
     if budget is not None:
         _set_budget(session, job_id, budget)
     control = control_of(session, job_id)
@@ -257,7 +257,7 @@ def retry(session: Session, job_id: str) -> Job:
     get(session, job_id)
     job = hold(session, job_id)
     if job.status not in (JobStatus.RUNNING, JobStatus.FAILED, JobStatus.COMPLETED):
-        raise Conflict(
+        raise ConflictError(
             f"Job {job_id} is {job.status}: nothing of it can be tried again now.",
             cure="Resume a job that is paused first; a job that was cancelled is submitted anew.",
             job=job_id,
@@ -267,7 +267,7 @@ def retry(session: Session, job_id: str) -> Job:
     found = reopening(states)
     if not found.ready and not found.waiting:
         why = "Nothing of it failed, or its chunks were cleared away since."
-        raise Conflict(f"Job {job_id} has nothing to try again.", why=why, job=job_id, status_of_job=job.status)
+        raise ConflictError(f"Job {job_id} has nothing to try again.", why=why, job=job_id, status_of_job=job.status)
     reply_cache.forget(session, reply_cache.unusable(session, job_id, job.run_id))
     reopened = {*found.ready, *found.waiting}
     paused_time.count_rest(session, job_id, {state.stage for state in states if state.id in reopened}, job.finished_at if job.started_at else None)
@@ -327,7 +327,7 @@ def _cancel_to(session: Session, job_id: str, target: JobStatus) -> None:
 def _set_budget(session: Session, job_id: str, budget: BudgetSpec) -> None:
     known = budgets.get(session, job_id)
     if (known is None or not known.has_cap) and chunks.any_leased(session, job_id):
-        raise Conflict(
+        raise ConflictError(
             f"Job {job_id} has no cap yet, and a worker is still busy with it.",
             why="What its calls in flight cost is not counted, so that a cap could be passed.",
             cure="Pause the job, and try again as soon as its workers have let go.",
@@ -361,7 +361,7 @@ def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElemen
 def _same_request(session: Session, key: str, spec: JobSpec) -> Job:
     job = session.scalars(select(Job).where(Job.idempotency_key == key)).one()
     if job.request_digest != _digest(spec):
-        raise Conflict(
+        raise ConflictError(
             f"The idempotency key {key!r} belongs to another request.",
             why=f"It was used for job {job.id}, with other settings.",
             cure="Send a new key with a new request.",

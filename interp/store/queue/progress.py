@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import NotFound
+from interp.domain.errors import NotFoundError
 from interp.domain.lifecycle import JOB_ENDS, QUEUE_OF, ChunkStatus, JobStatus, Stage
 from interp.store.db.dialect import now
 from interp.store.db.tables import Chunk, Job, StageCount
@@ -92,7 +92,7 @@ def progress(session: Session, job_id: str) -> JobProgress:
     """The job's progress as the database has it; raises NotFound."""
     job = session.get(Job, job_id, populate_existing=True)
     if job is None:
-        raise NotFound(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
+        raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
     return of_jobs(session, [job])[job.id]
 
 

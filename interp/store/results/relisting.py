@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import BlobCorrupt
+from interp.domain.errors import BlobCorruptError
 from interp.domain.evidence import Statistics
 from interp.files.evidence_codec import decode_evidence
 from interp.score.best import Candidates, Running, scored, unscored
@@ -40,7 +40,7 @@ def _list_some(session: Session, run_id: int, after: int) -> int | None:
 def _statistics(blob: bytes) -> Statistics | None:
     try:
         return decode_evidence(blob).statistics
-    except BlobCorrupt:
+    except BlobCorruptError:
         return None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import Conflict, InputError, NotFound
+from interp.domain.errors import ConflictError, InputError, NotFoundError
 from interp.domain.lifecycle import JOB_ENDS, JobStatus
 from interp.domain.vocabulary import Vocabulary
 from interp.store.db.dialect import insert, now
@@ -59,7 +59,7 @@ def dictionary_of(session: Session, run_id: int) -> Dictionary:
     """The dictionary that the run is of. Raises NotFound."""
     found = session.scalar(select(Dictionary).join(Run, Run.dictionary_id == Dictionary.id).where(Run.id == run_id))
     if found is None:
-        raise NotFound(f"There is no run {run_id}.")
+        raise NotFoundError(f"There is no run {run_id}.")
     return found
 
 
@@ -123,7 +123,7 @@ def named(session: Session, dictionary: Dictionary, reference: str) -> Run:
         last = session.scalar(select(func.max(Run.number)).where(Run.dictionary_id == dictionary.id))
         why = f"Several runs begin with {name}." if found else f"Its runs are numbered 1 to {last}." if last else "It has none."
         cure = f"List them with `glossator runs {dictionary.name}` (GET /v1/dictionaries/{dictionary.name}/runs)."
-        raise NotFound(f"No run {reference!r} of {dictionary.name}.", why=why, cure=cure)
+        raise NotFoundError(f"No run {reference!r} of {dictionary.name}.", why=why, cure=cure)
     return found[0]
 
 
@@ -143,7 +143,7 @@ def shown(session: Session, dictionary: Dictionary, reference: str | None = None
     return found
 
 
-def _none_finished(session: Session, dictionary: Dictionary) -> NotFound:
+def _none_finished(session: Session, dictionary: Dictionary) -> NotFoundError:
     """Says which job is at work, and how to see what it has so far."""
     last = session.execute(
         select(Run.number, Job.id, Job.status)
@@ -154,10 +154,10 @@ def _none_finished(session: Session, dictionary: Dictionary) -> NotFound:
     ).first()
     what = f"No run of {dictionary.name} is finished yet."
     if last is None:
-        return NotFound(what, cure="Submit a job first.")
+        return NotFoundError(what, cure="Submit a job first.")
     number, job_id, status = last
     why = f"Job {job_id} on run {dictionary.name}/{number} is {status}." if job_id else f"Run {dictionary.name}/{number} has no job."
-    return NotFound(what, why=why, cure=f"Wait until it completes, or ask with run={number} for what it has so far.", job=job_id, run=number)
+    return NotFoundError(what, why=why, cure=f"Wait until it completes, or ask with run={number} for what it has so far.", job=job_id, run=number)
 
 
 def all_current(session: Session, dictionary_ids: Collection[int] | None = None) -> list[Run]:
@@ -185,7 +185,7 @@ def of_ids(session: Session, ids: Collection[int]) -> dict[int, tuple[Run, Dicti
 def pin(session: Session, dictionary: Dictionary, run: Run) -> None:
     """Makes the run its dictionary's current one, whatever the rule says. Raises Conflict for a run that has not completed."""
     if run.completed_at is None:
-        raise Conflict(
+        raise ConflictError(
             f"Run {dictionary.name}/{run.number} is not finished and cannot be the current one.",
             why="Its listing would change with every chunk.",
             cure=f"Wait until a job of it has completed; until then ask with run={run.number}.",
@@ -231,7 +231,7 @@ def addressed(session: Session, reference: str) -> Run:
     if of:
         dictionary = session.scalar(select(Dictionary).where(Dictionary.name == of))
         if dictionary is None:
-            raise NotFound(
+            raise NotFoundError(
                 f"No run {reference!r}.", why=f"There is no dictionary {of!r}.", cure="List the runs with `glossator runs` (GET /v1/runs)."
             )
         return named(session, dictionary, number)
@@ -240,5 +240,5 @@ def addressed(session: Session, reference: str) -> Run:
     found = session.scalars(select(Run).where(Run.digest.startswith(reference, autoescape=True)).limit(2)).all()
     if len(found) != 1:
         why = f"Several runs begin with {reference}." if found else ""
-        raise NotFound(f"No run {reference!r}.", why=why, cure="List the runs with `glossator runs` (GET /v1/runs).")
+        raise NotFoundError(f"No run {reference!r}.", why=why, cure="List the runs with `glossator runs` (GET /v1/runs).")
     return found[0]
