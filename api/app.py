@@ -17,10 +17,10 @@ from api.http.head import Head
 from api.http.metrics import Metrics
 from api.http.origins import Hosts, Origins
 from api.http.query_parameters import known_parameters
-from api.http.readiness import Looks
+from api.http.readiness import HealthChecks
 from api.http.request_log import Requests
-from api.http.single_flight import Flights
-from api.jobs.endpoint_check import Endpoints
+from api.http.single_flight import SingleFlight
+from api.jobs.endpoint_check import EndpointProbeCache
 from api.presenters.vocabularies import Vocabularies
 from api.routes import dictionaries, explanations, features, jobs, runs, service
 from interp.config.settings import Settings
@@ -62,11 +62,11 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
         redoc_url=None,
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
-    app.state.vocabularies, app.state.endpoints = Vocabularies(), Endpoints()
+    app.state.vocabularies, app.state.endpoints = Vocabularies(), EndpointProbeCache()
     app.state.processes = sandbox.Processes.of(settings)
     app.state.readers = CapacityLimiter(READERS)
-    app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), Flights[str](), StateCounts()
-    app.state.metrics, app.state.readiness = Metrics(engine, settings), Looks(engine, settings)
+    app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), SingleFlight[str](), StateCounts()
+    app.state.metrics, app.state.readiness = Metrics(engine, settings), HealthChecks(engine, settings)
     app.add_middleware(Edge, seconds=settings.body_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES, compresslevel=COMPRESSION)
     app.add_middleware(Head)

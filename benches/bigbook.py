@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
-from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Statistics
-from interp.domain.explanation import Explanation, Family
+from interp.domain.evidence import HISTOGRAM_BINS, ContextKind, Contexts, FeatureEvidence, Statistics
+from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.score import Interval, Item, NullResult, Score
 from interp.domain.vocabulary import Vocabulary
 from interp.files.evidence_codec import encode_evidence
 from interp.score.items.codec import encode_items
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Evidence
+from interp.store.db.tables import EvidenceRow
 from interp.store.results import dictionaries, dictionary_scores, evidence, explanations, runs, scores
-from interp.store.results.dictionary_scores import Shown
+from interp.store.results.dictionary_scores import BestExplanation
 from interp.store.results.evidence import Gathered
 from interp.store.results.scores import Scored
 
@@ -63,7 +63,7 @@ def prepare(engine: Engine, features: int) -> tuple[int, int]:
 def missing(engine: Engine, run_id: int, features: int, sizes: Sizes) -> Iterator[range]:
     """The chunks that are not in the book yet."""
     with snapshot(engine) as session:
-        done = session.execute(select(func.max(Evidence.feature)).where(Evidence.run_id == run_id)).scalar()
+        done = session.execute(select(func.max(EvidenceRow.feature)).where(EvidenceRow.run_id == run_id)).scalar()
     for start in range(0 if done is None else done + 1, features, sizes.chunk):
         yield range(start, min(start + sizes.chunk, features))
 
@@ -99,7 +99,7 @@ def real_blob() -> bytes:
         tokens=rng.integers(0, 2, (number, window), dtype=np.uint32),
         activations=(rng.random((number, window)) * (rng.random((number, window)) < 0.6)).astype(np.float16),
         lengths=np.full(number, window, np.uint16),
-        kinds=np.full(number, Kind.TOP, np.uint8),
+        kinds=np.full(number, ContextKind.TOP, np.uint8),
         splits=np.arange(number, dtype=np.uint8) % 2,
         documents=rng.integers(0, 2**63, number, dtype=np.uint64),
         starts=np.arange(number, dtype=np.uint32) * window,
@@ -164,19 +164,19 @@ def some_items(number: int) -> bytes:
     return encode_items(tuple(Item(f"{place:016x}:{place * 32}", "top", 1.0, 1.0) for place in range(number)))
 
 
-def family(run_id: int, explainer: str) -> Family:
-    return Family(run_id, explainer, "p" * 64)
+def family(run_id: int, explainer: str) -> ExplanationFamily:
+    return ExplanationFamily(run_id, explainer, "p" * 64)
 
 
-def ids_of(engine: Engine, of: Family, chunk: range) -> dict[int, int]:
+def ids_of(engine: Engine, of: ExplanationFamily, chunk: range) -> dict[int, int]:
     with snapshot(engine) as session:
         return {feature: row for feature, (row, _) in explanations.load(session, of, [(chunk.start, chunk.stop)]).items()}
 
 
-def best(chunk: range, found: Figures, ids: dict[int, int]) -> list[Shown]:
+def best(chunk: range, found: Figures, ids: dict[int, int]) -> list[BestExplanation]:
     """What listings show: the first explainer's label with the first scorer's figures."""
     texts = labels(chunk, found, EXPLAINERS[0])
-    shown = [Shown(feature, ids[feature], label.text) for feature, label in zip(chunk, texts, strict=True)]
+    shown = [BestExplanation(feature, ids[feature], label.text) for feature, label in zip(chunk, texts, strict=True)]
     return [
         row
         if dead
@@ -248,8 +248,8 @@ class Writer:
 
         return write
 
-    def _family(self, explainer: str) -> Family:
-        return Family(self.run_id, explainer, "p" * 64)
+    def _family(self, explainer: str) -> ExplanationFamily:
+        return ExplanationFamily(self.run_id, explainer, "p" * 64)
 
 
 def show(engine: Engine, run_id: int, features: int, sizes: Sizes) -> None:

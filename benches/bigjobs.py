@@ -12,7 +12,7 @@ from interp.llm.call_store import Call, Tag
 from interp.planning.plan import ChunkPlan
 from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Chunk, Job
+from interp.store.db.tables import ChunkRow, JobRow
 from interp.store.llm import calls
 from interp.store.llm.calls import pack_call
 from interp.store.queue import chunks, jobs
@@ -40,7 +40,7 @@ class Checked:
 def fill(engine: Engine, dictionary_id: int, features: int) -> str:
     """The id of the big job; it and the others are written unless they are there."""
     with snapshot(engine) as session:
-        known = session.scalar(select(Job.id).where(Job.idempotency_key == KEY))
+        known = session.scalar(select(JobRow.id).where(JobRow.idempotency_key == KEY))
     if known is not None:
         return known
     for _ in range(OTHERS):
@@ -51,7 +51,7 @@ def fill(engine: Engine, dictionary_id: int, features: int) -> str:
         plans = [ChunkPlan(Stage.EXPLAIN, number, SIZE, {"first": number * SIZE}, waits_for=Stage.PREPARE) for number in range(features // SIZE)]
         plans += [ChunkPlan(Stage.SCORE, number, SIZE, {"first": number * SIZE}, waits_for=Stage.EXPLAIN) for number in range(features // SIZE)]
         chunks.add(session, job.id, 0, plans)
-        session.execute(update(Job).where(Job.id == job.id).values(dictionary_id=dictionary_id))
+        session.execute(update(JobRow).where(JobRow.id == job.id).values(dictionary_id=dictionary_id))
         jobs.start(session, job.id)
     for start in range(0, CALLS, 2_000):
         with transaction(engine) as session:
@@ -84,7 +84,7 @@ def _call(job_id: str, number: int) -> Call:
 def move(engine: Engine, job_id: str) -> None:
     """One more chunk of the big job is done."""
     with transaction(engine) as session:
-        of = (Chunk.job_id == job_id, Chunk.stage == Stage.EXPLAIN)
-        least = select(func.min(Chunk.number)).where(*of, Chunk.status == ChunkStatus.WAITING).scalar_subquery()
+        of = (ChunkRow.job_id == job_id, ChunkRow.stage == Stage.EXPLAIN)
+        least = select(func.min(ChunkRow.number)).where(*of, ChunkRow.status == ChunkStatus.WAITING).scalar_subquery()
         ended = {"status": ChunkStatus.DONE, "units_done": SIZE, "started_at": now(session), "finished_at": now(session)}
-        session.execute(update(Chunk).where(*of, Chunk.number == least).values(ended).execution_options(synchronize_session=False))
+        session.execute(update(ChunkRow).where(*of, ChunkRow.number == least).values(ended).execution_options(synchronize_session=False))

@@ -45,9 +45,9 @@ from interp.domain.lifecycle import ChunkStatus, JobStatus, Queue
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Chunk, Job
+from interp.store.db.tables import ChunkRow, JobRow
 from interp.store.queue import jobs
-from workers.maintenance.scheduler import Sweeper
+from workers.maintenance.scheduler import MaintenanceThreads
 from workers.wakeup.notify import ring
 
 WORKERS_A_PROCESS = 16
@@ -134,7 +134,7 @@ def main() -> None:
 def measure(settings: Settings, workers: int, seconds: float, speed: float) -> dict[str, Any]:
     """Runs the fleet, and watches a window of so many seconds."""
     engine = make_engine(settings.database_url)
-    submitter, sweeper = Submitter(engine, settings), Sweeper(engine, settings)
+    submitter, sweeper = Submitter(engine, settings), MaintenanceThreads(engine, settings)
     crew = {Queue.GPU: workers // 4, Queue.LLM: workers - workers // 4}
     with _fleet(settings, crew, speed) as fleet:
         sweeper.start()
@@ -250,7 +250,7 @@ def _fleet(settings: Settings, crew: dict[Queue, int], speed: float) -> Iterator
 def _wait_until_busy(engine: Engine, crew: dict[Queue, int]) -> None:
     """Until every worker has a chunk: the jobs of a million are prepared, and the start is over."""
     deadline = time.monotonic() + START_SECONDS
-    leased = select(Chunk.queue, func.count()).where(Chunk.status == ChunkStatus.LEASED).group_by(Chunk.queue)
+    leased = select(ChunkRow.queue, func.count()).where(ChunkRow.status == ChunkStatus.LEASED).group_by(ChunkRow.queue)
     while True:
         with snapshot(engine) as session:
             found = dict(session.execute(leased).all())
@@ -263,11 +263,11 @@ def _wait_until_busy(engine: Engine, crew: dict[Queue, int]) -> None:
 
 def _small_jobs(engine: Engine, submitted: dict[str, float]) -> list[SmallJob]:
     with snapshot(engine) as session:
-        found = session.scalars(select(Job).where(Job.id.in_(submitted))).all()
+        found = session.scalars(select(JobRow).where(JobRow.id.in_(submitted))).all()
         return [SmallJob(job.id, submitted[job.id], _seconds(job)) for job in found]
 
 
-def _seconds(job: Job) -> float | None:
+def _seconds(job: JobRow) -> float | None:
     return (job.finished_at - job.created_at).total_seconds() if job.status == JobStatus.COMPLETED and job.finished_at else None
 
 

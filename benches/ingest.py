@@ -20,7 +20,7 @@ from sqlalchemy import Engine, delete
 from benches import bigbook
 from benches.bigbook import EXPLAINERS, SCORERS, SUBJECT, TOKENS, Write, Writer
 from interp.store.db.engine import make_engine, transaction
-from interp.store.db.tables import Evidence, Explanation, Feature
+from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow
 from interp.store.results import dictionaries, runs
 
 RUN = "t" * 64
@@ -80,9 +80,9 @@ def _round(engine: Engine, pool: ProcessPoolExecutor, number: int, explainers: i
         begins, ends = zip(*(span.result() for span in spans), strict=True)
         seconds[kind] = max(ends) - min(begins)
     with transaction(engine) as session:
-        session.execute(delete(Feature).where(Feature.run_id == run_id))
-        session.execute(delete(Explanation).where(Explanation.run_id == run_id))
-        session.execute(delete(Evidence).where(Evidence.run_id == run_id))
+        session.execute(delete(FeatureRow).where(FeatureRow.run_id == run_id))
+        session.execute(delete(ExplanationRow).where(ExplanationRow.run_id == run_id))
+        session.execute(delete(EvidenceRow).where(EvidenceRow.run_id == run_id))
     return seconds
 
 

@@ -53,7 +53,7 @@ from interp.domain.spec import (
 )
 from interp.store.db import migrate
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import LlmCall
+from interp.store.db.tables import LlmCallRow
 from interp.store.llm import reply_cache
 from interp.store.queue import jobs
 from workers.runtime.context import Runtime
@@ -145,7 +145,7 @@ def job(runtime: Runtime, supervisor: Supervisor, base_url: str, features: int, 
     if ended.status != JobStatus.COMPLETED or ended.features_failed:
         raise SystemExit(f"the job is {ended.status}, {ended.features_failed} features failed: {ended.error}")
     with snapshot(runtime.engine) as session:
-        calls = len(session.scalars(select(LlmCall.id).where(LlmCall.job_id == submitted)).all())
+        calls = len(session.scalars(select(LlmCallRow.id).where(LlmCallRow.job_id == submitted)).all())
     return Run(calls, seconds, cpu)
 
 
@@ -161,7 +161,7 @@ def _cpu_seconds(supervisor: Supervisor) -> float:
 def questions(runtime: Runtime) -> list[dict[str, Any]]:
     """The bodies of all requests of the job that ran."""
     with snapshot(runtime.engine) as session:
-        keys = session.scalars(select(LlmCall.key)).all()
+        keys = session.scalars(select(LlmCallRow.key)).all()
         return [json.loads(exchange.prompt) for exchange in reply_cache.load(session, list(keys)).values()]
 
 

@@ -45,7 +45,7 @@ from interp.config.settings import Settings
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.listings import keyset, queries
-from interp.store.listings.keyset import Listing
+from interp.store.listings.keyset import KeysetListing
 from interp.store.listings.queries import PLACE_OF_EXPLANATION, FeatureSort
 
 LIMIT = 50
@@ -151,7 +151,7 @@ def listings(engine: Engine, client: httpx.Client, of_book: tuple[int, int], rep
             yield {"case": f"explanations: {name}", "page": page} | timed(client, "/v1/explanations", params | cursor, repeats)
 
 
-def pages(engine: Engine, of: Listing[Any], bound_to: dict[str, Any], place: Sequence[str]) -> Iterator[tuple[str, Line]]:
+def pages(engine: Engine, of: KeysetListing[Any], bound_to: dict[str, Any], place: Sequence[str]) -> Iterator[tuple[str, Line]]:
     """First, hundredth and last page, as far as there are so many: the cursor of each. Counts and skips all rows before it: not timed."""
     yield "first", {}
     if of.text is not None:
@@ -165,7 +165,7 @@ def pages(engine: Engine, of: Listing[Any], bound_to: dict[str, Any], place: Seq
                 yield page, {"cursor": cursors.encode(bound_to, tuple(getattr(row, name) for name in place))}
 
 
-def _row_at(session: Any, of: Listing[Any], parts: list[tuple[Any, int]], number: int) -> Any:
+def _row_at(session: Any, of: KeysetListing[Any], parts: list[tuple[Any, int]], number: int) -> Any:
     for part, count in parts:
         if number < count:
             alone = replace(of, parts=partial(_only, part))

@@ -27,9 +27,9 @@ from interp.planning.plan import ChunkPlan, Range, Shard, Sizes, plan
 from interp.store.db.engine import make_engine
 from interp.store.queue import chunks
 from workers.runtime.context import Runtime
-from workers.runtime.worker_info import Presence, Report
+from workers.runtime.worker_info import Report, WorkerInfo
 from workers.tasks import execute
-from workers.tasks.execute import Outcome, Work, run_chunk
+from workers.tasks.execute import TaskResult, Work, run_chunk
 from workers.wakeup.celery_app import make_app
 from workers.wakeup.notify import ring
 
@@ -108,7 +108,7 @@ def live(member: Member, parent: Connection) -> None:
     parent.send(([served for worker in workers for served in worker.served], time.process_time()))
 
 
-def serve(work: Work) -> Outcome:
+def serve(work: Work) -> TaskResult:
     """The task of every stage: waits for as long as the stage would take, heartbeats going on, and has nothing to write but the plan."""
     worker = work.runtime
     assert isinstance(worker, Simulation)
@@ -125,7 +125,7 @@ def serve(work: Work) -> Outcome:
             chunks.add(session, work.lease.job_id, work.spec.priority, planned(work.spec))
         return None
 
-    return Outcome(write)
+    return TaskResult(write)
 
 
 def identity_of(models: str) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def planned(spec: JobSpec) -> list[ChunkPlan]:
 
 
 def _simulation(base: Runtime, member: Member, number: int) -> Simulation:
-    presence = Presence(Report(member.queue, f"{member.queue}-{number}"))
+    presence = WorkerInfo(Report(member.queue, f"{member.queue}-{number}"))
     settings, engine, owner = base.settings, base.engine, f"simulated-{number}/{base.owner}"
     return Simulation(settings, engine, owner, base.stopping, presence, number=number, queue=member.queue, speed=member.speed)
 

@@ -24,7 +24,7 @@ from api.demo.local_servers import LocalRedis
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JOB_ENDS, Stage
 from interp.store.db.engine import make_engine, snapshot
-from interp.store.db.tables import Chunk
+from interp.store.db.tables import ChunkRow
 from interp.store.db.temporary_database import own_database
 from tests.fakes import tiny
 
@@ -71,7 +71,7 @@ def _submit(client: Client, engine: Engine, job: dict[str, Any], seed: int) -> f
 
 def _taken(engine: Engine, job_id: str) -> datetime | None:
     with snapshot(engine) as session:
-        return session.scalar(select(Chunk.started_at).where(Chunk.job_id == job_id, Chunk.stage == Stage.PREPARE))
+        return session.scalar(select(ChunkRow.started_at).where(ChunkRow.job_id == job_id, ChunkRow.stage == Stage.PREPARE))
 
 
 def _until(look: Any) -> Any:

@@ -35,8 +35,8 @@ from interp.planning.settings_digest import family_of, scorer_digest
 from interp.store.db import migrate
 from interp.store.db.dialect import learn
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Explanation, Feature
-from interp.store.db.tables import Score as Row
+from interp.store.db.tables import ExplanationRow, FeatureRow
+from interp.store.db.tables import ScoreRow as Row
 from interp.store.queue import chunks, jobs
 from interp.store.results import dictionaries, evidence, explanations, runs, scores
 from interp.store.results.scores import Scored
@@ -127,7 +127,7 @@ def fill(runtime: Runtime, name: str, features: int) -> Book:
     for start in range(0, features, CHUNK):
         _write(runtime, range(start, min(start + CHUNK, features)), run_id)
     with runtime.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection, Session(connection) as session:
-        for table in (Explanation, Row, Feature):
+        for table in (ExplanationRow, Row, FeatureRow):
             learn(session, table)
     return Book(features, run_id, job_id)
 

@@ -30,7 +30,7 @@ from interp.score.base import ScorerInput
 from interp.score.items.nulls import choose_nulls
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.store.db.engine import make_engine, snapshot
-from interp.store.db.tables import Job
+from interp.store.db.tables import JobRow
 from interp.store.results import evidence, explanations, runs
 
 NULLS = 20
@@ -50,7 +50,7 @@ class Book:
 
 def read(engine: Engine, count: int, seed: int) -> Book:
     with snapshot(engine) as session:
-        job = session.scalars(select(Job).where(Job.status == JobStatus.COMPLETED).order_by(Job.created_at.desc()).limit(1)).one()
+        job = session.scalars(select(JobRow).where(JobRow.status == JobStatus.COMPLETED).order_by(JobRow.created_at.desc()).limit(1)).one()
         spec, run_id = JobSpec.model_validate(job.spec), int(job.run_id or 0)
         family = family_of(spec, spec.explainers[0], run_id)
         pool = explanations.candidates(session, family, job.id)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from api.demo.local_servers import LocalServer
-from api.demo.servers import POSTGRES, REDIS, Found, Kind, own
+from api.demo.servers import POSTGRES, REDIS, OwnServer, ServerKind, own
 from interp.domain.errors import ServerMissingError
 
 NAMED = {POSTGRES.name: "GLOSSATOR_TEST_POSTGRES_URL", REDIS.name: "GLOSSATOR_TEST_REDIS_URL"}
@@ -31,7 +31,7 @@ WANTED = "not run for want of "
 
 
 @contextmanager
-def room(kind: Kind) -> Iterator[Found]:
+def room(kind: ServerKind) -> Iterator[OwnServer]:
     """A database, or a number, of one's own. Skips the test where none is to be had; a named server that gives none is an error."""
     with ExitStack() as stack:
         try:
@@ -42,7 +42,7 @@ def room(kind: Kind) -> Iterator[Found]:
 
 
 @contextmanager
-def private(kind: Kind) -> Iterator[LocalServer]:
+def private(kind: ServerKind) -> Iterator[LocalServer]:
     """A server that nobody else uses: it may be stopped, killed and filled. Skips the test where the machine has no binaries of it."""
     try:
         _binaries(kind)
@@ -62,7 +62,7 @@ def skipped(reasons: Iterable[str]) -> str:
     return f"TESTS WERE SKIPPED for want of a server: {told}. Cure: {cures}."
 
 
-def _room(kind: Kind, stack: ExitStack) -> Found:
+def _room(kind: ServerKind, stack: ExitStack) -> OwnServer:
     _servers_allowed()
     named = os.environ.get(NAMED[kind.name], "")
     if os.environ.get(NO_SERVICES) == "1":
@@ -74,7 +74,7 @@ def _room(kind: Kind, stack: ExitStack) -> Found:
     return stack.enter_context(own(kind))
 
 
-def _binaries(kind: Kind) -> None:
+def _binaries(kind: ServerKind) -> None:
     _servers_allowed()
     try:
         kind.private.find()
@@ -87,7 +87,7 @@ def _servers_allowed() -> None:
         raise ServerMissingError("No server may be used.", why=f"{NO_SERVERS} is 1.")
 
 
-def _install(kind: Kind) -> None:
+def _install(kind: ServerKind) -> None:
     """Debian's package, by one process at a time. Raises ServerMissing where that is not allowed, or does not help."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0 or os.environ.get(NO_INSTALL) == "1":

@@ -15,7 +15,7 @@ import redis
 import api.demo.local_servers
 import api.demo.servers
 from api.demo.local_servers import LocalServer
-from api.demo.servers import POSTGRES, REDIS, Kind, own, own_number
+from api.demo.servers import POSTGRES, REDIS, ServerKind, own, own_number
 from interp.domain.errors import ServerMissingError, ServerUnreachableError
 from interp.store.db import temporary_database
 from tests import servers
@@ -47,14 +47,14 @@ def as_root() -> None:
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest) -> Iterator[Callable[[Kind], LocalServer]]:
+def server(request: pytest.FixtureRequest) -> Iterator[Callable[[ServerKind], LocalServer]]:
     """The private server of a kind."""
     names = {POSTGRES.name: "private_postgres", REDIS.name: "private_redis"}
     yield lambda kind: request.getfixturevalue(names[kind.name])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_named_server_is_taken(kind: Kind, server: Callable[[Kind], LocalServer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_server_is_taken(kind: ServerKind, server: Callable[[ServerKind], LocalServer], monkeypatch: pytest.MonkeyPatch) -> None:
     named = server(kind)
     monkeypatch.setenv(servers.NAMED[kind.name], named.url)
     with servers.room(kind) as found:
@@ -64,7 +64,7 @@ def test_a_named_server_is_taken(kind: Kind, server: Callable[[Kind], LocalServe
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_named_server_that_is_not_there_is_an_error_and_no_skip(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_server_that_is_not_there_is_an_error_and_no_skip(kind: ServerKind, monkeypatch: pytest.MonkeyPatch) -> None:
     scheme = kind.local[0].split("://", maxsplit=1)[0]
     monkeypatch.setenv(servers.NAMED[kind.name], f"{scheme}://127.0.0.1:{api.demo.local_servers.free_port()}/0")
     with pytest.raises(ServerUnreachableError, match="refused"), servers.room(kind):
@@ -72,14 +72,14 @@ def test_a_named_server_that_is_not_there_is_an_error_and_no_skip(kind: Kind, mo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_server_at_the_default_port_comes_before_a_private_one(kind: Kind, server: Callable[[Kind], LocalServer], unset: None) -> None:
+def test_a_server_at_the_default_port_comes_before_a_private_one(kind: ServerKind, server: Callable[[ServerKind], LocalServer], unset: None) -> None:
     with own(replace(kind, local=(server(kind).url,))) as found:
         assert found.where == "local"
         assert_is_empty(found.url)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_private_one_is_started_where_none_answers(kind: Kind, server: Callable[[Kind], LocalServer], unset: None) -> None:
+def test_a_private_one_is_started_where_none_answers(kind: ServerKind, server: Callable[[ServerKind], LocalServer], unset: None) -> None:
     server(kind)
     with own(replace(kind, local=())) as found:
         assert found.where == "private"
@@ -89,7 +89,9 @@ def test_a_private_one_is_started_where_none_answers(kind: Kind, server: Callabl
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_servers_that_run_can_be_left_alone(kind: Kind, server: Callable[[Kind], LocalServer], unset: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_that_run_can_be_left_alone(
+    kind: ServerKind, server: Callable[[ServerKind], LocalServer], unset: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(servers.NAMED[kind.name], server(kind).url)
     monkeypatch.setenv(servers.NO_SERVICES, "1")
     with servers.room(kind) as found:
@@ -97,7 +99,7 @@ def test_servers_that_run_can_be_left_alone(kind: Kind, server: Callable[[Kind],
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_local_server_that_lets_nobody_in_is_passed_by(kind: Kind, server: Callable[[Kind], LocalServer], unset: None) -> None:
+def test_a_local_server_that_lets_nobody_in_is_passed_by(kind: ServerKind, server: Callable[[ServerKind], LocalServer], unset: None) -> None:
     host = server(kind).url.rsplit("@", 1)[1]
     locked = f"{kind.local[0].split('://', maxsplit=1)[0]}://stranger:wrong@{host}"
     with own(replace(kind, local=(locked,))) as found:
@@ -105,7 +107,9 @@ def test_a_local_server_that_lets_nobody_in_is_passed_by(kind: Kind, server: Cal
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_debians_package_is_installed_where_that_is_allowed(kind: Kind, server: Callable[[Kind], LocalServer], bare: Path, as_root: None) -> None:
+def test_debians_package_is_installed_where_that_is_allowed(
+    kind: ServerKind, server: Callable[[ServerKind], LocalServer], bare: Path, as_root: None
+) -> None:
     """An `apt-get` of our own, that installs by linking what the machine has."""
     program = server(kind)._command
     links = [program, program.with_name("initdb")] if kind is POSTGRES else [program]
@@ -122,7 +126,7 @@ def test_debians_package_is_installed_where_that_is_allowed(kind: Kind, server: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_installed_where_that_is_forbidden(kind: Kind, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_installed_where_that_is_forbidden(kind: ServerKind, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (bare / "apt-get").write_text(f"#!/bin/sh\n/bin/echo asked > {bare}/asked\n")
     (bare / "apt-get").chmod(0o755)
     monkeypatch.setenv(servers.NO_INSTALL, "1")
@@ -132,7 +136,7 @@ def test_nothing_is_installed_where_that_is_forbidden(kind: Kind, bare: Path, mo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_installation_that_fails_skips(kind: Kind, bare: Path, as_root: None) -> None:
+def test_an_installation_that_fails_skips(kind: ServerKind, bare: Path, as_root: None) -> None:
     (bare / "apt-get").write_text("#!/bin/sh\nexit 100\n")
     (bare / "apt-get").chmod(0o755)
     with pytest.raises(pytest.skip.Exception, match="Installing it failed"), servers.private(kind):

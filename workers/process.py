@@ -20,12 +20,12 @@ from interp.domain.errors import GlossatorError
 from interp.domain.lifecycle import Queue
 from interp.observability import logs, traces
 from workers.llm.models import close_clients
-from workers.maintenance.scheduler import Sweeper
+from workers.maintenance.scheduler import MaintenanceThreads
 from workers.runtime.context import Runtime
-from workers.runtime.health import Health
-from workers.runtime.helper_threads import Helpers
-from workers.runtime.poller import Looks
-from workers.runtime.shutdown import Leaving
+from workers.runtime.health import HealthServer
+from workers.runtime.helper_threads import HelperThreads
+from workers.runtime.poller import Poller
+from workers.runtime.shutdown import GracefulShutdown
 from workers.tasks.execute import run_chunk
 from workers.tasks.report_hardware import tell
 from workers.wakeup.celery_app import BELL, make_app
@@ -44,8 +44,8 @@ def main(queue: Queue, name: str | None = None) -> None:
     # Celery warns root of pickled messages; ours are JSON, and say no more than a chunk id.
     warnings.simplefilter("ignore", SecurityWarning)
     runtime = Runtime.of(found, queue, name)
-    leaving = Leaving(runtime)
-    health = Health(runtime.pulse, found, name)
+    leaving = GracefulShutdown(runtime)
+    health = HealthServer(runtime.pulse, found, name)
     runtime.leases.begin()
     try:
         if queue is Queue.UPKEEP:
@@ -61,18 +61,18 @@ def _leave_the_log_alone(**_details: object) -> None:
     """Celery sets up no log where somebody answers this signal."""
 
 
-def _keep_up(runtime: Runtime, leaving: Leaving) -> None:
+def _keep_up(runtime: Runtime, leaving: GracefulShutdown) -> None:
     """The sweeper as a process of its own: what the supervisor does where workers are its children."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: leaving.begin())
-    sweeper = Sweeper(runtime.engine, runtime.settings)
+    sweeper = MaintenanceThreads(runtime.engine, runtime.settings)
     sweeper.start()
     log.info("sweeping", every_seconds=runtime.settings.sweep_seconds)
     runtime.stopping.wait()
     sweeper.stop()
 
 
-def _answer_bells(runtime: Runtime, queue: Queue, leaving: Leaving) -> None:
+def _answer_bells(runtime: Runtime, queue: Queue, leaving: GracefulShutdown) -> None:
     app = make_app(runtime.settings)
 
     def step() -> bool:
@@ -81,8 +81,8 @@ def _answer_bells(runtime: Runtime, queue: Queue, leaving: Leaving) -> None:
             ring(runtime.engine, runtime.settings)
         return worked
 
-    helpers = Helpers(runtime.settings.llm_threads - 1 if queue is Queue.LLM else 0, step, runtime.stopping)
-    looks = Looks(runtime, queue, helpers)
+    helpers = HelperThreads(runtime.settings.llm_threads - 1 if queue is Queue.LLM else 0, step, runtime.stopping)
+    looks = Poller(runtime, queue, helpers)
 
     @app.task(name=BELL)  # type: ignore[untyped-decorator]
     def answer(chunk_id: str) -> None:

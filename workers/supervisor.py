@@ -13,7 +13,7 @@ from interp.config.secrets import start_child
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.store.db.engine import make_engine
-from workers.maintenance.scheduler import Sweeper, sweep
+from workers.maintenance.scheduler import MaintenanceThreads, sweep
 from workers.runtime.shutdown import LAST_SECONDS
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Supervisor:
         llm_workers = settings.llm_workers if settings.llm_workers is not None else max(1, os.cpu_count() or 1)
         self._children = [Child(Queue.GPU, f"gpu-{number}") for number in range(settings.gpu_workers)]
         self._children += [Child(Queue.LLM, f"llm-{number}") for number in range(llm_workers)]
-        self._sweeper = Sweeper(self._engine, settings)
+        self._sweeper = MaintenanceThreads(self._engine, settings)
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 

@@ -26,7 +26,7 @@ from interp.security.allowed_files import Roots
 from interp.store.db import revision
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.queue import metrics
-from interp.store.queue.metrics import Figures
+from interp.store.queue.metrics import MetricValues
 from workers.wakeup.ping import broker_cure, broker_fault, shown_broker
 
 PACKAGES = ("glossator", "fastapi", "sqlalchemy", "celery", "torch", "transformers", "transformer-lens", "numpy")
@@ -209,7 +209,7 @@ def _is_unmade(found: Settings) -> bool:
     return url.get_backend_name() == "sqlite" and not os.path.exists(str(url.database))  # noqa: PTH110 - a folder may be shut
 
 
-def _figures(found: Settings) -> Figures | None:
+def _figures(found: Settings) -> MetricValues | None:
     try:
         engine = make_engine(found.database_url)
     except GlossatorError:

@@ -14,7 +14,7 @@ test -z "$2" || rm -rf "$2"
 """
 
 
-class Guard:
+class ChildGuard:
     """Sends `by` to the process when this one has ended, SIGKILL ten seconds later, and then removes a folder that was its own."""
 
     def __init__(self, pid: int, by: signal.Signals, folder: Path | None = None) -> None:

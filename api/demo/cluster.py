@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from api.client import Client
-from api.demo.child_guard import Guard
+from api.demo.child_guard import ChildGuard
 from api.demo.local_servers import free_port
 from interp.config.home import make_home
 from interp.config.secrets import start_child
@@ -20,7 +20,7 @@ from interp.config.settings import Settings
 from interp.domain.errors import FileMissingError, GlossatorError
 from interp.domain.lifecycle import Queue, Stage
 from interp.store.db.engine import make_engine, snapshot
-from interp.store.queue.active_leases import Held, held
+from interp.store.queue.active_leases import ActiveLease, held
 
 START_SECONDS, STOP_SECONDS = 120.0, 30.0
 POLL_SECONDS, WATCH_SECONDS = 0.1, 0.005
@@ -41,7 +41,7 @@ class Member:
     words: tuple[str, ...]
     threads: int = 1
     process: "subprocess.Popen[bytes] | None" = None
-    guard: Guard | None = None
+    guard: ChildGuard | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Kill:
 
     worker: str
     pid: int
-    held: Held
+    held: ActiveLease
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Cluster:
                 why = " ".join(self._log_of(member).read_text(errors="replace").splitlines()[-LOG_LINES:])
                 raise ProcessEndedError(f"{member.name} ended with status {member.process.returncode}.", why=why, cure=f"See {self._log_of(member)}.")
 
-    def _at_work(self, job_id: str, stage: Stage) -> list[tuple[Member, Held]]:
+    def _at_work(self, job_id: str, stage: Stage) -> list[tuple[Member, ActiveLease]]:
         by_pid = {str(member.process.pid): member for member in self._members if member.process is not None and member.process.poll() is None}
         with snapshot(self._engine) as session:
             found = held(session, job_id, stage)
@@ -140,7 +140,7 @@ class Cluster:
                 stderr=log,
                 process_group=0,
             )
-        member.guard = Guard(member.process.pid, signal.SIGTERM)
+        member.guard = ChildGuard(member.process.pid, signal.SIGTERM)
 
     def _run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         command = [str(_program()), *words]

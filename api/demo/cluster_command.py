@@ -24,7 +24,7 @@ from interp.domain.errors import GlossatorError
 from interp.domain.lifecycle import Stage
 from interp.domain.spec import JobSpec
 from interp.store.db import comparison, revision
-from interp.store.db.comparison import Book, Compared
+from interp.store.db.comparison import Compared, DatabaseSnapshot
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.queue.active_leases import repeated
 
@@ -70,7 +70,7 @@ def run(home: Path, spec: JobSpec) -> None:
         stack.callback(engine.dispose)
         with snapshot(engine) as session:
             again = repeated(session, ran.job["id"])
-        found = comparison.compare(plain, Book(engine, ran.job["id"]))
+        found = comparison.compare(plain, DatabaseSnapshot(engine, ran.job["id"]))
     _print_kills(ran, again)
     print_compared(found)
     out.print(f"The whole demo took {duration(time.monotonic() - began)}, its part in the cluster {duration(ran.seconds)}.", markup=False)
@@ -85,20 +85,20 @@ def embedded_settings(home: Path, spec: JobSpec) -> Settings:
     return Settings(home=home, database_url="", broker_url="", artifacts="", roots=paths_of(spec))
 
 
-def plain_book(settings: Settings, spec: JobSpec) -> Book:
+def plain_book(settings: Settings, spec: JobSpec) -> DatabaseSnapshot:
     """The embedded demo's: the user's own, where this job stands in it alone, else a new one."""
     if (settings.home / "glossator.db").exists():
         engine = make_engine(settings.database_url)
         job_id = comparison.sole_job(engine, spec) if revision.is_current(engine) else None
         if job_id is not None:
             say(f"The embedded demo's book is in {settings.home}: job {job_id}")
-            return Book(engine, job_id)
+            return DatabaseSnapshot(engine, job_id)
         engine.dispose()
     fresh = embedded_settings(settings.home / FOLDER / "embedded", spec)
     shutil.rmtree(fresh.home, ignore_errors=True)
     say("First the embedded demo, to compare with.")
     finished = embedded(fresh, spec, reported=False)
-    return Book(make_engine(fresh.database_url), finished["id"])
+    return DatabaseSnapshot(make_engine(fresh.database_url), finished["id"])
 
 
 def _clustered_settings(stack: ExitStack, home: Path, spec: JobSpec) -> Settings:

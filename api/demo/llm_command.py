@@ -13,7 +13,7 @@ from api.cli.commands.submit import print_estimate, read_spec
 from api.cli.output import progress, report
 from api.cli.output.console import dollars, duration, err, out, say, thousands
 from api.client import Client
-from api.demo.fake_llm import Faults, Ledger, ScriptedServer
+from api.demo.fake_llm import CallTotals, Faults, ScriptedServer
 from api.jobs.paths import paths_of
 from interp.config.home import make_home
 from interp.config.settings import take_settings
@@ -81,7 +81,7 @@ def _failures(client: Client, job: dict[str, Any]) -> tuple[int, int]:
     return lost, verdicts
 
 
-def _print_outcome(job: dict[str, Any], usage: dict[str, Any], ledger: Ledger, pauses: int, failures: tuple[int, int], seconds: float) -> None:
+def _print_outcome(job: dict[str, Any], usage: dict[str, Any], ledger: CallTotals, pauses: int, failures: tuple[int, int], seconds: float) -> None:
     total, budget = usage["total"], usage["budget"]
     held = budget["spent"]["tokens"] + budget["unsettled"]["tokens"]
     table = Table("what", "figure", box=None, pad_edge=False, show_header=False)

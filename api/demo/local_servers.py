@@ -21,7 +21,7 @@ from typing import Any, Self
 import psycopg
 import redis
 
-from api.demo.child_guard import Guard
+from api.demo.child_guard import ChildGuard
 from interp.domain.errors import ServerMissingError, ServerUnreachableError
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin")
@@ -52,7 +52,7 @@ class LocalServer(ABC):
         self.folder = (folder or Path(tempfile.mkdtemp(prefix=f"glossator-{self.program}-"))).resolve()
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: Guard | None = None
+        self._guard: ChildGuard | None = None
 
     @property
     @abstractmethod
@@ -150,7 +150,7 @@ class LocalServer(ABC):
             self._process = subprocess.Popen(
                 [str(self._command), *self._arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, **self._as_user()
             )
-        self._guard = Guard(self._process.pid, self.gentle, self.folder if self._own_folder else None)
+        self._guard = ChildGuard(self._process.pid, self.gentle, self.folder if self._own_folder else None)
 
     def _unguard(self) -> None:
         if self._guard is not None:

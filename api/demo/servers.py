@@ -25,7 +25,7 @@ CLAIM_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
-class Kind:
+class ServerKind:
     """One kind of server: URLs to try where none is named, the private one, and how to get room of one's own."""
 
     name: str
@@ -35,7 +35,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Found:
+class OwnServer:
     """A URL of one's own database or number, and where it is: `named`, `local` or `private`."""
 
     url: str
@@ -43,7 +43,7 @@ class Found:
 
 
 @contextmanager
-def own(kind: Kind, named: str = "") -> Iterator[Found]:
+def own(kind: ServerKind, named: str = "") -> Iterator[OwnServer]:
     """Room of one's own on the first server that gives any, for as long as the block lasts.
 
     Raises ServerUnreachable where the named one gives none, ServerMissing where none is named, none answers and none is installed.
@@ -52,14 +52,14 @@ def own(kind: Kind, named: str = "") -> Iterator[Found]:
         yield _own(kind, named, stack)
 
 
-def _own(kind: Kind, named: str, stack: ExitStack) -> Found:
+def _own(kind: ServerKind, named: str, stack: ExitStack) -> OwnServer:
     if named:
-        return Found(stack.enter_context(kind.own(named)), "named")
+        return OwnServer(stack.enter_context(kind.own(named)), "named")
     for url in kind.local:
         with contextlib.suppress(ServerUnreachableError):
-            return Found(stack.enter_context(kind.own(url)), "local")
+            return OwnServer(stack.enter_context(kind.own(url)), "local")
     server = stack.enter_context(kind.private())
-    return Found(stack.enter_context(kind.own(server.url)), "private")
+    return OwnServer(stack.enter_context(kind.own(server.url)), "private")
 
 
 @contextmanager
@@ -125,10 +125,10 @@ def _user() -> str:
         return "postgres"
 
 
-POSTGRES = Kind(
+POSTGRES = ServerKind(
     "PostgreSQL",
     tuple(f"postgresql+psycopg://{user}@127.0.0.1:5432/postgres" for user in dict.fromkeys((_user(), "postgres"))),
     LocalPostgres,
     own_database,
 )
-REDIS = Kind("Redis", ("redis://127.0.0.1:6379/0",), LocalRedis, own_number)
+REDIS = ServerKind("Redis", ("redis://127.0.0.1:6379/0",), LocalRedis, own_number)

@@ -42,10 +42,10 @@ def _files_for(connections: int) -> int:
 
 def protocol(bounds: Bounds) -> type[asyncio.Protocol]:
     """The protocol of each connection of a server with these bounds, as uvicorn takes it."""
-    return type("Bounded", (Connection,), {"bounds": bounds})
+    return type("Bounded", (BoundedConnection,), {"bounds": bounds})
 
 
-class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's protocol, with an end to whatever a client can draw out."""
 
     bounds: Bounds

@@ -12,7 +12,7 @@ SHARE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CachedCounts:
     """Features by state, and until when that may be said."""
 
     states: dict[str, int]
@@ -24,7 +24,7 @@ class StateCounts:
 
     def __init__(self) -> None:
         self._locks: dict[int, threading.Lock] = {}
-        self._known: dict[int, Counted] = {}
+        self._known: dict[int, CachedCounts] = {}
 
     def of(self, session: Session, run_id: int) -> dict[str, int]:
         """How many features are active, rare and dead."""
@@ -36,8 +36,8 @@ class StateCounts:
         return known.states
 
 
-def _count(session: Session, run_id: int) -> Counted:
+def _count(session: Session, run_id: int) -> CachedCounts:
     began = time.monotonic()
     states = feature_detail.states(session, run_id)
     ended = time.monotonic()
-    return Counted(states, ended + SHARE * (ended - began))
+    return CachedCounts(states, ended + SHARE * (ended - began))

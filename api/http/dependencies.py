@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.http.count_cache import StateCounts
-from api.http.single_flight import Flights
-from api.jobs.endpoint_check import Endpoints
+from api.http.single_flight import SingleFlight
+from api.jobs.endpoint_check import EndpointProbeCache
 from api.presenters.vocabularies import Vocabularies
 from interp.config.settings import Settings
 from interp.security.sandbox import Processes
@@ -64,12 +64,12 @@ async def _vocabularies(request: Request) -> Vocabularies:
 Tokens = Annotated[Vocabularies, Depends(_vocabularies)]
 
 
-async def _endpoints(request: Request) -> Endpoints:
-    endpoints: Endpoints = request.app.state.endpoints
+async def _endpoints(request: Request) -> EndpointProbeCache:
+    endpoints: EndpointProbeCache = request.app.state.endpoints
     return endpoints
 
 
-KnownEndpoints = Annotated[Endpoints, Depends(_endpoints)]
+KnownEndpoints = Annotated[EndpointProbeCache, Depends(_endpoints)]
 
 
 async def _processes(request: Request) -> Processes:
@@ -80,12 +80,12 @@ async def _processes(request: Request) -> Processes:
 FileProcesses = Annotated[Processes, Depends(_processes)]
 
 
-async def _flights(request: Request) -> Flights[str]:
-    flights: Flights[str] = request.app.state.flights
+async def _flights(request: Request) -> SingleFlight[str]:
+    flights: SingleFlight[str] = request.app.state.flights
     return flights
 
 
-SharedLooks = Annotated[Flights[str], Depends(_flights)]
+SharedLooks = Annotated[SingleFlight[str], Depends(_flights)]
 
 
 async def _counts(request: Request) -> StateCounts:

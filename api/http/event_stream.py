@@ -54,7 +54,7 @@ class News:
     is_over: bool
 
 
-class Feed:
+class JobEventStream:
     """One job, looked at as long as somebody listens. Lives on the event loop alone."""
 
     def __init__(self) -> None:
@@ -114,15 +114,15 @@ class Feeds:
 
     def __init__(self, engine: Engine, is_stopping: Callable[[], bool]) -> None:
         self._engine, self._is_stopping = engine, is_stopping
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, JobEventStream] = {}
         self._looks = anyio.CapacityLimiter(LOOKS)
 
     @contextmanager
-    def of(self, job_id: str) -> Iterator[Feed]:
+    def of(self, job_id: str) -> Iterator[JobEventStream]:
         """The job's feed, shared with all who listen meanwhile."""
         feed = self._feeds.get(job_id)
         if feed is None or feed.has_stopped:
-            feed = self._feeds[job_id] = Feed()
+            feed = self._feeds[job_id] = JobEventStream()
             feed.task = asyncio.create_task(feed.run(lambda: self._look(job_id), self._is_stopping, self._looks))
         feed.listeners += 1
         try:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from interp.config.settings import Settings
 from interp.store.db.engine import snapshot
 from interp.store.queue import metrics
-from interp.store.queue.metrics import Figures, Readings
+from interp.store.queue.metrics import MetricValues, Readings
 
 # Several scrapers at once, an autoscaler among them, read the database once.
 KEEP_SECONDS = 2.0
@@ -32,7 +32,7 @@ class Metric:
     name: str
     help: str
     labels: tuple[str, ...]
-    of: Callable[[Figures], Readings]
+    of: Callable[[MetricValues], Readings]
 
     @property
     def is_counter(self) -> bool:
@@ -144,7 +144,7 @@ class ServiceFigures(Collector):
         self._engine, self._worker_seconds = engine, worker_seconds
         self._lock = Lock()
         self._read_at, self._seconds = float("-inf"), 0.0
-        self._figures: Figures | None = None
+        self._figures: MetricValues | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """The families of `METRICS`; without the database, the one that says so."""

@@ -39,7 +39,7 @@ class Check:
     needed: bool = False
 
 
-class Looks:
+class HealthChecks:
     """One an application."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -52,7 +52,7 @@ class Looks:
         if settings.is_alone:
             # A book in a file takes no job once its disk is full. A database server looks after its own.
             checks.append(Check("disk", lambda: disk_fault(settings), 5.0, needed=settings.database_url.startswith("sqlite")))
-        self._looks = [Look(check) for check in checks]
+        self._looks = [HealthCheck(check) for check in checks]
 
     def states(self) -> tuple[bool, dict[str, str]]:
         """Whether requests can be answered, and `ok` or what is wrong of everything, by name."""
@@ -64,7 +64,7 @@ class Looks:
         return is_ready, {name: fault or OK for name, fault in faults.items()}
 
 
-class Look:
+class HealthCheck:
     """One check as it was last seen, and the thread that looks again."""
 
     def __init__(self, check: Check) -> None:

@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 Answer = TypeVar("Answer")
 
 
-class Flights(Generic[Answer]):
+class SingleFlight(Generic[Answer]):
     """Who asks while a look is under way waits for the next one, together with all who come meanwhile: so an answer is never older than its question.
 
     A thousand clients that poll one job cost the database two looks at a time, and nothing is kept once nobody waits.

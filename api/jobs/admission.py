@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from api.jobs import estimate as estimating
 from api.jobs import estimate_sample
-from api.jobs.endpoint_check import Endpoints, check_prices, check_windows
+from api.jobs.endpoint_check import EndpointProbeCache, check_prices, check_windows
 from api.jobs.estimate_task import COUNT, Counting
 from api.jobs.path_resolution import located
 from api.schemas import EstimateAnswer
@@ -20,7 +20,7 @@ from interp.domain.spec import JobSpec
 from interp.planning import model_requirements as needs
 from interp.planning.model_requirements import Need
 from interp.planning.preflight import Preflight, named
-from interp.planning.preflight_task import CHECK, Asked
+from interp.planning.preflight_task import CHECK, PreflightRequest
 from interp.security import addresses
 from interp.security.allowed_files import Roots
 from interp.security.sandbox import Processes, Task
@@ -39,21 +39,21 @@ class Accepted:
 
     spec: JobSpec
     needs: tuple[Need, ...]
-    reading: Asked
+    reading: PreflightRequest
 
-    def with_facts(self, facts: Preflight) -> "Checked":
+    def with_facts(self, facts: Preflight) -> "AdmittedJob":
         """The job once its files have been looked at."""
         spec = named(self.spec, facts)
-        return Checked(spec, facts, replace(self.reading, spec=spec))
+        return AdmittedJob(spec, facts, replace(self.reading, spec=spec))
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class AdmittedJob:
     """A job that can be stored: its spec with absolute paths and whole base URLs, what the preflight found out, and what it may read."""
 
     spec: JobSpec
     facts: Preflight
-    reading: Asked
+    reading: PreflightRequest
 
     @property
     def noticed(self) -> Noticed:
@@ -70,16 +70,16 @@ def accept(spec: JobSpec, settings: Settings) -> Accepted:
     roots = Roots.of(settings)
     whole = needs.resolved(located(spec, Path.cwd(), roots), settings)
     check_prices(whole, wanted)
-    return Accepted(whole, wanted, Asked(whole, roots, settings.read_seconds, settings.read_bytes))
+    return Accepted(whole, wanted, PreflightRequest(whole, roots, settings.read_seconds, settings.read_bytes))
 
 
-def check(spec: JobSpec, settings: Settings) -> Checked:
+def check(spec: JobSpec, settings: Settings) -> AdmittedJob:
     """All that needs no network, in this very process. Stores nothing and opens no model. Raises what `accept` and the preflight raise."""
     accepted = accept(spec, settings)
     return accepted.with_facts(CHECK.function(accepted.reading))
 
 
-def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> Checked:
+def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> AdmittedJob:
     """The job with its files read in a process of its own, whose start is waited for so long.
 
     Raises what `check` does, FilesTakeTooMuch and ChecksBusy.
@@ -88,19 +88,19 @@ def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> Che
         return accepted.with_facts(pending.result())
 
 
-def check_in_time(accepted: Accepted, processes: Processes, seconds: float) -> Checked | None:
+def check_in_time(accepted: Accepted, processes: Processes, seconds: float) -> AdmittedJob | None:
     """The same where it is over within so many seconds; None where it is not, and a worker has to do it."""
     facts = _in_time(CHECK, accepted.reading, processes, seconds)
     return None if facts is None else accepted.with_facts(facts)
 
 
-def estimate(checked: Checked, engine: Engine) -> EstimateAnswer:
+def estimate(checked: AdmittedJob, engine: Engine) -> EstimateAnswer:
     """What the job would ask of its language models, in this very process; nothing is stored, and no model is asked."""
     drawn = estimate_sample.draw(checked.spec, checked.facts, engine)
     return estimating.answer(checked.spec, drawn, COUNT.function(Counting(checked.reading, drawn)), checked.facts)
 
 
-def estimate_apart(checked: Checked, engine: Engine, processes: Processes, seconds: float) -> EstimateAnswer:
+def estimate_apart(checked: AdmittedJob, engine: Engine, processes: Processes, seconds: float) -> EstimateAnswer:
     """The same, counted in a process of its own, whose start is waited for so long. Raises FilesTakeTooMuch and ChecksBusy, too."""
     drawn = estimate_sample.draw(checked.spec, checked.facts, engine)
     with processes.begin(COUNT, Counting(checked.reading, drawn), seconds) as pending:
@@ -117,7 +117,7 @@ def check_receiver(spec: JobSpec, settings: Settings) -> None:
             addresses.find(spec.webhook.url, settings.webhook_guard())
 
 
-def check_models(accepted: Accepted, settings: Settings, endpoints: Endpoints) -> dict[str, int | None]:
+def check_models(accepted: Accepted, settings: Settings, endpoints: EndpointProbeCache) -> dict[str, int | None]:
     """Asks the endpoints of the job's models; their windows in tokens by role, None where nobody says.
 
     Raises EndpointUnreachable, KeyRefused, ModelUnknown and AbilityMissing.
@@ -125,7 +125,7 @@ def check_models(accepted: Accepted, settings: Settings, endpoints: Endpoints) -
     return endpoints.check(accepted.spec, accepted.needs, settings) if accepted.needs else {}
 
 
-def check_prompts(checked: Checked, windows: dict[str, int | None], engine: Engine, processes: Processes, seconds: float) -> None:
+def check_prompts(checked: AdmittedJob, windows: dict[str, int | None], engine: Engine, processes: Processes, seconds: float) -> None:
     """Holds the job's prompts against its models' windows, where that takes so many seconds at most; else the calls will tell.
 
     Raises PromptTooLong.

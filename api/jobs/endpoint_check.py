@@ -9,7 +9,7 @@ from interp.domain.errors import PriceUnknownError, PromptTooLongError
 from interp.domain.spec import JobSpec, ModelSpec
 from interp.llm import pricing
 from interp.llm.base import Ability
-from interp.llm.probe import SECONDS, Found, probe_now
+from interp.llm.probe import SECONDS, ProbeResult, probe_now
 from interp.planning.model_requirements import Need
 
 # For all models of a job together, and for the last of them however long the others took.
@@ -20,11 +20,11 @@ KEPT_SECONDS = 60.0
 MOST_KEPT = 256
 
 
-class Endpoints:
+class EndpointProbeCache:
     """What endpoints said in the last minute. Endpoints of the API run in threads: two may ask the same at once, which costs one request more."""
 
     def __init__(self) -> None:
-        self._said: dict[object, tuple[float, Found]] = {}
+        self._said: dict[object, tuple[float, ProbeResult]] = {}
         self._lock = Lock()
 
     def check(self, spec: JobSpec, needs: Sequence[Need], settings: Settings) -> dict[str, int | None]:
@@ -40,7 +40,7 @@ class Endpoints:
             windows[role] = model.context_window or found.context_window
         return windows
 
-    def _ask(self, settings: Settings, model: ModelSpec, abilities: frozenset[Ability], seconds: float) -> Found:
+    def _ask(self, settings: Settings, model: ModelSpec, abilities: frozenset[Ability], seconds: float) -> ProbeResult:
         key = (model.model_dump_json(), abilities, settings.key_of(model.base_url or settings.llm_base_url))
         with self._lock:
             kept = self._said.get(key)

@@ -15,14 +15,14 @@ from interp.domain.job_warnings import merged
 from interp.domain.lifecycle import Stage
 from interp.domain.spec import ROLES, ExplainerSpec, JobSpec, ModelsSpec, ScorerSpec
 from interp.explain import registry as explainers
-from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.base import Ability, Prompt, Reply
 from interp.llm.call_store import Tag
-from interp.llm.estimate import DryModel, Estimate, Line
+from interp.llm.estimate import DryModel, Estimate, EstimateLine
 from interp.planning.preflight import Preflight
 from interp.planning.settings_digest import null_count
 from interp.score import registry as scorers
-from interp.score.base import Foil, ScoreDesk, ScorerInput
+from interp.score.base import Distractor, ScoreContext, ScorerInput
 
 T = TypeVar("T")
 
@@ -37,15 +37,15 @@ CONTROL = "The random-weights control is a second job of the same size on the sa
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class SampleCount:
     """What a sample would ask: lines with their roles, and tokens of the longest prompt with the room for its reply, by role."""
 
-    lines: tuple[tuple[str, Line], ...]
+    lines: tuple[tuple[str, EstimateLine], ...]
     longest: dict[str, int]
 
 
 @dataclass
-class Tally:
+class EstimateTally:
     """What the sample asked, of each role's model apart."""
 
     models: ModelsSpec
@@ -57,10 +57,10 @@ class Tally:
         abilities = frozenset({Ability.LOGPROBS}) if spec.logprobs else frozenset[Ability]()
         return Distinct(spec, tag, self.by_role.setdefault(role, Estimate()), abilities=abilities)
 
-    def counted(self) -> Counted:
+    def counted(self) -> SampleCount:
         """What came of it."""
         lines = tuple((role, line) for role in ROLES if role in self.by_role for line in self.by_role[role].lines.values())
-        return Counted(lines, {role: max(found.longest.values()) for role, found in self.by_role.items() if found.longest})
+        return SampleCount(lines, {role: max(found.longest.values()) for role, found in self.by_role.items() if found.longest})
 
 
 class Distinct(DryModel):
@@ -78,14 +78,14 @@ class Distinct(DryModel):
         return replace(reply, text=json.dumps(told, ensure_ascii=False))
 
 
-def count(spec: JobSpec, sample: Sample) -> Counted:
+def count(spec: JobSpec, sample: Sample) -> SampleCount:
     """Runs every explainer and scorer that asks a language model on the sample. Raises what they raise on what a job cannot mean."""
-    tally = Tally(spec.models)
+    tally = EstimateTally(spec.models)
     asyncio.run(_run(spec, sample, tally))
     return tally.counted()
 
 
-def answer(spec: JobSpec, drawn: Drawn, counted: Counted, facts: Preflight) -> EstimateAnswer:
+def answer(spec: JobSpec, drawn: Drawn, counted: SampleCount, facts: Preflight) -> EstimateAnswer:
     """The estimate of a job, with what it rests on."""
     scale = drawn.counted / max(len(drawn.features), 1)
     rows = [_row(role, line.times(scale)) for role, line in counted.lines]
@@ -115,7 +115,7 @@ def answer(spec: JobSpec, drawn: Drawn, counted: Counted, facts: Preflight) -> E
     )
 
 
-async def _run(spec: JobSpec, sample: Sample, tally: Tally) -> None:
+async def _run(spec: JobSpec, sample: Sample, tally: EstimateTally) -> None:
     for explainer in spec.explainers:
         made = await _explain(spec, explainer, sample, tally)
         for scorer in spec.scorers:
@@ -123,17 +123,17 @@ async def _run(spec: JobSpec, sample: Sample, tally: Tally) -> None:
                 await _score(spec, scorer.model_copy(update={"stop": "fixed"}), sample, made, tally)
 
 
-async def _explain(spec: JobSpec, explainer: ExplainerSpec, sample: Sample, tally: Tally) -> list[Explanation]:
+async def _explain(spec: JobSpec, explainer: ExplainerSpec, sample: Sample, tally: EstimateTally) -> list[Explanation]:
     if explainers.is_free(explainer.name):
         return [Explanation(item.feature, explainer.name, f"{STAND_IN} {item.feature}") for item in sample.features]
     asking, model = explainers.asking(explainer), _models(spec, tally, Stage.EXPLAIN, explainer.name)
-    desk = ExplainDesk(sample.vocabulary, spec.seed, model["explainer"], model.get("judge", model["explainer"]), model.get("embedding"))
+    desk = ExplainContext(sample.vocabulary, spec.seed, model["explainer"], model.get("judge", model["explainer"]), model.get("embedding"))
     return [await asking.explain(ExplainerInput.of(item, sample.vocabulary), desk) for item in sample.features]
 
 
-async def _score(spec: JobSpec, scorer: ScorerSpec, sample: Sample, made: Sequence[Explanation], tally: Tally) -> None:
+async def _score(spec: JobSpec, scorer: ScorerSpec, sample: Sample, made: Sequence[Explanation], tally: EstimateTally) -> None:
     asking, model = scorers.judged(scorer), _models(spec, tally, Stage.SCORE, scorer.name)
-    desk = ScoreDesk(
+    desk = ScoreContext(
         sample.vocabulary,
         spec.seed,
         judge=model["judge"],
@@ -149,11 +149,11 @@ async def _score(spec: JobSpec, scorer: ScorerSpec, sample: Sample, made: Sequen
         nulls = _others([other for other in made if other.text is not None], place, null_count(spec, scorer))
         baseline = Explanation(item.feature, "pattern", f"{STAND_IN} {item.feature}") if "baseline" in spec.controls else None
         others = _others(sample.features, place, scorer.foils) if asking.needs_foils else []
-        foils = [Foil(other.feature, other.contexts.of(Split.TEST)) for other in others]
+        foils = [Distractor(other.feature, other.contexts.of(Split.TEST)) for other in others]
         await asking.score(ScorerInput.of(item, explanation, nulls, baseline, foils), desk)
 
 
-def _models(spec: JobSpec, tally: Tally, stage: Stage, purpose: str) -> dict[str, DryModel]:
+def _models(spec: JobSpec, tally: EstimateTally, stage: Stage, purpose: str) -> dict[str, DryModel]:
     return {role: tally.model(role, stage, purpose) for role in ROLES if getattr(spec.models, role) is not None}
 
 
@@ -162,7 +162,7 @@ def _others(found: Sequence[T], place: int, wanted: int) -> list[T]:
     return [found[(place + 1 + number) % len(found)] for number in range(wanted)] if found else []
 
 
-def _row(role: str, line: Line) -> EstimateRow:
+def _row(role: str, line: EstimateLine) -> EstimateRow:
     model, cost = line.model, line.cost("")
     return EstimateRow(
         stage=Stage(line.stage),

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from api.jobs import estimate
-from api.jobs.estimate import Counted
+from api.jobs.estimate import SampleCount
 from api.jobs.estimate_sample import Drawn
-from interp.planning.preflight_task import Asked
+from interp.planning.preflight_task import PreflightRequest
 from interp.security import allowed_files
 from interp.security.allowed_files import Allowance
 from interp.security.sandbox import Task
@@ -17,14 +17,14 @@ from interp.security.sandbox import Task
 class Counting:
     """What is counted: a job, and the features that were drawn for it."""
 
-    asked: Asked
+    asked: PreflightRequest
     drawn: Drawn
 
 
-def _count(given: Counting) -> Counted:
+def _count(given: Counting) -> SampleCount:
     asked = given.asked
     with allowed_files.within(asked.roots), allowed_files.allowing(Allowance(asked.seconds, asked.nbytes)):
         return estimate.count(asked.spec, given.drawn.sample(asked.spec))
 
 
-COUNT = Task("api.jobs.estimate_task:COUNT", _count, TypeAdapter(Counting), TypeAdapter(Counted))
+COUNT = Task("api.jobs.estimate_task:COUNT", _count, TypeAdapter(Counting), TypeAdapter(SampleCount))

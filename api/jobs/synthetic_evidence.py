@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Neighbour, Split, Statistics, TokenEffect
+from interp.domain.evidence import HISTOGRAM_BINS, ContextKind, Contexts, FeatureEvidence, Neighbour, Split, Statistics, TokenEffect
 from interp.domain.spec import CollectionSpec, JobSpec, SplitCounts
 from interp.domain.vocabulary import Vocabulary
 from interp.subject.location import read_config
@@ -26,7 +26,7 @@ def supposed(collection: CollectionSpec, vocabulary: Vocabulary, feature: int, s
     draw = np.random.default_rng((seed, feature))
     kinds, splits = _plan(collection)
     count, window = len(kinds), collection.window
-    firing = np.isin(kinds, (Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED))
+    firing = np.isin(kinds, (ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED))
     activations = np.zeros((count, window), np.float16)
     for row in np.flatnonzero(firing):
         places = draw.choice(window, size=min(int(draw.integers(*FIRING)), window), replace=False)
@@ -60,8 +60,8 @@ def _plan(collection: CollectionSpec) -> tuple[np.ndarray, np.ndarray]:
     return np.array([kind for kind, _ in rows], np.uint8), np.array([split for _, split in rows], np.uint8)
 
 
-def _counts(counts: SplitCounts) -> dict[Kind, int]:
-    return {kind: getattr(counts, kind.name.lower()) for kind in Kind}
+def _counts(counts: SplitCounts) -> dict[ContextKind, int]:
+    return {kind: getattr(counts, kind.name.lower()) for kind in ContextKind}
 
 
 def _tokens(draw: np.random.Generator, vocabulary: Vocabulary, count: int) -> np.ndarray:

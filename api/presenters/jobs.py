@@ -9,7 +9,7 @@ from api.presenters import names, spending
 from api.schemas import ControlComparison, ControlJob, CorpusAnswer, JobAnswer, Progress, ResumeRequest, WarningAnswer
 from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import ROLES, BudgetSpec
-from interp.store.db.tables import Job
+from interp.store.db.tables import JobRow
 from interp.store.listings import queries
 from interp.store.llm import budgets, usage
 from interp.store.queue.progress import of_jobs
@@ -21,12 +21,12 @@ def progress(session: Session, job_id: str) -> Progress:
     return _progress(session, [queries.job(session, job_id)])[job_id]
 
 
-def job(session: Session, row: Job) -> JobAnswer:
+def job(session: Session, row: JobRow) -> JobAnswer:
     """Everything about one job."""
     return all_of(session, [row])[0]
 
 
-def all_of(session: Session, rows: Sequence[Job]) -> list[JobAnswer]:
+def all_of(session: Session, rows: Sequence[JobRow]) -> list[JobAnswer]:
     """Everything about some jobs: as many statements as for one."""
     found, controls = _progress(session, rows), queries.controls_of(session, [row.id for row in rows])
     opened = {row.dictionary_id for row in (*rows, *controls.values()) if row.dictionary_id}
@@ -48,7 +48,7 @@ def all_of(session: Session, rows: Sequence[Job]) -> list[JobAnswer]:
     ]
 
 
-def _progress(session: Session, rows: Sequence[Job]) -> dict[str, Progress]:
+def _progress(session: Session, rows: Sequence[JobRow]) -> dict[str, Progress]:
     found = {job_id: Progress.model_validate(state) for job_id, state in of_jobs(session, rows).items()}
     # A control draws on the budget of the job that it is the control of.
     owners = {row.id: row.control_of or row.id for row in rows if _asks(row)}
@@ -70,13 +70,13 @@ def caps_after(session: Session, job_id: str, change: ResumeRequest | None) -> B
     return (state.caps if state else BudgetSpec()).model_copy(update=given)
 
 
-def _asks(row: Job) -> bool:
+def _asks(row: JobRow) -> bool:
     """Whether the job names a language model."""
     models = row.spec.get("models") or {}
     return any(models.get(role) for role in ROLES)
 
 
-def _control(row: Job, control: Job | None, names: Mapping[int, str]) -> ControlJob | None:
+def _control(row: JobRow, control: JobRow | None, names: Mapping[int, str]) -> ControlJob | None:
     if control is None:
         return None
     scores = compared(row.summary, control.summary)

@@ -20,13 +20,13 @@ from api.schemas import (
     SpendAnswer,
 )
 from interp.domain import explanation as domain
-from interp.domain.explanation import Family
+from interp.domain.explanation import ExplanationFamily
 from interp.domain.score import Item
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.whole import whole_text
 from interp.score.items.codec import decode_items
 from interp.store.db.compression import unpack
-from interp.store.db.tables import Dictionary, Explanation, Feature, LlmCall, Run, Score
+from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, LlmCallRow, RunRow, ScoreRow
 from interp.store.listings import feature_detail, queries
 from interp.store.llm import calls, reply_cache
 from interp.store.llm.reply_cache import Exchange
@@ -36,14 +36,14 @@ Asked = tuple[str, str]  # (purpose, key of the call)
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class FeatureCalls:
     """The calls behind one feature: answers by key, and every recorded asking by key, oldest first."""
 
     answers: Mapping[str, Exchange]
-    askings: Mapping[str, Sequence[LlmCall]]
+    askings: Mapping[str, Sequence[LlmCallRow]]
 
 
-def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary, run: Run, index: int) -> ProvenanceAnswer:
+def provenance(session: Session, vocabulary: Vocabulary, dictionary: DictionaryRow, run: RunRow, index: int) -> ProvenanceAnswer:
     """Everything behind one feature's explanations and scores in a run. Raises NotFound and BlobCorrupt."""
     found = feature_detail.entry(session, dictionary, run, index)
     rows = feature_detail.explanations_of(session, run, index)
@@ -75,14 +75,14 @@ def provenance(session: Session, vocabulary: Vocabulary, dictionary: Dictionary,
 
 def _explanation(
     session: Session,
-    dictionary: Dictionary,
-    run: Run,
-    row: Explanation,
-    scores: Sequence[Score],
+    dictionary: DictionaryRow,
+    run: RunRow,
+    row: ExplanationRow,
+    scores: Sequence[ScoreRow],
     items: Mapping[int, Sequence[Item]],
-    kept: Book,
+    kept: FeatureCalls,
     windows: Mapping[str, ContextAnswer],
-    listed: Feature,
+    listed: FeatureRow,
     vocabulary: Vocabulary,
 ) -> ExplanationProvenance:
     made = row.provenance
@@ -101,22 +101,22 @@ def _explanation(
     )
 
 
-def _score(session: Session, explained: Explanation, row: Score, items: Sequence[Item], kept: Book) -> ScoreProvenance:
+def _score(session: Session, explained: ExplanationRow, row: ScoreRow, items: Sequence[Item], kept: FeatureCalls) -> ScoreProvenance:
     own = [_call(purpose or row.scorer, key, kept, row.job_id) for purpose, key in _asked_of(row)]
     return ScoreProvenance(
         score=resources.score(row, items), nulls=_nulls(session, explained, row), null_bound=_bound(row), calls=own, spend=_spend(own)
     )
 
 
-def _bound(row: Score) -> NullBound | None:
+def _bound(row: ScoreRow) -> NullBound | None:
     told = (row.details.get("provenance") or {}).get("nulls")
     return None if told is None else NullBound.model_validate(told)
 
 
-def _nulls(session: Session, explained: Explanation, row: Score) -> list[NullProvenance]:
+def _nulls(session: Session, explained: ExplanationRow, row: ScoreRow) -> list[NullProvenance]:
     """Whose explanations were borrowed, in the order in which they answered."""
     features: list[int] = row.details.get("null_features") or []
-    family = Family(explained.run_id, explained.explainer, explained.settings_digest)
+    family = ExplanationFamily(explained.run_id, explained.explainer, explained.settings_digest)
     borrowed = explanations.load(session, family, [(feature, feature + 1) for feature in sorted(features)]) if features else {}
     values = [*(row.null_values or []), *([None] * len(features))]
     return [
@@ -125,14 +125,14 @@ def _nulls(session: Session, explained: Explanation, row: Score) -> list[NullPro
     ]
 
 
-def _book(session: Session, keys: Sequence[str]) -> Book:
-    askings: dict[str, list[LlmCall]] = {}
+def _book(session: Session, keys: Sequence[str]) -> FeatureCalls:
+    askings: dict[str, list[LlmCallRow]] = {}
     for row in calls.by_key(session, list(dict.fromkeys(keys))):
         askings.setdefault(row.key, []).append(row)
-    return Book(reply_cache.load(session, keys), askings)
+    return FeatureCalls(reply_cache.load(session, keys), askings)
 
 
-def _call(purpose: str, key: str, kept: Book, job_id: str | None) -> CallProvenance:
+def _call(purpose: str, key: str, kept: FeatureCalls, job_id: str | None) -> CallProvenance:
     """One question: how it was asked from the record, what was said from the answers kept. The asking of the same job is shown where there is one."""
     answer = kept.answers.get(key)
     askings = kept.askings.get(key, ())
@@ -160,7 +160,7 @@ def _call(purpose: str, key: str, kept: Book, job_id: str | None) -> CallProvena
     )
 
 
-def _unanswered(asking: LlmCall | None) -> tuple[str | None, str | None]:
+def _unanswered(asking: LlmCallRow | None) -> tuple[str | None, str | None]:
     if asking is None:
         return None, None
     return (unpack(asking.prompt) if asking.prompt else None, unpack(asking.raw) if asking.raw else None)
@@ -174,7 +174,7 @@ def _json(text: str | None) -> Any:
         return text
 
 
-def _asked_of(row: Score) -> Iterator[Asked]:
+def _asked_of(row: ScoreRow) -> Iterator[Asked]:
     return _asked(row.details.get("provenance") or {})
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Container, Mapping, Sequence
 
 from interp.score import best
-from interp.store.db.tables import Explanation, Score
+from interp.store.db.tables import ExplanationRow, ScoreRow
 
 
-def ranked(rows: Sequence[Explanation], scores: Mapping[int, Sequence[Score]], shown: Container[int]) -> list[Explanation]:
+def ranked(rows: Sequence[ExplanationRow], scores: Mapping[int, Sequence[ScoreRow]], shown: Container[int]) -> list[ExplanationRow]:
     """The best first, as `interp.score.best` says; before all the one that is `shown`, which the last summary chose."""
     pairs = [(row.id, score) for row in rows for score in scores.get(row.id, ())]
     found = best.Candidates.joined(

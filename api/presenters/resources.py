@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 from api import schemas
 from api.presenters.names import corpus_name, run_name
-from interp.domain.evidence import HISTOGRAM_EDGES, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
+from interp.domain.evidence import HISTOGRAM_EDGES, ContextKind, Contexts, FeatureEvidence, Split, Statistics, TokenEffect
 from interp.domain.score import Item
 from interp.domain.vocabulary import Vocabulary
-from interp.store.db.tables import Dictionary, Explanation, Feature, Run, Score
-from interp.store.listings.feature_detail import Entry
+from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
+from interp.store.listings.feature_detail import FeatureDetailRow
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 LEVEL = 0.95  # of every stored interval that names no other
 
 
-def dictionary(row: Dictionary, subject: str, current: Run | None, states: dict[str, int] | None = None) -> schemas.DictionaryAnswer:
+def dictionary(row: DictionaryRow, subject: str, current: RunRow | None, states: dict[str, int] | None = None) -> schemas.DictionaryAnswer:
     """`states` is given in the answer for one dictionary alone: counting reads an index of all its features."""
     return schemas.DictionaryAnswer(
         id=row.id,
@@ -37,7 +37,7 @@ def dictionary(row: Dictionary, subject: str, current: Run | None, states: dict[
     )
 
 
-def feature_summary(row: Feature, run: Run, dictionary: Dictionary, best: Explanation | None) -> schemas.FeatureSummary:
+def feature_summary(row: FeatureRow, run: RunRow, dictionary: DictionaryRow, best: ExplanationRow | None) -> schemas.FeatureSummary:
     """`best` is the explanation that the row shows."""
     return schemas.FeatureSummary(
         feature=row.feature,
@@ -62,11 +62,11 @@ def feature_summary(row: Feature, run: Run, dictionary: Dictionary, best: Explan
 
 
 def explanation(
-    row: Explanation,
-    run: Run,
-    dictionary: Dictionary,
-    listed: Feature | None,
-    scores: Sequence[Score],
+    row: ExplanationRow,
+    run: RunRow,
+    dictionary: DictionaryRow,
+    listed: FeatureRow | None,
+    scores: Sequence[ScoreRow],
     items: Mapping[int, Sequence[Item]] | None = None,
 ) -> schemas.ExplanationAnswer:
     """`listed` is the listing's row of the feature, if it has one. `items` maps a score's id to its items; without it scores carry none."""
@@ -90,7 +90,7 @@ def explanation(
     )
 
 
-def score(row: Score, items: Sequence[Item] | None = None) -> schemas.ScoreAnswer:
+def score(row: ScoreRow, items: Sequence[Item] | None = None) -> schemas.ScoreAnswer:
     null = schemas.NullAnswer(
         value=row.null_value,
         lift=row.lift,
@@ -126,7 +126,7 @@ def score(row: Score, items: Sequence[Item] | None = None) -> schemas.ScoreAnswe
     )
 
 
-def judge_of(row: Score) -> str | None:
+def judge_of(row: ScoreRow) -> str | None:
     """Who answered: a language model by its name, or `executable`."""
     made = row.details.get("provenance") or {}
     for name in ("judge_model", "model"):
@@ -136,14 +136,18 @@ def judge_of(row: Score) -> str | None:
     return judge if isinstance(judge, str) else None
 
 
-def _interval(row: Score, low: float | None, high: float | None, method: str | None) -> schemas.IntervalAnswer | None:
+def _interval(row: ScoreRow, low: float | None, high: float | None, method: str | None) -> schemas.IntervalAnswer | None:
     if low is None or high is None:
         return None
     return schemas.IntervalAnswer(low=low, high=high, level=row.details.get("level") or LEVEL, method=method)
 
 
 def feature(
-    entry: Entry, dictionary_row: Dictionary, vocabulary: Vocabulary, best: Explanation | None, explanations: list[schemas.ExplanationAnswer]
+    entry: FeatureDetailRow,
+    dictionary_row: DictionaryRow,
+    vocabulary: Vocabulary,
+    best: ExplanationRow | None,
+    explanations: list[schemas.ExplanationAnswer],
 ) -> schemas.FeatureAnswer:
     """Everything known of one feature, token ids turned into text."""
     evidence, found = entry.evidence, entry.run
@@ -164,7 +168,7 @@ def feature(
     )
 
 
-def evidence_answer(run: Run) -> schemas.EvidenceAnswer:
+def evidence_answer(run: RunRow) -> schemas.EvidenceAnswer:
     return schemas.EvidenceAnswer(id=run.digest, tokens=run.tokens, corpus=run.corpus, identity=run.identity, created_at=run.created_at)
 
 
@@ -209,7 +213,7 @@ def contexts(found: Contexts, vocabulary: Vocabulary) -> list[schemas.ContextAns
         answers.append(
             schemas.ContextAnswer(
                 id=identities[row],
-                kind=Kind(found.kinds[row]).name.lower(),
+                kind=ContextKind(found.kinds[row]).name.lower(),
                 split=Split(found.splits[row]).name.lower(),
                 document=f"{int(found.documents[row]):016x}",
                 start=int(found.starts[row]),
@@ -227,7 +231,7 @@ def _effect(effect: TokenEffect, vocabulary: Vocabulary) -> schemas.TokenEffectA
     return schemas.TokenEffectAnswer(token=vocabulary.text(effect.token), token_id=effect.token, logit=_short(effect.logit))
 
 
-def _nearest(entry: Entry) -> list[schemas.NeighbourAnswer]:
+def _nearest(entry: FeatureDetailRow) -> list[schemas.NeighbourAnswer]:
     answers = []
     for neighbour in entry.evidence.nearest:
         label, value = entry.labels.get(neighbour.feature, (None, None))

@@ -8,19 +8,19 @@ from sqlalchemy.orm import Session
 from api import schemas
 from api.presenters import names
 from interp.domain.lifecycle import JOB_ENDS
-from interp.store.db.tables import Dictionary, Job, Run
+from interp.store.db.tables import DictionaryRow, JobRow, RunRow
 from interp.store.listings import feature_detail
 from interp.store.results import runs
 
 Status = Literal["completed", "collecting", "incomplete"]
 
 
-def run(session: Session, row: Run, dictionary: Dictionary) -> schemas.RunAnswer:
+def run(session: Session, row: RunRow, dictionary: DictionaryRow) -> schemas.RunAnswer:
     """Everything about one run."""
     return all_of(session, [(row, dictionary)])[0]
 
 
-def all_of(session: Session, rows: Sequence[tuple[Run, Dictionary]]) -> list[schemas.RunAnswer]:
+def all_of(session: Session, rows: Sequence[tuple[RunRow, DictionaryRow]]) -> list[schemas.RunAnswer]:
     """Everything about some runs: as many statements as for one."""
     current = {found.id for found in runs.all_current(session, {dictionary.id for _, dictionary in rows})}
     counted = runs.covered(session, [row.id for row, _ in rows if row.completed_at is None])
@@ -51,20 +51,20 @@ def all_of(session: Session, rows: Sequence[tuple[Run, Dictionary]]) -> list[sch
     ]
 
 
-def _status(row: Run, jobs: Sequence[Job]) -> Status:
+def _status(row: RunRow, jobs: Sequence[JobRow]) -> Status:
     if row.completed_at is not None:
         return "completed"
     return "collecting" if any(job.status not in JOB_ENDS for job in jobs) else "incomplete"
 
 
-def _firing(row: Run) -> dict[str, Any]:
+def _firing(row: RunRow) -> dict[str, Any]:
     """Mode and rate of the features' firing levels. Runs of before knew no other level than 0."""
     is_dense = row.corpus.get("firing_level") == "quantile"
     rate = (row.identity.get("collection") or {}).get("firing_rate")
     return {"firing_level": "quantile" if is_dense else "zero", "firing_rate": rate if is_dense else None}
 
 
-def _job(row: Job) -> schemas.RunJob:
+def _job(row: JobRow) -> schemas.RunJob:
     explainers, scorers = ([spec["name"] for spec in row.spec.get(kind) or ()] for kind in ("explainers", "scorers"))
     return schemas.RunJob(
         id=row.id, status=row.status, explainers=explainers, scorers=scorers, created_at=row.created_at, finished_at=row.finished_at

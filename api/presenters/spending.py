@@ -6,14 +6,14 @@ from typing import Any
 from api.schemas import AmountAnswer, BudgetAnswer, UsageRow, UsageTotal
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
-from interp.store.llm.budgets import State
+from interp.store.llm.budgets import BudgetState
 from interp.store.llm.latency import Group
 from interp.store.llm.usage import UsageLine
 
 NOTHING = AmountAnswer(calls=0, tokens=0, usd=0.0)
 
 
-def budget(state: State | None, lines: Sequence[UsageLine]) -> BudgetAnswer:
+def budget(state: BudgetState | None, lines: Sequence[UsageLine]) -> BudgetAnswer:
     """The four amounts. Without a cap nothing is set aside and no sums are kept: then the calls themselves are added up."""
     if state is None or not state.has_cap:
         return BudgetAnswer(caps=AmountAnswer(calls=None, tokens=None, usd=None), spent=spent(lines), reserved=NOTHING, unsettled=NOTHING)

@@ -10,7 +10,7 @@ from api.http.count_cache import StateCounts
 from api.http.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
 from api.presenters import resources, rows
 from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
-from interp.store.db.tables import Dictionary
+from interp.store.db.tables import DictionaryRow
 from interp.store.listings import feature_detail, queries
 from interp.store.listings.queries import FeatureQuery, FeatureSort, Position
 from interp.store.results import runs
@@ -81,7 +81,7 @@ def dictionary(session: Session, counts: StateCounts, reference: str) -> Diction
     return counted(session, counts, queries.dictionary(session, reference))
 
 
-def counted(session: Session, counts: StateCounts, row: Dictionary) -> DictionaryAnswer:
+def counted(session: Session, counts: StateCounts, row: DictionaryRow) -> DictionaryAnswer:
     """A dictionary with the features of its current run by state."""
     current = runs.current(session, row.id)
     subject = feature_detail.subject_names(session, {row.subject_id})[row.subject_id]

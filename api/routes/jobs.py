@@ -10,7 +10,7 @@ from api.http.cursors import WITHOUT_NUL
 from api.http.dependencies import Configured, CursorText, FileProcesses, KnownEndpoints, Limit, Reading, SharedLooks, Store
 from api.http.openapi import answers
 from api.jobs import admission
-from api.jobs.endpoint_check import Endpoints
+from api.jobs.endpoint_check import EndpointProbeCache
 from api.presenters import jobs as watching
 from api.reads import jobs as reads
 from api.reads.jobs import CallFilters
@@ -80,7 +80,9 @@ def _known(engine: Store, spec: JobSpec, key: str | None) -> JobAnswer | None:
         return None if job is None else watching.job(session, job)
 
 
-def _checked(engine: Store, settings: Settings, endpoints: Endpoints, processes: Processes, accepted: admission.Accepted) -> admission.Checked | None:
+def _checked(
+    engine: Store, settings: Settings, endpoints: EndpointProbeCache, processes: Processes, accepted: admission.Accepted
+) -> admission.AdmittedJob | None:
     """The job with all that can be looked at; None where its files take longer than a request waits."""
     checked = admission.check_in_time(accepted, processes, settings.read_wait_seconds)
     admission.check_receiver(accepted.spec, settings)
@@ -90,7 +92,7 @@ def _checked(engine: Store, settings: Settings, endpoints: Endpoints, processes:
     return checked
 
 
-def _store(engine: Store, accepted: admission.Accepted, checked: admission.Checked | None, key: str | None) -> JobAnswer:
+def _store(engine: Store, accepted: admission.Accepted, checked: admission.AdmittedJob | None, key: str | None) -> JobAnswer:
     with transaction(engine) as session:
         if checked is None:
             return watching.job(session, jobs.submit_unchecked(session, accepted.spec, key))

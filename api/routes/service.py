@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from api.http import pages, problems
 from api.http.metrics import Metrics
 from api.http.openapi import answers
-from api.http.readiness import Looks
-from api.schemas import Health, ProblemKind, Readiness, examples
+from api.http.readiness import HealthChecks
+from api.schemas import HealthStatus, ProblemKind, Readiness, examples
 
 router = APIRouter(tags=["service"])
 NOT_READY: dict[int | str, dict[str, Any]] = {
@@ -18,16 +18,16 @@ NOT_READY: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/healthz", responses=answers(examples.HEALTH))
-def get_health(request: Request) -> Health:
+def get_health(request: Request) -> HealthStatus:
     """The process answers."""
-    return Health(status="ok", version=request.app.version)
+    return HealthStatus(status="ok", version=request.app.version)
 
 
 @router.get("/readyz", responses=answers(examples.READINESS) | NOT_READY)
 def get_readiness(response: Response, request: Request) -> Readiness:
     """The database answers and has the tables of this version: requests can be answered. The broker and the artifact store are looked at, too:
     without them jobs start late, or not at all, while everything can be read and submitted."""
-    looks: Looks = request.app.state.readiness
+    looks: HealthChecks = request.app.state.readiness
     ready, checks = looks.states()
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

@@ -1,6 +1,6 @@
 """The bodies of the API's answers, by resource. What goes in is `interp.domain.spec.JobSpec`; examples of both stand in `api/schemas/examples.py`."""
 
-from api.schemas.base import Answer, FeatureState
+from api.schemas.base import FeatureState, ResponseModel
 from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePage, FeatureSummary
 from api.schemas.explanations import ControlAnswer, ExplanationAnswer, ExplanationPage, IntervalAnswer, ItemAnswer, NullAnswer, ScoreAnswer
 from api.schemas.features import (
@@ -33,12 +33,11 @@ from api.schemas.jobs import (
 )
 from api.schemas.provenance import CallProvenance, ExplanationProvenance, NullBound, NullProvenance, ProvenanceAnswer, ScoreProvenance, SpendAnswer
 from api.schemas.runs import CurrentRunRequest, RunAnswer, RunJob, RunPage
-from api.schemas.service import FieldError, Health, Problem, ProblemKind, Readiness
+from api.schemas.service import FieldError, HealthStatus, Problem, ProblemKind, Readiness
 from api.schemas.spending import CallAnswer, CallPage, EstimateAnswer, EstimateRow, EstimateTotal, UsageAnswer, UsageRow, UsageTotal
 
 __all__ = [
     "AmountAnswer",
-    "Answer",
     "BudgetAnswer",
     "CallAnswer",
     "CallPage",
@@ -63,7 +62,7 @@ __all__ = [
     "FeatureState",
     "FeatureSummary",
     "FieldError",
-    "Health",
+    "HealthStatus",
     "HistogramAnswer",
     "IntervalAnswer",
     "ItemAnswer",
@@ -80,6 +79,7 @@ __all__ = [
     "QuantileAnswer",
     "Readiness",
     "RequestCounts",
+    "ResponseModel",
     "ResumeRequest",
     "RunAnswer",
     "RunJob",

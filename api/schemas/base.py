@@ -8,21 +8,21 @@ FeatureState = str
 Item = TypeVar("Item")
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """Base of every answer: built from rows and dataclasses by attribute."""
 
     # Built when it is first used: a command makes few of them.
     model_config = ConfigDict(from_attributes=True, defer_build=True)
 
 
-class UnreadableRow(Answer):
+class UnreadableRow(ResponseModel):
     """A stored row that cannot be shown. The server's log has the reason."""
 
     id: str
     why: str
 
 
-class Page(Answer, Generic[Item]):
+class Page(ResponseModel, Generic[Item]):
     """One page of a listing."""
 
     items: list[Item]

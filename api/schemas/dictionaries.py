@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import Field
 
-from api.schemas.base import Answer, FeatureState, Page
+from api.schemas.base import FeatureState, Page, ResponseModel
 
 
-class DictionaryAnswer(Answer):
+class DictionaryAnswer(ResponseModel):
     """One dictionary at one hook point of one subject. `states` counts the features of its current run."""
 
     id: int
@@ -31,7 +31,7 @@ class DictionaryPage(Page[DictionaryAnswer]):
     pass
 
 
-class FeatureSummary(Answer):
+class FeatureSummary(ResponseModel):
     """A feature as listings of one run show it, with its best explanation. All figures are of that explanation and one `scorer`.
 
     docs/scores.md says which explanation is the best one. Figures are null where undefined.

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import Field
 
-from api.schemas.base import Answer, Page
+from api.schemas.base import Page, ResponseModel
 
 
-class ItemAnswer(Answer):
+class ItemAnswer(ResponseModel):
     """One question that a judge was asked. `prediction` is null where it failed or abstained, see `failure`."""
 
     context: str
@@ -19,14 +19,14 @@ class ItemAnswer(Answer):
     detail: dict[str, Any] | None
 
 
-class IntervalAnswer(Answer):
+class IntervalAnswer(ResponseModel):
     low: float
     high: float
     level: float
     method: str | None
 
 
-class NullAnswer(Answer):
+class NullAnswer(ResponseModel):
     """The same items, answered with other features' explanations. `lift` is own minus null, on the items that both answered."""
 
     value: float | None
@@ -48,7 +48,7 @@ class NullAnswer(Answer):
     values: list[float | None] = Field(default_factory=list, description="Each borrowed explanation's figure.")
 
 
-class ControlAnswer(Answer):
+class ControlAnswer(ResponseModel):
     """The same score under one control: `empty`, `baseline`, `repeat`, `judge_swap`, `gold`. docs/scores.md says what each value is."""
 
     name: str
@@ -59,7 +59,7 @@ class ControlAnswer(Answer):
     details: dict[str, Any] = Field(default_factory=dict)
 
 
-class ScoreAnswer(Answer):
+class ScoreAnswer(ResponseModel):
     """One figure for one explanation. `value` is null with a `reason` where it is not defined; so is `interval`."""
 
     id: int
@@ -83,7 +83,7 @@ class ScoreAnswer(Answer):
     created_at: datetime
 
 
-class ExplanationAnswer(Answer):
+class ExplanationAnswer(ResponseModel):
     """A label with its provenance, or the reason why there is none."""
 
     id: int

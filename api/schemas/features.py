@@ -5,19 +5,19 @@ from typing import Any
 
 from pydantic import Field
 
-from api.schemas.base import Answer
+from api.schemas.base import ResponseModel
 from api.schemas.dictionaries import FeatureSummary
 from api.schemas.explanations import ExplanationAnswer
 
 
-class SplitStatistics(Answer):
+class SplitStatistics(ResponseModel):
     """Windows of one split."""
 
     windows_seen: int
     windows_active: int
 
 
-class StatisticsAnswer(Answer):
+class StatisticsAnswer(ResponseModel):
     """Exact counts over every token of the corpus; special tokens are counted nowhere."""
 
     tokens_seen: int
@@ -33,21 +33,21 @@ class StatisticsAnswer(Answer):
     test: SplitStatistics
 
 
-class HistogramAnswer(Answer):
+class HistogramAnswer(ResponseModel):
     """Active tokens by activation: `counts[i]` lie from `edges[i]` to `edges[i + 1]`. Empty bins at both ends are left out."""
 
     edges: list[float]
     counts: list[int]
 
 
-class QuantileAnswer(Answer):
+class QuantileAnswer(ResponseModel):
     """`share` of the active tokens lie below `activation`."""
 
     share: float
     activation: float
 
 
-class ContextAnswer(Answer):
+class ContextAnswer(ResponseModel):
     """A window of tokens with the feature's activation at each. The token strings join to the text."""
 
     id: str = Field(description="Document and offset: the same window has the same id in any kind.")
@@ -62,7 +62,7 @@ class ContextAnswer(Answer):
     activations: list[float]
 
 
-class TokenEffectAnswer(Answer):
+class TokenEffectAnswer(ResponseModel):
     """A vocabulary token, and how far the decoder direction moves its logit."""
 
     token: str
@@ -70,7 +70,7 @@ class TokenEffectAnswer(Answer):
     logit: float
 
 
-class NeighbourAnswer(Answer):
+class NeighbourAnswer(ResponseModel):
     """Another feature of the dictionary, with the cosine of the two decoder directions and its label."""
 
     feature: int
@@ -79,7 +79,7 @@ class NeighbourAnswer(Answer):
     score: float | None
 
 
-class EvidenceAnswer(Answer):
+class EvidenceAnswer(ResponseModel):
     """What the evidence was gathered from, and how."""
 
     id: str

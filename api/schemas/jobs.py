@@ -5,26 +5,26 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Answer, Page
+from api.schemas.base import Page, ResponseModel
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.domain.spec import BudgetSpec
 
 
-class WarningAnswer(Answer):
+class WarningAnswer(ResponseModel):
     """What a job's user should know of how something was read. `code` is stable, `detail` a sentence."""
 
     code: str
     detail: str
 
 
-class SuffixAnswer(Answer):
+class SuffixAnswer(ResponseModel):
     """Files of one suffix: how many, and how large together."""
 
     files: int
     bytes: int
 
 
-class CorpusAnswer(Answer):
+class CorpusAnswer(ResponseModel):
     """The files that a corpus' path and patterns name, from their metadata. Submission looks at a bounded number of entries."""
 
     files: int
@@ -34,7 +34,7 @@ class CorpusAnswer(Answer):
     complete: bool = Field(description="False where there are more entries than submission looked at.")
 
 
-class RequestCounts(Answer):
+class RequestCounts(ResponseModel):
     """Features of a job: asked for, through all stages, and those that could not be explained."""
 
     total: int
@@ -42,7 +42,7 @@ class RequestCounts(Answer):
     failed: int
 
 
-class StageProgress(Answer):
+class StageProgress(ResponseModel):
     """How far one stage is. `unit` says what `done` and `total` count; `chunks` counts its chunks by status."""
 
     stage: Stage
@@ -56,7 +56,7 @@ class StageProgress(Answer):
     eta_seconds: float | None = Field(description="Null until a rate is known.")
 
 
-class AmountAnswer(Answer):
+class AmountAnswer(ResponseModel):
     """Calls, tokens (prompt and reply together) and dollars; null where there is no cap, or nobody knows a price."""
 
     calls: int | None
@@ -64,7 +64,7 @@ class AmountAnswer(Answer):
     usd: float | None
 
 
-class BudgetAnswer(Answer):
+class BudgetAnswer(ResponseModel):
     """A job's money. What is left of a cap is cap - spent - unsettled - reserved, and it is never passed.
 
     `reserved` is set aside for calls in flight. `unsettled` was set aside by workers that died: those calls may have been billed, so it counts.
@@ -76,7 +76,7 @@ class BudgetAnswer(Answer):
     unsettled: AmountAnswer
 
 
-class Progress(Answer):
+class Progress(ResponseModel):
     """How far a job is: the part of a job that changes, and what the event stream sends."""
 
     status: JobStatus
@@ -93,7 +93,7 @@ class Progress(Answer):
     budget: BudgetAnswer | None = Field(default=None, description="Caps and spend; null for a job that asks no language model.")
 
 
-class ControlComparison(Answer):
+class ControlComparison(ResponseModel):
     """One scorer's medians over the features, of the job and of its random-weights control."""
 
     median: float | None
@@ -102,7 +102,7 @@ class ControlComparison(Answer):
     random_median_lift: float | None
 
 
-class ControlJob(Answer):
+class ControlJob(ResponseModel):
     """The same job on the same subject with random weights: what the dictionary and the judge make of a model that has learned nothing.
 
     `scores` compares, a scorer each, the medians of this job with those of the control; null until both are done.
@@ -132,7 +132,7 @@ class JobPage(Page[JobAnswer]):
     """One page of jobs, the newest first."""
 
 
-class ResumeRequest(Answer):
+class ResumeRequest(ResponseModel):
     """What to change before a paused job goes on. Caps that are given replace the old ones; null lifts a cap; the rest stays."""
 
     model_config = ConfigDict(extra="forbid", defer_build=False)
@@ -140,7 +140,7 @@ class ResumeRequest(Answer):
     budget: BudgetSpec | None = None
 
 
-class WebhookAnswer(Answer):
+class WebhookAnswer(ResponseModel):
     """One event of a job that its receiver was told of, or is yet to be. `next_at` is null once it was delivered or given up."""
 
     id: str = Field(description="The `webhook-id` of every try: a receiver that has seen it may ignore it.")

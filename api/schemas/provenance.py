@@ -4,12 +4,12 @@ from typing import Any
 
 from pydantic import Field
 
-from api.schemas.base import Answer, FeatureState
+from api.schemas.base import FeatureState, ResponseModel
 from api.schemas.explanations import ExplanationAnswer, ScoreAnswer
 from api.schemas.features import ContextAnswer, EvidenceAnswer
 
 
-class CallProvenance(Answer):
+class CallProvenance(ResponseModel):
     """One question and its answer, whole. `purpose` is what the explainer or scorer used it for."""
 
     key: str
@@ -30,7 +30,7 @@ class CallProvenance(Answer):
     reply: Any = Field(description="The raw reply of the endpoint, as JSON; null where nothing came back.")
 
 
-class SpendAnswer(Answer):
+class SpendAnswer(ResponseModel):
     """What a list of calls took. `cost_usd` is null where any call's price is unknown."""
 
     calls: int
@@ -39,7 +39,7 @@ class SpendAnswer(Answer):
     cost_usd: float | None
 
 
-class NullProvenance(Answer):
+class NullProvenance(ResponseModel):
     """A borrowed explanation: whose it is, its words, and its figure on the same items."""
 
     feature: int
@@ -47,7 +47,7 @@ class NullProvenance(Answer):
     value: float | None
 
 
-class NullBound(Answer):
+class NullBound(ResponseModel):
     """Features that are no nulls: their decoder directions are too like the feature's own, and their explanations may be right for it too."""
 
     twin_cosine: float = Field(description="The decoder cosine from which on a feature is no null.")
@@ -55,7 +55,7 @@ class NullBound(Answer):
     seed: int = Field(description="The seed of the draw among all others that are alike in density and length of label.")
 
 
-class ScoreProvenance(Answer):
+class ScoreProvenance(ResponseModel):
     """One score, with every item, verdict, prompt and reply behind it."""
 
     score: ScoreAnswer
@@ -65,7 +65,7 @@ class ScoreProvenance(Answer):
     spend: SpendAnswer
 
 
-class ExplanationProvenance(Answer):
+class ExplanationProvenance(ResponseModel):
     """One explanation, with every prompt and reply behind it, the contexts that it was made from, and its scores."""
 
     explanation: ExplanationAnswer
@@ -80,7 +80,7 @@ class ExplanationProvenance(Answer):
     scores: list[ScoreProvenance]
 
 
-class ProvenanceAnswer(Answer):
+class ProvenanceAnswer(ResponseModel):
     """Where everything said of one feature comes from."""
 
     dictionary: str

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Answer, Page
+from api.schemas.base import Page, ResponseModel
 
 
-class RunJob(Answer):
+class RunJob(ResponseModel):
     """A job whose results belong to the run."""
 
     id: str
@@ -19,7 +19,7 @@ class RunJob(Answer):
     finished_at: datetime | None
 
 
-class RunAnswer(Answer):
+class RunAnswer(ResponseModel):
     """One collection: a dictionary of a subject, a corpus and collection settings."""
 
     name: str = Field(description="The run's address: the dictionary's name and the run's number.")
@@ -51,7 +51,7 @@ class RunPage(Page[RunAnswer]):
     pass
 
 
-class CurrentRunRequest(Answer):
+class CurrentRunRequest(ResponseModel):
     """Which run is to be the dictionary's current one."""
 
     model_config = ConfigDict(extra="forbid", defer_build=False)

@@ -4,29 +4,29 @@ from typing import Any
 
 from pydantic import Field
 
-from api.schemas.base import Answer
+from api.schemas.base import ResponseModel
 
 
-class Health(Answer):
+class HealthStatus(ResponseModel):
     status: str
     version: str
 
 
-class Readiness(Answer):
+class Readiness(ResponseModel):
     """`checks` says of each thing the service needs `ok`, or what is wrong with it."""
 
     ready: bool
     checks: dict[str, str]
 
 
-class FieldError(Answer):
+class FieldError(ResponseModel):
     """One field of a request that cannot be read."""
 
     field: str = Field(description="Where it stands: `body.collection.window`, `query.limit`.")
     message: str
 
 
-class Problem(Answer):
+class Problem(ResponseModel):
     """An RFC 9457 problem document. `code` is stable; `type` is where the server explains it."""
 
     type: str
@@ -41,7 +41,7 @@ class Problem(Answer):
     details: dict[str, Any] | None = Field(default=None, description="Facts a program can use: near names, limits, the present state.")
 
 
-class ProblemKind(Answer):
+class ProblemKind(ResponseModel):
     """What a problem's `type` stands for."""
 
     code: str

@@ -5,12 +5,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from api.schemas.base import Answer, Page
+from api.schemas.base import Page, ResponseModel
 from api.schemas.jobs import AmountAnswer, BudgetAnswer, CorpusAnswer, WarningAnswer
 from interp.domain.lifecycle import Stage
 
 
-class EstimateRow(Answer):
+class EstimateRow(ResponseModel):
     """What one purpose of one stage will take. `cost_usd` is null where nobody knows the price, and `why` says so."""
 
     stage: Stage
@@ -24,7 +24,7 @@ class EstimateRow(Answer):
     why: str | None = None
 
 
-class EstimateTotal(Answer):
+class EstimateTotal(ResponseModel):
     calls: int
     prompt_tokens: int
     completion_tokens: int
@@ -33,7 +33,7 @@ class EstimateTotal(Answer):
     why: str | None = None
 
 
-class EstimateAnswer(Answer):
+class EstimateAnswer(ResponseModel):
     """What a job would ask of its language models. Nothing was stored, and no model was asked."""
 
     basis: Literal["evidence", "settings"] = Field(
@@ -55,7 +55,7 @@ class EstimateAnswer(Answer):
     warnings: list[WarningAnswer] = Field(default=[], description="What to know of how the job's files are read.")
 
 
-class UsageRow(Answer):
+class UsageRow(ResponseModel):
     """The calls of one purpose to one model. Seconds are of one whole call, all its attempts and waits included."""
 
     stage: str
@@ -76,7 +76,7 @@ class UsageRow(Answer):
     p95_seconds: float | None = Field(description="What 95 of 100 calls stay within; within 5%, too.")
 
 
-class UsageTotal(Answer):
+class UsageTotal(ResponseModel):
     """All rows together."""
 
     calls: int
@@ -89,7 +89,7 @@ class UsageTotal(Answer):
     priced_usd: float
 
 
-class UsageAnswer(Answer):
+class UsageAnswer(ResponseModel):
     """What a job has asked of language models so far. Answers from the cache cost nothing and are in no row."""
 
     job: str
@@ -98,7 +98,7 @@ class UsageAnswer(Answer):
     budget: BudgetAnswer | None
 
 
-class CallAnswer(Answer):
+class CallAnswer(ResponseModel):
     """One question that went out, however many attempts it took."""
 
     id: int

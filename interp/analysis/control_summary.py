@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.stats.chance import kappa_of_counts
-from interp.stats.misclassification import Rate, corrected_balanced_accuracy
+from interp.stats.misclassification import ErrorRate, corrected_balanced_accuracy
 
 # Answers of a judge, and of the same or another one to the same questions.
 TWICE = ("yes_yes", "yes_no", "no_yes", "no_no")
@@ -16,7 +16,7 @@ TWICE = ("yes_yes", "yes_no", "no_yes", "no_no")
 GOLD = ("tp", "fn", "tn", "fp")
 
 
-class Figures:
+class ControlFigures:
     """Figures of one control, of which there can be as many as scores; NaN is None."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Figures:
         self.lifts.append(_or_nan(control["lift"]))
 
 
-class Agreement(Figures):
+class Agreement(ControlFigures):
     """Figures, and the sum of what was answered twice."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Agreement(Figures):
             self.counts[name] += int(control["details"].get(name, 0))
 
 
-class Gold:
+class GoldCounts:
     """Counts of right and wrong answers to questions of known answer, by feature, ascending."""
 
     def __init__(self) -> None:
@@ -57,20 +57,20 @@ class Controls:
     """The controls of all features taken together. Add them by feature, ascending."""
 
     def __init__(self) -> None:
-        self._compared: dict[str, Figures] = {}
+        self._compared: dict[str, ControlFigures] = {}
         self._agreeing: dict[str, Agreement] = {}
-        self._gold: Gold | None = None
+        self._gold: GoldCounts | None = None
 
     def add(self, feature: int, controls: Iterable[Mapping[str, Any]]) -> None:
         """One score's controls, as `interp.domain.score.ControlResult` is written."""
         for control in controls:
             name = control["name"]
             if name in ("empty", "baseline"):
-                self._compared.setdefault(name, Figures()).add(control)
+                self._compared.setdefault(name, ControlFigures()).add(control)
             elif name in ("repeat", "judge_swap"):
                 self._agreeing.setdefault(name, Agreement()).add(control)
             elif name == "gold":
-                self._gold = self._gold or Gold()
+                self._gold = self._gold or GoldCounts()
                 self._gold.add(feature, control)
 
     def summary(self, balanced_accuracies: NDArray[np.float64]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def median_of(values: NDArray[np.float64]) -> float | None:
     return float(ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2)
 
 
-def _comparison(control: Figures) -> dict[str, Any]:
+def _comparison(control: ControlFigures) -> dict[str, Any]:
     lifts = _defined(control.lifts)
     return {
         "features": len(lifts),
@@ -113,7 +113,7 @@ def _agreement(control: Agreement) -> dict[str, Any]:
     return {"kappa": kappa_of_counts(table), "compared": compared, "agreement": float(table.trace() / compared), **control.counts}
 
 
-def _gold(control: Gold, balanced_accuracies: NDArray[np.float64]) -> dict[str, Any]:
+def _gold(control: GoldCounts, balanced_accuracies: NDArray[np.float64]) -> dict[str, Any]:
     """The judge's own rates on known answers, clustered by feature, and the median of balanced accuracy as it would be if it never misread.
 
     Rogan and Gladen's correction of the median, see `interp.stats.misclassification`; its interval holds the uncertainty of the judge's rates alone.
@@ -124,20 +124,20 @@ def _gold(control: Gold, balanced_accuracies: NDArray[np.float64]) -> dict[str, 
     middle = median_of(balanced_accuracies)
     if sensitivity is None or specificity is None or middle is None:
         return found
-    exact = (Rate(middle, middle, middle), Rate(1 - middle, 1 - middle, 1 - middle))
+    exact = (ErrorRate(middle, middle, middle), ErrorRate(1 - middle, 1 - middle, 1 - middle))
     corrected = corrected_balanced_accuracy(*exact, sensitivity, specificity)
     interval = None if corrected.bounds is None else list(corrected.bounds)
     return found | {"corrected_median": corrected.value, "corrected_interval": interval, "corrected_reason": corrected.reason}
 
 
-def _rate(control: Gold, right: str, wrong: str) -> Rate | None:
+def _rate(control: GoldCounts, right: str, wrong: str) -> ErrorRate | None:
     counts = [np.frombuffer(control.counts[name], dtype=np.int32) for name in (right, wrong)]
     if not any(some.any() for some in counts):
         return None
-    return Rate.of_counts(counts[0], counts[1], np.frombuffer(control.features, dtype=np.int32))
+    return ErrorRate.of_counts(counts[0], counts[1], np.frombuffer(control.features, dtype=np.int32))
 
 
-def _told(rate: Rate | None) -> dict[str, float] | None:
+def _told(rate: ErrorRate | None) -> dict[str, float] | None:
     return None if rate is None else {"value": rate.value, "low": rate.low, "high": rate.high}
 
 

@@ -23,14 +23,14 @@ P_METHODS = (None, "rank", "pooled", "paired")
 RANK, POOLED, PAIRED = 1, 2, 3
 
 
-class Family(NamedTuple):
+class ScoreFamily(NamedTuple):
     """Explanations of one explainer with the same settings."""
 
     explainer: str
     settings_digest: str
 
 
-class Names(Generic[Name]):
+class NumberedNames(Generic[Name]):
     """Values of which there are few different ones, numbered as they come."""
 
     def __init__(self, *first: Name) -> None:
@@ -70,7 +70,7 @@ class Nulls:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ScoreTable:
     """N scores of one scorer, ascending by feature, of one feature by explanation. NaN is None.
 
     ids, explanations  int64 [N]
@@ -97,7 +97,7 @@ class Figures:
     paired: Floats
     errors: Floats
     p_methods: Integers
-    all_families: tuple[Family, ...]
+    all_families: tuple[ScoreFamily, ...]
     all_metrics: tuple[str, ...]
     all_reasons: tuple[str | None, ...]
     nulls: Nulls
@@ -112,7 +112,7 @@ TYPES = {"ids": "q", "features": "i", "explanations": "q", "families": "i", "met
 TYPES |= dict.fromkeys(("values", "lifts", "p_values", "q_values", "shrunken", "paired", "errors"), "d")
 
 
-def gathered(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]) -> Figures:
+def gathered(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]) -> ScoreTable:
     """Turn the rows of `interp.store.results.dictionary_scores.scores_of` into columns.
 
     Their null figures come with them where these are too few for a p value by rank.
@@ -129,7 +129,7 @@ class Gathering:
     def __init__(self, asked: Sequence[Range]) -> None:
         self._asked = asked
         self._columns = {name: array(code) for name, code in TYPES.items()}
-        self._families, self._metrics, self._reasons = Names[Family](), Names[str](), Names[str | None](None)
+        self._families, self._metrics, self._reasons = NumberedNames[ScoreFamily](), NumberedNames[str](), NumberedNames[str | None](None)
         self._few, self._lengths, self._nulls = array("b"), array("i"), array("d")
         self._controls = Controls()
 
@@ -140,7 +140,7 @@ class Gathering:
         columns["ids"].extend(ids)
         columns["features"].extend(features)
         columns["explanations"].extend(explanations)
-        columns["families"].extend(self._families.numbers(map(Family, explainers, digests)))
+        columns["families"].extend(self._families.numbers(map(ScoreFamily, explainers, digests)))
         columns["metrics"].extend(self._metrics.numbers(metrics))
         columns["reasons"].extend(self._reasons.numbers(reasons))
         columns["p_methods"].extend(map(P_METHODS.index, methods))
@@ -152,11 +152,11 @@ class Gathering:
             if is_asked and some:
                 self._controls.add(feature, some)
 
-    def figures(self) -> Figures:
+    def figures(self) -> ScoreTable:
         """All that was added; nothing can be added from then on."""
         columns = {name: _array(column) for name, column in self._columns.items()}
         nulls = Nulls(_array(self._few).astype(np.bool_), _array(self._lengths), _array(self._nulls))
-        return Figures(
+        return ScoreTable(
             **columns,
             all_families=self._families.all(),
             all_metrics=self._metrics.all(),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from interp.analysis.control_summary import median_of
-from interp.analysis.score_table import PAIRED, POOLED, Figures, Floats, Integers, Mask
+from interp.analysis.score_table import PAIRED, POOLED, Floats, Integers, Mask, ScoreTable
 from interp.score.controls.fewest import scarce_by, too_few
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import FEWEST, pooled_p, strata_of
@@ -23,7 +23,7 @@ WORST = 100
 Members = Integers | slice
 
 
-def concluded(figures: Figures, densities: Floats | None) -> Figures:
+def concluded(figures: ScoreTable, densities: Floats | None) -> ScoreTable:
     """The figures with what their family as a whole gives them: pooled p values where `densities` [features] are given, q values, shrunken values.
 
     A family is the explanations of one explainer with the same settings, over the whole dictionary: one set of tests.
@@ -37,7 +37,7 @@ def concluded(figures: Figures, densities: Floats | None) -> Figures:
     return replace(figures, q_values=q_values, shrunken=shrunken)
 
 
-def figures_of(figures: Figures, chosen: Mask) -> dict[str, Any]:
+def figures_of(figures: ScoreTable, chosen: Mask) -> dict[str, Any]:
     """One scorer's figures over a job's features, `chosen` [N]. Medians are over defined values; None where there are none.
 
     `ranking`: `reliability` is the share of the spread between features that is not noise, `worst_found` how many of the hundred features that look
@@ -61,12 +61,12 @@ def figures_of(figures: Figures, chosen: Mask) -> dict[str, Any]:
     }
 
 
-def _too_few(figures: Figures, chosen: Mask) -> dict[str, Any] | None:
+def _too_few(figures: ScoreTable, chosen: Mask) -> dict[str, Any] | None:
     places, counts = np.unique(figures.reasons[chosen], return_counts=True)
     return too_few({figures.all_reasons[place]: count for place, count in zip(places.tolist(), counts.tolist(), strict=True)})
 
 
-def ranking_of(figures: Figures, chosen: Mask) -> dict[str, Any]:
+def ranking_of(figures: ScoreTable, chosen: Mask) -> dict[str, Any]:
     """How much the order of the features means, over the first family that has figures among the `chosen` [N]."""
     members = chosen & (figures.families == figures.families[chosen.argmax()]) if chosen.any() else chosen
     found: Shrunken = shrink(figures.values[members], figures.errors[members])
@@ -76,7 +76,7 @@ def ranking_of(figures: Figures, chosen: Mask) -> dict[str, Any]:
     return {"features": known, "reliability": found.reliability, "worst": worst, "worst_found": overlap}
 
 
-def _families(figures: Figures) -> Iterator[Members]:
+def _families(figures: ScoreTable) -> Iterator[Members]:
     """The members of each family."""
     if len(figures.all_families) == 1:
         yield slice(None)
@@ -85,7 +85,7 @@ def _families(figures: Figures) -> Iterator[Members]:
         yield np.flatnonzero(figures.families == family)
 
 
-def _with_pooled_p(figures: Figures, densities: Floats) -> Figures:
+def _with_pooled_p(figures: ScoreTable, densities: Floats) -> ScoreTable:
     """p values of those that have too few nulls for one by rank. They say so by having no reason any more.
 
     From the nulls of all such features of a family where these are `FEWEST` or more, else the paired one. How many there are decides, and no figure.
@@ -108,7 +108,7 @@ def _with_pooled_p(figures: Figures, densities: Floats) -> Figures:
     return replace(figures, p_values=p_values, p_methods=p_methods, reasons=reasons)
 
 
-def _balanced_accuracies(figures: Figures, chosen: Mask) -> Floats:
+def _balanced_accuracies(figures: ScoreTable, chosen: Mask) -> Floats:
     named = [place for place, metric in enumerate(figures.all_metrics) if metric == "balanced_accuracy"]
     return _defined(figures.values, chosen & np.isin(figures.metrics, named))
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.analysis.score_table import P_METHODS, Figures, Floats, Integers, Mask
+from interp.analysis.score_table import P_METHODS, Floats, Integers, Mask, ScoreTable
 from interp.score.best import Candidates, rank_of
-from interp.store.results.dictionary_scores import PORTION, Conclusion, numbers
+from interp.store.results.dictionary_scores import PORTION, AdjustedScore, numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +23,23 @@ class Changes:
     reasons: Integers
     all_reasons: tuple[str | None, ...]
 
-    def rows(self) -> Iterator[Conclusion]:
+    def rows(self) -> Iterator[AdjustedScore]:
         """One after another, as they are written."""
         for start in range(0, len(self.ids), PORTION):
             some = slice(start, start + PORTION)
             figures = (numbers(column[some]) for column in (self.p_values, self.q_values, self.shrunken))
             texts = (self.p_methods[some].tolist(), self.reasons[some].tolist())
             for row, p, q, shrunken, method, reason in zip(self.ids[some].tolist(), *figures, *texts, strict=True):
-                yield Conclusion(row, p, P_METHODS[method], q, shrunken, self.all_reasons[reason])
+                yield AdjustedScore(row, p, P_METHODS[method], q, shrunken, self.all_reasons[reason])
 
 
-def candidates(scorer: str, figures: Figures) -> Candidates:
+def candidates(scorer: str, figures: ScoreTable) -> Candidates:
     """One scorer's figures as candidates for the best."""
     ranks = np.full(len(figures), rank_of(scorer), np.int16)
     return Candidates(figures.features, figures.explanations, ranks, figures.values, figures.shrunken, figures.lifts, figures.q_values)
 
 
-def changed(were: Figures, figures: Figures) -> Changes:
+def changed(were: ScoreTable, figures: ScoreTable) -> Changes:
     """What is concluded where that is new."""
     new = np.flatnonzero(
         _differ(were.p_values, figures.p_values)
@@ -53,7 +53,7 @@ def changed(were: Figures, figures: Figures) -> Changes:
     return Changes(figures.ids[rows], p_values, q_values, shrunken, figures.p_methods[rows], figures.reasons[rows], figures.all_reasons)
 
 
-def in_order(changes: Iterable[Changes]) -> Iterator[Conclusion]:
+def in_order(changes: Iterable[Changes]) -> Iterator[AdjustedScore]:
     """Those of several scorers together, ascending by id: all writers go through them in one order, so that none waits for another in a circle."""
     return heapq.merge(*(some.rows() for some in changes), key=lambda row: row.id)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from interp.collect.encode import Activity, Limits
+from interp.collect.encode import Activity, FiringLimits
 from interp.collect.finite import check_maxima
 from interp.collect.hashing import exponential
-from interp.collect.partial.tally import Tally
+from interp.collect.partial.tally import FeatureCounts
 from interp.collect.reservoir import EMPTY, NOT_FULL, Reservoir, make_keys, sortable
 from interp.collect.rows.staging import Windows
-from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
+from interp.domain.evidence import ACTIVE_KINDS, ContextKind, Split
 from interp.domain.spec import SplitCounts
 
 
@@ -38,7 +38,7 @@ class FeatureRange:
     start: int
     stop: int
     multipliers: Tensor
-    limits: Limits
+    limits: FiringLimits
     neighbours: Tensor
     cosines: Tensor
 
@@ -73,13 +73,17 @@ class Silent:
 
 
 # What each sample of active windows prefers: int32 [P] priorities of pairs.
-PRIORITIES: dict[Kind, Callable[[Pairs, Windows, FeatureRange], Tensor]] = {Kind.TOP: _top, Kind.UNIFORM: _uniform, Kind.WEIGHTED: _weighted}
+PRIORITIES: dict[ContextKind, Callable[[Pairs, Windows, FeatureRange], Tensor]] = {
+    ContextKind.TOP: _top,
+    ContextKind.UNIFORM: _uniform,
+    ContextKind.WEIGHTED: _weighted,
+}
 
 
 # Of these a document gives one window at most: the windows of one table or one list of names resemble one another, and ask the same question.
-ONE_A_DOCUMENT = frozenset({Kind.NEAR_MISS})
+ONE_A_DOCUMENT = frozenset({ContextKind.NEAR_MISS})
 # The lowest priority of a kind, where not every window is a candidate: at a near miss some neighbour fires.
-LEAST = {Kind.NEAR_MISS: 1}
+LEAST = {ContextKind.NEAR_MISS: 1}
 
 
 class Block:
@@ -92,7 +96,7 @@ class Block:
         """
         device = features.neighbours.device
         self.features = features
-        self.tally = Tally(len(features), device)
+        self.tally = FeatureCounts(len(features), device)
         self.reservoirs = {
             (kind, split): Reservoir(
                 len(features),
@@ -102,7 +106,7 @@ class Block:
                 LEAST.get(kind, NOT_FULL),
                 documents if kind in ONE_A_DOCUMENT else None,
             )
-            for kind in Kind
+            for kind in ContextKind
             for split in Split
         }
 
@@ -126,9 +130,9 @@ class Block:
         activations, where silent windows keep them."""
         silent = Silent(windows, maxima, everything)
         hashes = self.features.multipliers[0][:, None] * windows.hashes[0][None, :]
-        self._offer_silent(self.reservoirs[Kind.INACTIVE, split], silent, hashes)
+        self._offer_silent(self.reservoirs[ContextKind.INACTIVE, split], silent, hashes)
         if self.features.neighbours.shape[1]:
-            self._offer_silent(self.reservoirs[Kind.NEAR_MISS, split], silent, self._nearest_activity(all_maxima))
+            self._offer_silent(self.reservoirs[ContextKind.NEAR_MISS, split], silent, self._nearest_activity(all_maxima))
 
     def _offer_silent(self, reservoir: Reservoir, silent: "Silent", priorities: Tensor) -> None:
         """Offers the windows in which a feature does not fire, by int32 [F, W] priorities."""
@@ -177,7 +181,7 @@ def _best_in_documents(keys: Tensor, documents: Tensor) -> Tensor:
     return keys.masked_fill(keys != best.gather(1, spread), EMPTY)
 
 
-def kept_of(counts: SplitCounts, kind: Kind) -> int:
+def kept_of(counts: SplitCounts, kind: ContextKind) -> int:
     """How many windows of a kind are kept."""
     kept: int = getattr(counts, kind.name.lower())
     return kept

@@ -14,13 +14,13 @@ from interp.collect.encode import Encoder, TileShape
 from interp.collect.hashing import feature_multipliers
 from interp.collect.lanes import Lanes
 from interp.collect.partial.partial import Partial, Sample
-from interp.collect.rows.staging import Batch
-from interp.domain.evidence import Kind, Split
+from interp.collect.rows.staging import WindowBatch
+from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import CollectionSpec
 
 
 @dataclass(frozen=True)
-class Roster:
+class FeatureSelection:
     """Which features are collected, and what near misses need to know of them.
 
     encoded    int64   [E]     features to encode: first the S collected ones, ascending, then those that are only somebody's neighbours
@@ -42,7 +42,15 @@ class Collector:
     """Counts and reservoirs of all collected features, in one block of features a lane."""
 
     def __init__(
-        self, encoder: Encoder, roster: Roster, spec: CollectionSpec, seed: int, shape: TileShape, capacity: int, documents: Tensor, lanes: Lanes
+        self,
+        encoder: Encoder,
+        roster: FeatureSelection,
+        spec: CollectionSpec,
+        seed: int,
+        shape: TileShape,
+        capacity: int,
+        documents: Tensor,
+        lanes: Lanes,
     ) -> None:
         """`capacity`: windows of the largest batch; `documents` int64 [documents + 1]: the ordinal of each one's first window."""
         device = encoder.limits.levels.device
@@ -69,7 +77,7 @@ class Collector:
         self.windows_seen = [0, 0]
 
     @torch.inference_mode()
-    def feed(self, batch: Batch) -> None:
+    def feed(self, batch: WindowBatch) -> None:
         """Takes in a batch. Lanes run twice: a near miss can be told only when the maxima of all features are there."""
         count, split = len(batch.windows), Split(batch.split)
         padded = len(batch.masked) // batch.windows.counted.shape[1]
@@ -99,7 +107,7 @@ class Collector:
         tallies = [block.tally for block in self.blocks]
         keys: dict[Sample, NDArray[np.int64]] = {}
         activations: dict[Sample, NDArray[np.float16]] = {}
-        for sample in product(Kind, Split):
+        for sample in product(ContextKind, Split):
             kept = [block.reservoirs[sample].kept() for block in self.blocks]
             keys[sample] = _rows([entries for entries, _ in kept])
             payload = [values for _, values in kept if values is not None]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from interp.collect.memory import CODES
-from interp.collect.rows.staging import Batch
+from interp.collect.rows.staging import WindowBatch
 from interp.dictionary.module import Dictionary
 
 SILENT = -1.0  # stands for a token that does not count: below every floor
@@ -40,7 +40,7 @@ class Activity:
 
     features int64   [P]          counted from the first of the range
     windows  int64   [P]          windows of the batch
-    values   float32 [P, window]  at each token; the activation is 0 unless this is above the feature's floor, and it fires above `Limits.firing`
+    values   float32 [P, window]  at each token; the activation is 0 unless this is above the floor, and it fires above `FiringLimits.firing`
     """
 
     features: Tensor
@@ -49,7 +49,7 @@ class Activity:
 
 
 @dataclass(frozen=True)
-class Limits:
+class FiringLimits:
     """Of F features, float32 [F] each.
 
     floors  the dictionary's own thresholds: an activation is the value above its floor, else 0
@@ -62,13 +62,13 @@ class Limits:
     firing: Tensor
 
     @classmethod
-    def of(cls, floors: Tensor, levels: Tensor | None) -> "Limits":
+    def of(cls, floors: Tensor, levels: Tensor | None) -> "FiringLimits":
         """`levels` None: 0."""
         levels = torch.zeros_like(floors) if levels is None else levels
         return cls(floors, levels, torch.maximum(floors, levels))
 
-    def __getitem__(self, chosen: slice | Tensor) -> "Limits":
-        return Limits(self.floors[chosen], self.levels[chosen], self.firing[chosen])
+    def __getitem__(self, chosen: slice | Tensor) -> "FiringLimits":
+        return FiringLimits(self.floors[chosen], self.levels[chosen], self.firing[chosen])
 
     def stored(self, values: Tensor) -> Tensor:
         """`values` [F, n] of these features to float16 [F, n] activations: 0 below the floor, in float16's range.
@@ -89,9 +89,9 @@ class Limits:
 class Encoder(Protocol):
     """Gives the activity of ranges of features; several threads may ask for different ranges at once."""
 
-    limits: Limits
+    limits: FiringLimits
 
-    def begin(self, batch: Batch) -> None:
+    def begin(self, batch: WindowBatch) -> None:
         """Reads a batch; called once, before its ranges."""
         ...
 
@@ -115,13 +115,13 @@ class DenseEncoder:
         self.weights = pad(dictionary.W_enc[:, features].T.to(dtype), len(features) + shape.features)
         self.biases = pad(dictionary.b_enc[features, None].to(dtype), len(features) + shape.features)
         thresholds = torch.zeros_like(dictionary.b_enc) if dictionary.threshold is None else dictionary.threshold
-        self.limits = Limits.of(thresholds[features].to(torch.float32).clamp(min=0), levels)
+        self.limits = FiringLimits.of(thresholds[features].to(torch.float32).clamp(min=0), levels)
         self._dictionary, self._window, self._shape = dictionary, window, shape
         self._inputs: list[Tensor] = []
         self._masked: list[Tensor] = []
         self._desks = threading.local()
 
-    def begin(self, batch: Batch) -> None:
+    def begin(self, batch: WindowBatch) -> None:
         inputs = self._dictionary.normalise(batch.x).to(self.weights.dtype)
         self._inputs = list(torch.split(inputs, self._shape.tokens))
         self._masked = [masked.nonzero().squeeze(1) for masked in torch.split(batch.masked, self._shape.tokens)]
@@ -146,11 +146,11 @@ class DenseEncoder:
         maxima.masked_fill_(maxima <= self.limits.firing[start:stop, None], 0)
         return desk.activity()
 
-    def _desk(self) -> "Desk":
+    def _desk(self) -> "EncodeBuffers":
         """The calling thread's own."""
         if not hasattr(self._desks, "desk"):
-            self._desks.desk = Desk(self._shape, self._window, self.weights.dtype, self.weights.device)
-        desk: Desk = self._desks.desk
+            self._desks.desk = EncodeBuffers(self._shape, self._window, self.weights.dtype, self.weights.device)
+        desk: EncodeBuffers = self._desks.desk
         return desk
 
 
@@ -161,7 +161,7 @@ def pad(matrix: Tensor, rows: int) -> Tensor:
     return padded
 
 
-class Desk:
+class EncodeBuffers:
     """Where one thread puts a tile, and gathers the active windows of a range of features."""
 
     def __init__(self, shape: TileShape, window: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -199,13 +199,13 @@ class CodeEncoder:
 
     def __init__(self, dictionary: Dictionary, features: Tensor, window: int, shape: TileShape, levels: Tensor | None = None) -> None:
         """`features` int64 [F]: which of the dictionary's features count, in their order here; `levels` float32 [F]: their firing levels."""
-        self.limits = Limits.of(torch.zeros(len(features), device=features.device), levels)
+        self.limits = FiringLimits.of(torch.zeros(len(features), device=features.device), levels)
         self._places = torch.full((dictionary.features,), -1, dtype=torch.int64, device=features.device)
         self._places[features] = torch.arange(len(features), device=features.device)
         self._dictionary, self._window, self._tokens_at_once = dictionary, window, _tokens_at_once(shape.tokens, dictionary.features)
         self._features = self._tokens = self._values = torch.empty(0)
 
-    def begin(self, batch: Batch) -> None:
+    def begin(self, batch: WindowBatch) -> None:
         codes = [self._dictionary.sparse_codes(x) for x in torch.split(batch.x, self._tokens_at_once)]
         values = torch.cat([values for values, _ in codes]).to(torch.float32)
         values.masked_fill_(batch.masked[:, None], 0)

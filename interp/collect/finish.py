@@ -15,7 +15,7 @@ from interp.collect.reservoir import EMPTY, ORDINAL_MASK
 from interp.collect.rows.layout import Layout, layout_of
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.domain.evidence import Contexts, FeatureEvidence, Kind, Neighbour, Split, Statistics, TokenEffect
+from interp.domain.evidence import ContextKind, Contexts, FeatureEvidence, Neighbour, Split, Statistics, TokenEffect
 from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
 
@@ -79,7 +79,7 @@ def _contexts(partial: Partial, rows: NDArray[np.int64], layout: Layout, corpus:
 def _entries(partial: Partial, rows: NDArray[np.int64], window: int) -> _Entries:
     """Grouped by feature; within one, by split, kind and priority."""
     columns: list[_Entries] = []
-    for split, kind in product(Split, Kind):
+    for split, kind in product(Split, ContextKind):
         keys = partial.keys[kind, split]
         features, places = np.nonzero(keys[rows] != EMPTY)
         stored = partial.activations.get((kind, split))

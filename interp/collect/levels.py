@@ -21,7 +21,7 @@ from interp.collect.encode import DTYPES, Encoder, TileShape, make_encoder
 from interp.collect.hashing import mix
 from interp.collect.lanes import Lanes
 from interp.collect.rows.layout import Layout, Rows
-from interp.collect.rows.staging import Batch
+from interp.collect.rows.staging import WindowBatch
 from interp.collect.rows.stream import Stream
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
@@ -98,7 +98,7 @@ def mean_density(subject: Subject, dictionary: Dictionary, corpus: TokenizedCorp
     probed = np.sort(order[:PROBED_FEATURES])
     counts = [0, 0]
 
-    def count(_span: slice, values: Tensor, batch: Batch) -> None:
+    def count(_span: slice, values: Tensor, batch: WindowBatch) -> None:
         counts[0] += int((values > 0).sum())
         counts[1] += values.shape[0] * int(batch.windows.counted.sum())
 
@@ -131,7 +131,7 @@ def _quantiles(
     kept = torch.zeros((len(features), most), device=subject.device)
     seen = [0]
 
-    def keep(span: slice, values: Tensor, batch: Batch) -> None:
+    def keep(span: slice, values: Tensor, batch: WindowBatch) -> None:
         kept[span] = torch.cat([kept[span], values.to(torch.float32)], dim=1).topk(most, dim=1, sorted=False).values
         if span.start == 0:
             seen[0] += int(batch.windows.counted.sum())
@@ -157,7 +157,7 @@ def _over_sample(
     spec: CollectionSpec,
     features: NDArray[np.int64],
     tokens: int,
-    use: Callable[[slice, Tensor, Batch], None],
+    use: Callable[[slice, Tensor, WindowBatch], None],
     progress: Progress,
 ) -> None:
     """Gives `use` the activations of the features on the calibration sample: float16 [rows of the slice, tokens of the batch], a tile at a time."""
@@ -166,7 +166,7 @@ def _over_sample(
     encoder = make_encoder(dictionary, torch.from_numpy(features).to(device), DTYPES[spec.encode_dtype], spec.window, shape)
     tiles = [slice(start, min(start + shape.features, len(features))) for start in range(0, len(features), shape.features)]
 
-    def feed(batch: Batch) -> None:
+    def feed(batch: WindowBatch) -> None:
         encoder.begin(batch)
         lanes.each(partial(_use_tiles, encoder, batch, tiles, use, spec.window), cut(0, len(tiles), lanes.count, 1))
 
@@ -185,7 +185,7 @@ def _over_sample(
 
 
 def _use_tiles(
-    encoder: Encoder, batch: Batch, tiles: list[slice], use: Callable[[slice, Tensor, Batch], None], window: int, chosen: tuple[int, int]
+    encoder: Encoder, batch: WindowBatch, tiles: list[slice], use: Callable[[slice, Tensor, WindowBatch], None], window: int, chosen: tuple[int, int]
 ) -> None:
     for tile in tiles[slice(*chosen)]:
         count = tile.stop - tile.start

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from interp.collect.reservoir import room_for
-from interp.domain.evidence import ACTIVE_KINDS, HISTOGRAM_BINS, Kind
+from interp.domain.evidence import ACTIVE_KINDS, HISTOGRAM_BINS, ContextKind
 from interp.domain.spec import CollectionSpec, SplitCounts
 
 KEY, ACTIVATION, COUNT, FLOAT = 8, 2, 8, 4
@@ -32,12 +32,12 @@ def reservoir_bytes(features: int, spec: CollectionSpec, dense: bool = False) ->
 
     With the default settings 424 entries per feature, 224 of them with activations: 18 KB per feature; 31 KB of dense dictionaries.
     """
-    return features * sum(_entry_bytes(kind, counts, spec.window, dense, waits=True) for counts in (spec.explain, spec.test) for kind in Kind)
+    return features * sum(_entry_bytes(kind, counts, spec.window, dense, waits=True) for counts in (spec.explain, spec.test) for kind in ContextKind)
 
 
 def partial_bytes(features: int, spec: CollectionSpec, dense: bool = False) -> int:
     """Bytes of a partial result, in memory and as a file: what the reservoirs keep, and counts. 8 KB a feature with the default settings."""
-    kept = sum(_entry_bytes(kind, counts, spec.window, dense, waits=False) for counts in (spec.explain, spec.test) for kind in Kind)
+    kept = sum(_entry_bytes(kind, counts, spec.window, dense, waits=False) for counts in (spec.explain, spec.test) for kind in ContextKind)
     return features * (kept + (HISTOGRAM_BINS + 4) * COUNT + 2 * FLOAT)
 
 
@@ -68,6 +68,6 @@ def features_at_once(room: int, of: Extent, spec: CollectionSpec) -> int:
     return low
 
 
-def _entry_bytes(kind: Kind, counts: SplitCounts, window: int, dense: bool, *, waits: bool) -> int:
+def _entry_bytes(kind: ContextKind, counts: SplitCounts, window: int, dense: bool, *, waits: bool) -> int:
     kept: int = getattr(counts, kind.name.lower())
     return (kept + room_for(kept) * waits) * (KEY + (ACTIVATION * window if dense or kind in ACTIVE_KINDS else 0))

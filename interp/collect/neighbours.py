@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interp.collect.collector import Roster
+from interp.collect.collector import FeatureSelection
 from interp.collect.encode import pad
 from interp.dictionary.module import Dictionary
 
@@ -49,11 +49,11 @@ def output_effects(directions: Tensor, outputs: Tensor, count: int) -> Iterator[
         yield promoted, up, suppressed, down
 
 
-def roster_of(dictionary: Dictionary, features: NDArray[np.int64], near_miss_neighbours: int) -> Roster:
+def roster_of(dictionary: Dictionary, features: NDArray[np.int64], near_miss_neighbours: int) -> FeatureSelection:
     """The features with their nearest neighbours. Opposed neighbours (negative cosine) make no near miss."""
     indices, cosines = nearest(dictionary.W_dec, torch.from_numpy(features).to(dictionary.W_dec.device), near_miss_neighbours)
     neighbours = indices.cpu().numpy()
     encoded = np.concatenate([features, np.setdiff1d(neighbours, features)])
     order = np.argsort(encoded)
     rows = order[np.searchsorted(encoded, neighbours, sorter=order)]
-    return Roster(encoded, rows.astype(np.int64), cosines.clamp(min=0).cpu().numpy())
+    return FeatureSelection(encoded, rows.astype(np.int64), cosines.clamp(min=0).cpu().numpy())

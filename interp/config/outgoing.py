@@ -75,7 +75,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class OutgoingPolicy:
     """Which URLs may be asked: those on a list, or any where `takes_any`; private addresses only where they are named."""
 
     listed: tuple[Link, ...]
@@ -83,7 +83,7 @@ class Guard:
     takes_any: bool = False
 
     @classmethod
-    def of(cls, urls: Iterable[str], networks: Iterable[str] = (), takes_any: bool = False) -> "Guard":
+    def of(cls, urls: Iterable[str], networks: Iterable[str] = (), takes_any: bool = False) -> "OutgoingPolicy":
         """A guard of written URLs and networks. A URL that cannot be read allows nothing."""
         return cls(tuple(link for url in urls if (link := _read(url))), tuple(ip_network(network) for network in networks), takes_any)
 

@@ -16,7 +16,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from interp.config.environment import check_names, variable_of, without_password
-from interp.config.outgoing import EVERYWHERE, Guard, Link
+from interp.config.outgoing import EVERYWHERE, Link, OutgoingPolicy
 from interp.config.secrets import conceal, take_inherited
 from interp.domain.errors import SettingsInvalidError
 
@@ -344,14 +344,14 @@ class Settings(BaseSettings):
         """Of `environment`, what nobody else may see: keys, and URLs that may hold passwords."""
         return {name: value for name, value in self.environment().items() if name in SECRETS}
 
-    def llm_guard(self) -> Guard:
+    def llm_guard(self) -> OutgoingPolicy:
         """Which endpoints models may be at: those that these settings name."""
-        return Guard.of([self.llm_base_url, *self.llm_keys, *self.llm_endpoints], self.private_networks)
+        return OutgoingPolicy.of([self.llm_base_url, *self.llm_keys, *self.llm_endpoints], self.private_networks)
 
-    def webhook_guard(self) -> Guard:
+    def webhook_guard(self) -> OutgoingPolicy:
         """Where webhooks may go: to the receivers on the list where there is one, else to any."""
         networks = EVERYWHERE if self.webhook_private else self.private_networks
-        return Guard.of(self.webhook_endpoints, networks, takes_any=not self.webhook_endpoints)
+        return OutgoingPolicy.of(self.webhook_endpoints, networks, takes_any=not self.webhook_endpoints)
 
     def key_of(self, base_url: str) -> str:
         """The key that belongs to an endpoint; empty for one that needs none, or that nobody gave a key for."""

@@ -84,7 +84,7 @@ class _Head(RawIOBase):
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class CorpusListing:
     """The files of a corpus. `left_out` counts entries that are no regular files, by kind; not `complete` where a limit ended the search."""
 
     files: tuple[CorpusFile, ...]
@@ -123,7 +123,7 @@ class Listing:
         }
 
 
-def list_files(spec: CorpusSpec, most: int | None = None) -> Listing:
+def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
     """The files of a corpus in the order of their names, from metadata alone; looks at `most` entries at most.
 
     Raises PathRefused, FileMissing, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
@@ -138,7 +138,7 @@ def list_files(spec: CorpusSpec, most: int | None = None) -> Listing:
             cure="Check the path; a relative one counts from where the service was started.",
         ) from None
     if stat.S_ISREG(status.st_mode):
-        return Listing((CorpusFile(root, root.name, status.st_size, status.st_mtime_ns),), {}, complete=True)
+        return CorpusListing((CorpusFile(root, root.name, status.st_size, status.st_mtime_ns),), {}, complete=True)
     if not stat.S_ISDIR(status.st_mode):
         raise CorpusError(f"{spec.path} is a {_kind(status.st_mode)}.", why="Only folders and regular files are read.", cure="Copy it to a file.")
     return _Walk(root, files.current(), Globs.of(spec.include), Globs.of(spec.exclude)).listing(most)
@@ -160,7 +160,7 @@ class _Walk:
     found: list[CorpusFile] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def listing(self, most: int | None) -> Listing:
+    def listing(self, most: int | None) -> CorpusListing:
         seen = 0
         folders = [self.root]
         while folders:
@@ -169,8 +169,8 @@ class _Walk:
             seen += looked_at
             folders.extend(reversed(within))
             if most is not None and seen >= most:
-                return Listing(tuple(self.found), dict(self.left_out), complete=False)
-        return Listing(tuple(self.found), dict(self.left_out), complete=True)
+                return CorpusListing(tuple(self.found), dict(self.left_out), complete=False)
+        return CorpusListing(tuple(self.found), dict(self.left_out), complete=True)
 
     def _entries(self, folder: Path, most: int | None) -> tuple[list[Path], int]:
         """Takes a folder's files; the folders in it, and how many entries were looked at."""

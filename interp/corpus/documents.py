@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interp.corpus.corpus_files import CorpusFile, Listing, list_files, unreadable
+from interp.corpus.corpus_files import CorpusFile, CorpusListing, list_files, unreadable
 from interp.domain.errors import CorpusChangedError, CorpusEmptyError, CorpusError, CorpusTooSmallError, TextUndecodableError
 from interp.domain.evidence import Split
 from interp.domain.job_warnings import Largest
@@ -34,7 +34,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DocumentPosition:
     """Where a document stands: bytes `start` to `stop` of a file. `line` is 0 where the whole file is one document."""
 
     file: CorpusFile
@@ -53,11 +53,11 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DocumentEntry:
     """A document known by the sha256 of its text."""
 
     digest: bytes
-    place: Place
+    place: DocumentPosition
 
     @property
     def id(self) -> int:
@@ -69,10 +69,10 @@ class CorpusIndex:
     """All documents of a corpus in the order of their ids. `duplicates`: texts met again; `skipped`: undecodable ones left out."""
 
     spec: CorpusSpec
-    entries: tuple[Entry, ...]
+    entries: tuple[DocumentEntry, ...]
     duplicates: int
     skipped: int
-    listing: Listing = field(default=Listing((), {}, complete=True))
+    listing: CorpusListing = field(default=CorpusListing((), {}, complete=True))
 
     @property
     def digest(self) -> str:
@@ -116,13 +116,13 @@ def documents(spec: CorpusSpec) -> Iterator[Document]:
     return index(spec).documents()
 
 
-def index(spec: CorpusSpec, listing: Listing | None = None, progress: Callable[[], None] = lambda: None) -> CorpusIndex:
+def index(spec: CorpusSpec, listing: CorpusListing | None = None, progress: Callable[[], None] = lambda: None) -> CorpusIndex:
     """Finds and hashes every document: reads each file once. `listing` saves looking for the files; `progress` is called after each file.
 
     Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing.
     """
     listing = listing or list_files(spec)
-    distinct: dict[bytes, Entry] = {}
+    distinct: dict[bytes, DocumentEntry] = {}
     duplicates = skipped = 0
     for file in listing.files:
         progress()
@@ -138,7 +138,7 @@ def index(spec: CorpusSpec, listing: Listing | None = None, progress: Callable[[
                 continue
             digest = hashlib.sha256(text.encode()).digest()
             duplicates += digest in distinct
-            distinct.setdefault(digest, Entry(digest, place))
+            distinct.setdefault(digest, DocumentEntry(digest, place))
     if not distinct:
         raise empty(spec, skipped)
     return CorpusIndex(spec, tuple(distinct[digest] for digest in sorted(distinct)), duplicates, skipped, listing)
@@ -166,7 +166,7 @@ def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
         pieces = _pieces(file, (line + b"\n" for line in lines), b"", counted=False)
     else:
         # A character may be cut in two where the reading ends.
-        pieces = iter([(Place(file, 0, len(content)), content if whole else _whole_characters(content))])
+        pieces = iter([(DocumentPosition(file, 0, len(content)), content if whole else _whole_characters(content))])
     for place, piece in pieces:
         try:
             _text(piece, place, spec)
@@ -193,7 +193,7 @@ def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
         )
 
 
-def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[Place, bytes]]:
+def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[DocumentPosition, bytes]]:
     """The documents of a file: its lines where these are JSON, the parts of a lone text file, else the whole."""
     try:
         with file.open_head() as handle:
@@ -204,17 +204,17 @@ def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[Place, bytes]]:
                 yield from _pieces(file, handle.read().split(separator), separator, counted=True)
             else:
                 content = handle.read()
-                yield Place(file, 0, len(content)), content
+                yield DocumentPosition(file, 0, len(content)), content
     except OSError as cause:
         raise unreadable(file.name, cause) from cause
 
 
-def _pieces(file: CorpusFile, pieces: Iterable[bytes], separator: bytes, *, counted: bool) -> Iterator[tuple[Place, bytes]]:
+def _pieces(file: CorpusFile, pieces: Iterable[bytes], separator: bytes, *, counted: bool) -> Iterator[tuple[DocumentPosition, bytes]]:
     """Pieces of a file with `separator` between them. Lines are counted by their line ends, or each piece is one."""
     start, line = 0, 1
     for piece in pieces:
         if piece.strip():
-            yield Place(file, start, start + len(piece), line), piece
+            yield DocumentPosition(file, start, start + len(piece), line), piece
         start += len(piece) + len(separator)
         line += piece.count(b"\n") if counted else 1
 
@@ -231,7 +231,7 @@ def _whole_characters(content: bytes) -> bytes:
     return content
 
 
-def _text(content: bytes, place: Place, spec: CorpusSpec) -> str:
+def _text(content: bytes, place: DocumentPosition, spec: CorpusSpec) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
@@ -244,7 +244,7 @@ def _text(content: bytes, place: Place, spec: CorpusSpec) -> str:
     return _field(text, place, spec) if place.file.has_lines else text
 
 
-def _field(line: str, place: Place, spec: CorpusSpec) -> str:
+def _field(line: str, place: DocumentPosition, spec: CorpusSpec) -> str:
     try:
         check_line(line)
         content = json.loads(line)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from interp.dictionary.positions import EVERYWHERE, Positions
-from interp.dictionary.weights import UNREADABLE, Floats, Stored, not_finite
+from interp.dictionary.weights import UNREADABLE, Floats, StoredTensor, not_finite
 from interp.domain.errors import DictionaryError, GlossatorError
 from interp.security.foreign_config import brief
 
@@ -93,7 +93,7 @@ ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "pre_bias", "W_skip")
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class DictionaryHeader:
     """What can be said of a dictionary without reading its numbers. `model` is the subject's name as the files give it.
 
     `positions` says where it counts, `context` how many tokens the rows had that it was trained on, `warnings` what a user should know of how it is
@@ -120,8 +120,8 @@ class Reading:
     `made` counts the numbers that no tensor holds: those of a format that has no weights.
     """
 
-    header: Header
-    tensors: Mapping[str, Stored]
+    header: DictionaryHeader
+    tensors: Mapping[str, StoredTensor]
     convert: Callable[[Mapping[str, Floats]], Canonical]
     made: int = 0
 
@@ -155,7 +155,7 @@ def as_dictionary_errors(source: Path, format_name: str) -> Iterator[None]:
         ) from cause
 
 
-def require(tensors: Mapping[str, Stored], names: tuple[str, ...], source: Path) -> None:
+def require(tensors: Mapping[str, StoredTensor], names: tuple[str, ...], source: Path) -> None:
     """Raises DictionaryError when a tensor is missing."""
     missing = [name for name in names if name not in tensors]
     if missing:
@@ -188,7 +188,7 @@ def divided(rows: Floats, norms: Floats) -> Floats:
     return np.divide(rows, floors[:, None])
 
 
-def matrix_shape(tensors: Mapping[str, Stored], name: str, source: Path) -> tuple[int, int]:
+def matrix_shape(tensors: Mapping[str, StoredTensor], name: str, source: Path) -> tuple[int, int]:
     """The shape of a tensor of two dimensions. Raises DictionaryError."""
     require(tensors, (name,), source)
     shape = tensors[name].shape

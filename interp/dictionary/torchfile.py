@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.dictionary.archives import LARGEST_READ, check_entry, open_archive
-from interp.dictionary.weights import MOST_AXES, UNREADABLE, Stored, as_unreadable, from_file, raw_dtype, unreadable
+from interp.dictionary.weights import MOST_AXES, UNREADABLE, StoredTensor, as_unreadable, from_file, raw_dtype, unreadable
 from interp.domain.errors import FileMissingError, GlossatorError, PickleRefusedError
 from interp.security.allowed_files import open_file
 
@@ -40,7 +40,7 @@ MOST_NAMES, MOST_DEPTH, LONGEST_NAME = 20_000, 16, 512
 
 
 def read_torch(path: Path) -> Any:
-    """What was saved: dicts, lists and plain values, with `Stored` for tensors. Raises PickleRefused, DictionaryError, FileMissing."""
+    """What was saved: dicts, lists and plain values, with `StoredTensor` for tensors. Raises PickleRefused, DictionaryError, FileMissing."""
     try:
         with open_archive(path) as archive:
             entry = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
@@ -66,18 +66,18 @@ def read_torch(path: Path) -> Any:
         raise unreadable(path, f"Its pickle is damaged: {str(cause)[:200]}.") from cause
 
 
-def tensors_of(content: Any) -> dict[str, Stored]:
+def tensors_of(content: Any) -> dict[str, StoredTensor]:
     """All tensors in nested dicts, by their dotted names. Raises ValueError where names are too many, too long or too deep.
 
     A pickle of some bytes may hold the same dict at any number of places: what is counted is what comes of it.
     """
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredTensor] = {}
     waiting: list[tuple[str, int, Any]] = [("", 0, content)]
     seen = 0
     while waiting:
         prefix, depth, value = waiting.pop()
         seen += 1
-        if isinstance(value, Stored):
+        if isinstance(value, StoredTensor):
             found[prefix] = value
         elif isinstance(value, dict):
             if depth == MOST_DEPTH or len(waiting) + len(value) + seen > MOST_NAMES:
@@ -135,7 +135,7 @@ def _are_counts(values: Any) -> bool:
     return isinstance(values, tuple) and len(values) <= MOST_AXES and all(type(value) is int and 0 <= value < 2**48 for value in values)
 
 
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Stored:
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> StoredTensor:
     if (
         not isinstance(storage, _Storage)
         or not _are_counts((offset,))
@@ -154,7 +154,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Store
         strides = tuple(step * span.itemsize for step in stride)
         yield np.lib.stride_tricks.as_strided(span, size, strides, writeable=False).reshape(-1)
 
-    return Stored(size, storage.dtype, stream, spanned=spanned)
+    return StoredTensor(size, storage.dtype, stream, spanned=spanned)
 
 
 def _is_contiguous(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:
@@ -166,8 +166,8 @@ def _is_contiguous(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:
     return True
 
 
-def _parameter(data: Any, *_: Any) -> Stored:
-    if not isinstance(data, Stored):
+def _parameter(data: Any, *_: Any) -> StoredTensor:
+    if not isinstance(data, StoredTensor):
         raise ValueError("a parameter is no tensor")
     return data
 

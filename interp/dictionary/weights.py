@@ -72,7 +72,7 @@ UNREADABLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredTensor:
     """A tensor in a file: its shape is known, its numbers are read when asked for.
 
     `stream` gives them in blocks of one axis, in the order in which `order` lays out the shape. `spanned` counts the numbers that are read for it.
@@ -138,7 +138,7 @@ def as_unreadable(path: Path, kind: str) -> Iterator[None]:
         raise unreadable(path, f"It is no {kind} file: {str(cause)[:200]}.") from cause
 
 
-def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict[str, Stored]:
+def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file (8 bytes of header length, header as JSON, raw data). Raises DictionaryError, FileMissing."""
     with as_unreadable(path, "safetensors"), open_file(path) as handle:
         size = os.fstat(handle.fileno()).st_size
@@ -156,7 +156,7 @@ def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict
         return {name: _in_safetensors(path, 8 + length, place) for name, place in places.items()}
 
 
-def read_npz(path: Path) -> dict[str, Stored]:
+def read_npz(path: Path) -> dict[str, StoredTensor]:
     """The arrays of an .npz file. Raises DictionaryError, PickleRefused for object arrays, FileMissing."""
     with as_unreadable(path, ".npz"), open_archive(path) as archive:
         entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
@@ -165,7 +165,7 @@ def read_npz(path: Path) -> dict[str, Stored]:
         return {entry.filename.removesuffix(".npy"): _in_npz(path, archive, entry) for entry in entries}
 
 
-def read_npy(path: Path) -> Stored:
+def read_npy(path: Path) -> StoredTensor:
     """The array of an .npy file. Raises DictionaryError, PickleRefused, FileMissing."""
     with as_unreadable(path, ".npy"), open_file(path) as handle:
         head = _npy_head(handle, path)
@@ -176,10 +176,10 @@ def read_npy(path: Path) -> Stored:
     def stream() -> Iterator[NDArray[Any]]:
         return from_file(path, start, raw_dtype(head.dtype), math.prod(head.shape))
 
-    return Stored(head.shape, head.dtype, stream, head.order)
+    return StoredTensor(head.shape, head.dtype, stream, head.order)
 
 
-def check_expansion(tensors: Iterable[Stored], files: Iterable[Path], source: Path) -> None:
+def check_expansion(tensors: Iterable[StoredTensor], files: Iterable[Path], source: Path) -> None:
     """Raises DictionaryError when the tensors say that they are far larger than the files that hold them."""
     claimed = sum(tensor.nbytes for tensor in tensors)
     held = sum(current().status(path).st_size for path in files if is_file(path))
@@ -191,7 +191,7 @@ def check_expansion(tensors: Iterable[Stored], files: Iterable[Path], source: Pa
         )
 
 
-def check_finite(tensors: Mapping[str, Stored], source: Path) -> None:
+def check_finite(tensors: Mapping[str, StoredTensor], source: Path) -> None:
     """Raises WeightsNotFinite, naming the tensor and the first bad place; DictionaryError where a file ends early or is damaged."""
     for name, tensor in tensors.items():
         bad, first, done = 0, 0, 0
@@ -283,11 +283,11 @@ def _check_apart(places: Mapping[str, _Place]) -> None:
         end = max(end, place.stop)
 
 
-def _in_safetensors(path: Path, base: int, place: _Place) -> Stored:
-    return Stored(place.shape, place.dtype, lambda: from_file(path, base + place.start, raw_dtype(place.dtype), math.prod(place.shape)))
+def _in_safetensors(path: Path, base: int, place: _Place) -> StoredTensor:
+    return StoredTensor(place.shape, place.dtype, lambda: from_file(path, base + place.start, raw_dtype(place.dtype), math.prod(place.shape)))
 
 
-def _in_npz(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Stored:
+def _in_npz(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredTensor:
     check_entry(entry, compressed=True)
     with archive.open(entry) as handle:
         head = _npy_head(handle, path)
@@ -300,7 +300,7 @@ def _in_npz(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Sto
             handle.read(start)
             yield from _in_blocks(handle, raw_dtype(head.dtype), math.prod(head.shape))
 
-    return Stored(head.shape, head.dtype, stream, head.order)
+    return StoredTensor(head.shape, head.dtype, stream, head.order)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ class Split(IntEnum):
     TEST = 1
 
 
-class Kind(IntEnum):
+class ContextKind(IntEnum):
     """Why a context was kept. TOP, UNIFORM and WEIGHTED fire; INACTIVE and NEAR_MISS are checked not to."""
 
     TOP = 0
@@ -25,7 +25,7 @@ class Kind(IntEnum):
     NEAR_MISS = 4
 
 
-ACTIVE_KINDS = (Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED)
+ACTIVE_KINDS = (ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED)
 
 # Edges of every feature's histogram: fixed, so that histograms of any two runs add up. 4 bins an octave from 2^-10 to 2^14;
 # activations outside fall into the first and last bin. float64 [HISTOGRAM_BINS + 1].
@@ -43,7 +43,7 @@ class Contexts:
     tokens       uint32  [N, W]  token ids; 0 beyond `lengths`
     activations  float16 [N, W]  the feature's activation at each token; 0 beyond `lengths` and at special tokens
     lengths      uint16  [N]     real tokens in the window
-    kinds        uint8   [N]     `Kind`
+    kinds        uint8   [N]     `ContextKind`
     splits       uint8   [N]     `Split`
     documents    uint64  [N]     identity of the document
     starts       uint32  [N]     offset of the window's first token in its document, counted in content tokens
@@ -94,7 +94,7 @@ class Contexts:
             self.levels[keep],
         )
 
-    def of(self, split: Split, *kinds: Kind) -> "Contexts":
+    def of(self, split: Split, *kinds: ContextKind) -> "Contexts":
         """The contexts of one split, of the given kinds (all kinds when none is given)."""
         keep = self.splits == split
         if kinds:

@@ -21,7 +21,7 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class ExplanationFamily:
     """Explanations of one kind: made in one run by the same explainer with the same settings."""
 
     run_id: int

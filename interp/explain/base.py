@@ -44,7 +44,7 @@ class Explainer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ExplainDesk:
+class ExplainContext:
     """What an explainer that asks a language model works with. `judge` answers its own checks (the explainer's model when the job has no judge);
     `embedder` is None where the job names no embedding model."""
 
@@ -63,6 +63,6 @@ class LlmExplainer(Protocol):
     needs: frozenset[Ability]
     spec: ExplainerSpec
 
-    async def explain(self, item: ExplainerInput, desk: ExplainDesk) -> Explanation:
+    async def explain(self, item: ExplainerInput, desk: ExplainContext) -> Explanation:
         """The explanation, or the reason why there is none (a CallFailed becomes a failure). Raises JobMustPause."""
         ...

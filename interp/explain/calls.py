@@ -8,7 +8,7 @@ from interp.domain.errors import CallFailedError
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput
 from interp.explain.label import LONGEST, Said, read_label, schema, typical
 from interp.llm.base import Ability, Message, Model, Prompt, Reply
 from interp.llm.prompt_text import FENCE_RULE
@@ -22,7 +22,7 @@ ROOM, ROOM_TO_THINK = 200, 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LabelPrompt:
     """A prompt that asks for a label, and the identities of the contexts that it shows."""
 
     prompt: Prompt
@@ -30,17 +30,17 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LabelResult:
     """What came of one question. Exactly one of `label` and `failure` is set; `calls` are the keys of all calls made for it."""
 
-    question: Question
+    question: LabelPrompt
     label: str | None
     failure: str | None
     calls: tuple[str, ...]
     replies: tuple[Reply, ...] = ()
 
 
-class Asking(Protocol):
+class LabelPrompter(Protocol):
     """What a failure or an explanation needs to know of its explainer."""
 
     name: str
@@ -62,11 +62,11 @@ class OneCall:
         """Why there is nothing to ask; None where there is."""
         return nothing_to_show(item)
 
-    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> Question:
+    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:
         """The question, deterministic in its arguments. `obstacle` must be None."""
         raise NotImplementedError
 
-    async def explain(self, item: ExplainerInput, desk: ExplainDesk) -> Explanation:
+    async def explain(self, item: ExplainerInput, desk: ExplainContext) -> Explanation:
         """The explanation, or the reason why there is none. Raises JobMustPause."""
         if (why := self.obstacle(item)) is not None:
             return failed(self, item, desk, why)
@@ -100,7 +100,7 @@ def answer_rule(spec: ExplainerSpec) -> str:
     return filled(template(PACKAGE, "answer").part("reasoning" if spec.reasoning else "plain"), {})
 
 
-async def ask(model: Model, question: Question, longest: int = LONGEST) -> Asked:
+async def ask(model: Model, question: LabelPrompt, longest: int = LONGEST) -> LabelResult:
     """The label, or why there is none. Raises JobMustPause."""
 
     def parse(text: str) -> Said:
@@ -109,25 +109,29 @@ async def ask(model: Model, question: Question, longest: int = LONGEST) -> Asked
     try:
         read = await ask_for(model, question.prompt, parse)
     except CallFailedError as error:
-        return Asked(question, None, str(error), tuple(error.details.get("calls", ())))
+        return LabelResult(question, None, str(error), tuple(error.details.get("calls", ())))
     said = read.value
     failure = None if said.label is not None else f"The model has no explanation to give: it answered {said.words!r}."
-    return Asked(question, said.label, failure, tuple(read.calls), read.replies)
+    return LabelResult(question, said.label, failure, tuple(read.calls), read.replies)
 
 
-def explained(explainer: Asking, item: ExplainerInput, desk: ExplainDesk, winner: Asked, all_asked: Sequence[Asked], **more: Any) -> Explanation:
+def explained(
+    explainer: LabelPrompter, item: ExplainerInput, desk: ExplainContext, winner: LabelResult, all_asked: Sequence[LabelResult], **more: Any
+) -> Explanation:
     """The winning answer with the provenance of all that was asked on the way to it."""
     prompt = winner.question.prompt
     kept = {"template": prompt.template, "prompt_digest": prompt.digest, "contexts": list(winner.question.contexts)}
     return Explanation(item.feature, explainer.name, winner.label, winner.failure, provenance=provenance(explainer, desk, all_asked) | kept | more)
 
 
-def failed(explainer: Asking, item: ExplainerInput, desk: ExplainDesk, why: str, all_asked: Sequence[Asked] = (), **more: Any) -> Explanation:
+def failed(
+    explainer: LabelPrompter, item: ExplainerInput, desk: ExplainContext, why: str, all_asked: Sequence[LabelResult] = (), **more: Any
+) -> Explanation:
     """No explanation, with the reason and what was asked before it was clear."""
     return Explanation(item.feature, explainer.name, text=None, failure=why, provenance=provenance(explainer, desk, all_asked) | more)
 
 
-def provenance(explainer: Asking, desk: ExplainDesk, asked: Sequence[Asked]) -> dict[str, Any]:
+def provenance(explainer: LabelPrompter, desk: ExplainContext, asked: Sequence[LabelResult]) -> dict[str, Any]:
     """Who was asked, with what settings, and what it cost: `cost_usd` is None where any price is unknown.
 
     Usage and cost count the replies that were read; those of a question that failed stand with its calls in the book.

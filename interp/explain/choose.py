@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.evidence import ACTIVE_KINDS, Contexts, Kind
+from interp.domain.evidence import ACTIVE_KINDS, ContextKind, Contexts
 from interp.explain.base import ExplainerInput
 
 Rows = NDArray[np.intp]
@@ -47,7 +47,7 @@ def weighted(contexts: Contexts, rows: Rows, number: int, random: np.random.Gene
     strength = np.maximum(contexts.maxima()[rows].astype(np.float64), 1e-6)
     keys = random.random(len(rows)) ** (1 / strength)
     names = contexts.identities()
-    drawn = {names[row] for row in np.flatnonzero(contexts.kinds == Kind.WEIGHTED).tolist()}
+    drawn = {names[row] for row in np.flatnonzero(contexts.kinds == ContextKind.WEIGHTED).tolist()}
     is_late = np.array([names[row] not in drawn for row in rows.tolist()], dtype=np.bool_)
     return rows[np.lexsort((-keys, is_late))][:number]
 
@@ -60,7 +60,7 @@ def silent(contexts: Contexts, random: np.random.Generator) -> Rows:
     """
     drawn = random.permutation(_silent(contexts))
     holds = np.isin(contexts.tokens[drawn], _peaks(contexts)) & contexts.valid()[drawn]
-    hard = drawn[np.lexsort((contexts.kinds[drawn] == Kind.INACTIVE, ~holds.any(axis=1)))]
+    hard = drawn[np.lexsort((contexts.kinds[drawn] == ContextKind.INACTIVE, ~holds.any(axis=1)))]
     turns: dict[int, int] = {}
     turn = np.zeros(len(hard), dtype=np.intp)
     for place, document in enumerate(contexts.documents[hard].tolist()):
@@ -77,7 +77,7 @@ def _peaks(contexts: Contexts) -> NDArray[np.uint32]:
 
 def _silent(contexts: Contexts) -> Rows:
     rows = np.flatnonzero(~contexts.fires() & ~np.isin(contexts.kinds, ACTIVE_KINDS))
-    order = np.lexsort((contexts.starts[rows], contexts.documents[rows], contexts.kinds[rows] == Kind.INACTIVE))
+    order = np.lexsort((contexts.starts[rows], contexts.documents[rows], contexts.kinds[rows] == ContextKind.INACTIVE))
     return _distinct(contexts, rows[order])
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.evidence import Contexts
-from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput
 from interp.explain.choose import Rows, firing, generator, silent, spread
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.judge.yes_no import Verdict, Window, ask_windows
 from interp.llm.base import Model
 from interp.llm.prompt_text import plain_after_left
@@ -57,7 +57,7 @@ class Trial:
         """(missed, false alarms): rows of the contexts on which the judge, going by the label, was wrong."""
         wrong: tuple[list[int], list[int]] = ([], [])
         for row, fires, verdict in zip(held_out.rows.tolist(), held_out.fires.tolist(), self.verdicts, strict=True):
-            if verdict.outcome == Outcome.ANSWERED and verdict.says != fires:
+            if verdict.outcome == AnswerStatus.ANSWERED and verdict.says != fires:
                 wrong[0 if fires else 1].append(row)
         return wrong
 
@@ -73,17 +73,17 @@ def held_out(item: ExplainerInput, part: NDArray[np.bool_], seed: int) -> HeldOu
     return HeldOut(contexts, rows, np.arange(len(rows)) < len(fires))
 
 
-async def try_label(judge: Model, label: str, windows: HeldOut, desk: ExplainDesk) -> Trial:
+async def try_label(judge: Model, label: str, windows: HeldOut, desk: ExplainContext) -> Trial:
     """The judge's verdicts with this label. Any two labels get the same prompts but for the label. Raises JobMustPause."""
     asked = [
         Window(str(row), plain_after_left(windows.contexts, row, desk.vocabulary), int(fires))
         for row, fires in zip(windows.rows.tolist(), windows.fires.tolist(), strict=True)
     ]
     verdicts = await ask_windows(judge, "detect", label, asked, desk.seed, PER_PROMPT)
-    answered = np.array([verdict.outcome == Outcome.ANSWERED for verdict in verdicts], dtype=np.bool_)
+    answered = np.array([verdict.outcome == AnswerStatus.ANSWERED for verdict in verdicts], dtype=np.bool_)
     said = np.array([bool(verdict.says) for verdict in verdicts], dtype=np.bool_)
     figure = Confusion.of(windows.fires[answered], said[answered]).balanced_accuracy
-    failure = next((verdict.failure for verdict in verdicts if verdict.outcome != Outcome.ANSWERED), None)
+    failure = next((verdict.failure for verdict in verdicts if verdict.outcome != AnswerStatus.ANSWERED), None)
     return Trial(label, tuple(verdicts), figure, failure)
 
 

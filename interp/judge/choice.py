@@ -24,7 +24,7 @@ ROOM = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class ChoiceQuestion:
     """One question: texts by id (`3`, or `2.1` for the first of group 2), of which the `answer`, 1 to `options`, is right. `items` are the identities
     of the windows shown, the ones that decide first; `detail` goes with the item."""
 
@@ -46,7 +46,7 @@ class Choice:
     failure: str | None = None
 
 
-async def choose(model: Model, kind: Kind, label: str | None, question: Round, sample: int = 0) -> Choice:
+async def choose(model: Model, kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0) -> Choice:
     """The model's choice; a call that failed is a failure with its reason. `label` None asks without an explanation. Raises JobMustPause."""
     prompt = prompt_of(kind, label, question, sample, Ability.LOGPROBS in model.abilities)
     try:
@@ -57,7 +57,7 @@ async def choose(model: Model, kind: Kind, label: str | None, question: Round, s
     return Choice(read.value, weight_of(read.reply.choices, KEYS[kind], question.answer, question.options), read.reply.key)
 
 
-def prompt_of(kind: Kind, label: str | None, question: Round, sample: int = 0, with_odds: bool = False) -> Prompt:
+def prompt_of(kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0, with_odds: bool = False) -> Prompt:
     wording = template(kind)
     nonce = nonce_of([text for _, text in question.texts] + [label or ""])
     values = {"fence_rule": FENCE_RULE, "contexts": fence(question.texts, nonce)}

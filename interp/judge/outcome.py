@@ -13,7 +13,7 @@ from interp.domain.explanation import Explanation
 from interp.domain.vocabulary import Vocabulary
 
 
-class Outcome(IntEnum):
+class AnswerStatus(IntEnum):
     """A judge that fails or abstains has not said "no"."""
 
     ANSWERED = 0
@@ -26,7 +26,7 @@ class Answers:
     """What a judge said of E explanations on N contexts.
 
     values    float32 [E, N] (does it fire: 0 or 1) or [E, N, W] (activation at each token); meaningless where not answered
-    outcomes  uint8 [E, N]   `Outcome`
+    outcomes  uint8 [E, N]   `AnswerStatus`
     reasons   why an explanation's questions were not answered, by its place
     """
 
@@ -36,7 +36,7 @@ class Answers:
 
     def answered(self) -> NDArray[np.bool_]:
         """bool [E, N]."""
-        answered: NDArray[np.bool_] = self.outcomes == Outcome.ANSWERED
+        answered: NDArray[np.bool_] = self.outcomes == AnswerStatus.ANSWERED
         return answered
 
 

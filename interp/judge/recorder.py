@@ -12,7 +12,7 @@ from interp.llm.base import Ability, Model, Prompt, Reply, TokenChoice
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class RecordingModel:
     """`model` with the keys of all its calls in `calls`, by purpose: under `purpose`, or `purpose/part` for a model made `for_purpose(part)`."""
 
     model: Model
@@ -31,12 +31,12 @@ class Noted:
     def abilities(self) -> frozenset[Ability]:
         return self.model.abilities
 
-    def for_purpose(self, purpose: str) -> "Noted":
-        return Noted(self.model.for_purpose(purpose), f"{self.purpose}/{purpose}", self.calls)
+    def for_purpose(self, purpose: str) -> "RecordingModel":
+        return RecordingModel(self.model.for_purpose(purpose), f"{self.purpose}/{purpose}", self.calls)
 
-    def also(self, model: Model, part: str) -> "Noted":
+    def also(self, model: Model, part: str) -> "RecordingModel":
         """Another model (a second judge) with its calls in the same book."""
-        return Noted(model.for_purpose(part), f"{self.purpose}/{part}", self.calls)
+        return RecordingModel(model.for_purpose(part), f"{self.purpose}/{part}", self.calls)
 
     async def ask(self, prompt: Prompt) -> Reply:
         try:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from interp.domain.errors import CallFailedError
 from interp.judge.incomplete_replies import complete_once
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.judge.prompt_packing import prompts_of
 from interp.judge.prompts import template
 from interp.judge.verdicts import UNSURE, YES, odds_of, schema_of, verdicts_of
@@ -41,7 +41,7 @@ class Verdict:
     `key` addresses the call that answered, or the last one that did not; `failure` is why there is no answer.
     """
 
-    outcome: Outcome
+    outcome: AnswerStatus
     says: bool | None
     probability: float | None
     key: str | None
@@ -49,7 +49,7 @@ class Verdict:
 
     @classmethod
     def failed(cls, failure: str, key: str | None = None) -> "Verdict":
-        return cls(Outcome.FAILED, None, None, key, failure)
+        return cls(AnswerStatus.FAILED, None, None, key, failure)
 
 
 async def ask_windows(
@@ -160,5 +160,5 @@ def _verdicts(replies: Sequence[Reply], count: int) -> dict[int, Verdict]:
 
 def _verdict(word: str, odds: float | None, key: str) -> Verdict:
     if word == UNSURE:
-        return Verdict(Outcome.ABSTAINED, None, odds, key, "The judge is unsure.")
-    return Verdict(Outcome.ANSWERED, word == YES, odds, key, None)
+        return Verdict(AnswerStatus.ABSTAINED, None, odds, key, "The judge is unsure.")
+    return Verdict(AnswerStatus.ANSWERED, word == YES, odds, key, None)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from interp.domain.errors import AbilityMissingError, CallFailedError, CallRejectedError, JobPausedError, ReplyTooLargeError
 from interp.llm.base import Usage
-from interp.llm.call_store import Amount, Books
+from interp.llm.call_store import Amount, CallStore
 from interp.llm.circuit_breaker import Breaker
-from interp.llm.concurrency import Pacer, Permit
+from interp.llm.concurrency import ConcurrencyLimiter, Permit
 from interp.llm.pricing import Rates
 from interp.llm.retry import Decision, Fatal, RateLimited, Transient, decide
 from interp.llm.transports.base import TransportError
-from interp.llm.transports.quirks import Dialect
+from interp.llm.transports.quirks import EndpointQuirks
 from interp.observability import traces
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ STUBBORN = 12  # passing faults in a row that one question may meet while others
 
 
 @dataclass(frozen=True, slots=True)
-class Got(Generic[T]):
+class AttemptResult(Generic[T]):
     """What one attempt brought."""
 
     value: T
@@ -35,7 +35,7 @@ class Got(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class FailedAttempt:
     """An attempt that brought nothing, and what is to be done about it."""
 
     fault: TransportError
@@ -43,7 +43,7 @@ class Missed:
 
 
 @dataclass
-class Bill:
+class CallCost:
     """What the attempts at one question have cost so far."""
 
     rates: Rates | None
@@ -67,13 +67,13 @@ class Bill:
         )
 
 
-class Lane:
+class AttemptLoop:
     """Shared by all questions to one model at one endpoint with one key. Used from one event loop."""
 
     def __init__(self, endpoint: "Endpoint", model: str, shown_url: str, in_flight: int, patience: float) -> None:
         self.endpoint, self.model = endpoint, model
-        self.dialect = Dialect.of(endpoint.base_url)
-        self.pacer = Pacer(in_flight, longest_pause=patience)
+        self.dialect = EndpointQuirks.of(endpoint.base_url)
+        self.pacer = ConcurrencyLimiter(in_flight, longest_pause=patience)
         self.breaker = Breaker(shown_url, patience)
         self._server = shown_url
         self.embedding_width: int | None = None
@@ -82,7 +82,14 @@ class Lane:
         self._draw = random.Random()
 
     async def carry(
-        self, send: Callable[[], Awaitable[Got[T]]], bound: Usage, books: Books, bill: Bill, *, path: str = "chat", is_paced: bool = True
+        self,
+        send: Callable[[], Awaitable[AttemptResult[T]]],
+        bound: Usage,
+        books: CallStore,
+        bill: CallCost,
+        *,
+        path: str = "chat",
+        is_paced: bool = True,
     ) -> T:
         """What `send` brings, after as many attempts as passing faults make necessary. Each attempt has its own room in the budget.
 
@@ -96,11 +103,13 @@ class Lane:
                 span.set_attribute("gen_ai.usage.input_tokens", bill.usage.prompt_tokens)
                 span.set_attribute("gen_ai.usage.output_tokens", bill.usage.completion_tokens)
 
-    async def _carry(self, send: Callable[[], Awaitable[Got[T]]], bound: Usage, books: Books, bill: Bill, path: str, is_paced: bool) -> T:
+    async def _carry(
+        self, send: Callable[[], Awaitable[AttemptResult[T]]], bound: Usage, books: CallStore, bill: CallCost, path: str, is_paced: bool
+    ) -> T:
         began, stubborn = _now(), 0
         while True:
             result = await self._attempt(send, bound, books, bill, path, is_paced)
-            if isinstance(result, Got):
+            if isinstance(result, AttemptResult):
                 return result.value
             fault, decision = result.fault, result.decision
             if isinstance(decision, Fatal):
@@ -114,8 +123,8 @@ class Lane:
             await asyncio.sleep(decision.wait)
 
     async def _attempt(
-        self, send: Callable[[], Awaitable[Got[T]]], bound: Usage, books: Books, bill: Bill, path: str, is_paced: bool
-    ) -> Got[T] | Missed:
+        self, send: Callable[[], Awaitable[AttemptResult[T]]], bound: Usage, books: CallStore, bill: CallCost, path: str, is_paced: bool
+    ) -> AttemptResult[T] | FailedAttempt:
         """One attempt, with its room in the budget and in the window, both given back however it ends."""
         is_trial = await self.breaker.admit()
         reservation, permit, sent_at = None, None, None
@@ -127,12 +136,12 @@ class Lane:
                 self.breaker.check()
             books.check()
             sent_at, spent = _now(), bill.amount(1, bound)  # until we know better, it costs all that it may
-            result: Got[T] | Missed
+            result: AttemptResult[T] | FailedAttempt
             try:
                 result = await send()
                 usage, calls = result.usage, 1
             except TransportError as fault:
-                result = Missed(fault, decide(fault, bill.attempts + 1, self._draw.random(), model=self.model, path=path))
+                result = FailedAttempt(fault, decide(fault, bill.attempts + 1, self._draw.random(), model=self.model, path=path))
                 usage, calls = fault.usage or (bound if fault.may_have_cost else Usage(0, 0)), int(fault.reached)
             spent = bill.amount(calls, usage)
             bill.add(usage, _now() - sent_at)
@@ -147,9 +156,9 @@ class Lane:
             if is_trial:
                 self.breaker.abandoned()
 
-    def _heed(self, result: Got[T] | Missed, permit: Permit | None) -> None:
+    def _heed(self, result: AttemptResult[T] | FailedAttempt, permit: Permit | None) -> None:
         """Lets the pace and the breaker know how an attempt ended. What a fault means for the breaker is told later, by `carry`."""
-        if isinstance(result, Got):
+        if isinstance(result, AttemptResult):
             self.breaker.succeeded()
             self.pacer.heed(result.headers, result.usage.tokens)
             if permit is not None:

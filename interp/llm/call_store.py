@@ -1,6 +1,6 @@
 """What the client asks of whoever keeps the books: the cache, the budget, the record of calls, the batches under way.
 
-The client knows no database: a worker hands it `Books` that write to one, tests and benches hand it `interp.llm.memory_call_store.MemoryBooks`.
+The client knows no database: a worker hands it `CallStore` that write to one, tests and benches hand it `interp.llm.memory_call_store.MemoryBooks`.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredReply:
     """A kept answer: the raw reply (JSON text as the endpoint sent it), its usage and what it cost when it was made."""
 
     key: str
@@ -86,10 +86,10 @@ class PendingBatch:
     keys: tuple[str, ...]
 
 
-class Books(Protocol):
+class CallStore(Protocol):
     """Bound to one chunk's work. All methods may be called from one event loop, many at once; none blocks it."""
 
-    async def recall(self, key: str) -> Stored | None:
+    async def recall(self, key: str) -> StoredReply | None:
         """The kept answer to the same question, from any job; None when there is none."""
         ...
 

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.config.outgoing import Guard, Reach
+from interp.config.outgoing import OutgoingPolicy, Reach
 from interp.domain.cleaning import one_line
 from interp.domain.errors import CallFailedError, EndpointRefusedError, EndpointUnreachableError, GlossatorError
 from interp.domain.spec import ModelSpec
 from interp.llm import embeddings
-from interp.llm.attempts import Bill, Got, Lane
+from interp.llm.attempts import AttemptLoop, AttemptResult, CallCost
 from interp.llm.base import Ability, Finish, Prompt, Reply, TokenChoice, Usage
 from interp.llm.cache_key import Namer, settings_of, shown_url
-from interp.llm.call_store import Books, Call, CallStatus, Stored, Tag
+from interp.llm.call_store import Call, CallStatus, CallStore, StoredReply, Tag
 from interp.llm.pricing import Rates, rates_of
-from interp.llm.transports.base import Answer, ChatRequest, Transport, TransportError
+from interp.llm.transports.base import ChatRequest, ChatTransport, TransportError, TransportReply
 from interp.llm.transports.live import LiveTransport
 from interp.llm.transports.payloads import bound_of, chat_body, read_chat
 from interp.observability import logs
@@ -45,7 +45,7 @@ USER = re.compile(r"//.*@")
 STATUS: dict[Finish, CallStatus] = {"stop": "answered", "length": "truncated", "refusal": "refused", "invalid": "failed"}
 
 
-class Endpoints(Protocol):
+class EndpointSettings(Protocol):
     """Where models are that name no base URL, and whose key is whose: `Settings` is one."""
 
     @property
@@ -54,37 +54,37 @@ class Endpoints(Protocol):
     def key_of(self, base_url: str) -> str: ...
 
 
-class Client:
+class LlmClient:
     """`model(...)` gives the models that explainers and scorers ask; `close` ends the connections."""
 
     def __init__(
         self,
-        endpoints: Endpoints,
+        endpoints: EndpointSettings,
         in_flight: int = 64,
         patience_seconds: float = 120.0,
         batch_poll_seconds: float = 30.0,
-        guard: Guard | None = None,
+        guard: OutgoingPolicy | None = None,
         reply_bytes: int = 2**20,
     ) -> None:
         """`guard` says which endpoints may be asked: where not given, the one of models that name none alone."""
-        self._endpoints, self._guard, self._reply_bytes = endpoints, guard or Guard.of([endpoints.llm_base_url]), reply_bytes
+        self._endpoints, self._guard, self._reply_bytes = endpoints, guard or OutgoingPolicy.of([endpoints.llm_base_url]), reply_bytes
         self._in_flight, self._patience, self._batch_poll = in_flight, patience_seconds, batch_poll_seconds
         self._open: dict[tuple[str, str], Endpoint] = {}
-        self._lanes: dict[tuple[str, str, str], Lane] = {}
-        self._transports: dict[tuple[int, str], Transport] = {}
+        self._lanes: dict[tuple[str, str, str], AttemptLoop] = {}
+        self._transports: dict[tuple[int, str], ChatTransport] = {}
         self._reaches: dict[str, Reach] = {}
         self._flights: dict[str, asyncio.Future[object]] = {}
 
     @classmethod
-    def of(cls, settings: "Settings") -> "Client":
+    def of(cls, settings: "Settings") -> "LlmClient":
         return cls.under(settings, settings.llm_in_flight, settings.llm_patience_seconds, settings.batch_poll_seconds)
 
     @classmethod
-    def under(cls, settings: "Settings", in_flight: int, patience_seconds: float, batch_poll_seconds: float = 30.0) -> "Client":
+    def under(cls, settings: "Settings", in_flight: int, patience_seconds: float, batch_poll_seconds: float = 30.0) -> "LlmClient":
         """A client of its own pace, which asks what the settings allow."""
         return cls(settings, in_flight, patience_seconds, batch_poll_seconds, settings.llm_guard(), settings.llm_reply_bytes)
 
-    def model(self, spec: ModelSpec, books: Books, tag: Tag, abilities: frozenset[Ability] = frozenset()) -> "ClientModel":
+    def model(self, spec: ModelSpec, books: CallStore, tag: Tag, abilities: frozenset[Ability] = frozenset()) -> "ClientModel":
         """The model bound to a chunk's books and to what its calls are for. `abilities` are those that a probe found; the settings may name more.
 
         Raises KeyRefused and EndpointUnreachable for a key and a URL that cannot be sent or called at all.
@@ -124,22 +124,22 @@ class Client:
             self._open[name] = Endpoint(base_url, key, self._reach(base_url), self._reply_bytes)
         return self._open[name]
 
-    def lane(self, spec: ModelSpec) -> Lane:
+    def lane(self, spec: ModelSpec) -> AttemptLoop:
         """The pace and the breaker of (base URL, key, model)."""
         base_url = self.base_url_of(spec)
         name = (base_url, _digest(self._endpoints.key_of(base_url)), spec.model)
         if name not in self._lanes:
-            self._lanes[name] = Lane(self.endpoint(base_url), spec.model, shown_url(base_url), self._in_flight, self._patience)
+            self._lanes[name] = AttemptLoop(self.endpoint(base_url), spec.model, shown_url(base_url), self._in_flight, self._patience)
         return self._lanes[name]
 
-    def transport(self, spec: ModelSpec) -> Transport:
+    def transport(self, spec: ModelSpec) -> ChatTransport:
         lane = self.lane(spec)
         name = (id(lane), spec.transport)
         if name not in self._transports:
             self._transports[name] = self._made(spec, lane)
         return self._transports[name]
 
-    def _made(self, spec: ModelSpec, lane: Lane) -> Transport:
+    def _made(self, spec: ModelSpec, lane: AttemptLoop) -> ChatTransport:
         if spec.transport == "live":
             return LiveTransport(lane.endpoint, lane.dialect)
         from interp.llm.transports.batch import BatchTransport
@@ -180,7 +180,7 @@ class Client:
         self._open.clear()
 
 
-def reach_of(guard: Guard, base_url: str, field: str = "") -> Reach:
+def reach_of(guard: OutgoingPolicy, base_url: str, field: str = "") -> Reach:
     """The addresses at which an endpoint may be asked. `field` says where a job names it, for people.
 
     Raises EndpointUnreachable for a base URL that cannot be read, and EndpointRefused for one that is on no list.
@@ -201,7 +201,7 @@ def reach_of(guard: Guard, base_url: str, field: str = "") -> Reach:
     return reach
 
 
-def _kept_answer(kept: Stored, bound: Usage) -> Answer | None:
+def _kept_answer(kept: StoredReply, bound: Usage) -> TransportReply | None:
     """The answer in a kept reply. None, and so asked again, where it is none: what was taken for one by an earlier version may not be."""
     try:
         answer = read_chat(kept.raw, bound, "", {})
@@ -236,11 +236,11 @@ class ClientModel:
 
     spec: ModelSpec
     base_url: str
-    books: Books
+    books: CallStore
     tag: Tag
     abilities: frozenset[Ability]
-    client: Client = field(repr=False)
-    lane: Lane = field(repr=False)
+    client: LlmClient = field(repr=False)
+    lane: AttemptLoop = field(repr=False)
     rates: Rates | None
     namer: Namer = field(repr=False)
 
@@ -279,11 +279,11 @@ class ClientModel:
 
     async def _fresh(self, request: ChatRequest) -> Reply:
         transport = self.client.transport(self.spec)
-        bill = Bill(self.rates)
+        bill = CallCost(self.rates)
 
-        async def send() -> Got[Answer]:
+        async def send() -> AttemptResult[TransportReply]:
             answer = await transport.chat(request, self.books)
-            return Got(answer, answer.usage, answer.headers)
+            return AttemptResult(answer, answer.usage, answer.headers)
 
         try:
             answer = await self.lane.carry(send, request.bound, self.books, bill, is_paced=transport.name == "live")
@@ -311,7 +311,7 @@ class ClientModel:
         self,
         key: str,
         template: str,
-        bill: Bill,
+        bill: CallCost,
         status: CallStatus,
         prompt: str,
         raw: str | None,

@@ -30,7 +30,7 @@ class Permit:
     number: int
 
 
-class Pacer:
+class ConcurrencyLimiter:
     """The window of one model at one endpoint. `ceiling` is the most that may ever be in flight, `longest_pause` in seconds bounds a pause."""
 
     def __init__(self, ceiling: int, start: float = START, longest_pause: float = LONGEST_PAUSE) -> None:

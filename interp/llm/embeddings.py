@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.errors import AbilityMissingError, GlossatorError
-from interp.llm.attempts import Bill, Got
+from interp.llm.attempts import AttemptResult, CallCost
 from interp.llm.base import Usage
 from interp.llm.cache_key import packed_vector, unpacked_vector
 from interp.llm.transports.payloads import TEXTS_PER_CALL, TOKENS_PER_MESSAGE, VECTOR_BYTES, json_of, read_vectors, usage_of
@@ -48,13 +48,13 @@ async def _together(model: "ClientModel", keys: dict[str, str], texts: list[str]
 
 async def _asked(model: "ClientModel", keys: dict[str, str], texts: list[str]) -> dict[str, NDArray[np.float32]]:
     sizes = [len(text.encode("utf-8", "replace")) + TOKENS_PER_MESSAGE for text in texts]
-    bound, bill = Usage(sum(sizes), 0, is_known=False), Bill(model.rates)
+    bound, bill = Usage(sum(sizes), 0, is_known=False), CallCost(model.rates)
     body = json.dumps({"model": model.spec.model, "input": texts} | model.spec.extra)
 
-    async def send() -> Got[list[NDArray[np.float32]]]:
+    async def send() -> AttemptResult[list[NDArray[np.float32]]]:
         sent = await model.lane.endpoint.post("/embeddings", body.encode(), model.spec.timeout_seconds, len(texts) * VECTOR_BYTES)
         reply = json_of(sent.body, sent.headers)
-        return Got(read_vectors(reply, len(texts)), usage_of(reply, bound), sent.headers)
+        return AttemptResult(read_vectors(reply, len(texts)), usage_of(reply, bound), sent.headers)
 
     try:
         vectors = await model.lane.carry(send, bound, model.books, bill, path="embeddings")
@@ -67,14 +67,14 @@ async def _asked(model: "ClientModel", keys: dict[str, str], texts: list[str]) -
     return dict(zip(texts, vectors, strict=True))
 
 
-def _shares(bill: Bill, sizes: list[int]) -> list[Bill]:
+def _shares(bill: CallCost, sizes: list[int]) -> list[CallCost]:
     """The bill of one call, split over its texts by size; the shares add up to it."""
     shares, given, passed = [], 0, 0
     for place, size in enumerate(sizes):
         passed += size
         upto = bill.usage.prompt_tokens * passed // sum(sizes)
         usage = Usage(upto - given, 0, bill.usage.is_known)
-        shares.append(Bill(bill.rates, bill.attempts if place == 0 else 0, usage, bill.seconds if place == 0 else 0.0))
+        shares.append(CallCost(bill.rates, bill.attempts if place == 0 else 0, usage, bill.seconds if place == 0 else 0.0))
         given = upto
     return shares
 

@@ -17,7 +17,7 @@ from interp.llm.cache_key import Namer, settings_of
 from interp.llm.call_store import Tag
 from interp.llm.pricing import Rates, rates_of
 from interp.llm.transports.payloads import TEXTS_PER_CALL, in_words
-from interp.llm.transports.quirks import Dialect
+from interp.llm.transports.quirks import EndpointQuirks
 
 PIECES = re.compile(r"[A-Za-z]+|\d+|\s+|[^\sA-Za-z\d]+")
 LETTERS_PER_TOKEN = 7
@@ -54,7 +54,7 @@ def schema_tokens(schema: Schema, spec: ModelSpec, base_url: str) -> int:
     of the prompt: Ollama's `prompt_eval_count` does not hold it (ollama/ollama#11022). OpenAI shows it to the model, and bills it without `required`
     and `additionalProperties`, and 9 tokens for what stands around it (as measured in openai/openai-cookbook#2140).
     """
-    if Dialect.of(base_url).form_for(spec) != "json_schema":
+    if EndpointQuirks.of(base_url).form_for(spec) != "json_schema":
         return tokens_in(in_words(schema.body))
     host = urlsplit(base_url).hostname or ""
     return tokens_in(json.dumps(_without(schema.body, UNBILLED), separators=(",", ":"))) + SCHEMA_FRAME if host.endswith(BILLS_SCHEMAS) else 0
@@ -67,7 +67,7 @@ def _without(value: Any, names: frozenset[str]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class EstimateLine:
     """What one purpose of one stage asks of one model. Embeddings and texts read count as prompts."""
 
     stage: str
@@ -86,7 +86,7 @@ class Line:
         rates = rates_of(self.model, self.model.base_url or base_url)
         return rates.cost(Usage(self.prompt_tokens, self.completion_tokens)) if rates else None
 
-    def times(self, factor: float) -> "Line":
+    def times(self, factor: float) -> "EstimateLine":
         """The same for so many times the features, rounded up."""
         calls, prompt, completion = (int(np.ceil(value * factor)) for value in (self.calls, self.prompt_tokens, self.completion_tokens))
         return replace(self, calls=calls, prompt_tokens=prompt, completion_tokens=completion)
@@ -96,7 +96,7 @@ class Line:
 class Estimate:
     """Sums by stage, purpose and model. The same question counts once: the cache would answer it the second time."""
 
-    lines: dict[tuple[str, str, str], Line] = field(default_factory=dict)
+    lines: dict[tuple[str, str, str], EstimateLine] = field(default_factory=dict)
     longest: dict[str, int] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
 
@@ -106,7 +106,7 @@ class Estimate:
             return
         self._asked.add(key)
         name = (tag.stage, tag.purpose, model.model_dump_json())
-        line = self.lines.get(name) or Line(tag.stage, tag.purpose, model)
+        line = self.lines.get(name) or EstimateLine(tag.stage, tag.purpose, model)
         self.lines[name] = replace(
             line,
             calls=line.calls + calls,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from interp.domain.errors import BudgetReachedError, PriceUnknownError
 from interp.domain.spec import BudgetSpec
-from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, Stored
+from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, StoredReply
 
 
 @dataclass
@@ -15,7 +15,7 @@ class MemoryBooks:
 
     budget: BudgetSpec = field(default_factory=BudgetSpec)
     calls: list[Call] = field(default_factory=list)
-    answers: dict[str, Stored] = field(default_factory=dict)
+    answers: dict[str, StoredReply] = field(default_factory=dict)
     batches: list[PendingBatch] = field(default_factory=list)
     spent: Amount = field(default_factory=lambda: Amount(0, 0, 0.0))
     peak: Amount = field(default_factory=lambda: Amount(0, 0, 0.0))
@@ -24,7 +24,7 @@ class MemoryBooks:
     _next: int = 1
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def recall(self, key: str) -> Stored | None:
+    async def recall(self, key: str) -> StoredReply | None:
         return self.answers.get(key)
 
     async def reserve(self, amount: Amount) -> Reservation:
@@ -65,7 +65,7 @@ class MemoryBooks:
     def record(self, call: Call) -> None:
         self.calls.append(call)
         if call.status == "answered" and call.raw is not None:
-            self.answers[call.key] = Stored(call.key, call.raw, call.usage, call.cost_usd)
+            self.answers[call.key] = StoredReply(call.key, call.raw, call.usage, call.cost_usd)
 
     async def pending_batches(self, base_url: str, model: str) -> Sequence[PendingBatch]:
         return [batch for batch in self.batches if (batch.base_url, batch.model) == (base_url, model)]

@@ -19,7 +19,7 @@ from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Reply
 from interp.llm.cache_key import shown_url
 from interp.llm.call_store import Tag
-from interp.llm.client import Client, ClientModel
+from interp.llm.client import ClientModel, LlmClient
 from interp.llm.memory_call_store import MemoryBooks
 from interp.llm.retry import Fatal, decide
 from interp.llm.transports.base import TransportError
@@ -42,7 +42,7 @@ WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_len
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ProbeResult:
     """What a probe found. `context_window` in tokens and `embedding_width` are None where nobody says, or nobody asked; `models` are the names
     that the endpoint lists, empty where it lists none."""
 
@@ -52,7 +52,7 @@ class Found:
     models: tuple[str, ...]
 
 
-async def probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> Found:
+async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> ProbeResult:
     """Lists the endpoint's models; asks something tiny where a need or an unlisted name makes it necessary, and nothing else.
 
     A fault that passes is tried again, as for any question, within `timeout` seconds in all; an attempt may take a third of them. Raises
@@ -72,11 +72,11 @@ async def probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], time
         ) from None
 
 
-def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> Found:
+def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> ProbeResult:
     """`probe` from a thread without an event loop, with a client of its own."""
 
-    async def run() -> Found:
-        client = Client.under(settings, in_flight=4, patience_seconds=timeout)
+    async def run() -> ProbeResult:
+        client = LlmClient.under(settings, in_flight=4, patience_seconds=timeout)
         try:
             return await probe(client, spec, needs, timeout)
         finally:
@@ -92,7 +92,7 @@ def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) ->
     """
 
     async def run() -> tuple[str, ...]:
-        client = Client.under(settings, in_flight=1, patience_seconds=timeout)
+        client = LlmClient.under(settings, in_flight=1, patience_seconds=timeout)
         try:
             listed = await _listed(client, ModelSpec(model="any", base_url=base_url), timeout / LIST_TRIES, shown_url(base_url))
         except TransportError as fault:
@@ -104,7 +104,7 @@ def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) ->
     return asyncio.run(run())
 
 
-async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> Found:
+async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> ProbeResult:
     try:
         listed = await _listed(client, spec, timeout * OF_A_LIST, shown)
     except TransportError as fault:
@@ -126,10 +126,10 @@ async def _probe(client: Client, spec: ModelSpec, needs: frozenset[Ability], tim
             abilities.add(Ability.PROMPT_LOGPROBS)
     except ModelUnknownError as error:
         raise _unknown(spec.model, shown, names, error) from None
-    return Found(frozenset(abilities), _window(entry), width, names)
+    return ProbeResult(frozenset(abilities), _window(entry), width, names)
 
 
-async def _listed(client: Client, spec: ModelSpec, attempt: float, shown: str) -> list[dict[str, Any]]:
+async def _listed(client: LlmClient, spec: ModelSpec, attempt: float, shown: str) -> list[dict[str, Any]]:
     """What `/models` lists; nothing where there is no such page, or the key may not see it, or it fails three times, `attempt` seconds at most each.
 
     Raises KeyRefused, EndpointRefused, and the Fault where three times nobody answered.

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from interp.domain.errors import AbilityMissingError, CallRejectedError, GlossatorError
-from interp.llm.attempts import Bill, Got
+from interp.llm.attempts import AttemptResult, CallCost
 from interp.llm.base import TokenChoice, Usage
 from interp.llm.cache_key import packed_tokens, unpacked_tokens
 from interp.llm.transports.payloads import READ_BYTES, TOKENS_PER_REQUEST, json_of, read_prompt_tokens, usage_of
@@ -46,12 +46,12 @@ async def _asked(model: "ClientModel", key: str, text: str, how: dict[str, Any])
     """One token is generated, since some endpoints refuse to generate none."""
     bound = Usage(len(text.encode("utf-8", "replace")) + TOKENS_PER_REQUEST, 1, is_known=False)
     body = json.dumps({"model": model.spec.model, "prompt": text, "max_tokens": 1, "temperature": 0} | how | model.spec.extra)
-    bill = Bill(model.rates)
+    bill = CallCost(model.rates)
 
-    async def send() -> Got[tuple[TokenChoice, ...] | None]:
+    async def send() -> AttemptResult[tuple[TokenChoice, ...] | None]:
         sent = await model.lane.endpoint.post("/completions", body.encode(), model.spec.timeout_seconds, bound.prompt_tokens * READ_BYTES)
         reply = json_of(sent.body, sent.headers)
-        return Got(read_prompt_tokens(reply), usage_of(reply, bound), sent.headers)
+        return AttemptResult(read_prompt_tokens(reply), usage_of(reply, bound), sent.headers)
 
     try:
         choices = await model.lane.carry(send, bound, model.books, bill, path="completions")

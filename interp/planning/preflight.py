@@ -4,10 +4,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from interp.corpus.corpus_files import Listing, list_files
+from interp.corpus.corpus_files import CorpusListing, list_files
 from interp.corpus.documents import CorpusIndex, check_splits, check_start, empty, index, split_of
 from interp.dictionary import formats
-from interp.dictionary.canonical import Header
+from interp.dictionary.canonical import DictionaryHeader
 from interp.dictionary.weights import check_finite
 from interp.domain.digests import digest_of
 from interp.domain.errors import FeatureOutOfRangeError, InputError, ReadingTooLongError, WidthMismatchError
@@ -127,7 +127,7 @@ def _check(spec: JobSpec) -> Preflight:
     )
 
 
-def _read_corpus(spec: CorpusSpec, listing: Listing) -> CorpusIndex | None:
+def _read_corpus(spec: CorpusSpec, listing: CorpusListing) -> CorpusIndex | None:
     """A small corpus, read and checked whole; of a large one the beginnings of some files are checked, and None is returned.
 
     Raises CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable.
@@ -153,7 +153,7 @@ def _check_row(spec: JobSpec, shape: ModelShape) -> None:
         )
 
 
-def _check_positions(spec: JobSpec, header: Header) -> None:
+def _check_positions(spec: JobSpec, header: DictionaryHeader) -> None:
     rows = spec.collection.row_tokens
     if not header.positions.mask(rows, rows)[1 if header.positions.prepend_bos else 0 :].any():
         raise InputError(
@@ -163,7 +163,7 @@ def _check_positions(spec: JobSpec, header: Header) -> None:
         )
 
 
-def _check_width(header: Header, point: HookPoint, shape: ModelShape) -> None:
+def _check_width(header: DictionaryHeader, point: HookPoint, shape: ModelShape) -> None:
     width = point.width(shape)
     if header.width == width:
         return
@@ -177,7 +177,7 @@ def _check_width(header: Header, point: HookPoint, shape: ModelShape) -> None:
     )
 
 
-def _wanted(spec: JobSpec, header: Header) -> tuple[tuple[int, int], ...]:
+def _wanted(spec: JobSpec, header: DictionaryHeader) -> tuple[tuple[int, int], ...]:
     ranges = spec.feature_ranges() or [(0, header.features)]
     if ranges[-1][1] > header.features:
         raise FeatureOutOfRangeError(

@@ -12,7 +12,7 @@ from interp.security.sandbox import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PreflightRequest:
     """A job whose paths are absolute, the roots that it may read, and for how long and how much."""
 
     spec: JobSpec
@@ -21,8 +21,8 @@ class Asked:
     nbytes: int
 
 
-def _check(asked: Asked) -> Preflight:
+def _check(asked: PreflightRequest) -> Preflight:
     return preflight.check(asked.spec, asked.roots, Allowance(asked.seconds, asked.nbytes))
 
 
-CHECK = Task("interp.planning.preflight_task:CHECK", _check, TypeAdapter(Asked), TypeAdapter(Preflight))
+CHECK = Task("interp.planning.preflight_task:CHECK", _check, TypeAdapter(PreflightRequest), TypeAdapter(Preflight))

@@ -17,7 +17,7 @@ LOST = frozenset({ArtifactMissingError.code, BlobCorruptError.code})
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ChunkState:
     """A chunk as it is. `failed` counts features (or scores) of a chunk that is done, that have no good result all the same; `error` is the code of
     what a chunk failed of.
     """
@@ -42,7 +42,7 @@ class Reopening:
     features: int
 
 
-def reopening(chunks: Sequence[State]) -> Reopening:
+def reopening(chunks: Sequence[ChunkState]) -> Reopening:
     """What is to be done again: chunks that failed, were cancelled with their job, or are done with failures, and what was made of them.
 
     What is merged again is merged of the partial evidence that lies there. It is collected again only where a chunk that reads it found it gone.
@@ -66,7 +66,7 @@ def reopening(chunks: Sequence[State]) -> Reopening:
 class _Open:
     """The numbers of the chunks that are open, by stage."""
 
-    def __init__(self, chunks: Iterable[State]) -> None:
+    def __init__(self, chunks: Iterable[ChunkState]) -> None:
         self._numbers: dict[str, set[int]] = {}
         for chunk in chunks:
             self._numbers.setdefault(chunk.stage, set()).add(chunk.number)
@@ -79,11 +79,11 @@ class _Open:
         return bool(numbers) if not place else any(int(first) <= number <= int(last or first) for number in numbers)
 
 
-def _is_wanting(chunk: State) -> bool:
+def _is_wanting(chunk: ChunkState) -> bool:
     return chunk.status in (ChunkStatus.FAILED, ChunkStatus.CANCELLED) or (chunk.status == ChunkStatus.DONE and chunk.failed > 0)
 
 
-def _counted(chunk: State) -> int:
+def _counted(chunk: ChunkState) -> int:
     """How many features of the job this chunk's end has counted as failed."""
     if chunk.status == ChunkStatus.FAILED and chunk.stage in EXPENDABLE:
         return chunk.units

@@ -3,7 +3,7 @@
 from typing import Any
 
 from interp.domain.digests import digest_of
-from interp.domain.explanation import Family
+from interp.domain.explanation import ExplanationFamily
 from interp.domain.spec import ExplainerSpec, JobSpec, ModelSpec, ScorerSpec
 from interp.explain import registry as explainers
 from interp.llm.cache_key import settings_of, shown_url
@@ -16,7 +16,7 @@ OWN_CONTROLS = frozenset({"empty", "baseline", "repeat", "judge_swap", "gold"})
 BUILDERS = frozenset({"best_of", "refine"})
 
 
-def family_of(spec: JobSpec, explainer: ExplainerSpec, run_id: int, own_url: str = "") -> Family:
+def family_of(spec: JobSpec, explainer: ExplainerSpec, run_id: int, own_url: str = "") -> ExplanationFamily:
     """The explanations that this job's explainer makes. The seed counts: an explainer may draw.
 
     `own_url` is the server's endpoint, of models that name none.
@@ -28,10 +28,10 @@ def family_of(spec: JobSpec, explainer: ExplainerSpec, run_id: int, own_url: str
             made |= {"base": explainers.version_of(explainer.base), "judge": answers_of(spec.models.judge or spec.models.explainer, own_url)}
         elif explainer.name == "clusters":
             made["embedding"] = answers_of(spec.models.embedding, own_url)
-    return Family(run_id, explainer.name, digest_of(made))
+    return ExplanationFamily(run_id, explainer.name, digest_of(made))
 
 
-def baseline_family(spec: JobSpec, run_id: int) -> Family | None:
+def baseline_family(spec: JobSpec, run_id: int) -> ExplanationFamily | None:
     """The pattern explanations that scores are held against; None where the job does without that control."""
     if "baseline" not in spec.controls or not any(scorers.uses_llm(scorer, spec) for scorer in spec.scorers):
         return None

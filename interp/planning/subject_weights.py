@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from interp.dictionary.torchfile import read_torch, tensors_of
-from interp.dictionary.weights import Stored, check_expansion, read_safetensors
+from interp.dictionary.weights import StoredTensor, check_expansion, read_safetensors
 from interp.domain.errors import FileMissingError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.security import allowed_files
@@ -17,7 +17,7 @@ MOST_DESCRIBED = 8
 SMALL = 1 << 26
 
 
-def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, Stored]]:
+def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
     """The tensors of each file of weights in a subject's folder; none for a name of the Hub, or for files of torch before 1.6.
 
     Raises FileMissing, DictionaryError, PickleRefused.
@@ -37,7 +37,7 @@ def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, Stored]]:
     return {path: _pickled(path) for path in pickled if _is_zip(path)}
 
 
-def check_described(shape: ModelShape, weights: Mapping[Path, Mapping[str, Stored]]) -> None:
+def check_described(shape: ModelShape, weights: Mapping[Path, Mapping[str, StoredTensor]]) -> None:
     """Raises SubjectError when config.json describes far more than the files hold: what they lack would be made, in memory, as random numbers."""
     held = sum(tensor.size for tensors in weights.values() for tensor in tensors.values())
     described = shape.vocabulary * shape.width + shape.layers * shape.width**2
@@ -49,7 +49,7 @@ def check_described(shape: ModelShape, weights: Mapping[Path, Mapping[str, Store
         )
 
 
-def _pickled(path: Path) -> dict[str, Stored]:
+def _pickled(path: Path) -> dict[str, StoredTensor]:
     tensors = tensors_of(read_torch(path))
     check_expansion(tensors.values(), [path], path)
     return tensors

@@ -13,7 +13,7 @@ from interp.llm.base import Ability, Model
 
 
 @dataclass(frozen=True, slots=True)
-class Foil:
+class Distractor:
     """Another feature's test contexts, for scorers that make the judge choose."""
 
     feature: int
@@ -34,7 +34,7 @@ class ScorerInput:
     explanation: Explanation
     nulls: tuple[Explanation, ...]
     baseline: Explanation | None = None
-    foils: tuple[Foil, ...] = ()
+    foils: tuple[Distractor, ...] = ()
     pool: Contexts | None = None
 
     @classmethod
@@ -44,7 +44,7 @@ class ScorerInput:
         explanation: Explanation,
         nulls: Sequence[Explanation],
         baseline: Explanation | None = None,
-        foils: Sequence[Foil] = (),
+        foils: Sequence[Distractor] = (),
         pool: Contexts | None = None,
     ) -> "ScorerInput":
         return cls(evidence.feature, evidence.contexts.of(Split.TEST), evidence.statistics, explanation, tuple(nulls), baseline, tuple(foils), pool)
@@ -62,7 +62,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreDesk:
+class ScoreContext:
     """What a scorer that asks a language model works with. `controls` are those of the job that this scorer is to make itself
     (`empty`, `baseline`, `repeat`, `judge_swap`, `gold`); nulls come with the input."""
 
@@ -86,7 +86,7 @@ class LlmScorer(Protocol):
     needs_foils: bool
     spec: ScorerSpec
 
-    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
+    async def score(self, item: ScorerInput, desk: ScoreContext) -> Score:
         """The score. A CallFailed is counted on its items; nothing answered is an undefined score. Raises JobMustPause.
 
         `provenance["calls"]` lists the keys of all calls, by purpose: `{"detection": [...], "detection/null": [...]}`.

@@ -8,8 +8,8 @@ import numpy as np
 from interp.domain.evidence import Contexts
 from interp.domain.explanation import Explanation
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.pattern import Rule, Scene, properties_of
-from interp.judge.outcome import Answers, Outcome
+from interp.explain.pattern import Rule, TokenWindows, properties_of
+from interp.judge.outcome import Answers, AnswerStatus
 
 NO_RULE = "The explanation has no rule that the executable judge could run."
 
@@ -28,13 +28,13 @@ class ExecutableJudge:
         return Answers(np.asarray(fires, dtype=np.float32), simulated.outcomes, simulated.reasons)
 
     def simulate(self, explanations: Sequence[Explanation], contexts: Contexts, vocabulary: Vocabulary) -> Answers:
-        scene = Scene.of(contexts, properties_of(vocabulary))
+        scene = TokenWindows.of(contexts, properties_of(vocabulary))
         values = np.zeros((len(explanations), *scene.shape), dtype=np.float32)
-        outcomes = np.full((len(explanations), len(contexts)), Outcome.ANSWERED, dtype=np.uint8)
+        outcomes = np.full((len(explanations), len(contexts)), AnswerStatus.ANSWERED, dtype=np.uint8)
         reasons: dict[int, str] = {}
         for place, explanation in enumerate(explanations):
             if explanation.rule is None:
-                outcomes[place] = Outcome.FAILED
+                outcomes[place] = AnswerStatus.FAILED
                 reasons[place] = NO_RULE
             else:
                 values[place] = Rule.from_json(explanation.rule).predict_scene(scene)

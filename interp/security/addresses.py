@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from interp.config.outgoing import Address, Guard, Link, Reach, address_of
+from interp.config.outgoing import Address, Link, OutgoingPolicy, Reach, address_of
 from interp.domain.cleaning import one_line
 from interp.domain.errors import WebhookRefusedError
 
@@ -13,7 +13,7 @@ LONGEST_URL = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResolvedUrl:
     """Where a URL leads: its host's name, and every address that the name has now."""
 
     url: httpx.URL
@@ -21,7 +21,7 @@ class Place:
     addresses: tuple[Address, ...]
 
 
-def find(url: str, guard: Guard) -> Place:
+def find(url: str, guard: OutgoingPolicy) -> ResolvedUrl:
     """Looks the host up. Blocks for as long as the resolver takes.
 
     Raises WebhookRefused for a URL that cannot be read or is on no list, and for a host with any address that is not allowed; OSError where no
@@ -37,10 +37,10 @@ def find(url: str, guard: Guard) -> Place:
             cure="Name a receiver with a public address, or have the operator allow it: GLOSSATOR_PRIVATE_NETWORKS names networks, "
             "GLOSSATOR_WEBHOOK_ENDPOINTS receivers, and GLOSSATOR_WEBHOOK_PRIVATE=true allows all.",
         )
-    return Place(parsed, link.host, addresses)
+    return ResolvedUrl(parsed, link.host, addresses)
 
 
-def _read(url: str, guard: Guard) -> tuple[Link, httpx.URL, Reach]:
+def _read(url: str, guard: OutgoingPolicy) -> tuple[Link, httpx.URL, Reach]:
     shown = one_line(url.partition("?")[0], LONGEST_URL)
     try:
         link, reach, parsed = Link.of(url), guard.reach(url), httpx.URL(url)

@@ -71,27 +71,27 @@ class Task(Generic[Given, Found]):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ResourceLimits:
     """What one process may take: memory beyond that of its start, and seconds."""
 
     memory_bytes: int
     seconds: float
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
+    def of(cls, settings: Settings) -> "ResourceLimits":
         return cls(settings.read_memory_bytes, settings.read_seconds + SPARE_SECONDS)
 
 
 class Processes:
     """Room for some processes at once, each within the same limits. Of any number of threads."""
 
-    def __init__(self, limits: Limits, at_once: int) -> None:
+    def __init__(self, limits: ResourceLimits, at_once: int) -> None:
         self._limits, self._room = limits, threading.BoundedSemaphore(at_once)
 
     @classmethod
     def of(cls, settings: Settings) -> "Processes":
         """As many as the settings allow."""
-        return cls(Limits.of(settings), settings.read_processes)
+        return cls(ResourceLimits.of(settings), settings.read_processes)
 
     def begin(self, task: Task[Given, Found], given: Given, seconds: float) -> "Pending[Found]":
         """Starts a process, once there is room. Raises ChecksBusy where there is none within `seconds`."""
@@ -111,7 +111,7 @@ class Processes:
 class Pending(Generic[Found]):
     """A process at work. A context manager: leaving it ends the process, whatever it has done."""
 
-    def __init__(self, task: Task[Any, Found], request: bytes, limits: Limits, let_go: Callable[[], None]) -> None:
+    def __init__(self, task: Task[Any, Found], request: bytes, limits: ResourceLimits, let_go: Callable[[], None]) -> None:
         self._task, self._limits, self._let_go = task, limits, let_go
         self._deadline = time.monotonic() + limits.seconds + GRACE_SECONDS
         self._unsent, self._answer, self._status = memoryview(request), bytearray(), bytearray()
@@ -225,7 +225,7 @@ class Pending(Generic[Found]):
         )
 
 
-class _Server:
+class _SandboxProcess:
     """The process that forks, one for this process: started when it is first needed, and anew where it has ended."""
 
     def __init__(self) -> None:
@@ -241,7 +241,7 @@ class _Server:
             self._later = later
             self._started()
 
-    def fork(self, limits: Limits) -> tuple[socket.socket, int]:
+    def fork(self, limits: ResourceLimits) -> tuple[socket.socket, int]:
         """A new child: the channel to it, and the pipe that tells how it ended."""
         ours, theirs = socket.socketpair()
         ended, ending = os.pipe()
@@ -302,7 +302,7 @@ class _Server:
         self._control, self._process = None, None
 
 
-_server = _Server()
+_server = _SandboxProcess()
 atexit.register(_server.stop)
 start, stop = _server.start, _server.stop
 _TIME = frozenset({signal.SIGALRM, signal.SIGXCPU})

@@ -9,7 +9,7 @@ from interp.stats.intervals import Bounds, clustered_counts, clustered_proportio
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class ErrorRate:
     """A share and its interval, of whatever level."""
 
     value: float
@@ -17,20 +17,20 @@ class Rate:
     high: float
 
     @classmethod
-    def of(cls, hits: NDArray[np.bool_], clusters: NDArray[np.intp] | None = None, level: float = 0.95) -> "Rate":
+    def of(cls, hits: NDArray[np.bool_], clusters: NDArray[np.intp] | None = None, level: float = 0.95) -> "ErrorRate":
         """From hits [N] in clusters [N] (None: each alone). Raises ValueError on no hits at all to count."""
         groups = np.arange(len(hits)) if clusters is None else clusters
         low, high = clustered_proportion(hits, groups, level)
         return cls(float(hits.mean()), low, high)
 
     @classmethod
-    def of_counts(cls, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> "Rate":
+    def of_counts(cls, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> "ErrorRate":
         """The same from so many hits and misses [C] at a time, in clusters [C], ascending. Raises ValueError where all are 0."""
         low, high = clustered_counts(hits, misses, clusters, level)
         return cls(float(hits.sum() / (hits.sum() + misses.sum())), low, high)
 
-    def complement(self) -> "Rate":
-        return Rate(1 - self.value, 1 - self.high, 1 - self.low)
+    def complement(self) -> "ErrorRate":
+        return ErrorRate(1 - self.value, 1 - self.high, 1 - self.low)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Corrected:
     is_clipped: bool = False
 
 
-def rogan_gladen(observed: Rate, sensitivity: Rate, specificity: Rate) -> Corrected:
+def rogan_gladen(observed: ErrorRate, sensitivity: ErrorRate, specificity: ErrorRate) -> Corrected:
     """The true share of yes behind an observed one: (observed + specificity - 1) / (sensitivity + specificity - 1).
 
     `sensitivity` and `specificity` are the judge's on known answers, independent of `observed`. The interval holds the errors of all three: every p
@@ -62,7 +62,7 @@ def rogan_gladen(observed: Rate, sensitivity: Rate, specificity: Rate) -> Correc
     return _within(excess / youden, (low, high))
 
 
-def corrected_balanced_accuracy(recall: Rate, false_alarm: Rate, sensitivity: Rate, specificity: Rate) -> Corrected:
+def corrected_balanced_accuracy(recall: ErrorRate, false_alarm: ErrorRate, sensitivity: ErrorRate, specificity: ErrorRate) -> Corrected:
     """Balanced accuracy with recall and false alarms each corrected: 1/2 + (recall - false alarm) / 2J, J = sensitivity + specificity - 1.
 
     The judge's errors pull a figure toward 1/2 and correction pushes it away again. Recall and false alarm share the judge's rates, so their
@@ -103,7 +103,7 @@ def _within(value: float, bounds: Bounds) -> Corrected:
     return Corrected(clipped, (min(low, clipped), max(high, clipped)), is_clipped=clipped != value)
 
 
-def _no_better(sensitivity: Rate, specificity: Rate) -> str:
+def _no_better(sensitivity: ErrorRate, specificity: ErrorRate) -> str:
     return (
         f"On known answers the judge said yes to {sensitivity.value:.0%} of what is so and to {1 - specificity.value:.0%} of what is not, "
         "which is no better than chance: its answers cannot be corrected."

@@ -15,7 +15,7 @@ from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.huggingface import stream
-from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, Plan, as_rows, check_finite, check_weights_exist
+from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, SubjectPlan, as_rows, check_finite, check_weights_exist
 from interp.subject.location import read_config
 from interp.subject.residual import WRITES, is_close, matching, short_row
 from interp.subject.tokenizer_file import panics_as_errors
@@ -25,7 +25,7 @@ from interp.subject.untrained import untrained
 class BridgeSubject(OpenedSubject):
     """A TransformerBridge that stops at its hook point."""
 
-    def __init__(self, plan: Plan, bridge: TransformerBridge) -> None:
+    def __init__(self, plan: SubjectPlan, bridge: TransformerBridge) -> None:
         super().__init__(plan, bridge.original_model)
         self._bridge = bridge
         self._point = plan.point
@@ -61,7 +61,7 @@ class BridgeSubject(OpenedSubject):
 
 def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     """Opens the model on its device. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
-    plan = Plan.of(spec, hook_point)
+    plan = SubjectPlan.of(spec, hook_point)
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -90,7 +90,7 @@ Ends = tuple[Tensor, Tensor]
 
 
 @torch.inference_mode()
-def _read_first(spec: SubjectSpec, plan: Plan) -> tuple[Any, Ends | None]:
+def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, Ends | None]:
     """The model as transformers opens it, and its residual stream on a short row: the Bridge changes the modules that it wraps.
 
     A model of several parts is left to the Bridge to open, and has no such reference: (None, None).
@@ -109,7 +109,7 @@ def _read_first(spec: SubjectSpec, plan: Plan) -> tuple[Any, Ends | None]:
 
 
 @torch.inference_mode()
-def _check_stream(bridge: TransformerBridge, plan: Plan, reference: Ends | None) -> None:
+def _check_stream(bridge: TransformerBridge, plan: SubjectPlan, reference: Ends | None) -> None:
     """Raises StreamDiffers where the Bridge's stream is not the model's own, or the identities of the stream do not hold at the hook point."""
     sites = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
     seen = _record(bridge, plan, sites)
@@ -126,7 +126,7 @@ def _check_stream(bridge: TransformerBridge, plan: Plan, reference: Ends | None)
         raise _differs(plan, "What attention and MLP add to the residual stream does not sum up to it with this hook point's tensor.")
 
 
-def _record(bridge: TransformerBridge, plan: Plan, sites: tuple[str, ...]) -> dict[str, Tensor]:
+def _record(bridge: TransformerBridge, plan: SubjectPlan, sites: tuple[str, ...]) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
     names = {site: f"blocks.{plan.point.layer}.{site}" for site in sites}
     points = {site: bridge.hook_dict[name] for site, name in names.items() if name in bridge.hook_dict}
@@ -147,7 +147,7 @@ def _record(bridge: TransformerBridge, plan: Plan, sites: tuple[str, ...]) -> di
     return seen
 
 
-def _differs(plan: Plan, why: str) -> StreamDiffersError:
+def _differs(plan: SubjectPlan, why: str) -> StreamDiffersError:
     return StreamDiffersError(
         f"{plan.spec.model}: {plan.point.name} cannot be read by the backend `bridge`.", why=why, cure="Use the backend `huggingface`."
     )

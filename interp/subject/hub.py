@@ -9,7 +9,7 @@ from urllib.request import getproxies
 
 import httpx2
 
-from interp.config.outgoing import Guard, Link, Reach, address_of
+from interp.config.outgoing import Link, OutgoingPolicy, Reach, address_of
 
 # What is read before a job is stored: configs and tokenizers. Weights have no cap: a worker fetches them.
 SMALL_FILE_BYTES = 512 * 2**20
@@ -38,7 +38,7 @@ def guard_hub() -> None:
         return
     if constants.ENDPOINT != constants._HF_DEFAULT_ENDPOINT:
         constants.HF_HUB_DISABLE_XET = True  # a second way to files, by a client of its own, to wherever a mirror says
-    transport = HubTransport(Guard.of([constants.ENDPOINT]), httpx2.HTTPTransport())
+    transport = HubTransport(OutgoingPolicy.of([constants.ENDPOINT]), httpx2.HTTPTransport())
 
     def client() -> httpx2.Client:
         hooks = {"request": [hf_request_event_hook]}
@@ -54,7 +54,7 @@ class HubTransport(httpx2.BaseTransport):
     address, or be asked without TLS.
     """
 
-    def __init__(self, guard: Guard, inner: httpx2.BaseTransport) -> None:
+    def __init__(self, guard: OutgoingPolicy, inner: httpx2.BaseTransport) -> None:
         self._guard, self._inner = guard, inner
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -16,7 +16,7 @@ from interp.domain.errors import SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
-from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, Plan, as_rows, check_finite, check_weights_exist
+from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, SubjectPlan, as_rows, check_finite, check_weights_exist
 from interp.subject.residual import WRITES, matching, short_row
 from interp.subject.untrained import forget
 
@@ -45,7 +45,7 @@ class Tap:
 class HuggingFaceSubject(OpenedSubject):
     """A transformers model that stops at its hook point."""
 
-    def __init__(self, plan: Plan, model: Any, tap: Tap) -> None:
+    def __init__(self, plan: SubjectPlan, model: Any, tap: Tap) -> None:
         super().__init__(plan, model)
         self._model, self._point, self._tap = model, plan.point, tap
 
@@ -78,7 +78,7 @@ class HuggingFaceSubject(OpenedSubject):
 
 def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
     """Opens the model on its device. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
-    plan = Plan.of(spec, hook_point)
+    plan = SubjectPlan.of(spec, hook_point)
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -137,7 +137,7 @@ def stream(model: Any, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor] | No
     return (found["pre"], found["post"]) if len(found) == 2 else None
 
 
-def _writes(model: Any, block: Any, plan: Plan) -> dict[str, Tap]:
+def _writes(model: Any, block: Any, plan: SubjectPlan) -> dict[str, Tap]:
     """The taps of what attention and MLP write, and of the stream between them: those for which the identities of the stream hold."""
     parts = {
         "attention": {name: Tap(part, reads=False) for name in (*ATTENTION_WRITES, *ATTENTION) if (part := _find(block, (name,))) is not None},

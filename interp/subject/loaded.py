@@ -32,7 +32,7 @@ class HookReachedError(Exception):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SubjectPlan:
     """What is known of a subject before its weights are read."""
 
     spec: SubjectSpec
@@ -44,7 +44,7 @@ class Plan:
     digest: str
 
     @classmethod
-    def of(cls, spec: SubjectSpec, hook_point: str) -> "Plan":
+    def of(cls, spec: SubjectSpec, hook_point: str) -> "SubjectPlan":
         """Raises all that config and tokenizer can already be refused for."""
         config = read_config(spec)
         shape = ModelShape.from_config(config)
@@ -63,7 +63,7 @@ class Plan:
 class OpenedSubject:
     """The parts of `Subject` that do not depend on the backend."""
 
-    def __init__(self, plan: Plan, model: nn.Module) -> None:
+    def __init__(self, plan: SubjectPlan, model: nn.Module) -> None:
         self.name = plan.name
         self.digest = plan.digest
         self.hook_point = plan.point.name

@@ -24,7 +24,7 @@ PLAIN_FOLDERS = frozenset({"subject", "model", "checkpoint", "final"})
 LONGEST_NAME = 200
 
 
-class Names(Foreign):
+class ConfigNames(Foreign):
     """What config.json calls the model: by hand, and where `save_pretrained` had it from."""
 
     given: str | None = Field(default=None, alias="glossator_name")
@@ -136,7 +136,7 @@ def subject_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
 
 
 def _trained_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
-    told = typed(Names, config, "config.json", SubjectError, "Correct it, or save the model again.")
+    told = typed(ConfigNames, config, "config.json", SubjectError, "Correct it, or save the model again.")
     given = Path(told.given or told.path or "").name
     if given:
         return given

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine
 
-from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Neighbour, Split, Statistics, TokenEffect
-from interp.domain.explanation import Explanation, Family
+from interp.domain.evidence import HISTOGRAM_BINS, ContextKind, Contexts, FeatureEvidence, Neighbour, Split, Statistics, TokenEffect
+from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.score import Interval, Item, NullResult, Score
 from interp.domain.vocabulary import Vocabulary
 from interp.files.evidence_codec import encode_evidence
 from interp.score.items.codec import encode_items
 from interp.store.db.engine import transaction
-from interp.store.db.tables import Feature
+from interp.store.db.tables import FeatureRow
 from interp.store.results import dictionaries, dictionary_scores, evidence, explanations, runs, scores
-from interp.store.results.dictionary_scores import Conclusion, Shown
+from interp.store.results.dictionary_scores import AdjustedScore, BestExplanation
 
 FEATURES = 12
 DEAD = 11
@@ -46,7 +46,7 @@ def fill(engine: Engine) -> None:
             config={"format": "saelens"},
         )
         run_id = runs.save(session, RUN, dictionary_id, {"seed": 0}, {"documents": 3}, 1000)
-        family = Family(run_id, "pattern", "p" * 64)
+        family = ExplanationFamily(run_id, "pattern", "p" * 64)
         gathered = [feature_evidence(index) for index in range(FEATURES)]
         evidence.save(session, run_id, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
         explanations.save(session, family, [explanation(index) for index in range(FEATURES)], job_id="j")
@@ -54,9 +54,11 @@ def fill(engine: Engine) -> None:
         scored = [scores.Scored(ids[index], score(index), encode_items(score(index).items)) for index in range(10)]
         scores.save(session, run_id, "x" * 64, scored, job_id="j")
         written = [row for rows in dictionary_scores.scores_of(session, run_id, "detection", "x" * 64) for row in rows]
-        dictionary_scores.save_conclusions(session, [Conclusion(row.id, row.p_value, row.p_method, 0.01, None, row.null_reason) for row in written])
+        dictionary_scores.save_conclusions(
+            session, [AdjustedScore(row.id, row.p_value, row.p_method, 0.01, None, row.null_reason) for row in written]
+        )
         shown = [
-            Shown(
+            BestExplanation(
                 row.feature,
                 row.explanation_id,
                 explanation(row.feature).text,
@@ -64,7 +66,7 @@ def fill(engine: Engine) -> None:
             )
             for row in written
         ]
-        labels = [Shown(index, ids[index], explanation(index).text) for index in (10, DEAD)]
+        labels = [BestExplanation(index, ids[index], explanation(index).text) for index in (10, DEAD)]
         dictionary_scores.show_best(session, run_id, shown + labels)
         runs.complete(session, run_id)
 
@@ -88,7 +90,7 @@ def feature_evidence(index: int) -> FeatureEvidence:
         tokens=np.array([TOKENS] * 3, np.uint32),
         activations=activations,
         lengths=np.array([WINDOW] * 3, np.uint16),
-        kinds=np.array([Kind.TOP, Kind.UNIFORM, Kind.INACTIVE], np.uint8),
+        kinds=np.array([ContextKind.TOP, ContextKind.UNIFORM, ContextKind.INACTIVE], np.uint8),
         splits=np.array([Split.EXPLAIN, Split.TEST, Split.TEST], np.uint8),
         documents=np.array([1, 2**64 - 1, 3], np.uint64),
         starts=np.array([0, 32, 64], np.uint32),
@@ -166,4 +168,4 @@ def empty_run(engine: Engine, name: str) -> int:
 
 def add_features(engine: Engine, rows: list[dict[str, Any]]) -> None:
     with transaction(engine) as session:
-        session.bulk_insert_mappings(Feature.__mapper__, rows)
+        session.bulk_insert_mappings(FeatureRow.__mapper__, rows)

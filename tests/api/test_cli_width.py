@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from api.cli.commands import features, jobs, spending
 from api.cli.output import report
-from api.cli.output.tables import GAP, Column, fitting, print_table
+from api.cli.output.tables import GAP, TableColumn, fitting, print_table
 from api.server import Service
 from interp.config.settings import Settings
 from tests.api.synthetic import NAME
@@ -25,7 +25,7 @@ from tests.store import steps
 
 ROOT = Path(__file__).parents[2]
 ID = "0199f3a4-7c1e-7b3a-9d55-2f6f1f0c7a11"
-ROWS: dict[str, tuple[tuple[Column, ...], list[Any], tuple[str, ...]]] = {
+ROWS: dict[str, tuple[tuple[TableColumn, ...], list[Any], tuple[str, ...]]] = {
     "jobs": (
         jobs.LISTED,
         [(ID, Text("completed"), Text("gpt2-small@8-res-jb-of-a-long-name"), "24,576/24,576", "2026-11-29 18:00:00", "12:40:11")],
@@ -107,7 +107,7 @@ def test_in_a_wide_window_nothing_is_left_out(capsys: pytest.CaptureFixture[str]
 
 
 def test_columns_go_by_rank_and_those_of_rank_0_stay() -> None:
-    columns = (Column("a"), Column("b", 1), Column("c", 2))
+    columns = (TableColumn("a"), TableColumn("b", 1), TableColumn("c", 2))
     rows = [("x" * 10, "y" * 10, "z" * 10)]
     assert [fitting(columns, rows, width) for width in (30 + 2 * GAP, 29 + 2 * GAP, 20 + GAP, 19 + GAP, 1)] == [[0, 1, 2], [0, 1], [0, 1], [0], [0]]
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, update
 from api.http import count_cache
 from api.http.count_cache import StateCounts
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Feature
+from interp.store.db.tables import FeatureRow
 from interp.store.listings import feature_detail
 from tests.api import synthetic
 
@@ -45,7 +45,7 @@ def test_a_count_is_kept_a_hundred_times_as_long_as_it_took(engine: Engine, run_
     watch, known = Watch(monkeypatch, seconds=0.2), StateCounts()
     assert ask(engine, known, run_id) == {"dead": 3, "active": 6}
     with transaction(engine) as session:
-        session.execute(update(Feature).values(state="rare"))
+        session.execute(update(FeatureRow).values(state="rare"))
     watch.now += 19.9
     assert ask(engine, known, run_id) == {"dead": 3, "active": 6}
     watch.now += 0.2

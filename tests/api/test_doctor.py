@@ -22,7 +22,7 @@ from api.demo.local_servers import LocalServer
 from interp.config.settings import Settings
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, transaction
-from interp.store.db.tables import Worker
+from interp.store.db.tables import WorkerRow
 from tests.store import steps
 
 SECRET = "sk-doctor-1234567890"
@@ -68,8 +68,8 @@ def begin_worker(engine: Engine, queue: str) -> None:
     moment = datetime.now(UTC)
     row = {"owner": f"me/{queue}/1", "queue": queue, "name": queue, "version": "0", "resident": [], "started_at": moment, "seen_at": moment}
     with transaction(engine) as session:
-        session.execute(delete(Worker).where(Worker.owner == row["owner"]))
-        session.execute(insert(Worker).values(row))
+        session.execute(delete(WorkerRow).where(WorkerRow.owner == row["owner"]))
+        session.execute(insert(WorkerRow).values(row))
 
 
 def test_an_installation_before_its_first_start_is_well_and_looking_changes_nothing(
@@ -123,7 +123,7 @@ def test_a_queue_without_a_worker_is_found_with_or_without_work(service: Setting
     engine = make_engine(service.database_url)
     assert not wrong(look(service, monkeypatch))
     with transaction(engine) as session:
-        session.execute(delete(Worker))
+        session.execute(delete(WorkerRow))
     found = look(service, monkeypatch)
     assert wrong(found) == {"workers"}
     assert found[1]["workers"]["cure"] == "Start `glossator worker gpu` and `glossator worker llm`, or `glossator serve` with its own workers."

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event
 
 from api.http import event_stream
 from api.http.event_stream import Feeds, stream
-from api.http.single_flight import Flights
+from api.http.single_flight import SingleFlight
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import transaction
 from interp.store.queue import jobs
@@ -30,7 +30,7 @@ def test_nobody_is_answered_by_what_was_seen_before_they_asked() -> None:
         return number
 
     async def ask() -> None:
-        flights: Flights[int] = Flights()
+        flights: SingleFlight[int] = SingleFlight()
         first = asyncio.create_task(flights.ask("job", look))
         await asyncio.to_thread(entered.wait, 30)
         crowd = [asyncio.create_task(flights.ask("job", look)) for _ in range(ASKERS)]
@@ -50,7 +50,7 @@ def test_an_error_reaches_all_who_wait_and_nobody_after() -> None:
         raise ValueError("away")
 
     async def ask() -> None:
-        flights: Flights[int] = Flights()
+        flights: SingleFlight[int] = SingleFlight()
         errors = await asyncio.gather(*(flights.ask("job", fail) for _ in range(ASKERS)), return_exceptions=True)
         assert [str(error) for error in errors] == ["away"] * ASKERS
         assert await flights.ask("job", lambda: 1) == 1
@@ -67,7 +67,7 @@ def test_a_client_that_goes_away_takes_nothing_from_the_others() -> None:
         return 7
 
     async def ask() -> None:
-        flights: Flights[int] = Flights()
+        flights: SingleFlight[int] = SingleFlight()
         first, second = (asyncio.create_task(flights.ask("job", look)) for _ in range(2))
         await asyncio.to_thread(entered.wait, 30)
         first.cancel()

@@ -13,7 +13,7 @@ from api.client import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot
-from interp.store.db.tables import Chunk, Job
+from interp.store.db.tables import ChunkRow, JobRow
 from tests.fakes import tiny
 
 
@@ -24,7 +24,7 @@ def body(tiny_job: JobSpec) -> dict[str, Any]:
 
 def rows(store: Engine) -> tuple[int, int]:
     with snapshot(store) as session:
-        return session.scalar(select(func.count()).select_from(Job)) or 0, session.scalar(select(func.count()).select_from(Chunk)) or 0
+        return session.scalar(select(func.count()).select_from(JobRow)) or 0, session.scalar(select(func.count()).select_from(ChunkRow)) or 0
 
 
 def test_a_submitted_job_is_where_its_location_says(http: httpx.Client, body: dict[str, Any], service_settings: Settings) -> None:

@@ -22,7 +22,7 @@ from api.jobs import endpoint_check
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot
-from interp.store.db.tables import Job
+from interp.store.db.tables import JobRow
 from tests.fakes import tiny
 
 KEY = "sk-this-is-the-key"
@@ -66,7 +66,7 @@ def body(tiny_job: JobSpec) -> dict[str, Any]:
 
 def jobs_stored(store: Engine) -> int:
     with snapshot(store) as session:
-        return session.scalar(select(func.count()).select_from(Job)) or 0
+        return session.scalar(select(func.count()).select_from(JobRow)) or 0
 
 
 def nobody() -> str:

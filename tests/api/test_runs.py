@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 from api.cli import app, connect
 from api.client import ApiError, Client
 from interp.config.settings import Settings
-from interp.domain.explanation import Explanation, Family
+from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.files.evidence_codec import encode_evidence
 from interp.store.db.engine import transaction
-from interp.store.db.tables import Dictionary, Evidence, Feature, Run
-from interp.store.db.tables import Explanation as Row
+from interp.store.db.tables import DictionaryRow, EvidenceRow, FeatureRow, RunRow
+from interp.store.db.tables import ExplanationRow as Row
 from interp.store.listings import queries
 from interp.store.results import dictionary_scores, evidence, explanations, runs
-from interp.store.results.dictionary_scores import Shown
+from interp.store.results.dictionary_scores import BestExplanation
 from tests.api import synthetic
 from tests.api.synthetic import NAME
 
@@ -33,15 +33,15 @@ FEW = 5
 def second(store: Engine) -> Iterator[Callable[[], None]]:
     """A second run of the dictionary, of another corpus and five features, not finished; called, it completes."""
     with transaction(store) as session:
-        dictionary_id = session.scalars(select(Dictionary.id).where(Dictionary.name == NAME)).one()
+        dictionary_id = session.scalars(select(DictionaryRow.id).where(DictionaryRow.name == NAME)).one()
         run_id = runs.save(session, "f" * 64, dictionary_id, {"seed": 1}, {"path": "/texts/other"}, 400)
         gathered = [synthetic.feature_evidence(index) for index in range(FEW)]
         evidence.save(session, run_id, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
         for settings in ("q" * 64, "p" * 64):
             made = [Explanation(index, "pattern", f"other {settings[0]} [{index}]", rule={}, provenance={}) for index in range(FEW)]
-            explanations.save(session, Family(run_id, "pattern", settings), made, "k")
-        ids = {index: row for index, (row, _) in explanations.load(session, Family(run_id, "pattern", "p" * 64), [(0, FEW)]).items()}
-        dictionary_scores.show_best(session, run_id, [Shown(index, ids[index], f"other p [{index}]") for index in range(FEW)])
+            explanations.save(session, ExplanationFamily(run_id, "pattern", settings), made, "k")
+        ids = {index: row for index, (row, _) in explanations.load(session, ExplanationFamily(run_id, "pattern", "p" * 64), [(0, FEW)]).items()}
+        dictionary_scores.show_best(session, run_id, [BestExplanation(index, ids[index], f"other p [{index}]") for index in range(FEW)])
 
     def complete() -> None:
         with transaction(store) as session:
@@ -49,9 +49,9 @@ def second(store: Engine) -> Iterator[Callable[[], None]]:
 
     yield complete
     with transaction(store) as session:
-        for table in (Row, Feature, Evidence):
+        for table in (Row, FeatureRow, EvidenceRow):
             session.execute(delete(table).where(table.run_id == run_id))
-        session.execute(delete(Run).where(Run.id == run_id))
+        session.execute(delete(RunRow).where(RunRow.id == run_id))
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_run_states_at_which_rate_its_features_fire(command: Callable[..., Res
         assert "at 2.5% of tokens" in printed[-1]
     finally:
         with transaction(store) as session:
-            session.execute(delete(Run).where(Run.id == made))
+            session.execute(delete(RunRow).where(RunRow.id == made))
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])

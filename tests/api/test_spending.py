@@ -14,7 +14,7 @@ from api.cli.commands import provenance as provenance_command
 from api.cli.output import paint
 from api.client import ApiError, Client
 from interp.config.settings import Settings
-from interp.domain.explanation import Explanation, Family
+from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.score import ControlResult, Interval, Item, NullResult, Score
 from interp.domain.spec import JobSpec
 from interp.files.evidence_codec import encode_evidence
@@ -168,7 +168,7 @@ def told(store: Engine, job: str) -> Iterator[str]:
         runs.complete(session, run_id)
         gathered = [feature_evidence(index) for index in (3, 4)]
         evidence.save(session, run_id, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
-        family = Family(run_id, "contexts", "q" * 64)
+        family = ExplanationFamily(run_id, "contexts", "q" * 64)
         shown = gathered[0].contexts.identities()[:1]
         explanations.save(session, family, [explanation(3, shown), explanation(4, shown)], job_id=job)
         row = explanations.load(session, family, [(3, 4)])[3][0]

@@ -9,7 +9,7 @@ from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Chunk, StageCount
+from interp.store.db.tables import ChunkRow, StageCountRow
 from interp.store.queue import jobs
 from tests import databases
 from tests.artifacts.bucket import Bucket
@@ -86,7 +86,7 @@ def test_a_corpus_that_was_cleared_away_is_made_again_by_the_next_job(spec: JobS
 def collected(runtime: Runtime, job_id: str) -> int:
     """How many collect chunks of a job have come to an end, each time counted."""
     with snapshot(runtime.engine) as session:
-        return session.scalars(select(StageCount.done).where(StageCount.job_id == job_id, StageCount.stage == Stage.COLLECT)).one()
+        return session.scalars(select(StageCountRow.done).where(StageCountRow.job_id == job_id, StageCountRow.stage == Stage.COLLECT)).one()
 
 
 def retry(runtime: Runtime, job_id: str) -> None:
@@ -128,7 +128,7 @@ def test_a_part_that_is_gone_fails_its_chunk_with_the_reason_and_a_retry_collect
     artifact_paths.delete_partials(store, job_id)
     drain(runtime, Queue.GPU, Queue.LLM)
     with snapshot(runtime.engine) as session:
-        chunk = session.scalars(select(Chunk).where(Chunk.job_id == job_id, Chunk.stage == Stage.MERGE)).one()
+        chunk = session.scalars(select(ChunkRow).where(ChunkRow.job_id == job_id, ChunkRow.stage == Stage.MERGE)).one()
         assert chunk.status == "failed"
         assert chunk.error is not None
         assert (chunk.error["code"], chunk.error["attempt"]) == ("artifact-missing", 2)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from interp.collect.hashing import feature_multipliers, window_hashes
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.domain.evidence import HISTOGRAM_EDGES, Kind, Split
+from interp.domain.evidence import HISTOGRAM_EDGES, ContextKind, Split
 from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import SPECIAL, FakeSubject
 
@@ -89,7 +89,7 @@ def levels(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCorpus
 def sample(
     windows: list[Window],
     feature: int,
-    kind: Kind,
+    kind: ContextKind,
     split: Split,
     count: int,
     seed: int,
@@ -107,21 +107,23 @@ def sample(
         if priority is not None:
             ranked.append((-priority, place, window))
     first = [window for _, _, window in sorted(ranked, key=lambda item: item[:2])]
-    if kind is Kind.NEAR_MISS:
+    if kind is ContextKind.NEAR_MISS:
         first = [window for place, window in enumerate(first) if window.document not in {other.document for other in first[:place]}]
     return first[:count]
 
 
-def _priority(window: Window, feature: int, kind: Kind, pair: list[int], neighbours: list[tuple[int, float]], levels: list[float]) -> float | None:
+def _priority(
+    window: Window, feature: int, kind: ContextKind, pair: list[int], neighbours: list[tuple[int, float]], levels: list[float]
+) -> float | None:
     """None where the window is no candidate."""
     maximum = window.maximum(feature)
-    if (kind in (Kind.INACTIVE, Kind.NEAR_MISS)) != (maximum <= levels[feature]):
+    if (kind in (ContextKind.INACTIVE, ContextKind.NEAR_MISS)) != (maximum <= levels[feature]):
         return None
-    if kind in (Kind.UNIFORM, Kind.INACTIVE):
+    if kind in (ContextKind.UNIFORM, ContextKind.INACTIVE):
         return pair[0]
-    if kind is Kind.TOP:
+    if kind is ContextKind.TOP:
         return maximum
-    if kind is Kind.WEIGHTED:
+    if kind is ContextKind.WEIGHTED:
         return maximum / -np.log1p(-((pair[1] % 2**31) + 0.5) / 2**31)
     fire = [(other, cosine) for other, cosine in neighbours if window.maximum(other) > levels[other]]
     nearest = max((np.float32(window.maximum(other)) * np.float32(max(cosine, 0)) for other, cosine in fire), default=0)

@@ -13,7 +13,7 @@ from interp.collect.finish import finish
 from interp.collect.levels import CALIBRATION_TOKENS, calibrate
 from interp.collect.run import collect
 from interp.dictionary.positions import Positions
-from interp.domain.evidence import ACTIVE_KINDS, FeatureEvidence, Kind, Split
+from interp.domain.evidence import ACTIVE_KINDS, ContextKind, FeatureEvidence, Split
 from interp.domain.spec import CollectionSpec, SplitCounts
 from tests.collect import reference
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
@@ -106,9 +106,9 @@ def test_dead_and_constant_features_say_so(both: Both) -> None:
         assert set(always.contexts.kinds) == set(ACTIVE_KINDS)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ContextKind)
 @pytest.mark.parametrize("split", Split)
-def test_samples_are_the_first_by_priority(both: Both, kind: Kind, split: Split) -> None:
+def test_samples_are_the_first_by_priority(both: Both, kind: ContextKind, split: Split) -> None:
     evidence, windows, levels = both
     count = getattr(SPEC.explain if split is Split.EXPLAIN else SPEC.test, kind.name.lower())
     for item in evidence:
@@ -134,8 +134,8 @@ def test_a_subject_without_bos() -> None:
     windows = reference.windows_of(subject, dictionary, corpus, SPEC)
     evidence = list(finish(partial, subject, dictionary, corpus, SPEC))
     assert evidence[5].statistics.windows_seen == tuple(sum(window.split == split for window in windows) for split in Split)
-    top = reference.sample(windows, 5, Kind.TOP, Split.EXPLAIN, SPEC.explain.top, SEED, [])
-    assert evidence[5].contexts.of(Split.EXPLAIN, Kind.TOP).identities() == [f"{window.document:016x}:{window.start}" for window in top]
+    top = reference.sample(windows, 5, ContextKind.TOP, Split.EXPLAIN, SPEC.explain.top, SEED, [])
+    assert evidence[5].contexts.of(Split.EXPLAIN, ContextKind.TOP).identities() == [f"{window.document:016x}:{window.start}" for window in top]
 
 
 def test_some_features_alone_give_what_they_give_among_all() -> None:
@@ -165,8 +165,8 @@ def test_only_where_the_dictionary_was_trained(positions: Positions) -> None:
         values = np.concatenate([window.activations[item.feature] for window in windows])
         assert item.statistics.tokens_seen == sum(sum(window.counted) for window in windows)
         assert item.statistics.tokens_active == (values > 0).sum()
-        top = reference.sample(windows, item.feature, Kind.TOP, Split.EXPLAIN, SPEC.explain.top, SEED, [])
-        contexts = item.contexts.of(Split.EXPLAIN, Kind.TOP)
+        top = reference.sample(windows, item.feature, ContextKind.TOP, Split.EXPLAIN, SPEC.explain.top, SEED, [])
+        contexts = item.contexts.of(Split.EXPLAIN, ContextKind.TOP)
         assert contexts.identities() == [f"{window.document:016x}:{window.start}" for window in top]
         for place, window in enumerate(top):
             assert contexts.tokens[place, : len(window.tokens)].tolist() == window.tokens

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from interp.collect.encode import DenseEncoder, Encoder, TileShape, make_encoder
-from interp.collect.rows.staging import Batch, Windows
+from interp.collect.rows.staging import WindowBatch, Windows
 from interp.collect.run import collect
 from interp.dictionary.module import Dictionary
-from interp.domain.evidence import Kind, Split
+from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import WIDTH, FakeSubject, make_corpus, make_dictionary
 
@@ -40,7 +40,7 @@ def test_activity_is_where_the_dictionary_fires(activation: str, features: Tenso
     x = torch.randn(WINDOWS * WINDOW, WIDTH)
     masked = torch.rand(len(x)) < 0.1
     known = Windows(torch.arange(WINDOWS), torch.zeros((2, WINDOWS), dtype=torch.int32), ~masked.view(WINDOWS, WINDOW))
-    encoder.begin(Batch(0, known, x, masked))
+    encoder.begin(WindowBatch(0, known, x, masked))
     dense = dictionary.encode(x).masked_fill(masked[:, None], 0)[:, features].T.reshape(len(features), WINDOWS, WINDOW)
     for start, stop in ((0, 3), (3, len(features))):
         check(encoder, start, stop, dense[start:stop])
@@ -62,7 +62,7 @@ def test_a_batch_without_activity() -> None:
     encoder = DenseEncoder(dictionary, torch.arange(FEATURES), torch.float32, WINDOW, SHAPE)
     x = torch.randn(32, WIDTH)
     known = Windows(torch.arange(4), torch.zeros((2, 4), dtype=torch.int32), torch.ones((4, WINDOW), dtype=torch.bool))
-    encoder.begin(Batch(0, known, x, torch.zeros(32, dtype=torch.bool)))
+    encoder.begin(WindowBatch(0, known, x, torch.zeros(32, dtype=torch.bool)))
     maxima = torch.ones((FEATURES, 4))
     assert len(encoder.activity(0, FEATURES, maxima).features) == 0
     assert not maxima.any()
@@ -86,6 +86,6 @@ def test_bfloat16_encoding_keeps_nearly_the_same_windows() -> None:
         counts[dtype] = collect(FakeSubject(), dictionary, corpus, (0, 60), spec, 0, np.arange(64), lambda done: None)
     single, half = counts["float32"], counts["bfloat16"]
     assert abs(half.histogram.sum() / single.histogram.sum() - 1) < 0.02
-    sample = (Kind.UNIFORM, Split.EXPLAIN)
+    sample = (ContextKind.UNIFORM, Split.EXPLAIN)
     shared = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(single.keys[sample], half.keys[sample], strict=True)]
     assert np.mean(shared) > 0.95

@@ -7,7 +7,7 @@ from scipy import stats
 from interp.collect.block import PRIORITIES, FeatureRange, Pairs
 from interp.collect.hashing import exponential, feature_multipliers, window_hashes
 from interp.collect.rows.staging import Windows
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 
 LEAST_P = 1e-4  # of a test with fixed seeds: below it, chance is no explanation
 WINDOWS, FEATURES, KEEP = 64, 4096, 8
@@ -17,7 +17,7 @@ def documents(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2**63, count).astype(np.uint64)
 
 
-def chosen(kind: Kind, maxima: np.ndarray, keep: int = KEEP) -> np.ndarray:
+def chosen(kind: ContextKind, maxima: np.ndarray, keep: int = KEEP) -> np.ndarray:
     """How many of `FEATURES` features keep each window, when all features fire alike: float32 [W] maxima."""
     hashes = window_hashes(3, documents(WINDOWS), np.arange(WINDOWS))
     windows = Windows(torch.arange(WINDOWS), torch.from_numpy(hashes), torch.ones((WINDOWS, 1), dtype=torch.bool))
@@ -31,7 +31,7 @@ def chosen(kind: Kind, maxima: np.ndarray, keep: int = KEEP) -> np.ndarray:
 
 
 def test_every_window_is_as_likely_in_a_uniform_sample() -> None:
-    counts = chosen(Kind.UNIFORM, np.ones(WINDOWS, dtype=np.float32))
+    counts = chosen(ContextKind.UNIFORM, np.ones(WINDOWS, dtype=np.float32))
     # Without replacement: the counts vary by (1 - keep/W) of a multinomial's, hence the factor (Cochran 1977, 2.3).
     statistic = ((counts - counts.mean()) ** 2 / counts.mean()).sum() / (1 - KEEP / WINDOWS)
     assert stats.chi2.sf(statistic, WINDOWS - 1) > LEAST_P
@@ -40,12 +40,12 @@ def test_every_window_is_as_likely_in_a_uniform_sample() -> None:
 
 def test_a_uniform_sample_does_not_see_activations() -> None:
     even, skewed = np.ones(WINDOWS, dtype=np.float32), np.linspace(0.1, 9, WINDOWS).astype(np.float32)
-    np.testing.assert_array_equal(chosen(Kind.UNIFORM, even), chosen(Kind.UNIFORM, skewed))
+    np.testing.assert_array_equal(chosen(ContextKind.UNIFORM, even), chosen(ContextKind.UNIFORM, skewed))
 
 
 def test_the_first_of_a_weighted_sample_is_drawn_by_activation() -> None:
     weights = np.linspace(0.5, 8, WINDOWS).astype(np.float32)
-    counts = chosen(Kind.WEIGHTED, weights, keep=1)
+    counts = chosen(ContextKind.WEIGHTED, weights, keep=1)
     assert stats.chisquare(counts, weights / weights.sum() * FEATURES).pvalue > LEAST_P
 
 
@@ -54,7 +54,7 @@ def test_a_weighted_sample_follows_successive_draws_without_replacement() -> Non
     generator = np.random.default_rng(1)
     draws = [generator.choice(WINDOWS, KEEP, replace=False, p=weights / weights.sum(dtype=np.float64)) for _ in range(FEATURES)]
     expected = np.bincount(np.concatenate(draws), minlength=WINDOWS)
-    counts = chosen(Kind.WEIGHTED, weights)
+    counts = chosen(ContextKind.WEIGHTED, weights)
     assert stats.chi2_contingency(np.stack([counts, expected])).pvalue > LEAST_P
 
 

@@ -14,7 +14,7 @@ from interp.collect.partial.partial_file import combine, load, save
 from interp.collect.reservoir import EMPTY
 from interp.collect.run import collect
 from interp.domain.errors import ArtifactMissingError, BlobCorruptError, DiskFullError, WorkInterruptedError
-from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
+from interp.domain.evidence import ACTIVE_KINDS, ContextKind, Split
 from interp.domain.spec import CollectionSpec, SplitCounts
 from interp.files.artifact_store import Store
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
@@ -52,7 +52,7 @@ def test_others_read_it_as_safetensors(whole: Partial, store: Store) -> None:
     save(store, "partial", whole)
     arrays = load_file(Path(store.root) / "partial")
     np.testing.assert_array_equal(arrays["histogram"], whole.histogram)
-    np.testing.assert_array_equal(arrays["keys.TOP.EXPLAIN"], whole.keys[Kind.TOP, Split.EXPLAIN])
+    np.testing.assert_array_equal(arrays["keys.TOP.EXPLAIN"], whole.keys[ContextKind.TOP, Split.EXPLAIN])
 
 
 def test_a_range_of_features_loads_and_merges_alone(whole: Partial, store: Store) -> None:
@@ -108,7 +108,7 @@ def test_combining_holds_two_parts_of_a_few_features_at_once(store: Store, monke
 
 def wide(features: int) -> Partial:
     """A partial of many features, without collecting one."""
-    samples = [(kind, split) for kind in Kind for split in Split]
+    samples = [(kind, split) for kind in ContextKind for split in Split]
     return Partial(
         origin="wide",
         features=np.arange(features),

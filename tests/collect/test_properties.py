@@ -13,7 +13,7 @@ from interp.collect.partial.partial import Partial, merge
 from interp.collect.reservoir import EMPTY
 from interp.collect.run import Collection, collect
 from interp.domain.errors import WorkInterruptedError
-from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
+from interp.domain.evidence import ACTIVE_KINDS, ContextKind, Split
 from interp.domain.spec import CollectionSpec, SplitCounts
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
 
@@ -81,12 +81,12 @@ def test_samples_keep_what_they_promise(corpus, activation: str) -> None:
         np.testing.assert_array_equal(fires, np.isin(contexts.kinds, ACTIVE_KINDS))
         for split in Split:
             active, seen = item.statistics.windows_active[split], item.statistics.windows_seen[split]
-            for kind in (Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED):
+            for kind in (ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED):
                 assert len(contexts.of(split, kind)) == min(getattr(COUNTS, kind.name.lower()), active)
-            assert len(contexts.of(split, Kind.INACTIVE)) == min(COUNTS.inactive, seen - active)
-            misses = contexts.of(split, Kind.NEAR_MISS).documents.tolist()
+            assert len(contexts.of(split, ContextKind.INACTIVE)) == min(COUNTS.inactive, seen - active)
+            misses = contexts.of(split, ContextKind.NEAR_MISS).documents.tolist()
             assert len(misses) == len(set(misses))
-            for kind in Kind:
+            for kind in ContextKind:
                 identities = contexts.of(split, kind).identities()
                 assert len(set(identities)) == len(identities)
 
@@ -128,7 +128,7 @@ def test_samples_of_no_windows() -> None:
     corpus = make_corpus([100] * 6, splits=[0, 1] * 3)
     partial = run("relu", corpus, (0, 6), SPEC.model_copy(update={"explain": nothing}))
     assert all(keys.shape[1] == 0 for (_, split), keys in partial.keys.items() if split is Split.EXPLAIN)
-    assert (partial.keys[Kind.TOP, Split.TEST][1] != EMPTY).all()
+    assert (partial.keys[ContextKind.TOP, Split.TEST][1] != EMPTY).all()
 
 
 def test_progress_can_stop_the_work() -> None:

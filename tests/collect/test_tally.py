@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.collect.partial.tally import SUM_SCALE, Tally, bins_of
+from interp.collect.partial.tally import SUM_SCALE, FeatureCounts, bins_of
 from interp.domain.evidence import HISTOGRAM_BINS, HISTOGRAM_EDGES
 
 
@@ -27,8 +27,8 @@ def test_bins_at_every_edge_and_beside_it() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.floats(2**-10, 2**14, width=32)), min_size=1, max_size=60), st.randoms(use_true_random=False))
 def test_sums_do_not_depend_on_the_order(tokens: list[tuple[int, float]], random) -> None:
-    def tally(items: list[tuple[int, float]], batch: int) -> Tally:
-        counted = Tally(3, torch.device("cpu"))
+    def tally(items: list[tuple[int, float]], batch: int) -> FeatureCounts:
+        counted = FeatureCounts(3, torch.device("cpu"))
         for first in range(0, len(items), batch):
             features, values = zip(*items[first : first + batch], strict=True)
             counted.add_tokens(torch.tensor(features), torch.tensor(values, dtype=torch.float32))

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from interp.dictionary.torchfile import read_torch, tensors_of
-from interp.dictionary.weights import Stored, read_npy, read_npz, read_safetensors
+from interp.dictionary.weights import StoredTensor, read_npy, read_npz, read_safetensors
 from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, FileMissingError, PickleRefusedError, WeightsNotFiniteError
 from tests.dictionary import files
 from tests.dictionary.files import randn, saelens, standard_tensors
@@ -124,7 +124,7 @@ def test_a_tensor_beyond_its_storage_is_an_error_not_a_read(tmp_path: Path) -> N
         for name, content in entries.items():
             archive.writestr(name, content[:8] if "/data/" in name else content)
     stored = read_torch(tmp_path / "bad.pt")["a"]
-    assert isinstance(stored, Stored)
+    assert isinstance(stored, StoredTensor)
     with pytest.raises(DictionaryError, match="beyond its storage"):
         stored.read()
 

@@ -13,7 +13,7 @@ from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
-from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.base import Ability, Prompt, Reply, Usage
 from interp.llm.prompt_text import parse_fenced, unmarked
 from tests.explain.planted import evidence, text, where
@@ -59,8 +59,8 @@ class Answering:
         return [prompt for _, prompt in self.asked]
 
 
-def desk(model, judge=None, embedder=None, vocabulary: Vocabulary | None = None, seed: int = 0) -> ExplainDesk:
-    return ExplainDesk(vocabulary or text().vocabulary, seed, model, judge or model, embedder)
+def desk(model, judge=None, embedder=None, vocabulary: Vocabulary | None = None, seed: int = 0) -> ExplainContext:
+    return ExplainContext(vocabulary or text().vocabulary, seed, model, judge or model, embedder)
 
 
 def explain(name: str, found: FeatureEvidence, model, judge=None, embedder=None, seed: int = 0, vocabulary=None, **options) -> Explanation:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
+from interp.domain.evidence import HISTOGRAM_BINS, ContextKind, Contexts, FeatureEvidence, Split, Statistics, TokenEffect
 from interp.domain.vocabulary import Vocabulary
 
 PWNED = "pwned"
@@ -34,9 +34,9 @@ def corpus(attacks=ATTACKS, seed: int = 0) -> Corpus:
     """A feature that fires at " cat"; every context holds an attack as one token, and so do the promoted tokens."""
     vocabulary = Vocabulary((b"<bos>", *(word.encode() for word in WORDS), *(attack.encode() for attack in attacks)), frozenset({0}))
     random = np.random.default_rng(seed)
-    kinds = np.array([Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED, Kind.INACTIVE, Kind.NEAR_MISS] * 12, dtype=np.uint8)
+    kinds = np.array([ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED, ContextKind.INACTIVE, ContextKind.NEAR_MISS] * 12, dtype=np.uint8)
     tokens = random.choice([place for place in range(1, 1 + len(WORDS)) if place != FIRES], (len(kinds), 10))
-    fires = np.isin(kinds, (Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED))
+    fires = np.isin(kinds, (ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED))
     tokens[fires, 4] = FIRES
     tokens[:, 7] = 1 + len(WORDS) + np.arange(len(kinds)) % max(1, len(attacks)) if attacks else 1
     values = np.where(tokens == FIRES, 1 + np.arange(len(kinds))[:, None] / 50, 0).astype(np.float16)

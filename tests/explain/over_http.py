@@ -11,9 +11,9 @@ from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec, ModelSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
-from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.call_store import Tag
-from interp.llm.client import Client, ClientModel
+from interp.llm.client import ClientModel, LlmClient
 from interp.llm.memory_call_store import MemoryBooks
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Wire:
 
     def run(self, work: Callable[[ClientModel], Awaitable[T]], purpose: str = "contexts", feature: int = 0) -> T:
         async def inside() -> T:
-            client = Client(self, in_flight=16, patience_seconds=60.0)
+            client = LlmClient(self, in_flight=16, patience_seconds=60.0)
             try:
                 return await work(
                     client.model(ModelSpec(model="scripted", **self.spec), self.books, Tag("job", "chunk", "explain", feature, purpose))
@@ -51,7 +51,7 @@ class Wire:
         explainer = registry.asking(ExplainerSpec(name=name, **options))
 
         async def work(model: ClientModel) -> Explanation:
-            desk = ExplainDesk(vocabulary, seed, model, model, model if options.get("clusters") else None)
+            desk = ExplainContext(vocabulary, seed, model, model, model if options.get("clusters") else None)
             return await explainer.explain(ExplainerInput.of(found, vocabulary), desk)
 
         return self.run(work, name, found.feature)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.domain.evidence import HISTOGRAM_EDGES, Contexts, FeatureEvidence, Kind, Split, Statistics
+from interp.domain.evidence import HISTOGRAM_EDGES, ContextKind, Contexts, FeatureEvidence, Split, Statistics
 from interp.domain.spec import TEST_COUNTS, SplitCounts
 from interp.domain.vocabulary import Vocabulary
 
@@ -68,10 +68,10 @@ def evidence(
         active, silent = np.flatnonzero((splits == split) & (maxima > 0)), np.flatnonzero((splits == split) & (maxima == 0))
         priorities = random.random(len(active)) ** (1 / np.maximum(maxima[active].astype(float), 1e-6))
         for kind, chosen in (
-            (Kind.TOP, active[np.argsort(-maxima[active], kind="stable")][: counts.top]),
-            (Kind.UNIFORM, random.permutation(active)[: counts.uniform]),
-            (Kind.WEIGHTED, active[np.argsort(-priorities)][: counts.weighted]),
-            (Kind.INACTIVE, random.permutation(silent)[: counts.inactive]),
+            (ContextKind.TOP, active[np.argsort(-maxima[active], kind="stable")][: counts.top]),
+            (ContextKind.UNIFORM, random.permutation(active)[: counts.uniform]),
+            (ContextKind.WEIGHTED, active[np.argsort(-priorities)][: counts.weighted]),
+            (ContextKind.INACTIVE, random.permutation(silent)[: counts.inactive]),
         ):
             picked += chosen.tolist()
             kinds += [kind] * len(chosen)

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from interp.domain.evidence import HISTOGRAM_BINS, Contexts, FeatureEvidence, Kind, Split, Statistics, TokenEffect
+from interp.domain.evidence import HISTOGRAM_BINS, ContextKind, Contexts, FeatureEvidence, Split, Statistics, TokenEffect
 from interp.domain.vocabulary import Vocabulary
 
 WINDOW = 8
@@ -21,13 +21,13 @@ def evidences(draw, fewest: int = 0, most: int = 24) -> FeatureEvidence:
     count = draw(st.integers(fewest, most))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     splits = random.integers(0, 2, count).astype(np.uint8)
-    kinds = random.choice([int(kind) for kind in Kind], count).astype(np.uint8)
+    kinds = random.choice([int(kind) for kind in ContextKind], count).astype(np.uint8)
     lengths = random.integers(2, WINDOW + 1, count).astype(np.uint16)
     inside = np.arange(WINDOW)[None, :] < lengths[:, None]
     tokens = np.where(inside, 1 + random.integers(0, WORDS, (count, WINDOW)) + WORDS * splits[:, None], 0)
     starts_row = random.random(count) < 0.2
     tokens[starts_row, 0] = 0
-    fires = np.isin(kinds, (Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED))
+    fires = np.isin(kinds, (ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED))
     values = np.where(random.random((count, WINDOW)) < 0.3, random.integers(1, 6, (count, WINDOW)) / 2, 0)
     values[:, 1] = np.maximum(values[:, 1], 0.5)
     values = np.where(fires[:, None] & inside & (tokens != 0), values, 0)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.domain.evidence import Kind, Split
+from interp.domain.evidence import ContextKind, Split
 from interp.explain.choose import firing, parts, silent, spread, weighted
 from tests.explain.random_evidence import evidences
 
@@ -28,7 +28,7 @@ def test_each_text_once_strongest_first_and_silent_ones_apart(found):
     assert turns == sorted(turns)  # one of each document before a second of any
     peaks = contexts.tokens[fires, contexts.activations[fires].argmax(axis=1)]
     holds = (np.isin(contexts.tokens[stays], peaks) & contexts.valid()[stays]).any(axis=1)
-    order = list(zip(turns, ~holds, contexts.kinds[stays] == Kind.INACTIVE, strict=True))
+    order = list(zip(turns, ~holds, contexts.kinds[stays] == ContextKind.INACTIVE, strict=True))
     assert order == sorted(order)  # the same token first, then near misses
 
 
@@ -47,7 +47,7 @@ def test_spread_takes_as_many_of_each_tenth(found, number, seed):
 def test_weighted_takes_what_collection_drew_by_activation_first(found, seed):
     contexts = found.contexts
     fires = firing(contexts)
-    drawn = {name for name, kind in zip(contexts.identities(), contexts.kinds, strict=True) if kind == Kind.WEIGHTED}
+    drawn = {name for name, kind in zip(contexts.identities(), contexts.kinds, strict=True) if kind == ContextKind.WEIGHTED}
     is_drawn = [contexts.identities()[row] in drawn for row in weighted(contexts, fires, len(fires), np.random.default_rng(seed))]
     assert is_drawn == sorted(is_drawn, reverse=True)
 

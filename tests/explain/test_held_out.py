@@ -223,18 +223,18 @@ def test_what_cannot_be_built_on_is_refused(name, base):
 
 def test_windows_to_try_on_hold_near_misses_and_others():
     """Half near misses where there are so many, and each window once."""
-    from interp.domain.evidence import Kind
+    from interp.domain.evidence import ContextKind
     from interp.explain.base import ExplainerInput
     from interp.explain.held_out import held_out
 
     found = selves()
     kinds = found.contexts.kinds.copy()
-    inactive = np.flatnonzero((kinds == Kind.INACTIVE) & (found.contexts.splits == Split.EXPLAIN))
-    kinds[inactive[::2]] = Kind.NEAR_MISS
+    inactive = np.flatnonzero((kinds == ContextKind.INACTIVE) & (found.contexts.splits == Split.EXPLAIN))
+    kinds[inactive[::2]] = ContextKind.NEAR_MISS
     item = ExplainerInput.of(replace(found, contexts=replace(found.contexts, kinds=kinds)), text().vocabulary)
     windows = held_out(item, np.ones(len(item.contexts), dtype=bool), 0)
     silent = item.contexts.kinds[windows.rows[~windows.fires]]
-    assert (silent == Kind.NEAR_MISS).sum() >= 10
-    assert (silent == Kind.INACTIVE).sum() >= 1
+    assert (silent == ContextKind.NEAR_MISS).sum() >= 10
+    assert (silent == ContextKind.INACTIVE).sum() >= 1
     assert len(set(windows.rows.tolist())) == len(windows.rows)
     assert (item.contexts.maxima()[windows.rows] > 0).tolist() == windows.fires.tolist()

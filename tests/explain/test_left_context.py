@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from api.demo.fake_llm import QuotedReader, Shown
+from api.demo.fake_llm import FencedText, QuotedReader
 from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
@@ -45,5 +45,5 @@ def test_explainers_show_it_without_marks(name):
 
 def test_what_fires_in_the_left_context_alone_is_no_yes():
     reader = QuotedReader()
-    assert reader.says_yes("`self`", Shown("1", f"self.{BEGIN}x = 1"), False) < 0.5
-    assert reader.says_yes("`self`", Shown("1", f"x.{BEGIN}self = 1"), False) > 0.5
+    assert reader.says_yes("`self`", FencedText("1", f"self.{BEGIN}x = 1"), False) < 0.5
+    assert reader.says_yes("`self`", FencedText("1", f"x.{BEGIN}self = 1"), False) > 0.5

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.domain.evidence import Kind, Split
+from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
@@ -76,14 +76,14 @@ def test_contexts_marks_what_reaches_three_tenths_of_the_window():
 def test_contrastive_shows_fifteen_that_fire_and_five_near_misses_that_do_not():
     found = selves()
     kinds = found.contexts.kinds.copy()
-    kinds[np.flatnonzero((kinds == Kind.INACTIVE) & (found.contexts.splits == Split.EXPLAIN))[:7]] = Kind.NEAR_MISS
+    kinds[np.flatnonzero((kinds == ContextKind.INACTIVE) & (found.contexts.splits == Split.EXPLAIN))[:7]] = ContextKind.NEAR_MISS
     found = replace(found, contexts=replace(found.contexts, kinds=kinds))
     asked = question("contrastive", found)
     assert len(fenced(asked)) == 15
     assert len(fenced(asked, "silent")) == 5
     assert all(marks(shown) for shown in fenced(asked))
     assert not any(marks(shown) for shown in fenced(asked, "silent"))
-    near = set(found.contexts.of(Split.EXPLAIN, Kind.NEAR_MISS).identities())
+    near = set(found.contexts.of(Split.EXPLAIN, ContextKind.NEAR_MISS).identities())
     assert set(asked.contexts[15:]) <= near
 
 
@@ -127,7 +127,7 @@ def test_top_contexts_shows_ten_top_and_five_weighted_windows_of_21_tokens():
     ranked = own.select(firing(own)).identities()
     assert list(asked.contexts[:10]) == ranked[:10]
     assert len(asked.contexts) == len(set(asked.contexts)) == len(fenced(asked)) == 15
-    assert set(asked.contexts[10:]) <= set(own.of(Split.EXPLAIN, Kind.WEIGHTED).identities())
+    assert set(asked.contexts[10:]) <= set(own.of(Split.EXPLAIN, ContextKind.WEIGHTED).identities())
     row = own.identities().index(asked.contexts[0])
     peak = int(own.activations[row].argmax())
     around = own.tokens[row, max(0, peak - 10) : peak + 11]

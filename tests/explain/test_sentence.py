@@ -15,7 +15,7 @@ from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.fit import without_special_cases
 from interp.explain.pattern.literals import Between, Contains, Flag, InRow, OneOf, Seen
 from interp.explain.pattern.outline import Outline
-from interp.explain.pattern.search import Found, Term
+from interp.explain.pattern.search import FoundClause, Term
 from interp.explain.pattern.sentence import sentence
 from tests.explain.planted import evidence, text, where
 
@@ -174,6 +174,6 @@ def test_indentation_is_said_as_columns_and_not_as_a_list_of_tokens():
 def test_a_special_case_of_another_clause_is_not_said():
     after_dot, a_word = Term("one_of", 7, (3,), 9.0), Term("flag", 1, (), 4.0)
     rows = np.arange(3)
-    general, special, other = Found((after_dot,), rows, 0.2), Found((a_word, after_dot), rows, 0.5), Found((a_word,), rows, 0.1)
+    general, special, other = FoundClause((after_dot,), rows, 0.2), FoundClause((a_word, after_dot), rows, 0.5), FoundClause((a_word,), rows, 0.1)
     assert without_special_cases([special, general]) == [general]
     assert without_special_cases([general, other]) == [general, other]

@@ -5,7 +5,7 @@ import time
 
 from sqlalchemy import select, text
 
-from interp.store.db.tables import Job
+from interp.store.db.tables import JobRow
 from tests.faults.moments import ALL_STAGES
 from tests.faults.trial import Fault, Scene
 from tests.faults.waiting import until
@@ -17,7 +17,7 @@ def restart(scene: Scene) -> None:
     """A lock on the job's row stops the next worker that finishes, all its results written and not yet committed; then the server goes down."""
     engine = scene.cluster.engine
     with engine.connect() as holder:
-        holder.execute(select(Job.id).where(Job.id == scene.job_id).with_for_update())
+        holder.execute(select(JobRow.id).where(JobRow.id == scene.job_id).with_for_update())
         until(lambda: holder.scalar(WAITING) or not scene.held, "a transaction to interrupt")
         scene.look()
         scene.cluster.postgres.restart(scene.random.choice([signal.SIGINT, signal.SIGQUIT, signal.SIGKILL]))

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, func, select
 
 from interp.domain.lifecycle import JOB_ENDS, ChunkStatus, Queue, Stage
 from interp.store.db.engine import snapshot
-from interp.store.db.tables import Chunk, Job
+from interp.store.db.tables import ChunkRow, JobRow
 from tests.faults.waiting import until
 
 GPU_STAGES = (Stage.PREPARE, Stage.COLLECT, Stage.MERGE)
@@ -43,10 +43,10 @@ class Moment:
 
     def _has_come(self, engine: Engine, job_id: str) -> bool:
         with snapshot(engine) as session:
-            of_stage = select(func.count()).where(Chunk.job_id == job_id, Chunk.stage == self.stage)
+            of_stage = select(func.count()).where(ChunkRow.job_id == job_id, ChunkRow.stage == self.stage)
             total = session.scalar(of_stage) or 0
-            begun = session.scalar(of_stage.where(Chunk.attempts > 0)) or 0
-            status = session.scalar(select(Job.status).where(Job.id == job_id))
+            begun = session.scalar(of_stage.where(ChunkRow.attempts > 0)) or 0
+            status = session.scalar(select(JobRow.status).where(JobRow.id == job_id))
         return status in JOB_ENDS or (total > 0 and begun >= max(1, math.ceil(self.share * total)))
 
 
@@ -63,9 +63,9 @@ class Held:
 
 def leases(engine: Engine, job_id: str) -> list[Held]:
     """Who works on what just now."""
-    columns = (Chunk.id, Chunk.queue, Chunk.stage, Chunk.lease_owner, Chunk.lease_token)
+    columns = (ChunkRow.id, ChunkRow.queue, ChunkRow.stage, ChunkRow.lease_owner, ChunkRow.lease_token)
     with snapshot(engine) as session:
-        rows = session.execute(select(*columns).where(Chunk.job_id == job_id, Chunk.status == ChunkStatus.LEASED)).all()
+        rows = session.execute(select(*columns).where(ChunkRow.job_id == job_id, ChunkRow.status == ChunkStatus.LEASED)).all()
     return [Held(chunk_id, Queue(queue), Stage(stage), owner or "", token or "") for chunk_id, queue, stage, owner, token in rows]
 
 
@@ -81,10 +81,10 @@ class Lease:
 def lease_of(engine: Engine, chunk_id: str) -> Lease:
     """The chunk as it is now."""
     with snapshot(engine) as session:
-        return Lease(*session.execute(select(Chunk.status, Chunk.lease_token, Chunk.lease_expires_at).where(Chunk.id == chunk_id)).one())
+        return Lease(*session.execute(select(ChunkRow.status, ChunkRow.lease_token, ChunkRow.lease_expires_at).where(ChunkRow.id == chunk_id)).one())
 
 
 def status_of(engine: Engine, job_id: str) -> str:
     """The job's status."""
     with snapshot(engine) as session:
-        return session.execute(select(Job.status).where(Job.id == job_id)).scalar_one()
+        return session.execute(select(JobRow.status).where(JobRow.id == job_id)).scalar_one()

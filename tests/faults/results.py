@@ -6,7 +6,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from interp.store.db.engine import snapshot
-from interp.store.db.tables import Base, Chunk, Evidence, Explanation, Feature, Score, ScoreItems
+from interp.store.db.tables import Base, ChunkRow, EvidenceRow, ExplanationRow, FeatureRow, ScoreItemsRow, ScoreRow
 
 # Of each table, its rows by column.
 Rows = dict[str, list[dict[str, Any]]]
@@ -16,20 +16,20 @@ OF_THE_BOOK = {"id", "job_id", "created_at", "explanation_id", "score_id", "run_
 def results(engine: Engine) -> Rows:
     """Every row of evidence, explanations, scores, their items, and the listing."""
     with snapshot(engine) as session:
-        items = select(ScoreItems.blob, Score.feature, Score.scorer).join(Score).order_by(Score.feature, Score.scorer)
+        items = select(ScoreItemsRow.blob, ScoreRow.feature, ScoreRow.scorer).join(ScoreRow).order_by(ScoreRow.feature, ScoreRow.scorer)
         return {
-            "evidence": _rows(session, Evidence, Evidence.feature),
-            "explanations": _rows(session, Explanation, Explanation.feature, Explanation.explainer),
-            "scores": _rows(session, Score, Score.feature, Score.scorer),
+            "evidence": _rows(session, EvidenceRow, EvidenceRow.feature),
+            "explanations": _rows(session, ExplanationRow, ExplanationRow.feature, ExplanationRow.explainer),
+            "scores": _rows(session, ScoreRow, ScoreRow.feature, ScoreRow.scorer),
             "items": [dict(row._mapping) for row in session.execute(items)],
-            "features": _rows(session, Feature, Feature.feature),
+            "features": _rows(session, FeatureRow, FeatureRow.feature),
         }
 
 
 def repeated(engine: Engine, job_id: str) -> dict[str, int]:
     """How often each chunk was begun again, where it was."""
     with snapshot(engine) as session:
-        rows = session.execute(select(Chunk.id, Chunk.attempts).where(Chunk.job_id == job_id, Chunk.attempts > 1))
+        rows = session.execute(select(ChunkRow.id, ChunkRow.attempts).where(ChunkRow.job_id == job_id, ChunkRow.attempts > 1))
         return {chunk_id: attempts - 1 for chunk_id, attempts in rows}
 
 

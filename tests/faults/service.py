@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from interp.config.settings import Settings
 from interp.domain.lifecycle import ChunkStatus, JobStatus, Stage
 from interp.store.db.engine import make_engine, snapshot
-from interp.store.db.tables import Chunk, Job
+from interp.store.db.tables import ChunkRow, JobRow
 from tests.faults.waiting import until
 from workers.runtime.process_identity import is_gone
 
@@ -32,7 +32,9 @@ class Service:
     def worker_of(self, job_id: str, stage: Stage) -> tuple[str, int] | None:
         """(chunk id, worker pid) of a chunk of the stage that is being worked on."""
         with snapshot(self.engine) as session:
-            statement = select(Chunk.id, Chunk.lease_owner).where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.status == ChunkStatus.LEASED)
+            statement = select(ChunkRow.id, ChunkRow.lease_owner).where(
+                ChunkRow.job_id == job_id, ChunkRow.stage == stage, ChunkRow.status == ChunkStatus.LEASED
+            )
             found = session.execute(statement.limit(1)).first()
         return None if found is None or found[1] is None else (found[0], int(found[1].split("/")[1]))
 
@@ -63,19 +65,19 @@ class Service:
 
     def status(self, job_id: str) -> str:
         with snapshot(self.engine) as session:
-            return session.get_one(Job, job_id).status
+            return session.get_one(JobRow, job_id).status
 
     def completed(self, job_id: str) -> None:
         """Waits until the job is over, and fails unless it has completed."""
         until(lambda: self.status(job_id) in (JobStatus.COMPLETED, JobStatus.FAILED), "the end of the job", every=0.1)
         with snapshot(self.engine) as session:
-            job = session.get_one(Job, job_id)
+            job = session.get_one(JobRow, job_id)
         assert job.status == JobStatus.COMPLETED, f"{job.error}\n{self.tail()}"
 
     def owners(self) -> set[str]:
         """Owners of all leases."""
         with snapshot(self.engine) as session:
-            return {owner for owner in session.scalars(select(Chunk.lease_owner).where(Chunk.status == ChunkStatus.LEASED)) if owner}
+            return {owner for owner in session.scalars(select(ChunkRow.lease_owner).where(ChunkRow.status == ChunkStatus.LEASED)) if owner}
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
@@ -111,7 +113,7 @@ def _is_up(service: Service) -> bool:
     assert service.process.poll() is None, service.tail()
     try:
         with snapshot(service.engine) as session:
-            session.execute(select(Job.id).limit(1))
+            session.execute(select(JobRow.id).limit(1))
     except OperationalError:
         return False
     return True

@@ -16,7 +16,7 @@ from interp.domain.errors import ServerUnreachableError
 from interp.domain.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus, JobStatus, Stage
 from interp.domain.spec import BudgetSpec, JobSpec
 from interp.store.db.engine import snapshot
-from interp.store.db.tables import Chunk, Job, LlmCall
+from interp.store.db.tables import ChunkRow, JobRow, LlmCallRow
 from interp.store.llm import budgets
 from tests.faults.cluster import Cluster
 from tests.faults.job import LATENCY, TOKEN_CAP, Reference
@@ -211,8 +211,8 @@ def _unfinished(cluster: Cluster, job_id: str) -> list[str]:
     until(lambda: _job(cluster, job_id)[0] in (*JOB_ENDS, JobStatus.PAUSED), "the job's end")
     status, error, features_failed = _job(cluster, job_id)
     with snapshot(cluster.engine) as session:
-        submitted = session.scalar(select(func.count()).select_from(Job))
-        undone = session.scalar(select(func.count()).where(Chunk.job_id == job_id, Chunk.status != ChunkStatus.DONE))
+        submitted = session.scalar(select(func.count()).select_from(JobRow))
+        undone = session.scalar(select(func.count()).where(ChunkRow.job_id == job_id, ChunkRow.status != ChunkStatus.DONE))
     found = [] if status == JobStatus.COMPLETED else [f"the job is {status}: {error}"]
     found += [f"{submitted} jobs were made of one"] if submitted != 1 else []
     found += [f"{undone} chunks are not done"] if undone else []
@@ -221,14 +221,14 @@ def _unfinished(cluster: Cluster, job_id: str) -> list[str]:
 
 def _job(cluster: Cluster, job_id: str) -> tuple[str, object, int]:
     with snapshot(cluster.engine) as session:
-        status, error, failed = session.execute(select(Job.status, Job.error, Job.features_failed).where(Job.id == job_id)).one()
+        status, error, failed = session.execute(select(JobRow.status, JobRow.error, JobRow.features_failed).where(JobRow.id == job_id)).one()
     return status, error, failed
 
 
 def _recorded(cluster: Cluster, job_id: str) -> int:
     """Attempts that are written down."""
     with snapshot(cluster.engine) as session:
-        return int(session.scalar(select(func.sum(LlmCall.attempts)).where(LlmCall.job_id == job_id)) or 0)
+        return int(session.scalar(select(func.sum(LlmCallRow.attempts)).where(LlmCallRow.job_id == job_id)) or 0)
 
 
 def _differences(cluster: Cluster, reference: Reference) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from interp.llm.base import Message, Prompt, Usage
-from interp.llm.call_store import Call, PendingBatch, Stored
+from interp.llm.call_store import Call, PendingBatch, StoredReply
 from interp.llm.memory_call_store import MemoryBooks
 from interp.llm.prompt_text import fence, fence_label, nonce_of
 from tests.llm.conftest import Desk, question
@@ -37,7 +37,7 @@ class FileBooks(MemoryBooks):
             self.batches = [PendingBatch(**(row | {"keys": tuple(row["keys"])})) for row in json.loads((self.folder / "batches.json").read_text())]
         for path in self.folder.glob("answer-*.json"):
             row = json.loads(path.read_text())
-            self.answers[row["key"]] = Stored(row["key"], row["raw"], Usage(**row["usage"]), row["cost_usd"])
+            self.answers[row["key"]] = StoredReply(row["key"], row["raw"], Usage(**row["usage"]), row["cost_usd"])
 
     def record(self, call: Call) -> None:
         super().record(call)

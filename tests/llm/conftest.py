@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import pytest
 
 from api.demo.fake_llm import ScriptedServer
-from interp.config.outgoing import Guard
+from interp.config.outgoing import OutgoingPolicy
 from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Schema
 from interp.llm.call_store import Tag
-from interp.llm.client import Client, ClientModel
+from interp.llm.client import ClientModel, LlmClient
 from interp.llm.memory_call_store import MemoryBooks
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Desk:
         """One event loop with one client in it."""
 
         async def inside() -> T:
-            client = Client(self, self.in_flight, self.patience, batch_poll_seconds=0.02, guard=Guard.of([self.base_url, *self.listed]))
+            client = LlmClient(self, self.in_flight, self.patience, batch_poll_seconds=0.02, guard=OutgoingPolicy.of([self.base_url, *self.listed]))
             try:
                 return await work(client.model(ModelSpec(**({"model": "scripted", "timeout_seconds": 20.0} | spec)), self.books, TAG, abilities))
             finally:

@@ -13,7 +13,7 @@ from api.demo.fake_llm import Faults, ScriptedServer
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, JobPausedError, KeyRefusedError, ModelUnknownError
 from interp.domain.spec import BudgetSpec, ModelSpec
 from interp.llm.call_store import PendingBatch
-from interp.llm.client import Client, ClientModel
+from interp.llm.client import ClientModel, LlmClient
 from interp.llm.memory_call_store import MemoryBooks
 from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.batch import BatchTransport
@@ -21,7 +21,7 @@ from interp.llm.transports.batch_file import body_of, keyed
 from interp.llm.transports.batch_queue import FILE, HAND_INS
 from interp.llm.transports.openai_sdk import Endpoint
 from interp.llm.transports.payloads import bound_of, read_failed_generation
-from interp.llm.transports.quirks import Dialect
+from interp.llm.transports.quirks import EndpointQuirks
 from tests.fakes.openai_server import sdk
 from tests.llm.batch_worker import COUNT, EXPECTED, prompt, prompts
 from tests.llm.conftest import KEY, TAG, Desk, question
@@ -66,7 +66,7 @@ def test_a_cap_is_kept_and_what_fits_is_handed_in(server, desk):
 
 def test_a_file_holds_no_more_lines_than_allowed(server, desk):
     async def work() -> None:
-        transport = BatchTransport(Endpoint(server.base_url, KEY), Dialect(), poll_seconds=0.02, most_lines=7)
+        transport = BatchTransport(Endpoint(server.base_url, KEY), EndpointQuirks(), poll_seconds=0.02, most_lines=7)
         requests = [
             ChatRequest(f"key-{number}", server.base_url, SPEC, prompt, bound_of(prompt.messages, None, 64))
             for number, prompt in enumerate(prompts())
@@ -161,7 +161,7 @@ def _first_worker(desk: Desk, until) -> None:
     async def work() -> None:
         if isinstance(desk.books, DyingBooks):
             desk.books.died = asyncio.Event()
-        client = Client(desk, batch_poll_seconds=0.02)
+        client = LlmClient(desk, batch_poll_seconds=0.02)
         model = client.model(SPEC, desk.books, TAG)
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         await asyncio.wait_for(until(), 20)

@@ -26,9 +26,9 @@ from interp.domain.errors import (
     WorkInterruptedError,
 )
 from interp.domain.spec import BudgetSpec, ModelSpec, Price
-from interp.llm.attempts import Bill, Got
+from interp.llm.attempts import AttemptResult, CallCost
 from interp.llm.base import Reply, Usage
-from interp.llm.client import Client, ClientModel
+from interp.llm.client import ClientModel, LlmClient
 from interp.llm.memory_call_store import MemoryBooks
 from interp.llm.replies.structured import ask_for, json_object
 from interp.llm.transports.base import TransportError
@@ -273,7 +273,7 @@ def test_one_jobs_pause_is_not_anothers(server: ScriptedServer) -> None:
     desk = Desk(server.base_url)
 
     async def run() -> list:
-        client = Client(desk)
+        client = LlmClient(desk)
         spec = ModelSpec(model="scripted")
         models = [client.model(spec, books, TAG) for books in (poor, rich)]
         try:
@@ -349,11 +349,11 @@ def test_one_file_knows_the_sdk() -> None:
 def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_answered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interp.llm.retry.FIRST_WAIT", 0.001)
 
-    async def broken() -> Got[str]:
+    async def broken() -> AttemptResult[str]:
         raise TransportError("status", "boom", status=500)
 
     async def work(model: ClientModel) -> list:
-        bill, lane = Bill(None), replace(model).lane
+        bill, lane = CallCost(None), replace(model).lane
         lane._patience = 0.0
 
         async def others() -> None:

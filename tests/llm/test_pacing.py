@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from interp.llm.concurrency import Pacer, duration
+from interp.llm.concurrency import ConcurrencyLimiter, duration
 
 
 def on_loop(work: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(work(), 20))  # type: ignore[arg-type]
 
 
-async def round_trip(pacer: Pacer, outcome: str = "success") -> int:
+async def round_trip(pacer: ConcurrencyLimiter, outcome: str = "success") -> int:
     """All that fit are sent, then all come back. How many there were."""
     permits = [await pacer.acquire() for _ in range(int(pacer.window))]
     for permit in permits:
@@ -22,7 +22,7 @@ async def round_trip(pacer: Pacer, outcome: str = "success") -> int:
 
 def test_slow_start_doubles_until_the_ceiling() -> None:
     async def work() -> None:
-        pacer = Pacer(ceiling=100, start=8)
+        pacer = ConcurrencyLimiter(ceiling=100, start=8)
         assert [await round_trip(pacer) for _ in range(6)] == [8, 16, 32, 64, 100, 100]
 
     on_loop(work)
@@ -30,7 +30,7 @@ def test_slow_start_doubles_until_the_ceiling() -> None:
 
 def test_one_push_back_a_round_trip_cuts_once_and_then_it_grows_slowly() -> None:
     async def work() -> None:
-        pacer = Pacer(ceiling=64, start=64)
+        pacer = ConcurrencyLimiter(ceiling=64, start=64)
         await round_trip(pacer, "pushed_back")
         assert pacer.window == pytest.approx(64 * 0.7)
         before = pacer.window
@@ -42,7 +42,7 @@ def test_one_push_back_a_round_trip_cuts_once_and_then_it_grows_slowly() -> None
 
 def test_an_endpoint_that_only_pushes_back_is_asked_one_at_a_time() -> None:
     async def work() -> None:
-        pacer = Pacer(ceiling=64)
+        pacer = ConcurrencyLimiter(ceiling=64)
         for _ in range(30):
             await round_trip(pacer, "pushed_back")
         assert pacer.window == 1.0
@@ -52,7 +52,7 @@ def test_an_endpoint_that_only_pushes_back_is_asked_one_at_a_time() -> None:
 
 def test_a_window_that_is_not_used_does_not_grow() -> None:
     async def work() -> None:
-        pacer = Pacer(ceiling=64, start=8)
+        pacer = ConcurrencyLimiter(ceiling=64, start=8)
         for _ in range(50):
             pacer.release(await pacer.acquire(), "success")
         assert pacer.window == 8
@@ -62,7 +62,7 @@ def test_a_window_that_is_not_used_does_not_grow() -> None:
 
 def test_the_window_is_never_passed_and_everybody_gets_a_turn_in_order() -> None:
     async def work() -> None:
-        pacer = Pacer(ceiling=5, start=5)
+        pacer = ConcurrencyLimiter(ceiling=5, start=5)
         turns: list[int] = []
         most = 0
 
@@ -82,7 +82,7 @@ def test_the_window_is_never_passed_and_everybody_gets_a_turn_in_order() -> None
 
 def test_a_pause_holds_everybody_until_its_end() -> None:
     async def work() -> None:
-        pacer, loop = Pacer(ceiling=8), asyncio.get_running_loop()
+        pacer, loop = ConcurrencyLimiter(ceiling=8), asyncio.get_running_loop()
         pacer.pause(0.15)
         began = loop.time()
         await asyncio.gather(*(pacer.acquire() for _ in range(8)))
@@ -93,7 +93,7 @@ def test_a_pause_holds_everybody_until_its_end() -> None:
 
 def test_a_waiter_that_leaves_takes_no_room_with_it() -> None:
     async def work() -> None:
-        pacer = Pacer(ceiling=1)
+        pacer = ConcurrencyLimiter(ceiling=1)
         permit = await pacer.acquire()
         leaving = asyncio.create_task(pacer.acquire())
         staying = asyncio.create_task(pacer.acquire())
@@ -119,7 +119,7 @@ def test_a_waiter_that_leaves_takes_no_room_with_it() -> None:
 )
 def test_rate_limit_headers_are_heeded(headers: dict[str, str], pauses: bool) -> None:
     async def work() -> None:
-        pacer = Pacer(ceiling=8)
+        pacer = ConcurrencyLimiter(ceiling=8)
         pacer.heed(headers, tokens=100)
         began = asyncio.get_running_loop().time()
         await pacer.acquire()
@@ -141,7 +141,7 @@ def test_every_pause_ends(loop: str) -> None:
     """However its end falls between two ticks of the loop's clock: who waits is never forgotten."""
 
     async def many() -> None:
-        pacer = Pacer(1)
+        pacer = ConcurrencyLimiter(1)
         for number in range(400):
             pacer.pause(0.0005 + number * 0.0000137)
             permit = await asyncio.wait_for(pacer.acquire(), 5)

@@ -16,7 +16,7 @@ from interp.domain.spec import ModelSpec, Price
 from interp.judge.verdicts import schema_of
 from interp.llm.base import Ability, Prompt
 from interp.llm.estimate import DryModel, Estimate, schema_tokens, tokens_in
-from interp.llm.probe import Found, probe_now
+from interp.llm.probe import ProbeResult, probe_now
 from interp.llm.transports.payloads import bound_of
 from tests.llm.conftest import KEY, TAG, question
 from tests.llm.test_bad_replies import serving
@@ -24,7 +24,7 @@ from tests.llm.test_bad_replies import serving
 ROOT = Path(__file__).parents[2]
 
 
-def found(server_url: str, *needs: Ability, model: str = "scripted", key: str = KEY, timeout: float = 45.0) -> Found:
+def found(server_url: str, *needs: Ability, model: str = "scripted", key: str = KEY, timeout: float = 45.0) -> ProbeResult:
     settings = Settings(llm_base_url=server_url, llm_api_key=key)
     return probe_now(settings, ModelSpec(model=model), frozenset(needs), timeout)
 

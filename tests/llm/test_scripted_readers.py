@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from api.demo.fake_llm import CoinReader, ConstantReader, Faults, NoisyReader, OracleReader, QuotedReader, ScriptedServer, Shown
+from api.demo.fake_llm import CoinReader, ConstantReader, Faults, FencedText, NoisyReader, OracleReader, QuotedReader, ScriptedServer
 from api.demo.fake_llm.labels import reading
 from api.demo.fake_llm.orders import judge_of
 from interp.llm.prompt_text import fence, numbered
@@ -58,7 +58,7 @@ TEXTS = [f"{'cat' if number % 2 else 'dog'} number {number}" for number in range
 
 def share_of_yes(reader, fires: bool) -> float:
     chosen = [text for text in TEXTS if ("cat" in text) == fires]
-    return sum(reader.says_yes('"cat"', Shown("1", text), False) > 0.5 for text in chosen) / len(chosen)
+    return sum(reader.says_yes('"cat"', FencedText("1", text), False) > 0.5 for text in chosen) / len(chosen)
 
 
 def test_a_noisy_reader_keeps_its_rates():
@@ -71,14 +71,14 @@ def test_a_noisy_reader_keeps_its_rates():
 
 def test_a_noisy_reader_is_wrong_about_marks_at_the_same_rates():
     reader = NoisyReader(QuotedReader(), 0.9, 0.2, seed=3)
-    right = [Shown("1", text.replace("cat", "«cat»")) for text in TEXTS if "cat" in text]
-    wrong = [Shown("1", text.replace("number", "«number»")) for text in TEXTS if "cat" in text]
+    right = [FencedText("1", text.replace("cat", "«cat»")) for text in TEXTS if "cat" in text]
+    wrong = [FencedText("1", text.replace("number", "«number»")) for text in TEXTS if "cat" in text]
     assert sum(reader.says_yes('"cat"', shown, True) > 0.5 for shown in right) / len(right) == pytest.approx(0.9, abs=0.03)
     assert sum(reader.says_yes('"cat"', shown, True) > 0.5 for shown in wrong) / len(wrong) == pytest.approx(0.2, abs=0.04)
 
 
 def test_readers_say_the_same_each_time_and_another_seed_something_else():
-    shown = [Shown("1", text) for text in TEXTS[:200]]
+    shown = [FencedText("1", text) for text in TEXTS[:200]]
     for make in (lambda seed: NoisyReader(QuotedReader(), 0.5, 0.5, seed), CoinReader):
         verdicts = [[make(seed).says_yes('"cat"', text, False) for text in shown] for seed in (1, 1, 2)]
         assert verdicts[0] == verdicts[1] != verdicts[2]
@@ -110,12 +110,12 @@ def test_an_oracle_writes_the_label_that_fits_the_marks():
             for name in ("cat", "dog")
         }
     )
-    contexts = [Shown("1", "a «dog» and a cat"), Shown("2", "my «dog»"), Shown("3", "a cat", "silent")]
+    contexts = [FencedText("1", "a «dog» and a cat"), FencedText("2", "my «dog»"), FencedText("3", "a cat", "silent")]
     assert oracle.writes(contexts) == "dog"
 
 
 def test_the_default_reader_writes_what_is_marked_most():
-    label = QuotedReader().writes([Shown("1", "a «cat» sat"), Shown("2", "the «cat»\nran «\n»"), Shown("3", "no «dog»")])
+    label = QuotedReader().writes([FencedText("1", "a «cat» sat"), FencedText("2", "the «cat»\nran «\n»"), FencedText("3", "no «dog»")])
     assert label.startswith('the text "cat"')
     assert "↵" in label and "\n" not in label
     assert QuotedReader().writes([]) == "unclear"
@@ -200,7 +200,7 @@ def test_marks_tell_groups_and_intruders_apart_where_the_words_do_not(server):
     texts = ["a «dog» and a cat", "a dog and a «cat»", "the «dog» has a cat", "one cat, two «dog»"]
     assert said(post(server, body(question("intrude", None, texts)))) == {"intruder": 2}
     oracle = OracleReader({"cats": lambda text: [(text.index("dog"), text.index("dog") + 3, 9.0)]})
-    assert oracle.odd_one_out([Shown(str(number), text) for number, text in enumerate(texts)]) == 1
+    assert oracle.odd_one_out([FencedText(str(number), text) for number, text in enumerate(texts)]) == 1
 
 
 def test_a_server_can_change_its_judge_and_its_faults(server):

@@ -14,7 +14,7 @@ from interp.llm.pricing import rates_of
 from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.openai_sdk import Endpoint
 from interp.llm.transports.payloads import bound_of, chat_body, choices_of, read_chat, read_failed_generation, usage_of
-from interp.llm.transports.quirks import Dialect
+from interp.llm.transports.quirks import EndpointQuirks
 from tests.llm.conftest import question
 
 BOUND = Usage(1000, 100, is_known=False)
@@ -163,9 +163,9 @@ def request(**spec: Any) -> ChatRequest:
 
 
 def learned(
-    fault_message: str, param: str | None = None, status: int = 400, dialect: Dialect | None = None, **spec: Any
+    fault_message: str, param: str | None = None, status: int = 400, dialect: EndpointQuirks | None = None, **spec: Any
 ) -> tuple[bool, dict[str, Any]]:
-    dialect, asked = dialect or Dialect(), request(**spec)
+    dialect, asked = dialect or EndpointQuirks(), request(**spec)
     known = dialect.learn(TransportError("status", fault_message, status=status, param=param), asked, chat_body(asked, dialect))
     return known, chat_body(asked, dialect)
 
@@ -186,7 +186,7 @@ def test_a_parameter_that_a_rejection_names_is_not_sent_again(message: str, para
 
 
 def test_forms_of_json_go_down_the_ladder_and_stay_where_the_settings_insist() -> None:
-    dialect = Dialect()
+    dialect = EndpointQuirks()
     message = "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."
     known, sent = learned(message, "response_format", dialect=dialect)
     assert known and sent["response_format"] == {"type": "json_object"} and "JSON schema" in sent["messages"][-1]["content"]
@@ -216,7 +216,7 @@ def test_what_is_not_about_a_parameter_teaches_nothing(message: str, param: str 
 
 def test_learning_ends() -> None:
     """A server that calls every parameter wrong is learned from so many times and no more."""
-    dialect, asked, lessons = Dialect(), request(), 0
+    dialect, asked, lessons = EndpointQuirks(), request(), 0
     while True:
         sent = chat_body(asked, dialect)
         name = next(
@@ -229,7 +229,7 @@ def test_learning_ends() -> None:
 
 
 def test_openai_is_asked_in_its_own_words() -> None:
-    assert Dialect.of(OPENAI).token_field == "max_completion_tokens" and Dialect.of("http://127.0.0.1/v1").token_field == "max_tokens"
+    assert EndpointQuirks.of(OPENAI).token_field == "max_completion_tokens" and EndpointQuirks.of("http://127.0.0.1/v1").token_field == "max_tokens"
 
 
 def test_prices_are_stated_or_listed_or_unknown() -> None:

@@ -4,12 +4,12 @@ import asyncio
 
 import numpy as np
 
-from interp.domain.evidence import Contexts, Kind, Split, Statistics
+from interp.domain.evidence import ContextKind, Contexts, Split, Statistics
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.score import registry
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 
 FILLER = ("the", "old", "man", "went", "home", "and", "sat", "down", "near", "fire")
 WORDS = ("<bos>", " cat", " dog", *(f" {word}" for word in FILLER))
@@ -26,10 +26,10 @@ def contexts_of(counts, seed=0, per_document=1):
     for kind, count in counts.items():
         for _ in range(count):
             tokens, activations = random.integers(3, len(WORDS), WIDTH), np.zeros(WIDTH)
-            if kind in (Kind.TOP, Kind.UNIFORM, Kind.WEIGHTED):
+            if kind in (ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED):
                 places = random.choice(WIDTH, random.integers(1, 3), replace=False)
                 tokens[places], activations[places] = CAT, random.uniform(5, 10, len(places))
-            elif kind == Kind.NEAR_MISS:
+            elif kind == ContextKind.NEAR_MISS:
                 tokens[random.integers(WIDTH)] = DOG
             rows.append((tokens, activations, kind))
     total = len(rows)
@@ -45,7 +45,7 @@ def contexts_of(counts, seed=0, per_document=1):
     )
 
 
-FULL = {Kind.TOP: 5, Kind.UNIFORM: 20, Kind.WEIGHTED: 20, Kind.INACTIVE: 40, Kind.NEAR_MISS: 10}
+FULL = {ContextKind.TOP: 5, ContextKind.UNIFORM: 20, ContextKind.WEIGHTED: 20, ContextKind.INACTIVE: 40, ContextKind.NEAR_MISS: 10}
 
 
 def explanation(text="cats", feature=0):
@@ -61,6 +61,6 @@ def item_of(contexts=None, own="cats", nulls=("dogs", "men"), baseline=None, fea
 
 
 def score(name, model, item=None, controls=(), second=None, seed=0, share=0.1, gold_items=6, **options):
-    desk = ScoreDesk(VOCABULARY, seed, model, second, None, frozenset(controls), share, gold_items)
+    desk = ScoreContext(VOCABULARY, seed, model, second, None, frozenset(controls), share, gold_items)
     scorer = registry.judged(ScorerSpec(name=name, **options))
     return asyncio.run(scorer.score(item_of() if item is None else item, desk))

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from interp.domain.score import Score
 from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
-from interp.llm.client import Client
+from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryBooks
 from interp.score import registry
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from tests.score.exam import VOCABULARY
 
 
@@ -32,10 +32,10 @@ class Desk:
 
     def score(self, name: str, item: ScorerInput, controls=(), vocabulary=VOCABULARY, seed: int = 0, share: float = 0.1, **options) -> Score:
         async def made() -> Score:
-            client = Client(Endpoints(self.base_url), 8)
+            client = LlmClient(Endpoints(self.base_url), 8)
             try:
                 model = client.model(ModelSpec(model=self.model), self.books, Tag("job", "chunk", "score", item.feature, name), self.abilities)
-                desk = ScoreDesk(vocabulary, seed, model, model, model, frozenset(controls), share)
+                desk = ScoreContext(vocabulary, seed, model, model, model, frozenset(controls), share)
                 return await registry.judged(ScorerSpec(name=name, **options)).score(item, desk)
             finally:
                 await client.close()

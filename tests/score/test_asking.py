@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from api.demo.fake_llm import ScriptedServer
 from interp.domain.errors import BudgetReachedError, CallRejectedError
 from interp.domain.spec import ModelSpec
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.judge.prompt_packing import prompts_of
 from interp.judge.verdicts import odds_of, verdicts_of
 from interp.judge.yes_no import Window, ask_windows, prompt_of
 from interp.llm.base import Ability, TokenChoice
 from interp.llm.call_store import Tag
-from interp.llm.client import Client
+from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryBooks
 from tests.score.over_http import Endpoints
 from tests.score.teller import Teller, read, reply, verdicts
@@ -42,7 +42,7 @@ def test_every_window_gets_its_own_verdict(truth, per_prompt, seed):
     model = Teller(verdicts(has_cat))
     found = ask(model, windows_of(truth), seed=seed, per_prompt=per_prompt)
     assert [verdict.says for verdict in found] == truth
-    assert all(verdict.outcome == Outcome.ANSWERED and verdict.key for verdict in found)
+    assert all(verdict.outcome == AnswerStatus.ANSWERED and verdict.key for verdict in found)
     assert len(model.asked) == math.ceil(len(truth) / per_prompt)
 
 
@@ -131,14 +131,14 @@ def test_a_window_that_is_never_answered_fails_alone():
         return json.dumps({name: "yes" for name, text in asked.texts.items() if "text 2 " not in text})
 
     found = ask(Teller(tell), windows_of([True] * 5))
-    assert [verdict.outcome for verdict in found] == [Outcome.ANSWERED] * 2 + [Outcome.FAILED] + [Outcome.ANSWERED] * 2
+    assert [verdict.outcome for verdict in found] == [AnswerStatus.ANSWERED] * 2 + [AnswerStatus.FAILED] + [AnswerStatus.ANSWERED] * 2
     assert "replies could be read" in found[2].failure
     assert found[2].says is None
 
 
 def test_unsure_is_an_abstention():
     found = ask(Teller(verdicts(lambda text, label: "unsure" if "text 1 " in text else True)), windows_of([True, True, False]))
-    assert [verdict.outcome for verdict in found] == [Outcome.ANSWERED, Outcome.ABSTAINED, Outcome.ANSWERED]
+    assert [verdict.outcome for verdict in found] == [AnswerStatus.ANSWERED, AnswerStatus.ABSTAINED, AnswerStatus.ANSWERED]
     assert found[1].says is None
 
 
@@ -151,7 +151,7 @@ def test_a_window_that_makes_calls_fail_fails_alone(finish):
     truth = [True, False] * 10
     found = ask(model, windows_of(truth))
     assert [verdict.says for verdict in found] == [*truth[:3], None, *truth[4:]]
-    assert found[3].outcome == Outcome.FAILED
+    assert found[3].outcome == AnswerStatus.FAILED
     assert found[3].key == "key"
     assert "refused" in found[3].failure or "cut short" in found[3].failure
 
@@ -159,7 +159,7 @@ def test_a_window_that_makes_calls_fail_fails_alone(finish):
 def test_a_model_that_always_refuses_is_not_asked_window_by_window():
     model = Teller(lambda asked: reply("no", "refusal"))
     found = ask(model, windows_of([True, False] * 10))
-    assert all(verdict.outcome == Outcome.FAILED and verdict.says is None and "refused" in verdict.failure for verdict in found)
+    assert all(verdict.outcome == AnswerStatus.FAILED and verdict.says is None and "refused" in verdict.failure for verdict in found)
     # Two prompts and their halves, each with three fresh tries.
     assert len(model.asked) == 2 * 3 * 4
 
@@ -280,7 +280,7 @@ def test_over_http_a_hostile_text_leaves_the_others_their_verdicts(injection):
             return [verdict.says for verdict in asyncio.run(asked_at(server.base_url, windows))]
 
     async def asked_at(base_url, windows):
-        client = Client(Endpoints(base_url), 4)
+        client = LlmClient(Endpoints(base_url), 4)
         try:
             model = client.model(ModelSpec(model="scripted"), MemoryBooks(), Tag("job", "chunk", "score", 0, "detection"))
             return await ask_windows(model, "detect", 'the word "cat"', windows, 0, 10)

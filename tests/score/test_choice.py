@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.judge.choice import KEYS, choice_of
 from interp.llm.base import Ability, TokenChoice
-from interp.score.base import Foil
+from interp.score.base import Distractor
 from interp.score.scorers.choice import positions
 from interp.stats.information import bits_of
 from tests.score.exam import CAT, DOG, FULL, contexts_of, item_of, score
@@ -26,9 +26,9 @@ def foils(count=4):
     """Features that fire on other words, at windows of other documents."""
     found = []
     for number in range(count):
-        contexts = contexts_of({Kind.UNIFORM: 12, Kind.WEIGHTED: 12}, seed=50 + number)
+        contexts = contexts_of({ContextKind.UNIFORM: 12, ContextKind.WEIGHTED: 12}, seed=50 + number)
         tokens = np.where(contexts.tokens == CAT, DOG + number, contexts.tokens).astype(np.uint32)
-        found.append(Foil(200 + number, replace(contexts, tokens=tokens, documents=contexts.documents + np.uint64(1000 * (number + 1)))))
+        found.append(Distractor(200 + number, replace(contexts, tokens=tokens, documents=contexts.documents + np.uint64(1000 * (number + 1)))))
     return tuple(found)
 
 
@@ -109,8 +109,8 @@ def test_rounds_show_other_windows_and_marks_of_like_number(name):
 
 def test_a_foils_window_in_which_the_feature_fires_too_is_not_shown_as_the_foils():
     own = contexts_of(FULL, 0)
-    fires = own.select(np.flatnonzero(own.kinds == Kind.UNIFORM))
-    twin = Foil(300, fires)
+    fires = own.select(np.flatnonzero(own.kinds == ContextKind.UNIFORM))
+    twin = Distractor(300, fires)
     found = score("discrimination", Teller(knows), item_of(own, nulls=(), foils=(twin,)))
     assert (found.value, found.answered) == (None, 0)
     assert "No other feature" in found.reason
@@ -129,7 +129,9 @@ def test_no_answer_is_a_failure_and_not_a_wrong_choice(name):
 
 @BOTH
 def test_nothing_to_choose_from_is_undefined(name):
-    found = score(name, Teller(knows), item_of(contexts_of({Kind.UNIFORM: 2}), foils=foils()), controls=("empty", "baseline", "repeat", "gold"))
+    found = score(
+        name, Teller(knows), item_of(contexts_of({ContextKind.UNIFORM: 2}), foils=foils()), controls=("empty", "baseline", "repeat", "gold")
+    )
     assert (found.value, found.interval, found.answered) == (None, None, 0)
     assert "firing test windows" in found.reason
     none = score("discrimination", Teller(knows), item(own=None))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from interp.domain.explanation import Explanation
-from interp.judge.outcome import Answers, Outcome
+from interp.judge.outcome import Answers, AnswerStatus
 from interp.score.controls.null_comparison import compare, on_both
 from interp.score.controls.paired import Rivals
 from interp.score.items.test_items import questions_of
 from interp.score.scorers import binary_metrics
-from interp.score.scorers.binary_metrics import Exam
+from interp.score.scorers.binary_metrics import BinaryTestSet
 from interp.score.scorers.simulation import rivals_of, totals_of
 from interp.stats.agreement import pearson_of
 from interp.stats.intervals import cluster_degrees, fewest_degrees
@@ -126,7 +126,7 @@ def test_a_simulation_without_answers_on_hard_windows_gains_no_lift():
         noise = random.permuted(np.broadcast_to(real, (3, *real.shape)), axis=2)
         values = np.where(is_hard[None, :, None], noise, real + random.normal(0, 1, (3, *real.shape))).astype(np.float32)
         outcomes = np.zeros((3, len(questions)), dtype=np.uint8)
-        outcomes[0, is_hard] = Outcome.FAILED
+        outcomes[0, is_hard] = AnswerStatus.FAILED
         answers = Answers(values, outcomes, {})
         figures = pearson_of(totals_of(questions, answers, content).sum(axis=0))
         own.append(figures[0] - rivals_of(questions, answers, content, float(figures[0])).values.mean())
@@ -140,7 +140,7 @@ def test_a_selection_that_fails_on_calls_gains_no_lift():
     lifts = []
     for seed in range(30):
         random = np.random.default_rng(seed)
-        exam = Exam.of(questions_of(contexts_of(FULL, seed)), STATISTICS)
+        exam = BinaryTestSet.of(questions_of(contexts_of(FULL, seed)), STATISTICS)
         is_hard = random.random(len(exam)) < 0.5
         said = np.where(is_hard, random.random((3, len(exam))) < 0.5, exam.truth)
         answered = np.ones_like(said)

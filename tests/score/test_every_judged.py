@@ -8,7 +8,7 @@ import pytest
 
 from interp.domain.spec import ScorerSpec
 from interp.score import registry
-from interp.score.base import ScoreDesk
+from interp.score.base import ScoreContext
 from interp.score.items.codec import decode_items, encode_items
 from tests.score.any_model import AnyModel, any_model
 from tests.score.exam import VOCABULARY, item_of
@@ -20,7 +20,7 @@ ALL = pytest.mark.parametrize("name", sorted(registry.JUDGED))
 
 
 def score(name, model, seed=0, controls=CONTROLS):
-    desk = ScoreDesk(VOCABULARY, seed, model, model, model, controls)
+    desk = ScoreContext(VOCABULARY, seed, model, model, model, controls)
     item = item_of(baseline="dogs", foils=foils())
     return asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, desk))
 

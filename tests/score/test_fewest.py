@@ -7,7 +7,7 @@ import pytest
 from interp.domain.score import Interval, NullResult
 from interp.domain.spec import ScorerSpec
 from interp.score import registry
-from interp.score.base import ScoreDesk
+from interp.score.base import ScoreContext
 from interp.score.controls.fewest import FEWEST_EACH, too_few, with_enough
 from tests.score.exam import VOCABULARY, contexts_of, item_of
 from tests.score.teller import Teller
@@ -52,7 +52,7 @@ def test_every_scorer_of_two_classes_has_the_rule(name: str) -> None:
     model = Reader() if name in ("embedding", "surprisal") else Teller(lambda asked: asked.prompt.typical)
 
     def null(**options: int) -> NullResult:
-        desk = ScoreDesk(VOCABULARY, 0, model, None, model, frozenset(), 0.5)
+        desk = ScoreContext(VOCABULARY, 0, model, None, model, frozenset(), 0.5)
         found = asyncio.run(registry.judged(ScorerSpec(name=name, **options)).score(item_of(contexts_of(ENOUGH)), desk))
         assert found.value is not None
         assert found.null is not None

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from interp.domain.errors import AbilityMissingError, PromptTooLongError
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.llm.base import Ability, TokenChoice
 from interp.llm.prompt_text import plain
 from interp.score import registry
-from interp.score.base import ScoreDesk
+from interp.score.base import ScoreContext
 from interp.score.controls import explanation_set
 from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary_metrics import Exam
+from interp.score.scorers.binary_metrics import BinaryTestSet
 from interp.score.scorers.graded_metrics import Grades, best_threshold, crossfitted, null_of
 from interp.score.scorers.surprisal import tail_of
 from tests.score.exam import FULL, STATISTICS, VOCABULARY, WORDS, contexts_of, item_of
@@ -64,7 +64,7 @@ class Reader:
 
 
 def score(name, model, item=None, controls=(), second=None, **options):
-    desk = ScoreDesk(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
+    desk = ScoreContext(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
     return asyncio.run(registry.judged(ScorerSpec(name=name, **options)).score(item_of() if item is None else item, desk))
 
 
@@ -117,14 +117,14 @@ def test_nothing_graded_is_undefined_with_the_reason(name):
 
 @BOTH
 def test_firing_windows_alone_are_undefined(name):
-    found = score(name, Reader(), item_of(contexts_of({Kind.UNIFORM: 10})))
+    found = score(name, Reader(), item_of(contexts_of({ContextKind.UNIFORM: 10})))
     assert found.value is None and "silent" in found.reason
     assert found.answered == 10
 
 
 @BOTH
 def test_no_windows_at_all(name):
-    found = score(name, Reader(), item_of(contexts_of({Kind.TOP: 3})))
+    found = score(name, Reader(), item_of(contexts_of({ContextKind.TOP: 3})))
     assert (found.value, found.answered, found.failed) == (None, 0, 0)
     assert found.reason and found.null.value is None
 
@@ -173,7 +173,7 @@ def test_embedding_has_twenty_nulls_where_none_are_asked_for():
 
 
 def test_embedding_without_an_embedding_model_says_what_to_do():
-    desk = ScoreDesk(VOCABULARY, 0, Teller(lambda asked: ""))
+    desk = ScoreContext(VOCABULARY, 0, Teller(lambda asked: ""))
     with pytest.raises(AbilityMissingError, match=r"models\.embedding"):
         asyncio.run(registry.judged(ScorerSpec(name="embedding")).score(item_of(), desk))
 
@@ -208,8 +208,8 @@ def test_the_tail_of_a_reading_is_the_window(text, covered):
 
 def test_thresholds_come_from_the_other_half_of_the_documents():
     """Grades that separate in one half at 0.5 and in the other at 5: each half is judged by the other's threshold, and fails by it."""
-    contexts = contexts_of({Kind.UNIFORM: 20, Kind.INACTIVE: 20})
-    exam = Exam.of(questions_of(contexts), STATISTICS)
+    contexts = contexts_of({ContextKind.UNIFORM: 20, ContextKind.INACTIVE: 20})
+    exam = BinaryTestSet.of(questions_of(contexts), STATISTICS)
     odd = exam.clusters % 2 == 1
     scores = np.where(exam.positive, 1.0, 0.0) * np.where(odd, 10.0, 1.0)
     said, decided = crossfitted(scores, exam, np.ones(40, dtype=bool))
@@ -228,8 +228,8 @@ def test_the_best_threshold_by_hand():
 def test_swapped_explanations_are_significant_no_more_often_than_promised():
     """21 gradings that know nothing of the feature, one of them called its own: with twenty nulls p is 0.05 or less in one of twenty."""
     random = np.random.default_rng(0)
-    exam = Exam.of(questions_of(contexts_of(FULL)), STATISTICS)
-    labels = [explanation_set.Tested("", "own"), *(explanation_set.Tested("null", str(number)) for number in range(20))]
+    exam = BinaryTestSet.of(questions_of(contexts_of(FULL)), STATISTICS)
+    labels = [explanation_set.TestedExplanation("", "own"), *(explanation_set.TestedExplanation("null", str(number)) for number in range(20))]
     borrowed = item_of(nulls=tuple(map(str, range(20)))).nulls
     p_values = []
     for _ in range(300):
@@ -242,12 +242,12 @@ def test_swapped_explanations_are_significant_no_more_often_than_promised():
 @pytest.mark.parametrize("name", ["simulation", "selection", "embedding", "surprisal"])
 def test_nothing_that_is_asked_depends_on_where_and_how_strongly_the_feature_fires(name):
     """The activations decide the truth alone: moved to other tokens of their window and made stronger, they leave every question as it was."""
-    contexts = contexts_of({**FULL, Kind.TOP: 8})
+    contexts = contexts_of({**FULL, ContextKind.TOP: 8})
     moved = replace(contexts, activations=(np.roll(contexts.activations, 5, axis=1) * np.float16(3)).astype(np.float16))
 
     def questions(shown):
         reader, teller = Reader(), Teller(lambda asked: asked.prompt.typical)
-        desk = ScoreDesk(VOCABULARY, 0, reader if name == "surprisal" else teller, None, reader)
+        desk = ScoreContext(VOCABULARY, 0, reader if name == "surprisal" else teller, None, reader)
         asyncio.run(registry.judged(ScorerSpec(name=name)).score(item_of(shown), desk))
         return sorted([str(asked.prompt.content()) for asked in teller.asked] + [text for _, text in reader.seen])
 

@@ -8,16 +8,16 @@ import pytest
 
 from api.demo.fake_llm import CoinReader, Faults, ScriptedServer
 from interp.domain.errors import AbilityMissingError
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
-from interp.llm.client import Client
+from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryBooks
 from interp.score import registry
-from interp.score.base import ScoreDesk
+from interp.score.base import ScoreContext
 from tests.score.exam import VOCABULARY, contexts_of, item_of
 
-WINDOWS = {Kind.TOP: 6, Kind.UNIFORM: 10, Kind.WEIGHTED: 10, Kind.INACTIVE: 20, Kind.NEAR_MISS: 5}
+WINDOWS = {ContextKind.TOP: 6, ContextKind.UNIFORM: 10, ContextKind.WEIGHTED: 10, ContextKind.INACTIVE: 20, ContextKind.NEAR_MISS: 5}
 LABEL, OTHERS = 'the word "cat"', ('the word "man"', 'the word "fire"')
 NAMES = ["simulation", "selection", "embedding", "surprisal"]
 PASSING = {
@@ -47,13 +47,13 @@ def scores(server, names, logprobs=False, own=LABEL, controls=(), books=None):
     books = books or MemoryBooks()
 
     async def all_of_them():
-        client = Client(Endpoints(server.base_url))
+        client = LlmClient(Endpoints(server.base_url))
         try:
             found = {}
             for name in names:
                 model = client.model(ModelSpec(model="scripted", logprobs=logprobs), books, Tag("job", "chunk", "score", 0, name))
                 second = client.model(ModelSpec(model="another"), books, Tag("job", "chunk", "score", 0, name))
-                desk = ScoreDesk(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
+                desk = ScoreContext(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
                 item = item_of(contexts_of(WINDOWS), own=own, nulls=OTHERS, baseline=OTHERS[0])
                 found[name] = await registry.judged(ScorerSpec(name=name, positives=16, negatives=20)).score(item, desk)
             return found

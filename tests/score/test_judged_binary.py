@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from interp.domain.errors import BudgetReachedError, InputError
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.domain.spec import JobSpec, ModelSpec, ModelsSpec, ScorerSpec
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.judge.yes_no import Verdict
 from interp.llm.base import Ability, TokenChoice
 from interp.score import registry
 from interp.score.items.sequential import ask_in_rounds
 from interp.score.items.test_items import questions_of
 from interp.score.scorers.binary import NEGATIVES, POSITIVES
-from interp.score.scorers.binary_metrics import Exam
+from interp.score.scorers.binary_metrics import BinaryTestSet
 from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
 from tests.score.teller import Teller, reply, verdicts
 
@@ -252,7 +252,7 @@ def test_gold_questions_are_known_from_the_text_alone(name):
 
 
 def test_no_gold_where_all_windows_are_alike():
-    contexts = contexts_of({Kind.UNIFORM: 1, Kind.INACTIVE: 1})
+    contexts = contexts_of({ContextKind.UNIFORM: 1, ContextKind.INACTIVE: 1})
     alike = replace(contexts, tokens=np.full_like(contexts.tokens, 4))
     gold = _control(score("detection", Teller(verdicts(knows)), item_of(alike), controls=("gold",)), "gold")
     assert gold.value is None
@@ -280,13 +280,13 @@ def test_sequential_stops_when_its_interval_says_enough(name, options, why):
 
 def test_stopping_early_errs_no_more_often_than_promised():
     """A judge whose true figure is the threshold itself: whichever side the interval takes is wrong, after any round."""
-    exam = Exam.of(questions_of(contexts_of(FULL)), STATISTICS)
+    exam = BinaryTestSet.of(questions_of(contexts_of(FULL)), STATISTICS)
     spec = ScorerSpec(name="detection", stop="sequential", threshold=0.7)
     random = np.random.default_rng(0)
 
     async def ask(rows, number):
         says = random.random(len(rows)) < np.where(exam.positive[rows], 0.8, 0.4)
-        return [[Verdict(Outcome.ANSWERED, bool(said), None, None, None) for said in says]]
+        return [[Verdict(AnswerStatus.ANSWERED, bool(said), None, None, None) for said in says]]
 
     ends = [asyncio.run(ask_in_rounds(exam, spec, seed, ask)).why for seed in range(300)]
     assert 1 - ends.count("all asked") / len(ends) <= 0.07
@@ -308,15 +308,17 @@ def test_nulls_never_make_it_stop():
     assert stops("dogs") == stops("cats") < 40
 
 
-@pytest.mark.parametrize("counts", [{Kind.UNIFORM: 3}, {Kind.INACTIVE: 3}, {Kind.TOP: 3}, {}, {Kind.UNIFORM: 1, Kind.INACTIVE: 1}])
+@pytest.mark.parametrize(
+    "counts", [{ContextKind.UNIFORM: 3}, {ContextKind.INACTIVE: 3}, {ContextKind.TOP: 3}, {}, {ContextKind.UNIFORM: 1, ContextKind.INACTIVE: 1}]
+)
 @pytest.mark.parametrize("stop", [{}, {"stop": "sequential", "width": 0.1}])
 @BOTH
 def test_features_with_hardly_a_window_are_undefined_or_wide(name, counts, stop):
     found = score(name, Teller(verdicts(knows)), item_of(contexts_of(counts)), ("empty", "repeat", "gold"), **stop)
-    if Kind.UNIFORM in counts and Kind.INACTIVE in counts:
+    if ContextKind.UNIFORM in counts and ContextKind.INACTIVE in counts:
         assert found.value == 1
         assert found.interval.high - found.interval.low > 0.3
-    elif name == "detection" or Kind.UNIFORM not in counts:
+    elif name == "detection" or ContextKind.UNIFORM not in counts:
         assert (found.value, found.interval) == (None, None)
         assert found.reason
         assert found.null.value is None

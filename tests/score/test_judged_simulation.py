@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interp.domain.errors import BudgetReachedError, RefusalError
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.judge.token_levels import Tokens, expected_levels, pairs_of, simulate, tokens_of, written_levels
 from interp.llm.base import Ability, TokenChoice
 from tests.score.exam import VOCABULARY, contexts_of, item_of, score
@@ -48,11 +48,11 @@ def run(model, windows, prompts, label="cats"):
 
 
 def windows_of(count):
-    return tokens_of(contexts_of({Kind.UNIFORM: count}), VOCABULARY)
+    return tokens_of(contexts_of({ContextKind.UNIFORM: count}), VOCABULARY)
 
 
 def test_special_tokens_are_not_asked_about():
-    contexts = contexts_of({Kind.UNIFORM: 1})
+    contexts = contexts_of({ContextKind.UNIFORM: 1})
     contexts.tokens[0, 0] = 0
     (window,) = tokens_of(contexts, VOCABULARY)
     assert window.columns.tolist() == list(range(1, 12))
@@ -227,7 +227,7 @@ def test_an_explanation_that_failed_is_not_asked_about():
 
 def test_a_feature_without_firing_windows_is_undefined_without_a_call():
     model = Teller(pairs)
-    found = score("simulation", model, item_of(contexts_of({Kind.INACTIVE: 20})))
+    found = score("simulation", model, item_of(contexts_of({ContextKind.INACTIVE: 20})))
     assert (found.value, found.answered, found.failed) == (None, 0, 0)
     assert "fires" in found.reason and found.null.value is None
     assert not model.asked

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from interp.domain.evidence import Kind, Split
+from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import ScorerSpec, SplitCounts
 from interp.score import registry
 from interp.score.base import ScorerInput
@@ -35,7 +35,7 @@ def test_the_pool_is_of_test_windows_each_once():
     pool = pool_of(items)
     assert len(set(pool.identities())) == len(pool) > 10
     assert set(pool.splits.tolist()) == {Split.TEST}
-    assert set(pool.kinds.tolist()) == {Kind.INACTIVE}
+    assert set(pool.kinds.tolist()) == {ContextKind.INACTIVE}
     assert pool_of([]) is None
 
 

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.domain.evidence import Contexts, Kind
+from interp.domain.evidence import ContextKind, Contexts
 from interp.score.items.sampling import sample
 from interp.score.items.test_items import questions_of
 from tests.score.exam import FULL, contexts_of
 
 
-def _both(contexts: Contexts, first: Kind, second: Kind, count: int) -> Contexts:
+def _both(contexts: Contexts, first: ContextKind, second: ContextKind, count: int) -> Contexts:
     """The first `count` windows of one kind, kept for another reason as well."""
     rows = np.flatnonzero(contexts.kinds == first)[:count]
     doubled = contexts.select(np.concatenate([np.arange(len(contexts)), rows]))
@@ -19,10 +19,10 @@ def _both(contexts: Contexts, first: Kind, second: Kind, count: int) -> Contexts
     return doubled
 
 
-CONTEXTS = _both(_both(contexts_of(FULL), Kind.INACTIVE, Kind.NEAR_MISS, 10), Kind.UNIFORM, Kind.WEIGHTED, 5)
+CONTEXTS = _both(_both(contexts_of(FULL), ContextKind.INACTIVE, ContextKind.NEAR_MISS, 10), ContextKind.UNIFORM, ContextKind.WEIGHTED, 5)
 
 
-@pytest.mark.parametrize("kind", [Kind.UNIFORM, Kind.INACTIVE])
+@pytest.mark.parametrize("kind", [ContextKind.UNIFORM, ContextKind.INACTIVE])
 def test_each_window_of_a_uniform_sample_is_asked_about_with_the_same_chance(kind):
     """Also those that were kept for a second reason: else the rates at the true mix of the corpus would lean their way."""
     questions = questions_of(CONTEXTS)
@@ -38,7 +38,7 @@ def test_each_window_of_a_uniform_sample_is_asked_about_with_the_same_chance(kin
 
 @settings(max_examples=60)
 @given(
-    st.fixed_dictionaries({kind: st.integers(0, 12) for kind in Kind}),
+    st.fixed_dictionaries({kind: st.integers(0, 12) for kind in ContextKind}),
     st.integers(2, 30),
     st.integers(2, 30),
     st.integers(0, 2**31 - 1),
@@ -46,8 +46,8 @@ def test_each_window_of_a_uniform_sample_is_asked_about_with_the_same_chance(kin
 def test_as_many_as_asked_for_or_all_there_are_and_no_top_windows(counts, positives, negatives, seed):
     questions = questions_of(contexts_of(counts))
     drawn = sample(questions, positives, negatives, seed, 3)
-    assert drawn.positive.sum() == min(positives, counts[Kind.UNIFORM] + counts[Kind.WEIGHTED])
-    assert drawn.negative.sum() == min(negatives, counts[Kind.INACTIVE] + counts[Kind.NEAR_MISS])
+    assert drawn.positive.sum() == min(positives, counts[ContextKind.UNIFORM] + counts[ContextKind.WEIGHTED])
+    assert drawn.negative.sum() == min(negatives, counts[ContextKind.INACTIVE] + counts[ContextKind.NEAR_MISS])
     assert drawn.scored.all()
     maxima = drawn.contexts.maxima()
     assert (maxima[drawn.positive] > 0).all()

@@ -7,18 +7,18 @@ import pytest
 from scipy.stats import spearmanr
 
 from interp.domain.errors import InputError
-from interp.domain.evidence import Contexts, Kind, Split, Statistics
+from interp.domain.evidence import ContextKind, Contexts, Split, Statistics
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import Flag, OneOf
-from interp.judge.outcome import Answers, Outcome
+from interp.judge.outcome import Answers, AnswerStatus
 from interp.score import registry
 from interp.score.base import ScorerInput
 from interp.score.executable_judge import ExecutableJudge
 from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary_metrics import Exam, by_strength
+from interp.score.scorers.binary_metrics import BinaryTestSet, by_strength
 from tests.explain.planted import evidence, text, where
 
 DETECTION, SIMULATION = ScorerSpec(name="detection"), ScorerSpec(name="simulation")
@@ -61,7 +61,9 @@ def test_detection_by_hand():
     """Three of four firing windows found, one false alarm in three silent ones: F1 0.75, balanced accuracy 0.7083."""
     on, off, up = ([1, 2], [1.0, 0]), ([2, 2], [0, 0]), ([3, 2], [1.0, 0])
     alarm = ([1, 2], [0, 0])
-    contexts = _contexts([on, on, on, up, off, off, alarm], [Kind.UNIFORM] * 3 + [Kind.WEIGHTED] + [Kind.INACTIVE] * 2 + [Kind.NEAR_MISS])
+    contexts = _contexts(
+        [on, on, on, up, off, off, alarm], [ContextKind.UNIFORM] * 3 + [ContextKind.WEIGHTED] + [ContextKind.INACTIVE] * 2 + [ContextKind.NEAR_MISS]
+    )
     score = _score("detection", contexts, _explanation(rule=_rule("on")))
     assert score.metrics["f1"] == pytest.approx(0.75)
     assert score.value == score.metrics["balanced_accuracy"] == pytest.approx(0.7083, abs=5e-5)
@@ -77,13 +79,13 @@ def test_simulation_by_hand():
     """Pearson's r is of the concatenation, not the mean of the windows'."""
     rows = [([1, 4], [0, 10.0]), ([1, 5], [0, 10.0]), ([1, 2], [0, 0])]
     rule = _rule("1", "2", value=10.0, by_token=((4, 10.0), (5, 5.0)))
-    score = _score("simulation", _contexts(rows, [Kind.UNIFORM, Kind.WEIGHTED, Kind.INACTIVE]), _explanation(rule=rule))
+    score = _score("simulation", _contexts(rows, [ContextKind.UNIFORM, ContextKind.WEIGHTED, ContextKind.INACTIVE]), _explanation(rule=rule))
     assert score.value == pytest.approx(0.9258, abs=5e-5)
     assert score.items[1].detail == {"real": [[1, 10.0]], "predicted": [[1, 5.0]]}
 
 
 def test_only_firing_windows_leave_the_figure_undefined():
-    score = _score("detection", _contexts([([1, 2], [1.0, 0])] * 3, [Kind.UNIFORM] * 3), _explanation(rule=_rule("on")))
+    score = _score("detection", _contexts([([1, 2], [1.0, 0])] * 3, [ContextKind.UNIFORM] * 3), _explanation(rule=_rule("on")))
     assert score.value is None
     assert score.interval is None
     assert "silent" in score.reason
@@ -91,7 +93,7 @@ def test_only_firing_windows_leave_the_figure_undefined():
 
 
 def test_no_windows_at_all():
-    nothing = _contexts([([1, 2], [1.0, 0])], [Kind.UNIFORM]).select(np.zeros(1, dtype=bool))
+    nothing = _contexts([([1, 2], [1.0, 0])], [ContextKind.UNIFORM]).select(np.zeros(1, dtype=bool))
     for name in registry.SCORERS:
         score = _score(name, nothing, _explanation(rule=_rule("on")), [_explanation(1, _rule("off"))] * 3)
         assert (score.value, score.answered, score.failed) == (None, 0, 0)
@@ -100,7 +102,7 @@ def test_no_windows_at_all():
 
 
 def test_a_constant_prediction_has_no_correlation():
-    contexts = _contexts([([1, 2], [1.0, 0]), ([2, 2], [0, 0])], [Kind.UNIFORM, Kind.INACTIVE])
+    contexts = _contexts([([1, 2], [1.0, 0]), ([2, 2], [0, 0])], [ContextKind.UNIFORM, ContextKind.INACTIVE])
     score = _score("simulation", contexts, _explanation(rule=_rule("up")))
     assert score.value is None
     assert "same at every token" in score.reason
@@ -108,7 +110,7 @@ def test_a_constant_prediction_has_no_correlation():
 
 @pytest.mark.parametrize("name", registry.SCORERS)
 def test_an_explanation_in_words_alone_fails_and_is_not_a_no(name):
-    contexts = _contexts([([1, 2], [1.0, 0]), ([2, 2], [0, 0])], [Kind.UNIFORM, Kind.INACTIVE])
+    contexts = _contexts([([1, 2], [1.0, 0]), ([2, 2], [0, 0])], [ContextKind.UNIFORM, ContextKind.INACTIVE])
     score = _score(name, contexts, _explanation())
     assert (score.value, score.answered, score.failed) == (None, 0, 2)
     assert "no rule" in score.reason
@@ -125,15 +127,15 @@ class Scripted(ExecutableJudge):
     def simulate(self, explanations, contexts, vocabulary):
         answers = super().simulate(explanations, contexts, vocabulary)
         outcomes = answers.outcomes.copy()
-        outcomes[:, self.failed] = Outcome.FAILED
-        outcomes[:, self.abstained] = Outcome.ABSTAINED
+        outcomes[:, self.failed] = AnswerStatus.FAILED
+        outcomes[:, self.abstained] = AnswerStatus.ABSTAINED
         return Answers(answers.values, outcomes, {})
 
 
 def test_what_a_judge_did_not_answer_counts_neither_way():
     """Failed calls on silent windows would be right if they were a "no"."""
     rows = [([1, 2], [1.0, 0])] * 2 + [([1, 2], [0, 0])] + [([2, 2], [0, 0])] * 5
-    contexts = _contexts(rows, [Kind.UNIFORM] * 2 + [Kind.INACTIVE] * 6)
+    contexts = _contexts(rows, [ContextKind.UNIFORM] * 2 + [ContextKind.INACTIVE] * 6)
     whole = _score("detection", contexts, _explanation(rule=_rule("on")))
     gaps = _score("detection", contexts, _explanation(rule=_rule("on")), judge=Scripted(failed=[3, 4, 5], abstained=[6]))
     assert whole.value == pytest.approx((1 + 5 / 6) / 2)
@@ -143,9 +145,9 @@ def test_what_a_judge_did_not_answer_counts_neither_way():
 
 
 def test_a_window_kept_twice_is_asked_once():
-    once = _contexts([([1, 2], [1.0, 0]), ([2, 2], [0, 0])], [Kind.UNIFORM, Kind.INACTIVE])
+    once = _contexts([([1, 2], [1.0, 0]), ([2, 2], [0, 0])], [ContextKind.UNIFORM, ContextKind.INACTIVE])
     twice = once.select(np.array([0, 0, 1]))
-    twice.kinds[1] = Kind.WEIGHTED
+    twice.kinds[1] = ContextKind.WEIGHTED
     score = _score("detection", twice, _explanation(rule=_rule("on")))
     assert len(score.items) == 2
     assert sorted(item.kind for item in score.items) == ["inactive", "uniform+weighted"]
@@ -154,7 +156,7 @@ def test_a_window_kept_twice_is_asked_once():
 def test_top_windows_are_reported_apart():
     """A rule that knows the strongest windows alone does not live on them."""
     top, weak, silent = ([1, 2], [9.0, 0]), ([3, 2], [1.0, 0]), ([2, 2], [0, 0])
-    contexts = _contexts([top] * 4 + [weak] * 4 + [silent] * 4, [Kind.TOP] * 4 + [Kind.UNIFORM] * 4 + [Kind.INACTIVE] * 4)
+    contexts = _contexts([top] * 4 + [weak] * 4 + [silent] * 4, [ContextKind.TOP] * 4 + [ContextKind.UNIFORM] * 4 + [ContextKind.INACTIVE] * 4)
     score = _score("detection", contexts, _explanation(rule=_rule("on")))
     assert score.metrics["recall_top"] == 1
     assert score.metrics["recall"] == 0
@@ -178,8 +180,8 @@ def test_a_label_twice_too_broad_shows_at_the_true_rate():
 def test_recall_by_strength_is_by_the_peak_relative_to_the_features_maximum():
     """Peaks of 8, 3 and 1 under a maximum of 10, five windows each, only the strong ones found: by count a third, by strength two thirds."""
     rows = [([1, 2] if peak == 8 else [2, 2], [peak, 0]) for peak in (8.0, 3.0, 1.0) for _ in range(5)] + [([2, 2], [0, 0])] * 5
-    contexts = _contexts(rows, [Kind.UNIFORM] * 15 + [Kind.INACTIVE] * 5)
-    exam = Exam.of(questions_of(contexts), STATISTICS)
+    contexts = _contexts(rows, [ContextKind.UNIFORM] * 15 + [ContextKind.INACTIVE] * 5)
+    exam = BinaryTestSet.of(questions_of(contexts), STATISTICS)
     found = by_strength(exam, np.ones(20, bool), exam.strengths == 8)
     assert [found[f"recall_{name}"] for name in ("strong", "medium", "weak")] == [1, 0, 0]
     assert [found[f"share_{name}"] for name in ("strong", "medium", "weak")] == pytest.approx([1 / 3] * 3)
@@ -198,7 +200,9 @@ def test_recall_of_the_corpus_needs_no_sample_of_one_kind():
         rows = np.concatenate([uniform, weighted])
         groups = {"uniform": np.arange(40) < 20, "weighted": np.arange(40) >= 20}
         every = np.ones(40, bool)
-        exam = Exam([""] * 40, [""] * 40, every, every, ~every, groups, np.arange(40), peaks[rows].astype(np.float32), 0.1, float(peaks.max()))
+        exam = BinaryTestSet(
+            [""] * 40, [""] * 40, every, every, ~every, groups, np.arange(40), peaks[rows].astype(np.float32), 0.1, float(peaks.max())
+        )
         found.append(by_strength(exam, every, hits[rows]))
     for name, true in (("recall_of_windows", hits.mean()), ("recall_of_strength", peaks[hits].sum() / peaks.sum())):
         value, low, high = (np.array([line[each] for line in found]) for each in (name, f"{name}_low", f"{name}_high"))
@@ -209,13 +213,13 @@ def test_recall_of_the_corpus_needs_no_sample_of_one_kind():
 
 def test_recall_by_decile_knows_the_weak_end():
     rows = [([1 if strength > 5 else 3, 2], [strength, 0]) for strength in range(1, 11)] + [([2, 2], [0, 0])] * 10
-    score = _score("detection", _contexts(rows, [Kind.UNIFORM] * 10 + [Kind.INACTIVE] * 10), _explanation(rule=_rule("on")))
+    score = _score("detection", _contexts(rows, [ContextKind.UNIFORM] * 10 + [ContextKind.INACTIVE] * 10), _explanation(rule=_rule("on")))
     assert [score.metrics[f"recall_decile_{number}"] for number in range(1, 11)] == [0.0] * 5 + [1.0] * 5
 
 
 def test_the_null_is_the_same_items_with_borrowed_explanations():
     rows = [([1, 2], [1.0, 0])] * 5 + [([2, 2], [0, 0])] * 5
-    contexts = _contexts(rows, [Kind.UNIFORM] * 5 + [Kind.INACTIVE] * 5)
+    contexts = _contexts(rows, [ContextKind.UNIFORM] * 5 + [ContextKind.INACTIVE] * 5)
     nulls = [_explanation(7, _rule("off")), _explanation(8, _rule("up")), _explanation(9, _rule("on", "off"))]
     score = _score("detection", contexts, _explanation(rule=_rule("on")), nulls)
     # "off" fires everywhere, "up" nowhere, both together everywhere.
@@ -231,7 +235,7 @@ def test_the_null_is_the_same_items_with_borrowed_explanations():
 @pytest.mark.parametrize("name", registry.SCORERS)
 def test_nulls_without_a_rule_are_left_out_and_too_few_say_so(name):
     rows = [([1, 2], [1.0, 0])] * 5 + [([2, 1], [0, 0])] * 5
-    contexts = _contexts(rows, [Kind.UNIFORM] * 5 + [Kind.INACTIVE] * 5)
+    contexts = _contexts(rows, [ContextKind.UNIFORM] * 5 + [ContextKind.INACTIVE] * 5)
     nulls = [_explanation(7), _explanation(8), _explanation(9, _rule("on"))]
     score = _score(name, contexts, _explanation(rule=_rule("on")), nulls)
     assert (score.null.value, score.null.lift, score.null.p_value) == (None, None, None)
@@ -239,7 +243,7 @@ def test_nulls_without_a_rule_are_left_out_and_too_few_say_so(name):
 
 
 def test_a_score_without_nulls_has_no_null():
-    assert _score("detection", _contexts([([1, 2], [1.0, 0])], [Kind.UNIFORM]), _explanation(rule=_rule("on"))).null is None
+    assert _score("detection", _contexts([([1, 2], [1.0, 0])], [ContextKind.UNIFORM]), _explanation(rule=_rule("on"))).null is None
 
 
 @pytest.mark.parametrize("name", registry.SCORERS)
@@ -278,7 +282,7 @@ def test_spearman_stands_beside_pearson_and_is_not_moved_by_one_strong_token():
     """Seven documents of a firing token that the rule finds; at last one is a hundred times as strong, and Pearson's r falls."""
     rows = [([1, 2], [level, 0]) for level in (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5)]
     silent = [([2, 2], [0, 0])] * 7
-    kinds = [Kind.UNIFORM] * 7 + [Kind.INACTIVE] * 7
+    kinds = [ContextKind.UNIFORM] * 7 + [ContextKind.INACTIVE] * 7
     even = _score("simulation", _contexts(rows + silent, kinds), _explanation(rule=_rule("on")))
     strong = _score("simulation", _contexts([*rows[:6], ([1, 2], [250.0, 0]), *silent], kinds), _explanation(rule=_rule("on")))
     real, said = [1, 1.25, 1.5, 1.75, 2, 2.25, 2.5] + [0] * 21, [1] * 7 + [0] * 21
@@ -292,7 +296,7 @@ def test_spearman_stands_beside_pearson_and_is_not_moved_by_one_strong_token():
 
 def test_a_correlation_of_few_documents_says_why_it_has_no_interval():
     rows = [([1, 2], [1.0, 0]), ([1, 2], [2.0, 0]), ([2, 2], [0, 0])]
-    score = _score("simulation", _contexts(rows, [Kind.UNIFORM] * 2 + [Kind.INACTIVE]), _explanation(rule=_rule("on")))
+    score = _score("simulation", _contexts(rows, [ContextKind.UNIFORM] * 2 + [ContextKind.INACTIVE]), _explanation(rule=_rule("on")))
     assert score.value is not None
     assert score.interval is None
     assert score.reason == "No interval: the feature fires in 2 documents of those asked about, and one needs 5."

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.score.items.test_items import questions_of
 from interp.score.scorers.selection_prompts import listed, rounds_of
 from tests.score.exam import contexts_of, item_of, score
 from tests.score.teller import Teller, reply
 
-ENOUGH = {Kind.TOP: 10, Kind.UNIFORM: 5, Kind.WEIGHTED: 20, Kind.INACTIVE: 40, Kind.NEAR_MISS: 10}
+ENOUGH = {ContextKind.TOP: 10, ContextKind.UNIFORM: 5, ContextKind.WEIGHTED: 20, ContextKind.INACTIVE: 40, ContextKind.NEAR_MISS: 10}
 WORDS = {"cats": "cat", "dogs": "dog", "men": "man", "homes": "home"}
 
 
@@ -30,18 +30,18 @@ def test_each_call_has_two_top_two_weighted_and_ten_silent_windows_and_no_window
     assert len(rounds) == 4
     for rows in rounds:
         assert len(rows) == 14
-        assert questions.kept[Kind.TOP][rows].sum() == 2
-        assert questions.kept[Kind.WEIGHTED][rows].sum() == 2
-        assert questions.kept[Kind.INACTIVE][rows].sum() == 10
+        assert questions.kept[ContextKind.TOP][rows].sum() == 2
+        assert questions.kept[ContextKind.WEIGHTED][rows].sum() == 2
+        assert questions.kept[ContextKind.INACTIVE][rows].sum() == 10
     every = np.concatenate(rounds)
     assert len(np.unique(every)) == len(every)
-    assert not questions.kept[Kind.NEAR_MISS][every].any()
+    assert not questions.kept[ContextKind.NEAR_MISS][every].any()
 
 
 def test_windows_kept_as_top_and_weighted_ones_count_as_either_but_once():
-    contexts = contexts_of({Kind.TOP: 4, Kind.INACTIVE: 20})
+    contexts = contexts_of({ContextKind.TOP: 4, ContextKind.INACTIVE: 20})
     both = contexts.select(np.concatenate([np.arange(4), np.arange(4), np.arange(4, 24)]))
-    both.kinds[4:8] = Kind.WEIGHTED
+    both.kinds[4:8] = ContextKind.WEIGHTED
     assert [len(rows) for rows in rounds_of(questions_of(both), None, 0)] == [14]
     assert rounds_of(questions_of(contexts), None, 0) == []
 
@@ -105,7 +105,7 @@ def test_a_call_without_an_answer_fails_its_windows_and_is_no_empty_list():
 
 def test_too_few_windows_for_one_call_is_undefined_with_the_reason():
     model = Teller(finds)
-    found = score("selection", model, item_of(contexts_of({Kind.TOP: 5, Kind.WEIGHTED: 5, Kind.INACTIVE: 9})))
+    found = score("selection", model, item_of(contexts_of({ContextKind.TOP: 5, ContextKind.WEIGHTED: 5, ContextKind.INACTIVE: 9})))
     assert (found.value, found.answered, found.failed, found.null.value) == (None, 0, 0, None)
     assert "10 silent" in found.reason
     assert not model.asked
@@ -119,7 +119,7 @@ def test_options_limit_the_calls():
 
 def test_recall_at_the_true_rate_weighs_strong_windows_down():
     """Of two weighted windows, one twice as strong as the other, the weaker stands for twice as many: found alone it is a recall of 2/3."""
-    contexts = contexts_of({Kind.TOP: 2, Kind.WEIGHTED: 2, Kind.INACTIVE: 10})
+    contexts = contexts_of({ContextKind.TOP: 2, ContextKind.WEIGHTED: 2, ContextKind.INACTIVE: 10})
     for row, (strength, token) in enumerate([(10, 1), (10, 1), (8, 2), (4, 1)]):
         contexts.tokens[row], contexts.activations[row] = 3, 0
         contexts.tokens[row, 0], contexts.activations[row, 0] = token, strength

@@ -41,13 +41,13 @@ from interp.security import allowed_files
 from interp.security.allowed_files import Roots
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Job
+from interp.store.db.tables import JobRow
 from interp.store.queue import jobs
 from interp.subject.library import library_bos
 from interp.subject.location import check_folder, read_config
 from workers.runtime.context import Runtime
 from workers.tasks import execute
-from workers.tasks.execute import Outcome, Work
+from workers.tasks.execute import TaskResult, Work
 
 EXAMPLE = EXAMPLES / "pystdlib"
 FIELDS = ("subject.model", "dictionary.source", "corpus.path")
@@ -214,7 +214,7 @@ def test_a_link_that_comes_between_looking_and_opening_is_not_followed(
         only(root).open_file(path)
 
 
-def read_corpus(work: Work) -> Outcome:
+def read_corpus(work: Work) -> TaskResult:
     """A task that reads what its job names."""
     index(work.spec.corpus)
     raise AssertionError("the corpus was read")
@@ -233,7 +233,7 @@ def test_a_worker_holds_what_the_database_says_against_its_own_roots(
     monkeypatch.setitem(execute.TASKS, Stage.PREPARE, f"{__name__}:{read_corpus.__name__}")
     execute.drain(Runtime.of(service), Queue.GPU)
     with snapshot(engine) as session:
-        found = session.scalars(select(Job).where(Job.id == job_id)).one()
+        found = session.scalars(select(JobRow).where(JobRow.id == job_id)).one()
         assert found.status == JobStatus.FAILED
         assert SECRET not in json.dumps(found.error)
         assert (found.error or {})["code"] == "path-refused"

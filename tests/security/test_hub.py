@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from interp.config.outgoing import Guard
+from interp.config.outgoing import OutgoingPolicy
 from interp.subject import hub
 from tests.security.hostile import Hostile, hostile, says, streams
 
@@ -20,7 +20,7 @@ MIB = 2**20
 PUBLIC = "93.184.215.14"
 
 
-def client(guard: Guard, inner: httpx2.BaseTransport | None = None) -> httpx2.Client:
+def client(guard: OutgoingPolicy, inner: httpx2.BaseTransport | None = None) -> httpx2.Client:
     transport = hub.HubTransport(guard, inner or httpx2.HTTPTransport())
     return httpx2.Client(transport=transport, follow_redirects=True, trust_env=False, timeout=10.0)
 
@@ -62,7 +62,7 @@ def test_a_hub_at_a_private_address_is_not_asked(
 ) -> None:
     names(address)
     with pytest.raises(httpx2.ConnectError, match="no address that may be asked"):
-        client(Guard.of(["https://huggingface.co"]), inner).get("https://huggingface.co/org/model/resolve/main/config.json")
+        client(OutgoingPolicy.of(["https://huggingface.co"]), inner).get("https://huggingface.co/org/model/resolve/main/config.json")
     assert seen == []
 
 
@@ -70,7 +70,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(
     inner: httpx2.BaseTransport, seen: list[httpx2.Request], names: Callable[..., None]
 ) -> None:
     names(PUBLIC, "127.0.0.1")
-    client(Guard.of(["https://huggingface.co"]), inner).get("https://huggingface.co/x")
+    client(OutgoingPolicy.of(["https://huggingface.co"]), inner).get("https://huggingface.co/x")
     [asked] = seen
     assert (asked.url.host, asked.headers["host"], asked.extensions["sni_hostname"]) == (PUBLIC, "huggingface.co", "huggingface.co")
 
@@ -83,7 +83,7 @@ def test_a_redirect_past_tls_is_not_followed(names: Callable[..., None], place: 
 
     names(PUBLIC, PUBLIC)
     with pytest.raises(httpx2.HTTPError):
-        client(Guard.of(["https://huggingface.co"]), httpx2.MockTransport(answer)).get("https://huggingface.co/x")
+        client(OutgoingPolicy.of(["https://huggingface.co"]), httpx2.MockTransport(answer)).get("https://huggingface.co/x")
 
 
 def test_a_mirror_cannot_lead_into_the_servers_network() -> None:
@@ -91,7 +91,7 @@ def test_a_mirror_cannot_lead_into_the_servers_network() -> None:
         async with hostile(says(b"secrets")) as other:
             for place in (f"http://127.0.0.1:{other.port}/", f"https://127.0.0.1:{other.port}/", f"http://localhost:{other.port}/"):
                 async with hostile(says(b"", "302 Found", location=place)) as mirror:
-                    asking = client(Guard.of([f"http://127.0.0.1:{mirror.port}"]))
+                    asking = client(OutgoingPolicy.of([f"http://127.0.0.1:{mirror.port}"]))
                     with pytest.raises(httpx2.HTTPError):
                         await asyncio.to_thread(asking.get, f"http://127.0.0.1:{mirror.port}/x")
                     assert len(mirror.heads) == 1
@@ -105,7 +105,7 @@ def test_a_file_that_is_read_before_a_job_is_stored_has_a_cap(monkeypatch: pytes
 
     def read(at: Hostile) -> int:
         size = 0
-        with hub.small_files(), client(Guard.of([at.base_url])).stream("GET", at.base_url) as response:
+        with hub.small_files(), client(OutgoingPolicy.of([at.base_url])).stream("GET", at.base_url) as response:
             for part in response.iter_raw():
                 size += len(part)
         return size

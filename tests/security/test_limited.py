@@ -24,18 +24,18 @@ from api.client import InProcess
 from interp.config.settings import EXAMPLES, Settings
 from interp.domain.errors import ChecksBusyError, FileMissingError, FilesTakeTooMuchError
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
-from interp.planning.preflight_task import CHECK, Asked
+from interp.planning.preflight_task import CHECK, PreflightRequest
 from interp.security import sandbox
 from interp.security.allowed_files import Roots
-from interp.security.sandbox import Limits, Processes
+from interp.security.sandbox import Processes, ResourceLimits
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot
-from interp.store.db.tables import Job
+from interp.store.db.tables import JobRow
 from tests.security import apart
 
 MIB = 1 << 20
 PATIENCE = 60.0
-LIMITS = Limits(256 * MIB, PATIENCE)
+LIMITS = ResourceLimits(256 * MIB, PATIENCE)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def processes() -> Processes:
     return Processes(LIMITS, 2)
 
 
-def call(task: "sandbox.Task[str, Any]", given: str = "", limits: Limits = LIMITS) -> Any:
+def call(task: "sandbox.Task[str, Any]", given: str = "", limits: ResourceLimits = LIMITS) -> Any:
     with Processes(limits, 1).begin(task, given, PATIENCE) as pending:
         return pending.result()
 
@@ -68,7 +68,7 @@ def test_memory_has_an_end(nbytes: int) -> None:
 @pytest.mark.parametrize("task", [apart.SPIN, apart.HANG])
 def test_time_has_an_end(task: "sandbox.Task[str, Any]") -> None:
     with pytest.raises(FilesTakeTooMuchError, match=r"within 0\.2 seconds") as error:
-        call(task, limits=Limits(256 * MIB, 0.2))
+        call(task, limits=ResourceLimits(256 * MIB, 0.2))
     assert (error.value.status, error.value.details) == (422, {"limit": "time"})
     assert "GLOSSATOR_READ_SECONDS" in error.value.cure
 
@@ -219,7 +219,7 @@ def service(tmp_path: Path) -> Settings:
 
 def test_a_name_that_is_no_text_goes_through(job: JobSpec, tmp_path: Path) -> None:
     (tmp_path / "corpus" / os.fsdecode(b"\xff.txt")).write_text("the largest of all " * 1000, encoding="utf-8")
-    asked = Asked(job, Roots((os.path.realpath(tmp_path), os.path.realpath(EXAMPLES))), PATIENCE, 1 << 30)
+    asked = PreflightRequest(job, Roots((os.path.realpath(tmp_path), os.path.realpath(EXAMPLES))), PATIENCE, 1 << 30)
     with Processes(LIMITS, 1).begin(CHECK, asked, 1.0) as pending:
         assert pending.result() == CHECK.function(asked)
 
@@ -268,6 +268,6 @@ def test_reading_commands_start_no_process(job: JobSpec, service: Settings) -> N
     with httpx.Client(transport=InProcess(create_app(service)), base_url="http://localhost") as http:
         assert http.get("/v1/jobs").json()["items"] == []
     with snapshot(engine) as session:
-        assert session.scalar(select(func.count()).select_from(Job)) == 0
+        assert session.scalar(select(func.count()).select_from(JobRow)) == 0
     engine.dispose()
     assert sandbox.server_pid() is None

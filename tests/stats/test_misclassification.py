@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from interp.stats import intervals
-from interp.stats.misclassification import Rate, corrected_balanced_accuracy, rogan_gladen
+from interp.stats.misclassification import ErrorRate, corrected_balanced_accuracy, rogan_gladen
 
 RUNS = 2000
 
 
 def _exact(value):
-    return Rate(value, value, value)
+    return ErrorRate(value, value, value)
 
 
 def test_by_hand():
@@ -23,12 +23,12 @@ def test_by_hand():
 
 
 def test_with_known_rates_the_interval_is_the_observed_one_stretched():
-    found = rogan_gladen(Rate(0.55, 0.48, 0.69), _exact(0.9), _exact(0.8))
+    found = rogan_gladen(ErrorRate(0.55, 0.48, 0.69), _exact(0.9), _exact(0.8))
     assert found.bounds == pytest.approx((0.4, 0.7))
 
 
 def test_a_perfect_judge_changes_nothing():
-    found = corrected_balanced_accuracy(Rate(0.8, 0.7, 0.9), Rate(0.1, 0.05, 0.2), _exact(1.0), _exact(1.0))
+    found = corrected_balanced_accuracy(ErrorRate(0.8, 0.7, 0.9), ErrorRate(0.1, 0.05, 0.2), _exact(1.0), _exact(1.0))
     assert found.value == pytest.approx(0.85)
     assert found.bounds == pytest.approx((0.85 - np.hypot(0.1, 0.1) / 2, 0.85 + np.hypot(0.1, 0.05) / 2))
 
@@ -44,12 +44,12 @@ def test_a_judge_no_better_than_chance_cannot_be_corrected():
 
 
 def test_a_judge_not_shown_to_beat_chance_rules_nothing_out():
-    unsure = Rate(0.55, 0.3, 0.8)
-    assert corrected_balanced_accuracy(Rate(0.55, 0.5, 0.6), Rate(0.45, 0.4, 0.5), unsure, unsure).bounds == (0, 1)
+    unsure = ErrorRate(0.55, 0.3, 0.8)
+    assert corrected_balanced_accuracy(ErrorRate(0.55, 0.5, 0.6), ErrorRate(0.45, 0.4, 0.5), unsure, unsure).bounds == (0, 1)
 
 
 def test_what_lies_outside_is_cut_and_says_so():
-    found = rogan_gladen(Rate(0.95, 0.9, 0.99), Rate(0.9, 0.85, 0.95), Rate(0.9, 0.85, 0.95))
+    found = rogan_gladen(ErrorRate(0.95, 0.9, 0.99), ErrorRate(0.9, 0.85, 0.95), ErrorRate(0.9, 0.85, 0.95))
     assert found.value == 1
     assert found.is_clipped
     assert found.bounds[1] == 1
@@ -64,7 +64,7 @@ def test_the_true_figure_is_covered(recall, alarm, sensitivity, specificity):
     random, kept, shares = np.random.default_rng(0), [], []
 
     def seen(rate, count):
-        return Rate.of(random.random(count) < rate)
+        return ErrorRate.of(random.random(count) < rate)
 
     for _ in range(RUNS):
         known = seen(sensitivity, 60), seen(specificity, 60)
@@ -86,9 +86,9 @@ def test_a_rate_of_counts_is_to_the_bit_that_of_the_items(seed, monkeypatch):
     hits, misses = (random.integers(0, most, 60) for most in ((8, 1), (1, 8), (8, 3))[seed % 3])
     items = np.concatenate([np.repeat([True, False], both) for both in zip(hits, misses, strict=True)])
     of_items = np.unique(np.repeat(clusters, hits + misses), return_inverse=True)[1]
-    assert Rate.of_counts(hits, misses, clusters) == Rate.of(items, of_items)
+    assert ErrorRate.of_counts(hits, misses, clusters) == ErrorRate.of(items, of_items)
 
 
 def test_a_rate_of_nothing_is_refused():
     with pytest.raises(ValueError, match="proportion of nothing"):
-        Rate.of_counts(np.zeros(3, int), np.zeros(3, int), np.arange(3))
+        ErrorRate.of_counts(np.zeros(3, int), np.zeros(3, int), np.arange(3))

@@ -10,7 +10,7 @@ from interp.domain.lifecycle import Queue
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Chunk
+from interp.store.db.tables import ChunkRow
 from interp.store.queue import chunks, completion, jobs
 from interp.store.queue.chunks import Lease, Released
 from interp.store.queue.progress import JobProgress, progress
@@ -72,12 +72,12 @@ def fail(engine: Engine, lease: Lease, max_attempts: int) -> None:
 def statuses(engine: Engine, job_id: str) -> dict[str, str]:
     """Status of every chunk, by `stage:number`."""
     with snapshot(engine) as session:
-        return {f"{chunk.stage}:{chunk.number}": chunk.status for chunk in session.scalars(select(Chunk).where(Chunk.job_id == job_id))}
+        return {f"{chunk.stage}:{chunk.number}": chunk.status for chunk in session.scalars(select(ChunkRow).where(ChunkRow.job_id == job_id))}
 
 
-def chunk(engine: Engine, chunk_id: str) -> Chunk:
+def chunk(engine: Engine, chunk_id: str) -> ChunkRow:
     with snapshot(engine) as session:
-        return session.get_one(Chunk, chunk_id)
+        return session.get_one(ChunkRow, chunk_id)
 
 
 def look(engine: Engine, job_id: str) -> JobProgress:

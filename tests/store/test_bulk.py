@@ -8,15 +8,15 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
-from interp.domain.explanation import Explanation as Label
-from interp.domain.explanation import Family
+from interp.domain.explanation import ExplanationFamily
+from interp.domain.explanation import ExplanationRow as Label
 from interp.store.db import bulk_insert
 from interp.store.db.dialect import change, now, upsert
 from interp.store.db.engine import transaction
 from interp.store.db.storable import REPLACEMENT
-from interp.store.db.tables import Explanation, Feature, Score, ScoreItems
+from interp.store.db.tables import ExplanationRow, FeatureRow, ScoreItemsRow, ScoreRow
 from interp.store.results import dictionary_scores, explanations, scores
-from interp.store.results.dictionary_scores import Shown
+from interp.store.results.dictionary_scores import BestExplanation
 from interp.store.results.scores import Scored
 from tests.api import synthetic
 
@@ -24,9 +24,9 @@ FEW, MANY = 3, bulk_insert.FEWEST + 1
 sizes = pytest.mark.parametrize("number", [FEW, MANY])
 
 
-def family_of(engine: Engine) -> Family:
+def family_of(engine: Engine) -> ExplanationFamily:
     run_id = synthetic.empty_run(engine, "bulk@0")
-    return Family(run_id, "pattern", "p" * 64)
+    return ExplanationFamily(run_id, "pattern", "p" * 64)
 
 
 def labels(number: int, text: str) -> list[Label]:
@@ -44,7 +44,9 @@ def test_writing_twice_leaves_one_row_each(engine: Engine, number: int) -> None:
     for text in ("a\x00b \ud800", "never over a good one"):
         with transaction(engine) as session:
             explanations.save(session, family, labels(number, text), "j")
-    found = rows_of(engine, Explanation, Explanation.feature, Explanation.text, Explanation.failure, Explanation.rule, Explanation.provenance)
+    found = rows_of(
+        engine, ExplanationRow, ExplanationRow.feature, ExplanationRow.text, ExplanationRow.failure, ExplanationRow.rule, ExplanationRow.provenance
+    )
     assert found == [(index, f"a{REPLACEMENT}b ? {index}", None, {"version": index}, {"seed": [0, None]}) for index in range(number)]
 
 
@@ -59,9 +61,11 @@ def test_a_failed_explanation_is_written_over_and_its_scores_go_alone(engine: En
         scores.save(session, family.run_id, "x" * 64, scored, "j")
     with transaction(engine) as session:
         explanations.save(session, family, labels(number, "second"), "other")
-    found = rows_of(engine, Explanation, Explanation.feature, Explanation.id, Explanation.text, Explanation.failure, Explanation.job_id)
+    found = rows_of(
+        engine, ExplanationRow, ExplanationRow.feature, ExplanationRow.id, ExplanationRow.text, ExplanationRow.failure, ExplanationRow.job_id
+    )
     assert found == [(index, ids[index], "second 1" if index == 1 else f"first {index}", None, "other" if index == 1 else "j") for index in ids]
-    assert [feature for (feature,) in rows_of(engine, Score, Score.feature)] == [index for index in ids if index != 1]
+    assert [feature for (feature,) in rows_of(engine, ScoreRow, ScoreRow.feature)] == [index for index in ids if index != 1]
 
 
 @sizes
@@ -76,7 +80,7 @@ def test_each_score_has_its_own_items_and_those_of_the_last_writing(engine: Engi
             scores.save(session, family.run_id, "x" * 64, scored, "j")
     with transaction(engine) as session:
         found = session.execute(
-            select(Score.feature, ScoreItems.blob).join(ScoreItems, ScoreItems.score_id == Score.id).order_by(Score.feature)
+            select(ScoreRow.feature, ScoreItemsRow.blob).join(ScoreItemsRow, ScoreItemsRow.score_id == ScoreRow.id).order_by(ScoreRow.feature)
         ).all()
     assert [tuple(row) for row in found] == [(index, f"twice {index}".encode()) for index in range(number)]
 
@@ -88,7 +92,7 @@ def test_json_comes_back_as_it_was_but_for_what_cannot_be_stored(engine: Engine,
     with transaction(engine) as session:
         explanations.save(session, family, [Label(index, "pattern", "x", provenance=told) for index in range(number)], "j")
     kept = {"emoji \U0001f600": ["\\u0000", "ü", "\\ud800", 0.1, 2**60, True, None], f"nul {REPLACEMENT}": {"lone": "?"}}
-    assert rows_of(engine, Explanation, Explanation.feature, Explanation.provenance) == [(index, kept) for index in range(number)]
+    assert rows_of(engine, ExplanationRow, ExplanationRow.feature, ExplanationRow.provenance) == [(index, kept) for index in range(number)]
 
 
 def test_text_that_is_too_long_for_its_column_is_refused_and_not_cut(engine: Engine) -> None:
@@ -105,7 +109,7 @@ def test_all_rows_of_a_portion_are_of_one_time_and_that_is_the_servers(engine: E
         before = now(session)
         explanations.save(session, family, labels(MANY, "x"), "j")
         after = now(session)
-    moments = {moment for _, moment in rows_of(engine, Explanation, Explanation.feature, Explanation.created_at)}
+    moments = {moment for _, moment in rows_of(engine, ExplanationRow, ExplanationRow.feature, ExplanationRow.created_at)}
     assert len(moments) == 1
     assert before <= min(moments) <= after
 
@@ -121,9 +125,9 @@ def test_scores_go_over_those_that_are_there_and_keep_their_ids(engine: Engine, 
         scored = [Scored(row, replace(synthetic.score(1), feature=index, value=value), b"items") for index, (row, _) in made.items()]
         with transaction(engine) as session:
             scores.save(session, family.run_id, "x" * 64, scored, "j")
-        ids.append([row for (row,) in rows_of(engine, Score, Score.id)])
+        ids.append([row for (row,) in rows_of(engine, ScoreRow, ScoreRow.id)])
     assert ids[0] == ids[1]
-    assert {value for _, value in rows_of(engine, Score, Score.feature, Score.value)} == {0.75}
+    assert {value for _, value in rows_of(engine, ScoreRow, ScoreRow.feature, ScoreRow.value)} == {0.75}
 
 
 @sizes
@@ -131,12 +135,20 @@ def test_the_best_is_listed_in_its_own_run_alone(engine: Engine, number: int) ->
     run_id, other = synthetic.empty_run(engine, "bulk@0"), synthetic.empty_run(engine, "bulk@1")
     nothing = {"shrunken": None, "explanation_id": None}
     synthetic.add_features(engine, [synthetic.feature_row(of, index, **nothing) for of in (run_id, other) for index in range(number)])
-    best = [Shown(index, 100 + index, "label", "detection", 0.5, None, 0.01, 0.25) for index in range(number)]
+    best = [BestExplanation(index, 100 + index, "label", "detection", 0.5, None, 0.01, 0.25) for index in range(number)]
     with transaction(engine) as session:
         dictionary_scores.show_best(session, run_id, best)
-    columns = (Feature.run_id, Feature.feature, Feature.explanation_id, Feature.label, Feature.score, Feature.lift, Feature.shrunken)
+    columns = (
+        FeatureRow.run_id,
+        FeatureRow.feature,
+        FeatureRow.explanation_id,
+        FeatureRow.label,
+        FeatureRow.score,
+        FeatureRow.lift,
+        FeatureRow.shrunken,
+    )
     shown = [(run_id, index, 100 + index, "label", 0.5, None, 0.25) for index in range(number)]
-    assert sorted(rows_of(engine, Feature, *columns)) == shown + [(other, index, *[None] * 5) for index in range(number)]
+    assert sorted(rows_of(engine, FeatureRow, *columns)) == shown + [(other, index, *[None] * 5) for index in range(number)]
 
 
 def test_what_is_so_already_is_not_written_again(engine: Engine) -> None:
@@ -144,7 +156,7 @@ def test_what_is_so_already_is_not_written_again(engine: Engine) -> None:
         pytest.skip("SQLite keeps no versions of a row")
     run_id = synthetic.empty_run(engine, "bulk@0")
     synthetic.add_features(engine, [synthetic.feature_row(run_id, index, shrunken=None, explanation_id=None) for index in range(MANY)])
-    best = [Shown(index, index, "label") for index in range(MANY)]
+    best = [BestExplanation(index, index, "label") for index in range(MANY)]
     versions = []
     for _ in range(2):
         with transaction(engine) as session:
@@ -166,10 +178,10 @@ def test_two_writers_of_the_same_rows_wait_for_one_another(engine: Engine) -> No
             for turn in range(10):
                 with transaction(engine) as session:
                     if number % 2:
-                        upsert(session, Feature, [row | {"mean_active": float(turn)} for row in rows], keys=["run_id", "feature"])
+                        upsert(session, FeatureRow, [row | {"mean_active": float(turn)} for row in rows], keys=["run_id", "feature"])
                     else:
                         new = [{"run_id": run_id, "feature": index, "label": f"{number} {turn}"} for index in range(300)]
-                        change(session, Feature, new, ["run_id", "feature"])
+                        change(session, FeatureRow, new, ["run_id", "feature"])
         except BaseException as error:
             errors.append(error)
 

@@ -9,7 +9,7 @@ from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Chunk
+from interp.store.db.tables import ChunkRow
 from interp.store.queue import chunks
 from tests.store import steps
 
@@ -22,7 +22,7 @@ def test_a_lease_of_the_future_is_over_unless_its_worker_has_renewed_it_since(en
     lease = steps.take(engine, Queue.LLM)
     with transaction(engine) as session:
         began = now(session) + HOUR
-        session.execute(update(Chunk).where(Chunk.id == lease.chunk_id).values(started_at=began, lease_expires_at=began + LEASE))
+        session.execute(update(ChunkRow).where(ChunkRow.id == lease.chunk_id).values(started_at=began, lease_expires_at=began + LEASE))
         if is_renewed:
             assert chunks.heartbeat(session, lease, LEASE.total_seconds(), 0)
     with snapshot(engine) as session:

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, select
 from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import transaction
-from interp.store.db.tables import Job, StageCount
+from interp.store.db.tables import JobRow, StageCountRow
 from interp.store.queue import completion, jobs
 from tests.store import steps
 
@@ -23,7 +23,7 @@ PLANS = (
 def an_hour_passes(engine: Engine, job_id: str) -> None:
     """All that happened to the job so far was an hour earlier."""
     with transaction(engine) as session:
-        rows = [*session.scalars(select(StageCount).where(StageCount.job_id == job_id)), session.get_one(Job, job_id)]
+        rows = [*session.scalars(select(StageCountRow).where(StageCountRow.job_id == job_id)), session.get_one(JobRow, job_id)]
         for row in rows:
             for name in ("started_at", "finished_at", "paused_at"):
                 if getattr(row, name, None) is not None:

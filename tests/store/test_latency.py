@@ -14,7 +14,7 @@ from sqlalchemy import Engine, update
 
 from interp.store.db import migrate
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import LlmCall
+from interp.store.db.tables import LlmCallRow
 from interp.store.llm import calls, latency, totals
 from interp.store.llm.calls import pack_call
 from interp.store.llm.latency import LEAST_SECONDS, bucket_of, nearest_rank, seconds_of
@@ -79,7 +79,7 @@ def test_writers_that_share_a_slot_lose_nothing(engine: Engine) -> None:
     for thread in threads:
         thread.join()
     with transaction(engine) as session:
-        session.execute(update(LlmCall).values(seconds=0.0))
+        session.execute(update(LlmCallRow).values(seconds=0.0))
     with snapshot(engine) as session:
         (longest,) = latency.percentiles(session, "job", (1.0,))
     assert abs(longest[KEY] / 12.8 - 1) <= 0.05

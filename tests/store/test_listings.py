@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from interp.domain.lifecycle import JobStatus
 from interp.store.db.dialect import in_index_order, upsert
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Explanation, Feature
+from interp.store.db.tables import ExplanationRow, FeatureRow
 from interp.store.listings import keyset, queries
-from interp.store.listings.queries import ExplanationQuery, FeatureQuery, FeatureSort, JobQuery, Page, Position
+from interp.store.listings.queries import ExplanationQuery, FeatureQuery, FeatureSort, JobQuery, ListingPage, Position
 from interp.store.llm import calls
 from interp.store.llm.calls import CallQuery
 from tests import databases
@@ -81,7 +81,7 @@ def expected(rows: list[dict[str, Any]], filters: dict[str, Any], sort: FeatureS
     return valued[::-1] + valueless[::-1] if descending else valued + valueless
 
 
-def walk(engine: Engine, read: Callable[[Session, Any], Page[Any, Any]], limit: int) -> list[Any]:
+def walk(engine: Engine, read: Callable[[Session, Any], ListingPage[Any, Any]], limit: int) -> list[Any]:
     """All rows, page by page; only a page of a text search may be short before the last one."""
     found: list[Any] = []
     place = None
@@ -150,13 +150,13 @@ def test_explanations_page_by_page_are_what_a_plain_reference_gives(
     monkeypatch.setattr(keyset, "RARE", rare)
     monkeypatch.setattr(keyset, "FOUND_OF_RARE", rare)
     with transaction(engine) as session:
-        session.execute(Explanation.__table__.delete())
+        session.execute(ExplanationRow.__table__.delete())
     ids = [synthetic.empty_run(engine, f"walk@{next(numbered)}") for _ in range(2)]
     add_explanations(engine, [explanation(ids[row[0]], row[1], row[2], row[3], number) for number, row in enumerate(rows)])
     asked = wanted.get("runs", (0, 1))
     wanted = wanted | {"runs": tuple(ids[run] for run in asked)}
 
-    def read(session: Session, place: Any) -> Page[Explanation, Any]:
+    def read(session: Session, place: Any) -> ListingPage[ExplanationRow, Any]:
         left = wanted["runs"] if place is None else wanted["runs"][wanted["runs"].index(place[0]) :]
         return queries.explanations(session, ExplanationQuery(**wanted | {"runs": left}, after=place, limit=3))
 
@@ -179,7 +179,7 @@ def explanation(run_id: int, feature: int, explainer: str, label: str | None, nu
 
 def add_explanations(engine: Engine, rows: list[dict[str, Any]]) -> None:
     with transaction(engine) as session:
-        upsert(session, Explanation, rows, keys=["run_id", "feature", "explainer", "settings_digest"])
+        upsert(session, ExplanationRow, rows, keys=["run_id", "feature", "explainer", "settings_digest"])
 
 
 # Plans. Big tables are those that grow with features.
@@ -223,7 +223,7 @@ def large(postgres_url: str) -> Iterator[Engine]:
         for index, value in enumerate(drawn)
     ]
     with transaction(engine) as session:
-        upsert(session, Feature, rows, keys=["run_id", "feature"])
+        upsert(session, FeatureRow, rows, keys=["run_id", "feature"])
     add_explanations(engine, [explanation(run_id, index, "ab"[index % 2], f"word {index % 97}", 0) for index in range(FEATURES)])
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))

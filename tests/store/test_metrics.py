@@ -16,10 +16,10 @@ from interp.llm.call_store import Call, CallStatus, Tag
 from interp.planning.plan import ChunkPlan
 from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Chunk, Job, LlmCall, StageCount, Turn, Worker
+from interp.store.db.tables import ChunkRow, FairShareRow, JobRow, LlmCallRow, StageCountRow, WorkerRow
 from interp.store.llm import calls, totals
 from interp.store.queue import chunks, completion, jobs, metrics
-from interp.store.queue.metrics import Figures
+from interp.store.queue.metrics import MetricValues
 from tests.store import steps
 
 PLANS = (
@@ -30,7 +30,7 @@ PLANS = (
 )
 
 
-def read(engine: Engine) -> Figures:
+def read(engine: Engine) -> MetricValues:
     with snapshot(engine) as session:
         return metrics.figures(session, 30.0)
 
@@ -57,7 +57,7 @@ def hold(engine: Engine, of: Queue) -> None:
 
 def cancel(engine: Engine, of: Queue) -> None:
     with transaction(engine) as session:
-        chunks.cancel_open(session, session.scalars(select(Chunk.job_id)).first() or "")
+        chunks.cancel_open(session, session.scalars(select(ChunkRow.job_id)).first() or "")
 
 
 MOVES: tuple[Callable[[Engine, Queue], None], ...] = (finish, finish, finish, fail, hand_back, hold, cancel)
@@ -66,9 +66,9 @@ MOVES: tuple[Callable[[Engine, Queue], None], ...] = (finish, finish, finish, fa
 def agrees(engine: Engine) -> None:
     """The kept sums are what counting gives, of every job and stage."""
     with snapshot(engine) as session:
-        kept = {(row.job_id, row.stage): row for row in session.scalars(select(StageCount))}
-        groups = (Chunk.job_id, Chunk.stage, Chunk.status)
-        counted = session.execute(select(*groups, func.count(), func.sum(Chunk.units_total)).group_by(*groups)).all()
+        kept = {(row.job_id, row.stage): row for row in session.scalars(select(StageCountRow))}
+        groups = (ChunkRow.job_id, ChunkRow.stage, ChunkRow.status)
+        counted = session.execute(select(*groups, func.count(), func.sum(ChunkRow.units_total)).group_by(*groups)).all()
     found: dict[tuple[str, str], dict[str, int]] = {}
     for job_id, stage, status, number, units in counted:
         sums = found.setdefault((job_id, stage), dict.fromkeys(("open", "waiting", "done", "failed", "cancelled", "units"), 0))
@@ -94,7 +94,7 @@ def test_what_is_tried_again_is_open_again_and_counts_twice(engine: Engine) -> N
     steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 10))
     finish(engine, Queue.LLM)
     with transaction(engine) as session:
-        session.execute(update(Chunk).where(Chunk.stage == Stage.EXPLAIN).values(status=ChunkStatus.READY))
+        session.execute(update(ChunkRow).where(ChunkRow.stage == Stage.EXPLAIN).values(status=ChunkStatus.READY))
     assert read(engine).queue_chunks["llm", "ready"] == 1
     finish(engine, Queue.LLM)
     found = read(engine)
@@ -121,9 +121,9 @@ def test_the_queue_by_status(engine: Engine) -> None:
 
 def test_a_job_that_is_served_is_not_waiting_for_long(engine: Engine) -> None:
     steps.running(engine, *PLANS)
-    back(engine, StageCount.released_at, 100)
-    back(engine, Job.created_at, 100)
-    back(engine, Turn.served_at, 100)
+    back(engine, StageCountRow.released_at, 100)
+    back(engine, JobRow.created_at, 100)
+    back(engine, FairShareRow.served_at, 100)
     assert 99 < read(engine).oldest_ready["gpu",] < 130
     assert read(engine).oldest_ready["llm",] == 0, "chunks that wait for others do not wait for a worker"
     assert steps.claim(engine, Queue.GPU)
@@ -134,11 +134,11 @@ def test_leases_by_age_and_those_that_are_over(engine: Engine) -> None:
     steps.running(engine, *PLANS)
     assert steps.claim(engine, Queue.GPU)
     assert read(engine).lease_age["gpu",] < 30
-    back(engine, Chunk.started_at, 200)
+    back(engine, ChunkRow.started_at, 200)
     found = read(engine)
     assert 199 < found.lease_age["gpu",] < 230
     assert found.leases_expired["gpu",] == 0
-    back(engine, Chunk.lease_expires_at, 200)
+    back(engine, ChunkRow.lease_expires_at, 200)
     assert read(engine).leases_expired["gpu",] == 1
 
 
@@ -154,7 +154,7 @@ def test_workers_are_alive_as_long_as_they_tell_of_themselves(engine: Engine) ->
         moment = now(session)
         for name, silent in (("a", 0), ("b", 10), ("c", 60)):
             seen = moment - timedelta(seconds=silent)
-            session.add(Worker(owner=name, queue="llm", name=name, version="0", resident=[], started_at=seen, seen_at=seen))
+            session.add(WorkerRow(owner=name, queue="llm", name=name, version="0", resident=[], started_at=seen, seen_at=seen))
     assert read(engine).workers == {("gpu",): 0, ("llm",): 2, ("upkeep",): 0}
 
 
@@ -175,7 +175,7 @@ def test_calls_add_up_and_stay_when_their_rows_go(engine: Engine) -> None:
     assert before.cost == {("m",): pytest.approx(0.0030001)}
     assert before.unpriced == {("m",): 1}
     with transaction(engine) as session:
-        session.execute(delete(LlmCall))
+        session.execute(delete(LlmCallRow))
     assert read(engine) == before
 
 

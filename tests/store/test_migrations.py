@@ -16,7 +16,7 @@ from interp.store.db import migrate
 from interp.store.db.dialect import now
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.revision import FOLDER, head, is_current
-from interp.store.db.tables import Base, Evidence, Explanation, Feature, Job, Run, Score, ScoreItems
+from interp.store.db.tables import Base, EvidenceRow, ExplanationRow, FeatureRow, JobRow, RunRow, ScoreItemsRow, ScoreRow
 from interp.store.results import dictionary_scores, evidence, explanations, runs
 from tests.api import synthetic
 from tests.store import steps
@@ -96,7 +96,7 @@ def test_features_of_before_fire_above_zero(engine: Engine, database_url: str) -
 
 def _levels(engine: Engine) -> dict[int, float]:
     with snapshot(engine) as session:
-        return dict(session.execute(select(Feature.feature, Feature.firing_level)).all())
+        return dict(session.execute(select(FeatureRow.feature, FeatureRow.firing_level)).all())
 
 
 def test_differences_are_seen(database_url: str) -> None:
@@ -165,41 +165,42 @@ def two_runs(engine: Engine) -> None:
     synthetic.fill(engine)
     job_id = steps.submit(engine)
     with transaction(engine) as session:
-        first = session.scalars(select(Run).where(Run.digest == synthetic.RUN)).one()
+        first = session.scalars(select(RunRow).where(RunRow.digest == synthetic.RUN)).one()
         session.execute(
-            update(Job)
-            .where(Job.id == job_id)
+            update(JobRow)
+            .where(JobRow.id == job_id)
             .values(status="completed", finished_at=now(session), dictionary_id=first.dictionary_id, run_id=first.id)
         )
         second = runs.save(session, "f" * 64, first.dictionary_id, {"seed": 1}, {"documents": 2}, 400)
         gathered = [synthetic.feature_evidence(index) for index in (2, 3, 13)]
         evidence.save(session, second, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
         explanations.save(session, explanations.Family(second, "pattern", "p" * 64), [synthetic.explanation(2)], "j")
-        made = session.scalars(select(Explanation.id).where(Explanation.run_id == second)).one()
-        dictionary_scores.show_best(session, second, [dictionary_scores.Shown(2, made, synthetic.explanation(2).text)])
+        made = session.scalars(select(ExplanationRow.id).where(ExplanationRow.run_id == second)).one()
+        dictionary_scores.show_best(session, second, [dictionary_scores.BestExplanation(2, made, synthetic.explanation(2).text)])
 
 
 def book_by_run(engine: Engine) -> dict[str, list[Any]]:
     """All results, under the digest of their run; what a listing shows beside."""
-    listed = (Feature.feature, Feature.state, Feature.density, Feature.label, Feature.score, Feature.lift, Feature.q_value)
+    listed = (FeatureRow.feature, FeatureRow.state, FeatureRow.density, FeatureRow.label, FeatureRow.score, FeatureRow.lift, FeatureRow.q_value)
     with snapshot(engine) as session:
 
         def rows(table: Any, *columns: Any) -> list[Any]:
-            statement = select(Run.digest, *columns).join(table, table.run_id == Run.id)
+            statement = select(RunRow.digest, *columns).join(table, table.run_id == RunRow.id)
             return sorted(tuple(row) for row in session.execute(statement))
 
         return {
             "runs": sorted(
-                tuple(row) for row in session.execute(select(Run.digest, Run.number, Run.tokens, Run.features, Run.completed_at.is_(None)))
+                tuple(row)
+                for row in session.execute(select(RunRow.digest, RunRow.number, RunRow.tokens, RunRow.features, RunRow.completed_at.is_(None)))
             ),
-            "evidence": rows(Evidence, Evidence.feature, Evidence.blob),
-            "explanations": rows(Explanation, Explanation.id, Explanation.feature, Explanation.explainer, Explanation.settings_digest),
-            "scores": rows(Score, Score.id, Score.feature, Score.scorer, Score.explanation_id),
+            "evidence": rows(EvidenceRow, EvidenceRow.feature, EvidenceRow.blob),
+            "explanations": rows(ExplanationRow, ExplanationRow.id, ExplanationRow.feature, ExplanationRow.explainer, ExplanationRow.settings_digest),
+            "scores": rows(ScoreRow, ScoreRow.id, ScoreRow.feature, ScoreRow.scorer, ScoreRow.explanation_id),
             "features": sorted(
-                (tuple(row) for row in session.execute(select(Run.digest, *listed).join(Feature, Feature.run_id == Run.id))), key=repr
+                (tuple(row) for row in session.execute(select(RunRow.digest, *listed).join(FeatureRow, FeatureRow.run_id == RunRow.id))), key=repr
             ),
-            "items": [tuple(row) for row in session.execute(select(ScoreItems.score_id, ScoreItems.blob).order_by(ScoreItems.score_id))],
-            "jobs": rows(Job, Job.id),
+            "items": [tuple(row) for row in session.execute(select(ScoreItemsRow.score_id, ScoreItemsRow.blob).order_by(ScoreItemsRow.score_id))],
+            "jobs": rows(JobRow, JobRow.id),
         }
 
 

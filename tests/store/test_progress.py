@@ -12,7 +12,7 @@ from interp.domain.lifecycle import CHUNK_ENDS, CHUNK_OPEN, ChunkStatus, Queue, 
 from interp.planning.plan import ChunkPlan
 from interp.store.db import migrate
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Chunk
+from interp.store.db.tables import ChunkRow
 from interp.store.queue import chunks, completion, jobs
 from interp.store.queue.progress import StageProgress
 from tests.store import steps
@@ -35,7 +35,7 @@ class Watched:
 
     def counted(self) -> list[StageProgress]:
         with snapshot(self.engine) as session:
-            rows = list(session.scalars(select(Chunk).where(Chunk.job_id == self.job_id)))
+            rows = list(session.scalars(select(ChunkRow).where(ChunkRow.job_id == self.job_id)))
         found = []
         for stage in Stage:
             of = [row for row in rows if row.stage == stage]
@@ -114,8 +114,10 @@ def test_sums_of_jobs_that_were_there_before_are_made_by_the_migration(engine: E
     engine.dispose()
     migrate.downgrade(database_url, "0004")
     with transaction(engine) as session:  # the triggers of before are there again
-        session.execute(update(Chunk).where(Chunk.status == ChunkStatus.READY).values(status=ChunkStatus.WAITING))
-        session.execute(update(Chunk).where(Chunk.status == ChunkStatus.WAITING, Chunk.stage == Stage.COLLECT).values(status=ChunkStatus.READY))
+        session.execute(update(ChunkRow).where(ChunkRow.status == ChunkStatus.READY).values(status=ChunkStatus.WAITING))
+        session.execute(
+            update(ChunkRow).where(ChunkRow.status == ChunkStatus.WAITING, ChunkRow.stage == Stage.COLLECT).values(status=ChunkStatus.READY)
+        )
     migrate.upgrade(database_url)
     job.agrees()
     after = [(stage.stage, stage.done, stage.chunks, stage.started_at, stage.finished_at) for stage in steps.look(engine, job.job_id).stages]

@@ -11,7 +11,7 @@ from interp.domain.spec import WebhookSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Base, Chunk, Job, LlmCall, LlmReply, Webhook, Worker
+from interp.store.db.tables import Base, ChunkRow, JobRow, LlmCallRow, LlmReplyRow, WebhookRow, WorkerRow
 from interp.store.llm import calls
 from interp.store.queue import jobs, retention, webhooks
 from interp.store.queue.retention import RULES, prune, prune_chunks
@@ -32,7 +32,7 @@ def ended(engine: Engine, days: float) -> str:
     job_id = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4), ChunkPlan(Stage.SCORE, 0, 4, {}, Stage.EXPLAIN))
     with transaction(engine) as session:
         jobs.cancel(session, job_id)
-        session.execute(update(Job).where(Job.id == job_id).values(finished_at=ago(days)))
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(finished_at=ago(days)))
     return job_id
 
 
@@ -40,7 +40,7 @@ def asked(engine: Engine, job_id: str, *keys: str, days: float = 0.0) -> None:
     """Calls of a job, their replies as old as given."""
     with transaction(engine) as session:
         calls.save(session, [calls.pack_call(call(key, job_id=job_id)) for key in keys])
-        session.execute(update(LlmReply).where(LlmReply.key.in_(keys)).values(created_at=ago(days)))
+        session.execute(update(LlmReplyRow).where(LlmReplyRow.key.in_(keys)).values(created_at=ago(days)))
 
 
 def count(engine: Engine, table: type[Base]) -> int:
@@ -54,8 +54,8 @@ def test_calls_go_with_jobs_that_ended_long_ago_and_with_no_other(engine: Engine
     asked(engine, steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4)), "live")
     assert prune(engine, RULES["calls"], DAYS) == 1
     with snapshot(engine) as session:
-        assert set(session.scalars(select(LlmCall.key))) == {"recent", "live"}
-    assert count(engine, LlmReply) == 3
+        assert set(session.scalars(select(LlmCallRow.key))) == {"recent", "live"}
+    assert count(engine, LlmReplyRow) == 3
 
 
 def test_a_reply_that_a_live_job_paid_for_stays_however_old(engine: Engine) -> None:
@@ -64,7 +64,7 @@ def test_a_reply_that_a_live_job_paid_for_stays_however_old(engine: Engine) -> N
     asked(engine, ended(engine, DAYS - 1), "recent", days=1)
     assert prune(engine, RULES["replies"], DAYS) == 1
     with snapshot(engine) as session:
-        assert set(session.scalars(select(LlmReply.key))) == {"live", "recent"}
+        assert set(session.scalars(select(LlmReplyRow.key))) == {"live", "recent"}
 
 
 def test_webhooks_that_are_still_owed_stay(engine: Engine) -> None:
@@ -72,8 +72,8 @@ def test_webhooks_that_are_still_owed_stay(engine: Engine) -> None:
     with transaction(engine) as session:
         for status in (JobStatus.PAUSED, JobStatus.FAILED):
             webhooks.changed(session, job_id, status)
-        session.execute(update(Webhook).values(created_at=ago(DAYS + 1)))
-        session.execute(update(Webhook).where(Webhook.event == "job.failed").values(next_at=None))
+        session.execute(update(WebhookRow).values(created_at=ago(DAYS + 1)))
+        session.execute(update(WebhookRow).where(WebhookRow.event == "job.failed").values(next_at=None))
     assert prune(engine, RULES["webhooks"], DAYS) == 1
     with snapshot(engine) as session:
         assert [row.event for row in webhooks.of_job(session, job_id)] == ["job.paused"]
@@ -94,7 +94,7 @@ def test_a_job_that_has_completed_keeps_its_counts_without_its_chunks(engine: En
     before = steps.look(engine, job_id).request_counts
     assert before.completed == 10
     with transaction(engine) as session:
-        session.execute(update(Job).where(Job.id == job_id).values(finished_at=ago(DAYS + 1)))
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(finished_at=ago(DAYS + 1)))
     assert prune_chunks(engine, DAYS) == 3
     assert steps.look(engine, job_id).request_counts == before
 
@@ -102,7 +102,7 @@ def test_a_job_that_has_completed_keeps_its_counts_without_its_chunks(engine: En
 def test_a_dry_run_counts_what_would_go_and_changes_nothing(engine: Engine) -> None:
     job_id = ended(engine, DAYS + 1)
     asked(engine, job_id, "a", "b", days=DAYS + 1)
-    tables = (LlmCall, LlmReply, Chunk)
+    tables = (LlmCallRow, LlmReplyRow, ChunkRow)
     before = [count(engine, table) for table in tables]
     dry = [prune(engine, RULES[name], DAYS, dry_run=True) for name in ("calls", "replies")] + [prune_chunks(engine, DAYS, dry_run=True)]
     assert [count(engine, table) for table in tables] == before
@@ -136,7 +136,7 @@ def test_two_processes_share_the_work_and_neither_fails(database_url: str, engin
     for thread in threads:
         thread.join()
     assert len(gone) == 2
-    assert sum(gone) + count(engine, LlmCall) == 200
+    assert sum(gone) + count(engine, LlmCallRow) == 200
     assert prune(engine, RULES["calls"], DAYS) + sum(gone) == 200
 
 
@@ -181,8 +181,8 @@ def test_workers_that_are_long_silent_are_forgotten(engine: Engine) -> None:
     with transaction(engine) as session:
         for owner, silent in (("gone", 700.0), ("here", 1.0)):
             seen = datetime.now(UTC) - timedelta(seconds=silent)
-            session.add(Worker(owner=owner, queue="gpu", name=owner, version="1", resident=[], started_at=seen, seen_at=seen))
+            session.add(WorkerRow(owner=owner, queue="gpu", name=owner, version="1", resident=[], started_at=seen, seen_at=seen))
     with transaction(engine) as session:
         assert retention.forget_workers(session, 600.0) == 1
     with snapshot(engine) as session:
-        assert list(session.scalars(select(Worker.owner))) == ["here"]
+        assert list(session.scalars(select(WorkerRow.owner))) == ["here"]

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert
 
 from interp.domain.errors import ConflictError
-from interp.domain.explanation import Explanation, Family
+from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.lifecycle import CHUNK_OPEN, ChunkStatus, Queue, Stage
 from interp.planning.plan import ChunkPlan
-from interp.planning.retry_plan import State, reopening
+from interp.planning.retry_plan import ChunkState, reopening
 from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Dictionary, Run, Subject
+from interp.store.db.tables import DictionaryRow, RunRow, SubjectRow
 from interp.store.llm import calls, reply_cache
 from interp.store.llm.calls import pack_call
 from interp.store.queue import completion, jobs, retention
@@ -169,13 +169,13 @@ def test_answers_that_came_to_nothing_are_forgotten_and_good_ones_kept(engine: E
     job_id = steps.running(engine, *PLANS)
     with transaction(engine) as session:
         moment = {"created_at": now(session)}
-        session.execute(insert(Subject).values(id="s", name="s", config={}, vocabulary=b"", **moment))
+        session.execute(insert(SubjectRow).values(id="s", name="s", config={}, vocabulary=b"", **moment))
         dictionary = {"id": 1, "name": "d", "digest": "d", "subject_id": "s", "hook_point": "h", "architecture": "a", "width": 1, "features": 8}
-        session.execute(insert(Dictionary).values(**dictionary, config={}, **moment))
-        session.execute(insert(Run).values(id=1, digest="e", number=1, dictionary_id=1, identity={}, corpus={}, tokens=1, **moment))
+        session.execute(insert(DictionaryRow).values(**dictionary, config={}, **moment))
+        session.execute(insert(RunRow).values(id=1, digest="e", number=1, dictionary_id=1, identity={}, corpus={}, tokens=1, **moment))
         jobs.attach(session, job_id, 1, 1, 8)
         made = [Explanation(0, "contexts", None, "no answer", None, {}), Explanation(1, "contexts", "a label", None, None, {})]
-        explanations.save(session, Family(1, "contexts", "x"), made, job_id)
+        explanations.save(session, ExplanationFamily(1, "contexts", "x"), made, job_id)
         calls.save(session, [pack_call(call(key, job_id=job_id, feature=number)) for number, key in enumerate(("bad", "good"))])
     work(engine, results={"explain:0": {"explained": 1, "failed": 1}})
     retry(engine, job_id)
@@ -190,7 +190,7 @@ statuses = st.sampled_from([ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.RE
 def test_whatever_is_opened_can_come_to_its_end(found: list[ChunkStatus], code: str) -> None:
     """Every chunk that waits again waits for something that is open, and every chunk that is ready waits for nothing that is."""
     states = [
-        State(
+        ChunkState(
             f"{plan.stage}:{plan.number}",
             plan.stage,
             plan.number,

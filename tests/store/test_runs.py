@@ -9,7 +9,7 @@ from interp.domain.errors import ConflictError, InputError, NotFoundError
 from interp.domain.lifecycle import Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Dictionary, Feature, Job, Run
+from interp.store.db.tables import DictionaryRow, FeatureRow, JobRow, RunRow
 from interp.store.queue import jobs
 from interp.store.results import evidence, runs
 from tests.api import synthetic
@@ -47,9 +47,9 @@ def current(engine: Engine, dictionary: int) -> int | None:
         return None if found is None else found.number
 
 
-def of(engine: Engine, dictionary: int) -> Dictionary:
+def of(engine: Engine, dictionary: int) -> DictionaryRow:
     with snapshot(engine) as session:
-        return session.get_one(Dictionary, dictionary)
+        return session.get_one(DictionaryRow, dictionary)
 
 
 def test_runs_are_numbered_within_their_dictionary_and_written_once(engine: Engine, dictionary: int) -> None:
@@ -57,7 +57,7 @@ def test_runs_are_numbered_within_their_dictionary_and_written_once(engine: Engi
     assert made[0] == made[2] != made[1]
     other = synthetic.empty_run(engine, "toy@1")
     with snapshot(engine) as session:
-        assert [session.get_one(Run, run).number for run in (*made, other)] == [2, 3, 2, 1]
+        assert [session.get_one(RunRow, run).number for run in (*made, other)] == [2, 3, 2, 1]
 
 
 def test_runs_that_come_at_once_take_no_number_twice(engine: Engine, dictionary: int) -> None:
@@ -67,7 +67,7 @@ def test_runs_that_come_at_once_take_no_number_twice(engine: Engine, dictionary:
     for thread in threads:
         thread.join()
     with snapshot(engine) as session:
-        assert sorted(session.scalars(select(Run.number).where(Run.dictionary_id == dictionary))) == list(range(1, 10))
+        assert sorted(session.scalars(select(RunRow.number).where(RunRow.dictionary_id == dictionary))) == list(range(1, 10))
 
 
 def test_the_current_run_is_the_last_completed_of_those_that_cover_most(engine: Engine, dictionary: int) -> None:
@@ -87,12 +87,12 @@ def test_a_pinned_run_is_current_until_it_is_unpinned(engine: Engine, dictionary
     row = of(engine, dictionary)
     for run_id, number in ((ids[0], 2), (ids[1], 3), (ids[0], 2)):
         with transaction(engine) as session:
-            runs.pin(session, row, session.get_one(Run, run_id))
+            runs.pin(session, row, session.get_one(RunRow, run_id))
         assert current(engine, dictionary) == number
     add(engine, dictionary, 9, features=12)
     assert current(engine, dictionary) == 2
     with transaction(engine) as session, pytest.raises(ConflictError, match="not finished"):
-        runs.pin(session, row, session.get_one(Run, ids[2]))
+        runs.pin(session, row, session.get_one(RunRow, ids[2]))
     with transaction(engine) as session:
         runs.unpin(session, row)
     assert current(engine, dictionary) == 5
@@ -121,7 +121,7 @@ def test_a_run_is_named_by_number_address_or_digest(engine: Engine, dictionary: 
 
 def test_before_any_run_is_finished_the_job_at_work_is_named(engine: Engine, dictionary: int) -> None:
     with transaction(engine) as session:
-        session.execute(update(Run).values(completed_at=None))
+        session.execute(update(RunRow).values(completed_at=None))
     run_id = add(engine, dictionary, 2, features=3, completes=False)
     job_id = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     with transaction(engine) as session:
@@ -146,7 +146,7 @@ def test_a_job_that_completes_finishes_its_run_and_one_that_fails_does_not(engin
         with transaction(engine) as session:
             ends(session, job_id, {})
         with snapshot(engine) as session:
-            found = session.get_one(Run, run_id)
+            found = session.get_one(RunRow, run_id)
             assert (found.completed_at is not None, found.features) == ((True, 3) if number == 3 else (False, 0))
     assert current(engine, dictionary) == 3
 
@@ -154,9 +154,9 @@ def test_a_job_that_completes_finishes_its_run_and_one_that_fails_does_not(engin
 def test_no_run_changes_the_listing_of_another(engine: Engine, dictionary: int) -> None:
     first = add(engine, dictionary, 2, features=4)
     with transaction(engine) as session:
-        session.execute(update(Feature).where(Feature.run_id == first).values(label="first"))
+        session.execute(update(FeatureRow).where(FeatureRow.run_id == first).values(label="first"))
     add(engine, dictionary, 3, features=6, completes=False)
     with snapshot(engine) as session:
-        counted = dict(session.execute(select(Feature.label, func.count()).group_by(Feature.label)).all())
+        counted = dict(session.execute(select(FeatureRow.label, func.count()).group_by(FeatureRow.label)).all())
         assert counted == {"first": 4, None: 6}
-        assert session.scalar(select(func.count()).select_from(Job)) == 0
+        assert session.scalar(select(func.count()).select_from(JobRow)) == 0

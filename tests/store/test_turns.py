@@ -10,9 +10,9 @@ from sqlalchemy import Engine, update
 from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import transaction
-from interp.store.db.tables import Job
+from interp.store.db.tables import JobRow
 from interp.store.queue import chunks
-from interp.store.queue.fair_share import Candidate, in_order
+from interp.store.queue.fair_share import ReadyJob, in_order
 from tests.store import steps
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ def explains(number: int) -> list[ChunkPlan]:
 
 def has_models(engine: Engine, job_id: str, key: str) -> None:
     with transaction(engine) as session:
-        session.execute(update(Job).where(Job.id == job_id).values(models_key=key))
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(models_key=key))
 
 
 def take(engine: Engine, resident: frozenset[str] = frozenset(), patience: float = PATIENCE) -> str:
@@ -107,7 +107,7 @@ def test_a_job_whose_only_chunk_is_being_taken_makes_nobody_wait(engine: Engine)
 
 jobs = st.lists(
     st.builds(
-        Candidate,
+        ReadyJob,
         job_id=st.uuids().map(str),
         priority=st.integers(0, 2),
         models_key=st.sampled_from(["a", "b", "c", None]),
@@ -121,14 +121,14 @@ shelves = st.frozensets(st.sampled_from(["a", "b", "c"]))
 
 
 @given(jobs, shelves, st.floats(0, 3000))
-def test_the_order_holds_every_job_once_and_priorities_descend(waiting: list[Candidate], resident: frozenset[str], patience: float) -> None:
+def test_the_order_holds_every_job_once_and_priorities_descend(waiting: list[ReadyJob], resident: frozenset[str], patience: float) -> None:
     found = in_order(waiting, resident, at(2000), patience)
     assert Counter(found) == Counter(waiting)
     assert [job.priority for job in found] == sorted((job.priority for job in waiting), reverse=True)
 
 
 @given(jobs, shelves)
-def test_nobody_is_passed_by_for_open_models_beyond_the_patience(waiting: list[Candidate], resident: frozenset[str]) -> None:
+def test_nobody_is_passed_by_for_open_models_beyond_the_patience(waiting: list[ReadyJob], resident: frozenset[str]) -> None:
     late = at(2000 - PATIENCE)
     for priority in range(3):
         found = [job for job in in_order(waiting, resident, at(2000), PATIENCE) if job.priority == priority]
@@ -146,7 +146,7 @@ def test_every_job_is_served_again_within_a_bounded_time(sizes: list[tuple[str, 
     clock = 0.0
     while any(left.values()):
         for worker in range(workers):
-            waiting = [Candidate(job, 0, models[job], BEGIN, served.get(job)) for job, chunks_of in left.items() if chunks_of]
+            waiting = [ReadyJob(job, 0, models[job], BEGIN, served.get(job)) for job, chunks_of in left.items() if chunks_of]
             if not waiting:
                 break
             clock += 1.0 / workers

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, update
 from interp.domain.lifecycle import Queue
 from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Worker
+from interp.store.db.tables import WorkerRow
 from interp.store.queue import workers
 from workers.runtime.worker_info import Report
 
@@ -29,7 +29,7 @@ def memory(engine: Engine, queue: Queue = Queue.GPU) -> int | None:
 
 def fall_silent(engine: Engine, owner: str) -> None:
     with transaction(engine) as session:
-        session.execute(update(Worker).where(Worker.owner == owner).values(seen_at=now(session) - timedelta(seconds=60)))
+        session.execute(update(WorkerRow).where(WorkerRow.owner == owner).values(seen_at=now(session) - timedelta(seconds=60)))
 
 
 def test_a_worker_is_there_until_it_is_gone_or_silent(engine: Engine) -> None:

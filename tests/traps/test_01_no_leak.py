@@ -20,7 +20,7 @@ from interp.llm.prompt_text import BEGIN, parse_fenced, plain, unmarked
 from interp.score.items.codec import decode_items
 from interp.store.db.compression import unpack
 from interp.store.db.engine import snapshot
-from interp.store.db.tables import Evidence, Explanation, Score, ScoreItems
+from interp.store.db.tables import EvidenceRow, ExplanationRow, ScoreItemsRow, ScoreRow
 from interp.store.llm import reply_cache
 from interp.store.results import runs
 from tests import databases
@@ -74,7 +74,7 @@ def documents(identities: Iterable[str]) -> set[str]:
 def texts(runtime: Runtime, split: Split) -> set[str]:
     """Every window's text that the job's evidence has of a split, as prompts show it."""
     with snapshot(runtime.engine) as session:
-        blobs = session.execute(select(Evidence.run_id, Evidence.blob)).all()
+        blobs = session.execute(select(EvidenceRow.run_id, EvidenceRow.blob)).all()
         vocabulary: Vocabulary = runs.vocabulary_of(session, blobs[0][0])
     found: list[Contexts] = [decode_evidence(blob).contexts.of(split) for _, blob in blobs]
     return {plain(contexts, row, vocabulary) for contexts in found for row in range(len(contexts))}
@@ -102,9 +102,11 @@ def contexts_shown(runtime: Runtime, job_id: str, stage: str) -> dict[str, set[s
 
 def test_no_document_shown_to_an_explainer_is_among_the_scored_items(runtime: Runtime, job_id: str) -> None:
     with snapshot(runtime.engine) as session:
-        explained = session.scalars(select(Explanation).where(Explanation.text.is_not(None))).all()
-        scored = {item.context for (blob,) in session.execute(select(ScoreItems.blob)) for item in decode_items(blob) if DOCUMENT.match(item.context)}
-        scorers = set(session.scalars(select(Score.scorer)))
+        explained = session.scalars(select(ExplanationRow).where(ExplanationRow.text.is_not(None))).all()
+        scored = {
+            item.context for (blob,) in session.execute(select(ScoreItemsRow.blob)) for item in decode_items(blob) if DOCUMENT.match(item.context)
+        }
+        scorers = set(session.scalars(select(ScoreRow.scorer)))
     shown_by: dict[str, set[str]] = {name: set() for name in EXPLAINERS if name != "pattern"}
     for row in explained:
         if row.explainer != "pattern":
@@ -132,8 +134,8 @@ def test_prompts_show_the_text_of_their_own_split_alone(runtime: Runtime, job_id
 
 def test_what_an_explanation_says_it_was_shown_is_what_its_prompt_shows(runtime: Runtime, job_id: str) -> None:
     with snapshot(runtime.engine) as session:
-        rows = session.scalars(select(Explanation).where(Explanation.explainer == "contexts", Explanation.text.is_not(None))).all()
-        evidence = {feature: decode_evidence(blob) for feature, blob in session.execute(select(Evidence.feature, Evidence.blob))}
+        rows = session.scalars(select(ExplanationRow).where(ExplanationRow.explainer == "contexts", ExplanationRow.text.is_not(None))).all()
+        evidence = {feature: decode_evidence(blob) for feature, blob in session.execute(select(EvidenceRow.feature, EvidenceRow.blob))}
         vocabulary = runs.vocabulary_of(session, rows[0].run_id)
     prompts = [row for row in recorded(runtime, job_id) if row.purpose == "contexts"]
     assert rows

@@ -9,7 +9,7 @@ from api.demo.fake_llm.readers import NoisyReader
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.llm.prompt_text import parse_fenced
 from interp.score import registry
-from interp.score.base import ScoreDesk
+from interp.score.base import ScoreContext
 from tests.truth.fixtures import world
 from tests.truth.judges import InProcess, judge, oracle
 from tests.truth.planted import DETECTION, item, matched, named
@@ -54,7 +54,7 @@ def test_nulls_answer_the_same_items_in_the_same_prompts(name, world):
     others = matched(world, named(world), 2, 0)[feature]
     asked = item(world, feature, world.meanings[feature], others)
     scorer = registry.judged(ScorerSpec(name=name, judge="llm"))
-    score = asyncio.run(scorer.score(asked, ScoreDesk(world.vocabulary, 0, Listening(oracle(world)))))
+    score = asyncio.run(scorer.score(asked, ScoreContext(world.vocabulary, 0, Listening(oracle(world)))))
     assert len(score.null.values) == 2
     assert len(prompts["null"]) == 2 * len(prompts["own"])
     assert {_contexts(text) for text in prompts["null"]} == {_contexts(text) for text in prompts["own"]}

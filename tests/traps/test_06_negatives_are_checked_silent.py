@@ -7,7 +7,7 @@ import pytest
 
 from interp.collect.finish import finish
 from interp.collect.run import collect
-from interp.domain.evidence import ACTIVE_KINDS, Kind, Split
+from interp.domain.evidence import ACTIVE_KINDS, ContextKind, Split
 from interp.domain.spec import CollectionSpec, SplitCounts
 from interp.score.items.test_items import questions_of
 from tests.collect import reference
@@ -40,7 +40,7 @@ def test_every_silent_window_that_collection_keeps_is_silent_in_the_subject_itse
 def _spoilt():
     """Evidence of which six silent windows fire: what a tool would have that did not check."""
     contexts = contexts_of(FULL)
-    spoilt = np.flatnonzero(contexts.kinds == Kind.INACTIVE)[:6]
+    spoilt = np.flatnonzero(contexts.kinds == ContextKind.INACTIVE)[:6]
     contexts.activations[spoilt, 3] = 2.0
     contexts.tokens[spoilt, 3] = 1
     return contexts, {contexts.identities()[row] for row in spoilt}

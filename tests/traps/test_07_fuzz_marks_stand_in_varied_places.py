@@ -7,7 +7,7 @@ from scipy.stats import chi2_contingency
 
 from interp.domain.spec import ScorerSpec
 from interp.llm.prompt_text import CLOSE, OPEN
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.scorers.fuzz import Fuzz
 from interp.stats.ranking import auroc
 from tests.explain.planted import evidence, text, where
@@ -18,7 +18,7 @@ def _papers(features: int, seed: int = 0):
     """(truth, marked columns) of the questions about many features."""
     found = []
     for feature in range(features):
-        paper = Fuzz(ScorerSpec(name="fuzz")).paper(item_of(feature=feature), ScoreDesk(VOCABULARY, seed, None))
+        paper = Fuzz(ScorerSpec(name="fuzz")).paper(item_of(feature=feature), ScoreContext(VOCABULARY, seed, None))
         for truth, shown in zip(paper.exam.truth.tolist(), paper.texts, strict=True):
             found.append((truth, _positions(shown)))
     return found
@@ -74,7 +74,7 @@ def test_another_seed_and_another_feature_mark_other_places():
 def test_on_real_text_no_wrong_mark_is_on_a_token_that_fires():
     fires = where(lambda token: token.strip() in ("import", "self", "return"))
     item = ScorerInput.of(evidence(fires), item_of().explanation, ())
-    paper = Fuzz(ScorerSpec(name="fuzz")).paper(item, ScoreDesk(text().vocabulary, 0, None))
+    paper = Fuzz(ScorerSpec(name="fuzz")).paper(item, ScoreContext(text().vocabulary, 0, None))
     assert 30 <= len(paper.texts) <= 40
     for truth, shown in zip(paper.exam.truth, paper.texts, strict=True):
         marked = [part.partition(CLOSE)[0] for part in shown.split(OPEN)[1:]]

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.domain.spec import ScorerSpec
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
 from interp.score import registry
-from interp.score.base import ScoreDesk
+from interp.score.base import ScoreContext
 from interp.stats.agreement import Confusion
 from interp.stats.chance import cohens_kappa
 from interp.stats.ranking import auprc, auroc
@@ -19,8 +19,8 @@ from tests.score.any_model import any_model
 from tests.score.exam import VOCABULARY, contexts_of, item_of
 from tests.score.test_choice import foils
 
-FIRING = {Kind.TOP: 3, Kind.UNIFORM: 10, Kind.WEIGHTED: 10}
-SILENT = {Kind.INACTIVE: 20, Kind.NEAR_MISS: 5}
+FIRING = {ContextKind.TOP: 3, ContextKind.UNIFORM: 10, ContextKind.WEIGHTED: 10}
+SILENT = {ContextKind.INACTIVE: 20, ContextKind.NEAR_MISS: 5}
 CONTROLS = frozenset({"empty", "baseline", "repeat", "judge_swap", "gold"})
 NO_FIGURE = {
     "only firing windows": FIRING,
@@ -31,7 +31,7 @@ NO_FIGURE = {
 
 def judged(name, item):
     model = any_model()
-    desk = ScoreDesk(VOCABULARY, 0, model, None, model, CONTROLS)
+    desk = ScoreContext(VOCABULARY, 0, model, None, model, CONTROLS)
     return asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, desk))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from interp.domain.spec import ScorerSpec
 from interp.score import registry
-from interp.score.base import Foil, ScoreDesk
+from interp.score.base import Distractor, ScoreContext
 from tests.score.any_model import any_model
 from tests.score.exam import VOCABULARY, item_of
 from tests.score.test_choice import foils
@@ -22,7 +22,7 @@ ALL = pytest.mark.parametrize("name", sorted(registry.JUDGED))
 def shown(name, item):
     """All that any model was shown for a score, sorted: calls come in no order."""
     model = any_model()
-    desk = ScoreDesk(VOCABULARY, 0, model, None, model, CONTROLS)
+    desk = ScoreContext(VOCABULARY, 0, model, None, model, CONTROLS)
     found = asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, desk))
     assert found.answered > 0
     return sorted(model.shown)
@@ -39,7 +39,7 @@ def test_other_activations_at_the_same_tokens_show_the_judge_the_same(name):
         item,
         contexts=scaled(item.contexts, 4),
         statistics=replace(item.statistics, max_activation=4 * item.statistics.max_activation, mean_active=4 * item.statistics.mean_active),
-        foils=tuple(Foil(foil.feature, scaled(foil.contexts, 4)) for foil in item.foils),
+        foils=tuple(Distractor(foil.feature, scaled(foil.contexts, 4)) for foil in item.foils),
     )
     assert shown(name, item) == shown(name, other)
 

@@ -14,7 +14,7 @@ from interp.score import registry
 from interp.score.items.nulls import choose_nulls, twins_of
 from interp.score.items.sampling import sample
 from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary_metrics import Exam, figures_of, rivals_of
+from interp.score.scorers.binary_metrics import BinaryTestSet, figures_of, rivals_of
 from tests.truth.planted import item, matched, named
 from tests.truth.world import World
 
@@ -45,7 +45,7 @@ def abstention(world: World, seeds: int, nulls: int = 2) -> Line:
     for seed in range(seeds):
         for feature in named(world):
             found = item(world, feature, world.meanings[feature], seed=seed)
-            exam = Exam.of(sample(questions_of(found.contexts), 20, 20, seed, feature), found.statistics)
+            exam = BinaryTestSet.of(sample(questions_of(found.contexts), 20, 20, seed, feature), found.statistics)
             random = np.random.default_rng((seed, feature, 7))
             is_hard = random.random(len(exam)) < 0.5
             is_right = random.random((1 + nulls, len(exam))) < np.where(is_hard, 0.5, 0.9)

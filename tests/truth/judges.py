@@ -7,15 +7,15 @@ from functools import partial
 import numpy as np
 
 from api.demo.fake_llm.answers import answer
-from api.demo.fake_llm.asked import Shown, question
-from api.demo.fake_llm.readers import OracleReader, Reader
+from api.demo.fake_llm.asked import FencedText, question
+from api.demo.fake_llm.readers import OracleReader, ScriptedReader
 from api.demo.fake_llm.tokens import prompt_tokens
 from interp.domain.errors import AbilityMissingError
 from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.llm.base import Ability, Model, Prompt, Reply, Usage
 from interp.score import registry
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from tests.truth.world import Meaning, World
 
 
@@ -33,16 +33,16 @@ def oracle(world: World, *more: Meaning) -> PlantedReader:
     return PlantedReader({meaning.label: partial(world.spans, meaning) for meaning in (*world.meanings, *more)})
 
 
-def verdicts(reader: Reader, world: World, meaning: Meaning, rows: np.ndarray) -> np.ndarray:
+def verdicts(reader: ScriptedReader, world: World, meaning: Meaning, rows: np.ndarray) -> np.ndarray:
     """bool [n]: what a judge says of a label on windows, asked one by one."""
-    return np.array([reader.says_yes(meaning.label, Shown("1", world.texts[row]), False) > 0.5 for row in rows])
+    return np.array([reader.says_yes(meaning.label, FencedText("1", world.texts[row]), False) > 0.5 for row in rows])
 
 
 @dataclass(frozen=True)
 class InProcess:
     """A model whose replies a scripted reader writes, without a socket between: the same questions, the same replies."""
 
-    reader: Reader
+    reader: ScriptedReader
     name: str = "scripted"
     abilities: frozenset[Ability] = frozenset()
     purpose: str = ""
@@ -74,7 +74,7 @@ class InProcess:
 def judge(model: Model, spec: ScorerSpec, items: list[ScorerInput], world_vocabulary, seed: int = 0, **desk) -> list[Score]:
     """What a worker does with a chunk: one score an input, by the scorer of that name."""
     scorer = registry.judged(spec)
-    at_desk = ScoreDesk(world_vocabulary, seed, model, **desk)
+    at_desk = ScoreContext(world_vocabulary, seed, model, **desk)
 
     async def all_of_them():
         return [await scorer.score(item, at_desk) for item in items]

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from api.demo.fake_llm.faults import Faults
-from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, Reader
+from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, ScriptedReader
 from api.demo.fake_llm.server import ScriptedServer
 from interp.domain.explanation import Explanation
 from interp.domain.score import Score
 from interp.domain.spec import ExplainerSpec, ModelSpec
 from interp.explain import registry as explainers
-from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.call_store import Tag
-from interp.llm.client import Client
+from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryBooks
 from interp.score import registry as scorers
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from tests.truth.judges import InProcess, judge, oracle
 from tests.truth.planted import DETECTION, item, named
 from tests.truth.world import World
@@ -41,7 +41,7 @@ class Here:
 def over_http(world: World, every: int = 4, faults: float = FAULTS) -> Iterator[Line]:
     """Explained by an oracle, then judged by each judge, with faults in three of ten answers; held against the same in process, without faults."""
     features = named(world)[::every]
-    readers: dict[str, Reader] = {
+    readers: dict[str, ScriptedReader] = {
         "oracle": oracle(world),
         "noisy": NoisyReader(oracle(world), 0.9, 0.1),
         "yes": ConstantReader(),
@@ -72,12 +72,12 @@ def over_http(world: World, every: int = 4, faults: float = FAULTS) -> Iterator[
         }
 
 
-async def _explained(world: World, features: Sequence[int], reader: Reader, faults: float) -> list[Explanation]:
+async def _explained(world: World, features: Sequence[int], reader: ScriptedReader, faults: float) -> list[Explanation]:
     explainer = explainers.asking(ExplainerSpec(name="contexts"))
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
-        client = Client(Here(server.base_url), in_flight=8)
+        client = LlmClient(Here(server.base_url), in_flight=8)
         model = client.model(ModelSpec(model="scripted"), MemoryBooks(), Tag("job", "chunk", "explain", None, "contexts"))
-        desk = ExplainDesk(world.vocabulary, 0, model, model)
+        desk = ExplainContext(world.vocabulary, 0, model, model)
         try:
             asked = [explainer.explain(ExplainerInput.of(world.evidence[feature], world.vocabulary), desk) for feature in features]
             return await asyncio.gather(*asked)
@@ -85,12 +85,12 @@ async def _explained(world: World, features: Sequence[int], reader: Reader, faul
             await client.close()
 
 
-async def _scored(world: World, items: Sequence[ScorerInput], reader: Reader, faults: float) -> list[Score]:
+async def _scored(world: World, items: Sequence[ScorerInput], reader: ScriptedReader, faults: float) -> list[Score]:
     scorer = scorers.judged(DETECTION)
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
-        client = Client(Here(server.base_url), in_flight=8)
+        client = LlmClient(Here(server.base_url), in_flight=8)
         model = client.model(ModelSpec(model="scripted-judge"), MemoryBooks(), Tag("job", "chunk", "score", None, "detection"))
         try:
-            return await asyncio.gather(*(scorer.score(each, ScoreDesk(world.vocabulary, 0, model)) for each in items))
+            return await asyncio.gather(*(scorer.score(each, ScoreContext(world.vocabulary, 0, model)) for each in items))
         finally:
             await client.close()

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from api.demo.fake_llm.draws import draw
-from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, Reader
-from interp.domain.evidence import Contexts, FeatureEvidence, Kind, Split
+from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, ScriptedReader
+from interp.domain.evidence import ContextKind, Contexts, FeatureEvidence, Split
 from interp.domain.score import Score
 from interp.domain.spec import TEST_COUNTS, ScorerSpec
 from interp.score import registry
 from interp.score.base import ScorerInput
 from interp.score.items.nulls import choose_nulls
-from interp.stats.misclassification import Rate, corrected_balanced_accuracy
+from interp.stats.misclassification import ErrorRate, corrected_balanced_accuracy
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import pooled_p, strata_of
 from interp.stats.shrinkage import expected_overlap, shrink
@@ -52,7 +52,7 @@ def of_kind(world: World, kind: str) -> list[int]:
     return found[: len(found) // 2 * 2]
 
 
-def rates(reader: Reader, world: World, feature: int, label: Meaning) -> tuple[float, float]:
+def rates(reader: ScriptedReader, world: World, feature: int, label: Meaning) -> tuple[float, float]:
     """Recall and specificity of a label as an oracle or a noisy judge reads it, on **all** test windows: what a score estimates."""
     rows = world.test_windows()
     firing = world.fires(world.meanings[feature]).any(axis=1)[rows]
@@ -72,7 +72,9 @@ def thinned(evidence: FeatureEvidence, seed: int) -> Contexts:
     """As many test contexts as a job keeps, drawn anew from the many that the planted dictionary has."""
     random, contexts = np.random.default_rng((seed, evidence.feature)), evidence.contexts.of(Split.TEST)
     keep = [
-        random.permutation(np.flatnonzero(contexts.kinds == kind))[: getattr(TEST_COUNTS, kind.name.lower())] for kind in Kind if kind is not Kind.TOP
+        random.permutation(np.flatnonzero(contexts.kinds == kind))[: getattr(TEST_COUNTS, kind.name.lower())]
+        for kind in ContextKind
+        if kind is not ContextKind.TOP
     ]
     return contexts.select(np.sort(np.concatenate(keep)))
 
@@ -237,17 +239,17 @@ def _corrected(scores: Sequence[Score], true: np.ndarray) -> list[tuple[float, f
     for score, own, so in zip(scores, counts, true, strict=True):
         firing = np.array([entry.prediction for entry in score.items if entry.truth > 0]) > 0.5
         silent = np.array([entry.prediction for entry in score.items if entry.truth == 0]) > 0.5
-        seen = Rate.of(firing), Rate.of(silent)
+        seen = ErrorRate.of(firing), ErrorRate.of(silent)
         found = [corrected_balanced_accuracy(*seen, *_known(known)) for known in (own, counts.sum(axis=0))]
         inside = [each.bounds is not None and each.bounds[0] <= so <= each.bounds[1] for each in found]
         rows.append((score.value or 0.0, found[1].value or 0.0, float(so), inside[0], inside[1]))
     return rows
 
 
-def _known(counts: np.ndarray) -> tuple[Rate, Rate]:
+def _known(counts: np.ndarray) -> tuple[ErrorRate, ErrorRate]:
     """Sensitivity and specificity from true and false positives and negatives."""
     hits, misses, silent, alarms = counts.tolist()
-    return Rate.of(np.arange(hits + misses) < hits), Rate.of(np.arange(silent + alarms) < silent)
+    return ErrorRate.of(np.arange(hits + misses) < hits), ErrorRate.of(np.arange(silent + alarms) < silent)
 
 
 def breadth(world: World) -> Iterator[Line]:

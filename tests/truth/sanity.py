@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from interp.judge.outcome import Outcome
-from interp.score.scorers.binary_metrics import Exam, Sheet, metrics_of
+from interp.judge.outcome import AnswerStatus
+from interp.score.scorers.binary_metrics import BinaryTestSet, VerdictMatrix, metrics_of
 from interp.stats.agreement import pearson, r_squared
 from interp.stats.information import bits_of
 
@@ -70,8 +70,8 @@ def _detection(fires: np.ndarray, said: np.ndarray, noise: np.ndarray, rate: flo
     count = len(fires)
     groups = {"uniform": fires, "weighted": np.zeros(count, dtype=bool), "inactive": ~fires, "near_miss": np.zeros(count, dtype=bool)}
     names = [str(number) for number in range(count)]
-    exam = Exam(names, names, fires, fires, ~fires, groups, np.arange(count), real.max(axis=1).astype(np.float32), rate)
-    sheet = Sheet(said[None], np.full((1, count), Outcome.ANSWERED, dtype=np.uint8), {}, odds=(0.9 * said + noise)[None])
+    exam = BinaryTestSet(names, names, fires, fires, ~fires, groups, np.arange(count), real.max(axis=1).astype(np.float32), rate)
+    sheet = VerdictMatrix(said[None], np.full((1, count), AnswerStatus.ANSWERED, dtype=np.uint8), {}, odds=(0.9 * said + noise)[None])
     metrics = metrics_of(exam, sheet)
     return {f"detection: {name}": float(metrics[name] or 0.0) for name in OF_DETECTION}
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from api.demo.fake_llm.asked import Shown
+from api.demo.fake_llm.asked import FencedText
 from api.demo.fake_llm.readers import NoisyReader
 from tests.truth.judges import oracle, verdicts
 from tests.truth.planted import named, noisy_verdicts
@@ -33,5 +33,5 @@ def test_the_noisy_judge_errs_as_often_as_ordered(world):
     said = noisy_verdicts(reader, meaning.label, world.texts, so)
     assert abs(said[so].mean() - 0.8) < 0.06
     assert abs(said[~so].mean() - 0.3) < 0.03
-    asked = [reader.says_yes(meaning.label, Shown("1", text), False) > 0.5 for text in world.texts[:200]]
+    asked = [reader.says_yes(meaning.label, FencedText("1", text), False) > 0.5 for text in world.texts[:200]]
     np.testing.assert_array_equal(asked, said[:200])

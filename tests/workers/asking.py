@@ -9,7 +9,7 @@ from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec
 from interp.planning import preflight
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import LlmCall
+from interp.store.db.tables import LlmCallRow
 from interp.store.llm import budgets, calls
 from interp.store.queue import jobs
 from interp.store.queue.progress import JobProgress
@@ -49,19 +49,19 @@ def complete(runtime: Runtime, spec: JobSpec) -> JobProgress:
     return found
 
 
-def recorded(runtime: Runtime, job_id: str) -> list[LlmCall]:
+def recorded(runtime: Runtime, job_id: str) -> list[LlmCallRow]:
     """Every call of a job."""
     with snapshot(runtime.engine) as session:
-        return list(session.scalars(select(LlmCall).where(LlmCall.job_id == job_id).order_by(LlmCall.id)))
+        return list(session.scalars(select(LlmCallRow).where(LlmCallRow.job_id == job_id).order_by(LlmCallRow.id)))
 
 
 def attempts(runtime: Runtime, job_id: str) -> int:
     """How many attempts the record of a job adds up to."""
     with snapshot(runtime.engine) as session:
-        return int(session.scalar(select(func.sum(LlmCall.attempts)).where(LlmCall.job_id == job_id)) or 0)
+        return int(session.scalar(select(func.sum(LlmCallRow.attempts)).where(LlmCallRow.job_id == job_id)) or 0)
 
 
-def state(runtime: Runtime, job_id: str) -> budgets.State:
+def state(runtime: Runtime, job_id: str) -> budgets.BudgetState:
     with snapshot(runtime.engine) as session:
         found = budgets.get(session, job_id)
     assert found is not None

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from interp.analysis.score_table import Figures, gathered
+from interp.analysis.score_table import ScoreTable, gathered
 from interp.planning.plan import Range
 from interp.score.best import ORDER
 from interp.score.controls.fewest import scarce_by, too_few
 from interp.stats.chance import cohens_kappa
-from interp.stats.misclassification import Rate, corrected_balanced_accuracy
+from interp.stats.misclassification import ErrorRate, corrected_balanced_accuracy
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import pooled_p, strata_of
 from interp.stats.shrinkage import Shrunken, expected_overlap, shrink
-from interp.store.results.dictionary_scores import Shown
+from interp.store.results.dictionary_scores import BestExplanation
 
 REASONS = (None, "too few nulls", "nothing to compare", "20 firing and 1 silent windows were answered; a lift needs 5 of each.")
 TABLE = (("yes_yes", 1, 1), ("yes_no", 1, 0), ("no_yes", 0, 1), ("no_no", 0, 0))
@@ -48,7 +48,7 @@ class Figure:
     p_paired: float | None = None
 
 
-def in_columns(figures: Sequence[Figure], asked: Sequence[Range] = ((0, 10**9),), portion: int = 7) -> Figures:
+def in_columns(figures: Sequence[Figure], asked: Sequence[Range] = ((0, 10**9),), portion: int = 7) -> ScoreTable:
     """The same figures as a summary has them, come in portions of so many rows."""
     rows = [
         (
@@ -101,11 +101,11 @@ def ranking_of(figures: Sequence[Figure]) -> dict[str, Any]:
     return {"features": known, "reliability": found.reliability, "worst": worst, "worst_found": overlap}
 
 
-def best_of(judged: Mapping[str, Iterable[Figure]], labels: Iterable[tuple[int, int, str]]) -> list[Shown]:
+def best_of(judged: Mapping[str, Iterable[Figure]], labels: Iterable[tuple[int, int, str]]) -> list[BestExplanation]:
     """The best of each feature: scores by scorer, and (feature, explanation id, label) of every explanation, scored or not."""
-    shown: dict[int, tuple[tuple[float, ...], Shown]] = {}
+    shown: dict[int, tuple[tuple[float, ...], BestExplanation]] = {}
 
-    def offer(key: tuple[float, ...], item: Shown) -> None:
+    def offer(key: tuple[float, ...], item: BestExplanation) -> None:
         if item.feature not in shown or key < shown[item.feature][0]:
             shown[item.feature] = key, item
 
@@ -114,9 +114,9 @@ def best_of(judged: Mapping[str, Iterable[Figure]], labels: Iterable[tuple[int, 
             lift = -math.inf if item.lift is None else item.lift
             key = (ORDER.index(scorer), -float(item.value if item.shrunken is None else item.shrunken), -lift, item.explanation_id)
             figure = (item.value, item.lift, item.q_value, item.shrunken)
-            offer(key, Shown(item.feature, item.explanation_id, item.label, scorer, *figure))
+            offer(key, BestExplanation(item.feature, item.explanation_id, item.label, scorer, *figure))
     for feature, made, label in labels:
-        offer((len(ORDER), 0.0, 0.0, made), Shown(feature, made, label))
+        offer((len(ORDER), 0.0, 0.0, made), BestExplanation(feature, made, label))
     return [shown[feature][1] for feature in sorted(shown)]
 
 
@@ -242,13 +242,13 @@ def _gold(controls: Sequence[Mapping[str, Any]], values: Iterable[float | None])
     if sensitivity is None or specificity is None or not defined:
         return found
     middle = median(defined)
-    exact = (Rate(middle, middle, middle), Rate(1 - middle, 1 - middle, 1 - middle))
+    exact = (ErrorRate(middle, middle, middle), ErrorRate(1 - middle, 1 - middle, 1 - middle))
     corrected = corrected_balanced_accuracy(*exact, sensitivity, specificity)
     interval = None if corrected.bounds is None else list(corrected.bounds)
     return found | {"corrected_median": corrected.value, "corrected_interval": interval, "corrected_reason": corrected.reason}
 
 
-def _rate(controls: Sequence[Mapping[str, Any]], right: str, wrong: str) -> Rate | None:
+def _rate(controls: Sequence[Mapping[str, Any]], right: str, wrong: str) -> ErrorRate | None:
     hits: list[bool] = []
     features: list[int] = []
     for control in controls:
@@ -257,10 +257,10 @@ def _rate(controls: Sequence[Mapping[str, Any]], right: str, wrong: str) -> Rate
         features += [control["feature"]] * sum(counts)
     if not hits:
         return None
-    return Rate.of(np.array(hits, dtype=np.bool_), np.unique(features, return_inverse=True)[1].astype(np.intp))
+    return ErrorRate.of(np.array(hits, dtype=np.bool_), np.unique(features, return_inverse=True)[1].astype(np.intp))
 
 
-def _told(rate: Rate | None) -> dict[str, float] | None:
+def _told(rate: ErrorRate | None) -> dict[str, float] | None:
     return None if rate is None else {"value": rate.value, "low": rate.low, "high": rate.high}
 
 

@@ -11,7 +11,7 @@ from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import BudgetSpec, JobSpec
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Explanation, Feature, Score
+from interp.store.db.tables import ExplanationRow, FeatureRow, ScoreRow
 from interp.store.llm import reply_cache
 from interp.store.queue import jobs
 from interp.store.queue.progress import JobProgress
@@ -66,10 +66,10 @@ def test_a_job_with_every_control_from_end_to_end(runtime: Runtime, server: Scri
     assert used["cost_usd"] is None, "nobody knows the price of the scripted model"
     assert {line["purpose"] for line in used["lines"]} >= {"contexts", "detection", "detection/null", "detection/empty", "detection/baseline", "fuzz"}
     with snapshot(runtime.engine) as session:
-        patterns = session.scalars(select(Explanation).where(Explanation.explainer == "pattern")).all()
-        scores = session.scalars(select(Score).where(Score.scorer == "detection")).all()
-        listed = session.scalars(select(Feature).where(Feature.shrunken.is_not(None))).all()
-        scored = set(session.scalars(select(Score.explanation_id)))
+        patterns = session.scalars(select(ExplanationRow).where(ExplanationRow.explainer == "pattern")).all()
+        scores = session.scalars(select(ScoreRow).where(ScoreRow.scorer == "detection")).all()
+        listed = session.scalars(select(FeatureRow).where(FeatureRow.shrunken.is_not(None))).all()
+        scored = set(session.scalars(select(ScoreRow.explanation_id)))
         kept = reply_cache.load(session, [row.key for row in recorded(runtime, found.job_id)])
     assert patterns
     assert not scored & {pattern.id for pattern in patterns}, "the baseline is kept, and not scored itself"
@@ -104,7 +104,7 @@ def test_a_job_without_the_cache_of_explanations_still_recalls_every_answer(runt
     complete(runtime, spec_of(tiny_job, server, features="0-7"))
     assert server.ledger.by_task["explain"] > before
     with snapshot(runtime.engine) as session:
-        digests = set(session.scalars(select(Explanation.settings_digest).where(Explanation.explainer == "contexts")))
+        digests = set(session.scalars(select(ExplanationRow.settings_digest).where(ExplanationRow.explainer == "contexts")))
     assert len(digests) == 1
 
 
@@ -149,7 +149,7 @@ def test_passing_faults_leave_no_trace_in_the_result(runtime: Runtime, server: S
     found = complete(runtime, spec_of(tiny_job, server))
     assert found.request_counts.failed == 0
     with snapshot(runtime.engine) as session:
-        assert set(session.scalars(select(Score.failed))) == {0}
+        assert set(session.scalars(select(ScoreRow.failed))) == {0}
     assert attempts(runtime, found.job_id) > len(recorded(runtime, found.job_id))
 
 

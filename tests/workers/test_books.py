@@ -19,21 +19,21 @@ from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount, PendingBatch
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import LlmReservation
+from interp.store.db.tables import LlmReservationRow
 from interp.store.llm import budgets, calls, reply_cache
 from interp.store.queue import completion, jobs
 from interp.store.queue.chunks import Lease
 from tests.store import steps
 from tests.store.asked import BASE_URL, MODEL, call
-from workers.llm.call_store import StoreBooks
-from workers.llm.event_loop import Loop
+from workers.llm.call_store import DatabaseCallStore
+from workers.llm.event_loop import EventLoopThread
 
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    made = Loop()
+def loop() -> Iterator[EventLoopThread]:
+    made = EventLoopThread()
     yield made
     made.close()
 
@@ -45,14 +45,14 @@ def leases(engine: Engine, budget: BudgetSpec, number: int) -> list[Lease]:
     return [steps.take(engine, Queue.LLM) for _ in range(number)]
 
 
-def state(engine: Engine, job_id: str) -> budgets.State:
+def state(engine: Engine, job_id: str) -> budgets.BudgetState:
     with snapshot(engine) as session:
         found = budgets.get(session, job_id)
     assert found is not None
     return found
 
 
-async def spend(books: StoreBooks, seed: int, calls_each: int, tasks: int, most: int, spent: list[int]) -> int:
+async def spend(books: DatabaseCallStore, seed: int, calls_each: int, tasks: int, most: int, spent: list[int]) -> int:
     """Tasks that reserve, wait a little, and settle for less, until the budget is reached; how many were told so."""
 
     async def work(number: int) -> bool:
@@ -99,12 +99,12 @@ class Watch:
 
 @given(cap=st.integers(0, 3000), most=st.integers(1, 400), seed=st.integers(0, 99))
 @hypothesis_settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_many_calls_in_flight_never_pass_a_cap_and_use_what_there_is(engine: Engine, loop: Loop, cap: int, most: int, seed: int) -> None:
+def test_many_calls_in_flight_never_pass_a_cap_and_use_what_there_is(engine: Engine, loop: EventLoopThread, cap: int, most: int, seed: int) -> None:
     held = leases(engine, BudgetSpec(tokens=cap), 3)
     spent: list[int] = []
     told = 0
     with Watch(engine, held[0].job_id, BudgetSpec(tokens=cap)) as watch:
-        books = [StoreBooks(engine, lease) for lease in held]
+        books = [DatabaseCallStore(engine, lease) for lease in held]
         ends = [loop.run(spend(book, seed + number, 6, 21, most, spent)) for number, book in enumerate(books)]
         told = sum(end.result(60) for end in ends)
         for book in books:
@@ -120,10 +120,10 @@ def test_many_calls_in_flight_never_pass_a_cap_and_use_what_there_is(engine: Eng
         steps.finish(engine, lease)
 
 
-def test_caps_in_calls_and_dollars_are_kept_to_the_last_one(engine: Engine, loop: Loop) -> None:
+def test_caps_in_calls_and_dollars_are_kept_to_the_last_one(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(calls=10, usd=0.7), 1)
 
-    async def ask(books: StoreBooks, price: float) -> int:
+    async def ask(books: DatabaseCallStore, price: float) -> int:
         granted = 0
         while True:
             try:
@@ -132,10 +132,10 @@ def test_caps_in_calls_and_dollars_are_kept_to_the_last_one(engine: Engine, loop
                 return granted
             granted += 1
 
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         assert loop.run(ask(books, 0.1)).result(30) == 7, "seven times ten cents are seventy cents, and not one more picodollar"
     (lease,) = leases(engine, BudgetSpec(calls=10, usd=0.7), 1)
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         assert loop.run(ask(books, 0.01)).result(30) == 10
 
 
@@ -176,9 +176,9 @@ def test_several_processes_with_64_calls_in_flight_each_never_pass_a_cap(engine:
     assert found.spent.calls == 700 or 12_345 - found.spent.tokens < 50, "the cap was really reached"
 
 
-def test_a_call_waits_for_what_another_worker_may_give_back(engine: Engine, loop: Loop) -> None:
+def test_a_call_waits_for_what_another_worker_may_give_back(engine: Engine, loop: EventLoopThread) -> None:
     one, other = leases(engine, BudgetSpec(tokens=100), 2)
-    with StoreBooks(engine, one) as first, StoreBooks(engine, other) as second:
+    with DatabaseCallStore(engine, one) as first, DatabaseCallStore(engine, other) as second:
         room = loop.run(first.reserve(Amount(1, 80, None))).result(10)
         waits = loop.run(second.reserve(Amount(1, 60, None)))
         with pytest.raises(TimeoutError):
@@ -190,21 +190,21 @@ def test_a_call_waits_for_what_another_worker_may_give_back(engine: Engine, loop
     assert reached.value.details["caps"] == {"tokens": 100}
 
 
-def test_a_price_that_nobody_knows_is_refused_under_a_cap_in_dollars(engine: Engine, loop: Loop) -> None:
+def test_a_price_that_nobody_knows_is_refused_under_a_cap_in_dollars(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(usd=1.0), 1)
-    with StoreBooks(engine, lease) as books, pytest.raises(PriceUnknownError):
+    with DatabaseCallStore(engine, lease) as books, pytest.raises(PriceUnknownError):
         loop.run(books.reserve(Amount(1, 10, None))).result(10)
 
 
-def test_without_a_cap_nothing_is_reserved_and_a_later_cap_counts_what_was_spent(engine: Engine, loop: Loop) -> None:
+def test_without_a_cap_nothing_is_reserved_and_a_later_cap_counts_what_was_spent(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         room = loop.run(books.reserve(Amount(1, 10, None))).result(10)
         loop.call(books.settle, room, Amount(1, 10, None))
         loop.call(books.record, call("k", job_id=lease.job_id, tokens=(7, 3), attempts=2))
         loop.run(books.recall("k")).result(10)
     with snapshot(engine) as session:
-        assert session.scalar(select(LlmReservation.lease_token)) is None
+        assert session.scalar(select(LlmReservationRow.lease_token)) is None
     with transaction(engine) as session:
         completion.pause(session, lease, {"code": "x"})
         jobs.resume(session, lease.job_id, BudgetSpec(tokens=50))
@@ -212,9 +212,9 @@ def test_without_a_cap_nothing_is_reserved_and_a_later_cap_counts_what_was_spent
     assert (found.spent.calls, found.spent.tokens, found.caps.tokens) == (2, 10, 50)
 
 
-def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: Loop) -> None:
+def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
-    books = StoreBooks(engine, lease)
+    books = DatabaseCallStore(engine, lease)
     loop.run(books.reserve(Amount(1, 60, None))).result(10)
     assert completion.sweep(engine, lambda _owner: True, max_losses=6) == 1
     found = state(engine, lease.job_id)
@@ -222,16 +222,16 @@ def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: 
     with pytest.raises(LeaseLostError):
         loop.run(books.reserve(Amount(1, 1, None))).result(10)
     with pytest.raises(LeaseLostError):
-        StoreBooks(engine, lease)
+        DatabaseCallStore(engine, lease)
     taken = steps.take(engine, Queue.LLM)
-    with StoreBooks(engine, taken) as again, pytest.raises(BudgetReachedError):
+    with DatabaseCallStore(engine, taken) as again, pytest.raises(BudgetReachedError):
         loop.run(again.reserve(Amount(1, 41, None))).result(10)
 
 
-def test_a_worker_that_stood_still_past_its_lease_asks_nothing_when_it_wakes(engine: Engine, loop: Loop) -> None:
+def test_a_worker_that_stood_still_past_its_lease_asks_nothing_when_it_wakes(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
     kept = True
-    with StoreBooks(engine, lease, is_kept=lambda: kept) as books:
+    with DatabaseCallStore(engine, lease, is_kept=lambda: kept) as books:
         loop.run(books.reserve(Amount(1, 10, None))).result(10)
         books.check()
         kept = False
@@ -241,9 +241,9 @@ def test_a_worker_that_stood_still_past_its_lease_asks_nothing_when_it_wakes(eng
             books.check()
 
 
-def test_a_frozen_worker_that_thaws_may_still_tell_what_it_spent(engine: Engine, loop: Loop) -> None:
+def test_a_frozen_worker_that_thaws_may_still_tell_what_it_spent(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         room = loop.run(books.reserve(Amount(1, 60, None))).result(10)
         completion.sweep(engine, lambda _owner: True, max_losses=6)
         loop.call(books.settle, room, Amount(1, 20, None))
@@ -252,10 +252,10 @@ def test_a_frozen_worker_that_thaws_may_still_tell_what_it_spent(engine: Engine,
     assert (found.spent.tokens, found.reserved.tokens, found.unsettled.tokens) == (20, 0, 0)
 
 
-def test_room_that_was_granted_to_nobody_goes_back(engine: Engine, loop: Loop) -> None:
+def test_room_that_was_granted_to_nobody_goes_back(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
 
-    async def give_up(books: StoreBooks, number: int) -> None:
+    async def give_up(books: DatabaseCallStore, number: int) -> None:
         tasks = [asyncio.create_task(books.reserve(Amount(1, 1, None))) for _ in range(number)]
         await asyncio.sleep(random.random() / 50)
         for task in tasks:
@@ -264,7 +264,7 @@ def test_room_that_was_granted_to_nobody_goes_back(engine: Engine, loop: Loop) -
             if not isinstance(room, BaseException):
                 books.settle(room, Amount(0, 0, None))
 
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         for _ in range(10):
             loop.run(give_up(books, 10)).result(10)
         loop.run(books.recall("any")).result(10)
@@ -272,9 +272,9 @@ def test_room_that_was_granted_to_nobody_goes_back(engine: Engine, loop: Loop) -
     assert (found.spent.calls, found.reserved.calls) == (0, 0)
 
 
-def test_stopped_books_let_nothing_out_and_still_take_in_what_comes_back(engine: Engine, loop: Loop) -> None:
+def test_stopped_books_let_nothing_out_and_still_take_in_what_comes_back(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         room = loop.run(books.reserve(Amount(1, 100, None))).result(10)
         waits = loop.run(books.reserve(Amount(1, 100, None)))
         loop.call(books.stop)
@@ -289,17 +289,17 @@ def test_stopped_books_let_nothing_out_and_still_take_in_what_comes_back(engine:
         assert set(reply_cache.recall(session, ["k"])) == {"k"}
 
 
-def test_an_answer_is_recalled_at_once_and_is_durable_on_the_way_out(engine: Engine, loop: Loop, database_url: str) -> None:
+def test_an_answer_is_recalled_at_once_and_is_durable_on_the_way_out(engine: Engine, loop: EventLoopThread, database_url: str) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
 
-    async def ask(books: StoreBooks) -> list[object]:
+    async def ask(books: DatabaseCallStore) -> list[object]:
         missing = await books.recall("k")
         books.record(call("k", job_id=lease.job_id, raw="first"))
         books.record(call("f", job_id=lease.job_id, status="refused"))
         found = await books.recall("k")
         return [missing, found and found.raw, await books.recall("f")]
 
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         assert loop.run(ask(books)).result(10) == [None, "first", None]
     another = make_engine(database_url)
     with snapshot(another) as session:
@@ -308,29 +308,29 @@ def test_an_answer_is_recalled_at_once_and_is_durable_on_the_way_out(engine: Eng
     another.dispose()
 
 
-def test_text_that_no_database_takes_is_kept_all_the_same(engine: Engine, loop: Loop) -> None:
+def test_text_that_no_database_takes_is_kept_all_the_same(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
     odd = call("k", job_id=lease.job_id, raw="lone \ud800 and \0", purpose="contexts")
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         loop.call(books.record, odd)
         loop.run(books.recall("k")).result(10)
     with snapshot(engine) as session:
         assert reply_cache.recall(session, ["k"])["k"].raw == "lone \ud800 and \0"
 
 
-def test_batches_outlive_the_worker(engine: Engine, loop: Loop) -> None:
+def test_batches_outlive_the_worker(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
     batch = PendingBatch("batch_1", BASE_URL, MODEL, ("a", "b"))
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         loop.run(books.batch_submitted(batch)).result(10)
     completion.sweep(engine, lambda _owner: True, max_losses=6)
-    with StoreBooks(engine, steps.take(engine, Queue.LLM)) as again:
+    with DatabaseCallStore(engine, steps.take(engine, Queue.LLM)) as again:
         assert loop.run(again.pending_batches(BASE_URL, MODEL)).result(10) == [batch]
         loop.run(again.batch_ended("batch_1")).result(10)
         assert loop.run(again.pending_batches(BASE_URL, MODEL)).result(10) == []
 
 
-def test_a_database_that_fails_for_a_while_loses_nothing(engine: Engine, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_fails_for_a_while_loses_nothing(engine: Engine, loop: EventLoopThread, monkeypatch: pytest.MonkeyPatch) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
     save: Callable[..., None] = calls.save
     is_away = threading.Event()
@@ -341,7 +341,7 @@ def test_a_database_that_fails_for_a_while_loses_nothing(engine: Engine, loop: L
             raise RuntimeError("the database is away")
         save(*arguments)
 
-    with StoreBooks(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as books:
         room = loop.run(books.reserve(Amount(1, 50, None))).result(10)
         monkeypatch.setattr(calls, "save", fails_while_away)
         loop.call(books.record, call("k", job_id=lease.job_id))

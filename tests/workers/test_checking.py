@@ -20,7 +20,7 @@ from interp.domain.errors import ConflictError, LeaseLostError
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Chunk, Job
+from interp.store.db.tables import ChunkRow, JobRow
 from interp.store.queue import chunks, completion, jobs
 from tests.security import apart
 from tests.store import steps
@@ -212,10 +212,10 @@ def test_a_worker_that_dies_over_it_is_followed_by_another(http: httpx.Client, r
     with pytest.raises(LeaseLostError), transaction(runtime.engine) as session:
         jobs.admit(session, job["id"], found.spec, found.facts, found.noticed)
     with snapshot(runtime.engine) as session:
-        assert sorted(session.scalars(select(Chunk.stage).where(Chunk.job_id == job["id"]))) == ["check", "prepare"]
+        assert sorted(session.scalars(select(ChunkRow.stage).where(ChunkRow.job_id == job["id"]))) == ["check", "prepare"]
 
 
-def job_row(engine: Engine, job_id: str) -> Job:
+def job_row(engine: Engine, job_id: str) -> JobRow:
     with snapshot(engine) as session:
         return jobs.get(session, job_id)
 

@@ -16,7 +16,7 @@ from interp.domain.lifecycle import Queue
 from interp.domain.spec import CorpusSpec, JobSpec
 from interp.planning import preflight
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Chunk, Job, Run
+from interp.store.db.tables import ChunkRow, JobRow, RunRow
 from interp.store.queue import jobs
 from tests.fakes import tiny
 from workers.runtime.context import Runtime
@@ -82,14 +82,14 @@ def submitted(runtime: Runtime, spec: JobSpec) -> str:
         return jobs.submit(session, spec, facts, None, jobs.Noticed(facts.warnings, facts.corpus, facts.fingerprint)).id
 
 
-def job_of(runtime: Runtime, job_id: str) -> Job:
+def job_of(runtime: Runtime, job_id: str) -> JobRow:
     with snapshot(runtime.engine) as session:
         return jobs.get(session, job_id)
 
 
 def digest_of_run(runtime: Runtime, job_id: str) -> str:
     with snapshot(runtime.engine) as session:
-        return session.scalars(select(Run.digest).join(Job, Job.run_id == Run.id).where(Job.id == job_id)).one()
+        return session.scalars(select(RunRow.digest).join(JobRow, JobRow.run_id == RunRow.id).where(JobRow.id == job_id)).one()
 
 
 @pytest.mark.usefixtures("large")
@@ -178,7 +178,7 @@ def test_what_a_large_corpus_hides_fails_the_job_with_the_same_words(runtime: Ru
     assert job.status == "failed"
     assert (job.error or {})["code"] == "text-undecodable"
     with snapshot(runtime.engine) as session:
-        assert session.scalars(select(Chunk.attempts).where(Chunk.job_id == job_id)).all() == [1]
+        assert session.scalars(select(ChunkRow.attempts).where(ChunkRow.job_id == job_id)).all() == [1]
 
 
 def test_the_warnings_are_told_once_a_code() -> None:

@@ -18,7 +18,7 @@ from interp.domain.spec import JobSpec
 from interp.planning import preflight
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Chunk
+from interp.store.db.tables import ChunkRow
 from interp.store.queue import chunks, jobs
 from tests.store import steps
 from workers.artifact_paths import jobs_with_partials, store_of
@@ -68,9 +68,11 @@ def submit(engine: Engine, settings: Settings, spec: JobSpec) -> str:
     return job_id
 
 
-def leased(engine: Engine, job_id: str, stage: Stage) -> list[Chunk]:
+def leased(engine: Engine, job_id: str, stage: Stage) -> list[ChunkRow]:
     with snapshot(engine) as session:
-        return list(session.scalars(select(Chunk).where(Chunk.job_id == job_id, Chunk.stage == stage, Chunk.status == ChunkStatus.LEASED)))
+        return list(
+            session.scalars(select(ChunkRow).where(ChunkRow.job_id == job_id, ChunkRow.stage == stage, ChunkRow.status == ChunkStatus.LEASED))
+        )
 
 
 def test_a_running_job_is_cancelled_and_the_worker_lives_on(supervisor: Supervisor, engine: Engine, settings: Settings, tiny_job: JobSpec) -> None:
@@ -102,7 +104,7 @@ def test_messages_that_say_nothing_true_change_nothing(supervisor: Supervisor, e
         app.send_task(BELL, args=[chunk.id], queue=Queue.GPU.value)
     until(lambda: steps.look(engine, job_id).status == "completed", "the end of the job")
     with snapshot(engine) as session:
-        assert set(session.scalars(select(Chunk.attempts).where(Chunk.job_id == job_id))) == {1}
+        assert set(session.scalars(select(ChunkRow.attempts).where(ChunkRow.job_id == job_id))) == {1}
 
 
 def test_lost_messages_are_rung_again(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_stopping_hands_back_what_is_in_work(tiny_job: JobSpec, tmp_path: Path) 
         supervisor.stop()
     assert supervisor.pids() == {}
     with snapshot(engine) as session:
-        found = list(session.scalars(select(Chunk).where(Chunk.job_id == job_id)))
+        found = list(session.scalars(select(ChunkRow).where(ChunkRow.job_id == job_id)))
     assert all(chunk.attempts == (1 if chunk.status == ChunkStatus.DONE else 0) for chunk in found), "nothing is held, and stopping is no attempt"
     assert any(chunk.status == ChunkStatus.READY for chunk in found)
     assert all(not Path(f"/proc/{pid}").exists() for pid in pids.values())

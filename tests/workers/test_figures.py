@@ -17,7 +17,7 @@ from interp.score.best import Running, unscored
 from interp.stats import intervals, pooled
 from interp.store.llm.usage import UsageLine
 from interp.store.results import dictionary_scores
-from interp.store.results.dictionary_scores import Conclusion
+from interp.store.results.dictionary_scores import AdjustedScore
 from tests.workers import plain_figures as plain
 from tests.workers.plain_figures import Figure, in_columns
 from workers.tasks.summarise import named, over_random, usage_of
@@ -49,7 +49,7 @@ def concluded(figures: Sequence[Figure], densities: Mapping[int, float] | None) 
     return [told(item, new[item.id]) if item.id in new else item for item in figures]
 
 
-def told(item: Figure, new: Conclusion) -> Figure:
+def told(item: Figure, new: AdjustedScore) -> Figure:
     written = {name: getattr(new, name) for name in ("p_value", "p_method", "q_value", "shrunken", "null_reason")}
     assert replace(item, **written) != item
     return replace(item, **written)

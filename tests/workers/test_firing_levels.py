@@ -14,11 +14,11 @@ from interp.domain.spec import DictionarySpec, JobSpec
 from interp.files.evidence_codec import decode_evidence
 from interp.store.db import migrate
 from interp.store.db.engine import snapshot
-from interp.store.db.tables import Evidence, Feature, Run
+from interp.store.db.tables import EvidenceRow, FeatureRow, RunRow
 from tests.workers.test_pipeline import complete
 from workers import artifact_paths
 from workers.runtime.context import Runtime
-from workers.runtime.lease_guard import Hold
+from workers.runtime.lease_guard import LeaseGuard
 from workers.tasks import firing_levels
 from workers.tasks.collect import TOKENISED
 from workers.tasks.model_cache import USABLE, models_of
@@ -43,9 +43,9 @@ def collected(spec: JobSpec, home: Path, memory: int | None = None) -> tuple[lis
     found = complete(runtime, spec)
     assert found.status == "completed", found.error
     with snapshot(runtime.engine) as session:
-        facts = session.scalars(select(Run.corpus)).one()
-        blobs = session.scalars(select(Evidence.blob).order_by(Evidence.feature)).all()
-        listed = session.scalars(select(Feature.firing_level).order_by(Feature.feature)).all()
+        facts = session.scalars(select(RunRow.corpus)).one()
+        blobs = session.scalars(select(EvidenceRow.blob).order_by(EvidenceRow.feature)).all()
+        listed = session.scalars(select(FeatureRow.firing_level).order_by(FeatureRow.feature)).all()
     gathered = [decode_evidence(blob) for blob in blobs]
     assert listed == [item.statistics.firing_level for item in gathered]
     return gathered, facts
@@ -87,14 +87,14 @@ def test_sparse_dictionaries_fire_above_zero(tiny_job: JobSpec, tmp_path: Path) 
 
 def test_prepare_tells_how_far_calibration_is(neurons: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    renewed = Hold.progress
+    renewed = LeaseGuard.progress
 
-    def noted(hold: Hold, units: int) -> None:
+    def noted(hold: LeaseGuard, units: int) -> None:
         if hold._lease.stage == Stage.PREPARE:
             told.append(units)
         renewed(hold, units)
 
-    monkeypatch.setattr(Hold, "progress", noted)
+    monkeypatch.setattr(LeaseGuard, "progress", noted)
     settings = Settings(home=tmp_path)
     migrate.upgrade(settings.database_url)
     prepared = complete(Runtime.of(settings), neurons).stages[0]

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from workers.runtime.helper_threads import Helpers
+from workers.runtime.helper_threads import HelperThreads
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -31,7 +31,7 @@ def test_helpers_take_what_is_ready_only_while_somebody_asks() -> None:
             working[0] -= 1
         return True
 
-    helpers = Helpers(3, step, stopping)
+    helpers = HelperThreads(3, step, stopping)
     assert at_once == []
     with helpers.asking():
         with helpers.asking():
@@ -52,6 +52,6 @@ def test_a_worker_without_helpers_has_none() -> None:
     def step() -> bool:
         raise AssertionError("nobody may step")
 
-    helpers = Helpers(0, step, threading.Event())
+    helpers = HelperThreads(0, step, threading.Event())
     with helpers.asking():
         helpers.join()

@@ -14,15 +14,15 @@ from interp.domain.errors import InputError, LeaseLostError, WorkInterruptedErro
 from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Chunk
+from interp.store.db.tables import ChunkRow
 from interp.store.queue import completion, jobs, workers
-from interp.store.queue.workers import WorkerRow
+from interp.store.queue.workers import KnownWorker
 from tests.store import steps
 from workers.runtime.context import Runtime
-from workers.runtime.lease_guard import Hold
-from workers.runtime.lease_renewer import Leases
+from workers.runtime.lease_guard import LeaseGuard
+from workers.runtime.lease_renewer import LeaseRenewer
 from workers.tasks import execute
-from workers.tasks.execute import Outcome, Work, run_chunk
+from workers.tasks.execute import TaskResult, Work, run_chunk
 
 DEADLINE = 120.0
 
@@ -46,7 +46,7 @@ def test_the_lease_outlives_its_seconds_while_it_is_held(runtime: Runtime) -> No
     lease = steps.take(runtime.engine, Queue.LLM, seconds=1.0)
     begun = steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at
     assert begun is not None
-    with Hold(runtime, lease) as hold:
+    with LeaseGuard(runtime, lease) as hold:
         hold.progress(2)
         until(lambda: (steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at or begun) > begun)
         until(lambda: steps.chunk(runtime.engine, lease.chunk_id).units_done == 2)
@@ -57,13 +57,13 @@ def test_the_lease_outlives_its_seconds_while_it_is_held(runtime: Runtime) -> No
 def test_work_stops_between_batches_when_it_is_no_longer_wanted(runtime: Runtime, how: str) -> None:
     job_id = steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     lease = steps.take(runtime.engine, Queue.LLM, seconds=1.0)
-    with Hold(runtime, lease) as hold:
+    with LeaseGuard(runtime, lease) as hold:
         hold.progress(0)
         with transaction(runtime.engine) as session:
             if how == "cancelled":
                 jobs.cancel(session, job_id)
             else:
-                session.execute(update(Chunk).where(Chunk.id == lease.chunk_id).values(lease_token="another"))
+                session.execute(update(ChunkRow).where(ChunkRow.id == lease.chunk_id).values(lease_token="another"))
         with pytest.raises(LeaseLostError):
             until(lambda: hold.progress(1) is not None)
 
@@ -73,7 +73,7 @@ def test_one_thread_keeps_all_leases_of_a_process_and_ends_with_the_last(runtime
     leases = [steps.take(runtime.engine, Queue.LLM, seconds=1.0) for _ in range(5)]
     before = threading.active_count()
     with ExitStack() as stack:
-        holds = [stack.enter_context(Hold(runtime, lease)) for lease in leases]
+        holds = [stack.enter_context(LeaseGuard(runtime, lease)) for lease in leases]
         assert threading.active_count() == before + 1
         for number, hold in enumerate(holds):
             hold.progress(number)
@@ -88,7 +88,7 @@ def test_of_two_workers_that_believe_they_hold_a_chunk_one_goes_on(runtime: Runt
     assert completion.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 1
     other = steps.take(runtime.engine, Queue.LLM)
     other_process = Runtime(runtime.settings, runtime.engine, "other")
-    with Hold(runtime, frozen) as mine, Hold(other_process, other) as theirs:
+    with LeaseGuard(runtime, frozen) as mine, LeaseGuard(other_process, other) as theirs:
         with pytest.raises(LeaseLostError):
             until(lambda: mine.progress(1) is not None)
         theirs.progress(1)
@@ -101,7 +101,7 @@ def test_of_two_workers_that_believe_they_hold_a_chunk_one_goes_on(runtime: Runt
 
 def test_time_in_which_a_process_stood_still_counts_before_anybody_looks(runtime: Runtime) -> None:
     steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
-    with Hold(runtime, steps.take(runtime.engine, Queue.LLM)) as hold:
+    with LeaseGuard(runtime, steps.take(runtime.engine, Queue.LLM)) as hold:
         hold.progress(1)
         hold._held.renewed -= 2 * runtime.settings.lease_seconds
         with pytest.raises(LeaseLostError, match="not renewed in time"):
@@ -117,14 +117,14 @@ def test_a_wall_clock_that_jumps_loses_no_lease(runtime: Runtime, monkeypatch: p
     monkeypatch.setattr(time, "time", lambda: true_time() + 3600)
     begun = steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at
     assert begun is not None
-    with Hold(runtime, lease) as hold:
+    with LeaseGuard(runtime, lease) as hold:
         until(lambda: (steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at or begun) > begun)
         hold.progress(1)
         assert completion.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 0
 
 
 def test_a_process_shows_what_it_has_as_long_as_it_lives(runtime: Runtime) -> None:
-    def shown() -> list[WorkerRow]:
+    def shown() -> list[KnownWorker]:
         with snapshot(runtime.engine) as session:
             return workers.alive(session, 5.0)
 
@@ -141,7 +141,7 @@ def test_work_stops_when_the_worker_stops(runtime: Runtime) -> None:
     steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     lease = steps.take(runtime.engine, Queue.LLM)
     runtime.stopping.set()
-    with Hold(runtime, lease) as hold, pytest.raises(WorkInterruptedError):
+    with LeaseGuard(runtime, lease) as hold, pytest.raises(WorkInterruptedError):
         hold.progress(1)
 
 
@@ -152,32 +152,32 @@ def test_a_database_out_of_reach_loses_the_lease_only_after_its_seconds(runtime:
     lease = steps.take(runtime.engine, Queue.LLM)
     calls: list[float] = []
 
-    def unreachable(_leases: Leases, _held: object) -> None:
+    def unreachable(_leases: LeaseRenewer, _held: object) -> None:
         calls.append(time.monotonic())
         raise DiskFullError("no room")
 
-    monkeypatch.setattr(Leases, "_look", unreachable)
+    monkeypatch.setattr(LeaseRenewer, "_look", unreachable)
     begun = time.monotonic()
-    with Hold(runtime, lease) as hold, pytest.raises(LeaseLostError):
+    with LeaseGuard(runtime, lease) as hold, pytest.raises(LeaseLostError):
         until(lambda: hold.progress(len(calls) + 1) is not None)
     assert time.monotonic() - begun >= runtime.settings.lease_seconds
     assert len(calls) > 1
 
 
-def _with_task(monkeypatch: pytest.MonkeyPatch, task: Callable[[Work], Outcome]) -> None:
+def _with_task(monkeypatch: pytest.MonkeyPatch, task: Callable[[Work], TaskResult]) -> None:
     monkeypatch.setattr(execute, "_task", lambda _stage: task)
 
 
 def test_results_and_the_end_of_the_chunk_are_one_transaction(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4), ChunkPlan(Stage.SUMMARISE, 0, 1, {}, Stage.EXPLAIN))
 
-    def task(work: Work) -> Outcome:
+    def task(work: Work) -> TaskResult:
         def write(session: object) -> dict[str, object]:
             jobs.count_failed(session, job_id, 4)  # type: ignore[arg-type]
             jobs.cancel(session, job_id)  # type: ignore[arg-type]
             return {}
 
-        return Outcome(write)  # type: ignore[arg-type]
+        return TaskResult(write)  # type: ignore[arg-type]
 
     _with_task(monkeypatch, task)
     assert run_chunk(runtime, Queue.LLM)
@@ -188,7 +188,7 @@ def test_errors_are_tried_again_with_their_traceback_kept_and_bad_input_is_not(r
     job_id = steps.running(runtime.engine, ChunkPlan(Stage.COLLECT, 0, 4))
     attempts: list[int] = []
 
-    def broken(work: Work) -> Outcome:
+    def broken(work: Work) -> TaskResult:
         attempts.append(work.lease.attempt)
         raise ZeroDivisionError("surprise")
 
@@ -202,7 +202,7 @@ def test_errors_are_tried_again_with_their_traceback_kept_and_bad_input_is_not(r
     assert "surprise" in found.error["detail"]
     assert "traceback" not in found.error
 
-    def refuses(work: Work) -> Outcome:
+    def refuses(work: Work) -> TaskResult:
         attempts.append(work.lease.attempt)
         raise InputError("No such thing.", cure="Name another.")
 
@@ -220,7 +220,7 @@ def test_errors_are_tried_again_with_their_traceback_kept_and_bad_input_is_not(r
 def test_a_stopping_worker_hands_its_chunk_back(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
 
-    def task(work: Work) -> Outcome:
+    def task(work: Work) -> TaskResult:
         runtime.stopping.set()
         work.progress(1)
         raise AssertionError("progress must raise")

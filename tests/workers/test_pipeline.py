@@ -17,7 +17,7 @@ from interp.domain.spec import JobSpec, ScorerSpec
 from interp.planning import preflight
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Chunk, Dictionary, Explanation, Feature, Run, Score, Subject
+from interp.store.db.tables import ChunkRow, DictionaryRow, ExplanationRow, FeatureRow, RunRow, ScoreRow, SubjectRow
 from interp.store.queue import completion, jobs, workers
 from interp.store.queue.progress import JobProgress
 from tests.fakes import tiny
@@ -75,7 +75,9 @@ def test_a_job_from_end_to_end(
     assert found.summary["tokens_per_s"] > 0
     assert results(runtime.engine) == on_sqlite, "dialect and chunk sizes change nothing"
     with snapshot(runtime.engine) as session:
-        listed = session.execute(select(Feature.label, Explanation.text).join(Explanation, Explanation.id == Feature.explanation_id)).all()
+        listed = session.execute(
+            select(FeatureRow.label, ExplanationRow.text).join(ExplanationRow, ExplanationRow.id == FeatureRow.explanation_id)
+        ).all()
         assert len(listed) == counts["explained"]
         assert all(label == text for label, text in listed)
     _runs_no_model_for_another_scorer(runtime, tiny_job, monkeypatch)
@@ -90,9 +92,9 @@ def _runs_no_model_for_another_scorer(runtime: Runtime, spec: JobSpec, monkeypat
     assert second.status == "completed", second.error
     assert {stage.stage for stage in second.stages} == {Stage.PREPARE, Stage.EXPLAIN, Stage.SCORE, Stage.SUMMARISE}
     with snapshot(runtime.engine) as session:
-        good = select(func.count(func.distinct(Explanation.job_id))).where(Explanation.text.is_not(None))
+        good = select(func.count(func.distinct(ExplanationRow.job_id))).where(ExplanationRow.text.is_not(None))
         assert session.scalar(good) == 1, "nothing was explained again but failures"
-        assert session.scalar(select(func.count(func.distinct(Score.settings_digest)))) == 3
+        assert session.scalar(select(func.count(func.distinct(ScoreRow.settings_digest)))) == 3
 
 
 def test_features_that_lack_evidence_are_collected_and_no_others(
@@ -114,7 +116,7 @@ def test_features_that_lack_evidence_are_collected_and_no_others(
 def planned(runtime: Runtime, job_id: str) -> dict[Stage, list[dict[str, Any]]]:
     """The payloads of a job's chunks by stage, in order."""
     with snapshot(runtime.engine) as session:
-        rows = session.scalars(select(Chunk).where(Chunk.job_id == job_id).order_by(Chunk.number)).all()
+        rows = session.scalars(select(ChunkRow).where(ChunkRow.job_id == job_id).order_by(ChunkRow.number)).all()
         return {stage: [row.payload for row in rows if row.stage == stage] for stage in Stage}
 
 
@@ -218,7 +220,7 @@ def test_bad_input_fails_at_once_and_leaves_nothing(tmp_path: Path, how: str, co
     assert (found.error["code"], found.error["stage"]) == (code, "prepare")
     assert steps.statuses(runtime.engine, job_id) == {"prepare:0": "failed"}
     with snapshot(runtime.engine) as session:
-        assert [session.scalar(select(func.count()).select_from(table)) for table in (Subject, Dictionary, Run, Feature)] == [0] * 4
+        assert [session.scalar(select(func.count()).select_from(table)) for table in (SubjectRow, DictionaryRow, RunRow, FeatureRow)] == [0] * 4
     assert not [path for path in (settings.home / "artifacts").rglob("*") if path.is_file()]
 
 
@@ -284,4 +286,4 @@ def test_activations_that_are_not_finite_end_the_job_and_leave_no_evidence(setti
     assert found.error["code"] == "activations-not-finite"
     assert "infinity" in found.error["detail"]
     with snapshot(runtime.engine) as session:
-        assert session.scalar(select(func.count()).select_from(Feature)) == 0
+        assert session.scalar(select(func.count()).select_from(FeatureRow)) == 0

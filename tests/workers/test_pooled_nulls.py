@@ -15,7 +15,7 @@ from interp.planning import preflight
 from interp.stats.pooled import FEWEST, pooled_p, strata_of
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Feature, Score
+from interp.store.db.tables import FeatureRow, ScoreRow
 from interp.store.queue import jobs
 from tests.store import steps
 from tests.workers.test_embedded import until
@@ -55,14 +55,16 @@ def complete(engine: Engine, settings: Settings, spec: JobSpec) -> str:
     return job_id
 
 
-def scored(engine: Engine) -> list[tuple[Score, float]]:
+def scored(engine: Engine) -> list[tuple[ScoreRow, float]]:
     """Every score with its feature's density, by feature."""
     with snapshot(engine) as session:
-        joined = select(Score, Feature.density).join(Feature, (Feature.run_id == Score.run_id) & (Feature.feature == Score.feature))
-        return [(score, density) for score, density in session.execute(joined.order_by(Score.feature))]
+        joined = select(ScoreRow, FeatureRow.density).join(
+            FeatureRow, (FeatureRow.run_id == ScoreRow.run_id) & (FeatureRow.feature == ScoreRow.feature)
+        )
+        return [(score, density) for score, density in session.execute(joined.order_by(ScoreRow.feature))]
 
 
-def nulls_of(rows: list[tuple[Score, float]]) -> NDArray[np.float64]:
+def nulls_of(rows: list[tuple[ScoreRow, float]]) -> NDArray[np.float64]:
     """float64 [scores, NULLS]: the stored figure of each null, NaN where undefined."""
     filled = [[*(score.null_values or ()), *[None] * NULLS][:NULLS] for score, _ in rows]
     return np.array(filled, dtype=np.float64)
@@ -84,5 +86,5 @@ def test_nulls_of_an_earlier_job_join_the_pool(engine: Engine, settings: Setting
     np.testing.assert_allclose([score.p_value for score, _ in rows], expected)
 
 
-def _is_scarce(score: Score) -> bool:
+def _is_scarce(score: ScoreRow) -> bool:
     return "a lift needs" in (score.null_reason or "")

@@ -13,10 +13,10 @@ from interp.planning.fingerprint import evidence_id, models_key
 from tests.fakes import tiny
 from workers.runtime.context import Runtime
 from workers.tasks import model_cache
-from workers.tasks.model_cache import USABLE, Models, Shelf, announce, models_of
+from workers.tasks.model_cache import USABLE, LruModels, Models, announce, models_of
 
 
-def loaded(shelf: Shelf, name: str, size: int, keep: tuple[str, ...] = ()) -> bool:
+def loaded(shelf: LruModels, name: str, size: int, keep: tuple[str, ...] = ()) -> bool:
     """Whether asking for the model loaded it."""
     loads: list[str] = []
     shelf.get(name, lambda: loads.append(name) or name, lambda _: size, size, (name, *keep))
@@ -24,7 +24,7 @@ def loaded(shelf: Shelf, name: str, size: int, keep: tuple[str, ...] = ()) -> bo
 
 
 def test_the_model_used_longest_ago_goes_first() -> None:
-    shelf = Shelf(room=100)
+    shelf = LruModels(room=100)
     assert [loaded(shelf, name, 40) for name in ("a", "b", "a", "c")] == [True, True, False, True]
     assert "b" not in shelf, "a was used after b"
     assert "a" in shelf
@@ -32,7 +32,7 @@ def test_the_model_used_longest_ago_goes_first() -> None:
 
 
 def test_the_old_one_goes_before_the_new_one_is_loaded() -> None:
-    shelf = Shelf(room=100)
+    shelf = LruModels(room=100)
     loaded(shelf, "a", 90)
     seen: list[bool] = []
     shelf.get("b", lambda: seen.append("a" in shelf) or "b", lambda _: 90, 90, ("b",))
@@ -40,7 +40,7 @@ def test_the_old_one_goes_before_the_new_one_is_loaded() -> None:
 
 
 def test_what_a_job_needs_stays_though_it_is_too_large() -> None:
-    shelf = Shelf(room=100)
+    shelf = LruModels(room=100)
     loaded(shelf, "subject", 80, keep=("dictionary",))
     loaded(shelf, "dictionary", 80, keep=("subject",))
     assert "subject" in shelf
@@ -48,7 +48,7 @@ def test_what_a_job_needs_stays_though_it_is_too_large() -> None:
 
 
 def test_room_for_work_is_made_by_models_of_other_jobs_alone() -> None:
-    shelf = Shelf(room=100)
+    shelf = LruModels(room=100)
     for name in ("a", "b", "mine"):
         loaded(shelf, name, 30)
     shelf.make_room(60, keep=("mine",))
@@ -59,7 +59,7 @@ def test_room_for_work_is_made_by_models_of_other_jobs_alone() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 120)), max_size=40))
 def test_the_room_is_kept_to_unless_one_model_alone_passes_it(asked: list[tuple[str, int]]) -> None:
-    shelf, sizes = Shelf(room=100), {name: len(name) * 7 + ord(name) % 50 for name in "abcdef"}
+    shelf, sizes = LruModels(room=100), {name: len(name) * 7 + ord(name) % 50 for name in "abcdef"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_cache, "give_back_memory", lambda: None)  # takes a tenth of a second, and there is nothing to give back
         for name, needed in asked:

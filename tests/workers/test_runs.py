@@ -10,7 +10,7 @@ from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.planning import preflight
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Dictionary, Evidence, Explanation, Feature, Run, Score
+from interp.store.db.tables import DictionaryRow, EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
 from interp.store.queue import jobs, retention
 from interp.store.results import runs
 from tests.fakes import tiny
@@ -36,16 +36,16 @@ def complete(runtime: Runtime, spec: JobSpec) -> None:
 def rows_of(runtime: Runtime, number: int) -> dict[str, list[Any]]:
     """Every row of a run, as it stands."""
     with snapshot(runtime.engine) as session:
-        run_id = session.scalars(select(Run.id).where(Run.number == number)).one()
+        run_id = session.scalars(select(RunRow.id).where(RunRow.number == number)).one()
         return {
             table.__tablename__: sorted((tuple(row) for row in session.execute(select(*table.__table__.c).where(table.run_id == run_id))), key=repr)
-            for table in (Evidence, Feature, Explanation, Score)
+            for table in (EvidenceRow, FeatureRow, ExplanationRow, ScoreRow)
         }
 
 
 def current(runtime: Runtime) -> int:
     with snapshot(runtime.engine) as session:
-        found = runs.current(session, session.scalars(select(Dictionary.id)).one())
+        found = runs.current(session, session.scalars(select(DictionaryRow.id)).one())
         assert found is not None
         return found.number
 
@@ -62,7 +62,7 @@ def test_another_job_changes_nothing_of_the_first_ones_run(settings: Settings, t
     while run_chunk(runtime, Queue.GPU) or run_chunk(runtime, Queue.LLM):
         assert rows_of(runtime, 1) == before
         with snapshot(runtime.engine) as session:
-            finished = session.scalars(select(Run.completed_at).where(Run.number == 2)).one_or_none() is not None
+            finished = session.scalars(select(RunRow.completed_at).where(RunRow.number == 2)).one_or_none() is not None
         assert current(runtime) == (2 if finished else 1), "never one that is not finished; then the last of those that cover as much"
     assert current(runtime) == 2
     after = rows_of(runtime, 2)
@@ -74,7 +74,7 @@ def test_another_job_changes_nothing_of_the_first_ones_run(settings: Settings, t
     assert rows_of(runtime, 2) == after
     third = rows_of(runtime, 1)
     assert third["evidence"] == before["evidence"]
-    text = Explanation.__table__.c.keys().index("text")
+    text = ExplanationRow.__table__.c.keys().index("text")
     assert [row for row in third["explanations"] if row[text]] == [row for row in before["explanations"] if row[text]]
     assert len(third["scores"]) > len(before["scores"])
 
@@ -88,4 +88,4 @@ def test_a_job_on_fewer_features_makes_a_run_that_is_not_current(settings: Setti
     complete(runtime, other.model_copy(update={"features": "all"}))
     assert current(runtime) == 2
     with snapshot(runtime.engine) as session:
-        assert session.scalars(select(Run.features).order_by(Run.number)).all() == [tiny.FEATURES] * 2
+        assert session.scalars(select(RunRow.features).order_by(RunRow.number)).all() == [tiny.FEATURES] * 2

@@ -11,7 +11,7 @@ from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import transaction
-from interp.store.db.tables import Job
+from interp.store.db.tables import JobRow
 from interp.store.queue import jobs
 from tests.faults.waiting import until
 from tests.store import steps
@@ -25,7 +25,7 @@ LATENCY, CHECK = 0.3, 0.05
 
 
 @pytest.mark.parametrize(("wish", "status"), [(jobs.pause, "paused"), (jobs.cancel, "cancelled")])
-def test_a_wish_is_heeded_within_one_call(settings: Settings, tiny_job: JobSpec, wish: Callable[[Session, str], Job], status: str) -> None:
+def test_a_wish_is_heeded_within_one_call(settings: Settings, tiny_job: JobSpec, wish: Callable[[Session, str], JobRow], status: str) -> None:
     with ScriptedServer(latency_seconds=LATENCY) as server:
         changes = {"llm_in_flight": IN_FLIGHT, "check_seconds": CHECK, "llm_base_url": server.base_url}
         runtime = Runtime.of(settings.model_copy(update=changes))

@@ -10,16 +10,16 @@ from sqlalchemy import Engine, delete, insert, select, update
 
 from interp.analysis import updates
 from interp.config.settings import Settings
-from interp.domain.explanation import Family
+from interp.domain.explanation import ExplanationFamily
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import ExplainerSpec, ModelSpec, ModelsSpec, ScorerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.planning.plan import ChunkPlan
 from interp.planning.settings_digest import family_of, scorer_digest
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Evidence, Explanation, Feature, Score
+from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow, ScoreRow
 from interp.store.results import dictionaries, dictionary_scores, runs
-from interp.store.results.dictionary_scores import Shown
+from interp.store.results.dictionary_scores import BestExplanation
 from tests.api import synthetic
 from tests.store import steps
 from tests.workers import plain_figures as plain
@@ -57,7 +57,7 @@ class Book:
         self.figures = {scorer.name: self._score(scorer, seed) for seed, scorer in enumerate(SPEC.scorers)}
         with transaction(engine) as session:
             rows = [{"run_id": self.run, "feature": feature, "density": density, "blob": b""} for feature, density in self.densities.items()]
-            session.execute(insert(Evidence), rows)
+            session.execute(insert(EvidenceRow), rows)
         listed = {"explanation_id": None, "shrunken": None}
         synthetic.add_features(engine, [synthetic.feature_row(self.run, feature, **listed) for feature in range(FEATURES)])
         steps.submit(engine, SPEC)
@@ -74,16 +74,18 @@ class Book:
     def rows(self) -> dict[str, list[Any]]:
         """Everything that a summary writes to."""
         with snapshot(self.engine) as session:
-            scores = session.execute(select(Score.id, Score.p_value, Score.q_value, Score.shrunken, Score.null_reason).order_by(Score.id)).all()
-            columns = [Feature.__table__.c[name] for name in ("feature", *EXPLANATION_COLUMNS)]
+            scores = session.execute(
+                select(ScoreRow.id, ScoreRow.p_value, ScoreRow.q_value, ScoreRow.shrunken, ScoreRow.null_reason).order_by(ScoreRow.id)
+            ).all()
+            columns = [FeatureRow.__table__.c[name] for name in ("feature", *EXPLANATION_COLUMNS)]
             return {
                 "scores": [tuple(row) for row in scores],
                 "features": [tuple(row) for row in session.execute(select(*columns).order_by("feature"))],
             }
 
-    def _explain(self) -> dict[Family, dict[int, tuple[int, str]]]:
+    def _explain(self) -> dict[ExplanationFamily, dict[int, tuple[int, str]]]:
         """The first family explains two features of three, the second one more; every seventh label could not be had."""
-        found: dict[Family, dict[int, tuple[int, str]]] = {family: {} for family in self.families}
+        found: dict[ExplanationFamily, dict[int, tuple[int, str]]] = {family: {} for family in self.families}
         with transaction(self.engine) as session:
             for feature in range(FEATURES):
                 for place, family in enumerate(self.families):
@@ -91,7 +93,7 @@ class Book:
                         text = None if feature % 7 == 0 else f"label {feature} {place}"
                         shared = {"run_id": self.run, "created_at": MOMENT, "provenance": {}}
                         row = {"feature": feature, "explainer": family.explainer, "settings_digest": family.settings_digest, "text": text}
-                        made = session.execute(insert(Explanation).values(shared | row).returning(Explanation.id)).scalar_one()
+                        made = session.execute(insert(ExplanationRow).values(shared | row).returning(ExplanationRow.id)).scalar_one()
                         if text:
                             found[family][feature] = (made, text)
         return found
@@ -127,7 +129,7 @@ class Book:
                 row = {name: getattr(figure, name) for name in names} | {"scorer": scorer.name, "settings_digest": digest}
                 row |= {"null_values": list(figure.null_values), "controls": list(figure.controls), "run_id": self.run}
                 row |= {"answered": 1, "failed": 0, "abstained": 0, "details": {}, "created_at": MOMENT}
-                found.append(replace(figure, id=session.execute(insert(Score).values(row).returning(Score.id)).scalar_one()))
+                found.append(replace(figure, id=session.execute(insert(ScoreRow).values(row).returning(ScoreRow.id)).scalar_one()))
         return found
 
 
@@ -146,7 +148,7 @@ def expected(book: Book) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     asked = [(0, 41)]
     judged = {"fuzz": plain.concluded(book.figures["fuzz"], book.densities), "detection": plain.concluded(book.figures["detection"], book.densities)}
     labels = [(feature, row, text) for some in book.explained.values() for feature, (row, text) in some.items()]
-    listed = {feature: Shown(feature, None, None) for feature in range(FEATURES)}  # type: ignore[arg-type]
+    listed = {feature: BestExplanation(feature, None, None) for feature in range(FEATURES)}  # type: ignore[arg-type]
     listed |= {item.feature: item for item in plain.best_of(judged, labels)}
     scores = sorted((item.id, item.p_value, item.q_value, item.shrunken, item.null_reason) for items in judged.values() for item in items)
     figures = {name: plain.figures_of([item for item in items if plain.is_within(item.feature, asked)]) for name, items in judged.items()}
@@ -197,7 +199,7 @@ def test_rows_that_say_it_already_are_not_written_again(book: Book) -> None:
 
 def test_a_job_without_scorers_shows_the_oldest_labels(book: Book) -> None:
     with transaction(book.engine) as session:
-        session.execute(delete(Score))
+        session.execute(delete(ScoreRow))
     book.work = replace(book.work, spec=SPEC.model_copy(update={"scorers": ()}))
     assert book.summarise()["scores"] == {}
     labels = [(feature, row, text) for some in book.explained.values() for feature, (row, text) in some.items()]
@@ -225,9 +227,11 @@ def test_a_worse_explanation_that_comes_later_takes_no_label(book: Book) -> None
     with transaction(book.engine) as session:
         for feature in scored:
             shared = {"run_id": book.run, "created_at": MOMENT, "provenance": {}, "explainer": "weaker", "settings_digest": "w"}
-            made = session.execute(insert(Explanation).values(shared | {"feature": feature, "text": "weak"}).returning(Explanation.id)).scalar_one()
+            made = session.execute(
+                insert(ExplanationRow).values(shared | {"feature": feature, "text": "weak"}).returning(ExplanationRow.id)
+            ).scalar_one()
             row = {"explanation_id": made, "run_id": book.run, "feature": feature, "scorer": "detection", "settings_digest": "other", "metric": "m"}
-            session.execute(insert(Score).values(**row, value=-1.0, answered=1, failed=0, abstained=0, details={}, created_at=MOMENT))
+            session.execute(insert(ScoreRow).values(**row, value=-1.0, answered=1, failed=0, abstained=0, details={}, created_at=MOMENT))
     book.summarise()
     assert len(scored) > 10
     assert {row[0]: row for row in book.rows()["features"]} == before
@@ -236,7 +240,7 @@ def test_a_worse_explanation_that_comes_later_takes_no_label(book: Book) -> None
 def test_two_summaries_of_a_run_end_the_same_whichever_is_written_last(book: Book) -> None:
     first = summarise(book.work)
     with transaction(book.engine) as session:
-        session.execute(update(Score).where(Score.feature % 2 == 0).values(value=0.99))
+        session.execute(update(ScoreRow).where(ScoreRow.feature % 2 == 0).values(value=0.99))
     second = summarise(book.work)
     with transaction(book.engine) as session:
         second.write(session)

@@ -20,13 +20,13 @@ from interp.domain.spec import WebhookSpec
 from interp.planning.plan import ChunkPlan
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Webhook
+from interp.store.db.tables import WebhookRow
 from interp.store.queue import jobs, webhooks
 from tests.store import steps
 from tests.workers.receiver import Receiver, receiver
 from workers import artifact_paths
 from workers.maintenance import cleanup, scheduler
-from workers.maintenance.scheduler import Duty, Round, Sweeper
+from workers.maintenance.scheduler import MaintenanceThreads, PeriodicTask, PeriodicThread
 
 QUICK = {"sweep_seconds": 0.1, "stop_seconds": 5.0, "webhook_private": True}
 
@@ -65,7 +65,7 @@ def test_leases_are_taken_back_and_webhooks_delivered_in_one_process(engine: Eng
     job_id = expired(engine, to)
     with transaction(engine) as session:
         jobs.pause(session, job_id)
-    sweeper = Sweeper(engine, quick)
+    sweeper = MaintenanceThreads(engine, quick)
     sweeper.start()
     try:
         until(lambda: is_taken_back(engine, job_id), "the lease")
@@ -80,7 +80,7 @@ def test_a_receiver_that_does_not_answer_keeps_no_lease_from_being_taken_back(en
     waiting = expired(engine, to)
     with transaction(engine) as session:
         jobs.pause(session, waiting)
-    sweeper = Sweeper(engine, quick.model_copy(update={"webhook_seconds": 20.0, "stop_seconds": 0.2}))
+    sweeper = MaintenanceThreads(engine, quick.model_copy(update={"webhook_seconds": 20.0, "stop_seconds": 0.2}))
     sweeper.start()
     try:
         until(lambda: to.sent, "the receiver to be asked")
@@ -95,7 +95,7 @@ def test_upkeep_outlives_a_database_that_is_away(private_postgres: LocalServer, 
     settings = Settings(home=tmp_path, database_url=private_postgres.url).model_copy(update=QUICK)
     migrate.upgrade(settings.database_url)
     engine = make_engine(settings.database_url)
-    sweeper = Sweeper(engine, settings)
+    sweeper = MaintenanceThreads(engine, settings)
     sweeper.start()
     try:
         private_postgres.stop(signal.SIGINT)
@@ -117,7 +117,7 @@ def test_no_error_of_a_duty_ends_it(engine: Engine, quick: Settings, caplog: pyt
             raise ZeroDivisionError("nobody thought of this")
 
     caplog.set_level("INFO")
-    made = Round(Duty("stumbling", stumbling, lambda _settings: 0.01), engine, quick)
+    made = PeriodicThread(PeriodicTask("stumbling", stumbling, lambda _settings: 0.01), engine, quick)
     made.start()
     until(lambda: len(calls) > 6, "more rounds")
     made.ask_to_stop()
@@ -134,8 +134,8 @@ def test_stopping_waits_for_no_duty_longer_than_it_may(engine: Engine, quick: Se
         begun.set()
         hanging.wait(60)
 
-    monkeypatch.setattr(scheduler, "DUTIES", (scheduler.SWEEPING, Duty("hanging", hang, lambda _settings: 1.0)))
-    sweeper = Sweeper(engine, quick.model_copy(update={"stop_seconds": 0.3}))
+    monkeypatch.setattr(scheduler, "DUTIES", (scheduler.SWEEPING, PeriodicTask("hanging", hang, lambda _settings: 1.0)))
+    sweeper = MaintenanceThreads(engine, quick.model_copy(update={"stop_seconds": 0.3}))
     sweeper.start()
     assert begun.wait(60)
     before = time.monotonic()
@@ -215,6 +215,6 @@ def test_two_upkeep_processes_do_each_thing_once(database_url: str, engine: Engi
     assert not any("Traceback" in text for text in said), said
 
 
-def told(engine: Engine, job_id: str) -> list[Webhook]:
+def told(engine: Engine, job_id: str) -> list[WebhookRow]:
     with snapshot(engine) as session:
         return list(webhooks.of_job(session, job_id))

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, update
-from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookRow as Verifier
 
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import JobSpec, WebhookSpec
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import Webhook
+from interp.store.db.tables import WebhookRow
 from interp.store.queue import webhooks
 from tests.store import steps
 from tests.workers.receiver import Receiver, receiver
@@ -46,7 +46,7 @@ def owed(engine: Engine, url: str, status: JobStatus = JobStatus.COMPLETED) -> s
     return job_id
 
 
-def only(engine: Engine, job_id: str) -> Webhook:
+def only(engine: Engine, job_id: str) -> WebhookRow:
     with snapshot(engine) as session:
         [found] = webhooks.of_job(session, job_id)
     return found
@@ -55,7 +55,7 @@ def only(engine: Engine, job_id: str) -> Webhook:
 def make_due(engine: Engine) -> None:
     """Time passes: whatever is put off is due."""
     with transaction(engine) as session:
-        session.execute(update(Webhook).where(Webhook.next_at.is_not(None)).values(next_at=datetime.now(UTC) - timedelta(seconds=1)))
+        session.execute(update(WebhookRow).where(WebhookRow.next_at.is_not(None)).values(next_at=datetime.now(UTC) - timedelta(seconds=1)))
 
 
 def test_the_receiver_can_verify_who_sent_the_event_and_reads_which_job_it_is(engine: Engine, allowed: Settings, to: Receiver) -> None:

@@ -1,4 +1,4 @@
-"""`interp.llm.call_store.Books` of one chunk, kept in the database."""
+"""`interp.llm.call_store.CallStore` of one chunk, kept in the database."""
 
 import asyncio
 import time
@@ -8,11 +8,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from interp.domain.errors import DiskFullError, PriceUnknownError, WorkInterruptedError
-from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, Stored
+from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, StoredReply
 from interp.store.db.engine import is_passing, snapshot, transaction
 from interp.store.llm import batches, budgets
 from interp.store.queue.chunks import Lease
-from workers.llm.call_writer import Future, Ledger, ledger_of
+from workers.llm.call_writer import CallWriter, Future, ledger_of
 from workers.llm.pending_writes import AGAIN_SECONDS
 
 # How long answers that cannot be written are held on to, with the chunk that asked for them.
@@ -20,7 +20,7 @@ DURABLE_SECONDS = 30.0
 NOTHING_SPENT = Amount(0, 0, 0.0)
 
 
-class StoreBooks:
+class DatabaseCallStore:
     """A context manager, entered and left in the worker's thread: on the way out everything is durable. Its methods belong to the event loop.
 
     Raises LeaseLost on the way in, and `stop` makes every later call that would go out raise Interrupted.
@@ -28,7 +28,7 @@ class StoreBooks:
 
     def __init__(self, engine: Engine, lease: Lease, is_kept: Callable[[], bool] = lambda: True) -> None:
         self._lease, self._is_kept = lease, is_kept
-        self._ledger: Ledger = ledger_of(engine)
+        self._ledger: CallWriter = ledger_of(engine)
         self._account: tuple[str, str] | None = None
         self._caps_dollars = False
         self._open: dict[int, Amount] = {}
@@ -43,7 +43,7 @@ class StoreBooks:
             self._account = (known.id, lease.token)
             self._caps_dollars = known.caps.usd is not None
 
-    def __enter__(self) -> "StoreBooks":
+    def __enter__(self) -> "DatabaseCallStore":
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -64,9 +64,9 @@ class StoreBooks:
             if not future.done():
                 future.set_exception(WorkInterruptedError("the chunk's work stops"))
 
-    async def recall(self, key: str) -> Stored | None:
+    async def recall(self, key: str) -> StoredReply | None:
         self.check()
-        found: Stored | None = await self._ledger.recall(key)
+        found: StoredReply | None = await self._ledger.recall(key)
         return found
 
     async def reserve(self, amount: Amount) -> Reservation:

@@ -19,7 +19,7 @@ from interp.llm.call_store import Amount, Call
 from interp.store.db.engine import snapshot, transaction
 from interp.store.llm import budgets, reply_cache
 from interp.store.llm.budgets import NOTHING, Grant, Sums, sums_of
-from workers.llm.pending_writes import AGAIN_SECONDS, Flush, Keeper
+from workers.llm.pending_writes import AGAIN_SECONDS, Flush, PendingWrites
 from workers.runtime.singleton import one_a_process
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ Future = asyncio.Future[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Room:
+class BudgetRequest:
     """A wish for room in a budget. Its future gets None once there is some."""
 
     account: Account
@@ -44,11 +44,11 @@ class Room:
 
 
 @dataclass(slots=True)
-class Desk:
+class BudgetChanges:
     """What has come in since the last round. `sums`: by account, what was set aside and is settled now, and what of it was spent."""
 
     keys: dict[str, list[Future]] = field(default_factory=dict)
-    rooms: list[Room] = field(default_factory=list)
+    rooms: list[BudgetRequest] = field(default_factory=list)
     acts: list[tuple[Future, Callable[[Session], object]]] = field(default_factory=list)
     sums: dict[Account, tuple[Sums, Sums]] = field(default_factory=dict)
     flushes: list[Flush] = field(default_factory=list)
@@ -67,16 +67,16 @@ class Desk:
         self.sums[account] = (_add(before[0], reserved), _add(before[1], spent))
 
 
-class Ledger:
+class CallWriter:
     """Asked from event loops, whose futures it answers there; `flush` from any other thread. Made once an engine, see `ledger_of`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._changed = threading.Condition()
-        self._desk = Desk()
-        self._keeper = Keeper(engine)
+        self._desk = BudgetChanges()
+        self._keeper = PendingWrites(engine)
         # Rooms that other calls may still give back; asked for again and again, since those may be another worker's.
-        self._waiting: list[Room] = []
+        self._waiting: list[BudgetRequest] = []
         threading.Thread(target=self._run, name="ledger", daemon=True).start()
 
     def recall(self, key: str) -> Future:
@@ -92,7 +92,7 @@ class Ledger:
     def room(self, account: Account, amount: Amount) -> Future:
         """Room in the account's budget. Its future raises BudgetReached, or LeaseLost. On an event loop."""
         future: Future = asyncio.get_running_loop().create_future()
-        self._put(lambda desk: desk.rooms.append(Room(account, amount, future)))
+        self._put(lambda desk: desk.rooms.append(BudgetRequest(account, amount, future)))
         return future
 
     def act(self, action: Callable[[Session], object]) -> Future:
@@ -116,7 +116,7 @@ class Ledger:
         flush.wait()
         self._keeper.flush()
 
-    def _put(self, add: Callable[[Desk], None]) -> None:
+    def _put(self, add: Callable[[BudgetChanges], None]) -> None:
         with self._changed:
             before = (self._desk.is_empty, self._desk.is_urgent)
             add(self._desk)
@@ -134,7 +134,7 @@ class Ledger:
                 self._fail(desk, error)
                 time.sleep(AGAIN_SECONDS)
 
-    def _gathered(self) -> Desk:
+    def _gathered(self) -> BudgetChanges:
         with self._changed:
             self._changed.wait_for(lambda: not self._desk.is_empty, AGAIN_SECONDS if self._waiting else None)
             if not self._waiting:
@@ -143,18 +143,18 @@ class Ledger:
         if not in_haste:
             time.sleep(GATHER_SECONDS)
         with self._changed:
-            desk, self._desk = self._desk, Desk()
+            desk, self._desk = self._desk, BudgetChanges()
         desk.rooms = [room for room in (*self._waiting, *desk.rooms) if not room.future.done()]
         self._waiting = []
         return desk
 
-    def _recall(self, desk: Desk) -> None:
+    def _recall(self, desk: BudgetChanges) -> None:
         if desk.keys:
             with snapshot(self._engine) as session:
                 found = reply_cache.recall(session, list(desk.keys))
             _answer([(future, found.get(key) or self._keeper.fresh(key)) for key, futures in desk.keys.items() for future in futures])
 
-    def _write(self, desk: Desk) -> None:
+    def _write(self, desk: BudgetChanges) -> None:
         if desk.keys and not (desk.rooms or desk.acts or desk.flushes):
             self._put_back(desk)  # whose answers went out just now ask for room next: the sums go along with that
         elif desk.rooms or desk.acts or desk.sums:
@@ -169,7 +169,7 @@ class Ledger:
         for flush in desk.flushes:
             flush.done.set()
 
-    def _give_back(self, answers: Sequence[tuple[Room, BaseException | None]]) -> Callable[[Future], None]:
+    def _give_back(self, answers: Sequence[tuple[BudgetRequest, BaseException | None]]) -> Callable[[Future], None]:
         granted = {id(room.future): room for room, answer in answers if answer is None}
 
         def give_back(future: Future) -> None:
@@ -179,7 +179,7 @@ class Ledger:
 
         return give_back
 
-    def _fail(self, desk: Desk, error: BaseException) -> None:
+    def _fail(self, desk: BudgetChanges, error: BaseException) -> None:
         """Whoever waits gets the error; what was spent stays to be written."""
         futures = [future for some in desk.keys.values() for future in some]
         futures += [room.future for room in desk.rooms] + [future for future, _ in desk.acts]
@@ -189,22 +189,22 @@ class Ledger:
             flush.done.set()
         self._put_back(desk)
 
-    def _put_back(self, desk: Desk) -> None:
+    def _put_back(self, desk: BudgetChanges) -> None:
         with self._changed:
             for account, (reserved, spent) in desk.sums.items():
                 self._desk.add_sums(account, reserved, spent)
 
 
 @one_a_process
-def ledger_of(engine: Engine) -> Ledger:
+def ledger_of(engine: Engine) -> CallWriter:
     """The engine's ledger."""
-    return Ledger(engine)
+    return CallWriter(engine)
 
 
-def _allot(session: Session, rooms: Sequence[Room]) -> tuple[list[tuple[Room, BaseException | None]], list[Room]]:
+def _allot(session: Session, rooms: Sequence[BudgetRequest]) -> tuple[list[tuple[BudgetRequest, BaseException | None]], list[BudgetRequest]]:
     """Sets aside what there is room for. The answers (None: granted), and the rooms that may still come."""
-    answers: list[tuple[Room, BaseException | None]] = []
-    waiting: list[Room] = []
+    answers: list[tuple[BudgetRequest, BaseException | None]] = []
+    waiting: list[BudgetRequest] = []
     for account in sorted({room.account for room in rooms}):
         asked = [room for room in rooms if room.account == account]
         try:

@@ -17,7 +17,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """Seconds. `poll`: how often the watching thread looks; `stop`: what calls in flight get to end in when the worker stops or its lease is
     gone; `pause`: when the job is about to pause, since they are paid for."""
 
@@ -26,7 +26,7 @@ class Patience:
     pause: float = 120.0
 
 
-class Loop:
+class EventLoopThread:
     """An event loop that runs until `close`. Made once a process, see `the_loop`; tests make their own."""
 
     def __init__(self) -> None:
@@ -55,13 +55,13 @@ class Loop:
 
 
 @one_a_process
-def the_loop() -> Loop:
+def the_loop() -> EventLoopThread:
     """This process's loop."""
-    return Loop()
+    return EventLoopThread()
 
 
 @dataclass
-class Crew(Generic[Made]):
+class TaskGroupRunner(Generic[Made]):
     """Coroutines that work side by side on one chunk: all of them end well, or the first error ends all.
 
     `stop` is called with that error on the loop, once: it must let no more calls out, so that each coroutine ends at its next one.
@@ -69,11 +69,11 @@ class Crew(Generic[Made]):
 
     work: Sequence[Coroutine[Any, Any, Made]]
     stop: Callable[[BaseException], None]
-    patience: Patience = Patience()
+    patience: Timeouts = Timeouts()
     done: int = 0
     _halt: "asyncio.Future[None] | None" = field(default=None, init=False)
 
-    def run(self, loop: Loop, progress: Callable[[int], None]) -> list[Made]:
+    def run(self, loop: EventLoopThread, progress: Callable[[int], None]) -> list[Made]:
         """Runs all of them; their results, in order. `progress` gets how many have ended, again and again, and stops all by raising.
 
         Raises the first error of any, or of `progress`.

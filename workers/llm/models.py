@@ -8,26 +8,26 @@ from interp.config.settings import Settings
 from interp.domain.errors import InputError
 from interp.domain.spec import JobSpec, ModelSpec
 from interp.llm.base import Model
-from interp.llm.call_store import Books, Tag
+from interp.llm.call_store import CallStore, Tag
 from interp.store.queue.chunks import Lease
 from workers.llm.event_loop import the_loop
 
 if TYPE_CHECKING:
-    from interp.llm.client import Client
+    from interp.llm.client import LlmClient
 
 CLOSE_SECONDS = 5.0
 
-_clients: dict[Settings, "Client"] = {}
+_clients: dict[Settings, "LlmClient"] = {}
 _making = threading.Lock()
 
 
-def client_of(settings: Settings) -> "Client":
+def client_of(settings: Settings) -> "LlmClient":
     """This process's client for the endpoints of the settings."""
-    from interp.llm.client import Client  # the SDK behind it costs half a second and 40 MB, which jobs that ask nobody need not pay
+    from interp.llm.client import LlmClient  # the SDK behind it costs half a second and 40 MB, which jobs that ask nobody need not pay
 
     with _making:
         if settings not in _clients:
-            _clients[settings] = Client.of(settings)
+            _clients[settings] = LlmClient.of(settings)
         return _clients[settings]
 
 
@@ -40,12 +40,12 @@ def close_clients() -> None:
 
 
 @dataclass(frozen=True)
-class Roster:
+class ChunkModels:
     """Who answers for one chunk. Each model is bound to the feature and the purpose that its calls are booked under."""
 
-    client: "Client"
+    client: "LlmClient"
     spec: JobSpec
-    books: Books
+    books: CallStore
     lease: Lease
 
     def explainer(self, feature: int, purpose: str) -> Model:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
-from interp.llm.call_store import Call, Stored
+from interp.llm.call_store import Call, StoredReply
 from interp.store.db.engine import transaction
 from interp.store.llm import calls
-from interp.store.llm.calls import Packed, pack_call
+from interp.store.llm.calls import CallRows, pack_call
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Flush:
             raise self.errors[0]
 
 
-class Keeper:
+class PendingWrites:
     """`keep` from event loops, `flush` from any other thread."""
 
     def __init__(self, engine: Engine) -> None:
@@ -44,21 +44,21 @@ class Keeper:
         self._changed = threading.Condition()
         self._new: list[Call] = []
         self._flushes: list[Flush] = []
-        self._packed: list[Packed] = []
+        self._packed: list[CallRows] = []
         # Answers that are not in the database yet, for whoever asks the same meanwhile.
-        self._fresh: dict[str, Stored] = {}
+        self._fresh: dict[str, StoredReply] = {}
         threading.Thread(target=self._run, name="keeper", daemon=True).start()
 
     def keep(self, call: Call) -> None:
         """Keeps the call, and its answer."""
         if call.status == "answered" and call.raw is not None:
-            self._fresh.setdefault(call.key, Stored(call.key, call.raw, call.usage, call.cost_usd))
+            self._fresh.setdefault(call.key, StoredReply(call.key, call.raw, call.usage, call.cost_usd))
         with self._changed:
             self._new.append(call)
             if len(self._new) == 1:
                 self._changed.notify()
 
-    def fresh(self, key: str) -> Stored | None:
+    def fresh(self, key: str) -> StoredReply | None:
         """An answer that came back and is not in the database yet."""
         return self._fresh.get(key)
 

@@ -37,7 +37,7 @@ def sweep(engine: Engine, settings: Settings) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
+class PeriodicTask:
     """What is done over and over: `work`, and so many seconds later again."""
 
     name: str
@@ -45,20 +45,20 @@ class Duty:
     seconds: Callable[[Settings], float]
 
 
-SWEEPING = Duty("sweeper", sweep, lambda settings: settings.sweep_seconds)
+SWEEPING = PeriodicTask("sweeper", sweep, lambda settings: settings.sweep_seconds)
 DUTIES = (
     SWEEPING,
-    Duty("webhooks", deliver_due, lambda settings: settings.sweep_seconds),
-    Duty("tidying", tidy, lambda settings: SWEEPS_A_TIDYING * settings.sweep_seconds),
-    Duty("retention", prune, lambda _settings: PRUNE_SECONDS),
+    PeriodicTask("webhooks", deliver_due, lambda settings: settings.sweep_seconds),
+    PeriodicTask("tidying", tidy, lambda settings: SWEEPS_A_TIDYING * settings.sweep_seconds),
+    PeriodicTask("retention", prune, lambda _settings: PRUNE_SECONDS),
 )
 
 
-class Sweeper:
+class MaintenanceThreads:
     """All duties, a thread each, until `stop`. `wake` sweeps at once."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._rounds = {duty: Round(duty, engine, settings) for duty in DUTIES}
+        self._rounds = {duty: PeriodicThread(duty, engine, settings) for duty in DUTIES}
         self._stop_seconds = settings.stop_seconds
 
     def start(self) -> None:
@@ -78,10 +78,10 @@ class Sweeper:
             each.join(max(0.0, deadline - time.monotonic()))
 
 
-class Round:
+class PeriodicThread:
     """A thread that does one duty over and over. No error ends it: a database that is away comes back, and leases must be taken back then."""
 
-    def __init__(self, duty: Duty, engine: Engine, settings: Settings) -> None:
+    def __init__(self, duty: PeriodicTask, engine: Engine, settings: Settings) -> None:
         self._duty, self._engine, self._settings = duty, engine, settings
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._is_failing = False

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook as Signer
 from interp.config.settings import Settings
 from interp.domain.cleaning import one_line
 from interp.domain.errors import WebhookRefusedError
-from interp.security.addresses import Place, find
+from interp.security.addresses import ResolvedUrl, find
 from interp.store.db.engine import transaction
 from interp.store.queue import webhooks
 from interp.store.queue.webhooks import Delivery
@@ -30,7 +30,7 @@ LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryResult:
     """How a try ended: `reason` is None where the receiver took it; `is_hopeless` where no further try would change that."""
 
     delivery: Delivery
@@ -74,8 +74,8 @@ def _take(engine: Engine, settings: Settings) -> list[Delivery]:
         return webhooks.take(session, AT_ONCE, settings.webhook_seconds + SPARE_SECONDS)
 
 
-async def _send_all(due: list[Delivery], settings: Settings) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+async def _send_all(due: list[Delivery], settings: Settings) -> list[DeliveryResult]:
+    outcomes: list[DeliveryResult] = []
 
     async def one(delivery: Delivery) -> None:
         outcomes.append(await _send(client, delivery, settings))
@@ -87,23 +87,23 @@ async def _send_all(due: list[Delivery], settings: Settings) -> list[Outcome]:
     return outcomes
 
 
-async def _send(client: httpx.AsyncClient, delivery: Delivery, settings: Settings) -> Outcome:
+async def _send(client: httpx.AsyncClient, delivery: Delivery, settings: Settings) -> DeliveryResult:
     if delivery.attempt > settings.webhook_attempts:
-        return Outcome(delivery, "the process that made the last try died over it", is_hopeless=True)
+        return DeliveryResult(delivery, "the process that made the last try died over it", is_hopeless=True)
     try:
         with anyio.fail_after(settings.webhook_seconds):
             place = await anyio.to_thread.run_sync(find, delivery.url, settings.webhook_guard(), abandon_on_cancel=True)
             status = await _post(client, place, *signed(delivery, settings.webhook_secret.get_secret_value(), datetime.now(UTC)))
     except WebhookRefusedError as error:
-        return Outcome(delivery, str(error), is_hopeless=True)
+        return DeliveryResult(delivery, str(error), is_hopeless=True)
     except TimeoutError:
-        return Outcome(delivery, f"no answer within {settings.webhook_seconds:g} s")
+        return DeliveryResult(delivery, f"no answer within {settings.webhook_seconds:g} s")
     except (httpx.HTTPError, OSError) as error:
-        return Outcome(delivery, one_line(f"{type(error).__name__}: {error}", LONGEST_REASON))
+        return DeliveryResult(delivery, one_line(f"{type(error).__name__}: {error}", LONGEST_REASON))
     return _judged(delivery, status)
 
 
-async def _post(client: httpx.AsyncClient, place: Place, headers: dict[str, str], body: bytes) -> int:
+async def _post(client: httpx.AsyncClient, place: ResolvedUrl, headers: dict[str, str], body: bytes) -> int:
     """The answer's status. Asks the very addresses that were looked at, one after the other: a name may say something else a moment later."""
     named = headers | {"host": place.url.netloc.decode("ascii")}
     for address in place.addresses:
@@ -117,13 +117,13 @@ async def _post(client: httpx.AsyncClient, place: Place, headers: dict[str, str]
     raise httpx.ConnectError(f"{place.name} has no address")
 
 
-def _judged(delivery: Delivery, status: int) -> Outcome:
+def _judged(delivery: Delivery, status: int) -> DeliveryResult:
     if 200 <= status < 300:
-        return Outcome(delivery)
+        return DeliveryResult(delivery)
     if 300 <= status < 400:
-        return Outcome(delivery, f"the receiver answered {status}, and redirects are not followed")
+        return DeliveryResult(delivery, f"the receiver answered {status}, and redirects are not followed")
     # The specification's word for a receiver that wants no more.
-    return Outcome(delivery, f"the receiver answered {status}", is_hopeless=status == httpx.codes.GONE)
+    return DeliveryResult(delivery, f"the receiver answered {status}", is_hopeless=status == httpx.codes.GONE)
 
 
 @cache

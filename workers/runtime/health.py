@@ -17,7 +17,7 @@ from interp.observability import logs
 log = logs.get_logger(__name__)
 
 
-class Pulse:
+class Heartbeat:
     """When the process was last seen to move. For any thread."""
 
     def __init__(self) -> None:
@@ -32,19 +32,19 @@ class Pulse:
         return time.monotonic() - self._beaten
 
 
-class _Server(ThreadingHTTPServer):
+class _HealthHttpServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A probe that hung up before its answer came says so itself; all else is told as ever."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
-class Health:
+class HealthServer:
     """The server of `/healthz`, in a thread of its own. A port that is taken, as by another worker of this machine, is a warning and no more."""
 
-    def __init__(self, pulse: Pulse, settings: Settings, name: str) -> None:
+    def __init__(self, pulse: Heartbeat, settings: Settings, name: str) -> None:
         self._pulse, self._limit, self._name = pulse, settings.lease_seconds, name
-        self._server: _Server | None = None
+        self._server: _HealthHttpServer | None = None
         if settings.metrics_port is not None:
             self._listen(settings.metrics_port)
 
@@ -79,7 +79,7 @@ class Health:
                 """Nobody reads of every probe."""
 
         try:
-            self._server = _Server(("", port), Handler)
+            self._server = _HealthHttpServer(("", port), Handler)
         except OSError as error:
             log.warning("no /healthz: the port cannot be listened on", port=port, why=str(error))
             return

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.5
 
 
-class Helpers:
+class HelperThreads:
     """At most `number` threads beside the one that answers bells. They take chunks as long as some chunk of this process asks a model.
 
     Celery's own pool stays at one thread: with more of them, a process busy with what asks nobody would take bells, and chunks, from idle ones.

@@ -8,7 +8,7 @@ from interp.store.queue.chunks import Lease
 from workers.runtime.context import Runtime
 
 
-class Hold:
+class LeaseGuard:
     """A context manager: the process's thread renews the lease as long as it is open (`workers.runtime.lease_renewer`).
 
     `progress(units)` is what tasks call between batches. It raises LeaseLost when the chunk is somebody else's or its job is no longer to be

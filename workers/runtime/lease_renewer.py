@@ -13,13 +13,13 @@ from interp.observability import logs
 from interp.store.db.engine import snapshot, transaction
 from interp.store.queue import chunks, workers
 from interp.store.queue.chunks import Lease
-from workers.runtime.health import Pulse
-from workers.runtime.worker_info import Presence
+from workers.runtime.health import Heartbeat
+from workers.runtime.worker_info import WorkerInfo
 
 log = logs.get_logger(__name__)
 
 
-class Held:
+class RenewedLease:
     """One lease in work: how far it is, when it was last renewed by this process's own clock that only counts, and whether it is lost."""
 
     def __init__(self, lease: Lease) -> None:
@@ -33,7 +33,7 @@ class Held:
         return time.monotonic() - self.renewed
 
 
-class Leases:
+class LeaseRenewer:
     """All leases of a process, for any of its threads.
 
     Every `check_seconds` one statement looks whether they are still this process's and their jobs still to be worked on: what is not is `lost`.
@@ -41,10 +41,10 @@ class Leases:
     when it could not be renewed for its whole time. The thread lives as long as there is a lease, or from `begin` to `end`.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, owner: str, presence: Presence, pulse: Pulse) -> None:
+    def __init__(self, engine: Engine, settings: Settings, owner: str, presence: WorkerInfo, pulse: Heartbeat) -> None:
         self._engine, self._settings, self._owner, self._presence, self._pulse = engine, settings, owner, presence, pulse
         self._changed = threading.Condition()
-        self._held: list[Held] = []
+        self._held: list[RenewedLease] = []
         self._thread: threading.Thread | None = None
         # Held while the list of workers is written: its last word is that this one is gone.
         self._showing = threading.Lock()
@@ -67,15 +67,15 @@ class Leases:
             if was_shown:
                 self._take_out()
 
-    def take(self, lease: Lease) -> Held:
+    def take(self, lease: Lease) -> RenewedLease:
         """Looks after the lease until `let_go`."""
         with self._changed:
-            held = Held(lease)
+            held = RenewedLease(lease)
             self._held.append(held)
             self._watch()
         return held
 
-    def let_go(self, held: Held) -> None:
+    def let_go(self, held: RenewedLease) -> None:
         """The chunk has come to its end, whichever."""
         with self._changed:
             self._held.remove(held)
@@ -128,7 +128,7 @@ class Leases:
         except (SQLAlchemyError, DiskFullError) as error:
             log.warning("this worker stays in the list of workers for a while", why=str(error))
 
-    def _look(self, held: Sequence[Held]) -> None:
+    def _look(self, held: Sequence[RenewedLease]) -> None:
         due = [each for each in held if self._is_due(each)]
         rest = [each for each in held if each not in due]
         good: set[str] = set()
@@ -145,6 +145,6 @@ class Leases:
             if each.lease.token not in good:
                 each.lost.set()
 
-    def _is_due(self, held: Held) -> bool:
+    def _is_due(self, held: RenewedLease) -> bool:
         has_news = held.units != held.written and held.silent() >= self._settings.progress_seconds
         return has_news or held.silent() >= self._settings.heartbeat_seconds

@@ -11,7 +11,7 @@ from interp.domain.errors import DiskFullError
 from interp.domain.lifecycle import Queue
 from interp.observability import logs
 from workers.runtime.context import Runtime
-from workers.runtime.helper_threads import Helpers
+from workers.runtime.helper_threads import HelperThreads
 from workers.tasks.execute import run_chunk
 from workers.wakeup.notify import ring
 
@@ -25,14 +25,14 @@ TURN_SECONDS = 0.2
 DEAF_SECONDS, DEAF_LOOK_SECONDS = 1.5, 0.2
 
 
-class Looks:
+class Poller:
     """The process's way to its next chunk, one at a time: by `answer` from the thread that hears bells, and by itself every `idle_seconds`.
 
     A broker may be away, be emptied, or have a consumer that hears nothing any more after a restart: the database knows what is ready. Right after
     a bell was answered the next one is not heard, and the process looks often.
     """
 
-    def __init__(self, runtime: Runtime, queue: Queue, helpers: Helpers) -> None:
+    def __init__(self, runtime: Runtime, queue: Queue, helpers: HelperThreads) -> None:
         self._runtime, self._queue, self._helpers = runtime, queue, helpers
         self._turn = threading.Lock()
         self._answered = threading.Event()

@@ -17,7 +17,7 @@ log = logs.get_logger(__name__)
 LAST_SECONDS = 5.0
 
 
-class Leaving:
+class GracefulShutdown:
     """Once `begin` was called, the process ends within `stop_seconds` and LAST_SECONDS. Tasks hand back their chunks between two batches or
     calls; for those that do not come to one, this does, and ends the process under them."""
 

@@ -18,7 +18,7 @@ class Report:
     resident: tuple[str, ...] = ()
 
 
-class Presence:
+class WorkerInfo:
     """The process's report, kept up to date by its tasks and read by the thread that sends it. For any thread."""
 
     def __init__(self, report: Report) -> None:

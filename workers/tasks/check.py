@@ -5,15 +5,15 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from interp.planning.preflight import Preflight, named
-from interp.planning.preflight_task import CHECK, Asked
+from interp.planning.preflight_task import CHECK, PreflightRequest
 from interp.security import allowed_files
 from interp.security.sandbox import Processes
 from interp.store.queue import jobs
 from interp.store.queue.jobs import Noticed
-from workers.tasks.execute import Outcome, Work
+from workers.tasks.execute import TaskResult, Work
 
 
-def check(work: Work) -> Outcome:
+def check(work: Work) -> TaskResult:
     """Queues the job with what its files say. What they are refused for fails it: the errors are those of a submission."""
     facts = _look(work)
     spec, noticed = named(work.spec, facts), Noticed(facts.warnings, facts.corpus, facts.fingerprint)
@@ -22,13 +22,13 @@ def check(work: Work) -> Outcome:
         jobs.admit(session, work.lease.job_id, spec, facts, noticed)
         return {"documents": facts.documents}
 
-    return Outcome(write)
+    return TaskResult(write)
 
 
 def _look(work: Work) -> Preflight:
     """The files as a process with limits sees them, which ends at once where the chunk is no longer to be worked on."""
     settings = work.runtime.settings
-    asked = Asked(work.spec, allowed_files.current(), settings.read_seconds, settings.read_bytes)
+    asked = PreflightRequest(work.spec, allowed_files.current(), settings.read_seconds, settings.read_bytes)
     with Processes.of(settings).begin(CHECK, asked, settings.read_wait_seconds) as pending:
         while not pending.wait(settings.check_seconds):
             work.progress(0)

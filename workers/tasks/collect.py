@@ -30,7 +30,7 @@ from interp.store.results import dictionaries, evidence, runs
 from interp.store.results.evidence import Gathered
 from workers import artifact_paths
 from workers.tasks import firing_levels
-from workers.tasks.execute import Outcome, Work
+from workers.tasks.execute import TaskResult, Work
 from workers.tasks.model_cache import Models, models_of, usable, worker_memory
 
 # How far prepare is when the texts are known, the models open, the corpus in tokens; calibration goes on from there to the end.
@@ -39,7 +39,7 @@ KNOWN, OPEN, TOKENISED = 0.1, 0.2, 0.4
 MOST_GROUPS = 64
 
 
-def prepare(work: Work) -> Outcome:
+def prepare(work: Work) -> TaskResult:
     """Finds out what evidence is missing and plans the job. Models are opened, and the corpus tokenised, only when some is.
 
     The corpus is read here once to know its texts, and once more to tokenise them.
@@ -68,7 +68,7 @@ def _prepared(work: Work, share: float) -> None:
     work.progress(int(share * work.lease.units))
 
 
-def collect(work: Work) -> Outcome:
+def collect(work: Work) -> TaskResult:
     """One pass over a shard of the corpus, for a group of the features that lack evidence; leaves a file of partial evidence."""
     spec, corpus = work.spec, _corpus(work)
     start, stop = work.lease.payload["documents"]
@@ -77,10 +77,10 @@ def collect(work: Work) -> Outcome:
     levels = firing_levels.load(work, models, corpus, features)
     part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress, levels)
     partial_file.save(_store(work), _partial(work, Stage.COLLECT, work.lease.number), part)
-    return Outcome(lambda _session: {"tokens": work.lease.units})
+    return TaskResult(lambda _session: {"tokens": work.lease.units})
 
 
-def combine(work: Work) -> Outcome:
+def combine(work: Work) -> TaskResult:
     """Puts some files of partial evidence together into one, and removes them. Needs no model, and memory for a bounded number of features."""
     store, inputs = _store(work), _inputs(work)
     partial_file.combine(store, inputs, _partial(work, Stage.COMBINE, work.lease.number), work.progress)
@@ -89,10 +89,10 @@ def combine(work: Work) -> Outcome:
         for name in inputs:
             store.delete(name)
 
-    return Outcome(lambda _session: {"parts": len(inputs)}, afterwards=remove)
+    return TaskResult(lambda _session: {"parts": len(inputs)}, afterwards=remove)
 
 
-def merge(work: Work) -> Outcome:
+def merge(work: Work) -> TaskResult:
     """Puts the partial evidence of a range of features together, and writes the evidence."""
     models, corpus = models_of(work.runtime, work.spec), _corpus(work)
     first, run_id = work.lease.payload["first"], work.run_id
@@ -107,7 +107,7 @@ def merge(work: Work) -> Outcome:
         evidence.save(session, run_id, gathered)
         return {"bytes": sum(len(item.blob) for item in gathered)}
 
-    return Outcome(write, afterwards=lambda: _clear(work))
+    return TaskResult(write, afterwards=lambda: _clear(work))
 
 
 def asked_of(spec: JobSpec, features: int) -> list[Range]:
@@ -123,12 +123,12 @@ def asked_of(spec: JobSpec, features: int) -> list[Range]:
     return asked
 
 
-def _reuse(work: Work, dictionary_id: int, run_id: int, asked: Sequence[Range], warnings: Sequence[JobWarning]) -> Outcome:
+def _reuse(work: Work, dictionary_id: int, run_id: int, asked: Sequence[Range], warnings: Sequence[JobWarning]) -> TaskResult:
     def write(session: Session) -> dict[str, Any]:
         jobs.warn(session, work.lease.job_id, warnings)
         return _plan(session, work, dictionary_id, run_id, asked, [], None)
 
-    return Outcome(write)
+    return TaskResult(write)
 
 
 def _gather(
@@ -141,7 +141,7 @@ def _gather(
     warnings: Sequence[JobWarning],
     asked: Sequence[Range],
     missing: Sequence[Range],
-) -> Outcome:
+) -> TaskResult:
     subject, dictionary = models.subject, models.dictionary
     features = np.concatenate([np.arange(*span, dtype=np.int64) for span in missing])
     levels = firing_levels.find(work, models, corpus, features, lambda share: _prepared(work, TOKENISED + (1 - TOKENISED) * share))
@@ -167,7 +167,7 @@ def _gather(
         run_id = runs.save(session, digest, dictionary_id, identity, facts, len(corpus.tokens))
         return _plan(session, work, dictionary_id, run_id, asked, missing, corpus, at_once)
 
-    return Outcome(write)
+    return TaskResult(write)
 
 
 def facts_of(found: CorpusIndex, corpus: TokenizedCorpus) -> dict[str, Any]:

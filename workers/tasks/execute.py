@@ -23,7 +23,7 @@ from interp.store.db.engine import is_passing, snapshot, transaction
 from interp.store.queue import chunks, completion, jobs
 from interp.store.queue.chunks import Lease
 from workers.runtime.context import Runtime
-from workers.runtime.lease_guard import Hold
+from workers.runtime.lease_guard import LeaseGuard
 
 log = logs.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskResult:
     """What a task gives back. `write` puts the results into the transaction that finishes the chunk, and returns the chunk's result.
 
     `afterwards` runs after that commit; a worker that dies before it leaves the rest to upkeep.
@@ -82,7 +82,7 @@ class Outcome:
     afterwards: Callable[[], None] | None = None
 
 
-Task = Callable[[Work], Outcome]
+Task = Callable[[Work], TaskResult]
 
 
 def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None, asking: Asking = nullcontext) -> bool:
@@ -145,7 +145,7 @@ def _work(runtime: Runtime, lease: Lease, asking: Asking) -> None:
         spec, run, parent = JobSpec.model_validate(job.spec), job.run_id, job.traceparent
     began = time.monotonic()
     log.debug("chunk begins", units=lease.units)
-    with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), Hold(runtime, lease) as hold:
+    with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), LeaseGuard(runtime, lease) as hold:
         # Held again, where it is read: what stands in the database was not let in by this machine's settings.
         with allowed_files.within(Roots.of(runtime.settings)):
             outcome = _task(lease.stage)(Work(runtime, lease, spec, run, hold.progress, asking, hold.is_kept))

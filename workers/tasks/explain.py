@@ -6,22 +6,22 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from interp.domain.evidence import FeatureEvidence
-from interp.domain.explanation import Explanation, Family
+from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.spec import ExplainerSpec
 from interp.explain import registry as explainers
-from interp.explain.base import ExplainDesk, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput
 from interp.files.evidence_codec import decode_evidence
 from interp.planning.plan import count
 from interp.planning.settings_digest import baseline_family, baseline_of, family_of
 from interp.store.db.engine import snapshot
 from interp.store.queue import jobs
 from interp.store.results import evidence, explanations
-from workers.llm.models import Roster
-from workers.tasks.execute import Outcome, Work
-from workers.tasks.llm_chunk import HANDFUL, Tally, asking, ranges_of_chunk, vocabulary_of
+from workers.llm.models import ChunkModels
+from workers.tasks.execute import TaskResult, Work
+from workers.tasks.llm_chunk import HANDFUL, ChunkProgress, asking, ranges_of_chunk, vocabulary_of
 
 
-def explain(work: Work) -> Outcome:
+def explain(work: Work) -> TaskResult:
     """Explains the chunk's features from explain contexts, but for those that have a good explanation of the same settings.
 
     The `baseline` control's pattern explanations are made too where the job does not ask for them itself; they count for nothing else.
@@ -33,9 +33,9 @@ def explain(work: Work) -> Outcome:
         wanted = asked if baseline is None else asked | {baseline: baseline_of(work.spec)}
         explained = {family: explanations.features_with(session, family, ranges) for family in wanted}
         blobs = evidence.load(session, run_id, ranges)
-    tally = Tally(work, len(wanted))
+    tally = ChunkProgress(work, len(wanted))
     decoded = {feature: decode_evidence(blob) for feature, blob in blobs.items()}
-    made: dict[Family, list[Explanation]] = {}
+    made: dict[ExplanationFamily, list[Explanation]] = {}
     for family, spec in wanted.items():
         missing = [item for feature, item in decoded.items() if feature not in explained[family]]
         tally.add(count(ranges) - len(missing))
@@ -48,10 +48,12 @@ def explain(work: Work) -> Outcome:
         jobs.count_failed(session, work.lease.job_id, len(failed))
         return {"explained": sum(map(len, made.values())), "failed": len(failed)}
 
-    return Outcome(write)
+    return TaskResult(write)
 
 
-def _explain(work: Work, family: Family, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: Tally) -> list[Explanation]:
+def _explain(
+    work: Work, family: ExplanationFamily, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: ChunkProgress
+) -> list[Explanation]:
     if explainers.is_free(spec.name):
         return _explain_free(work, family, spec, missing, tally)
     explainer, vocabulary = explainers.asking(spec), vocabulary_of(work.runtime.engine, family.run_id)
@@ -65,9 +67,9 @@ def _explain(work: Work, family: Family, spec: ExplainerSpec, missing: Sequence[
         )
 
 
-def desk_of(work: Work, roster: Roster, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainDesk:
+def desk_of(work: Work, roster: ChunkModels, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainContext:
     """What an explainer works with for one feature."""
-    return ExplainDesk(
+    return ExplainContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
         model=roster.explainer(feature, spec.name),
@@ -76,7 +78,9 @@ def desk_of(work: Work, roster: Roster, spec: ExplainerSpec, feature: int, run_i
     )
 
 
-def _explain_free(work: Work, family: Family, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: Tally) -> list[Explanation]:
+def _explain_free(
+    work: Work, family: ExplanationFamily, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: ChunkProgress
+) -> list[Explanation]:
     explainer, vocabulary = explainers.free(spec), vocabulary_of(work.runtime.engine, family.run_id)
     made: list[Explanation] = []
     for start in range(0, len(missing), HANDFUL):
@@ -86,7 +90,9 @@ def _explain_free(work: Work, family: Family, spec: ExplainerSpec, missing: Sequ
     return made
 
 
-def _unexplained(decoded: Iterable[FeatureEvidence], explained: Mapping[Family, set[int]], made: Mapping[Family, Sequence[Explanation]]) -> set[int]:
+def _unexplained(
+    decoded: Iterable[FeatureEvidence], explained: Mapping[ExplanationFamily, set[int]], made: Mapping[ExplanationFamily, Sequence[Explanation]]
+) -> set[int]:
     """Features that fire often enough, and yet no explainer had a word for them."""
     good = set().union(*explained.values(), *({item.feature for item in new if item.text is not None} for new in made.values()))
     return {item.feature for item in decoded if item.statistics.state == "active"} - good

@@ -11,9 +11,9 @@ from interp.domain.vocabulary import Vocabulary
 from interp.planning.plan import Range
 from interp.store.db.engine import snapshot
 from interp.store.results import runs
-from workers.llm.call_store import StoreBooks
-from workers.llm.event_loop import Crew, Patience, the_loop
-from workers.llm.models import Roster, client_of
+from workers.llm.call_store import DatabaseCallStore
+from workers.llm.event_loop import TaskGroupRunner, Timeouts, the_loop
+from workers.llm.models import ChunkModels, client_of
 from workers.tasks.execute import Work
 
 Made = TypeVar("Made")
@@ -22,7 +22,7 @@ Made = TypeVar("Made")
 HANDFUL = 4
 
 
-class Tally:
+class ChunkProgress:
     """Features done of a chunk, where several passes go over the same features."""
 
     def __init__(self, work: Work, passes: int) -> None:
@@ -45,25 +45,25 @@ class Tally:
 
 
 @contextmanager
-def asking(work: Work) -> Iterator["Asking"]:
+def asking(work: Work) -> Iterator["LlmChunk"]:
     """The chunk's models, for as long as it asks them. Everything they answered is durable at the end, however it ends."""
-    with work.asking(), StoreBooks(work.runtime.engine, work.lease, work.is_kept) as books:
-        yield Asking(work, books)
+    with work.asking(), DatabaseCallStore(work.runtime.engine, work.lease, work.is_kept) as books:
+        yield LlmChunk(work, books)
 
 
-class Asking:
+class LlmChunk:
     """Runs what asks language models, all features at once: the client sees to the pace."""
 
-    def __init__(self, work: Work, books: StoreBooks) -> None:
-        self.roster = Roster(client_of(work.runtime.settings), work.spec, books, work.lease)
+    def __init__(self, work: Work, books: DatabaseCallStore) -> None:
+        self.roster = ChunkModels(client_of(work.runtime.settings), work.spec, books, work.lease)
         self._books = books
         settings = work.runtime.settings
         longest = max((model.timeout_seconds for _, model in work.spec.models if model is not None), default=0.0)
-        self._patience = Patience(settings.check_seconds, settings.stop_seconds / 3, longest)
+        self._patience = Timeouts(settings.check_seconds, settings.stop_seconds / 3, longest)
 
-    def run(self, coroutines: Sequence[Coroutine[Any, Any, Made]], tally: Tally) -> list[Made]:
+    def run(self, coroutines: Sequence[Coroutine[Any, Any, Made]], tally: ChunkProgress) -> list[Made]:
         """Their results, in order. Raises JobMustPause, and what progress raises, once the calls in flight have had their time to come back."""
-        return Crew(coroutines, self._books.stop, self._patience).run(the_loop(), tally.beyond())
+        return TaskGroupRunner(coroutines, self._books.stop, self._patience).run(the_loop(), tally.beyond())
 
 
 @lru_cache(maxsize=8)

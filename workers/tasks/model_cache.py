@@ -29,7 +29,7 @@ USABLE = 0.85
 FLOAT = 4
 
 
-class Shelf:
+class LruModels:
     """Models by what decides them, within `room` bytes together with the work to be done; the one used longest ago goes first.
 
     Not for several threads at once.
@@ -85,11 +85,11 @@ class Models:
         return Extent(self.dictionary.features, self.dictionary.width, self.dictionary.k is not None)
 
 
-class Residency:
+class ModelCache:
     """A gpu worker's open models, and what it tells of them."""
 
     def __init__(self, room: int) -> None:
-        self.shelf = Shelf(room)
+        self.shelf = LruModels(room)
         self._pairs: dict[str, tuple[Hashable, Hashable]] = {}
 
     def open(self, runtime: Runtime, spec: JobSpec) -> Models:
@@ -137,9 +137,9 @@ def usable(memory_bytes: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def residency_of(settings: Settings) -> Residency:
+def residency_of(settings: Settings) -> ModelCache:
     """This process's one."""
-    return Residency(usable(worker_memory(settings)))
+    return ModelCache(usable(worker_memory(settings)))
 
 
 def _bytes(model: Subject | Dictionary) -> int:

@@ -11,36 +11,36 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from interp.domain.evidence import Contexts, FeatureEvidence, Split
-from interp.domain.explanation import Explanation, Family
+from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.files.evidence_codec import decode_evidence
 from interp.planning.plan import count, ranges_of
 from interp.planning.settings_digest import OWN_CONTROLS, baseline_family, family_of, null_count, scorer_digest
 from interp.score import registry as scorers
-from interp.score.base import Foil, ScoreDesk, ScorerInput
+from interp.score.base import Distractor, ScoreContext, ScorerInput
 from interp.score.items.codec import encode_items
 from interp.score.items.nulls import bound_of, choose_nulls, twins_of
 from interp.score.items.pool import FEATURES, pool_of
 from interp.store.db.engine import snapshot
 from interp.store.results import evidence, explanations, scores
 from interp.store.results.scores import Scored
-from workers.llm.models import Roster
-from workers.tasks.execute import Outcome, Work
-from workers.tasks.llm_chunk import HANDFUL, Tally, asking, ranges_of_chunk, vocabulary_of
+from workers.llm.models import ChunkModels
+from workers.tasks.execute import TaskResult, Work
+from workers.tasks.llm_chunk import HANDFUL, ChunkProgress, asking, ranges_of_chunk, vocabulary_of
 
 # An explanation's id, and what the scorer may see of its feature.
 Item = tuple[int, ScorerInput]
 
 
-def score(work: Work) -> Outcome:
+def score(work: Work) -> TaskResult:
     """Scores the chunk's explanations on test contexts, each with its null, but for scores that are there already."""
     ranges, run_id, own_url = ranges_of_chunk(work), work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
         blobs = evidence.load(session, run_id, ranges)
     decoded = {feature: decode_evidence(blob) for feature, blob in blobs.items()}
     families = [family_of(work.spec, spec, run_id, own_url) for spec in work.spec.explainers]
-    tally = Tally(work, len(families) * len(work.spec.scorers))
+    tally = ChunkProgress(work, len(families) * len(work.spec.scorers))
     asked = [(family, scorer, _items(work, family, scorer, decoded)) for family in families for scorer in work.spec.scorers]
     tally.add(sum(count(ranges) - len(items) for _, _, items in asked))
     made = _judged(work, [part for part in asked if scorers.uses_llm(part[1], work.spec)], tally)
@@ -53,10 +53,10 @@ def score(work: Work) -> Outcome:
         silent = sum(item.score.answered == 0 and item.score.failed > 0 for _, scored in made for item in scored)
         return {"scores": sum(len(scored) for _, scored in made), "failed": silent}
 
-    return Outcome(write)
+    return TaskResult(write)
 
 
-def _executed(work: Work, family: Family, scorer: ScorerSpec, items: Sequence[Item], tally: Tally) -> list[Scored]:
+def _executed(work: Work, family: ExplanationFamily, scorer: ScorerSpec, items: Sequence[Item], tally: ChunkProgress) -> list[Scored]:
     judge, vocabulary = scorers.get(scorer.name, scorer), vocabulary_of(work.runtime.engine, family.run_id)
     made: list[Scored] = []
     for start in range(0, len(items), HANDFUL):
@@ -67,7 +67,9 @@ def _executed(work: Work, family: Family, scorer: ScorerSpec, items: Sequence[It
     return made
 
 
-def _judged(work: Work, asked: Sequence[tuple[Family, ScorerSpec, list[Item]]], tally: Tally) -> list[tuple[ScorerSpec, list[Scored]]]:
+def _judged(
+    work: Work, asked: Sequence[tuple[ExplanationFamily, ScorerSpec, list[Item]]], tally: ChunkProgress
+) -> list[tuple[ScorerSpec, list[Scored]]]:
     """Every score that a language model has a part in, all at once."""
     if not any(items for _, _, items in asked):
         return []
@@ -81,9 +83,9 @@ def _judged(work: Work, asked: Sequence[tuple[Family, ScorerSpec, list[Item]]], 
     return [(scorer, _packed(items, [next(answers) for _ in items])) for _, scorer, items in asked]
 
 
-def desk_of(work: Work, roster: Roster, scorer: ScorerSpec, feature: int, run_id: int) -> ScoreDesk:
+def desk_of(work: Work, roster: ChunkModels, scorer: ScorerSpec, feature: int, run_id: int) -> ScoreContext:
     """What a scorer works with for one feature."""
-    return ScoreDesk(
+    return ScoreContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
         judge=roster.judge(feature, scorer.name),
@@ -106,7 +108,7 @@ def _with_bound(item: Scored, of: FeatureEvidence, seed: int) -> Scored:
     return replace(item, score=replace(item.score, provenance=item.score.provenance | {"nulls": bound_of(of.nearest, seed)}))
 
 
-def _items(work: Work, family: Family, scorer: ScorerSpec, decoded: Mapping[int, FeatureEvidence]) -> list[Item]:
+def _items(work: Work, family: ExplanationFamily, scorer: ScorerSpec, decoded: Mapping[int, FeatureEvidence]) -> list[Item]:
     """(explanation id, what the scorer may see) of each explanation that lacks this score."""
     ranges, is_judged = ranges_of_chunk(work), scorers.uses_llm(scorer, work.spec)
     digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
@@ -142,23 +144,23 @@ def _good(found: tuple[int, Explanation] | None) -> Explanation | None:
 
 
 def _foils(
-    session: Session, family: Family, scorer: ScorerSpec, wanted: Iterable[int], decoded: Mapping[int, FeatureEvidence]
-) -> dict[int, tuple[Foil, ...]]:
+    session: Session, family: ExplanationFamily, scorer: ScorerSpec, wanted: Iterable[int], decoded: Mapping[int, FeatureEvidence]
+) -> dict[int, tuple[Distractor, ...]]:
     """Test contexts of each feature's nearest features that fire there; where those are too few, of the chunk's features next to it."""
     near = {feature: [neighbour.feature for neighbour in decoded[feature].nearest] for feature in wanted}
     others = sorted(set().union(*near.values()) - decoded.keys())
     loaded = {feature: decode_evidence(blob) for feature, blob in evidence.load(session, family.run_id, ranges_of(others)).items()}
     contexts = {feature: item.contexts.of(Split.TEST) for feature, item in {**loaded, **decoded}.items()}
     firing = {feature for feature, found in contexts.items() if bool(found.fires().any())}
-    chosen: dict[int, tuple[Foil, ...]] = {}
+    chosen: dict[int, tuple[Distractor, ...]] = {}
     for feature, nearest in near.items():
         beside = sorted(decoded.keys() - {feature}, key=lambda other: (abs(other - feature), other))
         order = [other for other in dict.fromkeys([*nearest, *beside]) if other in firing and other != feature]
-        chosen[feature] = tuple(Foil(other, contexts[other]) for other in order[: scorer.foils])
+        chosen[feature] = tuple(Distractor(other, contexts[other]) for other in order[: scorer.foils])
     return chosen
 
 
-def _nulls(work: Work, family: Family, number: int, wanted: Mapping[int, FeatureEvidence]) -> Mapping[int, tuple[int, ...]]:
+def _nulls(work: Work, family: ExplanationFamily, number: int, wanted: Mapping[int, FeatureEvidence]) -> Mapping[int, tuple[int, ...]]:
     """Whose explanations each of the `wanted` features borrows."""
     features, densities, lengths = _candidates(work.runtime.engine, family, work.lease.job_id)
     known = sorted(wanted.keys() & set(features))
@@ -167,7 +169,7 @@ def _nulls(work: Work, family: Family, number: int, wanted: Mapping[int, Feature
 
 
 @lru_cache(maxsize=16)
-def _candidates(engine: Engine, family: Family, job_id: str) -> tuple[list[int], NDArray[np.float64], NDArray[np.int64]]:
+def _candidates(engine: Engine, family: ExplanationFamily, job_id: str) -> tuple[list[int], NDArray[np.float64], NDArray[np.int64]]:
     """Whom nulls can be borrowed from, with density and length of label. Kept: all chunks of a job choose from the same, and choose the same."""
     with snapshot(engine) as session:
         pool = explanations.candidates(session, family, job_id)
@@ -176,7 +178,7 @@ def _candidates(engine: Engine, family: Family, job_id: str) -> tuple[list[int],
 
 
 @lru_cache(maxsize=4)
-def _pool(engine: Engine, family: Family, job_id: str, seed: int) -> Contexts | None:
+def _pool(engine: Engine, family: ExplanationFamily, job_id: str, seed: int) -> Contexts | None:
     """Test windows at random, of some features that nulls can be borrowed from: the same for all chunks of a job. Kept."""
     features, _, _ = _candidates(engine, family, job_id)
     chosen = np.random.default_rng((seed, FEATURES)).permutation(features)[:FEATURES]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from interp.analysis.score_table import Figures, Floats, Mask, gathered, is_within
+from interp.analysis.score_table import Floats, Mask, ScoreTable, gathered, is_within
 from interp.analysis.significance import concluded, figures_of
 from interp.analysis.updates import Changes, candidates, changed, in_order
-from interp.domain.explanation import Family
+from interp.domain.explanation import ExplanationFamily
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.domain.spec import ScorerSpec
 from interp.planning.plan import Range
@@ -21,13 +21,13 @@ from interp.score.best import Candidates, Running, scored, unscored
 from interp.score.best import best as best_of
 from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot
-from interp.store.db.tables import Dictionary
+from interp.store.db.tables import DictionaryRow
 from interp.store.llm import usage
 from interp.store.llm.usage import UsageLine
 from interp.store.queue import jobs
 from interp.store.queue.progress import JobProgress, progress
 from interp.store.results import dictionary_scores, runs
-from workers.tasks.execute import Outcome, Work
+from workers.tasks.execute import TaskResult, Work
 
 __all__ = ["speeds", "summarise", "usage_of"]
 
@@ -42,7 +42,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class JobSummary:
     """A summary before it is written. `seen` is how many summaries of the run had been written before it was begun."""
 
     seen: int
@@ -51,7 +51,7 @@ class Made:
     summary: dict[str, Any]
 
 
-def summarise(work: Work) -> Outcome:
+def summarise(work: Work) -> TaskResult:
     """Reads all scores that belong together, and writes what only all of them can say. Its result becomes the job's summary.
 
     One scorer after another, as columns of numbers; of each, what is to be written stays. Texts pass through in portions. It is all written at once:
@@ -66,10 +66,10 @@ def summarise(work: Work) -> Outcome:
         dictionary_scores.show_best(session, work.run_id, dictionary_scores.shown(last.best, partial(dictionary_scores.labels, session)))
         return _with_control(session, work.lease.job_id, last.summary)
 
-    return Outcome(write)
+    return TaskResult(write)
 
 
-def _made(work: Work) -> Made:
+def _made(work: Work) -> JobSummary:
     run_id, own_url = work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
         seen = dictionary_scores.summaries(session, run_id)
@@ -97,7 +97,7 @@ def _made(work: Work) -> Made:
         **({"language_models": usage_of(spent)} if spent else {}),
         **speeds(so_far, tokens, moment),
     }
-    return Made(seen, [one.changes for one in judged.values()], best.best(), summary)
+    return JobSummary(seen, [one.changes for one in judged.values()], best.best(), summary)
 
 
 def named(specs: Sequence[ScorerSpec]) -> dict[str, ScorerSpec]:
@@ -165,7 +165,7 @@ def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dic
     return summary
 
 
-def _judged(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range]) -> Judged:
+def _judged(work: Work, scorer: ScorerSpec, dictionary: DictionaryRow, asked: Sequence[Range]) -> Judged:
     """All that is concluded of one scorer."""
     were, densities = _read(work, scorer, dictionary, asked)
     figures = concluded(were, densities)
@@ -183,7 +183,7 @@ def _add_others(work: Work, best: Running) -> None:
             best.add(scored(*zip(*rows, strict=True)))
 
 
-def _read(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequence[Range]) -> tuple[Figures, Floats | None]:
+def _read(work: Work, scorer: ScorerSpec, dictionary: DictionaryRow, asked: Sequence[Range]) -> tuple[ScoreTable, Floats | None]:
     """One scorer's figures as one moment knows them, and the firing rate of each feature."""
     digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
     with snapshot(work.runtime.engine) as session:
@@ -195,7 +195,7 @@ def _read(work: Work, scorer: ScorerSpec, dictionary: Dictionary, asked: Sequenc
     return figures, densities
 
 
-def _explained(session: Session, families: Collection[Family], run_id: int, features: int, best: Running) -> Mask:
+def _explained(session: Session, families: Collection[ExplanationFamily], run_id: int, features: int, best: Running) -> Mask:
     """bool [features]: whether one of the families explains the feature. Adds all explanations of the run to the best."""
     found = np.zeros(features, dtype=np.bool_)
     of = {(family.explainer, family.settings_digest) for family in families}

@@ -55,6 +55,6 @@ def _broker(settings: Settings) -> dict[str, Any]:
     }
     return {
         "broker_url": "filesystem://localhost//",
-        "broker_transport": "workers.wakeup.filesystem_broker:Transport",
+        "broker_transport": "workers.wakeup.filesystem_broker:FilesystemTransport",
         "broker_transport_options": options,
     }

@@ -43,7 +43,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
         raise Empty
 
 
-class Transport(filesystem.Transport):  # type: ignore[misc]  # kombu has no types
+class FilesystemTransport(filesystem.Transport):  # type: ignore[misc]  # kombu has no types
     """kombu's filesystem transport with the channel above."""
 
     Channel = Channel

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 QUIET_SECONDS = 5.0
 
 
-class Line:
+class BrokerConnection:
     """This process's way to the broker."""
 
     def __init__(self, settings: Settings) -> None:
@@ -60,7 +60,7 @@ def ring(engine: Engine, settings: Settings) -> int:
     return sum(_ring(engine, settings, line, queue) for queue in (Queue.GPU, Queue.LLM) if line.is_open)
 
 
-def _ring(engine: Engine, settings: Settings, line: Line, queue: Queue) -> int:
+def _ring(engine: Engine, settings: Settings, line: BrokerConnection, queue: Queue) -> int:
     due: list[str] = []
     rung = 0
     try:
@@ -79,5 +79,5 @@ def _ring(engine: Engine, settings: Settings, line: Line, queue: Queue) -> int:
 
 
 @lru_cache(maxsize=4)
-def _line(settings: Settings) -> Line:
-    return Line(settings)
+def _line(settings: Settings) -> BrokerConnection:
+    return BrokerConnection(settings)

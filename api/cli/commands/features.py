@@ -13,7 +13,7 @@ from rich.text import Text
 from api.cli import connect
 from api.cli.output import paint
 from api.cli.output.console import Terminal, figure, out, print_json, probability, say, thousands
-from api.cli.output.tables import Cell, Column, print_table
+from api.cli.output.tables import Cell, TableColumn, print_table
 from interp.domain.cleaning import visible
 from interp.domain.errors import InputError
 from interp.files.atomic import writing
@@ -23,16 +23,16 @@ REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+)$")
 SVG_WIDTH = 140
 LEVEL = "firing level"
 LISTED = (
-    Column("feature"),
-    Column("label", least=32),
-    Column("score"),
-    Column("shrunken", 4),
-    Column("lift"),
-    Column("q", 2),
-    Column("density", 1),
-    Column("max", 5),
-    Column(LEVEL, 6),
-    Column("state", 3),
+    TableColumn("feature"),
+    TableColumn("label", least=32),
+    TableColumn("score"),
+    TableColumn("shrunken", 4),
+    TableColumn("lift"),
+    TableColumn("q", 2),
+    TableColumn("density", 1),
+    TableColumn("max", 5),
+    TableColumn(LEVEL, 6),
+    TableColumn("state", 3),
 )
 KINDS = ("top", "uniform", "weighted", "near_miss", "inactive")
 
@@ -44,7 +44,7 @@ class Order(StrEnum):
     DESC = "desc"
 
 
-class State(StrEnum):
+class FeatureState(StrEnum):
     ACTIVE = "active"
     RARE = "rare"
     DEAD = "dead"
@@ -67,7 +67,7 @@ def features(
     min_density: Annotated[float | None, typer.Option()] = None,
     max_density: Annotated[float | None, typer.Option()] = None,
     max_q: Annotated[float | None, typer.Option(help="Largest q value of the lift.")] = None,
-    state: Annotated[State | None, typer.Option()] = None,
+    state: Annotated[FeatureState | None, typer.Option()] = None,
     text: Annotated[str | None, typer.Option(help="Part of the label.")] = None,
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
@@ -98,7 +98,7 @@ def features(
     print_table(out, *_table(found))
 
 
-def _table(found: list[dict[str, Any]]) -> tuple[list[Column], list[list[Cell]]]:
+def _table(found: list[dict[str, Any]]) -> tuple[list[TableColumn], list[list[Cell]]]:
     """Columns and rows; without the firing levels where all features fire above 0."""
     is_told = any(item["firing_level"] for item in found)
     kept = [place for place, column in enumerate(LISTED) if is_told or column.name != LEVEL]

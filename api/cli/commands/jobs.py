@@ -9,7 +9,7 @@ from rich.text import Text
 from api.cli import connect
 from api.cli.output import progress
 from api.cli.output.console import duration, figure, out, print_json, print_warnings, thousands
-from api.cli.output.tables import Cell, Column, print_table
+from api.cli.output.tables import Cell, TableColumn, print_table
 from api.cli.reader import Reader
 from interp.domain.errors import InputError
 from interp.domain.lifecycle import JobStatus
@@ -17,8 +17,15 @@ from interp.domain.lifecycle import JobStatus
 if TYPE_CHECKING:
     from api.client import Client
 
-LISTED = (Column("job"), Column("status"), Column("dictionary", 1, least=12), Column("features", 2), Column("created", 4), Column("took", 3))
-STAGES = (Column("stage"), Column("done"), Column("time", 1), Column("rate", 2))
+LISTED = (
+    TableColumn("job"),
+    TableColumn("status"),
+    TableColumn("dictionary", 1, least=12),
+    TableColumn("features", 2),
+    TableColumn("created", 4),
+    TableColumn("took", 3),
+)
+STAGES = (TableColumn("stage"), TableColumn("done"), TableColumn("time", 1), TableColumn("rate", 2))
 PAIRS = (("median", "median_lift"), ("random_median", "random_median_lift"))
 STYLES = {"completed": "green", "failed": "red", "running": "cyan", "checking": "cyan", "paused": "yellow", "cancelled": "dim"}
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from api.cli import connect
 from api.cli.commands.features import dictionary_name
 from api.cli.output.console import out, print_json, say, thousands
-from api.cli.output.tables import Column, print_table
+from api.cli.output.tables import TableColumn, print_table
 from interp.domain.errors import InputError
 
 
@@ -19,7 +19,7 @@ def dictionaries(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
     if as_json:
         print_json(found)
         return
-    columns = (Column("dictionary"), Column("hook point", 3), Column("features", 1), Column("current run", 2))
+    columns = (TableColumn("dictionary"), TableColumn("hook point", 3), TableColumn("features", 1), TableColumn("current run", 2))
     print_table(out, columns, [_dictionary_row(item) for item in found])
 
 
@@ -53,14 +53,14 @@ def _dictionary_row(item: dict[str, Any]) -> tuple[str, ...]:
 
 def _print(found: list[dict[str, Any]]) -> None:
     columns = (
-        Column("run"),
-        Column("corpus", 1, least=12),
-        Column("tokens", 2),
-        Column("features", 3),
-        Column("fires", 6),
-        Column("status"),
-        Column("jobs", 5),
-        Column("last completed", 4),
+        TableColumn("run"),
+        TableColumn("corpus", 1, least=12),
+        TableColumn("tokens", 2),
+        TableColumn("features", 3),
+        TableColumn("fires", 6),
+        TableColumn("status"),
+        TableColumn("jobs", 5),
+        TableColumn("last completed", 4),
     )
     print_table(out, columns, [_run_row(item) for item in found])
 

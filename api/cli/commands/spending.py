@@ -10,24 +10,24 @@ from api.cli import connect
 from api.cli.commands.submit import assignments, print_estimate, read_spec
 from api.cli.output import progress
 from api.cli.output.console import dollars, figure, out, print_json, say, thousands
-from api.cli.output.tables import Cell, Column, print_table
+from api.cli.output.tables import Cell, TableColumn, print_table
 from interp.domain.errors import InputError
 
 USED = (
-    Column("stage"),
-    Column("purpose", least=12),
-    Column("model", 3, least=12),
-    Column("calls"),
-    Column("unanswered", 2),
-    Column("attempts", 4),
-    Column("tokens in"),
-    Column("tokens out"),
-    Column("cost"),
-    Column("p50 s", 5),
-    Column("p95 s", 6),
+    TableColumn("stage"),
+    TableColumn("purpose", least=12),
+    TableColumn("model", 3, least=12),
+    TableColumn("calls"),
+    TableColumn("unanswered", 2),
+    TableColumn("attempts", 4),
+    TableColumn("tokens in"),
+    TableColumn("tokens out"),
+    TableColumn("cost"),
+    TableColumn("p50 s", 5),
+    TableColumn("p95 s", 6),
 )
 
-BUDGET = (Column("budget"), Column("cap"), Column("spent"), Column("reserved", 1), Column("unsettled", 2))
+BUDGET = (TableColumn("budget"), TableColumn("cap"), TableColumn("spent"), TableColumn("reserved", 1), TableColumn("unsettled", 2))
 
 
 def estimate(

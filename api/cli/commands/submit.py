@@ -15,20 +15,20 @@ from rich.text import Text
 from api.cli import connect
 from api.cli.output import progress
 from api.cli.output.console import dollars, out, print_json, print_warnings, say, thousands
-from api.cli.output.tables import Cell, Column, print_table
+from api.cli.output.tables import Cell, TableColumn, print_table
 from api.jobs.paths import absolute, absolute_content
 from api.schemas.field_errors import field_errors
 from interp.domain.errors import FileMissingError, InputError
 from interp.domain.spec import JobSpec
 
 ESTIMATED = (
-    Column("stage"),
-    Column("purpose", least=12),
-    Column("model", 3, least=12),
-    Column("calls"),
-    Column("tokens in", 2),
-    Column("tokens out", 1),
-    Column("cost"),
+    TableColumn("stage"),
+    TableColumn("purpose", least=12),
+    TableColumn("model", 3, least=12),
+    TableColumn("calls"),
+    TableColumn("tokens in", 2),
+    TableColumn("tokens out", 1),
+    TableColumn("cost"),
 )
 
 

@@ -38,7 +38,7 @@ class Watcher(Protocol):
     def show(self, progress: dict[str, Any]) -> None: ...
 
 
-class Rate(ProgressColumn):
+class RateColumn(ProgressColumn):
     """Units a second over the stage's whole time, as the server measured it."""
 
     def render(self, task: Task) -> Text:
@@ -103,7 +103,7 @@ class LiveBars(AbstractContextManager["LiveBars"]):
 
     def __init__(self, console: Console) -> None:
         count = TextColumn("{task.fields[count]}", style="dim", markup=False)
-        self._bars = Bars(TextColumn("{task.description:>9}", markup=False), BarColumn(bar_width=32), count, Rate(), Left(), console=console)
+        self._bars = Bars(TextColumn("{task.description:>9}", markup=False), BarColumn(bar_width=32), count, RateColumn(), Left(), console=console)
         self._tasks: dict[str, TaskID] = {}
         self._meter = Meter()
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from api.cli.commands.jobs import print_stages
 from api.cli.output import paint
 from api.cli.output.console import dollars, duration, figure, out, print_warnings, thousands
-from api.cli.output.tables import Cell, Column, print_table
+from api.cli.output.tables import Cell, TableColumn, print_table
 from interp.domain.cleaning import visible
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def _print_coverage(dictionary: dict[str, Any], counts: dict[str, int]) -> None:
 
 
 SCORED = (
-    Column("scorer"),
-    Column("metric", 2),
-    Column("scored", 1),
-    Column("undefined", 3),
-    Column("median"),
-    Column("lift over null"),
-    Column("better than null"),
+    TableColumn("scorer"),
+    TableColumn("metric", 2),
+    TableColumn("scored", 1),
+    TableColumn("undefined", 3),
+    TableColumn("median"),
+    TableColumn("lift over null"),
+    TableColumn("better than null"),
 )
 
 

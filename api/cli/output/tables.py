@@ -13,7 +13,7 @@ GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """One column. Those of the highest `rank` are left out first, those of rank 0 never. A text may be cut to `least` characters."""
 
     name: str
@@ -24,7 +24,7 @@ class Column:
 Cell = str | Text
 
 
-def fitting(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
+def fitting(columns: Sequence[TableColumn], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
     """The places of the columns that fit into `width` characters, in their order."""
     widths = [_width(column, [row[place] for row in rows]) for place, column in enumerate(columns)]
     kept = list(range(len(columns)))
@@ -36,7 +36,7 @@ def fitting(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: in
     return kept
 
 
-def print_table(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
+def print_table(to: Console, columns: Sequence[TableColumn], rows: Sequence[Sequence[Cell]]) -> None:
     """Prints what fits, and says on standard error what did not."""
     kept = fitting(columns, rows, to.width)
     cells = {place: [row[place] for row in rows] for place in kept}
@@ -54,11 +54,11 @@ def print_table(to: Console, columns: Sequence[Column], rows: Sequence[Sequence[
         say(f"left out for want of width: {', '.join(left_out)} (--json prints all)")
 
 
-def _width(column: Column, cells: Sequence[Cell]) -> int:
+def _width(column: TableColumn, cells: Sequence[Cell]) -> int:
     """The fewest characters that the column can do with."""
     natural = _natural(column, cells)
     return natural if column.least is None else min(natural, max(column.least, len(column.name)))
 
 
-def _natural(column: Column, cells: Sequence[Cell]) -> int:
+def _natural(column: TableColumn, cells: Sequence[Cell]) -> int:
     return max([len(column.name), *(Text(cell).cell_len if isinstance(cell, str) else cell.cell_len for cell in cells)])

@@ -1,23 +1,23 @@
 """A scripted language model behind a real HTTP server: for tests, benches, and a first try without a key."""
 
-from api.demo.fake_llm.asked import Shown, Span
-from api.demo.fake_llm.call_totals import Ledger
+from api.demo.fake_llm.asked import FencedText, Span
+from api.demo.fake_llm.call_totals import CallTotals
 from api.demo.fake_llm.faults import Faults
-from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, OracleReader, Predicate, QuotedReader, Reader
+from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, OracleReader, Predicate, QuotedReader, ScriptedReader
 from api.demo.fake_llm.server import ScriptedProcess, ScriptedServer
 
 __all__ = [
+    "CallTotals",
     "CoinReader",
     "ConstantReader",
     "Faults",
-    "Ledger",
+    "FencedText",
     "NoisyReader",
     "OracleReader",
     "Predicate",
     "QuotedReader",
-    "Reader",
     "ScriptedProcess",
+    "ScriptedReader",
     "ScriptedServer",
-    "Shown",
     "Span",
 ]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from api.demo.fake_llm.asked import Question, Shown, Span, unescaped
+from api.demo.fake_llm.asked import FencedText, ScriptedQuestion, Span, unescaped
 from api.demo.fake_llm.draws import draw
-from api.demo.fake_llm.readers import Reader
+from api.demo.fake_llm.readers import ScriptedReader
 from api.demo.fake_llm.tokens import Odds
 from interp.llm.prompt_text import CLOSE, OPEN
 
@@ -26,7 +26,7 @@ REPEATED = frozenset({"tokens", "firing", "following", "suppressed"})
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScriptedAnswer:
     """A reply before it is text. `odds` are chances of the tokens in a value's place, by its key."""
 
     fields: dict[str, Any]
@@ -48,7 +48,7 @@ class Answer:
             text += shown + ("\n" if self.form == "lines" else "")
         return text + ("" if self.form == "lines" else "}"), places
 
-    def spoiled(self, fault: str | None, number: int) -> "Answer":
+    def spoiled(self, fault: str | None, number: int) -> "ScriptedAnswer":
         """With a verdict too few or too many; which one, the request's number decides."""
         if fault == "missing_verdicts" and self.fields:
             left_out = list(self.fields)[number % len(self.fields)]
@@ -58,7 +58,7 @@ class Answer:
         return self
 
 
-def explain(question: Question, reader: Reader, variant: int) -> Answer:
+def explain(question: ScriptedQuestion, reader: ScriptedReader, variant: int) -> ScriptedAnswer:
     """A label for what is marked. Every variant but the first is shown a part of the contexts, so that samples differ."""
     texts = [as_marked(shown) for shown in question.all_texts if shown.kind not in REPEATED]
     marked = [shown for shown in texts if shown.marks]
@@ -67,47 +67,49 @@ def explain(question: Question, reader: Reader, variant: int) -> Answer:
     label = reader.writes([*marked, *(shown for shown in texts if not shown.marks)])
     thinking = {"thinking": "I look for what the marked places share."} if "thinking" in question.fields or "thinking" in question.system else {}
     in_text = question.schema is None and MARKER in question.system and "JSON" not in question.system
-    return Answer(thinking | {"explanation": label}, form="marker" if in_text else "json")
+    return ScriptedAnswer(thinking | {"explanation": label}, form="marker" if in_text else "json")
 
 
-def as_marked(shown: Shown) -> Shown:
+def as_marked(shown: FencedText) -> FencedText:
     """A text whose marks are «»: made from levels where it is shown as `token<TAB>level` lines, and around each token of a list of tokens."""
     lines = shown.shown.split("\n")
     if shown.kind in LISTS:
-        return Shown(shown.id, "\n".join(f"{OPEN}{line}{CLOSE}" for line in lines), shown.kind)
+        return FencedText(shown.id, "\n".join(f"{OPEN}{line}{CLOSE}" for line in lines), shown.kind)
     rows = [LEVELLED.fullmatch(line) for line in lines]
     if not all(rows):
         return shown
     tokens = [(unescaped(row[1]), int(row[2])) for row in rows if row]
-    return Shown(shown.id, "".join(f"{OPEN}{token}{CLOSE}" if level else token for token, level in tokens), shown.kind)
+    return FencedText(shown.id, "".join(f"{OPEN}{token}{CLOSE}" if level else token for token, level in tokens), shown.kind)
 
 
-def _verdicts(question: Question, reader: Reader, are_marks_asked: bool) -> Answer:
+def _verdicts(question: ScriptedQuestion, reader: ScriptedReader, are_marks_asked: bool) -> ScriptedAnswer:
     fields, odds = dict[str, Any](), dict[str, Odds]()
     for context in question.contexts:
         yes = min(max(reader.says_yes(question.label, context, are_marks_asked), UNSURE), 1 - UNSURE)
         fields[context.id] = "yes" if yes > 0.5 else "no"
         odds[context.id] = (("yes", yes * (1 - UNSURE)), ("no", (1 - yes) * (1 - UNSURE)), ("unsure", UNSURE / 2))
-    return Answer(fields, odds)
+    return ScriptedAnswer(fields, odds)
 
 
-def detect(question: Question, reader: Reader, _: int) -> Answer:
+def detect(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
     return _verdicts(question, reader, are_marks_asked=False)
 
 
-def fuzz(question: Question, reader: Reader, _: int) -> Answer:
+def fuzz(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
     return _verdicts(question, reader, are_marks_asked=True)
 
 
-def simulate(question: Question, reader: Reader, _: int) -> Answer:
+def simulate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
     """Levels of numbered tokens: as JSON of those above 0, or as a line a token with the chances of its level."""
     if question.schema is not None or "JSON" in question.system:
-        return Answer({context.id: [list(pair) for pair in _levels(context, question.label, reader) if pair[1]] for context in question.contexts})
+        return ScriptedAnswer(
+            {context.id: [list(pair) for pair in _levels(context, question.label, reader) if pair[1]] for context in question.contexts}
+        )
     levels = {str(number): level for context in question.contexts for number, level in _levels(context, question.label, reader)}
-    return Answer(levels, {number: _level_odds(level) for number, level in levels.items()}, form="lines")
+    return ScriptedAnswer(levels, {number: _level_odds(level) for number, level in levels.items()}, form="lines")
 
 
-def _levels(context: Shown, label: str | None, reader: Reader) -> list[tuple[int, int]]:
+def _levels(context: FencedText, label: str | None, reader: ScriptedReader) -> list[tuple[int, int]]:
     """(number, 0-10) for each numbered token: the strongest span that touches it."""
     text, places = "", list[tuple[int, int, int]]()
     for number, token in context.lines:
@@ -128,12 +130,12 @@ def _level_odds(level: int) -> Odds:
     return ((str(level), 0.9), *((str(place), 0.08 / len(near)) for place in near))
 
 
-def select(question: Question, reader: Reader, _: int) -> Answer:
+def select(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
     fires = [context.id for context in question.contexts if reader.says_yes(question.label, context, False) > 0.5]
-    return Answer({"fires": [_number(name) for name in fires]})
+    return ScriptedAnswer({"fires": [_number(name) for name in fires]})
 
 
-def discriminate(question: Question, reader: Reader, _: int) -> Answer:
+def discriminate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
     """The group whose contexts the label fits best; among equals a guess that the question decides."""
     groups: dict[str, list[float]] = {}
     for context in question.contexts:
@@ -141,24 +143,24 @@ def discriminate(question: Question, reader: Reader, _: int) -> Answer:
         groups.setdefault(context.id.partition(".")[0], []).append(chance)
     means = {group: sum(chances) / len(chances) for group, chances in groups.items()}
     if not means:
-        return Answer({"group": 1})
+        return ScriptedAnswer({"group": 1})
     best = max(means, key=lambda group: (means[group], draw(question.key, group)))
     total = sum(means.values())
-    return Answer({"group": _number(best)}, {"group": tuple((group, 0.98 * mean / total) for group, mean in means.items())})
+    return ScriptedAnswer({"group": _number(best)}, {"group": tuple((group, 0.98 * mean / total) for group, mean in means.items())})
 
 
-def intrude(question: Question, reader: Reader, _: int) -> Answer:
+def intrude(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
     place = reader.odd_one_out(question.contexts) if question.contexts else 0
-    return Answer({"intruder": _number(question.contexts[place].id) if question.contexts else 1})
+    return ScriptedAnswer({"intruder": _number(question.contexts[place].id) if question.contexts else 1})
 
 
-def otherwise(question: Question, _: Reader, variant: int) -> Answer:
+def otherwise(question: ScriptedQuestion, _: ScriptedReader, variant: int) -> ScriptedAnswer:
     """A question of a kind that nobody here knows, a user's own for one: any answer of the shape that is asked for."""
     del variant
     properties = question.schema.get("properties", {}) if question.schema else {}
     if not properties:
-        return Answer({"explanation": "I am a scripted model, and this is no question that I was made for."}, form="text")
-    return Answer({name: _example(schema) for name, schema in properties.items()})
+        return ScriptedAnswer({"explanation": "I am a scripted model, and this is no question that I was made for."}, form="text")
+    return ScriptedAnswer({name: _example(schema) for name, schema in properties.items()})
 
 
 def _example(schema: dict[str, Any]) -> Any:
@@ -171,7 +173,7 @@ def _number(name: str) -> int | str:
     return int(name) if name.isdigit() else name
 
 
-ANSWERS: dict[str, Callable[[Question, Reader, int], Answer]] = {
+ANSWERS: dict[str, Callable[[ScriptedQuestion, ScriptedReader, int], ScriptedAnswer]] = {
     "explain": explain,
     "cluster": explain,
     "detect": detect,
@@ -183,6 +185,6 @@ ANSWERS: dict[str, Callable[[Question, Reader, int], Answer]] = {
 }
 
 
-def answer(question: Question, reader: Reader, variant: int = 0) -> Answer:
+def answer(question: ScriptedQuestion, reader: ScriptedReader, variant: int = 0) -> ScriptedAnswer:
     """`variant` counts askings of the same question at a temperature above 0."""
     return ANSWERS.get(question.kind, otherwise)(question, reader, variant)

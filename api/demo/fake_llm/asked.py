@@ -19,7 +19,7 @@ Span = tuple[int, int, float]
 
 
 @dataclass(frozen=True)
-class Shown:
+class FencedText:
     """One fenced text as it was shown; `kind` is its fence's: `context`, `silent`, `promoted`, ..."""
 
     id: str
@@ -64,15 +64,15 @@ def unescaped(token: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ScriptedQuestion:
     """`label` is None where the prompt has none, `contexts` are the texts of the last message that has any, `all_texts` those of all messages and
     kinds. `schema` is the JSON schema of the reply where one was given; `key` is the same for the same messages.
     """
 
     kind: str
     label: str | None
-    contexts: tuple[Shown, ...]
-    all_texts: tuple[Shown, ...]
+    contexts: tuple[FencedText, ...]
+    all_texts: tuple[FencedText, ...]
     system: str
     schema: dict[str, Any] | None
     key: str
@@ -83,14 +83,14 @@ class Question:
         return tuple(self.schema.get("properties", {})) if self.schema else ()
 
 
-def question(messages: Sequence[tuple[str, str]], response_format: dict[str, Any], key: str) -> Question:
+def question(messages: Sequence[tuple[str, str]], response_format: dict[str, Any], key: str) -> ScriptedQuestion:
     """Reads (role, text) messages. The kind stands in the first line of a system message alone, the question in the last message that has fences."""
     system = "\n".join(text for role, text in messages if role in ("system", "developer"))
     task = TASK.match(system)
     asked = [found for role, text in messages if role == "user" and (found := parse_fenced(text))]
     labels = [part.text for part in (asked[-1] if asked else []) if part.kind == "explanation"]
-    texts = [tuple(Shown(part.id, part.text, part.kind) for part in parts if part.kind != "explanation") for parts in asked]
+    texts = [tuple(FencedText(part.id, part.text, part.kind) for part in parts if part.kind != "explanation") for parts in asked]
     contexts = tuple(shown for shown in texts[-1] if shown.kind == "context") if texts else ()
     schema = response_format.get("json_schema", {}).get("schema") if response_format.get("type") == "json_schema" else None
     all_texts = tuple(shown for parts in texts for shown in parts)
-    return Question(task[1] if task else "", labels[-1] if labels else None, contexts, all_texts, system, schema, key)
+    return ScriptedQuestion(task[1] if task else "", labels[-1] if labels else None, contexts, all_texts, system, schema, key)

@@ -8,7 +8,7 @@ BODIES_KEPT = 256
 
 
 @dataclass(slots=True)
-class Ledger:
+class CallTotals:
     """Counts since the server was made. Written by the server's thread alone.
 
     A call is billed once its answer is made, whether or not the answer arrives: so are dropped, stalled and truncated ones, and not 4xx and 5xx.

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from api.demo.fake_llm import openai_batches, openai_replies
-from api.demo.fake_llm.call_totals import Ledger
+from api.demo.fake_llm.call_totals import CallTotals
 from api.demo.fake_llm.faults import OF_TRANSPORT, Faults
-from api.demo.fake_llm.openai_replies import ApiError
-from api.demo.fake_llm.readers import Reader
+from api.demo.fake_llm.openai_replies import OpenAIError
+from api.demo.fake_llm.readers import ScriptedReader
 from api.demo.fake_llm.wire import Delivery, Request, Response
 
 DEFAULT_MODELS = ("scripted", "scripted-judge", "scripted-embedding")
@@ -37,12 +37,12 @@ class Options:
     batch_seconds: float = 0.05
 
 
-class Endpoint:
+class ScriptedEndpoint:
     """One endpoint's state: it outlives the socket, so that a server can go away and come back. Used from one event loop."""
 
-    def __init__(self, reader: Reader, faults: Faults, options: Options) -> None:
+    def __init__(self, reader: ScriptedReader, faults: Faults, options: Options) -> None:
         self.reader, self.faults, self.options = reader, faults, options
-        self.ledger = Ledger()
+        self.ledger = CallTotals()
         self.is_key_revoked = False
         self.askings: Counter[str] = Counter()
         self.batches = openai_batches.Batches(self)
@@ -76,10 +76,10 @@ class Endpoint:
             if fault in ("rate_limited", "rate_limited_silently"):
                 raise _rate_limited(self.faults.retry_after_seconds if fault == "rate_limited" else None)
             if fault == "server_error":
-                raise ApiError(500, "The server had an error while processing your request. Sorry about that!", "server_error")
+                raise OpenAIError(500, "The server had an error while processing your request. Sorry about that!", "server_error")
             found = self._routed(request, number, None if fault in OF_TRANSPORT else fault)
             response = found if isinstance(found, Response) else openai_replies.as_response(found)
-        except ApiError as error:
+        except OpenAIError as error:
             fault, response = None, error.response()
         if fault == "stalled":
             await asyncio.sleep(self.faults.stall_seconds)
@@ -106,9 +106,9 @@ class Endpoint:
             self.is_key_revoked = True
         sent = request.headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")
         if self.is_key_revoked or (self.options.key and sent != self.options.key):
-            raise ApiError(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key")
+            raise OpenAIError(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key")
         if faults.quota_after is not None and number > faults.quota_after:
-            raise ApiError(
+            raise OpenAIError(
                 429, "You exceeded your current quota, please check your plan and billing details.", "insufficient_quota", "insufficient_quota"
             )
         return self._within_rate(faults.requests_per_second) if faults.requests_per_second is not None else ()
@@ -134,7 +134,7 @@ class Endpoint:
         path, lacks = request.path, self.faults.lacks
         kind = path.removeprefix("/v1/").partition("/")[0]
         if kind in lacks:
-            raise ApiError(404, f"There is no {path} here.", "invalid_request_error", "not_found")
+            raise OpenAIError(404, f"There is no {path} here.", "invalid_request_error", "not_found")
         if path in GENERATING and request.method == "POST":
             body = openai_replies.parsed(request.body)
             self.ledger.bodies.append(body)
@@ -143,14 +143,14 @@ class Endpoint:
             return self._models(path.removeprefix("/v1/models").strip("/"))
         if kind in ("files", "batches"):
             return self.batches.routed(request)
-        raise ApiError(404, f"Unknown request URL: {request.method} {path}.", "invalid_request_error", "unknown_url")
+        raise OpenAIError(404, f"Unknown request URL: {request.method} {path}.", "invalid_request_error", "unknown_url")
 
     def generated(self, path: str, body: dict[str, Any], number: int, fault: str | None) -> dict[str, Any]:
         """The body of a reply in words or numbers, billed. Raises ApiError."""
         if self.options.models and body.get("model") not in self.options.models:
             name = body.get("model")
-            raise ApiError(404, f"The model `{name}` does not exist or you do not have access to it.", "invalid_request_error", "model_not_found")
-        make: Callable[..., openai_replies.Made] = GENERATING[path]
+            raise OpenAIError(404, f"The model `{name}` does not exist or you do not have access to it.", "invalid_request_error", "model_not_found")
+        make: Callable[..., openai_replies.ScriptedReply] = GENERATING[path]
         made = make(self, body, number, fault)
         self.ledger.bill(path, made.prompt_tokens, made.completion_tokens)
         if made.task:
@@ -163,7 +163,7 @@ class Endpoint:
             return {"object": "list", "data": entries}
         found = next((entry for entry in entries if entry["id"] == name), None)
         if found is None:
-            raise ApiError(404, f"The model '{name}' does not exist.", "invalid_request_error", "model_not_found")
+            raise OpenAIError(404, f"The model '{name}' does not exist.", "invalid_request_error", "model_not_found")
         return found
 
     def _own(self, request: Request) -> Response:
@@ -176,6 +176,6 @@ class Endpoint:
         return Response(200, json.dumps(self.ledger.as_json()).encode())
 
 
-def _rate_limited(seconds: float | None, headers: tuple[tuple[str, str], ...] = ()) -> ApiError:
+def _rate_limited(seconds: float | None, headers: tuple[tuple[str, str], ...] = ()) -> OpenAIError:
     after = () if seconds is None else (("retry-after", f"{seconds:.3f}"), ("retry-after-ms", f"{seconds * 1000:.0f}"))
-    return ApiError(429, "Rate limit reached for requests. Please try again later.", "requests", "rate_limit_exceeded", headers=(*headers, *after))
+    return OpenAIError(429, "Rate limit reached for requests. Please try again later.", "requests", "rate_limit_exceeded", headers=(*headers, *after))

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from api.demo.fake_llm.openai_replies import ApiError
+from api.demo.fake_llm.openai_replies import OpenAIError
 from api.demo.fake_llm.wire import Request, Response
 
 if TYPE_CHECKING:
-    from api.demo.fake_llm.endpoint import Endpoint
+    from api.demo.fake_llm.endpoint import ScriptedEndpoint
 
 MOST_LINES, MOST_BYTES = 50_000, 200 * 2**20
 WINDOW_SECONDS = 24 * 3600
@@ -36,7 +36,7 @@ class File:
 
 
 @dataclass(slots=True)
-class Batch:
+class ScriptedBatch:
     """`moments` has the times of its states, by status."""
 
     id: str
@@ -82,10 +82,10 @@ class Batch:
 class Batches:
     """All files and batches of one endpoint."""
 
-    def __init__(self, endpoint: "Endpoint") -> None:
+    def __init__(self, endpoint: "ScriptedEndpoint") -> None:
         self.endpoint = endpoint
         self.files: dict[str, File] = {}
-        self.made: dict[str, Batch] = {}
+        self.made: dict[str, ScriptedBatch] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def routed(self, request: Request) -> dict[str, Any] | Response:
@@ -97,7 +97,7 @@ class Batches:
             return self._make(request) if request.method == "POST" else self._listed(list(self.made.values()))
         batch = self.made.get(name)
         if batch is None:
-            raise ApiError(404, f"No batch found with id '{name}'.", "invalid_request_error")
+            raise OpenAIError(404, f"No batch found with id '{name}'.", "invalid_request_error")
         if action == "cancel" and batch.status in ("validating", "in_progress"):
             batch.enter("cancelled")
         return batch.as_json()
@@ -107,7 +107,7 @@ class Batches:
             return self._upload(request) if request.method == "POST" else self._listed(list(self.files.values()))
         file = self.files.get(name)
         if file is None:
-            raise ApiError(404, f"No such File object: {name}", "invalid_request_error", None, "id")
+            raise OpenAIError(404, f"No such File object: {name}", "invalid_request_error", None, "id")
         if action == "content":
             return Response(200, file.content, content_type="application/octet-stream")
         if request.method == "DELETE":
@@ -115,7 +115,7 @@ class Batches:
             return {"id": name, "object": "file", "deleted": True}
         return file.as_json()
 
-    def _listed(self, entries: Sequence[File | Batch]) -> dict[str, Any]:
+    def _listed(self, entries: Sequence[File | ScriptedBatch]) -> dict[str, Any]:
         """The newest first, one page of them."""
         data = [entry.as_json() for entry in reversed(entries)]
         return {"object": "list", "data": data[:PAGE], "has_more": len(data) > PAGE}
@@ -123,7 +123,7 @@ class Batches:
     def _upload(self, request: Request) -> dict[str, Any]:
         parts = multipart(request)
         if "file" not in parts or "purpose" not in parts:
-            raise ApiError(400, "Missing required parameter: 'file' or 'purpose'.", "invalid_request_error", "missing_required_parameter", "file")
+            raise OpenAIError(400, "Missing required parameter: 'file' or 'purpose'.", "invalid_request_error", "missing_required_parameter", "file")
         return self._keep(*parts["file"], purpose=parts["purpose"][1].decode()).as_json()
 
     def _keep(self, name: str, content: bytes, purpose: str) -> File:
@@ -135,10 +135,10 @@ class Batches:
         body = json.loads(request.body)
         source = self.files.get(str(body.get("input_file_id")))
         if source is None:
-            raise ApiError(400, f"No such File object: {body.get('input_file_id')}", "invalid_request_error", None, "input_file_id")
+            raise OpenAIError(400, f"No such File object: {body.get('input_file_id')}", "invalid_request_error", None, "input_file_id")
         if body.get("completion_window") != "24h":
-            raise ApiError(400, "The completion window is 24h.", "invalid_request_error", None, "completion_window")
-        batch = Batch(f"batch_{len(self.made) + 1}", str(body.get("endpoint")), source.id, "24h", body.get("metadata"))
+            raise OpenAIError(400, "The completion window is 24h.", "invalid_request_error", None, "completion_window")
+        batch = ScriptedBatch(f"batch_{len(self.made) + 1}", str(body.get("endpoint")), source.id, "24h", body.get("metadata"))
         batch.enter("validating")
         self.made[batch.id] = batch
         self._start(batch, source)
@@ -150,12 +150,12 @@ class Batches:
             if batch.status in ("validating", "in_progress"):
                 self._start(batch, self.files[batch.input_file])
 
-    def _start(self, batch: Batch, source: File) -> None:
+    def _start(self, batch: ScriptedBatch, source: File) -> None:
         task = asyncio.get_running_loop().create_task(self._work(batch, source))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _work(self, batch: Batch, source: File) -> None:
+    async def _work(self, batch: ScriptedBatch, source: File) -> None:
         pause = self.endpoint.options.batch_seconds
         fault = self.endpoint.faults.of_batch(self.endpoint.options.seed, len(self.made))
         if fault:
@@ -175,7 +175,7 @@ class Batches:
             batch.enter("finalizing")
             batch.enter("expired" if fault == "batch_expired" else "completed")
 
-    async def _run(self, batch: Batch, lines: list[dict[str, Any]], until: int) -> None:
+    async def _run(self, batch: ScriptedBatch, lines: list[dict[str, Any]], until: int) -> None:
         """Answers lines up to `until`; the rest expire."""
         done, failed = list[str](), list[str]()
         for number, line in enumerate(lines):
@@ -203,13 +203,13 @@ class Batches:
         if failed:
             batch.error_file = self._keep(f"{batch.id}_error.jsonl", "".join(failed).encode("utf-8", "surrogatepass"), "batch_output").id
 
-    def _answered(self, batch: Batch, line: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _answered(self, batch: ScriptedBatch, line: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         fault = self.endpoint.drawn(batch.path)
         if fault in LINE_ERRORS:
-            return LINE_ERRORS[fault], ApiError(LINE_ERRORS[fault], "The server had an error.", "server_error").body
+            return LINE_ERRORS[fault], OpenAIError(LINE_ERRORS[fault], "The server had an error.", "server_error").body
         try:
             return 200, self.endpoint.generated(batch.path, line["body"], self.endpoint.numbers, fault)
-        except ApiError as error:
+        except OpenAIError as error:
             return error.status, error.body
 
     def _line(self, number: int, line: dict[str, Any], response: dict[str, Any] | None, error: dict[str, Any] | None) -> str:
@@ -251,7 +251,7 @@ def multipart(request: Request) -> dict[str, tuple[str, bytes]]:
     """(file name, content) of each part of a multipart/form-data body, by its field."""
     boundary = re.search(rb'boundary="?([^";]+)', request.headers.get(b"content-type", b""))
     if boundary is None:
-        raise ApiError(400, "The body is no multipart/form-data.", "invalid_request_error")
+        raise OpenAIError(400, "The body is no multipart/form-data.", "invalid_request_error")
     found = {}
     for part in (b"\r\n" + request.body).split(b"\r\n--" + boundary[1])[1:-1]:
         head, _, content = part.partition(b"\r\n\r\n")

@@ -12,7 +12,7 @@ from api.demo.fake_llm.vectors import embedding, encoded
 from api.demo.fake_llm.wire import Response
 
 if TYPE_CHECKING:
-    from api.demo.fake_llm.endpoint import Endpoint
+    from api.demo.fake_llm.endpoint import ScriptedEndpoint
 
 REFUSAL = "I'm sorry, but I cannot assist with that request."
 NO_JSON = 'Sure! Here is what I found: {"1": "ye'
@@ -21,7 +21,7 @@ ABSURD = 10**12
 DEFAULT_ROOM = 4096
 
 
-class ApiError(Exception):
+class OpenAIError(Exception):
     """A reply with an `error` object."""
 
     def __init__(
@@ -36,7 +36,7 @@ class ApiError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ScriptedReply:
     """A body, the tokens that it truly took, and the kind of question that it answers."""
 
     body: dict[str, Any]
@@ -49,9 +49,9 @@ def parsed(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except ValueError as error:
-        raise ApiError(400, f"We could not parse the JSON body of your request: {error}.", "invalid_request_error") from error
+        raise OpenAIError(400, f"We could not parse the JSON body of your request: {error}.", "invalid_request_error") from error
     if not isinstance(found, dict):
-        raise ApiError(400, "The body of a request is a JSON object.", "invalid_request_error")
+        raise OpenAIError(400, "The body of a request is a JSON object.", "invalid_request_error")
     return found
 
 
@@ -63,7 +63,7 @@ def as_response(body: dict[str, Any]) -> Response:
     return Response(200, events.encode(), content_type="text/event-stream")
 
 
-def chat(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: str | None) -> Made:
+def chat(endpoint: "ScriptedEndpoint", body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
     """`POST /v1/chat/completions`."""
     messages = _messages(body)
     response_format = body.get("response_format") or {}
@@ -95,14 +95,14 @@ def chat(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: str | N
     }
     reply = {"id": f"chatcmpl-{number}", "object": "chat.completion", "created": CREATED, "model": body["model"], "choices": [choice]}
     reply |= _usage(endpoint, prompt, len(tokens), fault)
-    return Made(_streamed(reply) if body.get("stream") else reply, prompt, len(tokens), asked.kind or "other")
+    return ScriptedReply(_streamed(reply) if body.get("stream") else reply, prompt, len(tokens), asked.kind or "other")
 
 
 def _messages(body: dict[str, Any]) -> list[tuple[str, str]]:
     """(role, text); a content that is a list of parts is joined."""
     found = body.get("messages")
     if not isinstance(found, list) or not found or not all(isinstance(message, dict) for message in found):
-        raise ApiError(400, "Missing required parameter: 'messages'.", "invalid_request_error", "missing_required_parameter", "messages")
+        raise OpenAIError(400, "Missing required parameter: 'messages'.", "invalid_request_error", "missing_required_parameter", "messages")
     return [(str(message.get("role")), _text(message.get("content"))) for message in found]
 
 
@@ -116,12 +116,12 @@ def _refuse_what_is_lacking(lacks: frozenset[str], body: dict[str, Any], respons
     kind = response_format.get("type")
     if kind in lacks:
         what = f"Invalid parameter: 'response_format' of type '{kind}' is not supported with this model."
-        raise ApiError(400, what, "invalid_request_error", None, "response_format")
+        raise OpenAIError(400, what, "invalid_request_error", None, "response_format")
     for name in ("max_tokens", "logprobs", "temperature", "seed", "echo"):
         if name in lacks and body.get(name) is not None and body[name] is not False:
             instead = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
             what = f"Unsupported parameter: '{name}' is not supported with this model.{instead}"
-            raise ApiError(400, what, "invalid_request_error", "unsupported_parameter", name)
+            raise OpenAIError(400, what, "invalid_request_error", "unsupported_parameter", name)
 
 
 def _fits_the_window(window: int | None, prompt: int, room: int) -> None:
@@ -130,10 +130,10 @@ def _fits_the_window(window: int | None, prompt: int, room: int) -> None:
             f"This model's maximum context length is {window} tokens. However, you requested {prompt + room} tokens ({prompt} in the messages, "
             f"{room} in the completion). Please reduce the length of the messages or completion."
         )
-        raise ApiError(400, what, "invalid_request_error", "context_length_exceeded", "messages")
+        raise OpenAIError(400, what, "invalid_request_error", "context_length_exceeded", "messages")
 
 
-def _variant(endpoint: "Endpoint", body: dict[str, Any], key: str) -> int:
+def _variant(endpoint: "ScriptedEndpoint", body: dict[str, Any], key: str) -> int:
     """How often the same question was asked before, where the temperature (1 when not given) lets answers differ."""
     if body.get("temperature", 1) == 0:
         return 0
@@ -141,7 +141,7 @@ def _variant(endpoint: "Endpoint", body: dict[str, Any], key: str) -> int:
     return endpoint.askings[key] - 1
 
 
-def _usage(endpoint: "Endpoint", prompt: int, completion: int, fault: str | None) -> dict[str, Any]:
+def _usage(endpoint: "ScriptedEndpoint", prompt: int, completion: int, fault: str | None) -> dict[str, Any]:
     """The `usage` object, or a wrong one: negative, absurd or missing by turns."""
     if "usage" in endpoint.faults.ignores:
         return {}
@@ -163,12 +163,12 @@ def _streamed(reply: dict[str, Any]) -> dict[str, Any]:
     return {"chunks": [head | {"choices": [begun]}, head | {"choices": [ended]}, *usage]}
 
 
-def completion(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: str | None) -> Made:
+def completion(endpoint: "ScriptedEndpoint", body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
     """`POST /v1/completions`: with `echo` the log-probabilities of the prompt, else the answer to it as to one user message."""
     prompts = body.get("prompt")
     prompts = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(prompts, list) or not prompts or not all(isinstance(text, str) for text in prompts):
-        raise ApiError(400, "A prompt is a string or a list of strings.", "invalid_request_error", None, "prompt")
+        raise OpenAIError(400, "A prompt is a string or a list of strings.", "invalid_request_error", None, "prompt")
     _refuse_what_is_lacking(endpoint.faults.lacks, body, {})
     room = int(body.get("max_tokens", 16))
     used = sum(len(split(text)) for text in prompts)
@@ -176,10 +176,10 @@ def completion(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: s
     choices = [_completed(endpoint, body, text, place, room, fault) for place, text in enumerate(prompts)]
     said = sum(choice.pop("said") for choice in choices)
     reply = {"id": f"cmpl-{number}", "object": "text_completion", "created": CREATED, "model": body["model"], "choices": choices}
-    return Made(reply | _usage(endpoint, used, said, fault), used, said, "read" if body.get("echo") else "completion")
+    return ScriptedReply(reply | _usage(endpoint, used, said, fault), used, said, "read" if body.get("echo") else "completion")
 
 
-def _completed(endpoint: "Endpoint", body: dict[str, Any], prompt: str, index: int, room: int, fault: str | None) -> dict[str, Any]:
+def _completed(endpoint: "ScriptedEndpoint", body: dict[str, Any], prompt: str, index: int, room: int, fault: str | None) -> dict[str, Any]:
     answered = answer(question([("system", prompt), ("user", prompt)], {}, prompt), endpoint.reader).rendered()[0] if room else ""
     if fault == "invalid_json":
         answered = NO_JSON
@@ -197,7 +197,7 @@ def _completed(endpoint: "Endpoint", body: dict[str, Any], prompt: str, index: i
     return {"text": "".join(tokens), "index": index, "logprobs": logprobs, "finish_reason": finish, "said": len(said)}
 
 
-def embeddings(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: str | None) -> Made:
+def embeddings(endpoint: "ScriptedEndpoint", body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
     """`POST /v1/embeddings` of strings, or of lists of token ids, which count as words."""
     del number
     given = body.get("input")
@@ -205,7 +205,7 @@ def embeddings(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: s
     if isinstance(texts, list) and texts and all(isinstance(item, int) for item in texts):
         texts = [texts]
     if not isinstance(texts, list) or not texts:
-        raise ApiError(400, "Missing required parameter: 'input'.", "invalid_request_error", "missing_required_parameter", "input")
+        raise OpenAIError(400, "Missing required parameter: 'input'.", "invalid_request_error", "missing_required_parameter", "input")
     words = [text if isinstance(text, str) else " ".join(map(str, text)) for text in texts]
     width = int(body.get("dimensions") or endpoint.options.embedding_width)
     form = str(body.get("encoding_format") or "float")
@@ -214,4 +214,4 @@ def embeddings(endpoint: "Endpoint", body: dict[str, Any], number: int, fault: s
     usage = _usage(endpoint, used, 0, fault)
     if usage:
         usage["usage"].pop("completion_tokens")
-    return Made({"object": "list", "model": body["model"], "data": data} | usage, used, 0, "embed")
+    return ScriptedReply({"object": "list", "model": body["model"], "data": data} | usage, used, 0, "embed")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from api.demo.fake_llm.asked import Shown, Span
+from api.demo.fake_llm.asked import FencedText, Span
 from api.demo.fake_llm.draws import draw, pick
 from api.demo.fake_llm.labels import reading
 from api.demo.fake_llm.vectors import embedding
@@ -21,22 +21,22 @@ WIDTH = 512
 Predicate = Callable[[str], bool | Sequence[Span]]
 
 
-class Reader(Protocol):
+class ScriptedReader(Protocol):
     """Answers for a model. All of it is decided by what is shown: asked again, it says the same."""
 
     def strengths(self, label: str | None, text: str) -> list[Span]:
         """(start, end, strength) of characters at which what the label names would fire: 0 < strength <= 10, in order, not overlapping."""
         ...
 
-    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+    def says_yes(self, label: str | None, shown: FencedText, are_marks_asked: bool) -> float:
         """Probability of "yes": it fires somewhere in the text; or, for marks, the marked places are where it fires."""
         ...
 
-    def writes(self, contexts: Sequence[Shown]) -> str:
+    def writes(self, contexts: Sequence[FencedText]) -> str:
         """A label for what is marked."""
         ...
 
-    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+    def odd_one_out(self, contexts: Sequence[FencedText]) -> int:
         """Place of the context that does not belong."""
         ...
 
@@ -52,7 +52,7 @@ class QuotedReader:
             return [(0, len(text), STRONGEST)] if text and draw("guess", text) < 0.5 else []
         return merged(reading(label)(text))
 
-    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+    def says_yes(self, label: str | None, shown: FencedText, are_marks_asked: bool) -> float:
         found = [span for span in self.strengths(label, shown.text) if span[1] > shown.begin]
         if not found:
             return SURE_NO
@@ -60,7 +60,7 @@ class QuotedReader:
             return SURE_YES if label is not None else 0.5 + 0.1 * draw(shown.text)
         return SURE_YES if agreement(found, shown.marks) >= OVERLAP else SURE_NO
 
-    def writes(self, contexts: Sequence[Shown]) -> str:
+    def writes(self, contexts: Sequence[FencedText]) -> str:
         """The marked strings that most contexts share, quoted."""
         counts: Counter[str] = Counter()
         for context in contexts:
@@ -73,7 +73,7 @@ class QuotedReader:
         said = marked[0] if len(marked) == 1 else ", ".join(marked[:-1]) + " or " + marked[-1]
         return f"the text {said}"
 
-    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+    def odd_one_out(self, contexts: Sequence[FencedText]) -> int:
         """The one whose marked words are least like the others', and among equals all its words."""
         vectors = [embedding(_marked(context), WIDTH) + embedding(context.text, WIDTH) / len(contexts) for context in contexts]
         total = sum(vectors[1:], vectors[0])
@@ -86,11 +86,11 @@ def quoted(text: str) -> str:
     return (text.strip() or text.replace(" ", "␣"))[:LONGEST_QUOTE].translate(VISIBLE)
 
 
-def _marked(context: Shown) -> str:
+def _marked(context: FencedText) -> str:
     return " ".join(context.text[start:end] for start, end in context.marks)
 
 
-def _common_words(contexts: Sequence[Shown]) -> list[str]:
+def _common_words(contexts: Sequence[FencedText]) -> list[str]:
     counts = Counter(word for context in contexts for word in {word.strip(".,:;()[]\"'") for word in context.text.split()} if len(word) > 2)
     return [word for word, _ in counts.most_common(3)]
 
@@ -110,18 +110,18 @@ class OracleReader(QuotedReader):
             return [(0, len(text), STRONGEST)] if found else []
         return merged(found)
 
-    def writes(self, contexts: Sequence[Shown]) -> str:
+    def writes(self, contexts: Sequence[FencedText]) -> str:
         fits = {label: self._fit(label, contexts) for label in self.truth}
         best = max(fits, key=fits.__getitem__, default=None)
         return best if best is not None and fits[best] > 0 else super().writes(contexts)
 
-    def _fit(self, label: str, contexts: Sequence[Shown]) -> float:
+    def _fit(self, label: str, contexts: Sequence[FencedText]) -> float:
         """Mean agreement of the label's spans with the marks, over contexts that have one or the other."""
         pairs = [(self.strengths(label, context.text), context.marks) for context in contexts]
         shares = [agreement(spans, marks) for spans, marks in pairs if spans or marks]
         return sum(shares) / len(shares) if shares else 0.0
 
-    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+    def odd_one_out(self, contexts: Sequence[FencedText]) -> int:
         for label in self.truth:
             others = [place for place, context in enumerate(contexts) if self.says_yes(label, context, bool(context.marks)) < 0.5]
             if len(others) == 1:
@@ -132,7 +132,7 @@ class OracleReader(QuotedReader):
 class NoisyReader:
     """Another reader whose verdicts come out wrong at given rates: the same verdict on the same label and text every time."""
 
-    def __init__(self, inner: Reader, true_positive_rate: float, false_positive_rate: float, seed: int = 0) -> None:
+    def __init__(self, inner: ScriptedReader, true_positive_rate: float, false_positive_rate: float, seed: int = 0) -> None:
         self.inner, self.seed = inner, seed
         self.true_positive_rate, self.false_positive_rate = true_positive_rate, false_positive_rate
 
@@ -149,15 +149,15 @@ class NoisyReader:
         start = pick(len(text), self.seed, "where", label, text)
         return [(start, min(start + 4, len(text)), STRONGEST)]
 
-    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+    def says_yes(self, label: str | None, shown: FencedText, are_marks_asked: bool) -> float:
         is_yes = self.inner.says_yes(label, shown, are_marks_asked) > 0.5
         says = self._keeps(is_yes, label, shown.shown if are_marks_asked else shown.text)
         return SURE_YES if says else SURE_NO
 
-    def writes(self, contexts: Sequence[Shown]) -> str:
+    def writes(self, contexts: Sequence[FencedText]) -> str:
         return self.inner.writes(contexts)
 
-    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+    def odd_one_out(self, contexts: Sequence[FencedText]) -> int:
         right = self.inner.odd_one_out(contexts)
         texts = [context.text for context in contexts]
         if len(texts) < 2 or self._keeps(True, *texts):
@@ -175,7 +175,7 @@ class ConstantReader(QuotedReader):
         del label
         return [(0, len(text), STRONGEST)] if self.says and text else []
 
-    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+    def says_yes(self, label: str | None, shown: FencedText, are_marks_asked: bool) -> float:
         del label, shown, are_marks_asked
         return SURE_YES if self.says else SURE_NO
 
@@ -192,11 +192,11 @@ class CoinReader(QuotedReader):
         start = pick(len(text), self.seed, "where", label, text)
         return [(start, min(start + 4, len(text)), 1.0 + 9.0 * draw(self.seed, "how much", label, text))]
 
-    def says_yes(self, label: str | None, shown: Shown, are_marks_asked: bool) -> float:
+    def says_yes(self, label: str | None, shown: FencedText, are_marks_asked: bool) -> float:
         del are_marks_asked
         return SURE_YES if draw(self.seed, "coin", label, shown.shown) < 0.5 else SURE_NO
 
-    def odd_one_out(self, contexts: Sequence[Shown]) -> int:
+    def odd_one_out(self, contexts: Sequence[FencedText]) -> int:
         return pick(len(contexts), self.seed, *(context.text for context in contexts))
 
 

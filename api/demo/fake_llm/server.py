@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.request import urlopen
 
-from api.demo.fake_llm.call_totals import Ledger
-from api.demo.fake_llm.endpoint import DEFAULT_MODELS, Endpoint, Options
+from api.demo.fake_llm.call_totals import CallTotals
+from api.demo.fake_llm.endpoint import DEFAULT_MODELS, Options, ScriptedEndpoint
 from api.demo.fake_llm.faults import Faults
-from api.demo.fake_llm.readers import QuotedReader, Reader
-from api.demo.fake_llm.wire import Connection
+from api.demo.fake_llm.readers import QuotedReader, ScriptedReader
+from api.demo.fake_llm.wire import ScriptedConnection
 
 BACKLOG = 2048
 STOP_SECONDS = 10.0
@@ -42,7 +42,7 @@ class ScriptedServer:
 
     def __init__(
         self,
-        reader: Reader | None = None,
+        reader: ScriptedReader | None = None,
         faults: Faults | None = None,
         latency_seconds: float = 0.0,
         key: str = "",
@@ -55,7 +55,7 @@ class ScriptedServer:
         batch_seconds: float = 0.05,
     ) -> None:
         options = Options(latency_seconds, key, models, seed, embedding_width, batch_seconds)
-        self._endpoint = Endpoint(reader or QuotedReader(), faults or Faults(), options)
+        self._endpoint = ScriptedEndpoint(reader or QuotedReader(), faults or Faults(), options)
         self._host, self._port = host, port
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] = lambda: None
@@ -66,7 +66,7 @@ class ScriptedServer:
         return f"http://{self._host}:{self._port}/v1"
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> CallTotals:
         return self._endpoint.ledger
 
     @property
@@ -78,11 +78,11 @@ class ScriptedServer:
         self._endpoint.faults = faults
 
     @property
-    def reader(self) -> Reader:
+    def reader(self) -> ScriptedReader:
         return self._endpoint.reader
 
     @reader.setter
-    def reader(self, reader: Reader) -> None:
+    def reader(self, reader: ScriptedReader) -> None:
         self._endpoint.reader = reader
 
     def revoke_key(self) -> None:
@@ -127,8 +127,8 @@ class ScriptedServer:
     async def _serve(self, ready: threading.Event) -> None:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        connections: set[Connection] = set()
-        server = await loop.create_server(lambda: Connection(self._endpoint.handle, connections), self._host, self._port, backlog=BACKLOG)
+        connections: set[ScriptedConnection] = set()
+        server = await loop.create_server(lambda: ScriptedConnection(self._endpoint.handle, connections), self._host, self._port, backlog=BACKLOG)
         self._port = server.sockets[0].getsockname()[1]
         self._stop = lambda: loop.call_soon_threadsafe(ended.set)
         self._endpoint.batches.resume()
@@ -162,7 +162,7 @@ class ScriptedProcess:
         self.process.stdout.close()
 
     def ledger(self) -> dict[str, Any]:
-        """`Ledger.as_json` of this moment."""
+        """`CallTotals.as_json` of this moment."""
         with urlopen(self.base_url.removesuffix("/v1") + "/scripted/ledger") as reply:
             found: dict[str, Any] = json.load(reply)
         return found

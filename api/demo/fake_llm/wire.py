@@ -46,7 +46,7 @@ class Response:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Connection(asyncio.Protocol):
+class ScriptedConnection(asyncio.Protocol):
     """One client's connection: requests are answered one after the other, as they came."""
 
     transport: asyncio.Transport
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
     headers: dict[bytes, bytes]
     chunks: list[bytes]
 
-    def __init__(self, handler: Handler, open_connections: set["Connection"]) -> None:
+    def __init__(self, handler: Handler, open_connections: set["ScriptedConnection"]) -> None:
         self.handler, self.open = handler, open_connections
         self.parser = httptools.HttpRequestParser(self)
         self.waiting: deque[tuple[Request, bool]] = deque()

@@ -7,9 +7,9 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.evidence import Kind, Split
+from interp.domain.evidence import ContextKind, Split
 
-Sample = tuple[Kind, Split]
+Sample = tuple[ContextKind, Split]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from interp.collect.partial.partial import Partial, Sample, merge
 from interp.domain.errors import BlobCorruptError
-from interp.domain.evidence import Kind, Split
+from interp.domain.evidence import ContextKind, Split
 from interp.files.artifact_store import Store
 from interp.files.atomic import writing
 
@@ -26,7 +26,7 @@ ROWS = 8_192  # features that a combine holds at once: some 65 MB a part with th
 
 
 @dataclass(frozen=True)
-class Column:
+class ArrayEntry:
     """One array of a file: numpy's dtype, its shape, and where its bytes begin in the file."""
 
     dtype: str
@@ -44,11 +44,11 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Header:
+class PartialHeader:
     """What stands before the arrays of a file."""
 
     facts: dict[str, Any]
-    columns: dict[str, Column]
+    columns: dict[str, ArrayEntry]
 
     def __len__(self) -> int:
         """Features in the file."""
@@ -82,7 +82,7 @@ def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable
     store.put(output, lambda path: _write(path, count, blocks()))
 
 
-def read_header(store: Store, name: str) -> Header:
+def read_header(store: Store, name: str) -> PartialHeader:
     """What a file holds. Raises ArtifactMissing, BlobCorrupt."""
     (head,) = store.read(name, [(0, HEAD)])
     try:
@@ -92,15 +92,15 @@ def read_header(store: Store, name: str) -> Header:
         text = head[8 : 8 + length] if 8 + length <= HEAD else store.read(name, [(8, 8 + length)])[0]
         content = json.loads(text)
         facts = json.loads(content.pop("__metadata__")["facts"])
-        columns = {key: Column(NUMPY[item["dtype"]], tuple(item["shape"]), 8 + length + item["data_offsets"][0]) for key, item in content.items()}
+        columns = {key: ArrayEntry(NUMPY[item["dtype"]], tuple(item["shape"]), 8 + length + item["data_offsets"][0]) for key, item in content.items()}
         if missing := [key for key in COUNTS if key not in columns]:
             raise ValueError(f"it lacks {', '.join(missing)}")
     except (struct.error, ValueError, KeyError) as cause:
         raise _corrupt(name, str(cause)) from cause
-    return Header(facts, columns)
+    return PartialHeader(facts, columns)
 
 
-def _load(store: Store, name: str, header: Header, rows: tuple[int, int] | None) -> Partial:
+def _load(store: Store, name: str, header: PartialHeader, rows: tuple[int, int] | None) -> Partial:
     start, stop = rows or (0, len(header))
     spans = [column.span(start, stop) for column in header.columns.values()]
     arrays: dict[str, NDArray[Any]] = {}
@@ -122,7 +122,7 @@ def _load(store: Store, name: str, header: Header, rows: tuple[int, int] | None)
 def _write(path: Path, count: int, blocks: Iterable[Partial]) -> None:
     """A safetensors file of `count` features, given block after block: the library's own writer needs them all in one buffer."""
     done = 0
-    columns: dict[str, Column] = {}
+    columns: dict[str, ArrayEntry] = {}
     with writing(path) as file:
         for block in blocks:
             arrays = _arrays(block)
@@ -141,7 +141,7 @@ def _arrays(partial: Partial) -> dict[str, NDArray[Any]]:
     return arrays | {f"activations.{_name(sample)}": values for sample, values in partial.activations.items()}
 
 
-def _layout(arrays: dict[str, NDArray[Any]], count: int, partial: Partial) -> tuple[bytes, dict[str, Column]]:
+def _layout(arrays: dict[str, NDArray[Any]], count: int, partial: Partial) -> tuple[bytes, dict[str, ArrayEntry]]:
     """The header as bytes, and the columns it speaks of, for arrays of `count` rows."""
     facts = {"origin": partial.origin, "tokens_seen": partial.tokens_seen, "windows_seen": partial.windows_seen}
     content: dict[str, Any] = {"__metadata__": {"facts": json.dumps(facts)}}
@@ -152,7 +152,7 @@ def _layout(arrays: dict[str, NDArray[Any]], count: int, partial: Partial) -> tu
     text = json.dumps(content).encode()
     text += b" " * (-len(text) % 8)
     columns = {
-        key: Column(array.dtype.str, (count, *array.shape[1:]), 8 + len(text) + content[key]["data_offsets"][0]) for key, array in arrays.items()
+        key: ArrayEntry(array.dtype.str, (count, *array.shape[1:]), 8 + len(text) + content[key]["data_offsets"][0]) for key, array in arrays.items()
     }
     return struct.pack("<Q", len(text)) + text, columns
 
@@ -168,4 +168,4 @@ def _name(sample: Sample) -> str:
 
 def _sample(name: str) -> Sample:
     _, kind, split = name.split(".")
-    return Kind[kind], Split[split]
+    return ContextKind[kind], Split[split]

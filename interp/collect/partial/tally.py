@@ -14,7 +14,7 @@ _QUARTER_BITS = 21  # the bits of a float32 below its exponent and the first two
 _QUARTERS = 255 * 4  # of the exponents of finite numbers
 
 
-class Tally:
+class FeatureCounts:
     """What is counted of F features, for the two splits.
 
     histogram       int64   [F, HISTOGRAM_BINS]  active tokens by activation

@@ -32,7 +32,7 @@ class RowBatch:
     rows: Rows
 
 
-class Feed:
+class RowBatches:
     """Batches of a range of documents. A batch of full rows has about `batch_tokens` tokens; of shorter, rarer rows a quarter as many."""
 
     def __init__(

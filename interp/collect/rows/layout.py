@@ -35,7 +35,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Places:
+class WindowPositions:
     """Where W windows stand, as columns. `documents` index the corpus; `starts` and `positions` are those of `interp.domain.evidence.Contexts`."""
 
     documents: Ints
@@ -99,13 +99,13 @@ class Layout:
         padded = known[np.searchsorted(known, lengths)]
         return Rows(documents, firsts, lengths, padded, self.first_windows[documents] + within * self.row_windows)
 
-    def locate(self, ordinals: Ints) -> Places:
+    def locate(self, ordinals: Ints) -> WindowPositions:
         """Where the windows with these ordinals stand."""
         documents = np.searchsorted(self.first_windows, ordinals, side="right") - 1
         rows, windows = np.divmod(ordinals - self.first_windows[documents], self.row_windows)
         firsts, positions = rows * self.content, windows * self.window
         starts = firsts + np.maximum(positions - self.head, 0)
-        return Places(documents, starts, positions, np.minimum(self.window, self._row_lengths(documents, firsts) - positions))
+        return WindowPositions(documents, starts, positions, np.minimum(self.window, self._row_lengths(documents, firsts) - positions))
 
     def _row_lengths(self, documents: Ints, firsts: Ints) -> Ints:
         """Tokens of the rows that begin at these content offsets, BOS included."""
@@ -113,7 +113,7 @@ class Layout:
         lengths: Ints = np.minimum(self.content, left) + self.head
         return lengths
 
-    def tokens(self, content: NDArray[np.uint32], places: Places) -> NDArray[np.uint32]:
+    def tokens(self, content: NDArray[np.uint32], places: WindowPositions) -> NDArray[np.uint32]:
         """uint32 [W, window]: token ids of the windows, BOS included, 0 beyond their length. `content` holds the corpus' tokens [N]."""
         columns = np.arange(self.window)[None, :]
         has_head = (places.positions == 0)[:, None] & (self.head == 1)
@@ -125,7 +125,7 @@ class Layout:
             tokens[has_head & (columns == 0)] = self.bos
         return tokens
 
-    def left(self, content: NDArray[np.uint32], places: Places, most: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    def left(self, content: NDArray[np.uint32], places: WindowPositions, most: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
         """uint32 [W, most]: the content tokens before the windows in their rows, aligned to the right, 0 where there are fewer; and how many, [W]."""
         counts = np.minimum(np.maximum(places.positions - self.head, 0), most)
         columns = np.arange(most)[None, :]

@@ -27,7 +27,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Batch:
+class WindowBatch:
     """Windows of one split with their activations. `x` [W' * window, D] has windows to spare behind the W real ones, so that its shape fits tiles."""
 
     split: int
@@ -40,7 +40,7 @@ class Batch:
         return len(self.x)
 
 
-class Stage:
+class WindowStaging:
     """Gathers windows of one split until there are `capacity` of them."""
 
     def __init__(self, split: int, capacity: int, tile_tokens: int, window: int, width: int, device: torch.device) -> None:
@@ -65,13 +65,13 @@ class Stage:
         self._counted[spots] = windows.counted
         self.count = spots.stop
 
-    def take(self) -> Batch:
+    def take(self) -> WindowBatch:
         """What has gathered; the memory is used again by the next `put`."""
         windows, tokens = self.count, self.count * self.window
         padded = -(-tokens // self.tile_tokens) * self.tile_tokens // self.window
         self._counted[windows:padded] = False
         self.count = 0
-        return Batch(
+        return WindowBatch(
             split=self.split,
             windows=Windows(self._ordinals[:windows], self._hashes[:, :windows], self._counted[:windows]),
             x=self._x[:padded].view(padded * self.window, -1),

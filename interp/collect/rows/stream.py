@@ -6,9 +6,9 @@ import torch
 
 from interp.collect.encode import TileShape
 from interp.collect.finite import check_activations
-from interp.collect.rows.feed import Feed, RowBatch
+from interp.collect.rows.feed import RowBatch, RowBatches
 from interp.collect.rows.layout import Rows, layout_of
-from interp.collect.rows.staging import Batch, Stage
+from interp.collect.rows.staging import WindowBatch, WindowStaging
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.positions import Positions
 from interp.domain.evidence import Split
@@ -26,15 +26,15 @@ class Stream:
         spec: CollectionSpec,
         seed: int,
         positions: Positions,
-        sink: Callable[[Batch], None],
+        sink: Callable[[WindowBatch], None],
     ) -> None:
         """`positions`: those that the dictionary counts."""
         self.shape = TileShape.of(subject.device, spec.window)
         self.capacity = capacity_of(spec, self.shape)
         self.layout = layout_of(corpus.offsets, subject.bos, spec, positions)
         self._subject, self._corpus, self._sink = subject, corpus, sink
-        self._feed = Feed(corpus, self.layout, subject.vocabulary.special, seed, spec.batch_tokens, subject.device, positions)
-        self._stages = {split: Stage(split, self.capacity, self.shape.tokens, spec.window, subject.width, subject.device) for split in Split}
+        self._feed = RowBatches(corpus, self.layout, subject.vocabulary.special, seed, spec.batch_tokens, subject.device, positions)
+        self._stages = {split: WindowStaging(split, self.capacity, self.shape.tokens, spec.window, subject.width, subject.device) for split in Split}
 
     def batches(self, documents: tuple[int, int]) -> Iterator[RowBatch]:
         """All rows of the documents `documents[0]` to `documents[1] - 1`, in batches of fixed shapes."""

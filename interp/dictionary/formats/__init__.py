@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from interp.dictionary.canonical import Header, Reading, as_dictionary_errors
+from interp.dictionary.canonical import DictionaryHeader, Reading, as_dictionary_errors
 from interp.dictionary.weights import check_expansion
 from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, FileMissingError
 from interp.domain.spec import DictionarySpec
@@ -58,12 +58,12 @@ def read(spec: DictionarySpec) -> Reading:
     return replace(reading, header=replace(reading.header, hook_point=hook_point))
 
 
-def header_of(spec: DictionarySpec) -> Header:
+def header_of(spec: DictionarySpec) -> DictionaryHeader:
     """What the files say of a dictionary without their numbers. Raises what `read` raises."""
     return read(spec).header
 
 
-def dictionary_name(spec: DictionarySpec, header: Header, model: str | None = None) -> str:
+def dictionary_name(spec: DictionarySpec, header: DictionaryHeader, model: str | None = None) -> str:
     """`model@layer-set`: as the user names it, else from the files; `model` stands in where they name no model."""
     if spec.name:
         return spec.name

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
+from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, matrix_shape, require
 from interp.dictionary.torchfile import read_torch, tensors_of
-from interp.dictionary.weights import Floats, Stored
+from interp.dictionary.weights import Floats, StoredTensor
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
 from interp.security import allowed_files
@@ -36,7 +36,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     tensors = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     require(tensors, PARTS, source)
     features, width = matrix_shape(tensors, "encoder.0.weight", source)
-    header = Header(format="apollo", architecture="relu", features=features, width=width, hook_point=hook_point, files=(source,))
+    header = DictionaryHeader(format="apollo", architecture="relu", features=features, width=width, hook_point=hook_point, files=(source,))
     return Reading(header, tensors, _convert)
 
 
@@ -47,11 +47,11 @@ def _convert(arrays: Mapping[str, Floats]) -> Canonical:
     return Canonical(arrays["encoder.0.weight"].T, arrays["encoder.0.bias"], unit.T, arrays["decoder.bias"])
 
 
-def _tensors(source: Path) -> dict[str, Stored]:
+def _tensors(source: Path) -> dict[str, StoredTensor]:
     return tensors_of(read_torch(source))
 
 
-def _places(names: Mapping[str, Stored]) -> dict[str, str]:
+def _places(names: Mapping[str, StoredTensor]) -> dict[str, str]:
     """Hook point -> prefix of its tensors' names: `blocks.6.hook_resid_pre` is written `blocks-6-hook_resid_pre`."""
     prefixes = [match[1] for name in names if (match := re.fullmatch(r"(.*)encoder\.0\.weight", name))]
     return {re.sub(r"^.*?(blocks)", r"\1", prefix.rstrip(".")).replace("-", "."): prefix for prefix in prefixes}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, Header, Reading, divided, matrix_shape, whole, whole_number
+from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, divided, matrix_shape, whole, whole_number
 from interp.dictionary.positions import Positions
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
@@ -50,7 +50,7 @@ class Buffer(Foreign):
         return self.io in (None, "out")
 
 
-class Config(Foreign):
+class DictionaryLearningConfig(Foreign):
     """config.json of dictionary_learning."""
 
     trainer: Trainer | None = None
@@ -64,7 +64,7 @@ def recognise(source: Path) -> bool:
 def read(source: Path, spec: DictionarySpec) -> Reading:
     weights = source / WEIGHTS
     config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
-    told = typed(Config, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
+    told = typed(DictionaryLearningConfig, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
     trainer, buffer = told.trainer or Trainer(), told.buffer or Buffer()
     tensors = tensors_of(read_torch(weights))
     kind = trainer.dict_class or "AutoEncoder"
@@ -76,7 +76,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         features, width = matrix_shape(tensors, "encoder.weight", weights)
     if kind == "AutoEncoderTopK" and "k" not in tensors:
         whole_number(trainer.k, "k", source)
-    header = Header(
+    header = DictionaryHeader(
         format="dictionary_learning",
         architecture=kind,
         features=features,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape
+from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, matrix_shape
 from interp.dictionary.weights import Floats, read_npy, read_safetensors
 from interp.domain.spec import DictionarySpec
 from interp.security import allowed_files
@@ -24,7 +24,9 @@ def recognise(source: Path) -> bool:
 def read(source: Path, spec: DictionarySpec) -> Reading:
     tensors = {"directions": read_npy(source)} if source.suffix == ".npy" else read_safetensors(source)
     features, width = matrix_shape(tensors, "directions", source)
-    header = Header(format="directions", architecture="directions", features=features, width=width, hook_point=spec.hook_point or "", files=(source,))
+    header = DictionaryHeader(
+        format="directions", architecture="directions", features=features, width=width, hook_point=spec.hook_point or "", files=(source,)
+    )
     return Reading(header, tensors, _convert)
 
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require
-from interp.dictionary.weights import Floats, Stored, read_npz, read_safetensors
+from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, matrix_shape, require
+from interp.dictionary.weights import Floats, StoredTensor, read_npz, read_safetensors
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
 from interp.security import allowed_files
@@ -33,7 +33,7 @@ MODULES = {
 }
 
 
-class Config(Foreign):
+class GemmaScopeConfig(Foreign):
     """config.json of the second edition."""
 
     hf_hook_point_in: Name | None = None
@@ -51,7 +51,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     tensors = _usual_names(stored)
     require(tensors, NAMES, weights)
     width, features = matrix_shape(tensors, "W_enc", weights)
-    header = Header(
+    header = DictionaryHeader(
         format="gemma_scope",
         architecture="jumprelu_transcoder" if "affine_skip_connection" in tensors else "jumprelu",
         features=features,
@@ -81,7 +81,7 @@ def _weights(source: Path) -> Path | None:
     return next((source / name for name in ("params.npz", "params.safetensors") if allowed_files.is_file(source / name)), None)
 
 
-def _usual_names(stored: Mapping[str, Stored]) -> dict[str, Stored]:
+def _usual_names(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     """The second edition writes the names in lower case."""
     usual = {name.lower(): name for name in NAMES}
     return {usual.get(name.lower(), name): tensor for name, tensor in stored.items()}
@@ -96,7 +96,7 @@ def _configured(config: Path) -> str:
     if not allowed_files.is_file(config):
         return ""
     content = read_json(config, DictionaryError, DICTIONARY_CONFIG)
-    told = typed(Config, content, config, DictionaryError, "Correct it, or set `dictionary.hook_point`.")
+    told = typed(GemmaScopeConfig, content, config, DictionaryError, "Correct it, or set `dictionary.hook_point`.")
     match = re.fullmatch(r"model\.(?:language_model\.)?layers\.(\d+)\.(.+)", told.hf_hook_point_in or "")
     site = MODULES.get(match[2]) if match else None
     return f"blocks.{match[1]}.{site}" if match and site else ""

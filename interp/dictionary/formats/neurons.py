@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, Header, Reading
+from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading
 from interp.dictionary.weights import Floats
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
@@ -30,7 +30,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     config = source / "config.json" if allowed_files.is_folder(source) else source
     shape = ModelShape.from_config(read_json(config, DictionaryError))
     width = hooks.parse(spec.hook_point, shape).width(shape)
-    header = Header(
+    header = DictionaryHeader(
         format="neurons", architecture="neurons", features=width, width=width, hook_point=spec.hook_point, files=(config,), config={"width": width}
     )
 

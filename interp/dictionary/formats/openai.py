@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from interp.dictionary.canonical import Canonical, Header, Reading, matrix_shape, require, whole_number
+from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, matrix_shape, require, whole_number
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
 from interp.domain.errors import DictionaryError
@@ -30,7 +30,7 @@ class ActivationState(Foreign):
     k: int | None = None
 
 
-class Settings(Foreign):
+class OpenAISettings(Foreign):
     """What stands beside the tensors of the state dict."""
 
     activation: Name = "ReLU"
@@ -48,7 +48,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     tensors = tensors_of(content)
     require(tensors, NAMES, source)
     features, width = matrix_shape(tensors, "encoder.weight", source)
-    told = typed(Settings, content, source, DictionaryError, "Save the dictionary again as the release has it.")
+    told = typed(OpenAISettings, content, source, DictionaryError, "Save the dictionary again as the release has it.")
     activation = told.activation
     if activation not in ("ReLU", "TopK"):
         raise DictionaryError(f"{source}: the activation {brief(activation)} is not known.", cure="Known: ReLU, TopK.")
@@ -57,7 +57,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         whole_number(k, "k", source)
     # No flag says it: the release's own loader takes TopK to mean that the input is normalised.
     normalised = activation == "TopK"
-    header = Header(
+    header = DictionaryHeader(
         format="openai",
         architecture=activation.lower(),
         features=features,

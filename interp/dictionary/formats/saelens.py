@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.dictionary.canonical import Activation, Canonical, Header, InputNorm, Reading, divided, matrix_shape, require, whole_number
+from interp.dictionary.canonical import Activation, Canonical, DictionaryHeader, InputNorm, Reading, divided, matrix_shape, require, whole_number
 from interp.dictionary.positions import saelens_positions
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.domain.errors import DictionaryError
@@ -54,7 +54,7 @@ class Metadata(Foreign):
     context_size: int | None = None
 
 
-class Config(Foreign):
+class SaeLensConfig(Foreign):
     """cfg.json since SAELens 6."""
 
     architecture: Name
@@ -93,7 +93,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
     weights = source / WEIGHTS
     raw = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
     content = modern(raw, source)
-    config = typed(Config, content, source / CONFIG, DictionaryError, CURE)
+    config = typed(SaeLensConfig, content, source / CONFIG, DictionaryError, CURE)
     tensors = read_safetensors(weights)
     architecture, metadata = config.architecture, config.metadata
     if architecture in TRAINING_ONLY:
@@ -116,7 +116,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
         raise DictionaryError(
             f"{source} reads one attention head.", why="Only all heads together can be read.", cure="Use a dictionary of attn.hook_z."
         )
-    header = Header(
+    header = DictionaryHeader(
         format="saelens",
         architecture=architecture,
         features=features,
@@ -178,7 +178,7 @@ def _warnings(raw: dict[str, Any], metadata: Metadata) -> tuple[str, ...]:
     return ()
 
 
-def _input_norm(config: Config, source: Path) -> InputNorm:
+def _input_norm(config: SaeLensConfig, source: Path) -> InputNorm:
     norm = config.normalize_activations or "none"
     if norm == "expected_average_only_in" and _scaling(config):
         return "none"
@@ -196,11 +196,11 @@ def _input_norm(config: Config, source: Path) -> InputNorm:
     return NORMS[norm]
 
 
-def _scaling(config: Config) -> float | None:
+def _scaling(config: SaeLensConfig) -> float | None:
     return config.norm_scaling_factor or config.metadata.norm_scaling_factor or None
 
 
-def _convert(arrays: Mapping[str, Floats], config: Config, input_norm: InputNorm, k: int | None) -> Canonical:
+def _convert(arrays: Mapping[str, Floats], config: SaeLensConfig, input_norm: InputNorm, k: int | None) -> Canonical:
     W_enc, W_dec, b_dec = arrays["W_enc"], arrays["W_dec"], arrays["b_dec"]
     architecture = config.architecture
     activation = ACTIVATIONS[architecture]

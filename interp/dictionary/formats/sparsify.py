@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from interp.dictionary.canonical import Activation, Canonical, Header, Reading, matrix_shape, require, whole_number
+from interp.dictionary.canonical import Activation, Canonical, DictionaryHeader, Reading, matrix_shape, require, whole_number
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
@@ -22,7 +22,7 @@ MODULES = (
 )
 
 
-class Config(Foreign):
+class SparsifyConfig(Foreign):
     """cfg.json of sparsify; what it leaves out is the library's default."""
 
     activation: Name = "topk"
@@ -38,7 +38,7 @@ def recognise(source: Path) -> bool:
 def read(source: Path, spec: DictionarySpec) -> Reading:
     weights = source / WEIGHTS
     config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
-    told = typed(Config, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
+    told = typed(SparsifyConfig, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
     tensors = read_safetensors(weights)
     features, width = matrix_shape(tensors, "encoder.weight", weights)
     require(tensors, ("encoder.bias", "W_dec", "b_dec"), weights)
@@ -53,7 +53,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         )
     k = whole_number(told.k, "k", source)
     transcode = bool(told.transcode)
-    header = Header(
+    header = DictionaryHeader(
         format="sparsify",
         architecture=f"{activation}_transcoder" if transcode else activation,
         features=features,

@@ -6,8 +6,8 @@ from typing import Any
 
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
-from interp.explain.base import ExplainDesk, ExplainerInput
-from interp.explain.calls import Asked, OneCall, Question, ask, explained, failed
+from interp.explain.base import ExplainContext, ExplainerInput
+from interp.explain.calls import LabelPrompt, LabelResult, OneCall, ask, explained, failed
 from interp.explain.choose import parts
 from interp.explain.held_out import Trial, held_out, try_label, without
 from interp.explain.label import typical
@@ -32,7 +32,7 @@ class BestOf:
         self.spec = spec
         self.base = base
 
-    async def explain(self, item: ExplainerInput, desk: ExplainDesk) -> Explanation:
+    async def explain(self, item: ExplainerInput, desk: ExplainContext) -> Explanation:
         """The explanation, or the reason why there is none. Raises JobMustPause."""
         if (why := self.base.obstacle(item)) is not None:
             return failed(self, item, desk, why)
@@ -57,17 +57,17 @@ class BestOf:
         winner = max(trials.values(), key=_figure)
         return explained(self, item, desk, next(asked for asked in asked_all if asked.label == winner.label), asked_all, chosen=chosen)
 
-    async def _sample(self, question: Question, number: int, desk: ExplainDesk) -> Asked:
+    async def _sample(self, question: LabelPrompt, number: int, desk: ExplainContext) -> LabelResult:
         told = typical(self.spec.reasoning, number)
         prompt = replace(question.prompt, temperature=TEMPERATURE, sample=number, seed=desk.seed + number, typical=told)
-        return await ask(desk.model, Question(prompt, question.contexts))
+        return await ask(desk.model, LabelPrompt(prompt, question.contexts))
 
 
 def _figure(trial: Trial) -> float:
     return -1.0 if trial.balanced_accuracy is None else trial.balanced_accuracy
 
 
-def _told(asked: Asked, trials: dict[str, Trial]) -> dict[str, Any]:
+def _told(asked: LabelResult, trials: dict[str, Trial]) -> dict[str, Any]:
     """One sample in the provenance. `held_out` is the figure that it was chosen by, of explain documents: no score."""
     trial = trials.get(asked.label) if asked.label is not None else None
     return {

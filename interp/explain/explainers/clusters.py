@@ -8,8 +8,8 @@ from interp.domain.evidence import Contexts
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.base import ExplainDesk, ExplainerInput
-from interp.explain.calls import Asked, Question, ask, explained, failed, nothing_to_show, prompt_of
+from interp.explain.base import ExplainContext, ExplainerInput
+from interp.explain.calls import LabelPrompt, LabelResult, ask, explained, failed, nothing_to_show, prompt_of
 from interp.explain.choose import Rows, firing, generator
 from interp.explain.explainers.contexts import MARKED
 from interp.explain.explainers.top_contexts import excerpt
@@ -35,7 +35,7 @@ class Clusters:
     def __init__(self, spec: ExplainerSpec) -> None:
         self.spec = spec
 
-    async def explain(self, item: ExplainerInput, desk: ExplainDesk) -> Explanation:
+    async def explain(self, item: ExplainerInput, desk: ExplainContext) -> Explanation:
         """The explanation, or the reason why there is none. Raises JobMustPause."""
         if (why := nothing_to_show(item)) is not None:
             return failed(self, item, desk, why)
@@ -50,7 +50,7 @@ class Clusters:
         asked = await together(ask(desk.model, self.question(item.contexts, some, desk.vocabulary), limit) for some in members)
         return self._joined(item, desk, members, asked)
 
-    async def _vectors(self, contexts: Contexts, rows: Rows, desk: ExplainDesk) -> tuple[NDArray[np.float64], float]:
+    async def _vectors(self, contexts: Contexts, rows: Rows, desk: ExplainContext) -> tuple[NDArray[np.float64], float]:
         """float64 [n, D] of the text around each window's strongest token (of the embedding model where there is one, else lexical), and the cosine
         from which on two groups are one. Cosines of an embedding model have no scale of their own: there the silhouette alone decides."""
         if desk.embedder is None:
@@ -58,15 +58,15 @@ class Clusters:
         texts = [unmarked(excerpt(contexts, row, desk.vocabulary, 0)) for row in rows.tolist()]
         return unit((await desk.embedder.embed(texts)).astype(np.float64)), 1.0
 
-    def question(self, contexts: Contexts, rows: Rows, vocabulary: Vocabulary) -> Question:
+    def question(self, contexts: Contexts, rows: Rows, vocabulary: Vocabulary) -> LabelPrompt:
         """What one group is asked to be named by: its strongest contexts."""
         shown = rows[:PER_GROUP]
         maxima = contexts.maxima()
         texts = [excerpt(contexts, row, vocabulary, MARKED * float(maxima[row])) for row in shown.tolist()]
         (fenced,) = fence_all([("context", counted(texts))])
-        return Question(prompt_of(self.name, self.spec, count=str(len(shown)), contexts=fenced), tuple(contexts.select(shown).identities()))
+        return LabelPrompt(prompt_of(self.name, self.spec, count=str(len(shown)), contexts=fenced), tuple(contexts.select(shown).identities()))
 
-    def _joined(self, item: ExplainerInput, desk: ExplainDesk, members: list[Rows], asked: list[Asked]) -> Explanation:
+    def _joined(self, item: ExplainerInput, desk: ExplainContext, members: list[Rows], asked: list[LabelResult]) -> Explanation:
         """The labels with their shares; groups that were given the same label are one. A group without a label is left out of the text, and its
         share shows that something is missing; only when no group has one is there no explanation."""
         total = sum(map(len, members))
@@ -92,6 +92,6 @@ class Clusters:
         is_one = len(shares) == 1 and all(one.label is not None for one in asked)
         text = next(iter(shares)) if is_one else "; ".join(f"{label} ({share:.0%})" for label, share in shares.items())
         largest = next(one for one in asked if one.label is not None)
-        whole = Asked(largest.question, text, None, ())
+        whole = LabelResult(largest.question, text, None, ())
         shown = [identity for one in asked for identity in one.question.contexts]
         return explained(self, item, desk, whole, asked, clusters=found, vectors=vectors, contexts=shown)

@@ -3,7 +3,7 @@
 from interp.domain.evidence import Contexts
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainerInput
-from interp.explain.calls import OneCall, Question, prompt_of
+from interp.explain.calls import LabelPrompt, OneCall, prompt_of
 from interp.explain.choose import firing, generator, spread
 from interp.explain.show import activations, counted, fence_all, levels
 from interp.llm.prompt_text import after_left, mark_levels, marked, pieces
@@ -19,13 +19,13 @@ class FromContexts(OneCall):
     name = "contexts"
     version = 2
 
-    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> Question:
+    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:
         contexts = item.contexts
         rows = spread(contexts, firing(contexts), self.spec.contexts or SHOWN, generator(item, seed))
         largest = float(contexts.maxima()[rows].max())
         (shown,) = fence_all([("context", counted([window(contexts, row, vocabulary, largest) for row in rows.tolist()]))])
         prompt = prompt_of(self.name, self.spec, count=str(len(rows)), contexts=shown)
-        return Question(prompt, tuple(contexts.select(rows).identities()))
+        return LabelPrompt(prompt, tuple(contexts.select(rows).identities()))
 
 
 def strong(contexts: Contexts, row: int, vocabulary: Vocabulary) -> str:

@@ -2,7 +2,7 @@
 
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainerInput
-from interp.explain.calls import OneCall, Question, prompt_of
+from interp.explain.calls import LabelPrompt, OneCall, prompt_of
 from interp.explain.choose import firing, generator, silent, spread
 from interp.explain.explainers.contexts import strong
 from interp.explain.show import counted, fence_all
@@ -24,7 +24,7 @@ class Contrastive(OneCall):
             return "The feature is silent in no explain context that was kept, so there is nothing to tell its own from."
         return why
 
-    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> Question:
+    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:
         contexts, random = item.contexts, generator(item, seed)
         rows = spread(contexts, firing(contexts), self.spec.contexts or SHOWN, random)
         others = silent(contexts, random)[: max(1, (self.spec.contexts or SHOWN) // SILENT_SHARE)]
@@ -33,4 +33,4 @@ class Contrastive(OneCall):
         fires, stays_silent = fence_all([("context", own), ("silent", foreign)])
         counts = {"count": str(len(own)), "silent_count": str(len(foreign))}
         prompt = prompt_of(self.name, self.spec, contexts=fires, silent=stays_silent, **counts)
-        return Question(prompt, (*contexts.select(rows).identities(), *contexts.select(others).identities()))
+        return LabelPrompt(prompt, (*contexts.select(rows).identities(), *contexts.select(others).identities()))

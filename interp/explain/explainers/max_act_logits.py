@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from interp.domain.evidence import Contexts
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainerInput
-from interp.explain.calls import OneCall, Question, prompt_of
+from interp.explain.calls import LabelPrompt, OneCall, prompt_of
 from interp.explain.choose import firing
 from interp.explain.show import counted, fence_all, token_at, token_list
 from interp.llm.prompt_text import CLOSE, OPEN, escaped, left_text, pieces, shown
@@ -22,7 +22,7 @@ class MaxActLogits(OneCall):
     name = "max_act_logits"
     version = 2
 
-    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> Question:  # noqa: ARG002
+    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:  # noqa: ARG002
         contexts = item.contexts
         rows = firing(contexts)[: self.spec.contexts or SHOWN]
         peaks = [peak_of(contexts, row, vocabulary) for row in rows.tolist()]
@@ -34,7 +34,7 @@ class MaxActLogits(OneCall):
         }
         fenced = fence_all([(name, counted(texts)) for name, texts in lists.items()])
         prompt = prompt_of(self.name, self.spec, count=str(len(rows)), **dict(zip(lists, fenced, strict=True)))
-        return Question(prompt, tuple(contexts.select(rows).identities()))
+        return LabelPrompt(prompt, tuple(contexts.select(rows).identities()))
 
 
 def peak_of(contexts: Contexts, row: int, vocabulary: Vocabulary) -> tuple[str, str, str]:

@@ -2,7 +2,7 @@
 
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainerInput
-from interp.explain.calls import OneCall, Question, prompt_of
+from interp.explain.calls import LabelPrompt, OneCall, prompt_of
 from interp.explain.show import counted, fence_all, token_list
 
 SHOWN = 20
@@ -18,8 +18,8 @@ class OutputTokens(OneCall):
         why = super().obstacle(item)
         return why or (None if item.promoted else "It is not known which output tokens the feature promotes: the dictionary writes nothing there.")
 
-    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> Question:  # noqa: ARG002
+    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:  # noqa: ARG002
         number = self.spec.contexts or SHOWN
         lists = [token_list(item.promoted[:number]), token_list(item.suppressed[:number]) or "(none is known)"]
         promoted, suppressed = fence_all([("promoted", counted(lists[:1])), ("suppressed", counted(lists[1:]))])
-        return Question(prompt_of(self.name, self.spec, promoted=promoted, suppressed=suppressed), ())
+        return LabelPrompt(prompt_of(self.name, self.spec, promoted=promoted, suppressed=suppressed), ())

@@ -13,8 +13,8 @@ import numpy as np
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.base import ExplainDesk, ExplainerInput
-from interp.explain.calls import PACKAGE, Asked, OneCall, Question, answer_rule, ask, explained, failed
+from interp.explain.base import ExplainContext, ExplainerInput
+from interp.explain.calls import PACKAGE, LabelPrompt, LabelResult, OneCall, answer_rule, ask, explained, failed
 from interp.explain.choose import parts
 from interp.explain.explainers.contexts import strong
 from interp.explain.held_out import HeldOut, Trial, held_out, try_label, without
@@ -45,7 +45,7 @@ class Refine:
         self.spec = spec
         self.base = base
 
-    async def explain(self, item: ExplainerInput, desk: ExplainDesk) -> Explanation:
+    async def explain(self, item: ExplainerInput, desk: ExplainContext) -> Explanation:
         """The explanation, or the reason why there is none. Raises JobMustPause."""
         if (why := self.base.obstacle(item)) is not None:
             return failed(self, item, desk, why)
@@ -56,7 +56,7 @@ class Refine:
             return explained(self, item, desk, asked, [asked], rounds=[], reason="Too few explain documents to hold any out.")
         return await self._refined(item, desk, self.base.question(part, desk.vocabulary, desk.seed), probe, chosen_on)
 
-    async def _refined(self, item: ExplainerInput, desk: ExplainDesk, first: Question, probe: HeldOut, chosen_on: HeldOut) -> Explanation:
+    async def _refined(self, item: ExplainerInput, desk: ExplainContext, first: LabelPrompt, probe: HeldOut, chosen_on: HeldOut) -> Explanation:
         asked_all, trials = await self._rounds(desk, first, probe)
         labels = list(dict.fromkeys(asked.label for asked in asked_all if asked.label is not None))
         judge = desk.judge.for_purpose("choose")
@@ -76,7 +76,7 @@ class Refine:
         winner = next(asked for asked in reversed(asked_all) if asked.label is not None and figures.get(asked.label) == best)
         return explained(self, item, desk, winner, asked_all, **told)
 
-    async def _rounds(self, desk: ExplainDesk, first: Question, probe: HeldOut) -> tuple[list[Asked], dict[str, Trial]]:
+    async def _rounds(self, desk: ExplainContext, first: LabelPrompt, probe: HeldOut) -> tuple[list[LabelResult], dict[str, Trial]]:
         """All answers in order, and what the judge made of those that were tried. A round without a label ends them."""
         judge = desk.judge.for_purpose("probe")
         asked_all, trials, question = [await ask(desk.model, first)], dict[str, Trial](), first
@@ -92,7 +92,7 @@ class Refine:
             asked_all.append(await ask(desk.model, question))
         return asked_all, trials
 
-    def again(self, before: Question, label: str, probe: HeldOut, missed: list[int], alarms: list[int], vocabulary: Vocabulary) -> Question:
+    def again(self, before: LabelPrompt, label: str, probe: HeldOut, missed: list[int], alarms: list[int], vocabulary: Vocabulary) -> LabelPrompt:
         """The question before, the answer to it, and what was wrong with that."""
         contexts, wording = probe.contexts, template(PACKAGE, "refine")
         fires = counted([strong(contexts, row, vocabulary) for row in missed])
@@ -106,10 +106,10 @@ class Refine:
             template=f"{before.prompt.template.split('+')[0]}+{wording.title}",
             typical=typical(self.spec.reasoning, len(messages)),
         )
-        return Question(prompt, (*before.contexts, *contexts.select(np.array(missed + alarms, dtype=np.intp)).identities()))
+        return LabelPrompt(prompt, (*before.contexts, *contexts.select(np.array(missed + alarms, dtype=np.intp)).identities()))
 
 
-def _told(asked: Asked, trials: dict[str, Trial], choices: dict[str, Trial]) -> dict[str, Any]:
+def _told(asked: LabelResult, trials: dict[str, Trial], choices: dict[str, Trial]) -> dict[str, Any]:
     """One round in the provenance. The figures are those of explain documents: no scores."""
     label = asked.label or ""
     return {

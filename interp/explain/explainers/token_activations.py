@@ -3,7 +3,7 @@
 from interp.domain.evidence import Contexts
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainerInput
-from interp.explain.calls import OneCall, Question, prompt_of
+from interp.explain.calls import LabelPrompt, OneCall, prompt_of
 from interp.explain.choose import firing
 from interp.explain.show import activations, counted, fence_all, level_list, levels, token_at
 from interp.llm.prompt_text import pieces
@@ -20,7 +20,7 @@ class TokenActivations(OneCall):
     name = "token_activations"
     version = 2
 
-    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> Question:  # noqa: ARG002
+    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:  # noqa: ARG002
         contexts = item.contexts
         rows = firing(contexts)[: self.spec.contexts or SHOWN]
         largest = float(contexts.maxima()[rows].max())
@@ -34,7 +34,7 @@ class TokenActivations(OneCall):
         else:
             (lists,) = fence_all([("context", counted(blocks))])
         prompt = prompt_of(self.name, self.spec, count=str(len(rows)), contexts=lists)
-        return Question(prompt, tuple(contexts.select(rows).identities()))
+        return LabelPrompt(prompt, tuple(contexts.select(rows).identities()))
 
 
 def tokens_of(contexts: Contexts, row: int, vocabulary: Vocabulary, largest: float) -> list[tuple[str, int]]:

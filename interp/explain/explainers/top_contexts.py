@@ -5,7 +5,7 @@ import numpy as np
 from interp.domain.evidence import Contexts
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainerInput
-from interp.explain.calls import OneCall, Question, prompt_of
+from interp.explain.calls import LabelPrompt, OneCall, prompt_of
 from interp.explain.choose import firing, generator, weighted
 from interp.explain.show import activations, counted, fence_all
 from interp.llm.prompt_text import after_left, mark, pieces
@@ -21,7 +21,7 @@ class TopContexts(OneCall):
     name = "top_contexts"
     version = 2
 
-    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> Question:
+    def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:
         contexts, ranked = item.contexts, firing(item.contexts)
         number = self.spec.contexts or TOP + WEIGHTED
         top = ranked[: -(-number * TOP // (TOP + WEIGHTED))]
@@ -30,7 +30,7 @@ class TopContexts(OneCall):
         threshold = MARKED * float(contexts.maxima()[rows].max())
         (texts,) = fence_all([("context", counted([excerpt(contexts, row, vocabulary, threshold) for row in rows.tolist()]))])
         prompt = prompt_of(self.name, self.spec, top_count=str(len(top)), weighted_count=str(len(others)), contexts=texts)
-        return Question(prompt, tuple(contexts.select(rows).identities()))
+        return LabelPrompt(prompt, tuple(contexts.select(rows).identities()))
 
 
 def excerpt(contexts: Contexts, row: int, vocabulary: Vocabulary, threshold: float, around: int = AROUND) -> str:

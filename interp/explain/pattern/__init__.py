@@ -3,6 +3,6 @@
 from interp.explain.pattern.explainer import Pattern
 from interp.explain.pattern.properties import TokenProperties, properties_of
 from interp.explain.pattern.rule import Clause, Rule
-from interp.explain.pattern.token_windows import Scene
+from interp.explain.pattern.token_windows import TokenWindows
 
-__all__ = ["Clause", "Pattern", "Rule", "Scene", "TokenProperties", "properties_of"]
+__all__ = ["Clause", "Pattern", "Rule", "TokenProperties", "TokenWindows", "properties_of"]

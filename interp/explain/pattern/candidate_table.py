@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from interp.explain.pattern.literals import PLACE_FLAGS, Between, Contains, Flag, InRow, Literal, OneOf, text_table
 from interp.explain.pattern.properties import CLASSES
-from interp.explain.pattern.token_windows import Scene, attribute_size
+from interp.explain.pattern.token_windows import TokenWindows, attribute_size
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -88,7 +88,7 @@ class Occurrences:
 
 
 @dataclass(frozen=True)
-class Table:
+class CandidateTable:
     """M usable tokens of one feature.
 
     target    float64 [M]     what a rule should predict, 0 where the feature does not fire
@@ -99,7 +99,7 @@ class Table:
     flags     float32 [K, M]  1 where the flag holds
     """
 
-    scene: Scene
+    scene: TokenWindows
     target: Floats
     cells: Rows
     windows: Rows
@@ -133,14 +133,14 @@ class Table:
         return OneOf(asked.name, asked.at, values(chosen), rare=values(rare), share=round(share, 2))
 
 
-def build(scene: Scene, activations: NDArray[np.float32], target: NDArray[np.float32], documents: Rows) -> Table:
+def build(scene: TokenWindows, activations: NDArray[np.float32], target: NDArray[np.float32], documents: Rows) -> CandidateTable:
     """`activations` and `target` float32 [N, W]; both 0 where the feature does not fire. At least one token must fire."""
     cells = np.flatnonzero(scene.usable.ravel())
     active = activations.ravel()[cells] > 0
     codes = np.stack([scene.attribute(asked.name, asked.at).ravel()[cells] for asked in ATTRIBUTES])
     bins, bin_attribute, bin_code = _number(codes, active, scene)
     literals, bits, flags = _flags(scene, cells, active)
-    return Table(
+    return CandidateTable(
         scene=scene,
         target=target.ravel()[cells].astype(np.float64),
         cells=cells,
@@ -156,7 +156,9 @@ def build(scene: Scene, activations: NDArray[np.float32], target: NDArray[np.flo
     )
 
 
-def _number(codes: NDArray[np.int64], active: NDArray[np.bool_], scene: Scene) -> tuple[NDArray[np.int32], NDArray[np.intp], NDArray[np.int64]]:
+def _number(
+    codes: NDArray[np.int64], active: NDArray[np.bool_], scene: TokenWindows
+) -> tuple[NDArray[np.int32], NDArray[np.intp], NDArray[np.int64]]:
     """Number the values that occur at active tokens, attribute by attribute; every other value shares the last number."""
     sizes = np.array([attribute_size(asked.name, scene.properties) for asked in ATTRIBUTES])
     base = np.concatenate([[0], np.cumsum(sizes)])
@@ -171,7 +173,7 @@ def _number(codes: NDArray[np.int64], active: NDArray[np.bool_], scene: Scene) -
     return bins, attribute, used - base[attribute]
 
 
-def _flags(scene: Scene, cells: Rows, active: NDArray[np.bool_]) -> tuple[tuple[Literal, ...], Floats, NDArray[np.float32]]:
+def _flags(scene: TokenWindows, cells: Rows, active: NDArray[np.bool_]) -> tuple[tuple[Literal, ...], Floats, NDArray[np.float32]]:
     candidates: list[tuple[Literal, float]] = [*FLAGS, *RANGES, *((piece, CONTAINS_BITS) for piece in _pieces(scene, cells[active]))]
     held: NDArray[np.bool_] = np.stack([literal.holds(scene).ravel()[cells] for literal, _ in candidates])
     often = held.sum(axis=1)
@@ -181,7 +183,7 @@ def _flags(scene: Scene, cells: Rows, active: NDArray[np.bool_]) -> tuple[tuple[
     return literals, bits, held[useful].astype(np.float32)
 
 
-def _pieces(scene: Scene, active_cells: Rows) -> list[Contains]:
+def _pieces(scene: TokenWindows, active_cells: Rows) -> list[Contains]:
     """Pieces of text that several of the firing tokens share, those first that explain the most letters."""
     strings = scene.properties.strings
     words = {strings[token].strip().lower() for token in np.unique(scene.ids.ravel()[active_cells])}
@@ -193,7 +195,7 @@ def _pieces(scene: Scene, active_cells: Rows) -> list[Contains]:
     return [Contains(piece) for _, piece in shared[:PIECES]]
 
 
-def _occurrences(scene: Scene, active: NDArray[np.bool_], scope: str) -> Occurrences:
+def _occurrences(scene: TokenWindows, active: NDArray[np.bool_], scope: str) -> Occurrences:
     """Where each word stands for the first time in a window or line, of the words after which the feature ever fires."""
     count, width = scene.shape
     words = scene.attribute("word", 0)

@@ -8,7 +8,7 @@ from interp.explain.base import ExplainerInput
 from interp.explain.pattern.fit import fit
 from interp.explain.pattern.properties import TokenProperties, properties_of
 from interp.explain.pattern.rule import EXPLAINER
-from interp.explain.pattern.search import Settings
+from interp.explain.pattern.search import SearchSettings
 from interp.explain.pattern.sentence import sentence
 
 
@@ -18,7 +18,7 @@ class Pattern:
     name = EXPLAINER
     version = 4
 
-    def __init__(self, settings: Settings = Settings()) -> None:
+    def __init__(self, settings: SearchSettings = SearchSettings()) -> None:
         self.settings = settings
 
     def explain(self, items: Sequence[ExplainerInput], vocabulary: Vocabulary, seed: int) -> list[Explanation]:  # noqa: ARG002

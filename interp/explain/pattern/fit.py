@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.evidence import Contexts
-from interp.explain.pattern.candidate_table import Rows, Table, build
+from interp.explain.pattern.candidate_table import CandidateTable, Rows, build
 from interp.explain.pattern.properties import TokenProperties
 from interp.explain.pattern.rule import Clause, Rule
-from interp.explain.pattern.search import Found, Search, Settings
-from interp.explain.pattern.token_windows import Scene
+from interp.explain.pattern.search import FoundClause, Search, SearchSettings
+from interp.explain.pattern.token_windows import TokenWindows
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ FRUGAL = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CrossCheckedRule:
     """The fewest clauses that are worth (nearly) the most, what they are worth on other documents, and the error of a guess as frequent."""
 
     clauses: int
@@ -62,10 +62,10 @@ def target_of(activations: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(active, FIRING_SHARE + (1 - FIRING_SHARE) * graded, 0.0).astype(np.float32)
 
 
-def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Settings()) -> Fit | None:
+def fit(contexts: Contexts, properties: TokenProperties, settings: SearchSettings = SearchSettings()) -> Fit | None:
     """The best rule for these contexts; None when none is better than silence. At least one token must fire."""
     contexts = distinct(contexts)
-    scene = Scene.of(contexts, properties)
+    scene = TokenWindows.of(contexts, properties)
     # Below its firing level a feature counts as silent, here as in every count.
     activations = np.where(scene.usable & contexts.fires_at(), contexts.activations.astype(np.float32), 0)
     table = build(scene, activations, target_of(activations), np.unique(contexts.documents, return_inverse=True)[1])
@@ -88,18 +88,18 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: Settings = Se
     return Fit(Rule(_clauses(search, found, strength), search.outline(found)), checked.worth) if found else None
 
 
-def _kept(found: list[Found], count: int) -> list[Found]:
+def _kept(found: list[FoundClause], count: int) -> list[FoundClause]:
     """As many clauses as the cross-check has found worth their while, and those that carry much of the rule in any case."""
     total = sum(clause.score for clause in found)
     return [clause for place, clause in enumerate(found) if place < count or clause.score >= SURE_SHARE * total]
 
 
-def without_special_cases(found: list[Found]) -> list[Found]:
+def without_special_cases(found: list[FoundClause]) -> list[FoundClause]:
     """Less the clauses that only add conditions to another one."""
     return [clause for clause in found if not any(set(other.terms) < set(clause.terms) for other in found)]
 
 
-def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> Checked:
+def _cross_check(table: CandidateTable, settings: SearchSettings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> CrossCheckedRule:
     """Worth of rules of 0, 1, 2... clauses, each token predicted by the rule that was fitted without its document."""
     predicted = np.zeros((settings.clauses + 1, len(rows)))
     for fold in range(FOLDS):
@@ -115,7 +115,7 @@ def _cross_check(table: Table, settings: Settings, rows: Rows, folds: NDArray[np
     worths = [_worth(row, strength[rows], table.windows[rows]) for row in predicted]
     most = max(worth for worth, _ in worths)
     count = next(number for number, (worth, _) in enumerate(worths) if worth >= most - LEAST_GAIN)
-    return Checked(count, *worths[count])
+    return CrossCheckedRule(count, *worths[count])
 
 
 def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tuple[float, float]:
@@ -135,12 +135,12 @@ def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tu
     return float(youden + np.corrcoef(predicted, strength)[0, 1]) / 2, float(error) / 2
 
 
-def _mean(search: Search, found: Found, strength: Floats) -> float:
+def _mean(search: Search, found: FoundClause, strength: Floats) -> float:
     rows = search.rows[search.holds(found.terms, search.rows)]
     return float(strength[rows].sum() / (len(rows) + search.settings.prior))
 
 
-def _clauses(search: Search, found: list[Found], strength: Floats) -> tuple[Clause, ...]:
+def _clauses(search: Search, found: list[FoundClause], strength: Floats) -> tuple[Clause, ...]:
     """The clauses, each with its share of the activation beside those before it where there are several."""
     if len(found) == 1:
         return (_clause(search, found[0], strength),)
@@ -153,7 +153,7 @@ def _clauses(search: Search, found: list[Found], strength: Floats) -> tuple[Clau
     return tuple(replace(_clause(search, clause, strength), share=round(part / total, 2)) for clause, part in zip(found, sums, strict=True))
 
 
-def _clause(search: Search, found: Found, strength: Floats) -> Clause:
+def _clause(search: Search, found: FoundClause, strength: Floats) -> Clause:
     """The literals with the mean activation that goes with them, token by token as far as there are enough."""
     table = search.table
     mean = _mean(search, found, strength)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from interp.domain.errors import InputError
 from interp.explain.pattern.properties import CLASSES, NAMES, TokenProperties
-from interp.explain.pattern.token_windows import TAILS, Scene, attribute_size
+from interp.explain.pattern.token_windows import TAILS, TokenWindows, attribute_size
 
 Mask = NDArray[np.bool_]
 
@@ -24,7 +24,7 @@ class Literal(Protocol):
 
     kind: ClassVar[str]
 
-    def holds(self, scene: Scene) -> Mask:
+    def holds(self, scene: TokenWindows) -> Mask:
         """bool [N, W]."""
         ...
 
@@ -59,7 +59,7 @@ class OneOf:
     share: float = 1.0
     kind: ClassVar[str] = "one_of"
 
-    def holds(self, scene: Scene) -> Mask:
+    def holds(self, scene: TokenWindows) -> Mask:
         codes = scene.attribute(self.attribute, self.at)
         size = attribute_size(self.attribute, scene.properties)
         wanted = np.zeros(size + 1, dtype=np.bool_)
@@ -85,7 +85,7 @@ class Flag:
     negated: bool = False
     kind: ClassVar[str] = "flag"
 
-    def holds(self, scene: Scene) -> Mask:
+    def holds(self, scene: TokenWindows) -> Mask:
         flag = scene.flag(self.name, self.at)
         return ~flag if self.negated else flag
 
@@ -102,7 +102,7 @@ class Seen:
     scope: str
     kind: ClassVar[str] = "seen"
 
-    def holds(self, scene: Scene) -> Mask:
+    def holds(self, scene: TokenWindows) -> Mask:
         code = _code("word", self.word, scene.properties)
         return scene.seen(code, self.scope) if code >= 0 else np.zeros(scene.shape, dtype=np.bool_)
 
@@ -118,7 +118,7 @@ class InRow:
     high: int | None
     kind: ClassVar[str] = "in_row"
 
-    def holds(self, scene: Scene) -> Mask:
+    def holds(self, scene: TokenWindows) -> Mask:
         held: Mask = scene.row >= self.low
         return held if self.high is None else held & (scene.row <= self.high)
 
@@ -135,7 +135,7 @@ class Between:
     high: int | None
     kind: ClassVar[str] = "between"
 
-    def holds(self, scene: Scene) -> Mask:
+    def holds(self, scene: TokenWindows) -> Mask:
         codes = scene.attribute(self.attribute, 0)
         held: Mask = codes >= self.low
         return held if self.high is None else held & (codes <= self.high)
@@ -151,7 +151,7 @@ class Contains:
     piece: str
     kind: ClassVar[str] = "contains"
 
-    def holds(self, scene: Scene) -> Mask:
+    def holds(self, scene: TokenWindows) -> Mask:
         present, places = scene.distinct
         lowered = scene.properties.lowered
         found = np.array([self.piece in lowered[token] for token in present.tolist()], dtype=np.bool_)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.explain.pattern.token_windows import Scene
+from interp.explain.pattern.token_windows import TokenWindows
 
 Mask = NDArray[np.bool_]
 Weights = NDArray[np.float64]
@@ -74,10 +74,10 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class TokenCells:
     """P tokens of explain contexts: `cells` [P] in the flattened scene, `target` [P] (0: silent), `documents` by window."""
 
-    scene: Scene
+    scene: TokenWindows
     cells: NDArray[np.intp]
     target: Weights
     documents: NDArray[np.intp]
@@ -93,7 +93,7 @@ class _Part:
     cost: float
 
 
-def outline_of(places: Places) -> Outline:
+def outline_of(places: TokenCells) -> Outline:
     """The description with the best F score (van Rijsbergen, 1979) between the activation and the places described, less what its length costs."""
     wanted = places.target
     total = max(float(wanted.sum()), 1e-9)
@@ -114,13 +114,13 @@ def outline_of(places: Places) -> Outline:
     return Outline(last.listed, last.name, before.listed, before.name, _words(places, fires), round(share, 2), round(hits, 2))
 
 
-def _lasts(places: Places, wanted: Weights) -> Iterator[_Part]:
+def _lasts(places: TokenCells, wanted: Weights) -> Iterator[_Part]:
     ids = places.scene.ids.ravel()[places.cells]
     yield from _listed(ids, wanted, places.scene.properties.strings, ITEM_COST)
     yield from _classes(ids, CLASSES, places.scene.properties.strings)
 
 
-def _befores(places: Places, wanted: Weights) -> Iterator[_Part]:
+def _befores(places: TokenCells, wanted: Weights) -> Iterator[_Part]:
     yield _anywhere(places)
     ids = places.scene.at(-1).ravel()[places.cells]
     strings = (*places.scene.properties.strings, "")
@@ -133,11 +133,11 @@ def _befores(places: Places, wanted: Weights) -> Iterator[_Part]:
     yield from _listed(ids, np.where(np.array([text.isspace() for text in strings])[ids], 0.0, wanted), strings, BEFORE_COST)
 
 
-def _anywhere(places: Places) -> _Part:
+def _anywhere(places: TokenCells) -> _Part:
     return _Part((), "", np.ones(len(places.cells), dtype=np.bool_), 0.0)
 
 
-def _pairs(places: Places, wanted: Weights) -> Iterator[_Part]:
+def _pairs(places: TokenCells, wanted: Weights) -> Iterator[_Part]:
     """The one, two and three weightiest strings of two characters, of those at whose end the feature fires often."""
     strings = (*places.scene.properties.strings, "")
     size = len(strings)
@@ -166,7 +166,7 @@ def _classes(ids: NDArray[np.int64], classes: dict[str, Callable[[str], bool]], 
         yield _Part((), name, wanted[ids], CLASS_COST)
 
 
-def _words(places: Places, fires: NDArray[np.intp]) -> tuple[str, ...]:
+def _words(places: TokenCells, fires: NDArray[np.intp]) -> tuple[str, ...]:
     """Words around the strongest of these places: those of several documents if there are any, one for each last
     character before a second.
 

@@ -11,7 +11,7 @@ from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.literals import Literal, literal_from_json
 from interp.explain.pattern.outline import Outline
 from interp.explain.pattern.properties import properties_of
-from interp.explain.pattern.token_windows import Scene
+from interp.explain.pattern.token_windows import TokenWindows
 
 VERSION = 3
 # A rule of version 1 is one of version 2 whose sets have no rare values; one of version 2 asks for no tails of characters and no word classes.
@@ -32,7 +32,7 @@ class Clause:
     by_token: tuple[tuple[int, float], ...] = ()
     share: float | None = None
 
-    def predict(self, scene: Scene) -> NDArray[np.float32]:
+    def predict(self, scene: TokenWindows) -> NDArray[np.float32]:
         """float32 [N, W]: 0 where the clause does not fire."""
         fires = scene.usable
         for literal in self.literals:
@@ -67,9 +67,9 @@ class Rule:
         self, tokens: NDArray[np.uint32], lengths: NDArray[np.uint16], positions: NDArray[np.uint16], vocabulary: Vocabulary
     ) -> NDArray[np.float32]:
         """float32 [N, W]: the predicted activation at each token; 0 where the rule does not fire, at special tokens and beyond `lengths`."""
-        return self.predict_scene(Scene(tokens, lengths, positions, properties_of(vocabulary)))
+        return self.predict_scene(TokenWindows(tokens, lengths, positions, properties_of(vocabulary)))
 
-    def predict_scene(self, scene: Scene) -> NDArray[np.float32]:
+    def predict_scene(self, scene: TokenWindows) -> NDArray[np.float32]:
         """The same on a scene, so that many rules can share what the windows were asked before."""
         predicted = np.zeros(scene.shape, dtype=np.float32)
         for clause in self.clauses:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.explain.pattern.candidate_table import ATTRIBUTES, PIECES_OF_WORDS, PLACES, SEEN_BITS, Rows, Table
+from interp.explain.pattern.candidate_table import ATTRIBUTES, PIECES_OF_WORDS, PLACES, SEEN_BITS, CandidateTable, Rows
 from interp.explain.pattern.literals import MAIN_SHARE, Flag, Literal, Seen
-from interp.explain.pattern.outline import Outline, Places, outline_of
+from interp.explain.pattern.outline import Outline, TokenCells, outline_of
 from interp.explain.pattern.token_windows import MOST_CHARACTERS, TAILS
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ PRODUCT_BITS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SearchSettings:
     """`price`: share of the sum of squares that one bit costs. `prior`: pseudo-count of unseen tokens that would not fire."""
 
     price: float = 0.0015
@@ -62,7 +62,7 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundClause:
     """A conjunction, the tokens (rows of the table) where it holds, and what it is worth after its bits are paid."""
 
     terms: tuple[Term, ...]
@@ -75,13 +75,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    parent: Found
+class CandidateLiteral:
+    parent: FoundClause
     term: Term
     score: float
 
 
-def _has_list(state: Found) -> bool:
+def _has_list(state: FoundClause) -> bool:
     """Whether a condition of the conjunction is a set of several values."""
     return any(len(term.chosen) > 1 for term in state.terms if term.source == "one_of")
 
@@ -96,7 +96,7 @@ def _value_bits(number: int, counts: NDArray[np.intp]) -> float:
 class Search:
     """One feature's search over `rows` of a table. Deterministic: ties go to what stands first."""
 
-    def __init__(self, table: Table, settings: Settings, rows: Rows) -> None:
+    def __init__(self, table: CandidateTable, settings: SearchSettings, rows: Rows) -> None:
         self.table = table
         self.settings = settings
         self.rows = rows
@@ -107,7 +107,7 @@ class Search:
         # Attributes that have any value where the feature fires.
         self._asked = np.flatnonzero(np.diff(self._starts))
 
-    def clauses(self) -> list[Found]:
+    def clauses(self) -> list[FoundClause]:
         """The clauses in the order in which they were found, each on what those before left over. Empty when nothing pays its bits.
 
         A greedy start with a long list of values may hide that a class and a short list say the same: so a wordy rule is held against the one
@@ -119,9 +119,9 @@ class Search:
             found = max(found, brief, key=lambda clauses: sum(clause.score for clause in clauses))
         return found
 
-    def greedy(self, members: int | None = None) -> list[Found]:
+    def greedy(self, members: int | None = None) -> list[FoundClause]:
         """Clause after clause as long as they pay their bits; the first with at most `members` values in a set."""
-        found: list[Found] = []
+        found: list[FoundClause] = []
         left = self.rows
         while len(found) < self.settings.clauses and self.table.target[left].any():
             best = self._clause(left, members if not found else None)
@@ -131,7 +131,7 @@ class Search:
             left = left[~self.holds(best.terms, left)]
         return found
 
-    def _revise(self, found: list[Found]) -> list[Found]:
+    def _revise(self, found: list[FoundClause]) -> list[FoundClause]:
         """Find each clause but the last again on what the others leave over: a set of values that grew for want of a better word shrinks."""
         for place in range(len(found) - 1):
             others = found[:place] + found[place + 1 :]
@@ -144,10 +144,10 @@ class Search:
             found = [*found[:place], again, *found[place + 1 :]]
         return self._rescored(found)
 
-    def _rescored(self, found: list[Found]) -> list[Found]:
+    def _rescored(self, found: list[FoundClause]) -> list[FoundClause]:
         """Each clause with its worth on what those before it leave over."""
         left = self.rows
-        rescored: list[Found] = []
+        rescored: list[FoundClause] = []
         for clause in found:
             held = self.holds(clause.terms, left)
             total, count = np.array([self.table.target[left[held]].sum()]), np.array([float(held.sum())])
@@ -156,10 +156,10 @@ class Search:
             left = left[~held]
         return rescored
 
-    def literals(self, found: Found) -> tuple[Literal, ...]:
+    def literals(self, found: FoundClause) -> tuple[Literal, ...]:
         return tuple(self._literal(term, found.rows) for term in found.terms)
 
-    def without_rare(self, found: Found) -> Found:
+    def without_rare(self, found: FoundClause) -> FoundClause:
         """The clause less the tails of its sets that carry next to nothing. Other tails stay: they hold on other documents, too."""
         terms = tuple(self._without_rare(term, found.rows) if term.source == "one_of" else term for term in found.terms)
         return found if terms == found.terms else replace(found, terms=terms, rows=found.rows[self.holds(terms, found.rows)])
@@ -177,11 +177,11 @@ class Search:
 
     # Growing a conjunction.
 
-    def _clause(self, left: Rows, members: int | None = None) -> Found | None:
+    def _clause(self, left: Rows, members: int | None = None) -> FoundClause | None:
         """The best conjunction on the tokens `left`, with at most `members` values in a set; None when none pays its bits."""
         self._members = members or self.settings.members
-        best: Found | None = None
-        states = [Found((), left, 0.0)]
+        best: FoundClause | None = None
+        states = [FoundClause((), left, 0.0)]
         for _ in range(self.settings.depth):
             states = self._grow([state for state in states if best is None or self._promise(state) > best.score])
             if not states or (best is not None and states[0].score <= best.score):
@@ -191,15 +191,15 @@ class Search:
             return None
         return self._polish(best, left)
 
-    def _promise(self, state: Found) -> float:
+    def _promise(self, state: FoundClause) -> float:
         """More than this no longer conjunction can be worth: all the targets that the state holds, predicted to the point."""
         return float((self.table.target[state.rows] ** 2).sum()) / self._squares - self.settings.price * (state.bits + LEAST_BITS)
 
-    def _grow(self, states: list[Found]) -> list[Found]:
+    def _grow(self, states: list[FoundClause]) -> list[FoundClause]:
         """The best conjunctions that are one literal longer, each covering other tokens."""
         candidates = [candidate for state in states for candidate in self._expand(state)]
         candidates.sort(key=lambda candidate: -candidate.score)
-        grown: list[Found] = []
+        grown: list[FoundClause] = []
         covered: set[bytes] = set()
         for candidate in candidates:
             rows = candidate.parent.rows
@@ -207,27 +207,27 @@ class Search:
             if (key := rows.tobytes()) in covered:
                 continue
             covered.add(key)
-            grown.append(Found((*candidate.parent.terms, candidate.term), rows, candidate.score))
+            grown.append(FoundClause((*candidate.parent.terms, candidate.term), rows, candidate.score))
             if len(grown) == self.settings.width:
                 break
         return grown
 
-    def _polish(self, best: Found, left: Rows) -> Found:
+    def _polish(self, best: FoundClause, left: Rows) -> FoundClause:
         """Choose each set of values again, given the other literals."""
         for place, term in enumerate(best.terms):
             if term.source != "one_of" or len(best.terms) == 1:
                 continue
             others = best.terms[:place] + best.terms[place + 1 :]
             rows = left[self.holds(others, left)]
-            again = next(self._by_value(Found(others, rows, 0.0), term.number))
+            again = next(self._by_value(FoundClause(others, rows, 0.0), term.number))
             if again.score > best.score:
                 terms = (*best.terms[:place], again.term, *best.terms[place + 1 :])
-                best = Found(terms, rows[self._holds(again.term, rows)], again.score)
+                best = FoundClause(terms, rows[self._holds(again.term, rows)], again.score)
         return best
 
     # Candidates.
 
-    def _expand(self, state: Found) -> Iterator[Candidate]:
+    def _expand(self, state: FoundClause) -> Iterator[CandidateLiteral]:
         yield from self._by_value(state)
         yield from self._by_flag(state)
         yield from self._by_word(state)
@@ -236,7 +236,7 @@ class Search:
         score: Floats = total**2 / (count + self.settings.prior) / self._squares - self.settings.price * bits
         return score
 
-    def _by_value(self, state: Found, only: int | None = None) -> Iterator[Candidate]:
+    def _by_value(self, state: FoundClause, only: int | None = None) -> Iterator[CandidateLiteral]:
         """The best sets of values, one an attribute; of one attribute alone if asked."""
         table = self.table
         bins = table.bins[:, state.rows].ravel()
@@ -262,9 +262,9 @@ class Search:
         for number in numbers:
             low, high = self._starts[number], self._starts[number + 1]
             end = low + int(np.argmax(score[low:high]))
-            yield Candidate(state, Term("one_of", int(number), tuple(order[low : end + 1].tolist()), float(own_bits[end])), float(score[end]))
+            yield CandidateLiteral(state, Term("one_of", int(number), tuple(order[low : end + 1].tolist()), float(own_bits[end])), float(score[end]))
 
-    def _by_flag(self, state: Found) -> Iterator[Candidate]:
+    def _by_flag(self, state: FoundClause) -> Iterator[CandidateLiteral]:
         """The best flags, and the best absent flags."""
         table = self.table
         target = table.target[state.rows]
@@ -276,9 +276,9 @@ class Search:
         ):
             score = self._score(totals, counts, state.bits + bits)
             for number in np.argsort(-score, kind="stable")[: self.settings.width]:
-                yield Candidate(state, Term(source, int(number), (), float(bits[number])), float(score[number]))
+                yield CandidateLiteral(state, Term(source, int(number), (), float(bits[number])), float(score[number]))
 
-    def _by_word(self, state: Found) -> Iterator[Candidate]:
+    def _by_word(self, state: FoundClause) -> Iterator[CandidateLiteral]:
         """The best words to have been seen before."""
         cells = self.table.cells[state.rows]
         size = self.table.scene.ids.size
@@ -294,7 +294,7 @@ class Search:
             own = SEEN_BITS + float(np.log2(len(total) + 1))
             score = self._score(total, count, np.full(len(total), state.bits + own))
             for number in np.argsort(-score, kind="stable")[: self.settings.width]:
-                yield Candidate(state, Term("seen", int(number), (scope,), own), float(score[number]))
+                yield CandidateLiteral(state, Term("seen", int(number), (scope,), own), float(score[number]))
 
     # Terms.
 
@@ -366,7 +366,7 @@ class Search:
             return False
         return len(term.chosen) > (1 if asked.name in TAILS else MOST_SAID) and asked.name in (*TAILS, "token", "bare", "word")
 
-    def outline(self, found: Sequence[Found]) -> Outline | None:
+    def outline(self, found: Sequence[FoundClause]) -> Outline | None:
         """What the places of a rule share that asks for a set of strings of characters; None of other rules."""
         if not any(self._is_outlined(term) for clause in found for term in clause.terms):
             return None
@@ -374,4 +374,4 @@ class Search:
         documents = np.zeros(table.scene.shape[0], dtype=np.intp)
         documents[table.windows] = table.documents
         rows = self.rows
-        return outline_of(Places(table.scene, table.cells[rows], table.target[rows], documents))
+        return outline_of(TokenCells(table.scene, table.cells[rows], table.target[rows], documents))

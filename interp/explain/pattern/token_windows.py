@@ -20,7 +20,7 @@ MOST_CHARACTERS = 160
 TAILS = {"tail2": 2, "tail3": 3}
 
 
-class Scene:
+class TokenWindows:
     """N windows of W tokens. All answers are `[N, W]`; a code of -1 and a false flag mean "not so, or not to be seen in the window".
 
     tokens uint32 [N, W], lengths [N], positions [N] are as in `Contexts`.
@@ -39,7 +39,7 @@ class Scene:
         self._flags: dict[tuple[str, int], Mask] = {}
 
     @classmethod
-    def of(cls, contexts: Contexts, properties: TokenProperties) -> "Scene":
+    def of(cls, contexts: Contexts, properties: TokenProperties) -> "TokenWindows":
         return cls(contexts.tokens, contexts.lengths, contexts.positions, properties)
 
     def at(self, offset: int) -> Ints:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from interp.domain.cleaning import one_line
 from interp.domain.spec import ModelSpec
 from interp.llm.base import Finish, Prompt, TokenChoice, Usage
-from interp.llm.call_store import Books
+from interp.llm.call_store import CallStore
 
 # `oversized`: past a cap on what a reply may hold; `forbidden`: the host has only addresses that may not be asked.
 FaultKind = Literal["connect", "forbidden", "timeout", "dropped", "garbage", "oversized", "status"]
@@ -30,7 +30,7 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TransportReply:
     """What came back. `raw` is the body as the endpoint sent it, `sent` the request's body as JSON, `headers` lower-cased. `text`, `choices`,
     `finish` and `reason` as in `Reply`."""
 
@@ -82,13 +82,13 @@ class TransportError(Exception):
         return self.kind not in UNSENT
 
 
-class Transport(Protocol):
+class ChatTransport(Protocol):
     """A way to have a chat question answered once. No retries, no budget, no cache: those are the client's."""
 
     @property
     def name(self) -> Literal["live", "batch"]: ...
 
-    async def chat(self, request: ChatRequest, books: Books) -> Answer:
+    async def chat(self, request: ChatRequest, books: CallStore) -> TransportReply:
         """The answer to one attempt. Raises Fault where there is none.
 
         `books` is the same for all questions of one chunk; the live transport does not need it. A batch transport gathers the questions that wait

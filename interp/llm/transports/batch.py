@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from interp.llm.call_store import Books
-from interp.llm.transports.base import Answer, ChatRequest
+from interp.llm.call_store import CallStore
+from interp.llm.transports.base import ChatRequest, TransportReply
 from interp.llm.transports.batch_file import MOST_LINES
-from interp.llm.transports.batch_queue import Desk, Manner
+from interp.llm.transports.batch_queue import BatchCollector, Manner
 from interp.llm.transports.openai_sdk import Endpoint
-from interp.llm.transports.quirks import Dialect
+from interp.llm.transports.quirks import EndpointQuirks
 
 QUIET_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0
@@ -21,7 +21,7 @@ class BatchTransport:
     def __init__(
         self,
         endpoint: Endpoint,
-        dialect: Dialect,
+        dialect: EndpointQuirks,
         poll_seconds: float = 30.0,
         quiet_seconds: float | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
@@ -30,15 +30,15 @@ class BatchTransport:
         self.endpoint, self.dialect = endpoint, dialect
         quiet = min(QUIET_SECONDS, poll_seconds) if quiet_seconds is None else quiet_seconds
         self._manner = Manner(poll_seconds, quiet, patience_seconds, most_lines)
-        self._desks: dict[tuple[int, str], Desk] = {}
+        self._desks: dict[tuple[int, str], BatchCollector] = {}
 
-    async def chat(self, request: ChatRequest, books: Books) -> Answer:
+    async def chat(self, request: ChatRequest, books: CallStore) -> TransportReply:
         """The answer, once its batch has landed. Raises Fault; AbilityMissing where the endpoint has no batches; JobMustPause where somebody
         cancelled the batch there."""
         name = (id(books), request.spec.model)
         desk = self._desks.get(name)
         if desk is None:
-            desk = self._desks[name] = Desk(self.endpoint, self.dialect, self._manner, books, request.spec.model, self._release)
+            desk = self._desks[name] = BatchCollector(self.endpoint, self.dialect, self._manner, books, request.spec.model, self._release)
         desk.visitors += 1
         try:
             await desk.open()
@@ -47,7 +47,7 @@ class BatchTransport:
             desk.visitors -= 1
             self._release(desk)
 
-    def _release(self, desk: Desk) -> None:
+    def _release(self, desk: BatchCollector) -> None:
         """Forgets a desk that nobody needs: it holds its chunk's books."""
         if not desk.visitors and not desk.is_busy:
             self._desks = {name: other for name, other in self._desks.items() if other is not desk}

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from interp.domain.errors import AbilityMissingError, JobPausedError
-from interp.llm.call_store import Books, PendingBatch
+from interp.llm.call_store import CallStore, PendingBatch
 from interp.llm.retry import Fatal, decide
-from interp.llm.transports.base import Answer, ChatRequest, TransportError
+from interp.llm.transports.base import ChatRequest, TransportError, TransportReply
 from interp.llm.transports.batch_file import MOST_BYTES, PATH, body_of, keyed, line_of
 from interp.llm.transports.openai_sdk import BatchInfo, Endpoint
 from interp.llm.transports.payloads import chat_body, read_chat, read_failed_generation, room_bytes
-from interp.llm.transports.quirks import Dialect
+from interp.llm.transports.quirks import EndpointQuirks
 
 T = TypeVar("T")
 
@@ -45,11 +45,11 @@ class Manner:
 
 
 @dataclass
-class Question:
+class BatchQuestion:
     """A call's question and everyone who waits for its answer. `sent` is its body as it was handed in last."""
 
     request: ChatRequest
-    futures: list[asyncio.Future[Answer]] = field(default_factory=list)
+    futures: list[asyncio.Future[TransportReply]] = field(default_factory=list)
     sent: dict[str, Any] = field(default_factory=dict)
     hand_ins: int = 0
     lessons: int = 0
@@ -58,7 +58,7 @@ class Question:
     def is_wanted(self) -> bool:
         return any(not future.done() for future in self.futures)
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: TransportReply) -> None:
         for future in self.futures:
             if not future.done():
                 future.set_result(answer)
@@ -75,21 +75,23 @@ class Away:
 
     id: str
     keys: set[str]
-    questions: dict[str, Question] = field(default_factory=dict)
+    questions: dict[str, BatchQuestion] = field(default_factory=dict)
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
     info: BatchInfo | None = None
     reads: int = 0
     follower: asyncio.Task[None] | None = None
 
 
-class Desk:
+class BatchCollector:
     """One chunk's questions to one model."""
 
-    def __init__(self, endpoint: Endpoint, dialect: Dialect, manner: Manner, books: Books, model: str, release: Callable[["Desk"], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, dialect: EndpointQuirks, manner: Manner, books: CallStore, model: str, release: Callable[["BatchCollector"], None]
+    ) -> None:
         self.endpoint, self.dialect, self.manner = endpoint, dialect, manner
         self.books, self.model, self.release = books, model, release
         self.visitors = 0
-        self.waiting: dict[str, Question] = {}
+        self.waiting: dict[str, BatchQuestion] = {}
         self.away: dict[str, Away] = {}
         self.place: dict[str, Away] = {}
         self._known: set[str] = set()
@@ -138,12 +140,12 @@ class Desk:
     async def _made_of(self, file: str) -> BatchInfo | None:
         return await self._persistently(lambda _: self.endpoint.batch_of_file(file))
 
-    def take(self, request: ChatRequest) -> asyncio.Future[Answer]:
+    def take(self, request: ChatRequest) -> asyncio.Future[TransportReply]:
         """The answer to come: from the batch that the question is away in, or else from the next one."""
         future = asyncio.get_running_loop().create_future()
         away = self.place.get(request.key)
         question = away.questions.get(request.key) if away else self.waiting.get(request.key)
-        question = question or Question(request)
+        question = question or BatchQuestion(request)
         question.futures.append(future)
         if away is None:
             self._queue(question)
@@ -178,7 +180,7 @@ class Desk:
         self._endings.discard(task)
         self.release(self)
 
-    def _queue(self, question: Question) -> None:
+    def _queue(self, question: BatchQuestion) -> None:
         self.waiting[question.request.key] = question
         self.arrivals += 1
         if self._gatherer is None:
@@ -200,9 +202,9 @@ class Desk:
         finally:
             self._gatherer = None
 
-    async def _cut(self) -> tuple[dict[str, Question], bytes]:
+    async def _cut(self) -> tuple[dict[str, BatchQuestion], bytes]:
         """Takes from the waiting what fits one file. Questions that nobody waits for any more are dropped."""
-        questions, lines, size = dict[str, Question](), list[bytes](), 0
+        questions, lines, size = dict[str, BatchQuestion](), list[bytes](), 0
         for number, (key, question) in enumerate(list(self.waiting.items())):
             if not question.is_wanted:
                 del self.waiting[key]
@@ -219,7 +221,7 @@ class Desk:
                 await asyncio.sleep(0)
         return questions, b"".join(lines)
 
-    async def _hand_in(self, questions: dict[str, Question], content: bytes) -> None:
+    async def _hand_in(self, questions: dict[str, BatchQuestion], content: bytes) -> None:
         """Uploads, writes the file down, makes the batch, writes that down, and only then waits."""
         keys = tuple(questions)
         for question in questions.values():
@@ -269,7 +271,7 @@ class Desk:
                 await asyncio.sleep(decision.wait)
         raise AssertionError("unreachable")
 
-    def _send_away(self, batch_id: str, keys: Sequence[str], questions: dict[str, Question]) -> Away:
+    def _send_away(self, batch_id: str, keys: Sequence[str], questions: dict[str, BatchQuestion]) -> Away:
         away = Away(batch_id, set(keys), questions)
         self.away[batch_id] = away
         self._known.add(batch_id)
@@ -346,7 +348,7 @@ class Desk:
             self.place.pop(key, None)
         self._end_if_taken(away)
 
-    def _land(self, away: Away, key: str, question: Question) -> None:
+    def _land(self, away: Away, key: str, question: BatchQuestion) -> None:
         """One question's answer, or its fault; or it waits for the next batch: because its line expired, or can be put in another way."""
         assert away.info is not None
         self.place.pop(key, None)
@@ -372,7 +374,7 @@ class Desk:
             else:
                 question.fail(fault)
 
-    def _hand_in_again(self, question: Question, info: BatchInfo) -> None:
+    def _hand_in_again(self, question: BatchQuestion, info: BatchInfo) -> None:
         why = "; ".join(info.errors) or f"Its last state was {info.status}."
         if info.status == "cancelled":
             question.fail(JobPausedError("Somebody cancelled the batch at the endpoint.", cure="Resume the job to hand its questions in again."))

@@ -80,7 +80,7 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
-class Connection:
+class HttpConnection:
     """Connections to the host of one base URL. Used from one event loop; opened by the first request.
 
     A proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) is the operator's: it looks names up itself.
@@ -153,10 +153,10 @@ class Connection:
 
 
 @dataclass
-class Transport(httpx2.AsyncBaseTransport):
-    """Transport of httpx2 over a `Connection`, for what the SDK asks by itself; a reply may hold `size` bytes."""
+class HttpTransport(httpx2.AsyncBaseTransport):
+    """Transport of httpx2 over a `HttpConnection`, for what the SDK asks by itself; a reply may hold `size` bytes."""
 
-    connection: Connection
+    connection: HttpConnection
     size: int
     _hidden: frozenset[bytes] = field(default=frozenset({b"content-encoding", b"content-length", b"transfer-encoding"}))
 

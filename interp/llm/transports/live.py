@@ -3,10 +3,10 @@
 import json
 from typing import TYPE_CHECKING, Literal
 
-from interp.llm.call_store import Books
-from interp.llm.transports.base import Answer, ChatRequest, TransportError
+from interp.llm.call_store import CallStore
+from interp.llm.transports.base import ChatRequest, TransportError, TransportReply
 from interp.llm.transports.payloads import chat_body, read_chat, read_failed_generation, room_bytes
-from interp.llm.transports.quirks import Dialect
+from interp.llm.transports.quirks import EndpointQuirks
 
 if TYPE_CHECKING:
     from interp.llm.transports.openai_sdk import Endpoint
@@ -19,10 +19,10 @@ class LiveTransport:
 
     name: Literal["live"] = "live"
 
-    def __init__(self, endpoint: "Endpoint", dialect: Dialect) -> None:
+    def __init__(self, endpoint: "Endpoint", dialect: EndpointQuirks) -> None:
         self.endpoint, self.dialect = endpoint, dialect
 
-    async def chat(self, request: ChatRequest, books: Books) -> Answer:  # noqa: ARG002
+    async def chat(self, request: ChatRequest, books: CallStore) -> TransportReply:  # noqa: ARG002
         for lesson in range(LESSONS + 1):
             body = chat_body(request, self.dialect)
             sent = json.dumps(body)

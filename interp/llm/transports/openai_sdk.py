@@ -23,7 +23,15 @@ from interp.domain.cleaning import one_line
 from interp.domain.errors import EndpointUnreachableError, KeyRefusedError
 from interp.llm.replies.error_body import error_of
 from interp.llm.transports.base import TransportError
-from interp.llm.transports.connection import AddressRefusedError, BodyTooLargeError, Caps, Connection, EncodingUnknownError, Received, Transport
+from interp.llm.transports.connection import (
+    AddressRefusedError,
+    BodyTooLargeError,
+    Caps,
+    EncodingUnknownError,
+    HttpConnection,
+    HttpTransport,
+    Received,
+)
 
 FILE_SECONDS = 600.0
 FIRST_BYTE_SECONDS = 60.0  # of what no model writes: lists, files, states of batches
@@ -78,8 +86,8 @@ class Endpoint:
         self.base_url = base_url.rstrip("/")
         self._key, self._reply_bytes = key, reply_bytes
         try:
-            self._connection = Connection(self.base_url, reach or Reach(Link.of(self.base_url).host, is_named=True), resolver)
-            http = httpx2.AsyncClient(transport=Transport(self._connection, PAGE_BYTES), timeout=None, trust_env=False, follow_redirects=False)
+            self._connection = HttpConnection(self.base_url, reach or Reach(Link.of(self.base_url).host, is_named=True), resolver)
+            http = httpx2.AsyncClient(transport=HttpTransport(self._connection, PAGE_BYTES), timeout=None, trust_env=False, follow_redirects=False)
             self._sdk = openai.AsyncOpenAI(base_url=self.base_url, api_key=key or "none", max_retries=0, http_client=http, timeout=FIRST_BYTE_SECONDS)
         except (httpx2.InvalidURL, ValueError) as error:
             raise EndpointUnreachableError(f"{one_line(self.base_url)} is no URL that can be called.", why=str(error)) from None

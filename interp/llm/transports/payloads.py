@@ -13,8 +13,8 @@ from interp.llm.base import Message, TokenChoice, Usage
 from interp.llm.replies.error_body import ErrorSaid, error_inside
 from interp.llm.replies.finish_reasons import Ending, ending_of
 from interp.llm.replies.reasoning import answer_in, answer_tokens
-from interp.llm.transports.base import Answer, ChatRequest, TransportError
-from interp.llm.transports.quirks import Dialect
+from interp.llm.transports.base import ChatRequest, TransportError, TransportReply
+from interp.llm.transports.quirks import EndpointQuirks
 
 TEXTS_PER_CALL = 64  # embeddings
 TOKENS_PER_MESSAGE = 16
@@ -52,7 +52,7 @@ def room_bytes(request: ChatRequest) -> int:
     return room_of(request) * (TOKEN_BYTES + (alternatives + 1) * CHOICE_BYTES * bool(alternatives))
 
 
-def chat_body(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
+def chat_body(request: ChatRequest, dialect: EndpointQuirks) -> dict[str, Any]:
     """The body of `/chat/completions`, in the endpoint's dialect."""
     spec, prompt = request.spec, request.prompt
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
@@ -83,7 +83,7 @@ def in_words(schema: dict[str, Any]) -> str:
     return f"\n\nReply with one JSON object that fits this JSON schema, and with nothing else:\n{json.dumps(schema)}"
 
 
-def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> Answer:
+def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> TransportReply:
     """The answer in a body of `/chat/completions`, or what came in place of one. A body without choices is a filtered prompt's: a refusal.
 
     Raises Fault where the body is garbage or an error under status 200, and where the server broke off while it wrote.
@@ -93,15 +93,15 @@ def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> 
     listed = body.get("choices")
     choice = next((each for each in listed if isinstance(each, dict)), None) if isinstance(listed, list) else None
     if choice is None:
-        return Answer("", "refusal" if listed == [] else "invalid", usage, raw, sent, (), headers, "the reply holds no choices")
+        return TransportReply("", "refusal" if listed == [] else "invalid", usage, raw, sent, (), headers, "the reply holds no choices")
     if isinstance(listed, list) and len(listed) > MOST_CHOICES:
-        return Answer("", "invalid", usage, "", sent, (), headers, f"the reply holds {len(listed):,} choices where one was asked for")
+        return TransportReply("", "invalid", usage, "", sent, (), headers, f"the reply holds {len(listed):,} choices where one was asked for")
     if (error := error_inside({"error": choice.get("error")})) is not None:
         raise _fault_of(error, raw, headers, usage)
     return _read_choice(choice, usage, raw, sent, headers)
 
 
-def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, headers: Mapping[str, str]) -> Answer:
+def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, headers: Mapping[str, str]) -> TransportReply:
     word, found = choice.get("finish_reason"), choice.get("message")
     message: dict[str, Any] = found if isinstance(found, dict) else {}
     said = _text_of(message.get("content"))
@@ -112,24 +112,24 @@ def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, head
             "garbage", f"the endpoint broke off with finish_reason {one_line(str(word), SHOWN)!r}", headers=headers, raw=raw, usage=usage
         )
     if not isinstance(found, dict):
-        return Answer("", "refusal", usage, raw, sent, (), headers, "the reply holds no message")
+        return TransportReply("", "refusal", usage, raw, sent, (), headers, "the reply holds no message")
     if ending is Ending.REFUSAL or (refusal and isinstance(refusal, str)):
-        return Answer(said or str(refusal or ""), "refusal", usage, raw, sent, (), headers)
+        return TransportReply(said or str(refusal or ""), "refusal", usage, raw, sent, (), headers)
     text, choices = answer_in(said), answer_tokens(choices_of(choice.get("logprobs")))
     if ending is Ending.LENGTH:
-        return Answer(text, "length", usage, raw, sent, choices, headers)
+        return TransportReply(text, "length", usage, raw, sent, choices, headers)
     if ending is Ending.OTHER:
         why = (
             f"it ended with finish_reason {one_line(word, SHOWN)!r}"
             if isinstance(word, str) and word
             else "it is empty, and does not say why it ended"
         )
-        return Answer(text, "invalid", usage, raw, sent, choices, headers, f"{why}, which is no end of an answer")
+        return TransportReply(text, "invalid", usage, raw, sent, choices, headers, f"{why}, which is no end of an answer")
     has_reasoning = said or message.get("content") or message.get("reasoning_content") or message.get("reasoning")
-    return Answer(text, "stop", usage, raw, sent, choices, headers, "it holds reasoning and no answer" if has_reasoning and not text else "")
+    return TransportReply(text, "stop", usage, raw, sent, choices, headers, "it holds reasoning and no answer" if has_reasoning and not text else "")
 
 
-def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> Answer | None:
+def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> TransportReply | None:
     """What a server's own "the model wrote no valid JSON" comes to: a reply that is no answer, and may be one when it is sampled again.
 
     Groq's `json_validate_failed` (status 400), and what others say in its place. None for any other fault.
@@ -137,7 +137,7 @@ def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> An
     if fault.kind != "status" or not (fault.code in NO_JSON_CODES or NO_JSON.search(fault.message)):
         return None
     why = f"the endpoint could not make valid JSON of it ({fault.message})"
-    return Answer("", "invalid", bound, fault.raw or "", sent, (), fault.headers, why)
+    return TransportReply("", "invalid", bound, fault.raw or "", sent, (), fault.headers, why)
 
 
 def json_of(raw: str | bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:

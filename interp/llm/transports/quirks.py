@@ -22,7 +22,7 @@ TOO_LARGE = re.compile(r"too (large|long|high|big)|at most|exceed|maximum|less t
 
 
 @dataclass
-class Dialect:
+class EndpointQuirks:
     """How to put a request. Each knob turns one way only, so that learning ends."""
 
     token_field: str = "max_tokens"
@@ -33,7 +33,7 @@ class Dialect:
     _settled: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, base_url: str) -> "Dialect":
+    def of(cls, base_url: str) -> "EndpointQuirks":
         """OpenAI's newer models take `max_completion_tokens` alone; everyone else knows `max_tokens`."""
         host = urlsplit(base_url).hostname or ""
         return cls(token_field="max_completion_tokens" if host.endswith("openai.com") else "max_tokens")

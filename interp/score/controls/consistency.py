@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.score import ControlResult
-from interp.judge.outcome import Outcome
-from interp.judge.recorder import Noted
+from interp.judge.outcome import AnswerStatus
+from interp.judge.recorder import RecordingModel
 from interp.judge.yes_no import Verdict
-from interp.score.base import ScoreDesk
+from interp.score.base import ScoreContext
 from interp.stats.chance import cohens_kappa
 
 NO_BASELINE = "The feature has no pattern explanation to be held against."
@@ -27,7 +27,7 @@ def agreement(name: str, first: Sequence[Verdict], second: Sequence[Verdict], de
     pairs = [
         (one.says, other.says)
         for one, other in zip(first, second, strict=True)
-        if one.outcome == Outcome.ANSWERED and other.outcome == Outcome.ANSWERED
+        if one.outcome == AnswerStatus.ANSWERED and other.outcome == AnswerStatus.ANSWERED
     ]
     found = {
         "asked": len(first),
@@ -58,7 +58,7 @@ def share_of_both(positive: NDArray[np.bool_], share: float, seed: int) -> NDArr
     return np.sort(np.concatenate([firing[:half], silent[: count - half]])).astype(np.intp)
 
 
-def second_model(model: Noted, desk: ScoreDesk, name: str) -> Noted | None:
+def second_model(model: RecordingModel, desk: ScoreContext, name: str) -> RecordingModel | None:
     """Whom `repeat` and `judge_swap` ask; None where the job does not want that control, or names no second judge."""
     if name not in desk.controls:
         return None

@@ -8,15 +8,15 @@ from interp.domain.explanation import Explanation
 from interp.domain.score import ControlResult
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.whole import whole_text
-from interp.judge.recorder import Noted
-from interp.score.base import LlmScorer, ScoreDesk, ScorerInput
+from interp.judge.recorder import RecordingModel
+from interp.score.base import LlmScorer, ScoreContext, ScorerInput
 from interp.score.controls.consistency import NO_BASELINE, NO_SECOND
 
 NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection and fuzz."
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class TestedExplanation:
     """`part` is empty for the own explanation, else `null`, `empty` or `baseline`. `label` is what the judge is told: of a rule all of it, not the
     display text. None asks without an explanation (`empty`); with `failure` set there is nothing to ask about."""
 
@@ -24,31 +24,31 @@ class Tested:
     label: str | None
     failure: str | None = None
 
-    def bound(self, model: Noted) -> Noted:
+    def bound(self, model: RecordingModel) -> RecordingModel:
         """The model with its calls booked under this part."""
         return model.for_purpose(self.part) if self.part else model
 
 
-def tested_of(item: ScorerInput, controls: Collection[str], vocabulary: Vocabulary, with_legend: bool = True) -> list[Tested]:
+def tested_of(item: ScorerInput, controls: Collection[str], vocabulary: Vocabulary, with_legend: bool = True) -> list[TestedExplanation]:
     """The own explanation, the nulls in their order, then `empty` and `baseline` where the job asks for them and there is one.
 
     `with_legend`: a rule's text ends by saying what its signs mean, for whoever reads it.
     """
 
-    def tested(part: str, explanation: Explanation) -> Tested:
+    def tested(part: str, explanation: Explanation) -> TestedExplanation:
         if explanation.text is None:
-            return Tested(part, None, f"There is no explanation: {explanation.failure}")
-        return Tested(part, whole_text(explanation, vocabulary, with_legend))
+            return TestedExplanation(part, None, f"There is no explanation: {explanation.failure}")
+        return TestedExplanation(part, whole_text(explanation, vocabulary, with_legend))
 
     found = [tested("", item.explanation), *(tested("null", explanation) for explanation in item.nulls)]
     if "empty" in controls:
-        found.append(Tested("empty", None))
+        found.append(TestedExplanation("empty", None))
     if "baseline" in controls and item.baseline is not None:
         found.append(tested("baseline", item.baseline))
     return found
 
 
-def judges_again(judge: Noted, desk: ScoreDesk) -> dict[str, Noted]:
+def judges_again(judge: RecordingModel, desk: ScoreContext) -> dict[str, RecordingModel]:
     """Who is asked a part of the items again, by the control's name."""
     judges = {"repeat": judge.for_purpose("repeat")} if "repeat" in desk.controls else {}
     if "judge_swap" in desk.controls and desk.second_judge is not None:
@@ -56,7 +56,7 @@ def judges_again(judge: Noted, desk: ScoreDesk) -> dict[str, Noted]:
     return judges
 
 
-def provenance_of(scorer: LlmScorer, item: ScorerInput, desk: ScoreDesk, judge: Noted, template: str | None) -> dict[str, Any]:
+def provenance_of(scorer: LlmScorer, item: ScorerInput, desk: ScoreContext, judge: RecordingModel, template: str | None) -> dict[str, Any]:
     """What every score that a model judged says of its making."""
     return {
         "judge": judge.name,
@@ -69,7 +69,7 @@ def provenance_of(scorer: LlmScorer, item: ScorerInput, desk: ScoreDesk, judge: 
     }
 
 
-def not_made(item: ScorerInput, desk: ScoreDesk, **reasons: str) -> list[ControlResult]:
+def not_made(item: ScorerInput, desk: ScoreContext, **reasons: str) -> list[ControlResult]:
     """Controls that the job asks for and that cannot be made, each with its reason; `reasons` has a scorer's own."""
     why = {"gold": NO_GOLD}
     if item.baseline is None:

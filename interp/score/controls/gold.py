@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from interp.domain.evidence import Contexts
 from interp.domain.score import ControlResult
 from interp.domain.vocabulary import Vocabulary
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.judge.yes_no import Verdict, Window, ask_windows
 from interp.llm.base import Model
 from interp.llm.prompt_text import mark, pieces, shown
@@ -23,7 +23,7 @@ NO_WORD = "No word stands in some of the test windows and is absent from others,
 
 
 @dataclass(frozen=True, slots=True)
-class Gold:
+class GoldQuestions:
     """`label` is true of the windows of group 1 and false of those of group 0, to anyone who can read."""
 
     word: str
@@ -31,7 +31,7 @@ class Gold:
     windows: list[Window]
 
 
-def gold_of(kind: Kind, contexts: Contexts, vocabulary: Vocabulary, count: int, seed: int) -> Gold | None:
+def gold_of(kind: Kind, contexts: Contexts, vocabulary: Vocabulary, count: int, seed: int) -> GoldQuestions | None:
     """At most `count` questions, half of them true, about one word drawn by seed; None where no word tells windows apart.
 
     A word is present where it stands by itself, as it is written, and absent where its letters stand nowhere, in any case: windows in between are
@@ -50,10 +50,10 @@ def gold_of(kind: Kind, contexts: Contexts, vocabulary: Vocabulary, count: int, 
     for place, text in enumerate(wrong, start=len(right)):
         wanted = int(right[place % len(right)].marks_of(word).sum())
         windows.append(Window(f"gold {place}", _shown(kind, text, text.other_marks(wanted, random)), 0))
-    return Gold(word, LABELS[kind].format(word=word), windows)
+    return GoldQuestions(word, LABELS[kind].format(word=word), windows)
 
 
-async def ask_gold(model: Model, kind: Kind, gold: Gold | None, seed: int, per_prompt: int) -> ControlResult:
+async def ask_gold(model: Model, kind: Kind, gold: GoldQuestions | None, seed: int, per_prompt: int) -> ControlResult:
     """`value` is the share of answers that are right; `details` counts them as true and false positives and negatives, for the judge's own rates."""
     if gold is None:
         return ControlResult("gold", None, reason=NO_WORD)
@@ -61,15 +61,15 @@ async def ask_gold(model: Model, kind: Kind, gold: Gold | None, seed: int, per_p
     return gold_result(gold, verdicts)
 
 
-def gold_result(gold: Gold, verdicts: list[Verdict]) -> ControlResult:
+def gold_result(gold: GoldQuestions, verdicts: list[Verdict]) -> ControlResult:
     pairs = [(bool(window.group), verdict.says) for window, verdict in zip(gold.windows, verdicts, strict=True)]
     counts = {
         "tp": pairs.count((True, True)),
         "fn": pairs.count((True, False)),
         "tn": pairs.count((False, False)),
         "fp": pairs.count((False, True)),
-        "failed": sum(verdict.outcome == Outcome.FAILED for verdict in verdicts),
-        "abstained": sum(verdict.outcome == Outcome.ABSTAINED for verdict in verdicts),
+        "failed": sum(verdict.outcome == AnswerStatus.FAILED for verdict in verdicts),
+        "abstained": sum(verdict.outcome == AnswerStatus.ABSTAINED for verdict in verdicts),
     }
     details = counts | {"label": gold.label}
     answered = sum(counts[name] for name in ("tp", "fn", "tn", "fp"))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.evidence import Contexts, FeatureEvidence, Kind, Split
+from interp.domain.evidence import ContextKind, Contexts, FeatureEvidence, Split
 from interp.stats.intervals import clustered_proportion
 
 # A feature that fires in more of the windows leaves too few silent ones for these to be like any window.
@@ -20,7 +20,7 @@ def pool_of(evidence: Iterable[FeatureEvidence]) -> Contexts | None:
     Each feature's are a uniform sample of the windows in which it is silent, drawn by a hash of its own: nearly all windows, so that all of them
     together are like windows drawn at random. They say nothing of whether another feature fires in them.
     """
-    parts = [item.contexts.of(Split.TEST, Kind.INACTIVE) for item in evidence if item.statistics.window_density(Split.TEST) <= SPARSE]
+    parts = [item.contexts.of(Split.TEST, ContextKind.INACTIVE) for item in evidence if item.statistics.window_density(Split.TEST) <= SPARSE]
     keys = [np.stack([part.documents, part.starts.astype(np.uint64)], axis=1) for part in parts if len(part)]
     if not keys:
         return None

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.score.items.test_items import Questions
 
 Rows = NDArray[np.intp]
@@ -20,8 +20,8 @@ def sample(questions: Questions, positives: int, negatives: int, seed: int, feat
     those that count as uniform or inactive are a uniform part of all that do, so that precision at the true rate stays unbiased.
     """
     random = np.random.default_rng((seed, feature))
-    uniform, weighted = questions.kept[Kind.UNIFORM], questions.kept[Kind.WEIGHTED] & ~questions.kept[Kind.UNIFORM]
-    inactive, near = questions.kept[Kind.INACTIVE], questions.kept[Kind.NEAR_MISS] & ~questions.kept[Kind.INACTIVE]
+    uniform, weighted = questions.kept[ContextKind.UNIFORM], questions.kept[ContextKind.WEIGHTED] & ~questions.kept[ContextKind.UNIFORM]
+    inactive, near = questions.kept[ContextKind.INACTIVE], questions.kept[ContextKind.NEAR_MISS] & ~questions.kept[ContextKind.INACTIVE]
     keep = np.zeros(len(questions), dtype=np.bool_)
     keep[_drawn(np.flatnonzero(uniform), np.flatnonzero(weighted), positives, positives // 2, random)] = True
     keep[_drawn(np.flatnonzero(inactive), np.flatnonzero(near), negatives, round(negatives * NEAR_MISS_SHARE), random)] = True

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.spec import ScorerSpec
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.judge.yes_no import Verdict
 from interp.score.controls.null_comparison import LEVEL
-from interp.score.scorers.binary_metrics import Exam
+from interp.score.scorers.binary_metrics import BinaryTestSet
 from interp.stats.intervals import Bounds
 from interp.stats.sequential import balanced_sequence, decide
 
@@ -23,7 +23,7 @@ Ask = Callable[[Rows, int], Awaitable[list[list[Verdict]]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SequentialVerdicts:
     """Rows of the exam in the order of asking, verdicts [E][n] on them; `bounds` and `why` it stopped, where that was not fixed before."""
 
     rows: Rows
@@ -32,19 +32,19 @@ class Asked:
     bounds: Bounds | None = None
     why: str | None = None
 
-    def provenance(self, exam: Exam, spec: ScorerSpec) -> dict[str, Any]:
+    def provenance(self, exam: BinaryTestSet, spec: ScorerSpec) -> dict[str, Any]:
         if self.why is None:
             return {"asked": len(self.rows), "of": len(exam)}
         goal = {"threshold": spec.threshold, "width": spec.width}
         return {"asked": len(self.rows), "of": len(exam), "rounds": self.rounds, "stopped": self.why, **goal}
 
 
-async def ask_all(exam: Exam, ask: Ask) -> Asked:
+async def ask_all(exam: BinaryTestSet, ask: Ask) -> SequentialVerdicts:
     rows = np.arange(len(exam), dtype=np.intp)
-    return Asked(rows, await ask(rows, 0), 1)
+    return SequentialVerdicts(rows, await ask(rows, 0), 1)
 
 
-async def ask_in_rounds(exam: Exam, spec: ScorerSpec, seed: int, ask: Ask) -> Asked:
+async def ask_in_rounds(exam: BinaryTestSet, spec: ScorerSpec, seed: int, ask: Ask) -> SequentialVerdicts:
     """One prompt a round, half of it firing windows, until the interval of the explanation under test reaches the spec's goal.
 
     Windows come in random order, but one of each document before the second of any: alike windows say little anew.
@@ -64,10 +64,10 @@ async def ask_in_rounds(exam: Exam, spec: ScorerSpec, seed: int, ask: Ask) -> As
         why = decide(bounds, spec.threshold, spec.width)
         if why is not None:
             break
-    return Asked(np.concatenate(asked), verdicts, len(asked), bounds, why.value if why else ALL_ASKED)
+    return SequentialVerdicts(np.concatenate(asked), verdicts, len(asked), bounds, why.value if why else ALL_ASKED)
 
 
-def _rounds(exam: Exam, per_prompt: int, seed: int) -> list[Rows]:
+def _rounds(exam: BinaryTestSet, per_prompt: int, seed: int) -> list[Rows]:
     random = np.random.default_rng(seed)
     half = max(1, per_prompt // 2)
     sides = [_in_turns(random.permutation(np.flatnonzero(side)), exam.clusters) for side in (exam.positive, exam.negative)]
@@ -85,8 +85,8 @@ def _in_turns(rows: Rows, clusters: Rows) -> Rows:
     return rows[np.argsort(turns, kind="stable")]
 
 
-def _bounds(exam: Exam, rows: Rows, verdicts: Sequence[Verdict]) -> Bounds:
-    answered = np.array([verdict.outcome == Outcome.ANSWERED for verdict in verdicts], dtype=np.bool_)
+def _bounds(exam: BinaryTestSet, rows: Rows, verdicts: Sequence[Verdict]) -> Bounds:
+    answered = np.array([verdict.outcome == AnswerStatus.ANSWERED for verdict in verdicts], dtype=np.bool_)
     said = np.array([bool(verdict.says) for verdict in verdicts], dtype=np.bool_)
     firing, silent = exam.positive[rows] & answered, exam.negative[rows] & answered
     clusters = exam.clusters[rows]

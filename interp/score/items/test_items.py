@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.evidence import ACTIVE_KINDS, Contexts, Kind
+from interp.domain.evidence import ACTIVE_KINDS, ContextKind, Contexts
 
 Mask = NDArray[np.bool_]
 
@@ -15,7 +15,7 @@ class Questions:
     """N distinct windows; `kept[k]` bool [N] says whether a window was kept for reason k. `clusters` intp [N] numbers the documents."""
 
     contexts: Contexts
-    kept: dict[Kind, Mask]
+    kept: dict[ContextKind, Mask]
     clusters: NDArray[np.intp]
 
     def __len__(self) -> int:
@@ -24,12 +24,12 @@ class Questions:
     @property
     def positive(self) -> Mask:
         """Firing windows of the uniform and the weighted sample: what recall is measured on."""
-        return self.kept[Kind.UNIFORM] | self.kept[Kind.WEIGHTED]
+        return self.kept[ContextKind.UNIFORM] | self.kept[ContextKind.WEIGHTED]
 
     @property
     def negative(self) -> Mask:
         """Windows in which the feature does not fire: inactive ones and near misses."""
-        return self.kept[Kind.INACTIVE] | self.kept[Kind.NEAR_MISS]
+        return self.kept[ContextKind.INACTIVE] | self.kept[ContextKind.NEAR_MISS]
 
     @property
     def scored(self) -> Mask:
@@ -58,7 +58,7 @@ def questions_of(contexts: Contexts) -> Questions:
     windows = contexts.select(first)
     fires = windows.fires()
     kept = {}
-    for kind in Kind:
+    for kind in ContextKind:
         mask = np.zeros(len(first), dtype=np.bool_)
         mask[same[contexts.kinds == kind]] = True
         kept[kind] = mask & (fires if kind in ACTIVE_KINDS else ~fires)

@@ -8,26 +8,26 @@ import numpy as np
 
 from interp.domain.score import ControlResult, NullResult, Score
 from interp.domain.spec import ScorerSpec
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.judge.prompts import template
-from interp.judge.recorder import Noted
+from interp.judge.recorder import RecordingModel
 from interp.judge.yes_no import Verdict, Window, ask_windows
 from interp.llm.base import Ability, Model
 from interp.llm.gather import together
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import NO_BASELINE, NO_SECOND, agreement, second_model, share_of_both
-from interp.score.controls.explanation_set import Tested, provenance_of, tested_of
+from interp.score.controls.explanation_set import TestedExplanation, provenance_of, tested_of
 from interp.score.controls.fewest import with_enough
 from interp.score.controls.gold import ask_gold, gold_of
 from interp.score.controls.paired import Figure, against_control, against_nulls
 from interp.score.items.seeds import seed_of
 from interp.score.items.sequential import METHOD as ANYTIME
-from interp.score.items.sequential import Asked, Rows, ask_all, ask_in_rounds
+from interp.score.items.sequential import Rows, SequentialVerdicts, ask_all, ask_in_rounds
 from interp.score.scorers.binary_metrics import (
     METHOD,
-    Exam,
+    BinaryTestSet,
     Mask,
-    Sheet,
+    VerdictMatrix,
     answered_of,
     bounds_of,
     figures_of,
@@ -45,10 +45,10 @@ MOST_POSITIVES, MOST_NEGATIVES = 40, 40
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
+class PromptedTestSet:
     """An exam as the judge sees it: `texts` [N] in the order of its questions. `notes` go into the score's provenance."""
 
-    exam: Exam
+    exam: BinaryTestSet
     texts: list[str]
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -74,13 +74,13 @@ class JudgedBinary:
         most = (MOST_POSITIVES, MOST_NEGATIVES) if self.spec.stop == "sequential" else (POSITIVES, NEGATIVES)
         return self.spec.positives or most[0], self.spec.negatives or most[1]
 
-    def paper(self, item: ScorerInput, desk: ScoreDesk) -> Paper:
+    def paper(self, item: ScorerInput, desk: ScoreContext) -> PromptedTestSet:
         """The questions about a feature. They depend on the feature and the seed alone, never on an explanation."""
         raise NotImplementedError
 
-    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
+    async def score(self, item: ScorerInput, desk: ScoreContext) -> Score:
         """See LlmScorer. An explanation that could not be had is not asked about: its score is undefined, with the reason."""
-        model, paper, tested = Noted(desk.judge, self.name), self.paper(item, desk), tested_of(item, desk.controls, desk.vocabulary)
+        model, paper, tested = RecordingModel(desk.judge, self.name), self.paper(item, desk), tested_of(item, desk.controls, desk.vocabulary)
         seed = seed_of(desk.seed, self.name, item.feature)
         if tested[0].failure is None:
             asked = await self._ask(model, paper, tested, seed)
@@ -99,9 +99,9 @@ class JudgedBinary:
             value=own.value,
             interval=interval_of(own.bounds, METHOD if asked.bounds is None else ANYTIME),
             reason=None if own.value is not None else why_undefined(exam, sheet),
-            answered=sheet.count(Outcome.ANSWERED),
-            failed=sheet.count(Outcome.FAILED),
-            abstained=sheet.count(Outcome.ABSTAINED),
+            answered=sheet.count(AnswerStatus.ANSWERED),
+            failed=sheet.count(AnswerStatus.FAILED),
+            abstained=sheet.count(AnswerStatus.ABSTAINED),
             null=with_enough(_null(item, tested, exam, sheet, own, asked.bounds is None), *answered_of(exam, sheet.answered[0])),
             controls=(*_held_against(item, desk, tested, exam, sheet, asked.bounds), *consistency),
             metrics=metrics_of(exam, sheet),
@@ -110,7 +110,7 @@ class JudgedBinary:
             | {"per_prompt": self.spec.per_prompt, "items": asked.provenance(paper.exam, self.spec), **paper.notes},
         )
 
-    async def _ask(self, model: Noted, paper: Paper, tested: Sequence[Tested], seed: int) -> Asked:
+    async def _ask(self, model: RecordingModel, paper: PromptedTestSet, tested: Sequence[TestedExplanation], seed: int) -> SequentialVerdicts:
         """All explanations on the same windows, in the same prompts but for the label."""
 
         async def ask(rows: Rows, number: int) -> list[list[Verdict]]:
@@ -121,13 +121,20 @@ class JudgedBinary:
             return await ask_in_rounds(paper.exam, self.spec, seed, ask)
         return await ask_all(paper.exam, ask)
 
-    async def _ask_one(self, model: Noted, tested: Tested, windows: Sequence[Window], seed: int) -> list[Verdict]:
+    async def _ask_one(self, model: RecordingModel, tested: TestedExplanation, windows: Sequence[Window], seed: int) -> list[Verdict]:
         if tested.failure is not None:
             return [Verdict.failed(tested.failure)] * len(windows)
         return await ask_windows(tested.bound(model), self.kind, tested.label, windows, seed, self.spec.per_prompt)
 
     async def _consistency(
-        self, model: Noted, paper: Paper, asked: Asked, tested: Sequence[Tested], item: ScorerInput, desk: ScoreDesk, seed: int
+        self,
+        model: RecordingModel,
+        paper: PromptedTestSet,
+        asked: SequentialVerdicts,
+        tested: Sequence[TestedExplanation],
+        item: ScorerInput,
+        desk: ScoreContext,
+        seed: int,
     ) -> list[ControlResult]:
         """What is asked beside the exam: a share of it once more, of the same judge and of another, and questions of known answer."""
 
@@ -151,10 +158,10 @@ class JudgedBinary:
         return found
 
 
-def sheet_of(tested: Sequence[Tested], verdicts: Sequence[Sequence[Verdict]]) -> Sheet:
+def sheet_of(tested: Sequence[TestedExplanation], verdicts: Sequence[Sequence[Verdict]]) -> VerdictMatrix:
     """The verdicts [E][N] of all explanations as columns."""
     odds = np.array([[np.nan if each.probability is None else each.probability for each in row] for row in verdicts], dtype=np.float64)
-    return Sheet(
+    return VerdictMatrix(
         said=np.array([[bool(each.says) for each in row] for row in verdicts], dtype=np.bool_),
         outcomes=np.array([[each.outcome for each in row] for row in verdicts], dtype=np.uint8),
         reasons={place: each.failure for place, each in enumerate(tested) if each.failure is not None},
@@ -164,7 +171,7 @@ def sheet_of(tested: Sequence[Tested], verdicts: Sequence[Sequence[Verdict]]) ->
     )
 
 
-def figure_of(exam: Exam, answered: Mask, said: Mask, bounds: Bounds | None = None) -> Figure:
+def figure_of(exam: BinaryTestSet, answered: Mask, said: Mask, bounds: Bounds | None = None) -> Figure:
     """Balanced accuracy of one explanation, [N]; `bounds` where its interval was made while asking."""
     figures, replicates = figures_of(exam, answered[None], said[None])
     if np.isnan(figures[0]):
@@ -178,12 +185,14 @@ def _detail(verdict: Verdict) -> dict[str, Any] | None:
     return {"call": verdict.key} if verdict.probability is None else {"call": verdict.key, "probability": verdict.probability}
 
 
-def _unasked(exam: Exam, tested: Sequence[Tested]) -> Asked:
+def _unasked(exam: BinaryTestSet, tested: Sequence[TestedExplanation]) -> SequentialVerdicts:
     missing = Verdict.failed(tested[0].failure or "")
-    return Asked(np.arange(len(exam), dtype=np.intp), [[missing] * len(exam) for _ in tested], 0)
+    return SequentialVerdicts(np.arange(len(exam), dtype=np.intp), [[missing] * len(exam) for _ in tested], 0)
 
 
-def _null(item: ScorerInput, tested: Sequence[Tested], exam: Exam, sheet: Sheet, own: Figure, is_fixed: bool) -> NullResult | None:
+def _null(
+    item: ScorerInput, tested: Sequence[TestedExplanation], exam: BinaryTestSet, sheet: VerdictMatrix, own: Figure, is_fixed: bool
+) -> NullResult | None:
     places = [place for place, each in enumerate(tested) if each.part == "null"]
     if not places:
         return None
@@ -192,7 +201,7 @@ def _null(item: ScorerInput, tested: Sequence[Tested], exam: Exam, sheet: Sheet,
 
 
 def _held_against(
-    item: ScorerInput, desk: ScoreDesk, tested: Sequence[Tested], exam: Exam, sheet: Sheet, bounds: Bounds | None
+    item: ScorerInput, desk: ScoreContext, tested: Sequence[TestedExplanation], exam: BinaryTestSet, sheet: VerdictMatrix, bounds: Bounds | None
 ) -> list[ControlResult]:
     """`empty` and `baseline`: both figures on the windows that both answered."""
     found = []

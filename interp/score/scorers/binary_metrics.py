@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from interp.domain.evidence import ACTIVE_KINDS, Split, Statistics
 from interp.domain.score import Interval, Item
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.score.controls.null_comparison import LEVEL, Rivals, on_both
 from interp.score.items.test_items import Questions
 from interp.stats.agreement import Confusion, f1_of, precision_at_rate
@@ -25,7 +25,7 @@ FIRING = frozenset(kind.name.lower() for kind in ACTIVE_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class BinaryTestSet:
     """N yes/no questions about one feature, as columns.
 
     contexts   the windows' identities; `kinds` why each was asked about (`uniform+weighted`)
@@ -52,10 +52,10 @@ class Exam:
     def __len__(self) -> int:
         return len(self.contexts)
 
-    def select(self, rows: NDArray[np.intp]) -> "Exam":
+    def select(self, rows: NDArray[np.intp]) -> "BinaryTestSet":
         """The questions of these rows, in that order, with their documents numbered anew."""
         _, clusters = np.unique(self.clusters[rows], return_inverse=True)
-        return Exam(
+        return BinaryTestSet(
             contexts=[self.contexts[row] for row in rows],
             kinds=[self.kinds[row] for row in rows],
             truth=self.truth[rows],
@@ -69,7 +69,7 @@ class Exam:
         )
 
     @classmethod
-    def of(cls, questions: Questions, statistics: Statistics) -> "Exam":
+    def of(cls, questions: Questions, statistics: Statistics) -> "BinaryTestSet":
         """Does the feature fire somewhere in the window?"""
         strengths = questions.contexts.maxima()
         return cls(
@@ -87,11 +87,11 @@ class Exam:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class VerdictMatrix:
     """What a judge said of an exam with E explanations, of which the first is under test.
 
     said      bool [E, N]; meaningless where not answered
-    outcomes  uint8 [E, N]  `Outcome`
+    outcomes  uint8 [E, N]  `AnswerStatus`
     reasons   why an explanation has no answers at all, by its place
     odds      float64 [E, N]  the judge's probability of a yes, NaN where it gave none; None where there are none
     failures, details  of the explanation under test, one a window
@@ -107,25 +107,25 @@ class Sheet:
     @property
     def answered(self) -> Mask:
         """bool [E, N]."""
-        answered: Mask = self.outcomes == Outcome.ANSWERED
+        answered: Mask = self.outcomes == AnswerStatus.ANSWERED
         return answered
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: AnswerStatus) -> int:
         """Of the explanation under test."""
         return int((self.outcomes[0] == outcome).sum())
 
 
-def balanced_accuracy(exam: Exam, answered: Mask, said: Mask) -> float | None:
+def balanced_accuracy(exam: BinaryTestSet, answered: Mask, said: Mask) -> float | None:
     """Of one explanation; `answered` and `said` are [N]."""
     return _confusion(exam, answered, said).balanced_accuracy
 
 
-def answered_of(exam: Exam, answered: Mask) -> tuple[int, int]:
+def answered_of(exam: BinaryTestSet, answered: Mask) -> tuple[int, int]:
     """Firing and silent windows that one explanation answered, of the mask [N]."""
     return int((exam.positive & answered).sum()), int((exam.negative & answered).sum())
 
 
-def why_undefined(exam: Exam, sheet: Sheet) -> str:
+def why_undefined(exam: BinaryTestSet, sheet: VerdictMatrix) -> str:
     """Why the explanation under test has no balanced accuracy."""
     if 0 in sheet.reasons:
         return sheet.reasons[0]
@@ -136,7 +136,7 @@ def why_undefined(exam: Exam, sheet: Sheet) -> str:
     return why if answered.any() or first is None else f"{why} The first failure: {first}"
 
 
-def bounds_of(exam: Exam, answered: Mask, said: Mask) -> Bounds:
+def bounds_of(exam: BinaryTestSet, answered: Mask, said: Mask) -> Bounds:
     """95% interval of the balanced accuracy: Wilson's at the effective size for each rate, joined by MOVER."""
     firing, silent = exam.positive & answered, exam.negative & answered
     recall = clustered_proportion(said[firing], exam.clusters[firing], LEVEL)
@@ -144,7 +144,7 @@ def bounds_of(exam: Exam, answered: Mask, said: Mask) -> Bounds:
     return mover_mean(float(said[firing].mean()), recall, 1 - float(said[silent].mean()), specificity)
 
 
-def figures_of(exam: Exam, answered: Mask, said: Mask) -> tuple[Floats, Floats]:
+def figures_of(exam: BinaryTestSet, answered: Mask, said: Mask) -> tuple[Floats, Floats]:
     """Balanced accuracy of each explanation, float64 [E], and the same without each document, [m, E]; NaN where undefined."""
     firing, silent = exam.positive & answered, exam.negative & answered
     counts = np.stack([firing & said, firing, silent & ~said, silent], axis=-1).astype(np.float64)
@@ -153,7 +153,7 @@ def figures_of(exam: Exam, answered: Mask, said: Mask) -> tuple[Floats, Floats]:
     return _balanced(totals.sum(axis=0)), leave_one_out(totals, _balanced)
 
 
-def rivals_of(exam: Exam, answered: Mask, said: Mask, own: float | None, is_fixed: bool = True) -> Rivals:
+def rivals_of(exam: BinaryTestSet, answered: Mask, said: Mask, own: float | None, is_fixed: bool = True) -> Rivals:
     """The borrowed explanations beside the own one, which is the first of `answered` and `said` [1 + R, N]; `own` is its figure.
 
     `is_fixed`: how many windows were asked about was fixed before, so that a paired test holds.
@@ -167,7 +167,7 @@ def rivals_of(exam: Exam, answered: Mask, said: Mask, own: float | None, is_fixe
     return Rivals(values, moved, _differences(exam, both, said) if is_fixed else None, fewest_degrees(firing, silent))
 
 
-def _differences(exam: Exam, both: Mask, said: Mask) -> Floats:
+def _differences(exam: BinaryTestSet, both: Mask, said: Mask) -> Floats:
     """float64 [m, R]: each document's part of the difference of two balanced accuracies, NaN where these are undefined."""
     parts = []
     better = said[0].astype(np.float64) - said[1:]
@@ -191,7 +191,7 @@ def interval_of(bounds: Bounds | None, method: str = METHOD) -> Interval | None:
     return None if bounds is None else Interval(*bounds, LEVEL, method)
 
 
-def metrics_of(exam: Exam, sheet: Sheet) -> dict[str, float | None]:
+def metrics_of(exam: BinaryTestSet, sheet: VerdictMatrix) -> dict[str, float | None]:
     """All figures of the explanation under test."""
     answered, said = sheet.answered[0], sheet.said[0]
     own = _confusion(exam, answered, said)
@@ -208,7 +208,7 @@ def metrics_of(exam: Exam, sheet: Sheet) -> dict[str, float | None]:
     return metrics | _at_true_rate(exam, answered, said) | by_strength(exam, answered, said) | _by_decile(exam, answered, said) | _graded(exam, sheet)
 
 
-def _confusion(exam: Exam, answered: Mask, said: Mask) -> Confusion:
+def _confusion(exam: BinaryTestSet, answered: Mask, said: Mask) -> Confusion:
     use = (exam.positive | exam.negative) & answered
     return Confusion.of(exam.positive[use], said[use])
 
@@ -217,7 +217,7 @@ def _share(hits: Mask) -> float | None:
     return np.count_nonzero(hits) / len(hits) if len(hits) else None
 
 
-def _at_true_rate(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | None]:
+def _at_true_rate(exam: BinaryTestSet, answered: Mask, said: Mask) -> dict[str, float | None]:
     """Precision and F1 over the corpus: the uniform firing and the inactive windows, each weighted to its true share of all windows.
 
     `precision_at_rate_low` puts the upper end of its interval in place of the false-positive rate: forty inactive windows without a false alarm
@@ -239,7 +239,7 @@ def _at_true_rate(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | N
     }
 
 
-def by_strength(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | None]:
+def by_strength(exam: BinaryTestSet, answered: Mask, said: Mask) -> dict[str, float | None]:
     """Compute recall in bands of a window's peak, and of all firing windows.
 
     The bands are of the peak relative to the feature's largest activation; `share_...` is each one's part of the positives.
@@ -254,7 +254,7 @@ def by_strength(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | Non
     return found | _of_the_corpus(exam, firing, hits, peaks)
 
 
-def _of_the_corpus(exam: Exam, firing: Mask, hits: Mask, peaks: Floats) -> dict[str, float | None]:
+def _of_the_corpus(exam: BinaryTestSet, firing: Mask, hits: Mask, peaks: Floats) -> dict[str, float | None]:
     """Estimate recall among all firing windows, by their number and by their peaks, with intervals.
 
     Both are estimated from both samples at once. With u uniform and w activation-weighted windows, one of peak a was drawn in proportion to
@@ -274,14 +274,14 @@ def _of_the_corpus(exam: Exam, firing: Mask, hits: Mask, peaks: Floats) -> dict[
     return found
 
 
-def _by_decile(exam: Exam, answered: Mask, said: Mask) -> dict[str, float | None]:
+def _by_decile(exam: BinaryTestSet, answered: Mask, said: Mask) -> dict[str, float | None]:
     """Recall by tenth of the firing windows, from the weakest (1) to the strongest (10)."""
     rows = np.flatnonzero(exam.positive & answered)
     rows = rows[np.argsort(exam.strengths[rows], kind="stable")]
     return {f"recall_decile_{number}": _share(said[tenth]) for number, tenth in enumerate(np.array_split(rows, DECILES), start=1)}
 
 
-def _graded(exam: Exam, sheet: Sheet) -> dict[str, float | None]:
+def _graded(exam: BinaryTestSet, sheet: VerdictMatrix) -> dict[str, float | None]:
     """Areas under the curves, where the judge gave probabilities for every answer that counts: of a part of them they would be of other items."""
     if sheet.odds is None:
         return {}
@@ -298,7 +298,7 @@ def _graded(exam: Exam, sheet: Sheet) -> dict[str, float | None]:
     }
 
 
-def items_of(exam: Exam, sheet: Sheet) -> tuple[Item, ...]:
+def items_of(exam: BinaryTestSet, sheet: VerdictMatrix) -> tuple[Item, ...]:
     """One a window, with the answer of the explanation under test."""
     answered, said, truths = sheet.answered[0].tolist(), sheet.said[0].tolist(), exam.truth.tolist()
     return tuple(
@@ -314,6 +314,6 @@ def items_of(exam: Exam, sheet: Sheet) -> tuple[Item, ...]:
     )
 
 
-def _failure(sheet: Sheet, row: int) -> str:
+def _failure(sheet: VerdictMatrix, row: int) -> str:
     own = sheet.failures[row] if sheet.failures else None
-    return own or sheet.reasons.get(0, Outcome(sheet.outcomes[0, row]).name.lower())
+    return own or sheet.reasons.get(0, AnswerStatus(sheet.outcomes[0, row]).name.lower())

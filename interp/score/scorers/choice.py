@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from interp.domain.score import ControlResult, Interval, Item, NullResult, Score
 from interp.domain.spec import ScorerSpec
-from interp.judge.choice import Choice, Kind, Round, choose
+from interp.judge.choice import Choice, ChoiceQuestion, Kind, choose
 from interp.judge.prompts import template
-from interp.judge.recorder import Noted
+from interp.judge.recorder import RecordingModel
 from interp.llm.base import Ability, Model
 from interp.llm.gather import together
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import second_model
-from interp.score.controls.explanation_set import NO_GOLD, Tested, not_made, provenance_of, tested_of
+from interp.score.controls.explanation_set import NO_GOLD, TestedExplanation, not_made, provenance_of, tested_of
 from interp.score.controls.null_comparison import LEVEL, Rivals, on_both
 from interp.score.controls.paired import Figure, against_control, against_nulls
 from interp.score.items.seeds import seed_of
@@ -41,24 +41,24 @@ class JudgedChoice:
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec
 
-    def rounds(self, item: ScorerInput, desk: ScoreDesk) -> list[Round] | str:
+    def rounds(self, item: ScorerInput, desk: ScoreContext) -> list[ChoiceQuestion] | str:
         """The questions about a feature, all with as many options, or why there are none. No explanation decides them."""
         raise NotImplementedError
 
-    def tested(self, item: ScorerInput, desk: ScoreDesk) -> list[Tested]:
+    def tested(self, item: ScorerInput, desk: ScoreContext) -> list[TestedExplanation]:
         return tested_of(item, desk.controls, desk.vocabulary)
 
     def figures(self, accuracy: Floats, options: int) -> Floats:
         """The value for accuracies [...], rising with them."""
         raise NotImplementedError
 
-    def left_out(self, item: ScorerInput, desk: ScoreDesk) -> list[ControlResult]:
+    def left_out(self, item: ScorerInput, desk: ScoreContext) -> list[ControlResult]:
         """Controls that are not made, each with its reason."""
         return not_made(item, desk, gold=NO_GOLD)
 
-    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
+    async def score(self, item: ScorerInput, desk: ScoreContext) -> Score:
         """See LlmScorer."""
-        model, tested, rounds = Noted(desk.judge, self.name), self.tested(item, desk), self.rounds(item, desk)
+        model, tested, rounds = RecordingModel(desk.judge, self.name), self.tested(item, desk), self.rounds(item, desk)
         questions, none = (rounds, None) if isinstance(rounds, list) else ([], rounds)
         told = tested[0].failure is None
         choices = await together(self._choices(each.bound(model), each, questions if told else []) for each in tested)
@@ -90,12 +90,14 @@ class JudgedChoice:
             | {"rounds": len(questions), "options": options, "chance": 1 / options if options else None},
         )
 
-    async def _choices(self, model: Model, tested: Tested, rounds: Sequence[Round], sample: int = 0) -> list[Choice]:
+    async def _choices(self, model: Model, tested: TestedExplanation, rounds: Sequence[ChoiceQuestion], sample: int = 0) -> list[Choice]:
         if tested.failure is not None:
             return [Choice(None, failure=tested.failure)] * len(rounds)
         return await together(choose(model, self.kind, tested.label, question, sample) for question in rounds)
 
-    async def _again(self, model: Noted, own: Tested, rounds: Sequence[Round], first: Sequence[Choice], desk: ScoreDesk) -> list[ControlResult]:
+    async def _again(
+        self, model: RecordingModel, own: TestedExplanation, rounds: Sequence[ChoiceQuestion], first: Sequence[Choice], desk: ScoreContext
+    ) -> list[ControlResult]:
         """`repeat` and `judge_swap`: Cohen's kappa of the numbers chosen, on a share of the rounds."""
         count = min(len(rounds), max(2, int(np.ceil(desk.control_share * len(rounds)))))
         whom = {name: judge for name in ("repeat", "judge_swap") if (judge := second_model(model, desk, name)) is not None}
@@ -115,7 +117,7 @@ class JudgedChoice:
         ends, span = self.figures(np.array([low, high]), options).tolist(), self.figures(np.array([0.0, 1.0]), options).tolist()
         return Figure(value, (ends[0], ends[1]), replicates, span=(span[0], span[1]))
 
-    def _null(self, item: ScorerInput, tested: Sequence[Tested], right: Mask, answered: Mask, options: int) -> NullResult | None:
+    def _null(self, item: ScorerInput, tested: Sequence[TestedExplanation], right: Mask, answered: Mask, options: int) -> NullResult | None:
         places = [place for place, each in enumerate(tested) if each.part == "null"]
         if not places:
             return None
@@ -130,7 +132,7 @@ class JudgedChoice:
         values, moved = on_both(own.value, own.replicates, own_both, own_both_replicates, nulls, replicates)
         return against_nulls(own, Rivals(values, moved, differences, max(int(answered[0].sum()) - 1, 1)), item.nulls)
 
-    def _held_against(self, tested: Sequence[Tested], right: Mask, answered: Mask, options: int) -> list[ControlResult]:
+    def _held_against(self, tested: Sequence[TestedExplanation], right: Mask, answered: Mask, options: int) -> list[ControlResult]:
         found = []
         for place, each in enumerate(tested):
             if each.part in ("empty", "baseline"):
@@ -167,7 +169,7 @@ def positions(rounds: int, options: int, seed: int) -> list[int]:
     return [int(place) for place in np.concatenate(turns)[:rounds]] if turns else []
 
 
-def _item(question: Round, choice: Choice) -> Item:
+def _item(question: ChoiceQuestion, choice: Choice) -> Item:
     detail = {**question.detail, "call": choice.key, "probability": choice.probability}
     says = None if choice.says is None else float(choice.says)
     return Item(

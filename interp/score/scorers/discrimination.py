@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from interp.domain.evidence import Contexts
 from interp.domain.vocabulary import Vocabulary
-from interp.judge.choice import Round
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.judge.choice import ChoiceQuestion
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.items.marks import marked_text, right_marks
 from interp.score.items.seeds import seed_of
 from interp.score.items.test_items import questions_of
@@ -31,7 +31,7 @@ class Discrimination(JudgedChoice):
     def figures(self, accuracy: Floats, options: int) -> Floats:
         return bits_of(accuracy, options)
 
-    def rounds(self, item: ScorerInput, desk: ScoreDesk) -> list[Round] | str:
+    def rounds(self, item: ScorerInput, desk: ScoreContext) -> list[ChoiceQuestion] | str:
         seed = seed_of(desk.seed, self.name, item.feature)
         own = _shown(item.contexts, desk.vocabulary, seed, frozenset())
         if len(own) < CONTEXTS:
@@ -64,11 +64,11 @@ def _shown(contexts: Contexts, vocabulary: Vocabulary, seed: int, known: frozens
     ]
 
 
-def _round(number: int, place: int, own: tuple[int, Shown], foils: list[tuple[int, Shown]], order: list[int]) -> Round:
+def _round(number: int, place: int, own: tuple[int, Shown], foils: list[tuple[int, Shown]], order: list[int]) -> ChoiceQuestion:
     groups = [foils[other] for other in order]
     groups.insert(place - 1, own)
     drawn = [taken(windows, CONTEXTS, number) for _, windows in groups]
-    return Round(
+    return ChoiceQuestion(
         texts=[(f"{group}.{index}", text) for group, part in enumerate(drawn, start=1) for index, (_, text) in enumerate(part, start=1)],
         answer=place,
         options=len(groups),

@@ -9,15 +9,15 @@ from interp.domain.errors import AbilityMissingError, CallFailedError
 from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.judge.bisect import answered
-from interp.judge.recorder import Noted
+from interp.judge.recorder import RecordingModel
 from interp.llm.base import Ability, Model
 from interp.llm.gather import together
 from interp.llm.prompt_text import plain
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.explanation_set import not_made, provenance_of, tested_of
 from interp.score.items.sampling import sample
 from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary_metrics import Exam
+from interp.score.scorers.binary_metrics import BinaryTestSet
 from interp.score.scorers.graded_metrics import METRIC, Grades, limits, score_of
 
 Vector = NDArray[np.float32]
@@ -43,16 +43,16 @@ class Embedding:
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec
 
-    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
+    async def score(self, item: ScorerInput, desk: ScoreContext) -> Score:
         """As `LlmScorer.score`. Raises AbilityMissing where the job names no embedding model."""
         if desk.embedder is None:
             raise AbilityMissingError("The scorer embedding has no embedding model.", cure="Name one as models.embedding.", scorer=self.name)
-        embedder = Noted(desk.embedder, self.name)
+        embedder = RecordingModel(desk.embedder, self.name)
         grades = await self._ask(item, desk, embedder)
         controls = not_made(item, desk, repeat=SAME_EACH_TIME, judge_swap=NO_SECOND_EMBEDDER)
         return score_of(self, item, grades, controls, provenance_of(self, item, desk, embedder, None))
 
-    async def _ask(self, item: ScorerInput, desk: ScoreDesk, embedder: Noted) -> Grades:
+    async def _ask(self, item: ScorerInput, desk: ScoreContext, embedder: RecordingModel) -> Grades:
         questions = sample(questions_of(item.contexts), *limits(self.spec, POSITIVES, NEGATIVES), desk.seed, item.feature)
         texts = [plain(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
         tested = tested_of(item, desk.controls, desk.vocabulary, with_legend=False)
@@ -67,7 +67,7 @@ class Embedding:
         cosines = [[cosine(label, window) for window in windows] for label in rows]
         values = np.array([[grade if isinstance(grade, float) else np.nan for grade in row] for row in cosines], dtype=np.float64)
         failures = [None if isinstance(grade, float) else grade for grade in cosines[0]]
-        return Grades(Exam.of(questions, item.statistics), tested, values.reshape(len(tested), len(texts)), failures)
+        return Grades(BinaryTestSet.of(questions, item.statistics), tested, values.reshape(len(tested), len(texts)), failures)
 
 
 async def vectors_of(model: Model, texts: Sequence[str]) -> list[Vector | str]:

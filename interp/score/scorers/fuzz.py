@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from interp.domain.vocabulary import Vocabulary
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.items.marks import MARK_SHARE, Flags, marked_text, patterns_of, right_marks, wrong_marks
 from interp.score.items.sampling import sample
 from interp.score.items.seeds import seed_of
 from interp.score.items.test_items import Questions, questions_of
-from interp.score.scorers.binary import JudgedBinary, Paper
-from interp.score.scorers.binary_metrics import FIRING, Exam
+from interp.score.scorers.binary import JudgedBinary, PromptedTestSet
+from interp.score.scorers.binary_metrics import FIRING, BinaryTestSet
 
 # Of the wrongly marked windows so many are firing ones, marked where the feature is silent: there the text alone gives nothing away.
 MISPLACED_SHARE = 0.5
@@ -24,7 +24,7 @@ class Fuzz(JudgedBinary):
     name = "fuzz"
     kind = "fuzz"
 
-    def paper(self, item: ScorerInput, desk: ScoreDesk) -> Paper:
+    def paper(self, item: ScorerInput, desk: ScoreContext) -> PromptedTestSet:
         positives, negatives = self.counts()
         misplaced = round(negatives * MISPLACED_SHARE)
         questions = sample(questions_of(item.contexts), positives + misplaced, negatives - misplaced, desk.seed, item.feature)
@@ -32,9 +32,9 @@ class Fuzz(JudgedBinary):
         right = _rightly_marked(questions, positives / (positives + misplaced), random)
         marks = _marks(questions, right, desk.vocabulary, random)
         keep = np.array([bool(flags.any()) for flags in marks], dtype=np.bool_)
-        exam = _exam(Exam.of(questions, item.statistics), right).select(np.flatnonzero(keep))
+        exam = _exam(BinaryTestSet.of(questions, item.statistics), right).select(np.flatnonzero(keep))
         texts = [marked_text(questions.contexts, row, desk.vocabulary, marks[row]) for row in np.flatnonzero(keep).tolist()]
-        return Paper(exam, texts, {"mark_share": MARK_SHARE})
+        return PromptedTestSet(exam, texts, {"mark_share": MARK_SHARE})
 
 
 def _rightly_marked(questions: Questions, share: float, random: np.random.Generator) -> np.ndarray:
@@ -60,7 +60,7 @@ def _marks(questions: Questions, right: np.ndarray, vocabulary: Vocabulary, rand
     ]
 
 
-def _exam(exam: Exam, right: np.ndarray) -> Exam:
+def _exam(exam: BinaryTestSet, right: np.ndarray) -> BinaryTestSet:
     """The question is no longer whether the feature fires, but whether the marks are right: no rate of firing windows says how often they are."""
     misplaced = exam.positive & ~right
     kinds = [f"{kind}+{MISPLACED}" if wrong else kind for kind, wrong in zip(exam.kinds, misplaced, strict=True)]

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from interp.domain.explanation import Explanation
 from interp.domain.score import ControlResult, Interval, Item, NullResult, Score
 from interp.domain.spec import ScorerSpec
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.score.base import LlmScorer, ScorerInput
-from interp.score.controls.explanation_set import Tested
+from interp.score.controls.explanation_set import TestedExplanation
 from interp.score.controls.fewest import with_enough
 from interp.score.controls.null_comparison import LEVEL, Rivals, on_both
 from interp.score.controls.paired import Figure, against_control, against_nulls
-from interp.score.scorers.binary_metrics import Exam, Sheet, answered_of, metrics_of
+from interp.score.scorers.binary_metrics import BinaryTestSet, VerdictMatrix, answered_of, metrics_of
 from interp.stats.intervals import fewest_degrees
 from interp.stats.ranking import auprc, auroc, auroc_bounds, auroc_replicates, pairs_won
 
@@ -34,8 +34,8 @@ class Grades:
     Row e belongs to `tested[e]`; the first is the explanation under test.
     """
 
-    exam: Exam
-    tested: list[Tested]
+    exam: BinaryTestSet
+    tested: list[TestedExplanation]
     values: Floats
     failures: list[str | None]
 
@@ -94,7 +94,7 @@ def figure_of(grades: Grades, place: int, among: Mask | None = None) -> Figure:
     return Figure(value, auroc_bounds(scores[use], exam.positive[use], exam.clusters[use], LEVEL), replicates)
 
 
-def _area(exam: Exam, scores: Floats, use: Mask) -> tuple[float, Floats]:
+def _area(exam: BinaryTestSet, scores: Floats, use: Mask) -> tuple[float, Floats]:
     """The AUROC over the windows `use` [N], NaN where undefined, and the same without each document, float64 [m]; leaving out one without an answer
     changes nothing."""
     figures, found = auroc_replicates(scores[None, use], exam.positive[use], exam.clusters[use])
@@ -138,7 +138,7 @@ def _rivals(grades: Grades, places: Sequence[int], own: Figure) -> Rivals:
     return Rivals(values, moved, differences, fewest_degrees(firing, silent))
 
 
-def _parts(exam: Exam, scores: Floats, use: Mask) -> Floats:
+def _parts(exam: BinaryTestSet, scores: Floats, use: Mask) -> Floats:
     """float64 [m]: each document's part of the AUROC, half by its firing and half by its silent windows (the structural components of DeLong, DeLong
     and Clarke-Pearson, Biometrics 44, 1988); NaN where it is undefined."""
     firing, silent = np.flatnonzero(exam.positive & use), np.flatnonzero(exam.negative & use)
@@ -166,16 +166,16 @@ def graded_metrics(grades: Grades) -> dict[str, float | None]:
     exam, scores = grades.exam, grades.values[0]
     use = (exam.positive | exam.negative) & grades.answered[0]
     said, decided = crossfitted(scores, exam, use)
-    outcomes = np.where(decided, np.uint8(Outcome.ANSWERED), np.uint8(Outcome.FAILED))
+    outcomes = np.where(decided, np.uint8(AnswerStatus.ANSWERED), np.uint8(AnswerStatus.FAILED))
     areas = {
         METRIC: auroc(scores[use], exam.positive[use]),
         "auprc": auprc(scores[use], exam.positive[use]),
         "auprc_of_chance": float(exam.positive[use].mean()) if use.any() else None,
     }
-    return areas | _by_decile(exam, scores, use) | metrics_of(exam, Sheet(said[None], outcomes[None], {}))
+    return areas | _by_decile(exam, scores, use) | metrics_of(exam, VerdictMatrix(said[None], outcomes[None], {}))
 
 
-def _by_decile(exam: Exam, scores: Floats, use: Mask) -> dict[str, float | None]:
+def _by_decile(exam: BinaryTestSet, scores: Floats, use: Mask) -> dict[str, float | None]:
     """AUROC of each tenth of the firing windows, from the weakest (1) to the strongest (10), against all silent ones."""
     rows = np.flatnonzero(exam.positive & use)
     rows = rows[np.argsort(exam.strengths[rows], kind="stable")]
@@ -187,7 +187,7 @@ def _by_decile(exam: Exam, scores: Floats, use: Mask) -> dict[str, float | None]
     return found
 
 
-def crossfitted(scores: Floats, exam: Exam, use: Mask) -> tuple[Mask, Mask]:
+def crossfitted(scores: Floats, exam: BinaryTestSet, use: Mask) -> tuple[Mask, Mask]:
     """Yes or no for each window, and whether it could be decided, bool [N] both.
 
     A grade has no natural threshold, and one that is chosen on the windows that it is judged by flatters itself. So the documents are halved, and

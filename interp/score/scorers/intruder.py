@@ -4,12 +4,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.domain.score import ControlResult
-from interp.judge.choice import Round
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.judge.choice import ChoiceQuestion
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import NO_SECOND
-from interp.score.controls.explanation_set import Tested
+from interp.score.controls.explanation_set import TestedExplanation
 from interp.score.items.marks import marked_text, right_marks, wrong_marks
 from interp.score.items.seeds import seed_of
 from interp.score.items.test_items import Questions, questions_of
@@ -29,17 +29,17 @@ class Intruder(JudgedChoice):
     kind = "intrude"
     metric = "accuracy"
 
-    def tested(self, item: ScorerInput, desk: ScoreDesk) -> list[Tested]:  # noqa: ARG002
-        return [Tested("", None)]
+    def tested(self, item: ScorerInput, desk: ScoreContext) -> list[TestedExplanation]:  # noqa: ARG002
+        return [TestedExplanation("", None)]
 
     def figures(self, accuracy: Floats, options: int) -> Floats:  # noqa: ARG002
         return accuracy
 
-    def left_out(self, item: ScorerInput, desk: ScoreDesk) -> list[ControlResult]:  # noqa: ARG002
+    def left_out(self, item: ScorerInput, desk: ScoreContext) -> list[ControlResult]:  # noqa: ARG002
         why = dict.fromkeys(("empty", "baseline", "gold"), NO_EXPLANATION) | ({} if desk.second_judge else {"judge_swap": NO_SECOND})
         return [ControlResult(name, None, reason=why[name]) for name in sorted(desk.controls) if name in why]
 
-    def rounds(self, item: ScorerInput, desk: ScoreDesk) -> list[Round] | str:
+    def rounds(self, item: ScorerInput, desk: ScoreContext) -> list[ChoiceQuestion] | str:
         seed = seed_of(desk.seed, self.name, item.feature)
         random = np.random.default_rng(seed)
         questions = questions_of(item.contexts)
@@ -53,13 +53,15 @@ class Intruder(JudgedChoice):
             for number, place in enumerate(positions(count, OWN + 1, seed))
         ]
 
-    def _round(self, questions: Questions, own: list[int], intruder: int, place: int, desk: ScoreDesk, random: np.random.Generator) -> Round:
+    def _round(
+        self, questions: Questions, own: list[int], intruder: int, place: int, desk: ScoreContext, random: np.random.Generator
+    ) -> ChoiceQuestion:
         contexts, vocabulary = questions.contexts, desk.vocabulary
         identities = contexts.identities()
         marks = wrong_marks(contexts, intruder, vocabulary, right_marks(contexts, own[int(random.integers(OWN))]), random)
         texts = [marked_text(contexts, row, vocabulary, right_marks(contexts, row)) for row in own]
         texts.insert(place - 1, marked_text(contexts, intruder, vocabulary, marks))
-        return Round(
+        return ChoiceQuestion(
             texts=[(str(number), text) for number, text in enumerate(texts, start=1)],
             answer=place,
             options=OWN + 1,
@@ -71,8 +73,8 @@ class Intruder(JudgedChoice):
 
 def _in_turn(questions: Questions, random: np.random.Generator) -> list[int]:
     """Silent windows: a near miss, an inactive one, and so on as far as both reach, then the rest."""
-    near: list[int] = random.permutation(np.flatnonzero(questions.kept[Kind.NEAR_MISS])).tolist()
-    inactive: list[int] = random.permutation(np.flatnonzero(questions.negative & ~questions.kept[Kind.NEAR_MISS])).tolist()
+    near: list[int] = random.permutation(np.flatnonzero(questions.kept[ContextKind.NEAR_MISS])).tolist()
+    inactive: list[int] = random.permutation(np.flatnonzero(questions.negative & ~questions.kept[ContextKind.NEAR_MISS])).tolist()
     pairs = [row for pair in zip(near, inactive, strict=False) for row in pair]
     both = min(len(near), len(inactive))
     return pairs + near[both:] + inactive[both:]

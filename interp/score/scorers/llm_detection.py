@@ -1,11 +1,11 @@
 """Detection with a language model as the judge: in which windows does the feature fire? (Paulo et al., arXiv 2410.13928, section 4.1.)"""
 
 from interp.llm.prompt_text import plain_after_left
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.items.sampling import sample
 from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary import JudgedBinary, Paper
-from interp.score.scorers.binary_metrics import Exam
+from interp.score.scorers.binary import JudgedBinary, PromptedTestSet
+from interp.score.scorers.binary_metrics import BinaryTestSet
 
 
 class JudgedDetection(JudgedBinary):
@@ -14,7 +14,7 @@ class JudgedDetection(JudgedBinary):
     name = "detection"
     kind = "detect"
 
-    def paper(self, item: ScorerInput, desk: ScoreDesk) -> Paper:
+    def paper(self, item: ScorerInput, desk: ScoreContext) -> PromptedTestSet:
         questions = sample(questions_of(item.contexts), *self.counts(), desk.seed, item.feature)
         texts = [plain_after_left(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
-        return Paper(Exam.of(questions, item.statistics), texts)
+        return PromptedTestSet(BinaryTestSet.of(questions, item.statistics), texts)

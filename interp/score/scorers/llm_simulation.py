@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 
 from interp.domain.score import ControlResult, Interval, NullResult, Score
 from interp.domain.spec import ScorerSpec
-from interp.judge.outcome import Answers, Outcome
+from interp.judge.outcome import Answers, AnswerStatus
 from interp.judge.prompt_packing import prompts_of
-from interp.judge.recorder import Noted
+from interp.judge.recorder import RecordingModel
 from interp.judge.token_levels import HIGHEST, Levels, Tokens, form_of, simulate, tokens_of
 from interp.llm.base import Ability, Model
 from interp.llm.gather import together
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import share_of_both
-from interp.score.controls.explanation_set import Tested, judges_again, not_made, provenance_of, tested_of
+from interp.score.controls.explanation_set import TestedExplanation, judges_again, not_made, provenance_of, tested_of
 from interp.score.controls.null_comparison import CORRELATION, LEVEL
 from interp.score.controls.paired import Figure, against_control, against_nulls
 from interp.score.items.sampling import sample
 from interp.score.items.seeds import seed_of
 from interp.score.items.test_items import Questions, questions_of
-from interp.score.scorers.binary_metrics import Exam, Sheet, metrics_of
+from interp.score.scorers.binary_metrics import BinaryTestSet, VerdictMatrix, metrics_of
 from interp.score.scorers.graded_metrics import crossfitted
 from interp.score.scorers.simulation import METHOD, content_of, items_of, r2_of, rivals_of, spearman_of, totals_of, why_no_interval, why_undefined
 from interp.stats.agreement import pearson, pearson_of
@@ -36,7 +36,7 @@ FIRES = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SimulationAnswers:
     """What a score is made of.
 
     `answers` are in the order of `tested`, in activations, of which a level is worth `unit`; `failures` [N] are the own explanation's;
@@ -46,7 +46,7 @@ class Asked:
 
     questions: Questions
     content: Mask
-    tested: list[Tested]
+    tested: list[TestedExplanation]
     answers: Answers
     failures: list[str | None]
     unit: float
@@ -69,12 +69,12 @@ class JudgedSimulation:
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec
 
-    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
-        judge = Noted(desk.judge, self.name)
+    async def score(self, item: ScorerInput, desk: ScoreContext) -> Score:
+        judge = RecordingModel(desk.judge, self.name)
         asked = await self._ask(item, desk, judge)
         questions, answers, content = asked.questions, asked.answers, asked.content
         own = figure_of(questions, answers, content, 0)
-        outcomes, exam = answers.outcomes[0], Exam.of(questions, item.statistics)
+        outcomes, exam = answers.outcomes[0], BinaryTestSet.of(questions, item.statistics)
         return Score(
             feature=item.feature,
             explainer=item.explanation.explainer,
@@ -83,8 +83,8 @@ class JudgedSimulation:
             value=own.value,
             interval=None if own.bounds is None else Interval(*own.bounds, LEVEL, METHOD),
             reason=_reason(asked) if own.value is None else own.reason,
-            answered=int((outcomes == Outcome.ANSWERED).sum()),
-            failed=int((outcomes == Outcome.FAILED).sum()),
+            answered=int((outcomes == AnswerStatus.ANSWERED).sum()),
+            failed=int((outcomes == AnswerStatus.FAILED).sum()),
             abstained=0,
             null=_null(item, asked, own) if item.nulls else None,
             controls=_controls(asked, item, desk),
@@ -96,7 +96,7 @@ class JudgedSimulation:
             provenance=provenance_of(self, item, desk, judge, form_of(judge)),
         )
 
-    async def _ask(self, item: ScorerInput, desk: ScoreDesk, judge: Noted) -> Asked:
+    async def _ask(self, item: ScorerInput, desk: ScoreContext, judge: RecordingModel) -> SimulationAnswers:
         """All questions of the score, at once."""
         positives, negatives = self.spec.positives or POSITIVES, self.spec.negatives or NEGATIVES
         questions = sample(questions_of(item.contexts), positives, negatives, desk.seed, item.feature)
@@ -113,7 +113,7 @@ class JudgedSimulation:
         )
         unit = (item.statistics.max_activation or HIGHEST) / HIGHEST
         width = questions.contexts.tokens.shape[1]
-        return Asked(
+        return SimulationAnswers(
             questions,
             content_of(questions, desk.vocabulary),
             tested,
@@ -125,11 +125,11 @@ class JudgedSimulation:
             {name: answers_of([levels], part, width, unit) for name, levels in zip(judges, said[len(tested) :], strict=True)},
         )
 
-    def _prompts(self, questions: Questions, desk: ScoreDesk, feature: int) -> list[list[int]]:
+    def _prompts(self, questions: Questions, desk: ScoreContext, feature: int) -> list[list[int]]:
         return prompts_of(questions.positive.astype(int).tolist(), self.spec.per_prompt, seed_of(desk.seed, feature, self.name))
 
 
-async def one_said(judge: Model, one: Tested, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], again: int = 0) -> list[Levels]:
+async def one_said(judge: Model, one: TestedExplanation, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], again: int = 0) -> list[Levels]:
     """Levels of all windows by one explanation; `again` is the sample's number."""
     if one.failure is not None:
         return [Levels(None, one.failure)] * len(windows)
@@ -139,12 +139,12 @@ async def one_said(judge: Model, one: Tested, windows: Sequence[Tokens], prompts
 def answers_of(said: Sequence[Sequence[Levels]], windows: Sequence[Tokens], width: int, unit: float) -> Answers:
     """Levels of E explanations on N windows as `values` [E, N, W], each level worth `unit`."""
     values = np.zeros((len(said), len(windows), width), dtype=np.float32)
-    outcomes = np.full((len(said), len(windows)), Outcome.FAILED, dtype=np.uint8)
+    outcomes = np.full((len(said), len(windows)), AnswerStatus.FAILED, dtype=np.uint8)
     for place, row in enumerate(said):
         for number, (levels, window) in enumerate(zip(row, windows, strict=True)):
             if levels.values is not None:
                 values[place, number, window.columns] = levels.values * unit
-                outcomes[place, number] = Outcome.ANSWERED
+                outcomes[place, number] = AnswerStatus.ANSWERED
     return Answers(values, outcomes, {})
 
 
@@ -152,7 +152,7 @@ def figure_of(questions: Questions, answers: Answers, content: Mask, place: int,
     """Pearson's r of one explanation over the windows that it answered, of those in the mask `among` [N] where there is one."""
     outcomes = answers.outcomes[place : place + 1]
     if among is not None:
-        outcomes = np.where(among[None], outcomes, np.uint8(Outcome.FAILED))
+        outcomes = np.where(among[None], outcomes, np.uint8(AnswerStatus.FAILED))
     one = Answers(answers.values[place : place + 1], outcomes, {})
     totals = totals_of(questions, one, content)
     r, replicates = float(pearson_of(totals.sum(axis=0))[0]), leave_one_out(totals, pearson_of)[:, 0]
@@ -162,7 +162,7 @@ def figure_of(questions: Questions, answers: Answers, content: Mask, place: int,
     return Figure(r, bounds, replicates, why_no_interval(totals[:, 0], bounds), CORRELATION, pearson_error(r, replicates))
 
 
-def _reason(asked: Asked) -> str:
+def _reason(asked: SimulationAnswers) -> str:
     if not len(asked.questions):
         return "No test window fires, so there is nothing to correlate with."
     failure = next((failure for failure in asked.failures if failure), None)
@@ -171,13 +171,13 @@ def _reason(asked: Asked) -> str:
     return why_undefined(asked.questions, asked.answers, asked.content)
 
 
-def _null(item: ScorerInput, asked: Asked, own: Figure) -> NullResult:
+def _null(item: ScorerInput, asked: SimulationAnswers, own: Figure) -> NullResult:
     rows = slice(0, 1 + len(item.nulls))
     answers = Answers(asked.answers.values[rows], asked.answers.outcomes[rows], {})
     return against_nulls(own, rivals_of(asked.questions, answers, asked.content, own.value), item.nulls)
 
 
-def _controls(asked: Asked, item: ScorerInput, desk: ScoreDesk) -> tuple[ControlResult, ...]:
+def _controls(asked: SimulationAnswers, item: ScorerInput, desk: ScoreContext) -> tuple[ControlResult, ...]:
     answered = asked.answers.answered()
     found = []
     for place, one in enumerate(asked.tested):
@@ -189,7 +189,7 @@ def _controls(asked: Asked, item: ScorerInput, desk: ScoreDesk) -> tuple[Control
     return (*found, *not_made(item, desk))
 
 
-def _agreement(asked: Asked, name: str, again: Answers) -> ControlResult:
+def _agreement(asked: SimulationAnswers, name: str, again: Answers) -> ControlResult:
     """Pearson's r of two answers to the same windows, over their tokens; with each one's own r with the truth."""
     first = Answers(asked.answers.values[:1, asked.rows], asked.answers.outcomes[:1, asked.rows], {})
     both = (first.answered() & again.answered())[0]
@@ -202,7 +202,7 @@ def _agreement(asked: Asked, name: str, again: Answers) -> ControlResult:
     return ControlResult(name, value, reason=None if value is not None else "One of the two answers is the same at every token.", details=details)
 
 
-def _by_decile(asked: Asked) -> dict[str, float | None]:
+def _by_decile(asked: SimulationAnswers) -> dict[str, float | None]:
     """Pearson's r over each tenth of the firing windows, from the weakest (1) to the strongest (10)."""
     activations, strengths = asked.questions.contexts.activations, asked.questions.contexts.maxima()
     rows = np.flatnonzero(asked.questions.positive & asked.answers.answered()[0])
@@ -215,7 +215,7 @@ def _by_decile(asked: Asked) -> dict[str, float | None]:
     return found
 
 
-def _windows(asked: Asked, exam: Exam) -> Sheet:
+def _windows(asked: SimulationAnswers, exam: BinaryTestSet) -> VerdictMatrix:
     """The same answers as a yes or no a window, with the highest level as its grade.
 
     Written levels are a yes where one rounds to 1 or more. Expected ones are never 0, since a model that is sure of silence still weighs other digits
@@ -224,9 +224,9 @@ def _windows(asked: Asked, exam: Exam) -> Sheet:
     highest = asked.answers.values[:1].max(axis=2, initial=0).astype(np.float64)
     outcomes = asked.answers.outcomes[:1]
     if not asked.is_expected:
-        return Sheet(highest >= FIRES * asked.unit, outcomes, {}, odds=highest)
+        return VerdictMatrix(highest >= FIRES * asked.unit, outcomes, {}, odds=highest)
     said, decided = crossfitted(highest[0], exam, (exam.positive | exam.negative) & asked.answers.answered()[0])
-    return Sheet(said[None], np.where(decided[None], outcomes, np.uint8(Outcome.FAILED)), {}, odds=highest)
+    return VerdictMatrix(said[None], np.where(decided[None], outcomes, np.uint8(AnswerStatus.FAILED)), {}, odds=highest)
 
 
 def _mask(rows: NDArray[np.intp], count: int) -> Mask:

@@ -6,27 +6,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.domain.score import ControlResult, NullResult, Score
 from interp.domain.spec import ScorerSpec
-from interp.judge.outcome import Outcome
+from interp.judge.outcome import AnswerStatus
 from interp.judge.prompts import template
-from interp.judge.recorder import Noted
+from interp.judge.recorder import RecordingModel
 from interp.judge.yes_no import Verdict
 from interp.llm.base import Ability, Model
 from interp.llm.gather import together
 from interp.llm.prompt_text import plain_after_left
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import agreement
-from interp.score.controls.explanation_set import Tested, judges_again, not_made, provenance_of, tested_of
+from interp.score.controls.explanation_set import TestedExplanation, judges_again, not_made, provenance_of, tested_of
 from interp.score.controls.fewest import with_enough
 from interp.score.controls.null_comparison import LEVEL
 from interp.score.controls.paired import Figure, against_control, against_nulls
 from interp.score.items.seeds import seed_of
 from interp.score.items.test_items import Questions, questions_of
 from interp.score.scorers.binary_metrics import (
-    Exam,
-    Sheet,
+    BinaryTestSet,
+    VerdictMatrix,
     answered_of,
     bounds_of,
     figures_of,
@@ -45,14 +45,14 @@ TOO_FEW = f"A call needs {TOP} top, {WEIGHTED} other weighted and {SILENT} silen
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SelectionAnswers:
     """Windows in the order of asking, 14 a call, with E explanations' answers.
 
     `own` are the calls of the explanation under test, `again` the first of them asked a second time or of a second judge, by the control's name.
     """
 
-    exam: Exam
-    tested: list[Tested]
+    exam: BinaryTestSet
+    tested: list[TestedExplanation]
     said: Mask
     answered: Mask
     own: list[Selected]
@@ -79,11 +79,11 @@ class Selection:
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec
 
-    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
-        judge = Noted(desk.judge, self.name)
+    async def score(self, item: ScorerInput, desk: ScoreContext) -> Score:
+        judge = RecordingModel(desk.judge, self.name)
         asked = await self._ask(item, desk, judge)
-        outcomes = np.where(asked.answered, np.uint8(Outcome.ANSWERED), np.uint8(Outcome.FAILED))
-        sheet = Sheet(asked.said[:1], outcomes[:1], {}, failures=asked.failures)
+        outcomes = np.where(asked.answered, np.uint8(AnswerStatus.ANSWERED), np.uint8(AnswerStatus.FAILED))
+        sheet = VerdictMatrix(asked.said[:1], outcomes[:1], {}, failures=asked.failures)
         own = figure_of(asked, 0)
         reason = None if own.value is not None else (why_undefined(asked.exam, sheet) if len(asked.exam) else TOO_FEW)
         return Score(
@@ -94,8 +94,8 @@ class Selection:
             value=own.value,
             interval=interval_of(own.bounds),
             reason=reason,
-            answered=sheet.count(Outcome.ANSWERED),
-            failed=sheet.count(Outcome.FAILED),
+            answered=sheet.count(AnswerStatus.ANSWERED),
+            failed=sheet.count(AnswerStatus.FAILED),
             abstained=0,
             null=_null(item, asked, own) if item.nulls else None,
             controls=_controls(asked, item, desk),
@@ -104,7 +104,7 @@ class Selection:
             provenance=provenance_of(self, item, desk, judge, template("select").title),
         )
 
-    async def _ask(self, item: ScorerInput, desk: ScoreDesk, judge: Noted) -> Asked:
+    async def _ask(self, item: ScorerInput, desk: ScoreContext, judge: RecordingModel) -> SelectionAnswers:
         questions = questions_of(item.contexts)
         rounds = rounds_of(questions, self._most(), seed_of(desk.seed, item.feature, self.name))
         rows = np.concatenate(rounds) if rounds else np.zeros(0, dtype=np.intp)
@@ -117,7 +117,7 @@ class Selection:
             + [_answers(another, tested[0], texts[: WINDOWS * few], 1) for another in judges.values()]
         )
         columns = [_columns(calls) for calls in said[: len(tested)]]
-        return Asked(
+        return SelectionAnswers(
             exam=_exam(item, questions, rows),
             tested=tested,
             said=np.stack([fires for fires, _ in columns]),
@@ -135,7 +135,7 @@ class Selection:
         return max(1, min(limits)) if limits else None
 
 
-async def _answers(judge: Model, one: Tested, texts: Sequence[str], again: int = 0) -> list[Selected]:
+async def _answers(judge: Model, one: TestedExplanation, texts: Sequence[str], again: int = 0) -> list[Selected]:
     parts = [texts[start : start + WINDOWS] for start in range(0, len(texts), WINDOWS)]
     if one.failure is not None:
         return [Selected(None, one.failure)] * len(parts)
@@ -150,9 +150,9 @@ def _columns(calls: Sequence[Selected]) -> tuple[Mask, Mask]:
     return (np.concatenate(said), np.concatenate(answered)) if calls else (none[:0], none[:0])
 
 
-def _exam(item: ScorerInput, questions: Questions, rows: NDArray[np.intp]) -> Exam:
+def _exam(item: ScorerInput, questions: Questions, rows: NDArray[np.intp]) -> BinaryTestSet:
     """The windows asked about, in the order of asking: top ones count here, since the calls are made with them."""
-    exam = Exam.of(questions, item.statistics)
+    exam = BinaryTestSet.of(questions, item.statistics)
     _, clusters = np.unique(exam.clusters[rows], return_inverse=True)
     truth = exam.truth[rows]
     return replace(
@@ -168,7 +168,7 @@ def _exam(item: ScorerInput, questions: Questions, rows: NDArray[np.intp]) -> Ex
     )
 
 
-def figure_of(asked: Asked, place: int, among: Mask | None = None) -> Figure:
+def figure_of(asked: SelectionAnswers, place: int, among: Mask | None = None) -> Figure:
     """Balanced accuracy of one explanation over the windows that it answered, of those in the mask `among` [N] where there is one."""
     answered = asked.answered[place] if among is None else asked.answered[place] & among
     said = asked.said[place]
@@ -178,13 +178,13 @@ def figure_of(asked: Asked, place: int, among: Mask | None = None) -> Figure:
     return Figure(float(values[0]), bounds_of(asked.exam, answered, said), replicates[:, 0])
 
 
-def _null(item: ScorerInput, asked: Asked, own: Figure) -> NullResult | None:
+def _null(item: ScorerInput, asked: SelectionAnswers, own: Figure) -> NullResult | None:
     rows = slice(0, 1 + len(item.nulls))
     null = against_nulls(own, rivals_of(asked.exam, asked.answered[rows], asked.said[rows], own.value), item.nulls)
     return with_enough(null, *answered_of(asked.exam, asked.answered[0]))
 
 
-def _controls(asked: Asked, item: ScorerInput, desk: ScoreDesk) -> tuple[ControlResult, ...]:
+def _controls(asked: SelectionAnswers, item: ScorerInput, desk: ScoreContext) -> tuple[ControlResult, ...]:
     found = []
     for place, one in enumerate(asked.tested):
         if one.part in ("empty", "baseline"):
@@ -201,23 +201,23 @@ def _verdicts(calls: Sequence[Selected]) -> list[Verdict]:
         if call.fires is None:
             found += [Verdict.failed(str(call.failure))] * WINDOWS
         else:
-            found += [Verdict(Outcome.ANSWERED, bool(fires), None, None, None) for fires in call.fires]
+            found += [Verdict(AnswerStatus.ANSWERED, bool(fires), None, None, None) for fires in call.fires]
     return found
 
 
-def _accuracy(asked: Asked) -> dict[str, float | None]:
+def _accuracy(asked: SelectionAnswers) -> dict[str, float | None]:
     """Share of right answers over the calls' windows, as SAEBench has it, and what an empty list would get."""
     answered = asked.answered[0]
     right = asked.said[0][answered] == asked.exam.truth[answered]
     return {"accuracy": float(right.mean()) if answered.any() else None, "accuracy_of_none": SILENT / WINDOWS}
 
 
-def _at_true_rate(asked: Asked) -> dict[str, float | None]:
+def _at_true_rate(asked: SelectionAnswers) -> dict[str, float | None]:
     """Precision and F1 over the corpus. Firing windows come from the activation-weighted sample: each hit counts for as many windows as its chance to
     be drawn was small, 1 / activation (Hájek's estimate of a share). What was kept as a top window alone is no sample of anything and stays out."""
     answered, said, exam = asked.answered[0], asked.said[0], asked.exam
-    names = {kind: exam.groups[kind.name.lower()] & answered for kind in (Kind.WEIGHTED, Kind.INACTIVE)}
-    firing, silent = names[Kind.WEIGHTED], names[Kind.INACTIVE]
+    names = {kind: exam.groups[kind.name.lower()] & answered for kind in (ContextKind.WEIGHTED, ContextKind.INACTIVE)}
+    firing, silent = names[ContextKind.WEIGHTED], names[ContextKind.INACTIVE]
     if exam.rate is None or not firing.any() or not silent.any():
         return {"precision_at_rate": None, "precision_at_rate_low": None, "f1_at_rate": None}
     weights = 1 / exam.strengths[firing].astype(np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.errors import CallFailedError
-from interp.domain.evidence import Kind
+from interp.domain.evidence import ContextKind
 from interp.judge.prompts import template
 from interp.judge.yes_no import told
 from interp.llm.base import Model, Prompt, Schema
@@ -46,10 +46,10 @@ def rounds_of(questions: Questions, most: int | None, seed: int) -> list[NDArray
     feature that fires in a tenth of all windows one in ten is not; these were checked.
     """
     random = np.random.default_rng(seed)
-    top = random.permutation(np.flatnonzero(questions.kept[Kind.TOP]))
-    top = top[np.argsort(questions.kept[Kind.WEIGHTED][top], kind="stable")]  # those that could be asked about as weighted ones come last
-    weighted = random.permutation(np.flatnonzero(questions.kept[Kind.WEIGHTED]))
-    silent = random.permutation(np.flatnonzero(questions.kept[Kind.INACTIVE]))
+    top = random.permutation(np.flatnonzero(questions.kept[ContextKind.TOP]))
+    top = top[np.argsort(questions.kept[ContextKind.WEIGHTED][top], kind="stable")]  # those that could be asked about as weighted ones come last
+    weighted = random.permutation(np.flatnonzero(questions.kept[ContextKind.WEIGHTED]))
+    silent = random.permutation(np.flatnonzero(questions.kept[ContextKind.INACTIVE]))
     count = min(len(top) // TOP, len(silent) // SILENT, most if most is not None else len(silent))
     while count and len(np.setdiff1d(weighted, top[: TOP * count])) < WEIGHTED * count:
         count -= 1

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from interp.domain.score import Interval, Item, NullResult, Score
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.judge.outcome import Answers, Judge, Outcome
+from interp.judge.outcome import Answers, AnswerStatus, Judge
 from interp.score.base import ScorerInput
 from interp.score.controls.null_comparison import CORRELATION, LEVEL, Rivals, compare, on_both
 from interp.score.items.test_items import Questions, questions_of
@@ -52,9 +52,9 @@ class Simulation:
             value=value,
             interval=None if bounds is None else Interval(*bounds, LEVEL, METHOD),
             reason=why_undefined(questions, answers, content) if value is None else why_no_interval(totals[:, 0], bounds),
-            answered=int((answers.outcomes[0] == Outcome.ANSWERED).sum()),
-            failed=int((answers.outcomes[0] == Outcome.FAILED).sum()),
-            abstained=int((answers.outcomes[0] == Outcome.ABSTAINED).sum()),
+            answered=int((answers.outcomes[0] == AnswerStatus.ANSWERED).sum()),
+            failed=int((answers.outcomes[0] == AnswerStatus.FAILED).sum()),
+            abstained=int((answers.outcomes[0] == AnswerStatus.ABSTAINED).sum()),
             null=_null(item, rivals_of(questions, answers, content, value), value, bounds, replicates[:, 0]) if item.nulls else None,
             metrics={"pearson": value, "r2": r2_of(questions, answers, content)} | spearman_of(questions, answers, content),
             items=items_of(questions, answers, content, _failures(answers)),
@@ -93,7 +93,7 @@ def totals_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]
 def rivals_of(questions: Questions, answers: Answers, content: NDArray[np.bool_], own: float | None) -> Rivals:
     """The borrowed explanations beside the own one, which is the first of `answers`; `own` is its figure."""
     answered = answers.answered()
-    both = np.where(answered[:1] & answered[1:], np.uint8(Outcome.ANSWERED), np.uint8(Outcome.FAILED))
+    both = np.where(answered[:1] & answered[1:], np.uint8(AnswerStatus.ANSWERED), np.uint8(AnswerStatus.FAILED))
     theirs = totals_of(questions, Answers(answers.values[1:], both, {}), content)
     alone = totals_of(questions, Answers(answers.values[:1], answers.outcomes[:1], {}), content)
     # Where both answered the same windows, as rules always do, the own sums are those on both.
@@ -166,7 +166,7 @@ def why_undefined(questions: Questions, answers: Answers, content: NDArray[np.bo
 
 def _failures(answers: Answers) -> list[str]:
     """Why the first explanation has no answer to a window, as far as that is known."""
-    return [answers.reasons.get(0, Outcome(outcome).name.lower()) for outcome in answers.outcomes[0].tolist()]
+    return [answers.reasons.get(0, AnswerStatus(outcome).name.lower()) for outcome in answers.outcomes[0].tolist()]
 
 
 def items_of(questions: Questions, answers: Answers, content: NDArray[np.bool_], failures: Sequence[str | None]) -> tuple[Item, ...]:

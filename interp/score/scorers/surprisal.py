@@ -10,18 +10,18 @@ from interp.domain.errors import AbilityMissingError, CallFailedError
 from interp.domain.score import ControlResult, Score
 from interp.domain.spec import ScorerSpec
 from interp.judge.prompts import template
-from interp.judge.recorder import Noted
+from interp.judge.recorder import RecordingModel
 from interp.llm.base import Ability, Model, TokenChoice
 from interp.llm.gather import together
 from interp.llm.prompt_text import plain
 from interp.llm.templates import filled
-from interp.score.base import ScoreDesk, ScorerInput
+from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import share_of_both
-from interp.score.controls.explanation_set import Tested, judges_again, not_made, provenance_of, tested_of
+from interp.score.controls.explanation_set import TestedExplanation, judges_again, not_made, provenance_of, tested_of
 from interp.score.items.sampling import sample
 from interp.score.items.seeds import seed_of
 from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary_metrics import Exam
+from interp.score.scorers.binary_metrics import BinaryTestSet
 from interp.score.scorers.graded_metrics import METRIC, Grades, limits, score_of
 from interp.stats.agreement import pearson
 from interp.stats.ranking import auroc
@@ -41,7 +41,7 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SurprisalAnswers:
     """`lengths` [N] are the windows' tokens as the judge splits them; `swapped` the second judge's grades of the windows `rows`, or why there are
     none."""
 
@@ -67,13 +67,13 @@ class Surprisal:
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec
 
-    async def score(self, item: ScorerInput, desk: ScoreDesk) -> Score:
-        judge = Noted(desk.judge, self.name)
+    async def score(self, item: ScorerInput, desk: ScoreContext) -> Score:
+        judge = RecordingModel(desk.judge, self.name)
         asked = await self._ask(item, desk, judge)
         controls = (*_swap(asked), *not_made(item, desk, repeat=SAME_EACH_TIME))
         return score_of(self, item, asked.grades, controls, provenance_of(self, item, desk, judge, template("read").title), _by_length(asked))
 
-    async def _ask(self, item: ScorerInput, desk: ScoreDesk, judge: Noted) -> Asked:
+    async def _ask(self, item: ScorerInput, desk: ScoreContext, judge: RecordingModel) -> SurprisalAnswers:
         questions = sample(questions_of(item.contexts), *limits(self.spec, POSITIVES, NEGATIVES), desk.seed, item.feature)
         texts = [plain(questions.contexts, row, desk.vocabulary) for row in range(len(questions))]
         tested = tested_of(item, desk.controls, desk.vocabulary)
@@ -86,9 +86,9 @@ class Surprisal:
         weights = [generic if one.part == "empty" else next(others) for one in tested]
         swapped = await _swapped(judge, desk, tested[0], [texts[row] for row in rows])
         own = zip(weights[0], generic, strict=True)
-        return Asked(
+        return SurprisalAnswers(
             Grades(
-                Exam.of(questions, item.statistics),
+                BinaryTestSet.of(questions, item.statistics),
                 tested,
                 np.stack([_gain(row, generic) for row in weights]),
                 [one.failure or other.failure for one, other in own],
@@ -126,13 +126,13 @@ def tail_of(read: Sequence[TokenChoice], text: str) -> Sequence[TokenChoice]:
     return read
 
 
-async def _read(model: Model, one: Tested, texts: Sequence[str]) -> list[Weighed]:
+async def _read(model: Model, one: TestedExplanation, texts: Sequence[str]) -> list[Weighed]:
     if one.failure is not None:
         return [Weighed(failure=one.failure)] * len(texts)
     return await weighed(model, one.label, texts)
 
 
-async def _swapped(judge: Noted, desk: ScoreDesk, own: Tested, texts: Sequence[str]) -> Floats | str | None:
+async def _swapped(judge: RecordingModel, desk: ScoreContext, own: TestedExplanation, texts: Sequence[str]) -> Floats | str | None:
     """Grades by the second judge, which need not be able to read."""
     another = judges_again(judge, desk).get("judge_swap")
     if another is None:
@@ -149,7 +149,7 @@ def _gain(explained: Sequence[Weighed], generic: Sequence[Weighed]) -> Floats:
     return np.array([one.logprob - other.logprob for one, other in zip(explained, generic, strict=True)], dtype=np.float64)
 
 
-def _swap(asked: Asked) -> list[ControlResult]:
+def _swap(asked: SurprisalAnswers) -> list[ControlResult]:
     """Pearson's r of both judges' grades."""
     if asked.swapped is None:
         return []
@@ -162,7 +162,7 @@ def _swap(asked: Asked) -> list[ControlResult]:
     return [ControlResult("judge_swap", value, reason=reason, details={"figure": "pearson", "asked": len(asked.rows), "compared": int(both.sum())})]
 
 
-def _by_length(asked: Asked) -> dict[str, float | None]:
+def _by_length(asked: SurprisalAnswers) -> dict[str, float | None]:
     """A sum over tokens grows with their number: the AUROC of the mean per token, and what the number of tokens alone would reach."""
     exam, scores = asked.grades.exam, asked.grades.values[0]
     use = (exam.positive | exam.negative) & asked.grades.answered[0]

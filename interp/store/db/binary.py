@@ -7,25 +7,25 @@ from psycopg import pq
 from psycopg.adapt import Dumper, PyFormat
 from psycopg.types.array import ListBinaryDumper
 
-from interp.store.db.bulk_insert import Packed, Values
+from interp.store.db.bulk_insert import PackedColumn, Values
 
 
 class _PackedDumper(Dumper):
     format = pq.Format.BINARY
 
-    def get_key(self, obj: Packed, format: PyFormat) -> Any:  # noqa: A002, ARG002
-        return (Packed, obj.oid)
+    def get_key(self, obj: PackedColumn, format: PyFormat) -> Any:  # noqa: A002, ARG002
+        return (PackedColumn, obj.oid)
 
-    def upgrade(self, obj: Packed, format: PyFormat) -> Dumper:  # noqa: A002, ARG002
-        dumper = type(self)(Packed, self.connection)
+    def upgrade(self, obj: PackedColumn, format: PyFormat) -> Dumper:  # noqa: A002, ARG002
+        dumper = type(self)(PackedColumn, self.connection)
         dumper.oid = obj.oid
         return dumper
 
-    def dump(self, obj: Packed) -> bytes:
+    def dump(self, obj: PackedColumn) -> bytes:
         return obj.data
 
 
 def register() -> None:
-    """Makes the driver send `Values` and `Packed` as binary arrays."""
+    """Makes the driver send `Values` and `PackedColumn` as binary arrays."""
     psycopg.adapters.register_dumper(Values, ListBinaryDumper)
-    psycopg.adapters.register_dumper(Packed, _PackedDumper)
+    psycopg.adapters.register_dumper(PackedColumn, _PackedDumper)

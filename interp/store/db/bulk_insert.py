@@ -51,7 +51,7 @@ class Values(list[Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedColumn:
     """A column's values as PostgreSQL sends and takes an array; `oid` is the array's type."""
 
     oid: int
@@ -59,7 +59,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class BulkRows:
     """The rows in a statement: `table` has those columns in which they differ, `shared` the others as expressions."""
 
     table: FromClause
@@ -78,13 +78,13 @@ def table(of: Tables, names: Sequence[str], name: str = "given") -> FromClause:
     return func.unnest(*arrays).table_valued(*(column(each, kind) for each, kind in kinds.items()), name=name).render_derived(name=name)
 
 
-def parameters(of: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Packed | Values]:
+def parameters(of: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, PackedColumn | Values]:
     """The rows as a statement with their `table` takes them. Every row has the columns of the first one."""
     return {PARAMETER + name: _packer(of, name)([row[name] for row in rows]) for name in rows[0]}
 
 
 def execute(
-    session: Session, statement: Callable[[Given], Any], of: Tables, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]
+    session: Session, statement: Callable[[BulkRows], Any], of: Tables, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]
 ) -> CursorResult[Any]:
     """Runs what `statement` makes of the rows. It is called once for each shape of rows: it must be hashable, and stand for the same each time.
 
@@ -99,11 +99,11 @@ def execute(
 
 @lru_cache(maxsize=256)
 def _compiled(
-    statement: Callable[[Given], Any], dialect: Dialect, of: Tables, names: tuple[str, ...], shared: tuple[tuple[str, bool], ...]
+    statement: Callable[[BulkRows], Any], dialect: Dialect, of: Tables, names: tuple[str, ...], shared: tuple[tuple[str, bool], ...]
 ) -> tuple[str, dict[str, Any]]:
     moment: ColumnElement[Any] = select(func.clock_timestamp()).scalar_subquery()
     same = {name: moment if is_now else cast(bindparam(SHARED + name, type_=NullType()), _kind(of, name)) for name, is_now in shared}
-    compiled = statement(Given(table(of, names), same)).compile(dialect=dialect)
+    compiled = statement(BulkRows(table(of, names), same)).compile(dialect=dialect)
     literals = {name: value for name, value in compiled.params.items() if not name.startswith((PARAMETER, SHARED))}
     defaults = {each.key: each.default.arg for each in compiled.insert_prefetch if isinstance(each.default, ColumnDefault)}
     return str(compiled), literals | defaults
@@ -125,7 +125,7 @@ def _scalar(kind: TypeEngine[Any], value: Any) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _packer(of: Tables, name: str) -> Callable[[Sequence[Any]], Packed | Values]:
+def _packer(of: Tables, name: str) -> Callable[[Sequence[Any]], PackedColumn | Values]:
     """Of a column's values, None among them, makes what goes to the server; of text and JSON as `storable` has them."""
     kind = _kind(of, name)
     for its, (element, array, packed) in _PACKED.items():
@@ -134,8 +134,8 @@ def _packer(of: Tables, name: str) -> Callable[[Sequence[Any]], Packed | Values]
     return Values
 
 
-def _pack(element: int, array: int, packed: Callable[[Sequence[Any]], list[bytes]], values: Sequence[Any]) -> Packed:
-    return Packed(array, b"".join((_HEAD.pack(1, 1, element, len(values), 1), *packed(values))))
+def _pack(element: int, array: int, packed: Callable[[Sequence[Any]], list[bytes]], values: Sequence[Any]) -> PackedColumn:
+    return PackedColumn(array, b"".join((_HEAD.pack(1, 1, element, len(values), 1), *packed(values))))
 
 
 # One dimension; a null may be among them; the type, the number of values, and that they are counted from 1.

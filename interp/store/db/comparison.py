@@ -14,7 +14,18 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot
-from interp.store.db.tables import Base, Dictionary, Evidence, Explanation, Feature, Job, Run, Score, ScoreItems, Subject
+from interp.store.db.tables import (
+    Base,
+    DictionaryRow,
+    EvidenceRow,
+    ExplanationRow,
+    FeatureRow,
+    JobRow,
+    RunRow,
+    ScoreItemsRow,
+    ScoreRow,
+    SubjectRow,
+)
 
 OF_THE_BOOK = frozenset(
     {"id", "job_id", "created_at", "completed_at", "pinned_at", "number", "summaries", "run_id", "dictionary_id", "explanation_id", "score_id"}
@@ -28,7 +39,7 @@ Rows = Mapping[Key, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Book:
+class DatabaseSnapshot:
     """A database, and a job that has completed in it."""
 
     engine: Engine
@@ -51,10 +62,10 @@ class Compared:
         return not (self.different or self.only_first or self.only_second)
 
 
-def compare(first: Book, second: Book) -> list[Compared]:
+def compare(first: DatabaseSnapshot, second: DatabaseSnapshot) -> list[Compared]:
     """One line a kind of row, in the order in which a job makes them; the summary is compared without its times."""
     with snapshot(first.engine) as one, snapshot(second.engine) as other:
-        jobs = one.get_one(Job, first.job_id), other.get_one(Job, second.job_id)
+        jobs = one.get_one(JobRow, first.job_id), other.get_one(JobRow, second.job_id)
         found = [_compare_rows("run", _run_of(one, jobs[0]), _run_of(other, jobs[1]))]
         for what, rows_of in TABLES.items():
             compared = Compared(what)
@@ -71,74 +82,74 @@ def sole_job(engine: Engine, spec: JobSpec) -> str | None:
     A job that found explanations of another one draws its nulls from those too, so its scores are its book's and not its own.
     """
     with snapshot(engine) as session:
-        for job in session.scalars(select(Job).where(Job.status == JobStatus.COMPLETED)):
-            users = session.scalars(select(Job.id).where(Job.run_id == job.run_id).limit(2)).all()
+        for job in session.scalars(select(JobRow).where(JobRow.status == JobStatus.COMPLETED)):
+            users = session.scalars(select(JobRow.id).where(JobRow.run_id == job.run_id).limit(2)).all()
             if len(users) == 1 and JobSpec.model_validate(job.spec) == spec:
                 return job.id
     return None
 
 
-def _steps(session: Session, job: Job) -> Iterator[tuple[int, int]]:
+def _steps(session: Session, job: JobRow) -> Iterator[tuple[int, int]]:
     """All features of the dictionary, not the job's alone: neither book may hold more."""
-    features = session.scalars(select(Dictionary.features).where(Dictionary.id == job.dictionary_id)).one()
+    features = session.scalars(select(DictionaryRow.features).where(DictionaryRow.id == job.dictionary_id)).one()
     yield from ((low, min(low + STEP, features)) for low in range(0, features, STEP))
 
 
-def _run_of(session: Session, job: Job) -> Rows:
+def _run_of(session: Session, job: JobRow) -> Rows:
     """What the evidence was made from."""
     row = session.execute(
-        select(Run.digest.label("run"), Run.identity, Run.corpus, Run.tokens, *_columns(Dictionary), *_vocabulary())
-        .join(Dictionary, Dictionary.id == Run.dictionary_id)
-        .join(Subject, Subject.id == Dictionary.subject_id)
-        .where(Run.id == job.run_id)
+        select(RunRow.digest.label("run"), RunRow.identity, RunRow.corpus, RunRow.tokens, *_columns(DictionaryRow), *_vocabulary())
+        .join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id)
+        .join(SubjectRow, SubjectRow.id == DictionaryRow.subject_id)
+        .where(RunRow.id == job.run_id)
     ).one()
     return {(): dict(row._mapping)}
 
 
 def _vocabulary() -> list[Any]:
-    return [Subject.id.label("subject"), Subject.vocabulary]
+    return [SubjectRow.id.label("subject"), SubjectRow.vocabulary]
 
 
-def _evidence(session: Session, job: Job, low: int, high: int) -> Rows:
-    statement = select(*_columns(Evidence)).where(Evidence.run_id == job.run_id, *_within(Evidence.feature, low, high))
+def _evidence(session: Session, job: JobRow, low: int, high: int) -> Rows:
+    statement = select(*_columns(EvidenceRow)).where(EvidenceRow.run_id == job.run_id, *_within(EvidenceRow.feature, low, high))
     return _keyed(session, statement, "feature")
 
 
-def _explanations(session: Session, job: Job, low: int, high: int) -> Rows:
-    where = Explanation.run_id == job.run_id, *_within(Explanation.feature, low, high)
-    return _keyed(session, select(*_columns(Explanation)).where(*where), "feature", "explainer", "settings_digest")
+def _explanations(session: Session, job: JobRow, low: int, high: int) -> Rows:
+    where = ExplanationRow.run_id == job.run_id, *_within(ExplanationRow.feature, low, high)
+    return _keyed(session, select(*_columns(ExplanationRow)).where(*where), "feature", "explainer", "settings_digest")
 
 
-def _scores(session: Session, job: Job, low: int, high: int) -> Rows:
-    return _keyed(session, _of_explanations(job, low, high, *_columns(Score)), *OF_A_SCORE)
+def _scores(session: Session, job: JobRow, low: int, high: int) -> Rows:
+    return _keyed(session, _of_explanations(job, low, high, *_columns(ScoreRow)), *OF_A_SCORE)
 
 
-def _items(session: Session, job: Job, low: int, high: int) -> Rows:
-    columns = Score.feature, Score.scorer, Score.settings_digest, ScoreItems.blob
-    statement = _of_explanations(job, low, high, *columns).join(ScoreItems, ScoreItems.score_id == Score.id)
+def _items(session: Session, job: JobRow, low: int, high: int) -> Rows:
+    columns = ScoreRow.feature, ScoreRow.scorer, ScoreRow.settings_digest, ScoreItemsRow.blob
+    statement = _of_explanations(job, low, high, *columns).join(ScoreItemsRow, ScoreItemsRow.score_id == ScoreRow.id)
     return _keyed(session, statement, *OF_A_SCORE)
 
 
 OF_A_SCORE = ("feature", "explainer", "explainer_digest", "scorer", "settings_digest")
 
 
-def _of_explanations(job: Job, low: int, high: int, *columns: Any) -> Select[Any]:
-    labels = Explanation.explainer, Explanation.settings_digest.label("explainer_digest")
-    where = Explanation.run_id == job.run_id, *_within(Explanation.feature, low, high)
-    return select(*labels, *columns).join_from(Explanation, Score, Score.explanation_id == Explanation.id).where(*where)
+def _of_explanations(job: JobRow, low: int, high: int, *columns: Any) -> Select[Any]:
+    labels = ExplanationRow.explainer, ExplanationRow.settings_digest.label("explainer_digest")
+    where = ExplanationRow.run_id == job.run_id, *_within(ExplanationRow.feature, low, high)
+    return select(*labels, *columns).join_from(ExplanationRow, ScoreRow, ScoreRow.explanation_id == ExplanationRow.id).where(*where)
 
 
-def _listing(session: Session, job: Job, low: int, high: int) -> Rows:
-    shown = Explanation.explainer, Explanation.settings_digest
+def _listing(session: Session, job: JobRow, low: int, high: int) -> Rows:
+    shown = ExplanationRow.explainer, ExplanationRow.settings_digest
     statement = (
-        select(*_columns(Feature), *shown)
-        .outerjoin(Explanation, Explanation.id == Feature.explanation_id)
-        .where(Feature.run_id == job.run_id, *_within(Feature.feature, low, high))
+        select(*_columns(FeatureRow), *shown)
+        .outerjoin(ExplanationRow, ExplanationRow.id == FeatureRow.explanation_id)
+        .where(FeatureRow.run_id == job.run_id, *_within(FeatureRow.feature, low, high))
     )
     return _keyed(session, statement, "feature")
 
 
-TABLES: dict[str, Callable[[Session, Job, int, int], Rows]] = {
+TABLES: dict[str, Callable[[Session, JobRow, int, int], Rows]] = {
     "evidence": _evidence,
     "explanations": _explanations,
     "scores": _scores,
@@ -147,7 +158,7 @@ TABLES: dict[str, Callable[[Session, Job, int, int], Rows]] = {
 }
 
 
-def _summary_of(job: Job) -> Rows:
+def _summary_of(job: JobRow) -> Rows:
     figures = {"features total": job.features_total, "features failed": job.features_failed} | (job.summary or {})
     return {(name,): {"value": value} for name, value in figures.items() if name not in TIMES}
 

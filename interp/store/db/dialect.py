@@ -47,7 +47,7 @@ class Upsert:
     assign: Assignments | None = None
     where: ColumnElement[bool] | None = None
 
-    def __call__(self, given: bulk_insert.Given) -> Any:
+    def __call__(self, given: bulk_insert.BulkRows) -> Any:
         return self.of(given.table, given.shared)
 
     def of(self, rows: FromClause, shared: Mapping[str, ColumnElement[Any]]) -> Any:

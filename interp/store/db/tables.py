@@ -38,7 +38,7 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: Json, list[Any]: Json, datetime: UtcTime, bytes: LargeBinary}
 
 
-class Job(Base):
+class JobRow(Base):
     """A user's order. `spec` is the JobSpec as JSON; `error` a problem document: why it failed, or why it is paused.
 
     `control_of` names the job that this one is the random-weights control of; the two share that job's budget.
@@ -84,7 +84,7 @@ class Job(Base):
 RUNG = "rung_at IS NOT NULL"
 
 
-class Chunk(Base):
+class ChunkRow(Base):
     """A leased unit of a job's work.
 
     `waits_for` names what must be done first: a stage, a chunk `stage:number`, or a span of them `stage:first-last`. `awaited_in` holds the names
@@ -126,7 +126,7 @@ class Chunk(Base):
     )
 
 
-class Turn(Base):
+class FairShareRow(Base):
     """When a job last had a chunk of a queue taken: jobs of one priority take turns, however many chunks each has."""
 
     __tablename__ = "turns"
@@ -136,7 +136,7 @@ class Turn(Base):
     served_at: Mapped[datetime | None]
 
 
-class Worker(Base):
+class WorkerRow(Base):
     """A worker process, as it last told of itself. A row that was not renewed for a lease's time is of a worker that is gone.
 
     `memory_bytes` is what collection may use there, `resident` the `models_key` of each pair of models that it has open.
@@ -157,7 +157,7 @@ class Worker(Base):
     __table_args__ = (Index("ix_workers_seen", "seen_at"),)
 
 
-class Webhook(Base):
+class WebhookRow(Base):
     """One event to be delivered: written in the transaction that changed the job, sent by upkeep until it is taken or given up."""
 
     __tablename__ = "webhooks"
@@ -176,7 +176,7 @@ class Webhook(Base):
     __table_args__ = (Index("ix_webhooks_next", "next_at"), Index("ix_webhooks_job", "job_id", "created_at"))
 
 
-class Subject(Base):
+class SubjectRow(Base):
     """A language model that evidence was gathered from, with its vocabulary so that contexts can be shown without it."""
 
     __tablename__ = "subjects"
@@ -188,7 +188,7 @@ class Subject(Base):
     created_at: Mapped[datetime]
 
 
-class Dictionary(Base):
+class DictionaryRow(Base):
     """A sparse dictionary at one hook point of one subject. `name` is unique: `pystdlib@1-res`."""
 
     __tablename__ = "dictionaries"
@@ -205,7 +205,7 @@ class Dictionary(Base):
     created_at: Mapped[datetime]
 
 
-class Run(Base):
+class RunRow(Base):
     """One collection: a subject's dictionary, a corpus and collection settings. Every result belongs to one run.
 
     `digest` is the digest of `identity`, which is all that decides the evidence. `number` counts the runs of a dictionary from 1, so that
@@ -231,7 +231,7 @@ class Run(Base):
     __table_args__ = (UniqueConstraint("dictionary_id", "number"),)
 
 
-class Evidence(Base):
+class EvidenceRow(Base):
     """One feature's evidence: the blob of `interp.files.evidence_codec`, read whole or not at all; beside it what nulls are matched on."""
 
     __tablename__ = "evidence"
@@ -256,7 +256,7 @@ def _listed_by(column: str) -> Index:
     return Index(f"ix_features_{column}", "run_id", *order, *(name for name in FILTERED if name != column))
 
 
-class Feature(Base):
+class FeatureRow(Base):
     """A feature as listings of one run show it: counts of its evidence, and its best explanation with that one's figures."""
 
     __tablename__ = "features"
@@ -280,7 +280,7 @@ class Feature(Base):
     __table_args__ = tuple(_listed_by(column) for column in ("feature", "score", "shrunken", "lift", "density", "label"))
 
 
-class Explanation(Base):
+class ExplanationRow(Base):
     """A label with its provenance, or the reason why it could not be had. One per (run, feature, explainer, settings)."""
 
     __tablename__ = "explanations"
@@ -305,7 +305,7 @@ class Explanation(Base):
     )
 
 
-class Score(Base):
+class ScoreRow(Base):
     """One figure for one explanation, its interval, its counts and its null. `value` NULL goes with a `reason`.
 
     `null_values` is the figure of each null; `controls` a list of `ControlResult` as JSON. `lift_reason` says why a lift has no interval, `p_method`
@@ -355,7 +355,7 @@ class Score(Base):
     )
 
 
-class ScoreItems(Base):
+class ScoreItemsRow(Base):
     """The items of one score: every question and answer, packed (see `interp.files.evidence_codec`)."""
 
     __tablename__ = "score_items"
@@ -364,7 +364,7 @@ class ScoreItems(Base):
     blob: Mapped[bytes]
 
 
-class LlmReply(Base):
+class LlmReplyRow(Base):
     """The cache: an answered question by the key of what decides its answer. `prompt` and `raw` are JSON texts, compressed (`store/pack.py`)."""
 
     __tablename__ = "llm_replies"
@@ -381,7 +381,7 @@ class LlmReply(Base):
     created_at: Mapped[datetime]
 
 
-class LlmCall(Base):
+class LlmCallRow(Base):
     """One question that went out, however many attempts it took; answers from the cache leave no row. What was asked and answered stands in
     `llm_replies` under `key`, or here where it was not answered.
     """
@@ -419,7 +419,7 @@ class LlmCall(Base):
     )
 
 
-class LlmBudget(Base):
+class LlmBudgetRow(Base):
     """What a job may spend, has spent, and has set aside. A cap of NULL is none.
 
     `unsettled` was set aside by workers that died or lost their lease: those calls may have been billed, so it counts as spent. Dollars are whole
@@ -443,7 +443,7 @@ class LlmBudget(Base):
     unsettled_usd: Mapped[int] = mapped_column(BigInteger)
 
 
-class LlmReservation(Base):
+class LlmReservationRow(Base):
     """What one lease has set aside of a budget. The row lives as long as the lease: without it nothing can be reserved."""
 
     __tablename__ = "llm_reservations"
@@ -458,7 +458,7 @@ class LlmReservation(Base):
     __table_args__ = (Index("ix_llm_reservations_budget", "budget_id"),)
 
 
-class LlmBatch(Base):
+class LlmBatchRow(Base):
     """A batch handed in at an endpoint. `id` is the endpoint's; `ended_at` is NULL until every answer is recorded or can never be read."""
 
     __tablename__ = "llm_batches"
@@ -475,7 +475,7 @@ class LlmBatch(Base):
     __table_args__ = (Index("ix_llm_batches_chunk", "chunk_id", "ended_at"),)
 
 
-class StageCount(Base):
+class StageCountRow(Base):
     """A job's stage in numbers, so that nobody has to count chunks. Kept by triggers (`migrations/counts.py`).
 
     `open` chunks are waiting, ready or leased. `done`, `failed` and `cancelled` count every end: a chunk that was tried again counts again; `units`
@@ -507,7 +507,7 @@ class StageCount(Base):
     idle_seconds: Mapped[float] = mapped_column(Float, server_default="0")
 
 
-class LlmTotal(Base):
+class LlmTotalRow(Base):
     """What all recorded calls to a model add up to. Each process adds to one of a few slots, so that few wait for one another.
 
     `usd` is in whole picodollars; `unpriced` calls are those whose price nobody knows. Never gets less: retention takes away calls, not sums.
@@ -526,7 +526,7 @@ class LlmTotal(Base):
     unpriced: Mapped[int] = mapped_column(BigInteger)
 
 
-class LlmUsage(Base):
+class LlmUsageRow(Base):
     """What a job's calls of one purpose to one model add up to, a row a slot (`interp.store.llm.totals`). `usd` is in whole picodollars.
 
     `unknown` calls are those whose tokens the endpoint did not count, `unpriced` those whose price nobody knows.
@@ -552,7 +552,7 @@ class LlmUsage(Base):
     seconds: Mapped[float] = mapped_column(Float)
 
 
-class LlmLatency(Base):
+class LlmLatencyRow(Base):
     """How many of a job's calls of one purpose to one model took about so long (`interp.store.llm.latency`), a row a slot."""
 
     __tablename__ = "llm_latency"

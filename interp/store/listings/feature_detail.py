@@ -8,34 +8,34 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import NotFoundError
-from interp.store.db.tables import Dictionary, Evidence, Explanation, Feature, Run, Score, ScoreItems, Subject
+from interp.store.db.tables import DictionaryRow, EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreItemsRow, ScoreRow, SubjectRow
 
 if TYPE_CHECKING:
     from interp.domain.evidence import FeatureEvidence
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FeatureDetailRow:
     """A feature's row, its evidence and where that came from. `subject` is the short name of the model that was read; `labels` names its nearest
     features: index to (label, score).
     """
 
-    row: Feature
+    row: FeatureRow
     evidence: "FeatureEvidence"
-    run: Run
+    run: RunRow
     subject: str
     labels: dict[int, tuple[str | None, float | None]]
 
 
-def entry(session: Session, dictionary: Dictionary, run: Run, index: int) -> Entry:
+def entry(session: Session, dictionary: DictionaryRow, run: RunRow, index: int) -> FeatureDetailRow:
     """Everything about one feature of a run but its explanations. Raises NotFound, which tells an index outside the dictionary from a feature
     that no job has collected, and BlobCorrupt.
     """
     statement = (
-        select(Feature, Evidence.blob, Subject.name)
-        .join(Evidence, (Evidence.run_id == Feature.run_id) & (Evidence.feature == Feature.feature))
-        .join(Subject, Subject.id == dictionary.subject_id)
-        .where(Feature.run_id == run.id, Feature.feature == index)
+        select(FeatureRow, EvidenceRow.blob, SubjectRow.name)
+        .join(EvidenceRow, (EvidenceRow.run_id == FeatureRow.run_id) & (EvidenceRow.feature == FeatureRow.feature))
+        .join(SubjectRow, SubjectRow.id == dictionary.subject_id)
+        .where(FeatureRow.run_id == run.id, FeatureRow.feature == index)
     )
     known = session.execute(statement).one_or_none()
     if known is None:
@@ -46,12 +46,14 @@ def entry(session: Session, dictionary: Dictionary, run: Run, index: int) -> Ent
 
     evidence = decode_evidence(blob)
     nearest = [neighbour.feature for neighbour in evidence.nearest]
-    found = session.execute(select(Feature.feature, Feature.label, Feature.score).where(Feature.run_id == run.id, Feature.feature.in_(nearest)))
+    found = session.execute(
+        select(FeatureRow.feature, FeatureRow.label, FeatureRow.score).where(FeatureRow.run_id == run.id, FeatureRow.feature.in_(nearest))
+    )
     labels = {feature: (label, score) for feature, label, score in found}
-    return Entry(row, evidence, run, subject, labels)
+    return FeatureDetailRow(row, evidence, run, subject, labels)
 
 
-def _missing(dictionary: Dictionary, run: Run, index: int) -> NotFoundError:
+def _missing(dictionary: DictionaryRow, run: RunRow, index: int) -> NotFoundError:
     name = f"{dictionary.name}:{index}"
     if not 0 <= index < dictionary.features:
         return NotFoundError(
@@ -62,29 +64,29 @@ def _missing(dictionary: Dictionary, run: Run, index: int) -> NotFoundError:
     )
 
 
-def explanations_of(session: Session, run: Run, index: int) -> Sequence[Explanation]:
+def explanations_of(session: Session, run: RunRow, index: int) -> Sequence[ExplanationRow]:
     """Every explanation of a feature in a run, the newest first."""
-    statement = select(Explanation).where(Explanation.run_id == run.id, Explanation.feature == index)
-    return session.scalars(statement.order_by(Explanation.id.desc())).all()
+    statement = select(ExplanationRow).where(ExplanationRow.run_id == run.id, ExplanationRow.feature == index)
+    return session.scalars(statement.order_by(ExplanationRow.id.desc())).all()
 
 
-def items_of(session: Session, scores: Sequence[Score]) -> dict[int, bytes]:
+def items_of(session: Session, scores: Sequence[ScoreRow]) -> dict[int, bytes]:
     """The packed items of each score that has any, by the score's id."""
-    found = session.execute(select(ScoreItems.score_id, ScoreItems.blob).where(ScoreItems.score_id.in_([score.id for score in scores])))
+    found = session.execute(select(ScoreItemsRow.score_id, ScoreItemsRow.blob).where(ScoreItemsRow.score_id.in_([score.id for score in scores])))
     return dict(found.all())
 
 
 def states(session: Session, run_id: int) -> dict[str, int]:
     """How many features of a run are active, rare and dead."""
-    statement = select(Feature.state, func.count()).where(Feature.run_id == run_id).group_by(Feature.state)
+    statement = select(FeatureRow.state, func.count()).where(FeatureRow.run_id == run_id).group_by(FeatureRow.state)
     return dict(session.execute(statement).all())
 
 
 def subject_names(session: Session, ids: Collection[str]) -> dict[str, str]:
     """The short names of some subjects, by id."""
-    return dict(session.execute(select(Subject.id, Subject.name).where(Subject.id.in_(ids))).all())
+    return dict(session.execute(select(SubjectRow.id, SubjectRow.name).where(SubjectRow.id.in_(ids))).all())
 
 
 def vocabulary_blob(session: Session, subject_id: str) -> bytes:
     """The packed vocabulary of a subject."""
-    return session.scalars(select(Subject.vocabulary).where(Subject.id == subject_id)).one()
+    return session.scalars(select(SubjectRow.vocabulary).where(SubjectRow.id == subject_id)).one()

@@ -42,7 +42,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing(Generic[Row]):
+class KeysetListing(Generic[Row]):
     """Rows of one table. `parts` gives, for the table or an alias of it, the conditions of each stretch of an index, one after the other.
 
     The last column of `order` is the key of the rows, among those for which `same` holds. `covered` are the columns that every index of the table
@@ -61,14 +61,14 @@ class Listing(Generic[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[Row]):
+class KeysetPage(Generic[Row]):
     """Rows of a page, and the row beyond which the next one begins: None on the last page."""
 
     rows: tuple[Row, ...]
     last: Row | None
 
 
-def read(session: Session, listing: Listing[Row]) -> Found[Row]:
+def read(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row]:
     """One page."""
     if listing.text is not None:
         in_index_order(session)
@@ -85,7 +85,7 @@ def read(session: Session, listing: Listing[Row]) -> Found[Row]:
     return _cut(_rows(session, listing, keys[: listing.limit + 1]), listing.limit)
 
 
-def statements(listing: Listing[Row]) -> list[Select[Any]]:
+def statements(listing: KeysetListing[Row]) -> list[Select[Any]]:
     """What finds the keys of a page without a text along its order, a statement a part: the second is asked where the first does not fill the page.
 
     Keys alone, since an index that has all that is asked for is chosen whatever else there is to choose.
@@ -93,7 +93,7 @@ def statements(listing: Listing[Row]) -> list[Select[Any]]:
     return [_keys(listing, listing.table, part) for part in listing.parts(listing.table)]
 
 
-def _sorted(session: Session, listing: Listing[Row], part: Conditions) -> Sequence[int] | None:
+def _sorted(session: Session, listing: KeysetListing[Row], part: Conditions) -> Sequence[int] | None:
     """The keys of a page of a part, found without its order's index: None where the part has more rows than are sooner sorted."""
     by_any_index(session)
     columns = [getattr(listing.table, name) for name in listing.order]
@@ -111,7 +111,7 @@ def _sorted(session: Session, listing: Listing[Row], part: Conditions) -> Sequen
     return session.scalars(_keys(listing, aliased(listing.table, few), ())).all()
 
 
-def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
+def _search(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row]:
     rows: list[Row] = []
     for part in listing.parts(listing.table):
         rows += session.scalars(_look(listing, part).limit(listing.limit + 1 - len(rows)))
@@ -120,22 +120,22 @@ def _search(session: Session, listing: Listing[Row]) -> Found[Row]:
         stopped = session.scalars(_ordered(listing, listing.table, part).offset(EXAMINED - 1).limit(1)).first()
         if stopped is not None:
             everywhere = _look_up(session, listing) if _may_be_rare(session, listing, len(rows)) else None
-            return everywhere or Found(tuple(rows), stopped)
-    return Found(tuple(rows), None)
+            return everywhere or KeysetPage(tuple(rows), stopped)
+    return KeysetPage(tuple(rows), None)
 
 
-def _look(listing: Listing[Row], part: Conditions) -> Select[Any]:
+def _look(listing: KeysetListing[Row], part: Conditions) -> Select[Any]:
     """The rows that have the text, among the next few of a part."""
     row = aliased(listing.table, _ordered(listing, listing.table, part).limit(EXAMINED).subquery())
     return _in_order(select(row).where(_contains(listing, row)), listing, row)
 
 
-def _may_be_rare(session: Session, listing: Listing[Row], found: int) -> bool:
+def _may_be_rare(session: Session, listing: KeysetListing[Row], found: int) -> bool:
     is_indexed = listing.text is not None and TRIGRAM.search(listing.text.part) is not None
     return is_indexed and found <= FOUND_OF_RARE and has_trigrams(session, listing.table)
 
 
-def _look_up(session: Session, listing: Listing[Row]) -> Found[Row] | None:
+def _look_up(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row] | None:
     """The page among all rows that have the text, wherever they are: None where they are too many."""
     by_trigrams(session)
     having = select(*_columns(listing)).where(*listing.same, _contains(listing, listing.table)).limit(RARE + 1).cte("having")
@@ -148,40 +148,40 @@ def _look_up(session: Session, listing: Listing[Row]) -> Found[Row] | None:
     return _cut(_rows(session, listing, [line.key for line in found[1:][: listing.limit + 1]]), listing.limit)
 
 
-def _columns(listing: Listing[Row]) -> list[Any]:
+def _columns(listing: KeysetListing[Row]) -> list[Any]:
     return [getattr(listing.table, name) for name in dict.fromkeys((*listing.covered, *listing.order))]
 
 
-def _rows(session: Session, listing: Listing[Row], keys: Sequence[int]) -> list[Row]:
+def _rows(session: Session, listing: KeysetListing[Row], keys: Sequence[int]) -> list[Row]:
     """The rows with these keys, in the keys' order."""
     key = _key(listing)
     rows = {getattr(row, key.key): row for row in session.scalars(select(listing.table).where(*listing.same, key.in_(keys)))}
     return [rows[each] for each in keys if each in rows]
 
 
-def _key(listing: Listing[Row]) -> Any:
+def _key(listing: KeysetListing[Row]) -> Any:
     return getattr(listing.table, listing.order[-1])
 
 
-def _keys(listing: Listing[Row], row: Any, part: Conditions) -> Select[Any]:
+def _keys(listing: KeysetListing[Row], row: Any, part: Conditions) -> Select[Any]:
     return _ordered(listing, row, part).with_only_columns(getattr(row, listing.order[-1])).limit(listing.limit + 1)
 
 
-def _ordered(listing: Listing[Row], row: Any, part: Conditions) -> Select[Any]:
+def _ordered(listing: KeysetListing[Row], row: Any, part: Conditions) -> Select[Any]:
     return _in_order(select(row).where(*part), listing, row)
 
 
-def _in_order(statement: Select[Any], listing: Listing[Row], row: Any) -> Select[Any]:
+def _in_order(statement: Select[Any], listing: KeysetListing[Row], row: Any) -> Select[Any]:
     terms = [getattr(row, name) for name in listing.order]
     return statement.order_by(*(term.desc() if listing.descending else term.asc() for term in terms))
 
 
-def _contains(listing: Listing[Row], row: Any) -> ColumnElement[bool]:
+def _contains(listing: KeysetListing[Row], row: Any) -> ColumnElement[bool]:
     assert listing.text is not None
     escaped = listing.text.part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     found: ColumnElement[bool] = getattr(row, listing.text.column).ilike(f"%{escaped}%", escape="\\")
     return found
 
 
-def _cut(rows: Sequence[Row], limit: int) -> Found[Row]:
-    return Found(tuple(rows[:limit]), rows[limit - 1] if len(rows) > limit else None)
+def _cut(rows: Sequence[Row], limit: int) -> KeysetPage[Row]:
+    return KeysetPage(tuple(rows[:limit]), rows[limit - 1] if len(rows) > limit else None)

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from interp.domain.errors import NotFoundError
 from interp.domain.lifecycle import JobStatus
-from interp.store.db.tables import Dictionary, Explanation, Feature, Job, Score
+from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, JobRow, ScoreRow
 from interp.store.listings import keyset
-from interp.store.listings.keyset import Conditions, Listing, Text
+from interp.store.listings.keyset import Conditions, KeysetListing, Text
 from interp.store.listings.sorting import FeatureSort as FeatureSort
 
 MAX_LIMIT = 500
@@ -86,29 +86,29 @@ class JobQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Row, Place]):
+class ListingPage(Generic[Row, Place]):
     """Some rows, and where to go on; `next` is None on the last page."""
 
     rows: tuple[Row, ...]
     next: Place | None
 
 
-def job(session: Session, job_id: str) -> Job:
+def job(session: Session, job_id: str) -> JobRow:
     """The job, as it is stored now. Raises NotFound."""
-    found = session.get(Job, job_id, populate_existing=True)
+    found = session.get(JobRow, job_id, populate_existing=True)
     if found is None:
         raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
     return found
 
 
-def features(session: Session, query: FeatureQuery) -> Page[Feature, Position]:
+def features(session: Session, query: FeatureQuery) -> ListingPage[FeatureRow, Position]:
     """One page of a run's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
     found = keyset.read(session, feature_listing(query))
     last = found.last
-    return Page(found.rows, None if last is None else Position(getattr(last, query.sort.value), last.feature))
+    return ListingPage(found.rows, None if last is None else Position(getattr(last, query.sort.value), last.feature))
 
 
-def feature_listing(query: FeatureQuery) -> Listing[Feature]:
+def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
     """The index that a page of features is read along, and the rows on it that belong to the listing."""
 
     def parts(row: Any) -> list[Conditions]:
@@ -119,10 +119,10 @@ def feature_listing(query: FeatureQuery) -> Listing[Feature]:
 
     order = tuple(dict.fromkeys((query.sort.value, "feature")))
     text = None if query.text is None else Text("label", query.text)
-    same = (Feature.run_id == query.run_id,)
+    same = (FeatureRow.run_id == query.run_id,)
     # A bound on the sort's own column narrows its index anyway, and no index begins with q values.
-    may_sort = any(column.key not in (query.sort.value, "q_value") for column, _ in _bounds(Feature, query))
-    return Listing(Feature, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, may_sort)
+    may_sort = any(column.key not in (query.sort.value, "q_value") for column, _ in _bounds(FeatureRow, query))
+    return KeysetListing(FeatureRow, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, may_sort)
 
 
 def _may_have_value(query: FeatureQuery) -> bool:
@@ -172,26 +172,26 @@ def _at_most(column: Any, high: float | None) -> Conditions:
     return () if high is None else (column <= high,)
 
 
-def explanations(session: Session, query: ExplanationQuery) -> Page[Explanation, tuple[int, int, int]]:
+def explanations(session: Session, query: ExplanationQuery) -> ListingPage[ExplanationRow, tuple[int, int, int]]:
     """One page of explanations. With a text it may hold fewer than `limit`, and yet not be the last one."""
-    rows: list[Explanation] = []
+    rows: list[ExplanationRow] = []
     for run_id in query.runs:
         left = query.limit - len(rows)
         # Where the page is full, one row more says that there is another page.
         found = keyset.read(session, explanation_listing(replace(query, limit=max(left, 1)), run_id))
         if left == 0 and (found.rows or found.last is not None):
-            return Page(tuple(rows), _place(rows[-1]))
+            return ListingPage(tuple(rows), _place(rows[-1]))
         rows += found.rows if left else ()
         if found.last is not None:
-            return Page(tuple(rows), _place(found.last))
-    return Page(tuple(rows), None)
+            return ListingPage(tuple(rows), _place(found.last))
+    return ListingPage(tuple(rows), None)
 
 
-def _place(row: Explanation) -> tuple[int, int, int]:
+def _place(row: ExplanationRow) -> tuple[int, int, int]:
     return row.run_id, row.feature, row.id
 
 
-def explanation_listing(query: ExplanationQuery, run_id: int) -> Listing[Explanation]:
+def explanation_listing(query: ExplanationQuery, run_id: int) -> KeysetListing[ExplanationRow]:
     """The index that a page of one run's explanations is read along: each set of filters has its own."""
     wanted = {"run_id": run_id} | {name: getattr(query, name) for name in ("feature", "explainer") if getattr(query, name) is not None}
     # What is the same in all rows orders nothing; and beside its equality PostgreSQL would not begin at a place that names it, but at the first row.
@@ -206,61 +206,61 @@ def explanation_listing(query: ExplanationQuery, run_id: int) -> Listing[Explana
         return [tuple(conditions)]
 
     text = None if query.text is None else Text("text", query.text)
-    same = (Explanation.run_id == run_id,)
-    return Listing(Explanation, order, parts, query.limit, (*PLACE_OF_EXPLANATION, "explainer"), text=text, same=same)
+    same = (ExplanationRow.run_id == run_id,)
+    return KeysetListing(ExplanationRow, order, parts, query.limit, (*PLACE_OF_EXPLANATION, "explainer"), text=text, same=same)
 
 
-def explanations_by_id(session: Session, ids: Sequence[int]) -> dict[int, Explanation]:
+def explanations_by_id(session: Session, ids: Sequence[int]) -> dict[int, ExplanationRow]:
     """Some explanations, by id."""
-    return {row.id: row for row in session.scalars(select(Explanation).where(Explanation.id.in_(ids)))}
+    return {row.id: row for row in session.scalars(select(ExplanationRow).where(ExplanationRow.id.in_(ids)))}
 
 
-def listed_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, Feature]:
+def listed_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, FeatureRow]:
     """The listing's row of each explanation's feature, by the explanation's id; explanations of features that are not listed are left out."""
-    same = (Feature.run_id == Explanation.run_id, Feature.feature == Explanation.feature)
-    statement = select(Explanation.id, Feature).join(Feature, and_(*same)).where(Explanation.id.in_(explanation_ids))
+    same = (FeatureRow.run_id == ExplanationRow.run_id, FeatureRow.feature == ExplanationRow.feature)
+    statement = select(ExplanationRow.id, FeatureRow).join(FeatureRow, and_(*same)).where(ExplanationRow.id.in_(explanation_ids))
     return dict(session.execute(statement).all())
 
 
-def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[Score]]:
+def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[ScoreRow]]:
     """The scores of each explanation, by scorer; explanations without one are left out."""
-    found: dict[int, list[Score]] = {}
-    statement = select(Score).where(Score.explanation_id.in_(explanation_ids)).order_by(Score.explanation_id, Score.scorer, Score.id)
+    found: dict[int, list[ScoreRow]] = {}
+    statement = select(ScoreRow).where(ScoreRow.explanation_id.in_(explanation_ids)).order_by(ScoreRow.explanation_id, ScoreRow.scorer, ScoreRow.id)
     for score in session.scalars(statement):
         found.setdefault(score.explanation_id, []).append(score)
     return found
 
 
-def jobs(session: Session, query: JobQuery) -> Page[Job, tuple[datetime, str]]:
+def jobs(session: Session, query: JobQuery) -> ListingPage[JobRow, tuple[datetime, str]]:
     """One page of jobs, the newest first."""
-    order = (Job.created_at, Job.id)
-    statement = select(Job).order_by(*(column.desc() for column in order)).limit(query.limit + 1)
+    order = (JobRow.created_at, JobRow.id)
+    statement = select(JobRow).order_by(*(column.desc() for column in order)).limit(query.limit + 1)
     if query.status is not None:
-        statement = statement.where(Job.status == query.status)
+        statement = statement.where(JobRow.status == query.status)
     if query.after is not None:
         statement = statement.where(tuple_(*order) < tuple_(*query.after))
     rows, more = _cut(session.scalars(statement).all(), query.limit)
-    return Page(rows, (rows[-1].created_at, rows[-1].id) if more else None)
+    return ListingPage(rows, (rows[-1].created_at, rows[-1].id) if more else None)
 
 
-def controls_of(session: Session, job_ids: Collection[str]) -> dict[str, Job]:
+def controls_of(session: Session, job_ids: Collection[str]) -> dict[str, JobRow]:
     """The random-weights controls of some jobs, by the job whose control each is."""
-    return {str(row.control_of): row for row in session.scalars(select(Job).where(Job.control_of.in_(job_ids)))}
+    return {str(row.control_of): row for row in session.scalars(select(JobRow).where(JobRow.control_of.in_(job_ids)))}
 
 
-def dictionaries(session: Session, after: int | None = None, limit: int = 50) -> Page[Dictionary, int]:
+def dictionaries(session: Session, after: int | None = None, limit: int = 50) -> ListingPage[DictionaryRow, int]:
     """One page of dictionaries, in the order in which they came."""
-    statement = select(Dictionary).where(Dictionary.id > (after or 0)).order_by(Dictionary.id).limit(limit + 1)
+    statement = select(DictionaryRow).where(DictionaryRow.id > (after or 0)).order_by(DictionaryRow.id).limit(limit + 1)
     rows, more = _cut(session.scalars(statement).all(), limit)
-    return Page(rows, rows[-1].id if more else None)
+    return ListingPage(rows, rows[-1].id if more else None)
 
 
-def dictionary(session: Session, reference: str) -> Dictionary:
+def dictionary(session: Session, reference: str) -> DictionaryRow:
     """The dictionary of an id or a name. Raises NotFound, which lists the names there are."""
-    chosen = Dictionary.id == int(reference) if reference.isdecimal() and len(reference) < 10 else Dictionary.name == reference
-    found = session.scalar(select(Dictionary).where(chosen))
+    chosen = DictionaryRow.id == int(reference) if reference.isdecimal() and len(reference) < 10 else DictionaryRow.name == reference
+    found = session.scalar(select(DictionaryRow).where(chosen))
     if found is None:
-        known = list(session.scalars(select(Dictionary.name).order_by(Dictionary.id).limit(10)))
+        known = list(session.scalars(select(DictionaryRow.name).order_by(DictionaryRow.id).limit(10)))
         cure = f"Known: {', '.join(known)}." if known else "There is none yet: submit a job first."
         raise NotFoundError(f"No dictionary {reference!r}.", cure=cure, known=known)
     return found
@@ -268,7 +268,7 @@ def dictionary(session: Session, reference: str) -> Dictionary:
 
 def dictionary_names(session: Session, ids: Collection[int]) -> dict[int, str]:
     """The names of some dictionaries, by id."""
-    return dict(session.execute(select(Dictionary.id, Dictionary.name).where(Dictionary.id.in_(ids))).all())
+    return dict(session.execute(select(DictionaryRow.id, DictionaryRow.name).where(DictionaryRow.id.in_(ids))).all())
 
 
 def _cut(rows: Sequence[Row], limit: int) -> tuple[tuple[Row, ...], bool]:

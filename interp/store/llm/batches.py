@@ -7,15 +7,15 @@ from sqlalchemy.orm import Session
 
 from interp.llm.call_store import PendingBatch
 from interp.store.db.dialect import now, upsert
-from interp.store.db.tables import LlmBatch
+from interp.store.db.tables import LlmBatchRow
 
 
 def pending(session: Session, chunk_id: str, base_url: str, model: str) -> list[PendingBatch]:
     """The chunk's batches that were handed in and not read back, oldest first. By chunk: another chunk's are its own worker's to read."""
     statement = (
-        select(LlmBatch)
-        .where(LlmBatch.chunk_id == chunk_id, LlmBatch.ended_at.is_(None), LlmBatch.base_url == base_url, LlmBatch.model == model)
-        .order_by(LlmBatch.created_at, LlmBatch.id)
+        select(LlmBatchRow)
+        .where(LlmBatchRow.chunk_id == chunk_id, LlmBatchRow.ended_at.is_(None), LlmBatchRow.base_url == base_url, LlmBatchRow.model == model)
+        .order_by(LlmBatchRow.created_at, LlmBatchRow.id)
     )
     return [PendingBatch(row.id, row.base_url, row.model, tuple(row.keys)) for row in session.scalars(statement)]
 
@@ -32,15 +32,15 @@ def submitted(session: Session, job_id: str, chunk_id: str, batch: PendingBatch)
         "created_at": now(session),
         "ended_at": None,
     }
-    upsert(session, LlmBatch, [row], keys=["job_id", "id"])
+    upsert(session, LlmBatchRow, [row], keys=["job_id", "id"])
 
 
 def ended(session: Session, job_id: str, batch_id: str) -> None:
     """Every answer of it is recorded, or can never be read."""
-    statement = update(LlmBatch).where(LlmBatch.job_id == job_id, LlmBatch.id == batch_id, LlmBatch.ended_at.is_(None))
+    statement = update(LlmBatchRow).where(LlmBatchRow.job_id == job_id, LlmBatchRow.id == batch_id, LlmBatchRow.ended_at.is_(None))
     session.execute(statement.values(ended_at=now(session)).execution_options(synchronize_session=False))
 
 
-def of_job(session: Session, job_id: str) -> Sequence[LlmBatch]:
+def of_job(session: Session, job_id: str) -> Sequence[LlmBatchRow]:
     """Every batch of a job, oldest first."""
-    return session.scalars(select(LlmBatch).where(LlmBatch.job_id == job_id).order_by(LlmBatch.created_at, LlmBatch.id)).all()
+    return session.scalars(select(LlmBatchRow).where(LlmBatchRow.job_id == job_id).order_by(LlmBatchRow.created_at, LlmBatchRow.id)).all()

@@ -14,7 +14,7 @@ from interp.domain.lifecycle import ChunkStatus
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
 from interp.store.db.dialect import insert
-from interp.store.db.tables import Chunk, Job, LlmBudget, LlmCall, LlmReservation
+from interp.store.db.tables import ChunkRow, JobRow, LlmBudgetRow, LlmCallRow, LlmReservationRow
 from interp.store.queue.chunks import Lease, held
 
 # Dollars are counted in whole picodollars: a token of a cheap model costs some ten thousand of them.
@@ -25,7 +25,7 @@ NOTHING: Sums = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class BudgetState:
     """A budget as it stands. `unsettled` counts as spent: workers that died had set it aside, and their calls may have been billed."""
 
     id: str
@@ -45,30 +45,30 @@ class Grant:
 
     granted: int
     may_wait: bool
-    state: State
+    state: BudgetState
 
 
 def create(session: Session, job_id: str, caps: BudgetSpec) -> None:
     """The budget of a new job."""
     zero = {f"{of}_{what}": 0 for of in ("spent", "reserved", "unsettled") for what in ("calls", "tokens", "usd")}
     row = {"job_id": job_id, **_caps(caps), **zero}
-    session.execute(insert(session, LlmBudget).values(row).on_conflict_do_nothing(index_elements=["job_id"]))
+    session.execute(insert(session, LlmBudgetRow).values(row).on_conflict_do_nothing(index_elements=["job_id"]))
 
 
-def get(session: Session, job_id: str) -> State | None:
+def get(session: Session, job_id: str) -> BudgetState | None:
     """The job's budget: that of the job that it is the control of, where it is one. None for a job from before there were budgets."""
-    row = session.get(LlmBudget, owner_of(session, job_id), populate_existing=True)
+    row = session.get(LlmBudgetRow, owner_of(session, job_id), populate_existing=True)
     return None if row is None else _state(row)
 
 
-def of_owners(session: Session, owners: Collection[str]) -> dict[str, State]:
+def of_owners(session: Session, owners: Collection[str]) -> dict[str, BudgetState]:
     """The budgets of some jobs that have their own, by id."""
-    return {row.job_id: _state(row) for row in session.scalars(select(LlmBudget).where(LlmBudget.job_id.in_(owners)))}
+    return {row.job_id: _state(row) for row in session.scalars(select(LlmBudgetRow).where(LlmBudgetRow.job_id.in_(owners)))}
 
 
 def owner_of(session: Session, job_id: str) -> str:
     """Whose budget a job draws on: its own, or that of the job that it is the control of."""
-    return session.scalar(select(Job.control_of).where(Job.id == job_id)) or job_id
+    return session.scalar(select(JobRow.control_of).where(JobRow.id == job_id)) or job_id
 
 
 def set_caps(session: Session, job_id: str, caps: BudgetSpec) -> None:
@@ -78,23 +78,23 @@ def set_caps(session: Session, job_id: str, caps: BudgetSpec) -> None:
     row = _hold(session, owner)
     values: dict[str, int | None] = dict(_caps(caps))
     if not _state(row).has_cap:
-        jobs = select(Job.id).where((Job.id == owner) | (Job.control_of == owner))
-        sums = select(func.sum(LlmCall.attempts), func.sum(LlmCall.prompt_tokens + LlmCall.completion_tokens), func.sum(LlmCall.cost_usd))
-        calls, tokens, usd = session.execute(sums.where(LlmCall.job_id.in_(jobs))).one()
+        jobs = select(JobRow.id).where((JobRow.id == owner) | (JobRow.control_of == owner))
+        sums = select(func.sum(LlmCallRow.attempts), func.sum(LlmCallRow.prompt_tokens + LlmCallRow.completion_tokens), func.sum(LlmCallRow.cost_usd))
+        calls, tokens, usd = session.execute(sums.where(LlmCallRow.job_id.in_(jobs))).one()
         values |= {"spent_calls": int(calls or 0), "spent_tokens": int(tokens or 0), "spent_usd": _pico(float(usd or 0.0))}
-    session.execute(update(LlmBudget).where(LlmBudget.job_id == owner).values(values))
+    session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == owner).values(values))
 
 
-def open_lease(session: Session, lease: Lease) -> State | None:
+def open_lease(session: Session, lease: Lease) -> BudgetState | None:
     """Lets a lease set room aside, as long as it holds its chunk; the budget, or None where there is none. Raises LeaseLost."""
     owner = owner_of(session, lease.job_id)
-    if session.scalar(select(Chunk.id).where(*held(lease)).with_for_update(read=True)) is None:
+    if session.scalar(select(ChunkRow.id).where(*held(lease)).with_for_update(read=True)) is None:
         raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
-    row = session.get(LlmBudget, owner)
+    row = session.get(LlmBudgetRow, owner)
     if row is None:
         return None
     new = {"lease_token": lease.token, "budget_id": owner, "chunk_id": lease.chunk_id, "calls": 0, "tokens": 0, "usd": 0}
-    session.execute(insert(session, LlmReservation).values(new).on_conflict_do_nothing(index_elements=["lease_token"]))
+    session.execute(insert(session, LlmReservationRow).values(new).on_conflict_do_nothing(index_elements=["lease_token"]))
     return _state(row)
 
 
@@ -104,7 +104,7 @@ def reserve(session: Session, budget: str, token: str, amounts: Sequence[Amount]
     An amount that does not fit may wait while it would fit if everything set aside came back, and something is set aside.
     """
     row = _hold(session, budget)
-    if session.get(LlmReservation, token, populate_existing=True) is None:
+    if session.get(LlmReservationRow, token, populate_existing=True) is None:
         raise LeaseLostError("the lease that sets aside room is gone")
     caps = (row.cap_calls, row.cap_tokens, row.cap_usd)
     used = _add((row.spent_calls, row.spent_tokens, row.spent_usd), (row.unsettled_calls, row.unsettled_tokens, row.unsettled_usd))
@@ -130,40 +130,44 @@ def settle(session: Session, budget: str, token: str, reserved: Sums, spent: Sum
     """
     _hold(session, budget)
     own = session.execute(
-        update(LlmReservation)
-        .where(LlmReservation.lease_token == token)
-        .values(calls=LlmReservation.calls - reserved[0], tokens=LlmReservation.tokens - reserved[1], usd=LlmReservation.usd - reserved[2])
-        .returning(LlmReservation.lease_token)
+        update(LlmReservationRow)
+        .where(LlmReservationRow.lease_token == token)
+        .values(calls=LlmReservationRow.calls - reserved[0], tokens=LlmReservationRow.tokens - reserved[1], usd=LlmReservationRow.usd - reserved[2])
+        .returning(LlmReservationRow.lease_token)
         .execution_options(synchronize_session=False)
     ).first()
     of = "reserved" if own is not None else "unsettled"
-    values = {f"{of}_{what}": getattr(LlmBudget, f"{of}_{what}") - amount for what, amount in zip(("calls", "tokens", "usd"), reserved, strict=True)}
-    values |= {f"spent_{what}": getattr(LlmBudget, f"spent_{what}") + amount for what, amount in zip(("calls", "tokens", "usd"), spent, strict=True)}
-    session.execute(update(LlmBudget).where(LlmBudget.job_id == budget).values(values).execution_options(synchronize_session=False))
+    values = {
+        f"{of}_{what}": getattr(LlmBudgetRow, f"{of}_{what}") - amount for what, amount in zip(("calls", "tokens", "usd"), reserved, strict=True)
+    }
+    values |= {
+        f"spent_{what}": getattr(LlmBudgetRow, f"spent_{what}") + amount for what, amount in zip(("calls", "tokens", "usd"), spent, strict=True)
+    }
+    session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).values(values).execution_options(synchronize_session=False))
 
 
 def close_lease(session: Session, token: str) -> None:
     """The lease is over, however it ended: what it still has set aside may have been billed, and is unsettled from now on."""
-    budget = session.scalar(select(LlmReservation.budget_id).where(LlmReservation.lease_token == token))
+    budget = session.scalar(select(LlmReservationRow.budget_id).where(LlmReservationRow.lease_token == token))
     if budget is None:
         return
     _hold(session, budget)
-    gone = delete(LlmReservation).where(LlmReservation.lease_token == token)
-    left = session.execute(gone.returning(LlmReservation.calls, LlmReservation.tokens, LlmReservation.usd)).first()
+    gone = delete(LlmReservationRow).where(LlmReservationRow.lease_token == token)
+    left = session.execute(gone.returning(LlmReservationRow.calls, LlmReservationRow.tokens, LlmReservationRow.usd)).first()
     if left is None or not any(left):
         return
     values = {
-        f"{of}_{what}": getattr(LlmBudget, f"{of}_{what}") + sign * amount
+        f"{of}_{what}": getattr(LlmBudgetRow, f"{of}_{what}") + sign * amount
         for of, sign in (("reserved", -1), ("unsettled", 1))
         for what, amount in zip(("calls", "tokens", "usd"), left, strict=True)
     }
-    session.execute(update(LlmBudget).where(LlmBudget.job_id == budget).values(values).execution_options(synchronize_session=False))
+    session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).values(values).execution_options(synchronize_session=False))
 
 
 def orphans(session: Session) -> list[str]:
     """Tokens of leases that are over and yet have a reservation: what a crash between two versions of this program may leave."""
-    holds = exists().where(Chunk.lease_token == LlmReservation.lease_token, Chunk.status == ChunkStatus.LEASED)
-    return list(session.scalars(select(LlmReservation.lease_token).where(~holds)))
+    holds = exists().where(ChunkRow.lease_token == LlmReservationRow.lease_token, ChunkRow.status == ChunkStatus.LEASED)
+    return list(session.scalars(select(LlmReservationRow.lease_token).where(~holds)))
 
 
 def sums_of(amount: Amount) -> Sums:
@@ -176,38 +180,38 @@ def _set_aside(session: Session, budget: str, token: str, taken: Sums) -> None:
     fits = [
         cap.is_(None) | (spent + reserved + unsettled + amount <= cap)
         for cap, spent, reserved, unsettled, amount in (
-            (LlmBudget.cap_calls, LlmBudget.spent_calls, LlmBudget.reserved_calls, LlmBudget.unsettled_calls, calls),
-            (LlmBudget.cap_tokens, LlmBudget.spent_tokens, LlmBudget.reserved_tokens, LlmBudget.unsettled_tokens, tokens),
-            (LlmBudget.cap_usd, LlmBudget.spent_usd, LlmBudget.reserved_usd, LlmBudget.unsettled_usd, usd),
+            (LlmBudgetRow.cap_calls, LlmBudgetRow.spent_calls, LlmBudgetRow.reserved_calls, LlmBudgetRow.unsettled_calls, calls),
+            (LlmBudgetRow.cap_tokens, LlmBudgetRow.spent_tokens, LlmBudgetRow.reserved_tokens, LlmBudgetRow.unsettled_tokens, tokens),
+            (LlmBudgetRow.cap_usd, LlmBudgetRow.spent_usd, LlmBudgetRow.reserved_usd, LlmBudgetRow.unsettled_usd, usd),
         )
     ]
     values = {
-        "reserved_calls": LlmBudget.reserved_calls + calls,
-        "reserved_tokens": LlmBudget.reserved_tokens + tokens,
-        "reserved_usd": LlmBudget.reserved_usd + usd,
+        "reserved_calls": LlmBudgetRow.reserved_calls + calls,
+        "reserved_tokens": LlmBudgetRow.reserved_tokens + tokens,
+        "reserved_usd": LlmBudgetRow.reserved_usd + usd,
     }
-    statement = update(LlmBudget).where(LlmBudget.job_id == budget, *fits).values(values).returning(LlmBudget.job_id)
+    statement = update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget, *fits).values(values).returning(LlmBudgetRow.job_id)
     if session.execute(statement.execution_options(synchronize_session=False)).first() is None:
         raise RuntimeError(f"budget {budget} changed under its lock")
     session.execute(
-        update(LlmReservation)
-        .where(LlmReservation.lease_token == token)
-        .values(calls=LlmReservation.calls + calls, tokens=LlmReservation.tokens + tokens, usd=LlmReservation.usd + usd)
+        update(LlmReservationRow)
+        .where(LlmReservationRow.lease_token == token)
+        .values(calls=LlmReservationRow.calls + calls, tokens=LlmReservationRow.tokens + tokens, usd=LlmReservationRow.usd + usd)
         .execution_options(synchronize_session=False)
     )
 
 
-def _hold(session: Session, budget: str) -> LlmBudget:
-    statement = select(LlmBudget).where(LlmBudget.job_id == budget).with_for_update(key_share=True)
+def _hold(session: Session, budget: str) -> LlmBudgetRow:
+    statement = select(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).with_for_update(key_share=True)
     return session.scalars(statement.execution_options(populate_existing=True)).one()
 
 
-def _state(row: LlmBudget) -> State:
+def _state(row: LlmBudgetRow) -> BudgetState:
     def amount(calls: int, tokens: int, usd: int) -> Amount:
         return Amount(calls, tokens, usd / PICO)
 
     caps = BudgetSpec(calls=row.cap_calls, tokens=row.cap_tokens, usd=None if row.cap_usd is None else row.cap_usd / PICO)
-    return State(
+    return BudgetState(
         row.job_id,
         caps,
         spent=amount(row.spent_calls, row.spent_tokens, row.spent_usd),

@@ -11,12 +11,12 @@ from interp.llm.call_store import Call
 from interp.store.db.compression import pack
 from interp.store.db.dialect import in_index_order, now
 from interp.store.db.storable import storable
-from interp.store.db.tables import LlmCall
+from interp.store.db.tables import LlmCallRow
 from interp.store.llm import latency, reply_cache, totals, usage
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class CallRows:
     """A call as rows: of `llm_calls`, and of `llm_replies` when it was answered. Made outside of any transaction, since it compresses."""
 
     call: dict[str, Any]
@@ -35,7 +35,7 @@ class CallQuery:
     limit: int = 50
 
 
-def pack_call(call: Call) -> Packed:
+def pack_call(call: Call) -> CallRows:
     """The rows of a call, but for their time."""
     of_both = {
         "key": call.key,
@@ -63,47 +63,47 @@ def pack_call(call: Call) -> Packed:
         "prompt": None if was_answered else prompt,
         "raw": None if was_answered else raw,
     }
-    return Packed(row, of_both | {"prompt": prompt, "raw": raw} if was_answered else None)
+    return CallRows(row, of_both | {"prompt": prompt, "raw": raw} if was_answered else None)
 
 
-def save(session: Session, packed: Sequence[Packed]) -> None:
+def save(session: Session, packed: Sequence[CallRows]) -> None:
     """Writes calls, the answers among them to the cache, and adds them to the sums of their jobs and models."""
     if not packed:
         return
     moment = now(session)
-    session.connection().execute(insert(LlmCall), [item.call | {"created_at": moment} for item in packed])
+    session.connection().execute(insert(LlmCallRow), [item.call | {"created_at": moment} for item in packed])
     reply_cache.save(session, [item.reply | {"created_at": moment} for item in packed if item.reply is not None])
     recorded = [item.call for item in packed]
     for sums in (usage, latency, totals):
         sums.add(session, recorded)
 
 
-def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCall]:
+def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCallRow]:
     """Every question of a job that was about one feature, in the order in which they were recorded."""
-    return session.scalars(select(LlmCall).where(LlmCall.job_id == job_id, LlmCall.feature == feature).order_by(LlmCall.id)).all()
+    return session.scalars(select(LlmCallRow).where(LlmCallRow.job_id == job_id, LlmCallRow.feature == feature).order_by(LlmCallRow.id)).all()
 
 
-def page(session: Session, query: CallQuery) -> Sequence[LlmCall]:
+def page(session: Session, query: CallQuery) -> Sequence[LlmCallRow]:
     """Up to `limit` calls after the cursor: a walk along an index that holds what is filtered by."""
     in_index_order(session)
-    statement = select(LlmCall.id).where(LlmCall.job_id == query.job_id).order_by(LlmCall.id).limit(query.limit)
+    statement = select(LlmCallRow.id).where(LlmCallRow.job_id == query.job_id).order_by(LlmCallRow.id).limit(query.limit)
     if query.stage is not None:
-        statement = statement.where(LlmCall.stage == query.stage)
+        statement = statement.where(LlmCallRow.stage == query.stage)
     if query.feature is not None:
-        statement = statement.where(LlmCall.feature == query.feature)
+        statement = statement.where(LlmCallRow.feature == query.feature)
     if query.status is not None:
-        statement = statement.where(LlmCall.status == query.status)
+        statement = statement.where(LlmCallRow.status == query.status)
     if query.after is not None:
-        statement = statement.where(LlmCall.id > query.after)
+        statement = statement.where(LlmCallRow.id > query.after)
     # Keys alone, or PostgreSQL might read all jobs' calls in the order of their ids, where a job has many of them.
     keys = session.scalars(statement).all()
-    return session.scalars(select(LlmCall).where(LlmCall.id.in_(keys)).order_by(LlmCall.id)).all()
+    return session.scalars(select(LlmCallRow).where(LlmCallRow.id.in_(keys)).order_by(LlmCallRow.id)).all()
 
 
-def by_key(session: Session, keys: Sequence[str]) -> list[LlmCall]:
+def by_key(session: Session, keys: Sequence[str]) -> list[LlmCallRow]:
     """Every recorded asking of these questions, of any job, oldest first: where failed ones stand with what came back."""
-    found: list[LlmCall] = []
+    found: list[LlmCallRow] = []
     for start in range(0, len(keys), reply_cache.MOST_KEYS):
         some = keys[start : start + reply_cache.MOST_KEYS]
-        found += session.scalars(select(LlmCall).where(LlmCall.key.in_(some)).order_by(LlmCall.id))
+        found += session.scalars(select(LlmCallRow).where(LlmCallRow.key.in_(some)).order_by(LlmCallRow.id))
     return found

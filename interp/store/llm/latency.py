@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from interp.store.db.dialect import upsert
-from interp.store.db.tables import LlmLatency
+from interp.store.db.tables import LlmLatencyRow
 from interp.store.llm.totals import SLOT
 
 Group = tuple[str, str, str, str, str]
@@ -46,11 +46,11 @@ def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
     counts = Counter((call["job_id"], *(call[name] for name in GROUP), bucket_of(call["seconds"])) for call in calls)
     keys = ("job_id", *GROUP, "bucket")
     rows = [dict(zip(keys, key, strict=True)) | {"slot": SLOT, "calls": number} for key, number in sorted(counts.items())]
-    upsert(session, LlmLatency, rows, [*keys, "slot"], update=[], assign=_added)
+    upsert(session, LlmLatencyRow, rows, [*keys, "slot"], update=[], assign=_added)
 
 
 def _added(new: Any) -> dict[str, ColumnElement[Any]]:
-    return {"calls": LlmLatency.calls + new["calls"]}
+    return {"calls": LlmLatencyRow.calls + new["calls"]}
 
 
 def percentiles(session: Session, job_id: str, shares: Sequence[float]) -> list[dict[Group, float]]:
@@ -58,8 +58,8 @@ def percentiles(session: Session, job_id: str, shares: Sequence[float]) -> list[
 
     By (stage, purpose, model, base URL, transport).
     """
-    columns = [getattr(LlmLatency, name) for name in (*GROUP, "bucket")]
-    counted = select(*columns, func.sum(LlmLatency.calls)).where(LlmLatency.job_id == job_id).group_by(*columns)
+    columns = [getattr(LlmLatencyRow, name) for name in (*GROUP, "bucket")]
+    counted = select(*columns, func.sum(LlmLatencyRow.calls)).where(LlmLatencyRow.job_id == job_id).group_by(*columns)
     found: dict[Group, dict[int, int]] = {}
     for *group, bucket, number in session.execute(counted):
         stage, purpose, model, base_url, transport = group

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import Stage
 from interp.llm.base import Usage
-from interp.llm.call_store import Stored
+from interp.llm.call_store import StoredReply
 from interp.store.db.compression import unpack
 from interp.store.db.dialect import upsert
-from interp.store.db.tables import Explanation, LlmCall, LlmReply, Score
+from interp.store.db.tables import ExplanationRow, LlmCallRow, LlmReplyRow, ScoreRow
 
 # Keys a statement, at most: SQLite counts its parameters.
 MOST_KEYS = 500
@@ -33,13 +33,20 @@ class Exchange:
     created_at: datetime
 
 
-def recall(session: Session, keys: Collection[str]) -> dict[str, Stored]:
+def recall(session: Session, keys: Collection[str]) -> dict[str, StoredReply]:
     """The kept answers among `keys`."""
-    columns = (LlmReply.key, LlmReply.raw, LlmReply.prompt_tokens, LlmReply.completion_tokens, LlmReply.usage_known, LlmReply.cost_usd)
-    found: dict[str, Stored] = {}
+    columns = (
+        LlmReplyRow.key,
+        LlmReplyRow.raw,
+        LlmReplyRow.prompt_tokens,
+        LlmReplyRow.completion_tokens,
+        LlmReplyRow.usage_known,
+        LlmReplyRow.cost_usd,
+    )
+    found: dict[str, StoredReply] = {}
     for some in _portions(keys):
-        for key, raw, asked, answered, is_known, cost in session.execute(select(*columns).where(LlmReply.key.in_(some))):
-            found[key] = Stored(key, unpack(raw), Usage(asked, answered, is_known), cost)
+        for key, raw, asked, answered, is_known, cost in session.execute(select(*columns).where(LlmReplyRow.key.in_(some))):
+            found[key] = StoredReply(key, unpack(raw), Usage(asked, answered, is_known), cost)
     return found
 
 
@@ -47,7 +54,7 @@ def load(session: Session, keys: Collection[str]) -> dict[str, Exchange]:
     """Questions with their answers, for those of `keys` that were ever answered."""
     found: dict[str, Exchange] = {}
     for some in _portions(keys):
-        for row in session.scalars(select(LlmReply).where(LlmReply.key.in_(some))):
+        for row in session.scalars(select(LlmReplyRow).where(LlmReplyRow.key.in_(some))):
             usage = Usage(row.prompt_tokens, row.completion_tokens, row.usage_known)
             exchange = Exchange(row.key, row.model, row.base_url, unpack(row.prompt), unpack(row.raw), usage, row.cost_usd, row.created_at)
             found[row.key] = exchange
@@ -57,19 +64,21 @@ def load(session: Session, keys: Collection[str]) -> dict[str, Exchange]:
 def save(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Writes rows of `llm_replies`, in the order of their keys so that two writers cannot deadlock; those that are there stay."""
     one_a_key = {row["key"]: row for row in reversed(rows)}
-    upsert(session, LlmReply, [one_a_key[key] for key in sorted(one_a_key)], keys=["key"], update=[])
+    upsert(session, LlmReplyRow, [one_a_key[key] for key in sorted(one_a_key)], keys=["key"], update=[])
 
 
 def unusable(session: Session, job_id: str, run_id: int | None) -> list[str]:
     """Keys of the job's questions whose answers came to nothing: no explanation, or a score of which every item failed."""
-    unexplained = select(LlmCall.key).join(
-        Explanation,
-        (Explanation.run_id == run_id) & (Explanation.feature == LlmCall.feature) & (Explanation.explainer == LlmCall.purpose),
+    unexplained = select(LlmCallRow.key).join(
+        ExplanationRow,
+        (ExplanationRow.run_id == run_id) & (ExplanationRow.feature == LlmCallRow.feature) & (ExplanationRow.explainer == LlmCallRow.purpose),
     )
-    unscored = select(LlmCall.key).join(Score, (Score.feature == LlmCall.feature) & (Score.scorer == LlmCall.purpose) & (Score.job_id == job_id))
+    unscored = select(LlmCallRow.key).join(
+        ScoreRow, (ScoreRow.feature == LlmCallRow.feature) & (ScoreRow.scorer == LlmCallRow.purpose) & (ScoreRow.job_id == job_id)
+    )
     wanted = (
-        unexplained.where(LlmCall.job_id == job_id, LlmCall.stage == Stage.EXPLAIN, Explanation.text.is_(None)),
-        unscored.where(LlmCall.job_id == job_id, LlmCall.stage == Stage.SCORE, Score.answered == 0, Score.failed > 0),
+        unexplained.where(LlmCallRow.job_id == job_id, LlmCallRow.stage == Stage.EXPLAIN, ExplanationRow.text.is_(None)),
+        unscored.where(LlmCallRow.job_id == job_id, LlmCallRow.stage == Stage.SCORE, ScoreRow.answered == 0, ScoreRow.failed > 0),
     )
     return sorted({key for statement in wanted for key in session.scalars(statement)})
 
@@ -77,7 +86,7 @@ def unusable(session: Session, job_id: str, run_id: int | None) -> list[str]:
 def forget(session: Session, keys: Collection[str]) -> None:
     """These answers are asked for anew when somebody asks the same again."""
     for some in _portions(sorted(keys)):
-        session.execute(delete(LlmReply).where(LlmReply.key.in_(some)).execution_options(synchronize_session=False))
+        session.execute(delete(LlmReplyRow).where(LlmReplyRow.key.in_(some)).execution_options(synchronize_session=False))
 
 
 def _portions(keys: Collection[str]) -> list[list[str]]:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from interp.store.db.dialect import upsert
-from interp.store.db.tables import LlmTotal
+from interp.store.db.tables import LlmTotalRow
 
 PICO = 10**12
 # A process adds to one of so many rows of a model: with one row for all of them each transaction would wait for the one before.
@@ -30,8 +30,8 @@ def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
         else:
             total["usd"] += round(call["cost_usd"] * PICO)
     rows = [{"model": model, "status": status, "slot": SLOT, **total} for (model, status), total in sorted(sums.items())]
-    upsert(session, LlmTotal, rows, keys=["model", "status", "slot"], update=[], assign=_added)
+    upsert(session, LlmTotalRow, rows, keys=["model", "status", "slot"], update=[], assign=_added)
 
 
 def _added(new: Any) -> dict[str, ColumnElement[Any]]:
-    return {name: getattr(LlmTotal, name) + new[name] for name in COUNTS}
+    return {name: getattr(LlmTotalRow, name) + new[name] for name in COUNTS}

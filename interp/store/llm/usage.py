@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from interp.store.db.dialect import upsert
-from interp.store.db.tables import LlmUsage
+from interp.store.db.tables import LlmUsageRow
 from interp.store.llm.totals import PICO, SLOT
 
 GROUP = ("stage", "purpose", "model", "base_url", "transport")
@@ -49,11 +49,11 @@ def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
             total[name] += value
     keys = ("job_id", *GROUP)
     rows = [dict(zip(keys, group, strict=True)) | {"slot": SLOT} | total for group, total in sorted(sums.items())]
-    upsert(session, LlmUsage, rows, [*keys, "slot"], update=[], assign=_added)
+    upsert(session, LlmUsageRow, rows, [*keys, "slot"], update=[], assign=_added)
 
 
 def _added(new: Any) -> dict[str, ColumnElement[Any]]:
-    return {name: getattr(LlmUsage, name) + new[name] for name in COUNTS}
+    return {name: getattr(LlmUsageRow, name) + new[name] for name in COUNTS}
 
 
 def of(session: Session, job_id: str) -> list[UsageLine]:
@@ -63,10 +63,10 @@ def of(session: Session, job_id: str) -> list[UsageLine]:
 
 def of_jobs(session: Session, job_ids: Collection[str]) -> dict[str, list[UsageLine]]:
     """The same of some jobs, by id; those without a call are left out."""
-    groups = [LlmUsage.job_id, *(getattr(LlmUsage, name) for name in GROUP)]
-    sums = [func.sum(getattr(LlmUsage, name)) for name in COUNTS]
+    groups = [LlmUsageRow.job_id, *(getattr(LlmUsageRow, name) for name in GROUP)]
+    sums = [func.sum(getattr(LlmUsageRow, name)) for name in COUNTS]
     found: dict[str, list[UsageLine]] = {}
-    for job_id, *rest in session.execute(select(*groups, *sums).where(LlmUsage.job_id.in_(job_ids)).group_by(*groups).order_by(*groups)):
+    for job_id, *rest in session.execute(select(*groups, *sums).where(LlmUsageRow.job_id.in_(job_ids)).group_by(*groups).order_by(*groups)):
         line = _line(tuple(rest[: len(GROUP)]), dict(zip(COUNTS, rest[len(GROUP) :], strict=True)))
         found.setdefault(job_id, []).append(line)
     return found

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from interp.domain.errors import LeaseLostError
 from interp.domain.lifecycle import CHUNK_ENDS, CHUNK_OPEN, QUEUE_OF, WORKABLE, ChunkStatus, JobStatus, Queue, Stage, chunk_sources_of
 from interp.planning.plan import ChunkPlan
-from interp.planning.retry_plan import State
+from interp.planning.retry_plan import ChunkState
 from interp.store.db.dialect import clock, learn, now, unclaimed, upsert
-from interp.store.db.tables import Chunk, Job, StageCount
+from interp.store.db.tables import ChunkRow, JobRow, StageCountRow
 from interp.store.queue import fair_share
 
 # So many new chunks at once make what PostgreSQL knows of the table wrong, and its plans with it.
@@ -81,9 +81,9 @@ def add(session: Session, job_id: str, priority: int, plans: Sequence[ChunkPlan]
         for plan in plans
     ]
     if new:
-        upsert(session, Chunk, new, keys=["id"], update=[])
+        upsert(session, ChunkRow, new, keys=["id"], update=[])
         if len(new) >= NEWS:
-            learn(session, Chunk)
+            learn(session, ChunkRow)
         fair_share.open_turns(session, job_id, {QUEUE_OF[plan.stage] for plan in plans})
     return [row["id"] for row in new if row["status"] == ChunkStatus.READY]
 
@@ -107,13 +107,13 @@ def claim(
     moment = now(session)
     for job in fair_share.in_order(fair_share.candidates(session, queue), resident, moment, residency_seconds):
         ready = (
-            select(Chunk, Job.status)
-            .join(Job, Job.id == Chunk.job_id)
-            .where(Chunk.job_id == job.job_id, Chunk.queue == queue, Chunk.status == ChunkStatus.READY, Job.status.in_(WORKABLE))
-            .order_by(Chunk.number)
+            select(ChunkRow, JobRow.status)
+            .join(JobRow, JobRow.id == ChunkRow.job_id)
+            .where(ChunkRow.job_id == job.job_id, ChunkRow.queue == queue, ChunkRow.status == ChunkStatus.READY, JobRow.status.in_(WORKABLE))
+            .order_by(ChunkRow.number)
             .limit(1)
         )
-        found = session.execute(unclaimed(ready, of=Chunk)).first()
+        found = session.execute(unclaimed(ready, of=ChunkRow)).first()
         if found is not None:
             fair_share.served(session, job.job_id, queue, moment)
             return _lend(session, found[0], owner, moment, seconds, starts_job=found[1] == JobStatus.QUEUED)
@@ -127,24 +127,24 @@ def heartbeat(session: Session, lease: Lease, seconds: float, units_done: int) -
 
 def renew(session: Session, held: Sequence[tuple[Lease, int]], seconds: float) -> set[str]:
     """Renews leases and writes how many units of each are done; the tokens of those that are still held and wanted, in one statement."""
-    units = case({lease.token: done for lease, done in held}, value=Chunk.lease_token)
+    units = case({lease.token: done for lease, done in held}, value=ChunkRow.lease_token)
     statement = (
-        update(Chunk)
+        update(ChunkRow)
         .where(*_held_and_wanted([lease for lease, _ in held]))
         .values(lease_expires_at=clock(session, timedelta(seconds=seconds)), units_done=units)
-        .returning(Chunk.lease_token)
+        .returning(ChunkRow.lease_token)
     )
     return {str(token) for token in session.scalars(statement.execution_options(synchronize_session=False))}
 
 
 def wanted(session: Session, leases: Sequence[Lease]) -> set[str]:
     """The tokens of the leases that are still held, and whose jobs are still to be worked on."""
-    return {str(token) for token in session.scalars(select(Chunk.lease_token).where(*_held_and_wanted(leases)))}
+    return {str(token) for token in session.scalars(select(ChunkRow.lease_token).where(*_held_and_wanted(leases)))}
 
 
 def done(session: Session, lease: Lease, result: dict[str, Any] | None) -> None:
     """The chunk is done. Raises LeaseLost when it is no longer this worker's: then the whole transaction must be rolled back."""
-    _end(session, lease, ChunkStatus.DONE, units_done=Chunk.units_total, result=result, error=None)
+    _end(session, lease, ChunkStatus.DONE, units_done=ChunkRow.units_total, result=result, error=None)
 
 
 def failed(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
@@ -179,43 +179,53 @@ def release_waiting(session: Session, lease: Lease) -> Released:
     The caller holds the job's row: otherwise two last chunks that end at once would each see the other one open.
     """
     is_over = stage_is_over(session, lease.job_id, lease.stage)
-    spans = session.scalar(select(Chunk.awaited_in).where(Chunk.id == lease.chunk_id)) or ()
+    spans = session.scalar(select(ChunkRow.awaited_in).where(ChunkRow.id == lease.chunk_id)) or ()
     ended = [f"{lease.stage}:{lease.number}", *([lease.stage] if is_over else [])]
     ended += [span.name for span in map(Span.of, spans) if not _is_open(session, lease.job_id, span)]
-    waiting = (Chunk.job_id == lease.job_id, Chunk.status == ChunkStatus.WAITING, Chunk.waits_for.in_(ended))
-    statement = update(Chunk).where(*waiting).values(status=ChunkStatus.READY)
-    return Released(list(session.scalars(statement.returning(Chunk.id).execution_options(synchronize_session=False))), is_over)
+    waiting = (ChunkRow.job_id == lease.job_id, ChunkRow.status == ChunkStatus.WAITING, ChunkRow.waits_for.in_(ended))
+    statement = update(ChunkRow).where(*waiting).values(status=ChunkStatus.READY)
+    return Released(list(session.scalars(statement.returning(ChunkRow.id).execution_options(synchronize_session=False))), is_over)
 
 
 def stage_is_over(session: Session, job_id: str, stage: Stage) -> bool:
     """Whether no chunk of the stage is open any more."""
     # The sum that triggers keep, under the same lock of the job's row: no plan of a database can make a look at all chunks of it.
-    still_open = session.scalar(select(StageCount.open).where(StageCount.job_id == job_id, StageCount.stage == stage))
+    still_open = session.scalar(select(StageCountRow.open).where(StageCountRow.job_id == job_id, StageCountRow.stage == stage))
     return not still_open
 
 
 def cancel_open(session: Session, job_id: str) -> None:
     """Cancels all chunks of a job that nobody works on."""
     unleased = chunk_sources_of(ChunkStatus.CANCELLED) - {ChunkStatus.LEASED}
-    _move(session, ChunkStatus.CANCELLED, Chunk.job_id == job_id, Chunk.status.in_(unleased), finished_at=clock(session))
+    _move(session, ChunkStatus.CANCELLED, ChunkRow.job_id == job_id, ChunkRow.status.in_(unleased), finished_at=clock(session))
 
 
 def unring(session: Session, chunk_ids: Sequence[str]) -> None:
     """The bells of these chunks could not be rung: they are due again."""
-    session.execute(update(Chunk).where(Chunk.id.in_(chunk_ids)).values(rung_at=None).execution_options(synchronize_session=False))
+    session.execute(update(ChunkRow).where(ChunkRow.id.in_(chunk_ids)).values(rung_at=None).execution_options(synchronize_session=False))
 
 
 def ring_again(session: Session, job_id: str) -> None:
     """Forgets that the job's ready chunks were rung for: those bells were answered while it was paused."""
-    ready = update(Chunk).where(Chunk.job_id == job_id, Chunk.status == ChunkStatus.READY)
+    ready = update(ChunkRow).where(ChunkRow.job_id == job_id, ChunkRow.status == ChunkStatus.READY)
     session.execute(ready.values(rung_at=None).execution_options(synchronize_session=False))
 
 
-def states(session: Session, job_id: str) -> list[State]:
+def states(session: Session, job_id: str) -> list[ChunkState]:
     """All chunks of a job, as far as it matters for opening some of them again."""
-    columns = (Chunk.id, Chunk.stage, Chunk.number, Chunk.status, Chunk.waits_for, Chunk.payload, Chunk.units_total, Chunk.result, Chunk.error)
+    columns = (
+        ChunkRow.id,
+        ChunkRow.stage,
+        ChunkRow.number,
+        ChunkRow.status,
+        ChunkRow.waits_for,
+        ChunkRow.payload,
+        ChunkRow.units_total,
+        ChunkRow.result,
+        ChunkRow.error,
+    )
     return [
-        State(
+        ChunkState(
             chunk_id,
             Stage(stage),
             number,
@@ -227,7 +237,7 @@ def states(session: Session, job_id: str) -> list[State]:
             (error or {}).get("code"),
         )
         for chunk_id, stage, number, status, waits_for, payload, units, result, error in session.execute(
-            select(*columns).where(Chunk.job_id == job_id)
+            select(*columns).where(ChunkRow.job_id == job_id)
         )
     ]
 
@@ -236,20 +246,20 @@ def reopen(session: Session, target: ChunkStatus, chunk_ids: Sequence[str]) -> N
     """These chunks have ended, and are to be worked on as if they never had been."""
     fresh = {"attempts": 0, "units_done": 0, "error": None, "result": None, "rung_at": None, "started_at": None, "finished_at": None}
     for start in range(0, len(chunk_ids), NEWS):
-        _move(session, target, Chunk.id.in_(chunk_ids[start : start + NEWS]), Chunk.status.in_(CHUNK_ENDS), **fresh, **NO_LEASE)
+        _move(session, target, ChunkRow.id.in_(chunk_ids[start : start + NEWS]), ChunkRow.status.in_(CHUNK_ENDS), **fresh, **NO_LEASE)
 
 
 def any_leased(session: Session, job_id: str) -> bool:
     """Whether somebody still works on the job."""
-    return bool(session.scalar(select(exists().where(Chunk.job_id == job_id, Chunk.status == ChunkStatus.LEASED))))
+    return bool(session.scalar(select(exists().where(ChunkRow.job_id == job_id, ChunkRow.status == ChunkStatus.LEASED))))
 
 
 def expired(session: Session, is_gone: Callable[[str], bool], chunk_id: str | None = None) -> list[Lease]:
     """Leases past their time, and those whose owner is known to be gone. With `chunk_id` that chunk alone, and its row is locked."""
     moment = now(session)
-    leased = select(Chunk).where(Chunk.status == ChunkStatus.LEASED).execution_options(populate_existing=True)
+    leased = select(ChunkRow).where(ChunkRow.status == ChunkStatus.LEASED).execution_options(populate_existing=True)
     if chunk_id is not None:
-        leased = unclaimed(leased.where(Chunk.id == chunk_id), of=Chunk)
+        leased = unclaimed(leased.where(ChunkRow.id == chunk_id), of=ChunkRow)
     return [_lease(chunk) for chunk in session.scalars(leased) if _is_over(chunk, moment, is_gone)]
 
 
@@ -260,17 +270,17 @@ def ring_due(session: Session, queue: Queue, window: int, seconds: float, most: 
     """
     moment = now(session)
     late = moment - timedelta(seconds=seconds)
-    room = window - int(session.scalar(select(func.count()).where(Chunk.queue == queue, Chunk.rung_at >= late)) or 0)
+    room = window - int(session.scalar(select(func.count()).where(ChunkRow.queue == queue, ChunkRow.rung_at >= late)) or 0)
     room = room if most is None else min(room, most)
-    unrung = Chunk.rung_at.is_(None) | (Chunk.rung_at < late)
+    unrung = ChunkRow.rung_at.is_(None) | (ChunkRow.rung_at < late)
     due: list[str] = []
     for job in fair_share.in_order(fair_share.candidates(session, queue, unrung), (), moment, 0.0) if room > 0 else ():
-        ready = select(Chunk.id).where(Chunk.job_id == job.job_id, Chunk.queue == queue, Chunk.status == ChunkStatus.READY, unrung)
-        due += session.scalars(unclaimed(ready.order_by(Chunk.number).limit(room - len(due)), of=Chunk))
+        ready = select(ChunkRow.id).where(ChunkRow.job_id == job.job_id, ChunkRow.queue == queue, ChunkRow.status == ChunkStatus.READY, unrung)
+        due += session.scalars(unclaimed(ready.order_by(ChunkRow.number).limit(room - len(due)), of=ChunkRow))
         if len(due) >= room:
             break
     if due:
-        session.execute(update(Chunk).where(Chunk.id.in_(due)).values(rung_at=moment).execution_options(synchronize_session=False))
+        session.execute(update(ChunkRow).where(ChunkRow.id.in_(due)).values(rung_at=moment).execution_options(synchronize_session=False))
     return due
 
 
@@ -279,18 +289,18 @@ NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_token": None, "lease_exp
 
 def held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
     """Whether the chunk is still the lease's."""
-    return (Chunk.id == lease.chunk_id, Chunk.lease_token == lease.token, Chunk.status == ChunkStatus.LEASED)
+    return (ChunkRow.id == lease.chunk_id, ChunkRow.lease_token == lease.token, ChunkRow.status == ChunkStatus.LEASED)
 
 
 def _held_and_wanted(leases: Sequence[Lease]) -> tuple[ColumnElement[bool], ...]:
-    workable = exists().where(Job.id == Chunk.job_id, Job.status.in_(WORKABLE))
+    workable = exists().where(JobRow.id == ChunkRow.job_id, JobRow.status.in_(WORKABLE))
     ids, tokens = [lease.chunk_id for lease in leases], [lease.token for lease in leases]
-    return (Chunk.id.in_(ids), Chunk.lease_token.in_(tokens), Chunk.status == ChunkStatus.LEASED, workable)
+    return (ChunkRow.id.in_(ids), ChunkRow.lease_token.in_(tokens), ChunkRow.status == ChunkStatus.LEASED, workable)
 
 
 def _move(session: Session, target: ChunkStatus, *where: ColumnElement[bool], **values: Any) -> int:
     """The one place that changes a chunk's status, and only as the lifecycle allows. Returns how many chunks moved."""
-    statement = update(Chunk).where(*where, Chunk.status.in_(chunk_sources_of(target))).values(status=target, **values)
+    statement = update(ChunkRow).where(*where, ChunkRow.status.in_(chunk_sources_of(target))).values(status=target, **values)
     return rows(session.execute(statement.execution_options(synchronize_session=False)))
 
 
@@ -304,24 +314,24 @@ def _spans(plans: Sequence[ChunkPlan]) -> dict[tuple[Stage, int], list[str]]:
 
 
 def _is_open(session: Session, job_id: str, span: Span) -> bool:
-    within = Chunk.number.between(span.first, span.last)
-    statuses = session.scalars(select(Chunk.status).where(Chunk.job_id == job_id, Chunk.stage == span.stage, within))
+    within = ChunkRow.number.between(span.first, span.last)
+    statuses = session.scalars(select(ChunkRow.status).where(ChunkRow.job_id == job_id, ChunkRow.stage == span.stage, within))
     return any(status in CHUNK_OPEN for status in statuses)
 
 
-def _lend(session: Session, chunk: Chunk, owner: str, moment: datetime, seconds: float, *, starts_job: bool) -> Lease:
+def _lend(session: Session, chunk: ChunkRow, owner: str, moment: datetime, seconds: float, *, starts_job: bool) -> Lease:
     token = str(uuid.uuid4())
     lease = {"lease_owner": owner, "lease_token": token, "lease_expires_at": moment + timedelta(seconds=seconds)}
     attempt = chunk.attempts + 1
-    _move(session, ChunkStatus.LEASED, Chunk.id == chunk.id, **lease, attempts=attempt, units_done=0, started_at=moment)
+    _move(session, ChunkStatus.LEASED, ChunkRow.id == chunk.id, **lease, attempts=attempt, units_done=0, started_at=moment)
     return Lease(chunk.id, chunk.job_id, Stage(chunk.stage), chunk.number, chunk.payload, attempt, chunk.units_total, owner, token, starts_job)
 
 
 def _answer(session: Session, chunk_id: str) -> None:
     """The bell of this chunk was heard: it is no longer among those that wait for an answer."""
-    rung = select(Chunk.id).where(Chunk.id == chunk_id, Chunk.rung_at.is_not(None))
-    if session.scalar(unclaimed(rung, of=Chunk)) is not None:
-        session.execute(update(Chunk).where(Chunk.id == chunk_id).values(rung_at=None).execution_options(synchronize_session=False))
+    rung = select(ChunkRow.id).where(ChunkRow.id == chunk_id, ChunkRow.rung_at.is_not(None))
+    if session.scalar(unclaimed(rung, of=ChunkRow)) is not None:
+        session.execute(update(ChunkRow).where(ChunkRow.id == chunk_id).values(rung_at=None).execution_options(synchronize_session=False))
 
 
 def _end(session: Session, lease: Lease, target: ChunkStatus, **values: Any) -> None:
@@ -334,7 +344,7 @@ def rows(result: Result[Any]) -> int:
     return cast("CursorResult[Any]", result).rowcount
 
 
-def _is_over(chunk: Chunk, moment: datetime, is_gone: Callable[[str], bool]) -> bool:
+def _is_over(chunk: ChunkRow, moment: datetime, is_gone: Callable[[str], bool]) -> bool:
     if chunk.lease_owner is None or chunk.lease_expires_at is None or chunk.lease_expires_at < moment:
         return True
     # A lease that begins in the future, and was not renewed since: the clock went back, and by it the lease would last who knows how long.
@@ -342,7 +352,7 @@ def _is_over(chunk: Chunk, moment: datetime, is_gone: Callable[[str], bool]) -> 
     return is_of_the_future or is_gone(chunk.lease_owner)
 
 
-def _lease(chunk: Chunk) -> Lease:
+def _lease(chunk: ChunkRow) -> Lease:
     owner, token = chunk.lease_owner or "", chunk.lease_token or ""
     return Lease(
         chunk.id, chunk.job_id, Stage(chunk.stage), chunk.number, chunk.payload, chunk.attempts, chunk.units_total, owner, token, starts_job=False

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import WORKABLE, ChunkStatus, Queue
 from interp.store.db.dialect import insert, unclaimed
-from interp.store.db.tables import Chunk, Job, Turn
+from interp.store.db.tables import ChunkRow, FairShareRow, JobRow
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ReadyJob:
     """A job with a chunk that is ready. `served_at`: when it last had one taken, None before the first."""
 
     job_id: str
@@ -28,26 +28,26 @@ class Candidate:
         return self.served_at or self.created_at
 
 
-def candidates(session: Session, queue: Queue, *ready: ColumnElement[bool]) -> list[Candidate]:
+def candidates(session: Session, queue: Queue, *ready: ColumnElement[bool]) -> list[ReadyJob]:
     """The jobs that may be worked on and have a chunk of the queue that is ready, and for which `ready` holds. O(open jobs)."""
     first = (
         # A number, and not EXISTS: a planner that expects many ready chunks would look for one by reading the table.
-        select(Chunk.number)
-        .where(Chunk.job_id == Job.id, Chunk.queue == queue, Chunk.status == ChunkStatus.READY, *ready)
-        .order_by(Chunk.number)
+        select(ChunkRow.number)
+        .where(ChunkRow.job_id == JobRow.id, ChunkRow.queue == queue, ChunkRow.status == ChunkStatus.READY, *ready)
+        .order_by(ChunkRow.number)
         .limit(1)
-        .correlate(Job)
+        .correlate(JobRow)
         .scalar_subquery()
     )
     statement = (
-        select(Job.id, Job.priority, Job.models_key, Job.created_at, Turn.served_at)
-        .join(Turn, Turn.job_id == Job.id)
-        .where(Turn.queue == queue, Job.status.in_(WORKABLE), first.is_not(None))
+        select(JobRow.id, JobRow.priority, JobRow.models_key, JobRow.created_at, FairShareRow.served_at)
+        .join(FairShareRow, FairShareRow.job_id == JobRow.id)
+        .where(FairShareRow.queue == queue, JobRow.status.in_(WORKABLE), first.is_not(None))
     )
-    return [Candidate(*row) for row in session.execute(statement)]
+    return [ReadyJob(*row) for row in session.execute(statement)]
 
 
-def in_order(waiting: Collection[Candidate], resident: Collection[str], moment: datetime, patience_seconds: float) -> list[Candidate]:
+def in_order(waiting: Collection[ReadyJob], resident: Collection[str], moment: datetime, patience_seconds: float) -> list[ReadyJob]:
     """Highest priority first, then the job that was served longest ago; one that was never served before all that were, the older first.
 
     Within a priority, jobs whose models are `resident` come first as long as none of the others has waited longer than `patience_seconds`.
@@ -55,7 +55,7 @@ def in_order(waiting: Collection[Candidate], resident: Collection[str], moment: 
     late = moment - timedelta(seconds=patience_seconds)
     impatient = {job.priority for job in waiting if job.models_key not in resident and job.since < late}
 
-    def place(job: Candidate) -> tuple[int, bool, bool, datetime, datetime, str]:
+    def place(job: ReadyJob) -> tuple[int, bool, bool, datetime, datetime, str]:
         waits_for_others = job.models_key not in resident and job.priority not in impatient
         return (-job.priority, waits_for_others, job.served_at is not None, job.since, job.created_at, job.job_id)
 
@@ -66,12 +66,12 @@ def open_turns(session: Session, job_id: str, queues: Collection[Queue]) -> None
     """The job has chunks of these queues from now on."""
     rows = [{"job_id": job_id, "queue": queue, "served_at": None} for queue in sorted(queues)]
     if rows:
-        session.execute(insert(session, Turn).values(rows).on_conflict_do_nothing(index_elements=["job_id", "queue"]))
+        session.execute(insert(session, FairShareRow).values(rows).on_conflict_do_nothing(index_elements=["job_id", "queue"]))
 
 
 def served(session: Session, job_id: str, queue: Queue, moment: datetime) -> None:
     """The job had a chunk taken. Waits for nobody: whoever holds the row just now writes the same."""
-    own = (Turn.job_id == job_id, Turn.queue == queue)
-    free = unclaimed(select(Turn.job_id).where(*own), of=Turn).scalar_subquery()
-    statement = update(Turn).where(Turn.queue == queue, Turn.job_id == free).values(served_at=moment)
+    own = (FairShareRow.job_id == job_id, FairShareRow.queue == queue)
+    free = unclaimed(select(FairShareRow.job_id).where(*own), of=FairShareRow).scalar_subquery()
+    statement = update(FairShareRow).where(FairShareRow.queue == queue, FairShareRow.job_id == free).values(served_at=moment)
     session.execute(statement.execution_options(synchronize_session=False))

@@ -17,10 +17,10 @@ from interp.domain.spec import BudgetSpec, JobSpec
 from interp.observability import traces
 from interp.planning.fingerprint import models_key
 from interp.planning.plan import count, plan_check, plan_prepare
-from interp.planning.retry_plan import State, reopening
+from interp.planning.retry_plan import ChunkState, reopening
 from interp.store.db.dialect import insert, now
 from interp.store.db.storable import storable
-from interp.store.db.tables import Job
+from interp.store.db.tables import JobRow
 from interp.store.listings import queries
 from interp.store.llm import budgets, reply_cache
 from interp.store.queue import chunks, paused_time, webhooks
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 
-class Checked(Protocol):
+class PreflightFacts(Protocol):
     """What a preflight found out that submission needs."""
 
     @property
@@ -76,11 +76,11 @@ NOTHING = Noticed()
 def submit(
     session: Session,
     spec: JobSpec,
-    preflight: Checked,
+    preflight: PreflightFacts,
     idempotency_key: str | None = None,
     noticed: Noticed = NOTHING,
     asked: JobSpec | None = None,
-) -> Job:
+) -> JobRow:
     """Writes a job, its budget and its first chunk. The same key with the same spec gives the job that is there already.
 
     `asked` is the spec before anything of what the files say was written into it, and what the key belongs to; the same where it is not given.
@@ -95,7 +95,7 @@ def submit(
     return get(session, job)
 
 
-def submit_unchecked(session: Session, spec: JobSpec, idempotency_key: str | None = None) -> Job:
+def submit_unchecked(session: Session, spec: JobSpec, idempotency_key: str | None = None) -> JobRow:
     """Writes a job whose files nobody has looked at yet, its budget, and the chunk that does: `admit` or `fail` follow.
 
     The same key with the same spec gives the job that is there already. Raises Conflict when the key was used for another spec.
@@ -107,28 +107,28 @@ def submit_unchecked(session: Session, spec: JobSpec, idempotency_key: str | Non
     return get(session, job)
 
 
-def admit(session: Session, job_id: str, spec: JobSpec, preflight: Checked, noticed: Noticed) -> None:
+def admit(session: Session, job_id: str, spec: JobSpec, preflight: PreflightFacts, noticed: Noticed) -> None:
     """The job's files are well: it is queued, as if it had been submitted with what they say. Raises LeaseLost where it is no longer checked."""
     found = _facts(spec, preflight, noticed) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
-    if not _move(session, job_id, JobStatus.QUEUED, Job.status == JobStatus.CHECKING, **found):
+    if not _move(session, job_id, JobStatus.QUEUED, JobRow.status == JobStatus.CHECKING, **found):
         raise LeaseLostError(f"job {job_id} is no longer being checked")
     chunks.add(session, job_id, spec.priority, [plan_prepare(noticed.fingerprint)])
     _write_control(session, spec, preflight, job_id, noticed)
 
 
-def submitted(session: Session, spec: JobSpec, idempotency_key: str) -> Job | None:
+def submitted(session: Session, spec: JobSpec, idempotency_key: str) -> JobRow | None:
     """The job that this key gave before; None where it gave none. Raises Conflict when the key was used for another spec."""
-    known = session.scalar(select(Job.id).where(Job.idempotency_key == idempotency_key))
+    known = session.scalar(select(JobRow.id).where(JobRow.idempotency_key == idempotency_key))
     return None if known is None else _same_request(session, idempotency_key, spec)
 
 
-def control_of(session: Session, job_id: str) -> Job | None:
+def control_of(session: Session, job_id: str) -> JobRow | None:
     """The job's random-weights control, where it asked for one."""
-    return session.scalars(select(Job).where(Job.control_of == job_id)).first()
+    return session.scalars(select(JobRow).where(JobRow.control_of == job_id)).first()
 
 
 def _write(
-    session: Session, spec: JobSpec, asked: JobSpec, preflight: Checked | None, key: str | None, control_of: str | None, noticed: Noticed
+    session: Session, spec: JobSpec, asked: JobSpec, preflight: PreflightFacts | None, key: str | None, control_of: str | None, noticed: Noticed
 ) -> str | None:
     """The new job's id; None where the key gave one before. Without a preflight the job's files are to be checked."""
     row: dict[str, Any] = {
@@ -145,20 +145,22 @@ def _write(
         "traceparent": traces.traceparent(),
         "created_at": now(session),
     } | _facts(spec, preflight, noticed)
-    created = session.execute(insert(session, Job).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(Job.id)).scalar()
+    created = session.execute(
+        insert(session, JobRow).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(JobRow.id)
+    ).scalar()
     if created is not None:
         chunks.add(session, created, spec.priority, [plan_check() if preflight is None else plan_prepare(noticed.fingerprint)])
     return created
 
 
-def _write_control(session: Session, spec: JobSpec, preflight: Checked, job_id: str, noticed: Noticed) -> None:
+def _write_control(session: Session, spec: JobSpec, preflight: PreflightFacts, job_id: str, noticed: Noticed) -> None:
     """Writes the job's random-weights control, where it asks for one."""
     if "random_weights" in spec.controls and spec.subject.weights == "trained":
         control = _random_weights(spec)
         _write(session, control, control, preflight, None, job_id, noticed)
 
 
-def _facts(spec: JobSpec, preflight: Checked | None, noticed: Noticed) -> dict[str, Any]:
+def _facts(spec: JobSpec, preflight: PreflightFacts | None, noticed: Noticed) -> dict[str, Any]:
     """What a job's row holds of its files, as far as it is known."""
     ranges = spec.feature_ranges()
     features = None if preflight is None else preflight.features
@@ -172,20 +174,20 @@ def _facts(spec: JobSpec, preflight: Checked | None, noticed: Noticed) -> dict[s
 get = queries.job
 
 
-def hold(session: Session, job_id: str) -> Job:
+def hold(session: Session, job_id: str) -> JobRow:
     """The job, its row locked until the transaction ends: what fans in or ends a job goes through here, one at a time."""
-    return session.scalars(select(Job).where(Job.id == job_id).with_for_update(key_share=True).execution_options(populate_existing=True)).one()
+    return session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True).execution_options(populate_existing=True)).one()
 
 
 def start(session: Session, job_id: str) -> None:
     """A worker took the first chunk. A job that was paused meanwhile stays so."""
-    _move(session, job_id, JobStatus.RUNNING, Job.status == JobStatus.QUEUED, started_at=now(session))
+    _move(session, job_id, JobStatus.RUNNING, JobRow.status == JobStatus.QUEUED, started_at=now(session))
 
 
 def complete(session: Session, job_id: str, summary: dict[str, Any]) -> None:
     """The last chunk is done, and with it the job's run."""
     if _move(session, job_id, JobStatus.COMPLETED, summary=summary, finished_at=now(session)):
-        run_id = session.scalar(select(Job.run_id).where(Job.id == job_id))
+        run_id = session.scalar(select(JobRow.run_id).where(JobRow.id == job_id))
         if run_id is not None:
             runs.complete(session, run_id)
 
@@ -196,7 +198,7 @@ def fail(session: Session, job_id: str, problem: dict[str, Any]) -> None:
         chunks.cancel_open(session, job_id)
 
 
-def cancel(session: Session, job_id: str) -> Job:
+def cancel(session: Session, job_id: str) -> JobRow:
     """Cancels at once when nobody works on the job, else asks the workers to stop. Asking twice changes nothing.
 
     Raises NotFound, and Conflict for a job that has completed or failed.
@@ -212,7 +214,7 @@ def cancel(session: Session, job_id: str) -> Job:
     return get(session, job_id)
 
 
-def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) -> Job:
+def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) -> JobRow:
     """No chunk of the job is taken any more, and workers hand back theirs. `problem` says why, where it was not the user's wish.
 
     Pausing twice changes nothing. Raises NotFound, and Conflict for a job that is over, being cancelled, or still checked.
@@ -226,7 +228,7 @@ def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) 
     return get(session, job_id)
 
 
-def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> Job:
+def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> JobRow:
     """The job goes on where it was, with other caps if given; ring afterwards. Resuming what runs changes nothing but the caps.
 
     Answers are kept, so nothing is paid for twice. Its random-weights control, paused on the same budget, goes on with it.
@@ -244,12 +246,12 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
             target = JobStatus.RUNNING if paused.started_at else JobStatus.QUEUED
             if paused.paused_at is not None and paused.started_at is not None:
                 paused_time.count_pause(session, paused.id, paused.paused_at)
-            _move(session, paused.id, target, Job.status == JobStatus.PAUSED, error=None, paused_at=None)
+            _move(session, paused.id, target, JobRow.status == JobStatus.PAUSED, error=None, paused_at=None)
             chunks.ring_again(session, paused.id)
     return get(session, job_id)
 
 
-def retry(session: Session, job_id: str) -> Job:
+def retry(session: Session, job_id: str) -> JobRow:
     """What failed is tried again; ring afterwards. The job runs again where it had ended, and answers that could not be used are asked for anew.
 
     Raises NotFound, and Conflict where nothing failed, or the job is paused, being cancelled or cancelled.
@@ -273,7 +275,7 @@ def retry(session: Session, job_id: str) -> Job:
     paused_time.count_rest(session, job_id, {state.stage for state in states if state.id in reopened}, job.finished_at if job.started_at else None)
     for target, chunk_ids in ((ChunkStatus.READY, found.ready), (ChunkStatus.WAITING, found.waiting)):
         chunks.reopen(session, target, chunk_ids)
-    session.execute(update(Job).where(Job.id == job_id).values(features_failed=max(job.features_failed - found.features, 0)))
+    session.execute(update(JobRow).where(JobRow.id == job_id).values(features_failed=max(job.features_failed - found.features, 0)))
     if job.status in JOB_ENDS:
         _move(session, job_id, _target_of_retry(job, states, reopened), error=None, summary=None, finished_at=None)
     return get(session, job_id)
@@ -289,28 +291,28 @@ def settle(session: Session, job_id: str) -> None:
 def attach(session: Session, job_id: str, dictionary_id: int, run_id: int, features: int) -> None:
     """What prepare found out: the job's dictionary and run, and how many features it has."""
     found = {"dictionary_id": dictionary_id, "run_id": run_id, "features_total": features}
-    session.execute(update(Job).where(Job.id == job_id).values(found))
+    session.execute(update(JobRow).where(JobRow.id == job_id).values(found))
 
 
 def warn(session: Session, job_id: str, warnings: Sequence[JobWarning]) -> None:
     """Adds warnings to a job's; one of a code that it has replaces that one."""
     if warnings:
-        known = session.execute(select(Job.warnings).where(Job.id == job_id)).scalar_one()
-        session.execute(update(Job).where(Job.id == job_id).values(warnings=merged(known or (), warnings)))
+        known = session.execute(select(JobRow.warnings).where(JobRow.id == job_id)).scalar_one()
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(warnings=merged(known or (), warnings)))
 
 
 def amend(session: Session, job_id: str, summary: dict[str, Any]) -> None:
     """Another summary of a job that has completed, with what came to be known since. The caller holds the job's row."""
-    session.execute(update(Job).where(Job.id == job_id, Job.status == JobStatus.COMPLETED).values(summary=summary))
+    session.execute(update(JobRow).where(JobRow.id == job_id, JobRow.status == JobStatus.COMPLETED).values(summary=summary))
 
 
 def count_failed(session: Session, job_id: str, features: int) -> None:
     """So many more features of this job could not be explained."""
     if features:
-        session.execute(update(Job).where(Job.id == job_id).values(features_failed=Job.features_failed + features))
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(features_failed=JobRow.features_failed + features))
 
 
-def _target_of_retry(job: Job, states: Sequence[State], reopened: set[str]) -> JobStatus:
+def _target_of_retry(job: JobRow, states: Sequence[ChunkState], reopened: set[str]) -> JobStatus:
     """What a job that had ended is once these chunks of it are open again."""
     if any(state.stage == Stage.CHECK for state in states if state.id in reopened):
         return JobStatus.CHECKING
@@ -351,15 +353,15 @@ def _digest(spec: JobSpec) -> str:
 
 
 def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElement[bool], **values: Any) -> bool:
-    statement = update(Job).where(Job.id == job_id, Job.status.in_(sources_of(target)), *where).values(status=target, **values)
+    statement = update(JobRow).where(JobRow.id == job_id, JobRow.status.in_(sources_of(target)), *where).values(status=target, **values)
     moved = chunks.rows(session.execute(statement.execution_options(synchronize_session=False))) == 1
     if moved:
         webhooks.changed(session, job_id, target)
     return moved
 
 
-def _same_request(session: Session, key: str, spec: JobSpec) -> Job:
-    job = session.scalars(select(Job).where(Job.idempotency_key == key)).one()
+def _same_request(session: Session, key: str, spec: JobSpec) -> JobRow:
+    job = session.scalars(select(JobRow).where(JobRow.idempotency_key == key)).one()
     if job.request_digest != _digest(spec):
         raise ConflictError(
             f"The idempotency key {key!r} belongs to another request.",

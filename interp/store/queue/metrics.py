@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Queue, Stage
 from interp.store.db.dialect import now
-from interp.store.db.tables import Chunk, Job, LlmTotal, StageCount, Turn, Webhook, Worker
+from interp.store.db.tables import ChunkRow, FairShareRow, JobRow, LlmTotalRow, StageCountRow, WebhookRow, WorkerRow
 from interp.store.llm.totals import PICO
 
 # By the values of its labels.
@@ -25,7 +25,7 @@ FEATURE_STATES = {Stage.MERGE: "collected", Stage.EXPLAIN: "explained", Stage.SC
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MetricValues:
     """All that is read from the database. Times in seconds, money in US dollars; labels as `api.http.metrics.METRICS` names them.
 
     What counts what was done (chunks, features, tokens, calls) never gets less, whatever is tried again or cleared away.
@@ -61,16 +61,16 @@ class OpenStage:
     since: datetime
 
 
-def figures(session: Session, worker_seconds: float) -> Figures:
+def figures(session: Session, worker_seconds: float) -> MetricValues:
     """Everything at once. A worker counts as alive that told of itself within `worker_seconds`."""
     moment = now(session)
     stages = _open_stages(session)
-    return Figures(
+    return MetricValues(
         queue_chunks=_queue_chunks(stages),
         oldest_ready=_oldest_ready(stages, moment),
         **_leases(session, moment),
         workers=_workers(session, moment - timedelta(seconds=worker_seconds)),
-        jobs=_of_all(JobStatus, session.execute(select(Job.status, func.count()).group_by(Job.status))),
+        jobs=_of_all(JobStatus, session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))),
         **_ended(session),
         **_llm(session),
         webhooks=_webhooks(session),
@@ -80,18 +80,27 @@ def figures(session: Session, worker_seconds: float) -> Figures:
 def _open_stages(session: Session) -> list[OpenStage]:
     """One statement, so that its counts belong to one moment: a chunk that is leased meanwhile is not ready, too."""
     leased = (
-        select(Chunk.job_id, Chunk.stage, func.count().label("number"))
-        .where(Chunk.status == ChunkStatus.LEASED)
-        .group_by(Chunk.job_id, Chunk.stage)
+        select(ChunkRow.job_id, ChunkRow.stage, func.count().label("number"))
+        .where(ChunkRow.status == ChunkStatus.LEASED)
+        .group_by(ChunkRow.job_id, ChunkRow.stage)
         .subquery()
     )
     number = func.coalesce(leased.c.number, 0)
     statement = (
-        select(StageCount.queue, Job.status, StageCount.waiting, StageCount.open, number, Job.created_at, StageCount.released_at, Turn.served_at)
-        .join(Job, Job.id == StageCount.job_id)
-        .outerjoin(leased, (leased.c.job_id == StageCount.job_id) & (leased.c.stage == StageCount.stage))
-        .outerjoin(Turn, (Turn.job_id == StageCount.job_id) & (Turn.queue == StageCount.queue))
-        .where(Job.status.in_([status for status in JobStatus if status not in JOB_ENDS]), StageCount.open > 0)
+        select(
+            StageCountRow.queue,
+            JobRow.status,
+            StageCountRow.waiting,
+            StageCountRow.open,
+            number,
+            JobRow.created_at,
+            StageCountRow.released_at,
+            FairShareRow.served_at,
+        )
+        .join(JobRow, JobRow.id == StageCountRow.job_id)
+        .outerjoin(leased, (leased.c.job_id == StageCountRow.job_id) & (leased.c.stage == StageCountRow.stage))
+        .outerjoin(FairShareRow, (FairShareRow.job_id == StageCountRow.job_id) & (FairShareRow.queue == StageCountRow.queue))
+        .where(JobRow.status.in_([status for status in JobStatus if status not in JOB_ENDS]), StageCountRow.open > 0)
     )
     return [
         OpenStage(queue, status, waiting, still_open - waiting - taken, taken, max(moment for moment in moments if moment))
@@ -123,8 +132,8 @@ def _oldest_ready(stages: Iterable[OpenStage], moment: datetime) -> Readings:
 
 
 def _leases(session: Session, moment: datetime) -> dict[str, Readings]:
-    over = func.sum(case((Chunk.lease_expires_at < moment, 1), else_=0))
-    statement = select(Chunk.queue, func.min(Chunk.started_at), over).where(Chunk.status == ChunkStatus.LEASED).group_by(Chunk.queue)
+    over = func.sum(case((ChunkRow.lease_expires_at < moment, 1), else_=0))
+    statement = select(ChunkRow.queue, func.min(ChunkRow.started_at), over).where(ChunkRow.status == ChunkStatus.LEASED).group_by(ChunkRow.queue)
     ages: dict[Labels, float] = {(str(queue),): 0.0 for queue in QUEUES}
     expired = dict(ages)
     for queue, started, number in session.execute(statement):
@@ -133,28 +142,30 @@ def _leases(session: Session, moment: datetime) -> dict[str, Readings]:
 
 
 def _workers(session: Session, since: datetime) -> Readings:
-    alive = select(Worker.queue, func.count()).where(Worker.seen_at >= since).group_by(Worker.queue)
+    alive = select(WorkerRow.queue, func.count()).where(WorkerRow.seen_at >= since).group_by(WorkerRow.queue)
     return _of_all(Queue, session.execute(alive))
 
 
 def _ended(session: Session) -> dict[str, Readings]:
-    sums = (func.sum(StageCount.done), func.sum(StageCount.failed), func.sum(StageCount.cancelled), func.sum(StageCount.units))
+    sums = (func.sum(StageCountRow.done), func.sum(StageCountRow.failed), func.sum(StageCountRow.cancelled), func.sum(StageCountRow.units))
     ends = ("done", "failed", "cancelled")
     chunks: dict[Labels, float] = {(str(stage), end): 0.0 for stage in Stage for end in ends}
     units = dict.fromkeys(map(str, Stage), 0.0)
-    for stage, *counts, done in session.execute(select(StageCount.stage, *sums).group_by(StageCount.stage)):
+    for stage, *counts, done in session.execute(select(StageCountRow.stage, *sums).group_by(StageCountRow.stage)):
         chunks |= {(stage, end): float(count) for end, count in zip(ends, counts, strict=True)}
         units[stage] = float(done)
     features: dict[Labels, float] = {(state,): units[stage] for stage, state in FEATURE_STATES.items()}
-    failed = float(session.scalar(select(func.sum(Job.features_failed))) or 0)
+    failed = float(session.scalar(select(func.sum(JobRow.features_failed))) or 0)
     return {"chunks": chunks, "features": features, "features_failed": {(): failed}, "tokens": {(): units[Stage.COLLECT]}}
 
 
 def _llm(session: Session) -> dict[str, Readings]:
     names = ("calls", "attempts", "prompt_tokens", "completion_tokens", "usd", "unpriced")
-    sums = [func.sum(getattr(LlmTotal, name)) for name in names]
+    sums = [func.sum(getattr(LlmTotalRow, name)) for name in names]
     found: dict[str, dict[Labels, float]] = {name: defaultdict(float) for name in ("calls", "attempts", "llm_tokens", "cost", "unpriced")}
-    for model, status, *totals in session.execute(select(LlmTotal.model, LlmTotal.status, *sums).group_by(LlmTotal.model, LlmTotal.status)):
+    for model, status, *totals in session.execute(
+        select(LlmTotalRow.model, LlmTotalRow.status, *sums).group_by(LlmTotalRow.model, LlmTotalRow.status)
+    ):
         calls, attempts, asked, said, usd, unpriced = map(float, totals)
         found["calls"][model, status] += calls
         found["attempts"][model,] += attempts
@@ -166,7 +177,7 @@ def _llm(session: Session) -> dict[str, Readings]:
 
 
 def _webhooks(session: Session) -> Readings:
-    state = case((Webhook.next_at.is_not(None), "waiting"), (Webhook.delivered_at.is_not(None), "delivered"), else_="given_up")
+    state = case((WebhookRow.next_at.is_not(None), "waiting"), (WebhookRow.delivered_at.is_not(None), "delivered"), else_="given_up")
     return _of_all(("waiting", "delivered", "given_up"), session.execute(select(state, func.count()).group_by(state)))
 
 

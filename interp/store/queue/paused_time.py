@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import Stage
 from interp.store.db.dialect import now
-from interp.store.db.tables import Job, StageCount
+from interp.store.db.tables import JobRow, StageCountRow
 
 
 def count_pause(session: Session, job_id: str, since: datetime) -> None:
     """The job goes on that was paused `since`. Of its stages this takes in those that have begun, and have something left to do."""
-    begun = select(StageCount.stage).where(StageCount.job_id == job_id, StageCount.open > 0, StageCount.started_at.is_not(None))
+    begun = select(StageCountRow.stage).where(StageCountRow.job_id == job_id, StageCountRow.open > 0, StageCountRow.started_at.is_not(None))
     seconds = _seconds(since, now(session))
     for stage in session.scalars(begun).all():
         _add_to_stage(session, job_id, stage, seconds)
@@ -22,9 +22,11 @@ def count_pause(session: Session, job_id: str, since: datetime) -> None:
 
 def count_rest(session: Session, job_id: str, reopened: Collection[Stage], since: datetime | None) -> None:
     """Chunks of these stages are about to be opened again: stages of which all had ended rested since. So did the job, if it ended `since`."""
-    ended = (StageCount.open == 0, StageCount.finished_at.is_not(None), StageCount.stage.in_(reopened))
+    ended = (StageCountRow.open == 0, StageCountRow.finished_at.is_not(None), StageCountRow.stage.in_(reopened))
     moment = now(session)
-    for stage, finished in session.execute(select(StageCount.stage, StageCount.finished_at).where(StageCount.job_id == job_id, *ended)).all():
+    for stage, finished in session.execute(
+        select(StageCountRow.stage, StageCountRow.finished_at).where(StageCountRow.job_id == job_id, *ended)
+    ).all():
         assert finished is not None
         _add_to_stage(session, job_id, stage, _seconds(finished, moment))
     if since is not None:
@@ -37,9 +39,9 @@ def _seconds(since: datetime, moment: datetime) -> float:
 
 
 def _add_to_stage(session: Session, job_id: str, stage: str, seconds: float) -> None:
-    of = (StageCount.job_id == job_id, StageCount.stage == stage)
-    session.execute(update(StageCount).where(*of).values(idle_seconds=StageCount.idle_seconds + seconds))
+    of = (StageCountRow.job_id == job_id, StageCountRow.stage == stage)
+    session.execute(update(StageCountRow).where(*of).values(idle_seconds=StageCountRow.idle_seconds + seconds))
 
 
 def _add_to_job(session: Session, job_id: str, seconds: float) -> None:
-    session.execute(update(Job).where(Job.id == job_id).values(idle_seconds=Job.idle_seconds + seconds))
+    session.execute(update(JobRow).where(JobRow.id == job_id).values(idle_seconds=JobRow.idle_seconds + seconds))

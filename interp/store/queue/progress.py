@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from interp.domain.errors import NotFoundError
 from interp.domain.lifecycle import JOB_ENDS, QUEUE_OF, ChunkStatus, JobStatus, Stage
 from interp.store.db.dialect import now
-from interp.store.db.tables import Chunk, Job, StageCount
+from interp.store.db.tables import ChunkRow, JobRow, StageCountRow
 
 UNITS = {Stage.CHECK: "chunks", Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
 QUEUES = sorted(set(QUEUE_OF.values()))
@@ -69,7 +69,7 @@ class JobProgress:
 class Sums:
     """A stage: what its triggers keep, and how many chunks of it are leased, what they have done, and when the first of them was taken."""
 
-    kept: StageCount
+    kept: StageCountRow
     leased: int
     units: int
     started_at: datetime | None
@@ -90,20 +90,20 @@ class Sums:
 
 def progress(session: Session, job_id: str) -> JobProgress:
     """The job's progress as the database has it; raises NotFound."""
-    job = session.get(Job, job_id, populate_existing=True)
+    job = session.get(JobRow, job_id, populate_existing=True)
     if job is None:
         raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
     return of_jobs(session, [job])[job.id]
 
 
-def of_jobs(session: Session, rows: Sequence[Job]) -> dict[str, JobProgress]:
+def of_jobs(session: Session, rows: Sequence[JobRow]) -> dict[str, JobProgress]:
     """The progress of some jobs, by id: one statement for all of them."""
     moment = now(session)
     found = _sums(session, [job.id for job in rows])
     return {job.id: _progress(job, found.get(job.id, []), moment) for job in rows}
 
 
-def _progress(job: Job, found: Sequence[Sums], moment: datetime) -> JobProgress:
+def _progress(job: JobRow, found: Sequence[Sums], moment: datetime) -> JobProgress:
     by_stage = {sums.kept.stage: sums for sums in found}
     stages = tuple(_stage(by_stage[stage], job.paused_at or moment) for stage in Stage if stage in by_stage)
     return JobProgress(
@@ -128,21 +128,21 @@ def _sums(session: Session, job_ids: Sequence[str]) -> dict[str, list[Sums]]:
     """The stages of each job: the sums that are kept, and the few chunks that are worked on. One statement, so that both are of one moment."""
     leased = (
         select(
-            Chunk.job_id,
-            Chunk.stage,
+            ChunkRow.job_id,
+            ChunkRow.stage,
             func.count().label("number"),
-            func.sum(Chunk.units_done).label("units"),
-            func.min(Chunk.started_at).label("started_at"),
+            func.sum(ChunkRow.units_done).label("units"),
+            func.min(ChunkRow.started_at).label("started_at"),
         )
-        .where(Chunk.job_id.in_(job_ids), Chunk.queue.in_(QUEUES), Chunk.status == ChunkStatus.LEASED)
-        .group_by(Chunk.job_id, Chunk.stage)
+        .where(ChunkRow.job_id.in_(job_ids), ChunkRow.queue.in_(QUEUES), ChunkRow.status == ChunkStatus.LEASED)
+        .group_by(ChunkRow.job_id, ChunkRow.stage)
         .subquery()
     )
     worked_on = (func.coalesce(leased.c.number, 0), func.coalesce(leased.c.units, 0), leased.c.started_at)
     statement = (
-        select(StageCount, *worked_on)
-        .outerjoin(leased, (leased.c.job_id == StageCount.job_id) & (leased.c.stage == StageCount.stage))
-        .where(StageCount.job_id.in_(job_ids), StageCount.chunks > 0)
+        select(StageCountRow, *worked_on)
+        .outerjoin(leased, (leased.c.job_id == StageCountRow.job_id) & (leased.c.stage == StageCountRow.stage))
+        .where(StageCountRow.job_id.in_(job_ids), StageCountRow.chunks > 0)
         .execution_options(populate_existing=True)
     )
     found: dict[str, list[Sums]] = {}
@@ -167,7 +167,7 @@ def _stage(sums: Sums, moment: datetime) -> StageProgress:
     return StageProgress(stage, unit, done, total, sums.chunks(), started, finished, seconds, eta)
 
 
-def _counts(job: Job, stages: tuple[StageProgress, ...]) -> RequestCounts:
+def _counts(job: JobRow, stages: tuple[StageProgress, ...]) -> RequestCounts:
     by_stage = {stage.stage: stage for stage in stages}
     if not stages and job.status == JobStatus.COMPLETED:
         # Retention took its chunks before such sums were kept.

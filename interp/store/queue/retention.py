@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from interp.domain.lifecycle import JOB_ENDS, ChunkStatus, JobStatus, Stage
 from interp.store.db.dialect import now, unclaimed
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Base, Chunk, Job, LlmCall, LlmReply, Run, Webhook, Worker
+from interp.store.db.tables import Base, ChunkRow, JobRow, LlmCallRow, LlmReplyRow, RunRow, WebhookRow, WorkerRow
 from interp.store.queue import jobs
 from interp.store.queue.chunks import rows
 
@@ -20,7 +20,7 @@ BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RetentionRule:
     """Rows of one table that may go: `is_old(moment)` says which, of what was over at that moment; `needed` finds those that stay yet."""
 
     table: type[Base]
@@ -30,35 +30,35 @@ class Rule:
 
 
 def _over_before(moment: datetime) -> ColumnElement[bool]:
-    return Job.status.in_(JOB_ENDS) & (Job.finished_at < moment)
+    return JobRow.status.in_(JOB_ENDS) & (JobRow.finished_at < moment)
 
 
 def _calls(moment: datetime) -> ColumnElement[bool]:
-    return LlmCall.job_id.in_(select(Job.id).where(_over_before(moment)))
+    return LlmCallRow.job_id.in_(select(JobRow.id).where(_over_before(moment)))
 
 
 def _replies(moment: datetime) -> ColumnElement[bool]:
-    return LlmReply.created_at < moment
+    return LlmReplyRow.created_at < moment
 
 
 def _paid_by_the_living(session: Session, keys: Sequence[Any]) -> set[Any]:
     """Replies that a job which is not over may yet read again. Asked a batch at a time: one look for all would read every live job's calls."""
-    live = select(LlmCall.key).join(Job, Job.id == LlmCall.job_id).where(LlmCall.key.in_(keys), Job.status.not_in(JOB_ENDS))
+    live = select(LlmCallRow.key).join(JobRow, JobRow.id == LlmCallRow.job_id).where(LlmCallRow.key.in_(keys), JobRow.status.not_in(JOB_ENDS))
     return set(session.scalars(live.distinct()))
 
 
 def _webhooks(moment: datetime) -> ColumnElement[bool]:
-    return Webhook.next_at.is_(None) & (Webhook.created_at < moment)
+    return WebhookRow.next_at.is_(None) & (WebhookRow.created_at < moment)
 
 
 RULES = {
-    "calls": Rule(LlmCall, LlmCall.id, _calls),
-    "replies": Rule(LlmReply, LlmReply.key, _replies, _paid_by_the_living),
-    "webhooks": Rule(Webhook, Webhook.id, _webhooks),
+    "calls": RetentionRule(LlmCallRow, LlmCallRow.id, _calls),
+    "replies": RetentionRule(LlmReplyRow, LlmReplyRow.key, _replies, _paid_by_the_living),
+    "webhooks": RetentionRule(WebhookRow, WebhookRow.id, _webhooks),
 }
 
 
-def prune(engine: Engine, rule: Rule, days: float, dry_run: bool = False) -> int:
+def prune(engine: Engine, rule: RetentionRule, days: float, dry_run: bool = False) -> int:
     """Deletes the rows that a rule lets go after so many days; returns how many. With `dry_run` it only counts them."""
     last, count = None, 0
     while True:
@@ -81,31 +81,31 @@ def prune_chunks(engine: Engine, days: float, dry_run: bool = False) -> int:
     Returns how many; with `dry_run` it only counts them.
     """
     with snapshot(engine) as session:
-        has_chunks = exists().where(Chunk.job_id == Job.id)
+        has_chunks = exists().where(ChunkRow.job_id == JobRow.id)
         moment = now(session) - timedelta(days=days)
-        old = session.scalars(select(Job.id).where(_over_before(moment), has_chunks).order_by(Job.finished_at)).all()
+        old = session.scalars(select(JobRow.id).where(_over_before(moment), has_chunks).order_by(JobRow.finished_at)).all()
         if dry_run:
-            return session.scalar(select(func.count()).select_from(Chunk).where(Chunk.job_id.in_(old))) or 0
+            return session.scalar(select(func.count()).select_from(ChunkRow).where(ChunkRow.job_id.in_(old))) or 0
     return sum(_forget_chunks(engine, job_id) for job_id in old)
 
 
 def forget_workers(session: Session, seconds: float) -> int:
     """Deletes what worker processes told of themselves that have been silent for so long; returns how many."""
-    silent = delete(Worker).where(Worker.seen_at < now(session) - timedelta(seconds=seconds))
+    silent = delete(WorkerRow).where(WorkerRow.seen_at < now(session) - timedelta(seconds=seconds))
     return rows(session.execute(silent.execution_options(synchronize_session=False)))
 
 
 def needs_partials(session: Session, job_id: str) -> bool:
     """Whether the job's partial evidence may still be merged: now, or once a job that failed is tried again."""
-    unmerged = exists().where(Chunk.job_id == Job.id, Chunk.stage.in_((Stage.COMBINE, Stage.MERGE)), Chunk.status != ChunkStatus.DONE)
-    return bool(session.scalar(select(exists().where(Job.id == job_id, Job.status != JobStatus.CANCELLED, unmerged))))
+    unmerged = exists().where(ChunkRow.job_id == JobRow.id, ChunkRow.stage.in_((Stage.COMBINE, Stage.MERGE)), ChunkRow.status != ChunkStatus.DONE)
+    return bool(session.scalar(select(exists().where(JobRow.id == job_id, JobRow.status != JobStatus.CANCELLED, unmerged))))
 
 
 def corpora_in_use(session: Session) -> set[str] | None:
     """Digests of the tokenised corpora of jobs that are not over; None while a job is being prepared: nobody knows yet which one it reads."""
-    if session.scalar(select(exists().where(Chunk.stage == Stage.PREPARE, Chunk.status == ChunkStatus.LEASED))):
+    if session.scalar(select(exists().where(ChunkRow.stage == Stage.PREPARE, ChunkRow.status == ChunkStatus.LEASED))):
         return None
-    read = select(Run.corpus).join(Job, Job.run_id == Run.id).where(Job.status.not_in(JOB_ENDS))
+    read = select(RunRow.corpus).join(JobRow, JobRow.run_id == RunRow.id).where(JobRow.status.not_in(JOB_ENDS))
     return {corpus["tokens_digest"] for corpus in session.scalars(read)}
 
 
@@ -114,4 +114,4 @@ def _forget_chunks(engine: Engine, job_id: str) -> int:
         # Tried again since the listing, it lives.
         if jobs.hold(session, job_id).status not in JOB_ENDS:
             return 0
-        return rows(session.execute(delete(Chunk).where(Chunk.job_id == job_id).execution_options(synchronize_session=False)))
+        return rows(session.execute(delete(ChunkRow).where(ChunkRow.job_id == job_id).execution_options(synchronize_session=False)))

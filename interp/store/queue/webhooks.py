@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import JobStatus
 from interp.store.db.dialect import now, unclaimed
-from interp.store.db.tables import Job, Webhook
+from interp.store.db.tables import JobRow, WebhookRow
 
 FIRST_WAIT, LAST_WAIT = 5.0, 3600.0
 
@@ -31,7 +31,9 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
 
     A random-weights control is not told of: its receiver never heard of that job.
     """
-    row = session.execute(select(Job.spec, Job.control_of, Job.error, Job.features_total, Job.features_failed).where(Job.id == job_id)).one()
+    row = session.execute(
+        select(JobRow.spec, JobRow.control_of, JobRow.error, JobRow.features_total, JobRow.features_failed).where(JobRow.id == job_id)
+    ).one()
     wanted, event = row.spec.get("webhook"), f"job.{status}"
     if wanted is None or row.control_of is not None or event not in wanted["events"]:
         return
@@ -45,7 +47,7 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
         "error": row.error,
     }
     session.add(
-        Webhook(
+        WebhookRow(
             id=str(uuid.uuid4()),
             job_id=job_id,
             event=event,
@@ -61,9 +63,9 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
 def take(session: Session, limit: int, seconds: float) -> list[Delivery]:
     """The next tries that are due, the longest due first. Each is the caller's for so many seconds: a process that dies over it costs no more."""
     moment = now(session)
-    due = select(Webhook).where(Webhook.next_at <= moment).order_by(Webhook.next_at).limit(limit)
+    due = select(WebhookRow).where(WebhookRow.next_at <= moment).order_by(WebhookRow.next_at).limit(limit)
     found = []
-    for row in session.scalars(unclaimed(due, of=Webhook)):
+    for row in session.scalars(unclaimed(due, of=WebhookRow)):
         row.attempts += 1
         row.next_at = moment + timedelta(seconds=seconds)
         found.append(Delivery(row.id, row.url, row.payload, row.attempts))
@@ -77,18 +79,18 @@ def wait_after(attempt: int) -> float:
 
 def delivered(session: Session, delivery: Delivery) -> None:
     """The receiver has taken it."""
-    session.execute(update(Webhook).where(Webhook.id == delivery.id).values(delivered_at=now(session), next_at=None, error=None))
+    session.execute(update(WebhookRow).where(WebhookRow.id == delivery.id).values(delivered_at=now(session), next_at=None, error=None))
 
 
 def missed(session: Session, delivery: Delivery, reason: str, is_last: bool) -> None:
     """The try failed, for this reason; after the last one the event is given up. Changes nothing where another process has tried since."""
     next_at = None if is_last else now(session) + timedelta(seconds=wait_after(delivery.attempt))
-    same_try = (Webhook.id == delivery.id, Webhook.attempts == delivery.attempt, Webhook.delivered_at.is_(None))
-    session.execute(update(Webhook).where(*same_try).values(error=reason, next_at=next_at))
+    same_try = (WebhookRow.id == delivery.id, WebhookRow.attempts == delivery.attempt, WebhookRow.delivered_at.is_(None))
+    session.execute(update(WebhookRow).where(*same_try).values(error=reason, next_at=next_at))
 
 
-def of_job(session: Session, job_id: str, after: tuple[datetime, str] | None = None, limit: int = 50) -> Sequence[Webhook]:
+def of_job(session: Session, job_id: str, after: tuple[datetime, str] | None = None, limit: int = 50) -> Sequence[WebhookRow]:
     """Up to `limit` events of a job that somebody was told of, or is yet to be, oldest first. `after` is the last row's time and id."""
-    order = (Webhook.created_at, Webhook.id)
-    statement = select(Webhook).where(Webhook.job_id == job_id).order_by(*order).limit(limit)
+    order = (WebhookRow.created_at, WebhookRow.id)
+    statement = select(WebhookRow).where(WebhookRow.job_id == job_id).order_by(*order).limit(limit)
     return session.scalars(statement if after is None else statement.where(tuple_(*order) > tuple_(*after))).all()

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import Queue
 from interp.store.db.dialect import now, upsert
-from interp.store.db.tables import Worker
+from interp.store.db.tables import WorkerRow
 
 
 class Told(Protocol):
@@ -30,7 +30,7 @@ class Told(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerRow:
+class KnownWorker:
     """A worker process as it last told of itself. `seen_at` is the database's time."""
 
     owner: str
@@ -58,19 +58,25 @@ def seen(session: Session, owner: str, report: Told) -> None:
         "started_at": moment,
         "seen_at": moment,
     }
-    upsert(session, Worker, [row], keys=["owner"], update=["queue", "name", "device", "memory_bytes", "resident", "seen_at"])
+    upsert(session, WorkerRow, [row], keys=["owner"], update=["queue", "name", "device", "memory_bytes", "resident", "seen_at"])
 
 
 def gone(session: Session, owner: str) -> None:
     """The process has ended."""
-    session.execute(delete(Worker).where(Worker.owner == owner))
+    session.execute(delete(WorkerRow).where(WorkerRow.owner == owner))
 
 
-def alive(session: Session, seconds: float) -> list[WorkerRow]:
+def alive(session: Session, seconds: float) -> list[KnownWorker]:
     """The processes that were seen within the last `seconds`, by queue and name."""
-    statement = select(Worker).where(Worker.seen_at >= now(session) - timedelta(seconds=seconds)).order_by(Worker.queue, Worker.name, Worker.owner)
+    statement = (
+        select(WorkerRow)
+        .where(WorkerRow.seen_at >= now(session) - timedelta(seconds=seconds))
+        .order_by(WorkerRow.queue, WorkerRow.name, WorkerRow.owner)
+    )
     return [
-        WorkerRow(row.owner, Queue(row.queue), row.name, row.version, row.device, row.memory_bytes, tuple(row.resident), row.started_at, row.seen_at)
+        KnownWorker(
+            row.owner, Queue(row.queue), row.name, row.version, row.device, row.memory_bytes, tuple(row.resident), row.started_at, row.seen_at
+        )
         for row in session.scalars(statement)
     ]
 
@@ -78,4 +84,4 @@ def alive(session: Session, seconds: float) -> list[WorkerRow]:
 def memory_of(session: Session, queue: Queue, seconds: float) -> int | None:
     """What any worker of the queue that lives may use, in bytes: the least of what they tell. None where none tells."""
     since = now(session) - timedelta(seconds=seconds)
-    return session.scalar(select(func.min(Worker.memory_bytes)).where(Worker.queue == queue, Worker.seen_at >= since))
+    return session.scalar(select(func.min(WorkerRow.memory_bytes)).where(WorkerRow.queue == queue, WorkerRow.seen_at >= since))

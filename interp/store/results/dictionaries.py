@@ -7,13 +7,13 @@ from sqlalchemy.orm import Session
 
 from interp.domain.vocabulary import Vocabulary
 from interp.store.db.dialect import insert, now, upsert
-from interp.store.db.tables import Dictionary, Subject
+from interp.store.db.tables import DictionaryRow, SubjectRow
 
 
 def save_subject(session: Session, digest: str, name: str, config: dict[str, Any], vocabulary: Vocabulary) -> None:
     """Writes the subject unless it is there: its digest says all."""
     row = {"id": digest, "name": name, "config": config, "vocabulary": vocabulary.to_bytes(), "created_at": now(session)}
-    upsert(session, Subject, [row], keys=["id"], update=[])
+    upsert(session, SubjectRow, [row], keys=["id"], update=[])
 
 
 def save_dictionary(
@@ -32,7 +32,9 @@ def save_dictionary(
 
     Names are unique: where other weights have the name already, the new ones get it with the start of their digest behind.
     """
-    known = select(Dictionary.id).where(Dictionary.digest == digest, Dictionary.subject_id == subject_id, Dictionary.hook_point == hook_point)
+    known = select(DictionaryRow.id).where(
+        DictionaryRow.digest == digest, DictionaryRow.subject_id == subject_id, DictionaryRow.hook_point == hook_point
+    )
     columns = {
         "digest": digest,
         "subject_id": subject_id,
@@ -48,5 +50,5 @@ def save_dictionary(
         if found is not None:
             return found
         row = {"name": candidate, **columns}
-        session.execute(insert(session, Dictionary).values(row).on_conflict_do_nothing(index_elements=["name"]))
+        session.execute(insert(session, DictionaryRow).values(row).on_conflict_do_nothing(index_elements=["name"]))
     return session.execute(known).scalar_one()

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from interp.planning.plan import Range
 from interp.score.best import ORDER, UNSCORED, Candidates
 from interp.store.db.dialect import change
-from interp.store.db.tables import Evidence, Explanation, Feature, Run, Score
+from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
 from interp.store.results.evidence import within
 
 # Rows that are read, made and written at a time.
@@ -29,7 +29,7 @@ Portions = Iterator[Sequence[Row[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Conclusion:
+class AdjustedScore:
     """What all scores together say of one of them. `p_method`: how its p value was made; `null_reason`: why there is no more to say of its null."""
 
     id: int
@@ -41,7 +41,7 @@ class Conclusion:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class BestExplanation:
     """What a listing shows of a feature's best explanation."""
 
     feature: int
@@ -62,21 +62,23 @@ def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) 
     rank), controls.
     """
     statement = (
-        select(Score.id, Score.feature, Score.explanation_id, Explanation.explainer, Explanation.settings_digest, Score.metric)
-        .add_columns(Score.value, Score.lift, Score.p_value, Score.q_value, Score.shrunken, Score.p_paired, Score.low, Score.high)
-        .add_columns(Score.p_method, Score.null_reason)
-        .add_columns(case((Score.p_method.is_distinct_from("rank"), Score.null_values)), Score.controls)
-        .join(Explanation, Explanation.id == Score.explanation_id)
-        .where(Score.run_id == run_id, Score.scorer == scorer, Score.settings_digest == settings_digest)
-        .order_by(Score.feature, Score.explanation_id)
+        select(ScoreRow.id, ScoreRow.feature, ScoreRow.explanation_id, ExplanationRow.explainer, ExplanationRow.settings_digest, ScoreRow.metric)
+        .add_columns(
+            ScoreRow.value, ScoreRow.lift, ScoreRow.p_value, ScoreRow.q_value, ScoreRow.shrunken, ScoreRow.p_paired, ScoreRow.low, ScoreRow.high
+        )
+        .add_columns(ScoreRow.p_method, ScoreRow.null_reason)
+        .add_columns(case((ScoreRow.p_method.is_distinct_from("rank"), ScoreRow.null_values)), ScoreRow.controls)
+        .join(ExplanationRow, ExplanationRow.id == ScoreRow.explanation_id)
+        .where(ScoreRow.run_id == run_id, ScoreRow.scorer == scorer, ScoreRow.settings_digest == settings_digest)
+        .order_by(ScoreRow.feature, ScoreRow.explanation_id)
     )
     return _portions(session, statement)
 
 
 def explained(session: Session, run_id: int) -> Portions:
     """Feature, id, explainer and settings digest of every good explanation of the run."""
-    statement = select(Explanation.feature, Explanation.id, Explanation.explainer, Explanation.settings_digest)
-    return _portions(session, statement.where(Explanation.run_id == run_id, Explanation.text.is_not(None)))
+    statement = select(ExplanationRow.feature, ExplanationRow.id, ExplanationRow.explainer, ExplanationRow.settings_digest)
+    return _portions(session, statement.where(ExplanationRow.run_id == run_id, ExplanationRow.text.is_not(None)))
 
 
 def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]) -> Portions:
@@ -84,52 +86,52 @@ def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]
 
     Columns: feature, explanation id, scorer, value, shrunken value, lift, q value.
     """
-    statement = select(Score.feature, Score.explanation_id, Score.scorer, Score.value, Score.shrunken, Score.lift, Score.q_value)
-    others = [or_(Score.scorer != scorer, Score.settings_digest != digest) for scorer, digest in known]
-    return _portions(session, statement.where(Score.run_id == run_id, Score.value.is_not(None), *others))
+    statement = select(ScoreRow.feature, ScoreRow.explanation_id, ScoreRow.scorer, ScoreRow.value, ScoreRow.shrunken, ScoreRow.lift, ScoreRow.q_value)
+    others = [or_(ScoreRow.scorer != scorer, ScoreRow.settings_digest != digest) for scorer, digest in known]
+    return _portions(session, statement.where(ScoreRow.run_id == run_id, ScoreRow.value.is_not(None), *others))
 
 
 def summaries(session: Session, run_id: int) -> int:
     """How many summaries of the run have been written."""
-    return session.execute(select(Run.summaries).where(Run.id == run_id)).scalar_one()
+    return session.execute(select(RunRow.summaries).where(RunRow.id == run_id)).scalar_one()
 
 
 def begin_summary(session: Session, run_id: int) -> int:
     """Takes the run's row until the transaction ends, and counts one summary more: returns how many were written before this one."""
-    before = session.execute(select(Run.summaries).where(Run.id == run_id).with_for_update(key_share=True)).scalar_one()
-    session.execute(update(Run).where(Run.id == run_id).values(summaries=before + 1))
+    before = session.execute(select(RunRow.summaries).where(RunRow.id == run_id).with_for_update(key_share=True)).scalar_one()
+    session.execute(update(RunRow).where(RunRow.id == run_id).values(summaries=before + 1))
     return before
 
 
 def densities(session: Session, run_id: int) -> Portions:
     """Feature and firing rate, the share of tokens, of every feature of the run."""
-    return _portions(session, select(Evidence.feature, Evidence.density).where(Evidence.run_id == run_id))
+    return _portions(session, select(EvidenceRow.feature, EvidenceRow.density).where(EvidenceRow.run_id == run_id))
 
 
 def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[str, int]:
     """How many features of the run in the ranges are active, rare or dead."""
-    of = (Feature.run_id == run_id, within(Feature.feature, ranges))
-    return dict(session.execute(select(Feature.state, func.count()).where(*of).group_by(Feature.state)).all())
+    of = (FeatureRow.run_id == run_id, within(FeatureRow.feature, ranges))
+    return dict(session.execute(select(FeatureRow.state, func.count()).where(*of).group_by(FeatureRow.state)).all())
 
 
 def labels(session: Session, explanation_ids: Sequence[int]) -> dict[int, str | None]:
     """The texts of a portion's explanations, by id."""
-    return dict(session.execute(select(Explanation.id, Explanation.text).where(Explanation.id.in_(explanation_ids))).all())
+    return dict(session.execute(select(ExplanationRow.id, ExplanationRow.text).where(ExplanationRow.id.in_(explanation_ids))).all())
 
 
-def save_conclusions(session: Session, conclusions: Iterable[Conclusion]) -> None:
+def save_conclusions(session: Session, conclusions: Iterable[AdjustedScore]) -> None:
     """Writes what is concluded of each score. Give them ascending by id."""
     for some in _cut(conclusions):
-        change(session, Score, [_row(item) for item in some], keys=["id"])
+        change(session, ScoreRow, [_row(item) for item in some], keys=["id"])
 
 
-def show_best(session: Session, run_id: int, best: Iterable[Shown]) -> None:
+def show_best(session: Session, run_id: int, best: Iterable[BestExplanation]) -> None:
     """Lists each feature of the run with its best explanation and that one's figures. Give them ascending by feature."""
     for some in _cut(best):
-        change(session, Feature, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
+        change(session, FeatureRow, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
 
 
-def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[Shown]:
+def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[BestExplanation]:
     """Each feature's best explanation with its figures, as they are written; `labels` gives the texts of a portion's explanations."""
     for start in range(0, len(best), PORTION):
         some = slice(start, start + PORTION)
@@ -141,7 +143,7 @@ def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str |
         ]
         figures = (numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken))
         for feature, explanation, scorer, *rest in zip(best.features[some].tolist(), made, scorers, *figures, strict=True):
-            yield Shown(feature, explanation, texts.get(explanation), scorer, *(rest if scorer else ()))
+            yield BestExplanation(feature, explanation, texts.get(explanation), scorer, *(rest if scorer else ()))
 
 
 def numbers(column: Floats) -> list[float | None]:
@@ -154,7 +156,7 @@ def _portions(session: Session, statement: Select[*tuple[Any, ...]]) -> Portions
     return session.execute(statement, execution_options={"yield_per": PORTION}).partitions()
 
 
-def _row(item: Conclusion | Shown) -> dict[str, Any]:
+def _row(item: AdjustedScore | BestExplanation) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__slots__}
 
 

@@ -9,10 +9,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from interp.domain.evidence import Statistics
 from interp.planning.plan import Range
 from interp.store.db.dialect import Upsert, write
-from interp.store.db.tables import Evidence, Feature
+from interp.store.db.tables import EvidenceRow, FeatureRow
 
-EVIDENCE = Upsert(Evidence, ("run_id", "feature"))
-FEATURES = Upsert(Feature, ("run_id", "feature"))
+EVIDENCE = Upsert(EvidenceRow, ("run_id", "feature"))
+FEATURES = Upsert(FeatureRow, ("run_id", "feature"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,18 @@ def within(column: InstrumentedAttribute[int], ranges: Sequence[Range]) -> Colum
 
 def features_with(session: Session, run_id: int) -> list[int]:
     """The features that have evidence in the run, ascending."""
-    return list(session.scalars(select(Evidence.feature).where(Evidence.run_id == run_id).order_by(Evidence.feature)))
+    return list(session.scalars(select(EvidenceRow.feature).where(EvidenceRow.run_id == run_id).order_by(EvidenceRow.feature)))
 
 
 def load(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, bytes]:
     """The blobs of the features in the ranges that have one, by feature, ascending."""
-    statement = select(Evidence.feature, Evidence.blob).where(Evidence.run_id == run_id, within(Evidence.feature, ranges))
-    return dict(session.execute(statement.order_by(Evidence.feature)).all())
+    statement = select(EvidenceRow.feature, EvidenceRow.blob).where(EvidenceRow.run_id == run_id, within(EvidenceRow.feature, ranges))
+    return dict(session.execute(statement.order_by(EvidenceRow.feature)).all())
 
 
 def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, str]:
     """active, rare or dead, for the features in the ranges that have evidence in the run."""
-    statement = select(Feature.feature, Feature.state).where(Feature.run_id == run_id, within(Feature.feature, ranges))
+    statement = select(FeatureRow.feature, FeatureRow.state).where(FeatureRow.run_id == run_id, within(FeatureRow.feature, ranges))
     return dict(session.execute(statement).all())
 
 

@@ -7,7 +7,7 @@ from interp.domain.errors import BlobCorruptError
 from interp.domain.evidence import Statistics
 from interp.files.evidence_codec import decode_evidence
 from interp.score.best import Candidates, Running, scored, unscored
-from interp.store.db.tables import Evidence, Feature, Run
+from interp.store.db.tables import EvidenceRow, FeatureRow, RunRow
 from interp.store.results import dictionary_scores, evidence
 from interp.store.results.evidence import Gathered
 
@@ -19,7 +19,7 @@ def relist(session: Session) -> None:
 
     Evidence that is damaged stays unlisted, as what reads it would fail.
     """
-    for run_id in session.scalars(select(Run.id).order_by(Run.id)).all():
+    for run_id in session.scalars(select(RunRow.id).order_by(RunRow.id)).all():
         after: int | None = -1
         while after is not None:
             after = _list_some(session, run_id, after)
@@ -29,9 +29,11 @@ def relist(session: Session) -> None:
 
 def _list_some(session: Session, run_id: int, after: int) -> int | None:
     """Lists the next features that have no row yet. Returns the last one looked at; None where that was all."""
-    same = (Feature.run_id == Evidence.run_id) & (Feature.feature == Evidence.feature)
-    unlisted = select(Evidence.feature, Evidence.blob).outerjoin(Feature, same).where(Evidence.run_id == run_id, Feature.feature.is_(None))
-    found = session.execute(unlisted.where(Evidence.feature > after).order_by(Evidence.feature).limit(PORTION)).all()
+    same = (FeatureRow.run_id == EvidenceRow.run_id) & (FeatureRow.feature == EvidenceRow.feature)
+    unlisted = (
+        select(EvidenceRow.feature, EvidenceRow.blob).outerjoin(FeatureRow, same).where(EvidenceRow.run_id == run_id, FeatureRow.feature.is_(None))
+    )
+    found = session.execute(unlisted.where(EvidenceRow.feature > after).order_by(EvidenceRow.feature).limit(PORTION)).all()
     read = [(feature, _statistics(blob)) for feature, blob in found]
     evidence.enlist(session, run_id, [Gathered(feature, statistics, b"") for feature, statistics in read if statistics is not None])
     return found[-1].feature if len(found) == PORTION else None

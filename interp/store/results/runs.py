@@ -11,14 +11,14 @@ from interp.domain.errors import ConflictError, InputError, NotFoundError
 from interp.domain.lifecycle import JOB_ENDS, JobStatus
 from interp.domain.vocabulary import Vocabulary
 from interp.store.db.dialect import insert, now
-from interp.store.db.tables import Dictionary, Evidence, Feature, Job, Run, Subject
+from interp.store.db.tables import DictionaryRow, EvidenceRow, FeatureRow, JobRow, RunRow, SubjectRow
 
 # A run's number, or the start of its digest; eight digits and more are a digest's.
 NUMBER, DIGEST = re.compile(r"[1-9][0-9]{0,6}", re.ASCII), re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 # Jobs of a run that are told of.
 MOST_JOBS = 20
 # Of completed runs, the current one first.
-ORDER = (Run.pinned_at.is_(None), Run.pinned_at.desc(), Run.features.desc(), Run.completed_at.desc(), Run.id.desc())
+ORDER = (RunRow.pinned_at.is_(None), RunRow.pinned_at.desc(), RunRow.features.desc(), RunRow.completed_at.desc(), RunRow.id.desc())
 
 
 def save(session: Session, digest: str, dictionary_id: int, identity: dict[str, Any], corpus: dict[str, Any], tokens: int) -> int:
@@ -27,26 +27,28 @@ def save(session: Session, digest: str, dictionary_id: int, identity: dict[str, 
     `corpus` says what the pass as a whole saw; `tokens` how many.
     """
     # The dictionary's row is held, so that two new runs do not take one number.
-    session.execute(select(Dictionary.id).where(Dictionary.id == dictionary_id).with_for_update(key_share=True))
-    last = select(func.coalesce(func.max(Run.number), 0) + 1).where(Run.dictionary_id == dictionary_id).scalar_subquery()
+    session.execute(select(DictionaryRow.id).where(DictionaryRow.id == dictionary_id).with_for_update(key_share=True))
+    last = select(func.coalesce(func.max(RunRow.number), 0) + 1).where(RunRow.dictionary_id == dictionary_id).scalar_subquery()
     row = {"digest": digest, "dictionary_id": dictionary_id, "identity": identity, "corpus": corpus, "tokens": tokens, "created_at": now(session)}
-    session.execute(insert(session, Run).values(number=last, **row).on_conflict_do_nothing(index_elements=["digest"]))
-    return session.execute(select(Run.id).where(Run.digest == digest)).scalar_one()
+    session.execute(insert(session, RunRow).values(number=last, **row).on_conflict_do_nothing(index_elements=["digest"]))
+    return session.execute(select(RunRow.id).where(RunRow.digest == digest)).scalar_one()
 
 
-def find(session: Session, digest: str) -> tuple[Run, Dictionary] | None:
+def find(session: Session, digest: str) -> tuple[RunRow, DictionaryRow] | None:
     """The run with this digest and its dictionary, or None when nothing was gathered under that identity yet."""
-    found = session.execute(select(Run, Dictionary).join(Dictionary, Dictionary.id == Run.dictionary_id).where(Run.digest == digest)).first()
+    found = session.execute(
+        select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.digest == digest)
+    ).first()
     return None if found is None else (found[0], found[1])
 
 
 def digest_of_fingerprint(session: Session, identity: dict[str, Any], fingerprint: str | None) -> str | None:
     """The newest run's digest of an identity whose corpus nobody has read yet, by the fingerprint of the corpus' files; None without one."""
     statement = (
-        select(Run.digest, Run.identity, Run.corpus)
-        .join(Dictionary, Dictionary.id == Run.dictionary_id)
-        .where(Dictionary.digest == identity["dictionary"])
-        .order_by(Run.id.desc())
+        select(RunRow.digest, RunRow.identity, RunRow.corpus)
+        .join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id)
+        .where(DictionaryRow.digest == identity["dictionary"])
+        .order_by(RunRow.id.desc())
     )
     for digest, known, corpus in session.execute(statement) if fingerprint else ():
         asked = identity | {"corpus": identity["corpus"] | {"digest": known.get("corpus", {}).get("digest")}}
@@ -55,9 +57,9 @@ def digest_of_fingerprint(session: Session, identity: dict[str, Any], fingerprin
     return None
 
 
-def dictionary_of(session: Session, run_id: int) -> Dictionary:
+def dictionary_of(session: Session, run_id: int) -> DictionaryRow:
     """The dictionary that the run is of. Raises NotFound."""
-    found = session.scalar(select(Dictionary).join(Run, Run.dictionary_id == Dictionary.id).where(Run.id == run_id))
+    found = session.scalar(select(DictionaryRow).join(RunRow, RunRow.dictionary_id == DictionaryRow.id).where(RunRow.id == run_id))
     if found is None:
         raise NotFoundError(f"There is no run {run_id}.")
     return found
@@ -65,12 +67,12 @@ def dictionary_of(session: Session, run_id: int) -> Dictionary:
 
 def tokens_of(session: Session, run_id: int) -> int:
     """How many tokens the evidence was gathered from."""
-    return session.execute(select(Run.tokens).where(Run.id == run_id)).scalar_one()
+    return session.execute(select(RunRow.tokens).where(RunRow.id == run_id)).scalar_one()
 
 
 def facts_of(session: Session, run_id: int) -> dict[str, Any]:
     """What the run's pass over the corpus says of itself, as `save` was told."""
-    facts: dict[str, Any] = session.execute(select(Run.corpus).where(Run.id == run_id)).scalar_one()
+    facts: dict[str, Any] = session.execute(select(RunRow.corpus).where(RunRow.id == run_id)).scalar_one()
     return facts
 
 
@@ -82,57 +84,57 @@ def vocabulary_of(session: Session, run_id: int) -> Vocabulary:
 def vocabulary_blob(session: Session, run_id: int) -> bytes:
     """The same as it is stored."""
     return session.execute(
-        select(Subject.vocabulary)
-        .join(Dictionary, Dictionary.subject_id == Subject.id)
-        .join(Run, Run.dictionary_id == Dictionary.id)
-        .where(Run.id == run_id)
+        select(SubjectRow.vocabulary)
+        .join(DictionaryRow, DictionaryRow.subject_id == SubjectRow.id)
+        .join(RunRow, RunRow.dictionary_id == DictionaryRow.id)
+        .where(RunRow.id == run_id)
     ).scalar_one()
 
 
 def complete(session: Session, run_id: int) -> None:
     """A job of the run has completed: from now on the run may be its dictionary's current one. Its coverage is counted anew."""
-    covered = select(func.count()).select_from(Evidence).where(Evidence.run_id == run_id).scalar_subquery()
-    session.execute(update(Run).where(Run.id == run_id).values(features=covered, completed_at=now(session)))
+    covered = select(func.count()).select_from(EvidenceRow).where(EvidenceRow.run_id == run_id).scalar_subquery()
+    session.execute(update(RunRow).where(RunRow.id == run_id).values(features=covered, completed_at=now(session)))
 
 
-def current(session: Session, dictionary_id: int) -> Run | None:
+def current(session: Session, dictionary_id: int) -> RunRow | None:
     """The dictionary's current run: None before any has completed.
 
     The pinned one; else of those that have completed the one with evidence of most features; of equals the last that completed.
     """
-    completed = select(Run).where(Run.dictionary_id == dictionary_id, Run.completed_at.is_not(None))
+    completed = select(RunRow).where(RunRow.dictionary_id == dictionary_id, RunRow.completed_at.is_not(None))
     return session.scalars(completed.order_by(*ORDER).limit(1)).first()
 
 
-def named(session: Session, dictionary: Dictionary, reference: str) -> Run:
+def named(session: Session, dictionary: DictionaryRow, reference: str) -> RunRow:
     """A dictionary's run by its number, its address `dictionary/number`, or eight or more digits of its digest.
 
     Raises InputError for what is none of these, NotFound where no run of the dictionary is meant, or several are.
     """
     name = reference.removeprefix(f"{dictionary.name}/")
-    of = select(Run).where(Run.dictionary_id == dictionary.id).order_by(Run.id)
+    of = select(RunRow).where(RunRow.dictionary_id == dictionary.id).order_by(RunRow.id)
     if NUMBER.fullmatch(name):
-        found = session.scalars(of.where(Run.number == int(name))).all()
+        found = session.scalars(of.where(RunRow.number == int(name))).all()
     elif DIGEST.fullmatch(name):
-        found = session.scalars(of.where(Run.digest.startswith(name, autoescape=True)).limit(2)).all()
+        found = session.scalars(of.where(RunRow.digest.startswith(name, autoescape=True)).limit(2)).all()
     else:
         raise InputError(
             f"{reference!r} names no run.", cure=f"Write its number, its address such as {dictionary.name}/1, or 8 or more digits of its digest."
         )
     if len(found) != 1:
-        last = session.scalar(select(func.max(Run.number)).where(Run.dictionary_id == dictionary.id))
+        last = session.scalar(select(func.max(RunRow.number)).where(RunRow.dictionary_id == dictionary.id))
         why = f"Several runs begin with {name}." if found else f"Its runs are numbered 1 to {last}." if last else "It has none."
         cure = f"List them with `glossator runs {dictionary.name}` (GET /v1/dictionaries/{dictionary.name}/runs)."
         raise NotFoundError(f"No run {reference!r} of {dictionary.name}.", why=why, cure=cure)
     return found[0]
 
 
-def shown(session: Session, dictionary: Dictionary, reference: str | None = None, begun: int | None = None) -> Run:
+def shown(session: Session, dictionary: DictionaryRow, reference: str | None = None, begun: int | None = None) -> RunRow:
     """The run that a reader means: the one that the page before `begun` was of, else the named one, else the dictionary's current one.
 
     A listing ends in the run that it began in, whichever is current by then. Raises NotFound and InputError.
     """
-    before = None if begun is None else session.get(Run, begun)
+    before = None if begun is None else session.get(RunRow, begun)
     if before is not None and before.dictionary_id == dictionary.id:
         return before
     if reference is not None:
@@ -143,13 +145,13 @@ def shown(session: Session, dictionary: Dictionary, reference: str | None = None
     return found
 
 
-def _none_finished(session: Session, dictionary: Dictionary) -> NotFoundError:
+def _none_finished(session: Session, dictionary: DictionaryRow) -> NotFoundError:
     """Says which job is at work, and how to see what it has so far."""
     last = session.execute(
-        select(Run.number, Job.id, Job.status)
-        .outerjoin(Job, Job.run_id == Run.id)
-        .where(Run.dictionary_id == dictionary.id)
-        .order_by(func.coalesce(Job.status, JobStatus.CANCELLED).in_(JOB_ENDS), Run.id.desc(), Job.created_at.desc())
+        select(RunRow.number, JobRow.id, JobRow.status)
+        .outerjoin(JobRow, JobRow.run_id == RunRow.id)
+        .where(RunRow.dictionary_id == dictionary.id)
+        .order_by(func.coalesce(JobRow.status, JobStatus.CANCELLED).in_(JOB_ENDS), RunRow.id.desc(), JobRow.created_at.desc())
         .limit(1)
     ).first()
     what = f"No run of {dictionary.name} is finished yet."
@@ -160,29 +162,29 @@ def _none_finished(session: Session, dictionary: Dictionary) -> NotFoundError:
     return NotFoundError(what, why=why, cure=f"Wait until it completes, or ask with run={number} for what it has so far.", job=job_id, run=number)
 
 
-def all_current(session: Session, dictionary_ids: Collection[int] | None = None) -> list[Run]:
+def all_current(session: Session, dictionary_ids: Collection[int] | None = None) -> list[RunRow]:
     """The current run of each dictionary (of all, or of some) that has one, in the order of the dictionaries."""
-    place = func.row_number().over(partition_by=Run.dictionary_id, order_by=ORDER).label("place")
-    completed = select(Run.id, place).where(Run.completed_at.is_not(None))
-    ranked = (completed if dictionary_ids is None else completed.where(Run.dictionary_id.in_(dictionary_ids))).subquery()
-    return list(session.scalars(select(Run).join(ranked, ranked.c.id == Run.id).where(ranked.c.place == 1).order_by(Run.dictionary_id)))
+    place = func.row_number().over(partition_by=RunRow.dictionary_id, order_by=ORDER).label("place")
+    completed = select(RunRow.id, place).where(RunRow.completed_at.is_not(None))
+    ranked = (completed if dictionary_ids is None else completed.where(RunRow.dictionary_id.in_(dictionary_ids))).subquery()
+    return list(session.scalars(select(RunRow).join(ranked, ranked.c.id == RunRow.id).where(ranked.c.place == 1).order_by(RunRow.dictionary_id)))
 
 
 def current_from(session: Session, run_id: int | None) -> tuple[int, ...]:
     """Where a listing over all dictionaries goes on: the run that it has reached, current or not, then the current runs of the dictionaries after."""
-    begun = None if run_id is None else session.get(Run, run_id)
+    begun = None if run_id is None else session.get(RunRow, run_id)
     if begun is None:
         return tuple(run.id for run in all_current(session))
     return (begun.id, *(run.id for run in all_current(session) if run.dictionary_id > begun.dictionary_id))
 
 
-def of_ids(session: Session, ids: Collection[int]) -> dict[int, tuple[Run, Dictionary]]:
+def of_ids(session: Session, ids: Collection[int]) -> dict[int, tuple[RunRow, DictionaryRow]]:
     """Some runs with their dictionaries, by id."""
-    found = session.execute(select(Run, Dictionary).join(Dictionary, Dictionary.id == Run.dictionary_id).where(Run.id.in_(ids)))
+    found = session.execute(select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.id.in_(ids)))
     return {run.id: (run, dictionary) for run, dictionary in found}
 
 
-def pin(session: Session, dictionary: Dictionary, run: Run) -> None:
+def pin(session: Session, dictionary: DictionaryRow, run: RunRow) -> None:
     """Makes the run its dictionary's current one, whatever the rule says. Raises Conflict for a run that has not completed."""
     if run.completed_at is None:
         raise ConflictError(
@@ -191,45 +193,47 @@ def pin(session: Session, dictionary: Dictionary, run: Run) -> None:
             cure=f"Wait until a job of it has completed; until then ask with run={run.number}.",
         )
     unpin(session, dictionary)
-    session.execute(update(Run).where(Run.id == run.id).values(pinned_at=now(session)))
+    session.execute(update(RunRow).where(RunRow.id == run.id).values(pinned_at=now(session)))
 
 
-def unpin(session: Session, dictionary: Dictionary) -> None:
+def unpin(session: Session, dictionary: DictionaryRow) -> None:
     """Leaves the choice of the current run to the rule."""
-    session.execute(update(Run).where(Run.dictionary_id == dictionary.id, Run.pinned_at.is_not(None)).values(pinned_at=None))
+    session.execute(update(RunRow).where(RunRow.dictionary_id == dictionary.id, RunRow.pinned_at.is_not(None)).values(pinned_at=None))
 
 
-def page(session: Session, dictionary_id: int | None, after: int, limit: int) -> list[tuple[Run, Dictionary]]:
+def page(session: Session, dictionary_id: int | None, after: int, limit: int) -> list[tuple[RunRow, DictionaryRow]]:
     """Some runs with their dictionaries, of all dictionaries or of one, in the order in which they came."""
-    statement = select(Run, Dictionary).join(Dictionary, Dictionary.id == Run.dictionary_id).where(Run.id > after)
-    of = statement if dictionary_id is None else statement.where(Run.dictionary_id == dictionary_id)
-    return [(run, dictionary) for run, dictionary in session.execute(of.order_by(Run.id).limit(limit))]
+    statement = select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.id > after)
+    of = statement if dictionary_id is None else statement.where(RunRow.dictionary_id == dictionary_id)
+    return [(run, dictionary) for run, dictionary in session.execute(of.order_by(RunRow.id).limit(limit))]
 
 
 def covered(session: Session, ids: Collection[int]) -> dict[int, int]:
     """How many features of some runs have evidence now."""
     if not ids:
         return {}
-    counted = dict(session.execute(select(Feature.run_id, func.count()).where(Feature.run_id.in_(ids)).group_by(Feature.run_id)).all())
+    counted = dict(session.execute(select(FeatureRow.run_id, func.count()).where(FeatureRow.run_id.in_(ids)).group_by(FeatureRow.run_id)).all())
     return {run_id: counted.get(run_id, 0) for run_id in ids}
 
 
-def jobs_of(session: Session, ids: Collection[int]) -> dict[int, list[Job]]:
+def jobs_of(session: Session, ids: Collection[int]) -> dict[int, list[JobRow]]:
     """The last jobs of some runs, the newest first."""
-    place = func.row_number().over(partition_by=Job.run_id, order_by=(Job.created_at.desc(), Job.id)).label("place")
-    ranked = select(Job.id, place).where(Job.run_id.in_(ids)).subquery()
-    rows = session.scalars(select(Job).join(ranked, ranked.c.id == Job.id).where(ranked.c.place <= MOST_JOBS).order_by(Job.created_at.desc(), Job.id))
-    found: dict[int, list[Job]] = {}
+    place = func.row_number().over(partition_by=JobRow.run_id, order_by=(JobRow.created_at.desc(), JobRow.id)).label("place")
+    ranked = select(JobRow.id, place).where(JobRow.run_id.in_(ids)).subquery()
+    rows = session.scalars(
+        select(JobRow).join(ranked, ranked.c.id == JobRow.id).where(ranked.c.place <= MOST_JOBS).order_by(JobRow.created_at.desc(), JobRow.id)
+    )
+    found: dict[int, list[JobRow]] = {}
     for row in rows:
         found.setdefault(int(row.run_id or 0), []).append(row)
     return found
 
 
-def addressed(session: Session, reference: str) -> Run:
+def addressed(session: Session, reference: str) -> RunRow:
     """A run of any dictionary by its address `dictionary/number`, or eight or more digits of its digest. Raises NotFound and InputError."""
     of, _, number = reference.rpartition("/")
     if of:
-        dictionary = session.scalar(select(Dictionary).where(Dictionary.name == of))
+        dictionary = session.scalar(select(DictionaryRow).where(DictionaryRow.name == of))
         if dictionary is None:
             raise NotFoundError(
                 f"No run {reference!r}.", why=f"There is no dictionary {of!r}.", cure="List the runs with `glossator runs` (GET /v1/runs)."
@@ -237,7 +241,7 @@ def addressed(session: Session, reference: str) -> Run:
         return named(session, dictionary, number)
     if not DIGEST.fullmatch(reference):
         raise InputError(f"{reference!r} names no run.", cure="Name the dictionary as well, or write its address such as pystdlib@1-res/1.")
-    found = session.scalars(select(Run).where(Run.digest.startswith(reference, autoescape=True)).limit(2)).all()
+    found = session.scalars(select(RunRow).where(RunRow.digest.startswith(reference, autoescape=True)).limit(2)).all()
     if len(found) != 1:
         why = f"Several runs begin with {reference}." if found else ""
         raise NotFoundError(f"No run {reference!r}.", why=why, cure="List the runs with `glossator runs` (GET /v1/runs).")

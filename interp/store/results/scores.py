@@ -11,11 +11,11 @@ from interp.domain.score import Score
 from interp.store.db import bulk_insert
 from interp.store.db.bulk_insert import NOW
 from interp.store.db.dialect import Upsert, portions, write, write_for
-from interp.store.db.tables import Score as Row
-from interp.store.db.tables import ScoreItems
+from interp.store.db.tables import ScoreItemsRow
+from interp.store.db.tables import ScoreRow as Row
 
 SCORES = Upsert(Row, ("explanation_id", "scorer", "settings_digest"))
-ITEMS = Upsert(ScoreItems, ("score_id",))
+ITEMS = Upsert(ScoreItemsRow, ("score_id",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ def save(session: Session, run_id: int, settings_digest: str, scored: Sequence[S
     shared = {"run_id": run_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": NOW}
     for some in portions([_columns(item) for item in scored]):
         if bulk_insert.is_worth_it(session, some):
-            bulk_insert.execute(session, _with_items, (Row, ScoreItems), some, shared)
+            bulk_insert.execute(session, _with_items, (Row, ScoreItemsRow), some, shared)
         else:
             bare = [{name: value for name, value in row.items() if name != "blob"} for row in some]
             id_of = {row.explanation_id: row.id for row in write_for(session, SCORES, bare, shared, Row.explanation_id, Row.id)}
             write(session, ITEMS, [{"score_id": id_of[row["explanation_id"]], "blob": row["blob"]} for row in some])
 
 
-def _with_items(given: bulk_insert.Given) -> Any:
+def _with_items(given: bulk_insert.BulkRows) -> Any:
     """Both tables in one statement: the items' follows the scores' within the server, with the ids that it gave or found."""
     rows = select(given.table).cte("fresh")
     written = SCORES.of(rows, given.shared).returning(Row.id, Row.explanation_id).cte("written")
