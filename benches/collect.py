@@ -57,7 +57,7 @@ class Setting:
     spec: CollectionSpec
 
     def collection(self) -> Collection:
-        return Collection(self.subject, self.dictionary, self.corpus, self.spec, 0, np.arange(self.dictionary.features))
+        return Collection(self.subject, self.dictionary, self.corpus, self.spec, 0, np.arange(self.dictionary.n_features))
 
 
 @dataclass
@@ -213,14 +213,14 @@ def _sizes(setting: Setting) -> dict[str, Any]:
         "bench": "collect",
         "device": str(setting.subject.device),
         "threads": torch.get_num_threads(),
-        "features": dictionary.features,
-        "width": dictionary.width,
+        "features": dictionary.n_features,
+        "width": dictionary.d_in,
         "activation": dictionary.activation,
         "row_tokens": spec.row_tokens,
         "window": spec.window,
         "batch_tokens": spec.batch_tokens,
         "encode_dtype": spec.encode_dtype,
-        "formula_mb": round(collection_bytes(dictionary.features, Extent(dictionary.features, dictionary.width), spec) / 1e6, 1),
+        "formula_mb": round(collection_bytes(dictionary.n_features, Extent(dictionary.n_features, dictionary.d_in), spec) / 1e6, 1),
     }
 
 
@@ -247,13 +247,13 @@ def _dictionary(subject: Subject, corpus: TokenizedCorpus, spec: CollectionSpec,
     own = EXAMPLE / "dictionary"
     if own.is_dir() and not options.topk:
         dictionary = open_dictionary(DictionarySpec(source=str(own)))
-        if dictionary.features == options.features and dictionary.hook_point == subject.hook_point:
+        if dictionary.n_features == options.features and dictionary.hook_point == subject.hook_point:
             return dictionary
     rows = np.asarray(corpus.tokens[: 16 * (spec.row_tokens - 1)], dtype=np.int64).reshape(16, -1)
     if subject.bos is not None:
         rows = np.pad(rows, ((0, 0), (1, 0)), constant_values=subject.bos)
     x = subject.activations(torch.from_numpy(rows).to(subject.device))[:, 1:].flatten(0, 1).to("cpu", torch.float32)
-    directions = torch.nn.functional.normalize(torch.randn(options.features, subject.width), dim=1)
+    directions = torch.nn.functional.normalize(torch.randn(options.features, subject.d_in), dim=1)
     mean = x.mean(0)
     thresholds = ((x - mean) @ directions.T).quantile(1 - MEAN_ACTIVE / options.features, dim=0).clamp(min=1e-3)
     return Dictionary(

@@ -40,7 +40,7 @@ def chunk(runtime: Runtime, spec: JobSpec, corpus: TokenizedCorpus, documents: t
     start = time.perf_counter()
     models = models_of(runtime, spec)
     opened = time.perf_counter()
-    features = np.arange(models.dictionary.features)
+    features = np.arange(models.dictionary.n_features)
     collect(models.subject, models.dictionary, corpus, documents, spec.collection, spec.seed, features, lambda _: None)
     return opened - start, time.perf_counter() - opened
 

@@ -71,7 +71,7 @@ def changed(job: JobSpec, part: str, **settings: Any) -> JobSpec:
 
 def test_a_good_job(job: JobSpec) -> None:
     found = preflight.check(job)
-    assert (found.features, found.width, found.hook_point) == (FEATURES, WIDTH, "blocks.1.hook_resid_post")
+    assert (found.n_features, found.d_in, found.hook_point) == (FEATURES, WIDTH, "blocks.1.hook_resid_post")
     assert (found.dictionary_name, found.subject_name, found.format, found.documents) == ("tiny@1-res", "pystdlib", "saelens", 20)
     assert found.wanted == ((0, FEATURES),)
     assert (found.evidence_id, found.identity) == evidence_id(job)
@@ -165,7 +165,7 @@ def test_rows_longer_than_the_context(job: JobSpec) -> None:
 
 
 def test_torch_is_not_loaded(job: JobSpec) -> None:
-    program = "import sys; from interp.domain.spec import JobSpec; from interp import preflight\n"
+    program = "import sys; from interp.domain.spec import JobSpec; from interp.planning import preflight\n"
     program += "preflight.check(JobSpec.model_validate_json(sys.stdin.read()))\n"
     program += "print([name for name in ('torch', 'transformers', 'transformer_lens') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], input=job.model_dump_json(), capture_output=True, text=True, check=True)

@@ -51,9 +51,9 @@ class Splice:
         self.dictionary = dictionary
         self.mode = "leave"
         self.tokens = 0
-        self.active = torch.zeros(dictionary.features, dtype=torch.int64)
+        self.active = torch.zeros(dictionary.n_features, dtype=torch.int64)
         self.error = 0.0
-        self.sums = torch.zeros(dictionary.width, dtype=torch.float64)
+        self.sums = torch.zeros(dictionary.d_in, dtype=torch.float64)
         self.squares = 0.0
 
     def __call__(self, _module: Any, _arguments: Any, output: Tensor) -> Tensor | None:

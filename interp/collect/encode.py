@@ -200,9 +200,9 @@ class CodeEncoder:
     def __init__(self, dictionary: Dictionary, features: Tensor, window: int, shape: TileShape, levels: Tensor | None = None) -> None:
         """`features` int64 [F]: which of the dictionary's features count, in their order here; `levels` float32 [F]: their firing levels."""
         self.limits = FiringLimits.of(torch.zeros(len(features), device=features.device), levels)
-        self._places = torch.full((dictionary.features,), -1, dtype=torch.int64, device=features.device)
+        self._places = torch.full((dictionary.n_features,), -1, dtype=torch.int64, device=features.device)
         self._places[features] = torch.arange(len(features), device=features.device)
-        self._dictionary, self._window, self._tokens_at_once = dictionary, window, _tokens_at_once(shape.tokens, dictionary.features)
+        self._dictionary, self._window, self._tokens_at_once = dictionary, window, _tokens_at_once(shape.tokens, dictionary.n_features)
         self._features = self._tokens = self._values = torch.empty(0)
 
     def begin(self, batch: WindowBatch) -> None:

@@ -88,13 +88,13 @@ def has_levels(subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus
     if dictionary.architecture == "neurons" or (dictionary.architecture == "directions" and dictionary.threshold is None):
         return True
     if dictionary.k is not None:
-        return dictionary.k / dictionary.features > DENSE_ABOVE
+        return dictionary.k / dictionary.n_features > DENSE_ABOVE
     return mean_density(subject, dictionary, corpus, spec, progress) > DENSE_ABOVE
 
 
 def mean_density(subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec, progress: Progress) -> float:
     """Share of tokens at which a feature is above 0, on average over some features of the dictionary, on a part of the calibration sample."""
-    order = np.argsort(mix(np.arange(dictionary.features, dtype=np.uint64)), kind="stable")
+    order = np.argsort(mix(np.arange(dictionary.n_features, dtype=np.uint64)), kind="stable")
     probed = np.sort(order[:PROBED_FEATURES])
     counts = [0, 0]
 

@@ -21,8 +21,8 @@ class Extent:
     `dense`: features have firing levels, and silent windows keep their activations.
     """
 
-    features: int
-    width: int
+    n_features: int
+    d_in: int
     topk: bool = False
     dense: bool = False
 
@@ -47,13 +47,13 @@ def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
     Reservoirs and the result made of them, counts, the encoder's copy of its weights (with the neighbours that near misses need, and that may all
     be other features), and what a batch of windows takes on its way. Subject and dictionary themselves do not count.
     """
-    encoded = min(of.features, features * (1 + spec.near_miss_neighbours))
+    encoded = min(of.n_features, features * (1 + spec.near_miss_neighbours))
     windows = spec.batch_tokens // spec.window
     counts = features * (HISTOGRAM_BINS + 3) * COUNT
-    weights = 2 * min(of.features * of.width * FLOAT, CODES * FLOAT) if of.topk else encoded * of.width * FLOAT
+    weights = 2 * min(of.n_features * of.d_in * FLOAT, CODES * FLOAT) if of.topk else encoded * of.d_in * FLOAT
     maxima = encoded * windows * FLOAT
     passing = features * windows * (SILENT + int(FIRING * COPIES * spec.window * FLOAT))
-    stages = 2 * spec.batch_tokens * of.width * FLOAT
+    stages = 2 * spec.batch_tokens * of.d_in * FLOAT
     everything = features * spec.batch_tokens * ACTIVATION * of.dense
     held = reservoir_bytes(features, spec, of.dense) + partial_bytes(features, spec, of.dense)
     return held + counts + weights + maxima + passing + stages + everything
@@ -61,7 +61,7 @@ def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
 
 def features_at_once(room: int, of: Extent, spec: CollectionSpec) -> int:
     """How many features of a dictionary can be collected in `room` bytes; 0 when not one can."""
-    low, high = 0, of.features
+    low, high = 0, of.n_features
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if collection_bytes(middle, of, spec) <= room else (low, middle - 1)

@@ -102,14 +102,14 @@ class Collection:
 
 
 def _check(subject: Subject, dictionary: Dictionary, spec: CollectionSpec, features: NDArray[np.int64]) -> None:
-    if dictionary.width != subject.width:
+    if dictionary.d_in != subject.d_in:
         raise WidthMismatchError(
-            f"{dictionary.name} reads activations of width {dictionary.width}; {subject.name} has {subject.width} at {subject.hook_point}.",
+            f"{dictionary.name} reads activations of width {dictionary.d_in}; {subject.name} has {subject.d_in} at {subject.hook_point}.",
             cure="Name the hook point that the dictionary was trained at.",
         )
-    if len(features) and not 0 <= features[0] <= features[-1] < dictionary.features:
+    if len(features) and not 0 <= features[0] <= features[-1] < dictionary.n_features:
         raise FeatureOutOfRangeError(
-            f"{dictionary.name} has features 0 to {dictionary.features - 1}; {features[0]} to {features[-1]} were asked for."
+            f"{dictionary.name} has features 0 to {dictionary.n_features - 1}; {features[0]} to {features[-1]} were asked for."
         )
     if spec.row_tokens > subject.context:
         raise InputError(

@@ -55,28 +55,28 @@ class Canonical:
         for name in ("W_enc", "W_dec"):
             if getattr(self, name).ndim != 2:
                 raise _shapes(source, f"{name} is {list(getattr(self, name).shape)}, not a matrix.")
-        width, features = self.W_enc.shape
-        out = self.W_dec.shape[1]
+        d_in, n_features = self.W_enc.shape
+        d_out = self.W_dec.shape[1]
         expected = {
-            "b_enc": (features,),
-            "W_dec": (features, out),
-            "b_dec": (out,),
-            "threshold": (features,),
-            "pre_bias": (width,),
-            "W_skip": (width, out),
+            "b_enc": (n_features,),
+            "W_dec": (n_features, d_out),
+            "b_dec": (d_out,),
+            "threshold": (n_features,),
+            "pre_bias": (d_in,),
+            "W_skip": (d_in, d_out),
         }
         for name, shape in expected.items():
             array = getattr(self, name)
             if array is not None and array.shape != shape:
-                raise _shapes(source, f"{name} is {list(array.shape)}, not {list(shape)} as W_enc {[width, features]} asks.")
+                raise _shapes(source, f"{name} is {list(array.shape)}, not {list(shape)} as W_enc {[d_in, n_features]} asks.")
         if (self.activation == "jumprelu") != (self.threshold is not None):
             raise _shapes(source, f"Activation {self.activation} with{'' if self.threshold is not None else 'out'} thresholds.")
         if (self.activation in ("topk", "groupmax")) != (self.k is not None):
             raise _shapes(source, f"Activation {self.activation} with k = {self.k}.")
-        if self.k is not None and not 0 < self.k <= features:
-            raise _shapes(source, f"k is {self.k} for {features} features.")
-        if self.activation == "groupmax" and self.k is not None and features % self.k:
-            raise _shapes(source, f"{features} features do not form {self.k} equal groups.")
+        if self.k is not None and not 0 < self.k <= n_features:
+            raise _shapes(source, f"k is {self.k} for {n_features} features.")
+        if self.activation == "groupmax" and self.k is not None and n_features % self.k:
+            raise _shapes(source, f"{n_features} features do not form {self.k} equal groups.")
 
     def check_finite(self, source: Path) -> None:
         """Raises WeightsNotFinite: numbers that are finite in the files may not be so once scales and norms are folded in."""
@@ -102,8 +102,8 @@ class DictionaryHeader:
 
     format: str
     architecture: str
-    features: int
-    width: int
+    n_features: int
+    d_in: int
     hook_point: str
     files: tuple[Path, ...]
     model: str | None = None

@@ -10,5 +10,6 @@ def dictionary_digest(spec: DictionarySpec) -> str:
     """The content of the weight files, and how they are read."""
     header = header_of(spec)
     digests = {path.name: file_digest(path) for path in header.files}
-    facts = {"format": header.format, "hook_point": header.hook_point, "features": header.features, "width": header.width}
+    # Names in hashed identities stay as they were first written: `features` is n_features, `width` d_in.
+    facts = {"format": header.format, "hook_point": header.hook_point, "features": header.n_features, "width": header.d_in}
     return digest_of({"version": IDENTITY_VERSION, "files": digests, **facts})

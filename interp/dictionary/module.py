@@ -45,12 +45,12 @@ class Dictionary:
     positions: Positions = EVERYWHERE
 
     @property
-    def width(self) -> int:
-        """D: width of the activations it reads."""
+    def d_in(self) -> int:
+        """D: size of the activations that it reads."""
         return self.W_enc.shape[0]
 
     @property
-    def features(self) -> int:
+    def n_features(self) -> int:
         """F."""
         return self.W_enc.shape[1]
 
@@ -73,7 +73,7 @@ class Dictionary:
         """`[N, D]` to feature activations `[N, F]`, dense and exact; TopK holds k a token."""
         if self.k is not None:
             values, indices = self.sparse_codes(x)
-            return values.new_zeros(len(x), self.features).scatter_(1, indices, values)
+            return values.new_zeros(len(x), self.n_features).scatter_(1, indices, values)
         pre = self.pre_activations(x)
         positive = pre.relu()
         return positive if self.threshold is None else positive * (pre > self.threshold)
@@ -86,7 +86,7 @@ class Dictionary:
         if self.activation == "topk":
             values, indices = pre.topk(self.k, dim=1, sorted=False)
             return values.relu(), indices
-        group = self.features // self.k
+        group = self.n_features // self.k
         values, places = pre.view(-1, self.k, group).max(dim=2)
         return values.relu(), places + torch.arange(self.k, device=pre.device) * group
 

@@ -39,14 +39,14 @@ MOST_ENTRIES = 20_000
 class Preflight:
     """A job that can start, and what its files already say.
 
-    `features` is the dictionary's size, `wanted` the half-open ranges of it that the job asks for. `evidence_id` and `identity` are those of
+    `n_features` is the dictionary's size, `wanted` the half-open ranges of it that the job asks for. `evidence_id` and `identity` are those of
     `interp.planning.fingerprint.evidence_id`. A corpus too large to be read here has no `documents`, no id yet, and no digest in the identity.
     `corpus` sums up the files that will be read, and `fingerprint` tells whether they change (None: too many to look at).
     """
 
-    features: int
+    n_features: int
     wanted: tuple[tuple[int, int], ...]
-    width: int
+    d_in: int
     hook_point: str
     dictionary_name: str
     architecture: str
@@ -106,9 +106,9 @@ def _check(spec: JobSpec) -> Preflight:
     name = subject_name(spec.subject, config)
     identity = evidence_identity(spec, None if corpus is None else corpus.digest, tokenizer=tokenizer)
     return Preflight(
-        features=header.features,
+        n_features=header.n_features,
         wanted=wanted,
-        width=header.width,
+        d_in=header.d_in,
         hook_point=point.name,
         dictionary_name=formats.dictionary_name(spec.dictionary, header, name),
         architecture=header.architecture,
@@ -164,26 +164,26 @@ def _check_positions(spec: JobSpec, header: DictionaryHeader) -> None:
 
 
 def _check_width(header: DictionaryHeader, point: HookPoint, shape: ModelShape) -> None:
-    width = point.width(shape)
-    if header.width == width:
+    d_in = point.d_in(shape)
+    if header.d_in == d_in:
         return
-    fitting = sorted({site for site in hooks.SITES if HookPoint(point.layer, site).width(shape) == header.width})
+    fitting = sorted({site for site in hooks.SITES if HookPoint(point.layer, site).d_in(shape) == header.d_in})
     raise WidthMismatchError(
-        f"The dictionary reads {header.width} numbers, the subject has {width} at {point.name}.",
+        f"The dictionary reads {header.d_in} numbers, the subject has {d_in} at {point.name}.",
         why="They belong to different models or hook points.",
-        cure=f"{header.width} wide there: {', '.join(fitting)}." if fitting else "Use the subject that the dictionary was trained on.",
-        dictionary=header.width,
-        subject=width,
+        cure=f"{header.d_in} wide there: {', '.join(fitting)}." if fitting else "Use the subject that the dictionary was trained on.",
+        dictionary=header.d_in,
+        subject=d_in,
     )
 
 
 def _wanted(spec: JobSpec, header: DictionaryHeader) -> tuple[tuple[int, int], ...]:
-    ranges = spec.feature_ranges() or [(0, header.features)]
-    if ranges[-1][1] > header.features:
+    ranges = spec.feature_ranges() or [(0, header.n_features)]
+    if ranges[-1][1] > header.n_features:
         raise FeatureOutOfRangeError(
-            f"Feature {ranges[-1][1] - 1} is asked for, the dictionary has {header.features}.",
+            f"Feature {ranges[-1][1] - 1} is asked for, the dictionary has {header.n_features}.",
             why="Features are counted from 0.",
-            cure=f"Ask for features up to {header.features - 1}.",
-            features=header.features,
+            cure=f"Ask for features up to {header.n_features - 1}.",
+            features=header.n_features,
         )
     return tuple(ranges)

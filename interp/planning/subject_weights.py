@@ -40,7 +40,7 @@ def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
 def check_described(shape: ModelShape, weights: Mapping[Path, Mapping[str, StoredTensor]]) -> None:
     """Raises SubjectError when config.json describes far more than the files hold: what they lack would be made, in memory, as random numbers."""
     held = sum(tensor.size for tensors in weights.values() for tensor in tensors.values())
-    described = shape.vocabulary * shape.width + shape.layers * shape.width**2
+    described = shape.vocabulary * shape.d_model + shape.layers * shape.d_model**2
     if weights and described > MOST_DESCRIBED * held + SMALL:
         raise SubjectError(
             "config.json describes a larger model than the weights hold.",

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 class Subject(Protocol):
-    """A model that gives activations at one hook point. D: width there; V: vocabulary; B rows of T tokens; `nbytes` of weights on its device."""
+    """A model that gives activations at one hook point.
+
+    D is `d_in`, the size of the activations that a dictionary reads there; V the size of the vocabulary; `nbytes` the weights on the device.
+    """
 
     name: str
     digest: str
     hook_point: str
-    width: int
+    d_in: int
     context: int
     bos: int | None
     vocabulary: Vocabulary

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from interp.domain.errors import HookPointUnknownError
 from interp.subject.shape import ModelShape
 
-_RESIDUAL: Callable[[ModelShape], int] = lambda shape: shape.width  # noqa: E731
+_RESIDUAL: Callable[[ModelShape], int] = lambda shape: shape.d_model  # noqa: E731
 
 # Where a block can be read, in the order that data flows. The units of every site write to the logits, by themselves or
 # through one matrix, so that a decoder direction has promoted tokens everywhere.
 SITES: dict[str, Callable[[ModelShape], int]] = {
     "hook_resid_pre": _RESIDUAL,
     "ln1.hook_normalized": _RESIDUAL,
-    "attn.hook_z": lambda shape: shape.heads_width,
+    "attn.hook_z": lambda shape: shape.d_heads,
     "hook_attn_out": _RESIDUAL,
     "hook_resid_mid": _RESIDUAL,
     "ln2.hook_normalized": _RESIDUAL,
     "mlp.hook_in": _RESIDUAL,
-    "mlp.hook_post": lambda shape: shape.mlp,
+    "mlp.hook_post": lambda shape: shape.d_mlp,
     "hook_mlp_out": _RESIDUAL,
     "hook_resid_post": _RESIDUAL,
 }
@@ -58,8 +58,8 @@ class HookPoint:
         """`8-res`: how dictionaries are named after where they read."""
         return f"{self.layer}-{ABBREVIATIONS[self.site]}"
 
-    def width(self, shape: ModelShape) -> int:
-        """Width of the activations read there; heads are laid side by side."""
+    def d_in(self, shape: ModelShape) -> int:
+        """Size of the activations there; heads are laid side by side."""
         return SITES[self.site](shape)
 
 

@@ -67,7 +67,7 @@ class OpenedSubject:
         self.name = plan.name
         self.digest = plan.digest
         self.hook_point = plan.point.name
-        self.width = plan.point.width(plan.shape)
+        self.d_in = plan.point.d_in(plan.shape)
         self.context = plan.shape.context
         self.device = plan.device
         self.nbytes = weights_bytes(model)
@@ -78,7 +78,7 @@ class OpenedSubject:
             "revision": plan.spec.revision,
             "architecture": plan.shape.architecture,
             "layers": plan.shape.layers,
-            "model_width": plan.shape.width,
+            "model_width": plan.shape.d_model,
             "vocabulary": plan.shape.vocabulary,
             "context": plan.shape.context,
             "dtype": plan.spec.dtype,

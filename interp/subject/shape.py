@@ -45,13 +45,13 @@ class SubjectConfig(Foreign):
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes of a causal language model: residual `width`, MLP hidden `mlp`, all heads together `heads_width`."""
+    """Sizes of a causal language model: residual `d_model`, MLP hidden `d_mlp`, all heads together `d_heads`."""
 
     architecture: str
     layers: int
-    width: int
-    mlp: int
-    heads_width: int
+    d_model: int
+    d_mlp: int
+    d_heads: int
     vocabulary: int
     context: int
 
@@ -65,14 +65,14 @@ class ModelShape:
         text = told.text_config or config
         kind = typed(ModelType, text, "config.json", SubjectError, "Save the model again.").model_type
         sizes = _completed(text, sizes_of(told.model_type, kind))
-        width = _size(sizes, WIDTH)
+        d_model = _size(sizes, WIDTH)
         heads = _size(sizes, HEADS)
         return cls(
             architecture=(told.architectures or [told.model_type or "unknown"])[0],
             layers=_size(sizes, LAYERS),
-            width=width,
-            mlp=_size(sizes, MLP, default=4 * width),
-            heads_width=heads * _size(sizes, HEAD, default=width // heads),
+            d_model=d_model,
+            d_mlp=_size(sizes, MLP, default=4 * d_model),
+            d_heads=heads * _size(sizes, HEAD, default=d_model // heads),
             vocabulary=_size(sizes, VOCABULARY),
             context=_size(sizes, CONTEXT),
         )

@@ -22,7 +22,7 @@ class FakeSubject:
     name = "fake"
     digest = "fake"
     hook_point = "blocks.0.hook_resid_post"
-    width = WIDTH
+    d_in = WIDTH
     context = 4096
     device = torch.device("cpu")
     nbytes = VOCABULARY * WIDTH * 4

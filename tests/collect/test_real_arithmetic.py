@@ -27,7 +27,7 @@ CORPUS = make_corpus(np.random.default_rng(0).integers(20, 900, 40).tolist())
 class LlamaSubject(FakeSubject):
     """Two layers with random weights; attention as transformers picks it."""
 
-    width = WIDTH
+    d_in = WIDTH
 
     def __init__(self) -> None:
         super().__init__()

@@ -247,7 +247,7 @@ def test_neurons(tmp_path: Path) -> None:
     written(tmp_path / "model", "config.json", config, "unused.safetensors", {})
     dictionary = files.opened(tmp_path / "model", format="neurons", hook_point="blocks.1.mlp.hook_post")
     x = inputs()
-    assert dictionary.features == dictionary.width == WIDTH
+    assert dictionary.n_features == dictionary.d_in == WIDTH
     assert_same(dictionary.encode(x), x.clamp_min(0))
     with pytest.raises(DictionaryError, match="Neurons of which layer"):
         files.opened(tmp_path / "model", format="neurons")

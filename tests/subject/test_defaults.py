@@ -24,8 +24,8 @@ def test_a_sparse_text_config() -> None:
 
     text = CONFIG_MAPPING["gemma3"](text_config=GEMMA_3["text_config"]).text_config
     shape = ModelShape.from_config(GEMMA_3)
-    assert (shape.layers, shape.width, shape.mlp) == (34, 2560, 10240)
-    assert shape.heads_width == text.num_attention_heads * text.head_dim == 2048
+    assert (shape.layers, shape.d_model, shape.d_mlp) == (34, 2560, 10240)
+    assert shape.d_heads == text.num_attention_heads * text.head_dim == 2048
     assert (shape.vocabulary, shape.context) == (text.vocab_size, text.max_position_embeddings)
     unnamed = json.loads(json.dumps(GEMMA_3))
     del unnamed["text_config"]["model_type"]
@@ -35,14 +35,14 @@ def test_a_sparse_text_config() -> None:
 def test_a_size_of_heads_that_is_no_share_of_the_width() -> None:
     """Gemma 3 12B names 16 heads and leaves their size, 256, to its class."""
     text = {"hidden_size": 3840, "num_attention_heads": 16, "num_hidden_layers": 48, "intermediate_size": 15360}
-    assert ModelShape.from_config({"model_type": "gemma3", "text_config": text}).heads_width == 16 * 256
+    assert ModelShape.from_config({"model_type": "gemma3", "text_config": text}).d_heads == 16 * 256
 
 
 def test_sizes_that_follow_from_others_are_no_defaults() -> None:
     """Llama's class gives a head size too: the width over the heads."""
     shape = ModelShape.from_config({"model_type": "llama", "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24})
-    assert (shape.heads_width, shape.mlp, shape.layers) == (16, 24, 32)
-    assert ModelShape.from_config({"model_type": "gpt2", "n_embd": 24}).mlp == 96
+    assert (shape.d_heads, shape.d_mlp, shape.layers) == (16, 24, 32)
+    assert ModelShape.from_config({"model_type": "gpt2", "n_embd": 24}).d_mlp == 96
 
 
 def test_the_table_is_that_of_the_installed_transformers() -> None:

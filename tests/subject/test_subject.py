@@ -49,7 +49,7 @@ def test_the_residual_stream_is_that_of_the_forward_pass(folder_of: Callable[[st
     with torch.inference_mode():
         states = reference(folder)(tokens(), output_hidden_states=True).hidden_states
     opened = subject(folder, "blocks.1.hook_resid_post", backend)
-    assert (opened.width, opened.context, opened.bos) == (WIDTH, CONTEXT, 0)
+    assert (opened.d_in, opened.context, opened.bos) == (WIDTH, CONTEXT, 0)
     torch.testing.assert_close(opened.activations(tokens()), states[2], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(subject(folder, "blocks.1.hook_resid_pre", backend).activations(tokens()), states[1], rtol=1e-3, atol=1e-4)
 
@@ -61,9 +61,9 @@ def test_the_backends_agree_at_every_site_that_both_have(folder_of: Callable[[st
         del sites["hook_resid_mid"]
     for site, width in sites.items():
         one, other = (subject(folder_of(family), f"blocks.1.{site}", backend) for backend in BACKENDS)
-        assert one.width == other.width == (width or one.width)
+        assert one.d_in == other.d_in == (width or one.d_in)
         read = one.activations(tokens())
-        assert read.shape == (3, CONTEXT, one.width), site
+        assert read.shape == (3, CONTEXT, one.d_in), site
         torch.testing.assert_close(read, other.activations(tokens()), rtol=1e-3, atol=1e-4, msg=lambda text, site=site: f"{site}: {text}")
         torch.testing.assert_close(one.output_directions(), other.output_directions(), rtol=1e-3, atol=1e-4)
 

@@ -65,7 +65,7 @@ def test_neurons_fire_at_the_rate_that_was_asked_for(neurons: JobSpec, tmp_path:
     # In groups of features, and with the levels cleared away after they were found: the same.
     models = models_of(Runtime.of(Settings(home=tmp_path / "one")), neurons)
     extent = models.extent
-    room = models.nbytes + collection_bytes(6, type(extent)(extent.features, extent.width, extent.topk, dense=True), neurons.collection)
+    room = models.nbytes + collection_bytes(6, type(extent)(extent.n_features, extent.d_in, extent.topk, dense=True), neurons.collection)
     monkeypatch.setattr(
         firing_levels, "save", lambda work, levels: artifact_paths.store_of(work.runtime.settings).delete(artifact_paths.levels(work.lease.job_id))
     )

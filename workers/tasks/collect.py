@@ -56,7 +56,7 @@ def prepare(work: Work) -> TaskResult:
     _prepared(work, KNOWN)
     models = models_of(work.runtime, work.spec)
     _prepared(work, OPEN)
-    asked = asked_of(work.spec, models.dictionary.features)
+    asked = asked_of(work.spec, models.dictionary.n_features)
     corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: _prepared(work, OPEN), found)
     _prepared(work, TOKENISED)
     facts = facts_of(found, corpus)
@@ -160,8 +160,8 @@ def _gather(
             digest=dictionary.digest,
             hook_point=subject.hook_point,
             architecture=dictionary.architecture,
-            width=dictionary.width,
-            features=dictionary.features,
+            width=dictionary.d_in,
+            features=dictionary.n_features,
             config=dictionary.config,
         )
         run_id = runs.save(session, digest, dictionary_id, identity, facts, len(corpus.tokens))

@@ -82,7 +82,7 @@ class Models:
     @property
     def extent(self) -> Extent:
         """The dictionary's sizes."""
-        return Extent(self.dictionary.features, self.dictionary.width, self.dictionary.k is not None)
+        return Extent(self.dictionary.n_features, self.dictionary.d_in, self.dictionary.k is not None)
 
 
 class ModelCache:
@@ -101,7 +101,7 @@ class ModelCache:
         )
         subject = self.shelf.get(keys[0], lambda: open_subject(spec.subject, header.hook_point), _bytes, _about(spec.subject), keys)
         load = lambda: open_dictionary(spec.dictionary, model).to(subject.device)  # noqa: E731
-        dictionary = self.shelf.get(keys[1], load, _bytes, 2 * header.features * header.width * FLOAT, keys)
+        dictionary = self.shelf.get(keys[1], load, _bytes, 2 * header.n_features * header.d_in * FLOAT, keys)
         _check_width(subject, dictionary)
         self._pairs[models_key(identity)] = keys
         self._pairs = {name: pair for name, pair in self._pairs.items() if pair[0] in self.shelf and pair[1] in self.shelf}
@@ -149,15 +149,15 @@ def _bytes(model: Subject | Dictionary) -> int:
 def _about(spec: SubjectSpec) -> int:
     """Bytes of a transformer's weights, from its shape: known before they are read."""
     shape = ModelShape.from_config(read_config(spec))
-    weights = shape.layers * (4 * shape.width**2 + 3 * shape.width * shape.mlp) + 2 * shape.vocabulary * shape.width
+    weights = shape.layers * (4 * shape.d_model**2 + 3 * shape.d_model * shape.d_mlp) + 2 * shape.vocabulary * shape.d_model
     return weights * (FLOAT if spec.dtype == "float32" else FLOAT // 2)
 
 
 def _check_width(subject: Subject, dictionary: Dictionary) -> None:
-    if subject.width != dictionary.width:
+    if subject.d_in != dictionary.d_in:
         raise WidthMismatchError(
-            f"{dictionary.name} reads {dictionary.width} numbers a token, {subject.name} has {subject.width} at {subject.hook_point}.",
+            f"{dictionary.name} reads {dictionary.d_in} numbers a token, {subject.name} has {subject.d_in} at {subject.hook_point}.",
             cure="Check that the dictionary was trained on this subject, at this hook point.",
-            dictionary_width=dictionary.width,
-            subject_width=subject.width,
+            dictionary_width=dictionary.d_in,
+            subject_width=subject.d_in,
         )

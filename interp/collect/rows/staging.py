@@ -43,9 +43,9 @@ class WindowBatch:
 class WindowStaging:
     """Gathers windows of one split until there are `capacity` of them."""
 
-    def __init__(self, split: int, capacity: int, tile_tokens: int, window: int, width: int, device: torch.device) -> None:
+    def __init__(self, split: int, capacity: int, tile_tokens: int, window: int, d_in: int, device: torch.device) -> None:
         self.split, self.window, self.tile_tokens = split, window, tile_tokens
-        self._x = torch.zeros((capacity, window * width), device=device)
+        self._x = torch.zeros((capacity, window * d_in), device=device)
         self._ordinals = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._hashes = torch.zeros((2, capacity), dtype=torch.int32, device=device)
         self._counted = torch.zeros((capacity, window), dtype=torch.bool, device=device)

@@ -34,7 +34,7 @@ class Stream:
         self.layout = layout_of(corpus.offsets, subject.bos, spec, positions)
         self._subject, self._corpus, self._sink = subject, corpus, sink
         self._feed = RowBatches(corpus, self.layout, subject.vocabulary.special, seed, spec.batch_tokens, subject.device, positions)
-        self._stages = {split: WindowStaging(split, self.capacity, self.shape.tokens, spec.window, subject.width, subject.device) for split in Split}
+        self._stages = {split: WindowStaging(split, self.capacity, self.shape.tokens, spec.window, subject.d_in, subject.device) for split in Split}
 
     def batches(self, documents: tuple[int, int]) -> Iterator[RowBatch]:
         """All rows of the documents `documents[0]` to `documents[1] - 1`, in batches of fixed shapes."""

@@ -35,8 +35,8 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     prefix = places[hook_point]
     tensors = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     require(tensors, PARTS, source)
-    features, width = matrix_shape(tensors, "encoder.0.weight", source)
-    header = DictionaryHeader(format="apollo", architecture="relu", features=features, width=width, hook_point=hook_point, files=(source,))
+    n_features, d_in = matrix_shape(tensors, "encoder.0.weight", source)
+    header = DictionaryHeader(format="apollo", architecture="relu", n_features=n_features, d_in=d_in, hook_point=hook_point, files=(source,))
     return Reading(header, tensors, _convert)
 
 

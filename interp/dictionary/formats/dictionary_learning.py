@@ -71,16 +71,16 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     if kind not in CLASSES:
         raise DictionaryError(f"{source}: the class {brief(kind)} is not supported.", cure=f"Supported: {', '.join(CLASSES)}.")
     if "W_enc" in tensors:
-        width, features = matrix_shape(tensors, "W_enc", weights)
+        d_in, n_features = matrix_shape(tensors, "W_enc", weights)
     else:
-        features, width = matrix_shape(tensors, "encoder.weight", weights)
+        n_features, d_in = matrix_shape(tensors, "encoder.weight", weights)
     if kind == "AutoEncoderTopK" and "k" not in tensors:
         whole_number(trainer.k, "k", source)
     header = DictionaryHeader(
         format="dictionary_learning",
         architecture=kind,
-        features=features,
-        width=width,
+        n_features=n_features,
+        d_in=d_in,
         hook_point=spec.hook_point or _hook_point(trainer, buffer),
         files=(weights, source / CONFIG),
         model=trainer.lm_name,

@@ -23,22 +23,22 @@ def recognise(source: Path) -> bool:
 
 def read(source: Path, spec: DictionarySpec) -> Reading:
     tensors = {"directions": read_npy(source)} if source.suffix == ".npy" else read_safetensors(source)
-    features, width = matrix_shape(tensors, "directions", source)
+    n_features, d_in = matrix_shape(tensors, "directions", source)
     header = DictionaryHeader(
-        format="directions", architecture="directions", features=features, width=width, hook_point=spec.hook_point or "", files=(source,)
+        format="directions", architecture="directions", n_features=n_features, d_in=d_in, hook_point=spec.hook_point or "", files=(source,)
     )
     return Reading(header, tensors, _convert)
 
 
 def _convert(arrays: Mapping[str, Floats]) -> Canonical:
     directions = arrays["directions"]
-    features, width = directions.shape
+    n_features, d_in = directions.shape
     threshold = arrays.get("threshold")
     return Canonical(
         W_enc=directions.T,
-        b_enc=arrays.get("bias", np.zeros(features, dtype=np.float32)),
+        b_enc=arrays.get("bias", np.zeros(n_features, dtype=np.float32)),
         W_dec=directions,
-        b_dec=np.zeros(width, dtype=np.float32),
+        b_dec=np.zeros(d_in, dtype=np.float32),
         activation="relu" if threshold is None else "jumprelu",
         threshold=threshold,
     )

@@ -50,12 +50,12 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     stored = read_npz(weights) if weights.suffix == ".npz" else read_safetensors(weights)
     tensors = _usual_names(stored)
     require(tensors, NAMES, weights)
-    width, features = matrix_shape(tensors, "W_enc", weights)
+    d_in, n_features = matrix_shape(tensors, "W_enc", weights)
     header = DictionaryHeader(
         format="gemma_scope",
         architecture="jumprelu_transcoder" if "affine_skip_connection" in tensors else "jumprelu",
-        features=features,
-        width=width,
+        n_features=n_features,
+        d_in=d_in,
         hook_point=spec.hook_point or _hook_point(weights),
         files=(weights,),
         config={"path": "/".join(weights.parts[-4:])},

@@ -1,6 +1,6 @@
 """The neurons of a layer as a dictionary: each axis at the hook point is a feature, its positive part the activation.
 
-`source` is the subject's folder: there are no weights, only a width. Never found out by `auto`.
+`source` is the subject's folder: there are no weights, only a size. Never found out by `auto`.
 """
 
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         )
     config = source / "config.json" if allowed_files.is_folder(source) else source
     shape = ModelShape.from_config(read_json(config, DictionaryError))
-    width = hooks.parse(spec.hook_point, shape).width(shape)
+    d_in = hooks.parse(spec.hook_point, shape).d_in(shape)
     header = DictionaryHeader(
-        format="neurons", architecture="neurons", features=width, width=width, hook_point=spec.hook_point, files=(config,), config={"width": width}
+        format="neurons", architecture="neurons", n_features=d_in, d_in=d_in, hook_point=spec.hook_point, files=(config,), config={"width": d_in}
     )
 
     def convert(_: Mapping[str, Floats]) -> Canonical:
-        identity, zeros = np.eye(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
+        identity, zeros = np.eye(d_in, dtype=np.float32), np.zeros(d_in, dtype=np.float32)
         return Canonical(W_enc=identity, b_enc=zeros, W_dec=identity, b_dec=zeros)
 
-    return Reading(header, {}, convert, made=2 * width * width)
+    return Reading(header, {}, convert, made=2 * d_in * d_in)

@@ -47,7 +47,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         raise DictionaryError(f"{source} is no OpenAI autoencoder.", why=f"It lacks {', '.join(NAMES)}.", cure="Name its format.")
     tensors = tensors_of(content)
     require(tensors, NAMES, source)
-    features, width = matrix_shape(tensors, "encoder.weight", source)
+    n_features, d_in = matrix_shape(tensors, "encoder.weight", source)
     told = typed(OpenAISettings, content, source, DictionaryError, "Save the dictionary again as the release has it.")
     activation = told.activation
     if activation not in ("ReLU", "TopK"):
@@ -60,8 +60,8 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     header = DictionaryHeader(
         format="openai",
         architecture=activation.lower(),
-        features=features,
-        width=width,
+        n_features=n_features,
+        d_in=d_in,
         hook_point=spec.hook_point or _hook_point(source),
         files=(source,),
         model="gpt2-small",

@@ -108,7 +108,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
             why="It is not of the form act(x W + b).",
             cure=f"Supported: {', '.join(ACTIVATIONS)}.",
         )
-    width, features = matrix_shape(tensors, "W_enc", weights)
+    d_in, n_features = matrix_shape(tensors, "W_enc", weights)
     needed = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc", "threshold") if "jumprelu" in architecture else ("b_enc",)
     require(tensors, ("W_dec", "b_dec", *needed, *(("W_skip",) if "skip" in architecture else ())), weights)
     k = whole_number(config.k, "k", source) if ACTIVATIONS[architecture] == "topk" else None
@@ -119,8 +119,8 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
     header = DictionaryHeader(
         format="saelens",
         architecture=architecture,
-        features=features,
-        width=width,
+        n_features=n_features,
+        d_in=d_in,
         hook_point=metadata.hook_name or "",
         files=(weights, source / CONFIG),
         model=metadata.model_name,

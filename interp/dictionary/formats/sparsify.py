@@ -40,7 +40,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
     told = typed(SparsifyConfig, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
     tensors = read_safetensors(weights)
-    features, width = matrix_shape(tensors, "encoder.weight", weights)
+    n_features, d_in = matrix_shape(tensors, "encoder.weight", weights)
     require(tensors, ("encoder.bias", "W_dec", "b_dec"), weights)
     activation = told.activation
     if activation not in ACTIVATIONS:
@@ -56,8 +56,8 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     header = DictionaryHeader(
         format="sparsify",
         architecture=f"{activation}_transcoder" if transcode else activation,
-        features=features,
-        width=width,
+        n_features=n_features,
+        d_in=d_in,
         hook_point=spec.hook_point or _hook_point(source.absolute().name, transcode),
         files=(weights, source / CONFIG),
         config=config,

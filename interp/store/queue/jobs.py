@@ -56,7 +56,7 @@ class PreflightFacts(Protocol):
     """What a preflight found out that submission needs."""
 
     @property
-    def features(self) -> int: ...
+    def n_features(self) -> int: ...
     @property
     def identity(self) -> dict[str, Any]: ...
 
@@ -163,7 +163,7 @@ def _write_control(session: Session, spec: JobSpec, preflight: PreflightFacts, j
 def _facts(spec: JobSpec, preflight: PreflightFacts | None, noticed: Noticed) -> dict[str, Any]:
     """What a job's row holds of its files, as far as it is known."""
     ranges = spec.feature_ranges()
-    features = None if preflight is None else preflight.features
+    features = None if preflight is None else preflight.n_features
     return {
         "features_total": features if ranges is None else count(ranges),
         "warnings": merged((), noticed.warnings),
