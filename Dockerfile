@@ -50,7 +50,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
 CMD ["glossator", "serve", "--no-workers"]
 
 FROM base AS base-worker
-ENV GLOSSATOR_METRICS_PORT=9420
+ENV GLOSSATOR_HEALTH_PORT=9420
 EXPOSE 9420
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9420/healthz', timeout=2)"]

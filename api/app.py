@@ -67,7 +67,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     app.state.readers = CapacityLimiter(READERS)
     app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), SingleFlight[str](), StateCounts()
     app.state.metrics, app.state.readiness = Metrics(engine, settings), HealthChecks(engine, settings)
-    app.add_middleware(Edge, seconds=settings.body_seconds)
+    app.add_middleware(Edge, seconds=settings.request_body_timeout_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES, compresslevel=COMPRESSION)
     app.add_middleware(Head)
     app.add_middleware(Origins, hosts=Hosts.of(settings))

@@ -178,7 +178,7 @@ class Client:
 
     def _unreachable(self, error: Exception) -> ServerUnreachableError:
         return ServerUnreachableError(
-            f"No server answers at {self.url}.", why=str(error), cure="Start one with `glossator serve`, or set GLOSSATOR_URL to where one is."
+            f"No server answers at {self.url}.", why=str(error), cure="Start one with `glossator serve`, or set GLOSSATOR_API_URL to where one is."
         )
 
 
@@ -200,7 +200,7 @@ def _stranger(response: httpx.Response) -> ServerUnreachableError:
     return ServerUnreachableError(
         f"What answers at {response.url} is no server of Glossator.",
         why=f"It says {response.status_code} {response.reason_phrase}: {one_line(response.text, STRANGER_SHOWN)}",
-        cure="Set GLOSSATOR_URL to where `glossator serve` listens.",
+        cure="Set GLOSSATOR_API_URL to where `glossator serve` listens.",
     )
 
 

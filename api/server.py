@@ -64,8 +64,8 @@ class Service:
                 log_level="warning",
                 log_config=None,
                 server_header=False,
-                timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # It is an event loop's: any number.
-                timeout_graceful_shutdown=math.ceil(min(STOP_SECONDS, settings.stop_seconds / 2)),
+                timeout_keep_alive=settings.keep_alive_timeout_seconds,  # type: ignore[arg-type]  # It is an event loop's: any number.
+                timeout_graceful_shutdown=math.ceil(min(STOP_SECONDS, settings.stop_timeout_seconds / 2)),
             )
             self._server = uvicorn.Server(config)
             self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True)
@@ -119,7 +119,7 @@ class Service:
     def _stop_server(self) -> None:
         self._server.should_exit = True
         if self._thread.ident is not None:
-            self._thread.join(min(STOP_SECONDS * 2, self._settings.stop_seconds))
+            self._thread.join(min(STOP_SECONDS * 2, self._settings.stop_timeout_seconds))
 
 
 def end_process() -> None:

@@ -285,7 +285,7 @@ def _settings(options: argparse.Namespace) -> Iterator[Settings]:
             url = server.set(database=name).render_as_string(hide_password=False)
             home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             migrate.upgrade(url)
-            yield Settings(home=home, database_url=url, broker_url=broker, residency_seconds=RESIDENCY_SECONDS / options.speed)
+            yield Settings(home=home, database_url=url, broker_url=broker, model_affinity_seconds=RESIDENCY_SECONDS / options.speed)
         finally:
             with admin.connect() as connection:
                 connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

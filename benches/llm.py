@@ -92,7 +92,9 @@ def main() -> None:
 def measure(in_flight: int, features: int, repeats: int, workers: int) -> dict[str, Any]:
     """One setting: the ways in turn, a bare run before and after each of ours."""
     with tempfile.TemporaryDirectory() as folder, scripted_server() as base_url, (Path(folder) / "workers.log").open("ab") as log_to:
-        settings = Settings(home=Path(folder), llm_base_url=base_url, llm_in_flight=in_flight // workers, gpu_workers=0, llm_workers=workers)
+        settings = Settings(
+            home=Path(folder), llm_base_url=base_url, llm_max_concurrent_calls=in_flight // workers, gpu_workers=0, llm_workers=workers
+        )
         migrate.upgrade(settings.database_url)
         runtime = Runtime.of(settings)
         supervisor = Supervisor(settings, log_to)

@@ -134,8 +134,8 @@ def cluster(number: int) -> Iterator[Cluster]:
             broker_url=redis.url,
             gpu_workers=number,
             llm_workers=number,
-            merge_features=64,
-            explain_features=16,
+            merge_chunk_features=64,
+            explain_chunk_features=16,
         )
         migrate.upgrade(settings.database_url)
         supervisor = Supervisor(settings, log)

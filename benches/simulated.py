@@ -166,13 +166,13 @@ def _work(worker: Simulation) -> None:
 
 @contextmanager
 def _bells(worker: Simulation) -> Iterator[Any]:
-    """A function that waits for the next bell, and gives its chunk id; None after `idle_seconds` without one."""
+    """A function that waits for the next bell, and gives its chunk id; None after `poll_interval_seconds` without one."""
     queue = MessageQueue(worker.queue.value, Exchange(""), routing_key=worker.queue.value)
     with make_app(worker.settings).connection_for_read() as connection, connection.SimpleQueue(queue, no_ack=True) as messages:
 
         def wait() -> str | None:
             try:
-                args, _, _ = messages.get(timeout=worker.settings.idle_seconds).payload
+                args, _, _ = messages.get(timeout=worker.settings.poll_interval_seconds).payload
             except Empty:
                 return None
             return str(args[0])

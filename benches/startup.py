@@ -25,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(home=Path(folder))
         with Service(settings, "127.0.0.1", 0, workers=False) as service:
-            asking = settings.model_copy(update={"url": service.url}).environment()
+            asking = settings.model_copy(update={"api_url": service.url}).environment()
             local = settings.model_copy(update={"port": 1}).environment()
             cases = {"--help": ("--help", asking), "jobs": ("jobs", asking)}
             cases |= {f"{command}, without a server": (command, local) for command in ("jobs", "dictionaries", "runs")}

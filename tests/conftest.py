@@ -24,7 +24,7 @@ from tests.fakes import tiny
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A machine that is busy with tests may take long to look at a job's files: only tests of just that want the answer before.
-os.environ.setdefault("GLOSSATOR_READ_WAIT_SECONDS", "60")
+os.environ.setdefault("GLOSSATOR_PREFLIGHT_WAIT_SECONDS", "60")
 
 # xdist gives its workers a window of 80 columns: what a command prints must not depend on how many processes run the tests.
 os.environ.pop("COLUMNS", None)

@@ -59,4 +59,4 @@ def delete_corpus(store: Store, digest: str) -> None:
 
 @lru_cache(maxsize=8)
 def _opened(settings: Settings) -> Store:
-    return Store.of(settings.artifacts, settings.artifact_options, settings.home / "cache")
+    return Store.of(settings.artifacts_url, settings.artifact_options, settings.home / "cache")

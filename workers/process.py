@@ -35,7 +35,7 @@ log = logs.get_logger(__name__)
 
 
 def main(queue: Queue, name: str | None = None) -> None:
-    """Runs until SIGTERM or SIGINT; then the chunk in work is handed back between two batches or calls, and within `stop_seconds` in any case."""
+    """Run until SIGTERM or SIGINT; then hand the chunk back between two batches or calls, and within `stop_timeout_seconds` in any case."""
     found, name = settings(), name or queue.value
     logs.configure(found, name)
     # Celery would set up a log of its own beside ours.
@@ -67,7 +67,7 @@ def _keep_up(runtime: Runtime, leaving: GracefulShutdown) -> None:
         signal.signal(number, lambda *_: leaving.begin())
     sweeper = MaintenanceThreads(runtime.engine, runtime.settings)
     sweeper.start()
-    log.info("sweeping", every_seconds=runtime.settings.sweep_seconds)
+    log.info("sweeping", every_seconds=runtime.settings.sweep_interval_seconds)
     runtime.stopping.wait()
     sweeper.stop()
 
@@ -81,7 +81,7 @@ def _answer_bells(runtime: Runtime, queue: Queue, leaving: GracefulShutdown) -> 
             ring(runtime.engine, runtime.settings)
         return worked
 
-    helpers = HelperThreads(runtime.settings.llm_threads - 1 if queue is Queue.LLM else 0, step, runtime.stopping)
+    helpers = HelperThreads(runtime.settings.llm_worker_threads - 1 if queue is Queue.LLM else 0, step, runtime.stopping)
     looks = Poller(runtime, queue, helpers)
 
     @app.task(name=BELL)  # type: ignore[untyped-decorator]

@@ -62,13 +62,13 @@ class Supervisor:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Lets the workers hand back their chunks, which they do within `stop_seconds` in all, then kills what is left."""
+        """Lets the workers hand back their chunks, which they do within `stop_timeout_seconds` in all, then kills what is left."""
         self._stopping.set()
         self._watcher.join()
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + share_of(self._settings.stop_seconds) + LAST_SECONDS + 1.0
+        deadline = time.monotonic() + share_of(self._settings.stop_timeout_seconds) + LAST_SECONDS + 1.0
         duties = threading.Thread(target=self._sweeper.stop, daemon=True)
         duties.start()
         for process in running:
@@ -86,7 +86,7 @@ class Supervisor:
         return {child.name: child.process.pid for child in self._children if child.process is not None and child.process.poll() is None}
 
     def _spawn(self, child: Child) -> None:
-        environment = self._settings.model_copy(update={"stop_seconds": share_of(self._settings.stop_seconds)}).environment()
+        environment = self._settings.model_copy(update={"stop_timeout_seconds": share_of(self._settings.stop_timeout_seconds)}).environment()
         if child.queue is Queue.LLM:
             # Several of them share the cores: numpy's own threads would only fight.
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -124,6 +124,6 @@ class Supervisor:
         child.backoff = min(2 * child.backoff, LAST_BACKOFF)
 
 
-def share_of(stop_seconds: float) -> float:
+def share_of(stop_timeout_seconds: float) -> float:
     """What a worker of this process may take to come to an end by itself: after it there is still time to hand back for it, and to kill it."""
-    return max(stop_seconds - LAST_SECONDS - 1.0, stop_seconds / 2)
+    return max(stop_timeout_seconds - LAST_SECONDS - 1.0, stop_timeout_seconds / 2)

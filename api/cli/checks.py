@@ -162,9 +162,9 @@ def _endpoint(found: Settings, base_url: str) -> Finding:
 
 def artifacts(found: Settings) -> list[Finding]:
     if fault := artifacts_fault(found):
-        cure = "Give yourself the right to write there, or set GLOSSATOR_ARTIFACTS (and GLOSSATOR_ARTIFACT_OPTIONS for a bucket)."
-        return [Finding("artifacts", False, f"{found.artifacts}: {fault}", cure)]
-    return [Finding("artifacts", True, f"{found.artifacts} can be written to")]
+        cure = "Give yourself the right to write there, or set GLOSSATOR_ARTIFACTS_URL (and GLOSSATOR_ARTIFACT_OPTIONS for a bucket)."
+        return [Finding("artifacts", False, f"{found.artifacts_url}: {fault}", cure)]
+    return [Finding("artifacts", True, f"{found.artifacts_url} can be written to")]
 
 
 def roots(found: Settings) -> list[Finding]:

@@ -60,7 +60,7 @@ def server() -> Iterator["Client"]:
         raise ServerUnreachableError(
             f"No server answers at {_default_url(found)}.",
             why="Nobody listens there, or another program does.",
-            cure="Start one with `glossator serve`, or set GLOSSATOR_URL to where one is.",
+            cure="Start one with `glossator serve`, or set GLOSSATOR_API_URL to where one is.",
         )
     with client:
         yield client
@@ -69,12 +69,12 @@ def server() -> Iterator["Client"]:
 def _server(found: Settings) -> "Client | None":
     """The server that was named, whether it answers or not; else the one on the default port if it does."""
     # httpx: nobody to ask, nothing to load.
-    if not found.url and not _listens(found):
+    if not found.api_url and not _listens(found):
         return None
     from api.client import Client
 
-    if found.url:
-        return Client(found.url)
+    if found.api_url:
+        return Client(found.api_url)
     client = Client(_default_url(found))
     if client.is_there():
         return client

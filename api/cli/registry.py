@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, Command] = {
         "Write every explanation of one run of a dictionary with its scores: one JSON object an explanation, or one CSV row a score.",
     ),
     "doctor": Command("api.cli.commands.doctor:doctor", "Look at everything an installation needs, and say what to do about what is missing."),
+    "config": Command("api.cli.commands.config:config", "Show all settings by group: value, unit, and where the value comes from."),
     "demo": Command("api.demo.command:demo", "Explain and score the features of examples/pystdlib on this machine, and print what came of it."),
     "fake-llm": Command("api.cli.commands.fake_llm:fake_llm", "Serve a scripted language model in the shape of OpenAI's API."),
     "db": Command("api.cli.commands.serve:database", "The database's tables."),

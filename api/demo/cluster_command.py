@@ -82,7 +82,7 @@ def run(home: Path, spec: JobSpec) -> None:
 
 def embedded_settings(home: Path, spec: JobSpec) -> Settings:
     """Of the plain demo, whatever servers the environment names."""
-    return Settings(home=home, database_url="", broker_url="", artifacts="", roots=paths_of(spec))
+    return Settings(home=home, database_url="", broker_url="", artifacts_url="", roots=paths_of(spec))
 
 
 def plain_book(settings: Settings, spec: JobSpec) -> DatabaseSnapshot:
@@ -110,7 +110,7 @@ def _clustered_settings(stack: ExitStack, home: Path, spec: JobSpec) -> Settings
         say(f"{kind.name}: {SERVERS[found.where]}")
     folder = named.home / FOLDER / "cluster"
     shutil.rmtree(folder, ignore_errors=True)
-    return Settings(home=folder, database_url=database.url, broker_url=broker.url, artifacts="", roots=paths_of(spec))
+    return Settings(home=folder, database_url=database.url, broker_url=broker.url, artifacts_url="", roots=paths_of(spec))
 
 
 def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:

@@ -27,7 +27,11 @@ class Bounds:
 
     @classmethod
     def of(cls, settings: Settings) -> "Bounds":
-        return cls(min(settings.connections, _files_for(settings.connections) - OWN_FILES), settings.head_seconds, settings.send_seconds)
+        return cls(
+            min(settings.max_connections, _files_for(settings.max_connections) - OWN_FILES),
+            settings.request_head_timeout_seconds,
+            settings.response_send_timeout_seconds,
+        )
 
 
 def _files_for(connections: int) -> int:
@@ -120,7 +124,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         if self.transport.is_closing():
             return
         if self._head_bytes:
-            cure = "Send it at once; GLOSSATOR_HEAD_SECONDS says how long the server waits."
+            cure = "Send it at once; GLOSSATOR_REQUEST_HEAD_TIMEOUT_SECONDS says how long the server waits."
             self._refuse(408, "Request Timeout", "request-timeout", "The head of the request did not come in time.", cure)
         else:
             self.transport.close()

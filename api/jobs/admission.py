@@ -70,7 +70,7 @@ def accept(spec: JobSpec, settings: Settings) -> Accepted:
     roots = Roots.of(settings)
     whole = needs.resolved(located(spec, Path.cwd(), roots), settings)
     check_prices(whole, wanted)
-    return Accepted(whole, wanted, PreflightRequest(whole, roots, settings.read_seconds, settings.read_bytes))
+    return Accepted(whole, wanted, PreflightRequest(whole, roots, settings.preflight_timeout_seconds, settings.preflight_max_bytes))
 
 
 def check(spec: JobSpec, settings: Settings) -> AdmittedJob:

@@ -60,8 +60,8 @@ def submit_job(
     """
     accepted = admission.accept(spec, settings)
     if dry_run:
-        checked = admission.check_apart(accepted, processes, settings.read_wait_seconds)
-        estimate = admission.estimate_apart(checked, engine, processes, settings.read_wait_seconds)
+        checked = admission.check_apart(accepted, processes, settings.preflight_wait_seconds)
+        estimate = admission.estimate_apart(checked, engine, processes, settings.preflight_wait_seconds)
         return JSONResponse(estimate.model_dump(mode="json"))
     answer = _known(engine, accepted.spec, idempotency_key)
     if answer is None:
@@ -84,11 +84,11 @@ def _checked(
     engine: Store, settings: Settings, endpoints: EndpointProbeCache, processes: Processes, accepted: admission.Accepted
 ) -> admission.AdmittedJob | None:
     """The job with all that can be looked at; None where its files take longer than a request waits."""
-    checked = admission.check_in_time(accepted, processes, settings.read_wait_seconds)
+    checked = admission.check_in_time(accepted, processes, settings.preflight_wait_seconds)
     admission.check_receiver(accepted.spec, settings)
     windows = admission.check_models(accepted, settings, endpoints)
     if checked is not None:
-        admission.check_prompts(checked, windows, engine, processes, settings.read_wait_seconds)
+        admission.check_prompts(checked, windows, engine, processes, settings.preflight_wait_seconds)
     return checked
 
 

@@ -554,7 +554,7 @@ PROBLEMS: dict[int, dict[str, Any]] = {
         "instance": "/v1/jobs",
         "code": "checks-busy",
         "why": "Each is read in a process of its own, and their number is bounded.",
-        "cure": "Ask again in some seconds; GLOSSATOR_READ_PROCESSES allows more.",
+        "cure": "Ask again in some seconds; GLOSSATOR_PREFLIGHT_PROCESSES allows more.",
     },
     507: {
         "type": "/problems/disk-full",

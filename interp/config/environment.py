@@ -1,4 +1,4 @@
-"""Names of environment variables: which are settings, and which were meant to be."""
+"""Check the names of environment variables against those of the settings."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -14,21 +14,63 @@ ALIKE = 0.87
 # Read by docker-compose.yml, the tests and the benchmarks; what Kubernetes sets for each Service of the namespace.
 OTHERS = re.compile(r"(BIND|DATA|TEST_.*|BENCH_.*|(.*_)?(SERVICE_(HOST|PORT.*)|PORT_\d+_(TCP|UDP|SCTP).*))")
 KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.*")
+# Names of earlier versions: refused, since a setting that is silently lost would be worse.
+RENAMED = {
+    "artifacts": "artifacts_url",
+    "batch_features": "batch_chunk_features",
+    "batch_poll_seconds": "llm_batch_poll_interval_seconds",
+    "bell_seconds": "notify_again_seconds",
+    "bell_window": "notify_max_pending",
+    "body_seconds": "request_body_timeout_seconds",
+    "check_seconds": "lease_check_interval_seconds",
+    "connections": "max_connections",
+    "explain_features": "explain_chunk_features",
+    "head_seconds": "request_head_timeout_seconds",
+    "heartbeat_seconds": "heartbeat_interval_seconds",
+    "idle_seconds": "poll_interval_seconds",
+    "keep_alive_seconds": "keep_alive_timeout_seconds",
+    "llm_in_flight": "llm_max_concurrent_calls",
+    "llm_patience_seconds": "llm_max_outage_seconds",
+    "llm_reply_bytes": "llm_max_reply_bytes",
+    "llm_threads": "llm_worker_threads",
+    "max_losses": "max_lost_leases",
+    "memory_bytes": "gpu_worker_memory_bytes",
+    "merge_features": "merge_chunk_features",
+    "metrics_port": "health_port",
+    "private_networks": "allowed_private_networks",
+    "progress_seconds": "progress_interval_seconds",
+    "read_bytes": "preflight_max_bytes",
+    "read_memory_bytes": "preflight_memory_bytes",
+    "read_processes": "preflight_processes",
+    "read_seconds": "preflight_timeout_seconds",
+    "read_wait_seconds": "preflight_wait_seconds",
+    "residency_seconds": "model_affinity_seconds",
+    "send_seconds": "response_send_timeout_seconds",
+    "stop_seconds": "stop_timeout_seconds",
+    "sweep_seconds": "sweep_interval_seconds",
+    "url": "api_url",
+    "webhook_attempts": "webhook_max_attempts",
+    "webhook_private": "webhook_allow_private_networks",
+    "webhook_seconds": "webhook_timeout_seconds",
+}
 _warned: set[str] = set()
 
 
 def variable_of(field: str) -> str:
-    """The variable of a setting. Settings that other programs share have an alias, which is a variable already."""
+    """Return the variable of a setting. The alias of a setting that other programs share is a variable already."""
     return field if field.isupper() else PREFIX + field.upper()
 
 
 def check_names(environment: Mapping[str, str], fields: Collection[str], warn_to: TextIO) -> None:
-    """Raises SettingsInvalid for a variable that is nearly a setting's. One that is like none is warned of, once a process."""
+    """Raise SettingsInvalidError for the old name of a setting, or one nearly right; warn once per process of any other of ours."""
     known = {variable_of(field) for field in fields}
     parts = {name.removeprefix(PREFIX): name for name in known if name.startswith(PREFIX)}
     for name, value in sorted((name.upper(), value) for name, value in environment.items()):
         if name in known or not _is_meant_for_us(name, value):
             continue
+        if renamed := RENAMED.get(name.removeprefix(PREFIX).lower() if name.startswith(PREFIX) else ""):
+            cure = f"Rename it to {variable_of(renamed)}."
+            raise SettingsInvalidError(f"{name} is no setting any more.", why="Settings were renamed; nothing reads the old name.", cure=cure)
         if near := get_close_matches(name.partition("_")[2], parts, n=2, cutoff=0.7):
             meant = " or ".join(parts[part] for part in near)
             raise SettingsInvalidError(f"{name} is no setting.", why="Nothing reads it.", cure=f"Did you mean {meant}? Rename or unset it.")
@@ -38,7 +80,7 @@ def check_names(environment: Mapping[str, str], fields: Collection[str], warn_to
 
 
 def _is_meant_for_us(name: str, value: str) -> bool:
-    """Whether the name begins as a setting's does, or nearly so, and neither Kubernetes nor another of our programs uses it."""
+    """Return whether the name begins as a setting's does, or nearly so, and neither Kubernetes nor another of our programs uses it."""
     first, _, rest = name.partition("_")
     if OTHERS.fullmatch(rest) or (name.endswith("_PORT") and KUBERNETES_PORT.fullmatch(value)):
         return False
@@ -46,5 +88,5 @@ def _is_meant_for_us(name: str, value: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """The URL with `***` for its password."""
+    """Return the URL with `***` for its password."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

@@ -95,7 +95,7 @@ def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
     if folder is None:
         raise ArtifactMissingError(
             f"The tokenised corpus {digest} is not in the artifact store {store.root}.",
-            why="It was cleared away, or this worker's GLOSSATOR_ARTIFACTS is not that of the worker that made it.",
+            why="It was cleared away, or this worker's GLOSSATOR_ARTIFACTS_URL is not that of the worker that made it.",
             cure="Give all workers the same artifact store, and submit the job again.",
         )
     return TokenizedCorpus.open(folder)

@@ -46,7 +46,7 @@ class Store:
             raise ArtifactsUnreachableError(
                 f"The artifact store {url} cannot be opened.",
                 why=str(cause),
-                cure="Install what reads it (for s3://: pip install 'glossator[s3]'), or set GLOSSATOR_ARTIFACTS to a folder.",
+                cure="Install what reads it (for s3://: pip install 'glossator[s3]'), or set GLOSSATOR_ARTIFACTS_URL to a folder.",
             ) from cause
         return cls(files, root.rstrip("/"), cache, is_local=False)
 
@@ -112,7 +112,7 @@ class Store:
         except FileNotFoundError as cause:
             raise ArtifactMissingError(
                 f"{name} is not in the artifact store.",
-                why="It was cleared away, or this worker's GLOSSATOR_ARTIFACTS is not that of the worker that wrote it.",
+                why="It was cleared away, or this worker's GLOSSATOR_ARTIFACTS_URL is not that of the worker that wrote it.",
                 cure="Give all workers the same artifact store, and submit the job again: what has evidence is not collected again.",
             ) from cause
 
@@ -156,7 +156,7 @@ class Store:
             raise ArtifactsUnreachableError(
                 f"The artifact store {self.root} cannot be written to.",
                 why=f"{type(cause).__name__}: {cause}",
-                cure="Check GLOSSATOR_ARTIFACTS and GLOSSATOR_ARTIFACT_OPTIONS, the credentials in the environment, and the right to write.",
+                cure="Check GLOSSATOR_ARTIFACTS_URL and GLOSSATOR_ARTIFACT_OPTIONS, the credentials in the environment, and the right to write.",
             ) from cause
 
     def clear_drafts(self) -> int:

@@ -87,9 +87,7 @@ class Breaker:
         if wait is not None:
             self._excused_until = max(self._excused_until, now + wait)
             if wait > self._patience:
-                why = (
-                    f"It asks to come back in {wait:.0f} s, and {self._patience:g} s is the longest that is waited (GLOSSATOR_LLM_PATIENCE_SECONDS)."
-                )
+                why = f"It asks to come back in {wait:.0f} s, and {self._patience:g} s is the longest wait (GLOSSATOR_LLM_MAX_OUTAGE_SECONDS)."
                 self.open(self._given_up(fault, why))
                 return
         patience = self._patience * LONGEST_EXCUSE if now < self._excused_until + self._patience else self._patience

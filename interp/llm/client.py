@@ -62,13 +62,13 @@ class LlmClient:
         endpoints: EndpointSettings,
         in_flight: int = 64,
         patience_seconds: float = 120.0,
-        batch_poll_seconds: float = 30.0,
+        batch_poll_interval_seconds: float = 30.0,
         guard: OutgoingPolicy | None = None,
         reply_bytes: int = 2**20,
     ) -> None:
         """`guard` says which endpoints may be asked: where not given, the one of models that name none alone."""
         self._endpoints, self._guard, self._reply_bytes = endpoints, guard or OutgoingPolicy.of([endpoints.llm_base_url]), reply_bytes
-        self._in_flight, self._patience, self._batch_poll = in_flight, patience_seconds, batch_poll_seconds
+        self._in_flight, self._patience, self._batch_poll = in_flight, patience_seconds, batch_poll_interval_seconds
         self._open: dict[tuple[str, str], Endpoint] = {}
         self._lanes: dict[tuple[str, str, str], AttemptLoop] = {}
         self._transports: dict[tuple[int, str], ChatTransport] = {}
@@ -77,12 +77,12 @@ class LlmClient:
 
     @classmethod
     def of(cls, settings: "Settings") -> "LlmClient":
-        return cls.under(settings, settings.llm_in_flight, settings.llm_patience_seconds, settings.batch_poll_seconds)
+        return cls.under(settings, settings.llm_max_concurrent_calls, settings.llm_max_outage_seconds, settings.llm_batch_poll_interval_seconds)
 
     @classmethod
-    def under(cls, settings: "Settings", in_flight: int, patience_seconds: float, batch_poll_seconds: float = 30.0) -> "LlmClient":
+    def under(cls, settings: "Settings", in_flight: int, patience_seconds: float, batch_poll_interval_seconds: float = 30.0) -> "LlmClient":
         """A client of its own pace, which asks what the settings allow."""
-        return cls(settings, in_flight, patience_seconds, batch_poll_seconds, settings.llm_guard(), settings.llm_reply_bytes)
+        return cls(settings, in_flight, patience_seconds, batch_poll_interval_seconds, settings.llm_guard(), settings.llm_max_reply_bytes)
 
     def model(self, spec: ModelSpec, books: CallStore, tag: Tag, abilities: frozenset[Ability] = frozenset()) -> "ClientModel":
         """The model bound to a chunk's books and to what its calls are for. `abilities` are those that a probe found; the settings may name more.

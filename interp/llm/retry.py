@@ -37,8 +37,8 @@ QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "bi
 # A prompt that a filter stopped (Azure, OpenAI; OpenRouter under status 403): no fault of the key or the settings.
 FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 FILTERED = re.compile(r"input was flagged|requires moderation|content management policy|content policy", re.IGNORECASE)
-NETWORKS = "An operator allows networks that are not public by GLOSSATOR_PRIVATE_NETWORKS, and names an endpoint there in GLOSSATOR_LLM_ENDPOINTS."
-LARGER = "Where the endpoint is right, let the operator raise GLOSSATOR_LLM_REPLY_BYTES."
+NETWORKS = "An operator allows private networks by GLOSSATOR_ALLOWED_PRIVATE_NETWORKS, and names an endpoint there in GLOSSATOR_LLM_ENDPOINTS."
+LARGER = "Where the endpoint is right, let the operator raise GLOSSATOR_LLM_MAX_REPLY_BYTES."
 TRANSIENT = frozenset({408, 409, 423, 425})
 OVERLOAD = frozenset({503, 529})
 

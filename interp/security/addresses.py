@@ -34,8 +34,8 @@ def find(url: str, guard: OutgoingPolicy) -> ResolvedUrl:
         raise WebhookRefusedError(
             f"{link.host} is in a private network.",
             why=f"Its addresses: {', '.join(map(str, addresses[:4]))}.",
-            cure="Name a receiver with a public address, or have the operator allow it: GLOSSATOR_PRIVATE_NETWORKS names networks, "
-            "GLOSSATOR_WEBHOOK_ENDPOINTS receivers, and GLOSSATOR_WEBHOOK_PRIVATE=true allows all.",
+            cure="Name a receiver with a public address, or have the operator allow it: GLOSSATOR_ALLOWED_PRIVATE_NETWORKS names networks, "
+            "GLOSSATOR_WEBHOOK_ENDPOINTS receivers, and GLOSSATOR_WEBHOOK_ALLOW_PRIVATE_NETWORKS=true allows all.",
         )
     return ResolvedUrl(parsed, link.host, addresses)
 

@@ -131,7 +131,7 @@ class Allowance:
             raise ReadingTooLongError(
                 "The job's files take too long to check.",
                 why=f"A submission reads {self.nbytes} bytes at most, within {self.seconds:g} s.",
-                cure="Submit it again when the disk is less busy, or raise GLOSSATOR_READ_SECONDS or GLOSSATOR_READ_BYTES.",
+                cure="Submit it again when the disk is less busy, or raise GLOSSATOR_PREFLIGHT_TIMEOUT_SECONDS or GLOSSATOR_PREFLIGHT_MAX_BYTES.",
             )
 
 

@@ -79,7 +79,7 @@ class ResourceLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> "ResourceLimits":
-        return cls(settings.read_memory_bytes, settings.read_seconds + SPARE_SECONDS)
+        return cls(settings.preflight_memory_bytes, settings.preflight_timeout_seconds + SPARE_SECONDS)
 
 
 class Processes:
@@ -91,7 +91,7 @@ class Processes:
     @classmethod
     def of(cls, settings: Settings) -> "Processes":
         """As many as the settings allow."""
-        return cls(ResourceLimits.of(settings), settings.read_processes)
+        return cls(ResourceLimits.of(settings), settings.preflight_processes)
 
     def begin(self, task: Task[Given, Found], given: Given, seconds: float) -> "Pending[Found]":
         """Starts a process, once there is room. Raises ChecksBusy where there is none within `seconds`."""
@@ -99,7 +99,7 @@ class Processes:
             raise ChecksBusyError(
                 "The server is looking at as many jobs as it may at once.",
                 why="Each is read in a process of its own, and their number is bounded.",
-                cure="Ask again in some seconds; GLOSSATOR_READ_PROCESSES allows more.",
+                cure="Ask again in some seconds; GLOSSATOR_PREFLIGHT_PROCESSES allows more.",
             )
         try:
             return Pending(task, task.request(given), self._limits, self._room.release)
@@ -214,13 +214,13 @@ class Pending(Generic[Found]):
             return FilesTakeTooMuchError(
                 f"The job's files could not be looked at within {self._limits.seconds:g} seconds.",
                 why="What a job names is read within limits before it starts, and the process that did was ended.",
-                cure="Use files that are read sooner, or raise GLOSSATOR_READ_SECONDS.",
+                cure="Use files that are read sooner, or raise GLOSSATOR_PREFLIGHT_TIMEOUT_SECONDS.",
                 limit="time",
             )
         return FilesTakeTooMuchError(
             f"The job's files could not be looked at with {self._limits.memory_bytes >> 20:,} MiB of memory.",
             why="What a job names is read within limits before it starts, and the process that did was ended.",
-            cure="Use files that take less, or raise GLOSSATOR_READ_MEMORY_BYTES.",
+            cure="Use files that take less, or raise GLOSSATOR_PREFLIGHT_MEMORY_BYTES.",
             limit="memory",
         )
 

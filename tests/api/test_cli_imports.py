@@ -81,7 +81,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The environment of a command line whose server answers."""
     settings = Settings(home=tmp_path_factory.mktemp("home"))
     with Service(settings, "127.0.0.1", 0, workers=False) as service:
-        yield settings.model_copy(update={"url": service.url}).environment()
+        yield settings.model_copy(update={"api_url": service.url}).environment()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

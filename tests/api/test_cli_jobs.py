@@ -40,7 +40,9 @@ def job_file(tiny_job: JobSpec, tmp_path: Path) -> Path:
 
 
 def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*GLOSSATOR, *arguments], env=os.environ | {"GLOSSATOR_URL": url}, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [*GLOSSATOR, *arguments], env=os.environ | {"GLOSSATOR_API_URL": url}, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def test_a_detached_job_can_be_listed_shown_and_cancelled(service: Service, job_file: Path) -> None:
@@ -60,7 +62,7 @@ def test_a_detached_job_can_be_listed_shown_and_cancelled(service: Service, job_
 def test_ctrl_c_detaches_and_the_job_goes_on(service: Service, job_file: Path) -> None:
     process = subprocess.Popen(
         [*GLOSSATOR, "submit", str(job_file), "--seed", "42"],
-        env=os.environ | {"GLOSSATOR_URL": service.url},
+        env=os.environ | {"GLOSSATOR_API_URL": service.url},
         stderr=subprocess.PIPE,
         text=True,
         # Tests that run in the background are born deaf to SIGINT, and so would be their children.

@@ -37,7 +37,7 @@ def command(request: pytest.FixtureRequest, service_settings: Settings, store: E
         yield run
         return
     with Service(service_settings, "127.0.0.1", 0, workers=False) as service:
-        monkeypatch.setattr(connect, "settings", lambda: service_settings.model_copy(update={"url": service.url}))
+        monkeypatch.setattr(connect, "settings", lambda: service_settings.model_copy(update={"api_url": service.url}))
         yield run
 
 

@@ -118,7 +118,7 @@ def narrow(service_settings: Settings, store: Engine) -> Iterator[Any]:
     with Service(service_settings, "127.0.0.1", 0, workers=False) as service:
 
         def run(*arguments: str) -> str:
-            environment = os.environ | {"GLOSSATOR_URL": service.url, "COLUMNS": "80"}
+            environment = os.environ | {"GLOSSATOR_API_URL": service.url, "COLUMNS": "80"}
             command = [sys.executable, "-c", "from api.cli import main; main()", *arguments]
             return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 

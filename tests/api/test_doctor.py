@@ -155,7 +155,7 @@ def test_endpoints_are_asked_with_their_keys(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_bucket_that_cannot_be_opened_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
-    found = look(Settings(home=tmp_path, artifacts="s3://no-such-bucket-anywhere", artifact_options={"nonsense": 1}), monkeypatch)
+    found = look(Settings(home=tmp_path, artifacts_url="s3://no-such-bucket-anywhere", artifact_options={"nonsense": 1}), monkeypatch)
     assert wrong(found) == {"artifacts"}
 
 

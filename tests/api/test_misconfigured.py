@@ -13,7 +13,7 @@ from sqlalchemy import text
 from api.app import create_app
 from api.client import InProcess
 from api.demo.local_servers import free_port
-from interp.config.environment import check_names
+from interp.config.environment import RENAMED, check_names, variable_of
 from interp.config.settings import Settings
 from interp.domain.errors import SettingsInvalidError
 from interp.store.db import migrate
@@ -44,6 +44,14 @@ def test_a_misspelt_variable_stops_every_command(tmp_path: Path, arguments: list
     assert "Did you mean GLOSSATOR_DATABASE_URL?" in told(run(tmp_path, *arguments, GLOSSATOR_DATABASE_ULR="x"))
 
 
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_old_name_is_refused_with_the_new_one(old: str) -> None:
+    with pytest.raises(SettingsInvalidError) as error:
+        check_names({variable_of(old): "1"}, set(Settings.model_fields), io.StringIO())
+    assert RENAMED[old] in Settings.model_fields
+    assert error.value.cure == f"Rename it to {variable_of(RENAMED[old])}."
+
+
 def test_a_worker_process_of_its_own_says_the_same(tmp_path: Path) -> None:
     environment = os.environ | {"GLOSSATOR_HOME": str(tmp_path), "GLOSSATOR_DATABASE_URL": "nonsense"}
     done = subprocess.run([sys.executable, "-m", "workers.process", "llm"], env=environment, capture_output=True, text=True, timeout=150, check=False)
@@ -66,7 +74,7 @@ def test_a_database_that_does_not_answer_is_told(tmp_path: Path, arguments: list
         ("GLOSSATOR_DATABASE_URL", "postgres://u@host/db", "postgresql://"),
         ("GLOSSATOR_BROKER_URL", "localhost:6379", "redis://host:6379/0"),
         ("GLOSSATOR_PORT", "http", "GLOSSATOR_PORT"),
-        ("GLOSSATOR_LEASE_SECONDS", "1", "heartbeat_seconds"),
+        ("GLOSSATOR_LEASE_SECONDS", "1", "heartbeat_interval_seconds"),
         ("GLOSSATOR_LLM_KEYS", "hidden-password", "GLOSSATOR_LLM_KEYS: its value is no JSON"),
         ("GLOSSATOR_WEBHOOK_SECRET", "hidden-password!", "GLOSSATOR_WEBHOOK_SECRET"),
         ("OPENAI_API_KEY", "fine", ""),

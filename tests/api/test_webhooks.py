@@ -30,7 +30,7 @@ def body(tiny_job: JobSpec) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def open_settings(service_settings: Settings) -> Settings:
     """Those of a server whose webhooks may stay on this machine."""
-    return service_settings.model_copy(update={"webhook_private": True})
+    return service_settings.model_copy(update={"webhook_allow_private_networks": True})
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_receiver_in_a_private_network_is_refused_with_its_cure(client: Client
     with pytest.raises(ApiError) as refused:
         client.submit_job(body | {"webhook": {"url": url}})
     assert refused.value.problem["code"] == "webhook-refused"
-    assert "GLOSSATOR_WEBHOOK_PRIVATE" in refused.value.cure
+    assert "GLOSSATOR_WEBHOOK_ALLOW_PRIVATE_NETWORKS" in refused.value.cure
     assert len(list(client.list_jobs())) == before
 
 

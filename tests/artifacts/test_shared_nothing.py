@@ -55,7 +55,7 @@ def on_one_disk(spec: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> Rows
 
 def test_two_machines_and_a_bucket_make_the_same_book(spec: JobSpec, bucket: Bucket, tmp_path: Path, on_one_disk: Rows) -> None:
     database = f"sqlite:///{tmp_path / 'shared.db'}"
-    shared = Settings(database_url=database, artifacts=bucket.url, artifact_options=bucket.options, merge_fan_in=3)
+    shared = Settings(database_url=database, artifacts_url=bucket.url, artifact_options=bucket.options, merge_fan_in=3)
     databases.upgrade(database)
     runtimes = [Runtime.of(shared.model_copy(update={"home": tmp_path / machine})) for machine in ("one", "other")]
     complete(runtimes, spec)
@@ -73,7 +73,7 @@ def test_two_machines_and_a_bucket_make_the_same_book(spec: JobSpec, bucket: Buc
 
 
 def test_a_corpus_that_was_cleared_away_is_made_again_by_the_next_job(spec: JobSpec, bucket: Bucket, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options)
+    settings = Settings(home=tmp_path, artifacts_url=bucket.url, artifact_options=bucket.options)
     databases.upgrade(settings.database_url)
     runtime, store = Runtime.of(settings), artifact_paths.store_of(settings)
     complete([runtime], spec.model_copy(update={"features": "0-7"}))
@@ -98,7 +98,7 @@ def retry(runtime: Runtime, job_id: str) -> None:
 def test_a_merge_that_failed_is_tried_again_with_the_parts_that_lie_there(
     spec: JobSpec, bucket: Bucket, tmp_path: Path, on_one_disk: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options, max_attempts=1, merge_fan_in=3)
+    settings = Settings(home=tmp_path, artifacts_url=bucket.url, artifact_options=bucket.options, max_attempts=1, merge_fan_in=3)
     databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     with transaction(runtime.engine) as session:
@@ -118,7 +118,7 @@ def test_a_merge_that_failed_is_tried_again_with_the_parts_that_lie_there(
 def test_a_part_that_is_gone_fails_its_chunk_with_the_reason_and_a_retry_collects_it_again(
     spec: JobSpec, bucket: Bucket, tmp_path: Path, on_one_disk: Rows
 ) -> None:
-    settings = Settings(home=tmp_path, artifacts=bucket.url, artifact_options=bucket.options, max_attempts=2)
+    settings = Settings(home=tmp_path, artifacts_url=bucket.url, artifact_options=bucket.options, max_attempts=2)
     databases.upgrade(settings.database_url)
     runtime, store = Runtime.of(settings), artifact_paths.store_of(settings)
     with transaction(runtime.engine) as session:

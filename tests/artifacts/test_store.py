@@ -37,7 +37,7 @@ def test_what_breaks_off_was_never_there(store: Store, elsewhere: Store) -> None
     with pytest.raises(RuntimeError):
         store.put_folder("b", lambda folder: breaks(folder / "file"))
     assert elsewhere.names("") == []
-    with pytest.raises(ArtifactMissingError, match="GLOSSATOR_ARTIFACTS"):
+    with pytest.raises(ArtifactMissingError, match="GLOSSATOR_ARTIFACTS_URL"):
         elsewhere.read("a", [(0, 4)])
     assert elsewhere.folder("b") is None
 
@@ -136,7 +136,7 @@ def test_a_store_that_does_not_work_says_why_and_what_to_do(bucket: Bucket, tmp_
         Store.of(bucket.url, bucket.options | {"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 1}}}, tmp_path),
     ]
     for store in broken:
-        with pytest.raises(ArtifactsUnreachableError, match="GLOSSATOR_ARTIFACTS"):
+        with pytest.raises(ArtifactsUnreachableError, match="GLOSSATOR_ARTIFACTS_URL"):
             store.check()
     with pytest.raises(ArtifactsUnreachableError, match="cannot be opened"):
         Store.of("nosuch://bucket", {}, tmp_path)

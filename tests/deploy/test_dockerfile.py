@@ -43,7 +43,7 @@ def test_health_is_asked_where_it_is_answered() -> None:
     assert "EXPOSE 8420" in targets["api"]
     for target in TARGETS[1:]:
         assert ":9420/healthz" in targets[target]
-        assert "GLOSSATOR_METRICS_PORT=9420" in targets[target]
+        assert "GLOSSATOR_HEALTH_PORT=9420" in targets[target]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_pods_begin_with_the_tables_and_have_few_rights(name: str) -> None:
 
 def test_workers_get_the_time_that_they_need_to_stop() -> None:
     literals = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["configMapGenerator"][0]["literals"]
-    stop = dict(literal.split("=", 1) for literal in literals)["GLOSSATOR_STOP_SECONDS"]
+    stop = dict(literal.split("=", 1) for literal in literals)["GLOSSATOR_STOP_TIMEOUT_SECONDS"]
     for name in ("worker-llm", "worker-gpu", "upkeep"):
         assert pods()[name]["terminationGracePeriodSeconds"] > float(stop)
 
@@ -138,4 +138,4 @@ def test_the_api_has_room_for_the_processes_that_read_files() -> None:
     limit = container["resources"]["limits"]["memory"]
     assert limit.endswith("Gi")
     own = 512 << 20
-    assert int(limit[:-2]) << 30 >= own + named["GLOSSATOR_READ_PROCESSES"] * named["GLOSSATOR_READ_MEMORY_BYTES"]
+    assert int(limit[:-2]) << 30 >= own + named["GLOSSATOR_PREFLIGHT_PROCESSES"] * named["GLOSSATOR_PREFLIGHT_MEMORY_BYTES"]

@@ -96,8 +96,8 @@ def test_a_cluster_tells_a_receiver_once_and_signed_though_it_stumbled_at_first(
             home=tmp_path,
             database_url=database,
             broker_url=redis_url,
-            sweep_seconds=0.2,
-            webhook_private=True,
+            sweep_interval_seconds=0.2,
+            webhook_allow_private_networks=True,
             webhook_secret=secret,
         )
         with Cluster(settings, gpu_workers=1, llm_workers=1) as cluster, Client(cluster.url) as client:

@@ -158,7 +158,7 @@ def test_an_estimate_from_evidence_is_about_what_the_job_took(client: Client, fi
 @pytest.mark.timeout(400)
 def test_a_paused_job_stops_the_command_that_follows_it_with_its_reason(server: Server, client: Client, body: dict[str, Any]) -> None:
     job = client.submit_job(body | {"seed": 8, "budget": {"calls": 3}})
-    environment = os.environ | {"GLOSSATOR_URL": server.url}
+    environment = os.environ | {"GLOSSATOR_API_URL": server.url}
     command = [*GLOSSATOR, "job", job["id"], "--follow"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert ran.returncode == 1

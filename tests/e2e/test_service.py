@@ -141,7 +141,7 @@ def test_a_job_on_another_corpus_stands_apart_in_rest_command_line_and_export(
     assert [client.get_feature(name, 0, run=number)["evidence"]["tokens"] for number in ("1", "2")] == tokens
 
     def printed(*arguments: str) -> str:
-        environment = os.environ | {"GLOSSATOR_HOME": str(home), "GLOSSATOR_URL": client.url}
+        environment = os.environ | {"GLOSSATOR_HOME": str(home), "GLOSSATOR_API_URL": client.url}
         ran = subprocess.run([*GLOSSATOR, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=120)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout

@@ -14,7 +14,7 @@ def freeze(scene: Scene) -> None:
     name, chunks = until(lambda: scene.catch() or (scene.is_over() and ("upkeep", [])), "a worker to catch at work", every=0.02)
     scene.since = time.monotonic()
     # What was let out while its connection was still being made reaches the endpoint after the worker wakes.
-    scene.unseen = scene.cluster.settings.llm_in_flight
+    scene.unseen = scene.cluster.settings.llm_max_concurrent_calls
     try:
         until(lambda: all(_is_taken_over(scene, chunk) for chunk in chunks), "others to take over")
     finally:

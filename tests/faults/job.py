@@ -47,7 +47,7 @@ def reference(folder: Path, server: ScriptedServer) -> Reference:
     files = folder / "files"
     files.mkdir(parents=True)
     spec = spec_of(tiny.build(files), server)
-    settings = Settings(home=folder / "undisturbed", merge_features=20, explain_features=13, llm_base_url=server.base_url)
+    settings = Settings(home=folder / "undisturbed", merge_chunk_features=20, explain_chunk_features=13, llm_base_url=server.base_url)
     migrate.upgrade(settings.database_url)
     runtime = Runtime(settings, make_engine(settings.database_url))
     before = server.ledger.calls

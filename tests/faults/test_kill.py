@@ -34,7 +34,7 @@ def submit(service: Service | Runtime, spec: JobSpec) -> str:
 @pytest.fixture(scope="module")
 def undisturbed(tiny_job: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """What the job gives in one process with other chunk sizes, and no service at all."""
-    settings = Settings(home=tmp_path_factory.mktemp("undisturbed"), merge_features=20, explain_features=13)
+    settings = Settings(home=tmp_path_factory.mktemp("undisturbed"), merge_chunk_features=20, explain_chunk_features=13)
     migrate.upgrade(settings.database_url)
     runtime = Runtime(settings, make_engine(settings.database_url))
     submit(runtime, tiny_job)
@@ -48,7 +48,7 @@ def undisturbed(tiny_job: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def small_chunks(tmp_path: Path) -> Settings:
     """Chunks so small that every stage has several; leases so long that none ends by itself during a test."""
-    return Settings(home=tmp_path, merge_features=8, explain_features=8, llm_workers=2, lease_seconds=300, sweep_seconds=0.5)
+    return Settings(home=tmp_path, merge_chunk_features=8, explain_chunk_features=8, llm_workers=2, lease_seconds=300, sweep_interval_seconds=0.5)
 
 
 def test_workers_killed_in_every_stage(tiny_job: JobSpec, small_chunks: Settings, undisturbed: dict[str, list[dict[str, Any]]]) -> None:

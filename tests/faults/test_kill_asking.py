@@ -35,7 +35,13 @@ def server() -> Iterator[ScriptedServer]:
 def test_a_worker_killed_while_it_asks(tiny_job: JobSpec, server: ScriptedServer, tmp_path: Path) -> None:
     """First a job that nothing disturbs, then, in the same service and on its evidence, the same asked of other models, with kills."""
     settings = Settings(
-        home=tmp_path, explain_features=8, llm_workers=1, llm_threads=2, lease_seconds=300, sweep_seconds=0.3, llm_base_url=server.base_url
+        home=tmp_path,
+        explain_chunk_features=8,
+        llm_workers=1,
+        llm_worker_threads=2,
+        lease_seconds=300,
+        sweep_interval_seconds=0.3,
+        llm_base_url=server.base_url,
     )
     with serve(settings) as service:
         undisturbed = asked(service, server, spec_for(tiny_job, server, *MODELS[:2]), kill_in=())

@@ -81,8 +81,8 @@ class Scene:
 
     def take_from_the_living(self) -> None:
         """Leases are about to be given away whose workers live: each lets calls out, a window at a time, until its next look tells it."""
-        windows = 1 + math.ceil(self.cluster.settings.check_seconds / LATENCY)
-        self.unseen = windows * self.cluster.settings.llm_in_flight * len(self.cluster.of_queue("llm"))
+        windows = 1 + math.ceil(self.cluster.settings.lease_check_interval_seconds / LATENCY)
+        self.unseen = windows * self.cluster.settings.llm_max_concurrent_calls * len(self.cluster.of_queue("llm"))
 
     def is_over(self) -> bool:
         """Whether the job has ended: nobody will be caught any more."""

@@ -9,7 +9,7 @@ def take_from_the_living(scene: Scene) -> None:
     """The real sweeper, told that whoever works just now is gone. Nobody is told that his lease was given away."""
     scene.take_from_the_living()
     owners = {held.owner for held in scene.held}
-    completion.sweep(scene.cluster.engine, lambda owner: owner in owners, scene.cluster.settings.max_losses)
+    completion.sweep(scene.cluster.engine, lambda owner: owner in owners, scene.cluster.settings.max_lost_leases)
 
 
 FAULTS = (Fault("two-owners", "Two workers that believe they hold one lease", take_from_the_living, ALL_STAGES, short=2),)

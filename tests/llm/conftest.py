@@ -49,7 +49,9 @@ class Desk:
         """One event loop with one client in it."""
 
         async def inside() -> T:
-            client = LlmClient(self, self.in_flight, self.patience, batch_poll_seconds=0.02, guard=OutgoingPolicy.of([self.base_url, *self.listed]))
+            client = LlmClient(
+                self, self.in_flight, self.patience, batch_poll_interval_seconds=0.02, guard=OutgoingPolicy.of([self.base_url, *self.listed])
+            )
             try:
                 return await work(client.model(ModelSpec(**({"model": "scripted", "timeout_seconds": 20.0} | spec)), self.books, TAG, abilities))
             finally:

@@ -161,7 +161,7 @@ def _first_worker(desk: Desk, until) -> None:
     async def work() -> None:
         if isinstance(desk.books, DyingBooks):
             desk.books.died = asyncio.Event()
-        client = LlmClient(desk, batch_poll_seconds=0.02)
+        client = LlmClient(desk, batch_poll_interval_seconds=0.02)
         model = client.model(SPEC, desk.books, TAG)
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         await asyncio.wait_for(until(), 20)

@@ -144,7 +144,7 @@ def test_settings_that_cannot_be_read_are_named() -> None:
     for values, says_what in (
         ({"llm_endpoints": ("ftp://x",)}, "GLOSSATOR_LLM_ENDPOINTS"),
         ({"webhook_endpoints": ("http://[::1/",)}, "GLOSSATOR_WEBHOOK_ENDPOINTS"),
-        ({"private_networks": ("10.0.0.1/8",)}, "GLOSSATOR_PRIVATE_NETWORKS"),
+        ({"allowed_private_networks": ("10.0.0.1/8",)}, "GLOSSATOR_ALLOWED_PRIVATE_NETWORKS"),
     ):
         with pytest.raises(SettingsInvalidError, match=says_what):
             Settings(**values)
@@ -162,7 +162,7 @@ def test_a_base_url_with_a_secret_is_refused_and_not_shown(name: str, url: str) 
 
 
 def test_children_are_given_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = Settings(llm_endpoints=("http://127.0.0.1:1/v1",), webhook_endpoints=("https://a.example/",), private_networks=("10.0.0.0/8",))
+    given = Settings(llm_endpoints=("http://127.0.0.1:1/v1",), webhook_endpoints=("https://a.example/",), allowed_private_networks=("10.0.0.0/8",))
     for name, value in given.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == given
@@ -253,11 +253,11 @@ def test_the_address_that_was_looked_at_is_the_one_that_is_asked() -> None:
 
 def test_an_endpoint_at_a_forbidden_address_refuses_the_job_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interp.llm.transports.connection.aiohttp.ThreadedResolver", lambda: Turning("10.1.2.3"))
-    settings = Settings(llm_base_url="http://models.example.com/v1", llm_patience_seconds=1.0)
+    settings = Settings(llm_base_url="http://models.example.com/v1", llm_max_outage_seconds=1.0)
     client = LlmClient.of(settings)
 
     async def work() -> None:
-        with pytest.raises(EndpointRefusedError, match="GLOSSATOR_PRIVATE_NETWORKS"):
+        with pytest.raises(EndpointRefusedError, match="GLOSSATOR_ALLOWED_PRIVATE_NETWORKS"):
             await probe(client, ModelSpec(model="m"), frozenset(), 5.0)
         await client.close()
 
@@ -337,7 +337,7 @@ def test_a_gzip_bomb_is_not_unpacked_and_memory_comes_back(peak: list[int]) -> N
     tracemalloc.reset_peak()
     error, at = attacked(says(body, content_encoding="gzip"))
     now, highest = tracemalloc.get_traced_memory()
-    assert isinstance(error, ReplyTooLargeError) and "GLOSSATOR_LLM_REPLY_BYTES" in str(error)
+    assert isinstance(error, ReplyTooLargeError) and "GLOSSATOR_LLM_MAX_REPLY_BYTES" in str(error)
     assert len(at.heads) == 1, "the same question would get the same reply"
     assert highest - before < 8 * MIB and now - before < MIB, (highest - before, now - before)
 
@@ -522,7 +522,7 @@ def test_names_of_models_are_shown_cut_and_clean() -> None:
     ("url", "settings", "is_taken"),
     [
         ("http://127.0.0.1:1/", {}, False),
-        ("http://127.0.0.1:1/", {"private_networks": ("127.0.0.0/8",)}, True),
+        ("http://127.0.0.1:1/", {"allowed_private_networks": ("127.0.0.0/8",)}, True),
         ("http://127.0.0.1:1/hook/7?token=x", {"webhook_endpoints": ("http://127.0.0.1:1/hook",)}, True),
         ("http://127.0.0.1:2/hook", {"webhook_endpoints": ("http://127.0.0.1:1/hook",)}, False),
         ("http://127.0.0.1:1/hooks", {"webhook_endpoints": ("http://127.0.0.1:1/hook",)}, False),
@@ -561,7 +561,7 @@ def test_what_a_receiver_says_is_kept_as_a_short_clean_line() -> None:
 
     async def work() -> str | None:
         async with hostile(answer) as at:
-            settings = Settings(webhook_private=True, webhook_seconds=5.0)
+            settings = Settings(webhook_allow_private_networks=True, webhook_timeout_seconds=5.0)
             async with httpx.AsyncClient(trust_env=False) as client:
                 return (await _send(client, Delivery("id", at.base_url, {}, 1), settings)).reason
 

@@ -387,11 +387,11 @@ def test_a_missing_file_inside_says_so(job: JobSpec, service: Settings, root: Pa
 
 
 def test_what_a_submission_reads_is_bounded_in_bytes_and_time(job: JobSpec, service: Settings) -> None:
-    for change, says in (({"read_bytes": 200_000}, "reads 200000 bytes at most"), ({"read_seconds": 1e-6}, "within 1e-06 s")):
+    for change, says in (({"preflight_max_bytes": 200_000}, "reads 200000 bytes at most"), ({"preflight_timeout_seconds": 1e-6}, "within 1e-06 s")):
         with pytest.raises(ReadingTooLongError, match=says) as refused:
             admission.check(job, service.model_copy(update=change))
-        assert "GLOSSATOR_READ_BYTES" in refused.value.cure
-    assert admission.check(job, service.model_copy(update={"read_bytes": 64 << 20})).facts.documents == 8
+        assert "GLOSSATOR_PREFLIGHT_MAX_BYTES" in refused.value.cure
+    assert admission.check(job, service.model_copy(update={"preflight_max_bytes": 64 << 20})).facts.documents == 8
 
 
 def test_numbers_that_are_too_many_are_left_to_the_worker(job: JobSpec, service: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_memory_has_an_end(nbytes: int) -> None:
     with pytest.raises(FilesTakeTooMuchError, match="256 MiB of memory") as error:
         call(apart.TAKE_MEMORY, str(nbytes))
     assert (error.value.status, error.value.details) == (422, {"limit": "memory"})
-    assert "GLOSSATOR_READ_MEMORY_BYTES" in error.value.cure
+    assert "GLOSSATOR_PREFLIGHT_MEMORY_BYTES" in error.value.cure
     assert call(apart.TAKE_MEMORY, str(64 * MIB)) == 64 * MIB
 
 
@@ -70,7 +70,7 @@ def test_time_has_an_end(task: "sandbox.Task[str, Any]") -> None:
     with pytest.raises(FilesTakeTooMuchError, match=r"within 0\.2 seconds") as error:
         call(task, limits=ResourceLimits(256 * MIB, 0.2))
     assert (error.value.status, error.value.details) == (422, {"limit": "time"})
-    assert "GLOSSATOR_READ_SECONDS" in error.value.cure
+    assert "GLOSSATOR_PREFLIGHT_TIMEOUT_SECONDS" in error.value.cure
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGKILL"])
@@ -125,7 +125,7 @@ def test_who_is_not_waited_for_is_ended(processes: Processes, tmp_path: Path) ->
 def test_only_so_many_at_once(processes: Processes) -> None:
     with processes.begin(apart.HANG, "", 1.0), processes.begin(apart.HANG, "", 1.0), pytest.raises(ChecksBusyError) as error:
         processes.begin(apart.ECHO, "", 0.05)
-    assert (error.value.status, "GLOSSATOR_READ_PROCESSES" in error.value.cure) == (503, True)
+    assert (error.value.status, "GLOSSATOR_PREFLIGHT_PROCESSES" in error.value.cure) == (503, True)
     with processes.begin(apart.ECHO, "room again", 1.0) as pending:
         assert pending.result() == "room again"
 
@@ -212,7 +212,7 @@ def huge_dictionary(job: JobSpec, folder: Path) -> Path:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Settings:
-    found = Settings(home=tmp_path / "home", read_memory_bytes=64 * MIB)
+    found = Settings(home=tmp_path / "home", preflight_memory_bytes=64 * MIB)
     migrate.upgrade(found.database_url)
     return found
 
@@ -230,7 +230,7 @@ def test_a_request_whose_files_take_memory_is_refused(job: JobSpec, tmp_path: Pa
     with httpx.Client(transport=InProcess(create_app(service)), base_url="http://localhost") as http:
         answer = http.post("/v1/jobs", json=huge)
         assert (answer.status_code, answer.json()["code"]) == (422, "files-take-too-much"), answer.text
-        assert "GLOSSATOR_READ_MEMORY_BYTES" in answer.json()["cure"]
+        assert "GLOSSATOR_PREFLIGHT_MEMORY_BYTES" in answer.json()["cure"]
         assert http.get("/healthz").status_code == 200
         assert http.post("/v1/jobs", json=body).status_code == 202
 
@@ -252,7 +252,7 @@ def test_an_estimate_whose_texts_take_memory_is_refused(job: JobSpec, tmp_path: 
     models = {"explainer": {"model": "any"}}
     body = job.model_dump(mode="json") | {"explainers": [{"name": "contexts"}], "scorers": [], "models": models}
     endless = body | {"subject": {"model": str(long_winded(job, tmp_path / "subject")), "device": "cpu"}}
-    roomy = service.model_copy(update={"read_memory_bytes": 256 * MIB})
+    roomy = service.model_copy(update={"preflight_memory_bytes": 256 * MIB})
     with httpx.Client(transport=InProcess(create_app(roomy)), base_url="http://localhost", timeout=PATIENCE) as http:
         answer = http.post("/v1/jobs", params={"dry_run": True}, json=endless)
         assert (answer.status_code, answer.json().get("code")) == (422, "files-take-too-much"), answer.text

@@ -417,7 +417,7 @@ def test_a_server_that_is_not_there_is_told(operator: Operator, arguments: list[
 @each([*READING, *ASKING])
 def test_another_program_in_the_place_of_the_server_is_told(operator: Operator, stranger: str, arguments: list[str]) -> None:
     operator.set(URL=stranger)
-    operator.is_told(arguments, stranger, "GLOSSATOR_URL")
+    operator.is_told(arguments, stranger, "GLOSSATOR_API_URL")
 
 
 def test_doctor_names_misspelt_and_wrong_settings_and_an_open_address(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,11 +31,11 @@ def quick(home: Path) -> Settings:
         home=home / "home",
         database_url=f"sqlite:///{home / 'book.db'}",
         broker_url=f"filesystem://{home / 'broker'}",
-        connections=8,
-        head_seconds=0.5,
-        body_seconds=0.5,
-        send_seconds=0.5,
-        keep_alive_seconds=0.5,
+        max_connections=8,
+        request_head_timeout_seconds=0.5,
+        request_body_timeout_seconds=0.5,
+        response_send_timeout_seconds=0.5,
+        keep_alive_timeout_seconds=0.5,
     )
 
 
@@ -120,7 +120,7 @@ def test_a_head_that_does_not_end_is_given_up(connect: Connect, begun: bytes) ->
     connection.sendall(begun)
     answer = to_the_end(connection)
     assert status_of(answer) == 408
-    assert b"GLOSSATOR_HEAD_SECONDS" in answer
+    assert b"GLOSSATOR_REQUEST_HEAD_TIMEOUT_SECONDS" in answer
 
 
 def test_a_head_that_drips_is_given_up(connect: Connect) -> None:
@@ -202,7 +202,7 @@ def test_what_is_no_request_is_refused(connect: Connect, service: Service, said:
 
 
 def test_as_many_connections_as_files_allow() -> None:
-    bounds = Bounds.of(Settings(connections=100_000))
+    bounds = Bounds.of(Settings(max_connections=100_000))
     assert 1 <= bounds.connections <= 100_000
 
 
@@ -218,7 +218,7 @@ main()
 
 def test_sigterm_ends_the_server_with_requests_in_flight(tmp_path: Path) -> None:
     """Streams, bodies that are awaited, and requests whose work would take ten minutes more in threads of their own."""
-    settings = quick(tmp_path).model_copy(update={"stop_seconds": 10.0, "body_seconds": 60.0, "connections": 100})
+    settings = quick(tmp_path).model_copy(update={"stop_timeout_seconds": 10.0, "request_body_timeout_seconds": 60.0, "max_connections": 100})
     environment = os.environ | settings.environment()
     with subprocess.Popen([sys.executable, "-c", PROGRAM, "--no-workers"], env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -235,6 +235,6 @@ def test_sigterm_ends_the_server_with_requests_in_flight(tmp_path: Path) -> None
                 process.send_signal(signal.SIGTERM)
                 status = process.wait(PATIENCE)
                 assert status == 0
-                assert time.monotonic() - began <= settings.stop_seconds
+                assert time.monotonic() - began <= settings.stop_timeout_seconds
         finally:
             process.kill()

@@ -84,7 +84,7 @@ def test_a_job_being_cancelled_whose_worker_died_is_cancelled_by_the_sweeper(eng
     steps.take(engine, Queue.LLM, seconds=-1)
     with transaction(engine) as session:
         jobs.cancel(session, job_id)
-    completion.sweep(engine, lambda _owner: False, max_losses=6)
+    completion.sweep(engine, lambda _owner: False, max_lost_leases=6)
     assert steps.look(engine, job_id).status == "cancelled"
 
 

@@ -68,7 +68,7 @@ def test_no_error_ends_a_chunk_of_a_paused_job(engine: Engine, how: str) -> None
     if how == "error":
         steps.fail(engine, lease, max_attempts=0)
     else:
-        assert completion.sweep(engine, lambda _owner: True, max_losses=1) == 1
+        assert completion.sweep(engine, lambda _owner: True, max_lost_leases=1) == 1
     assert steps.look(engine, job_id).status == "paused"
     assert steps.statuses(engine, job_id)[f"explain:{lease.number}"] == "ready"
 

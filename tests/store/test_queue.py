@@ -120,7 +120,7 @@ def test_the_highest_priority_goes_first_and_chunks_in_their_order(engine: Engin
 def test_a_worker_that_lost_its_lease_writes_nothing(engine: Engine) -> None:
     job_id = steps.running(engine, *explains(1), SUMMARISE)
     frozen = steps.take(engine, Queue.LLM, seconds=-1)
-    assert completion.sweep(engine, nobody_is_gone, max_losses=6) == 1
+    assert completion.sweep(engine, nobody_is_gone, max_lost_leases=6) == 1
     thawed = steps.take(engine, Queue.LLM)
     assert thawed.chunk_id == frozen.chunk_id
     with pytest.raises(LeaseLostError), transaction(engine) as session:
@@ -141,7 +141,7 @@ def test_a_heartbeat_keeps_the_lease_and_writes_progress(engine: Engine) -> None
     lease = steps.take(engine, Queue.LLM, seconds=-1)
     with transaction(engine) as session:
         assert chunks.heartbeat(session, lease, 30, 3)
-    assert completion.sweep(engine, nobody_is_gone, max_losses=6) == 0
+    assert completion.sweep(engine, nobody_is_gone, max_lost_leases=6) == 0
     assert steps.chunk(engine, lease.chunk_id).units_done == 3
 
 
@@ -149,7 +149,7 @@ def test_chunks_of_an_owner_that_is_gone_go_back_at_once(engine: Engine) -> None
     steps.running(engine, *explains(2))
     steps.claim(engine, Queue.LLM, owner="dead")
     steps.claim(engine, Queue.LLM, owner="alive")
-    assert completion.sweep(engine, lambda owner: owner == "dead", max_losses=6) == 1
+    assert completion.sweep(engine, lambda owner: owner == "dead", max_lost_leases=6) == 1
     lease = steps.take(engine, Queue.LLM)
     assert lease.attempt == 2
     assert steps.claim(engine, Queue.LLM) is None
@@ -160,7 +160,7 @@ def test_two_sweepers_take_a_chunk_back_once(engine: Engine) -> None:
     for _ in range(8):
         steps.take(engine, Queue.LLM, seconds=-1)
     taken: list[int] = []
-    together(*[lambda: taken.append(completion.sweep(engine, nobody_is_gone, max_losses=6))] * 3)
+    together(*[lambda: taken.append(completion.sweep(engine, nobody_is_gone, max_lost_leases=6))] * 3)
     assert sum(taken) == 8
 
 
@@ -202,6 +202,6 @@ def test_a_poison_chunk_fails_after_its_losses(engine: Engine) -> None:
     job_id = steps.running(engine, *explains(1), SUMMARISE)
     for _ in range(3):
         steps.take(engine, Queue.LLM, seconds=-1)
-        completion.sweep(engine, nobody_is_gone, max_losses=3)
+        completion.sweep(engine, nobody_is_gone, max_lost_leases=3)
     assert steps.statuses(engine, job_id)["explain:0"] == "failed"
     assert steps.look(engine, job_id).status == "running"

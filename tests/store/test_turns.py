@@ -34,7 +34,7 @@ def has_models(engine: Engine, job_id: str, key: str) -> None:
 
 def take(engine: Engine, resident: frozenset[str] = frozenset(), patience: float = PATIENCE) -> str:
     with transaction(engine) as session:
-        lease = chunks.claim(session, Queue.LLM, "test", 30, resident=resident, residency_seconds=patience)
+        lease = chunks.claim(session, Queue.LLM, "test", 30, resident=resident, model_affinity_seconds=patience)
     assert lease is not None
     return lease.job_id
 

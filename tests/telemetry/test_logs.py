@@ -23,7 +23,7 @@ SECRETS = {
     "webhook_secret": "whsec_" + "A" * 32,
     "database_url": "postgresql://glossator:pass%2Fword@db/book",
     "broker_url": "redis://:broker-password@redis:6379/0",
-    "artifacts": "s3://bucket",
+    "artifacts_url": "s3://bucket",
     "artifact_options": {"key": "AKIA-bucket", "client": {"aws_secret": "secret-of-the-bucket"}, "endpoint_url": "http://minio:9000"},
 }
 HIDDEN = (

@@ -114,7 +114,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, private_postgres: LocalServer,
             assert answer.headers["X-Request-ID"] == REQUEST
             job_id = answer.json()["id"]
             for queue in WORKERS:  # only now: what they import would take all processors from the questions of the submission
-                stack.enter_context(process(["worker", queue], environment | {"GLOSSATOR_METRICS_PORT": "0"}, home / f"{queue}.log"))
+                stack.enter_context(process(["worker", queue], environment | {"GLOSSATOR_HEALTH_PORT": "0"}, home / f"{queue}.log"))
             done = until(partial(ended, f"{address[0]}/v1/jobs/{job_id}"), "the end of the job")
             assert done["status"] == "completed", done["error"]
             calls = list(client.list_job_calls(job_id))

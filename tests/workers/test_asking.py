@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 def runtime(settings: Settings, server: ScriptedServer) -> Runtime:
-    return Runtime.of(settings.model_copy(update={"explain_features": 4, "llm_patience_seconds": 2.0, "llm_base_url": server.base_url}))
+    return Runtime.of(settings.model_copy(update={"explain_chunk_features": 4, "llm_max_outage_seconds": 2.0, "llm_base_url": server.base_url}))
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def resumed(runtime: Runtime, job_id: str) -> JobProgress:
 
 def test_a_revoked_key_pauses_and_a_good_one_goes_on(settings: Settings, tiny_job: JobSpec) -> None:
     with ScriptedServer(key="sk-good") as server:
-        keyed = settings.model_copy(update={"explain_features": 4, "llm_base_url": server.base_url, "llm_patience_seconds": 2.0})
+        keyed = settings.model_copy(update={"explain_chunk_features": 4, "llm_base_url": server.base_url, "llm_max_outage_seconds": 2.0})
         runtime = Runtime.of(Settings.model_validate(keyed.model_dump() | {"llm_api_key": "sk-good"}))
         spec = spec_of(tiny_job, server, models={"explainer": {"model": "scripted"}, "judge": {"model": "scripted-judge"}})
         job_id = submit(runtime, spec)

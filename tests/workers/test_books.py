@@ -216,7 +216,7 @@ def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: 
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
     books = DatabaseCallStore(engine, lease)
     loop.run(books.reserve(Amount(1, 60, None))).result(10)
-    assert completion.sweep(engine, lambda _owner: True, max_losses=6) == 1
+    assert completion.sweep(engine, lambda _owner: True, max_lost_leases=6) == 1
     found = state(engine, lease.job_id)
     assert (found.spent.tokens, found.reserved.tokens, found.unsettled.tokens) == (0, 0, 60)
     with pytest.raises(LeaseLostError):
@@ -245,7 +245,7 @@ def test_a_frozen_worker_that_thaws_may_still_tell_what_it_spent(engine: Engine,
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
     with DatabaseCallStore(engine, lease) as books:
         room = loop.run(books.reserve(Amount(1, 60, None))).result(10)
-        completion.sweep(engine, lambda _owner: True, max_losses=6)
+        completion.sweep(engine, lambda _owner: True, max_lost_leases=6)
         loop.call(books.settle, room, Amount(1, 20, None))
         loop.run(books.recall("anything")).result(10)
     found = state(engine, lease.job_id)
@@ -323,7 +323,7 @@ def test_batches_outlive_the_worker(engine: Engine, loop: EventLoopThread) -> No
     batch = PendingBatch("batch_1", BASE_URL, MODEL, ("a", "b"))
     with DatabaseCallStore(engine, lease) as books:
         loop.run(books.batch_submitted(batch)).result(10)
-    completion.sweep(engine, lambda _owner: True, max_losses=6)
+    completion.sweep(engine, lambda _owner: True, max_lost_leases=6)
     with DatabaseCallStore(engine, steps.take(engine, Queue.LLM)) as again:
         assert loop.run(again.pending_batches(BASE_URL, MODEL)).result(10) == [batch]
         loop.run(again.batch_ended("batch_1")).result(10)

@@ -34,7 +34,7 @@ PATIENCE = 60.0
 @pytest.fixture
 def hasty(settings: Settings) -> Settings:
     """A service whose requests do not wait for a look at files."""
-    return settings.model_copy(update={"read_wait_seconds": 1e-4})
+    return settings.model_copy(update={"preflight_wait_seconds": 1e-4})
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def until(look: Callable[[], Any], what: str) -> Any:
 def test_the_answer_does_not_wait_for_files(settings: Settings, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A look that would never end: the answer comes in about the second that it waits, and a probe is answered meanwhile."""
     monkeypatch.setattr(admission, "CHECK", apart.endless(tmp_path / "reader"))
-    app = create_app(settings.model_copy(update={"read_wait_seconds": 1.0}))
+    app = create_app(settings.model_copy(update={"preflight_wait_seconds": 1.0}))
     with httpx.Client(transport=InProcess(app), base_url="http://localhost") as http:
         answers: list[httpx.Response] = []
         asking = Thread(target=lambda: answers.append(http.post("/v1/jobs", json=body)))
@@ -94,7 +94,7 @@ def test_many_endless_looks_leave_the_service_at_hand(
 ) -> None:
     """None of many requests keeps a thread or a process: there would soon be no more of them."""
     monkeypatch.setattr(admission, "CHECK", apart.endless(tmp_path / "reader"))
-    app = create_app(settings.model_copy(update={"read_wait_seconds": 0.05, "read_processes": 1}))
+    app = create_app(settings.model_copy(update={"preflight_wait_seconds": 0.05, "preflight_processes": 1}))
     with httpx.Client(transport=InProcess(app), base_url="http://localhost", timeout=PATIENCE) as http:
         asked = [http.post("/v1/jobs", json=body) for _ in range(60)]
         assert {(answer.status_code, answer.json()["status"]) for answer in asked} == {(202, "checking")}
@@ -104,7 +104,7 @@ def test_many_endless_looks_leave_the_service_at_hand(
 def test_estimates_wait_within_bounds(settings: Settings, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """They have no state to wait in: as many as there are processes wait to the deadline, the others are told to come again."""
     monkeypatch.setattr(admission, "CHECK", apart.endless(tmp_path / "reader"))
-    app = create_app(settings.model_copy(update={"read_wait_seconds": 0.05, "read_processes": 1, "read_seconds": 3.0}))
+    app = create_app(settings.model_copy(update={"preflight_wait_seconds": 0.05, "preflight_processes": 1, "preflight_timeout_seconds": 3.0}))
     with httpx.Client(transport=InProcess(app), base_url="http://localhost", timeout=PATIENCE) as http:
         answers: list[httpx.Response] = []
         asking = Thread(target=lambda: answers.append(http.post("/v1/jobs", params={"dry_run": True}, json=body)))
@@ -115,7 +115,7 @@ def test_estimates_wait_within_bounds(settings: Settings, body: dict[str, Any], 
         assert http.get("/healthz").status_code == 200
         asking.join(PATIENCE)
         assert (answers[0].status_code, answers[0].json()["code"]) == (422, "files-take-too-much")
-        assert "GLOSSATOR_READ_SECONDS" in answers[0].json()["cure"]
+        assert "GLOSSATOR_PREFLIGHT_TIMEOUT_SECONDS" in answers[0].json()["cure"]
 
 
 def test_a_worker_looks_and_the_job_goes_on_to_its_end(http: httpx.Client, runtime: Runtime, body: dict[str, Any]) -> None:
@@ -148,10 +148,10 @@ def test_what_would_be_refused_fails_and_can_be_tried_again(http: httpx.Client, 
 def test_limits_hold_in_the_worker(http: httpx.Client, settings: Settings, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "CHECK", apart.GREEDY)
     job = submit(http, body)
-    assert run_chunk(Runtime.of(settings.model_copy(update={"read_memory_bytes": 1 << 26})), Queue.GPU)
+    assert run_chunk(Runtime.of(settings.model_copy(update={"preflight_memory_bytes": 1 << 26})), Queue.GPU)
     found = http.get(f"/v1/jobs/{job['id']}").json()
     assert (found["status"], found["error"]["code"]) == ("failed", "files-take-too-much")
-    assert "GLOSSATOR_READ_MEMORY_BYTES" in found["error"]["cure"]
+    assert "GLOSSATOR_PREFLIGHT_MEMORY_BYTES" in found["error"]["cure"]
 
 
 def test_the_same_key_gives_the_same_job_whatever_its_state(http: httpx.Client, runtime: Runtime, body: dict[str, Any]) -> None:

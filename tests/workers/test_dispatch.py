@@ -20,7 +20,7 @@ PLANS = [ChunkPlan(Stage.EXPLAIN, number, 4) for number in range(3)]
 def on_redis(settings: Settings, private_redis: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     monkeypatch.setattr(notify, "QUIET_SECONDS", 0.0)
     redis.Redis.from_url(private_redis.url).flushall()
-    yield settings.model_copy(update={"broker_url": private_redis.url, "bell_window": 2})
+    yield settings.model_copy(update={"broker_url": private_redis.url, "notify_max_pending": 2})
 
 
 def waiting(server: LocalServer) -> int:

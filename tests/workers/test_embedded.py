@@ -40,7 +40,9 @@ def until(condition: Callable[[], Found | None], what: str, seconds: float = 120
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    made = Settings(home=tmp_path_factory.mktemp("embedded"), llm_workers=1, sweep_seconds=0.5, merge_features=8, explain_features=8)
+    made = Settings(
+        home=tmp_path_factory.mktemp("embedded"), llm_workers=1, sweep_interval_seconds=0.5, merge_chunk_features=8, explain_chunk_features=8
+    )
     migrate.upgrade(made.database_url)
     return made
 
@@ -109,7 +111,7 @@ def test_messages_that_say_nothing_true_change_nothing(supervisor: Supervisor, e
 
 def test_lost_messages_are_rung_again(tmp_path: Path) -> None:
     """In a book of its own: workers of another would find the chunk by themselves."""
-    deaf = Settings(home=tmp_path, bell_seconds=0.2)
+    deaf = Settings(home=tmp_path, notify_again_seconds=0.2)
     migrate.upgrade(deaf.database_url)
     engine = make_engine(deaf.database_url)
     steps.submit(engine)
@@ -123,7 +125,7 @@ def test_lost_messages_are_rung_again(tmp_path: Path) -> None:
 
 
 def test_stopping_hands_back_what_is_in_work(tiny_job: JobSpec, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, llm_workers=0, sweep_seconds=0.5)
+    settings = Settings(home=tmp_path, llm_workers=0, sweep_interval_seconds=0.5)
     migrate.upgrade(settings.database_url)
     engine = make_engine(settings.database_url)
     with (tmp_path / "workers.log").open("ab") as log:
@@ -143,7 +145,7 @@ def test_stopping_hands_back_what_is_in_work(tiny_job: JobSpec, tmp_path: Path) 
 
 
 def test_upkeep_as_a_process_takes_back_what_a_dead_worker_held(tiny_job: JobSpec, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, sweep_seconds=0.2)
+    settings = Settings(home=tmp_path, sweep_interval_seconds=0.2)
     migrate.upgrade(settings.database_url)
     engine = make_engine(settings.database_url)
     with transaction(engine) as session:

@@ -37,7 +37,7 @@ def neurons(tiny_job: JobSpec) -> JobSpec:
 
 
 def collected(spec: JobSpec, home: Path, memory: int | None = None) -> tuple[list[FeatureEvidence], dict[str, object]]:
-    settings = Settings(home=home, memory_bytes=memory)
+    settings = Settings(home=home, gpu_worker_memory_bytes=memory)
     migrate.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     found = complete(runtime, spec)

@@ -33,7 +33,7 @@ def alive(pulse: Heartbeat, port: int, method: str) -> httpx.Response:
 
 def test_alive_while_the_pulse_beats_and_stuck_when_it_stops(tmp_path: Path) -> None:
     pulse = Heartbeat()
-    health = HealthServer(pulse, Settings(home=tmp_path, metrics_port=0, lease_seconds=0.4, heartbeat_seconds=0.1), "llm-0")
+    health = HealthServer(pulse, Settings(home=tmp_path, health_port=0, lease_seconds=0.4, heartbeat_interval_seconds=0.1), "llm-0")
     try:
         assert health.port
         stuck = until_stuck(health.port)
@@ -47,7 +47,7 @@ def test_alive_while_the_pulse_beats_and_stuck_when_it_stops(tmp_path: Path) -> 
 
 
 def test_a_probe_that_hangs_up_leaves_no_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    health = HealthServer(Heartbeat(), Settings(home=tmp_path, metrics_port=0), "llm-0")
+    health = HealthServer(Heartbeat(), Settings(home=tmp_path, health_port=0), "llm-0")
     try:
         assert health.port
         with socket.create_connection(("127.0.0.1", health.port)) as probe:
@@ -60,7 +60,7 @@ def test_a_probe_that_hangs_up_leaves_no_traceback(tmp_path: Path, capfd: pytest
 
 
 def test_an_error_of_its_own_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    health = HealthServer(Heartbeat(), Settings(home=tmp_path, metrics_port=0), "llm-0")
+    health = HealthServer(Heartbeat(), Settings(home=tmp_path, health_port=0), "llm-0")
     monkeypatch.setattr(health, "answer", lambda: 1 / 0)
     try:
         with pytest.raises(httpx.HTTPError):
@@ -71,8 +71,8 @@ def test_an_error_of_its_own_is_told(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 
 def test_a_port_that_is_taken_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = HealthServer(Heartbeat(), Settings(home=tmp_path, metrics_port=0), "a")
-    second = HealthServer(Heartbeat(), Settings(home=tmp_path, metrics_port=first.port), "b")
+    first = HealthServer(Heartbeat(), Settings(home=tmp_path, health_port=0), "a")
+    second = HealthServer(Heartbeat(), Settings(home=tmp_path, health_port=first.port), "b")
     assert second.port is None
     assert "cannot be listened on" in caplog.text
     second.close()

@@ -37,7 +37,14 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def runtime(database_url: str, tmp_path: Path) -> Runtime:
-    settings = Settings(home=tmp_path, database_url=database_url, lease_seconds=1.0, heartbeat_seconds=0.2, progress_seconds=0.1, check_seconds=0.05)
+    settings = Settings(
+        home=tmp_path,
+        database_url=database_url,
+        lease_seconds=1.0,
+        heartbeat_interval_seconds=0.2,
+        progress_interval_seconds=0.1,
+        lease_check_interval_seconds=0.05,
+    )
     return Runtime(settings, make_engine(database_url))
 
 
@@ -85,7 +92,7 @@ def test_of_two_workers_that_believe_they_hold_a_chunk_one_goes_on(runtime: Runt
     """A worker stood still past its lease: somebody else has the chunk when it moves again."""
     job_id = steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4), ChunkPlan(Stage.SUMMARISE, 0, 1, {}, Stage.EXPLAIN))
     frozen = steps.take(runtime.engine, Queue.LLM, seconds=-1)
-    assert completion.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 1
+    assert completion.sweep(runtime.engine, lambda _owner: False, max_lost_leases=6) == 1
     other = steps.take(runtime.engine, Queue.LLM)
     other_process = Runtime(runtime.settings, runtime.engine, "other")
     with LeaseGuard(runtime, frozen) as mine, LeaseGuard(other_process, other) as theirs:
@@ -120,7 +127,7 @@ def test_a_wall_clock_that_jumps_loses_no_lease(runtime: Runtime, monkeypatch: p
     with LeaseGuard(runtime, lease) as hold:
         until(lambda: (steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at or begun) > begun)
         hold.progress(1)
-        assert completion.sweep(runtime.engine, lambda _owner: False, max_losses=6) == 0
+        assert completion.sweep(runtime.engine, lambda _owner: False, max_lost_leases=6) == 0
 
 
 def test_a_process_shows_what_it_has_as_long_as_it_lives(runtime: Runtime) -> None:

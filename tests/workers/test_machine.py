@@ -52,7 +52,7 @@ def test_a_worker_without_a_gpu_tells_of_its_memory_before_it_loads_torch(tmp_pa
     code = (
         "import sys; from workers.tasks.report_hardware import tell; from workers.runtime.context import Runtime;"
         "from interp.config.settings import Settings;"
-        f"runtime = Runtime.of(Settings(home={str(tmp_path)!r}, memory_bytes=123)); tell(runtime);"
+        f"runtime = Runtime.of(Settings(home={str(tmp_path)!r}, gpu_worker_memory_bytes=123)); tell(runtime);"
         "print(runtime.presence.report.memory_bytes, runtime.presence.report.device, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -127,7 +127,9 @@ def test_a_dictionary_that_no_worker_holds_at_once_is_cut_by_features_too(
     spec = tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"shard_tokens": 1024})})
     models = models_of(Runtime.of(settings), spec)
     room = models.nbytes + collection_bytes(12, models.extent, spec.collection)
-    runtime = Runtime.of(settings.model_copy(update={"memory_bytes": int(room / USABLE) + 1, "merge_fan_in": 3, "merge_features": 5}))
+    runtime = Runtime.of(
+        settings.model_copy(update={"gpu_worker_memory_bytes": int(room / USABLE) + 1, "merge_fan_in": 3, "merge_chunk_features": 5})
+    )
     found = complete(runtime, spec)
     assert found.status == "completed", found.error
     chunks = planned(runtime, found.job_id)
@@ -170,13 +172,13 @@ def test_parts_are_combined_as_they_come_and_removed(tiny_job: JobSpec, tmp_path
 
 
 def test_a_worker_without_room_for_the_models_says_what_it_needs(tiny_job: JobSpec, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, memory_bytes=100_000)
+    settings = Settings(home=tmp_path, gpu_worker_memory_bytes=100_000)
     migrate.upgrade(settings.database_url)
     found = complete(Runtime.of(settings), tiny_job)
     assert found.status == "failed"
     assert found.error is not None
     assert (found.error["code"], found.error["stage"]) == ("worker-too-small", "prepare")
-    assert "GLOSSATOR_MEMORY_BYTES" in found.error["cure"]
+    assert "GLOSSATOR_GPU_WORKER_MEMORY_BYTES" in found.error["cure"]
 
 
 def _tampered(spec: JobSpec, folder: Path, how: str) -> JobSpec:
@@ -270,7 +272,7 @@ def test_a_full_disk_stops_the_worker_with_a_clear_word_and_costs_the_job_nothin
     assert leftovers == []
     monkeypatch.undo()  # there is room again
     runtime = Runtime(settings, make_engine(settings.database_url))
-    completion.sweep(runtime.engine, lambda _owner: True, settings.max_losses)
+    completion.sweep(runtime.engine, lambda _owner: True, settings.max_lost_leases)
     drain(runtime, Queue.GPU, Queue.LLM)
     assert steps.look(runtime.engine, job_id).status == "completed"
 

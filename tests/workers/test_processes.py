@@ -73,7 +73,7 @@ def worker(settings: Settings, queue: Queue, batches: int, seconds: float = BATC
 @pytest.fixture
 def alone(settings: Settings) -> Settings:
     """Settings of a worker without a broker: where it should be, nothing answers."""
-    changes = {"broker_url": "redis://127.0.0.1:1/0", "idle_seconds": 0.2, "stop_seconds": 1.0}
+    changes = {"broker_url": "redis://127.0.0.1:1/0", "poll_interval_seconds": 0.2, "stop_timeout_seconds": 1.0}
     return settings.model_copy(update=changes)
 
 
@@ -94,14 +94,14 @@ def test_pause_and_cancel_are_honoured_within_a_batch(alone: Settings, engine: E
         with transaction(engine) as session:
             jobs.pause(session, job_id)
         took = until(lambda: status(engine, job_id, queue) == "ready", "the worker to let go")
-        assert took < alone.check_seconds + BATCH + 2.0, "beside the look and the batch: what a busy machine takes"
+        assert took < alone.lease_check_interval_seconds + BATCH + 2.0, "beside the look and the batch: what a busy machine takes"
         with transaction(engine) as session:
             jobs.resume(session, job_id)
         until(lambda: status(engine, job_id, queue) == "leased", "the worker to come back")
         with transaction(engine) as session:
             jobs.cancel(session, job_id)
         took = until(lambda: steps.look(engine, job_id).status == "cancelled", "the end")
-        assert took < alone.check_seconds + BATCH + 2.0
+        assert took < alone.lease_check_interval_seconds + BATCH + 2.0
 
 
 @pytest.mark.parametrize("hearing", ["deaf", ""])
@@ -114,14 +114,14 @@ def test_a_worker_ends_within_its_time_and_holds_nothing(alone: Settings, engine
         if when == "late":
             until(lambda: "Cannot connect" in (alone.home / "worker.log").read_text(), "Celery to be up and reach for its broker")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(alone.stop_seconds + 60) == 0
+        assert process.wait(alone.stop_timeout_seconds + 60) == 0
     assert steps.take(engine, Queue.LLM).attempt == 1, "the chunk was handed back, and stopping is no attempt"
     assert shown(engine) == []
 
 
 def test_what_comes_right_after_a_chunk_is_found_without_a_bell(alone: Settings, engine: Engine, redis_url: str) -> None:
     """For up to a second after an answer Celery asks for no message: the worker looks by itself then, however rarely it does otherwise."""
-    settings = alone.model_copy(update={"broker_url": redis_url, "idle_seconds": 3600.0})
+    settings = alone.model_copy(update={"broker_url": redis_url, "poll_interval_seconds": 3600.0})
     first = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     with worker(settings, Queue.LLM, batches=1):
         notify.ring(engine, settings)
@@ -134,7 +134,7 @@ def test_a_worker_outlives_its_database_and_loses_no_work(private_postgres: Loca
     """PostgreSQL is away when the work is done: the results wait for it."""
     url = private_postgres.url
     migrate.upgrade(url)
-    settings = Settings(home=tmp_path, database_url=url, broker_url="redis://127.0.0.1:1/0", idle_seconds=0.2)
+    settings = Settings(home=tmp_path, database_url=url, broker_url="redis://127.0.0.1:1/0", poll_interval_seconds=0.2)
     engine = make_engine(url)
     job_id = steps.running(engine, *(ChunkPlan(Stage.EXPLAIN, number, 4) for number in range(3)))
     with worker(settings, Queue.LLM, batches=20) as process:

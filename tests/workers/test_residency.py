@@ -101,7 +101,7 @@ def test_dictionaries_share_a_subject_and_go_when_there_is_no_room(tmp_path: Pat
     sizes = models_of(Runtime.of(Settings(home=tmp_path)), tiny_job)
     model_cache.residency_of.cache_clear()
     room = sizes.nbytes + sizes.dictionary.nbytes + sizes.dictionary.nbytes // 2
-    runtime = Runtime.of(Settings(home=tmp_path, memory_bytes=int(room / USABLE)))
+    runtime = Runtime.of(Settings(home=tmp_path, gpu_worker_memory_bytes=int(room / USABLE)))
     subjects = [models_of(runtime, spec).subject for spec in (tiny_job, *others)]
     assert subjects[0] is subjects[1] is subjects[2]
     keys = [models_key(evidence_id(spec)[1]) for spec in (tiny_job, *others)]

@@ -27,7 +27,7 @@ LATENCY, CHECK = 0.3, 0.05
 @pytest.mark.parametrize(("wish", "status"), [(jobs.pause, "paused"), (jobs.cancel, "cancelled")])
 def test_a_wish_is_heeded_within_one_call(settings: Settings, tiny_job: JobSpec, wish: Callable[[Session, str], JobRow], status: str) -> None:
     with ScriptedServer(latency_seconds=LATENCY) as server:
-        changes = {"llm_in_flight": IN_FLIGHT, "check_seconds": CHECK, "llm_base_url": server.base_url}
+        changes = {"llm_max_concurrent_calls": IN_FLIGHT, "lease_check_interval_seconds": CHECK, "llm_base_url": server.base_url}
         runtime = Runtime.of(settings.model_copy(update=changes))
         job_id = submit(runtime, spec_of(tiny_job, server))
         drain(runtime, Queue.GPU)

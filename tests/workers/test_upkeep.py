@@ -28,7 +28,7 @@ from workers import artifact_paths
 from workers.maintenance import cleanup, scheduler
 from workers.maintenance.scheduler import MaintenanceThreads, PeriodicTask, PeriodicThread
 
-QUICK = {"sweep_seconds": 0.1, "stop_seconds": 5.0, "webhook_private": True}
+QUICK = {"sweep_interval_seconds": 0.1, "stop_timeout_seconds": 5.0, "webhook_allow_private_networks": True}
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 150.0) -> None:
@@ -80,7 +80,7 @@ def test_a_receiver_that_does_not_answer_keeps_no_lease_from_being_taken_back(en
     waiting = expired(engine, to)
     with transaction(engine) as session:
         jobs.pause(session, waiting)
-    sweeper = MaintenanceThreads(engine, quick.model_copy(update={"webhook_seconds": 20.0, "stop_seconds": 0.2}))
+    sweeper = MaintenanceThreads(engine, quick.model_copy(update={"webhook_timeout_seconds": 20.0, "stop_timeout_seconds": 0.2}))
     sweeper.start()
     try:
         until(lambda: to.sent, "the receiver to be asked")
@@ -135,7 +135,7 @@ def test_stopping_waits_for_no_duty_longer_than_it_may(engine: Engine, quick: Se
         hanging.wait(60)
 
     monkeypatch.setattr(scheduler, "DUTIES", (scheduler.SWEEPING, PeriodicTask("hanging", hang, lambda _settings: 1.0)))
-    sweeper = MaintenanceThreads(engine, quick.model_copy(update={"stop_seconds": 0.3}))
+    sweeper = MaintenanceThreads(engine, quick.model_copy(update={"stop_timeout_seconds": 0.3}))
     sweeper.start()
     assert begun.wait(60)
     before = time.monotonic()

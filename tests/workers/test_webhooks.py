@@ -34,7 +34,7 @@ def to() -> Iterator[Receiver]:
 @pytest.fixture
 def allowed(settings: Settings) -> Settings:
     """Settings that let webhooks go to this machine."""
-    return settings.model_copy(update={"webhook_private": True, "webhook_seconds": 5.0})
+    return settings.model_copy(update={"webhook_allow_private_networks": True, "webhook_timeout_seconds": 5.0})
 
 
 def owed(engine: Engine, url: str, status: JobStatus = JobStatus.COMPLETED) -> str:
@@ -113,7 +113,7 @@ def test_a_receiver_that_fails_is_tried_again_later_and_later_under_the_same_id(
 def test_it_is_given_up_after_so_many_tries_and_the_reason_is_kept(engine: Engine, allowed: Settings, to: Receiver) -> None:
     to.answers = [500]
     job_id = owed(engine, to.url)
-    few = allowed.model_copy(update={"webhook_attempts": 3})
+    few = allowed.model_copy(update={"webhook_max_attempts": 3})
     for _ in range(5):
         make_due(engine)
         deliver_due(engine, few)
@@ -177,7 +177,7 @@ def test_a_certificate_is_held_against_the_name_and_not_the_address(
 def test_a_receiver_that_drips_is_given_its_time_and_no_more(engine: Engine, allowed: Settings, to: Receiver) -> None:
     to.holding.set()
     job_id = owed(engine, to.url)
-    deliver_due(engine, allowed.model_copy(update={"webhook_seconds": 0.3}))
+    deliver_due(engine, allowed.model_copy(update={"webhook_timeout_seconds": 0.3}))
     row = only(engine, job_id)
     assert row.error == "no answer within 0.3 s"
     assert row.next_at is not None
@@ -220,7 +220,7 @@ def test_a_process_that_dies_over_a_try_delays_the_event_and_loses_nothing(engin
 
 def test_a_process_that_died_over_the_last_try_leaves_a_reason(engine: Engine, allowed: Settings, to: Receiver) -> None:
     job_id = owed(engine, to.url)
-    once = allowed.model_copy(update={"webhook_attempts": 1})
+    once = allowed.model_copy(update={"webhook_max_attempts": 1})
     with transaction(engine) as session:
         webhooks.take(session, 10, 60.0)
     make_due(engine)

@@ -30,7 +30,7 @@ PRUNE_SECONDS = 3600.0
 
 def sweep(engine: Engine, settings: Settings) -> int:
     """One round; returns how many leases were taken back."""
-    taken = completion.sweep(engine, is_gone, settings.max_losses)
+    taken = completion.sweep(engine, is_gone, settings.max_lost_leases)
     completion.close_orphans(engine)
     ring(engine, settings)
     return taken
@@ -45,11 +45,11 @@ class PeriodicTask:
     seconds: Callable[[Settings], float]
 
 
-SWEEPING = PeriodicTask("sweeper", sweep, lambda settings: settings.sweep_seconds)
+SWEEPING = PeriodicTask("sweeper", sweep, lambda settings: settings.sweep_interval_seconds)
 DUTIES = (
     SWEEPING,
-    PeriodicTask("webhooks", deliver_due, lambda settings: settings.sweep_seconds),
-    PeriodicTask("tidying", tidy, lambda settings: SWEEPS_A_TIDYING * settings.sweep_seconds),
+    PeriodicTask("webhooks", deliver_due, lambda settings: settings.sweep_interval_seconds),
+    PeriodicTask("tidying", tidy, lambda settings: SWEEPS_A_TIDYING * settings.sweep_interval_seconds),
     PeriodicTask("retention", prune, lambda _settings: PRUNE_SECONDS),
 )
 
@@ -59,7 +59,7 @@ class MaintenanceThreads:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._rounds = {duty: PeriodicThread(duty, engine, settings) for duty in DUTIES}
-        self._stop_seconds = settings.stop_seconds
+        self._stop_seconds = settings.stop_timeout_seconds
 
     def start(self) -> None:
         for each in self._rounds.values():
@@ -70,7 +70,7 @@ class MaintenanceThreads:
         self._rounds[SWEEPING].wake()
 
     def stop(self) -> None:
-        """Lets each duty come to the end of its round, for `stop_seconds` at most: all that they do may be broken off anywhere."""
+        """Lets each duty come to the end of its round, for `stop_timeout_seconds` at most: all that they do may be broken off anywhere."""
         deadline = time.monotonic() + self._stop_seconds
         for each in self._rounds.values():
             each.ask_to_stop()

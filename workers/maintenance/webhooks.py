@@ -48,7 +48,7 @@ def deliver_due(engine: Engine, settings: Settings) -> int:
                 if outcome.reason is None:
                     webhooks.delivered(session, outcome.delivery)
                 else:
-                    is_last = outcome.is_hopeless or outcome.delivery.attempt >= settings.webhook_attempts
+                    is_last = outcome.is_hopeless or outcome.delivery.attempt >= settings.webhook_max_attempts
                     webhooks.missed(session, outcome.delivery, outcome.reason, is_last)
                     log.warning("webhook %s, try %d%s: %s", outcome.delivery.id, outcome.delivery.attempt, ", the last" * is_last, outcome.reason)
         tried += len(due)
@@ -71,7 +71,7 @@ def signed(delivery: Delivery, secret: str, moment: datetime) -> tuple[dict[str,
 
 def _take(engine: Engine, settings: Settings) -> list[Delivery]:
     with transaction(engine) as session:
-        return webhooks.take(session, AT_ONCE, settings.webhook_seconds + SPARE_SECONDS)
+        return webhooks.take(session, AT_ONCE, settings.webhook_timeout_seconds + SPARE_SECONDS)
 
 
 async def _send_all(due: list[Delivery], settings: Settings) -> list[DeliveryResult]:
@@ -81,23 +81,26 @@ async def _send_all(due: list[Delivery], settings: Settings) -> list[DeliveryRes
         outcomes.append(await _send(client, delivery, settings))
 
     # No proxy of the environment: it would look up the name itself, and the address that was looked at would count for nothing.
-    async with httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=settings.webhook_seconds) as client, anyio.create_task_group() as group:
+    async with (
+        httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=settings.webhook_timeout_seconds) as client,
+        anyio.create_task_group() as group,
+    ):
         for delivery in due:
             group.start_soon(one, delivery)
     return outcomes
 
 
 async def _send(client: httpx.AsyncClient, delivery: Delivery, settings: Settings) -> DeliveryResult:
-    if delivery.attempt > settings.webhook_attempts:
+    if delivery.attempt > settings.webhook_max_attempts:
         return DeliveryResult(delivery, "the process that made the last try died over it", is_hopeless=True)
     try:
-        with anyio.fail_after(settings.webhook_seconds):
+        with anyio.fail_after(settings.webhook_timeout_seconds):
             place = await anyio.to_thread.run_sync(find, delivery.url, settings.webhook_guard(), abandon_on_cancel=True)
             status = await _post(client, place, *signed(delivery, settings.webhook_secret.get_secret_value(), datetime.now(UTC)))
     except WebhookRefusedError as error:
         return DeliveryResult(delivery, str(error), is_hopeless=True)
     except TimeoutError:
-        return DeliveryResult(delivery, f"no answer within {settings.webhook_seconds:g} s")
+        return DeliveryResult(delivery, f"no answer within {settings.webhook_timeout_seconds:g} s")
     except (httpx.HTTPError, OSError) as error:
         return DeliveryResult(delivery, one_line(f"{type(error).__name__}: {error}", LONGEST_REASON))
     return _judged(delivery, status)

@@ -1,4 +1,4 @@
-"""Whether this worker process is alive, for orchestrators: `/healthz` on `metrics_port`, 200 as long as its pulse is felt.
+"""Whether this worker process is alive, for orchestrators: `/healthz` on `health_port`, 200 as long as its pulse is felt.
 
 The pulse is that of the thread that renews leases: where it stands still the process is stuck, or frozen, and its chunks go to others anyway.
 A database or a broker that is away stops no pulse, since a restart would not bring it back.
@@ -45,8 +45,8 @@ class HealthServer:
     def __init__(self, pulse: Heartbeat, settings: Settings, name: str) -> None:
         self._pulse, self._limit, self._name = pulse, settings.lease_seconds, name
         self._server: _HealthHttpServer | None = None
-        if settings.metrics_port is not None:
-            self._listen(settings.metrics_port)
+        if settings.health_port is not None:
+            self._listen(settings.health_port)
 
     @property
     def port(self) -> int | None:

@@ -11,9 +11,9 @@ from workers.runtime.context import Runtime
 class LeaseGuard:
     """A context manager: the process's thread renews the lease as long as it is open (`workers.runtime.lease_renewer`).
 
-    `progress(units)` is what tasks call between batches. It raises LeaseLost when the chunk is somebody else's or its job is no longer to be
-    worked on (seen `check_seconds` later), or when this process could not renew the lease for all its time, as one that stood still; and
-    Interrupted when this process stops.
+    `progress(units)` is what tasks call between batches. It raises LeaseLost when the chunk is somebody else's or its job is no longer to
+    be worked on (seen `lease_check_interval_seconds` later), or when this process could not renew the lease for all its time, as one that stood
+    still; and Interrupted when this process stops.
     """
 
     def __init__(self, runtime: Runtime, lease: Lease) -> None:

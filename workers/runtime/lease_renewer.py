@@ -36,9 +36,9 @@ class RenewedLease:
 class LeaseRenewer:
     """All leases of a process, for any of its threads.
 
-    Every `check_seconds` one statement looks whether they are still this process's and their jobs still to be worked on: what is not is `lost`.
-    They are renewed every `heartbeat_seconds`, or after `progress_seconds` where there is progress. A database that is away loses a lease only
-    when it could not be renewed for its whole time. The thread lives as long as there is a lease, or from `begin` to `end`.
+    Every `lease_check_interval_seconds` one statement looks whether they are still this process's and their jobs to be worked on: what is not is
+    `lost`. They are renewed every `heartbeat_interval_seconds`, or after `progress_interval_seconds` where there is progress. A database that is
+    away loses a lease only when it could not be renewed for its whole time. The thread lives as long as there is a lease, or from `begin` to `end`.
     """
 
     def __init__(self, engine: Engine, settings: Settings, owner: str, presence: WorkerInfo, pulse: Heartbeat) -> None:
@@ -95,7 +95,7 @@ class LeaseRenewer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: not (self._held or self._is_shown), self._settings.check_seconds)
+                self._changed.wait_for(lambda: not (self._held or self._is_shown), self._settings.lease_check_interval_seconds)
                 if not (self._held or self._is_shown):
                     self._thread = None
                     return
@@ -115,7 +115,7 @@ class LeaseRenewer:
 
     def _show(self) -> None:
         with self._showing:
-            if self._is_shown and time.monotonic() - self._shown_at >= self._settings.heartbeat_seconds:
+            if self._is_shown and time.monotonic() - self._shown_at >= self._settings.heartbeat_interval_seconds:
                 begun = time.monotonic()
                 with transaction(self._engine) as session:
                     workers.seen(session, self._owner, self._presence.report)
@@ -146,5 +146,5 @@ class LeaseRenewer:
                 each.lost.set()
 
     def _is_due(self, held: RenewedLease) -> bool:
-        has_news = held.units != held.written and held.silent() >= self._settings.progress_seconds
-        return has_news or held.silent() >= self._settings.heartbeat_seconds
+        has_news = held.units != held.written and held.silent() >= self._settings.progress_interval_seconds
+        return has_news or held.silent() >= self._settings.heartbeat_interval_seconds

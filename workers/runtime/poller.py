@@ -26,7 +26,7 @@ DEAF_SECONDS, DEAF_LOOK_SECONDS = 1.5, 0.2
 
 
 class Poller:
-    """The process's way to its next chunk, one at a time: by `answer` from the thread that hears bells, and by itself every `idle_seconds`.
+    """The process's way to its next chunk, one at a time: by `answer` from the thread that hears bells, and by itself every `poll_interval_seconds`.
 
     A broker may be away, be emptied, or have a consumer that hears nothing any more after a restart: the database knows what is ready. Right after
     a bell was answered the next one is not heard, and the process looks often.
@@ -79,7 +79,7 @@ class Poller:
                 self._turn.release()
 
     def _run(self) -> None:
-        idle = pause = self._runtime.settings.idle_seconds
+        idle = pause = self._runtime.settings.poll_interval_seconds
         deaf_until = 0.0
         while not self._runtime.stopping.is_set():
             if self._answered.wait(pause):

@@ -18,7 +18,7 @@ LAST_SECONDS = 5.0
 
 
 class GracefulShutdown:
-    """Once `begin` was called, the process ends within `stop_seconds` and LAST_SECONDS. Tasks hand back their chunks between two batches or
+    """Once `begin` was called, the process ends within `stop_timeout_seconds` and LAST_SECONDS. Tasks hand back their chunks between two batches or
     calls; for those that do not come to one, this does, and ends the process under them."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -29,7 +29,7 @@ class GracefulShutdown:
         """The process is to stop. Calling it again changes nothing."""
         self._runtime.stopping.set()
         if self._begun.acquire(blocking=False):
-            timer = threading.Timer(self._runtime.settings.stop_seconds, self._hand_back_and_exit)
+            timer = threading.Timer(self._runtime.settings.stop_timeout_seconds, self._hand_back_and_exit)
             timer.daemon = True  # a process that ends by itself waits for nobody
             timer.start()
 

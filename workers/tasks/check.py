@@ -28,8 +28,8 @@ def check(work: Work) -> TaskResult:
 def _look(work: Work) -> Preflight:
     """The files as a process with limits sees them, which ends at once where the chunk is no longer to be worked on."""
     settings = work.runtime.settings
-    asked = PreflightRequest(work.spec, allowed_files.current(), settings.read_seconds, settings.read_bytes)
-    with Processes.of(settings).begin(CHECK, asked, settings.read_wait_seconds) as pending:
-        while not pending.wait(settings.check_seconds):
+    asked = PreflightRequest(work.spec, allowed_files.current(), settings.preflight_timeout_seconds, settings.preflight_max_bytes)
+    with Processes.of(settings).begin(CHECK, asked, settings.preflight_wait_seconds) as pending:
+        while not pending.wait(settings.lease_check_interval_seconds):
             work.progress(0)
         return pending.result()

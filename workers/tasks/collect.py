@@ -214,10 +214,10 @@ def _plan(
 ) -> dict[str, Any]:
     """Writes the job's chunks; `at_once` features are collected together. Returns prepare's result."""
     settings = work.runtime.settings
-    explain, score = (settings.batch_features if batched else settings.explain_features for batched in goes_in_batches(work.spec))
+    explain, score = (settings.batch_chunk_features if batched else settings.explain_chunk_features for batched in goes_in_batches(work.spec))
     shards = [] if corpus is None else _shards(corpus, work.spec.collection.shard_tokens)
     digest = None if corpus is None else corpus.digest
-    sizes = Sizes(settings.merge_features, explain, score, at_once, settings.merge_fan_in)
+    sizes = Sizes(settings.merge_chunk_features, explain, score, at_once, settings.merge_fan_in)
     plans = plan(asked, missing, shards, digest, bool(work.spec.scorers), sizes)
     jobs.attach(session, work.lease.job_id, dictionary_id, run_id, sum(stop - start for start, stop in asked))
     chunks.add(session, work.lease.job_id, work.spec.priority, plans)
@@ -232,7 +232,7 @@ def _at_once(work: Work, extent: Extent, models: Models, features: int) -> int:
         raise WorkerTooSmallError(
             f"{features} features of {models.dictionary.name} cannot be collected with {memory / 1e9:.1f} GB of memory.",
             why=f"The models take {models.nbytes / 1e9:.1f} GB of it, and {at_once} features fit beside them: too few for {MOST_GROUPS} groups.",
-            cure="Use larger gpu workers (GLOSSATOR_MEMORY_BYTES), or ask for fewer features, contexts or batch_tokens.",
+            cure="Use larger gpu workers (GLOSSATOR_GPU_WORKER_MEMORY_BYTES), or ask for fewer features, contexts or batch_tokens.",
             features=features,
             memory_bytes=memory,
         )

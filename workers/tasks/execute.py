@@ -93,7 +93,7 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None, asking: 
     """
     with transaction(runtime.engine) as session:
         resident = runtime.presence.report.resident
-        patience = runtime.settings.residency_seconds
+        patience = runtime.settings.model_affinity_seconds
         lease = chunks.claim(session, of, runtime.owner, runtime.settings.lease_seconds, chunk_id, resident, patience)
     if lease is None:
         return False

@@ -59,7 +59,7 @@ class LlmChunk:
         self._books = books
         settings = work.runtime.settings
         longest = max((model.timeout_seconds for _, model in work.spec.models if model is not None), default=0.0)
-        self._patience = Timeouts(settings.check_seconds, settings.stop_seconds / 3, longest)
+        self._patience = Timeouts(settings.lease_check_interval_seconds, settings.stop_timeout_seconds / 3, longest)
 
     def run(self, coroutines: Sequence[Coroutine[Any, Any, Made]], tally: ChunkProgress) -> list[Made]:
         """Their results, in order. Raises JobMustPause, and what progress raises, once the calls in flight have had their time to come back."""

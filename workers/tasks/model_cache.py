@@ -128,7 +128,7 @@ def announce(runtime: Runtime) -> None:
 
 def worker_memory(settings: Settings) -> int:
     """Bytes that a gpu worker may use: as set, else all of its GPU, else of its container or machine."""
-    return settings.memory_bytes or device_memory() or memory_limit()
+    return settings.gpu_worker_memory_bytes or device_memory() or memory_limit()
 
 
 def usable(memory_bytes: int) -> int:

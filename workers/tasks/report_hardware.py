@@ -18,4 +18,4 @@ def tell(runtime: Runtime) -> None:
     if GPU_DRIVER.exists():
         threading.Thread(target=lambda: importlib.import_module("workers.tasks.model_cache").announce(runtime), name="announce", daemon=True).start()
     else:
-        runtime.presence.update(device="cpu", memory_bytes=runtime.settings.memory_bytes or memory_limit())
+        runtime.presence.update(device="cpu", memory_bytes=runtime.settings.gpu_worker_memory_bytes or memory_limit())

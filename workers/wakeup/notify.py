@@ -26,7 +26,7 @@ class BrokerConnection:
 
     def __init__(self, settings: Settings) -> None:
         self._app = make_app(settings)
-        self._expires = 2 * settings.bell_seconds
+        self._expires = 2 * settings.notify_again_seconds
         self._quiet_until = 0.0
         connection = self._app.connection()
         # What the transport's own driver raises where a connection breaks that was there before: kombu passes it on as it is.
@@ -64,10 +64,10 @@ def _ring(engine: Engine, settings: Settings, line: BrokerConnection, queue: Que
     due: list[str] = []
     rung = 0
     try:
-        room = settings.bell_window - line.waiting(queue)
+        room = settings.notify_max_pending - line.waiting(queue)
         if room > 0:
             with transaction(engine) as session:
-                due = chunks.ring_due(session, queue, settings.bell_window, settings.bell_seconds, room)
+                due = chunks.ring_due(session, queue, settings.notify_max_pending, settings.notify_again_seconds, room)
         for chunk_id in due:
             line.send(queue, chunk_id)
             rung += 1

@@ -95,7 +95,7 @@ def claim(
     seconds: float,
     chunk_id: str | None = None,
     resident: Collection[str] = frozenset(),
-    residency_seconds: float = 60.0,
+    model_affinity_seconds: float = 60.0,
 ) -> Lease | None:
     """Leases the next chunk of the job whose turn it is (`turns.in_order`); None when none is ready. It never waits for another worker.
 
@@ -105,7 +105,7 @@ def claim(
     if chunk_id is not None:
         _answer(session, chunk_id)
     moment = now(session)
-    for job in fair_share.in_order(fair_share.candidates(session, queue), resident, moment, residency_seconds):
+    for job in fair_share.in_order(fair_share.candidates(session, queue), resident, moment, model_affinity_seconds):
         ready = (
             select(ChunkRow, JobRow.status)
             .join(JobRow, JobRow.id == ChunkRow.job_id)

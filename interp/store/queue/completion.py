@@ -82,8 +82,8 @@ def hand_back(session: Session, lease: Lease, problem: dict[str, Any] | None = N
     budgets.close_lease(session, lease.token)
 
 
-def sweep(engine: Engine, is_gone: Callable[[str], bool], max_losses: int) -> int:
-    """Takes back the chunks whose workers are silent or gone; returns how many. A chunk that lost `max_losses` workers fails as poison."""
+def sweep(engine: Engine, is_gone: Callable[[str], bool], max_lost_leases: int) -> int:
+    """Takes back the chunks whose workers are silent or gone; returns how many. A chunk that lost `max_lost_leases` workers fails as poison."""
     with snapshot(engine) as session:
         suspects = chunks.expired(session, is_gone)
     taken = 0
@@ -91,7 +91,7 @@ def sweep(engine: Engine, is_gone: Callable[[str], bool], max_losses: int) -> in
         with transaction(engine) as session:
             jobs.hold(session, suspect.job_id)
             for lease in chunks.expired(session, is_gone, suspect.chunk_id):
-                fail(session, lease, _lost(lease), max_losses)
+                fail(session, lease, _lost(lease), max_lost_leases)
                 taken += 1
     return taken
 
