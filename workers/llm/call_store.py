@@ -1,73 +1,262 @@
-"""`interp.llm.call_store.CallStore` of one chunk, kept in the database."""
+"""Language model calls in the database: one writer per process, and the call store of one chunk.
+
+A transaction costs about a millisecond whatever it holds, and each call needs two before it goes out (is there an answer, is there budget left).
+So what many calls need is gathered for a moment and shares one transaction.
+"""
 
 import asyncio
+import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
-from interp.domain.errors import DiskFullError, PriceUnknownError, WorkInterruptedError
+from interp.domain.errors import BudgetReachedError, DiskFullError, LeaseLostError, PriceUnknownError, WorkInterruptedError
 from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, StoredReply
 from interp.store.db.engine import is_passing, snapshot, transaction
-from interp.store.llm import batches, budgets
+from interp.store.llm import batches, budgets, calls, reply_cache
+from interp.store.llm.budgets import NOTHING, Grant, Sums, sums_of
 from interp.store.queue.chunks import Lease
-from workers.llm.call_writer import CallWriter, Future, ledger_of
-from workers.llm.pending_writes import AGAIN_SECONDS
+from workers.runtime.singleton import one_a_process
 
-# How long answers that cannot be written are held on to, with the chunk that asked for them.
+log = logging.getLogger(__name__)
+
+# Requests are gathered this long before a round; meanwhile more come in while the last round is written.
+GATHER_SECONDS = 0.002
+# What nobody waits for is written at the latest after this: what a killed worker may have to ask again beside its calls in flight.
+WRITE_SECONDS = 0.05
+# The pause after an error of the database.
+RETRY_SECONDS = 0.1
+# How long the end of a chunk waits for a database that does not take its answers.
 DURABLE_SECONDS = 30.0
-NOTHING_SPENT = Amount(0, 0, 0.0)
+
+# (budget, lease token): who reserves.
+Account = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BudgetRequest:
+    """A request to reserve budget. Its future gets None once the amount is reserved."""
+
+    account: Account
+    amount: Amount
+    future: Future[None]
+
+
+@dataclass(slots=True)
+class WriteQueue:
+    """What has come in since the last round. `settled` sums up what was reserved and what was spent, per account."""
+
+    lookups: dict[str, list[Future[StoredReply | None]]] = field(default_factory=dict)
+    requests: list[BudgetRequest] = field(default_factory=list)
+    actions: list[tuple[Callable[[Session], Any], Future[Any]]] = field(default_factory=list)
+    flushes: list[Future[None]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    settled: dict[Account, tuple[Sums, Sums]] = field(default_factory=dict)
+
+    @property
+    def must_write(self) -> bool:
+        """Whether somebody waits for a transaction."""
+        return bool(self.requests or self.actions or self.flushes)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody waits for the next round."""
+        return bool(self.lookups) or self.must_write
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.is_urgent or self.calls or self.settled)
+
+    @property
+    def futures(self) -> list[Future[Any]]:
+        looked_up = [future for same in self.lookups.values() for future in same]
+        return looked_up + [request.future for request in self.requests] + [future for _, future in self.actions] + self.flushes
+
+    def settle(self, account: Account, reserved: Sums, spent: Sums) -> None:
+        before = self.settled.get(account, (NOTHING, NOTHING))
+        self.settled[account] = (_add(before[0], reserved), _add(before[1], spent))
+
+
+class CallWriter:
+    """Read and write the calls, answers and budgets of a process in one thread. All methods may be called from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._changed = threading.Condition()
+        self._queue = WriteQueue()
+        self._written_at = 0.0
+        # Requests that wait for what other calls may give back; tried in every round, since those may be another worker's.
+        self._waiting: list[BudgetRequest] = []
+        threading.Thread(target=self._run, name="call-writer", daemon=True).start()
+
+    def recall(self, key: str) -> Future[StoredReply | None]:
+        """Return the future answer to a question asked before; None where there is none."""
+        future: Future[StoredReply | None] = Future()
+        self._put(lambda queue: queue.lookups.setdefault(key, []).append(future))
+        return future
+
+    def reserve(self, account: Account, amount: Amount) -> Future[None]:
+        """Reserve an amount of a budget. The future raises BudgetReachedError or LeaseLostError; what is granted to a cancelled one is given back."""
+        future: Future[None] = Future()
+        self._put(lambda queue: queue.requests.append(BudgetRequest(account, amount, future)))
+        return future
+
+    def settle(self, account: Account, reserved: Amount, spent: Amount) -> None:
+        """Record what of a reserved amount was spent."""
+        self._put(lambda queue: queue.settle(account, sums_of(reserved), sums_of(spent)))
+
+    def act(self, action: Callable[[Session], Any]) -> Future[Any]:
+        """Return the future result of an action, once its transaction is committed."""
+        future: Future[Any] = Future()
+        self._put(lambda queue: queue.actions.append((action, future)))
+        return future
+
+    def record(self, call: Call) -> None:
+        """Write a call, and its answer to the cache, soon."""
+        self._put(lambda queue: queue.calls.append(call))
+
+    def flush(self) -> None:
+        """Wait until everything that came before is durable. Raises what the database raised; what was not written is tried again."""
+        future: Future[None] = Future()
+        self._put(lambda queue: queue.flushes.append(future))
+        future.result()
+
+    def _put(self, add: Callable[[WriteQueue], None]) -> None:
+        with self._changed:
+            before = (self._queue.is_empty, self._queue.is_urgent)
+            add(self._queue)
+            if before != (False, self._queue.is_urgent):
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            queue = self._gather()
+            try:
+                self._look_up(queue)
+                if queue.must_write or time.monotonic() - self._written_at >= WRITE_SECONDS:
+                    self._write(queue)
+                else:
+                    self._put_back(queue)
+            except BaseException as error:  # whoever waits must get it, and the next round may succeed
+                log.warning("calls cannot be written, trying again: %s", error)
+                self._put_back(queue)
+                for future in queue.futures:
+                    _resolve(future, error)
+                time.sleep(RETRY_SECONDS)
+
+    def _gather(self) -> WriteQueue:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._queue.is_empty, RETRY_SECONDS if self._waiting else None)
+            if not self._waiting:
+                self._changed.wait_for(lambda: self._queue.is_urgent, WRITE_SECONDS)
+            has_flush = bool(self._queue.flushes)
+        if not has_flush:
+            time.sleep(GATHER_SECONDS)
+        with self._changed:
+            queue, self._queue = self._queue, WriteQueue()
+        queue.requests = [request for request in (*self._waiting, *queue.requests) if not request.future.cancelled()]
+        self._waiting = []
+        return queue
+
+    def _look_up(self, queue: WriteQueue) -> None:
+        if not queue.lookups:
+            return
+        with snapshot(self._engine) as session:
+            found = reply_cache.recall(session, list(queue.lookups))
+        for call in queue.calls:  # answered, and not written yet
+            if call.key in queue.lookups and call.status == "answered" and call.raw is not None:
+                found.setdefault(call.key, StoredReply(call.key, call.raw, call.usage, call.cost_usd))
+        for key, futures in queue.lookups.items():
+            for future in futures:
+                _resolve(future, found.get(key))
+        queue.lookups = {}
+
+    def _write(self, queue: WriteQueue) -> None:
+        packed = [calls.pack_call(call) for call in queue.calls]
+        with transaction(self._engine) as session:
+            # Jobs' rows before budgets' rows: the order in which every transaction locks them.
+            results = [(future, action(session)) for action, future in queue.actions]
+            calls.save(session, packed)
+            for account, (reserved, spent) in sorted(queue.settled.items()):
+                budgets.settle(session, *account, reserved, spent)
+            outcomes, self._waiting = _reserve(session, queue.requests)
+        self._written_at = time.monotonic()
+        queue.calls, queue.settled = [], {}
+        for future, result in results:
+            _resolve(future, result)
+        for request, error in outcomes:
+            if not _resolve(request.future, error) and error is None:
+                self.settle(request.account, request.amount, Amount(0, 0, 0.0))
+        for flush in queue.flushes:
+            flush.set_result(None)
+
+    def _put_back(self, queue: WriteQueue) -> None:
+        """Leave what nobody waits for to a later round."""
+        with self._changed:
+            self._queue.calls[:0] = queue.calls
+            for account, (reserved, spent) in queue.settled.items():
+                self._queue.settle(account, reserved, spent)
+
+
+@one_a_process
+def call_writer_of(engine: Engine) -> CallWriter:
+    """Return the process's writer for an engine."""
+    return CallWriter(engine)
 
 
 class DatabaseCallStore:
-    """A context manager, entered and left in the worker's thread: on the way out everything is durable. Its methods belong to the event loop.
+    """`CallStore` of one chunk: a context manager of the worker's thread whose exit makes everything durable; its methods belong to the event loop.
 
-    Raises LeaseLost on the way in, and `stop` makes every later call that would go out raise Interrupted.
+    Creating one raises LeaseLostError. After `stop`, every call that would go out raises WorkInterruptedError.
     """
 
     def __init__(self, engine: Engine, lease: Lease, is_kept: Callable[[], bool] = lambda: True) -> None:
         self._lease, self._is_kept = lease, is_kept
-        self._ledger: CallWriter = ledger_of(engine)
+        self._writer = call_writer_of(engine)
         self._account: tuple[str, str] | None = None
-        self._caps_dollars = False
+        self._has_usd_cap = False
         self._open: dict[int, Amount] = {}
-        self._rooms: set[Future] = set()
+        self._reserving: set[asyncio.Future[None]] = set()
         self._last = 0
-        self._stopped = False
+        self._is_stopped = False
         with snapshot(engine) as session:
-            known = budgets.get(session, lease.job_id)
-        if known is not None and known.has_cap:
+            budget = budgets.get(session, lease.job_id)
+        if budget is not None and budget.has_cap:
             with transaction(engine) as session:
                 budgets.open_lease(session, lease)
-            self._account = (known.id, lease.token)
-            self._caps_dollars = known.caps.usd is not None
+            self._account = (budget.id, lease.token)
+            self._has_usd_cap = budget.caps.usd is not None
 
     def __enter__(self) -> "DatabaseCallStore":
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """A chunk that went back before its answers are durable would have another worker ask, and pay, again: so a passing trouble is waited out."""
+        """Wait out passing errors of the database: another worker would ask, and pay, again for answers that are not durable."""
         end = time.monotonic() + DURABLE_SECONDS
         while True:
             try:
-                return self._ledger.flush()
+                return self._writer.flush()
             except (DBAPIError, DiskFullError) as error:
                 if not is_passing(error) or time.monotonic() > end:
                     raise
-                time.sleep(AGAIN_SECONDS)
+                time.sleep(RETRY_SECONDS)
 
     def stop(self, _error: BaseException | None = None) -> None:
-        """No call goes out any more; those on their way end, and are recorded. On the event loop."""
-        self._stopped = True
-        for future in self._rooms:
-            if not future.done():
-                future.set_exception(WorkInterruptedError("the chunk's work stops"))
+        """Let no more calls out; those in flight end and are recorded."""
+        self._is_stopped = True
+        for waiting in self._reserving:
+            waiting.cancel()
 
     async def recall(self, key: str) -> StoredReply | None:
         self.check()
-        found: StoredReply | None = await self._ledger.recall(key)
-        return found
+        return await asyncio.wrap_future(self._writer.recall(key))
 
     async def reserve(self, amount: Amount) -> Reservation:
         self.check()
@@ -75,43 +264,103 @@ class DatabaseCallStore:
         reservation = Reservation(self._last, amount)
         if self._account is None:
             return reservation
-        if self._caps_dollars and amount.usd is None:
+        if self._has_usd_cap and amount.usd is None:
             raise PriceUnknownError(
-                "The job has a cap in USD, and nobody knows what its model costs.",
+                "The job has a cap in USD, and the price of its model is not known.",
                 cure="Give the model a `price`, or resume the job with a cap in calls or tokens instead.",
             )
-        future = self._ledger.room(self._account, amount)
-        self._rooms.add(future)
-        try:
-            await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._ledger.settle(self._account, amount, NOTHING_SPENT)
-            raise
-        finally:
-            self._rooms.discard(future)
+        await self._reserved(self._account, amount)
         self._open[reservation.id] = amount
         return reservation
 
+    async def _reserved(self, account: Account, amount: Amount) -> None:
+        def give_back(granted: Future[None]) -> None:
+            if granted.exception() is None:
+                self._writer.settle(account, amount, Amount(0, 0, 0.0))
+
+        future = self._writer.reserve(account, amount)
+        waiting = asyncio.wrap_future(future)
+        self._reserving.add(waiting)
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if not future.cancel():
+                future.add_done_callback(give_back)
+            self.check()
+            raise
+        finally:
+            self._reserving.discard(waiting)
+
     def settle(self, reservation: Reservation, spent: Amount) -> None:
         if self._account is not None:
-            self._ledger.settle(self._account, self._open.pop(reservation.id), spent)
+            self._writer.settle(self._account, self._open.pop(reservation.id), spent)
 
     def record(self, call: Call) -> None:
-        self._ledger.record(call)
+        self._writer.record(call)
 
     async def pending_batches(self, base_url: str, model: str) -> Sequence[PendingBatch]:
-        found: list[PendingBatch] = await self._ledger.act(lambda session: batches.pending(session, self._lease.chunk_id, base_url, model))
+        found: list[PendingBatch] = await self._acted(lambda session: batches.pending(session, self._lease.chunk_id, base_url, model))
         return found
 
     async def batch_submitted(self, batch: PendingBatch) -> None:
-        await self._ledger.act(lambda session: batches.submitted(session, self._lease.job_id, self._lease.chunk_id, batch))
+        await self._acted(lambda session: batches.submitted(session, self._lease.job_id, self._lease.chunk_id, batch))
 
     async def batch_ended(self, batch_id: str) -> None:
-        await self._ledger.act(lambda session: batches.ended(session, self._lease.job_id, batch_id))
+        await self._acted(lambda session: batches.ended(session, self._lease.job_id, batch_id))
+
+    async def _acted(self, action: Callable[[Session], Any]) -> Any:
+        return await asyncio.wrap_future(self._writer.act(action))
 
     def check(self) -> None:
-        if self._stopped:
+        if self._is_stopped:
             raise WorkInterruptedError("the chunk's work stops")
         if not self._is_kept():
-            raise WorkInterruptedError("the chunk's lease may be somebody else's by now")
+            raise WorkInterruptedError("another worker may hold the chunk's lease by now")
+
+
+def _resolve(future: Future[Any], outcome: Any) -> bool:
+    """Give a future its result or error; False where nobody waits for it any more."""
+    if future.done() or not future.set_running_or_notify_cancel():
+        return False
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+    return True
+
+
+def _reserve(session: Session, requests: Sequence[BudgetRequest]) -> tuple[list[tuple[BudgetRequest, BaseException | None]], list[BudgetRequest]]:
+    """Reserve what fits. Returns the outcomes (None: granted), and the requests that may still be granted later."""
+    outcomes: list[tuple[BudgetRequest, BaseException | None]] = []
+    waiting: list[BudgetRequest] = []
+    for account in sorted({request.account for request in requests}):
+        of_account = [request for request in requests if request.account == account]
+        try:
+            grant = budgets.reserve(session, *account, [request.amount for request in of_account])
+        except LeaseLostError as error:
+            outcomes += [(request, error) for request in of_account]
+            continue
+        outcomes += [(request, None) for request in of_account[: grant.granted]]
+        left = of_account[grant.granted :]
+        if grant.may_wait:
+            waiting += left
+        else:
+            outcomes += [(request, _budget_reached(grant, request.amount)) for request in left]
+    return outcomes, waiting
+
+
+def _budget_reached(grant: Grant, amount: Amount) -> BudgetReachedError:
+    state = grant.state
+    caps = {name: cap for name, cap in state.caps.model_dump().items() if cap is not None}
+    used = {name: (getattr(state.spent, name) or 0) + (getattr(state.unsettled, name) or 0) for name in caps}
+    return BudgetReachedError(
+        f"The budget has no room for a call of up to {amount.tokens:,} tokens.",
+        why="; ".join(f"{used[name]:,g} of {cap:,g} {name} are used" for name, cap in caps.items()) + ".",
+        cure="Resume the job with a larger budget; what was answered is kept and costs nothing again.",
+        caps=caps,
+        used=used,
+    )
+
+
+def _add(one: Sums, other: Sums) -> Sums:
+    return (one[0] + other[0], one[1] + other[1], one[2] + other[2])

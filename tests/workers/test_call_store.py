@@ -144,13 +144,13 @@ import asyncio, sys
 from interp.store.db.engine import make_engine, transaction
 from interp.domain.lifecycle import Queue
 from tests.store import steps
-from tests.workers.test_books import spend
-from workers.llm.call_store import StoreBooks
+from tests.workers.test_call_store import spend
+from workers.llm.call_store import DatabaseCallStore
 engine = make_engine(sys.argv[1])
 lease = steps.take(engine, Queue.LLM)
 spent = []
 async def main():
-    books = StoreBooks(engine, lease)
+    books = DatabaseCallStore(engine, lease)
     await spend(books, int(sys.argv[2]), 40, 64, 50, spent)
     books.__exit__()
 asyncio.run(main())
