@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from interp.domain.errors import CallFailedError
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -30,7 +30,7 @@ async def _apart(
 ) -> list[Answer]:
     middle = len(items) // 2
     halves = [items[:middle], items[middle:]] if middle else []
-    said = await together(_asked(ask, half) for half in halves)
+    said = await gather_all(_asked(ask, half) for half in halves)
     if all(isinstance(each, CallFailedError) for each in said):
         return [failed(error)] * len(items)
     found: list[Answer] = []

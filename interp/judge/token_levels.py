@@ -18,7 +18,7 @@ from interp.judge.incomplete_replies import complete_once
 from interp.judge.prompts import template
 from interp.judge.yes_no import told
 from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.llm.prompt_text import FENCE_RULE, escaped, fence, left_text, nonce_of, numbered, pieces
 from interp.llm.replies.structured import ask_for, json_object
 
@@ -72,7 +72,7 @@ async def simulate(model: Model, label: str | None, windows: Sequence[Tokens], p
     """
     alone = [[place] for prompt in prompts for place in prompt]
     ask, dealt = (_ask_levels, alone) if Ability.LOGPROBS in model.abilities else (_ask_pairs, prompts)
-    answers = await together(ask(model, label, [windows[place] for place in prompt], sample) for prompt in dealt)
+    answers = await gather_all(ask(model, label, [windows[place] for place in prompt], sample) for prompt in dealt)
     found = {place: levels for prompt, part in zip(dealt, answers, strict=True) for place, levels in zip(prompt, part, strict=True)}
     return [found[place] for place in range(len(windows))]
 
@@ -110,7 +110,7 @@ async def _ask_once(model: Model, label: str | None, windows: Sequence[Tokens], 
         return error
     found = _merged(read.replies, sizes)
     left_out = _left_out(found)
-    alone = await together(_ask_pairs(model, label, [windows[number - 1]], sample) for number in left_out)
+    alone = await gather_all(_ask_pairs(model, label, [windows[number - 1]], sample) for number in left_out)
     again = {number: levels for number, (levels,) in zip(left_out, alone, strict=True)}
     return [again[number] if values is None else Levels(values) for number, values in enumerate(found, start=1)]
 

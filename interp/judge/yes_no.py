@@ -12,7 +12,7 @@ from interp.judge.prompt_packing import prompts_of
 from interp.judge.prompts import template
 from interp.judge.verdicts import UNSURE, YES, odds_of, schema_of, verdicts_of
 from interp.llm.base import Ability, Model, Prompt, Reply
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.llm.prompt_text import FENCE_RULE, fence, fence_label, nonce_of
 from interp.llm.replies.structured import ask_for
 
@@ -62,7 +62,7 @@ async def ask_windows(
     with the reason, but for those that halves of it answer. Raises JobMustPause.
     """
     prompts = prompts_of([window.group for window in windows], per_prompt, seed)
-    answers = await together(_ask(model, kind, label, [windows[place] for place in prompt], sample) for prompt in prompts)
+    answers = await gather_all(_ask(model, kind, label, [windows[place] for place in prompt], sample) for prompt in prompts)
     found = {place: verdict for prompt, verdicts in zip(prompts, answers, strict=True) for place, verdict in zip(prompt, verdicts, strict=True)}
     return [found[place] for place in range(len(windows))]
 
@@ -112,7 +112,7 @@ async def _ask_apart(
     """
     middle = len(windows) // 2
     halves = [windows[:middle], windows[middle:]] if middle else []
-    said = await together(_ask_once(model, kind, label, half, sample) for half in halves)
+    said = await gather_all(_ask_once(model, kind, label, half, sample) for half in halves)
     if all(isinstance(each, CallFailedError) for each in said):
         keys = error.details.get("calls") or [None]
         return [Verdict.failed(str(error), keys[-1])] * len(windows)
@@ -134,7 +134,7 @@ async def _ask_once(model: Model, kind: Question, label: str | None, windows: Se
     found = _verdicts(read.replies, count)
     left_out = _left_out(found, count)
     if left_out and count > 1:
-        again = await together(_ask(model, kind, label, [windows[number - 1]], sample) for number in left_out)
+        again = await gather_all(_ask(model, kind, label, [windows[number - 1]], sample) for number in left_out)
         found |= {number: verdict for number, (verdict,) in zip(left_out, again, strict=True)}
     return [found.get(number, Verdict.failed(LEFT_OUT, read.reply.key)) for number in range(1, count + 1)]
 

@@ -1,6 +1,6 @@
-"""What the client asks of whoever keeps the books: the cache, the budget, the record of calls, the batches under way.
+"""What the client needs of a store of calls: the cache, the budget, the record of calls, the batches under way.
 
-The client knows no database: a worker hands it `CallStore` that write to one, tests and benches hand it `interp.llm.memory_call_store.MemoryBooks`.
+The client knows no database: a worker gives it a store that writes to one, tests and benches give it `MemoryCallStore`.
 """
 
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ from interp.domain.errors import JobPausedError
 T = TypeVar("T")
 
 
-async def together(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather_all(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """All answers, in order. Where one raises, the others are waited for: their calls are under way and paid for, and a job that is resumed finds
     their answers. Then the first error comes out, one that pauses the job before any other. Cancelled itself, it cancels all."""
     tasks = [asyncio.ensure_future(question) for question in questions]

@@ -1,4 +1,4 @@
-"""Books that are kept in memory: for tests, benches and dry runs."""
+"""Calls kept in memory: for tests, benches and probes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, Store
 
 
 @dataclass
-class MemoryBooks:
-    """`Books` with caps. Used from one event loop, by any number of tasks; several clients may share one."""
+class MemoryCallStore:
+    """`CallStore` with caps. Used from one event loop, by any number of tasks; several clients may share one."""
 
     budget: BudgetSpec = field(default_factory=BudgetSpec)
     calls: list[Call] = field(default_factory=list)

@@ -20,7 +20,7 @@ from interp.llm.base import Ability, Message, Prompt, Reply
 from interp.llm.cache_key import shown_url
 from interp.llm.call_store import Tag
 from interp.llm.client import ClientModel, LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.retry import Fatal, decide
 from interp.llm.transports.base import TransportError
 
@@ -113,7 +113,7 @@ async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], 
         listed = []  # it is slow: the question that follows will tell
     names = tuple(sorted(str(entry["id"]) for entry in listed))
     entry = next((entry for entry in listed if _is_called(spec.model, str(entry["id"]))), None)
-    model = client.model(spec, MemoryBooks(), TAG)
+    model = client.model(spec, MemoryCallStore(), TAG)
     abilities, width = set(), None
     try:
         if Ability.EMBEDDINGS in needs:

@@ -14,7 +14,7 @@ from interp.explain import registry
 from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.call_store import Tag
 from interp.llm.client import ClientModel, LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class Wire:
     """One client a run, on an event loop of its own; the books outlive it."""
 
     llm_base_url: str
-    books: MemoryBooks = field(default_factory=MemoryBooks)
+    books: MemoryCallStore = field(default_factory=MemoryCallStore)
     spec: dict[str, Any] = field(default_factory=dict)
 
     def key_of(self, base_url: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from interp.llm.base import Message, Prompt, Usage
 from interp.llm.call_store import Call, PendingBatch, StoredReply
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.prompt_text import fence, fence_label, nonce_of
 from tests.llm.conftest import Desk, question
 
@@ -27,7 +27,7 @@ def prompt(text: str) -> Prompt:
 
 
 @dataclass
-class FileBooks(MemoryBooks):
+class FileCallStore(MemoryCallStore):
     """Answers and batches survive the process: every change is on disk before it returns."""
 
     folder: Path = field(default_factory=Path)
@@ -60,5 +60,5 @@ def _write(path: Path, value: object) -> None:
 
 
 if __name__ == "__main__":
-    books = FileBooks(folder=Path(sys.argv[2]))
+    books = FileCallStore(folder=Path(sys.argv[2]))
     print(json.dumps([reply.text for reply in Desk(sys.argv[1], books=books).ask_all(prompts(), transport="batch")]))

@@ -13,7 +13,7 @@ from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Schema
 from interp.llm.call_store import Tag
 from interp.llm.client import ClientModel, LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Desk:
     key: str = KEY
     in_flight: int = 64
     patience: float = 30.0
-    books: MemoryBooks = field(default_factory=MemoryBooks)
+    books: MemoryCallStore = field(default_factory=MemoryCallStore)
     listed: tuple[str, ...] = ()
 
     @property

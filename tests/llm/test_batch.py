@@ -14,7 +14,7 @@ from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, 
 from interp.domain.spec import BudgetSpec, ModelSpec
 from interp.llm.call_store import PendingBatch
 from interp.llm.client import ClientModel, LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.batch import BatchTransport
 from interp.llm.transports.batch_file import body_of, keyed
@@ -80,7 +80,7 @@ def test_a_file_holds_no_more_lines_than_allowed(server, desk):
     assert batches_of(server) == -(-COUNT // 7)
 
 
-class DyingBooks(MemoryBooks):
+class DyingBooks(MemoryCallStore):
     """Books of a worker that dies as it writes down a batch: before it is written, or after."""
 
     dies_at: tuple[str, bool] | None = None

@@ -29,7 +29,7 @@ from interp.domain.spec import BudgetSpec, ModelSpec, Price
 from interp.llm.attempts import AttemptResult, CallCost
 from interp.llm.base import Reply, Usage
 from interp.llm.client import ClientModel, LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.replies.structured import ask_for, json_object
 from interp.llm.transports.base import TransportError
 from tests.llm.conftest import KEY, TAG, Desk, question
@@ -269,7 +269,7 @@ def test_an_asker_that_leaves_hands_the_question_to_the_next(server: ScriptedSer
 
 
 def test_one_jobs_pause_is_not_anothers(server: ScriptedServer) -> None:
-    poor, rich = MemoryBooks(BudgetSpec(calls=0)), MemoryBooks()
+    poor, rich = MemoryCallStore(BudgetSpec(calls=0)), MemoryCallStore()
     desk = Desk(server.base_url)
 
     async def run() -> list:
@@ -370,7 +370,7 @@ def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_a
     assert "boom" in error.why and attempts >= 12
 
 
-class Stopping(MemoryBooks):
+class Stopping(MemoryCallStore):
     """Books of a chunk that is somebody else's once so many questions have gone out."""
 
     sent = 0

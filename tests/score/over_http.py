@@ -7,7 +7,7 @@ from interp.domain.score import Score
 from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry
 from interp.score.base import ScoreContext, ScorerInput
 from tests.score.exam import VOCABULARY
@@ -26,7 +26,7 @@ class Desk:
     """Books that outlive one score, as a job's do."""
 
     base_url: str
-    books: MemoryBooks = field(default_factory=MemoryBooks)
+    books: MemoryCallStore = field(default_factory=MemoryCallStore)
     model: str = "scripted"
     abilities: frozenset = frozenset()
 

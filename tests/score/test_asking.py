@@ -19,7 +19,7 @@ from interp.judge.yes_no import Window, ask_windows, prompt_of
 from interp.llm.base import Ability, TokenChoice
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from tests.score.over_http import Endpoints
 from tests.score.teller import Teller, read, reply, verdicts
 
@@ -282,7 +282,7 @@ def test_over_http_a_hostile_text_leaves_the_others_their_verdicts(injection):
     async def asked_at(base_url, windows):
         client = LlmClient(Endpoints(base_url), 4)
         try:
-            model = client.model(ModelSpec(model="scripted"), MemoryBooks(), Tag("job", "chunk", "score", 0, "detection"))
+            model = client.model(ModelSpec(model="scripted"), MemoryCallStore(), Tag("job", "chunk", "score", 0, "detection"))
             return await ask_windows(model, "detect", 'the word "cat"', windows, 0, 10)
         finally:
             await client.close()

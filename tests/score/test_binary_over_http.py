@@ -7,7 +7,7 @@ from api.demo.fake_llm import Faults, NoisyReader, QuotedReader, ScriptedServer
 from interp.domain.errors import BudgetReachedError
 from interp.domain.spec import BudgetSpec
 from interp.llm.base import Ability
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from tests.score.exam import item_of
 from tests.score.over_http import Desk
 from tests.score.test_choice import foils
@@ -95,7 +95,7 @@ def test_a_budget_that_is_raised_goes_on_where_it_stopped(name):
         whole = Desk(server.base_url).score(name, item(), CONTROLS)
         needed = server.ledger.calls
     with ScriptedServer() as server:
-        desk = Desk(server.base_url, MemoryBooks(BudgetSpec(calls=needed // 2)))
+        desk = Desk(server.base_url, MemoryCallStore(BudgetSpec(calls=needed // 2)))
         with pytest.raises(BudgetReachedError):
             desk.score(name, item(), CONTROLS)
         assert server.ledger.calls <= needed // 2

@@ -12,7 +12,7 @@ from interp.domain.evidence import ContextKind
 from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry
 from interp.score.base import ScoreContext
 from tests.score.exam import VOCABULARY, contexts_of, item_of
@@ -44,7 +44,7 @@ class Endpoints:
 
 def scores(server, names, logprobs=False, own=LABEL, controls=(), books=None):
     """Scores by name, and the books."""
-    books = books or MemoryBooks()
+    books = books or MemoryCallStore()
 
     async def all_of_them():
         client = LlmClient(Endpoints(server.base_url))

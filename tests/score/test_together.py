@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from interp.domain.errors import BudgetReachedError
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 
 
 def test_answers_come_in_the_order_of_the_questions():
@@ -14,7 +14,7 @@ def test_answers_come_in_the_order_of_the_questions():
             await asyncio.sleep(0)
         return value
 
-    assert asyncio.run(together(late(3 - value, value) for value in range(3))) == [0, 1, 2]
+    assert asyncio.run(gather_all(late(3 - value, value) for value in range(3))) == [0, 1, 2]
 
 
 def test_a_pause_waits_for_calls_under_way_and_comes_before_other_errors():
@@ -34,7 +34,7 @@ def test_a_pause_waits_for_calls_under_way_and_comes_before_other_errors():
             await sent.wait()
             raise error
 
-        await together([fails(ValueError("a defect")), fails(BudgetReachedError("The budget is reached.")), under_way()])
+        await gather_all([fails(ValueError("a defect")), fails(BudgetReachedError("The budget is reached.")), under_way()])
 
     with pytest.raises(BudgetReachedError):
         asyncio.run(scene())
@@ -51,7 +51,7 @@ def test_cancelled_from_outside_it_cancels_all():
             ended.append("cancelled")
 
     async def scene():
-        task = asyncio.create_task(together([waits(), waits()]))
+        task = asyncio.create_task(gather_all([waits(), waits()]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()

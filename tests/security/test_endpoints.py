@@ -31,7 +31,7 @@ from interp.domain.errors import (
 )
 from interp.domain.spec import ModelSpec
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.probe import models_now, probe
 from interp.llm.transports.base import TransportError
 from interp.llm.transports.openai_sdk import Endpoint
@@ -54,7 +54,7 @@ def reply(content: str = '{"1": "yes"}', choices: int = 1, **more: Any) -> bytes
 async def asked(at: Hostile, patience: float = 0.2, **spec: Any) -> Any:
     """What one question comes to: a reply, or the error."""
     client = LlmClient(_Named(at.base_url), patience_seconds=patience)
-    books = MemoryBooks()
+    books = MemoryCallStore()
     try:
         model = client.model(ModelSpec(model="m", timeout_seconds=spec.pop("seconds", 20.0), **spec), books, TAG)
         return await model.ask(question(SECRET))
@@ -171,7 +171,7 @@ def test_children_are_given_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_stored_job_pauses_where_its_endpoint_is_on_the_list_no_more() -> None:
     client = LlmClient(_Named("https://api.openai.com/v1"))
     with pytest.raises(EndpointRefusedError, match="GLOSSATOR_LLM_ENDPOINTS"):
-        client.model(ModelSpec(model="m", base_url="http://127.0.0.1:9/v1"), MemoryBooks(), TAG)
+        client.model(ModelSpec(model="m", base_url="http://127.0.0.1:9/v1"), MemoryCallStore(), TAG)
 
 
 # At which addresses.
@@ -404,7 +404,7 @@ def test_lines_of_a_file_that_nobody_asked_for_are_not_kept(peak: list[int]) -> 
 def test_ten_thousand_choices_are_no_answer_and_are_not_kept() -> None:
     async def work() -> None:
         async with hostile(says(json.dumps({"choices": [{"message": {"content": "y"}}] * 10_000}).encode())) as at:
-            client, books = LlmClient(_Named(at.base_url)), MemoryBooks()
+            client, books = LlmClient(_Named(at.base_url)), MemoryCallStore()
             found = await client.model(ModelSpec(model="m"), books, TAG).ask(question())
             await client.close()
             assert found.finish == "invalid" and "10,000 choices" in found.reason

@@ -17,7 +17,7 @@ from interp.explain import registry as explainers
 from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryBooks
+from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry as scorers
 from interp.score.base import ScoreContext, ScorerInput
 from tests.truth.judges import InProcess, judge, oracle
@@ -76,7 +76,7 @@ async def _explained(world: World, features: Sequence[int], reader: ScriptedRead
     explainer = explainers.asking(ExplainerSpec(name="contexts"))
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
         client = LlmClient(Here(server.base_url), in_flight=8)
-        model = client.model(ModelSpec(model="scripted"), MemoryBooks(), Tag("job", "chunk", "explain", None, "contexts"))
+        model = client.model(ModelSpec(model="scripted"), MemoryCallStore(), Tag("job", "chunk", "explain", None, "contexts"))
         desk = ExplainContext(world.vocabulary, 0, model, model)
         try:
             asked = [explainer.explain(ExplainerInput.of(world.evidence[feature], world.vocabulary), desk) for feature in features]
@@ -89,7 +89,7 @@ async def _scored(world: World, items: Sequence[ScorerInput], reader: ScriptedRe
     scorer = scorers.judged(DETECTION)
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
         client = LlmClient(Here(server.base_url), in_flight=8)
-        model = client.model(ModelSpec(model="scripted-judge"), MemoryBooks(), Tag("job", "chunk", "score", None, "detection"))
+        model = client.model(ModelSpec(model="scripted-judge"), MemoryCallStore(), Tag("job", "chunk", "score", None, "detection"))
         try:
             return await asyncio.gather(*(scorer.score(each, ScoreContext(world.vocabulary, 0, model)) for each in items))
         finally:

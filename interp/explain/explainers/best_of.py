@@ -12,7 +12,7 @@ from interp.explain.choose import parts
 from interp.explain.held_out import Trial, held_out, try_label, without
 from interp.explain.label import typical
 from interp.llm.base import Ability
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 
 TEMPERATURE = 1.0
 SHARES = (1, 1)  # documents shown to the explainer, and held out to choose on
@@ -42,12 +42,12 @@ class BestOf:
             question = self.base.question(item, desk.vocabulary, desk.seed)
             asked = await ask(desk.model, question)
             return explained(self, item, desk, asked, [asked], chosen={"of": 1, "reason": "Too few explain documents to hold any out."})
-        asked_all = await together(
+        asked_all = await gather_all(
             self._sample(self.base.question(part, desk.vocabulary, desk.seed), number, desk) for number in range(self.spec.samples)
         )
         labels = list(dict.fromkeys(asked.label for asked in asked_all if asked.label is not None))
         judge = desk.judge.for_purpose("choose")
-        trials = {trial.label: trial for trial in await together(try_label(judge, label, windows, desk) for label in labels)}
+        trials = {trial.label: trial for trial in await gather_all(try_label(judge, label, windows, desk) for label in labels)}
         chosen: dict[str, Any] = {"of": len(asked_all), "on": windows.identities(), "samples": [_told(asked, trials) for asked in asked_all]}
         if not trials:
             return failed(self, item, desk, f"None of {len(asked_all)} samples is an explanation: {asked_all[0].failure}", asked_all, chosen=chosen)

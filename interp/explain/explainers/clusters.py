@@ -17,7 +17,7 @@ from interp.explain.grouping import SAME_WORDS, groups, lexical, unit
 from interp.explain.label import LONGEST
 from interp.explain.show import counted, fence_all
 from interp.llm.base import Ability
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.llm.prompt_text import unmarked
 
 SHOWN = 60  # contexts grouped, at most
@@ -47,7 +47,7 @@ class Clusters:
         labels = groups(vectors, self.spec.clusters, generator(item, desk.seed), alike)
         members = [rows[labels == number] for number in range(int(labels.max()) + 1)]
         limit = max(SHORTEST_LIMIT, LONGEST // len(members))
-        asked = await together(ask(desk.model, self.question(item.contexts, some, desk.vocabulary), limit) for some in members)
+        asked = await gather_all(ask(desk.model, self.question(item.contexts, some, desk.vocabulary), limit) for some in members)
         return self._joined(item, desk, members, asked)
 
     async def _vectors(self, contexts: Contexts, rows: Rows, desk: ExplainContext) -> tuple[NDArray[np.float64], float]:

@@ -21,7 +21,7 @@ from interp.explain.held_out import HeldOut, Trial, held_out, try_label, without
 from interp.explain.label import typical
 from interp.explain.show import counted, fence_all
 from interp.llm.base import Ability, Message
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.llm.prompt_text import FENCE_RULE, plain_after_left
 from interp.llm.templates import template
 
@@ -60,7 +60,7 @@ class Refine:
         asked_all, trials = await self._rounds(desk, first, probe)
         labels = list(dict.fromkeys(asked.label for asked in asked_all if asked.label is not None))
         judge = desk.judge.for_purpose("choose")
-        choices = {trial.label: trial for trial in await together(try_label(judge, label, chosen_on, desk) for label in labels)}
+        choices = {trial.label: trial for trial in await gather_all(try_label(judge, label, chosen_on, desk) for label in labels)}
         told: dict[str, Any] = {
             "rounds": [_told(asked, trials, choices) for asked in asked_all],
             "tried_on": probe.identities(),

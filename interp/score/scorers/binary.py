@@ -13,7 +13,7 @@ from interp.judge.prompts import template
 from interp.judge.recorder import RecordingModel
 from interp.judge.yes_no import Verdict, Window, ask_windows
 from interp.llm.base import Ability, Model
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import NO_BASELINE, NO_SECOND, agreement, second_model, share_of_both
 from interp.score.controls.explanation_set import TestedExplanation, provenance_of, tested_of
@@ -115,7 +115,7 @@ class JudgedBinary:
 
         async def ask(rows: Rows, number: int) -> list[list[Verdict]]:
             windows = paper.windows(rows)
-            return await together(self._ask_one(model, each, windows, seed_of(seed, number)) for each in tested)
+            return await gather_all(self._ask_one(model, each, windows, seed_of(seed, number)) for each in tested)
 
         if self.spec.stop == "sequential":
             return await ask_in_rounds(paper.exam, self.spec, seed, ask)
@@ -152,7 +152,7 @@ class JudgedBinary:
         wanted = [again(name, judge, int(name == "repeat")) for name, judge in whom.items() if judge is not None]
         if "gold" in desk.controls:
             wanted.append(gold())
-        found = await together(wanted)
+        found = await gather_all(wanted)
         if "judge_swap" in desk.controls and desk.second_judge is None:
             found.append(ControlResult("judge_swap", None, reason=NO_SECOND))
         return found

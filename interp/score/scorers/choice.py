@@ -12,7 +12,7 @@ from interp.judge.choice import Choice, ChoiceQuestion, Kind, choose
 from interp.judge.prompts import template
 from interp.judge.recorder import RecordingModel
 from interp.llm.base import Ability, Model
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import second_model
 from interp.score.controls.explanation_set import NO_GOLD, TestedExplanation, not_made, provenance_of, tested_of
@@ -61,7 +61,7 @@ class JudgedChoice:
         model, tested, rounds = RecordingModel(desk.judge, self.name), self.tested(item, desk), self.rounds(item, desk)
         questions, none = (rounds, None) if isinstance(rounds, list) else ([], rounds)
         told = tested[0].failure is None
-        choices = await together(self._choices(each.bound(model), each, questions if told else []) for each in tested)
+        choices = await gather_all(self._choices(each.bound(model), each, questions if told else []) for each in tested)
         again = await self._again(model, tested[0], questions, choices[0], desk) if told else []
         answers = np.array([question.answer for question in questions])
         said = np.array([[0 if choice.says is None else choice.says for choice in row] for row in choices]).reshape(len(tested), -1)
@@ -93,7 +93,7 @@ class JudgedChoice:
     async def _choices(self, model: Model, tested: TestedExplanation, rounds: Sequence[ChoiceQuestion], sample: int = 0) -> list[Choice]:
         if tested.failure is not None:
             return [Choice(None, failure=tested.failure)] * len(rounds)
-        return await together(choose(model, self.kind, tested.label, question, sample) for question in rounds)
+        return await gather_all(choose(model, self.kind, tested.label, question, sample) for question in rounds)
 
     async def _again(
         self, model: RecordingModel, own: TestedExplanation, rounds: Sequence[ChoiceQuestion], first: Sequence[Choice], desk: ScoreContext
@@ -101,7 +101,7 @@ class JudgedChoice:
         """`repeat` and `judge_swap`: Cohen's kappa of the numbers chosen, on a share of the rounds."""
         count = min(len(rounds), max(2, int(np.ceil(desk.control_share * len(rounds)))))
         whom = {name: judge for name in ("repeat", "judge_swap") if (judge := second_model(model, desk, name)) is not None}
-        second = await together(self._choices(judge, own, rounds[:count], int(name == "repeat")) for name, judge in whom.items())
+        second = await gather_all(self._choices(judge, own, rounds[:count], int(name == "repeat")) for name, judge in whom.items())
         return [_agreement(name, first[:count], other, whom[name].name) for name, other in zip(whom, second, strict=True)]
 
     def _figure(self, right: Mask, answered: Mask, options: int) -> Figure:

@@ -11,7 +11,7 @@ from interp.domain.spec import ScorerSpec
 from interp.judge.bisect import answered
 from interp.judge.recorder import RecordingModel
 from interp.llm.base import Ability, Model
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.llm.prompt_text import plain
 from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.explanation_set import not_made, provenance_of, tested_of
@@ -58,7 +58,7 @@ class Embedding:
         tested = tested_of(item, desk.controls, desk.vocabulary, with_legend=False)
         parts = list(dict.fromkeys(one.part for one in tested))
         labels = [[one.label or NOTHING for one in tested if one.part == part and one.failure is None] for part in parts]
-        windows, *found = await together(
+        windows, *found = await gather_all(
             [vectors_of(embedder, texts)]
             + [vectors_of(embedder.for_purpose(part) if part else embedder, said) for part, said in zip(parts, labels, strict=True)]
         )

@@ -13,7 +13,7 @@ from interp.judge.prompt_packing import prompts_of
 from interp.judge.recorder import RecordingModel
 from interp.judge.token_levels import HIGHEST, Levels, Tokens, form_of, simulate, tokens_of
 from interp.llm.base import Ability, Model
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import share_of_both
 from interp.score.controls.explanation_set import TestedExplanation, judges_again, not_made, provenance_of, tested_of
@@ -107,7 +107,7 @@ class JudgedSimulation:
         rows = share_of_both(questions.positive, desk.control_share, seed_of(desk.seed, item.feature, "again"))
         part, part_prompts = [windows[row] for row in rows], self._prompts(questions.select(_mask(rows, len(questions))), desk, item.feature)
         judges = judges_again(judge, desk)
-        said = await together(
+        said = await gather_all(
             [one_said(one.bound(judge), one, windows, prompts) for one in tested]
             + [one_said(another, tested[0], part, part_prompts, 1) for another in judges.values()]
         )

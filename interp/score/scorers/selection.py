@@ -14,7 +14,7 @@ from interp.judge.prompts import template
 from interp.judge.recorder import RecordingModel
 from interp.judge.yes_no import Verdict
 from interp.llm.base import Ability, Model
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.llm.prompt_text import plain_after_left
 from interp.score.base import ScoreContext, ScorerInput
 from interp.score.controls.consistency import agreement
@@ -112,7 +112,7 @@ class Selection:
         tested = tested_of(item, desk.controls, desk.vocabulary)
         few = min(len(rounds), max(1, round(desk.control_share * len(rounds))))
         judges = judges_again(judge, desk)
-        said = await together(
+        said = await gather_all(
             [_answers(one.bound(judge), one, texts) for one in tested]
             + [_answers(another, tested[0], texts[: WINDOWS * few], 1) for another in judges.values()]
         )
@@ -139,7 +139,7 @@ async def _answers(judge: Model, one: TestedExplanation, texts: Sequence[str], a
     parts = [texts[start : start + WINDOWS] for start in range(0, len(texts), WINDOWS)]
     if one.failure is not None:
         return [Selected(None, one.failure)] * len(parts)
-    return await together(select(judge, one.label, part, again) for part in parts)
+    return await gather_all(select(judge, one.label, part, again) for part in parts)
 
 
 def _columns(calls: Sequence[Selected]) -> tuple[Mask, Mask]:

@@ -12,7 +12,7 @@ from interp.domain.spec import ScorerSpec
 from interp.judge.prompts import template
 from interp.judge.recorder import RecordingModel
 from interp.llm.base import Ability, Model, TokenChoice
-from interp.llm.gather import together
+from interp.llm.gather import gather_all
 from interp.llm.prompt_text import plain
 from interp.llm.templates import filled
 from interp.score.base import ScoreContext, ScorerInput
@@ -79,7 +79,7 @@ class Surprisal:
         tested = tested_of(item, desk.controls, desk.vocabulary)
         rows = share_of_both(questions.positive, desk.control_share, seed_of(desk.seed, item.feature, "again"))
         # No explanation is the sentence that says nothing: its grades are 0 without a call.
-        generic, *read = await together(
+        generic, *read = await gather_all(
             [weighed(judge, None, texts)] + [_read(one.bound(judge), one, texts) for one in tested if one.part != "empty"]
         )
         others = iter(read)
@@ -101,7 +101,7 @@ class Surprisal:
 
 async def weighed(model: Model, label: str | None, texts: Sequence[str]) -> list[Weighed]:
     """Each text as read after the explanation; `label` None: after the sentence that says nothing."""
-    return await together(_weighed(model, label, text) for text in texts)
+    return await gather_all(_weighed(model, label, text) for text in texts)
 
 
 async def _weighed(model: Model, label: str | None, text: str) -> Weighed:
@@ -138,7 +138,7 @@ async def _swapped(judge: RecordingModel, desk: ScoreContext, own: TestedExplana
     if another is None:
         return None
     try:
-        explained, generic = await together([_read(another, own, texts), weighed(another, None, texts)])
+        explained, generic = await gather_all([_read(another, own, texts), weighed(another, None, texts)])
     except AbilityMissingError as error:
         return str(error)
     return _gain(explained, generic)
