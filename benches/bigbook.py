@@ -53,7 +53,7 @@ def prepare(engine: Engine, features: int) -> tuple[int, int]:
     """The ids of the dictionary and of its run, which has completed; they are written unless they are there."""
     with transaction(engine) as session:
         dictionaries.save_subject(session, SUBJECT, "big", {}, Vocabulary((b"<s>", b"a"), frozenset({0})))
-        kinds: dict[str, Any] = {"hook_point": "blocks.1.hook_resid_post", "architecture": "jumprelu", "width": 768, "config": {}}
+        kinds: dict[str, Any] = {"hook_point": "blocks.1.hook_resid_post", "architecture": "jumprelu", "d_in": 768, "config": {}}
         found = dictionaries.save_dictionary(session, SUBJECT, name=NAME, digest="d" * 64, features=features, **kinds)
         run_id = runs.save(session, RUN, found, {}, {}, TOKENS)
         runs.complete(session, run_id)
@@ -180,7 +180,7 @@ def best(chunk: range, found: Figures, ids: dict[int, int]) -> list[BestExplanat
     return [
         row
         if dead
-        else replace(row, scorer="detection", score=float(score), lift=float(lift), q_value=float(q), shrunken=0.7 + (float(score) - 0.7) * 0.9)
+        else replace(row, scorer="detection", score=float(score), lift=float(lift), q_value=float(q), shrunken_score=0.7 + (float(score) - 0.7) * 0.9)
         for row, dead, score, lift, q in zip(shown, found.dead, found.score, found.lift, found.q_value, strict=True)
     ]
 

@@ -70,7 +70,7 @@ def _round(engine: Engine, pool: ProcessPoolExecutor, number: int, explainers: i
     """Seconds to write the results of all features, by what was written; in a dictionary of its own, that is gone in the end."""
     url = engine.url.render_as_string(hide_password=False)
     with transaction(engine) as session:
-        kinds: dict[str, Any] = {"hook_point": "blocks.2.hook_resid_post", "architecture": "jumprelu", "width": 768, "config": {}}
+        kinds: dict[str, Any] = {"hook_point": "blocks.2.hook_resid_post", "architecture": "jumprelu", "d_in": 768, "config": {}}
         dictionary_id = dictionaries.save_dictionary(session, SUBJECT, name="timed@2-res", digest=RUN, features=FEATURES, **kinds)
         run_id = runs.save(session, RUN, dictionary_id, {}, {}, TOKENS)
     shares = [range(place * FEATURES // number, (place + 1) * FEATURES // number) for place in range(number)]

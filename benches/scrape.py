@@ -39,8 +39,8 @@ FILL = (
        FROM generate_series(0, :size - 1) AS n""",
     """UPDATE chunks SET status = 'leased', lease_expires_at = now() + interval '30 s', started_at = now()
        WHERE id IN (SELECT id FROM chunks WHERE job_id = 'job-0' AND status = 'ready' LIMIT :leases)""",
-    """INSERT INTO turns (job_id, queue, served_at) SELECT id, 'llm', now() FROM jobs""",
-    """INSERT INTO workers (owner, queue, name, version, resident, started_at, seen_at)
+    """INSERT INTO fair_shares (job_id, queue, last_claimed_at) SELECT id, 'llm', now() FROM jobs""",
+    """INSERT INTO workers (owner, queue, name, version, loaded_models, started_at, seen_at)
        SELECT 'w' || n, CASE WHEN n % 4 = 0 THEN 'gpu' ELSE 'llm' END, 'w', '0', '[]', now(), now() FROM generate_series(1, :leases) AS n""",
     """INSERT INTO webhooks (id, job_id, event, url, payload, attempts, delivered_at, created_at)
        SELECT 'hook-' || n, 'job-' || n % :jobs, 'job.completed', 'https://example.org', '{}', 1, now(), now() FROM generate_series(1, 2000) AS n""",
@@ -50,7 +50,7 @@ FILL = (
               now()
        FROM generate_series(1, :size) AS n""",
     # The sums that `interp.store.llm.totals` would have kept, in as many slots as processes have.
-    """INSERT INTO llm_totals (model, status, slot, calls, attempts, prompt_tokens, completion_tokens, usd, unpriced)
+    """INSERT INTO llm_totals (model, status, slot, calls, attempts, prompt_tokens, completion_tokens, picodollars, unpriced)
        SELECT model, status, id % 32, count(*), sum(attempts), sum(prompt_tokens), sum(completion_tokens), 0, 0 FROM llm_calls
        GROUP BY model, status, id % 32""",
 )

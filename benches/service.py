@@ -140,7 +140,7 @@ def listings(engine: Engine, client: httpx.Client, of_book: tuple[int, int], rep
         filters = FeatureFilters(**params)
         of = queries.feature_listing(filters.query(run_id, None))
         path = f"/v1/dictionaries/{NAME}/features"
-        place = ("run_id", filters.sort.value, "feature")
+        place = ("run_id", filters.sort.column, "feature")
         for page, cursor in pages(engine, of, filters.listing(dictionary_id), place):
             yield {"case": f"features: {name}", "page": page} | timed(client, path, params | cursor, repeats)
     for name, params in EXPLANATIONS.items():

@@ -187,7 +187,7 @@ def _opening(worker: Simulation, models: str) -> float:
     worker.shelf.move_to_end(models)
     while len(worker.shelf) > SHELF:
         worker.shelf.popitem(last=False)
-    worker.presence.update(resident=tuple(models_key(identity_of(name)) for name in worker.shelf))
+    worker.presence.update(loaded_models=tuple(models_key(identity_of(name)) for name in worker.shelf))
     return seconds
 
 

@@ -119,7 +119,7 @@ def fill(runtime: Runtime, name: str, features: int) -> Book:
     digest = name.ljust(64, "-")
     with transaction(runtime.engine) as session:
         dictionaries.save_subject(session, bigbook.SUBJECT, "big", {}, Vocabulary((b"<s>", b"a"), frozenset({0})))
-        kinds: dict[str, Any] = {"hook_point": f"blocks.{name}", "architecture": "jumprelu", "width": 768, "config": {}}
+        kinds: dict[str, Any] = {"hook_point": f"blocks.{name}", "architecture": "jumprelu", "d_in": 768, "config": {}}
         dictionary_id = dictionaries.save_dictionary(session, bigbook.SUBJECT, name=name, digest=digest, features=features, **kinds)
         run_id = runs.save(session, digest, dictionary_id, {}, {}, bigbook.TOKENS)
         # Two: each is claimed once, to have a lease.

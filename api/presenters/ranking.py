@@ -17,7 +17,7 @@ def ranked(rows: Sequence[ExplanationRow], scores: Mapping[int, Sequence[ScoreRo
                 [made for made, _ in pairs],
                 [score.scorer for _, score in pairs],
                 [score.value for _, score in pairs],
-                [score.shrunken for _, score in pairs],
+                [score.shrunken_value for _, score in pairs],
                 [score.lift for _, score in pairs],
                 [score.q_value for _, score in pairs],
             ),

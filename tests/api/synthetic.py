@@ -41,7 +41,7 @@ def fill(engine: Engine) -> None:
             digest="d" * 64,
             hook_point="blocks.1.hook_resid_post",
             architecture="jumprelu",
-            width=16,
+            d_in=16,
             features=FEATURES + 4,
             config={"format": "saelens"},
         )
@@ -150,7 +150,7 @@ def feature_row(run_id: int, feature: int, **columns: Any) -> dict[str, Any]:
 
 def as_it_may_be(row: dict[str, Any]) -> dict[str, Any]:
     """A row of `features` that was drawn: what never fires has no figures."""
-    figures = ("score", "lift", "shrunken", "q_value")
+    figures = ("score", "lift", "shrunken_score", "q_value")
     return row | {name: None for name in figures if name in row} if row.get("state") == "dead" else row
 
 
@@ -159,7 +159,7 @@ def empty_run(engine: Engine, name: str) -> int:
     moment = datetime.now(UTC)
     with transaction(engine) as session:
         dictionaries.save_subject(session, "s" * 64, "toy", {}, VOCABULARY)
-        kinds = {"hook_point": f"blocks.0.{name}", "architecture": "jumprelu", "width": 16, "features": 100, "config": {"made": str(moment)}}
+        kinds = {"hook_point": f"blocks.0.{name}", "architecture": "jumprelu", "d_in": 16, "features": 100, "config": {"made": str(moment)}}
         dictionary_id = dictionaries.save_dictionary(session, "s" * 64, name=name, digest=name[:64], **kinds)
         run_id = runs.save(session, f"{dictionary_id:064x}", dictionary_id, {}, {}, 1)
         runs.complete(session, run_id)

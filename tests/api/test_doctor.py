@@ -66,7 +66,7 @@ def service(tmp_path: Path, private_postgres: LocalServer, private_redis: LocalS
 def begin_worker(engine: Engine, queue: str) -> None:
     """A worker of the queue that has just told of itself."""
     moment = datetime.now(UTC)
-    row = {"owner": f"me/{queue}/1", "queue": queue, "name": queue, "version": "0", "resident": [], "started_at": moment, "seen_at": moment}
+    row = {"owner": f"me/{queue}/1", "queue": queue, "name": queue, "version": "0", "loaded_models": [], "started_at": moment, "seen_at": moment}
     with transaction(engine) as session:
         session.execute(delete(WorkerRow).where(WorkerRow.owner == row["owner"]))
         session.execute(insert(WorkerRow).values(row))

@@ -221,7 +221,9 @@ def _unfinished(cluster: Cluster, job_id: str) -> list[str]:
 
 def _job(cluster: Cluster, job_id: str) -> tuple[str, object, int]:
     with snapshot(cluster.engine) as session:
-        status, error, failed = session.execute(select(JobRow.status, JobRow.error, JobRow.features_failed).where(JobRow.id == job_id)).one()
+        status, error, failed = session.execute(
+            select(JobRow.status, func.coalesce(JobRow.error, JobRow.pause_reason), JobRow.features_failed).where(JobRow.id == job_id)
+        ).one()
     return status, error, failed
 
 

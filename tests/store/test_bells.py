@@ -23,7 +23,7 @@ def ring(engine: Engine, window: int, seconds: float = 60.0) -> list[str]:
 
 def pass_time(engine: Engine, seconds: float) -> None:
     with transaction(engine) as session:
-        session.execute(update(ChunkRow).where(ChunkRow.rung_at.is_not(None)).values(rung_at=datetime.now(UTC) - timedelta(seconds=seconds)))
+        session.execute(update(ChunkRow).where(ChunkRow.notified_at.is_not(None)).values(notified_at=datetime.now(UTC) - timedelta(seconds=seconds)))
 
 
 def test_no_more_bells_wait_for_an_answer_than_the_window_holds(engine: Engine) -> None:

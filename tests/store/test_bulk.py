@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
 from interp.domain.explanation import ExplanationFamily
-from interp.domain.explanation import ExplanationRow as Label
+from interp.domain.explanation import Explanation as Label
 from interp.store.db import bulk_insert
 from interp.store.db.dialect import change, now, upsert
 from interp.store.db.engine import transaction
@@ -133,7 +133,7 @@ def test_scores_go_over_those_that_are_there_and_keep_their_ids(engine: Engine, 
 @sizes
 def test_the_best_is_listed_in_its_own_run_alone(engine: Engine, number: int) -> None:
     run_id, other = synthetic.empty_run(engine, "bulk@0"), synthetic.empty_run(engine, "bulk@1")
-    nothing = {"shrunken": None, "explanation_id": None}
+    nothing = {"shrunken_score": None, "explanation_id": None}
     synthetic.add_features(engine, [synthetic.feature_row(of, index, **nothing) for of in (run_id, other) for index in range(number)])
     best = [BestExplanation(index, 100 + index, "label", "detection", 0.5, None, 0.01, 0.25) for index in range(number)]
     with transaction(engine) as session:
@@ -145,7 +145,7 @@ def test_the_best_is_listed_in_its_own_run_alone(engine: Engine, number: int) ->
         FeatureRow.label,
         FeatureRow.score,
         FeatureRow.lift,
-        FeatureRow.shrunken,
+        FeatureRow.shrunken_score,
     )
     shown = [(run_id, index, 100 + index, "label", 0.5, None, 0.25) for index in range(number)]
     assert sorted(rows_of(engine, FeatureRow, *columns)) == shown + [(other, index, *[None] * 5) for index in range(number)]
@@ -155,7 +155,7 @@ def test_what_is_so_already_is_not_written_again(engine: Engine) -> None:
     if engine.dialect.name != "postgresql":
         pytest.skip("SQLite keeps no versions of a row")
     run_id = synthetic.empty_run(engine, "bulk@0")
-    synthetic.add_features(engine, [synthetic.feature_row(run_id, index, shrunken=None, explanation_id=None) for index in range(MANY)])
+    synthetic.add_features(engine, [synthetic.feature_row(run_id, index, shrunken_score=None, explanation_id=None) for index in range(MANY)])
     best = [BestExplanation(index, index, "label") for index in range(MANY)]
     versions = []
     for _ in range(2):
@@ -169,7 +169,7 @@ def test_what_is_so_already_is_not_written_again(engine: Engine) -> None:
 def test_two_writers_of_the_same_rows_wait_for_one_another(engine: Engine) -> None:
     """Both go in the order of the keys, so neither deadlocks: upserts and changes of the same features, over and over."""
     run_id = synthetic.empty_run(engine, "bulk@0")
-    rows = [synthetic.feature_row(run_id, index, shrunken=None, explanation_id=None) for index in range(300)]
+    rows = [synthetic.feature_row(run_id, index, shrunken_score=None, explanation_id=None) for index in range(300)]
     synthetic.add_features(engine, rows)
     errors: list[BaseException] = []
 

@@ -53,7 +53,7 @@ def test_between_an_end_and_a_retry(engine: Engine) -> None:
     assert max(seconds(engine, job_id).values()) < 600
     end_all(engine)
     assert max(seconds(engine, job_id).values()) < 600
-    assert steps.look(engine, job_id).idle_seconds > 3000
+    assert steps.look(engine, job_id).inactive_seconds > 3000
 
 
 def test_a_stage_that_is_not_tried_again_keeps_its_time(engine: Engine) -> None:
@@ -79,4 +79,4 @@ def test_between_a_pause_and_going_on(engine: Engine) -> None:
     assert seconds(engine, job_id)["explain"] < 600
     end_all(engine)
     assert seconds(engine, job_id)["explain"] < 600
-    assert steps.look(engine, job_id).idle_seconds > 3000
+    assert steps.look(engine, job_id).inactive_seconds > 3000

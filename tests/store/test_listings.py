@@ -32,7 +32,7 @@ row_of_features = st.fixed_dictionaries(
     {
         "score": figures,
         "lift": figures,
-        "shrunken": figures,
+        "shrunken_score": figures,
         "q_value": figures,
         "density": st.sampled_from([0.0, 0.001, 0.5]),
         "state": st.sampled_from(["active", "rare", "dead"]),
@@ -76,8 +76,8 @@ def expected(rows: list[dict[str, Any]], filters: dict[str, Any], sort: FeatureS
     kept = [index for index, row in enumerate(rows) if passes(row, filters)]
     if sort is FeatureSort.FEATURE:
         return kept[::-1] if descending else kept
-    valued = sorted((index for index in kept if rows[index][sort.value] is not None), key=lambda index: (rows[index][sort.value], index))
-    valueless = [index for index in kept if rows[index][sort.value] is None]
+    valued = sorted((index for index in kept if rows[index][sort.column] is not None), key=lambda index: (rows[index][sort.column], index))
+    valueless = [index for index in kept if rows[index][sort.column] is None]
     return valued[::-1] + valueless[::-1] if descending else valued + valueless
 
 
@@ -215,7 +215,7 @@ def large(postgres_url: str) -> Iterator[Engine]:
             score=None if index % 10 == 0 else value,
             lift=None if index % 10 == 0 else value - 0.5,
             q_value=None if index % 10 == 0 else 1 - value,
-            shrunken=value,
+            shrunken_score=value,
             density=value / 100,
             state="dead" if index % 10 == 0 else "active",
             label=f"word {index % 97}",
@@ -261,7 +261,7 @@ def test_a_page_of_features_walks_one_index_whatever_the_filters_and_the_depth(l
         query = FeatureQuery(1, sort=sort, descending=descending, after=after, **filters)
         for statement in keyset.statements(queries.feature_listing(query)):
             by_key = ["features_pkey"] if sort is FeatureSort.FEATURE and not filters else []
-            assert_walks(planned(large, statement), f"ix_features_{sort.value}", *by_key)
+            assert_walks(planned(large, statement), f"ix_features_{sort.column}", *by_key)
 
 
 WANTED: tuple[dict[str, Any], ...] = ({}, {"feature": 7})

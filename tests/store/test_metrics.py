@@ -123,7 +123,7 @@ def test_a_job_that_is_served_is_not_waiting_for_long(engine: Engine) -> None:
     steps.running(engine, *PLANS)
     back(engine, StageCountRow.released_at, 100)
     back(engine, JobRow.created_at, 100)
-    back(engine, FairShareRow.served_at, 100)
+    back(engine, FairShareRow.last_claimed_at, 100)
     assert 99 < read(engine).oldest_ready["gpu",] < 130
     assert read(engine).oldest_ready["llm",] == 0, "chunks that wait for others do not wait for a worker"
     assert steps.claim(engine, Queue.GPU)
@@ -154,7 +154,7 @@ def test_workers_are_alive_as_long_as_they_tell_of_themselves(engine: Engine) ->
         moment = now(session)
         for name, silent in (("a", 0), ("b", 10), ("c", 60)):
             seen = moment - timedelta(seconds=silent)
-            session.add(WorkerRow(owner=name, queue="llm", name=name, version="0", resident=[], started_at=seen, seen_at=seen))
+            session.add(WorkerRow(owner=name, queue="llm", name=name, version="0", loaded_models=[], started_at=seen, seen_at=seen))
     assert read(engine).workers == {("gpu",): 0, ("llm",): 2, ("upkeep",): 0}
 
 

@@ -9,14 +9,29 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, make_url, select, update
 
 from interp.domain.errors import DatabaseUnfitError
-from interp.domain.lifecycle import Stage
+from interp.domain.explanation import ExplanationFamily
+from interp.domain.lifecycle import JobStatus, Stage
 from interp.files.evidence_codec import encode_evidence
 from interp.planning.plan import ChunkPlan
 from interp.store.db import migrate
 from interp.store.db.dialect import now
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.revision import FOLDER, head, is_current
-from interp.store.db.tables import Base, EvidenceRow, ExplanationRow, FeatureRow, JobRow, RunRow, ScoreItemsRow, ScoreRow
+from interp.store.db.tables import (
+    Base,
+    ChunkRow,
+    DictionaryRow,
+    EvidenceRow,
+    ExplanationRow,
+    FairShareRow,
+    FeatureRow,
+    JobRow,
+    LlmBudgetRow,
+    RunRow,
+    ScoreItemsRow,
+    ScoreRow,
+    StageCountRow,
+)
 from interp.store.results import dictionary_scores, evidence, explanations, runs
 from tests.api import synthetic
 from tests.store import steps
@@ -174,7 +189,7 @@ def two_runs(engine: Engine) -> None:
         second = runs.save(session, "f" * 64, first.dictionary_id, {"seed": 1}, {"documents": 2}, 400)
         gathered = [synthetic.feature_evidence(index) for index in (2, 3, 13)]
         evidence.save(session, second, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
-        explanations.save(session, explanations.Family(second, "pattern", "p" * 64), [synthetic.explanation(2)], "j")
+        explanations.save(session, ExplanationFamily(second, "pattern", "p" * 64), [synthetic.explanation(2)], "j")
         made = session.scalars(select(ExplanationRow.id).where(ExplanationRow.run_id == second)).one()
         dictionary_scores.show_best(session, second, [dictionary_scores.BestExplanation(2, made, synthetic.explanation(2).text)])
 
@@ -221,3 +236,84 @@ def test_runs_come_out_of_each_earlier_revision_with_every_row(engine: Engine, d
     engine.dispose()
     migrate.upgrade(database_url)
     assert book_by_run(engine) == before
+
+
+EARLIER = [f"{number:04}" for number in range(1, 14)]
+REASON = {"code": "budget-reached", "detail": "The cap of 9 calls is reached."}
+
+
+def renamed_values(engine: Engine) -> dict[str, Any]:
+    """What columns hold that 0014 renames, of those that every revision has."""
+    with snapshot(engine) as session:
+        return {
+            "jobs": sorted((row.status, str(row.error), str(row.pause_reason)) for row in session.scalars(select(JobRow))),
+            "chunks": sorted(str(moment) for moment in session.scalars(select(ChunkRow.notified_at))),
+            "dictionaries": list(session.scalars(select(DictionaryRow.d_in))),
+            "scores": list(session.scalars(select(ScoreRow.shrunken_value).order_by(ScoreRow.id))),
+            "features": list(session.scalars(select(FeatureRow.shrunken_score).order_by(FeatureRow.feature))),
+            "shares": sorted((row.job_id, row.queue) for row in session.scalars(select(FairShareRow))),
+        }
+
+
+def rows_to_rename(engine: Engine) -> None:
+    """One run with all results, one paused, one failed and one cancelled job, and a chunk that a worker was notified of."""
+    synthetic.fill(engine)
+    problems = {JobStatus.PAUSED: {"pause_reason": REASON}, JobStatus.FAILED: {"error": {"code": "internal"}}, JobStatus.CANCELLED: {}}
+    for status, columns in problems.items():
+        job_id = steps.submit(engine)
+        with transaction(engine) as session:
+            session.execute(update(JobRow).where(JobRow.id == job_id).values(status=status, **columns))
+    with transaction(engine) as session:
+        session.execute(update(ChunkRow).where(ChunkRow.job_id == job_id).values(notified_at=now(session)))
+        session.execute(update(ScoreRow).values(shrunken_value=0.25))
+
+
+@pytest.mark.parametrize("revision", EARLIER)
+def test_renamed_columns_keep_their_values_from_each_earlier_revision(engine: Engine, database_url: str, revision: str) -> None:
+    rows_to_rename(engine)
+    before = renamed_values(engine)
+    engine.dispose()
+    migrate.downgrade(database_url, revision)
+    engine.dispose()
+    migrate.upgrade(database_url)
+    after = renamed_values(engine)
+    if revision < "0009":
+        # A listing is made anew from scores then, and scores hold other values than the synthetic listing.
+        del before["features"], after["features"]
+    if revision < "0002":
+        before["scores"] = [None] * len(before["scores"])
+    assert after == before
+    assert migrate.differences(engine) == []
+    engine.dispose()
+
+
+def test_0014_keeps_sums_and_times_and_tells_a_pause_from_an_error(engine: Engine, database_url: str) -> None:
+    rows_to_rename(engine)
+    with transaction(engine) as session:
+        session.execute(update(JobRow).values(inactive_seconds=1.5))
+        session.execute(update(StageCountRow).values(inactive_seconds=2.5))
+        session.execute(update(FairShareRow).values(last_claimed_at=now(session)))
+        session.execute(update(LlmBudgetRow).values(cap_picodollars=1, spent_picodollars=2, reserved_picodollars=3, unsettled_picodollars=4))
+    claimed = select(FairShareRow.job_id, FairShareRow.last_claimed_at).order_by(FairShareRow.job_id)
+    with snapshot(engine) as session:
+        before = session.execute(claimed).all()
+    engine.dispose()
+    migrate.downgrade(database_url, "0013")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT min(served_at) IS NOT NULL, count(*) > 0 FROM turns").one() == (True, True)
+        paused = connection.exec_driver_sql("SELECT error FROM jobs WHERE status = 'paused'").scalar_one()
+        assert "budget-reached" in str(paused)
+        # A job that was cancelled while it was paused kept the reason of its pause as its error.
+        connection.exec_driver_sql("UPDATE jobs SET error = '{\"code\": \"key-refused\"}' WHERE status = 'cancelled'")
+        connection.commit()
+    engine.dispose()
+    migrate.upgrade(database_url)
+    with snapshot(engine) as session:
+        assert set(session.scalars(select(JobRow.inactive_seconds))) == {1.5}
+        assert set(session.scalars(select(StageCountRow.inactive_seconds))) == {2.5}
+        sums = (LlmBudgetRow.cap_picodollars, LlmBudgetRow.spent_picodollars, LlmBudgetRow.reserved_picodollars, LlmBudgetRow.unsettled_picodollars)
+        assert {tuple(row) for row in session.execute(select(*sums))} == {(1, 2, 3, 4)}
+        assert session.execute(claimed).all() == before
+        problems = {row.status: (row.error, row.pause_reason) for row in session.scalars(select(JobRow))}
+    assert problems == {"paused": (None, REASON), "failed": ({"code": "internal"}, None), "cancelled": (None, {"code": "key-refused"})}
+    engine.dispose()

@@ -35,7 +35,8 @@ def test_a_worker_pauses_its_job_and_the_others_hand_back_uncounted(engine: Engi
     found = steps.look(engine, job_id)
     assert found.status == "paused"
     assert found.paused_at is not None
-    assert found.error == {"code": "budget-reached", "title": "t", "detail": "d", "stage": "explain", "chunk": first.number}
+    assert found.error is None
+    assert found.pause_reason == {"code": "budget-reached", "title": "t", "detail": "d", "stage": "explain", "chunk": first.number}
     with transaction(engine) as session:
         assert not chunks.heartbeat(session, second, 30, 1), "the other worker notices"
     pause(engine, second)
@@ -44,7 +45,7 @@ def test_a_worker_pauses_its_job_and_the_others_hand_back_uncounted(engine: Engi
         assert chunks.ring_due(session, Queue.LLM, 64, 0) == []
     assert resume(engine, job_id) == "running"
     found = steps.look(engine, job_id)
-    assert (found.error, found.paused_at) == (None, None)
+    assert (found.pause_reason, found.paused_at) == (None, None)
     assert [steps.take(engine, Queue.LLM).attempt for _ in range(3)] == [1, 1, 1]
 
 
@@ -118,7 +119,7 @@ def test_pausing_and_resuming_twice_changes_nothing_and_what_is_over_cannot_be(e
     with transaction(engine) as session:
         jobs.pause(session, job_id, {"code": "first"})
     with transaction(engine) as session:
-        assert jobs.pause(session, job_id, {"code": "second"}).error == {"code": "first"}
+        assert jobs.pause(session, job_id, {"code": "second"}).pause_reason == {"code": "first"}
     assert resume(engine, job_id) == resume(engine, job_id) == "running"
     steps.finish(engine, steps.take(engine, Queue.LLM))
     for change in (jobs.pause, jobs.resume):

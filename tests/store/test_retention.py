@@ -165,7 +165,7 @@ def test_the_corpora_of_live_jobs_are_known_once_they_are_prepared(engine: Engin
     with transaction(engine) as session:
         dictionaries.save_subject(session, "subject", "subject", {}, Vocabulary((b"a",), frozenset()))
         known = dictionaries.save_dictionary(
-            session, "subject", name="m@l", digest="d", hook_point="h", architecture="relu", width=1, features=10, config={}
+            session, "subject", name="m@l", digest="d", hook_point="h", architecture="relu", d_in=1, features=10, config={}
         )
         for number, job_id in enumerate(jobs_of):
             run_id = runs.save(session, f"run-{number}", known, {}, {"tokens_digest": f"corpus-{number}"}, 5)
@@ -181,7 +181,7 @@ def test_workers_that_are_long_silent_are_forgotten(engine: Engine) -> None:
     with transaction(engine) as session:
         for owner, silent in (("gone", 700.0), ("here", 1.0)):
             seen = datetime.now(UTC) - timedelta(seconds=silent)
-            session.add(WorkerRow(owner=owner, queue="gpu", name=owner, version="1", resident=[], started_at=seen, seen_at=seen))
+            session.add(WorkerRow(owner=owner, queue="gpu", name=owner, version="1", loaded_models=[], started_at=seen, seen_at=seen))
     with transaction(engine) as session:
         assert retention.forget_workers(session, 600.0) == 1
     with snapshot(engine) as session:

@@ -34,7 +34,7 @@ def has_models(engine: Engine, job_id: str, key: str) -> None:
 
 def take(engine: Engine, resident: frozenset[str] = frozenset(), patience: float = PATIENCE) -> str:
     with transaction(engine) as session:
-        lease = chunks.claim(session, Queue.LLM, "test", 30, resident=resident, model_affinity_seconds=patience)
+        lease = chunks.claim(session, Queue.LLM, "test", 30, loaded_models=resident, model_affinity_seconds=patience)
     assert lease is not None
     return lease.job_id
 
@@ -112,7 +112,7 @@ jobs = st.lists(
         priority=st.integers(0, 2),
         models_key=st.sampled_from(["a", "b", "c", None]),
         created_at=st.floats(0, 1000).map(at),
-        served_at=st.one_of(st.none(), st.floats(1000, 2000).map(at)),
+        last_claimed_at=st.one_of(st.none(), st.floats(1000, 2000).map(at)),
     ),
     unique_by=lambda job: job.job_id,
     max_size=12,
@@ -133,7 +133,7 @@ def test_nobody_is_passed_by_for_open_models_beyond_the_patience(waiting: list[R
     for priority in range(3):
         found = [job for job in in_order(waiting, resident, at(2000), PATIENCE) if job.priority == priority]
         if any(job.models_key not in resident and job.since < late for job in found):
-            assert found[0] == min(found, key=lambda job: (job.served_at is not None, job.since, job.created_at, job.job_id))
+            assert found[0] == min(found, key=lambda job: (job.last_claimed_at is not None, job.since, job.created_at, job.job_id))
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40)), min_size=2, max_size=6), st.integers(1, 4), st.floats(0.5, 20))

@@ -40,10 +40,10 @@ def test_a_worker_is_there_until_it_is_gone_or_silent(engine: Engine) -> None:
         workers.gone(session, "a")
     fall_silent(engine, "b")
     assert alive(engine) == ["c"]
-    tell(engine, "b", Report(Queue.GPU, "gpu-b", resident=("models",)))
+    tell(engine, "b", Report(Queue.GPU, "gpu-b", loaded_models=("models",)))
     with snapshot(engine) as session:
         found = workers.alive(session, 30.0)
-    assert [(row.owner, row.resident) for row in found] == [("b", ("models",)), ("c", ())]
+    assert [(row.owner, row.loaded_models) for row in found] == [("b", ("models",)), ("c", ())]
     assert found[0].started_at <= found[0].seen_at
 
 

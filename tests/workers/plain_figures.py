@@ -43,7 +43,7 @@ class Figure:
     null_reason: str | None = None
     null_values: tuple[float | None, ...] = ()
     controls: tuple[dict[str, Any], ...] = ()
-    shrunken: float | None = None
+    shrunken_value: float | None = None
     p_method: str | None = None
     p_paired: float | None = None
 
@@ -53,7 +53,18 @@ def in_columns(figures: Sequence[Figure], asked: Sequence[Range] = ((0, 10**9),)
     rows = [
         (
             *(item.id, item.feature, item.explanation_id, *item.family, item.metric),
-            *(item.value, item.lift, item.p_value, item.q_value, item.shrunken, item.p_paired, item.low, item.high, item.p_method, item.null_reason),
+            *(
+                item.value,
+                item.lift,
+                item.p_value,
+                item.q_value,
+                item.shrunken_value,
+                item.p_paired,
+                item.low,
+                item.high,
+                item.p_method,
+                item.null_reason,
+            ),
             *(None if item.p_method == "rank" else list(item.null_values) or None, list(item.controls) or None),
         )
         for item in figures
@@ -69,7 +80,7 @@ def concluded(figures: Sequence[Figure], densities: Mapping[int, float] | None) 
             members = _with_pooled_p(members, densities)
         q_values = benjamini_hochberg([figure.p_value for figure in members])
         for figure, q, value in zip(members, q_values, _shrunk(members).means, strict=True):
-            done[figure.id] = replace(figure, q_value=_number(q), shrunken=_number(value))
+            done[figure.id] = replace(figure, q_value=_number(q), shrunken_value=_number(value))
     return [done[figure.id] for figure in figures]
 
 
@@ -112,8 +123,8 @@ def best_of(judged: Mapping[str, Iterable[Figure]], labels: Iterable[tuple[int, 
     for scorer, figures in judged.items():
         for item in (item for item in figures if item.value is not None):
             lift = -math.inf if item.lift is None else item.lift
-            key = (ORDER.index(scorer), -float(item.value if item.shrunken is None else item.shrunken), -lift, item.explanation_id)
-            figure = (item.value, item.lift, item.q_value, item.shrunken)
+            key = (ORDER.index(scorer), -float(item.value if item.shrunken_value is None else item.shrunken_value), -lift, item.explanation_id)
+            figure = (item.value, item.lift, item.q_value, item.shrunken_value)
             offer(key, BestExplanation(item.feature, item.explanation_id, item.label, scorer, *figure))
     for feature, made, label in labels:
         offer((len(ORDER), 0.0, 0.0, made), BestExplanation(feature, made, label))
@@ -176,7 +187,7 @@ def _random_figure(random: np.random.Generator, most_nulls: int, digits: int) ->
         "null_values": tuple(nulls),
         "p_method": "rank" if sum(null is not None for null in nulls) >= 19 else None,
         "p_paired": maybe(random.random()),
-        "shrunken": maybe(random.random()),
+        "shrunken_value": maybe(random.random()),
         "controls": tuple(_random_control(random, name, maybe) for name in ("baseline", "empty", "repeat", "judge_swap", "gold", "null")),
     }
 

@@ -68,13 +68,13 @@ def test_a_job_with_every_control_from_end_to_end(runtime: Runtime, server: Scri
     with snapshot(runtime.engine) as session:
         patterns = session.scalars(select(ExplanationRow).where(ExplanationRow.explainer == "pattern")).all()
         scores = session.scalars(select(ScoreRow).where(ScoreRow.scorer == "detection")).all()
-        listed = session.scalars(select(FeatureRow).where(FeatureRow.shrunken.is_not(None))).all()
+        listed = session.scalars(select(FeatureRow).where(FeatureRow.shrunken_score.is_not(None))).all()
         scored = set(session.scalars(select(ScoreRow.explanation_id)))
         kept = reply_cache.load(session, [row.key for row in recorded(runtime, found.job_id)])
     assert patterns
     assert not scored & {pattern.id for pattern in patterns}, "the baseline is kept, and not scored itself"
     assert all(score.null_values and len(score.null_values) == 2 for score in scores)
-    assert all(score.shrunken is not None for score in scores if score.value is not None)
+    assert all(score.shrunken_value is not None for score in scores if score.value is not None)
     assert {control["name"] for control in scores[0].controls or []} == {"empty", "baseline", "repeat", "judge_swap", "gold"}
     assert listed
     assert all("Task: " in exchange.prompt and "choices" in exchange.raw for exchange in kept.values())
@@ -114,8 +114,8 @@ def test_a_budget_pauses_the_job_and_a_larger_one_finishes_it_paying_nothing_twi
     job_id = submit(runtime, spec_of(tiny_job, server, budget={"calls": 9}))
     found = work(runtime, job_id)
     assert found.status == "paused"
-    assert found.error is not None
-    assert (found.error["code"], found.error["details"]["caps"]) == ("budget-reached", {"calls": 9})
+    assert found.pause_reason is not None
+    assert (found.pause_reason["code"], found.pause_reason["details"]["caps"]) == ("budget-reached", {"calls": 9})
     assert found.paused_at is not None
     assert server.ledger.calls == 9 == attempts(runtime, job_id), "the cap is used up, and not passed by one"
     spent = state(runtime, job_id)
@@ -129,7 +129,7 @@ def test_a_budget_pauses_the_job_and_a_larger_one_finishes_it_paying_nothing_twi
     with transaction(runtime.engine) as session:
         jobs.resume(session, job_id, BudgetSpec(calls=10_000))
     found = work(runtime, job_id)
-    assert (found.status, found.error, found.paused_at) == ("completed", None, None)
+    assert (found.status, found.pause_reason, found.paused_at) == ("completed", None, None)
     keys = [row.key for row in recorded(runtime, job_id)]
     assert len(keys) == len(set(keys)) == server.ledger.calls == state(runtime, job_id).spent.calls
 
@@ -140,7 +140,7 @@ def test_a_token_cap_is_never_passed_whatever_goes_wrong_on_the_way(runtime: Run
     job_id = submit(runtime, spec_of(tiny_job, server, budget={"tokens": cap}))
     found = work(runtime, job_id)
     spent = state(runtime, job_id)
-    assert found.status in ("paused", "completed"), found.error
+    assert found.status in ("paused", "completed"), found.pause_reason
     assert server.ledger.tokens <= (spent.spent.tokens or 0) + (spent.unsettled.tokens or 0) <= cap
 
 
@@ -162,7 +162,7 @@ def resumed(runtime: Runtime, job_id: str) -> JobProgress:
         found = work(runtime, job_id)
         if found.status == "completed":
             return found
-        assert time.monotonic() < end, found.error
+        assert time.monotonic() < end, found.pause_reason
         time.sleep(0.5)
 
 
@@ -176,9 +176,9 @@ def test_a_revoked_key_pauses_and_a_good_one_goes_on(settings: Settings, tiny_jo
         server.revoke_key()
         found = work(runtime, job_id)
         assert found.status == "paused"
-        assert found.error is not None
-        assert found.error["code"] == "key-refused"
-        assert "sk-good" not in str(found.error)
+        assert found.pause_reason is not None
+        assert found.pause_reason["code"] == "key-refused"
+        assert "sk-good" not in str(found.pause_reason)
         server.restore_key()
         found = resumed(runtime, job_id)
         assert found.request_counts.failed == 0
@@ -190,8 +190,8 @@ def test_an_endpoint_that_is_gone_pauses_the_job(runtime: Runtime, server: Scrip
     server.stop()
     found = work(runtime, job_id)
     assert found.status == "paused"
-    assert found.error is not None
-    assert (found.error["code"], found.error["stage"]) == ("endpoint-unreachable", "explain")
+    assert found.pause_reason is not None
+    assert (found.pause_reason["code"], found.pause_reason["stage"]) == ("endpoint-unreachable", "explain")
     assert found.request_counts.failed == 0
     server.start()
     resumed(runtime, job_id)

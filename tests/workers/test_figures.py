@@ -50,7 +50,7 @@ def concluded(figures: Sequence[Figure], densities: Mapping[int, float] | None) 
 
 
 def told(item: Figure, new: AdjustedScore) -> Figure:
-    written = {name: getattr(new, name) for name in ("p_value", "p_method", "q_value", "shrunken", "null_reason")}
+    written = {name: getattr(new, name) for name in ("p_value", "p_method", "q_value", "shrunken_value", "null_reason")}
     assert replace(item, **written) != item
     return replace(item, **written)
 
@@ -163,7 +163,7 @@ def test_nulls_of_earlier_jobs_join_the_pool() -> None:
 def test_what_is_undefined_stays_so_with_its_reason() -> None:
     rows = [figure(0, None, null_reason="why"), figure(1, null_values=(0.5, None)), figure(2, null_values=())]
     found = concluded(rows, {2: 0.1})
-    assert (found[0].p_value, found[0].shrunken, found[0].null_reason) == (None, None, "why")
+    assert (found[0].p_value, found[0].shrunken_value, found[0].null_reason) == (None, None, "why")
     assert figures_of(found)["undefined"] == 1
 
 
@@ -190,11 +190,11 @@ def test_scores_of_too_few_windows_have_no_p_and_no_q_value() -> None:
 def test_shrinkage_moves_the_uncertain_more_and_keeps_families_apart() -> None:
     wide = [figure(0, 0.4, half=0.3), figure(1, 0.4, half=0.05), *(figure(feature, 0.7 + 0.02 * (feature % 5), half=0.1) for feature in range(2, 40))]
     found = concluded(wide, None)
-    assert found[0].shrunken is not None
-    assert found[1].shrunken is not None
-    assert found[0].shrunken > found[1].shrunken > 0.4
+    assert found[0].shrunken_value is not None
+    assert found[1].shrunken_value is not None
+    assert found[0].shrunken_value > found[1].shrunken_value > 0.4
     apart = concluded([*wide, *(figure(100 + feature, 0.1, family="b") for feature in range(10))], None)
-    assert apart[0].shrunken == found[0].shrunken
+    assert apart[0].shrunken_value == found[0].shrunken_value
 
 
 def test_ranking_says_how_much_is_noise() -> None:

@@ -137,8 +137,8 @@ def test_a_process_shows_what_it_has_as_long_as_it_lives(runtime: Runtime) -> No
 
     runtime.leases.begin()
     until(lambda: bool(shown()))
-    runtime.presence.update(memory_bytes=7, resident=("models",))
-    until(lambda: shown()[0].resident == ("models",))
+    runtime.presence.update(memory_bytes=7, loaded_models=("models",))
+    until(lambda: shown()[0].loaded_models == ("models",))
     assert (shown()[0].owner, shown()[0].memory_bytes) == (runtime.owner, 7)
     runtime.leases.end()
     assert shown() == []

@@ -38,7 +38,7 @@ SPEC = steps.SPEC.model_copy(
         "models": ModelsSpec(explainer=JUDGE, judge=JUDGE),
     }
 )
-EXPLANATION_COLUMNS = ("explanation_id", "label", "scorer", "score", "lift", "q_value", "shrunken")
+EXPLANATION_COLUMNS = ("explanation_id", "label", "scorer", "score", "lift", "q_value", "shrunken_score")
 
 
 class Book:
@@ -48,7 +48,7 @@ class Book:
         self.engine = engine
         with transaction(engine) as session:
             dictionaries.save_subject(session, "s" * 64, "toy", {}, Vocabulary((b"a",), frozenset()))
-            kinds: dict[str, Any] = {"hook_point": "h", "architecture": "jumprelu", "width": 4, "config": {}}
+            kinds: dict[str, Any] = {"hook_point": "h", "architecture": "jumprelu", "d_in": 4, "config": {}}
             dictionary_id = dictionaries.save_dictionary(session, "s" * 64, name="toy@0", digest="d" * 64, features=FEATURES, **kinds)
             self.run = runs.save(session, "e" * 64, dictionary_id, {}, {}, 1000)
         self.densities = plain.random_densities(1, FEATURES)
@@ -58,7 +58,7 @@ class Book:
         with transaction(engine) as session:
             rows = [{"run_id": self.run, "feature": feature, "density": density, "blob": b""} for feature, density in self.densities.items()]
             session.execute(insert(EvidenceRow), rows)
-        listed = {"explanation_id": None, "shrunken": None}
+        listed = {"explanation_id": None, "shrunken_score": None}
         synthetic.add_features(engine, [synthetic.feature_row(self.run, feature, **listed) for feature in range(FEATURES)])
         steps.submit(engine, SPEC)
         lease = steps.take(engine, Queue.GPU)
@@ -75,7 +75,7 @@ class Book:
         """Everything that a summary writes to."""
         with snapshot(self.engine) as session:
             scores = session.execute(
-                select(ScoreRow.id, ScoreRow.p_value, ScoreRow.q_value, ScoreRow.shrunken, ScoreRow.null_reason).order_by(ScoreRow.id)
+                select(ScoreRow.id, ScoreRow.p_value, ScoreRow.q_value, ScoreRow.shrunken_value, ScoreRow.null_reason).order_by(ScoreRow.id)
             ).all()
             columns = [FeatureRow.__table__.c[name] for name in ("feature", *EXPLANATION_COLUMNS)]
             return {
@@ -122,7 +122,7 @@ class Book:
                     "low",
                     "high",
                     "null_reason",
-                    "shrunken",
+                    "shrunken_value",
                     "p_method",
                     "p_paired",
                 )
@@ -150,7 +150,7 @@ def expected(book: Book) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     labels = [(feature, row, text) for some in book.explained.values() for feature, (row, text) in some.items()]
     listed = {feature: BestExplanation(feature, None, None) for feature in range(FEATURES)}  # type: ignore[arg-type]
     listed |= {item.feature: item for item in plain.best_of(judged, labels)}
-    scores = sorted((item.id, item.p_value, item.q_value, item.shrunken, item.null_reason) for items in judged.values() for item in items)
+    scores = sorted((item.id, item.p_value, item.q_value, item.shrunken_value, item.null_reason) for items in judged.values() for item in items)
     figures = {name: plain.figures_of([item for item in items if plain.is_within(item.feature, asked)]) for name, items in judged.items()}
     return figures, {"scores": scores, "features": [tuple(asdict(item).values()) for item in listed.values()]}
 
@@ -255,7 +255,7 @@ def test_a_pause_after_all_other_stages_is_no_time_of_work(engine: Engine) -> No
     began = MOMENT - timedelta(hours=1, seconds=20)
     job_id = steps.running(engine, ChunkPlan(Stage.SCORE, 0, 4), ChunkPlan(Stage.SUMMARISE, 0, 1, waits_for=Stage.SCORE))
     steps.finish(engine, steps.take(engine, Queue.LLM))
-    so_far = replace(steps.look(engine, job_id), started_at=began, idle_seconds=3600.0)
+    so_far = replace(steps.look(engine, job_id), started_at=began, inactive_seconds=3600.0)
     so_far = replace(so_far, stages=tuple(replace(stage, finished_at=stage.finished_at and began + timedelta(seconds=10)) for stage in so_far.stages))
     found = speeds(so_far, 1000, MOMENT)
     assert found["total_seconds"] == 20.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, update
-from standardwebhooks import WebhookRow as Verifier
+from standardwebhooks import Webhook as Verifier
 
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus

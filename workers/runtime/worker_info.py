@@ -9,13 +9,13 @@ from interp.domain.lifecycle import Queue
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`memory_bytes`: what collection may use here. `resident`: the `models_key` of each pair of models that is open."""
+    """`memory_bytes`: what collection may use here. `loaded_models`: the `models_key` of each pair of models that is open."""
 
     queue: Queue
     name: str
     device: str | None = None
     memory_bytes: int | None = None
-    resident: tuple[str, ...] = ()
+    loaded_models: tuple[str, ...] = ()
 
 
 class WorkerInfo:

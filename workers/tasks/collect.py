@@ -160,7 +160,7 @@ def _gather(
             digest=dictionary.digest,
             hook_point=subject.hook_point,
             architecture=dictionary.architecture,
-            width=dictionary.d_in,
+            d_in=dictionary.d_in,
             features=dictionary.n_features,
             config=dictionary.config,
         )

@@ -92,9 +92,9 @@ def run_chunk(runtime: Runtime, of: Queue, chunk_id: str | None = None, asking: 
     away, or a disk is full (DiskFull). Its chunk goes back, if need be when the lease runs out, and nothing is counted against it.
     """
     with transaction(runtime.engine) as session:
-        resident = runtime.presence.report.resident
+        loaded = runtime.presence.report.loaded_models
         patience = runtime.settings.model_affinity_seconds
-        lease = chunks.claim(session, of, runtime.owner, runtime.settings.lease_seconds, chunk_id, resident, patience)
+        lease = chunks.claim(session, of, runtime.owner, runtime.settings.lease_seconds, chunk_id, loaded, patience)
     if lease is None:
         return False
     with logs.bound(job=lease.job_id, chunk=lease.chunk_id, stage=lease.stage, number=lease.number, attempt=lease.attempt):

@@ -106,7 +106,7 @@ class ModelCache:
         self._pairs[models_key(identity)] = keys
         self._pairs = {name: pair for name, pair in self._pairs.items() if pair[0] in self.shelf and pair[1] in self.shelf}
         announce(runtime)
-        runtime.presence.update(resident=tuple(self._pairs))
+        runtime.presence.update(loaded_models=tuple(self._pairs))
         return Models(subject, dictionary, keys)
 
 

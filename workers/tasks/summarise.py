@@ -130,7 +130,7 @@ def speeds(so_far: JobProgress, tokens: int, moment: datetime) -> dict[str, Any]
     All is from the job's start to this `moment`, the last chunk's beginning: a rest may lie after all other stages, and is taken off.
     """
     seconds = {str(stage.stage): round(stage.seconds, 3) for stage in so_far.stages if stage.stage != Stage.SUMMARISE}
-    total = max((moment - so_far.started_at).total_seconds() - so_far.idle_seconds, 0.0) if so_far.started_at else 0.0
+    total = max((moment - so_far.started_at).total_seconds() - so_far.inactive_seconds, 0.0) if so_far.started_at else 0.0
     collecting = seconds.get(Stage.COLLECT, 0.0)
     return {
         "tokens": tokens,

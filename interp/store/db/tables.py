@@ -39,7 +39,7 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """A user's order. `spec` is the JobSpec as JSON; `error` a problem document: why it failed, or why it is paused.
+    """A user's order. `spec` is the JobSpec as JSON; `error` is the problem document of a failed job, `pause_reason` that of a paused one.
 
     `control_of` names the job that this one is the random-weights control of; the two share that job's budget.
     `models_key` is `interp.planning.fingerprint.models_key`: workers that have these models open are preferred.
@@ -61,6 +61,7 @@ class JobRow(Base):
     features_failed: Mapped[int] = mapped_column(Integer, default=0)
     summary: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
+    pause_reason: Mapped[dict[str, Any] | None]
     control_of: Mapped[str | None] = mapped_column(String(36))
     models_key: Mapped[str | None] = mapped_column(String(64))
     traceparent: Mapped[str | None] = mapped_column(String(64))
@@ -69,7 +70,7 @@ class JobRow(Base):
     paused_at: Mapped[datetime | None]
     cancelling_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    idle_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    inactive_seconds: Mapped[float] = mapped_column(Float, server_default="0")
     warnings: Mapped[list[Any] | None]
     corpus: Mapped[dict[str, Any] | None]
 
@@ -81,14 +82,14 @@ class JobRow(Base):
     )
 
 
-RUNG = "rung_at IS NOT NULL"
+NOTIFIED = "notified_at IS NOT NULL"
 
 
 class ChunkRow(Base):
     """A leased unit of a job's work.
 
     `waits_for` names what must be done first: a stage, a chunk `stage:number`, or a span of them `stage:first-last`. `awaited_in` holds the names
-    of the spans that this chunk is in. `rung_at` says that a bell was rung for it and not answered since.
+    of the spans that this chunk is in. `notified_at` is when a worker was last notified of it, NULL once one has answered.
     """
 
     __tablename__ = "chunks"
@@ -109,7 +110,7 @@ class ChunkRow(Base):
     lease_owner: Mapped[str | None] = mapped_column(String(128))
     lease_token: Mapped[str | None] = mapped_column(String(36))
     lease_expires_at: Mapped[datetime | None]
-    rung_at: Mapped[datetime | None]
+    notified_at: Mapped[datetime | None]
     error: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
@@ -122,24 +123,24 @@ class ChunkRow(Base):
         Index("ix_chunks_stage", "job_id", "stage", "status"),
         Index("ix_chunks_waits", "job_id", "waits_for", "status"),
         Index("ix_chunks_lease", "status", "lease_expires_at"),
-        Index("ix_chunks_rung", "queue", "rung_at", postgresql_where=text(RUNG), sqlite_where=text(RUNG)),
+        Index("ix_chunks_notified", "queue", "notified_at", postgresql_where=text(NOTIFIED), sqlite_where=text(NOTIFIED)),
     )
 
 
 class FairShareRow(Base):
     """When a job last had a chunk of a queue taken: jobs of one priority take turns, however many chunks each has."""
 
-    __tablename__ = "turns"
+    __tablename__ = "fair_shares"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     queue: Mapped[str] = mapped_column(String(16), primary_key=True)
-    served_at: Mapped[datetime | None]
+    last_claimed_at: Mapped[datetime | None]
 
 
 class WorkerRow(Base):
     """A worker process, as it last told of itself. A row that was not renewed for a lease's time is of a worker that is gone.
 
-    `memory_bytes` is what collection may use there, `resident` the `models_key` of each pair of models that it has open.
+    `memory_bytes` is what collection may use there, `loaded_models` the `models_key` of each pair of models that it has open.
     """
 
     __tablename__ = "workers"
@@ -150,7 +151,7 @@ class WorkerRow(Base):
     version: Mapped[str] = mapped_column(String(32))
     device: Mapped[str | None] = mapped_column(String(64))
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    resident: Mapped[list[Any]]
+    loaded_models: Mapped[list[Any]]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
 
@@ -199,7 +200,7 @@ class DictionaryRow(Base):
     subject_id: Mapped[str] = mapped_column(ForeignKey("subjects.id"))
     hook_point: Mapped[str] = mapped_column(String(255))
     architecture: Mapped[str] = mapped_column(String(64))
-    width: Mapped[int] = mapped_column(Integer)
+    d_in: Mapped[int] = mapped_column(Integer)
     features: Mapped[int] = mapped_column(Integer)
     config: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
@@ -275,9 +276,9 @@ class FeatureRow(Base):
     score: Mapped[float | None] = mapped_column(Float)
     lift: Mapped[float | None] = mapped_column(Float)
     q_value: Mapped[float | None] = mapped_column(Float)
-    shrunken: Mapped[float | None] = mapped_column(Float)
+    shrunken_score: Mapped[float | None] = mapped_column(Float)
 
-    __table_args__ = tuple(_listed_by(column) for column in ("feature", "score", "shrunken", "lift", "density", "label"))
+    __table_args__ = tuple(_listed_by(column) for column in ("feature", "score", "shrunken_score", "lift", "density", "label"))
 
 
 class ExplanationRow(Base):
@@ -309,8 +310,8 @@ class ScoreRow(Base):
     """One figure for one explanation, its interval, its counts and its null. `value` NULL goes with a `reason`.
 
     `null_values` is the figure of each null; `controls` a list of `ControlResult` as JSON. `lift_reason` says why a lift has no interval, `p_method`
-    how `p_value` was made (rank, pooled, paired), and `p_paired` is the p value that needs no other feature (`interp.stats.paired`). `shrunken` is
-    the value drawn towards the dictionary's mean by as much as it is uncertain (`interp.stats.shrinkage`).
+    how `p_value` was made (rank, pooled, paired), and `p_paired` is the p value that needs no other feature (`interp.stats.paired`).
+    `shrunken_value` is the value drawn towards the dictionary's mean by as much as it is uncertain (`interp.stats.shrinkage`).
     """
 
     __tablename__ = "scores"
@@ -344,7 +345,7 @@ class ScoreRow(Base):
     null_reason: Mapped[str | None] = mapped_column(Text)
     null_values: Mapped[list[Any] | None]
     controls: Mapped[list[Any] | None]
-    shrunken: Mapped[float | None] = mapped_column(Float)
+    shrunken_value: Mapped[float | None] = mapped_column(Float)
     details: Mapped[dict[str, Any]]
     job_id: Mapped[str | None] = mapped_column(String(36))
     created_at: Mapped[datetime]
@@ -431,16 +432,16 @@ class LlmBudgetRow(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     cap_calls: Mapped[int | None] = mapped_column(BigInteger)
     cap_tokens: Mapped[int | None] = mapped_column(BigInteger)
-    cap_usd: Mapped[int | None] = mapped_column(BigInteger)
+    cap_picodollars: Mapped[int | None] = mapped_column(BigInteger)
     spent_calls: Mapped[int] = mapped_column(BigInteger)
     spent_tokens: Mapped[int] = mapped_column(BigInteger)
-    spent_usd: Mapped[int] = mapped_column(BigInteger)
+    spent_picodollars: Mapped[int] = mapped_column(BigInteger)
     reserved_calls: Mapped[int] = mapped_column(BigInteger)
     reserved_tokens: Mapped[int] = mapped_column(BigInteger)
-    reserved_usd: Mapped[int] = mapped_column(BigInteger)
+    reserved_picodollars: Mapped[int] = mapped_column(BigInteger)
     unsettled_calls: Mapped[int] = mapped_column(BigInteger)
     unsettled_tokens: Mapped[int] = mapped_column(BigInteger)
-    unsettled_usd: Mapped[int] = mapped_column(BigInteger)
+    unsettled_picodollars: Mapped[int] = mapped_column(BigInteger)
 
 
 class LlmReservationRow(Base):
@@ -453,7 +454,7 @@ class LlmReservationRow(Base):
     chunk_id: Mapped[str] = mapped_column(String(36))
     calls: Mapped[int] = mapped_column(BigInteger)
     tokens: Mapped[int] = mapped_column(BigInteger)
-    usd: Mapped[int] = mapped_column(BigInteger)
+    picodollars: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (Index("ix_llm_reservations_budget", "budget_id"),)
 
@@ -482,7 +483,7 @@ class StageCountRow(Base):
     adds up the units of those done. `released_at`: when a chunk was first, or first again after a retry, ready.
 
     What ends in `now` takes back a chunk that is opened again; `units_now` is what chunks that have ended have done. `started_at` is the first start
-    of a chunk that has ended since, `finished_at` the last end, `idle_seconds` how much of the time between nothing could be done (`idle.py`).
+    of a chunk that has ended since, `finished_at` the last end, `inactive_seconds` how much of the time between nothing could be done (`idle.py`).
     """
 
     __tablename__ = "stage_counts"
@@ -504,13 +505,13 @@ class StageCountRow(Base):
     units_now: Mapped[int] = mapped_column(BigInteger, server_default="0")
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    idle_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    inactive_seconds: Mapped[float] = mapped_column(Float, server_default="0")
 
 
 class LlmTotalRow(Base):
     """What all recorded calls to a model add up to. Each process adds to one of a few slots, so that few wait for one another.
 
-    `usd` is in whole picodollars; `unpriced` calls are those whose price nobody knows. Never gets less: retention takes away calls, not sums.
+    `picodollars` are 1e-12 US dollars; `unpriced` calls are those whose price nobody knows. Never gets less: retention takes away calls, not sums.
     """
 
     __tablename__ = "llm_totals"
@@ -522,14 +523,14 @@ class LlmTotalRow(Base):
     attempts: Mapped[int] = mapped_column(BigInteger)
     prompt_tokens: Mapped[int] = mapped_column(BigInteger)
     completion_tokens: Mapped[int] = mapped_column(BigInteger)
-    usd: Mapped[int] = mapped_column(BigInteger)
+    picodollars: Mapped[int] = mapped_column(BigInteger)
     unpriced: Mapped[int] = mapped_column(BigInteger)
 
 
 class LlmUsageRow(Base):
-    """What a job's calls of one purpose to one model add up to, a row a slot (`interp.store.llm.totals`). `usd` is in whole picodollars.
+    """What a job's calls of one purpose to one model add up to, a row a slot (`interp.store.llm.totals`). `picodollars` are 1e-12 US dollars.
 
-    `unknown` calls are those whose tokens the endpoint did not count, `unpriced` those whose price nobody knows.
+    `usage_unknown` calls are those whose tokens the endpoint did not count, `unpriced` those whose price nobody knows.
     """
 
     __tablename__ = "llm_usage"
@@ -546,9 +547,9 @@ class LlmUsageRow(Base):
     attempts: Mapped[int] = mapped_column(BigInteger)
     prompt_tokens: Mapped[int] = mapped_column(BigInteger)
     completion_tokens: Mapped[int] = mapped_column(BigInteger)
-    unknown: Mapped[int] = mapped_column(BigInteger)
+    usage_unknown: Mapped[int] = mapped_column(BigInteger)
     unpriced: Mapped[int] = mapped_column(BigInteger)
-    usd: Mapped[int] = mapped_column(BigInteger)
+    picodollars: Mapped[int] = mapped_column(BigInteger)
     seconds: Mapped[float] = mapped_column(Float)
 
 

@@ -105,7 +105,7 @@ def features(session: Session, query: FeatureQuery) -> ListingPage[FeatureRow, P
     """One page of a run's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
     found = keyset.read(session, feature_listing(query))
     last = found.last
-    return ListingPage(found.rows, None if last is None else Position(getattr(last, query.sort.value), last.feature))
+    return ListingPage(found.rows, None if last is None else Position(getattr(last, query.sort.column), last.feature))
 
 
 def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
@@ -113,15 +113,15 @@ def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
 
     def parts(row: Any) -> list[Conditions]:
         own = (row.run_id == query.run_id, *_feature_filters(row, query))
-        column = getattr(row, query.sort.value)
+        column = getattr(row, query.sort.column)
         found = [(*own, *_valued(row, column, query))] if _may_have_value(query) else []
         return [*found, (*own, *_valueless(row, column, query))] if query.sort in WITHOUT_VALUE else found
 
-    order = tuple(dict.fromkeys((query.sort.value, "feature")))
+    order = tuple(dict.fromkeys((query.sort.column, "feature")))
     text = None if query.text is None else Text("label", query.text)
     same = (FeatureRow.run_id == query.run_id,)
     # A bound on the sort's own column narrows its index anyway, and no index begins with q values.
-    may_sort = any(column.key not in (query.sort.value, "q_value") for column, _ in _bounds(FeatureRow, query))
+    may_sort = any(column.key not in (query.sort.column, "q_value") for column, _ in _bounds(FeatureRow, query))
     return KeysetListing(FeatureRow, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, may_sort)
 
 

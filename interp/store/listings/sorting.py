@@ -12,3 +12,8 @@ class FeatureSort(StrEnum):
     SHRUNKEN = "shrunken"
     DENSITY = "density"
     LABEL = "label"
+
+    @property
+    def column(self) -> str:
+        """The column of `features` that is sorted by."""
+        return "shrunken_score" if self is FeatureSort.SHRUNKEN else self.value

@@ -20,6 +20,7 @@ from interp.store.queue.chunks import Lease, held
 # Dollars are counted in whole picodollars: a token of a cheap model costs some ten thousand of them.
 PICO = 10**12
 
+UNITS = ("calls", "tokens", "picodollars")
 Sums = tuple[int, int, int]
 NOTHING: Sums = (0, 0, 0)
 
@@ -50,7 +51,7 @@ class Grant:
 
 def create(session: Session, job_id: str, caps: BudgetSpec) -> None:
     """The budget of a new job."""
-    zero = {f"{of}_{what}": 0 for of in ("spent", "reserved", "unsettled") for what in ("calls", "tokens", "usd")}
+    zero = {f"{of}_{what}": 0 for of in ("spent", "reserved", "unsettled") for what in UNITS}
     row = {"job_id": job_id, **_caps(caps), **zero}
     session.execute(insert(session, LlmBudgetRow).values(row).on_conflict_do_nothing(index_elements=["job_id"]))
 
@@ -81,7 +82,7 @@ def set_caps(session: Session, job_id: str, caps: BudgetSpec) -> None:
         jobs = select(JobRow.id).where((JobRow.id == owner) | (JobRow.control_of == owner))
         sums = select(func.sum(LlmCallRow.attempts), func.sum(LlmCallRow.prompt_tokens + LlmCallRow.completion_tokens), func.sum(LlmCallRow.cost_usd))
         calls, tokens, usd = session.execute(sums.where(LlmCallRow.job_id.in_(jobs))).one()
-        values |= {"spent_calls": int(calls or 0), "spent_tokens": int(tokens or 0), "spent_usd": _pico(float(usd or 0.0))}
+        values |= {"spent_calls": int(calls or 0), "spent_tokens": int(tokens or 0), "spent_picodollars": _pico(float(usd or 0.0))}
     session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == owner).values(values))
 
 
@@ -93,7 +94,7 @@ def open_lease(session: Session, lease: Lease) -> BudgetState | None:
     row = session.get(LlmBudgetRow, owner)
     if row is None:
         return None
-    new = {"lease_token": lease.token, "budget_id": owner, "chunk_id": lease.chunk_id, "calls": 0, "tokens": 0, "usd": 0}
+    new = {"lease_token": lease.token, "budget_id": owner, "chunk_id": lease.chunk_id, "calls": 0, "tokens": 0, "picodollars": 0}
     session.execute(insert(session, LlmReservationRow).values(new).on_conflict_do_nothing(index_elements=["lease_token"]))
     return _state(row)
 
@@ -106,9 +107,9 @@ def reserve(session: Session, budget: str, token: str, amounts: Sequence[Amount]
     row = _hold(session, budget)
     if session.get(LlmReservationRow, token, populate_existing=True) is None:
         raise LeaseLostError("the lease that sets aside room is gone")
-    caps = (row.cap_calls, row.cap_tokens, row.cap_usd)
-    used = _add((row.spent_calls, row.spent_tokens, row.spent_usd), (row.unsettled_calls, row.unsettled_tokens, row.unsettled_usd))
-    held_back = (row.reserved_calls, row.reserved_tokens, row.reserved_usd)
+    caps = (row.cap_calls, row.cap_tokens, row.cap_picodollars)
+    used = _add((row.spent_calls, row.spent_tokens, row.spent_picodollars), (row.unsettled_calls, row.unsettled_tokens, row.unsettled_picodollars))
+    held_back = (row.reserved_calls, row.reserved_tokens, row.reserved_picodollars)
     taken, granted = NOTHING, 0
     for amount in amounts:
         more = _add(taken, sums_of(amount))
@@ -132,17 +133,17 @@ def settle(session: Session, budget: str, token: str, reserved: Sums, spent: Sum
     own = session.execute(
         update(LlmReservationRow)
         .where(LlmReservationRow.lease_token == token)
-        .values(calls=LlmReservationRow.calls - reserved[0], tokens=LlmReservationRow.tokens - reserved[1], usd=LlmReservationRow.usd - reserved[2])
+        .values(
+            calls=LlmReservationRow.calls - reserved[0],
+            tokens=LlmReservationRow.tokens - reserved[1],
+            picodollars=LlmReservationRow.picodollars - reserved[2],
+        )
         .returning(LlmReservationRow.lease_token)
         .execution_options(synchronize_session=False)
     ).first()
     of = "reserved" if own is not None else "unsettled"
-    values = {
-        f"{of}_{what}": getattr(LlmBudgetRow, f"{of}_{what}") - amount for what, amount in zip(("calls", "tokens", "usd"), reserved, strict=True)
-    }
-    values |= {
-        f"spent_{what}": getattr(LlmBudgetRow, f"spent_{what}") + amount for what, amount in zip(("calls", "tokens", "usd"), spent, strict=True)
-    }
+    values = {f"{of}_{what}": getattr(LlmBudgetRow, f"{of}_{what}") - amount for what, amount in zip(UNITS, reserved, strict=True)}
+    values |= {f"spent_{what}": getattr(LlmBudgetRow, f"spent_{what}") + amount for what, amount in zip(UNITS, spent, strict=True)}
     session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).values(values).execution_options(synchronize_session=False))
 
 
@@ -153,13 +154,13 @@ def close_lease(session: Session, token: str) -> None:
         return
     _hold(session, budget)
     gone = delete(LlmReservationRow).where(LlmReservationRow.lease_token == token)
-    left = session.execute(gone.returning(LlmReservationRow.calls, LlmReservationRow.tokens, LlmReservationRow.usd)).first()
+    left = session.execute(gone.returning(LlmReservationRow.calls, LlmReservationRow.tokens, LlmReservationRow.picodollars)).first()
     if left is None or not any(left):
         return
     values = {
         f"{of}_{what}": getattr(LlmBudgetRow, f"{of}_{what}") + sign * amount
         for of, sign in (("reserved", -1), ("unsettled", 1))
-        for what, amount in zip(("calls", "tokens", "usd"), left, strict=True)
+        for what, amount in zip(UNITS, left, strict=True)
     }
     session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).values(values).execution_options(synchronize_session=False))
 
@@ -182,13 +183,19 @@ def _set_aside(session: Session, budget: str, token: str, taken: Sums) -> None:
         for cap, spent, reserved, unsettled, amount in (
             (LlmBudgetRow.cap_calls, LlmBudgetRow.spent_calls, LlmBudgetRow.reserved_calls, LlmBudgetRow.unsettled_calls, calls),
             (LlmBudgetRow.cap_tokens, LlmBudgetRow.spent_tokens, LlmBudgetRow.reserved_tokens, LlmBudgetRow.unsettled_tokens, tokens),
-            (LlmBudgetRow.cap_usd, LlmBudgetRow.spent_usd, LlmBudgetRow.reserved_usd, LlmBudgetRow.unsettled_usd, usd),
+            (
+                LlmBudgetRow.cap_picodollars,
+                LlmBudgetRow.spent_picodollars,
+                LlmBudgetRow.reserved_picodollars,
+                LlmBudgetRow.unsettled_picodollars,
+                usd,
+            ),
         )
     ]
     values = {
         "reserved_calls": LlmBudgetRow.reserved_calls + calls,
         "reserved_tokens": LlmBudgetRow.reserved_tokens + tokens,
-        "reserved_usd": LlmBudgetRow.reserved_usd + usd,
+        "reserved_picodollars": LlmBudgetRow.reserved_picodollars + usd,
     }
     statement = update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget, *fits).values(values).returning(LlmBudgetRow.job_id)
     if session.execute(statement.execution_options(synchronize_session=False)).first() is None:
@@ -196,7 +203,7 @@ def _set_aside(session: Session, budget: str, token: str, taken: Sums) -> None:
     session.execute(
         update(LlmReservationRow)
         .where(LlmReservationRow.lease_token == token)
-        .values(calls=LlmReservationRow.calls + calls, tokens=LlmReservationRow.tokens + tokens, usd=LlmReservationRow.usd + usd)
+        .values({unit: getattr(LlmReservationRow, unit) + amount for unit, amount in zip(UNITS, taken, strict=True)})
         .execution_options(synchronize_session=False)
     )
 
@@ -210,18 +217,18 @@ def _state(row: LlmBudgetRow) -> BudgetState:
     def amount(calls: int, tokens: int, usd: int) -> Amount:
         return Amount(calls, tokens, usd / PICO)
 
-    caps = BudgetSpec(calls=row.cap_calls, tokens=row.cap_tokens, usd=None if row.cap_usd is None else row.cap_usd / PICO)
+    caps = BudgetSpec(calls=row.cap_calls, tokens=row.cap_tokens, usd=None if row.cap_picodollars is None else row.cap_picodollars / PICO)
     return BudgetState(
         row.job_id,
         caps,
-        spent=amount(row.spent_calls, row.spent_tokens, row.spent_usd),
-        reserved=amount(row.reserved_calls, row.reserved_tokens, row.reserved_usd),
-        unsettled=amount(row.unsettled_calls, row.unsettled_tokens, row.unsettled_usd),
+        spent=amount(row.spent_calls, row.spent_tokens, row.spent_picodollars),
+        reserved=amount(row.reserved_calls, row.reserved_tokens, row.reserved_picodollars),
+        unsettled=amount(row.unsettled_calls, row.unsettled_tokens, row.unsettled_picodollars),
     )
 
 
 def _caps(caps: BudgetSpec) -> dict[str, int | None]:
-    return {"cap_calls": caps.calls, "cap_tokens": caps.tokens, "cap_usd": None if caps.usd is None else _pico(caps.usd)}
+    return {"cap_calls": caps.calls, "cap_tokens": caps.tokens, "cap_picodollars": None if caps.usd is None else _pico(caps.usd)}
 
 
 def _pico(usd: float) -> int:

@@ -14,7 +14,7 @@ PICO = 10**12
 # A process adds to one of so many rows of a model: with one row for all of them each transaction would wait for the one before.
 SLOTS = 32
 SLOT = random.randrange(SLOTS)
-COUNTS = ("calls", "attempts", "prompt_tokens", "completion_tokens", "usd", "unpriced")
+COUNTS = ("calls", "attempts", "prompt_tokens", "completion_tokens", "picodollars", "unpriced")
 
 
 def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
@@ -28,7 +28,7 @@ def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
         if call["cost_usd"] is None:
             total["unpriced"] += 1
         else:
-            total["usd"] += round(call["cost_usd"] * PICO)
+            total["picodollars"] += round(call["cost_usd"] * PICO)
     rows = [{"model": model, "status": status, "slot": SLOT, **total} for (model, status), total in sorted(sums.items())]
     upsert(session, LlmTotalRow, rows, keys=["model", "status", "slot"], update=[], assign=_added)
 

@@ -12,7 +12,7 @@ from interp.store.db.tables import LlmUsageRow
 from interp.store.llm.totals import PICO, SLOT
 
 GROUP = ("stage", "purpose", "model", "base_url", "transport")
-COUNTS = ("questions", "answered", "attempts", "prompt_tokens", "completion_tokens", "unknown", "unpriced", "usd", "seconds")
+COUNTS = ("questions", "answered", "attempts", "prompt_tokens", "completion_tokens", "usage_unknown", "unpriced", "picodollars", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +78,16 @@ def _counted(call: Mapping[str, Any]) -> dict[str, float]:
         "questions": 1,
         "answered": int(call["status"] == "answered"),
         **{name: call[name] for name in ("attempts", "prompt_tokens", "completion_tokens", "seconds")},
-        "unknown": int(not call["usage_known"]),
+        "usage_unknown": int(not call["usage_known"]),
         "unpriced": int(cost is None),
-        "usd": 0 if cost is None else round(cost * PICO),
+        "picodollars": 0 if cost is None else round(cost * PICO),
     }
 
 
 def _line(group: tuple[Any, ...], sums: Mapping[str, Any]) -> UsageLine:
     questions, answered, attempts, asked, said = (int(sums[name]) for name in COUNTS[:5])
     stage, purpose, model, base_url, transport = group
-    priced = int(sums["usd"]) / PICO
+    priced = int(sums["picodollars"]) / PICO
     cost = None if sums["unpriced"] else priced
     counts = (questions, answered, attempts, asked, said)
-    return UsageLine(stage, purpose, model, base_url, transport, *counts, sums["unknown"] == 0, cost, priced, float(sums["seconds"]))
+    return UsageLine(stage, purpose, model, base_url, transport, *counts, sums["usage_unknown"] == 0, cost, priced, float(sums["seconds"]))

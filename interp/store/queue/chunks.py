@@ -84,7 +84,7 @@ def add(session: Session, job_id: str, priority: int, plans: Sequence[ChunkPlan]
         upsert(session, ChunkRow, new, keys=["id"], update=[])
         if len(new) >= NEWS:
             learn(session, ChunkRow)
-        fair_share.open_turns(session, job_id, {QUEUE_OF[plan.stage] for plan in plans})
+        fair_share.add_queues(session, job_id, {QUEUE_OF[plan.stage] for plan in plans})
     return [row["id"] for row in new if row["status"] == ChunkStatus.READY]
 
 
@@ -94,7 +94,7 @@ def claim(
     owner: str,
     seconds: float,
     chunk_id: str | None = None,
-    resident: Collection[str] = frozenset(),
+    loaded_models: Collection[str] = frozenset(),
     model_affinity_seconds: float = 60.0,
 ) -> Lease | None:
     """Leases the next chunk of the job whose turn it is (`turns.in_order`); None when none is ready. It never waits for another worker.
@@ -105,7 +105,7 @@ def claim(
     if chunk_id is not None:
         _answer(session, chunk_id)
     moment = now(session)
-    for job in fair_share.in_order(fair_share.candidates(session, queue), resident, moment, model_affinity_seconds):
+    for job in fair_share.in_order(fair_share.candidates(session, queue), loaded_models, moment, model_affinity_seconds):
         ready = (
             select(ChunkRow, JobRow.status)
             .join(JobRow, JobRow.id == ChunkRow.job_id)
@@ -115,7 +115,7 @@ def claim(
         )
         found = session.execute(unclaimed(ready, of=ChunkRow)).first()
         if found is not None:
-            fair_share.served(session, job.job_id, queue, moment)
+            fair_share.mark_claimed(session, job.job_id, queue, moment)
             return _lend(session, found[0], owner, moment, seconds, starts_job=found[1] == JobStatus.QUEUED)
     return None
 
@@ -160,7 +160,7 @@ def cancelled(session: Session, lease: Lease) -> None:
 def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts: bool) -> None:
     """Back to the queue: after an error (`counts`: it was an attempt), or because the worker stops. Raises LeaseLost."""
     attempts = lease.attempt if counts else lease.attempt - 1
-    values = {"attempts": attempts, "units_done": 0, "error": problem, "rung_at": None}
+    values = {"attempts": attempts, "units_done": 0, "error": problem, "notified_at": None}
     if not _move(session, ChunkStatus.READY, *held(lease), **values, **NO_LEASE):
         raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
 
@@ -202,13 +202,13 @@ def cancel_open(session: Session, job_id: str) -> None:
 
 def unring(session: Session, chunk_ids: Sequence[str]) -> None:
     """The bells of these chunks could not be rung: they are due again."""
-    session.execute(update(ChunkRow).where(ChunkRow.id.in_(chunk_ids)).values(rung_at=None).execution_options(synchronize_session=False))
+    session.execute(update(ChunkRow).where(ChunkRow.id.in_(chunk_ids)).values(notified_at=None).execution_options(synchronize_session=False))
 
 
 def ring_again(session: Session, job_id: str) -> None:
     """Forgets that the job's ready chunks were rung for: those bells were answered while it was paused."""
     ready = update(ChunkRow).where(ChunkRow.job_id == job_id, ChunkRow.status == ChunkStatus.READY)
-    session.execute(ready.values(rung_at=None).execution_options(synchronize_session=False))
+    session.execute(ready.values(notified_at=None).execution_options(synchronize_session=False))
 
 
 def states(session: Session, job_id: str) -> list[ChunkState]:
@@ -244,7 +244,7 @@ def states(session: Session, job_id: str) -> list[ChunkState]:
 
 def reopen(session: Session, target: ChunkStatus, chunk_ids: Sequence[str]) -> None:
     """These chunks have ended, and are to be worked on as if they never had been."""
-    fresh = {"attempts": 0, "units_done": 0, "error": None, "result": None, "rung_at": None, "started_at": None, "finished_at": None}
+    fresh = {"attempts": 0, "units_done": 0, "error": None, "result": None, "notified_at": None, "started_at": None, "finished_at": None}
     for start in range(0, len(chunk_ids), NEWS):
         _move(session, target, ChunkRow.id.in_(chunk_ids[start : start + NEWS]), ChunkRow.status.in_(CHUNK_ENDS), **fresh, **NO_LEASE)
 
@@ -270,9 +270,9 @@ def ring_due(session: Session, queue: Queue, window: int, seconds: float, most: 
     """
     moment = now(session)
     late = moment - timedelta(seconds=seconds)
-    room = window - int(session.scalar(select(func.count()).where(ChunkRow.queue == queue, ChunkRow.rung_at >= late)) or 0)
+    room = window - int(session.scalar(select(func.count()).where(ChunkRow.queue == queue, ChunkRow.notified_at >= late)) or 0)
     room = room if most is None else min(room, most)
-    unrung = ChunkRow.rung_at.is_(None) | (ChunkRow.rung_at < late)
+    unrung = ChunkRow.notified_at.is_(None) | (ChunkRow.notified_at < late)
     due: list[str] = []
     for job in fair_share.in_order(fair_share.candidates(session, queue, unrung), (), moment, 0.0) if room > 0 else ():
         ready = select(ChunkRow.id).where(ChunkRow.job_id == job.job_id, ChunkRow.queue == queue, ChunkRow.status == ChunkStatus.READY, unrung)
@@ -280,7 +280,7 @@ def ring_due(session: Session, queue: Queue, window: int, seconds: float, most: 
         if len(due) >= room:
             break
     if due:
-        session.execute(update(ChunkRow).where(ChunkRow.id.in_(due)).values(rung_at=moment).execution_options(synchronize_session=False))
+        session.execute(update(ChunkRow).where(ChunkRow.id.in_(due)).values(notified_at=moment).execution_options(synchronize_session=False))
     return due
 
 
@@ -329,9 +329,9 @@ def _lend(session: Session, chunk: ChunkRow, owner: str, moment: datetime, secon
 
 def _answer(session: Session, chunk_id: str) -> None:
     """The bell of this chunk was heard: it is no longer among those that wait for an answer."""
-    rung = select(ChunkRow.id).where(ChunkRow.id == chunk_id, ChunkRow.rung_at.is_not(None))
+    rung = select(ChunkRow.id).where(ChunkRow.id == chunk_id, ChunkRow.notified_at.is_not(None))
     if session.scalar(unclaimed(rung, of=ChunkRow)) is not None:
-        session.execute(update(ChunkRow).where(ChunkRow.id == chunk_id).values(rung_at=None).execution_options(synchronize_session=False))
+        session.execute(update(ChunkRow).where(ChunkRow.id == chunk_id).values(notified_at=None).execution_options(synchronize_session=False))
 
 
 def _end(session: Session, lease: Lease, target: ChunkStatus, **values: Any) -> None:

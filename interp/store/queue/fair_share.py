@@ -14,18 +14,18 @@ from interp.store.db.tables import ChunkRow, FairShareRow, JobRow
 
 @dataclass(frozen=True, slots=True)
 class ReadyJob:
-    """A job with a chunk that is ready. `served_at`: when it last had one taken, None before the first."""
+    """A job with a chunk that is ready. `last_claimed_at`: when it last had one taken, None before the first."""
 
     job_id: str
     priority: int
     models_key: str | None
     created_at: datetime
-    served_at: datetime | None
+    last_claimed_at: datetime | None
 
     @property
     def since(self) -> datetime:
         """When it began to wait."""
-        return self.served_at or self.created_at
+        return self.last_claimed_at or self.created_at
 
 
 def candidates(session: Session, queue: Queue, *ready: ColumnElement[bool]) -> list[ReadyJob]:
@@ -40,38 +40,38 @@ def candidates(session: Session, queue: Queue, *ready: ColumnElement[bool]) -> l
         .scalar_subquery()
     )
     statement = (
-        select(JobRow.id, JobRow.priority, JobRow.models_key, JobRow.created_at, FairShareRow.served_at)
+        select(JobRow.id, JobRow.priority, JobRow.models_key, JobRow.created_at, FairShareRow.last_claimed_at)
         .join(FairShareRow, FairShareRow.job_id == JobRow.id)
         .where(FairShareRow.queue == queue, JobRow.status.in_(WORKABLE), first.is_not(None))
     )
     return [ReadyJob(*row) for row in session.execute(statement)]
 
 
-def in_order(waiting: Collection[ReadyJob], resident: Collection[str], moment: datetime, patience_seconds: float) -> list[ReadyJob]:
+def in_order(waiting: Collection[ReadyJob], loaded_models: Collection[str], moment: datetime, patience_seconds: float) -> list[ReadyJob]:
     """Highest priority first, then the job that was served longest ago; one that was never served before all that were, the older first.
 
-    Within a priority, jobs whose models are `resident` come first as long as none of the others has waited longer than `patience_seconds`.
+    Within a priority, jobs whose models are `loaded_models` come first as long as none of the others has waited longer than `patience_seconds`.
     """
     late = moment - timedelta(seconds=patience_seconds)
-    impatient = {job.priority for job in waiting if job.models_key not in resident and job.since < late}
+    impatient = {job.priority for job in waiting if job.models_key not in loaded_models and job.since < late}
 
     def place(job: ReadyJob) -> tuple[int, bool, bool, datetime, datetime, str]:
-        waits_for_others = job.models_key not in resident and job.priority not in impatient
-        return (-job.priority, waits_for_others, job.served_at is not None, job.since, job.created_at, job.job_id)
+        waits_for_others = job.models_key not in loaded_models and job.priority not in impatient
+        return (-job.priority, waits_for_others, job.last_claimed_at is not None, job.since, job.created_at, job.job_id)
 
     return sorted(waiting, key=place)
 
 
-def open_turns(session: Session, job_id: str, queues: Collection[Queue]) -> None:
+def add_queues(session: Session, job_id: str, queues: Collection[Queue]) -> None:
     """The job has chunks of these queues from now on."""
-    rows = [{"job_id": job_id, "queue": queue, "served_at": None} for queue in sorted(queues)]
+    rows = [{"job_id": job_id, "queue": queue, "last_claimed_at": None} for queue in sorted(queues)]
     if rows:
         session.execute(insert(session, FairShareRow).values(rows).on_conflict_do_nothing(index_elements=["job_id", "queue"]))
 
 
-def served(session: Session, job_id: str, queue: Queue, moment: datetime) -> None:
+def mark_claimed(session: Session, job_id: str, queue: Queue, moment: datetime) -> None:
     """The job had a chunk taken. Waits for nobody: whoever holds the row just now writes the same."""
     own = (FairShareRow.job_id == job_id, FairShareRow.queue == queue)
     free = unclaimed(select(FairShareRow.job_id).where(*own), of=FairShareRow).scalar_subquery()
-    statement = update(FairShareRow).where(FairShareRow.queue == queue, FairShareRow.job_id == free).values(served_at=moment)
+    statement = update(FairShareRow).where(FairShareRow.queue == queue, FairShareRow.job_id == free).values(last_claimed_at=moment)
     session.execute(statement.execution_options(synchronize_session=False))

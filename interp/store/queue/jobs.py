@@ -224,7 +224,7 @@ def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) 
     if job.status not in sources_of(JobStatus.PAUSED) | {JobStatus.PAUSED}:
         raise ConflictError(f"Job {job_id} is {job.status} and cannot be paused.", job=job_id, status_of_job=job.status)
     if job.status != JobStatus.PAUSED:
-        _move(session, job_id, JobStatus.PAUSED, error=storable(problem), paused_at=now(session))
+        _move(session, job_id, JobStatus.PAUSED, pause_reason=storable(problem), paused_at=now(session))
     return get(session, job_id)
 
 
@@ -246,7 +246,7 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
             target = JobStatus.RUNNING if paused.started_at else JobStatus.QUEUED
             if paused.paused_at is not None and paused.started_at is not None:
                 paused_time.count_pause(session, paused.id, paused.paused_at)
-            _move(session, paused.id, target, JobRow.status == JobStatus.PAUSED, error=None, paused_at=None)
+            _move(session, paused.id, target, JobRow.status == JobStatus.PAUSED, pause_reason=None, paused_at=None)
             chunks.ring_again(session, paused.id)
     return get(session, job_id)
 
@@ -277,7 +277,7 @@ def retry(session: Session, job_id: str) -> JobRow:
         chunks.reopen(session, target, chunk_ids)
     session.execute(update(JobRow).where(JobRow.id == job_id).values(features_failed=max(job.features_failed - found.features, 0)))
     if job.status in JOB_ENDS:
-        _move(session, job_id, _target_of_retry(job, states, reopened), error=None, summary=None, finished_at=None)
+        _move(session, job_id, _target_of_retry(job, states, reopened), error=None, pause_reason=None, summary=None, finished_at=None)
     return get(session, job_id)
 
 

@@ -95,7 +95,7 @@ def _open_stages(session: Session) -> list[OpenStage]:
             number,
             JobRow.created_at,
             StageCountRow.released_at,
-            FairShareRow.served_at,
+            FairShareRow.last_claimed_at,
         )
         .join(JobRow, JobRow.id == StageCountRow.job_id)
         .outerjoin(leased, (leased.c.job_id == StageCountRow.job_id) & (leased.c.stage == StageCountRow.stage))
@@ -160,18 +160,18 @@ def _ended(session: Session) -> dict[str, Readings]:
 
 
 def _llm(session: Session) -> dict[str, Readings]:
-    names = ("calls", "attempts", "prompt_tokens", "completion_tokens", "usd", "unpriced")
+    names = ("calls", "attempts", "prompt_tokens", "completion_tokens", "picodollars", "unpriced")
     sums = [func.sum(getattr(LlmTotalRow, name)) for name in names]
     found: dict[str, dict[Labels, float]] = {name: defaultdict(float) for name in ("calls", "attempts", "llm_tokens", "cost", "unpriced")}
     for model, status, *totals in session.execute(
         select(LlmTotalRow.model, LlmTotalRow.status, *sums).group_by(LlmTotalRow.model, LlmTotalRow.status)
     ):
-        calls, attempts, asked, said, usd, unpriced = map(float, totals)
+        calls, attempts, asked, said, picodollars, unpriced = map(float, totals)
         found["calls"][model, status] += calls
         found["attempts"][model,] += attempts
         found["llm_tokens"][model, "prompt"] += asked
         found["llm_tokens"][model, "completion"] += said
-        found["cost"][model,] += usd / PICO
+        found["cost"][model,] += picodollars / PICO
         found["unpriced"][model,] += unpriced
     return dict(found)
 

@@ -40,8 +40,8 @@ def _seconds(since: datetime, moment: datetime) -> float:
 
 def _add_to_stage(session: Session, job_id: str, stage: str, seconds: float) -> None:
     of = (StageCountRow.job_id == job_id, StageCountRow.stage == stage)
-    session.execute(update(StageCountRow).where(*of).values(idle_seconds=StageCountRow.idle_seconds + seconds))
+    session.execute(update(StageCountRow).where(*of).values(inactive_seconds=StageCountRow.inactive_seconds + seconds))
 
 
 def _add_to_job(session: Session, job_id: str, seconds: float) -> None:
-    session.execute(update(JobRow).where(JobRow.id == job_id).values(idle_seconds=JobRow.idle_seconds + seconds))
+    session.execute(update(JobRow).where(JobRow.id == job_id).values(inactive_seconds=JobRow.inactive_seconds + seconds))

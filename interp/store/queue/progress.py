@@ -47,7 +47,7 @@ class StageProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job as a user watches it. `eta` is None until every open stage has a known rate. `idle_seconds`: paused, or over until a retry."""
+    """A job as a user watches it. `eta` is None until every open stage has a known rate. `inactive_seconds`: paused, or over until a retry."""
 
     job_id: str
     status: str
@@ -60,9 +60,10 @@ class JobProgress:
     eta: datetime | None
     summary: dict[str, Any] | None
     error: dict[str, Any] | None
+    pause_reason: dict[str, Any] | None = None
     paused_at: datetime | None = None
     control_of: str | None = None
-    idle_seconds: float = 0.0
+    inactive_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,10 @@ def _progress(job: JobRow, found: Sequence[Sums], moment: datetime) -> JobProgre
         None if job.status in JOB_ENDS else _eta(stages, moment),
         job.summary,
         job.error,
+        job.pause_reason,
         job.paused_at,
         job.control_of,
-        job.idle_seconds,
+        job.inactive_seconds,
     )
 
 
@@ -156,7 +158,7 @@ def _stage(sums: Sums, moment: datetime) -> StageProgress:
     done, total = kept.units_now + sums.units, kept.units_total
     started = min((start for start in (kept.started_at, sums.started_at) if start), default=None)
     finished = None if kept.open else kept.finished_at
-    seconds = max(((finished or moment) - started).total_seconds() - kept.idle_seconds, 0.0) if started else 0.0
+    seconds = max(((finished or moment) - started).total_seconds() - kept.inactive_seconds, 0.0) if started else 0.0
     unit = UNITS.get(stage, "features")
     if unit == "percent" and total == kept.chunks:
         # A job of before, whose chunk counted as one.

@@ -32,7 +32,9 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
     A random-weights control is not told of: its receiver never heard of that job.
     """
     row = session.execute(
-        select(JobRow.spec, JobRow.control_of, JobRow.error, JobRow.features_total, JobRow.features_failed).where(JobRow.id == job_id)
+        select(JobRow.spec, JobRow.control_of, JobRow.error, JobRow.pause_reason, JobRow.features_total, JobRow.features_failed).where(
+            JobRow.id == job_id
+        )
     ).one()
     wanted, event = row.spec.get("webhook"), f"job.{status}"
     if wanted is None or row.control_of is not None or event not in wanted["events"]:
@@ -44,7 +46,7 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
         "url": f"/v1/jobs/{job_id}",
         "features_total": row.features_total,
         "features_failed": row.features_failed,
-        "error": row.error,
+        "error": row.error or row.pause_reason,
     }
     session.add(
         WebhookRow(

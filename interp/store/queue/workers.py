@@ -26,7 +26,7 @@ class Told(Protocol):
     @property
     def memory_bytes(self) -> int | None: ...
     @property
-    def resident(self) -> Sequence[str]: ...
+    def loaded_models(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class KnownWorker:
     version: str
     device: str | None
     memory_bytes: int | None
-    resident: tuple[str, ...]
+    loaded_models: tuple[str, ...]
     started_at: datetime
     seen_at: datetime
 
@@ -54,11 +54,11 @@ def seen(session: Session, owner: str, report: Told) -> None:
         "version": version("glossator"),
         "device": report.device,
         "memory_bytes": report.memory_bytes,
-        "resident": list(report.resident),
+        "loaded_models": list(report.loaded_models),
         "started_at": moment,
         "seen_at": moment,
     }
-    upsert(session, WorkerRow, [row], keys=["owner"], update=["queue", "name", "device", "memory_bytes", "resident", "seen_at"])
+    upsert(session, WorkerRow, [row], keys=["owner"], update=["queue", "name", "device", "memory_bytes", "loaded_models", "seen_at"])
 
 
 def gone(session: Session, owner: str) -> None:
@@ -75,7 +75,7 @@ def alive(session: Session, seconds: float) -> list[KnownWorker]:
     )
     return [
         KnownWorker(
-            row.owner, Queue(row.queue), row.name, row.version, row.device, row.memory_bytes, tuple(row.resident), row.started_at, row.seen_at
+            row.owner, Queue(row.queue), row.name, row.version, row.device, row.memory_bytes, tuple(row.loaded_models), row.started_at, row.seen_at
         )
         for row in session.scalars(statement)
     ]

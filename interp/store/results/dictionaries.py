@@ -24,7 +24,7 @@ def save_dictionary(
     digest: str,
     hook_point: str,
     architecture: str,
-    width: int,
+    d_in: int,
     features: int,
     config: dict[str, Any],
 ) -> int:
@@ -40,7 +40,7 @@ def save_dictionary(
         "subject_id": subject_id,
         "hook_point": hook_point,
         "architecture": architecture,
-        "width": width,
+        "d_in": d_in,
         "features": features,
         "config": config,
         "created_at": now(session),

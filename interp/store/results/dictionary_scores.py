@@ -36,7 +36,7 @@ class AdjustedScore:
     p_value: float | None
     p_method: str | None
     q_value: float | None
-    shrunken: float | None
+    shrunken_value: float | None
     null_reason: str | None
 
 
@@ -51,7 +51,7 @@ class BestExplanation:
     score: float | None = None
     lift: float | None = None
     q_value: float | None = None
-    shrunken: float | None = None
+    shrunken_score: float | None = None
 
 
 def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) -> Portions:
@@ -64,7 +64,7 @@ def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) 
     statement = (
         select(ScoreRow.id, ScoreRow.feature, ScoreRow.explanation_id, ExplanationRow.explainer, ExplanationRow.settings_digest, ScoreRow.metric)
         .add_columns(
-            ScoreRow.value, ScoreRow.lift, ScoreRow.p_value, ScoreRow.q_value, ScoreRow.shrunken, ScoreRow.p_paired, ScoreRow.low, ScoreRow.high
+            ScoreRow.value, ScoreRow.lift, ScoreRow.p_value, ScoreRow.q_value, ScoreRow.shrunken_value, ScoreRow.p_paired, ScoreRow.low, ScoreRow.high
         )
         .add_columns(ScoreRow.p_method, ScoreRow.null_reason)
         .add_columns(case((ScoreRow.p_method.is_distinct_from("rank"), ScoreRow.null_values)), ScoreRow.controls)
@@ -86,7 +86,9 @@ def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]
 
     Columns: feature, explanation id, scorer, value, shrunken value, lift, q value.
     """
-    statement = select(ScoreRow.feature, ScoreRow.explanation_id, ScoreRow.scorer, ScoreRow.value, ScoreRow.shrunken, ScoreRow.lift, ScoreRow.q_value)
+    statement = select(
+        ScoreRow.feature, ScoreRow.explanation_id, ScoreRow.scorer, ScoreRow.value, ScoreRow.shrunken_value, ScoreRow.lift, ScoreRow.q_value
+    )
     others = [or_(ScoreRow.scorer != scorer, ScoreRow.settings_digest != digest) for scorer, digest in known]
     return _portions(session, statement.where(ScoreRow.run_id == run_id, ScoreRow.value.is_not(None), *others))
 
