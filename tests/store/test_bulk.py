@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
-from interp.domain.explanation import ExplanationFamily
 from interp.domain.explanation import Explanation as Label
+from interp.domain.explanation import ExplanationFamily
 from interp.store.db import bulk_insert
 from interp.store.db.dialect import change, now, upsert
 from interp.store.db.engine import transaction
