@@ -2,10 +2,10 @@
 
     python -m benches.fleet --json
 
-Simulated workers (`benches/simulated.py`) take chunks through the real queue: claim, lease, heartbeats, finish, doorbells, the sweeper, on
+Simulated workers (`benches/simulated.py`) take chunks through the real queue: claim, lease, heartbeats, finish, notifications, the sweeper, on
 PostgreSQL and Redis. A quarter of them are gpu workers, the others llm workers; their work is a pause, drawn from what a fleet with GPUs and a
 hosted language model would need (a corpus shard two minutes, 64 features explained half a minute, scored a minute). These times, and how long a
-job may be passed by for one whose models are open, are divided by `--speed`: claims, ends and bells come so many times as often as in that fleet,
+job may be passed by for one whose models are open, are divided by `--speed`: claims, ends and notifications come as many times more often,
 and what they cost weighs so many times as much. Heartbeats, progress and looking out for cancellation keep their pace. All figures are
 seconds of the clock on the wall, not multiplied back.
 
@@ -15,7 +15,7 @@ seconds of the clock on the wall, not multiplied back.
 
 `utilisation` is the share of the window in which workers had a chunk in work (`opening`: the part of it that went into opening models), over the
 fleet and for each queue. `gap_ms` is from the end of a chunk's work to the beginning of the worker's next, `gap_ms_of` the medians of its parts:
-writing the end, ringing bells, and claiming the next.
+writing the end, notifying workers, and claiming the next.
 `small_wait_s` is what a small job took beyond its own six chunks; `small_unfinished` counts those submitted in the first half of the window that
 had not come to their end when it closed. Without `--database-url` and `--broker-url`, private servers of this machine's binaries are started.
 """
@@ -48,7 +48,7 @@ from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ChunkRow, JobRow
 from interp.store.queue import jobs
 from workers.maintenance.scheduler import MaintenanceThreads
-from workers.wakeup.notify import ring
+from workers.wakeup import notify
 
 WORKERS_A_PROCESS = 16
 MILLION, MIDDLING, SMALL = 1_000_000, 4_096, 10
@@ -120,7 +120,7 @@ class Submitter:
         )
         with transaction(self.engine) as session:
             job_id = jobs.submit(session, spec, Facts(features, identity_of(models))).id
-        ring(self.engine, self.settings)
+        notify(self.engine, self.settings)
         return job_id
 
 
@@ -170,7 +170,7 @@ def report(seen: Observed, crew: dict[Queue, int]) -> dict[str, Any]:
         "of_the_million": round(sum(one.job_id in seen.million for one in ended) / len(ended), 3),
         "gap_ms_p50": round(1000 * statistics.median(gap.whole for gap in gaps), 1),
         "gap_ms_p95": round(1000 * gaps[int(0.95 * len(gaps))].whole, 1),
-        "gap_ms_of": {name: round(1000 * statistics.median(getattr(gap, name) for gap in gaps), 1) for name in ("end", "bells", "claim")},
+        "gap_ms_of": {name: round(1000 * statistics.median(getattr(gap, name) for gap in gaps), 1) for name in ("end", "notify", "claim")},
         "worker_cpu_ms_per_chunk": round(1000 * seen.cpu / len(seen.served), 1),
         "small_jobs": len(seen.small),
         "small_unfinished": sum(job.seconds is None for job in early),
@@ -181,15 +181,15 @@ def report(seen: Observed, crew: dict[Queue, int]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Seconds between two chunks of one worker: writing the end of the one, ringing bells, and coming by the other."""
+    """Seconds between two chunks of one worker: writing the end of the one, notifying workers, and coming by the other."""
 
     end: float
-    bells: float
+    notify: float
     claim: float
 
     @property
     def whole(self) -> float:
-        return self.end + self.bells + self.claim
+        return self.end + self.notify + self.claim
 
 
 def _gaps(seen: Observed) -> Iterator[Gap]:
@@ -197,7 +197,7 @@ def _gaps(seen: Observed) -> Iterator[Gap]:
     ordered = sorted(seen.served, key=lambda one: (one.queue, one.worker, one.begun))
     for one, following in pairwise(ordered):
         if (one.queue, one.worker) == (following.queue, following.worker) and seen.opened <= one.ended and following.begun < seen.closed:
-            yield Gap(one.written - one.ended, one.rung - one.written, following.begun - one.rung)
+            yield Gap(one.written - one.ended, one.notified - one.written, following.begun - one.notified)
 
 
 def _waits(seen: Observed) -> Iterator[float]:

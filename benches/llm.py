@@ -59,7 +59,7 @@ from interp.store.queue import jobs
 from workers.runtime.context import Runtime
 from workers.supervisor import Supervisor
 from workers.tasks.execute import drain
-from workers.wakeup.notify import ring
+from workers.wakeup import notify
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
 LATENCY = 0.2
@@ -136,7 +136,7 @@ def job(runtime: Runtime, supervisor: Supervisor, base_url: str, features: int, 
         submitted = jobs.submit(session, checked.spec, checked.facts).id
     drain(runtime, Queue.GPU)
     begun, cpu = time.perf_counter(), _cpu_seconds(supervisor)
-    ring(runtime.engine, runtime.settings)
+    notify(runtime.engine, runtime.settings)
     while True:
         with snapshot(runtime.engine) as session:
             ended = jobs.get(session, submitted)

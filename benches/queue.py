@@ -5,10 +5,10 @@
 A job of `--chunks` chunks and `--jobs` small ones beside it, on a database of its own at a PostgreSQL server (`--server`), or in a SQLite file.
 Each step is timed alone, on one connection, at the beginning and again when a share of the chunks is done:
 
-- claim    a lease on the next chunk (`chunks.claim`), with the bell that brought the worker
+- claim    a lease on the next chunk (`chunks.claim`), with the notification that brought the worker
 - renew    a heartbeat
 - finish   the end of a chunk, with what it releases
-- ring     the bells that are due, after each end
+- notify   the notifications that are due, after each end
 """
 
 import argparse
@@ -34,7 +34,7 @@ from interp.store.db.temporary_database import own_database
 from interp.store.queue import chunks, completion, jobs
 
 SPEC = JobSpec(subject=SubjectSpec(model="m"), dictionary=DictionarySpec(source="d"), corpus=CorpusSpec(path="c"))
-LEASE_SECONDS, WINDOW, BELL_SECONDS = 60.0, 64, 30.0
+LEASE_SECONDS, WINDOW, NOTIFY_AGAIN_SECONDS = 60.0, 64, 30.0
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
@@ -106,14 +106,14 @@ def _fill(engine: Engine, number: int, small: int) -> None:
 
 
 def _work(engine: Engine, number: int, clock: Clock) -> None:
-    bells: list[str] = []
+    notifications: list[str] = []
     for _ in range(number):
-        bell = bells.pop(0) if bells else None
-        lease = clock.time("claim", engine, chunks.claim, Queue.LLM, "bench", LEASE_SECONDS, bell)
+        notification = notifications.pop(0) if notifications else None
+        lease = clock.time("claim", engine, chunks.claim, Queue.LLM, "bench", LEASE_SECONDS, notification)
         assert lease is not None
         clock.time("renew", engine, chunks.heartbeat, lease, LEASE_SECONDS, 1)
         clock.time("finish", engine, completion.finish, lease, None)
-        bells += clock.time("ring", engine, chunks.ring_due, Queue.LLM, WINDOW, BELL_SECONDS)
+        notifications += clock.time("notify", engine, chunks.due_notifications, Queue.LLM, WINDOW, NOTIFY_AGAIN_SECONDS)
 
 
 def _lines(clock: Clock, case: str) -> Iterator[dict[str, object]]:

@@ -35,7 +35,7 @@ from interp.store.db.engine import snapshot, transaction
 from interp.store.queue import jobs
 from workers.runtime.context import Runtime
 from workers.supervisor import Supervisor
-from workers.wakeup.notify import ring
+from workers.wakeup import notify
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
 NUMBERS = (1, 2, 4)
@@ -72,7 +72,7 @@ class Cluster:
         with transaction(self.runtime.engine) as session:
             checked = admission.check(_spec(features, seed), self.runtime.settings)
             submitted = jobs.submit(session, checked.spec, checked.facts).id
-        ring(self.runtime.engine, self.runtime.settings)
+        notify(self.runtime.engine, self.runtime.settings)
         while True:
             with snapshot(self.runtime.engine) as session:
                 job = jobs.get(session, submitted)

@@ -1,4 +1,4 @@
-"""Workers whose work is a pause: everything about the queue is real (claim, lease, heartbeat, finish, bells), and no model runs.
+"""Workers whose work is a pause: everything about the queue is real (claim, lease, heartbeat, finish, notifications), and no model runs.
 
 How long a chunk takes is drawn from what a fleet with GPUs and a hosted language model would need, divided by a speed.
 """
@@ -30,8 +30,7 @@ from workers.runtime.context import Runtime
 from workers.runtime.worker_info import Report, WorkerInfo
 from workers.tasks import execute
 from workers.tasks.execute import TaskResult, Work, run_chunk
-from workers.wakeup.celery_app import make_app
-from workers.wakeup.notify import ring
+from workers.wakeup import make_app, notify
 
 # Mean seconds of a chunk at speed 1, each drawn from a log-normal distribution around it.
 SECONDS = {
@@ -56,7 +55,7 @@ COLLECTED = "collected"
 class Served:
     """One chunk that was worked on, to its end or until the worker had to stop.
 
-    Times are of the machine's monotonic clock: when the work began and ended, when its end was in the database, and when bells were rung for what
+    Times are of the machine's monotonic clock: when the work began and ended, when its end was stored, and when workers were notified of what
     that made ready. `opening` are the seconds of work that went into opening models.
     """
 
@@ -67,7 +66,7 @@ class Served:
     ended: float
     opening: float = 0.0
     written: float = 0.0
-    rung: float = 0.0
+    notified: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,24 +148,24 @@ def _simulation(base: Runtime, member: Member, number: int) -> Simulation:
 
 
 def _work(worker: Simulation) -> None:
-    """As a worker process does: one bell wakes it, and it goes on while there is something ready."""
+    """As a worker process does: one notification wakes it, and it goes on while there is something ready."""
     worker.leases.begin()
-    with _bells(worker) as wait:
+    with _notifications(worker) as wait:
         while not worker.stopping.is_set():
             named = wait()
             try:
                 while not worker.stopping.is_set() and run_chunk(worker, worker.queue, named):
                     written, named = time.monotonic(), None
-                    ring(worker.engine, worker.settings)
-                    worker.served[-1] = replace(worker.served[-1], written=written, rung=time.monotonic())
+                    notify(worker.engine, worker.settings)
+                    worker.served[-1] = replace(worker.served[-1], written=written, notified=time.monotonic())
             except DBAPIError:
                 worker.stopping.wait(1)
     worker.leases.end()
 
 
 @contextmanager
-def _bells(worker: Simulation) -> Iterator[Any]:
-    """A function that waits for the next bell, and gives its chunk id; None after `poll_interval_seconds` without one."""
+def _notifications(worker: Simulation) -> Iterator[Any]:
+    """A function that waits for the next notification, and gives its chunk id; None after `poll_interval_seconds` without one."""
     queue = MessageQueue(worker.queue.value, Exchange(""), routing_key=worker.queue.value)
     with make_app(worker.settings).connection_for_read() as connection, connection.SimpleQueue(queue, no_ack=True) as messages:
 

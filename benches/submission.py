@@ -30,7 +30,7 @@ from tests.fakes import tiny
 
 Line = dict[str, Any]
 PATIENCE = 120.0
-# A worker that has had nothing to do for so long waits for a bell. For the second after its last chunk Celery does not listen.
+# A worker that has had nothing to do for so long waits for a notification. For the second after its last chunk Celery does not listen.
 IDLE_SECONDS = 1.5
 
 

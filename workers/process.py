@@ -28,8 +28,7 @@ from workers.runtime.poller import Poller
 from workers.runtime.shutdown import GracefulShutdown
 from workers.tasks.execute import run_chunk
 from workers.tasks.report_hardware import tell
-from workers.wakeup.celery_app import BELL, make_app
-from workers.wakeup.notify import ring
+from workers.wakeup import TASK, make_app, notify
 
 log = logs.get_logger(__name__)
 
@@ -78,13 +77,13 @@ def _answer_bells(runtime: Runtime, queue: Queue, leaving: GracefulShutdown) -> 
     def step() -> bool:
         worked = run_chunk(runtime, queue, asking=helpers.asking)
         if worked:
-            ring(runtime.engine, runtime.settings)
+            notify(runtime.engine, runtime.settings)
         return worked
 
     helpers = HelperThreads(runtime.settings.llm_worker_threads - 1 if queue is Queue.LLM else 0, step, runtime.stopping)
     looks = Poller(runtime, queue, helpers)
 
-    @app.task(name=BELL)  # type: ignore[untyped-decorator]
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def answer(chunk_id: str) -> None:
         looks.answer(chunk_id)
 

@@ -27,7 +27,7 @@ from interp.store.db import revision
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.queue import metrics
 from interp.store.queue.metrics import MetricValues
-from workers.wakeup.ping import broker_cure, broker_fault, shown_broker
+from workers.wakeup import broker_cure, broker_fault, shown_broker
 
 PACKAGES = ("glossator", "fastapi", "sqlalchemy", "celery", "torch", "transformers", "transformer-lens", "numpy")
 MODELS = ("torch", "transformers", "transformer_lens")

@@ -18,7 +18,7 @@ from interp.files.atomic import nearest_existing
 from interp.store.db import revision
 from interp.store.db.engine import READING
 from workers.artifact_paths import store_of
-from workers.wakeup.ping import broker_fault
+from workers.wakeup import broker_fault
 
 # How long a probe waits for what is being looked at.
 WAIT_SECONDS = 1.0

@@ -66,7 +66,7 @@ def submit_job(
     answer = _known(engine, accepted.spec, idempotency_key)
     if answer is None:
         answer = _store(engine, accepted, _checked(engine, settings, endpoints, processes, accepted), idempotency_key)
-        _ring(engine, settings)
+        _notify(engine, settings)
     response.headers["Location"] = f"/v1/jobs/{answer.id}"
     return answer
 
@@ -137,7 +137,7 @@ def resume_job(
     """Let a paused job go on, with other caps if the body has them: caps that it does not name stay. Answers are kept, so nothing is paid twice."""
     with transaction(engine) as session:
         answer = watching.job(session, jobs.resume(session, job_id, watching.caps_after(session, job_id, change)))
-    _ring(engine, settings)
+    _notify(engine, settings)
     return answer
 
 
@@ -149,7 +149,7 @@ def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
     """
     with transaction(engine) as session:
         answer = watching.job(session, jobs.retry(session, job_id))
-    _ring(engine, settings)
+    _notify(engine, settings)
     return answer
 
 
@@ -171,12 +171,12 @@ def list_job_calls(session: Reading, job_id: JobId, filters: Annotated[CallFilte
     return reads.call_page(session, job_id, filters)
 
 
-def _ring(engine: Store, settings: Configured) -> None:
+def _notify(engine: Store, settings: Configured) -> None:
     """Tells the broker of chunks that are ready."""
     # Celery and kombu: a process that only reads does without.
     from workers.wakeup import notify
 
-    notify.ring(engine, settings)
+    notify(engine, settings)
 
 
 async def _known_job(engine: Store, flights: SharedLooks, job_id: JobId) -> str:

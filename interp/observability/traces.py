@@ -1,6 +1,6 @@
 """Spans of OpenTelemetry: a request, the chunks of the job that it submitted, their questions to language models, all in one trace.
 
-A job keeps the W3C trace context of its submission in its row, and workers begin there: a doorbell that is lost or doubled takes no span with it.
+A job keeps the W3C trace context of its submission in its row, and workers begin there: a notification that is lost or doubled takes no span with it.
 Without a collector (`GLOSSATOR_OTEL_ENDPOINT`) or without the extra `otel` all of this does nothing. Samplers, headers and the like are
 OpenTelemetry's own variables: `OTEL_TRACES_SAMPLER=parentbased_traceidratio` keeps or drops whole jobs.
 """

@@ -37,7 +37,7 @@ def test_a_submitted_job_is_where_its_location_says(http: httpx.Client, body: di
     assert job["request_counts"] == {"total": tiny.FEATURES, "completed": 0, "failed": 0}
     assert [stage["stage"] for stage in job["stages"]] == ["prepare"]
     assert JobSpec.model_validate(job["spec"]) == JobSpec.model_validate(body)
-    assert list(service_settings.broker_folder.glob("*.gpu.msg")), "nobody rang for the job"
+    assert list(service_settings.broker_folder.glob("*.gpu.msg")), "no notification of the job"
 
 
 def test_the_same_key_and_body_give_the_same_job(http: httpx.Client, store: Engine, body: dict[str, Any]) -> None:

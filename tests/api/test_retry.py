@@ -89,7 +89,7 @@ def test_the_queue_is_told(engine: Engine, settings: Settings, service: Client) 
     job_id = completed(engine)
     before = set(settings.broker_folder.glob("*.llm.msg"))
     service.retry_job(job_id)
-    assert set(settings.broker_folder.glob("*.llm.msg")) - before, "nobody rang for what is ready again"
+    assert set(settings.broker_folder.glob("*.llm.msg")) - before, "no notification of what is ready again"
 
 
 def test_the_command_line_tries_again(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ CREW = {Queue.GPU: 1, Queue.LLM: 2}
 
 
 def served(worker: int, job: str, begun: float, ended: float, queue: Queue = Queue.LLM, opening: float = 0.0) -> Served:
-    """Its end is written 0.1 s later, and bells are rung in no time."""
-    return Served(worker, queue, job, begun, ended, opening, written=ended + 0.1, rung=ended + 0.1)
+    """Its end is written 0.1 s later, and notifications are sent in no time."""
+    return Served(worker, queue, job, begun, ended, opening, written=ended + 0.1, notified=ended + 0.1)
 
 
 def seen(*chunks: Served, small: tuple[SmallJob, ...] = ()) -> Observed:
@@ -36,7 +36,7 @@ def test_a_worker_is_busy_for_as_long_as_its_chunks_lie_in_the_window() -> None:
     assert found["utilisation"] == pytest.approx(19 / 30, abs=1e-4)
     assert found["chunks"] == 2, "one ended before the window, two at its end or after it"
     assert found["gap_ms_p50"] == 500.0, "0 and 1000 ms"
-    assert found["gap_ms_of"] == {"end": 100.0, "bells": 0.0, "claim": 400.0}
+    assert found["gap_ms_of"] == {"end": 100.0, "notify": 0.0, "claim": 400.0}
     assert found["worker_cpu_ms_per_chunk"] == 80.0
 
 

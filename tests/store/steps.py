@@ -23,7 +23,7 @@ SECONDS = 30.0
 class Checked:
     """Stands for a preflight."""
 
-    features: int = 10
+    n_features: int = 10
     identity: dict[str, Any] = field(default_factory=lambda: {"subject": "m", "dictionary": "d", "hook_point": "h"})
 
 

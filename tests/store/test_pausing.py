@@ -42,7 +42,7 @@ def test_a_worker_pauses_its_job_and_the_others_hand_back_uncounted(engine: Engi
     pause(engine, second)
     assert steps.claim(engine, Queue.LLM) is None
     with transaction(engine) as session:
-        assert chunks.ring_due(session, Queue.LLM, 64, 0) == []
+        assert chunks.due_notifications(session, Queue.LLM, 64, 0) == []
     assert resume(engine, job_id) == "running"
     found = steps.look(engine, job_id)
     assert (found.pause_reason, found.paused_at) == (None, None)
@@ -141,15 +141,15 @@ def test_a_paused_job_can_be_cancelled_even_while_a_worker_lets_go(engine: Engin
     assert steps.look(engine, job_id).status == "cancelled"
 
 
-def test_bells_ring_again_for_what_was_rung_before_the_pause(engine: Engine) -> None:
+def test_chunks_that_were_notified_of_before_a_pause_are_notified_of_again(engine: Engine) -> None:
     job_id = steps.running(engine, *EXPLAINS)
     with transaction(engine) as session:
-        assert len(chunks.ring_due(session, Queue.LLM, 64, 600)) == 3
+        assert len(chunks.due_notifications(session, Queue.LLM, 64, 600)) == 3
     with transaction(engine) as session:
         jobs.pause(session, job_id)
     resume(engine, job_id)
     with transaction(engine) as session:
-        assert len(chunks.ring_due(session, Queue.LLM, 64, 600)) == 3
+        assert len(chunks.due_notifications(session, Queue.LLM, 64, 600)) == 3
 
 
 def test_a_first_cap_waits_until_nobody_spends_uncounted(engine: Engine) -> None:

@@ -70,7 +70,7 @@ STEPS: dict[str, Callable[[Session, Lease], object]] = {
     "fail": lambda session, lease: completion.fail(session, lease, {"code": "x"}, 1),
     "hand back": lambda session, lease: completion.hand_back(session, lease),
     "renew": lambda session, lease: chunks.heartbeat(session, lease, 30, 1),
-    "ring": lambda session, _lease: chunks.ring_due(session, Queue.LLM, 64, 30),
+    "notify": lambda session, _lease: chunks.due_notifications(session, Queue.LLM, 64, 30),
     "look for the dead": lambda session, _lease: chunks.expired(session, lambda _owner: False),
     "watch": lambda session, lease: progress.progress(session, lease.job_id),
     "is a stage over": lambda session, lease: chunks.stage_is_over(session, lease.job_id, Stage.SCORE),

@@ -80,14 +80,14 @@ def test_a_worker_stays_with_the_models_it_has_open_until_somebody_has_waited_to
     assert [take(engine, frozenset({"warm"}), patience=0.0) for _ in range(4)] == [warm, cold, warm, cold]
 
 
-def test_a_bell_for_one_job_brings_a_worker_to_the_job_whose_turn_it_is(engine: Engine) -> None:
+def test_a_notification_for_one_job_brings_a_worker_to_the_job_whose_turn_it_is(engine: Engine) -> None:
     many = steps.running(engine, *explains(9))
     few = steps.running(engine, *explains(9))
     first = steps.take(engine, Queue.LLM)
     assert first.job_id == many
     with transaction(engine) as session:
-        bells = chunks.ring_due(session, Queue.LLM, 64, 60)
-    of_many = next(bell for bell in bells if steps.chunk(engine, bell).job_id == many)
+        notifications = chunks.due_notifications(session, Queue.LLM, 64, 60)
+    of_many = next(notification for notification in notifications if steps.chunk(engine, notification).job_id == many)
     lease = steps.claim(engine, Queue.LLM, chunk_id=of_many)
     assert lease is not None
     assert lease.job_id == few

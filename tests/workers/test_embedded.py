@@ -23,8 +23,7 @@ from interp.store.queue import chunks, jobs
 from tests.store import steps
 from workers.artifact_paths import jobs_with_partials, store_of
 from workers.supervisor import Supervisor
-from workers.wakeup.celery_app import BELL, make_app
-from workers.wakeup.notify import ring
+from workers.wakeup import TASK, make_app, notify
 
 pytestmark = pytest.mark.timeout(300)
 Found = TypeVar("Found")
@@ -66,7 +65,7 @@ def supervisor(settings: Settings) -> Iterator[Supervisor]:
 def submit(engine: Engine, settings: Settings, spec: JobSpec) -> str:
     with transaction(engine) as session:
         job_id = jobs.submit(session, spec, preflight.check(spec)).id
-    ring(engine, settings)
+    notify(engine, settings)
     return job_id
 
 
@@ -100,26 +99,26 @@ def test_messages_that_say_nothing_true_change_nothing(supervisor: Supervisor, e
     app = make_app(settings)
     for queue in (Queue.GPU, Queue.LLM):
         for name in ("no such chunk", "no such chunk", ""):
-            app.send_task(BELL, args=[name], queue=queue.value)
+            app.send_task(TASK, args=[name], queue=queue.value)
     job_id = submit(engine, settings, tiny_job)
     for chunk in leased(engine, job_id, Stage.PREPARE):
-        app.send_task(BELL, args=[chunk.id], queue=Queue.GPU.value)
+        app.send_task(TASK, args=[chunk.id], queue=Queue.GPU.value)
     until(lambda: steps.look(engine, job_id).status == "completed", "the end of the job")
     with snapshot(engine) as session:
         assert set(session.scalars(select(ChunkRow.attempts).where(ChunkRow.job_id == job_id))) == {1}
 
 
-def test_lost_messages_are_rung_again(tmp_path: Path) -> None:
+def test_lost_messages_are_sent_again(tmp_path: Path) -> None:
     """In a book of its own: workers of another would find the chunk by themselves."""
     deaf = Settings(home=tmp_path, notify_again_seconds=0.2)
     migrate.upgrade(deaf.database_url)
     engine = make_engine(deaf.database_url)
     steps.submit(engine)
-    assert ring(engine, deaf) == 1
-    assert ring(engine, deaf) == 0
+    assert notify(engine, deaf) == 1
+    assert notify(engine, deaf) == 0
     for message in deaf.broker_folder.glob("*.msg"):
         message.unlink()
-    assert until(lambda: ring(engine, deaf), "the bell", seconds=5) == 1
+    assert until(lambda: notify(engine, deaf), "the notification", seconds=5) == 1
     assert len(list(deaf.broker_folder.glob("*.gpu.msg"))) == 1
     engine.dispose()
 

@@ -14,7 +14,7 @@ HEAVY = ("torch", "transformer_lens", "transformers", "scipy.stats", "scipy.opti
     "modules",
     [
         "workers.tasks.llm_tasks, workers.process, workers.tasks.execute",
-        "workers.supervisor, workers.wakeup.notify, interp.planning.preflight",
+        "workers.supervisor, workers.wakeup, interp.planning.preflight",
         "api.app",
     ],
     ids=["llm worker", "supervisor", "api"],

@@ -20,7 +20,7 @@ from interp.store.queue import jobs
 from tests.store import steps
 from tests.workers.test_embedded import until
 from workers.supervisor import Supervisor
-from workers.wakeup.notify import ring
+from workers.wakeup import notify
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -49,7 +49,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 def complete(engine: Engine, settings: Settings, spec: JobSpec) -> str:
     with transaction(engine) as session:
         job_id = jobs.submit(session, spec, preflight.check(spec)).id
-    ring(engine, settings)
+    notify(engine, settings)
     until(lambda: steps.look(engine, job_id).finished_at, "the end of the job")
     assert steps.look(engine, job_id).status == "completed"
     return job_id

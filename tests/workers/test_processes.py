@@ -28,8 +28,8 @@ pytestmark = pytest.mark.timeout(180)
 WORKER = """
 import sys, time, workers.runtime.poller, workers.tasks.execute
 from interp.domain.lifecycle import Queue
-from workers.runtime.process import main
-from workers.tasks.execute import Outcome
+from workers.process import main
+from workers.tasks.execute import TaskResult
 
 queue, batches, seconds, is_deaf = Queue(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "deaf"
 
@@ -38,7 +38,7 @@ def task(work):
         time.sleep(seconds)
         if not is_deaf:
             work.progress(0)
-    return Outcome(lambda session: None)
+    return TaskResult(lambda session: None)
 
 workers.tasks.execute._task = lambda stage: task
 # A busy machine may take long to make the next chunk.
@@ -119,13 +119,13 @@ def test_a_worker_ends_within_its_time_and_holds_nothing(alone: Settings, engine
     assert shown(engine) == []
 
 
-def test_what_comes_right_after_a_chunk_is_found_without_a_bell(alone: Settings, engine: Engine, redis_url: str) -> None:
+def test_what_comes_right_after_a_chunk_is_found_without_a_notification(alone: Settings, engine: Engine, redis_url: str) -> None:
     """For up to a second after an answer Celery asks for no message: the worker looks by itself then, however rarely it does otherwise."""
     settings = alone.model_copy(update={"broker_url": redis_url, "poll_interval_seconds": 3600.0})
     first = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     with worker(settings, Queue.LLM, batches=1):
-        notify.ring(engine, settings)
-        until(lambda: status(engine, first, Queue.LLM) == "done", "the chunk that a bell told of")
+        notify(engine, settings)
+        until(lambda: status(engine, first, Queue.LLM) == "done", "the chunk that was notified of")
         second = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
         until(lambda: status(engine, second, Queue.LLM) == "done", "the chunk that nothing told of")
 

@@ -19,7 +19,7 @@ from interp.store.queue import completion
 from workers.maintenance.cleanup import prune, tidy
 from workers.maintenance.webhooks import deliver_due
 from workers.runtime.process_identity import is_gone
-from workers.wakeup.notify import ring
+from workers.wakeup import notify
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def sweep(engine: Engine, settings: Settings) -> int:
     """One round; returns how many leases were taken back."""
     taken = completion.sweep(engine, is_gone, settings.max_lost_leases)
     completion.close_orphans(engine)
-    ring(engine, settings)
+    notify(engine, settings)
     return taken
 
 

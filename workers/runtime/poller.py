@@ -13,7 +13,7 @@ from interp.observability import logs
 from workers.runtime.context import Runtime
 from workers.runtime.helper_threads import HelperThreads
 from workers.tasks.execute import run_chunk
-from workers.wakeup.notify import ring
+from workers.wakeup import notify
 
 log = logs.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Poller:
         with self._my_turn() as is_mine:
             try:
                 while is_mine and not self._runtime.stopping.is_set() and run_chunk(self._runtime, self._queue, bell, self._helpers.asking):
-                    ring(self._runtime.engine, self._runtime.settings)
+                    notify(self._runtime.engine, self._runtime.settings)
                     bell = None
             except (SQLAlchemyError, DiskFullError) as error:
                 log.error("this worker cannot work just now, it looks again later", why=str(error))

@@ -31,7 +31,7 @@ def serve(
     # uvicorn and Celery: half a second that no other command needs, and wrong settings do not wait for.
     with without_collecting():
         from api.server import Service, end_process
-        from workers.wakeup.ping import check_broker
+        from workers.wakeup import check_broker
 
     if found.is_alone:
         make_home(found.home)
@@ -65,7 +65,7 @@ def _check_installation(found: Settings) -> None:
     """
     from interp.store.db import revision
     from interp.store.db.engine import make_engine
-    from workers.wakeup.ping import check_broker
+    from workers.wakeup import check_broker
 
     if found.is_alone:
         make_home(found.home)

@@ -200,12 +200,12 @@ def cancel_open(session: Session, job_id: str) -> None:
     _move(session, ChunkStatus.CANCELLED, ChunkRow.job_id == job_id, ChunkRow.status.in_(unleased), finished_at=clock(session))
 
 
-def unring(session: Session, chunk_ids: Sequence[str]) -> None:
+def withdraw_notifications(session: Session, chunk_ids: Sequence[str]) -> None:
     """The bells of these chunks could not be rung: they are due again."""
     session.execute(update(ChunkRow).where(ChunkRow.id.in_(chunk_ids)).values(notified_at=None).execution_options(synchronize_session=False))
 
 
-def ring_again(session: Session, job_id: str) -> None:
+def forget_notifications(session: Session, job_id: str) -> None:
     """Forgets that the job's ready chunks were rung for: those bells were answered while it was paused."""
     ready = update(ChunkRow).where(ChunkRow.job_id == job_id, ChunkRow.status == ChunkStatus.READY)
     session.execute(ready.values(notified_at=None).execution_options(synchronize_session=False))
@@ -263,7 +263,7 @@ def expired(session: Session, is_gone: Callable[[str], bool], chunk_id: str | No
     return [_lease(chunk) for chunk in session.scalars(leased) if _is_over(chunk, moment, is_gone)]
 
 
-def ring_due(session: Session, queue: Queue, window: int, seconds: float, most: int | None = None) -> list[str]:
+def due_notifications(session: Session, queue: Queue, window: int, seconds: float, most: int | None = None) -> list[str]:
     """Ready chunks that were never rung, or not within `seconds`; marks them as rung. The jobs whose turn is next come first.
 
     At most so many that with the bells of the last `seconds` that nobody has answered there are `window` of them, and at most `most`.

@@ -247,7 +247,7 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
             if paused.paused_at is not None and paused.started_at is not None:
                 paused_time.count_pause(session, paused.id, paused.paused_at)
             _move(session, paused.id, target, JobRow.status == JobStatus.PAUSED, pause_reason=None, paused_at=None)
-            chunks.ring_again(session, paused.id)
+            chunks.forget_notifications(session, paused.id)
     return get(session, job_id)
 
 
