@@ -32,8 +32,8 @@ from torch import Tensor
 from benches.memory import peak_rss_mb, reset_peak
 from interp.collect.finish import finish
 from interp.collect.memory import Extent, collection_bytes
-from interp.collect.rows.feed import RowBatch
 from interp.collect.run import Collection
+from interp.collect.stream import RowBatch
 from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.dictionary.module import Dictionary, open_dictionary
 from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, SubjectSpec
@@ -86,7 +86,7 @@ def _speed(setting: Setting, repeats: int) -> dict[str, Any]:
     documents = (0, len(setting.corpus))
     with setting.collection() as collection:
         warm = Clock()
-        _slice(setting, collection, list(itertools.islice(collection.batches(documents), SLICE_BATCHES)), Encode(setting), warm, 0)
+        _slice(setting, collection, list(itertools.islice(rows_of(collection, documents), SLICE_BATCHES)), Encode(setting), warm, 0)
     clocks = []
     for repeat in range(repeats):
         reset_peak()
@@ -99,7 +99,7 @@ def _repeat(setting: Setting, documents: tuple[int, int], turn: int) -> Clock:
     begun = time.perf_counter()
     with setting.collection() as collection:
         clock.ours += time.perf_counter() - begun
-        batches = collection.batches(documents)
+        batches = rows_of(collection, documents)
         while True:
             begun = time.perf_counter()
             part = list(itertools.islice(batches, SLICE_BATCHES))
@@ -110,6 +110,10 @@ def _repeat(setting: Setting, documents: tuple[int, int], turn: int) -> Clock:
             turn += 1
         clock.ours += _seconds(setting, lambda: _complete(setting, collection))
     return clock
+
+
+def rows_of(collection: Collection, documents: tuple[int, int]) -> Iterator[RowBatch]:
+    return collection.stream.batches(collection.stream.layout.rows(*documents))
 
 
 def _complete(setting: Setting, collection: Collection) -> None:
@@ -129,7 +133,7 @@ def _slice(setting: Setting, collection: Collection, part: list[RowBatch], encod
         clock.tight += _seconds(setting, lambda: [encode.tight(batch) for batch in part])
 
     def ours() -> None:
-        clock.ours += _seconds(setting, lambda: [collection.take(batch) for batch in part])
+        clock.ours += _seconds(setting, lambda: [collection.stream.take(batch) for batch in part])
 
     ways = (floor, tight, ours)
     for index in range(3):
@@ -176,8 +180,8 @@ def _memory(setting: Setting) -> Iterator[dict[str, Any]]:
         reset_peak()
         begun, done = time.perf_counter(), 0
         with setting.collection() as collection:
-            for batch in collection.batches((0, stop)):
-                collection.take(batch)
+            for batch in rows_of(collection, (0, stop)):
+                collection.stream.take(batch)
                 done += batch.content
             collection.partial()
         seconds = time.perf_counter() - begun

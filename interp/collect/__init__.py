@@ -1,1 +1,1 @@
-"""The stream: rows of text through the subject and the dictionary, into counts and samples of every feature."""
+"""Collection: rows of text through the subject and the dictionary, into counts and samples of every feature."""

@@ -1,4 +1,4 @@
-"""One range of features: their counts and their reservoirs. Ranges are independent, so that each core has its own."""
+"""Counts and reservoirs of one range of features. Ranges are independent, so that each thread has its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from interp.collect.encode import Activity, FiringLimits
-from interp.collect.finite import check_maxima
+from interp.collect.feature_counts import FeatureCounts
 from interp.collect.hashing import exponential
-from interp.collect.partial.tally import FeatureCounts
 from interp.collect.reservoir import EMPTY, NOT_FULL, Reservoir, make_keys, sortable
-from interp.collect.rows.staging import Windows
+from interp.collect.window_batches import Windows
+from interp.domain.errors import ActivationsNotFiniteError
 from interp.domain.evidence import ACTIVE_KINDS, ContextKind, Split
 from interp.domain.spec import SplitCounts
 
@@ -27,10 +27,10 @@ class Pairs:
 
 @dataclass(frozen=True)
 class FeatureRange:
-    """What is fixed about the features of a block.
+    """The constants of the features of a block.
 
     multipliers int32   [2, F]  see `interp.collect.hashing`
-    limits      of F features   above which values they are active, and fire
+    limits      of F features   values above which they are active, and fire
     neighbours  int64   [F, n]  rows of the maxima of all encoded features
     cosines     float32 [F, n]  not negative
     """
@@ -41,6 +41,10 @@ class FeatureRange:
     limits: FiringLimits
     neighbours: Tensor
     cosines: Tensor
+
+    @property
+    def span(self) -> slice:
+        return slice(self.start, self.stop)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -59,62 +63,62 @@ def _weighted(pairs: Pairs, windows: Windows, features: FeatureRange) -> Tensor:
     return sortable(pairs.maxima / exponential(hashes))
 
 
-@dataclass(frozen=True)
-class Silent:
-    """A batch of W windows as its silent ones are sought: `maxima` float32 [F, W], `everything` float16 [F, W, window] or None."""
-
-    windows: Windows
-    maxima: Tensor
-    everything: Tensor | None
-
-    def values(self, rows: Tensor, columns: Tensor) -> Tensor | None:
-        """float16 [N, window]: the activations of pairs of a feature and a window, int64 [N] each."""
-        return None if self.everything is None else self.everything[rows, columns]
-
-
-# What each sample of active windows prefers: int32 [P] priorities of pairs.
+# Priorities int32 [P] of the pairs in each sample of active windows.
 PRIORITIES: dict[ContextKind, Callable[[Pairs, Windows, FeatureRange], Tensor]] = {
     ContextKind.TOP: _top,
     ContextKind.UNIFORM: _uniform,
     ContextKind.WEIGHTED: _weighted,
 }
-
-
-# Of these a document gives one window at most: the windows of one table or one list of names resemble one another, and ask the same question.
-ONE_A_DOCUMENT = frozenset({ContextKind.NEAR_MISS})
-# The lowest priority of a kind, where not every window is a candidate: at a near miss some neighbour fires.
+# At most one window per document: the windows of one table or one list of names resemble one another, and ask the same question.
+ONE_PER_DOCUMENT = frozenset({ContextKind.NEAR_MISS})
+# The least priority of a sample for which not every window is a candidate: in a near miss some neighbour fires.
 LEAST = {ContextKind.NEAR_MISS: 1}
+
+
+@dataclass(frozen=True)
+class _Silent:
+    """W windows among which the silent ones are searched: `maxima` float32 [F, W], `activations` float16 [F, W, window] or None."""
+
+    windows: Windows
+    maxima: Tensor
+    activations: Tensor | None
+
+    def payload(self, rows: Tensor, columns: Tensor) -> Tensor | None:
+        return None if self.activations is None else self.activations[rows, columns]
 
 
 class Block:
     """Counts and reservoirs of F features."""
 
-    def __init__(self, features: FeatureRange, counts: dict[Split, SplitCounts], window: int, documents: Tensor, dense: bool = False) -> None:
+    def __init__(self, features: FeatureRange, counts: dict[Split, SplitCounts], window: int, documents: Tensor, is_dense: bool = False) -> None:
         """`documents` int64 [documents + 1]: the ordinal of each one's first window.
 
-        `dense`: silent windows keep activations, too, since a feature that does not reach its firing level need not be 0.
+        `is_dense`: silent windows keep activations too, since a feature below its firing level need not be 0.
         """
         device = features.neighbours.device
         self.features = features
-        self.tally = FeatureCounts(len(features), device)
+        self.counts = FeatureCounts(len(features), device)
         self.reservoirs = {
             (kind, split): Reservoir(
                 len(features),
-                kept_of(counts[split], kind),
-                window if dense or kind in ACTIVE_KINDS else None,
+                counts[split].of(kind),
+                window if is_dense or kind in ACTIVE_KINDS else None,
                 device,
                 LEAST.get(kind, NOT_FULL),
-                documents if kind in ONE_A_DOCUMENT else None,
+                documents if kind in ONE_PER_DOCUMENT else None,
             )
             for kind in ContextKind
             for split in Split
         }
 
-    def take_active(self, split: Split, windows: Windows, activity: Activity, maxima: Tensor) -> None:
-        """What fires in a batch of windows of one split; `maxima` float32 [F, W] of these features."""
+    def add_active(self, split: Split, windows: Windows, activity: Activity, maxima: Tensor) -> None:
+        """Count and sample what fires in windows of one split; `maxima` float32 [F, W] of these features. Raises ActivationsNotFinite."""
         cells = torch.add(activity.windows, activity.features, alpha=maxima.shape[1])
         pairs = Pairs(activity.features, activity.windows, maxima.view(-1).index_select(0, cells))
-        check_maxima(pairs.maxima)
+        if not bool(torch.isfinite(pairs.maxima.sum(dtype=torch.float64))):
+            raise ActivationsNotFiniteError(
+                "The dictionary gives infinity for finite activations.", why="Its encoder overflows.", cure="Collect with encode_dtype float32."
+            )
         self._count(split, activity, maxima)
         for kind in ACTIVE_KINDS:
             reservoir = self.reservoirs[kind, split]
@@ -125,17 +129,19 @@ class Block:
             keys = make_keys(priorities.index_select(0, enter), ordinals)
             reservoir.offer(rows, keys, self.features.limits[rows].stored(activity.values.index_select(0, enter)))
 
-    def take_inactive(self, split: Split, windows: Windows, maxima: Tensor, all_maxima: Tensor, everything: Tensor | None = None) -> None:
-        """Windows in which a feature does not fire; `all_maxima` float32 [all encoded features, W]; `everything` float16 [F, W, window]: their
-        activations, where silent windows keep them."""
-        silent = Silent(windows, maxima, everything)
+    def add_silent(self, split: Split, windows: Windows, maxima: Tensor, all_maxima: Tensor, activations: Tensor | None = None) -> None:
+        """Sample windows in which a feature does not fire.
+
+        `all_maxima` float32 [all encoded features, W]; `activations` float16 [F, W, window], where silent windows keep them.
+        """
+        silent = _Silent(windows, maxima, activations)
         hashes = self.features.multipliers[0][:, None] * windows.hashes[0][None, :]
         self._offer_silent(self.reservoirs[ContextKind.INACTIVE, split], silent, hashes)
         if self.features.neighbours.shape[1]:
-            self._offer_silent(self.reservoirs[ContextKind.NEAR_MISS, split], silent, self._nearest_activity(all_maxima))
+            self._offer_silent(self.reservoirs[ContextKind.NEAR_MISS, split], silent, self._neighbours_maxima(all_maxima))
 
-    def _offer_silent(self, reservoir: Reservoir, silent: "Silent", priorities: Tensor) -> None:
-        """Offers the windows in which a feature does not fire, by int32 [F, W] priorities."""
+    def _offer_silent(self, reservoir: Reservoir, silent: _Silent, priorities: Tensor) -> None:
+        """Offer the windows in which a feature does not fire, by int32 [F, W] priorities."""
         enter = (priorities >= reservoir.threshold[:, None]).view(-1).nonzero().squeeze(1)
         if len(enter) > len(self.features) * reservoir.keep:
             self._offer_best_silent(reservoir, silent, priorities)
@@ -144,20 +150,20 @@ class Block:
         rows = enter // silent.maxima.shape[1]
         columns = torch.sub(enter, rows, alpha=silent.maxima.shape[1])
         keys = make_keys(priorities.view(-1).index_select(0, enter), silent.windows.ordinals.index_select(0, columns))
-        reservoir.offer(rows, keys, silent.values(rows, columns))
+        reservoir.offer(rows, keys, silent.payload(rows, columns))
 
-    def _offer_best_silent(self, reservoir: Reservoir, silent: "Silent", priorities: Tensor) -> None:
-        """The same while reservoirs fill, when nearly every window could enter: the best of each feature, without a list of all."""
+    def _offer_best_silent(self, reservoir: Reservoir, silent: _Silent, priorities: Tensor) -> None:
+        """Offer the best windows of each feature, without a list of all: while reservoirs fill, nearly every window could enter."""
         out = (silent.maxima > 0) | (priorities < reservoir.threshold[:, None])
         keys = make_keys(priorities, silent.windows.ordinals).masked_fill_(out, EMPTY)
         if reservoir.is_by_document:
             keys = _best_in_documents(keys, reservoir.documents_of(make_keys(priorities[0], silent.windows.ordinals)))
         best, columns = keys.topk(min(reservoir.keep, keys.shape[1]), dim=1, sorted=False)
         rows, places = (best != EMPTY).nonzero(as_tuple=True)
-        reservoir.offer(rows, best[rows, places], silent.values(rows, columns[rows, places]))
+        reservoir.offer(rows, best[rows, places], silent.payload(rows, columns[rows, places]))
 
-    def _nearest_activity(self, all_maxima: Tensor) -> Tensor:
-        """int32 [F, W]: the largest of each feature's neighbours' maxima, times their cosine, as a priority."""
+    def _neighbours_maxima(self, all_maxima: Tensor) -> Tensor:
+        """Return int32 [F, W] priorities: the largest of each feature's neighbours' maxima, times their cosine."""
         best: Tensor | None = None
         for neighbours, cosines in zip(self.features.neighbours.T, self.features.cosines.T, strict=True):
             scaled = all_maxima.index_select(0, neighbours).mul_(cosines[:, None])
@@ -169,19 +175,13 @@ class Block:
         firing = self.features.limits.firing.index_select(0, activity.features)[:, None]
         active = (activity.values > firing).view(-1).nonzero().squeeze(1)
         features = activity.features.index_select(0, active // activity.values.shape[1])
-        self.tally.add_tokens(features, activity.values.view(-1).index_select(0, active))
-        self.tally.add_windows(split, activity.features, maxima)
+        self.counts.add_tokens(features, activity.values.view(-1).index_select(0, active))
+        self.counts.add_windows(split, activity.features, maxima)
 
 
 def _best_in_documents(keys: Tensor, documents: Tensor) -> Tensor:
-    """keys int64 [F, W] with EMPTY in place of those that are not the best of their document; `documents` int64 [W]."""
+    """Replace keys int64 [F, W] that are not the best of their document with EMPTY; `documents` int64 [W]."""
     _, places = documents.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     spread = places.expand_as(keys)
     best = keys.new_full((len(keys), int(places.max()) + 1), EMPTY).scatter_reduce_(1, spread, keys, "amax")
     return keys.masked_fill(keys != best.gather(1, spread), EMPTY)
-
-
-def kept_of(counts: SplitCounts, kind: ContextKind) -> int:
-    """How many windows of a kind are kept."""
-    kept: int = getattr(counts, kind.name.lower())
-    return kept

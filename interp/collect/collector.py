@@ -1,7 +1,8 @@
-"""The pure heart of collection: batches of windows in, counts and samples of every feature out."""
+"""Counts and samples of every feature, from batches of windows."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,18 @@ from torch import Tensor
 from interp.collect.block import Block, FeatureRange
 from interp.collect.encode import Encoder, TileShape
 from interp.collect.hashing import feature_multipliers
-from interp.collect.lanes import Lanes
-from interp.collect.partial.partial import Partial, Sample
-from interp.collect.rows.staging import WindowBatch
+from interp.collect.partial import Partial, Sample
+from interp.collect.window_batches import WindowBatch
+from interp.collect.worker_threads import WorkerThreads, split_range
 from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import CollectionSpec
 
 
 @dataclass(frozen=True)
 class FeatureSelection:
-    """Which features are collected, and what near misses need to know of them.
+    """Which features are collected, and their neighbours for near misses.
 
-    encoded    int64   [E]     features to encode: first the S collected ones, ascending, then those that are only somebody's neighbours
+    encoded    int64   [E]     features to encode: first the S collected ones, ascending, then those that are neighbours only
     neighbours int64   [S, n]  rows of `encoded`: the nearest features of each collected one
     cosines    float32 [S, n]  of the decoder directions; not negative
     """
@@ -32,35 +33,30 @@ class FeatureSelection:
     neighbours: NDArray[np.int64]
     cosines: NDArray[np.float32]
 
-    @property
-    def collected(self) -> int:
-        """S."""
-        return len(self.neighbours)
-
 
 class Collector:
-    """Counts and reservoirs of all collected features, in one block of features a lane."""
+    """Counts and reservoirs of all collected features, in one block of features per thread."""
 
     def __init__(
         self,
         encoder: Encoder,
-        roster: FeatureSelection,
+        selection: FeatureSelection,
         spec: CollectionSpec,
         seed: int,
         shape: TileShape,
         capacity: int,
         documents: Tensor,
-        lanes: Lanes,
+        threads: WorkerThreads,
     ) -> None:
         """`capacity`: windows of the largest batch; `documents` int64 [documents + 1]: the ordinal of each one's first window."""
         device = encoder.limits.levels.device
-        dense = bool(encoder.limits.levels.any())
-        self._encoder, self._lanes, self._window = encoder, lanes, spec.window
-        self._maxima = torch.zeros(len(roster.encoded) * capacity, device=device)
-        self._everything = torch.zeros(roster.collected * capacity * spec.window, dtype=torch.float16, device=device) if dense else None
-        self._encoded, self._collected = len(roster.encoded), roster.collected
-        multipliers = torch.from_numpy(feature_multipliers(seed, roster.encoded[: roster.collected])).to(device)
-        neighbours, cosines = torch.from_numpy(roster.neighbours).to(device), torch.from_numpy(roster.cosines).to(device)
+        is_dense = bool(encoder.limits.levels.any())
+        self._encoder, self._threads, self._window = encoder, threads, spec.window
+        self._encoded, self._collected = len(selection.encoded), len(selection.neighbours)
+        self._maxima = torch.zeros(self._encoded * capacity, device=device)
+        self._activations = torch.zeros(self._collected * capacity * spec.window, dtype=torch.float16, device=device) if is_dense else None
+        multipliers = torch.from_numpy(feature_multipliers(seed, selection.encoded[: self._collected])).to(device)
+        neighbours, cosines = torch.from_numpy(selection.neighbours).to(device), torch.from_numpy(selection.cosines).to(device)
         counts = {Split.EXPLAIN: spec.explain, Split.TEST: spec.test}
         self.blocks = [
             Block(
@@ -68,77 +64,69 @@ class Collector:
                 counts,
                 spec.window,
                 documents,
-                dense,
+                is_dense,
             )
-            for start, stop in cut(0, roster.collected, lanes.count, shape.features)
+            for start, stop in split_range(0, self._collected, threads.count, shape.features)
         ]
-        self._bystanders = cut(roster.collected, self._encoded, lanes.count, shape.features)
-        self.tokens_seen = 0
-        self.windows_seen = [0, 0]
+        self._only_neighbours = split_range(self._collected, self._encoded, threads.count, shape.features)
+        self._tokens_seen = 0
+        self._windows_seen = [0, 0]
 
     @torch.inference_mode()
-    def feed(self, batch: WindowBatch) -> None:
-        """Takes in a batch. Lanes run twice: a near miss can be told only when the maxima of all features are there."""
+    def add(self, batch: WindowBatch) -> None:
+        """Add a batch. Silent windows are sampled after all features are encoded: a near miss needs the maxima of the neighbours."""
         count, split = len(batch.windows), Split(batch.split)
-        padded = len(batch.masked) // batch.windows.counted.shape[1]
+        padded = batch.tokens // self._window
         maxima = self._maxima[: self._encoded * padded].view(self._encoded, padded)
-        everything = None if self._everything is None else self._everything[: self._collected * len(batch.masked)].view(self._collected, -1)
+        activations = None if self._activations is None else self._activations[: self._collected * batch.tokens].view(self._collected, -1)
         self._encoder.begin(batch)
 
-        def encode(block: Block) -> None:
-            start, stop = block.features.start, block.features.stop
-            activity = self._encoder.activity(start, stop, maxima[start:stop], None if everything is None else everything[start:stop])
-            block.take_active(split, batch.windows, activity, maxima[start:stop])
+        def encode_neighbours(span: tuple[int, int]) -> None:
+            self._encoder.activity(*span, maxima[span[0] : span[1]])
 
-        def compare(block: Block) -> None:
-            own = slice(block.features.start, block.features.stop)
-            values = None if everything is None else everything[own].view(own.stop - own.start, -1, self._window)
-            block.take_inactive(split, batch.windows, maxima[own, :count], maxima[:, :count], values)
+        def add_active(block: Block) -> None:
+            own = block.features.span
+            activity = self._encoder.activity(own.start, own.stop, maxima[own], None if activations is None else activations[own])
+            block.add_active(split, batch.windows, activity, maxima[own])
 
-        self._lanes.each(lambda span: self._watch(span, maxima), self._bystanders)
-        self._lanes.each(encode, self.blocks)
-        self._lanes.each(compare, self.blocks)
-        self.tokens_seen += int(batch.windows.counted.sum())
-        self.windows_seen[split] += count
+        def add_silent(block: Block) -> None:
+            own = block.features.span
+            values = None if activations is None else activations[own].view(own.stop - own.start, -1, self._window)
+            block.add_silent(split, batch.windows, maxima[own, :count], maxima[:, :count], values)
+
+        self._threads.each(encode_neighbours, self._only_neighbours)
+        self._threads.each(add_active, self.blocks)
+        self._threads.each(add_silent, self.blocks)
+        self._tokens_seen += int(batch.windows.counted.sum())
+        self._windows_seen[split] += count
 
     @torch.inference_mode()
     def partial(self, origin: str, features: NDArray[np.int64]) -> Partial:
-        """The blocks' results, side by side. `features` int64 [S] names the collected ones."""
-        tallies = [block.tally for block in self.blocks]
+        """Return the results of all blocks. `features` int64 [S] names the collected features."""
+        counts = [block.counts for block in self.blocks]
         keys: dict[Sample, NDArray[np.int64]] = {}
         activations: dict[Sample, NDArray[np.float16]] = {}
         for sample in product(ContextKind, Split):
             kept = [block.reservoirs[sample].kept() for block in self.blocks]
-            keys[sample] = _rows([entries for entries, _ in kept])
-            payload = [values for _, values in kept if values is not None]
-            if payload:
-                activations[sample] = _rows(payload)
+            keys[sample] = _joined(entries for entries, _ in kept)
+            if payload := [values for _, values in kept if values is not None]:
+                activations[sample] = _joined(payload)
         return Partial(
             origin=origin,
             features=features,
-            tokens_seen=self.tokens_seen,
-            windows_seen=(self.windows_seen[0], self.windows_seen[1]),
-            windows_active=_rows([tally.windows_active.T for tally in tallies]),
-            histogram=_rows([tally.histogram for tally in tallies]),
-            sums=_rows([tally.sums for tally in tallies]),
-            maxima=_rows([tally.maxima for tally in tallies]),
-            levels=_rows([block.features.limits.levels for block in self.blocks]),
+            tokens_seen=self._tokens_seen,
+            windows_seen=(self._windows_seen[0], self._windows_seen[1]),
+            windows_active=_joined(own.windows_active.T for own in counts),
+            histogram=_joined(own.histogram for own in counts),
+            sums=_joined(own.sums for own in counts),
+            maxima=_joined(own.maxima for own in counts),
+            levels=_joined(block.features.limits.levels for block in self.blocks),
             keys=keys,
             activations=activations,
         )
 
-    def _watch(self, span: tuple[int, int], maxima: Tensor) -> None:
-        self._encoder.activity(*span, maxima[span[0] : span[1]])
 
-
-def _rows(parts: list[Tensor]) -> NDArray[Any]:
-    """The parts one below the other, in this machine's memory."""
-    array: NDArray[Any] = torch.cat(parts).cpu().numpy()
+def _joined(parts: Iterable[Tensor]) -> NDArray[Any]:
+    """Concatenate the rows of all parts in this machine's memory."""
+    array: NDArray[Any] = torch.cat(list(parts)).cpu().numpy()
     return array
-
-
-def cut(start: int, stop: int, parts: int, grain: int) -> list[tuple[int, int]]:
-    """Up to `parts` adjoining ranges of nearly equal length, that begin at multiples of `grain` from `start`, so that tiles keep their shape."""
-    grains = -(-(stop - start) // grain)
-    edges = [start + grain * (grains * part // parts) for part in range(parts)] + [stop]
-    return [(low, high) for low, high in pairwise(edges) if low < high]

@@ -1,8 +1,8 @@
-"""From activations at the hook point to the windows in which features fire, without ever holding dense feature activations.
+"""Encoding activations at the hook point into the windows in which features fire, without dense feature activations in memory.
 
 A dense encode is cut into tiles of features by tokens that stay in cache: one matmul, one maximum over each window, and only the windows in which
-a feature fires are read again. Shapes of tiles are fixed and short ones filled up, since a product rounds by the shape of its matrices: so a
-feature's activations depend neither on what else stands in the batch nor on which other features are collected with it.
+a feature fires are read again. Tiles have a fixed shape, and short ones are filled up, since the rounding of a product depends on the shape of its
+matrices: so a feature's activations depend neither on the rest of the batch nor on the other features collected with it.
 """
 
 import threading
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from interp.collect.memory import CODES
-from interp.collect.rows.staging import WindowBatch
+from interp.collect.window_batches import WindowBatch
 from interp.dictionary.module import Dictionary
 
-SILENT = -1.0  # stands for a token that does not count: below every floor
+MASKED = -1.0  # value at a token that does not count: below every threshold
 FLOAT16_LARGEST = 65504.0
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class TileShape:
-    """Features and tokens of a tile: 2 MiB of float32 on the CPU, about a core's L2 on today's servers; elsewhere few, large kernels."""
+    """Features and tokens of a tile: 2 MiB of float32 on the CPU, about a core's L2 cache; on other devices few, large kernels."""
 
     features: int
     tokens: int
@@ -36,11 +36,11 @@ class TileShape:
 
 @dataclass(frozen=True)
 class Activity:
-    """Where a range of features fires in a batch. P pairs of a feature and a window in which it fires, in no order.
+    """P pairs of a feature of a range and a window of a batch in which it fires, in no order.
 
     features int64   [P]          counted from the first of the range
     windows  int64   [P]          windows of the batch
-    values   float32 [P, window]  at each token; the activation is 0 unless this is above the floor, and it fires above `FiringLimits.firing`
+    values   float32 [P, window]  per token; the activation is 0 unless this is above the threshold, and it fires above `FiringLimits.firing`
     """
 
     features: Tensor
@@ -50,33 +50,32 @@ class Activity:
 
 @dataclass(frozen=True)
 class FiringLimits:
-    """Of F features, float32 [F] each.
+    """Limits of F features, float32 [F] each.
 
-    floors  the dictionary's own thresholds: an activation is the value above its floor, else 0
-    levels  firing levels, see `interp.collect.levels`: a feature fires at activations above its level
-    firing  the larger of both: what a value must be above for the feature to fire
+    thresholds  of the dictionary: an activation is the value where that is above its threshold, else 0
+    levels      firing levels, see `interp.collect.levels`: a feature fires at activations above its level
+    firing      the larger of both: the feature fires at values above it
     """
 
-    floors: Tensor
+    thresholds: Tensor
     levels: Tensor
     firing: Tensor
 
     @classmethod
-    def of(cls, floors: Tensor, levels: Tensor | None) -> "FiringLimits":
-        """`levels` None: 0."""
-        levels = torch.zeros_like(floors) if levels is None else levels
-        return cls(floors, levels, torch.maximum(floors, levels))
+    def of(cls, thresholds: Tensor, levels: Tensor | None) -> "FiringLimits":
+        """Without `levels` all are 0."""
+        levels = torch.zeros_like(thresholds) if levels is None else levels
+        return cls(thresholds, levels, torch.maximum(thresholds, levels))
 
     def __getitem__(self, chosen: slice | Tensor) -> "FiringLimits":
-        return FiringLimits(self.floors[chosen], self.levels[chosen], self.firing[chosen])
+        return FiringLimits(self.thresholds[chosen], self.levels[chosen], self.firing[chosen])
 
     def stored(self, values: Tensor) -> Tensor:
-        """`values` [F, n] of these features to float16 [F, n] activations: 0 below the floor, in float16's range.
+        """Convert `values` [F, n] of these features to activations float16 [F, n]: 0 below the threshold, clamped to float16's range.
 
-        A value that fires and would be rounded to the level or below is stored as the next number above it, so that what fires can be told from what
-        is stored.
+        A value that fires, but rounds to the level or below, is stored as the next number above the level, so that the stored value fires too.
         """
-        kept = torch.where(values > self.floors[:, None], values, 0).clamp_(max=FLOAT16_LARGEST)
+        kept = torch.where(values > self.thresholds[:, None], values, 0).clamp_(max=FLOAT16_LARGEST)
         halves = kept.to(torch.float16)
         levels = self.levels[:, None]
         lost = (kept > levels) & (halves <= levels)
@@ -87,31 +86,31 @@ class FiringLimits:
 
 
 class Encoder(Protocol):
-    """Gives the activity of ranges of features; several threads may ask for different ranges at once."""
+    """The activity of ranges of features; several threads may encode different ranges at once."""
 
     limits: FiringLimits
 
     def begin(self, batch: WindowBatch) -> None:
-        """Reads a batch; called once, before its ranges."""
+        """Read a batch; called once, before its ranges."""
         ...
 
-    def activity(self, start: int, stop: int, maxima: Tensor, everything: Tensor | None = None) -> Activity:
-        """The features `start` to `stop - 1`. Their window maxima go into `maxima` float32 [stop - start, W']: 0 where they do not fire.
+    def activity(self, start: int, stop: int, maxima: Tensor, activations: Tensor | None = None) -> Activity:
+        """Encode the features `start` to `stop - 1`. The values are valid until the same thread calls again.
 
-        Activations at all tokens go into `everything` float16 [stop - start, W' * window], where it is given. The values are good until the same
-        thread asks again.
+        Writes their window maxima to `maxima` float32 [stop - start, W'], 0 where they do not fire, and activations at all tokens to `activations`
+        float16 [stop - start, W' * window], where that is given.
         """
         ...
 
 
 class DenseEncoder:
-    """ReLU and JumpReLU dictionaries: `f = pre if pre > floor else 0`, pre = norm(x) @ W_enc + b_enc, floor = max(threshold, 0)."""
+    """Encoder of ReLU and JumpReLU dictionaries: `f = pre if pre > threshold else 0`, pre = norm(x) @ W_enc + b_enc, threshold >= 0."""
 
     def __init__(
         self, dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape, levels: Tensor | None = None
     ) -> None:
-        """`features` int64 [F]: which of the dictionary's features to encode, in their order here; `levels` float32 [F]: their firing levels."""
-        # Some rows of zeros at the end fill up the last tile, wherever a range ends.
+        """`features` int64 [F]: the dictionary's features to encode, in this order; `levels` float32 [F]: their firing levels."""
+        # Rows of zeros at the end fill up the last tile, wherever a range ends.
         self.weights = pad(dictionary.W_enc[:, features].T.to(dtype), len(features) + shape.features)
         self.biases = pad(dictionary.b_enc[features, None].to(dtype), len(features) + shape.features)
         thresholds = torch.zeros_like(dictionary.b_enc) if dictionary.threshold is None else dictionary.threshold
@@ -119,50 +118,50 @@ class DenseEncoder:
         self._dictionary, self._window, self._shape = dictionary, window, shape
         self._inputs: list[Tensor] = []
         self._masked: list[Tensor] = []
-        self._desks = threading.local()
+        self._local = threading.local()
 
     def begin(self, batch: WindowBatch) -> None:
         inputs = self._dictionary.normalise(batch.x).to(self.weights.dtype)
         self._inputs = list(torch.split(inputs, self._shape.tokens))
         self._masked = [masked.nonzero().squeeze(1) for masked in torch.split(batch.masked, self._shape.tokens)]
 
-    def activity(self, start: int, stop: int, maxima: Tensor, everything: Tensor | None = None) -> Activity:
-        desk = self._desk()
+    def activity(self, start: int, stop: int, maxima: Tensor, activations: Tensor | None = None) -> Activity:
+        buffers = self._buffers()
         tile_windows = self._shape.tokens // self._window
         for first in range(start, stop, self._shape.features):
             last, whole = min(first + self._shape.features, stop), slice(first, first + self._shape.features)
             weights, biases, limits = self.weights[whole], self.biases[whole], self.limits[first:last]
             firing = limits.firing[:, None]
-            tile = desk.tile[: last - first]
-            rows = maxima[first - start : last - start]
+            tile = buffers.tile[: last - first]
+            own = slice(first - start, last - start)
             for index, (inputs, masked) in enumerate(zip(self._inputs, self._masked, strict=True)):
-                torch.addmm(biases, weights, inputs.T, out=desk.tile)
-                tile.index_fill_(1, masked, SILENT)
+                torch.addmm(biases, weights, inputs.T, out=buffers.tile)
+                tile.index_fill_(1, masked, MASKED)
                 peaks = tile.view(-1, tile_windows, self._window).amax(2)
-                rows[:, index * tile_windows : (index + 1) * tile_windows] = peaks
-                desk.take(tile, peaks > firing, first - start, index * tile_windows)
-                if everything is not None:
-                    everything[first - start : last - start, index * self._shape.tokens : (index + 1) * self._shape.tokens] = limits.stored(tile)
+                maxima[own, index * tile_windows : (index + 1) * tile_windows] = peaks
+                buffers.append(tile, peaks > firing, own.start, index * tile_windows)
+                if activations is not None:
+                    activations[own, index * self._shape.tokens : (index + 1) * self._shape.tokens] = limits.stored(tile)
         maxima.masked_fill_(maxima <= self.limits.firing[start:stop, None], 0)
-        return desk.activity()
+        return buffers.take()
 
-    def _desk(self) -> "EncodeBuffers":
-        """The calling thread's own."""
-        if not hasattr(self._desks, "desk"):
-            self._desks.desk = EncodeBuffers(self._shape, self._window, self.weights.dtype, self.weights.device)
-        desk: EncodeBuffers = self._desks.desk
-        return desk
+    def _buffers(self) -> "EncodeBuffers":
+        """Return the calling thread's own buffers."""
+        if not hasattr(self._local, "buffers"):
+            self._local.buffers = EncodeBuffers(self._shape, self._window, self.weights.dtype, self.weights.device)
+        buffers: EncodeBuffers = self._local.buffers
+        return buffers
 
 
 def pad(matrix: Tensor, rows: int) -> Tensor:
-    """The matrix with rows of zeros below, contiguous."""
+    """Return the matrix with rows of zeros below, contiguous."""
     padded = matrix.new_zeros((rows, *matrix.shape[1:]))
     padded[: len(matrix)] = matrix
     return padded
 
 
 class EncodeBuffers:
-    """Where one thread puts a tile, and gathers the active windows of a range of features."""
+    """One thread's tile, and the active windows of a range of features."""
 
     def __init__(self, shape: TileShape, window: int, dtype: torch.dtype, device: torch.device) -> None:
         self.tile = torch.empty((shape.features, shape.tokens), dtype=dtype, device=device)
@@ -171,8 +170,8 @@ class EncodeBuffers:
         self._pairs: list[Tensor] = []
         self._count = 0
 
-    def take(self, tile: Tensor, active: Tensor, feature: int, window: int) -> None:
-        """The windows of a tile [features, tokens] that `active` [features, windows] marks; its first are `feature` and `window`."""
+    def append(self, tile: Tensor, active: Tensor, feature: int, window: int) -> None:
+        """Copy the windows of a tile [features, tokens] that `active` [features, windows] marks; its first are `feature` and `window`."""
         pairs = active.nonzero().T
         cells = torch.add(pairs[1], pairs[0], alpha=active.shape[1])
         count = self._count + len(cells)
@@ -186,23 +185,26 @@ class EncodeBuffers:
         self._pairs.append(pairs)
         self._count = count
 
-    def activity(self) -> Activity:
-        """All that was taken since the last call."""
+    def take(self) -> Activity:
+        """Return all that was appended since the last call."""
         features, windows = torch.cat(self._pairs, dim=1)
         values = self._values[: self._count].to(torch.float32)
         self._pairs, self._count = [], 0
         return Activity(features, windows, values)
 
 
-class CodeEncoder:
-    """TopK dictionaries, by their sparse codes: what is mostly 0 is never made dense, but for window maxima."""
+class TopKEncoder:
+    """Encoder of TopK dictionaries by their sparse codes, which become dense in window maxima alone."""
 
     def __init__(self, dictionary: Dictionary, features: Tensor, window: int, shape: TileShape, levels: Tensor | None = None) -> None:
-        """`features` int64 [F]: which of the dictionary's features count, in their order here; `levels` float32 [F]: their firing levels."""
+        """`features` int64 [F]: the dictionary's features that count, in this order; `levels` float32 [F]: their firing levels."""
         self.limits = FiringLimits.of(torch.zeros(len(features), device=features.device), levels)
         self._places = torch.full((dictionary.n_features,), -1, dtype=torch.int64, device=features.device)
         self._places[features] = torch.arange(len(features), device=features.device)
-        self._dictionary, self._window, self._tokens_at_once = dictionary, window, _tokens_at_once(shape.tokens, dictionary.n_features)
+        self._dictionary, self._window = dictionary, window
+        # Tokens whose pre-activations are made together: a divisor of a tile's tokens, so that all products have one shape.
+        most = max(1, CODES // dictionary.n_features)
+        self._tokens_at_once = next(size for size in range(min(shape.tokens, most), 0, -1) if shape.tokens % size == 0)
         self._features = self._tokens = self._values = torch.empty(0)
 
     def begin(self, batch: WindowBatch) -> None:
@@ -213,11 +215,11 @@ class CodeEncoder:
         kept = ((values.view(-1) > 0) & (places >= 0)).nonzero().squeeze(1)
         self._values, self._features, self._tokens = values.view(-1)[kept], places[kept], kept // values.shape[1]
 
-    def activity(self, start: int, stop: int, maxima: Tensor, everything: Tensor | None = None) -> Activity:
+    def activity(self, start: int, stop: int, maxima: Tensor, activations: Tensor | None = None) -> Activity:
         own = ((self._features >= start) & (self._features < stop)).nonzero().squeeze(1)
         features, tokens, values = self._features[own] - start, self._tokens[own], self._values[own]
-        width, limits = maxima.shape[1], self.limits[start:stop]
-        cells = features * width + tokens // self._window
+        count, limits = maxima.shape[1], self.limits[start:stop]
+        cells = features * count + tokens // self._window
         peaks = torch.zeros(maxima.numel(), device=maxima.device).scatter_reduce_(0, cells, values, "amax").view_as(maxima)
         fires = peaks > limits.firing[:, None]
         maxima.copy_(peaks.masked_fill_(~fires, 0))
@@ -228,22 +230,16 @@ class CodeEncoder:
         held = (places >= 0).nonzero().squeeze(1)
         windows = torch.zeros((len(pairs), self._window), device=maxima.device)
         windows[places[held], tokens[held] % self._window] = values[held]
-        if everything is not None:
-            everything.zero_()
-            everything[features, tokens] = limits[features].stored(values[:, None])[:, 0]
-        return Activity(pairs // width, pairs % width, windows)
-
-
-def _tokens_at_once(tokens: int, features: int) -> int:
-    """Tokens whose pre-activations of all features are made together: a divisor of a tile's, so that all products have one shape."""
-    most = max(1, CODES // features)
-    return next(size for size in range(min(tokens, most), 0, -1) if tokens % size == 0)
+        if activations is not None:
+            activations.zero_()
+            activations[features, tokens] = limits[features].stored(values[:, None])[:, 0]
+        return Activity(pairs // count, pairs % count, windows)
 
 
 def make_encoder(
     dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape, levels: Tensor | None = None
 ) -> Encoder:
-    """The encoder that fits the dictionary. TopK always computes in float32: its choice of k is too close a call for less."""
+    """Return the encoder for a dictionary. TopK always computes in float32: with less, rounding changes the choice of the k largest."""
     if dictionary.k is not None:
-        return CodeEncoder(dictionary, features, window, shape, levels)
+        return TopKEncoder(dictionary, features, window, shape, levels)
     return DenseEncoder(dictionary, features, dtype, window, shape, levels)

@@ -1,4 +1,4 @@
-"""From a merged partial to evidence: token ids are read back from the corpus, and what the decoder alone tells is added."""
+"""Evidence from merged partial evidence: token ids are read back from the corpus, and facts of the decoder are added."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from interp.collect.feature_counts import SUM_SCALE
+from interp.collect.layout import Layout, layout_of
 from interp.collect.neighbours import nearest, output_effects
-from interp.collect.partial.partial import Partial
-from interp.collect.partial.tally import SUM_SCALE
+from interp.collect.partial import Partial
 from interp.collect.reservoir import EMPTY, ORDINAL_MASK
-from interp.collect.rows.layout import Layout, layout_of
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
 from interp.domain.evidence import ContextKind, Contexts, FeatureEvidence, Neighbour, Split, Statistics, TokenEffect
 from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
 
-FEATURES_AT_ONCE = 256  # of tables that hold a row a context or a logit a token
+FEATURES_AT_ONCE = 256
 
 
 def finish(partial: Partial, subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec) -> Iterator[FeatureEvidence]:
-    """The evidence of every feature of the partial, in its order."""
+    """Yield the evidence of every feature of the partial, in its order."""
     layout = layout_of(corpus.offsets, subject.bos, spec, dictionary.positions)
     effects = _effects(partial, subject, dictionary, spec)
     neighbours = _neighbours(partial, dictionary, spec)
@@ -44,7 +44,7 @@ def finish(partial: Partial, subject: Subject, dictionary: Dictionary, corpus: T
 
 @dataclass(frozen=True)
 class _Entries:
-    """All entries of some features, as columns: which feature, kind and split, which window, and its activations [E, window]."""
+    """All entries of some features, as columns; `activations` [E, window]."""
 
     features: NDArray[np.int64]
     kinds: NDArray[np.uint8]
@@ -54,11 +54,11 @@ class _Entries:
 
 
 def _contexts(partial: Partial, rows: NDArray[np.int64], layout: Layout, corpus: TokenizedCorpus, left: int) -> Iterator[Contexts]:
-    """Of each feature, by split, then kind, then from the highest priority down."""
+    """Yield the contexts of each feature, by split, then kind, then descending priority."""
     entries = _entries(partial, rows, layout.window)
     places = layout.locate(entries.ordinals)
     before, counts = layout.left(corpus.tokens, places, left)
-    everything = Contexts(
+    all_contexts = Contexts(
         tokens=layout.tokens(corpus.tokens, places),
         activations=entries.activations,
         lengths=places.lengths.astype(np.uint16),
@@ -73,11 +73,11 @@ def _contexts(partial: Partial, rows: NDArray[np.int64], layout: Layout, corpus:
     )
     edges = np.searchsorted(entries.features, np.arange(len(rows) + 1))
     for low, high in pairwise(edges):
-        yield everything.select(np.arange(low, high))
+        yield all_contexts.select(np.arange(low, high))
 
 
 def _entries(partial: Partial, rows: NDArray[np.int64], window: int) -> _Entries:
-    """Grouped by feature; within one, by split, kind and priority."""
+    """Return all entries grouped by feature; within one, by split, kind and priority."""
     columns: list[_Entries] = []
     for split, kind in product(Split, ContextKind):
         keys = partial.keys[kind, split]
@@ -110,7 +110,7 @@ def _statistics(partial: Partial, row: int) -> Statistics:
 def _effects(
     partial: Partial, subject: Subject, dictionary: Dictionary, spec: CollectionSpec
 ) -> Iterator[tuple[tuple[TokenEffect, ...], tuple[TokenEffect, ...]]]:
-    """(promoted, suppressed) of each feature."""
+    """Yield (promoted, suppressed) of each feature."""
     outputs = subject.output_directions().to(torch.float32)
     features = torch.tensor(partial.features)  # a copy: what a file was read into is not writable
     for blocks in output_effects(dictionary.W_dec[features].to(outputs.device), outputs, spec.output_tokens):
@@ -119,7 +119,6 @@ def _effects(
 
 
 def _neighbours(partial: Partial, dictionary: Dictionary, spec: CollectionSpec) -> Iterator[tuple[Neighbour, ...]]:
-    """The nearest features of each feature."""
     indices, cosines = nearest(dictionary.W_dec, torch.tensor(partial.features, device=dictionary.W_dec.device), spec.neighbours)
     for features, values in zip(indices.tolist(), cosines.tolist(), strict=True):
         yield tuple(map(Neighbour, features, values))

@@ -1,7 +1,7 @@
-"""Hashes that decide what is sampled: functions of (seed, feature, window) alone, so that no order, batch or shard can change a sample.
+"""Hashes that decide samples: functions of (seed, feature, window) alone, so that no order, batch or shard changes a sample.
 
 A window has a 32-bit hash `a` of (seed, document id, start), a feature an odd 32-bit multiplier `m` of (seed, feature). The hash of the pair is
-`a * m mod 2^32`, compared from its high bits down: multiply-shift hashing (Dietzfelbinger et al. 1997), at one integer multiplication a pair.
+`a * m mod 2^32`, compared from its high bits down: multiply-shift hashing (Dietzfelbinger et al. 1997), at one integer multiplication per pair.
 For one feature the multiplication is a bijection, so its hashes are as uniform and as independent over windows as the `a` are.
 """
 
@@ -15,7 +15,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A bijection of 64-bit words in which every bit of the input moves every bit of the output: splitmix64's finaliser (Steele et al. 2014)."""
+    """Mix the bits of 64-bit words by a bijection, the finaliser of splitmix64 (Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         mixed = values + _GOLDEN
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -24,19 +24,19 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def window_hashes(seed: int, documents: NDArray[np.uint64], starts: NDArray[np.int64]) -> NDArray[np.int32]:
-    """int32 [2, W]: of each window, by its document's id and its start; row 0 for uniform samples, row 1 for weighted ones."""
+    """Return int32 [2, W]: a hash of each window's document id and start; row 0 for uniform samples, row 1 for weighted ones."""
     return np.stack([_words(_key(seed, salt), documents, starts.astype(np.uint64)) for salt in (_UNIFORM_WINDOWS, _WEIGHTED_WINDOWS)])
 
 
 def feature_multipliers(seed: int, features: NDArray[np.int64]) -> NDArray[np.int32]:
-    """int32 [2, F], odd: of each feature, by its index in the dictionary; row 0 for uniform samples, row 1 for weighted ones."""
+    """Return odd int32 [2, F]: of each feature by its index in the dictionary; row 0 for uniform samples, row 1 for weighted ones."""
     nothing = np.zeros(1, dtype=np.uint64)
     rows = [_words(_key(seed, salt), features.astype(np.uint64), nothing) for salt in (_UNIFORM_FEATURES, _WEIGHTED_FEATURES)]
     return np.stack(rows) | np.int32(1)
 
 
 def exponential(hashes: Tensor) -> Tensor:
-    """int32 [N] hashes to float32 [N] draws of the exponential distribution with mean 1, precise near 0.
+    """Map hashes int32 [N] to draws float32 [N] of the exponential distribution with mean 1, precise near 0.
 
     With weights a, the k largest of `a / exponential` are a weighted sample without replacement: the same order as `u^(1/a)`
     (Efraimidis and Spirakis 2006), since `u^(1/a) = exp(-E / a)`.
@@ -51,7 +51,7 @@ def _key(seed: int, salt: int) -> np.uint64:
 
 
 def _words(key: np.uint64, major: NDArray[np.uint64], minor: NDArray[np.uint64]) -> NDArray[np.int32]:
-    """The high halves of the mixed (key, major, minor), as int32."""
+    """Return the high halves of the mixed (key, major, minor), as int32."""
     with np.errstate(over="ignore"):
         mixed = mix(mix(major ^ key) + minor)
     return (mixed >> np.uint64(32)).astype(np.uint32).view(np.int32)

@@ -1,22 +1,23 @@
-"""What a collection holds in memory: bounded by features, contexts and window, whatever the number of tokens."""
+"""Memory of a collection: bounded by features, contexts and window, and independent of the number of tokens."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from interp.collect.reservoir import room_for
+from interp.collect.reservoir import waiting_slots
 from interp.domain.evidence import ACTIVE_KINDS, HISTOGRAM_BINS, ContextKind
-from interp.domain.spec import CollectionSpec, SplitCounts
+from interp.domain.spec import CollectionSpec
 
 KEY, ACTIVATION, COUNT, FLOAT = 8, 2, 8, 4
 # Of each feature and window of a batch while reservoirs fill: priorities of two silent kinds, 64-bit keys as they are made, and masks.
 SILENT = 34
-# Of all windows of a batch, how many a feature fires in, taken high; each is held three times on its way into the reservoirs.
+# Share of the windows of a batch in which a feature fires, at most; each is copied three times on its way into the reservoirs.
 FIRING, COPIES = 0.1, 3
-CODES = 1 << 28  # pre-activations that a TopK dictionary makes at once, see `interp.collect.encode.CodeEncoder`
+CODES = 1 << 28  # pre-activations that a TopK dictionary makes at once, see `interp.collect.encode.TopKEncoder`
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A dictionary, as far as memory goes: F features, D wide. TopK ones have no encoder of their own, but choose among all features.
+    """The sizes of a dictionary that decide memory. TopK ones encode all features to choose among them.
 
     `dense`: features have firing levels, and silent windows keep their activations.
     """
@@ -28,24 +29,23 @@ class Extent:
 
 
 def reservoir_bytes(features: int, spec: CollectionSpec, dense: bool = False) -> int:
-    """Bytes of all reservoirs: features * sum over samples of (kept + waiting) * (8 + 2 * window where the sample is of active windows).
+    """Return the bytes of all reservoirs: features * sum over samples of (kept + waiting) * (8 + 2 * window where activations are kept).
 
-    With the default settings 424 entries per feature, 224 of them with activations: 18 KB per feature; 31 KB of dense dictionaries.
+    With the default settings 424 entries per feature, 224 of them with activations: 18 KB per feature; 31 KB in dense dictionaries.
     """
-    return features * sum(_entry_bytes(kind, counts, spec.window, dense, waits=True) for counts in (spec.explain, spec.test) for kind in ContextKind)
+    return features * _entries_bytes(spec, dense, lambda kept: kept + waiting_slots(kept))
 
 
 def partial_bytes(features: int, spec: CollectionSpec, dense: bool = False) -> int:
-    """Bytes of a partial result, in memory and as a file: what the reservoirs keep, and counts. 8 KB a feature with the default settings."""
-    kept = sum(_entry_bytes(kind, counts, spec.window, dense, waits=False) for counts in (spec.explain, spec.test) for kind in ContextKind)
-    return features * (kept + (HISTOGRAM_BINS + 4) * COUNT + 2 * FLOAT)
+    """Return the bytes of partial evidence, in memory and as a file: 8 KB per feature with the default settings."""
+    return features * (_entries_bytes(spec, dense, lambda kept: kept) + (HISTOGRAM_BINS + 4) * COUNT + 2 * FLOAT)
 
 
 def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
-    """Bytes of all that grows with features or with a batch, while `features` of a dictionary are collected: about, and rather too many.
+    """Estimate the bytes that collecting `features` features takes beside the subject and the dictionary; rather too many.
 
-    Reservoirs and the result made of them, counts, the encoder's copy of its weights (with the neighbours that near misses need, and that may all
-    be other features), and what a batch of windows takes on its way. Subject and dictionary themselves do not count.
+    Reservoirs and the result made of them, counts, the encoder's copy of its weights (with the neighbours that near misses need, which may all be
+    other features), and the temporaries of a batch of windows.
     """
     encoded = min(of.n_features, features * (1 + spec.near_miss_neighbours))
     windows = spec.batch_tokens // spec.window
@@ -53,21 +53,25 @@ def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
     weights = 2 * min(of.n_features * of.d_in * FLOAT, CODES * FLOAT) if of.topk else encoded * of.d_in * FLOAT
     maxima = encoded * windows * FLOAT
     passing = features * windows * (SILENT + int(FIRING * COPIES * spec.window * FLOAT))
-    stages = 2 * spec.batch_tokens * of.d_in * FLOAT
-    everything = features * spec.batch_tokens * ACTIVATION * of.dense
+    buffers = 2 * spec.batch_tokens * of.d_in * FLOAT
+    activations = features * spec.batch_tokens * ACTIVATION * of.dense
     held = reservoir_bytes(features, spec, of.dense) + partial_bytes(features, spec, of.dense)
-    return held + counts + weights + maxima + passing + stages + everything
+    return held + counts + weights + maxima + passing + buffers + activations
 
 
-def features_at_once(room: int, of: Extent, spec: CollectionSpec) -> int:
-    """How many features of a dictionary can be collected in `room` bytes; 0 when not one can."""
+def features_at_once(nbytes: int, of: Extent, spec: CollectionSpec) -> int:
+    """Return how many features of a dictionary can be collected in `nbytes`; 0 when not one can."""
     low, high = 0, of.n_features
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if collection_bytes(middle, of, spec) <= room else (low, middle - 1)
+        low, high = (middle, high) if collection_bytes(middle, of, spec) <= nbytes else (low, middle - 1)
     return low
 
 
-def _entry_bytes(kind: ContextKind, counts: SplitCounts, window: int, dense: bool, *, waits: bool) -> int:
-    kept: int = getattr(counts, kind.name.lower())
-    return (kept + room_for(kept) * waits) * (KEY + (ACTIVATION * window if dense or kind in ACTIVE_KINDS else 0))
+def _entries_bytes(spec: CollectionSpec, dense: bool, slots: Callable[[int], int]) -> int:
+    """Return the bytes of one feature's entries in all samples."""
+    return sum(
+        slots(counts.of(kind)) * (KEY + (ACTIVATION * spec.window if dense or kind in ACTIVE_KINDS else 0))
+        for counts in (spec.explain, spec.test)
+        for kind in ContextKind
+    )

@@ -1,4 +1,4 @@
-"""What follows from the decoder alone: nearest features, and the output tokens that a feature promotes and suppresses."""
+"""Facts of the decoder alone: nearest features, and the output tokens that a feature promotes and suppresses."""
 
 from collections.abc import Iterator
 
@@ -16,11 +16,11 @@ BLOCK = 256
 
 @torch.inference_mode()
 def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """For features int64 [S]: the `count` other features with the largest cosine of decoder directions float32 [F, D], best first.
+    """Return the `count` nearest features of features int64 [S], by the cosine of decoder directions float32 [F, D], best first.
 
-    Gives indices int64 [S, n] and cosines float32 [S, n]; n is smaller than `count` only in a dictionary of fewer features. What a feature gets does
-    not depend on which others are asked for: a product rounds by the shapes of its matrices, so blocks are filled up to one shape, and the chosen
-    pairs are multiplied again alone.
+    Returns indices int64 [S, n] and cosines float32 [S, n]; n is smaller than `count` only in a dictionary of fewer features. The result of a feature
+    does not depend on the others: the rounding of a product depends on the shape of its matrices, so blocks are filled up to one shape, and the
+    chosen pairs are multiplied again alone.
     """
     unit = torch.nn.functional.normalize(directions.to(torch.float32), dim=1)
     count = min(count, len(unit) - 1)
@@ -36,10 +36,10 @@ def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, T
 
 @torch.inference_mode()
 def output_effects(directions: Tensor, outputs: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """For each of the decoder directions float32 [S, D], through outputs float32 [D, V]: how far it moves each token's logit (logit lens).
+    """Yield how far decoder directions float32 [S, D], through outputs float32 [D, V], move the logits of tokens (logit lens).
 
-    Gives (promoted tokens, their logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block, count], strongest first. A
-    feature's do not depend on the others: blocks are filled up to one shape.
+    Yields (promoted tokens, their logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block, count], strongest first.
+    The result of a feature does not depend on the others: blocks are filled up to one shape.
     """
     count = min(count, outputs.shape[1])
     for block in torch.split(directions.to(torch.float32), BLOCK):
@@ -49,8 +49,8 @@ def output_effects(directions: Tensor, outputs: Tensor, count: int) -> Iterator[
         yield promoted, up, suppressed, down
 
 
-def roster_of(dictionary: Dictionary, features: NDArray[np.int64], near_miss_neighbours: int) -> FeatureSelection:
-    """The features with their nearest neighbours. Opposed neighbours (negative cosine) make no near miss."""
+def select_features(dictionary: Dictionary, features: NDArray[np.int64], near_miss_neighbours: int) -> FeatureSelection:
+    """Return the features with their nearest neighbours. Opposed neighbours (negative cosine) make no near miss."""
     indices, cosines = nearest(dictionary.W_dec, torch.from_numpy(features).to(dictionary.W_dec.device), near_miss_neighbours)
     neighbours = indices.cpu().numpy()
     encoded = np.concatenate([features, np.setdiff1d(neighbours, features)])

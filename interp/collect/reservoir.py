@@ -1,7 +1,7 @@
-"""Keep the k windows of highest priority, for every feature at once: the one rule of all samples of contexts.
+"""Reservoirs of the k windows of highest priority, for all features at once: every sample of contexts is one.
 
 An entry is a 64-bit key: the priority (a sortable int32) above the window's ordinal (inverted, so that ties go to the first window). Keys are
-totally ordered, so what is kept is a function of the set of windows offered, not of the order they came in.
+totally ordered, so what is kept is a function of the set of windows offered, and not of their order.
 """
 
 import torch
@@ -14,30 +14,32 @@ ORDINAL_MASK = 0xFFFFFFFF
 
 
 def make_keys(priorities: Tensor, ordinals: Tensor) -> Tensor:
-    """int32 [N] priorities and int64 [N] window ordinals below 2^32 to int64 [N] keys."""
+    """Return keys int64 [N] of priorities int32 [N] and window ordinals int64 [N] below 2^32."""
     return (priorities.to(torch.int64) << 32) | (ORDINAL_MASK - ordinals)
 
 
 def sortable(values: Tensor) -> Tensor:
-    """float32 [N], not negative, to int32 [N] in the same order: the bits themselves."""
+    """Return int32 [N] in the order of values float32 [N], not negative: their bits."""
     return values.view(torch.int32)
 
 
 class Reservoir:
-    """The `keep` highest keys of each of R rows, with what belongs to them.
+    """The `keep` highest keys of each of R rows, with their activations.
 
-    keys      int64   [R, keep + room]          kept entries in front, in descending order; then those that wait to be sorted in
-    payload   float16 [R, keep + room, window]  activations of each entry; None where they are all 0
-    threshold int32   [R]                       the least priority that can still enter
+    keys      int64   [R, keep + waiting]          kept entries in front, in descending order; then those that wait to be sorted in
+    payload   float16 [R, keep + waiting, window]  activations of each entry; None where they are all 0
+    threshold int32   [R]                          the least priority that can still enter
     """
 
     def __init__(
         self, rows: int, keep: int, window: int | None, device: torch.device, least: int = NOT_FULL, documents: Tensor | None = None
     ) -> None:
-        """`least` is the lowest priority worth keeping at all. With `documents` int64 [documents + 1], the ordinal of each one's first window, a row
-        keeps the best window of each document and no other: what is kept is still a function of the set of windows offered, since a document's best
-        key only grows, and one that has been pushed out stays behind `keep` others."""
-        slots = keep + room_for(keep)
+        """`least` is the lowest priority that may enter.
+
+        With `documents` int64 [documents + 1], the ordinal of each one's first window, a row keeps only the best window of each document. What is
+        kept is still a function of the set of windows offered: a document's best key only grows, and one that has left stays behind `keep` others.
+        """
+        slots = keep + waiting_slots(keep)
         self.keep = keep
         self.keys = torch.full((rows, slots), EMPTY, dtype=torch.int64, device=device)
         self.payload = None if window is None else torch.zeros((rows, slots, window), dtype=torch.float16, device=device)
@@ -47,11 +49,11 @@ class Reservoir:
 
     @property
     def is_by_document(self) -> bool:
-        """Whether a document gives a row one window at most."""
+        """Whether a row keeps one window per document at most."""
         return self._documents is not None
 
     def offer(self, rows: Tensor, keys: Tensor, payload: Tensor | None = None) -> None:
-        """Takes in candidates: rows int64 [N], keys int64 [N], payload [N, window]. No key may be offered twice to a row."""
+        """Offer candidates: rows int64 [N], keys int64 [N], payload [N, window]. No key may be offered twice to a row."""
         if self.keep == 0 or len(rows) == 0:
             return
         if self._documents is not None:
@@ -67,13 +69,13 @@ class Reservoir:
         self._settle((2 * self._waiting >= self.keep).nonzero().squeeze(1))
 
     def kept(self) -> tuple[Tensor, Tensor | None]:
-        """int64 [R, keep] keys in descending order, EMPTY where there are fewer, and float16 [R, keep, window] what belongs to them (0 for EMPTY)."""
+        """Return keys int64 [R, keep], descending, EMPTY where there are fewer, and their payload float16 [R, keep, window], 0 for EMPTY."""
         self._settle(self._waiting.nonzero().squeeze(1))
         keys = self.keys[:, : self.keep]
         return keys, None if self.payload is None else self.payload[:, : self.keep].masked_fill((keys == EMPTY)[:, :, None], 0)
 
     def _ranked(self, rows: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices of the candidates grouped by row, their rows, and their rank in the row; the best `keep` of a row and no more."""
+        """Return indices of the candidates grouped by row, their rows, and ranks in the row; at most the best `keep` of a row."""
         counts = torch.bincount(rows)
         crowded = bool(counts.max() > self.keep)
         order = keys.argsort(descending=True) if crowded else torch.arange(len(rows), device=rows.device)
@@ -86,12 +88,12 @@ class Reservoir:
         return order.index_select(0, best), grouped.index_select(0, best), ranks.index_select(0, best)
 
     def documents_of(self, keys: Tensor) -> Tensor:
-        """int64: the document that the window of each key is of."""
+        """Return the document, int64, of each key's window."""
         assert self._documents is not None
         return torch.searchsorted(self._documents, ORDINAL_MASK - (keys & ORDINAL_MASK), right=True)
 
     def _best_of_documents(self, rows: Tensor, keys: Tensor) -> Tensor:
-        """Indices of the candidates that are the best of their row and document."""
+        """Return indices of the candidates that are the best of their row and document."""
         order = keys.argsort(descending=True)
         pairs = rows[order] * (ORDINAL_MASK + 1) + self.documents_of(keys[order])
         pairs, again = pairs.sort(stable=True)
@@ -100,7 +102,7 @@ class Reservoir:
         return order[again[is_first]]
 
     def _without_repeats(self, keys: Tensor) -> Tensor:
-        """keys int64 [n, slots] with EMPTY in place of those that are not the best of their document."""
+        """Replace keys int64 [n, slots] that are not the best of their document with EMPTY."""
         falling, order = keys.sort(dim=1, descending=True)
         documents, by_document = self.documents_of(falling).sort(dim=1, stable=True)
         repeats = torch.zeros_like(documents, dtype=torch.bool)
@@ -109,7 +111,7 @@ class Reservoir:
         return keys.masked_fill(torch.zeros_like(repeats).scatter_(1, places, repeats), EMPTY)
 
     def _settle(self, rows: Tensor) -> None:
-        """Sorts the waiting entries of some rows in among the kept."""
+        """Merge the waiting entries of some rows into the kept ones."""
         if len(rows) == 0:
             return
         keys = self.keys.index_select(0, rows)
@@ -126,6 +128,6 @@ class Reservoir:
         self._waiting[rows] = 0
 
 
-def room_for(keep: int) -> int:
-    """How many entries of a row may wait: rows with half of `keep` are sorted at once, and a batch brings no row more than `keep`."""
+def waiting_slots(keep: int) -> int:
+    """Return how many entries of a row may wait: rows with half of `keep` are merged at once, and a batch adds at most `keep` to a row."""
     return keep + keep // 2

@@ -2,9 +2,12 @@
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+if TYPE_CHECKING:
+    from interp.domain.evidence import ContextKind
 
 
 class Frozen(BaseModel):
@@ -106,6 +109,10 @@ class SplitCounts(Frozen):
     weighted: int = Field(default=15, ge=0, le=1000)
     inactive: int = Field(default=20, ge=0, le=1000)
     near_miss: int = Field(default=10, ge=0, le=1000)
+
+    def of(self, kind: "ContextKind") -> int:
+        count: int = getattr(self, kind.name.lower())
+        return count
 
 
 TEST_COUNTS = SplitCounts(top=10, uniform=20, weighted=20, inactive=40, near_miss=10)

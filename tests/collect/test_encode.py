@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from interp.collect.encode import DenseEncoder, Encoder, TileShape, make_encoder
-from interp.collect.rows.staging import WindowBatch, Windows
 from interp.collect.run import collect
+from interp.collect.window_batches import WindowBatch, Windows
 from interp.dictionary.module import Dictionary
 from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import CollectionSpec
@@ -52,7 +52,7 @@ def check(encoder: Encoder, start: int, stop: int, dense: Tensor) -> None:
     torch.testing.assert_close(maxima, dense.amax(2))
     pairs = sorted(zip(activity.features.tolist(), activity.windows.tolist(), strict=True))
     assert pairs == [tuple(pair) for pair in (dense.amax(2) > 0).nonzero().tolist()]
-    floors = encoder.limits.floors[start:stop][activity.features, None]
+    floors = encoder.limits.thresholds[start:stop][activity.features, None]
     values = torch.where(activity.values > floors, activity.values, 0)
     torch.testing.assert_close(values, dense[activity.features, activity.windows])
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 from interp.collect.block import PRIORITIES, FeatureRange, Pairs
 from interp.collect.hashing import exponential, feature_multipliers, window_hashes
-from interp.collect.rows.staging import Windows
+from interp.collect.window_batches import Windows
 from interp.domain.evidence import ContextKind
 
 LEAST_P = 1e-4  # of a test with fixed seeds: below it, chance is no explanation

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.collect.rows.layout import Layout
+from interp.collect.layout import Layout
 
 lengths = st.lists(st.integers(1, 300), min_size=1, max_size=12)
 shapes = st.sampled_from([(16, 8), (64, 16), (64, 64), (256, 8), (96, 32)])

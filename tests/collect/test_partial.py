@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from interp.collect.partial import partial_file
-from interp.collect.partial.partial import Partial, merge
-from interp.collect.partial.partial_file import combine, load, save
+from interp.collect import partial_file
+from interp.collect.partial import Partial, merge
+from interp.collect.partial_file import combine, load, save
 from interp.collect.reservoir import EMPTY
 from interp.collect.run import collect
 from interp.domain.errors import ArtifactMissingError, BlobCorruptError, DiskFullError, WorkInterruptedError

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interp.collect.finish import finish
-from interp.collect.partial.partial import Partial, merge
+from interp.collect.partial import Partial, merge
 from interp.collect.reservoir import EMPTY
 from interp.collect.run import Collection, collect
 from interp.domain.errors import WorkInterruptedError
@@ -95,8 +95,8 @@ def test_memory_does_not_grow_with_tokens() -> None:
     def held(documents: int) -> int:
         corpus = make_corpus([100] * documents)
         with Collection(SUBJECT, DICTIONARIES["relu"], corpus, SPEC, 0, np.arange(FEATURES)) as collection:
-            for batch in collection.batches((0, documents)):
-                collection.take(batch)
+            for batch in collection.stream.batches(collection.stream.layout.rows(0, documents)):
+                collection.stream.take(batch)
             return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(collection))
 
     assert 0 < held(400) < 1.1 * held(40)  # lists of masked tokens differ a little from batch to batch

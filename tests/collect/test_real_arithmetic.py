@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
 from interp.collect.finish import finish
-from interp.collect.partial.partial import Partial, merge
+from interp.collect.partial import Partial, merge
 from interp.collect.reservoir import EMPTY, ORDINAL_MASK
 from interp.collect.run import collect
 from interp.dictionary.module import Dictionary

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from interp.collect.finish import finish
-from interp.collect.rows.layout import Layout, layout_of
+from interp.collect.layout import Layout, layout_of
 from interp.collect.run import collect
 from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.dictionary.module import open_dictionary

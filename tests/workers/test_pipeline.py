@@ -239,7 +239,7 @@ def _full_database(engine: Engine) -> None:
 
 def _full_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full in the middle of writing a partial, told as numpy tells it: without a number."""
-    from interp.collect.partial import partial_file
+    from interp.collect import partial_file
 
     def full(path: Path, *_content: object) -> None:
         path.write_bytes(b"half")

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
+from interp.collect import partial_file
 from interp.collect import run as collection
 from interp.collect.finish import finish
 from interp.collect.memory import Extent, collection_bytes, features_at_once
-from interp.collect.partial import partial_file
-from interp.collect.partial.partial import merge as merge_partials
+from interp.collect.partial import merge as merge_partials
 from interp.corpus.documents import CorpusIndex, index
 from interp.corpus.tokenized import TokenizedCorpus, open_corpus, tokenize_corpus
 from interp.domain.errors import FeatureOutOfRangeError, WorkerTooSmallError, printable

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.collect.partial.tally import SUM_SCALE, FeatureCounts, bins_of
+from interp.collect.feature_counts import SUM_SCALE, FeatureCounts, bins_of
 from interp.domain.evidence import HISTOGRAM_BINS, HISTOGRAM_EDGES
 
 

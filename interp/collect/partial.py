@@ -1,4 +1,4 @@
-"""What one shard gives: counts and samples of every feature, that add up with those of other shards."""
+"""Partial evidence: the mergeable counts and samples of one shard."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,18 +14,18 @@ Sample = tuple[ContextKind, Split]
 
 @dataclass(frozen=True)
 class Partial:
-    """Collected from some documents of a corpus. S features, k windows of a sample, all arrays with features first.
+    """Partial evidence of S features from some documents of a corpus; k windows per sample.
 
-    origin          what decided it (corpus, settings, seed): only partials of one origin merge
+    origin          corpus, settings and seed that it depends on: only partials of one origin merge
     features        int64   [S]
-    windows_seen    of each split
+    windows_seen    per split
     windows_active  int64   [S, 2]
     histogram       int64   [S, HISTOGRAM_BINS]
-    sums            int64   [S]             activations, see `interp.collect.partial.tally`
+    sums            int64   [S]             activations, see `interp.collect.feature_counts`
     maxima          float32 [S]
     levels          float32 [S]             firing levels
-    keys            int64   [S, k] a sample, descending, see `interp.collect.reservoir`
-    activations     float16 [S, k, window] a sample of active windows; of silent ones, too, where any feature has a firing level above 0
+    keys            int64   [S, k] per sample, descending, see `interp.collect.reservoir`
+    activations     float16 [S, k, window] per sample of active windows; of silent ones too where any feature has a firing level above 0
     """
 
     origin: str
@@ -45,16 +45,15 @@ class Partial:
 
 
 def merge(parts: Iterable[Partial]) -> Partial:
-    """What collecting all their documents at once would have given, exactly: associative and commutative.
+    """Merge partials of disjoint documents into exactly what collecting these at once gives. Associative and commutative.
 
-    Parts are taken one by one, so that a generator holds two at once. Their documents must be disjoint.
-    Raises ValueError for no parts, or parts of different origins or features.
+    Of a generator two parts are in memory at a time. Raises ValueError for no parts, and for parts of different origins or features.
     """
-    waiting = iter(parts)
-    first = next(waiting, None)
+    remaining = iter(parts)
+    first = next(remaining, None)
     if first is None:
         raise ValueError("there is nothing to merge")
-    return reduce(_merge_two, waiting, first)
+    return reduce(_merge_two, remaining, first)
 
 
 def _merge_two(one: Partial, other: Partial) -> Partial:

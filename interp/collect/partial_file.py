@@ -1,9 +1,9 @@
-"""Partial results as files of the artifact store: safetensors, so that the rows of a range of features are one span of bytes in each array."""
+"""Files of partial evidence in the artifact store: safetensors, so that the rows of a range of features are one span of bytes per array."""
 
 import json
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.collect.partial.partial import Partial, Sample, merge
+from interp.collect.partial import Partial, Sample, merge
 from interp.domain.errors import BlobCorruptError
 from interp.domain.evidence import ContextKind, Split
 from interp.files.artifact_store import Store
@@ -20,55 +20,51 @@ from interp.files.atomic import writing
 DTYPES = {"<i8": "I64", "<f4": "F32", "<f2": "F16"}  # numpy's names to those of safetensors
 NUMPY = {name: dtype for dtype, name in DTYPES.items()}
 COUNTS = ("features", "windows_active", "histogram", "sums", "maxima", "levels")
-HEAD = 16_384  # more than any header takes, so that it is read at once
+HEAD = 16_384  # bytes that hold nearly every header, so that it is read at once
 LONGEST_HEADER = 1_000_000
-ROWS = 8_192  # features that a combine holds at once: some 65 MB a part with the default settings
+ROWS = 8_192  # features that a combine holds at once: some 65 MB per part with the default settings
 
 
 @dataclass(frozen=True)
 class ArrayEntry:
-    """One array of a file: numpy's dtype, its shape, and where its bytes begin in the file."""
+    """One array of a file: numpy's dtype, its shape, and the offset of its bytes in the file."""
 
     dtype: str
     shape: tuple[int, ...]
     begin: int
 
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one feature's row."""
-        return np.dtype(self.dtype).itemsize * prod(self.shape[1:])
-
     def span(self, start: int, stop: int) -> tuple[int, int]:
-        """The bytes of the features `start` to `stop - 1`."""
-        return self.begin + start * self.row_bytes, self.begin + stop * self.row_bytes
+        """Return the bytes of the features `start` to `stop - 1`."""
+        row = np.dtype(self.dtype).itemsize * prod(self.shape[1:])
+        return self.begin + start * row, self.begin + stop * row
 
 
 @dataclass(frozen=True)
 class PartialHeader:
-    """What stands before the arrays of a file."""
+    """The header of a file: facts of the partial, and its arrays by name."""
 
     facts: dict[str, Any]
-    columns: dict[str, ArrayEntry]
+    arrays: dict[str, ArrayEntry]
 
     def __len__(self) -> int:
-        """Features in the file."""
-        return self.columns["features"].shape[0]
+        """Return the number of features in the file."""
+        return self.arrays["features"].shape[0]
 
 
 def save(store: Store, name: str, partial: Partial) -> None:
-    """Puts a partial result into the store, whole or not at all. Raises DiskFull."""
+    """Write partial evidence to the store atomically. Raises DiskFull."""
     store.put(name, lambda path: _write(path, len(partial), [partial]))
 
 
 def load(store: Store, name: str, rows: tuple[int, int] | None = None) -> Partial:
-    """Reads all features, or the half-open range of their rows alone, and no byte of the others. Raises ArtifactMissing, BlobCorrupt."""
+    """Read all features, or the bytes of a half-open range of their rows alone. Raises ArtifactMissing, BlobCorrupt."""
     return _load(store, name, read_header(store, name), rows)
 
 
 def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable[[int], None]) -> None:
-    """Merges files of the same features into one, `ROWS` features at a time, two parts of them in memory at once.
+    """Merge files of the same features into one, `ROWS` features at a time, with two parts of them in memory at once.
 
-    `progress` gets the features done so far, and may raise to stop. Raises ArtifactMissing, BlobCorrupt, DiskFull.
+    `progress` is called with the features done so far, and may raise to stop. Raises ArtifactMissing, BlobCorrupt, DiskFull.
     """
     headers = [read_header(store, name) for name in inputs]
     count = len(headers[0])
@@ -83,7 +79,7 @@ def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable
 
 
 def read_header(store: Store, name: str) -> PartialHeader:
-    """What a file holds. Raises ArtifactMissing, BlobCorrupt."""
+    """Read the header of a file. Raises ArtifactMissing, BlobCorrupt."""
     (head,) = store.read(name, [(0, HEAD)])
     try:
         (length,) = struct.unpack_from("<Q", head)
@@ -92,22 +88,22 @@ def read_header(store: Store, name: str) -> PartialHeader:
         text = head[8 : 8 + length] if 8 + length <= HEAD else store.read(name, [(8, 8 + length)])[0]
         content = json.loads(text)
         facts = json.loads(content.pop("__metadata__")["facts"])
-        columns = {key: ArrayEntry(NUMPY[item["dtype"]], tuple(item["shape"]), 8 + length + item["data_offsets"][0]) for key, item in content.items()}
-        if missing := [key for key in COUNTS if key not in columns]:
+        arrays = {key: ArrayEntry(NUMPY[item["dtype"]], tuple(item["shape"]), 8 + length + item["data_offsets"][0]) for key, item in content.items()}
+        if missing := [key for key in COUNTS if key not in arrays]:
             raise ValueError(f"it lacks {', '.join(missing)}")
     except (struct.error, ValueError, KeyError) as cause:
         raise _corrupt(name, str(cause)) from cause
-    return PartialHeader(facts, columns)
+    return PartialHeader(facts, arrays)
 
 
 def _load(store: Store, name: str, header: PartialHeader, rows: tuple[int, int] | None) -> Partial:
     start, stop = rows or (0, len(header))
-    spans = [column.span(start, stop) for column in header.columns.values()]
+    spans = [entry.span(start, stop) for entry in header.arrays.values()]
     arrays: dict[str, NDArray[Any]] = {}
-    for (key, column), span, content in zip(header.columns.items(), spans, store.read(name, spans), strict=True):
+    for (key, entry), span, content in zip(header.arrays.items(), spans, store.read(name, spans), strict=True):
         if len(content) != span[1] - span[0]:
             raise _corrupt(name, f"{key} ends after {len(content)} of {span[1] - span[0]} bytes")
-        arrays[key] = np.frombuffer(content, dtype=column.dtype).reshape(stop - start, *column.shape[1:])
+        arrays[key] = np.frombuffer(content, dtype=entry.dtype).reshape(stop - start, *entry.shape[1:])
     facts = header.facts
     return Partial(
         origin=facts["origin"],
@@ -120,50 +116,45 @@ def _load(store: Store, name: str, header: PartialHeader, rows: tuple[int, int] 
 
 
 def _write(path: Path, count: int, blocks: Iterable[Partial]) -> None:
-    """A safetensors file of `count` features, given block after block: the library's own writer needs them all in one buffer."""
+    """Write a safetensors file of `count` features block by block: the library's own writer needs them all in one buffer."""
     done = 0
-    columns: dict[str, ArrayEntry] = {}
+    entries: dict[str, ArrayEntry] = {}
     with writing(path) as file:
         for block in blocks:
             arrays = _arrays(block)
-            if not columns:
-                text, columns = _layout(arrays, count, block)
-                file.write(text)
+            if not entries:
+                header, entries = _header(arrays, count, block)
+                file.write(header)
             for key, array in arrays.items():
-                file.seek(columns[key].span(done, done)[0])
+                file.seek(entries[key].span(done, done)[0])
                 file.write(np.ascontiguousarray(array).data)
             done += len(block)
 
 
 def _arrays(partial: Partial) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {key: getattr(partial, key) for key in COUNTS}
-    arrays |= {f"keys.{_name(sample)}": keys for sample, keys in partial.keys.items()}
-    return arrays | {f"activations.{_name(sample)}": values for sample, values in partial.activations.items()}
+    arrays |= {f"keys.{kind.name}.{split.name}": keys for (kind, split), keys in partial.keys.items()}
+    return arrays | {f"activations.{kind.name}.{split.name}": values for (kind, split), values in partial.activations.items()}
 
 
-def _layout(arrays: dict[str, NDArray[Any]], count: int, partial: Partial) -> tuple[bytes, dict[str, ArrayEntry]]:
-    """The header as bytes, and the columns it speaks of, for arrays of `count` rows."""
+def _header(arrays: dict[str, NDArray[Any]], count: int, partial: Partial) -> tuple[bytes, dict[str, ArrayEntry]]:
+    """Return the header as bytes, and its entries, for arrays of `count` rows."""
     facts = {"origin": partial.origin, "tokens_seen": partial.tokens_seen, "windows_seen": partial.windows_seen}
     content: dict[str, Any] = {"__metadata__": {"facts": json.dumps(facts)}}
-    end = 0
+    entries, end = {}, 0
     for key, array in arrays.items():
-        begin, end = end, end + count * prod(array.shape[1:]) * array.itemsize
-        content[key] = {"dtype": DTYPES[array.dtype.str], "shape": (count, *array.shape[1:]), "data_offsets": (begin, end)}
+        entry = ArrayEntry(array.dtype.str, (count, *array.shape[1:]), end)
+        end = entry.span(0, count)[1]
+        content[key] = {"dtype": DTYPES[entry.dtype], "shape": entry.shape, "data_offsets": (entry.begin, end)}
+        entries[key] = entry
     text = json.dumps(content).encode()
     text += b" " * (-len(text) % 8)
-    columns = {
-        key: ArrayEntry(array.dtype.str, (count, *array.shape[1:]), 8 + len(text) + content[key]["data_offsets"][0]) for key, array in arrays.items()
-    }
-    return struct.pack("<Q", len(text)) + text, columns
+    return struct.pack("<Q", len(text)) + text, {key: replace(entry, begin=8 + len(text) + entry.begin) for key, entry in entries.items()}
 
 
 def _corrupt(name: str, why: str) -> BlobCorruptError:
     cure = "Submit the job again: what has evidence is not collected again."
     return BlobCorruptError(f"{name} is no partial evidence of this version.", why=why, cure=cure)
-
-
-def _name(sample: Sample) -> str:
-    return f"{sample[0].name}.{sample[1].name}"
 
 
 def _sample(name: str) -> Sample:

@@ -1,4 +1,4 @@
-"""Exact counts: integers alone, so that sums do not depend on their order."""
+"""Exact counts of features, in integers, so that sums do not depend on their order."""
 
 from functools import cache
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 from interp.domain.evidence import HISTOGRAM_BINS, HISTOGRAM_EDGES
 
-# Activations are summed as multiples of 2^-20: exact for any order, and 2^43 of room, which is 5 * 10^8 active tokens at the histogram's last edge.
+# Activations are summed as multiples of 2^-20: exact in any order, up to 2^43, which is 5 * 10^8 active tokens at the histogram's last edge.
 SUM_SCALE = 2.0**20
-_QUARTER_BITS = 21  # the bits of a float32 below its exponent and the first two bits of its fraction
+_QUARTER_BITS = 21  # bits of a float32 below its exponent and the first two bits of its fraction
 _QUARTERS = 255 * 4  # of the exponents of finite numbers
 
 
 class FeatureCounts:
-    """What is counted of F features, for the two splits.
+    """Counts of F features.
 
     histogram       int64   [F, HISTOGRAM_BINS]  active tokens by activation
     sums            int64   [F]                  of activations, in units of 1 / SUM_SCALE
@@ -30,19 +30,19 @@ class FeatureCounts:
         self.maxima = torch.zeros(features, dtype=torch.float32, device=device)
 
     def add_tokens(self, features: Tensor, activations: Tensor) -> None:
-        """Active tokens: features int64 [N], activations float32 [N], all positive."""
+        """Count active tokens: features int64 [N], activations float32 [N], all positive."""
         spots = features * HISTOGRAM_BINS + bins_of(activations)
         self.histogram.view(-1).scatter_add_(0, spots, torch.ones_like(spots))
         self.sums.scatter_add_(0, features, activations.to(torch.float64).mul_(SUM_SCALE).round_().to(torch.int64))
 
     def add_windows(self, split: int, features: Tensor, maxima: Tensor) -> None:
-        """Active windows of one split by their features int64 [P]; maxima float32 [F, W] of all windows of the batch."""
+        """Count active windows of one split by their features int64 [P]; maxima float32 [F, W] of all windows of the batch."""
         self.windows_active[split] += torch.bincount(features, minlength=len(self.maxima))
         torch.maximum(self.maxima, maxima.amax(1), out=self.maxima)
 
 
 def bins_of(activations: Tensor) -> Tensor:
-    """float32 [N], positive, to int64 [N]: the bin of HISTOGRAM_EDGES, exactly; what lies outside goes to the first and the last bin.
+    """Return the exact bins int64 [N] of HISTOGRAM_EDGES of activations float32 [N], positive; the first or last bin for those outside.
 
     A quarter of an octave (exponent and two bits) holds one edge at most, so a bin is a table look-up and one comparison of the bits.
     """
@@ -54,7 +54,7 @@ def bins_of(activations: Tensor) -> Tensor:
 
 @cache
 def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of each quarter: the bin that it begins in, int64, and the bits of the least float32 at or above the edge inside it, int32."""
+    """Return per quarter the bin that it begins in, int64, and the bits of the least float32 at or above the edge inside it, int32."""
     begins = (np.arange(_QUARTERS, dtype=np.uint32) << _QUARTER_BITS).view(np.float32).astype(np.float64)
     inner = HISTOGRAM_EDGES[1:-1]
     first = np.searchsorted(inner, begins, side="right")

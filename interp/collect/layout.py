@@ -1,4 +1,4 @@
-"""How documents are cut into rows and windows: a function of each document alone, never of its neighbours.
+"""The layout of documents in rows and windows: a function of each document alone.
 
 A row is [BOS] and up to `row_tokens - 1` content tokens (`row_tokens` where the subject has no BOS). Windows are aligned in the row, so that a
 batch `[B, T]` is `[B, T / window, window]` without a copy. Every window of a corpus has an ordinal, counted through the documents in their order.
@@ -19,7 +19,7 @@ MOST_LENGTHS = 8
 
 @dataclass(frozen=True)
 class Rows:
-    """R rows, as columns. `documents` index the corpus; `firsts` are content offsets in the document; `lengths` include BOS."""
+    """R rows, as columns. `documents` are indices in the corpus, `firsts` content offsets in the document; `lengths` include BOS."""
 
     documents: Ints
     firsts: Ints
@@ -36,7 +36,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class WindowPositions:
-    """Where W windows stand, as columns. `documents` index the corpus; `starts` and `positions` are those of `interp.domain.evidence.Contexts`."""
+    """Positions of W windows, as columns. `documents` are indices in the corpus; `starts` and `positions` as in `interp.domain.evidence.Contexts`."""
 
     documents: Ints
     starts: Ints
@@ -45,13 +45,13 @@ class WindowPositions:
 
 
 def layout_of(offsets: Ints, bos: int | None, spec: CollectionSpec, positions: Positions = EVERYWHERE) -> "Layout":
-    """How a subject with this BOS reads the corpus with these offsets, for a dictionary that counts at these positions."""
+    """Return the layout for a subject with this BOS, and a dictionary that counts at these positions."""
     return Layout(np.asarray(offsets, dtype=np.int64), spec.row_tokens, spec.window, bos if positions.prepend_bos else None)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The cut of a corpus. `offsets` int64 [documents + 1]: where each document begins among all content tokens."""
+    """The layout of a corpus. `offsets` int64 [documents + 1]: where each document begins among all content tokens."""
 
     offsets: Ints
     row_tokens: int
@@ -60,35 +60,34 @@ class Layout:
 
     @property
     def head(self) -> int:
-        """Tokens in front of a row's content: 1 where there is a BOS."""
+        """Tokens before a row's content: 1 where there is a BOS."""
         return 0 if self.bos is None else 1
 
     @property
     def content(self) -> int:
-        """Content tokens of a full row."""
+        """Content tokens per full row."""
         return self.row_tokens - self.head
 
     @property
     def row_windows(self) -> int:
-        """Windows of a full row."""
         return self.row_tokens // self.window
 
     @cached_property
     def row_lengths(self) -> tuple[int, ...]:
-        """The padded lengths that rows come in, ascending: at most `MOST_LENGTHS`, all multiples of the window."""
+        """Padded lengths of rows, ascending: at most `MOST_LENGTHS`, all multiples of the window."""
         step = -(-self.row_windows // MOST_LENGTHS)
         lengths = range(step * self.window, self.row_tokens, step * self.window)
         return (*lengths, self.row_tokens)
 
     @cached_property
     def first_windows(self) -> Ints:
-        """int64 [documents + 1]: ordinal of each document's first window."""
+        """Ordinals int64 [documents + 1] of each document's first window."""
         full, rest = np.divmod(np.diff(self.offsets), self.content)
         windows = full * self.row_windows + np.where(rest > 0, -(-(rest + self.head) // self.window), 0)
         return np.concatenate([[0], np.cumsum(windows)]).astype(np.int64)
 
     def rows(self, first: int, stop: int) -> Rows:
-        """The rows of the documents `first` to `stop - 1`, in order."""
+        """Return the rows of the documents `first` to `stop - 1`, in order."""
         tokens = np.diff(self.offsets[first : stop + 1])
         counts = -(-tokens // self.content)
         documents = np.repeat(np.arange(first, stop), counts)
@@ -100,7 +99,7 @@ class Layout:
         return Rows(documents, firsts, lengths, padded, self.first_windows[documents] + within * self.row_windows)
 
     def locate(self, ordinals: Ints) -> WindowPositions:
-        """Where the windows with these ordinals stand."""
+        """Return the positions of the windows with these ordinals."""
         documents = np.searchsorted(self.first_windows, ordinals, side="right") - 1
         rows, windows = np.divmod(ordinals - self.first_windows[documents], self.row_windows)
         firsts, positions = rows * self.content, windows * self.window
@@ -108,13 +107,13 @@ class Layout:
         return WindowPositions(documents, starts, positions, np.minimum(self.window, self._row_lengths(documents, firsts) - positions))
 
     def _row_lengths(self, documents: Ints, firsts: Ints) -> Ints:
-        """Tokens of the rows that begin at these content offsets, BOS included."""
+        """Return the tokens of the rows that begin at these content offsets, BOS included."""
         left = self.offsets[documents + 1] - self.offsets[documents] - firsts
         lengths: Ints = np.minimum(self.content, left) + self.head
         return lengths
 
     def tokens(self, content: NDArray[np.uint32], places: WindowPositions) -> NDArray[np.uint32]:
-        """uint32 [W, window]: token ids of the windows, BOS included, 0 beyond their length. `content` holds the corpus' tokens [N]."""
+        """Return token ids uint32 [W, window], BOS included, 0 beyond a window's length. `content` holds the corpus' tokens [N]."""
         columns = np.arange(self.window)[None, :]
         has_head = (places.positions == 0)[:, None] & (self.head == 1)
         begins = (self.offsets[places.documents] + places.starts)[:, None]
@@ -126,7 +125,7 @@ class Layout:
         return tokens
 
     def left(self, content: NDArray[np.uint32], places: WindowPositions, most: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-        """uint32 [W, most]: the content tokens before the windows in their rows, aligned to the right, 0 where there are fewer; and how many, [W]."""
+        """Return the content tokens before the windows in their rows, uint32 [W, most] aligned to the right, and their number [W]."""
         counts = np.minimum(np.maximum(places.positions - self.head, 0), most)
         columns = np.arange(most)[None, :]
         spots = (self.offsets[places.documents] + places.starts)[:, None] + columns - most

@@ -1,0 +1,154 @@
+"""Rows of a corpus through the subject, and out as full batches of windows of one split."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from interp.collect.encode import TileShape
+from interp.collect.hashing import window_hashes
+from interp.collect.layout import Rows, layout_of
+from interp.collect.window_batches import WindowBatch, WindowBuffer, Windows
+from interp.corpus.tokenized import TokenizedCorpus
+from interp.dictionary.positions import Positions
+from interp.domain.errors import ActivationsNotFiniteError
+from interp.domain.evidence import Split
+from interp.domain.spec import CollectionSpec
+from interp.subject.base import Subject
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """B rows of T tokens for the subject. Batches with rows of one length have one shape, filled up with empty rows.
+
+    tokens  int64 [B, T]
+    windows by split: int64 [W], which of the B * T / window windows hold tokens that count, and these windows' columns
+    content number of the corpus' tokens in it
+    rows    where its rows stand in the corpus
+    """
+
+    tokens: Tensor
+    windows: dict[Split, tuple[Tensor, Windows]]
+    content: int
+    rows: Rows
+
+
+class Stream:
+    """The subject and a buffer of windows per split; `sink` is called with each batch of windows."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        corpus: TokenizedCorpus,
+        spec: CollectionSpec,
+        seed: int,
+        positions: Positions,
+        sink: Callable[[WindowBatch], None],
+    ) -> None:
+        """Special tokens count nowhere, nor do the tokens and positions that `positions` excludes."""
+        device, shape = subject.device, TileShape.of(subject.device, spec.window)
+        self.layout = layout_of(corpus.offsets, subject.bos, spec, positions)
+        self._subject, self._corpus, self._batch_tokens, self._seed, self._sink = subject, corpus, spec.batch_tokens, seed, sink
+        self._excluded = np.array(sorted(subject.vocabulary.special | set(positions.excluded_tokens)), dtype=np.int64)
+        self._positions = positions.mask(spec.row_tokens, spec.row_tokens)
+        capacity = capacity_of(spec, shape)
+        self._buffers = {split: WindowBuffer(split, capacity, shape.tokens, spec.window, subject.d_in, device) for split in Split}
+
+    def batches(self, rows: Rows) -> Iterator[RowBatch]:
+        """Yield these rows in batches. A batch of full rows has about `batch_tokens` tokens; of shorter, rarer rows a quarter as many."""
+        for length in self.layout.row_lengths:
+            alike = np.flatnonzero(rows.padded == length)
+            tokens = self._batch_tokens if length == self.layout.row_tokens else self._batch_tokens // 4
+            count = max(1, tokens // length)
+            for first in range(0, len(alike), count):
+                yield self._batch(rows.select(alike[first : first + count]), length, count)
+
+    @torch.inference_mode()
+    def take(self, batch: RowBatch) -> None:
+        """Run the subject on a batch, and the sink on each buffer that fills. Raises ActivationsNotFinite."""
+        x = self._subject.activations(batch.tokens).to(torch.float32)
+        self._check_finite(x, batch.rows)
+        by_window = x.reshape(-1, self.layout.window * x.shape[2])
+        for split, (places, windows) in batch.windows.items():
+            buffer, first = self._buffers[split], 0
+            while first < len(places):
+                part = slice(first, first + min(buffer.free, len(places) - first))
+                buffer.put(by_window[places[part]], windows.select(part))
+                first = part.stop
+                if buffer.free == 0:
+                    self._sink(buffer.take())
+
+    def flush(self) -> None:
+        """Give the sink what is left in the buffers."""
+        for buffer in self._buffers.values():
+            if buffer.count:
+                self._sink(buffer.take())
+
+    def _batch(self, rows: Rows, length: int, count: int) -> RowBatch:
+        tokens, counted = self._tokens(rows, length)
+        padding = ((0, count - len(rows)), (0, 0))
+        content = int(rows.lengths.sum()) - len(rows) * self.layout.head
+        return RowBatch(torch.from_numpy(np.pad(tokens, padding)).to(self._subject.device), self._windows(rows, counted), content, rows)
+
+    def _tokens(self, rows: Rows, length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return token ids int64 [R, length], and bool [R, length] where they count."""
+        head, columns = self.layout.head, np.arange(length)[None, :]
+        places = (self.layout.offsets[rows.documents] + rows.firsts - head)[:, None] + columns
+        real = columns < rows.lengths[:, None]
+        tokens = self._corpus.tokens[np.clip(places, 0, len(self._corpus.tokens) - 1)].astype(np.int64)
+        tokens[~real] = 0
+        if self.layout.bos is not None:
+            tokens[:, 0] = self.layout.bos
+        return tokens, real & (columns >= head) & self._positions[:length] & ~np.isin(tokens, self._excluded)
+
+    def _windows(self, rows: Rows, counted: NDArray[np.bool_]) -> dict[Split, tuple[Tensor, Windows]]:
+        by_window = counted.reshape(-1, self.layout.window)
+        real = np.flatnonzero(by_window.any(axis=1))
+        per_row = counted.shape[1] // self.layout.window
+        ordinals = rows.ordinals[real // per_row] + real % per_row
+        places = self.layout.locate(ordinals)
+        hashes = window_hashes(self._seed, self._corpus.documents[places.documents], places.starts)
+        splits = self._corpus.splits[places.documents]
+        found = {}
+        for split in Split:
+            own = np.flatnonzero(splits == split)
+            if len(own):
+                arrays = real[own], ordinals[own], hashes[:, own], by_window[real[own]]
+                indices, *columns = (torch.from_numpy(array).to(self._subject.device) for array in arrays)
+                found[split] = indices, Windows(*columns)
+        return found
+
+    def _check_finite(self, x: Tensor, rows: Rows) -> None:
+        """Raise ActivationsNotFinite when x float32 [B, T, D] holds NaN or infinity at a real token. At padding they become 0, in place.
+
+        They would make every statistic wrong without an error.
+        """
+        # One NaN or infinity makes the sum so: a single pass, and a search for the token only when there is one.
+        if bool(torch.isfinite(x.sum())):
+            return
+        finite = torch.isfinite(x).all(2)[: len(rows)].cpu().numpy()
+        real = np.arange(x.shape[1])[None, :] < rows.lengths[:, None]
+        bad = np.argwhere(real & ~finite)
+        if len(bad) == 0:
+            x.nan_to_num_(0.0, 0.0, 0.0)
+            return
+        row, column = (int(index) for index in bad[0])
+        document = f"{int(self._corpus.documents[rows.documents[row]]):016x}"
+        token = int(rows.firsts[row]) + column - self.layout.head
+        where = f"token {token}" if token >= rows.firsts[row] else f"the BOS before token {token + 1}"
+        raise ActivationsNotFiniteError(
+            f"{self._subject.name} gives NaN or infinity at {self._subject.hook_point}, in document {document} at {where}.",
+            why="The subject's numbers overflow, or its weights are damaged.",
+            cure="Use dtype bfloat16 or float32 for the subject.",
+            hook_point=self._subject.hook_point,
+            document=document,
+            token=token,
+        )
+
+
+def capacity_of(spec: CollectionSpec, shape: TileShape) -> int:
+    """Return the number of windows of the largest batch."""
+    return -(-max(spec.batch_tokens, spec.row_tokens) // shape.tokens) * shape.tokens // spec.window
