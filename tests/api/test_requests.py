@@ -94,7 +94,7 @@ def codes() -> set[str]:
     """The codes of all errors that the service's code defines, but for those of the command line."""
     found = set()
     for path in sorted(path for folder in ("api", "interp", "workers") for path in (ROOT / folder).rglob("*.py")):
-        if "cli" in path.parts or path.name in ("client.py", "cluster.py", "service.py"):
+        if {"cli", "demo"} & set(path.parts) or path.name in ("client.py", "server.py"):
             continue  # raised in the command line's process, and never answered by a server
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):

@@ -152,9 +152,9 @@ def test_stopping_ends_what_is_at_work(processes: Processes, tmp_path: Path) -> 
 
 ALONE = """
 import sys, time
-from interp.security.sandbox import Limits, Processes, server_pid
+from interp.security.sandbox import ResourceLimits, Processes, server_pid
 from tests.security import apart
-pending = Processes(Limits(1 << 28, 60.0), 1).begin(apart.HANG, sys.argv[1], 60.0)
+pending = Processes(ResourceLimits(1 << 28, 60.0), 1).begin(apart.HANG, sys.argv[1], 60.0)
 pending.wait(0.1)
 print(server_pid(), flush=True)
 while True:

@@ -107,14 +107,14 @@ def hub() -> Iterator[str]:
 
 def test_fetched_from_a_hub_by_its_endpoint(hub: str, tmp_path: Path) -> None:
     program = """
-from interp.domain.errors import FileMissing
+from interp.domain.errors import FileMissingError
 from interp.domain.spec import SubjectSpec
 from interp.subject.location import hub_commit, read_config, subject_file
 spec = SubjectSpec(model="org/tiny")
 print(read_config(spec)["model_type"], hub_commit(spec))
 try:
     subject_file(spec, "tokenizer.json")
-except FileMissing as error:
+except FileMissingError as error:
     print(error.what)
 """
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
