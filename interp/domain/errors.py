@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 Value = TypeVar("Value")
 
@@ -264,6 +264,10 @@ class LlmError(GlossatorError):
     """Something between us and a language model."""
 
     code, status, title = "llm-error", 502, "The language model did not answer"
+
+    def copy(self) -> Self:
+        """Return an equal error: one instance raised in many tasks would gather their tracebacks and details."""
+        return type(self)(self.what, why=self.why, cure=self.cure, **self.details)
 
 
 class CallFailedError(LlmError):

@@ -78,6 +78,10 @@ class Usage:
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+    def __add__(self, other: "Usage") -> "Usage":
+        prompt, completion = self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens
+        return Usage(prompt, completion, self.is_known and other.is_known)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenChoice:

@@ -17,7 +17,7 @@ START = 16.0
 FLOOR = 1.0
 CUT = 0.7  # CUBIC's factor (RFC 9438): halving empties a window that a few stray 429s should only trim
 STEPS_TO_CEILING = 16.0  # round trips from nothing to the ceiling, growing evenly
-LONGEST_PAUSE = 600.0
+MAX_PAUSE_SECONDS = 600.0
 # A loop's clock may count whole milliseconds, and a timer come that much early.
 CLOCK_SECONDS = 0.002
 
@@ -31,10 +31,10 @@ class Permit:
 
 
 class ConcurrencyLimiter:
-    """The window of one model at one endpoint. `ceiling` is the most that may ever be in flight, `longest_pause` in seconds bounds a pause."""
+    """The window of one model at one endpoint. `ceiling` is the most that may ever be in flight, `max_pause` in seconds bounds a pause."""
 
-    def __init__(self, ceiling: int, start: float = START, longest_pause: float = LONGEST_PAUSE) -> None:
-        self.ceiling, self._longest_pause = ceiling, longest_pause
+    def __init__(self, ceiling: int, start: float = START, max_pause: float = MAX_PAUSE_SECONDS) -> None:
+        self.ceiling, self._max_pause = ceiling, max_pause
         self.window = min(start, float(ceiling))
         self.in_flight = 0
         self._threshold = float(ceiling)
@@ -47,20 +47,20 @@ class ConcurrencyLimiter:
         self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(self) -> Permit:
-        """Waits for room in the window and for the end of a pause; first come, first served."""
+        """Wait for room in the window and for the end of a pause; first come, first served."""
         if not self._waiting and self._has_room():
             return self._permit()
-        turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiter: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         try:
-            return await turn
+            return await waiter
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release(turn.result(), "other")  # the turn came just as the caller left
+            if waiter.done() and not waiter.cancelled():
+                self.release(waiter.result(), "other")  # the permit came just as the caller left
             raise
 
     def release(self, permit: Permit, outcome: Outcome) -> None:
-        """Gives the permit back and lets the outcome move the window. It only grows where it was full while the call was away."""
+        """Give the permit back and let the outcome move the window, which grows only where it was full while the call was in flight."""
         self.in_flight -= 1
         if outcome == "success" and self._last_full >= permit.number and permit.epoch == self._epoch:
             self._grow()
@@ -69,13 +69,13 @@ class ConcurrencyLimiter:
         self._wake()
 
     def pause(self, seconds: float) -> None:
-        """No call starts before so many seconds have passed."""
-        until = asyncio.get_running_loop().time() + min(seconds, self._longest_pause)
+        """Let no call start before so many seconds have passed."""
+        until = asyncio.get_running_loop().time() + min(seconds, self._max_pause)
         self._resume_at = max(self._resume_at, until)
         self._arm()
 
-    def heed(self, headers: Mapping[str, str], tokens: int) -> None:
-        """Pauses when a reply's `x-ratelimit-*` headers say that the next call, of about so many tokens, has no room before the reset."""
+    def observe(self, headers: Mapping[str, str], tokens: int) -> None:
+        """Pause when a reply's `x-ratelimit-*` headers say that the next call, of about `tokens` tokens, has no room before the reset."""
         for what, needed in (("requests", 1), ("tokens", tokens)):
             remaining = headers.get(f"x-ratelimit-remaining-{what}")
             reset = headers.get(f"x-ratelimit-reset-{what}")
@@ -104,19 +104,19 @@ class ConcurrencyLimiter:
 
     def _wake(self) -> None:
         while self._waiting and self._has_room():
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(self._permit())
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(self._permit())
 
     def _arm(self) -> None:
-        """One timer as long as a pause lasts. It alone ends it: two looks at a clock that moves could each leave it to the other."""
+        """Start the one timer of a pause, which alone ends it: two readers of a clock that moves could each leave that to the other."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(self._resume_at, self._pause_ends)
 
     def _pause_ends(self) -> None:
         self._timer = None
         if asyncio.get_running_loop().time() + CLOCK_SECONDS < self._resume_at:
-            self._arm()  # it was drawn out meanwhile
+            self._arm()  # the pause was prolonged meanwhile
         else:
             self._resume_at = 0.0
             self._wake()
@@ -126,7 +126,7 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def duration(text: str) -> float | None:
-    """Seconds in `1s`, `6m0s`, `20ms`, `1h2m3.5s` or a bare number; None where it is none of these."""
+    """Return the seconds in `1s`, `6m0s`, `20ms`, `1h2m3.5s` or a bare number; None where it is none of these."""
     text = text.strip().lower()
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
     if parts and "".join(number + unit for number, unit in parts) == text:

@@ -1,20 +1,54 @@
-"""Many questions at once."""
+"""Many calls at once."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from interp.domain.errors import JobPausedError
+from interp.domain.errors import CallFailedError, JobPausedError
 
 T = TypeVar("T")
 
 
 async def gather_all(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All answers, in order. Where one raises, the others are waited for: their calls are under way and paid for, and a job that is resumed finds
-    their answers. Then the first error comes out, one that pauses the job before any other. Cancelled itself, it cancels all."""
+    """Return all answers, in order.
+
+    Where one raises, the others are waited for: their calls are under way and paid for, and a job that is resumed finds their answers. Then the
+    first error is raised, one that pauses the job before any other. Cancelled itself, it cancels all.
+    """
     tasks = [asyncio.ensure_future(question) for question in questions]
     await asyncio.gather(*tasks, return_exceptions=True)
     errors = [error for task in tasks if (error := task.exception()) is not None]
     if errors:
         raise next((error for error in errors if isinstance(error, JobPausedError)), errors[0])
     return [task.result() for task in tasks]
+
+
+class CallsInFlight:
+    """Make the same call once, however many ask for it at the same time. Used from one event loop."""
+
+    def __init__(self) -> None:
+        self._futures: dict[str, asyncio.Future[object]] = {}
+
+    async def share(self, key: str, make: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+        """Return what `make` returns, and whether another caller made it.
+
+        A failed call fails for all who share it. A pause concerns one job, and so does being cancelled: then the next caller makes the call.
+        """
+        while (future := self._futures.get(key)) is not None:
+            shared = await asyncio.shield(future)
+            if isinstance(shared, CallFailedError):
+                raise shared.copy()
+            if shared is not None:
+                return shared, True  # type: ignore[return-value]  # the key decides the type
+        future = self._futures[key] = asyncio.get_running_loop().create_future()
+        outcome: object = None
+        try:
+            made = await make()
+            outcome = made
+            return made, False
+        except CallFailedError as error:
+            outcome = error
+            raise
+        finally:
+            del self._futures[key]
+            future.set_result(outcome)

@@ -19,10 +19,11 @@ from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Reply
 from interp.llm.cache_key import shown_url
 from interp.llm.call_store import Tag
-from interp.llm.client import ClientModel, LlmClient
+from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
-from interp.llm.retry import Fatal, decide
+from interp.llm.model import ClientModel
 from interp.llm.transports.base import TransportError
+from interp.llm.transports.retry import decide
 
 if TYPE_CHECKING:
     from interp.config.settings import Settings
@@ -64,7 +65,7 @@ async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], t
         async with asyncio.timeout(timeout):
             return await _probe(client, asked, needs, timeout, shown)
     except TimeoutError:
-        last = client.lane(asked).breaker.last_fault
+        last = client.attempts(asked).breaker.last_fault
         raise EndpointUnreachableError(
             f"{shown} did not answer within {timeout:g} s.",
             why=f"It was tried again all the while; the last fault: {last}." if last else "",
@@ -76,7 +77,7 @@ def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], 
     """`probe` from a thread without an event loop, with a client of its own."""
 
     async def run() -> ProbeResult:
-        client = LlmClient.under(settings, in_flight=4, patience_seconds=timeout)
+        client = LlmClient.under(settings, in_flight=4, max_outage_seconds=timeout)
         try:
             return await probe(client, spec, needs, timeout)
         finally:
@@ -92,7 +93,7 @@ def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) ->
     """
 
     async def run() -> tuple[str, ...]:
-        client = LlmClient.under(settings, in_flight=1, patience_seconds=timeout)
+        client = LlmClient.under(settings, in_flight=1, max_outage_seconds=timeout)
         try:
             listed = await _listed(client, ModelSpec(model="any", base_url=base_url), timeout / LIST_TRIES, shown_url(base_url))
         except TransportError as fault:
@@ -143,9 +144,9 @@ async def _listed(client: LlmClient, spec: ModelSpec, attempt: float, shown: str
                 cure = "Set GLOSSATOR_LLM_API_KEY for the server's own endpoint, or GLOSSATOR_LLM_KEYS for others, and start the server again."
                 raise KeyRefusedError(f"{shown} refuses the key.", why=fault.message, cure=cure) from None
             decision = decide(fault, tries, random.random(), path="models")
-            if isinstance(decision, Fatal):
-                if isinstance(decision.error, EndpointRefusedError):
-                    raise decision.error from None
+            if isinstance(decision.error, EndpointRefusedError):
+                raise decision.error from None
+            if decision.error is not None:
                 return []
             if tries == LIST_TRIES:
                 if fault.kind in ("connect", "timeout"):

@@ -13,8 +13,9 @@ from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
 from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.call_store import Tag
-from interp.llm.client import ClientModel, LlmClient
+from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
+from interp.llm.model import ClientModel
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class Wire:
 
     def run(self, work: Callable[[ClientModel], Awaitable[T]], purpose: str = "contexts", feature: int = 0) -> T:
         async def inside() -> T:
-            client = LlmClient(self, in_flight=16, patience_seconds=60.0)
+            client = LlmClient(self, in_flight=16, max_outage_seconds=60.0)
             try:
                 return await work(
                     client.model(ModelSpec(model="scripted", **self.spec), self.books, Tag("job", "chunk", "explain", feature, purpose))

@@ -12,8 +12,9 @@ from interp.config.outgoing import OutgoingPolicy
 from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Schema
 from interp.llm.call_store import Tag
-from interp.llm.client import ClientModel, LlmClient
+from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
+from interp.llm.model import ClientModel
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class Desk:
 
         async def inside() -> T:
             client = LlmClient(
-                self, self.in_flight, self.patience, batch_poll_interval_seconds=0.02, guard=OutgoingPolicy.of([self.base_url, *self.listed])
+                self, self.in_flight, self.patience, batch_poll_interval_seconds=0.02, policy=OutgoingPolicy.of([self.base_url, *self.listed])
             )
             try:
                 return await work(client.model(ModelSpec(**({"model": "scripted", "timeout_seconds": 20.0} | spec)), self.books, TAG, abilities))

@@ -14,7 +14,7 @@ import pytest
 from interp.domain.errors import CallFailedError, GlossatorError, KeyRefusedError, QuotaExhaustedError, RefusalError, ReplyInvalidError
 from interp.explain.label import Said, read_label, schema
 from interp.llm.base import Message, Prompt
-from interp.llm.client import ClientModel
+from interp.llm.model import ClientModel
 from interp.llm.replies.structured import Read, ask_for
 from tests.llm.conftest import Desk
 

@@ -26,10 +26,11 @@ from interp.domain.errors import (
     WorkInterruptedError,
 )
 from interp.domain.spec import BudgetSpec, ModelSpec, Price
-from interp.llm.attempts import AttemptResult, CallCost
+from interp.llm.attempts import CallCost
 from interp.llm.base import Reply, Usage
-from interp.llm.client import ClientModel, LlmClient
+from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
+from interp.llm.model import ClientModel
 from interp.llm.replies.structured import ask_for, json_object
 from interp.llm.transports.base import TransportError
 from tests.llm.conftest import KEY, TAG, Desk, question
@@ -133,7 +134,7 @@ def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer
     monkeypatch.setattr("interp.llm.circuit_breaker.COOL_DOWN", 0.0)
 
     async def work(model: ClientModel) -> list:
-        model.lane.breaker._cool_down = 0.0
+        model.attempts.breaker._cool_down = 0.0
         server.faults = Faults(quota_after=0)
         with pytest.raises(QuotaExhaustedError, match="quota"):
             await model.ask(question())
@@ -246,7 +247,7 @@ def test_a_cancelled_call_gives_its_room_back(server: ScriptedServer, desk: Desk
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
-        assert model.lane.pacer.in_flight == 0
+        assert model.attempts.limiter.in_flight == 0
 
     desk.run(work)
     assert desk.books.spent.calls == 4 and desk.books.spent.tokens > 0, "they were sent, and may have been billed"
@@ -295,9 +296,14 @@ def test_no_key_shows_anywhere() -> None:
         async def work(model: ClientModel) -> str:
             with pytest.raises(KeyRefusedError) as raised:
                 await model.ask(question())
-            client = model.client
             return " ".join(
-                [repr(model), repr(model.lane.endpoint), repr(client._open), str(raised.value), repr(raised.value.details), str(model.provenance)]
+                [
+                    repr(model),
+                    repr(model.attempts.endpoint),
+                    str(raised.value),
+                    repr(raised.value.details),
+                    str(model.provenance),
+                ]
             )
 
         shown = desk.run(work)
@@ -334,27 +340,27 @@ def test_structured_reading_survives_what_is_no_json(server: ScriptedServer, des
     assert all(set(read.value) == {"1"} for read in desk.run(work))
 
 
-def test_a_process_that_asks_nobody_does_without_the_sdk() -> None:
-    code = "import sys, interp.llm.client, interp.llm.probe, interp.llm.estimate; sys.exit('openai' in sys.modules or 'aiohttp' in sys.modules)"
+def test_a_process_that_asks_nobody_does_without_the_http_client() -> None:
+    code = "import sys, interp.llm.client, interp.llm.probe, interp.llm.estimate; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_one_file_knows_the_sdk() -> None:
+def test_two_files_know_the_http_client_and_none_the_sdk() -> None:
     root = Path(__file__).parents[2]
     sources = [path for room in ("interp", "api", "workers") for path in (root / room).rglob("*.py")]
-    knowing = [path.name for path in sources if re.search(r"^\s*(import openai|from openai)\b", path.read_text(), re.MULTILINE)]
-    assert knowing == ["openai_sdk.py"]
+    importing = [path.name for path in sources if re.search(r"^\s*(import|from) (openai|aiohttp)\b", path.read_text(), re.MULTILINE)]
+    assert sorted(importing) == ["endpoint.py", "http.py"]
 
 
 def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_answered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interp.llm.retry.FIRST_WAIT", 0.001)
+    monkeypatch.setattr("interp.llm.transports.retry.FIRST_WAIT", 0.001)
 
-    async def broken() -> AttemptResult[str]:
+    async def broken() -> tuple[str, Usage, dict[str, str]]:
         raise TransportError("status", "boom", status=500)
 
     async def work(model: ClientModel) -> list:
-        bill, lane = CallCost(None), replace(model).lane
-        lane._patience = 0.0
+        cost, attempts = CallCost(None), model.attempts
+        attempts._max_outage = 0.0
 
         async def others() -> None:
             for prompt in prompts(1000):
@@ -362,12 +368,12 @@ def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_a
 
         asking = asyncio.create_task(others())
         with pytest.raises(CallFailedError, match="on this question, while it answers others") as raised:
-            await lane.carry(broken, Usage(10, 10), desk.books, bill)
+            await attempts.run(broken, Usage(10, 10), desk.books, cost)
         asking.cancel()
-        return [raised.value, bill.attempts]
+        return [raised.value, cost.attempts]
 
-    error, attempts = desk.run(work)
-    assert "boom" in error.why and attempts >= 12
+    error, count = desk.run(work)
+    assert "boom" in error.why and count >= 12
 
 
 class Stopping(MemoryCallStore):

@@ -34,7 +34,7 @@ from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.probe import models_now, probe
 from interp.llm.transports.base import TransportError
-from interp.llm.transports.openai_sdk import Endpoint
+from interp.llm.transports.endpoint import Endpoint
 from interp.planning import model_requirements
 from interp.security.addresses import find
 from interp.store.queue.webhooks import Delivery
@@ -53,7 +53,7 @@ def reply(content: str = '{"1": "yes"}', choices: int = 1, **more: Any) -> bytes
 
 async def asked(at: Hostile, patience: float = 0.2, **spec: Any) -> Any:
     """What one question comes to: a reply, or the error."""
-    client = LlmClient(_Named(at.base_url), patience_seconds=patience)
+    client = LlmClient(_Named(at.base_url), max_outage_seconds=patience)
     books = MemoryCallStore()
     try:
         model = client.model(ModelSpec(model="m", timeout_seconds=spec.pop("seconds", 20.0), **spec), books, TAG)
@@ -252,7 +252,7 @@ def test_the_address_that_was_looked_at_is_the_one_that_is_asked() -> None:
 
 
 def test_an_endpoint_at_a_forbidden_address_refuses_the_job_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interp.llm.transports.connection.aiohttp.ThreadedResolver", lambda: Turning("10.1.2.3"))
+    monkeypatch.setattr("interp.llm.transports.http.aiohttp.ThreadedResolver", lambda: Turning("10.1.2.3"))
     settings = Settings(llm_base_url="http://models.example.com/v1", llm_max_outage_seconds=1.0)
     client = LlmClient.of(settings)
 
@@ -459,8 +459,8 @@ def test_a_slow_endpoint_gets_the_time_of_one_attempt_and_no_more(answer: str) -
 
 
 def test_lists_files_and_states_of_batches_have_a_time_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interp.llm.transports.openai_sdk.FILE_SECONDS", 0.3)
-    monkeypatch.setattr("interp.llm.transports.openai_sdk.FIRST_BYTE_SECONDS", 0.3)
+    monkeypatch.setattr("interp.llm.transports.endpoint.FILE_SECONDS", 0.3)
+    monkeypatch.setattr("interp.llm.transports.endpoint.PAGE_SECONDS", 0.3)
 
     async def work() -> None:
         async with hostile(streams(b" ", 0.01)) as at:

@@ -88,11 +88,11 @@ class ChatTransport(Protocol):
     @property
     def name(self) -> Literal["live", "batch"]: ...
 
-    async def chat(self, request: ChatRequest, books: CallStore) -> TransportReply:
-        """The answer to one attempt. Raises Fault where there is none.
+    async def chat(self, request: ChatRequest, call_store: CallStore) -> TransportReply:
+        """Return the answer to one attempt. Raises TransportError where there is none.
 
-        `books` is the same for all questions of one chunk; the live transport does not need it. A batch transport gathers the questions that wait
-        on it, hands them in together, and answers each when its batch is read back; thousands of calls may wait at once.
+        `call_store` is the same for all questions of one chunk; the live transport does not need it. A batch transport gathers questions, submits
+        them together, and answers each when its batch has ended; thousands of calls may wait at once.
         """
         ...
 

@@ -7,18 +7,18 @@ from interp.llm.replies.error_body import error_of
 from interp.llm.transports.base import TransportError
 
 PATH = "/v1/chat/completions"
-MOST_LINES = 50_000
-MOST_BYTES = 200_000_000
+MAX_LINES = 50_000
+MAX_BYTES = 200_000_000
 EXPIRED = "batch_expired"
 
 
 def line_of(key: str, body: dict[str, Any]) -> bytes:
-    """A question as a line: `custom_id` is its name in the book."""
+    """Write a question as a line: `custom_id` is its key."""
     return json.dumps({"custom_id": key, "method": "POST", "url": PATH, "body": body}).encode() + b"\n"
 
 
-def keyed(text: bytes) -> tuple[str, dict[str, Any]] | None:
-    """(key, line) of a line of an output or error file; None for what is none, whose question so counts as not answered."""
+def parse_line(text: bytes) -> tuple[str, dict[str, Any]] | None:
+    """Return (key, line) of a line of an output or error file; None where it is none: its question counts as not answered."""
     try:
         line = json.loads(text) if text.strip() else None
     except (ValueError, RecursionError):
@@ -26,8 +26,8 @@ def keyed(text: bytes) -> tuple[str, dict[str, Any]] | None:
     return (line["custom_id"], line) if isinstance(line, dict) and isinstance(line.get("custom_id"), str) else None
 
 
-def body_of(line: dict[str, Any]) -> str | None:
-    """The reply's body as JSON text; None for a line that expired before it was asked. Raises Fault for one that ended in an error."""
+def reply_body(line: dict[str, Any]) -> str | None:
+    """Return the reply's body as JSON text; None for a line that expired. Raises TransportError for one that ended in an error."""
     response, error = line.get("response"), line.get("error")
     if isinstance(response, dict):
         text = json.dumps(response.get("body"), ensure_ascii=False)

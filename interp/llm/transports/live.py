@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING, Literal
 
 from interp.llm.call_store import CallStore
 from interp.llm.transports.base import ChatRequest, TransportError, TransportReply
-from interp.llm.transports.payloads import chat_body, read_chat, read_failed_generation, room_bytes
-from interp.llm.transports.quirks import EndpointQuirks
+from interp.llm.transports.payloads import chat_body, extra_bytes_of, read_chat, read_failed_generation
+from interp.llm.transports.quirks import MAX_LESSONS, EndpointQuirks
 
 if TYPE_CHECKING:
-    from interp.llm.transports.openai_sdk import Endpoint
-
-LESSONS = 8  # each knob of a dialect once, and no loop without end
+    from interp.llm.transports.endpoint import Endpoint
 
 
 class LiveTransport:
@@ -19,20 +17,20 @@ class LiveTransport:
 
     name: Literal["live"] = "live"
 
-    def __init__(self, endpoint: "Endpoint", dialect: EndpointQuirks) -> None:
-        self.endpoint, self.dialect = endpoint, dialect
+    def __init__(self, endpoint: "Endpoint", quirks: EndpointQuirks) -> None:
+        self.endpoint, self.quirks = endpoint, quirks
 
-    async def chat(self, request: ChatRequest, books: CallStore) -> TransportReply:  # noqa: ARG002
-        for lesson in range(LESSONS + 1):
-            body = chat_body(request, self.dialect)
+    async def chat(self, request: ChatRequest, call_store: CallStore) -> TransportReply:  # noqa: ARG002
+        for lesson in range(MAX_LESSONS + 1):
+            body = chat_body(request, self.quirks)
             sent = json.dumps(body)
             try:
-                response = await self.endpoint.post("/chat/completions", sent.encode(), request.spec.timeout_seconds, room_bytes(request))
+                response = await self.endpoint.post("/chat/completions", sent.encode(), request.spec.timeout_seconds, extra_bytes_of(request))
             except TransportError as fault:
                 answer = read_failed_generation(fault, request.bound, sent)
                 if answer is not None:
                     return answer
-                if lesson < LESSONS and self.dialect.learn(fault, request, body):
+                if lesson < MAX_LESSONS and self.quirks.learn(fault, request, body):
                     continue
                 raise
             raw = self.endpoint.clean(response.body.decode("utf-8", "replace"))

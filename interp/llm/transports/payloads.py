@@ -41,31 +41,31 @@ def bound_of(messages: tuple[Message, ...], schema: dict[str, Any] | None, max_t
     return Usage(size + TOKENS_PER_REQUEST, max_tokens, is_known=False)
 
 
-def room_of(request: ChatRequest) -> int:
+def max_tokens_of(request: ChatRequest) -> int:
     """Tokens of room for the reply: the model's own setting in place of the question's."""
     return request.spec.max_tokens or request.prompt.max_tokens
 
 
-def room_bytes(request: ChatRequest) -> int:
+def extra_bytes_of(request: ChatRequest) -> int:
     """Bytes that the tokens of a reply can need as JSON, with their alternatives."""
     alternatives = request.prompt.top_logprobs
-    return room_of(request) * (TOKEN_BYTES + (alternatives + 1) * CHOICE_BYTES * bool(alternatives))
+    return max_tokens_of(request) * (TOKEN_BYTES + (alternatives + 1) * CHOICE_BYTES * bool(alternatives))
 
 
-def chat_body(request: ChatRequest, dialect: EndpointQuirks) -> dict[str, Any]:
-    """The body of `/chat/completions`, in the endpoint's dialect."""
+def chat_body(request: ChatRequest, quirks: EndpointQuirks) -> dict[str, Any]:
+    """The body of `/chat/completions`, in the endpoint's quirks."""
     spec, prompt = request.spec, request.prompt
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    body: dict[str, Any] = {"model": spec.model, "messages": messages, dialect.token_field: room_of(request)}
-    if spec.temperature is not None and dialect.takes_temperature:
+    body: dict[str, Any] = {"model": spec.model, "messages": messages, quirks.token_field: max_tokens_of(request)}
+    if spec.temperature is not None and quirks.takes_temperature:
         body["temperature"] = max(spec.temperature, prompt.temperature)
-    if prompt.seed is not None and dialect.takes_seed:
+    if prompt.seed is not None and quirks.takes_seed:
         body["seed"] = prompt.seed + prompt.sample
-    alternatives = prompt.top_logprobs if dialect.most_logprobs is None else min(prompt.top_logprobs, dialect.most_logprobs)
+    alternatives = prompt.top_logprobs if quirks.most_logprobs is None else min(prompt.top_logprobs, quirks.most_logprobs)
     if alternatives:
         body["logprobs"], body["top_logprobs"] = True, alternatives
     if prompt.schema is not None:
-        form = dialect.form_for(spec)
+        form = quirks.form_for(spec)
         if form == "json_schema":
             body["response_format"] = {
                 "type": "json_schema",

@@ -19,6 +19,7 @@ NOT_SUPPORTED = re.compile(
     re.IGNORECASE,
 )
 TOO_LARGE = re.compile(r"too (large|long|high|big)|at most|exceed|maximum|less than", re.IGNORECASE)
+MAX_LESSONS = 8  # each quirk once, and no loop without end
 
 
 @dataclass
@@ -30,6 +31,7 @@ class EndpointQuirks:
     takes_temperature: bool = True
     takes_seed: bool = True
     most_logprobs: int | None = None
+    reads_by_echo: bool = True
     _settled: set[str] = field(default_factory=set)
 
     @classmethod

@@ -12,7 +12,7 @@ from interp.llm.base import Message, Usage
 from interp.llm.cache_key import Namer, shown_url
 from interp.llm.pricing import rates_of
 from interp.llm.transports.base import ChatRequest, TransportError
-from interp.llm.transports.openai_sdk import Endpoint
+from interp.llm.transports.endpoint import Endpoint
 from interp.llm.transports.payloads import bound_of, chat_body, choices_of, read_chat, read_failed_generation, usage_of
 from interp.llm.transports.quirks import EndpointQuirks
 from tests.llm.conftest import question

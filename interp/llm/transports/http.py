@@ -1,11 +1,13 @@
-"""Connections to one endpoint: to allowed addresses alone, without redirects, with caps on a reply's size and time."""
+"""HTTP to one endpoint: to allowed addresses only, without redirects, with caps on a reply's size and time."""
 
 import asyncio
+import os
 import socket
+import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
 from typing import Any
@@ -13,22 +15,23 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import httpx2
+import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from interp.config.outgoing import Reach
 
-CONNECTIONS = 8192  # aiohttp's own limit is 100; what is in flight is the pacer's business
+CONNECTIONS = 8192  # aiohttp's own limit is 100; the concurrency limiter decides what is in flight
 KEEPALIVE_SECONDS = 4.0  # under the 5 s after which many servers close an idle connection: a request into a closing one is lost
 CONNECT_SECONDS = 10.0
-ERROR_BYTES = 64 * 1024  # of a failed request's body; what comes after it is not read
-STEP_BYTES = 256 * 1024  # decoded at once, between two looks at the cap and at other calls
+ERROR_BYTES = 64 * 1024  # read of a failed request's body
+STEP_BYTES = 256 * 1024  # decoded at once, between two checks of the cap
 LINES_AT_ONCE = 200
-ENCODING = "gzip"  # the one that is asked for, since its decoder can be told where to stop
+ENCODING = "gzip"  # the only one asked for, since its decoder can be told where to stop
+KEPT_HEADERS = (b"x-ratelimit-", b"retry-after", b"x-request-id", b"location")
 
 
 class AddressRefusedError(OSError):
-    """A host has no address that its reach allows."""
+    """A host has no address that may be asked."""
 
 
 class BodyTooLargeError(Exception):
@@ -41,30 +44,31 @@ class EncodingUnknownError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What one reply may take: `size` in bytes, on the wire and decoded alike; seconds until its `first` byte and in `total`."""
+    """What one reply may take: `size` in bytes, on the wire and decoded alike; seconds until its `first` byte and in `total`; bytes of a `line`."""
 
     size: int
     total: float
     first: float | None = None
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """A response with its whole body, decoded. `headers` as they came."""
+class Response:
+    """A response with its decoded body, and those of its headers that matter, in lower case."""
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: Mapping[str, str]
     body: bytes
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolver that gives the allowed addresses of one host alone. The connection goes to these very addresses: nobody looks the name up again."""
+    """Resolve one host to its allowed addresses only. Connections go to these very addresses: the name is not looked up again."""
 
     def __init__(self, reach: Reach, inner: AbstractResolver, proxy_host: str | None) -> None:
         self._reach, self._inner, self._proxy_host = reach, inner, proxy_host
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        """Raises AddressRefused where no address is allowed, and OSError where there is none."""
+        """Raises AddressRefusedError where no address is allowed, and OSError where there is none."""
         found = await self._inner.resolve(host, port, family)
         if host == self._proxy_host:
             return found
@@ -83,58 +87,51 @@ class GuardedResolver(AbstractResolver):
 class HttpConnection:
     """Connections to the host of one base URL. Used from one event loop; opened by the first request.
 
-    A proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) is the operator's: it looks names up itself.
+    A proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) belongs to the operator: it looks names up itself.
     """
 
     def __init__(self, base_url: str, reach: Reach, resolver: AbstractResolver | None = None) -> None:
         self._base_url, self._reach, self._resolver = base_url, reach, resolver
         self._proxy = _proxy_of(base_url)
         self._session: aiohttp.ClientSession | None = None
-        self._limits: dict[float, aiohttp.ClientTimeout] = {}
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str], data: Any, caps: Caps) -> Received:
-        """One request and its whole reply. Raises TimeoutError, TooLarge, EncodingUnknown, and what aiohttp and sockets raise."""
-        async with asyncio.timeout(caps.total), self._asked(method, url, headers, data, caps) as response:
-            if 200 <= response.status < 300:
-                return Received(response.status, response.raw_headers, b"".join([part async for part in _decoded(response, caps.size)]))
-            return Received(response.status, response.raw_headers, await _beginning(response))
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], data: Any, caps: Caps, take_line: Callable[[bytes], None] | None = None
+    ) -> Response:
+        """Send one request and read its whole reply. `take_line` gets the lines of a body as they come, which is then not kept.
 
-    async def each_line(self, url: str, headers: Mapping[str, str], caps: Caps, longest: int, take: Callable[[bytes], None]) -> Received | None:
-        """Hands over the lines of a body while it comes, none over `longest` bytes; the response itself where it is a failure. Raises as `send`."""
-        async with asyncio.timeout(caps.total), self._asked("GET", url, headers, None, caps) as response:
+        Raises TimeoutError, BodyTooLargeError, EncodingUnknownError, and what aiohttp and sockets raise.
+        """
+        async with asyncio.timeout(caps.total), self._requested(method, url, headers, data, caps) as response:
+            body = b""
             if not 200 <= response.status < 300:
-                return Received(response.status, response.raw_headers, await _beginning(response))
-            number = 0
-            async for line in _split(_decoded(response, caps.size), longest):
-                take(line)
-                number += 1
-                if number % LINES_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-            return None
+                body = await _beginning(response)
+            elif take_line is None:
+                body = b"".join([part async for part in _decoded(response, caps.size)])
+            else:
+                await _hand_over_lines(_decoded(response, caps.size), caps.line, take_line)
+            named = ((name.lower(), value) for name, value in response.raw_headers)
+            kept = {name.decode("latin-1"): value.decode("latin-1") for name, value in named if name.startswith(KEPT_HEADERS)}
+            return Response(response.status, kept, body)
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
     @asynccontextmanager
-    async def _asked(self, method: str, url: str, headers: Mapping[str, str], data: Any, caps: Caps) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response whose body is still to come. It is closed, with its connection, unless its body has been read to the end."""
+    async def _requested(self, method: str, url: str, headers: Mapping[str, str], data: Any, caps: Caps) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield a response whose body is still to come, and close its connection unless the body was read to its end."""
         if not url.startswith(self._base_url):
             raise AddressRefusedError("the URL is not beneath the base URL")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, caps.total))
         async with asyncio.timeout(caps.first):
             response = await self._opened().request(
-                method, url, headers=headers, data=data, allow_redirects=False, timeout=self._limit(caps.total), proxy=self._proxy
+                method, url, headers=headers, data=data, allow_redirects=False, timeout=timeout, proxy=self._proxy
             )
         try:
             yield response
         finally:
-            response.close()  # gives a connection back whose reply is complete, and ends any other
-
-    def _limit(self, total: float) -> aiohttp.ClientTimeout:
-        seconds = min(CONNECT_SECONDS, total)
-        if seconds not in self._limits:
-            self._limits[seconds] = aiohttp.ClientTimeout(total=None, sock_connect=seconds)
-        return self._limits[seconds]
+            response.close()
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -152,32 +149,17 @@ class HttpConnection:
         return self._session
 
 
-@dataclass
-class HttpTransport(httpx2.AsyncBaseTransport):
-    """Transport of httpx2 over a `HttpConnection`, for what the SDK asks by itself; a reply may hold `size` bytes."""
-
-    connection: HttpConnection
-    size: int
-    _hidden: frozenset[bytes] = field(default=frozenset({b"content-encoding", b"content-length", b"transfer-encoding"}))
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        limits = request.extensions.get("timeout") or {}
-        headers = {name: value for name, value in request.headers.items() if name not in ("host", "accept-encoding", "transfer-encoding")}
-        try:
-            data: Any = request.content or None
-        except httpx2.RequestNotRead:
-            data = request.stream
-        seconds = float(limits.get("read") or CONNECT_SECONDS)
-        received = await self.connection.send(request.method, str(request.url), headers, data, Caps(self.size, seconds))
-        kept = [(name, value) for name, value in received.headers if name.lower() not in self._hidden]
-        return httpx2.Response(received.status, headers=kept, content=received.body, request=request)
-
-    async def aclose(self) -> None:
-        await self.connection.close()
+async def _hand_over_lines(parts: AsyncIterator[bytes], max_bytes: int, take: Callable[[bytes], None]) -> None:
+    number = 0
+    async for line in _lines(parts, max_bytes):
+        take(line)
+        number += 1
+        if number % LINES_AT_ONCE == 0:
+            await asyncio.sleep(0)
 
 
 async def _decoded(response: aiohttp.ClientResponse, size: int) -> AsyncIterator[bytes]:
-    """The body's parts as they come. Raises TooLarge as soon as more than `size` bytes are there or announced."""
+    """Yield the body's parts as they come. Raises BodyTooLargeError as soon as more than `size` bytes are there or announced."""
     if (response.content_length or 0) > size:
         raise BodyTooLargeError(f"it announces {response.content_length:,} bytes, and {size:,} are the most that are read")
     decoder = _decoder(response.headers.get("Content-Encoding", ""))
@@ -203,7 +185,7 @@ async def _decoded(response: aiohttp.ClientResponse, size: int) -> AsyncIterator
 
 
 def _decoder(encoding: str) -> Any:
-    """A decoder for a coding; None where there is none. Raises EncodingUnknown."""
+    """Return a decoder for a coding; None where there is none. Raises EncodingUnknownError."""
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return None
@@ -213,7 +195,7 @@ def _decoder(encoding: str) -> Any:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first bytes of a failed request's body: enough to say why, whatever else comes."""
+    """Return the first bytes of a failed request's body: enough to say why, whatever else comes."""
     parts, size = [], 0
     try:
         async for part in _decoded(response, ERROR_BYTES):
@@ -224,29 +206,23 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)[:ERROR_BYTES]
 
 
-async def _split(parts: AsyncIterator[bytes], longest: int) -> AsyncIterator[bytes]:
-    held, looked = bytearray(), 0
+async def _lines(parts: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    held, searched = bytearray(), 0
     async for part in parts:
         held += part
-        while (end := held.find(b"\n", looked)) >= 0:
-            if end > longest:
-                raise _long(longest)
+        while (end := held.find(b"\n", searched)) >= 0 and end <= max_bytes:
             yield bytes(held[:end])
             del held[: end + 1]
-            looked = 0
-        looked = len(held)
-        if looked > longest:
-            raise _long(longest)
+            searched = 0
+        searched = len(held)
+        if max(end, searched) > max_bytes:
+            raise BodyTooLargeError(f"a line holds more than {max_bytes:,} bytes, the most that are read")
     if held:
         yield bytes(held)
 
 
-def _long(longest: int) -> BodyTooLargeError:
-    return BodyTooLargeError(f"a line holds more than {longest:,} bytes, the most that are read")
-
-
 def _proxy_of(base_url: str) -> str | None:
-    """The proxy that the environment names for a URL."""
+    """Return the proxy that the environment names for a URL."""
     parts = urlsplit(base_url)
     named = getproxies()
     found = named.get(parts.scheme) or named.get("all")
@@ -254,6 +230,7 @@ def _proxy_of(base_url: str) -> str | None:
 
 
 @cache
-def _tls() -> Any:
-    """Certificates as the rest of Python's HTTP clients here take them: SSL_CERT_FILE where it is set, else certifi's."""
-    return httpx2.create_ssl_context()
+def _tls() -> ssl.SSLContext:
+    """Return a context with the certificates of SSL_CERT_FILE or SSL_CERT_DIR where one is set, else certifi's."""
+    is_set = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+    return ssl.create_default_context(cafile=None if is_set else certifi.where())

@@ -22,7 +22,7 @@ class Clock:
 
 def made() -> tuple[Breaker, Clock]:
     clock = Clock()
-    return Breaker("http://x/v1", patience=60, cool_down=5, clock=clock), clock
+    return Breaker("http://x/v1", max_outage=60, cool_down=5, clock=clock), clock
 
 
 def on_loop(work: Callable[[], Awaitable[None]]) -> None:

@@ -1,18 +1,20 @@
-"""What a failed attempt means: a pure decision between fatal, transient and rate-limited. The loop that acts on it is in `lane.py`."""
+"""What follows a failed attempt: a pure decision between an error, a wait, and a wait that the endpoint announced."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 from interp.domain.errors import (
     AbilityMissingError,
+    CallFailedError,
     CallRejectedError,
     EndpointRefusedError,
     EndpointUnreachableError,
+    JobPausedError,
     KeyRefusedError,
-    LlmError,
     ModelUnknownError,
     PromptTooLongError,
     QuotaExhaustedError,
@@ -21,9 +23,11 @@ from interp.domain.errors import (
 )
 from interp.llm.transports.base import TransportError
 
+E = TypeVar("E", CallFailedError, JobPausedError)
+
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
-FLOOR = 0.1  # of a wait's ceiling
+FLOOR = 0.1  # share of a wait's ceiling
 CONTEXT = re.compile(
     r"context[ _](length|window|size)|maximum context|prompt is too long|too many (input )?tokens|exceeds the (available|model's)|input is too long",
     re.IGNORECASE,
@@ -44,101 +48,98 @@ OVERLOAD = frozenset({503, 529})
 
 
 @dataclass(frozen=True, slots=True)
-class Fatal:
-    """No further attempt: the call fails with this error, or its job pauses with it."""
+class Decision:
+    """What to do after a failed attempt: raise `error` where there is one, else make another attempt after `wait` seconds.
 
-    error: LlmError
+    `announced` holds the seconds that the endpoint asked to wait, which then hold for every call. `is_overload`: fewer calls should be in flight.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Transient:
-    """Another attempt after `wait` seconds. `is_overload`: the endpoint is asked too much, so fewer calls should be in flight."""
-
-    wait: float
+    fault: TransportError
+    error: CallFailedError | JobPausedError | None = None
+    wait: float = 0.0
+    announced: float | None = None
+    is_rate_limited: bool = False
     is_overload: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimited:
-    """Another attempt after `wait` seconds. `announced`: the seconds that the endpoint named, which hold for every call; None where it named none."""
+def decide(fault: TransportError, attempt: int, jitter: float, now: datetime | None = None, *, model: str = "", path: str = "chat") -> Decision:
+    """Decide what follows the `attempt`th attempt (from 1), which ended in a fault. `jitter` is drawn from [0, 1)."""
+    error = _error_of(fault, model, path)
+    if error is not None:
+        return Decision(fault, error)
+    status, wait = fault.status, backoff(attempt, jitter)
+    if fault.kind != "status" or status is None:
+        return Decision(fault, wait=wait)
+    announced = announced_wait(fault.headers, now)
+    if announced is not None:
+        # Never below a floor that grows with the attempts: an endpoint may announce a millisecond for ever.
+        wait = max(announced, FLOOR * _ceiling(attempt) * (1.0 + jitter))
+    is_rate_limited = status == 429 or announced is not None
+    return Decision(fault, None, wait, announced, is_rate_limited, is_rate_limited or status in OVERLOAD)
 
-    wait: float
-    announced: float | None
 
-
-Decision = Fatal | Transient | RateLimited
-
-
-def decide(fault: TransportError, attempt: int, chance: float, now: datetime | None = None, *, model: str = "", path: str = "chat") -> Decision:
-    """What to do after the `attempt`th attempt (from 1) ended in a fault. `chance` in [0, 1) draws the jitter."""
+def _error_of(fault: TransportError, model: str, path: str) -> CallFailedError | JobPausedError | None:
+    """Return the error that ends the call; None where another attempt may succeed."""
     if fault.kind == "oversized":
-        return Fatal(_of(ReplyTooLargeError, "The endpoint's reply is larger than its question can need.", fault, LARGER))
+        return _made(ReplyTooLargeError, "The endpoint's reply is larger than its question can need.", fault, LARGER)
     if fault.kind == "forbidden":
-        return Fatal(_of(EndpointRefusedError, "The endpoint is at an address that the server may not ask.", fault, NETWORKS))
+        return _made(EndpointRefusedError, "The endpoint is at an address that the server may not ask.", fault, NETWORKS)
     if fault.kind != "status" or fault.status is None:
-        return Transient(backoff(attempt, chance))
-    status, announced = fault.status, announced_wait(fault.headers, now)
-    if status == 429:
-        if (fault.code or "") in QUOTA_CODES:
-            return Fatal(_of(QuotaExhaustedError, "The account's quota at the endpoint is used up.", fault, "Top it up and resume the job."))
-        return _limited(announced, attempt, chance)
-    if status >= 500 or status in TRANSIENT:
-        return Transient(backoff(attempt, chance), is_overload=status in OVERLOAD) if announced is None else _limited(announced, attempt, chance)
-    return Fatal(_fatal(fault, status, model, path))
+        return None
+    if fault.status == 429 and (fault.code or "") in QUOTA_CODES:
+        return _made(QuotaExhaustedError, "The account's quota at the endpoint is used up.", fault, "Top it up and resume the job.")
+    return None if fault.status == 429 or fault.status >= 500 or fault.status in TRANSIENT else _status_error(fault, fault.status, model, path)
 
 
-def _limited(announced: float | None, attempt: int, chance: float) -> RateLimited:
-    """As long as the endpoint says, and never below a jittered floor that grows with the attempts: it may announce a millisecond for ever."""
-    wait = backoff(attempt, chance) if announced is None else max(announced, FLOOR * _ceiling(attempt) * (1.0 + chance))
-    return RateLimited(wait, announced)
-
-
-def _fatal(fault: TransportError, status: int, model: str, path: str) -> LlmError:
+def _status_error(fault: TransportError, status: int, model: str, path: str) -> CallFailedError | JobPausedError:
     text = f"{fault.code or ''} {fault.message}"
     if status in (400, 403) and ((fault.code or "").lower() in FILTER_CODES or FILTERED.search(fault.message)):
-        return _of(RefusalError, "A filter of the endpoint declined the question.", fault, "")
+        return _made(RefusalError, "A filter of the endpoint declined the question.", fault, "")
     if 300 <= status < 400:
-        return _of(
+        return _made(
             EndpointUnreachableError,
             "The endpoint answers with a redirect, and redirects are not followed: prompts and keys go to the base URL alone.",
             fault,
             "Where you trust what it leads to, give that as the base URL.",
         )
     if status in (401, 403):
-        return _of(
+        return _made(
             KeyRefusedError,
             "The endpoint refuses the key.",
             fault,
             "Set the key that belongs to this base URL, restart the workers, and resume the job.",
         )
     if status == 402:
-        return _of(QuotaExhaustedError, "The endpoint wants to be paid first.", fault, "Top the account up and resume the job.")
+        return _made(QuotaExhaustedError, "The endpoint wants to be paid first.", fault, "Top the account up and resume the job.")
     if fault.code == "context_length_exceeded" or status == 413 or CONTEXT.search(text):
-        return _of(
+        return _made(
             PromptTooLongError, "The prompt is longer than the model's window.", fault, "Show fewer or shorter contexts, or take another model."
         )
     if status in (400, 404) and (fault.code == "model_not_found" or MODEL.search(fault.message)):
-        return _of(ModelUnknownError, f"The endpoint has no model {model!r}.", fault, "Name one that it lists.")
+        return _made(ModelUnknownError, f"The endpoint has no model {model!r}.", fault, "Name one that it lists.")
     if status in (404, 405, 501) and path != "chat":
-        return _of(AbilityMissingError, f"The endpoint has no {path}.", fault, "Take an endpoint that has, or leave out the scorer that needs it.")
+        return _made(AbilityMissingError, f"The endpoint has no {path}.", fault, "Take an endpoint that has, or leave out the scorer that needs it.")
     if status in (404, 405):
-        return _of(
+        return _made(
             EndpointUnreachableError,
             "There are no chat completions at the base URL.",
             fault,
             "See that it ends where /chat/completions begins: often in /v1.",
         )
-    return _of(CallRejectedError, f"The endpoint rejected the request with status {status}.", fault, "")
+    return _made(CallRejectedError, f"The endpoint rejected the request with status {status}.", fault, "")
 
 
-def _of(kind: type[LlmError], what: str, fault: TransportError, cure: str) -> LlmError:
+def _made(kind: type[E], what: str, fault: TransportError, cure: str) -> E:
     return kind(what, why=fault.message, cure=cure, status=fault.status, code=fault.code)
 
 
-def backoff(attempt: int, chance: float) -> float:
-    """Seconds to wait after the `attempt`th attempt: full jitter, uniform up to an exponential ceiling ("Exponential backoff and jitter", AWS
-    architecture blog, 2015). Never below a tenth of the ceiling, so that a faulty endpoint is not hammered."""
-    return _ceiling(attempt) * (FLOOR + (1.0 - FLOOR) * chance)
+def backoff(attempt: int, jitter: float) -> float:
+    """Return the seconds to wait after the `attempt`th attempt.
+
+    Full jitter, uniform up to an exponential ceiling ("Exponential backoff and jitter", AWS architecture blog, 2015), and never below a tenth of
+    the ceiling, so that a faulty endpoint is not asked without pause.
+    """
+    return _ceiling(attempt) * (FLOOR + (1.0 - FLOOR) * jitter)
 
 
 def _ceiling(attempt: int) -> float:
@@ -146,9 +147,9 @@ def _ceiling(attempt: int) -> float:
 
 
 def announced_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds to wait as the endpoint says: `retry-after-ms`, or `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), always above 0.
+    """Return the seconds above 0 of `retry-after-ms`, or of `Retry-After` in seconds or as a date (RFC 9110, 10.2.3).
 
-    None where it does not say, or says what is no wait: 0, a moment that has passed, a negative number, no number.
+    None where there are none: no header, 0, a moment that has passed, a negative number, no number.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:

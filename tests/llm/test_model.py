@@ -8,7 +8,7 @@ import pytest
 from api.demo.fake_llm import ScriptedServer
 from api.demo.fake_llm.faults import Faults
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError
-from interp.llm.client import ClientModel
+from interp.llm.model import ClientModel
 from interp.llm.transports.payloads import read_prompt_tokens
 from tests.llm.conftest import Desk
 

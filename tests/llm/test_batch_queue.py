@@ -13,13 +13,13 @@ from api.demo.fake_llm import Faults, ScriptedServer
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, JobPausedError, KeyRefusedError, ModelUnknownError
 from interp.domain.spec import BudgetSpec, ModelSpec
 from interp.llm.call_store import PendingBatch
-from interp.llm.client import ClientModel, LlmClient
+from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
+from interp.llm.model import ClientModel
 from interp.llm.transports.base import ChatRequest, TransportError
-from interp.llm.transports.batch import BatchTransport
-from interp.llm.transports.batch_file import body_of, keyed
-from interp.llm.transports.batch_queue import FILE, HAND_INS
-from interp.llm.transports.openai_sdk import Endpoint
+from interp.llm.transports.batch_file import parse_line, reply_body
+from interp.llm.transports.batch_queue import FILE, MAX_SUBMISSIONS, BatchTransport
+from interp.llm.transports.endpoint import Endpoint
 from interp.llm.transports.payloads import bound_of, read_failed_generation
 from interp.llm.transports.quirks import EndpointQuirks
 from tests.fakes.openai_server import sdk
@@ -60,13 +60,13 @@ def test_the_books_hold_what_the_server_billed(server, desk):
 def test_a_cap_is_kept_and_what_fits_is_handed_in(server, desk):
     desk.books.budget = BudgetSpec(calls=10)
     replies = answers(desk)
-    assert Counter(type(reply).__name__ for reply in replies) == {"Reply": 10, "BudgetReached": COUNT - 10}
+    assert Counter(type(reply).__name__ for reply in replies) == {"Reply": 10, "BudgetReachedError": COUNT - 10}
     assert server.ledger.calls == 10
 
 
 def test_a_file_holds_no_more_lines_than_allowed(server, desk):
     async def work() -> None:
-        transport = BatchTransport(Endpoint(server.base_url, KEY), EndpointQuirks(), poll_seconds=0.02, most_lines=7)
+        transport = BatchTransport(Endpoint(server.base_url, KEY), EndpointQuirks(), poll_seconds=0.02, max_lines=7)
         requests = [
             ChatRequest(f"key-{number}", server.base_url, SPEC, prompt, bound_of(prompt.messages, None, 64))
             for number, prompt in enumerate(prompts())
@@ -206,8 +206,8 @@ def test_batches_that_are_never_worked_off_pause_the_job(server, desk, fault):
     server.faults = Faults(**{fault: 1.0})
     (reply,) = answers(desk, 1)  # half of one line is none
     assert type(reply) is JobPausedError
-    assert str(HAND_INS) in str(reply)
-    assert batches_of(server) == HAND_INS
+    assert str(MAX_SUBMISSIONS) in str(reply)
+    assert batches_of(server) == MAX_SUBMISSIONS
     assert desk.books.batches == []
 
 
@@ -219,7 +219,7 @@ def test_a_batch_that_somebody_cancelled_pauses_the_job(desk):
             task = asyncio.create_task(model.ask(question()))
             while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
                 await asyncio.sleep(0.01)
-            await model.client.endpoint(server.base_url).cancel_batch("batch_1")
+            await model.attempts.endpoint.cancel_batch("batch_1")
             with pytest.raises(JobPausedError, match="cancelled"):
                 await task
 
@@ -335,19 +335,19 @@ def test_a_server_that_is_gone_for_good_pauses_the_job(desk):
 )
 def test_an_error_line_is_a_fault_with_its_status(line, status):
     with pytest.raises(TransportError) as fault:
-        body_of(line)
+        reply_body(line)
     assert fault.value.status == status
 
 
 def test_lines_that_cannot_be_read_are_passed_over():
     content = b'{"custom_id": "a", "response": {"status_code": 200, "body": {}}}\n{"custom_id\n[]\n\n{"custom_id": 3}\n'
-    assert [found[0] for line in content.split(b"\n") if (found := keyed(line))] == ["a"]
-    assert body_of({"custom_id": "a", "response": None, "error": {"code": "batch_expired"}}) is None
+    assert [found[0] for line in content.split(b"\n") if (found := parse_line(line))] == ["a"]
+    assert reply_body({"custom_id": "a", "response": None, "error": {"code": "batch_expired"}}) is None
 
 
 def test_a_line_that_came_to_no_valid_json_is_a_reply_that_is_no_answer():
     error = {"message": "Failed to generate JSON.", "type": "invalid_request_error", "code": "json_validate_failed"}
     with pytest.raises(TransportError) as raised:
-        body_of({"custom_id": "k", "response": {"status_code": 400, "body": {"error": error}}, "error": None})
+        reply_body({"custom_id": "k", "response": {"status_code": 400, "body": {"error": error}}, "error": None})
     answer = read_failed_generation(raised.value, bound_of(prompt("x").messages, None, 64), "sent")
     assert answer is not None and answer.finish == "invalid" and "Failed to generate JSON" in answer.reason

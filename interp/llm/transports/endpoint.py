@@ -1,0 +1,206 @@
+"""An OpenAI-compatible endpoint: chat, embeddings, completions, models, files and batches over one HTTP client."""
+
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from interp.config.outgoing import Link, Reach
+from interp.domain.cleaning import one_line
+from interp.domain.errors import EndpointUnreachableError, KeyRefusedError
+from interp.llm.replies.error_body import error_of
+from interp.llm.transports.base import TransportError
+from interp.llm.transports.http import AddressRefusedError, BodyTooLargeError, Caps, EncodingUnknownError, HttpConnection, Response
+
+FILE_SECONDS = 600.0
+PAGE_SECONDS = 60.0  # for what no model writes: lists, files, states of batches
+REPLY_BYTES = 2**20
+MAX_EXTRA_BYTES = 64 * 2**20  # whatever a job's `max_tokens` would need
+PAGE_BYTES = 16 * 2**20  # of a list of models or of batches
+MAX_MODELS, MAX_NAME = 5000, 255
+KEY_SHAPE = re.compile(r"\b(sk|pk|rk|gsk|hf|xai)[-_][A-Za-z0-9*_-]{6,}")
+MAX_MESSAGE = 1000
+SHOWN_ERRORS = 10
+# Sent to OpenAI alone.
+OPENAI_HEADERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+FAILURES = (aiohttp.ClientError, OSError, BodyTooLargeError, EncodingUnknownError, zlib.error, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInfo:
+    """The state of a batch. `status` in the API's words: validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled.
+
+    `errors` say why a batch failed whole.
+    """
+
+    id: str
+    status: str
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    completed: int = 0
+    errors: tuple[str, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in {"completed", "failed", "expired", "cancelled"}
+
+
+class Endpoint:
+    """One base URL with its key. Used from one event loop. Its requests raise TransportError, and nothing else, when they fail."""
+
+    def __init__(
+        self, base_url: str, key: str = "", reach: Reach | None = None, reply_bytes: int = REPLY_BYTES, resolver: AbstractResolver | None = None
+    ) -> None:
+        """`reach` holds the addresses at which its host may be asked: where not given, those of a host that the operator named.
+
+        A reply may hold `reply_bytes` beside what its tokens or vectors need. Raises KeyRefusedError and EndpointUnreachableError.
+        """
+        if not (key.isascii() and key.isprintable()):
+            raise KeyRefusedError("The key of the endpoint holds characters that no HTTP header carries.", cure="Give it again, without line breaks.")
+        self.base_url = base_url.rstrip("/")
+        self._key, self._reply_bytes = key, reply_bytes
+        try:
+            link = Link.of(self.base_url)
+        except ValueError as error:
+            raise EndpointUnreachableError(f"{one_line(self.base_url)} is no URL that can be called.", why=str(error)) from None
+        self._http = HttpConnection(self.base_url, reach or Reach(link.host, is_named=True), resolver)
+        self._headers = {"Accept": "application/json", "User-Agent": f"glossator/{version('glossator')}"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        if link.host == "openai.com" or link.host.endswith(".openai.com"):
+            self._headers |= {name: value for name, variable in OPENAI_HEADERS.items() if (value := os.environ.get(variable))}
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.base_url!r})"
+
+    async def post(self, path: str, body: bytes, timeout: float, extra_bytes: int = 0) -> Response:
+        """Post a JSON body to `/chat/completions`, `/embeddings` or `/completions`; `timeout` in seconds is for all of it.
+
+        `extra_bytes` is what the question needs of its reply beside `reply_bytes`.
+        """
+        return await self._send("POST", path, body, Caps(self._max_bytes(extra_bytes), timeout))
+
+    async def models(self, timeout: float) -> list[dict[str, Any]]:
+        """Return what `/models` lists, each with an `id`; names that no job could give are left out."""
+        listed = _list_of((await self._json("GET", "/models", seconds=timeout)).get("data"))
+        return [model for model in listed[:MAX_MODELS] if _is_name(model.get("id"))]
+
+    async def upload_batch_file(self, lines: bytes) -> str:
+        """Upload a file of JSON lines; returns its id."""
+        form = aiohttp.FormData({"purpose": "batch"})
+        form.add_field("file", lines, filename="batch.jsonl", content_type="application/jsonl")
+        return _id((await self._json("POST", "/files", form, FILE_SECONDS)).get("id"))
+
+    async def create_batch(self, file_id: str, path: str) -> BatchInfo:
+        """Create a batch of an uploaded file; `path` is `/v1/chat/completions`."""
+        body = json.dumps({"input_file_id": file_id, "endpoint": path, "completion_window": "24h"}).encode()
+        return _batch_info(await self._json("POST", "/batches", body))
+
+    async def batch(self, batch_id: str) -> BatchInfo:
+        return _batch_info(await self._json("GET", f"/batches/{quote(batch_id, safe='')}"))
+
+    async def batch_of_file(self, file_id: str) -> BatchInfo | None:
+        """Return the batch that was made of an uploaded file, among the newest hundred; None when none was."""
+        listed = _list_of((await self._json("GET", "/batches?limit=100")).get("data"))
+        return next((_batch_info(batch) for batch in listed if batch.get("input_file_id") == file_id), None)
+
+    async def cancel_batch(self, batch_id: str) -> BatchInfo:
+        return _batch_info(await self._json("POST", f"/batches/{quote(batch_id, safe='')}/cancel"))
+
+    async def read_lines(self, file_id: str, size: int, extra_bytes: int, take: Callable[[bytes], None]) -> None:
+        """Hand over the lines of a file as they come: no more than `size` bytes in all, and none longer than one reply may be."""
+        caps = Caps(size + self._reply_bytes, FILE_SECONDS, PAGE_SECONDS, self._max_bytes(extra_bytes))
+        await self._send("GET", f"/files/{quote(file_id, safe='')}/content", None, caps, take)
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    def clean(self, text: str) -> str:
+        """Remove the key from a text, whole or as endpoints like to quote it."""
+        if self._key:
+            text = text.replace(self._key, "***")
+        return KEY_SHAPE.sub(r"\1-***", text)
+
+    def _max_bytes(self, extra_bytes: int) -> int:
+        return self._reply_bytes + min(extra_bytes, MAX_EXTRA_BYTES)
+
+    async def _json(self, method: str, path: str, data: bytes | aiohttp.FormData | None = None, seconds: float | None = None) -> dict[str, Any]:
+        response = await self._send(method, path, data, Caps(PAGE_BYTES, PAGE_SECONDS if seconds is None else seconds))
+        try:
+            body = json.loads(response.body)
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, dict):
+            raise TransportError("garbage", f"{self.base_url} sent no JSON object", headers=response.headers)
+        return body
+
+    async def _send(
+        self, method: str, path: str, data: bytes | aiohttp.FormData | None, caps: Caps, take_line: Callable[[bytes], None] | None = None
+    ) -> Response:
+        headers = self._headers | {"Content-Type": "application/json"} if isinstance(data, bytes) else self._headers
+        try:
+            response = await self._http.send(method, self.base_url + path, headers, data, caps, take_line)
+        except FAILURES as error:
+            raise self._failure(error, caps) from None
+        if 200 <= response.status < 300:
+            return response
+        text = self.clean(response.body.decode("utf-8", "replace"))
+        said = error_of(text)
+        # Where a redirect leads, without a query, which may hold secrets.
+        target = one_line(response.headers.get("location", "").partition("?")[0], MAX_NAME) if response.status < 400 else ""
+        message = f"HTTP {response.status}, to {target}" if target else said.message or f"HTTP {response.status}"
+        raise TransportError("status", message, status=response.status, code=said.code, param=said.param, headers=response.headers, raw=text)
+
+    def _failure(self, error: BaseException, caps: Caps) -> TransportError:
+        causes = [error]
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+            causes.append(cause)
+        why = self.clean(next((str(link) for link in causes if str(link)), type(error).__name__))
+        if refused := next((link for link in causes if isinstance(link, AddressRefusedError)), None):
+            return TransportError("forbidden", f"{self.base_url} may not be asked: {refused}")
+        if isinstance(error, BodyTooLargeError):
+            return TransportError("oversized", f"the reply of {self.base_url} is too large: {error}")
+        if isinstance(error, EncodingUnknownError | zlib.error):
+            return TransportError("garbage", f"{self.base_url} sent a body that cannot be decoded: {error}")
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ValueError):
+            return TransportError("connect", f"no connection to {self.base_url}: {why}")
+        if isinstance(error, TimeoutError):
+            return TransportError("timeout", f"{self.base_url} did not answer within {caps.total:g} s")
+        return TransportError("dropped", f"{self.base_url} dropped the connection: {why}")
+
+
+def _batch_info(batch: Mapping[str, Any]) -> BatchInfo:
+    counts, errors, output, failed = (batch.get(name) for name in ("request_counts", "errors", "output_file_id", "error_file_id"))
+    completed = counts.get("completed") if isinstance(counts, dict) else 0
+    said = _list_of(errors.get("data")) if isinstance(errors, dict) else []
+    return BatchInfo(
+        id=_id(batch.get("id")),
+        status=one_line(str(batch.get("status")), MAX_NAME),
+        output_file_id=_id(output) if output else None,
+        error_file_id=_id(failed) if failed else None,
+        completed=completed if type(completed) is int and completed > 0 else 0,
+        errors=tuple(one_line(str(error.get("message")), MAX_MESSAGE) for error in said[:SHOWN_ERRORS]),
+    )
+
+
+def _list_of(value: object) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable()
+
+
+def _id(value: object) -> str:
+    """Return the name that the endpoint gave to a file or batch. Raises TransportError for one that cannot be kept or asked for."""
+    if not (isinstance(value, str) and _is_name(value) and value.isascii()) or value in ("", ".", ".."):
+        raise TransportError("garbage", f"the endpoint gave a file or batch the id {one_line(repr(value), MAX_NAME)}")
+    return value
