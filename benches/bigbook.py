@@ -54,7 +54,7 @@ def prepare(engine: Engine, features: int) -> tuple[int, int]:
     with transaction(engine) as session:
         dictionaries.save_subject(session, SUBJECT, "big", {}, Vocabulary((b"<s>", b"a"), frozenset({0})))
         kinds: dict[str, Any] = {"hook_point": "blocks.1.hook_resid_post", "architecture": "jumprelu", "d_in": 768, "config": {}}
-        found = dictionaries.save_dictionary(session, SUBJECT, name=NAME, digest="d" * 64, features=features, **kinds)
+        found = dictionaries.save_dictionary(session, SUBJECT, name=NAME, digest="d" * 64, n_features=features, **kinds)
         run_id = runs.save(session, RUN, found, {}, {}, TOKENS)
         runs.complete(session, run_id)
     return found, run_id

@@ -71,7 +71,7 @@ def _round(engine: Engine, pool: ProcessPoolExecutor, number: int, explainers: i
     url = engine.url.render_as_string(hide_password=False)
     with transaction(engine) as session:
         kinds: dict[str, Any] = {"hook_point": "blocks.2.hook_resid_post", "architecture": "jumprelu", "d_in": 768, "config": {}}
-        dictionary_id = dictionaries.save_dictionary(session, SUBJECT, name="timed@2-res", digest=RUN, features=FEATURES, **kinds)
+        dictionary_id = dictionaries.save_dictionary(session, SUBJECT, name="timed@2-res", digest=RUN, n_features=FEATURES, **kinds)
         run_id = runs.save(session, RUN, dictionary_id, {}, {}, TOKENS)
     shares = [range(place * FEATURES // number, (place + 1) * FEATURES // number) for place in range(number)]
     seconds: dict[str, float] = {}

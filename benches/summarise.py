@@ -120,7 +120,7 @@ def fill(runtime: Runtime, name: str, features: int) -> Book:
     with transaction(runtime.engine) as session:
         dictionaries.save_subject(session, bigbook.SUBJECT, "big", {}, Vocabulary((b"<s>", b"a"), frozenset({0})))
         kinds: dict[str, Any] = {"hook_point": f"blocks.{name}", "architecture": "jumprelu", "d_in": 768, "config": {}}
-        dictionary_id = dictionaries.save_dictionary(session, bigbook.SUBJECT, name=name, digest=digest, features=features, **kinds)
+        dictionary_id = dictionaries.save_dictionary(session, bigbook.SUBJECT, name=name, digest=digest, n_features=features, **kinds)
         run_id = runs.save(session, digest, dictionary_id, {}, {}, bigbook.TOKENS)
         # Two: each is claimed once, to have a lease.
         job_id, _ = (jobs.submit(session, SPEC, Checked(features)).id for _ in range(2))

@@ -28,7 +28,7 @@ def dictionary(row: DictionaryRow, subject: str, current: RunRow | None, states:
         hook_point=row.hook_point,
         architecture=row.architecture,
         width=row.d_in,
-        features=row.features,
+        features=row.n_features,
         current_run=None if current is None else run_name(current, row),
         pinned=current is not None and current.pinned_at is not None,
         states=states,

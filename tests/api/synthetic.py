@@ -42,7 +42,7 @@ def fill(engine: Engine) -> None:
             hook_point="blocks.1.hook_resid_post",
             architecture="jumprelu",
             d_in=16,
-            features=FEATURES + 4,
+            n_features=FEATURES + 4,
             config={"format": "saelens"},
         )
         run_id = runs.save(session, RUN, dictionary_id, {"seed": 0}, {"documents": 3}, 1000)
@@ -159,7 +159,7 @@ def empty_run(engine: Engine, name: str) -> int:
     moment = datetime.now(UTC)
     with transaction(engine) as session:
         dictionaries.save_subject(session, "s" * 64, "toy", {}, VOCABULARY)
-        kinds = {"hook_point": f"blocks.0.{name}", "architecture": "jumprelu", "d_in": 16, "features": 100, "config": {"made": str(moment)}}
+        kinds = {"hook_point": f"blocks.0.{name}", "architecture": "jumprelu", "d_in": 16, "n_features": 100, "config": {"made": str(moment)}}
         dictionary_id = dictionaries.save_dictionary(session, "s" * 64, name=name, digest=name[:64], **kinds)
         run_id = runs.save(session, f"{dictionary_id:064x}", dictionary_id, {}, {}, 1)
         runs.complete(session, run_id)

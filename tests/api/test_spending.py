@@ -162,7 +162,7 @@ def told(store: Engine, job: str) -> Iterator[str]:
     """Feature 3 of a dictionary of its own, labelled and judged by the job's calls, with a null and two controls."""
     digest = "f" * 64
     with transaction(store) as session:
-        kinds = {"hook_point": "blocks.1.hook_mlp_out", "architecture": "jumprelu", "d_in": 16, "features": 8, "config": {}}
+        kinds = {"hook_point": "blocks.1.hook_mlp_out", "architecture": "jumprelu", "d_in": 16, "n_features": 8, "config": {}}
         dictionary_id = dictionaries.save_dictionary(session, "s" * 64, name=JUDGED, digest="j" * 64, **kinds)
         run_id = runs.save(session, digest, dictionary_id, {"seed": 0}, {"documents": 3}, 1000)
         runs.complete(session, run_id)

@@ -52,7 +52,7 @@ def test_a_page_of_dictionaries_costs_the_same_however_many_subjects_they_have(h
         for number in range(5):
             digest = f"{number}" * 64
             dictionaries.save_subject(session, digest, f"subject-{number}", {}, synthetic.VOCABULARY)
-            kinds = {"hook_point": "blocks.0.hook_resid_pre", "architecture": "relu", "d_in": 4, "features": 4, "config": {}}
+            kinds = {"hook_point": "blocks.0.hook_resid_pre", "architecture": "relu", "d_in": 4, "n_features": 4, "config": {}}
             dictionaries.save_dictionary(session, digest, name=f"other-{number}@0-res", digest=digest, **kinds)
     assert len(heard.http.get("/v1/dictionaries").json()["items"]) == 6
     assert heard.asks("/v1/dictionaries") == few == 3

@@ -198,16 +198,14 @@ def book_by_run(engine: Engine) -> dict[str, list[Any]]:
     """All results, under the digest of their run; what a listing shows beside."""
     listed = (FeatureRow.feature, FeatureRow.state, FeatureRow.density, FeatureRow.label, FeatureRow.score, FeatureRow.lift, FeatureRow.q_value)
     with snapshot(engine) as session:
+        of_run = (RunRow.digest, RunRow.number, RunRow.tokens, RunRow.covered_features)
 
         def rows(table: Any, *columns: Any) -> list[Any]:
             statement = select(RunRow.digest, *columns).join(table, table.run_id == RunRow.id)
             return sorted(tuple(row) for row in session.execute(statement))
 
         return {
-            "runs": sorted(
-                tuple(row)
-                for row in session.execute(select(RunRow.digest, RunRow.number, RunRow.tokens, RunRow.features, RunRow.completed_at.is_(None)))
-            ),
+            "runs": sorted(tuple(row) for row in session.execute(select(*of_run, RunRow.completed_at.is_(None)))),
             "evidence": rows(EvidenceRow, EvidenceRow.feature, EvidenceRow.blob),
             "explanations": rows(ExplanationRow, ExplanationRow.id, ExplanationRow.feature, ExplanationRow.explainer, ExplanationRow.settings_digest),
             "scores": rows(ScoreRow, ScoreRow.id, ScoreRow.feature, ScoreRow.scorer, ScoreRow.explanation_id),
@@ -248,7 +246,7 @@ def renamed_values(engine: Engine) -> dict[str, Any]:
         return {
             "jobs": sorted((row.status, str(row.error), str(row.pause_reason)) for row in session.scalars(select(JobRow))),
             "chunks": sorted(str(moment) for moment in session.scalars(select(ChunkRow.notified_at))),
-            "dictionaries": list(session.scalars(select(DictionaryRow.d_in))),
+            "dictionaries": [tuple(row) for row in session.execute(select(DictionaryRow.d_in, DictionaryRow.n_features))],
             "scores": list(session.scalars(select(ScoreRow.shrunken_value).order_by(ScoreRow.id))),
             "features": list(session.scalars(select(FeatureRow.shrunken_score).order_by(FeatureRow.feature))),
             "shares": sorted((row.job_id, row.queue) for row in session.scalars(select(FairShareRow))),

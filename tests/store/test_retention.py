@@ -165,7 +165,7 @@ def test_the_corpora_of_live_jobs_are_known_once_they_are_prepared(engine: Engin
     with transaction(engine) as session:
         dictionaries.save_subject(session, "subject", "subject", {}, Vocabulary((b"a",), frozenset()))
         known = dictionaries.save_dictionary(
-            session, "subject", name="m@l", digest="d", hook_point="h", architecture="relu", d_in=1, features=10, config={}
+            session, "subject", name="m@l", digest="d", hook_point="h", architecture="relu", d_in=1, n_features=10, config={}
         )
         for number, job_id in enumerate(jobs_of):
             run_id = runs.save(session, f"run-{number}", known, {}, {"tokens_digest": f"corpus-{number}"}, 5)

@@ -170,7 +170,7 @@ def test_answers_that_came_to_nothing_are_forgotten_and_good_ones_kept(engine: E
     with transaction(engine) as session:
         moment = {"created_at": now(session)}
         session.execute(insert(SubjectRow).values(id="s", name="s", config={}, vocabulary=b"", **moment))
-        dictionary = {"id": 1, "name": "d", "digest": "d", "subject_id": "s", "hook_point": "h", "architecture": "a", "d_in": 1, "features": 8}
+        dictionary = {"id": 1, "name": "d", "digest": "d", "subject_id": "s", "hook_point": "h", "architecture": "a", "d_in": 1, "n_features": 8}
         session.execute(insert(DictionaryRow).values(**dictionary, config={}, **moment))
         session.execute(insert(RunRow).values(id=1, digest="e", number=1, dictionary_id=1, identity={}, corpus={}, tokens=1, **moment))
         jobs.attach(session, job_id, 1, 1, 8)

@@ -147,7 +147,7 @@ def test_a_job_that_completes_finishes_its_run_and_one_that_fails_does_not(engin
             ends(session, job_id, {})
         with snapshot(engine) as session:
             found = session.get_one(RunRow, run_id)
-            assert (found.completed_at is not None, found.features) == ((True, 3) if number == 3 else (False, 0))
+            assert (found.completed_at is not None, found.covered_features) == ((True, 3) if number == 3 else (False, 0))
     assert current(engine, dictionary) == 3
 
 

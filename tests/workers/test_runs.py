@@ -88,4 +88,4 @@ def test_a_job_on_fewer_features_makes_a_run_that_is_not_current(settings: Setti
     complete(runtime, other.model_copy(update={"features": "all"}))
     assert current(runtime) == 2
     with snapshot(runtime.engine) as session:
-        assert session.scalars(select(RunRow.features).order_by(RunRow.number)).all() == [tiny.FEATURES] * 2
+        assert session.scalars(select(RunRow.covered_features).order_by(RunRow.number)).all() == [tiny.FEATURES] * 2

@@ -49,7 +49,7 @@ class Book:
         with transaction(engine) as session:
             dictionaries.save_subject(session, "s" * 64, "toy", {}, Vocabulary((b"a",), frozenset()))
             kinds: dict[str, Any] = {"hook_point": "h", "architecture": "jumprelu", "d_in": 4, "config": {}}
-            dictionary_id = dictionaries.save_dictionary(session, "s" * 64, name="toy@0", digest="d" * 64, features=FEATURES, **kinds)
+            dictionary_id = dictionaries.save_dictionary(session, "s" * 64, name="toy@0", digest="d" * 64, n_features=FEATURES, **kinds)
             self.run = runs.save(session, "e" * 64, dictionary_id, {}, {}, 1000)
         self.densities = plain.random_densities(1, FEATURES)
         self.families = [family_of(SPEC, explainer, self.run) for explainer in SPEC.explainers]

@@ -50,9 +50,9 @@ def prepare(work: Work) -> TaskResult:
         known = runs.find(session, digest)
         measured = ranges_of(evidence.features_with(session, known[0].id)) if known else []
     changed = _changed(work, found)
-    if known is not None and not subtract(asked_of(work.spec, known[1].features), measured):
+    if known is not None and not subtract(asked_of(work.spec, known[1].n_features), measured):
         warnings = [*changed, *warnings_of(known[0].corpus)]
-        return _reuse(work, known[1].id, known[0].id, asked_of(work.spec, known[1].features), warnings)
+        return _reuse(work, known[1].id, known[0].id, asked_of(work.spec, known[1].n_features), warnings)
     _prepared(work, KNOWN)
     models = models_of(work.runtime, work.spec)
     _prepared(work, OPEN)
@@ -161,7 +161,7 @@ def _gather(
             hook_point=subject.hook_point,
             architecture=dictionary.architecture,
             d_in=dictionary.d_in,
-            features=dictionary.n_features,
+            n_features=dictionary.n_features,
             config=dictionary.config,
         )
         run_id = runs.save(session, digest, dictionary_id, identity, facts, len(corpus.tokens))

@@ -75,10 +75,10 @@ def _made(work: Work) -> JobSummary:
         seen = dictionary_scores.summaries(session, run_id)
         dictionary = runs.dictionary_of(session, run_id)
         tokens = runs.tokens_of(session, run_id)
-        asked = work.spec.feature_ranges() or [(0, dictionary.features)]
+        asked = work.spec.feature_ranges() or [(0, dictionary.n_features)]
         families = {family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers}
         best = Running()
-        explained = _explained(session, families, run_id, dictionary.features, best)
+        explained = _explained(session, families, run_id, dictionary.n_features, best)
         states = dictionary_scores.states(session, run_id, asked)
         so_far, moment = progress(session, work.lease.job_id), now(session)
         spent = usage.of(session, work.lease.job_id)
@@ -88,7 +88,7 @@ def _made(work: Work) -> JobSummary:
         judged[name] = _judged(work, scorer, dictionary, asked)
         best.add(judged[name].candidates)
     _add_others(work, best)
-    is_asked = is_within(np.arange(dictionary.features, dtype=np.int32), asked)
+    is_asked = is_within(np.arange(dictionary.n_features, dtype=np.int32), asked)
     counts = {"asked": so_far.request_counts.total, "explained": int(np.count_nonzero(explained & is_asked)), "failed": so_far.request_counts.failed}
     counts |= {state: states.get(state, 0) for state in ("active", "rare", "dead")}
     summary = {
@@ -188,7 +188,7 @@ def _read(work: Work, scorer: ScorerSpec, dictionary: DictionaryRow, asked: Sequ
     digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
     with snapshot(work.runtime.engine) as session:
         figures = gathered(dictionary_scores.scores_of(session, work.run_id, scorer.name, digest), asked)
-        densities = np.zeros(dictionary.features)
+        densities = np.zeros(dictionary.n_features)
         for some in dictionary_scores.densities(session, work.run_id):
             features, rates = zip(*some, strict=True)
             densities[list(features)] = rates

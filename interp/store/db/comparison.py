@@ -28,7 +28,8 @@ from interp.store.db.tables import (
 )
 
 OF_THE_BOOK = frozenset(
-    {"id", "job_id", "created_at", "completed_at", "pinned_at", "number", "summaries", "run_id", "dictionary_id", "explanation_id", "score_id"}
+    {"id", "job_id", "run_id", "dictionary_id", "explanation_id", "score_id", "number", "summaries_written"}
+    | {"created_at", "completed_at", "pinned_at"}
 )
 TIMES = frozenset({"seconds", "total_seconds", "tokens_per_s", "features_per_s"})
 STEP = 256  # features read at once
@@ -91,7 +92,7 @@ def sole_job(engine: Engine, spec: JobSpec) -> str | None:
 
 def _steps(session: Session, job: JobRow) -> Iterator[tuple[int, int]]:
     """All features of the dictionary, not the job's alone: neither book may hold more."""
-    features = session.scalars(select(DictionaryRow.features).where(DictionaryRow.id == job.dictionary_id)).one()
+    features = session.scalars(select(DictionaryRow.n_features).where(DictionaryRow.id == job.dictionary_id)).one()
     yield from ((low, min(low + STEP, features)) for low in range(0, features, STEP))
 
 

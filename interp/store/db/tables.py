@@ -201,7 +201,7 @@ class DictionaryRow(Base):
     hook_point: Mapped[str] = mapped_column(String(255))
     architecture: Mapped[str] = mapped_column(String(64))
     d_in: Mapped[int] = mapped_column(Integer)
-    features: Mapped[int] = mapped_column(Integer)
+    n_features: Mapped[int] = mapped_column(Integer)
     config: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 
@@ -210,8 +210,8 @@ class RunRow(Base):
     """One collection: a subject's dictionary, a corpus and collection settings. Every result belongs to one run.
 
     `digest` is the digest of `identity`, which is all that decides the evidence. `number` counts the runs of a dictionary from 1, so that
-    `pystdlib@1-res/2` names one. `features` is how many features had evidence when a job of the run last completed; `completed_at` is when that
-    was. `pinned_at` is set where an operator chose this run as the dictionary's current one. `summaries` counts the summaries written.
+    `pystdlib@1-res/2` names one. `covered_features` is how many features had evidence when a job of the run last completed, at `completed_at`.
+    `pinned_at` is set where an operator chose this run as the dictionary's current one.
     """
 
     __tablename__ = "runs"
@@ -223,8 +223,8 @@ class RunRow(Base):
     identity: Mapped[dict[str, Any]]
     corpus: Mapped[dict[str, Any]]
     tokens: Mapped[int] = mapped_column(BigInteger)
-    features: Mapped[int] = mapped_column(Integer, server_default="0")
-    summaries: Mapped[int] = mapped_column(Integer, server_default="0")
+    covered_features: Mapped[int] = mapped_column(Integer, server_default="0")
+    summaries_written: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
     pinned_at: Mapped[datetime | None]

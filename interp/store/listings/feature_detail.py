@@ -55,9 +55,9 @@ def entry(session: Session, dictionary: DictionaryRow, run: RunRow, index: int) 
 
 def _missing(dictionary: DictionaryRow, run: RunRow, index: int) -> NotFoundError:
     name = f"{dictionary.name}:{index}"
-    if not 0 <= index < dictionary.features:
+    if not 0 <= index < dictionary.n_features:
         return NotFoundError(
-            f"No feature {name}.", why=f"{dictionary.name} has the features 0 to {dictionary.features - 1}.", features=dictionary.features
+            f"No feature {name}.", why=f"{dictionary.name} has the features 0 to {dictionary.n_features - 1}.", features=dictionary.n_features
         )
     return NotFoundError(
         f"Nothing is known of feature {name} yet.", why=f"No job has collected it in run {run.number}.", cure="Submit a job that includes it."

@@ -25,7 +25,7 @@ def save_dictionary(
     hook_point: str,
     architecture: str,
     d_in: int,
-    features: int,
+    n_features: int,
     config: dict[str, Any],
 ) -> int:
     """The id of the dictionary with this digest at this hook point of this subject; written when it is new.
@@ -41,7 +41,7 @@ def save_dictionary(
         "hook_point": hook_point,
         "architecture": architecture,
         "d_in": d_in,
-        "features": features,
+        "n_features": n_features,
         "config": config,
         "created_at": now(session),
     }

@@ -95,13 +95,13 @@ def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]
 
 def summaries(session: Session, run_id: int) -> int:
     """How many summaries of the run have been written."""
-    return session.execute(select(RunRow.summaries).where(RunRow.id == run_id)).scalar_one()
+    return session.execute(select(RunRow.summaries_written).where(RunRow.id == run_id)).scalar_one()
 
 
 def begin_summary(session: Session, run_id: int) -> int:
     """Takes the run's row until the transaction ends, and counts one summary more: returns how many were written before this one."""
-    before = session.execute(select(RunRow.summaries).where(RunRow.id == run_id).with_for_update(key_share=True)).scalar_one()
-    session.execute(update(RunRow).where(RunRow.id == run_id).values(summaries=before + 1))
+    before = session.execute(select(RunRow.summaries_written).where(RunRow.id == run_id).with_for_update(key_share=True)).scalar_one()
+    session.execute(update(RunRow).where(RunRow.id == run_id).values(summaries_written=before + 1))
     return before
 
 

@@ -18,7 +18,7 @@ NUMBER, DIGEST = re.compile(r"[1-9][0-9]{0,6}", re.ASCII), re.compile(r"[0-9a-f]
 # Jobs of a run that are told of.
 MOST_JOBS = 20
 # Of completed runs, the current one first.
-ORDER = (RunRow.pinned_at.is_(None), RunRow.pinned_at.desc(), RunRow.features.desc(), RunRow.completed_at.desc(), RunRow.id.desc())
+ORDER = (RunRow.pinned_at.is_(None), RunRow.pinned_at.desc(), RunRow.covered_features.desc(), RunRow.completed_at.desc(), RunRow.id.desc())
 
 
 def save(session: Session, digest: str, dictionary_id: int, identity: dict[str, Any], corpus: dict[str, Any], tokens: int) -> int:
@@ -94,7 +94,7 @@ def vocabulary_blob(session: Session, run_id: int) -> bytes:
 def complete(session: Session, run_id: int) -> None:
     """A job of the run has completed: from now on the run may be its dictionary's current one. Its coverage is counted anew."""
     covered = select(func.count()).select_from(EvidenceRow).where(EvidenceRow.run_id == run_id).scalar_subquery()
-    session.execute(update(RunRow).where(RunRow.id == run_id).values(features=covered, completed_at=now(session)))
+    session.execute(update(RunRow).where(RunRow.id == run_id).values(covered_features=covered, completed_at=now(session)))
 
 
 def current(session: Session, dictionary_id: int) -> RunRow | None:
