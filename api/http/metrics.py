@@ -42,77 +42,77 @@ class Metric:
 METRICS = (
     Metric(
         "glossator_queue_chunks",
-        "Open chunks. `ready` ones wait for a worker, `waiting` ones for a chunk before them, `leased` ones are in work; `paused` ones belong to "
-        "jobs that are paused or being cancelled.",
+        "Open chunks. `ready`: waiting for a worker. `waiting`: waiting for an earlier chunk. `leased`: running. `paused`: of a job that is paused "
+        "or being cancelled.",
         ("queue", "status"),
         lambda figures: figures.queue_chunks,
     ),
     Metric(
         "glossator_queue_oldest_ready_seconds",
-        "The longest that a job with ready chunks has gone without having one taken; 0 where none is ready.",
+        "Longest time that a job with ready chunks has waited since a worker last took one of them; 0 if no chunk is ready.",
         ("queue",),
         lambda figures: figures.oldest_ready,
     ),
     Metric(
         "glossator_lease_age_seconds",
-        "How long the chunk that has been in work longest has been so; 0 where none is.",
+        "Age of the oldest lease; 0 if no chunk is leased.",
         ("queue",),
         lambda figures: figures.lease_age,
     ),
     Metric(
         "glossator_leases_expired",
-        "Leases past their time that nobody has taken back yet: the work of upkeep.",
+        "Expired leases that upkeep has not released yet.",
         ("queue",),
         lambda figures: figures.leases_expired,
     ),
-    Metric("glossator_workers", "Worker processes that told of themselves within a lease's time.", ("queue",), lambda figures: figures.workers),
-    Metric("glossator_jobs", "Jobs.", ("status",), lambda figures: figures.jobs),
+    Metric("glossator_workers", "Worker processes that reported within the length of a lease.", ("queue",), lambda figures: figures.workers),
+    Metric("glossator_jobs", "Jobs by status.", ("status",), lambda figures: figures.jobs),
     Metric(
         "glossator_chunks_total",
-        "Chunks that have ended: `done`, `failed` or `cancelled`. One that is tried again counts again.",
+        "Chunks that have ended: `done`, `failed` or `cancelled`. A chunk that is retried counts again.",
         ("stage", "status"),
         lambda figures: figures.chunks,
     ),
     Metric(
         "glossator_features_total",
-        "Features that chunks have been through, a job at a time: `collected`, `explained`, `scored`.",
+        "Features that have passed a stage, counted once per job: `collected`, `explained`, `scored`.",
         ("state",),
         lambda figures: figures.features,
     ),
     Metric(
         "glossator_features_failed",
-        "Features that no explainer of their job had a word for, as things stand: a retry may take some away.",
+        "Features without an explanation from any explainer of their job. A retry can lower it.",
         (),
         lambda figures: figures.features_failed,
     ),
-    Metric("glossator_tokens_total", "Tokens of corpora that were collected from.", (), lambda figures: figures.tokens),
+    Metric("glossator_tokens_total", "Corpus tokens collected from.", (), lambda figures: figures.tokens),
     Metric(
         "glossator_llm_calls_total",
-        "Questions to language models that were not answered from the cache: `answered`, `refused`, `truncated` or `failed`.",
+        "Calls to language models that the cache did not answer: `answered`, `refused`, `truncated` or `failed`.",
         ("model", "status"),
         lambda figures: figures.calls,
     ),
-    Metric("glossator_llm_attempts_total", "Tries of these questions, repeated ones included.", ("model",), lambda figures: figures.attempts),
+    Metric("glossator_llm_attempts_total", "Attempts of these calls, retries included.", ("model",), lambda figures: figures.attempts),
     Metric(
         "glossator_llm_tokens_total",
-        "Tokens of these questions: `prompt` and `completion`. Where an endpoint does not count them, our upper bound.",
+        "Tokens of these calls: `prompt` and `completion`. If an endpoint does not count them, an upper bound.",
         ("model", "kind"),
         lambda figures: figures.llm_tokens,
     ),
-    Metric("glossator_llm_cost_usd_total", "US dollars spent, where a price is known.", ("model",), lambda figures: figures.cost),
-    Metric("glossator_llm_unpriced_calls_total", "Questions whose price nobody knows.", ("model",), lambda figures: figures.unpriced),
+    Metric("glossator_llm_cost_usd_total", "US dollars spent, for models with a known price.", ("model",), lambda figures: figures.cost),
+    Metric("glossator_llm_unpriced_calls_total", "Calls whose price is unknown.", ("model",), lambda figures: figures.unpriced),
     Metric(
         "glossator_webhooks",
-        "Webhooks: `waiting` to be delivered, `delivered`, or `given_up`.",
+        "Webhook events: `waiting` for delivery, `delivered`, or `given_up`.",
         ("state",),
         lambda figures: figures.webhooks,
     ),
 )
-DATABASE_UP = ("glossator_database_up", "1 if the database answered this scrape; with 0 only this process's own figures are there.")
-READ_SECONDS = ("glossator_metrics_read_seconds", "How long reading these figures from the database took.")
+DATABASE_UP = ("glossator_database_up", "1 if the database answered this scrape. With 0, only this process's own metrics are present.")
+READ_SECONDS = ("glossator_metrics_read_seconds", "Time that reading these metrics from the database took.")
 REQUESTS = (
     "glossator_http_request_seconds",
-    "How long this process took to answer a request, streams excepted, by the route's path and the first digit of the status.",
+    "Time that this process took to answer a request, event streams excluded, by the route's path and the first digit of the status.",
     ("method", "route", "status"),
 )
 
@@ -182,7 +182,7 @@ def table() -> str:
     rows += [(REQUESTS[0], "histogram", REQUESTS[2], REQUESTS[1])]
     rows += [(name, "gauge", (), text) for name, text in (DATABASE_UP, READ_SECONDS)]
     lines = [f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {text} |" for name, kind, labels, text in rows]
-    return "\n".join(["| metric | kind | labels | says |", "| --- | --- | --- | --- |", *lines]) + "\n"
+    return "\n".join(["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |", *lines]) + "\n"
 
 
 if __name__ == "__main__":
