@@ -7,6 +7,7 @@ COPY migrations migrations
 COPY interp interp
 COPY workers workers
 COPY api api
+COPY glossator glossator
 
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/glossator/bin:$PATH

@@ -60,6 +60,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
         dependencies=[Depends(known_parameters)],
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.engine, app.state.settings, app.state.is_stopping = engine, settings, is_stopping
     app.state.vocabularies, app.state.endpoints = Vocabularies(), EndpointProbeCache()

@@ -19,12 +19,12 @@ import httpx
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from api.app import create_app
-from api.client import InProcess
 from api.demo.local_servers import LocalPostgres
 from api.http import metrics
 from interp.config.settings import Settings
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine
+from tests.in_process import InProcess
 
 SIZES = (1_000, 1_000_000)
 JOBS, OPEN_JOBS, LEASES, MODELS = 200, 20, 64, 5

@@ -55,34 +55,34 @@ Line = dict[str, Any]
 
 FILTERS: dict[str, dict[str, Any]] = {
     "good": {"sort": "score", "order": "desc", "min_score": 0.9},
-    "better than null": {"sort": "shrunken", "order": "desc", "max_q": 0.01},
-    "worst of the significant": {"sort": "score", "max_q": 0.001},
+    "better than null": {"sort": "shrunken_score", "order": "desc", "max_q_value": 0.01},
+    "worst of the significant": {"sort": "score", "max_q_value": 0.001},
     "best without lift": {"sort": "score", "order": "desc", "max_lift": 0.0},
     "rare by density": {"sort": "score", "order": "desc", "max_density": 2e-7},
     "lift by density": {"sort": "density", "min_lift": 0.48},
-    "dead": {"sort": "feature", "state": "dead"},
+    "dead": {"sort": "index", "state": "dead"},
     "dead by score": {"sort": "score", "order": "desc", "state": "dead"},
-    "four bounds": {"sort": "lift", "min_score": 0.6, "max_score": 0.7, "min_density": 1e-5, "max_q": 0.05},
-    "none, sure of it": {"sort": "feature", "min_score": 2.0},
-    "none, two that contradict": {"sort": "density", "min_score": 0.75, "max_lift": 0.0, "max_q": 0.9},
-    "text in most": {"sort": "score", "order": "desc", "text": bigbook.word(1)},
-    "text in a hundredth": {"sort": "score", "order": "desc", "text": bigbook.word(22)},
-    "text in a three-hundredth": {"sort": "score", "order": "desc", "text": bigbook.word(40)},
-    "text in a five-thousandth": {"sort": "score", "order": "desc", "text": bigbook.word(150)},
-    "text in a few": {"sort": "score", "order": "desc", "text": bigbook.word(1_000)},
-    "text in none": {"sort": "score", "order": "desc", "text": "nowhere"},
-    "text of two letters": {"sort": "feature", "text": "qz"},
-    "text against the order": {"sort": "score", "text": bigbook.word(10), "max_q": 1e-6},
+    "four bounds": {"sort": "lift", "min_score": 0.6, "max_score": 0.7, "min_density": 1e-5, "max_q_value": 0.05},
+    "none, sure of it": {"sort": "index", "min_score": 2.0},
+    "none, two that contradict": {"sort": "density", "min_score": 0.75, "max_lift": 0.0, "max_q_value": 0.9},
+    "text in most": {"sort": "score", "order": "desc", "q": bigbook.word(1)},
+    "text in a hundredth": {"sort": "score", "order": "desc", "q": bigbook.word(22)},
+    "text in a three-hundredth": {"sort": "score", "order": "desc", "q": bigbook.word(40)},
+    "text in a five-thousandth": {"sort": "score", "order": "desc", "q": bigbook.word(150)},
+    "text in a few": {"sort": "score", "order": "desc", "q": bigbook.word(1_000)},
+    "text in none": {"sort": "score", "order": "desc", "q": "nowhere"},
+    "text of two letters": {"sort": "index", "q": "qz"},
+    "text against the order": {"sort": "score", "q": bigbook.word(10), "max_q_value": 1e-6},
 }
 EXPLANATIONS: dict[str, dict[str, Any]] = {
     "all": {},
     "dictionary": {"dictionary": NAME},
     "explainer": {"explainer": "pattern"},
     "explainer of nothing": {"explainer": "nobody"},
-    "feature": {"feature": 77_777},
-    "text in most": {"text": bigbook.word(1)},
-    "text in a five-thousandth": {"text": bigbook.word(150)},
-    "text in a few": {"text": bigbook.word(1_000), "explainer": "pattern"},
+    "feature": {"index": 77_777},
+    "text in most": {"q": bigbook.word(1)},
+    "text in a five-thousandth": {"q": bigbook.word(150)},
+    "text in a few": {"q": bigbook.word(1_000), "explainer": "pattern"},
 }
 
 
@@ -180,7 +180,14 @@ def _only(part: Any, _row: Any) -> list[Any]:
     return [part]
 
 
-READINGS = ("/v1/dictionaries", f"/v1/dictionaries/{NAME}", f"/v1/features/{NAME}/4321", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/usage")
+READINGS = (
+    "/v1/dictionaries",
+    f"/v1/dictionaries/{NAME}",
+    f"/v1/dictionaries/{NAME}/features/4321",
+    "/v1/jobs",
+    "/v1/jobs/{job}",
+    "/v1/jobs/{job}/usage",
+)
 
 
 def readings(client: httpx.Client, job_id: str, repeats: int) -> Iterator[Line]:

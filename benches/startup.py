@@ -27,8 +27,8 @@ def main() -> None:
         with Service(settings, "127.0.0.1", 0, workers=False) as service:
             asking = settings.model_copy(update={"api_url": service.url}).environment()
             local = settings.model_copy(update={"port": 1}).environment()
-            cases = {"--help": ("--help", asking), "jobs": ("jobs", asking)}
-            cases |= {f"{command}, without a server": (command, local) for command in ("jobs", "dictionaries", "runs")}
+            cases = {"--help": ("--help", asking), "job list": ("job list", asking)}
+            cases |= {f"{command}, without a server": (command, local) for command in ("job list", "dictionaries", "runs")}
             for name, (command, environment) in cases.items():
                 line = {"bench": "startup", "case": name, **figures(command, environment, arguments.runs)}
                 print(json.dumps(line) if arguments.json else line, flush=True)

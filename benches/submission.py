@@ -18,9 +18,9 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from api.client import Client
 from api.demo.cluster import Cluster
 from api.demo.local_servers import LocalRedis
+from glossator import Client
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JOB_ENDS, Stage
 from interp.store.db.engine import make_engine, snapshot

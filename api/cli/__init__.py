@@ -32,10 +32,10 @@ def main() -> None:
         app()
     except Exception as error:
         # Only where something went wrong: `--help` loads nothing.
-        from api.cli.failures import told
+        from api.cli import failures
         from api.cli.output.console import print_error, print_traceback
 
-        known = told(error)
+        known = failures.known(error)
         if known is None:
             print_traceback(error)
             sys.exit(1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.cli.failures import told
+from api.cli import failures
 from api.cli.output.console import thousands
 from api.http.readiness import artifacts_fault
 from interp.config.home import CURE, check_readable, occupant, write_fault
@@ -233,7 +233,7 @@ def look(check: Check, found: Settings) -> list[Finding]:
     try:
         return check(found)
     except Exception as error:
-        known = told(error)
+        known = failures.known(error)
         if known is None:
             raise
         return [finding_of(known, check.__name__)]

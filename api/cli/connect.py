@@ -1,4 +1,4 @@
-"""Whom a command talks to: the server that was named, else the one on the default port, else the local database in this process."""
+"""What a command reads from: the server in GLOSSATOR_API_URL, else the one on the default port, else the local database in this process."""
 
 import gc
 import socket
@@ -7,21 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api.cli.reader import Reader
 from interp.config.home import check_readable
 from interp.config.settings import Settings, settings
 from interp.domain.errors import ServerUnreachableError
 from interp.observability.import_time import without_collecting
 
 if TYPE_CHECKING:
-    from api.client import Client
+    from api.cli.local import Local
+    from glossator import Client
+
+    Reader = Client | Local
 
 CONNECT_SECONDS = 3.0
 
 
 @contextmanager
-def reader() -> Iterator[Reader]:
-    """What a command that reads asks. Raises ServerUnreachable when there is neither a server nor a local database."""
+def reader() -> Iterator["Reader"]:
+    """Yield what a command reads from. Raises ServerUnreachableError when there is neither a server nor a local database."""
     found = settings()
     client = _server(found)
     if client is not None:
@@ -42,7 +44,7 @@ def reader() -> Iterator[Reader]:
         from interp.store.db.engine import make_engine
 
     engine = make_engine(found.database_url)
-    # What was imported stays: the collector need not walk over it.
+    # Imported modules stay: the garbage collector need not walk over them.
     gc.freeze()
     try:
         revision.check(engine)
@@ -53,13 +55,13 @@ def reader() -> Iterator[Reader]:
 
 @contextmanager
 def server() -> Iterator["Client"]:
-    """A client for a command that needs work done. Raises ServerUnreachable, which names the cure."""
+    """Yield a client for a command that changes something. Raises ServerUnreachableError, which names the cure."""
     found = settings()
     client = _server(found)
     if client is None:
         raise ServerUnreachableError(
             f"No server answers at {_default_url(found)}.",
-            why="Nobody listens there, or another program does.",
+            why="Nothing listens there, or another program does.",
             cure="Start one with `glossator serve`, or set GLOSSATOR_API_URL to where one is.",
         )
     with client:
@@ -67,23 +69,23 @@ def server() -> Iterator["Client"]:
 
 
 def _server(found: Settings) -> "Client | None":
-    """The server that was named, whether it answers or not; else the one on the default port if it does."""
-    # httpx: nobody to ask, nothing to load.
+    """Return the server in GLOSSATOR_API_URL, whether it answers or not; else the one on the default port if it answers."""
+    # Without a server there is no need to import httpx.
     if not found.api_url and not _listens(found):
         return None
-    from api.client import Client
+    from glossator import Client
 
     if found.api_url:
         return Client(found.api_url)
     client = Client(_default_url(found))
-    if client.is_there():
+    if client.is_glossator():
         return client
     client.close()
     return None
 
 
 def _listens(found: Settings) -> bool:
-    """Whether anybody listens where the server would be."""
+    """Return whether any program listens where the server would."""
     try:
         socket.create_connection((_default_host(found), found.port), CONNECT_SECONDS).close()
     except OSError:

@@ -2,8 +2,15 @@
 
 import sys
 
-from interp.domain.errors import DatabaseUnfitError, DiskFullError, GlossatorError
+from interp.domain.cleaning import one_line
+from interp.domain.errors import DatabaseUnfitError, DiskFullError, GlossatorError, ServerUnreachableError, installation_codes
 from interp.files.atomic import is_full
+
+
+class RefusedError(GlossatorError):
+    """The server refused what a command asked of it."""
+
+    code, title = "refused", "The server refused"
 
 
 class FileUnusableError(GlossatorError):
@@ -12,7 +19,7 @@ class FileUnusableError(GlossatorError):
     code, title = "file-unusable", "A file cannot be used"
 
 
-def told(error: Exception) -> GlossatorError | None:
+def known(error: Exception) -> GlossatorError | None:
     """The error in words; None for a defect."""
     if isinstance(error, GlossatorError):
         return error
@@ -22,7 +29,23 @@ def told(error: Exception) -> GlossatorError | None:
         return FileUnusableError(
             f"{error.filename} cannot be used.", why=error.strerror or str(error), cure="Give another path, or the right to use it."
         )
-    return _of_database(error)
+    return _of_client(error) or _of_database(error)
+
+
+def _of_client(error: Exception) -> GlossatorError | None:
+    """Return an error of the client library, if this process has loaded it, as one of the service's."""
+    if "glossator" not in sys.modules:
+        return None
+    from glossator import ApiError, ClientError, UnreachableError
+
+    if isinstance(error, UnreachableError):
+        return ServerUnreachableError(error.what, why=one_line(error.why), cure=error.cure)
+    if not isinstance(error, ClientError):
+        return None
+    refusal = RefusedError(error.what, why=error.why, cure=error.cure)
+    if isinstance(error, ApiError) and error.code in installation_codes():
+        refusal.exit_status = 2
+    return refusal
 
 
 def _of_database(error: Exception) -> GlossatorError | None:
@@ -32,9 +55,9 @@ def _of_database(error: Exception) -> GlossatorError | None:
     from alembic.util import CommandError
     from sqlalchemy.exc import DBAPIError
 
-    from interp.store.db.engine import told as told_of_database
+    from interp.store.db import engine
 
     if isinstance(error, CommandError):
         cure = "Install the version of Glossator that it was made with, or a newer one."
         return DatabaseUnfitError("The database was made by another version of Glossator.", why=str(error), cure=cure)
-    return told_of_database(error) if isinstance(error, DBAPIError) else None
+    return engine.told(error) if isinstance(error, DBAPIError) else None

@@ -1,6 +1,7 @@
-"""A reader of the local database in this process, without FastAPI and without HTTP: it calls what the routes call."""
+"""Reads of the local database in this process, without FastAPI and without HTTP: through the functions that the routes call."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -9,7 +10,6 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from api.cli.reader import Body, paged
 from api.http.count_cache import StateCounts
 from api.http.cursors import FeatureIndex
 from api.schemas.field_errors import field_errors
@@ -17,24 +17,28 @@ from interp.config.settings import Settings
 from interp.domain.errors import InputError
 from interp.domain.lifecycle import JobStatus
 from interp.store.db.engine import snapshot, transaction
+from interp.store.listings.queries import MAX_LIMIT
 
 if TYPE_CHECKING:
     from api.presenters.vocabularies import Vocabularies
 
+log = logging.getLogger(__name__)
+
+Body = dict[str, Any]
 RunName = Annotated[str | None, Field(min_length=1, max_length=400)]
 Filters = TypeVar("Filters", bound=BaseModel)
 Value = TypeVar("Value")
 
 
 class Local:
-    """Answers from the database of `settings`, equal to the REST API's. Modules of one resource are imported when it is read."""
+    """The reading methods of `glossator.Client` on the database of `settings`. Modules of a resource are imported when it is read."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
         self._counts = StateCounts()
 
     def estimate_job(self, spec: Mapping[str, Any]) -> Body:
-        """What the job would ask of its language models; nothing is stored."""
+        """Return what the job would ask of its language models. Nothing is stored."""
         from api.jobs import admission
         from interp.domain.spec import JobSpec
 
@@ -52,10 +56,10 @@ class Local:
 
         return self._read(lambda session: jobs.job(session, job_id))
 
-    def list_job_webhooks(self, job_id: str, limit: int | None = None) -> Iterator[Body]:
+    def list_webhook_deliveries(self, job_id: str, limit: int | None = None) -> Iterator[Body]:
         from api.reads import jobs
 
-        return self._pages(lambda session, cursor, size: jobs.webhook_page(session, job_id, cursor, size), limit)
+        return self._pages(lambda session, cursor, size: jobs.delivery_page(session, job_id, cursor, size), limit)
 
     def get_job_usage(self, job_id: str) -> Body:
         from api.reads import jobs
@@ -79,11 +83,6 @@ class Local:
         from api.reads import runs
 
         return self._pages(lambda session, cursor, size: runs.runs(session, dictionary, cursor, size), limit)
-
-    def get_run(self, dictionary: str, run: str) -> Body:
-        from api.reads import runs
-
-        return self._read(lambda session: runs.run(session, dictionary, run))
 
     def pin_current_run(self, dictionary: str, run: str) -> Body:
         from api.reads import runs
@@ -128,17 +127,29 @@ class Local:
             return _body(answer(session))
 
     def _pages(self, page: Callable[[Session, str | None, int], BaseModel], limit: int | None) -> Iterator[Body]:
-        return paged(lambda cursor, size: self._read(lambda session: page(session, cursor, size)), limit)
+        """Yield the rows of a listing, or the first `limit` of them."""
+        cursor: str | None = None
+        while limit is None or limit > 0:
+            size = MAX_LIMIT if limit is None else min(MAX_LIMIT, limit)
+            with snapshot(self._engine) as session:
+                found = _body(page(session, cursor, size))
+            yield from found["items"]
+            for row in found.get("unreadable", ()):
+                log.warning("A row cannot be shown: %s (%s)", row["id"], row["why"])
+            limit = None if limit is None else limit - len(found["items"])
+            cursor = found["next_cursor"]
+            if cursor is None:
+                return
 
 
 def _body(answer: BaseModel) -> Body:
-    """The answer as a client of the API would read it."""
+    """Return the answer as a client of the API would read it."""
     found: Body = json.loads(answer.model_dump_json())
     return found
 
 
 def _filters(kind: type[Filters], given: Mapping[str, Any], cursor: str | None, size: int) -> Filters:
-    """The filters that are set. Raises InputError for values that the API would refuse."""
+    """Return the filters that are set. Raises InputError for values that the API would refuse."""
     wanted = {name: value for name, value in given.items() if value is not None} | {"cursor": cursor, "limit": size}
     try:
         return kind.model_validate(wanted)
@@ -147,7 +158,7 @@ def _filters(kind: type[Filters], given: Mapping[str, Any], cursor: str | None, 
 
 
 def _checked(name: str, kind: TypeAdapter[Value], value: Value) -> Value:
-    """One argument, held to the bounds that the API has for it. Raises InputError."""
+    """Return one argument, validated as the API validates it. Raises InputError."""
     try:
         return kind.validate_python(value)
     except ValidationError as error:

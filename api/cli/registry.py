@@ -23,14 +23,9 @@ COMMANDS: Mapping[str, Command] = {
     "serve": Command("api.cli.commands.serve:serve", "Serve the REST API, with its own workers."),
     "worker": Command("api.cli.commands.serve:worker", "Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."),
     "submit": Command("api.cli.commands.submit:submit", "Submit a job and follow it."),
-    "estimate": Command("api.cli.commands.spending:estimate", "Say what a job would ask of its language models, and what that costs."),
-    "jobs": Command("api.cli.commands.jobs:jobs", "List jobs, the newest first."),
-    "job": Command("api.cli.commands.jobs:job", "Show one job: its stages, times, summary or error."),
-    "pause": Command("api.cli.commands.spending:pause", "Pause a job."),
-    "resume": Command("api.cli.commands.spending:resume", "Let a paused job go on, with other caps if given."),
-    "usage": Command(
-        "api.cli.commands.spending:usage", "Show what a job has asked of language models: calls, tokens, cost, latency, and its budget."
-    ),
+    "estimate": Command("api.cli.commands.submit:estimate", "Say what a job would ask of its language models, and what that costs."),
+    "job": Command("api.cli.commands.jobs:job", "List, show and change jobs."),
+    "usage": Command("api.cli.commands.usage:usage", "Show what a job has asked of language models: calls, tokens, cost, latency, and its budget."),
     "dictionaries": Command("api.cli.commands.runs:dictionaries", "List dictionaries, each with its current run."),
     "runs": Command("api.cli.commands.runs:runs", "List runs, of all dictionaries or of one; or choose the one that is current."),
     "features": Command("api.cli.commands.features:features", "List the features of a dictionary, filtered and sorted."),
@@ -46,7 +41,7 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": Command("api.cli.commands.doctor:doctor", "Look at everything an installation needs, and say what to do about what is missing."),
     "config": Command("api.cli.commands.config:config", "Show all settings by group: value, unit, and where the value comes from."),
     "demo": Command("api.demo.command:demo", "Explain and score the features of examples/pystdlib on this machine, and print what came of it."),
-    "fake-llm": Command("api.cli.commands.fake_llm:fake_llm", "Serve a scripted language model in the shape of OpenAI's API."),
+    "fake-llm": Command("api.demo.fake_llm_command:fake_llm", "Serve a scripted language model in the shape of OpenAI's API."),
     "db": Command("api.cli.commands.serve:database", "The database's tables."),
 }
 

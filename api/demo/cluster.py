@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from api.client import Client
 from api.demo.child_guard import ChildGuard
 from api.demo.local_servers import free_port
+from glossator import Client
 from interp.config.home import make_home
 from interp.config.secrets import start_child
 from interp.config.settings import Settings

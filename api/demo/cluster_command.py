@@ -14,11 +14,11 @@ from rich.text import Text
 
 from api.cli.output import progress, report
 from api.cli.output.console import duration, err, out, say, thousands
-from api.client import Client
 from api.demo.cluster import Cluster, Kill
 from api.demo.command import embedded
 from api.demo.servers import POSTGRES, REDIS, own
 from api.jobs.paths import paths_of
+from glossator import Client
 from interp.config.settings import Settings
 from interp.domain.errors import GlossatorError
 from interp.domain.lifecycle import Stage
@@ -133,7 +133,7 @@ def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
             over.set()
         seconds = time.monotonic() - began
         cluster.check()
-        progress.outcome(job)
+        progress.raise_unless_completed(job)
         report.print_report(client, job)
         progress.require_explained(client, job)
         return Ran(job, {stage: kill.result() for stage, kill in kills.items()}, seconds)

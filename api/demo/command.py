@@ -10,8 +10,8 @@ import typer
 from api.cli.commands.submit import read_spec
 from api.cli.output import progress, report
 from api.cli.output.console import duration, err, out, say
-from api.client import Client
 from api.jobs.paths import paths_of
+from glossator import Client
 from interp.config.home import make_home
 from interp.config.settings import Settings, take_settings
 from interp.domain.errors import FileMissingError, InputError
@@ -81,7 +81,7 @@ def embedded(settings: Settings, spec: JobSpec, reported: bool = True) -> dict[s
         submitted = client.submit_job(spec.model_dump(mode="json"))
         say(f"job {submitted['id']}")
         finished = progress.follow(client, submitted["id"], err)
-        progress.outcome(finished)
+        progress.raise_unless_completed(finished)
         if reported:
             report.print_report(client, finished)
         progress.require_explained(client, finished)

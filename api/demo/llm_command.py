@@ -8,13 +8,13 @@ from pydantic import SecretStr
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.commands.spending import print_usage
 from api.cli.commands.submit import print_estimate, read_spec
+from api.cli.commands.usage import print_usage
 from api.cli.output import progress, report
 from api.cli.output.console import dollars, duration, err, out, say, thousands
-from api.client import Client
 from api.demo.fake_llm import CallTotals, Faults, ScriptedServer
 from api.jobs.paths import paths_of
+from glossator import Client
 from interp.config.home import make_home
 from interp.config.settings import take_settings
 from interp.domain.spec import JobSpec
@@ -42,7 +42,7 @@ def run(home: Path, job: Path, features: str) -> None:
             estimate = client.estimate_job(spec.model_dump(mode="json"))
             print_estimate(estimate)
             finished, pauses = _through(client, _capped(spec, estimate))
-            progress.outcome(finished)
+            progress.raise_unless_completed(finished)
             usage = client.get_job_usage(finished["id"])
             failures = _failures(client, finished)
             report.print_report(client, finished)

@@ -91,7 +91,7 @@ def answer(spec: JobSpec, drawn: Drawn, counted: SampleCount, facts: Preflight) 
     rows = [_row(role, line.times(scale)) for role, line in counted.lines]
     twice = "random_weights" in spec.controls
     total = _total(rows, 2 if twice else 1)
-    notes = [RETRIES]
+    notes = [CACHE, RETRIES]
     if any(scorer.stop == "sequential" for scorer in spec.scorers):
         notes.append(SEQUENTIAL)
     if twice:
@@ -108,7 +108,6 @@ def answer(spec: JobSpec, drawn: Drawn, counted: SampleCount, facts: Preflight) 
         within_budget=_within(total, spending.caps(spec.budget)),
         longest_prompt_tokens=max(counted.longest.values(), default=0),
         context_windows={role: model.context_window for role in ROLES if (model := getattr(spec.models, role)) is not None},
-        cache=CACHE,
         notes=notes,
         corpus=CorpusAnswer.model_validate(facts.corpus),
         warnings=[WarningAnswer.model_validate(warning) for warning in merged((), facts.warnings)],

@@ -1,7 +1,6 @@
 """A job as it stands: its progress with what it has spent, and its random-weights control beside it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -50,9 +49,7 @@ def all_of(session: Session, rows: Sequence[JobRow]) -> list[JobAnswer]:
 
 
 def _progress(session: Session, rows: Sequence[JobRow]) -> dict[str, Progress]:
-    found = {
-        job_id: Progress.model_validate(replace(state, error=state.error or state.pause_reason)) for job_id, state in of_jobs(session, rows).items()
-    }
+    found = {job_id: Progress.model_validate(state) for job_id, state in of_jobs(session, rows).items()}
     # A control draws on the budget of the job that it is the control of.
     owners = {row.id: row.control_of or row.id for row in rows if _asks(row)}
     states = budgets.of_owners(session, set(owners.values()))

@@ -13,7 +13,7 @@ from api.schemas import (
     CallProvenance,
     ContextAnswer,
     ExplanationProvenance,
-    NullBound,
+    NullExclusion,
     NullProvenance,
     ProvenanceAnswer,
     ScoreProvenance,
@@ -61,7 +61,7 @@ def provenance(session: Session, vocabulary: Vocabulary, dictionary: DictionaryR
     spoken = {item.context for own in items.values() for item in own}
     return ProvenanceAnswer(
         dictionary=dictionary.name,
-        feature=index,
+        index=index,
         name=f"{dictionary.name}:{index}",
         run=names.run_name(run, dictionary),
         corpus=names.corpus_name(run),
@@ -104,13 +104,13 @@ def _explanation(
 def _score(session: Session, explained: ExplanationRow, row: ScoreRow, items: Sequence[Item], kept: FeatureCalls) -> ScoreProvenance:
     own = [_call(purpose or row.scorer, key, kept, row.job_id) for purpose, key in _asked_of(row)]
     return ScoreProvenance(
-        score=resources.score(row, items), nulls=_nulls(session, explained, row), null_bound=_bound(row), calls=own, spend=_spend(own)
+        score=resources.score(row, items), nulls=_nulls(session, explained, row), null_exclusion=_null_exclusion(row), calls=own, spend=_spend(own)
     )
 
 
-def _bound(row: ScoreRow) -> NullBound | None:
-    told = (row.details.get("provenance") or {}).get("nulls")
-    return None if told is None else NullBound.model_validate(told)
+def _null_exclusion(row: ScoreRow) -> NullExclusion | None:
+    stored = (row.details.get("provenance") or {}).get("nulls")
+    return None if stored is None else NullExclusion(min_cosine=stored["twin_cosine"], indices=stored["twins"], seed=stored["seed"])
 
 
 def _nulls(session: Session, explained: ExplanationRow, row: ScoreRow) -> list[NullProvenance]:
@@ -120,7 +120,7 @@ def _nulls(session: Session, explained: ExplanationRow, row: ScoreRow) -> list[N
     borrowed = explanations.load(session, family, [(feature, feature + 1) for feature in sorted(features)]) if features else {}
     values = [*(row.null_values or []), *([None] * len(features))]
     return [
-        NullProvenance(feature=feature, text=borrowed[feature][1].text if feature in borrowed else None, value=value)
+        NullProvenance(index=feature, text=borrowed[feature][1].text if feature in borrowed else None, value=value)
         for feature, value in zip(features, values, strict=False)
     ]
 

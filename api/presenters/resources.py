@@ -27,7 +27,7 @@ def dictionary(row: DictionaryRow, subject: str, current: RunRow | None, states:
         subject_digest=row.subject_id,
         hook_point=row.hook_point,
         architecture=row.architecture,
-        width=row.d_in,
+        d_in=row.d_in,
         features=row.n_features,
         current_run=None if current is None else run_name(current, row),
         pinned=current is not None and current.pinned_at is not None,
@@ -40,7 +40,7 @@ def dictionary(row: DictionaryRow, subject: str, current: RunRow | None, states:
 def feature_summary(row: FeatureRow, run: RunRow, dictionary: DictionaryRow, best: ExplanationRow | None) -> schemas.FeatureSummary:
     """`best` is the explanation that the row shows."""
     return schemas.FeatureSummary(
-        feature=row.feature,
+        index=row.feature,
         name=f"{dictionary.name}:{row.feature}",
         run=run_name(run, dictionary),
         corpus=corpus_name(run),
@@ -50,7 +50,7 @@ def feature_summary(row: FeatureRow, run: RunRow, dictionary: DictionaryRow, bes
         state=row.state,
         label=row.label,
         score=row.score,
-        shrunken=row.shrunken_score,
+        shrunken_score=row.shrunken_score,
         lift=row.lift,
         q_value=row.q_value,
         density=row.density,
@@ -75,9 +75,9 @@ def explanation(
         dictionary=dictionary.name,
         run=run_name(run, dictionary),
         corpus=corpus_name(run),
-        feature=row.feature,
+        index=row.feature,
         explainer=row.explainer,
-        settings=row.settings_digest,
+        settings_digest=row.settings_digest,
         best=listed is not None and listed.explanation_id == row.id,
         firing_level=None if listed is None else exact(listed.firing_level),
         text=row.text,
@@ -112,7 +112,7 @@ def score(row: ScoreRow, items: Sequence[Item] | None = None) -> schemas.ScoreAn
         metric=row.metric,
         value=row.value,
         interval=_interval(row, row.low, row.high, row.interval_method),
-        shrunken=row.shrunken_value,
+        shrunken_score=row.shrunken_value,
         reason=row.reason,
         answered=row.answered,
         failed=row.failed,
@@ -235,7 +235,7 @@ def _nearest(entry: FeatureDetailRow) -> list[schemas.NeighbourAnswer]:
     answers = []
     for neighbour in entry.evidence.nearest:
         label, value = entry.labels.get(neighbour.feature, (None, None))
-        answers.append(schemas.NeighbourAnswer(feature=neighbour.feature, cosine=_short(neighbour.cosine), label=label, score=value))
+        answers.append(schemas.NeighbourAnswer(index=neighbour.feature, cosine=_short(neighbour.cosine), label=label, score=value))
     return answers
 
 

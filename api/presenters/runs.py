@@ -28,6 +28,7 @@ def all_of(session: Session, rows: Sequence[tuple[RunRow, DictionaryRow]]) -> li
     subjects = feature_detail.subject_names(session, {dictionary.subject_id for _, dictionary in rows})
     return [
         schemas.RunAnswer(
+            id=row.id,
             name=names.run_name(row, dictionary),
             number=row.number,
             dictionary=dictionary.name,

@@ -1,5 +1,6 @@
 """Dictionaries, and the listing of one dictionary's features."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -10,7 +11,7 @@ from api.http.count_cache import StateCounts
 from api.http.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
 from api.presenters import resources, rows
 from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
-from interp.store.db.tables import DictionaryRow
+from interp.store.db.tables import DictionaryRow, FeatureRow
 from interp.store.listings import feature_detail, queries
 from interp.store.listings.queries import FeatureQuery, FeatureSort, Position
 from interp.store.results import runs
@@ -18,10 +19,10 @@ from interp.store.results import runs
 RUN = "The run by its number, address or start of its digest; the dictionary's current one when not given."
 DICTIONARY_PLACE = TypeAdapter(tuple[RowId])
 FEATURE_PLACES: dict[FeatureSort, TypeAdapter[Any]] = {
-    FeatureSort.FEATURE: TypeAdapter(tuple[RowId, FeatureIndex, FeatureIndex]),
+    FeatureSort.INDEX: TypeAdapter(tuple[RowId, FeatureIndex, FeatureIndex]),
     FeatureSort.SCORE: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
     FeatureSort.LIFT: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
-    FeatureSort.SHRUNKEN: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
+    FeatureSort.SHRUNKEN_SCORE: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
     FeatureSort.DENSITY: TypeAdapter(tuple[RowId, Figure, FeatureIndex]),
     FeatureSort.LABEL: TypeAdapter(tuple[RowId, Words | None, FeatureIndex]),
 }
@@ -32,7 +33,7 @@ class FeatureFilters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    sort: FeatureSort = Field(default=FeatureSort.FEATURE, description="Features without a value come last in both directions.")
+    sort: FeatureSort = Field(default=FeatureSort.INDEX, description="Features without a value come last in both directions.")
     order: Literal["asc", "desc"] = "asc"
     min_score: float | None = Field(default=None, allow_inf_nan=False)
     max_score: float | None = Field(default=None, allow_inf_nan=False)
@@ -40,9 +41,9 @@ class FeatureFilters(BaseModel):
     max_lift: float | None = Field(default=None, allow_inf_nan=False)
     min_density: float | None = Field(default=None, ge=0, le=1, description="Share of tokens at which the feature fires.")
     max_density: float | None = Field(default=None, ge=0, le=1)
-    max_q: float | None = Field(default=None, ge=0, le=1, description="Largest q value (Benjamini-Hochberg) of the lift.")
+    max_q_value: float | None = Field(default=None, ge=0, le=1, description="Largest q value (Benjamini-Hochberg) of the lift.")
     state: Literal["active", "rare", "dead"] | None = None
-    text: str | None = Field(default=None, min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Part of the label, in any case.")
+    q: str | None = Field(default=None, min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Part of the label, in any case.")
     run: str | None = Field(default=None, min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")
     limit: int = Field(default=50, ge=1, le=queries.MAX_LIMIT, description="Rows a page.")
@@ -59,8 +60,8 @@ class FeatureFilters(BaseModel):
         return run_id, Position(*place)
 
     def query(self, run_id: int, after: Position | None) -> FeatureQuery:
-        wanted = self.model_dump(exclude={"order", "cursor", "run"})
-        return FeatureQuery(run_id, descending=self.order == "desc", after=after, **wanted)
+        wanted = self.model_dump(exclude={"order", "cursor", "run", "q", "max_q_value"})
+        return FeatureQuery(run_id, descending=self.order == "desc", after=after, text=self.q, max_q=self.max_q_value, **wanted)
 
 
 def dictionaries(session: Session, cursor: str | None, limit: int) -> DictionaryPage:
@@ -88,16 +89,29 @@ def counted(session: Session, counts: StateCounts, row: DictionaryRow) -> Dictio
     return resources.dictionary(row, subject, current, {} if current is None else counts.of(session, current.id))
 
 
+def _whole_page(session: Session, query: FeatureQuery) -> tuple[list[FeatureRow], Position | None]:
+    """Return `limit` rows, fewer on the last page alone, and where the next page begins.
+
+    The store examines a bounded number of rows per query with a text, and so may return fewer.
+    """
+    page = queries.features(session, query)
+    found = list(page.rows)
+    while page.next is not None and len(found) < query.limit:
+        page = queries.features(session, replace(query, after=page.next, limit=query.limit - len(found)))
+        found += page.rows
+    return found, page.next
+
+
 def features(session: Session, dictionary: str, filters: FeatureFilters) -> FeaturePage:
     """One page of the features of a run. Raises NotFound and CursorInvalid."""
     row = queries.dictionary(session, dictionary)
     begun, after = filters.place(row.id)
     run = runs.shown(session, row, filters.run, begun)
-    page = queries.features(session, filters.query(run.id, after))
-    place = None if page.next is None else (run.id, page.next.value, page.next.feature)
-    best = queries.explanations_by_id(session, [feature.explanation_id for feature in page.rows if feature.explanation_id is not None])
+    found, last = _whole_page(session, filters.query(run.id, after))
+    place = None if last is None else (run.id, last.value, last.feature)
+    best = queries.explanations_by_id(session, [feature.explanation_id for feature in found if feature.explanation_id is not None])
     items, unreadable = rows.shown(
-        page.rows,
+        found,
         lambda some: [resources.feature_summary(feature, run, row, best.get(feature.explanation_id or 0)) for feature in some],
         lambda feature: feature.feature,
     )

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from api.http import cursors
 from api.presenters import jobs as watching
 from api.presenters import rows, spending
-from api.schemas import CallAnswer, CallPage, JobAnswer, JobPage, UsageAnswer, WebhookAnswer, WebhookPage
+from api.schemas import CallAnswer, CallPage, DeliveryAnswer, DeliveryPage, JobAnswer, JobPage, UsageAnswer
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.store.listings import queries
 from interp.store.listings.queries import MAX_LIMIT, JobQuery
@@ -27,7 +27,7 @@ class CallFilters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     stage: Stage | None = None
-    feature: int | None = Field(default=None, ge=0, lt=2**31)
+    index: int | None = Field(default=None, ge=0, lt=2**31)
     status: Literal["answered", "refused", "truncated", "failed"] | None = None
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters.")
     limit: int = Field(default=50, ge=1, le=MAX_LIMIT, description="Rows a page.")
@@ -52,7 +52,7 @@ def job(session: Session, job_id: str) -> JobAnswer:
     return watching.job(session, queries.job(session, job_id))
 
 
-def webhook_page(session: Session, job_id: str, cursor: str | None, limit: int) -> WebhookPage:
+def delivery_page(session: Session, job_id: str, cursor: str | None, limit: int) -> DeliveryPage:
     """One page of the events that a job's receiver was told of, or is yet to be. Raises NotFound and CursorInvalid."""
     job = queries.job(session, job_id)
     listing = {"of": "webhooks", "job": job.id}
@@ -60,8 +60,8 @@ def webhook_page(session: Session, job_id: str, cursor: str | None, limit: int) 
     found = webhooks.of_job(session, job.id, after, limit + 1)
     told = found[:limit]
     place = (told[-1].created_at.isoformat(), told[-1].id) if len(found) > len(told) else None
-    items, unreadable = rows.shown(told, lambda some: [WebhookAnswer.model_validate(row) for row in some], lambda row: row.id)
-    return WebhookPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
+    items, unreadable = rows.shown(told, lambda some: [DeliveryAnswer.of(row, next_attempt_at=row.next_at) for row in some], lambda row: row.id)
+    return DeliveryPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
 
 
 def usage_of(session: Session, job_id: str) -> UsageAnswer:
@@ -77,9 +77,9 @@ def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
     """One page of the questions that a job sent out. Raises NotFound and CursorInvalid."""
     job, listing = queries.job(session, job_id), filters.listing(job_id)
     after = cursors.decode(listing, filters.cursor, CALL_PLACE)[0] if filters.cursor else None
-    query = CallQuery(job.id, filters.stage, filters.feature, filters.status, after, filters.limit + 1)
+    query = CallQuery(job.id, filters.stage, filters.index, filters.status, after, filters.limit + 1)
     found = calls.page(session, query)
     asked = found[: filters.limit]
     place = (asked[-1].id,) if len(found) > len(asked) else None
-    items, unreadable = rows.shown(asked, lambda some: [CallAnswer.model_validate(row) for row in some], lambda row: row.id)
+    items, unreadable = rows.shown(asked, lambda some: [CallAnswer.of(row, index=row.feature) for row in some], lambda row: row.id)
     return CallPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))

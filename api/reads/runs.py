@@ -10,6 +10,7 @@ from api.presenters import rows
 from api.presenters import runs as running
 from api.reads.dictionaries import counted
 from api.schemas import DictionaryAnswer, RunAnswer, RunPage
+from interp.domain.errors import NotFoundError
 from interp.store.listings import queries
 from interp.store.results import runs as stored
 
@@ -28,10 +29,12 @@ def runs(session: Session, dictionary: str | None, cursor: str | None, limit: in
     return RunPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
 
 
-def run(session: Session, dictionary: str, reference: str) -> RunAnswer:
-    """One run of a dictionary. Raises NotFound."""
-    row = queries.dictionary(session, dictionary)
-    return running.run(session, stored.named(session, row, reference), row)
+def run(session: Session, run_id: int) -> RunAnswer:
+    """Return one run. Raises NotFoundError."""
+    found = stored.of_ids(session, {run_id})
+    if run_id not in found:
+        raise NotFoundError(f"There is no run {run_id}.", cure="List the runs with `glossator runs` (GET /v1/runs).")
+    return running.run(session, *found[run_id])
 
 
 def pin(session: Session, counts: StateCounts, dictionary: str, reference: str) -> DictionaryAnswer:

@@ -31,8 +31,5 @@ def get_dictionary(session: Reading, counts: Counts, dictionary: DictionaryRefer
 
 @router.get("/{dictionary}/features", responses=answers(examples.FEATURE_PAGE, 404, 422))
 def list_features(session: Reading, dictionary: DictionaryReference, filters: Annotated[FeatureFilters, Query()]) -> FeaturePage:
-    """The features of one run of a dictionary, filtered and sorted by what their best explanation reached. Without `run` of its current run.
-
-    With `text` a page may hold fewer rows than `limit`, even none, and yet not be the last one: go on as long as there is a `next_cursor`.
-    """
+    """The features of one run of a dictionary, filtered and sorted by the figures of their best explanation. Without `run`, of its current run."""
     return reads.features(session, dictionary, filters)

@@ -18,7 +18,5 @@ def list_explanations(session: Reading, filters: Annotated[ExplanationFilters, Q
     """Explanations with their scores (without the scores' items), and the reasons where there is no explanation.
 
     Without `run` of current runs alone, one dictionary after another.
-
-    With `text` a page may hold fewer rows than `limit`, even none, and yet not be the last one: go on as long as there is a `next_cursor`.
     """
     return reads.explanations(session, filters)

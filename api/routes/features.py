@@ -10,12 +10,12 @@ from api.reads import features as reads
 from api.routes.dictionaries import DictionaryReference, Run
 from api.schemas import FeatureAnswer, ProvenanceAnswer, examples
 
-router = APIRouter(prefix="/v1/features", tags=["features"])
+router = APIRouter(prefix="/v1/dictionaries", tags=["features"])
 
 FeatureIndex = Annotated[int, Path(ge=0, lt=2**31, examples=[123])]
 
 
-@router.get("/{dictionary}/{index}", responses=answers(examples.FEATURE, 404, 422))
+@router.get("/{dictionary}/features/{index}", responses=answers(examples.FEATURE, 404, 422))
 def get_feature(
     session: Reading,
     vocabularies: Tokens,
@@ -31,7 +31,7 @@ def get_feature(
     return reads.feature(session, vocabularies, dictionary, index, run, items)
 
 
-@router.get("/{dictionary}/{index}/provenance", responses=answers(examples.PROVENANCE, 404, 422))
+@router.get("/{dictionary}/features/{index}/provenance", responses=answers(examples.PROVENANCE, 404, 422))
 def get_feature_provenance(
     session: Reading, vocabularies: Tokens, dictionary: DictionaryReference, index: FeatureIndex, run: Run = None
 ) -> ProvenanceAnswer:

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from api.http import event_stream
 from api.http.cursors import WITHOUT_NUL
@@ -14,7 +13,7 @@ from api.jobs.endpoint_check import EndpointProbeCache
 from api.presenters import jobs as watching
 from api.reads import jobs as reads
 from api.reads.jobs import CallFilters
-from api.schemas import CallPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, WebhookPage, examples
+from api.schemas import CallPage, DeliveryPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, examples
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import JobSpec
@@ -32,37 +31,32 @@ IdempotencyKey = Annotated[
 ]
 
 
-DRY: dict[int | str, dict[str, Any]] = {
-    200: {
-        "model": EstimateAnswer,
-        "description": "With `dry_run`: what the job would ask of its language models.",
-        "content": {"application/json": {"example": examples.ESTIMATE}},
-    }
-}
-DryRun = Annotated[bool, Query(description="Store nothing: answer 200 with what the job would ask of its language models, and what that costs.")]
+NewJob = Annotated[JobSpec, Body(openapi_examples=examples.JOB_SPECS)]
 
 
-@router.post("", status_code=202, response_model=JobAnswer, responses=DRY | answers(examples.JOB, 409, 422, 503, 507, status=202))
+@router.post("/estimate", responses=answers(examples.ESTIMATE, 422, 503))
+def estimate_job(engine: Store, settings: Configured, processes: FileProcesses, spec: NewJob) -> EstimateAnswer:
+    """What a job would ask of its language models, and what that costs. Nothing is stored, and no model is asked."""
+    checked = admission.check_apart(admission.accept(spec, settings), processes, settings.preflight_wait_seconds)
+    return admission.estimate_apart(checked, engine, processes, settings.preflight_wait_seconds)
+
+
+@router.post("", status_code=202, responses=answers(examples.JOB, 409, 422, 503, 507, status=202))
 def submit_job(
     response: Response,
     engine: Store,
     settings: Configured,
     endpoints: KnownEndpoints,
     processes: FileProcesses,
-    spec: Annotated[JobSpec, Body(openapi_examples=examples.JOB_SPECS)],
-    dry_run: DryRun = False,
+    spec: NewJob,
     idempotency_key: IdempotencyKey = None,
-) -> JobAnswer | JSONResponse:
+) -> JobAnswer:
     """Submit a job. Everything that can be refused without opening a model is refused here, before anything is stored.
 
     Where looking at the job's files takes more than a second, the answer is a job that is `checking`: a worker goes on, and the job is then queued,
     or has failed of what it would have been refused for.
     """
     accepted = admission.accept(spec, settings)
-    if dry_run:
-        checked = admission.check_apart(accepted, processes, settings.preflight_wait_seconds)
-        estimate = admission.estimate_apart(checked, engine, processes, settings.preflight_wait_seconds)
-        return JSONResponse(estimate.model_dump(mode="json"))
     answer = _known(engine, accepted.spec, idempotency_key)
     if answer is None:
         answer = _store(engine, accepted, _checked(engine, settings, endpoints, processes, accepted), idempotency_key)
@@ -153,10 +147,10 @@ def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
     return answer
 
 
-@router.get("/{job_id}/webhooks", responses=answers(examples.WEBHOOK_PAGE, 404, 422))
-def list_job_webhooks(session: Reading, job_id: JobId, cursor: CursorText = None, limit: Limit = 50) -> WebhookPage:
-    """The events that a job's receiver was told of or is yet to be, with their tries, oldest first; empty where the job names no receiver."""
-    return reads.webhook_page(session, job_id, cursor, limit)
+@router.get("/{job_id}/webhook-deliveries", responses=answers(examples.DELIVERY_PAGE, 404, 422))
+def list_webhook_deliveries(session: Reading, job_id: JobId, cursor: CursorText = None, limit: Limit = 50) -> DeliveryPage:
+    """The job's events for its webhook with the attempts to deliver them, oldest first. Empty where the job names no webhook."""
+    return reads.delivery_page(session, job_id, cursor, limit)
 
 
 @router.get("/{job_id}/usage", responses=answers(examples.USAGE, 404, 422))

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter, Body, Path, Query
 
 from api.http.cursors import WITHOUT_NUL
 from api.http.dependencies import Counts, CursorText, Limit, Reading, Store
@@ -14,27 +14,23 @@ from interp.store.db.engine import transaction
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
-RunReference = Annotated[str, Path(max_length=80, pattern=WITHOUT_NUL, description="Number, or start of the digest.", examples=["2"])]
-
+OfDictionary = Annotated[
+    str | None, Query(max_length=255, pattern=WITHOUT_NUL, description="Id or name of a dictionary.", examples=["pystdlib@1-res"])
+]
+RunId = Annotated[int, Path(ge=0, lt=2**63, examples=[1])]
 Wanted = Annotated[CurrentRunRequest, Body(openapi_examples=examples.CURRENT_RUNS)]
 
 
-@router.get("/runs", responses=answers(examples.RUN_PAGE, 422))
-def list_runs(session: Reading, cursor: CursorText = None, limit: Limit = 50) -> RunPage:
-    """Every run of every dictionary, the first one first."""
-    return reads.runs(session, None, cursor, limit)
-
-
-@router.get("/dictionaries/{dictionary}/runs", responses=answers(examples.RUN_PAGE, 404, 422))
-def list_dictionary_runs(session: Reading, dictionary: DictionaryReference, cursor: CursorText = None, limit: Limit = 50) -> RunPage:
-    """The runs of a dictionary, the first one first."""
+@router.get("/runs", responses=answers(examples.RUN_PAGE, 404, 422))
+def list_runs(session: Reading, dictionary: OfDictionary = None, cursor: CursorText = None, limit: Limit = 50) -> RunPage:
+    """The runs of a dictionary, or of all, the first one first."""
     return reads.runs(session, dictionary, cursor, limit)
 
 
-@router.get("/dictionaries/{dictionary}/runs/{run}", responses=answers(examples.RUN, 404, 422))
-def get_run(session: Reading, dictionary: DictionaryReference, run: RunReference) -> RunAnswer:
+@router.get("/runs/{run_id}", responses=answers(examples.RUN, 404, 422))
+def get_run(session: Reading, run_id: RunId) -> RunAnswer:
     """One run: its corpus, coverage and jobs, and all that decides its evidence."""
-    return reads.run(session, dictionary, run)
+    return reads.run(session, run_id)
 
 
 @router.put("/dictionaries/{dictionary}/current-run", responses=answers(examples.DICTIONARY, 404, 409, 422))

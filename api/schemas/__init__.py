@@ -20,6 +20,8 @@ from api.schemas.jobs import (
     ControlComparison,
     ControlJob,
     CorpusAnswer,
+    DeliveryAnswer,
+    DeliveryPage,
     JobAnswer,
     JobPage,
     Progress,
@@ -28,10 +30,16 @@ from api.schemas.jobs import (
     StageProgress,
     SuffixAnswer,
     WarningAnswer,
-    WebhookAnswer,
-    WebhookPage,
 )
-from api.schemas.provenance import CallProvenance, ExplanationProvenance, NullBound, NullProvenance, ProvenanceAnswer, ScoreProvenance, SpendAnswer
+from api.schemas.provenance import (
+    CallProvenance,
+    ExplanationProvenance,
+    NullExclusion,
+    NullProvenance,
+    ProvenanceAnswer,
+    ScoreProvenance,
+    SpendAnswer,
+)
 from api.schemas.runs import CurrentRunRequest, RunAnswer, RunJob, RunPage
 from api.schemas.service import FieldError, HealthStatus, Problem, ProblemKind, Readiness
 from api.schemas.spending import CallAnswer, CallPage, EstimateAnswer, EstimateRow, EstimateTotal, UsageAnswer, UsageRow, UsageTotal
@@ -48,6 +56,8 @@ __all__ = [
     "ControlJob",
     "CorpusAnswer",
     "CurrentRunRequest",
+    "DeliveryAnswer",
+    "DeliveryPage",
     "DictionaryAnswer",
     "DictionaryPage",
     "EstimateAnswer",
@@ -70,7 +80,7 @@ __all__ = [
     "JobPage",
     "NeighbourAnswer",
     "NullAnswer",
-    "NullBound",
+    "NullExclusion",
     "NullProvenance",
     "Problem",
     "ProblemKind",
@@ -96,6 +106,4 @@ __all__ = [
     "UsageRow",
     "UsageTotal",
     "WarningAnswer",
-    "WebhookAnswer",
-    "WebhookPage",
 ]

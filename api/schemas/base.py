@@ -1,6 +1,6 @@
 """What every answer has in common."""
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,12 @@ class ResponseModel(BaseModel):
 
     # Built when it is first used: a command makes few of them.
     model_config = ConfigDict(from_attributes=True, defer_build=True)
+
+    @classmethod
+    def of(cls, source: object, **given: Any) -> Self:
+        """Return an answer of the given fields, and of the attributes of `source` that have the names of the other fields."""
+        read = {name: getattr(source, name) for name in cls.model_fields if name not in given and hasattr(source, name)}
+        return cls.model_validate(read | given)
 
 
 class UnreadableRow(ResponseModel):

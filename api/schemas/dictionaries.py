@@ -18,7 +18,7 @@ class DictionaryAnswer(ResponseModel):
     subject_digest: str
     hook_point: str
     architecture: str
-    width: int
+    d_in: int
     features: int
     current_run: str | None = Field(description="The run that listings show when they name none; null before any has completed.")
     pinned: bool = Field(description="Whether an operator chose that run.")
@@ -37,7 +37,7 @@ class FeatureSummary(ResponseModel):
     docs/scores.md says which explanation is the best one. Figures are null where undefined.
     """
 
-    feature: int
+    index: int
     name: str = Field(description="`dictionary:index`")
     run: str = Field(description="The run's address, `dictionary/number`.")
     corpus: str = Field(description="The run's corpus, by its short name.")
@@ -47,7 +47,7 @@ class FeatureSummary(ResponseModel):
     job: str | None = Field(description="The job that the label was made in.")
     scorer: str | None = Field(description="Whose figures these are.")
     score: float | None
-    shrunken: float | None = Field(
+    shrunken_score: float | None = Field(
         default=None, description="The score drawn to the dictionary's mean by as much as it is uncertain: what to rank by."
     )
     lift: float | None

@@ -90,6 +90,7 @@ _BUDGET: dict[str, Any] = {
 
 _PROGRESS: dict[str, Any] = {
     "status": "running",
+    "pause_reason": None,
     "request_counts": {"total": 3072, "completed": 0, "failed": 0},
     "stages": _STAGES,
     "created_at": "2026-11-20T12:00:00Z",
@@ -134,7 +135,7 @@ PAUSED_JOB = JOB | {
     "status": "paused",
     "paused_at": "2026-11-20T12:01:00Z",
     "eta": None,
-    "error": {
+    "pause_reason": {
         "type": "/problems/budget-reached",
         "title": "The budget is reached",
         "status": 409,
@@ -174,8 +175,7 @@ ESTIMATE: dict[str, Any] = {
     "within_budget": True,
     "longest_prompt_tokens": 1_420,
     "context_windows": {"judge": 400_000},
-    "cache": "Answers that are kept from earlier jobs cost nothing; they are not taken off here.",
-    "notes": [],
+    "notes": ["Answers that are kept from earlier jobs cost nothing; they are not taken off here."],
     "corpus": _CORPUS,
     "warnings": _WARNINGS,
 }
@@ -219,7 +219,7 @@ CALL_PAGE: dict[str, Any] = {
             "id": 9,
             "key": "4be0f7c1",
             "stage": "score",
-            "feature": 123,
+            "index": 123,
             "purpose": "detection/null",
             "model": "gpt-5-mini",
             "base_url": "https://api.openai.com/v1",
@@ -238,7 +238,7 @@ CALL_PAGE: dict[str, Any] = {
     ],
     "next_cursor": "WzEsImE5YjciLDld",
 }
-WEBHOOK_PAGE: dict[str, Any] = {
+DELIVERY_PAGE: dict[str, Any] = {
     "items": [
         {
             "id": "1c7a2f4e-8f39-4a39-9a57-2f6bb1a6d001",
@@ -257,7 +257,7 @@ WEBHOOK_PAGE: dict[str, Any] = {
                 },
             },
             "attempts": 2,
-            "next_at": None,
+            "next_attempt_at": None,
             "delivered_at": "2026-11-20T12:03:27Z",
             "error": None,
             "created_at": "2026-11-20T12:03:20Z",
@@ -284,7 +284,7 @@ DICTIONARY: dict[str, Any] = {
     "subject_digest": "b7d2e9",
     "hook_point": "blocks.1.hook_resid_post",
     "architecture": "jumprelu",
-    "width": 256,
+    "d_in": 256,
     "features": 3072,
     "current_run": "pystdlib@1-res/1",
     "pinned": False,
@@ -295,7 +295,7 @@ DICTIONARY: dict[str, Any] = {
 DICTIONARY_PAGE = {"items": [DICTIONARY | {"states": None}], "next_cursor": None}
 
 FEATURE_SUMMARY: dict[str, Any] = {
-    "feature": 123,
+    "index": 123,
     "name": "pystdlib@1-res:123",
     "run": "pystdlib@1-res/1",
     "corpus": "python3.11",
@@ -305,7 +305,7 @@ FEATURE_SUMMARY: dict[str, Any] = {
     "scorer": "detection",
     "label": "`self` right before `.`",
     "score": 0.97,
-    "shrunken": 0.93,
+    "shrunken_score": 0.93,
     "lift": 0.44,
     "q_value": 0.0004,
     "density": 0.0121,
@@ -324,7 +324,7 @@ SCORE: dict[str, Any] = {
     "metric": "balanced_accuracy",
     "value": 0.97,
     "interval": {"low": 0.92, "high": 0.99, "level": 0.95, "method": "wilson"},
-    "shrunken": 0.93,
+    "shrunken_score": 0.93,
     "reason": None,
     "answered": 100,
     "failed": 0,
@@ -362,9 +362,9 @@ EXPLANATION: dict[str, Any] = {
     "dictionary": "pystdlib@1-res",
     "run": "pystdlib@1-res/1",
     "corpus": "python3.11",
-    "feature": 123,
+    "index": 123,
     "explainer": "pattern",
-    "settings": "41d0c7e2",
+    "settings_digest": "41d0c7e2",
     "best": True,
     "firing_level": 0.0,
     "text": "`self` right before `.`",
@@ -402,7 +402,7 @@ FEATURE: dict[str, Any] = FEATURE_SUMMARY | {
     "quantiles": [{"share": 0.5, "activation": 1.3}, {"share": 0.99, "activation": 5.9}],
     "promoted": [{"token": ".", "token_id": 14, "logit": 2.31}],
     "suppressed": [{"token": " import", "token_id": 301, "logit": -1.4}],
-    "nearest": [{"feature": 911, "cosine": 0.62, "label": "`.` right after `cls`", "score": 0.91}],
+    "nearest": [{"index": 911, "cosine": 0.62, "label": "`.` right after `cls`", "score": 0.91}],
     "explanations": [EXPLANATION | {"scores": [SCORE | {"items": [_ITEM]}]}],
     "contexts": [
         {
@@ -421,6 +421,7 @@ FEATURE: dict[str, Any] = FEATURE_SUMMARY | {
 }
 
 RUN: dict[str, Any] = {
+    "id": 1,
     "name": "pystdlib@1-res/1",
     "number": 1,
     "dictionary": "pystdlib@1-res",
@@ -474,7 +475,7 @@ _CALL: dict[str, Any] = {
 _SPEND = {"calls": 1, "prompt_tokens": 1_214, "completion_tokens": 61, "cost_usd": 0.0004}
 PROVENANCE: dict[str, Any] = {
     "dictionary": "pystdlib@1-res",
-    "feature": 123,
+    "index": 123,
     "name": "pystdlib@1-res:123",
     "run": "pystdlib@1-res/1",
     "corpus": "python3.11",
@@ -494,8 +495,8 @@ PROVENANCE: dict[str, Any] = {
             "scores": [
                 {
                     "score": SCORE | {"items": [_ITEM]},
-                    "nulls": [{"feature": 911, "text": "`.` right after `cls`", "value": 0.5}],
-                    "null_bound": {"twin_cosine": 0.7, "twins": [1566], "seed": 0},
+                    "nulls": [{"index": 911, "text": "`.` right after `cls`", "value": 0.5}],
+                    "null_exclusion": {"min_cosine": 0.7, "indices": [1566], "seed": 0},
                     "calls": [_CALL],
                     "spend": _SPEND,
                 }

@@ -68,7 +68,7 @@ class ScoreAnswer(ResponseModel):
     metric: str
     value: float | None
     interval: IntervalAnswer | None
-    shrunken: float | None = Field(default=None, description="`value` drawn to the dictionary's mean by as much as it is uncertain.")
+    shrunken_score: float | None = Field(default=None, description="`value` drawn to the dictionary's mean by as much as it is uncertain.")
     reason: str | None
     answered: int
     failed: int
@@ -90,9 +90,9 @@ class ExplanationAnswer(ResponseModel):
     dictionary: str
     run: str = Field(description="The run's address, `dictionary/number`.")
     corpus: str = Field(description="The run's corpus, by its short name.")
-    feature: int
+    index: int
     explainer: str
-    settings: str = Field(description="Digest of the explainer's settings: it tells two explanations of one explainer apart.")
+    settings_digest: str = Field(description="Digest of the explainer's settings: it tells two explanations of one explainer apart.")
     best: bool = Field(description="Whether listings show this one for the feature.")
     firing_level: float | None = Field(
         description="The feature fires at activations above this: scores count windows by it. Null where the feature is not listed."

@@ -73,7 +73,7 @@ class TokenEffectAnswer(ResponseModel):
 class NeighbourAnswer(ResponseModel):
     """Another feature of the dictionary, with the cosine of the two decoder directions and its label."""
 
-    feature: int
+    index: int
     cosine: float
     label: str | None
     score: float | None

@@ -89,7 +89,10 @@ class Progress(ResponseModel):
     finished_at: datetime | None
     eta: datetime | None = Field(description="When the job should end; null while nothing can be said.")
     summary: dict[str, Any] | None = Field(description="Figures of the whole job; null until it ends.")
-    error: dict[str, Any] | None = Field(description="Why the job failed, or is paused, and what to do about it: a problem document.")
+    error: dict[str, Any] | None = Field(description="Why the job failed: a problem document.")
+    pause_reason: dict[str, Any] | None = Field(
+        default=None, description="Why the service paused the job: a problem document. Null where a user paused it."
+    )
     budget: BudgetAnswer | None = Field(default=None, description="Caps and spend; null for a job that asks no language model.")
 
 
@@ -140,19 +143,19 @@ class ResumeRequest(ResponseModel):
     budget: BudgetSpec | None = None
 
 
-class WebhookAnswer(ResponseModel):
-    """One event of a job that its receiver was told of, or is yet to be. `next_at` is null once it was delivered or given up."""
+class DeliveryAnswer(ResponseModel):
+    """One event of a job, and the attempts to deliver it to the job's webhook. `next_attempt_at` is null once it was delivered or given up."""
 
-    id: str = Field(description="The `webhook-id` of every try: a receiver that has seen it may ignore it.")
+    id: str = Field(description="The `webhook-id` of every attempt: a receiver that has seen it may ignore it.")
     event: str
     url: str
     payload: dict[str, Any]
     attempts: int
-    next_at: datetime | None = Field(description="When the next try is due.")
+    next_attempt_at: datetime | None = Field(description="When the next attempt is due.")
     delivered_at: datetime | None
-    error: str | None = Field(description="Why the last try failed.")
+    error: str | None = Field(description="Why the last attempt failed.")
     created_at: datetime
 
 
-class WebhookPage(Page[WebhookAnswer]):
-    """One page of a job's events for its receiver, oldest first."""
+class DeliveryPage(Page[DeliveryAnswer]):
+    """One page of a job's webhook deliveries, oldest first."""

@@ -42,16 +42,16 @@ class SpendAnswer(ResponseModel):
 class NullProvenance(ResponseModel):
     """A borrowed explanation: whose it is, its words, and its figure on the same items."""
 
-    feature: int
+    index: int
     text: str | None
     value: float | None
 
 
-class NullBound(ResponseModel):
-    """Features that are no nulls: their decoder directions are too like the feature's own, and their explanations may be right for it too."""
+class NullExclusion(ResponseModel):
+    """Features left out of the nulls: their decoder directions are so like the feature's own that their explanations may hold for it."""
 
-    twin_cosine: float = Field(description="The decoder cosine from which on a feature is no null.")
-    twins: list[int] = Field(description="The features beyond it, of the nearest ones that the evidence lists.")
+    min_cosine: float = Field(description="Features of at least this decoder cosine are left out.")
+    indices: list[int] = Field(description="Those features, among the nearest ones that the evidence lists.")
     seed: int = Field(description="The seed of the draw among all others that are alike in density and length of label.")
 
 
@@ -60,7 +60,7 @@ class ScoreProvenance(ResponseModel):
 
     score: ScoreAnswer
     nulls: list[NullProvenance]
-    null_bound: NullBound | None = Field(description="Which features could be no nulls; null where there are none, and for scores of before.")
+    null_exclusion: NullExclusion | None = Field(description="Features left out of the nulls; null where the score does not say.")
     calls: list[CallProvenance]
     spend: SpendAnswer
 
@@ -84,7 +84,7 @@ class ProvenanceAnswer(ResponseModel):
     """Where everything said of one feature comes from."""
 
     dictionary: str
-    feature: int
+    index: int
     name: str
     run: str = Field(description="The run's address, `dictionary/number`.")
     corpus: str = Field(description="The run's corpus, by its short name.")

@@ -22,6 +22,7 @@ class RunJob(ResponseModel):
 class RunAnswer(ResponseModel):
     """One collection: a dictionary of a subject, a corpus and collection settings."""
 
+    id: int
     name: str = Field(description="The run's address: the dictionary's name and the run's number.")
     number: int
     dictionary: str

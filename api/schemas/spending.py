@@ -49,7 +49,6 @@ class EstimateAnswer(ResponseModel):
     within_budget: bool | None = Field(description="Null without a cap, or where a cap in USD meets an unknown price.")
     longest_prompt_tokens: int = Field(description="The longest prompt of the sample, with the room for its reply.")
     context_windows: dict[str, int | None] = Field(description="Of each role's model, in tokens; null where nobody says.")
-    cache: str
     notes: list[str]
     corpus: CorpusAnswer | None = Field(default=None, description="The files that the job would read.")
     warnings: list[WarningAnswer] = Field(default=[], description="What to know of how the job's files are read.")
@@ -104,7 +103,7 @@ class CallAnswer(ResponseModel):
     id: int
     key: str = Field(description="What decides the answer, as a digest: the same question has the same key in any job.")
     stage: str
-    feature: int | None
+    index: int | None
     purpose: str
     model: str
     base_url: str

@@ -51,9 +51,9 @@ def test_walking_by_cursor_visits_each_row_once_and_in_order(
     walked = walk(store, FeatureQuery(run_id, sort=sort, descending=descending, limit=limit, **filters))
 
     expected = [index for index, row in enumerate(rows) if passes(row, filters)]
-    with_value = [index for index in expected if sort is FeatureSort.FEATURE or rows[index][sort.column] is not None]
+    with_value = [index for index in expected if sort is FeatureSort.INDEX or rows[index][sort.column] is not None]
     without = [index for index in expected if index not in with_value]
-    if sort is not FeatureSort.FEATURE:
+    if sort is not FeatureSort.INDEX:
         with_value.sort(key=lambda index: (rows[index][sort.column], index))
     assert walked == (with_value[::-1] + without[::-1] if descending else with_value + without)
 
@@ -104,7 +104,7 @@ def test_a_page_reads_its_index_and_sorts_nothing_else(store: Engine, sort: Feat
         with store.connect() as connection:
             plan += [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
     index = (f"SEARCH features USING COVERING INDEX ix_features_{sort.column} ",)
-    if sort is FeatureSort.FEATURE:
+    if sort is FeatureSort.INDEX:
         index = (*index, "SEARCH features USING COVERING INDEX sqlite_autoindex_features_1 ")
     assert plan
     assert all(line.startswith(index) for line in plan), plan

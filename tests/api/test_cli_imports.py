@@ -46,16 +46,16 @@ def test_help_loads_no_command(option: str) -> None:
 
 
 def test_listing_jobs_of_a_server_loads_nothing_of_the_servers(listening: dict[str, str]) -> None:
-    assert not loaded("jobs", environment=listening) & {*SERVER_SIDE, "yaml"}
+    assert not loaded("job", "list", environment=listening) & {*SERVER_SIDE, "yaml"}
 
 
-@pytest.mark.parametrize("command", ["jobs", "dictionaries", "runs", "features", "feature", "provenance", "export"])
+@pytest.mark.parametrize("command", ["job", "dictionaries", "runs", "features", "feature", "provenance", "export"])
 def test_reading_without_a_server_loads_neither_an_app_nor_scorers(book: dict[str, str], command: str) -> None:
-    names = {"features": (NAME,), "feature": (f"{NAME}:3",), "provenance": (f"{NAME}:3",), "export": (NAME,)}
+    names = {"job": ("list",), "features": (NAME,), "feature": (f"{NAME}:3",), "provenance": (f"{NAME}:3",), "export": (NAME,)}
     found = loaded(command, *names.get(command, ()), environment=book)
     assert "sqlalchemy" in found, "nobody else was asked"
     assert not found & WITHOUT_A_SERVER
-    if command == "jobs":
+    if command == "job":
         assert "numpy" not in found
 
 

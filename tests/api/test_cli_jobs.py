@@ -15,8 +15,8 @@ import yaml
 from sqlalchemy import Engine
 
 from api.cli.commands.submit import read_spec
-from api.client import Client
 from api.server import Service
+from glossator import Client
 from interp.config.settings import Settings
 from interp.domain.errors import FileMissingError, InputError
 from interp.domain.spec import JobSpec
@@ -49,12 +49,12 @@ def test_a_detached_job_can_be_listed_shown_and_cancelled(service: Service, job_
     submitted = run(service.url, "submit", str(job_file), "--detach", "--seed", "41")
     assert submitted.returncode == 0, submitted.stderr
     job_id = submitted.stdout.strip()
-    assert f"glossator job {job_id} --follow" in submitted.stderr
-    assert job_id in run(service.url, "jobs").stdout
-    shown = json.loads(run(service.url, "job", job_id, "--json").stdout)
+    assert f"glossator job show {job_id} --follow" in submitted.stderr
+    assert job_id in run(service.url, "job", "list").stdout
+    shown = json.loads(run(service.url, "job", "show", job_id, "--json").stdout)
     assert (shown["status"], shown["spec"]["seed"]) == ("queued", 41)
-    assert run(service.url, "job", job_id, "--cancel").returncode == 0
-    followed = run(service.url, "job", job_id, "--follow")
+    assert run(service.url, "job", "cancel", job_id).returncode == 0
+    followed = run(service.url, "job", "show", job_id, "--follow")
     assert followed.returncode == 1, "a job that did not complete is a failure"
     assert "cancelled" in followed.stderr
 
@@ -74,7 +74,7 @@ def test_ctrl_c_detaches_and_the_job_goes_on(service: Service, job_file: Path) -
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    assert f"glossator job {job_id} --follow" in said
+    assert f"glossator job show {job_id} --follow" in said
     with Client(service.url) as client:
         assert client.get_job(job_id)["status"] == "queued"
 

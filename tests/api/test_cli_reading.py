@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from api.cli import app, connect
-from api.client import Client
 from api.server import Service
+from glossator import Client
 from interp.config.settings import Settings
 from tests.api.synthetic import FEATURES, LEVELS, NAME
 
@@ -42,18 +42,18 @@ def command(request: pytest.FixtureRequest, service_settings: Settings, store: E
 
 
 def test_features_are_listed_as_the_api_lists_them(command: Command, client: Client) -> None:
-    result = command("features", NAME, "--sort", "score", "--order", "desc", "--max-q", "0.05", "--min-score", "0.5")
+    result = command("features", NAME, "--sort", "score", "--order", "desc", "--max-q-value", "0.05", "--min-score", "0.5")
     assert result.exit_code == 0
     rows = result.stdout.splitlines()[2:]
     assert [row.split()[0] for row in rows] == ["9", "8", "7", "6", "5"]
     assert "100%_self [9]" in rows[0]
     assert "+0.40" in rows[0]
-    as_json = command("features", NAME, "--sort", "score", "--order", "desc", "--max-q", "0.05", "--min-score", "0.5", "--json")
-    assert json.loads(as_json.stdout) == list(client.list_features(NAME, sort="score", order="desc", max_q=0.05, min_score=0.5))
+    as_json = command("features", NAME, "--sort", "score", "--order", "desc", "--max-q-value", "0.05", "--min-score", "0.5", "--json")
+    assert json.loads(as_json.stdout) == list(client.list_features(NAME, sort="score", order="desc", max_q_value=0.05, min_score=0.5))
 
 
 def test_listings_and_exports_state_the_firing_level(command: Command, client: Client) -> None:
-    told = {item["feature"]: item["firing_level"] for item in client.list_features(NAME)}
+    told = {item["index"]: item["firing_level"] for item in client.list_features(NAME)}
     assert told == {index: LEVELS.get(index, 0.0) for index in range(FEATURES)}
     head, row = command("features", NAME, "--min-score", "0.9").stdout.splitlines()[1:]
     assert "firing level" in head
@@ -61,9 +61,9 @@ def test_listings_and_exports_state_the_firing_level(command: Command, client: C
     assert "firing level" not in command("features", NAME, "--max-score", "0.8").stdout, "0 of all of them says nothing"
     assert "fires above 0.0375, fires at" in command("feature", f"{NAME}:9").stdout
     exported = [json.loads(line) for line in command("export", NAME).stdout.splitlines()]
-    assert {row["feature"]: row["firing_level"] for row in exported} == told
+    assert {row["index"]: row["firing_level"] for row in exported} == told
     rows = list(csv.DictReader(io.StringIO(command("export", NAME, "--format", "csv").stdout)))
-    assert {int(row["feature"]): float(row["firing_level"]) for row in rows} == told
+    assert {int(row["index"]): float(row["firing_level"]) for row in rows} == told
 
 
 def test_a_feature_is_saved_as_a_picture(command: Command, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_jsonl_export_is_what_the_api_says(command: Command, client: Client, tmp
 
 def test_csv_export_has_a_row_a_score(command: Command) -> None:
     rows = list(csv.DictReader(io.StringIO(command("export", NAME, "--format", "csv").stdout)))
-    assert [int(row["feature"]) for row in rows] == list(range(12))
+    assert [int(row["index"]) for row in rows] == list(range(12))
     assert rows[3]["text"] == "100%_self [3]"
     assert (float(rows[3]["value"]), float(rows[3]["low"]), float(rows[3]["null_value"]), float(rows[3]["q_value"])) == pytest.approx(
         (0.3, 0.2, 0.5, 0.01)
@@ -139,7 +139,7 @@ def test_an_export_that_fails_leaves_no_file(service_settings: Settings, store: 
 
 def test_without_a_server_and_a_database_the_error_names_the_cure(tmp_path: Path) -> None:
     environment = os.environ | {"GLOSSATOR_HOME": str(tmp_path / "nowhere"), "GLOSSATOR_PORT": str(NOBODY)}
-    for arguments in (["features", NAME], ["jobs"]):
+    for arguments in (["features", NAME], ["job", "list"]):
         ran = subprocess.run(
             [sys.executable, "-c", "from api.cli import main; main()", *arguments], env=environment, capture_output=True, text=True, check=False
         )

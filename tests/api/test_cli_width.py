@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy import Engine
 
-from api.cli.commands import features, jobs, spending
+from api.cli.commands import features, jobs, usage
 from api.cli.output import report
 from api.cli.output.tables import GAP, TableColumn, fitting, print_table
 from api.server import Service
@@ -47,10 +47,10 @@ ROWS: dict[str, tuple[tuple[TableColumn, ...], list[Any], tuple[str, ...]]] = {
                 "active",
             )
         ],
-        ("feature", "label", "score", "lift", "q", "density", "state"),
+        ("index", "label", "score", "lift", "q", "density", "state"),
     ),
     "usage": (
-        spending.USED,
+        usage.USED,
         [
             (
                 "explain",
@@ -67,12 +67,12 @@ ROWS: dict[str, tuple[tuple[TableColumn, ...], list[Any], tuple[str, ...]]] = {
         ("stage", "purpose", "calls", "unanswered", "tokens in", "tokens out", "cost"),
     ),
     "stages": (
-        jobs.STAGES,
+        report.STAGES,
         [("summarise", "123,456,789,012/123,456,789,012 features", "1,234:40:11", "123,456,789 features/s")],
         ("stage", "done", "time"),
     ),
     "budget": (
-        spending.BUDGET,
+        usage.BUDGET,
         [("tokens", "123,456,789,012,345", "123,456,789,012,345", "123,456,789,012,345", "123,456,789,012,345")],
         ("budget", "cap", "spent", "reserved"),
     ),
@@ -181,4 +181,4 @@ def test_a_job_that_is_not_there_is_told_with_both(store: Engine) -> None:
 
     with snapshot(store) as session, pytest.raises(NotFoundError) as told:
         stored.get(session, steps.__name__)
-    assert "`glossator jobs`" in told.value.cure
+    assert "`glossator job list`" in told.value.cure

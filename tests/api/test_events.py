@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from api.client import Client, Event
 from api.server import Service
+from glossator import Client, Event
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 

@@ -21,14 +21,14 @@ NAMES = [
     "order",
     "status",
     "state",
-    "text",
+    "q",
     "dictionary",
-    "feature",
+    "index",
     "explainer",
     "min_score",
     "max_lift",
     "min_density",
-    "max_q",
+    "max_q_value",
 ]
 values = st.one_of(
     st.text(max_size=20), st.integers().map(str), st.floats().map(str), st.sampled_from(["score", "label", "desc", "dead", "queued", NAME])
@@ -62,13 +62,13 @@ def test_listings_answer_any_query(http: httpx.Client, path: str, params: dict[s
 @given(dictionary=values, index=values)
 @settings(max_examples=60, deadline=None)
 def test_features_answer_any_address(http: httpx.Client, dictionary: str, index: str) -> None:
-    check(http.get(f"/v1/features/{quote(dictionary, safe='')}/{quote(index, safe='')}"))
+    check(http.get(f"/v1/dictionaries/{quote(dictionary, safe='')}/features/{quote(index, safe='')}"))
 
 
 @given(
     job=values,
-    part=st.sampled_from(["usage", "calls", "webhooks"]),
-    params=st.dictionaries(st.sampled_from(["cursor", "limit", "feature", "stage", "status"]), values, max_size=3),
+    part=st.sampled_from(["usage", "calls", "webhook-deliveries"]),
+    params=st.dictionaries(st.sampled_from(["cursor", "limit", "index", "stage", "status"]), values, max_size=3),
 )
 @settings(max_examples=80, deadline=None)
 def test_what_a_job_cost_is_answered_at_any_address(http: httpx.Client, job: str, part: str, params: dict[str, str]) -> None:
@@ -78,12 +78,12 @@ def test_what_a_job_cost_is_answered_at_any_address(http: httpx.Client, job: str
 @given(dictionary=values, index=values)
 @settings(max_examples=60, deadline=None)
 def test_provenance_answers_any_address(http: httpx.Client, dictionary: str, index: str) -> None:
-    check(http.get(f"/v1/features/{quote(dictionary, safe='')}/{quote(index, safe='')}/provenance"))
+    check(http.get(f"/v1/dictionaries/{quote(dictionary, safe='')}/features/{quote(index, safe='')}/provenance"))
 
 
 @given(
     place=st.one_of(st.lists(json_values, max_size=3), st.tuples(st.integers(), scalars, st.integers())),
-    sort=st.sampled_from(["feature", "score", "density", "label"]),
+    sort=st.sampled_from(["index", "score", "density", "label"]),
 )
 @settings(max_examples=100, deadline=None)
 def test_a_forged_cursor_is_refused_or_read(http: httpx.Client, place: list[Any], sort: str) -> None:

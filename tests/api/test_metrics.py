@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, event
 
 from api.app import create_app
-from api.client import InProcess
 from api.http import metrics
 from interp.config.settings import Settings
+from tests.in_process import InProcess
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 

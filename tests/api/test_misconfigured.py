@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import text
 
 from api.app import create_app
-from api.client import InProcess
 from api.demo.local_servers import free_port
 from interp.config.environment import RENAMED, check_names, variable_of
 from interp.config.settings import Settings
 from interp.domain.errors import SettingsInvalidError
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine
+from tests.in_process import InProcess
 
 RUN = "from api.cli import main; main()"
-COMMANDS = (["jobs"], ["serve", "--port", "0"], ["worker", "upkeep"], ["db", "upgrade"], ["doctor"])
+COMMANDS = (["job", "list"], ["serve", "--port", "0"], ["worker", "upkeep"], ["db", "upgrade"], ["doctor"])
 NOBODY = f"postgresql://somebody:hidden-password@127.0.0.1:{free_port()}/none"
 
 
@@ -60,7 +60,7 @@ def test_a_worker_process_of_its_own_says_the_same(tmp_path: Path) -> None:
     assert "postgresql://user:password@host" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["jobs"], ["serve", "--port", "0"], ["db", "upgrade"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["job", "list"], ["serve", "--port", "0"], ["db", "upgrade"]], ids=" ".join)
 def test_a_database_that_does_not_answer_is_told(tmp_path: Path, arguments: list[str]) -> None:
     message = told(run(tmp_path, *arguments, GLOSSATOR_DATABASE_URL=NOBODY))
     assert "The database does not answer." in message
@@ -117,7 +117,7 @@ def test_names_that_are_like_no_setting_are_warned_of_once_and_those_of_other_pr
 def test_a_database_of_another_version_is_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     migrate.upgrade(settings.database_url, "0002")
-    assert "glossator db upgrade" in told(run(tmp_path, "jobs"))
+    assert "glossator db upgrade" in told(run(tmp_path, "job", "list"))
     engine = make_engine(settings.database_url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

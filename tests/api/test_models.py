@@ -16,14 +16,15 @@ from typer.testing import CliRunner
 
 from api.app import create_app
 from api.cli import app, connect
-from api.client import Client, InProcess
 from api.demo.fake_llm import Faults, ScriptedServer
 from api.jobs import endpoint_check
+from glossator import Client
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import JobRow
 from tests.fakes import tiny
+from tests.in_process import InProcess
 
 KEY = "sk-this-is-the-key"
 PRICE = {"input": 0.25, "output": 2.0}
@@ -224,7 +225,7 @@ def test_the_servers_key_never_goes_out(asking: httpx.Client, body: dict[str, An
 
 
 def estimate(asking: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
-    response = asking.post("/v1/jobs", params={"dry_run": True}, json=body)
+    response = asking.post("/v1/jobs/estimate", json=body)
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.json()
     return found

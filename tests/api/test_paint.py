@@ -71,7 +71,7 @@ def test_a_cut_context_keeps_its_peak_and_is_a_piece_of_the_whole(pairs: list[tu
 def test_recall_of_all_firing_windows_stands_beside_a_score_with_its_interval() -> None:
     bounds = {f"recall_of_{name}_{end}": value for name in ("windows", "strength") for end, value in (("low", 0.2), ("high", 0.9))}
     metrics = {"recall_strong": 0.9, "recall_weak": None, "recall_of_windows": 0.5, "recall_of_strength": 0.75} | bounds
-    score = {"judge": None, "shrunken": None, "controls": [], "details": {"metrics": metrics}}
+    score = {"judge": None, "shrunken_score": None, "controls": [], "details": {"metrics": metrics}}
     assert str(paint.beside(score)) == "recall strong 0.90, of windows 0.50 [0.20, 0.90], of strength 0.75 [0.20, 0.90]"
     assert paint.beside(score | {"details": {"metrics": {"recall_of_windows": None}}}) is None
 

@@ -5,9 +5,9 @@ import pytest
 from fastapi import APIRouter
 
 from api.app import create_app
-from api.client import InProcess
 from interp.config.settings import Settings
 from interp.domain.errors import DiskFullError, HookPointUnknownError
+from tests.in_process import InProcess
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,8 @@ from interp.domain.errors import DiskFullError, HookPointUnknownError
         ("GET", "/v1/jobs/unknown", 404, "not-found"),
         ("POST", "/v1/jobs/unknown/cancel", 404, "not-found"),
         ("GET", "/v1/jobs/unknown/events", 404, "not-found"),
-        ("GET", "/v1/features/toy@1-res/-1", 422, "request-invalid"),
-        ("GET", "/v1/features/toy@1-res/99999999999", 422, "request-invalid"),
+        ("GET", "/v1/dictionaries/toy@1-res/features/-1", 422, "request-invalid"),
+        ("GET", "/v1/dictionaries/toy@1-res/features/99999999999", 422, "request-invalid"),
         ("GET", "/problems/unheard-of", 404, "not-found"),
         ("GET", "/v1/dictionaries/a%00b", 422, "request-invalid"),
         ("GET", "/v1/explanations?text=%00", 422, "request-invalid"),

@@ -14,15 +14,15 @@ from api.cli.output.progress import (
     JobDidNotCompleteError,
     JobIsPausedError,
     LiveBars,
-    Meter,
     NothingExplainedError,
     PlainLines,
+    SpendLine,
+    display,
     follow,
-    outcome,
+    raise_unless_completed,
     require_explained,
-    watcher,
 )
-from api.client import Event
+from glossator import Event, UnreachableError
 from interp.domain.errors import ServerUnreachableError
 
 
@@ -38,7 +38,7 @@ def state(status: str, *stages: dict[str, Any]) -> dict[str, Any]:
 def test_a_log_gets_a_line_a_stage_that_ends_and_one_now_and_then() -> None:
     buffer = io.StringIO()
     console = Console(file=buffer, width=40)
-    assert isinstance(watcher(console), PlainLines)
+    assert isinstance(display(console), PlainLines)
     with PlainLines(console, every=3600) as lines:
         lines.show(state("queued", stage("prepare", 0, 1, started_at=None)))
         for done in range(100, 1000, 100):
@@ -72,7 +72,7 @@ class Flaky:
         self.streams += 1
         yield Event("progress", state("running", stage("collect", 1, 2)))
         if self.streams == 1:
-            raise ServerUnreachableError("gone")
+            raise UnreachableError("gone")
         yield Event("end", state("completed"))
 
     def get_job(self, job_id: str) -> dict[str, Any]:
@@ -99,9 +99,9 @@ def test_a_server_that_stays_away_ends_in_an_error_that_says_how_to_come_back(mo
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 def test_only_a_completed_job_is_a_success(status: str) -> None:
-    outcome(state("completed"))
+    raise_unless_completed(state("completed"))
     with pytest.raises(JobDidNotCompleteError, match=status):
-        outcome(state(status))
+        raise_unless_completed(state(status))
 
 
 def budget(calls: int, tokens: int, usd: float | None, cap: int | None = None) -> dict[str, Any]:
@@ -114,11 +114,11 @@ def budget(calls: int, tokens: int, usd: float | None, cap: int | None = None) -
     }
 
 
-def test_the_meter_says_calls_a_second_tokens_and_spend() -> None:
-    meter = Meter()
-    assert meter.line(state("running"), 0.0) == "", "a job of rules alone has no meter"
-    assert meter.line(state("running") | {"budget": budget(10, 4000, 0.5, cap=9000)}, 0.0) == "10 calls  4,000 of 9,000 tokens  cost $0.5000"
-    later = meter.line(state("running") | {"budget": budget(50, 8000, None, cap=9000)}, 2 * RATE_SECONDS)
+def test_the_spend_line_says_calls_per_second_tokens_and_dollars() -> None:
+    line = SpendLine()
+    assert line.text(state("running"), 0.0) == "", "a job of rules alone has no spend"
+    assert line.text(state("running") | {"budget": budget(10, 4000, 0.5, cap=9000)}, 0.0) == "10 calls  4,000 of 9,000 tokens  cost $0.5000"
+    later = line.text(state("running") | {"budget": budget(50, 8000, None, cap=9000)}, 2 * RATE_SECONDS)
     assert later == "50 calls  10.0 calls/s  8,000 of 9,000 tokens  cost unknown"
 
 
@@ -145,7 +145,7 @@ class Pausing:
             self.closed = True
 
     def get_job(self, job_id: str) -> dict[str, Any]:
-        return state("paused") | {"error": {"detail": "No room for the next call.", "why": "The cap is 5.", "cure": "Raise it."}}
+        return state("paused") | {"pause_reason": {"detail": "No room for the next call.", "why": "The cap is 5.", "cure": "Raise it."}}
 
 
 def test_following_ends_when_the_job_pauses_and_says_why_and_how_to_go_on() -> None:
@@ -153,14 +153,14 @@ def test_following_ends_when_the_job_pauses_and_says_why_and_how_to_go_on() -> N
     job = follow(client, "j", Console(file=io.StringIO()))  # type: ignore[arg-type]
     assert client.closed, "the stream is let go"
     with pytest.raises(JobIsPausedError) as paused:
-        outcome(job)
+        raise_unless_completed(job)
     assert paused.value.what == "Job j is paused. No room for the next call."
-    assert (paused.value.why, paused.value.cure) == ("The cap is 5.", "Raise it. Then let it go on with: glossator resume j")
+    assert (paused.value.why, paused.value.cure) == ("The cap is 5.", "Raise it. Then resume it with: glossator job resume j")
 
 
 def test_a_job_that_was_paused_by_hand_says_how_to_go_on() -> None:
-    with pytest.raises(JobIsPausedError, match="Let it go on with: glossator resume j"):
-        outcome(state("paused"))
+    with pytest.raises(JobIsPausedError, match="Resume it with: glossator job resume j"):
+        raise_unless_completed(state("paused"))
 
 
 def test_a_demo_that_explained_nothing_fails_with_the_commonest_reason() -> None:

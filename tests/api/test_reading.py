@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.client import ApiError, Client
+from glossator import ApiError, Client
+from interp.store.listings import keyset
 from tests.api import synthetic
 from tests.api.synthetic import NAME
 
@@ -30,17 +31,17 @@ def test_an_unknown_dictionary_is_a_problem_that_names_the_known_ones(http: http
 
 
 def test_features_are_sorted_with_undefined_ones_last_in_both_directions(client: Client) -> None:
-    rising = [row["feature"] for row in client.list_features(NAME, sort="score")]
-    falling = [row["feature"] for row in client.list_features(NAME, sort="score", order="desc")]
+    rising = [row["index"] for row in client.list_features(NAME, sort="score")]
+    falling = [row["index"] for row in client.list_features(NAME, sort="score", order="desc")]
     assert rising == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 10, 11]
     assert falling == [9, 8, 7, 6, 5, 4, 3, 2, 1, 11, 10, 0]
 
 
 def test_features_are_filtered(client: Client) -> None:
-    assert [row["feature"] for row in client.list_features(NAME, min_score=0.3, max_lift=0.0)] == [3, 4, 5]
-    assert [row["feature"] for row in client.list_features(NAME, state="dead")] == [11]
-    assert [row["feature"] for row in client.list_features(NAME, text="100%_SELF [7")] == [7]
-    assert [row["feature"] for row in client.list_features(NAME, min_density=0.048)] == [8, 9, 10]
+    assert [row["index"] for row in client.list_features(NAME, min_score=0.3, max_lift=0.0)] == [3, 4, 5]
+    assert [row["index"] for row in client.list_features(NAME, state="dead")] == [11]
+    assert [row["index"] for row in client.list_features(NAME, q="100%_SELF [7")] == [7]
+    assert [row["index"] for row in client.list_features(NAME, min_density=0.048)] == [8, 9, 10]
 
 
 def test_pages_join_to_the_whole_listing(http: httpx.Client) -> None:
@@ -66,7 +67,7 @@ def test_pages_join_to_the_whole_listing(http: httpx.Client) -> None:
         ({"cursor": "bm9uc2Vuc2U"}, "cannot be read"),
         ({"cursor": "%%%"}, "cannot be read"),
         ({"sort": "lift", "cursor": "THE NEXT ONE"}, "another listing"),
-        ({"text": "self", "cursor": "THE NEXT ONE"}, "another listing"),
+        ({"q": "self", "cursor": "THE NEXT ONE"}, "another listing"),
     ],
 )
 def test_a_cursor_of_another_listing_is_refused(http: httpx.Client, params: dict[str, str], says: str) -> None:
@@ -99,8 +100,8 @@ def test_a_feature_has_everything(client: Client) -> None:
     assert found["promoted"] == [{"token": ".", "token_id": 2, "logit": 1.25}]
     assert found["suppressed"] == [{"token": "caf", "token_id": 5, "logit": -1.5}]
     assert found["nearest"] == [
-        {"feature": 0, "cosine": 0.75, "label": "100%_self [0]", "score": None},
-        {"feature": 15, "cosine": 0.5, "label": None, "score": None},
+        {"index": 0, "cosine": 0.75, "label": "100%_self [0]", "score": None},
+        {"index": 15, "cosine": 0.5, "label": None, "score": None},
     ]
     assert found["evidence"]["tokens"] == 1000
     [explanation] = found["explanations"]
@@ -148,12 +149,12 @@ def test_a_feature_that_is_not_there_says_why(client: Client, index: int, says: 
 
 def test_explanations_come_with_their_scores_in_the_order_of_features(client: Client) -> None:
     found = list(client.list_explanations(dictionary=NAME))
-    assert [row["feature"] for row in found] == list(range(12))
+    assert [row["index"] for row in found] == list(range(12))
     assert [len(row["scores"]) for row in found] == [1] * 10 + [0, 0]
     assert found[10]["text"] is None
     assert found[10]["failure"]
-    assert list(client.list_explanations(dictionary=NAME, feature=4)) == [found[4]]
-    assert list(client.list_explanations(dictionary=NAME, text="self [5]")) == [found[5]]
+    assert list(client.list_explanations(dictionary=NAME, index=4)) == [found[4]]
+    assert list(client.list_explanations(dictionary=NAME, q="self [5]")) == [found[5]]
     assert list(client.list_explanations(explainer="oracle")) == []
     assert list(client.list_explanations(limit=3, dictionary=NAME)) == found[:3]
 
@@ -164,3 +165,20 @@ def test_pages_of_explanations_join_to_the_whole_listing(http: httpx.Client) -> 
     rest = http.get("/v1/explanations", params={"dictionary": NAME, "limit": 7, "cursor": first["next_cursor"]}).json()
     assert first["items"] + rest["items"] == whole
     assert rest["next_cursor"] is None
+
+
+@pytest.mark.parametrize("path", [f"/v1/dictionaries/{NAME}/features", "/v1/explanations"])
+def test_only_the_last_page_is_shorter_than_its_limit(http: httpx.Client, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that few rows have: the store examines some rows per query, the API goes on until the page is full."""
+    monkeypatch.setattr(keyset, "EXAMINED", 2)
+    monkeypatch.setattr(keyset, "FOUND_OF_RARE", -1)
+    pages: list[list[int]] = []
+    params = {"q": "self", "limit": "4"}
+    while True:
+        page = http.get(path, params=params).json()
+        pages.append([row["index"] for row in page["items"]])
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert [index for indices in pages for index in indices] == list(range(10))
+    assert [len(indices) for indices in pages] == [4, 4, 2]

@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.client import InProcess
 from api.server import Service
 from interp.config.settings import Settings
 from interp.store.db.engine import make_engine
 from tests import databases
 from tests.api.synthetic import NAME
+from tests.in_process import InProcess
 from tests.store import steps
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_unknown_query_parameters_are_refused_everywhere(http: httpx.Client) -> 
         ("/v1/jobs?stat=failed", "Did you mean status"),
         ("/v1/explanations?zzz=1", "Known: "),
         ("/healthz?verbose=1", "This endpoint takes none."),
-        (f"/v1/features/{NAME}/3?item=false", "Did you mean items"),
+        (f"/v1/dictionaries/{NAME}/features/3?item=false", "Did you mean items"),
     ],
 )
 def test_a_misspelt_parameter_is_told_what_was_meant(http: httpx.Client, path: str, expected: str) -> None:
@@ -94,7 +94,7 @@ def codes() -> set[str]:
     """The codes of all errors that the service's code defines, but for those of the command line."""
     found = set()
     for path in sorted(path for folder in ("api", "interp", "workers") for path in (ROOT / folder).rglob("*.py")):
-        if {"cli", "demo"} & set(path.parts) or path.name in ("client.py", "server.py"):
+        if {"cli", "demo"} & set(path.parts) or path.name == "server.py":
             continue  # raised in the command line's process, and never answered by a server
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):
@@ -124,7 +124,7 @@ def test_the_page_of_all_endpoints_asks_nothing_of_another_host(http: httpx.Clie
     assert http.get("/redoc").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/jobs", f"/v1/features/{NAME}/3"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/jobs", f"/v1/dictionaries/{NAME}/features/3"])
 def test_head_is_answered_as_get_without_the_body(http: httpx.Client, path: str) -> None:
     got, head = http.get(path), http.head(path)
     assert head.status_code == got.status_code == 200

@@ -1,8 +1,6 @@
 """Trying again what failed, over REST and from the command line."""
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -12,11 +10,12 @@ from typer.testing import CliRunner
 from api.app import create_app
 from api.cli import app
 from api.cli.commands import jobs
-from api.client import ApiError, Client, InProcess
+from glossator import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec, WebhookSpec
 from interp.planning.plan import ChunkPlan
+from tests.in_process import InProcess
 from tests.store import steps
 
 PLANS = (
@@ -72,7 +71,7 @@ def test_the_receiver_is_told_that_the_job_runs_again_and_how_it_ended_each_time
     service.retry_job(job_id)
     while lease := steps.claim(engine, Queue.LLM):
         steps.finish(engine, lease)
-    assert [row["event"] for row in service.list_job_webhooks(job_id)] == ["job.running", "job.completed"] * 2
+    assert [row["event"] for row in service.list_webhook_deliveries(job_id)] == ["job.running", "job.completed"] * 2
 
 
 def test_where_nothing_failed_there_is_nothing_to_try_again(engine: Engine, service: Client) -> None:
@@ -95,8 +94,8 @@ def test_the_queue_is_told(engine: Engine, settings: Settings, service: Client) 
 def test_the_command_line_tries_again(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs.connect, "server", lambda: Client("http://test", InProcess(create_app(settings))))
     job_id = completed(engine)
-    shown: Any = CliRunner().invoke(app, ["job", job_id, "--retry", "--json"], catch_exceptions=False)
-    assert json.loads(shown.stdout)["status"] == "running"
+    said = CliRunner().invoke(app, ["job", "retry", job_id], catch_exceptions=False)
+    assert f"Job {job_id} is running." in said.stderr
 
 
 def test_retry_is_a_post(engine: Engine, settings: Settings) -> None:

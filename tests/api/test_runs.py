@@ -13,7 +13,7 @@ from sqlalchemy import Engine, delete, select
 from typer.testing import CliRunner
 
 from api.cli import app, connect
-from api.client import ApiError, Client
+from glossator import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.files.evidence_codec import encode_evidence
@@ -69,9 +69,9 @@ def test_runs_are_listed_with_what_they_are_of(client: Client, second: Callable[
     ]
     assert {(run["firing_level"], run["firing_rate"]) for run in listed} == {("zero", None)}
     assert listed == list(client.list_runs())
-    assert listed[1] == client.get_run(NAME, "2") == client.get_run(NAME, "f" * 8)
+    assert listed[1] == client.get_run(listed[1]["id"])
     second()
-    assert client.get_run(NAME, "2")["status"] == "completed"
+    assert client.get_run(listed[1]["id"])["status"] == "completed"
     assert client.get_dictionary(NAME)["current_run"] == f"{NAME}/1", "it covers less"
 
 
@@ -82,11 +82,11 @@ def test_listings_show_the_current_run_alone_and_any_that_is_named(client: Clien
     second()
     assert list(client.list_features(NAME)) == before
     other = list(client.list_features(NAME, run="2"))
-    assert [(row["feature"], row["label"], row["run"], row["corpus"], row["job"]) for row in other] == [
+    assert [(row["index"], row["label"], row["run"], row["corpus"], row["job"]) for row in other] == [
         (index, f"other p [{index}]", f"{NAME}/2", "other", "k") for index in range(FEW)
     ]
-    assert [row["feature"] for row in client.list_features(NAME, run=f"{NAME}/2", text="[3]")] == [3]
-    assert list(client.list_features(NAME, run="2", text="self")) == []
+    assert [row["index"] for row in client.list_features(NAME, run=f"{NAME}/2", q="[3]")] == [3]
+    assert list(client.list_features(NAME, run="2", q="self")) == []
     assert client.list_features(NAME, run="1")
 
 
@@ -94,10 +94,13 @@ def test_a_feature_and_its_provenance_are_of_one_run(client: Client, second: Cal
     assert [row["job"] for row in client.get_feature(NAME, 3)["explanations"]] == ["j"]
     found = client.get_feature(NAME, 3, run="2")
     assert (found["run"], found["corpus"], found["evidence"]["tokens"]) == (f"{NAME}/2", "other", 400)
-    assert [(row["settings"][0], row["best"], row["run"]) for row in found["explanations"]] == [("p", True, f"{NAME}/2"), ("q", False, f"{NAME}/2")]
+    assert [(row["settings_digest"][0], row["best"], row["run"]) for row in found["explanations"]] == [
+        ("p", True, f"{NAME}/2"),
+        ("q", False, f"{NAME}/2"),
+    ]
     assert found["nearest"][0]["label"] == "other p [0]"
     provenance = client.get_feature_provenance(NAME, 3, run="2")
-    assert [told["explanation"]["settings"][0] for told in provenance["explanations"]] == ["p", "q"]
+    assert [told["explanation"]["settings_digest"][0] for told in provenance["explanations"]] == ["p", "q"]
     assert provenance["run"] == f"{NAME}/2"
     with pytest.raises(ApiError, match=r"run 2"):
         client.get_feature(NAME, 7, run="2")
@@ -108,7 +111,7 @@ def test_explanations_are_of_current_runs_unless_a_run_is_named(client: Client, 
     assert {row["run"] for row in client.list_explanations()} == {f"{NAME}/1"}
     for filters in ({"dictionary": NAME, "run": "2"}, {"run": f"{NAME}/2"}, {"run": "f" * 12}):
         rows = list(client.list_explanations(**filters))
-        assert [(row["feature"], row["best"]) for row in rows] == [(index, best) for index in range(FEW) for best in (False, True)]
+        assert [(row["index"], row["best"]) for row in rows] == [(index, best) for index in range(FEW) for best in (False, True)]
         assert {row["run"] for row in rows} == {f"{NAME}/2"}
 
 
@@ -138,7 +141,7 @@ def test_a_listing_ends_in_the_run_that_it_began_in(http: httpx.Client, client: 
             page = http.get(path, params={"limit": 4, "cursor": page["next_cursor"]}).json()
             rows += page["items"]
         client.unpin_current_run(NAME)
-        assert [(row["feature"], row["run"]) for row in rows] == [(index, f"{NAME}/1") for index in range(12)]
+        assert [(row["index"], row["run"]) for row in rows] == [(index, f"{NAME}/1") for index in range(12)]
 
 
 def test_the_command_line_lists_runs_and_tells_blocks_apart(command: Callable[..., Result], second: Callable[[], None]) -> None:
@@ -182,6 +185,6 @@ def test_an_export_is_of_one_run_and_no_row_comes_twice(command: Callable[..., R
     for run in ("1", "2"):
         rows = found[run]
         assert {row["run"] for row in rows} == {f"{NAME}/{run}"}
-        keys = [(row["run"], row["feature"], row["explainer"], row["settings"], row.get("scorer")) for row in rows]
+        keys = [(row["run"], row["index"], row["explainer"], row["settings_digest"], row.get("scorer")) for row in rows]
         assert len(set(keys)) == len(keys) == (12 if run == "1" else 2 * FEW)
     assert {row["corpus"] for row in found["2"]} == {"other"}

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from api.cli import app, connect
 from api.cli.commands import provenance as provenance_command
 from api.cli.output import paint
-from api.client import ApiError, Client
+from glossator import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.score import ControlResult, Interval, Item, NullResult, Score
@@ -26,7 +26,7 @@ from interp.store.llm import calls
 from interp.store.results import dictionaries, evidence, explanations, runs, scores
 from tests.api.synthetic import feature_evidence
 
-BOUND = {"twin_cosine": 0.4, "twins": [7, 9], "seed": 0}
+BOUND = {"min_cosine": 0.4, "indices": [7, 9], "seed": 0}
 JUDGED = "judged@1-res"
 URL = "http://127.0.0.1:9/v1"
 
@@ -102,7 +102,7 @@ def test_a_job_without_calls_has_an_empty_usage(client: Client, body: dict[str, 
 
 def test_calls_are_paged_and_filtered(client: Client, http: httpx.Client, job: str) -> None:
     assert [row["key"] for row in client.list_job_calls(job)] == ["k1", "k2", "k3", "k4", "k5"]
-    assert [row["key"] for row in client.list_job_calls(job, feature=4)] == ["k4"]
+    assert [row["key"] for row in client.list_job_calls(job, index=4)] == ["k4"]
     assert [row["error"] for row in client.list_job_calls(job, status="refused")] == ["The model refused."]
     assert [row["key"] for row in client.list_job_calls(job, stage="explain")] == ["k1"]
     walked, params = [], {"limit": 2}
@@ -205,7 +205,7 @@ def judged(context: str) -> Score:
             "judge": "llm",
             "judge_model": {"model": "judge-1"},
             "calls": {"detection": ["k2", "k4"], "detection/null": ["k5"]},
-            "nulls": BOUND,
+            "nulls": {"twin_cosine": 0.4, "twins": [7, 9], "seed": 0},
         },
     )
 
@@ -230,8 +230,8 @@ def test_a_features_provenance_is_whole_in_one_call(client: Client, told: str, j
     ]
     assert scored["calls"][1]["reply"]["choices"], "what an unanswered call brought is kept, too"
     assert scored["calls"][1]["error"] == "The model refused."
-    assert scored["nulls"] == [{"feature": 4, "text": "label of 4", "value": 0.5}]
-    assert scored["null_bound"] == BOUND
+    assert scored["nulls"] == [{"index": 4, "text": "label of 4", "value": 0.5}]
+    assert scored["null_exclusion"] == BOUND
     assert [control["name"] for control in scored["score"]["controls"]] == ["baseline", "repeat"]
     assert {context["id"] for context in found["contexts"]} == {item["context"] for item in scored["score"]["items"]}
     assert found["spend"] == {"calls": 4, "prompt_tokens": 400, "completion_tokens": 40, "cost_usd": None}
@@ -241,11 +241,17 @@ def test_a_features_provenance_is_whole_in_one_call(client: Client, told: str, j
 def test_provenance_prints_each_null_with_its_figure_and_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
     null = {"value": 0.25, "p_value": None, "p_paired": 0.04, "q_value": None, "reason": "2 defined nulls are too few."}
     nulls = [
-        {"feature": 4, "text": "label of 4", "value": 0.5},
-        {"feature": 5, "text": None, "value": None},
-        {"feature": 6, "text": "six", "value": 0.0},
+        {"index": 4, "text": "label of 4", "value": 0.5},
+        {"index": 5, "text": None, "value": None},
+        {"index": 6, "text": "six", "value": 0.0},
     ]
-    provenance_command._print_nulls({"score": {"null": null}, "nulls": nulls, "null_bound": BOUND})
+    provenance_command._print_nulls(
+        {
+            "score": {"null": null},
+            "nulls": nulls,
+            "null_exclusion": BOUND,
+        }
+    )
     assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
         "3 nulls: mean 0.25, paired p 0.04",
         "2 defined nulls are too few.",
@@ -262,9 +268,9 @@ def test_provenance_of_a_rule_has_no_calls(client: Client) -> None:
     assert found["spend"] == {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
 
 
-@pytest.mark.parametrize("path", ["none@such/3", f"{JUDGED}/7", f"{JUDGED}/999"])
+@pytest.mark.parametrize("path", ["none@such/features/3", f"{JUDGED}/features/7", f"{JUDGED}/features/999"])
 def test_provenance_of_nothing_is_not_found(http: httpx.Client, told: str, path: str) -> None:
-    response = http.get(f"/v1/features/{path}/provenance")
+    response = http.get(f"/v1/dictionaries/{path}/provenance")
     assert (response.status_code, response.json()["code"]) == (404, "not-found")
 
 
@@ -303,7 +309,7 @@ def test_the_command_line_shows_usage_with_unknown_prices(command: Any, job: str
 
 
 def test_a_null_whose_figure_is_undefined_says_so_beside_its_text() -> None:
-    assert provenance_command._null({"feature": 9, "text": "`self`", "value": None}) == "null of 9: undefined  `self`"
+    assert provenance_command._null({"index": 9, "text": "`self`", "value": None}) == "null of 9: undefined  `self`"
 
 
 def test_the_command_line_shows_provenance(command: Any, told: str, client: Client) -> None:

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import Engine, event
 
 from api.app import create_app
-from api.client import InProcess
 from interp.config.settings import Settings
 from interp.store.db.engine import transaction
 from interp.store.results import dictionaries
 from tests.api import synthetic
+from tests.in_process import InProcess
 
 
 class Heard:
@@ -42,8 +42,8 @@ def heard(service_settings: Settings, store: Engine) -> Iterator[Heard]:
 
 def test_a_feature_is_read_in_seven_statements(heard: Heard) -> None:
     """The dictionary; its current run; the feature with all that is one row of it; its neighbours, explanations, scores and items."""
-    assert heard.asks(f"/v1/features/{synthetic.NAME}/3") == 7
-    assert heard.asks(f"/v1/features/{synthetic.NAME}/3?items=false") == 6
+    assert heard.asks(f"/v1/dictionaries/{synthetic.NAME}/features/3") == 7
+    assert heard.asks(f"/v1/dictionaries/{synthetic.NAME}/features/3?items=false") == 6
 
 
 def test_a_page_of_dictionaries_costs_the_same_however_many_subjects_they_have(heard: Heard, store: Engine) -> None:

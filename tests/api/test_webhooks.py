@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from api.app import create_app
 from api.cli import app
 from api.cli.commands import jobs, serve
-from api.client import ApiError, Client, InProcess
+from glossator import ApiError, Client
 from interp.config.settings import Settings
-from interp.domain.errors import InputError
 from interp.domain.spec import JobSpec
 from tests import databases
+from tests.in_process import InProcess
 from tests.workers.receiver import receiver
 from workers.maintenance.webhooks import deliver_due
 
@@ -87,22 +87,22 @@ def test_each_change_that_the_job_names_is_owed_and_no_other(
         open_client.pause_job(made)
         open_client.resume_job(made)
         open_client.cancel_job(made)
-        listed = list(open_client.list_job_webhooks(made))
+        listed = list(open_client.list_webhook_deliveries(made))
         assert [(row["event"], row["attempts"], row["delivered_at"]) for row in listed] == [("job.paused", 0, None), ("job.cancelled", 0, None)]
         deliver_due(store, open_settings)
         sent = {item.headers["webhook-id"]: item.json for item in to.sent}
-    listed = list(open_client.list_job_webhooks(made))
+    listed = list(open_client.list_webhook_deliveries(made))
     assert {row["id"]: row["payload"] for row in listed} == sent
-    assert all(row["delivered_at"] and row["next_at"] is None for row in listed)
+    assert all(row["delivered_at"] and row["next_attempt_at"] is None for row in listed)
 
 
 def test_a_job_without_a_receiver_has_told_nobody(client: Client, body: dict[str, Any]) -> None:
     made = client.submit_job(body)
     assert "webhook" not in made["spec"]
     client.cancel_job(made["id"])
-    assert list(client.list_job_webhooks(made["id"])) == []
+    assert list(client.list_webhook_deliveries(made["id"])) == []
     with pytest.raises(ApiError):
-        list(client.list_job_webhooks("nobody"))
+        list(client.list_webhook_deliveries("nobody"))
 
 
 def test_events_come_in_pages_oldest_first_and_each_once(open_client: Client, open_http: httpx.Client, body: dict[str, Any]) -> None:
@@ -117,48 +117,47 @@ def test_events_come_in_pages_oldest_first_and_each_once(open_client: Client, op
 
     pages, cursor = [], {}
     while not pages or cursor["cursor"]:
-        page = open_http.get(f"/v1/jobs/{made}/webhooks", params={"limit": 2} | cursor).json()
+        page = open_http.get(f"/v1/jobs/{made}/webhook-deliveries", params={"limit": 2} | cursor).json()
         pages.append(page["items"])
         cursor = {"cursor": page["next_cursor"]}
     assert [len(page) for page in pages] == [2, 2, 1]
     listed = [row for page in pages for row in page]
-    assert listed == list(open_client.list_job_webhooks(made))
+    assert listed == list(open_client.list_webhook_deliveries(made))
     assert [row["event"] for row in listed] == ["job.paused"] * 4 + ["job.cancelled"]
     assert len({row["id"] for row in listed}) == 5
 
-    first = open_http.get(f"/v1/jobs/{made}/webhooks", params={"limit": 2}).json()["next_cursor"]
-    refused = open_http.get(f"/v1/jobs/{other}/webhooks", params={"cursor": first})
+    first = open_http.get(f"/v1/jobs/{made}/webhook-deliveries", params={"limit": 2}).json()["next_cursor"]
+    refused = open_http.get(f"/v1/jobs/{other}/webhook-deliveries", params={"cursor": first})
     assert refused.json()["code"] == "cursor-invalid"
 
 
 def test_the_control_of_a_job_is_told_of_to_nobody(open_client: Client, body: dict[str, Any]) -> None:
     made = open_client.submit_job(body | {"controls": ["null", "random_weights"], "webhook": {"url": "http://127.0.0.1:1/"}})
     open_client.cancel_job(made["control"]["id"])
-    assert list(open_client.list_job_webhooks(made["control"]["id"])) == []
+    assert list(open_client.list_webhook_deliveries(made["control"]["id"])) == []
 
 
-def test_the_command_line_shows_who_was_told(open_client: Client, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_shows_deliveries(open_client: Client, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs.connect, "reader", lambda: open_client)
     made = open_client.submit_job(body | {"webhook": {"url": "http://127.0.0.1:1/"}})["id"]
     open_client.cancel_job(made)
-    shown = CliRunner().invoke(app, ["job", made], catch_exceptions=False)
-    assert "webhook  job.cancelled: next try" in shown.stdout
+    shown = CliRunner().invoke(app, ["job", "show", made], catch_exceptions=False)
+    assert "webhook  job.cancelled: next attempt" in shown.stdout
 
 
-def test_a_job_is_paused_and_goes_on_by_flags_one_at_a_time(
+def test_a_job_is_paused_resumed_and_cancelled_by_commands(
     open_settings: Settings, open_client: Client, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A command closes the client that it was given.
     monkeypatch.setattr(jobs.connect, "server", lambda: Client("http://test", InProcess(create_app(open_settings))))
     made = open_client.submit_job(body)["id"]
 
-    def status_after(*flags: str) -> str:
-        shown = CliRunner().invoke(app, ["job", made, *flags, "--json"], catch_exceptions=False)
-        return str(json.loads(shown.stdout)["status"])
+    def status_after(command: str) -> str:
+        CliRunner().invoke(app, ["job", command, made], catch_exceptions=False)
+        with Client("http://test", InProcess(create_app(open_settings))) as client:
+            return str(client.get_job(made)["status"])
 
-    assert [status_after(flag) for flag in ("--pause", "--resume", "--cancel")] == ["paused", "queued", "cancelled"]
-    with pytest.raises(InputError, match="--pause and --resume cannot both be done"):
-        status_after("--pause", "--resume")
+    assert [status_after(command) for command in ("pause", "resume", "cancel")] == ["paused", "queued", "cancelled"]
 
 
 def test_db_prune_says_what_would_go_and_then_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

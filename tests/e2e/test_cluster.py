@@ -16,9 +16,9 @@ import yaml
 from standardwebhooks import Webhook as Verifier
 
 from api.cli.commands.submit import read_spec
-from api.client import Client
 from api.demo import cluster_command
 from api.demo.cluster import Cluster
+from glossator import Client
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec, WebhookSpec
 from interp.store.db import comparison
@@ -104,14 +104,14 @@ def test_a_cluster_tells_a_receiver_once_and_signed_though_it_stumbled_at_first(
 
             def is_told(job_id: str) -> bool:
                 cluster.check()
-                return any(row["delivered_at"] for row in client.list_job_webhooks(job_id))
+                return any(row["delivered_at"] for row in client.list_webhook_deliveries(job_id))
 
             done = client.submit_job(spec)["id"]
             until(lambda: is_told(done), "the webhook of the job that completed")
             # One more event, so that upkeep has looked again since.
             other = client.cancel_job(client.submit_job(spec)["id"])["id"]
             until(lambda: is_told(other), "the webhook of the job that was cancelled")
-            (told,) = client.list_job_webhooks(done)
+            (told,) = client.list_webhook_deliveries(done)
 
     assert (told["event"], told["attempts"]) == ("job.completed", 2)
     assert [sent.json["data"]["id"] for sent in to.sent] == [done, done, other]

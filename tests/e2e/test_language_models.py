@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from api.client import Client
 from api.demo.fake_llm import Faults, ScriptedServer
+from glossator import Client
 from interp.domain.spec import JobSpec
 from tests.e2e.test_service import Server
 from tests.fakes import tiny
@@ -91,7 +91,7 @@ def test_faults_that_pass_lose_nothing(client: Client, finished: dict[str, Any],
     assert sum(endpoint.ledger.by_fault.values()) > 10, "the endpoint did fail"
     assert finished["request_counts"] == {"total": 12, "completed": 12, "failed": 0}
     rows = list(client.list_explanations(dictionary=finished["dictionary"], explainer="contexts"))
-    assert [row["feature"] for row in rows] == list(range(12))
+    assert [row["index"] for row in rows] == list(range(12))
     assert all(row["text"] and row["scores"][0]["failed"] == 0 and row["scores"][0]["value"] is not None for row in rows)
 
 
@@ -134,7 +134,7 @@ def test_a_score_is_shown_beside_what_makes_it_doubtful(client: Client, finished
     assert score["null"]["lift"] is not None
     assert {control["name"] for control in score["controls"]} == {"baseline", "repeat"}
     assert finished["summary"]["language_models"]["answered"] > 0
-    shrunken = [item["shrunken"] for item in client.list_features(finished["dictionary"], sort="shrunken", order="desc", min_score=0)]
+    shrunken = [item["shrunken_score"] for item in client.list_features(finished["dictionary"], sort="shrunken_score", order="desc", min_score=0)]
     assert shrunken == sorted(shrunken, reverse=True) and len(shrunken) == 12
 
 
@@ -159,11 +159,11 @@ def test_an_estimate_from_evidence_is_about_what_the_job_took(client: Client, fi
 def test_a_paused_job_stops_the_command_that_follows_it_with_its_reason(server: Server, client: Client, body: dict[str, Any]) -> None:
     job = client.submit_job(body | {"seed": 8, "budget": {"calls": 3}})
     environment = os.environ | {"GLOSSATOR_API_URL": server.url}
-    command = [*GLOSSATOR, "job", job["id"], "--follow"]
+    command = [*GLOSSATOR, "job", "show", job["id"], "--follow"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert ran.returncode == 1
     assert "is paused" in ran.stderr
-    assert f"glossator resume {job['id']}" in ran.stderr
+    assert f"glossator job resume {job['id']}" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert client.get_job_usage(job["id"])["budget"]["spent"]["calls"] <= 3
     client.cancel_job(job["id"])

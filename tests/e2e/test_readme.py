@@ -79,11 +79,11 @@ def test_the_first_call_works_as_printed(server: str) -> None:
         assert "202 Accepted" in ran.stderr, ran.stderr
         job_id = ran.stdout.rpartition("job=")[2].strip()
         assert "event: end" in ran.stdout
-        assert f'"feature":{SHOWN},' in ran.stdout.replace(" ", "")
+        assert f'"index":{SHOWN},' in ran.stdout.replace(" ", "")
     job = httpx.get(f"{server}/v1/jobs/{job_id}").json()
     assert job["status"] == "completed", job["error"]
-    listed = httpx.get(f"{server}/v1/dictionaries/pystdlib@1-res/features", params={"sort": "feature", "limit": 20}).json()
-    assert {feature["feature"] for feature in listed["items"]} == EXPLAINED
+    listed = httpx.get(f"{server}/v1/dictionaries/pystdlib@1-res/features", params={"sort": "index", "limit": 20}).json()
+    assert {feature["index"] for feature in listed["items"]} == EXPLAINED
 
 
 def test_the_two_commands_need_nothing_set() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from api.client import Client
+from glossator import Client
 from interp.domain.spec import JobSpec
 from tests.fakes import tiny
 
@@ -88,7 +88,7 @@ def test_a_job_over_rest_fills_the_book(client: Client, first: dict[str, Any]) -
     dictionary = client.get_dictionary(first["dictionary"])
     assert sum(dictionary["states"].values()) == tiny.FEATURES
     listed = list(client.list_features(first["dictionary"], sort="score", order="desc"))
-    assert sorted(item["feature"] for item in listed) == list(range(tiny.FEATURES))
+    assert sorted(item["index"] for item in listed) == list(range(tiny.FEATURES))
     explained = [item for item in listed if item["label"]]
     assert len(explained) == first["summary"]["features"]["explained"]
 
@@ -97,7 +97,7 @@ def test_a_job_over_rest_fills_the_book(client: Client, first: dict[str, Any]) -
 def test_contexts_of_the_two_splits_share_no_document_and_inactive_ones_are_silent(client: Client, first: dict[str, Any]) -> None:
     seen = 0
     for item in client.list_features(first["dictionary"], state="active", limit=8):
-        found = client.get_feature(first["dictionary"], item["feature"], items=True)
+        found = client.get_feature(first["dictionary"], item["index"], items=True)
         documents: dict[str, set[str]] = {"explain": set(), "test": set()}
         for context in found["contexts"]:
             documents[context["split"]].add(context["document"])
@@ -133,7 +133,7 @@ def test_a_job_on_another_corpus_stands_apart_in_rest_command_line_and_export(
     of = {made["run"]: list(client.list_features(name, run=made["run"])) for made in (first, second)}
     for run_name, rows in of.items():
         assert {row["run"] for row in rows} == {run_name}
-        assert sorted(row["feature"] for row in rows) == list(range(tiny.FEATURES))
+        assert sorted(row["index"] for row in rows) == list(range(tiny.FEATURES))
     assert client.get_dictionary(name)["current_run"] == second["run"], "covers as much, and completed last"
     assert list(client.list_features(name)) == of[second["run"]]
     tokens = [made["summary"]["tokens"] for made in (first, second)]
@@ -151,7 +151,7 @@ def test_a_job_on_another_corpus_stands_apart_in_rest_command_line_and_export(
         assert f"run {made['run']}" in printed("feature", f"{name}:0", "--run", made["run"])
         rows = [json.loads(line) for line in printed("export", name, "--run", made["run"]).splitlines()]
         assert {(row["run"], row["corpus"]) for row in rows} == {(made["run"], "corpus.jsonl")}
-        keys = [(row["feature"], row["explainer"], row["settings"]) for row in rows]
+        keys = [(row["index"], row["explainer"], row["settings_digest"]) for row in rows]
         assert len(set(keys)) == len(keys) > 0
 
 

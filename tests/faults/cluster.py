@@ -20,9 +20,9 @@ from sqlalchemy import Engine, delete
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from api.client import Client
 from api.demo.fake_llm import ScriptedServer
 from api.demo.local_servers import LocalPostgres, LocalRedis, free_port
+from glossator import Client
 from interp.config.settings import Settings
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine

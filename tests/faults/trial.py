@@ -11,8 +11,7 @@ from random import Random
 
 from sqlalchemy import func, select
 
-from api.client import ApiError
-from interp.domain.errors import ServerUnreachableError
+from glossator import ApiError, UnreachableError
 from interp.domain.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus, JobStatus, Stage
 from interp.domain.spec import BudgetSpec, JobSpec
 from interp.store.db.engine import snapshot
@@ -165,7 +164,7 @@ def submit(cluster: Cluster, spec: JobSpec) -> str:
     def asked() -> str | None:
         try:
             job_id: str = cluster.client.submit_job(spec.model_dump(mode="json"), key)["id"]
-        except ServerUnreachableError:
+        except UnreachableError:
             return None
         except ApiError as refused:
             if refused.problem.get("status", 0) < 500:

@@ -16,7 +16,6 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api.app import create_app
-from api.client import InProcess
 from interp.config.outgoing import Reach
 from interp.config.settings import Settings
 from interp.domain.errors import (
@@ -38,6 +37,7 @@ from interp.llm.transports.endpoint import Endpoint
 from interp.planning import model_requirements
 from interp.security.addresses import find
 from interp.store.queue.webhooks import Delivery
+from tests.in_process import InProcess
 from tests.llm.conftest import KEY, TAG, question
 from tests.security.hostile import Answer, Hostile, hostile, says, streams
 from workers.maintenance.webhooks import _send
@@ -116,7 +116,7 @@ def test_a_job_whose_model_is_on_no_list_is_refused_with_the_setting_that_opens_
     for role in model_requirements.ROLES:
         for dry in (False, True):
             models = {"explainer": {"model": "m"}, role: {"model": "m", "base_url": url}}
-            response = http.post("/v1/jobs", json=body | {"models": models}, params={"dry_run": dry})
+            response = http.post("/v1/jobs/estimate" if dry else "/v1/jobs", json=body | {"models": models})
             problem = response.json()
             assert (response.status_code, problem["code"] in ("endpoint-refused", "endpoint-unreachable")) == (
                 422,

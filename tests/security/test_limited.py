@@ -20,7 +20,6 @@ from sqlalchemy import func, select
 
 from api.app import create_app
 from api.cli.local import Local
-from api.client import InProcess
 from interp.config.settings import EXAMPLES, Settings
 from interp.domain.errors import ChecksBusyError, FileMissingError, FilesTakeTooMuchError
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
@@ -31,6 +30,7 @@ from interp.security.sandbox import Processes, ResourceLimits
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.db.tables import JobRow
+from tests.in_process import InProcess
 from tests.security import apart
 
 MIB = 1 << 20
@@ -254,9 +254,9 @@ def test_an_estimate_whose_texts_take_memory_is_refused(job: JobSpec, tmp_path: 
     endless = body | {"subject": {"model": str(long_winded(job, tmp_path / "subject")), "device": "cpu"}}
     roomy = service.model_copy(update={"preflight_memory_bytes": 256 * MIB})
     with httpx.Client(transport=InProcess(create_app(roomy)), base_url="http://localhost", timeout=PATIENCE) as http:
-        answer = http.post("/v1/jobs", params={"dry_run": True}, json=endless)
+        answer = http.post("/v1/jobs/estimate", json=endless)
         assert (answer.status_code, answer.json().get("code")) == (422, "files-take-too-much"), answer.text
-        assert http.post("/v1/jobs", params={"dry_run": True}, json=body).status_code == 200
+        assert http.post("/v1/jobs/estimate", json=body).status_code == 200
 
 
 def test_reading_commands_start_no_process(job: JobSpec, service: Settings) -> None:

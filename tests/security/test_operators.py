@@ -26,13 +26,15 @@ from sqlalchemy import make_url
 
 from api.app import create_app
 from api.cli import checks, main
+from api.cli.failures import known
 from api.cli.output import console
-from api.client import ApiError, InProcess
 from api.server import AddressTakenError, LoginMissingError, Service
+from glossator import ApiError
 from interp.config.home import HomeLock, Occupant, occupant
 from interp.config.settings import EXAMPLES, Settings, settings
 from interp.domain.errors import DatabaseUnfitError, HomeTakenError
 from interp.store.db import migrate
+from tests.in_process import InProcess
 
 HOLDING = """
 import sys
@@ -157,8 +159,8 @@ def test_servers_of_a_cluster_may_share_a_home(tmp_path: Path) -> None:
 # Every command on every broken installation.
 
 READING = (
-    ["jobs"],
-    ["job", "x"],
+    ["job", "list"],
+    ["job", "show", "x"],
     ["usage", "x"],
     ["dictionaries"],
     ["runs"],
@@ -177,7 +179,7 @@ WRITING = (
     ["db", "prune"],
     ["db", "prune", "--dry-run"],
 )
-ASKING = (["submit", "JOB"], ["estimate", "JOB"], ["pause", "x"], ["resume", "x"], ["job", "x", "--cancel"])
+ASKING = (["submit", "JOB"], ["estimate", "JOB"], ["job", "pause", "x"], ["job", "resume", "x"], ["job", "cancel", "x"])
 NOBODY = "postgresql://somebody:hidden-password@127.0.0.1:1/none"
 
 
@@ -315,7 +317,7 @@ def test_a_database_of_another_program_is_not_written_to(operator: Operator, arg
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("jobs",)]
 
 
-@each([["jobs"], ["worker", "llm"], ["db", "prune"]])
+@each([["job", "list"], ["worker", "llm"], ["db", "prune"]])
 def test_an_older_database_is_told_with_the_command_that_upgrades_it(operator: Operator, arguments: list[str]) -> None:
     migrate.upgrade(f"sqlite:///{operator.home / 'glossator.db'}", "0002")
     operator.is_told(arguments, "glossator db upgrade", "0002")
@@ -335,7 +337,7 @@ def test_doctor_finds_a_home_that_is_no_folder(operator: Operator, kind: str) ->
     operator.is_found("home", "database")
 
 
-@each([["jobs"], ["serve", "--port", "0"], ["worker", "llm"], ["db", "upgrade"], ["submit", "JOB"]])
+@each([["job", "list"], ["serve", "--port", "0"], ["worker", "llm"], ["db", "upgrade"], ["submit", "JOB"]])
 @pytest.mark.parametrize("variable", ["HOME", "ARTIFACTS"])
 @pytest.mark.parametrize("kind", ["~nosuchuser/home", "circle", "long"])
 def test_a_path_that_leads_nowhere_is_told(operator: Operator, arguments: list[str], variable: str, kind: str) -> None:
@@ -401,7 +403,7 @@ def test_doctor_finds_a_dead_broker_and_those_who_read_do_not_need_it(operator: 
     migrate.upgrade(f"sqlite:///{operator.home / 'glossator.db'}")
     operator.set(BROKER_URL="redis://:hidden-password@127.0.0.1:1/0")
     operator.is_found("broker")
-    assert operator.types(["jobs"]).status == 0
+    assert operator.types(["job", "list"]).status == 0
     assert operator.types(["db", "upgrade"]).status == 0
 
 
@@ -591,4 +593,5 @@ def test_an_api_whose_database_is_none_answers_503_and_commands_pass_it_on_in_on
     assert answer.status_code == 503
     assert words in answer.json()["detail"]
     assert answer.json()["cure"]
-    assert ApiError(answer.json()).exit_status == 2
+    refusal = known(ApiError(answer.json()))
+    assert refusal is not None and refusal.exit_status == 2

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.client import InProcess
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store.db import migrate
+from tests.in_process import InProcess
 from tests.security import checkpoints as made
 from tests.security.mutants import DICTIONARIES, Case, cases
 
@@ -85,5 +85,5 @@ def test_hostile_files_are_refused_at_submission(http: httpx.Client, found: dict
 @pytest.mark.parametrize("kind", DICTIONARIES)
 def test_the_same_jobs_are_estimated_as_they_are(http: httpx.Client, found: dict[str, Case], kind: str) -> None:
     job = found[kind].job.model_dump(mode="json", exclude_defaults=True)
-    answer = http.post("/v1/jobs", params={"dry_run": True}, json=job)
+    answer = http.post("/v1/jobs/estimate", json=job)
     assert answer.status_code == 200, answer.text

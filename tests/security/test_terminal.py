@@ -72,7 +72,7 @@ class Outside:
             "list_runs": examples.RUN_PAGE["items"],
             "list_features": examples.FEATURE_PAGE["items"],
             "list_explanations": examples.EXPLANATION_PAGE["items"],
-            "list_job_webhooks": examples.WEBHOOK_PAGE["items"],
+            "list_webhook_deliveries": examples.DELIVERY_PAGE["items"],
             "list_job_calls": examples.CALL_PAGE["items"],
             "get_job_usage": examples.USAGE,
             "get_feature": examples.FEATURE,
@@ -95,8 +95,8 @@ dictionary: {source: d}
 corpus: {path: c}
 """
 READING = {
-    "jobs": [],
-    "job": ["x"],
+    "job show": ["x"],
+    "job list": [],
     "usage": ["x"],
     "dictionaries": [],
     "runs": ["a@b"],
@@ -109,7 +109,7 @@ READING = {
     "doctor": [],
 }
 # The others print nothing but their own words, and errors.
-PLAIN = {"serve", "worker", "db", "fake-llm", "demo", "pause", "resume"}
+PLAIN = {"config", "serve", "worker", "db", "fake-llm", "demo"}
 
 
 @pytest.fixture
@@ -136,19 +136,19 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., st
 
 
 def test_every_command_is_here() -> None:
-    assert READING.keys() | PLAIN == set(COMMANDS)
+    assert {name.partition(" ")[0] for name in READING} | PLAIN == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", READING)
 def test_no_command_prints_a_control(command: Callable[..., str], name: str) -> None:
-    check(command(name, *READING[name]))
+    check(command(*name.split(), *READING[name]))
 
 
 @pytest.mark.parametrize(
-    "name", ["jobs", "job", "usage", "dictionaries", "runs", "features", "feature", "provenance", "export", "estimate", "doctor"]
+    "name", ["job show", "job list", "usage", "dictionaries", "runs", "features", "feature", "provenance", "export", "estimate", "doctor"]
 )
 def test_no_json_holds_a_control_and_all_of_it_is_kept(command: Callable[..., str], name: str) -> None:
-    shown = command(name, *READING[name], *([] if name == "export" else ["--json"]))
+    shown = command(*name.split(), *READING[name], *([] if name == "export" else ["--json"]))
     check(shown)
     assert any(text.endswith(ATTACK) for text in texts(json.loads(shown)))
 
@@ -166,9 +166,9 @@ def test_tables_for_spreadsheets_hold_no_control(command: Callable[..., str]) ->
 
 
 def test_a_job_that_is_followed_prints_no_control(capsys: pytest.CaptureFixture[str]) -> None:
-    for job in (FAILED, FAILED | {"status": "paused"}):
+    for job in (FAILED, FAILED | {"status": "paused", "pause_reason": PROBLEM}):
         with pytest.raises(GlossatorError) as error:
-            progress.outcome(hostile(job))
+            progress.raise_unless_completed(hostile(job))
         main_with(error.value)
     report.print_doubts(hostile({"scores": {"detection" + ATTACK: FIGURES}, "random_weights": None, "language_models": None}))
     report._print_features(Outside(), hostile(FAILED), "lift", "best", "desc", 1)  # type: ignore[arg-type]

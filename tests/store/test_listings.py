@@ -74,7 +74,7 @@ def passes(row: dict[str, Any], filters: dict[str, Any]) -> bool:
 
 def expected(rows: list[dict[str, Any]], filters: dict[str, Any], sort: FeatureSort, descending: bool) -> list[int]:
     kept = [index for index, row in enumerate(rows) if passes(row, filters)]
-    if sort is FeatureSort.FEATURE:
+    if sort is FeatureSort.INDEX:
         return kept[::-1] if descending else kept
     valued = sorted((index for index in kept if rows[index][sort.column] is not None), key=lambda index: (rows[index][sort.column], index))
     valueless = [index for index in kept if rows[index][sort.column] is None]
@@ -187,10 +187,10 @@ def add_explanations(engine: Engine, rows: list[dict[str, Any]]) -> None:
 BIG = {"features", "explanations", "scores", "evidence", "score_items", "chunks", "jobs"}
 FEATURES = 30_000
 PLACES: dict[FeatureSort, tuple[Position | None, ...]] = {
-    sort: (None, Position({FeatureSort.FEATURE: 15_000, FeatureSort.LABEL: "word 15"}.get(sort, 0.4), 15_000), Position(None, 15_000))
+    sort: (None, Position({FeatureSort.INDEX: 15_000, FeatureSort.LABEL: "word 15"}.get(sort, 0.4), 15_000), Position(None, 15_000))
     for sort in FeatureSort
 }
-PLACES[FeatureSort.FEATURE] = PLACES[FeatureSort.FEATURE][:2]
+PLACES[FeatureSort.INDEX] = PLACES[FeatureSort.INDEX][:2]
 PLACES[FeatureSort.DENSITY] = PLACES[FeatureSort.DENSITY][:2]
 FILTERS: tuple[dict[str, Any], ...] = (
     {},
@@ -260,7 +260,7 @@ def test_a_page_of_features_walks_one_index_whatever_the_filters_and_the_depth(l
     for filters, after in product(FILTERS, PLACES[sort]):
         query = FeatureQuery(1, sort=sort, descending=descending, after=after, **filters)
         for statement in keyset.statements(queries.feature_listing(query)):
-            by_key = ["features_pkey"] if sort is FeatureSort.FEATURE and not filters else []
+            by_key = ["features_pkey"] if sort is FeatureSort.INDEX and not filters else []
             assert_walks(planned(large, statement), f"ix_features_{sort.column}", *by_key)
 
 

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import Engine, select
 
 from api.app import create_app
-from api.client import InProcess
 from api.jobs import admission
 from interp.config.settings import Settings
 from interp.domain.errors import ConflictError, LeaseLostError
@@ -22,6 +21,7 @@ from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow, JobRow
 from interp.store.queue import chunks, completion, jobs
+from tests.in_process import InProcess
 from tests.security import apart
 from tests.store import steps
 from workers.runtime.context import Runtime
@@ -107,10 +107,10 @@ def test_estimates_wait_within_bounds(settings: Settings, body: dict[str, Any], 
     app = create_app(settings.model_copy(update={"preflight_wait_seconds": 0.05, "preflight_processes": 1, "preflight_timeout_seconds": 3.0}))
     with httpx.Client(transport=InProcess(app), base_url="http://localhost", timeout=PATIENCE) as http:
         answers: list[httpx.Response] = []
-        asking = Thread(target=lambda: answers.append(http.post("/v1/jobs", params={"dry_run": True}, json=body)))
+        asking = Thread(target=lambda: answers.append(http.post("/v1/jobs/estimate", json=body)))
         asking.start()
         until(lambda: (tmp_path / "reader").exists(), "nobody reads")
-        busy = http.post("/v1/jobs", params={"dry_run": True}, json=body)
+        busy = http.post("/v1/jobs/estimate", json=body)
         assert (busy.status_code, busy.json()["code"]) == (503, "checks-busy")
         assert http.get("/healthz").status_code == 200
         asking.join(PATIENCE)

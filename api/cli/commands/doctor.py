@@ -26,8 +26,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     else:
         for finding in findings:
             mark = Text("ok   ", "green") if finding.well else Text("WRONG", "bold red")
-            out.print(mark + Text(f"  {finding.name}: {finding.detail}"), soft_wrap=True)
+            out.print(mark + Text(f"  {finding.name}: {finding.detail}"))
             if finding.cure:
-                out.print(Text(f"       cure: {finding.cure}", "yellow"), soft_wrap=True)
+                out.print(Text(f"       cure: {finding.cure}", "yellow"))
     if not all(finding.well for finding in findings):
         raise typer.Exit(1)

@@ -23,9 +23,9 @@ COLUMNS = (
     "dictionary",
     "run",
     "corpus",
-    "feature",
+    "index",
     "explainer",
-    "settings",
+    "settings_digest",
     "job",
     "best",
     "firing_level",
@@ -37,7 +37,7 @@ COLUMNS = (
     "value",
     "low",
     "high",
-    "shrunken",
+    "shrunken_score",
     "reason",
     "null_value",
     "lift",
@@ -59,7 +59,7 @@ COLUMNS = (
     "abstained",
 )
 OF_EXPLANATIONS = COLUMNS[: COLUMNS.index("failure") + 1]
-OF_SCORES = ("scorer", "judge", "metric", "value", "shrunken", "lift_over_pattern", "reason", "answered", "failed", "abstained")
+OF_SCORES = ("scorer", "judge", "metric", "value", "shrunken_score", "lift_over_pattern", "reason", "answered", "failed", "abstained")
 OF_CONTROLS = ("empty", "baseline", "repeat", "judge_swap", "gold")
 
 

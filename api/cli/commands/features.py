@@ -23,7 +23,7 @@ REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+)$")
 SVG_WIDTH = 140
 LEVEL = "firing level"
 LISTED = (
-    TableColumn("feature"),
+    TableColumn("index"),
     TableColumn("label", least=32),
     TableColumn("score"),
     TableColumn("shrunken", 4),
@@ -58,7 +58,7 @@ class Splits(StrEnum):
 
 def features(
     dictionary: Annotated[str, typer.Argument(help="pystdlib@1-res, pystdlib/1-res, or an id.")],
-    sort: Annotated[FeatureSort, typer.Option(help="What to sort by; features without a value come last.")] = FeatureSort.FEATURE,
+    sort: Annotated[FeatureSort, typer.Option(help="What to sort by; features without a value come last.")] = FeatureSort.INDEX,
     order: Annotated[Order, typer.Option()] = Order.ASC,
     min_score: Annotated[float | None, typer.Option()] = None,
     max_score: Annotated[float | None, typer.Option()] = None,
@@ -66,9 +66,9 @@ def features(
     max_lift: Annotated[float | None, typer.Option()] = None,
     min_density: Annotated[float | None, typer.Option()] = None,
     max_density: Annotated[float | None, typer.Option()] = None,
-    max_q: Annotated[float | None, typer.Option(help="Largest q value of the lift.")] = None,
+    max_q_value: Annotated[float | None, typer.Option(help="Largest q value of the lift.")] = None,
     state: Annotated[FeatureState | None, typer.Option()] = None,
-    text: Annotated[str | None, typer.Option(help="Part of the label.")] = None,
+    query: Annotated[str | None, typer.Option(help="Part of the label.")] = None,
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -83,9 +83,9 @@ def features(
         "max_lift": max_lift,
         "min_density": min_density,
         "max_density": max_density,
-        "max_q": max_q,
+        "max_q_value": max_q_value,
         "state": state and state.value,
-        "text": text,
+        "q": query,
         "run": run,
     }
     with connect.reader() as client:
@@ -94,7 +94,7 @@ def features(
         print_json(found)
         return
     if found:
-        out.print(f"run {found[0]['run']}  corpus {found[0]['corpus']}", style="dim", markup=False)
+        out.print(f"run {found[0]['run']}  corpus {found[0]['corpus']}", style="dim")
     print_table(out, *_table(found))
 
 
@@ -107,10 +107,10 @@ def _table(found: list[dict[str, Any]]) -> tuple[list[TableColumn], list[list[Ce
 
 def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
     return (
-        str(item["feature"]),
+        str(item["index"]),
         Text(visible(item["label"] or "–")),
         figure(item["score"]),
-        figure(item["shrunken"]),
+        figure(item["shrunken_score"]),
         figure(item["lift"], signed=True),
         probability(item["q_value"]),
         f"{item['density']:.2%}",
@@ -163,7 +163,7 @@ def dictionary_name(reference: str) -> str:
 def print_context(to: Console, found: dict[str, Any], statistics: dict[str, Any]) -> None:
     """One context on one line: its largest activation, its split, its text with the tokens marked at which the feature fires."""
     head = Text(f"{figure(found['max_activation']):>7} {found['split']:<7} ", style="dim")
-    to.print(head + paint.context(found, statistics["max_activation"], to, statistics["firing_level"]), soft_wrap=True)
+    to.print(head + paint.context(found, statistics["max_activation"], to, statistics["firing_level"]))
 
 
 def _print_feature(to: Console, found: dict[str, Any], contexts: int, split: Splits) -> None:
@@ -183,7 +183,7 @@ def _print_feature(to: Console, found: dict[str, Any], contexts: int, split: Spl
 def _print_head(to: Console, found: dict[str, Any]) -> None:
     statistics, histogram = found["statistics"], found["histogram"]
     to.print(Text(found["name"], style="bold") + Text(f"  {found['state']}  {found['subject']} {found['hook_point']}", style="dim"))
-    to.print(f"run {found['run']}  corpus {found['corpus']}", style="dim", markup=False, soft_wrap=True)
+    to.print(f"run {found['run']}  corpus {found['corpus']}", style="dim")
     level = f"fires above {statistics['firing_level']:.3g}, " if statistics["firing_level"] else ""
     counts = f"{thousands(statistics['tokens_active'])} of {thousands(statistics['tokens_seen'])}"
     to.print(
@@ -191,19 +191,19 @@ def _print_head(to: Console, found: dict[str, Any]) -> None:
         f"max {figure(statistics['max_activation'])}, mean {figure(statistics['mean_active'])}"
     )
     if histogram["counts"]:
-        to.print(f"{histogram['edges'][0]:.3g} {paint.sparkline(histogram['counts'])} {histogram['edges'][-1]:.3g}", markup=False)
-        to.print("  ".join(f"{item['share']:.0%} < {item['activation']:.3g}" for item in found["quantiles"]), style="dim", markup=False)
+        to.print(f"{histogram['edges'][0]:.3g} {paint.sparkline(histogram['counts'])} {histogram['edges'][-1]:.3g}")
+        to.print("  ".join(f"{item['share']:.0%} < {item['activation']:.3g}" for item in found["quantiles"]), style="dim")
 
 
 def _print_explanation(to: Console, found: dict[str, Any]) -> None:
     label = Text(visible(found["text"]), style="bold") if found["text"] else Text(f"no label: {visible(found['failure'] or '')}", "yellow")
     to.print(Text(f"\n{found['explainer']}  ", style="dim") + label)
-    to.print(f"  run {found['run']}  settings {found['settings'][:8]}  job {found['job'] or '–'}", style="dim", markup=False, soft_wrap=True)
+    to.print(f"  run {found['run']}  settings {found['settings_digest'][:8]}  job {found['job'] or '–'}", style="dim")
     for score in found["scores"]:
-        to.print(Text("  ") + paint.chip(score), soft_wrap=True)
+        to.print(Text("  ") + paint.chip(score))
         beside = paint.beside(score)
         if beside:
-            to.print(Text("    ") + beside, soft_wrap=True)
+            to.print(Text("    ") + beside)
 
 
 def _print_neighbourhood(to: Console, found: dict[str, Any]) -> None:
@@ -215,4 +215,4 @@ def _print_neighbourhood(to: Console, found: dict[str, Any]) -> None:
             to.print(line)
     for item in found["nearest"]:
         label = visible(item["label"] or "–")
-        to.print(Text(f"   nearest  {figure(item['cosine'])}  {item['feature']:>6}  {figure(item['score'])}  ", "dim") + Text(label), soft_wrap=True)
+        to.print(Text(f"   nearest  {figure(item['cosine'])}  {item['index']:>6}  {figure(item['score'])}  ", "dim") + Text(label))

@@ -1,21 +1,17 @@
-"""`glossator jobs` and `glossator job`."""
+"""`glossator job`: list, show and change jobs."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from api.cli import connect
-from api.cli.output import progress
-from api.cli.output.console import duration, figure, out, print_json, print_warnings, thousands
+from api.cli.output import progress, report
+from api.cli.output.console import duration, figure, out, print_json, print_warnings, say, thousands
 from api.cli.output.tables import Cell, TableColumn, print_table
-from api.cli.reader import Reader
 from interp.domain.errors import InputError
 from interp.domain.lifecycle import JobStatus
-
-if TYPE_CHECKING:
-    from api.client import Client
 
 LISTED = (
     TableColumn("job"),
@@ -25,72 +21,105 @@ LISTED = (
     TableColumn("created", 4),
     TableColumn("took", 3),
 )
-STAGES = (TableColumn("stage"), TableColumn("done"), TableColumn("time", 1), TableColumn("rate", 2))
 PAIRS = (("median", "median_lift"), ("random_median", "random_median_lift"))
 STYLES = {"completed": "green", "failed": "red", "running": "cyan", "checking": "cyan", "paused": "yellow", "cancelled": "dim"}
 
+JobId = Annotated[str, typer.Argument(metavar="ID")]
+Follow = Annotated[bool, typer.Option("--follow", help="Show progress until the job ends.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-def jobs(
+job = typer.Typer(no_args_is_help=True, help="List, show and change jobs.", add_completion=False, rich_markup_mode=None)
+
+
+@job.command("list")
+def list_jobs(
     status: Annotated[JobStatus | None, typer.Option(help="Only jobs in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List jobs, the newest first."""
     with connect.reader() as client:
         found = list(client.list_jobs(status, limit))
+    print_json(found) if as_json else print_table(out, LISTED, [_row(item) for item in found])
+
+
+@job.command()
+def show(job_id: JobId, follow: Follow = False, as_json: AsJson = False) -> None:
+    """Show one job: its stages, times, summary or error."""
+    if follow:
+        with connect.server() as server:
+            progress.follow_or_detach(server, job_id)
+    with connect.reader() as client:
+        found = client.get_job(job_id)
+        has_webhook = found["spec"].get("webhook") and not as_json
+        deliveries = list(client.list_webhook_deliveries(found["id"])) if has_webhook else []
     if as_json:
         print_json(found)
-        return
-    print_table(out, LISTED, [_row(item) for item in found])
+    else:
+        _print(found)
+        for delivery in deliveries:
+            _print_delivery(delivery)
+    if follow:
+        progress.raise_unless_completed(found)
+
+
+@job.command()
+def pause(job_id: JobId) -> None:
+    """Pause a job. Its workers return their chunks; nothing that is stored is lost."""
+    with connect.server() as client:
+        client.pause_job(job_id)
+    say(f"Job {job_id} is paused. Resume it with: glossator job resume {job_id}")
+
+
+@job.command()
+def resume(
+    job_id: JobId,
+    calls: Annotated[str | None, typer.Option(help="New cap on calls; none lifts it.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="New cap on tokens, prompts and replies together; none lifts it.")] = None,
+    usd: Annotated[str | None, typer.Option(help="New cap in dollars; none lifts it.")] = None,
+    follow: Follow = False,
+) -> None:
+    """Resume a paused job, with other caps if given. Answers are kept: nothing is paid twice."""
+    given = {"calls": (calls, int), "tokens": (tokens, int), "usd": (usd, float)}
+    caps = {name: _cap(name, text, kind) for name, (text, kind) in given.items() if text is not None}
+    with connect.server() as client:
+        client.resume_job(job_id, caps)
+        if not follow:
+            say(f"Job {job_id} is resumed. Follow it with: glossator job show {job_id} --follow")
+            return
+        found = progress.follow_or_detach(client, job_id)
+    progress.raise_unless_completed(found)
+
+
+@job.command()
+def cancel(job_id: JobId) -> None:
+    """Cancel a job. What is stored stays."""
+    with connect.server() as client:
+        found = client.cancel_job(job_id)
+    say(f"Job {job_id} is {found['status']}.")
+
+
+@job.command()
+def retry(job_id: JobId) -> None:
+    """Retry what failed of a job. What is done stays."""
+    with connect.server() as client:
+        found = client.retry_job(job_id)
+    say(f"Job {job_id} is {found['status']}. Follow it with: glossator job show {job_id} --follow")
+
+
+def _cap(name: str, text: str, kind: type) -> Any:
+    if text == "none":
+        return None
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise InputError(f"--{name} {text} is no cap.", cure="Give a number, or none to lift the cap.") from error
 
 
 def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
     counts = item["request_counts"]
     features = f"{thousands(counts['completed'])}/{thousands(counts['total'])}"
     return item["id"], _status(item), Text(item["dictionary"] or "–"), features, item["created_at"][:19].replace("T", " "), _took(item)
-
-
-def job(
-    job_id: Annotated[str, typer.Argument(metavar="ID")],
-    follow: Annotated[bool, typer.Option("--follow", help="Show progress until the job ends.")] = False,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Stop the job; what is stored stays.")] = False,
-    pause: Annotated[bool, typer.Option("--pause", help="Let workers hand back what they hold.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Let a paused job go on; `glossator resume` changes its caps too.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Try again what failed; what is done stays.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show one job: its stages, times, summary or error. Or change it: stop it, pause it, let it go on, try again what failed."""
-    changes = {"cancel": cancel, "pause": pause, "resume": resume, "retry": retry}
-    wanted = [name for name, is_wanted in changes.items() if is_wanted]
-    if len(wanted) > 1:
-        raise InputError(f"--{wanted[0]} and --{wanted[1]} cannot both be done.", cure="Give one of them at a time.")
-    if follow or wanted:
-        with connect.server() as server:
-            for name in wanted:
-                _change(server, name, job_id)
-            found = progress.follow_or_detach(server, job_id) if follow else server.get_job(job_id)
-            told = _webhooks(server, found, as_json)
-    else:
-        with connect.reader() as reader:
-            found = reader.get_job(job_id)
-            told = _webhooks(reader, found, as_json)
-    if as_json:
-        print_json(found)
-    else:
-        _print(found)
-        _print_webhooks(told)
-    if follow:
-        progress.outcome(found)
-
-
-def _change(server: "Client", change: str, job_id: str) -> None:
-    changes = {"cancel": server.cancel_job, "pause": server.pause_job, "resume": server.resume_job, "retry": server.retry_job}
-    changes[change](job_id)
-
-
-def _webhooks(reader: Reader, found: dict[str, Any], as_json: bool) -> list[dict[str, Any]]:
-    """The events for a job's receiver, where they are printed."""
-    return list(reader.list_job_webhooks(found["id"])) if found["spec"].get("webhook") and not as_json else []
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -100,55 +129,37 @@ def _print(found: dict[str, Any]) -> None:
     print_warnings(found)
     for name in ("created_at", "started_at", "paused_at", "cancelling_at", "finished_at", "eta"):
         if found[name]:
-            out.print(f"{name.removesuffix('_at'):>10}  {found[name]}", markup=False)
-    print_stages(found)
-    _print_money(found)
-    if found["error"]:
-        error = found["error"]
-        is_paused = found["status"] == JobStatus.PAUSED
-        out.print(Text(f"{'paused' if is_paused else 'error'}: {error.get('detail')}", style="yellow" if is_paused else "red"))
-        for part in ("why", "cure"):
-            if error.get(part):
-                out.print(Text(f"  {part}: {error[part]}"))
+            out.print(f"{name.removesuffix('_at'):>10}  {found[name]}")
+    report.print_stages(found)
+    _print_spend(found)
+    for name, title, style in (("error", "error", "red"), ("pause_reason", "paused", "yellow")):
+        if problem := found[name]:
+            out.print(Text(f"{title}: {problem.get('detail')}", style=style))
+            for part in ("why", "cure"):
+                if problem.get(part):
+                    out.print(f"  {part}: {problem[part]}")
     if found["summary"]:
-        # The report prints jobs, too.
-        from api.cli.output import report
-
         report.print_summary(found["summary"])
 
 
-def _print_money(found: dict[str, Any]) -> None:
-    """What was spent of which caps; then the random-weights control's medians beside the job's own."""
-    line = progress.Meter().line(found, 0.0)
-    if line:
-        out.print(f"    models  {line}", markup=False, soft_wrap=True)
+def _print_spend(found: dict[str, Any]) -> None:
+    """Print the spend with its caps, then the medians of the random-weights control beside the job's own."""
+    if line := progress.SpendLine().text(found, 0.0):
+        out.print(f"    models  {line}")
     if found["control_of"]:
-        out.print(f"   control  of {found['control_of']}: random weights", markup=False, soft_wrap=True)
-    control = found["control"]
-    if control:
-        out.print(f"   control  {control['id']} {control['status']}: random weights", markup=False, soft_wrap=True)
+        out.print(f"   control  of {found['control_of']}: random weights")
+    if control := found["control"]:
+        out.print(f"   control  {control['id']} {control['status']}: random weights")
         for scorer, pair in (control["scores"] or {}).items():
             own, random = (f"{figure(pair[name])} (lift {figure(pair[lift], signed=True)})" for name, lift in PAIRS)
-            out.print(f"            {scorer}: median {own}, on random weights {random}", markup=False, soft_wrap=True)
+            out.print(f"            {scorer}: median {own}, on random weights {random}")
 
 
-def _print_webhooks(told: list[dict[str, Any]]) -> None:
-    """A line an event that its receiver was told of, or is yet to be."""
-    for row in told:
-        state = f"delivered {row['delivered_at']}" if row["delivered_at"] else f"next try {row['next_at']}" if row["next_at"] else "given up"
-        tries = f"{row['attempts']} tries" if row["attempts"] != 1 else "1 try"
-        out.print(f"   webhook  {row['event']}: {state}, {tries}{': ' + row['error'] if row['error'] else ''}", markup=False, soft_wrap=True)
-
-
-def print_stages(found: dict[str, Any]) -> None:
-    """Time and rate of each stage."""
-    print_table(out, STAGES, [_stage_row(stage) for stage in found["stages"]])
-
-
-def _stage_row(stage: dict[str, Any]) -> tuple[Cell, ...]:
-    rate = stage["done"] / stage["seconds"] if stage["seconds"] and stage["unit"] not in progress.UNRATED else None
-    count = f"{thousands(stage['done'])}/{thousands(stage['total'])} {stage['unit']}"
-    return stage["stage"], count, duration(stage["seconds"]), f"{thousands(rate)} {stage['unit']}/s" if rate else ""
+def _print_delivery(row: dict[str, Any]) -> None:
+    next_attempt = f"next attempt {row['next_attempt_at']}" if row["next_attempt_at"] else "given up"
+    state = f"delivered {row['delivered_at']}" if row["delivered_at"] else next_attempt
+    attempts = f"{row['attempts']} attempts" if row["attempts"] != 1 else "1 attempt"
+    out.print(f"   webhook  {row['event']}: {state}, {attempts}{': ' + row['error'] if row['error'] else ''}")
 
 
 def _status(found: dict[str, Any]) -> Text:

@@ -29,11 +29,11 @@ def provenance(
     if as_json:
         print_json(found)
         return
-    out.print(Text(found["name"], "bold") + Text(f"  {found['state']}  run {found['run']}  corpus {found['corpus']}", "dim"), soft_wrap=True)
+    out.print(Text(found["name"], "bold") + Text(f"  {found['state']}  run {found['run']}  corpus {found['corpus']}", "dim"))
     texts = _texts(found)
     for told in found["explanations"]:
         _print_explanation(told, texts, None if full else LONGEST)
-    out.print(Text(f"\nall of it: {_spend(found['spend'])}", "bold"), soft_wrap=True)
+    out.print(Text(f"\nall of it: {_spend(found['spend'])}", "bold"))
 
 
 def _texts(found: dict[str, Any]) -> dict[str, str]:
@@ -47,18 +47,18 @@ def _texts(found: dict[str, Any]) -> dict[str, str]:
 def _print_explanation(told: dict[str, Any], texts: dict[str, str], longest: int | None) -> None:
     explanation = told["explanation"]
     label = visible(explanation["text"] or f"no label: {explanation['failure']}")
-    out.print(Text(f"\n{explanation['explainer']}  ", "dim") + Text(label, "bold"), soft_wrap=True)
+    out.print(Text(f"\n{explanation['explainer']}  ", "dim") + Text(label, "bold"))
     if told["whole_text"] not in (None, explanation["text"]):
-        out.print(Text(f"  whole: {visible(told['whole_text'])}"), soft_wrap=True)
+        out.print(Text(f"  whole: {visible(told['whole_text'])}"))
     facts = {
-        "settings": explanation["settings"][:8],
+        "settings": explanation["settings_digest"][:8],
         "template": told["template"],
         "prompt": (told["prompt_digest"] or "")[:16] or None,
         "seed": told["seed"],
         "job": explanation["job"],
     }
-    out.print("  " + "  ".join(f"{name} {value}" for name, value in facts.items() if value is not None), style="dim", markup=False, soft_wrap=True)
-    out.print(f"  {len(told['contexts'])} contexts shown; {_spend(told['spend'])}", style="dim", markup=False, soft_wrap=True)
+    out.print("  " + "  ".join(f"{name} {value}" for name, value in facts.items() if value is not None), style="dim")
+    out.print(f"  {len(told['contexts'])} contexts shown; {_spend(told['spend'])}", style="dim")
     for context in told["contexts"]:
         _print_context(context["id"], texts, longest)
     for call in told["calls"]:
@@ -71,19 +71,19 @@ def _print_context(name: str, texts: dict[str, str], longest: int | None) -> Non
     if name in texts:
         width = None if longest is None else LONGEST_CONTEXT
         text = texts[name] if width is None or len(texts[name]) <= width else f"{texts[name][:width]}…"
-        out.print(Text(f"    {name}  {text}"), soft_wrap=True)
+        out.print(Text(f"    {name}  {text}"))
 
 
 def _print_score(scored: dict[str, Any], texts: dict[str, str], longest: int | None) -> None:
     score = scored["score"]
-    out.print(Text("\n  ") + paint.chip(score), soft_wrap=True)
-    out.print(f"    judge {score['judge'] or '–'}; {_spend(scored['spend'])}", style="dim", markup=False, soft_wrap=True)
+    out.print(Text("\n  ") + paint.chip(score))
+    out.print(f"    judge {score['judge'] or '–'}; {_spend(scored['spend'])}", style="dim")
     _print_nulls(scored)
     for item in score["items"] or ():
         said = "–" if item["prediction"] is None else f"{item['prediction']:g}"
         why = f"  {visible(item['failure'])}" if item["failure"] else ""
         truth = "–" if item["truth"] is None else f"{item['truth']:g}"
-        out.print(f"    {item['context']:<28} {item['kind']:<20} truth {truth:<6} said {said}{why}", markup=False, soft_wrap=True)
+        out.print(f"    {item['context']:<28} {item['kind']:<20} truth {truth:<6} said {said}{why}")
         _print_context(item["context"], texts, longest)
     for call in scored["calls"]:
         _print_call(call, longest)
@@ -91,24 +91,24 @@ def _print_score(scored: dict[str, Any], texts: dict[str, str], longest: int | N
 
 def _print_nulls(scored: dict[str, Any]) -> None:
     """What the nulls come to, which features could be none, and a line a borrowed explanation with its figure."""
-    null, bound = scored["score"]["null"], scored["null_bound"]
+    null, bound = scored["score"]["null"], scored["null_exclusion"]
     if scored["nulls"]:
         figures = {"p": null["p_value"], "paired p": null["p_paired"], "q": null["q_value"]}
         told = [f"mean {figure(null['value'])}", *(f"{name} {probability(value)}" for name, value in figures.items() if value is not None)]
-        out.print(f"    {len(scored['nulls'])} nulls: {', '.join(told)}", markup=False, soft_wrap=True)
+        out.print(f"    {len(scored['nulls'])} nulls: {', '.join(told)}")
         if null["reason"]:
-            out.print(f"    {null['reason']}", style="dim", markup=False, soft_wrap=True)
+            out.print(f"    {null['reason']}", style="dim")
     if bound:
-        twins = ", ".join(map(str, bound["twins"])) or "none here"
-        out.print(f"    no nulls: features of decoder cosine {bound['twin_cosine']:.2f} or more ({twins})", style="dim", markup=False, soft_wrap=True)
+        excluded = ", ".join(map(str, bound["indices"])) or "none here"
+        out.print(f"    no nulls: features of decoder cosine {bound['min_cosine']:.2f} or more ({excluded})", style="dim")
     for one in scored["nulls"]:
-        out.print(f"    {_null(one)}", markup=False, soft_wrap=True)
+        out.print(f"    {_null(one)}")
 
 
 def _null(null: dict[str, Any]) -> str:
     """A borrowed explanation with its figure on the same items."""
     value = "undefined" if null["value"] is None else figure(null["value"])
-    return f"null of {null['feature']}: {value}  {visible(null['text'] or 'its explanation is no longer kept')}"
+    return f"null of {null['index']}: {value}  {visible(null['text'] or 'its explanation is no longer kept')}"
 
 
 def _print_call(call: dict[str, Any], longest: int | None) -> None:
@@ -116,12 +116,12 @@ def _print_call(call: dict[str, Any], longest: int | None) -> None:
     attempts = f"{call['attempts']} attempts, " if call["attempts"] else ""
     parts = (call["purpose"], call["model"] or "–", call["template"] or "–", f"{attempts}{tokens}, {dollars(call['cost_usd'])}", call["key"][:16])
     head = "    " + "  ".join(parts)
-    out.print(Text(head, "cyan"), soft_wrap=True)
+    out.print(Text(head, "cyan"))
     for name in ("prompt", "reply"):
         if call[name] is not None:
-            out.print(Text(f"      {name}: {_text(call[name], longest)}"), soft_wrap=True)
+            out.print(Text(f"      {name}: {_text(call[name], longest)}"))
     if call["error"]:
-        out.print(Text(f"      {visible(call['error'])}", "yellow"), soft_wrap=True)
+        out.print(Text(f"      {visible(call['error'])}", "yellow"))
 
 
 def _text(value: Any, longest: int | None) -> str:

@@ -39,7 +39,7 @@ def serve(
     logs.configure(found, "api")
     traces.configure(found, "api", "api")
     with Service(found, found.host, found.port if port is None else port, workers) as service:
-        out.print(f"Glossator is listening on {service.url}  (REST: {service.url}/docs, data: {found.home})", markup=False, soft_wrap=True)
+        out.print(f"Glossator is listening on {service.url}  (REST: {service.url}/docs, data: {found.home})")
         service.wait()
         log.info("stopping: workers hand back what they hold")
     end_process()
@@ -113,4 +113,4 @@ def prune(
         print_json(counts)
         return
     for name, count in counts.items():
-        out.print(f"{thousands(count):>12} {name} {'would go' if dry_run else 'gone'}", markup=False)
+        out.print(f"{thousands(count):>12} {name} {'would go' if dry_run else 'gone'}")

@@ -72,9 +72,7 @@ def submit(
     changes = {key: value for key, value in given.items() if value is not None} | assignments(change)
     spec = read_spec(file, changes)
     if dry_run:
-        with connect.reader() as reader:
-            found = reader.estimate_job(spec.model_dump(mode="json"))
-        print_json(found) if as_json else print_estimate(found)
+        _estimate(spec, as_json)
         return
     with connect.server() as client:
         # A key of our own: a request that is sent again after a lost answer must not become a second job.
@@ -87,7 +85,22 @@ def submit(
         job = progress.follow_or_detach(client, job["id"])
         if as_json:
             print_json(job)
-    progress.outcome(job)
+    progress.raise_unless_completed(job)
+
+
+def estimate(
+    file: Annotated[Path, typer.Argument(help="A job as YAML. Its relative paths start at its own folder.")],
+    change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: features=0-99. Repeat for more.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a job would ask of its language models, and what that costs. Nothing is stored, and no model is asked."""
+    _estimate(read_spec(file, assignments(change)), as_json)
+
+
+def _estimate(spec: JobSpec, as_json: bool) -> None:
+    with connect.reader() as client:
+        found = client.estimate_job(spec.model_dump(mode="json"))
+    print_json(found) if as_json else print_estimate(found)
 
 
 def read_spec(file: Path | None, changes: dict[str, Any]) -> JobSpec:
@@ -137,15 +150,13 @@ def print_estimate(found: dict[str, Any]) -> None:
     print_warnings(found)
     out.print(
         f"From {basis}: {thousands(found['sampled_features'])} features sampled of {thousands(found['counted_features'])}.",
-        markup=False,
-        soft_wrap=True,
     )
     if found["total"]["why"]:
-        out.print(f"Cost unknown: {found['total']['why']}", markup=False, soft_wrap=True)
+        out.print(f"Cost unknown: {found['total']['why']}")
     if found["within_budget"] is False:
         out.print(Text("More than the budget: the job would pause when it is reached.", "yellow"))
-    for note in (found["cache"], *found["notes"]):
-        out.print(note, markup=False, soft_wrap=True, style="dim")
+    for note in found["notes"]:
+        out.print(note, style="dim")
 
 
 def _amounts(row: dict[str, Any]) -> tuple[str, str, str, str]:
@@ -173,6 +184,6 @@ def _print_submitted(job: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(job)
     else:
-        out.print(job["id"], markup=False)
+        out.print(job["id"])
         print_warnings(job)
-        say(f"Submitted. Follow it with: glossator job {job['id']} --follow")
+        say(f"Submitted. Follow it with: glossator job show {job['id']} --follow")

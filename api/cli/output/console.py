@@ -26,7 +26,7 @@ class Terminal(Console):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"highlight": False, "markup": False, "emoji": False} | options)
+        super().__init__(**{"highlight": False, "markup": False, "emoji": False, "soft_wrap": True} | options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """What is to be shown, piece by piece; all that rich prints comes by here."""

@@ -89,8 +89,8 @@ def beside(score: dict[str, Any]) -> Text | None:
     """What stands beside a score: who judged, the shrunken figure, and the controls. None where there is nothing of it."""
     parts = [f"judge {visible(score['judge'])}"] if score["judge"] not in (None, "executable") else []
     parts += _recall_by_strength(score["details"].get("metrics", {}))
-    if score["shrunken"] is not None:
-        parts.append(f"shrunken {figure(score['shrunken'])}")
+    if score["shrunken_score"] is not None:
+        parts.append(f"shrunken {figure(score['shrunken_score'])}")
     parts += [_control(control) for control in score["controls"]]
     return Text("  ".join(parts), style="dim") if parts else None
 

@@ -1,70 +1,46 @@
-"""A job's progress in a terminal: live bars, or a line now and then where there is no terminal to draw in."""
+"""Progress of a job in a terminal: live bars, or lines where the terminal cannot draw bars."""
 
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from api.cli.output.console import dollars, duration, err, say, thousands
-from api.cli.reader import Reader
 from interp.domain.errors import GlossatorError, ServerUnreachableError
 from interp.domain.lifecycle import JOB_ENDS, JobStatus, Stage
 
 if TYPE_CHECKING:
-    from api.client import Client
+    from api.cli.local import Local
+    from glossator import Client
 
-DETACHED = 130  # what a shell gives a command that Ctrl-C ended: the outcome is not known
+DETACHED = 130  # the status of a command that Ctrl-C ended: the outcome is not known
 PLAIN_SECONDS = 5.0
 RETURN_SECONDS = 60.0  # how long a server may be away before following gives up
 RETRY_SECONDS = 1.0
-RATE_SECONDS = 2.0  # over which calls a second are counted
-# A job that is paused goes on only when somebody resumes it: there is nothing to follow.
+RATE_SECONDS = 2.0  # over which the rate of calls is measured
 ASKING = (Stage.EXPLAIN, Stage.SCORE)
-# Units of which a number a second says nothing.
+# Units whose rate says nothing.
 UNRATED = frozenset({"chunks", "percent"})
+# A paused job goes on only when somebody resumes it: there is nothing to follow.
 STOPS = JOB_ENDS | {JobStatus.PAUSED}
 
 
-class Watcher(Protocol):
-    """Shows one state of a job after another."""
-
-    def show(self, progress: dict[str, Any]) -> None: ...
-
-
-class RateColumn(ProgressColumn):
-    """Units a second over the stage's whole time, as the server measured it."""
-
-    def render(self, task: Task) -> Text:
-        rate = task.fields["rate"]
-        return Text(f"{thousands(rate)} {task.fields['unit']}/s" if rate else "", style="cyan")
-
-
-class Left(ProgressColumn):
-    """The time that is left, or the time that a finished stage took."""
-
-    def render(self, task: Task) -> Text:
-        if task.fields["over"]:
-            return Text(f"took {duration(task.fields['seconds'])}", style="dim")
-        eta = task.fields["eta"]
-        return Text(f"{duration(eta)} left" if eta is not None else "", style="magenta")
-
-
-class Meter:
-    """What language models have cost so far, in one line: calls, calls a second, tokens, dollars, and what is left of the caps."""
+class SpendLine:
+    """The spend on language models in one line: calls, calls per second, tokens and dollars, each with its cap."""
 
     def __init__(self) -> None:
         self._seen: tuple[float, int] | None = None
         self._rate: float | None = None
 
-    def line(self, progress: dict[str, Any], moment: float) -> str:
-        """Empty for a job that asks no language model. `moment` is a monotonic clock's."""
+    def text(self, progress: dict[str, Any], moment: float) -> str:
+        """Return the line; empty for a job that asks no language model. `moment` is a monotonic clock's."""
         budget = progress.get("budget")
         if not budget:
             return ""
@@ -74,38 +50,39 @@ class Meter:
         elif moment - self._seen[0] >= RATE_SECONDS:
             self._rate = (spent["calls"] - self._seen[1]) / (moment - self._seen[0])
             self._seen = (moment, spent["calls"])
-        rate = [f"{self._rate:,.1f} calls/s"] if self._rate else []
         parts = [
-            _of(thousands(spent["calls"]), caps["calls"], thousands, " calls"),
-            *rate,
-            _of(thousands(spent["tokens"]), caps["tokens"], thousands, " tokens"),
+            _capped(thousands(spent["calls"]), caps["calls"], thousands, " calls"),
+            f"{self._rate:,.1f} calls/s" if self._rate else "",
+            _capped(thousands(spent["tokens"]), caps["tokens"], thousands, " tokens"),
+            _capped(f"cost {dollars(spent['usd'])}", caps["usd"], dollars, ""),
         ]
-        return "  ".join([*parts, _of(f"cost {dollars(spent['usd'])}", caps["usd"], dollars, "")])
+        return "  ".join(part for part in parts if part)
 
 
-def _of(spent: str, cap: float | None, show: Any, unit: str) -> str:
+def _capped(spent: str, cap: float | None, show: Any, unit: str) -> str:
     return f"{spent}{unit}" if cap is None else f"{spent} of {show(cap)}{unit}"
 
 
-class Bars(Progress):
+class BarsWithFooter(Progress):
     """Bars with a line below them."""
 
-    below = ""
+    footer = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
-        if self.below:
-            yield Text(f"{'models':>9} {self.below}", style="dim")
+        if self.footer:
+            yield Text(f"{'models':>9} {self.footer}", style="dim")
 
 
-class LiveBars(AbstractContextManager["LiveBars"]):
-    """A bar a stage, with rate and time left."""
+class LiveBars:
+    """A bar per stage, with its rate and the time left."""
 
     def __init__(self, console: Console) -> None:
-        count = TextColumn("{task.fields[count]}", style="dim", markup=False)
-        self._bars = Bars(TextColumn("{task.description:>9}", markup=False), BarColumn(bar_width=32), count, RateColumn(), Left(), console=console)
+        styles = {"count": "dim", "rate": "cyan", "time": "magenta"}
+        fields = (TextColumn(f"{{task.fields[{name}]}}", style=style, markup=False) for name, style in styles.items())
+        self._bars = BarsWithFooter(TextColumn("{task.description:>9}", markup=False), BarColumn(bar_width=32), *fields, console=console)
         self._tasks: dict[str, TaskID] = {}
-        self._meter = Meter()
+        self._spend = SpendLine()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -116,27 +93,30 @@ class LiveBars(AbstractContextManager["LiveBars"]):
 
     def show(self, progress: dict[str, Any]) -> None:
         for stage in progress["stages"]:
-            fields = _fields(stage)
-            if stage["stage"] not in self._tasks:
-                self._tasks[stage["stage"]] = self._bars.add_task(stage["stage"], **fields)
-            self._bars.update(self._tasks[stage["stage"]], completed=stage["done"], total=max(stage["total"], 1), **fields)
-        self._bars.below = self._meter.line(progress, time.monotonic())
+            name, fields = stage["stage"], _fields(stage)
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(name, **fields)
+            self._bars.update(self._tasks[name], completed=stage["done"], total=max(stage["total"], 1), **fields)
+        self._bars.footer = self._spend.text(progress, time.monotonic())
 
 
-class PlainLines(AbstractContextManager["PlainLines"]):
-    """A line for each stage that ends, and one every few seconds for the one that runs."""
+class PlainLines:
+    """A line for each stage that ends, and one every few seconds for the stage that runs."""
 
     def __init__(self, console: Console, every: float = PLAIN_SECONDS) -> None:
         self._console, self._every = console, every
         self._ended: set[str] = set()
         self._last = 0.0
-        self._meter = Meter()
+        self._spend = SpendLine()
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
 
     def show(self, progress: dict[str, Any]) -> None:
-        running, spent = None, self._meter.line(progress, time.monotonic())
+        running, spent = None, self._spend.text(progress, time.monotonic())
         for stage in progress["stages"]:
             if stage["finished_at"] and stage["stage"] not in self._ended:
                 self._ended.add(stage["stage"])
@@ -153,38 +133,34 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         self._last = time.monotonic()
         fields = _fields(stage)
         share = stage["done"] / stage["total"] if stage["total"] else 1.0
-        parts = [f"{stage['stage']:>9} {share:4.0%}", f"{fields['count']} {stage['unit']}"]
-        if fields["rate"]:
-            parts.append(f"{thousands(fields['rate'])} {stage['unit']}/s")
-        if fields["over"]:
-            parts.append(f"took {duration(stage['seconds'])}")
-        elif fields["eta"] is not None:
-            parts.append(f"{duration(fields['eta'])} left")
-        if spent and stage["stage"] in ASKING:
+        parts = [f"{stage['stage']:>9} {share:4.0%}", f"{fields['count']} {stage['unit']}", fields["rate"], fields["time"]]
+        if stage["stage"] in ASKING:
             parts.append(spent)
-        self._console.print("  ".join(parts), markup=False, soft_wrap=True)
+        self._console.print("  ".join(part for part in parts if part), markup=False, soft_wrap=True)
 
 
 def _fields(stage: dict[str, Any]) -> dict[str, Any]:
-    seconds, done = stage["seconds"], stage["done"]
+    """Return a stage's count, rate and time as text."""
+    seconds, done, eta = stage["seconds"], stage["done"], stage["eta_seconds"]
+    has_rate = seconds > 0.5 and done and stage["unit"] not in UNRATED
+    left = "" if eta is None else f"{duration(eta)} left"
     return {
         "count": f"{thousands(done)}/{thousands(stage['total'])}",
-        "unit": stage["unit"],
-        "rate": done / seconds if seconds > 0.5 and stage["unit"] not in UNRATED else None,
-        "eta": stage["eta_seconds"],
-        "over": stage["finished_at"] is not None,
-        "seconds": seconds,
+        "rate": f"{thousands(done / seconds)} {stage['unit']}/s" if has_rate else "",
+        "time": f"took {duration(seconds)}" if stage["finished_at"] else left,
     }
 
 
-def watcher(console: Console) -> LiveBars | PlainLines:
-    """Bars where they can be drawn, lines where they cannot (a log, a dumb terminal)."""
+def display(console: Console) -> LiveBars | PlainLines:
+    """Return bars where the terminal can draw them, else lines."""
     return LiveBars(console) if console.is_terminal and not console.is_dumb_terminal else PlainLines(console)
 
 
 def follow(client: "Client", job_id: str, console: Console) -> dict[str, Any]:
-    """Shows a job until it ends or is paused, and returns it. A server that goes away for a while is waited for."""
-    with watcher(console) as shown:
+    """Show a job until it ends or is paused, and return it. Waits for a server that goes away for a while."""
+    from glossator import UnreachableError
+
+    with display(console) as shown:
         while True:
             try:
                 with closing(client.stream_job_events(job_id)) as events:
@@ -193,7 +169,7 @@ def follow(client: "Client", job_id: str, console: Console) -> dict[str, Any]:
                         if event.data["status"] in STOPS:
                             break
                 job = client.get_job(job_id)
-            except ServerUnreachableError:
+            except UnreachableError:
                 _wait_for(client)
                 continue
             if job["status"] in STOPS:
@@ -202,11 +178,11 @@ def follow(client: "Client", job_id: str, console: Console) -> dict[str, Any]:
 
 
 def follow_or_detach(client: "Client", job_id: str) -> dict[str, Any]:
-    """Follows a job to its end; Ctrl-C leaves it running and says how to come back."""
+    """Follow a job to its end. Ctrl-C leaves it running, and prints how to follow it again."""
     try:
         return follow(client, job_id, err)
     except KeyboardInterrupt:
-        say(f"\nDetached; the job goes on. Follow it again with: glossator job {job_id} --follow")
+        say(f"\nDetached; the job goes on. Follow it again with: glossator job show {job_id} --follow")
         raise typer.Exit(DETACHED) from None
 
 
@@ -216,7 +192,7 @@ def _wait_for(client: "Client") -> None:
         if time.monotonic() > deadline:
             raise ServerUnreachableError(
                 f"The server at {client.url} went away.",
-                cure="The job is kept: start the server again with `glossator serve`, then follow with `glossator job ID --follow`.",
+                cure="The job is kept: start the server again with `glossator serve`, then follow with `glossator job show ID --follow`.",
             )
         time.sleep(RETRY_SECONDS)
 
@@ -228,21 +204,23 @@ class JobDidNotCompleteError(GlossatorError):
 
 
 class JobIsPausedError(JobDidNotCompleteError):
-    """The job that was followed waits for somebody to resume it."""
+    """The job that was followed is paused until somebody resumes it."""
 
     code, title = "job-is-paused", "The job is paused"
 
 
-def outcome(job: dict[str, Any]) -> None:
-    """Raises JobDidNotComplete for a job that failed, was cancelled or is paused, with the job's own reason."""
+def raise_unless_completed(job: dict[str, Any]) -> None:
+    """Raise JobDidNotCompleteError for a job that failed, was cancelled or is paused, with the job's own reason."""
     if job["status"] == "completed":
         return
-    error = job["error"] or {}
-    what, why, cure = f"Job {job['id']} {job['status']}. {error.get('detail', '')}".strip(), error.get("why", ""), error.get("cure", "")
     if job["status"] == JobStatus.PAUSED:
-        resume = f"Then let it go on with: glossator resume {job['id']}" if error else f"Let it go on with: glossator resume {job['id']}"
-        raise JobIsPausedError(what.replace(" paused.", " is paused.", 1), why=why, cure=f"{cure} {resume}".strip())
-    raise JobDidNotCompleteError(what, why=why, cure=cure)
+        reason, resume = job.get("pause_reason") or {}, f"esume it with: glossator job resume {job['id']}"
+        what = f"Job {job['id']} is paused. {reason.get('detail', '')}".strip()
+        cure = f"{reason.get('cure', '')} Then r{resume}" if reason else f"R{resume}"
+        raise JobIsPausedError(what, why=reason.get("why", ""), cure=cure.strip())
+    error = job["error"] or {}
+    what = f"Job {job['id']} {job['status']}. {error.get('detail', '')}".strip()
+    raise JobDidNotCompleteError(what, why=error.get("why", ""), cure=error.get("cure", ""))
 
 
 class NothingExplainedError(GlossatorError):
@@ -251,13 +229,13 @@ class NothingExplainedError(GlossatorError):
     code, title = "nothing-explained", "No feature was explained"
 
 
-def require_explained(reader: Reader, job: dict[str, Any]) -> None:
-    """Raises NothingExplained, with the failure that most features have, for a completed job that explained no feature."""
+def require_explained(reader: "Client | Local", job: dict[str, Any]) -> None:
+    """Raise NothingExplainedError for a completed job that explained no feature, with the failure that most features have."""
     counts = job["summary"]["features"]
     if counts["explained"]:
         return
     rows = reader.list_explanations(dictionary=job["dictionary"], run=job["run"])
     failures = Counter(row["failure"] for row in rows if row["job"] == job["id"] and row["failure"])
-    told = ", ".join(f"{thousands(counts[state])} {state}" for state in ("rare", "dead", "failed") if counts.get(state))
-    why = failures.most_common(1)[0][0] if failures else told
+    by_state = ", ".join(f"{thousands(counts[state])} {state}" for state in ("rare", "dead", "failed") if counts.get(state))
+    why = failures.most_common(1)[0][0] if failures else by_state
     raise NothingExplainedError(f"Of {thousands(counts['asked'])} features none was explained: {why or 'no reason is stored'}")

@@ -5,17 +5,31 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from api.cli.commands.jobs import print_stages
 from api.cli.output import paint
 from api.cli.output.console import dollars, duration, figure, out, print_warnings, thousands
+from api.cli.output.progress import UNRATED
 from api.cli.output.tables import Cell, TableColumn, print_table
 from interp.domain.cleaning import visible
 
 if TYPE_CHECKING:
-    from api.client import Client
+    from glossator import Client
 
 BEST, WORST = 20, 5
 CONTEXT_CHARACTERS = 110
+
+
+STAGES = (TableColumn("stage"), TableColumn("done"), TableColumn("time", 1), TableColumn("rate", 2))
+
+
+def print_stages(found: dict[str, Any]) -> None:
+    """Print the time and rate of each stage."""
+    print_table(out, STAGES, [_stage_row(stage) for stage in found["stages"]])
+
+
+def _stage_row(stage: dict[str, Any]) -> tuple[Cell, ...]:
+    rate = stage["done"] / stage["seconds"] if stage["seconds"] and stage["unit"] not in UNRATED else None
+    count = f"{thousands(stage['done'])}/{thousands(stage['total'])} {stage['unit']}"
+    return stage["stage"], count, duration(stage["seconds"]), f"{thousands(rate)} {stage['unit']}/s" if rate else ""
 
 
 def print_report(client: "Client", job: dict[str, Any]) -> None:
@@ -28,12 +42,12 @@ def print_report(client: "Client", job: dict[str, Any]) -> None:
     _print_speed(job, summary)
     has_lift = any(figures["median_lift"] is not None for figures in summary["scores"].values())
     for name, order, count in (("best", "desc", BEST), ("worst", "asc", WORST)):
-        _print_features(client, job, "lift" if has_lift else "shrunken", name, order, count)
+        _print_features(client, job, "lift" if has_lift else "shrunken_score", name, order, count)
 
 
 def _print_coverage(dictionary: dict[str, Any], counts: dict[str, int]) -> None:
     where = f"  {dictionary['subject']} {dictionary['hook_point']} {dictionary['architecture']}"
-    out.print(Text(f"\n{dictionary['name']}", "bold") + Text(where, "dim"), soft_wrap=True)
+    out.print(Text(f"\n{dictionary['name']}", "bold") + Text(where, "dim"))
     asked = counts["asked"]
     shares = {name: f"{thousands(counts[name])} ({counts[name] / asked:.1%})" for name in ("explained", "rare", "dead", "failed")}
     out.print(
@@ -79,15 +93,15 @@ def print_doubts(summary: dict[str, Any]) -> None:
     """What tells how far to trust a job's scores: the ranking's reliability, the controls, the corrected median, random weights, and the spend."""
     for scorer, figures in summary["scores"].items():
         for line in _doubts(figures):
-            out.print(Text(f"  {scorer}: ", "dim") + Text(line), soft_wrap=True)
+            out.print(Text(f"  {scorer}: ", "dim") + Text(line))
     for scorer, figures in (summary.get("random_weights") or {"scores": {}})["scores"].items():
         line = f"on random weights the median is {figure(figures['median'])} (lift over them {figure(figures['lift'], signed=True)})"
-        out.print(Text(f"  {scorer}: ", "dim") + Text(line), soft_wrap=True)
+        out.print(Text(f"  {scorer}: ", "dim") + Text(line))
     spent = summary.get("language_models")
     if spent:
         tokens = f"{thousands(spent['prompt_tokens'])} + {thousands(spent['completion_tokens'])} tokens"
         calls = f"{thousands(spent['questions'])} questions in {thousands(spent['attempts'])} attempts"
-        out.print(Text("  language models: ", "dim") + Text(f"{calls}, {tokens}, cost {dollars(spent['cost_usd'])}"), soft_wrap=True)
+        out.print(Text("  language models: ", "dim") + Text(f"{calls}, {tokens}, cost {dollars(spent['cost_usd'])}"))
 
 
 def _doubts(figures: dict[str, Any]) -> Iterator[str]:
@@ -138,13 +152,13 @@ def _print_features(client: "Client", job: dict[str, Any], by: str, name: str, o
     bound = {"min_lift": -10} if by == "lift" else {"min_score": -10}
     dictionary, run = job["dictionary"], job["run"]
     for item in client.list_features(dictionary, count, run=run, sort=by, order=order, state="active", **bound):
-        head = Text(f"{item['feature']:>6}  {figure(item['score'])}  {figure(item[by], signed=by == 'lift')}  ", "dim")
-        out.print(head + Text(visible(item["label"] or "–")), soft_wrap=True)
-        found = client.get_feature(dictionary, item["feature"], run=run)
+        head = Text(f"{item['index']:>6}  {figure(item['score'])}  {figure(item[by], signed=by == 'lift')}  ", "dim")
+        out.print(head + Text(visible(item["label"] or "–")))
+        found = client.get_feature(dictionary, item["index"], run=run)
         shown = next((context for context in found["contexts"] if context["kind"] == "top" and context["split"] == "test"), None)
         if shown:
             strongest, level = found["statistics"]["max_activation"], found["statistics"]["firing_level"]
-            out.print(Text(" " * 8) + paint.context(around_peak(shown, CONTEXT_CHARACTERS), strongest, out, level), soft_wrap=True)
+            out.print(Text(" " * 8) + paint.context(around_peak(shown, CONTEXT_CHARACTERS), strongest, out, level))
 
 
 def around_peak(context: dict[str, Any], characters: int) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def print_table(to: Console, columns: Sequence[TableColumn], rows: Sequence[Sequ
         table.add_column(columns[place].name, no_wrap=True, overflow="ellipsis", width=width)
     for row in rows:
         table.add_row(*(row[place] for place in kept))
-    to.print(table)
+    to.print(table, soft_wrap=False)
     if left_out := [column.name for place, column in enumerate(columns) if place not in kept]:
         say(f"left out for want of width: {', '.join(left_out)} (--json prints all)")
 

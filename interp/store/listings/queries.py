@@ -27,7 +27,7 @@ Place = TypeVar("Place")
 
 PLACE_OF_EXPLANATION = ("run_id", "feature", "id")
 # Sorts that some features have no value of.
-FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN})
+FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN_SCORE})
 WITHOUT_VALUE = FIGURES | {FeatureSort.LABEL}
 # What every index of features has, whatever its order.
 OF_EVERY_INDEX = ("run_id", "feature", "state", "score", "lift", "density", "q_value")
@@ -46,7 +46,7 @@ class FeatureQuery:
     """Which features of one run, in which order. Bounds are inclusive; a feature without a value is within no bound."""
 
     run_id: int
-    sort: FeatureSort = FeatureSort.FEATURE
+    sort: FeatureSort = FeatureSort.INDEX
     descending: bool = False
     min_score: float | None = None
     max_score: float | None = None
@@ -97,7 +97,7 @@ def job(session: Session, job_id: str) -> JobRow:
     """The job, as it is stored now. Raises NotFound."""
     found = session.get(JobRow, job_id, populate_existing=True)
     if found is None:
-        raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
+        raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator job list` (GET /v1/jobs).", job=job_id)
     return found
 
 

@@ -1,19 +1,19 @@
-"""What listings can be ordered by: names alone, for programs that load no SQL."""
+"""Orders of listings: names alone, for programs that load no SQL."""
 
 from enum import StrEnum
 
 
 class FeatureSort(StrEnum):
-    """What a listing of features can be ordered by."""
+    """Fields that a listing of features can be ordered by."""
 
-    FEATURE = "feature"
+    INDEX = "index"
     SCORE = "score"
     LIFT = "lift"
-    SHRUNKEN = "shrunken"
+    SHRUNKEN_SCORE = "shrunken_score"
     DENSITY = "density"
     LABEL = "label"
 
     @property
     def column(self) -> str:
-        """The column of `features` that is sorted by."""
-        return "shrunken_score" if self is FeatureSort.SHRUNKEN else self.value
+        """The column of the table of features."""
+        return "feature" if self is FeatureSort.INDEX else self.value

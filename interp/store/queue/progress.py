@@ -93,7 +93,7 @@ def progress(session: Session, job_id: str) -> JobProgress:
     """The job's progress as the database has it; raises NotFound."""
     job = session.get(JobRow, job_id, populate_existing=True)
     if job is None:
-        raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator jobs` (GET /v1/jobs).", job=job_id)
+        raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator job list` (GET /v1/jobs).", job=job_id)
     return of_jobs(session, [job])[job.id]
 
 

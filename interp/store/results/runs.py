@@ -124,7 +124,7 @@ def named(session: Session, dictionary: DictionaryRow, reference: str) -> RunRow
     if len(found) != 1:
         last = session.scalar(select(func.max(RunRow.number)).where(RunRow.dictionary_id == dictionary.id))
         why = f"Several runs begin with {name}." if found else f"Its runs are numbered 1 to {last}." if last else "It has none."
-        cure = f"List them with `glossator runs {dictionary.name}` (GET /v1/dictionaries/{dictionary.name}/runs)."
+        cure = f"List them with `glossator runs {dictionary.name}` (GET /v1/runs?dictionary={dictionary.name})."
         raise NotFoundError(f"No run {reference!r} of {dictionary.name}.", why=why, cure=cure)
     return found[0]
 

@@ -1,0 +1,25 @@
+"""Errors of the client. Each says what happened, why, and what to do about it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ClientError(Exception):
+    """Base of every error that the client raises."""
+
+    def __init__(self, what: str, why: str = "", cure: str = "") -> None:
+        self.what, self.why, self.cure = what, why, cure
+        super().__init__(" ".join(part for part in (what, why, cure) if part))
+
+
+class ApiError(ClientError):
+    """A problem document (RFC 9457) that the server answered with."""
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        self.problem = dict(problem)
+        self.code, self.status = str(problem.get("code", "")), int(problem.get("status", 0))
+        super().__init__(problem.get("detail", ""), problem.get("why", ""), problem.get("cure", ""))
+
+
+class UnreachableError(ClientError):
+    """No server answers at the URL, or what answers is not a Glossator server."""
