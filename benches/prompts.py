@@ -11,8 +11,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from api.demo.fake_llm.tokens import split
-from interp.judge.prompts import template
-from interp.judge.yes_no import prompt_of, told
+from interp.judge.prompts import explanation_part, template
+from interp.judge.yes_no import prompt_of
 from interp.llm.prompt_text import FENCE_RULE, nonce_of
 
 TOKENIZER = Path(__file__).parent.parent / "examples" / "pystdlib" / "subject" / "tokenizer.json"
@@ -37,7 +37,7 @@ def shares(whole: str, texts: list[str]) -> dict[str, int]:
     """Tokens of a prompt: all, those of the windows, those of what stands around each window, the rest."""
     windows = sum(len(split(text)) for text in texts)
     wording = template("detect")
-    empty = wording.messages(fence_rule=FENCE_RULE, explanation=told(LABEL, "0" * 8), contexts="")
+    empty = wording.messages(fence_rule=FENCE_RULE, explanation=explanation_part(LABEL, "0" * 8), contexts="")
     around = len(split("".join(message.content for message in empty)))
     total = len(split(whole))
     return {"tokens": total, "windows": windows, "tags": total - windows - around, "wording": around}
@@ -49,7 +49,7 @@ def measured() -> list[dict[str, str | int]]:
     now = "".join(message.content for message in prompt_of("detect", LABEL, texts).messages)
     wording = template("detect")
     nonce = nonce_of([*texts, LABEL])
-    filled = wording.messages(fence_rule=FENCE_RULE, explanation=told(LABEL, nonce), contexts=apart(texts))
+    filled = wording.messages(fence_rule=FENCE_RULE, explanation=explanation_part(LABEL, nonce), contexts=apart(texts))
     before = "".join(message.content for message in filled)
     return [{"form": "a pair of tags for each window", **shares(before, texts)}, {"form": "one pair of tags", **shares(now, texts)}]
 

@@ -147,9 +147,9 @@ async def _score(spec: JobSpec, scorer: ScorerSpec, sample: Sample, made: Sequen
             continue
         nulls = _others([other for other in made if other.text is not None], place, null_count(spec, scorer))
         baseline = Explanation(item.feature, "pattern", f"{STAND_IN} {item.feature}") if "baseline" in spec.controls else None
-        others = _others(sample.features, place, scorer.foils) if asking.needs_foils else []
-        foils = [Distractor(other.feature, other.contexts.of(Split.TEST)) for other in others]
-        await asking.score(ScorerInput.of(item, explanation, nulls, baseline, foils), desk)
+        others = _others(sample.features, place, scorer.foils) if asking.needs_distractors else []
+        distractors = [Distractor(other.feature, other.contexts.of(Split.TEST)) for other in others]
+        await asking.score(ScorerInput.of(item, explanation, nulls, baseline, distractors), desk)
 
 
 def _models(spec: JobSpec, tally: EstimateTally, stage: Stage, purpose: str) -> dict[str, DryModel]:

@@ -36,7 +36,7 @@ class NullResult:
 
     `p_value` is one-sided (own is better), by rank among the nulls; None with `reason` where it is not defined. `p_method` names how it was made.
     `p_paired` needs no other feature: better than each null, by randomisation over documents. `lift_reason`: why the lift has no interval.
-    `features` are whose explanations were borrowed, `values` their figures (`interp.score.controls.null_comparison.Rivals`).
+    `features` are whose explanations were borrowed, `values` their figures (`interp.score.controls.comparison.NullFigures`).
     """
 
     value: float | None

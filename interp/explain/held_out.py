@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from interp.domain.evidence import Contexts
 from interp.explain.base import ExplainContext, ExplainerInput
 from interp.explain.choose import Rows, firing, generator, silent, spread
-from interp.judge.outcome import AnswerStatus
-from interp.judge.yes_no import Verdict, Window, ask_windows
+from interp.judge.verdicts import AnswerStatus, Verdict
+from interp.judge.yes_no import Window, ask_windows
 from interp.llm.base import Model
 from interp.llm.prompt_text import plain_after_left
 from interp.stats.agreement import Confusion
@@ -44,7 +44,7 @@ class Trial:
     """What the judge made of a label on held-out windows. `balanced_accuracy` is None where one sort of window has no answer."""
 
     label: str
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Verdict[bool], ...]
     balanced_accuracy: float | None
     failure: str | None
 
@@ -57,7 +57,7 @@ class Trial:
         """(missed, false alarms): rows of the contexts on which the judge, going by the label, was wrong."""
         wrong: tuple[list[int], list[int]] = ([], [])
         for row, fires, verdict in zip(held_out.rows.tolist(), held_out.fires.tolist(), self.verdicts, strict=True):
-            if verdict.outcome == AnswerStatus.ANSWERED and verdict.says != fires:
+            if verdict.status == AnswerStatus.ANSWERED and verdict.value != fires:
                 wrong[0 if fires else 1].append(row)
         return wrong
 
@@ -80,10 +80,10 @@ async def try_label(judge: Model, label: str, windows: HeldOut, desk: ExplainCon
         for row, fires in zip(windows.rows.tolist(), windows.fires.tolist(), strict=True)
     ]
     verdicts = await ask_windows(judge, "detect", label, asked, desk.seed, PER_PROMPT)
-    answered = np.array([verdict.outcome == AnswerStatus.ANSWERED for verdict in verdicts], dtype=np.bool_)
-    said = np.array([bool(verdict.says) for verdict in verdicts], dtype=np.bool_)
+    answered = np.array([verdict.status == AnswerStatus.ANSWERED for verdict in verdicts], dtype=np.bool_)
+    said = np.array([bool(verdict.value) for verdict in verdicts], dtype=np.bool_)
     figure = Confusion.of(windows.fires[answered], said[answered]).balanced_accuracy
-    failure = next((verdict.failure for verdict in verdicts if verdict.outcome != AnswerStatus.ANSWERED), None)
+    failure = next((verdict.failure for verdict in verdicts if verdict.status != AnswerStatus.ANSWERED), None)
     return Trial(label, tuple(verdicts), figure, failure)
 
 

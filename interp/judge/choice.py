@@ -1,4 +1,4 @@
-"""One choice among several, put to a language model: which group, which text?"""
+"""Ask a language model to choose one among several: which group, which text?"""
 
 import json
 import math
@@ -9,8 +9,9 @@ from functools import cache
 from typing import Any, Literal
 
 from interp.domain.errors import CallFailedError
-from interp.judge.prompts import template
-from interp.judge.yes_no import told
+from interp.judge.batch import failed_verdict
+from interp.judge.prompts import explanation_part, template
+from interp.judge.verdicts import Verdict
 from interp.llm.base import Ability, Model, Prompt, Schema, TokenChoice
 from interp.llm.prompt_text import FENCE_RULE, fence, nonce_of
 from interp.llm.replies.structured import ask_for, json_object
@@ -18,15 +19,18 @@ from interp.llm.replies.structured import ask_for, json_object
 Kind = Literal["discriminate", "intrude"]
 KEYS = {"discriminate": "group", "intrude": "intruder"}
 ALTERNATIVES = 10
+MAX_TOKENS = 48
 # A choice is the number that a text begins with; what follows it is a reason.
 _LEADING = re.compile(r"[\W_]*([0-9]{1,4})\b(?!\s*(?:[.,/|-]|\bor\b|\band\b)\s*[0-9])")
-ROOM = 48
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceQuestion:
-    """One question: texts by id (`3`, or `2.1` for the first of group 2), of which the `answer`, 1 to `options`, is right. `items` are the identities
-    of the windows shown, the ones that decide first; `detail` goes with the item."""
+    """A question with several options, of which one is right.
+
+    `texts` are (id, text) pairs; the id is `3`, or `2.1` for the first text of group 2. `answer` is the right option, 1 to `options`. `items` are the
+    identities of the windows that decide, `kind` and `detail` what its item keeps.
+    """
 
     texts: list[tuple[str, str]]
     answer: int
@@ -36,38 +40,29 @@ class ChoiceQuestion:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What was chosen, or None and why. `probability` is what the model gave the right answer, where it shows log-probs."""
-
-    says: int | None
-    probability: float | None = None
-    key: str | None = None
-    failure: str | None = None
-
-
-async def choose(model: Model, kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0) -> Choice:
-    """The model's choice; a call that failed is a failure with its reason. `label` None asks without an explanation. Raises JobMustPause."""
+async def choose(model: Model, kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0) -> Verdict[int]:
+    """Return the option that the model chooses. `label` None asks without an explanation. Raises JobPausedError."""
+    key, options = KEYS[kind], question.options
     prompt = prompt_of(kind, label, question, sample, Ability.LOGPROBS in model.abilities)
     try:
-        read = await ask_for(model, prompt, lambda text: choice_of(text, KEYS[kind], question.options))
+        read = await ask_for(model, prompt, lambda text: choice_of(text, key, options))
     except CallFailedError as error:
-        keys = error.details.get("calls") or [None]
-        return Choice(None, key=keys[-1], failure=str(error))
-    return Choice(read.value, weight_of(read.reply.choices, KEYS[kind], question.answer, question.options), read.reply.key)
+        return failed_verdict(error)
+    return Verdict.answered(read.value, probability_of(read.reply.choices, key, question.answer, options), read.reply.key)
 
 
 def prompt_of(kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0, with_odds: bool = False) -> Prompt:
-    wording = template(kind)
+    """Return the prompt of a question. No explanation is shown for an intruder."""
+    source = template(kind)
     nonce = nonce_of([text for _, text in question.texts] + [label or ""])
     values = {"fence_rule": FENCE_RULE, "contexts": fence(question.texts, nonce)}
     if kind == "discriminate":
-        values["explanation"] = told(label, nonce)
+        values["explanation"] = explanation_part(label, nonce)
     return Prompt(
-        messages=wording.messages(**values),
-        template=wording.title,
+        messages=source.messages(**values),
+        template=source.title,
         typical=json.dumps({KEYS[kind]: 1}),
-        max_tokens=ROOM,
+        max_tokens=MAX_TOKENS,
         schema=_schema(KEYS[kind], question.options),
         top_logprobs=ALTERNATIVES if with_odds else 0,
         sample=sample,
@@ -75,7 +70,7 @@ def prompt_of(kind: Kind, label: str | None, question: ChoiceQuestion, sample: i
 
 
 def choice_of(text: str, key: str, options: int) -> int:
-    """The number under `key`, 1 to `options`. Raises ValueError where there is none."""
+    """Return the number under `key`, 1 to `options`. Raises ValueError where there is none."""
     value = json_object(text).get(key)
     if isinstance(value, str) and (leading := _LEADING.match(value)) is not None:
         value = int(leading[1])
@@ -84,8 +79,8 @@ def choice_of(text: str, key: str, options: int) -> int:
     return value
 
 
-def weight_of(choices: Sequence[TokenChoice], key: str, answer: int, options: int) -> float | None:
-    """The answer's share of the probability that the model gave the numbers 1 to `options` where it wrote one; None without log-probs for any."""
+def probability_of(choices: Sequence[TokenChoice], key: str, answer: int, options: int) -> float | None:
+    """Return the answer's share of the probability of all numbers 1 to `options` at the place of the choice; None without log-probs for any."""
     text = "".join(choice.token for choice in choices)
     found = list(re.finditer(rf'"{key}"\s*:\s*"?(\d)', text))
     if not found:

@@ -1,8 +1,16 @@
-"""The scorers' prompt templates, in `interp/score/templates`."""
+"""Prompt templates of the scorers, and the part of a prompt that shows the explanation."""
 
 from interp.llm import templates
+from interp.llm.prompt_text import fence_label
+
+NO_EXPLANATION = "No explanation is given this time. Answer as well as you can without one."
 
 
 def template(name: str) -> templates.Template:
-    """The template of that name."""
+    """Return a template of `interp/score/templates`."""
     return templates.template("interp.score", name)
+
+
+def explanation_part(label: str | None, nonce: str) -> str:
+    """Return what a prompt says of the explanation under test; None means that there is none."""
+    return NO_EXPLANATION if label is None else f"What the feature reacts to:\n{fence_label(label, nonce)}"

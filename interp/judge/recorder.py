@@ -1,4 +1,4 @@
-"""A model that keeps the keys of its calls: what a score's provenance lists."""
+"""Record the keys of a model's calls for the provenance of a score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,10 @@ from interp.llm.base import Ability, Model, Prompt, Reply, TokenChoice
 
 @dataclass(frozen=True, slots=True)
 class RecordingModel:
-    """`model` with the keys of all its calls in `calls`, by purpose: under `purpose`, or `purpose/part` for a model made `for_purpose(part)`."""
+    """A model that records the keys of its calls.
+
+    `calls` holds them by purpose: under `purpose`, or `purpose/part` for a model made `for_purpose(part)`.
+    """
 
     model: Model
     purpose: str
@@ -34,17 +37,17 @@ class RecordingModel:
     def for_purpose(self, purpose: str) -> "RecordingModel":
         return RecordingModel(self.model.for_purpose(purpose), f"{self.purpose}/{purpose}", self.calls)
 
-    def also(self, model: Model, part: str) -> "RecordingModel":
-        """Another model (a second judge) with its calls in the same book."""
+    def with_model(self, model: Model, part: str) -> "RecordingModel":
+        """Return another model (a second judge) that records its calls in the same place."""
         return RecordingModel(model.for_purpose(part), f"{self.purpose}/{part}", self.calls)
 
     async def ask(self, prompt: Prompt) -> Reply:
         try:
             reply = await self.model.ask(prompt)
         except CallFailedError as error:
-            self._note(error.details.get("calls", ()))
+            self._record(error.details.get("calls", ()))
             raise
-        self._note([reply.key])
+        self._record([reply.key])
         return reply
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -53,9 +56,9 @@ class RecordingModel:
     async def read(self, text: str) -> tuple[TokenChoice, ...]:
         return await self.model.read(text)
 
-    def listed(self) -> dict[str, list[str]]:
-        """The keys by purpose, each once and sorted: calls come back in no order."""
+    def recorded(self) -> dict[str, list[str]]:
+        """Return the keys by purpose, each once and sorted: calls come back in no order."""
         return {purpose: sorted(set(keys)) for purpose, keys in sorted(self.calls.items())}
 
-    def _note(self, keys: Sequence[str]) -> None:
+    def _record(self, keys: Sequence[str]) -> None:
         self.calls.setdefault(self.purpose, []).extend(keys)

@@ -1,20 +1,30 @@
-"""What a scorer is, and what it gives back."""
+"""Define what a scorer is, what it reads, and how a figure becomes a score."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from interp.domain.evidence import Contexts, FeatureEvidence, Split, Statistics
 from interp.domain.explanation import Explanation
-from interp.domain.score import Score
+from interp.domain.score import ControlResult, Interval, Item, NullResult, Score
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
+from interp.judge.verdicts import AnswerStatus, Verdicts
 from interp.llm.base import Ability, Model
+from interp.stats.intervals import Bounds
+
+LEVEL = 0.95
+# The ranges of figures: shares and areas, and correlations.
+SHARE: Bounds = (0.0, 1.0)
+CORRELATION: Bounds = (-1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Distractor:
-    """Another feature's test contexts, for scorers that make the judge choose."""
+    """Test contexts of another feature, for scorers that make the judge choose."""
 
     feature: int
     contexts: Contexts
@@ -22,10 +32,10 @@ class Distractor:
 
 @dataclass(frozen=True, slots=True)
 class ScorerInput:
-    """All that a scorer may see of a feature: test contexts alone, the exact counts, and the explanation under test.
+    """All that a scorer may see of a feature: test contexts, the exact counts, and the explanation under test.
 
-    `baseline` is the `pattern` explanation of the same feature where the job asks for that control and there is one. `pool` are test windows drawn at
-    random, the same for all features of a job; their activations are other features' and say nothing of this one.
+    `nulls` are other features' explanations. `baseline` is the `pattern` explanation of the same feature where the job asks for that control and
+    there is one. `pool` are test windows drawn at random, the same for all features of a job; their activations are those of other features.
     """
 
     feature: int
@@ -34,7 +44,7 @@ class ScorerInput:
     explanation: Explanation
     nulls: tuple[Explanation, ...]
     baseline: Explanation | None = None
-    foils: tuple[Distractor, ...] = ()
+    distractors: tuple[Distractor, ...] = ()
     pool: Contexts | None = None
 
     @classmethod
@@ -44,27 +54,31 @@ class ScorerInput:
         explanation: Explanation,
         nulls: Sequence[Explanation],
         baseline: Explanation | None = None,
-        foils: Sequence[Distractor] = (),
+        distractors: Sequence[Distractor] = (),
         pool: Contexts | None = None,
     ) -> "ScorerInput":
-        return cls(evidence.feature, evidence.contexts.of(Split.TEST), evidence.statistics, explanation, tuple(nulls), baseline, tuple(foils), pool)
+        contexts = evidence.contexts.of(Split.TEST)
+        return cls(evidence.feature, contexts, evidence.statistics, explanation, tuple(nulls), baseline, tuple(distractors), pool)
 
 
 class Scorer(Protocol):
-    """One way of scoring with the executable judge. Pure: no store, no clock, no global state."""
+    """A scorer with the executable judge. Pure: no store, no clock, no global state."""
 
     name: str
     version: int
+    metric: str
 
     def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:
-        """One score an input, in the same order."""
+        """Return one score per input, in the same order."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreContext:
-    """What a scorer that asks a language model works with. `controls` are those of the job that this scorer is to make itself
-    (`empty`, `baseline`, `repeat`, `judge_swap`, `gold`); nulls come with the input."""
+    """What a scorer that asks language models works with.
+
+    `controls` are those of the job that the scorer makes itself (`empty`, `baseline`, `repeat`, `judge_swap`, `gold`); nulls come with the input.
+    """
 
     vocabulary: Vocabulary
     seed: int
@@ -76,19 +90,73 @@ class ScoreContext:
     gold_items: int = 6
 
 
-class LlmScorer(Protocol):
-    """One way of scoring with a language model. Pure but for the calls it makes through the desk's models."""
+class LlmScorer:
+    """A scorer that asks a language model. Pure but for its calls through the models of the context."""
 
     name: str
     version: int
     metric: str
-    needs: frozenset[Ability]
-    needs_foils: bool
-    spec: ScorerSpec
+    needs: frozenset[Ability] = frozenset()
+    needs_distractors = False
 
-    async def score(self, item: ScorerInput, desk: ScoreContext) -> Score:
-        """The score. A CallFailed is counted on its items; nothing answered is an undefined score. Raises JobMustPause.
+    def __init__(self, spec: ScorerSpec) -> None:
+        self.spec = spec
 
-        `provenance["calls"]` lists the keys of all calls, by purpose: `{"detection": [...], "detection/null": [...]}`.
+    async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
+        """Return the score. Raises JobPausedError.
+
+        A call that failed is counted on its items, and nothing answered is an undefined score. `provenance["calls"]` lists the keys of all calls by
+        purpose: `{"detection": [...], "detection/null": [...]}`.
         """
-        ...
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its interval, and its values without each document, float64 [m].
+
+    `value` None is undefined, with a `reason`; a value without an interval has a reason, too. `span` is the range that the figure can have, `error`
+    its standard error where that is not read off the interval.
+    """
+
+    value: float | None
+    bounds: Bounds | None = None
+    replicates: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    reason: str | None = None
+    span: Bounds = SHARE
+    error: float | None = None
+
+
+def score_of(
+    scorer: Scorer | LlmScorer,
+    item: ScorerInput,
+    figure: Figure,
+    verdicts: Verdicts,
+    *,
+    method: str,
+    null: NullResult | None,
+    metrics: dict[str, float | None],
+    items: tuple[Item, ...],
+    provenance: dict[str, Any],
+    controls: Sequence[ControlResult] = (),
+    reason: str | None = None,
+) -> Score:
+    """Return the score of the explanation under test. `method` made its interval; `reason` replaces that of an undefined figure."""
+    counts = {status: int((verdicts.statuses[0] == status).sum()) for status in AnswerStatus}
+    return Score(
+        feature=item.feature,
+        explainer=item.explanation.explainer,
+        scorer=scorer.name,
+        metric=scorer.metric,
+        value=figure.value,
+        interval=None if figure.bounds is None else Interval(*figure.bounds, LEVEL, method),
+        reason=(reason or figure.reason) if figure.value is None else figure.reason,
+        answered=counts[AnswerStatus.ANSWERED],
+        failed=counts[AnswerStatus.FAILED],
+        abstained=counts[AnswerStatus.ABSTAINED],
+        null=null,
+        controls=tuple(controls),
+        metrics=metrics,
+        items=items,
+        provenance=provenance,
+    )

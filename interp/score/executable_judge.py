@@ -1,6 +1,7 @@
-"""Who answers a scorer's questions. The executable judge runs rules; a language model can stand in its place."""
+"""Answer a scorer's questions by running the rules of explanations."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,33 +10,32 @@ from interp.domain.evidence import Contexts
 from interp.domain.explanation import Explanation
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern import Rule, TokenWindows, properties_of
-from interp.judge.outcome import Answers, AnswerStatus
+from interp.judge.verdicts import AnswerStatus, Verdicts
 
 NO_RULE = "The explanation has no rule that the executable judge could run."
 
 
 class ExecutableJudge:
-    """Runs the rule that an explanation brings; an explanation in words alone cannot be run, and its items fail."""
+    """Runs the rule of each explanation; one in words alone cannot be run, and its items fail."""
 
     name = "executable"
 
     def __init__(self) -> None:
         self.provenance: dict[str, Any] = {"judge": self.name}
 
-    def detect(self, explanations: Sequence[Explanation], contexts: Contexts, vocabulary: Vocabulary) -> Answers:
+    def detect(self, explanations: Sequence[Explanation], contexts: Contexts, vocabulary: Vocabulary) -> Verdicts:
+        """Return whether the explained feature fires somewhere in each window, bool [E, N]."""
         simulated = self.simulate(explanations, contexts, vocabulary)
-        fires = (simulated.values > 0).any(axis=2)
-        return Answers(np.asarray(fires, dtype=np.float32), simulated.outcomes, simulated.reasons)
+        return replace(simulated, values=np.asarray((simulated.values > 0).any(axis=2)))
 
-    def simulate(self, explanations: Sequence[Explanation], contexts: Contexts, vocabulary: Vocabulary) -> Answers:
-        scene = TokenWindows.of(contexts, properties_of(vocabulary))
-        values = np.zeros((len(explanations), *scene.shape), dtype=np.float32)
-        outcomes = np.full((len(explanations), len(contexts)), AnswerStatus.ANSWERED, dtype=np.uint8)
-        reasons: dict[int, str] = {}
+    def simulate(self, explanations: Sequence[Explanation], contexts: Contexts, vocabulary: Vocabulary) -> Verdicts:
+        """Return how strongly it fires at each token, float32 [E, N, W]."""
+        windows = TokenWindows.of(contexts, properties_of(vocabulary))
+        values = np.zeros((len(explanations), *windows.shape), dtype=np.float32)
+        statuses = np.full((len(explanations), len(contexts)), AnswerStatus.ANSWERED, dtype=np.uint8)
         for place, explanation in enumerate(explanations):
             if explanation.rule is None:
-                outcomes[place] = AnswerStatus.FAILED
-                reasons[place] = NO_RULE
+                statuses[place] = AnswerStatus.FAILED
             else:
-                values[place] = Rule.from_json(explanation.rule).predict_scene(scene)
-        return Answers(values, outcomes, reasons)
+                values[place] = Rule.from_json(explanation.rule).predict_scene(windows)
+        return Verdicts(values, statuses, reason=NO_RULE if explanations[0].rule is None else None)

@@ -4,21 +4,18 @@ from collections.abc import Callable
 
 from interp.domain.errors import InputError
 from interp.domain.spec import JobSpec, ScorerSpec
-from interp.judge.outcome import Judge
 from interp.score.base import LlmScorer, Scorer
 from interp.score.executable_judge import ExecutableJudge
-from interp.score.scorers.detection import Detection
+from interp.score.scorers.detection import Detection, JudgedDetection
 from interp.score.scorers.discrimination import Discrimination
 from interp.score.scorers.embedding import Embedding
 from interp.score.scorers.fuzz import Fuzz
 from interp.score.scorers.intruder import Intruder
-from interp.score.scorers.llm_detection import JudgedDetection
-from interp.score.scorers.llm_simulation import JudgedSimulation
 from interp.score.scorers.selection import Selection
-from interp.score.scorers.simulation import Simulation
+from interp.score.scorers.simulation import JudgedSimulation, Simulation
 from interp.score.scorers.surprisal import Surprisal
 
-SCORERS: dict[str, Callable[[ScorerSpec, Judge], Scorer]] = {
+SCORERS: dict[str, Callable[[ScorerSpec, ExecutableJudge], Scorer]] = {
     Detection.name: Detection,
     Simulation.name: Simulation,
 }
@@ -62,7 +59,7 @@ def nulls_of(spec: ScorerSpec, job: JobSpec) -> int:
     return FREE_NULLS if not uses_llm(spec, job) or spec.name == Embedding.name else ASKED_NULLS
 
 
-def get(name: str, spec: ScorerSpec, judge: Judge | None = None) -> Scorer:
+def get(name: str, spec: ScorerSpec, judge: ExecutableJudge | None = None) -> Scorer:
     """The scorer of that name with its judge (the executable one when none is given). Raises InputError on a name that it cannot be had by."""
     if name in JUDGED and name not in SCORERS:
         raise InputError(

@@ -13,7 +13,7 @@ from api.demo.fake_llm.faults import Faults
 from interp.config.settings import Settings
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, KeyRefusedError, ModelUnknownError
 from interp.domain.spec import ModelSpec, Price
-from interp.judge.verdicts import schema_of
+from interp.judge.yes_no import schema_of
 from interp.llm.base import Ability, Prompt
 from interp.llm.estimate import DryModel, Estimate, schema_tokens, tokens_in
 from interp.llm.probe import ProbeResult, probe_now

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.judge.verdicts import odds_of
+from interp.judge.yes_no import odds_of
 from interp.llm.base import TokenChoice, Usage
 from interp.llm.replies.reasoning import answer_in, answer_tokens
 from interp.llm.replies.structured import json_object
@@ -120,4 +120,4 @@ def test_odds_are_read_from_the_tokens_of_the_answer() -> None:
     words = ["<think>", 'Say {"1": "', "yes", '"}?', " No", "</think>", '{"1": "', "no", '"}']
     choices = [TokenChoice(word, -0.1, ((word, -0.1),)) for word in words]
     assert [choice.token for choice in answer_tokens(choices)] == words[6:]
-    assert odds_of(answer_tokens(choices), 1) == {1: 0.0}
+    assert odds_of(answer_tokens(choices)) == {1: 0.0}

@@ -52,11 +52,11 @@ def explanation(text="cats", feature=0):
     return Explanation(feature, "contexts", text, failure=None if text else "The model refused.")
 
 
-def item_of(contexts=None, own="cats", nulls=("dogs", "men"), baseline=None, feature=0, foils=()):
+def item_of(contexts=None, own="cats", nulls=("dogs", "men"), baseline=None, feature=0, distractors=()):
     contexts = contexts_of(FULL, feature) if contexts is None else contexts
     borrowed = tuple(explanation(text, 100 + number) for number, text in enumerate(nulls))
     return ScorerInput(
-        feature, contexts, STATISTICS, explanation(own, feature), borrowed, explanation(baseline, feature) if baseline else None, foils
+        feature, contexts, STATISTICS, explanation(own, feature), borrowed, explanation(baseline, feature) if baseline else None, distractors
     )
 
 

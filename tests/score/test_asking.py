@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from api.demo.fake_llm import ScriptedServer
 from interp.domain.errors import BudgetReachedError, CallRejectedError
 from interp.domain.spec import ModelSpec
-from interp.judge.outcome import AnswerStatus
 from interp.judge.prompt_packing import prompts_of
-from interp.judge.verdicts import odds_of, verdicts_of
-from interp.judge.yes_no import Window, ask_windows, prompt_of
+from interp.judge.verdicts import AnswerStatus
+from interp.judge.yes_no import Window, ask_windows, odds_of, prompt_of, words_of
 from interp.llm.base import Ability, TokenChoice
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
@@ -41,8 +40,8 @@ def has_cat(text, label):
 def test_every_window_gets_its_own_verdict(truth, per_prompt, seed):
     model = Teller(verdicts(has_cat))
     found = ask(model, windows_of(truth), seed=seed, per_prompt=per_prompt)
-    assert [verdict.says for verdict in found] == truth
-    assert all(verdict.outcome == AnswerStatus.ANSWERED and verdict.key for verdict in found)
+    assert [verdict.value for verdict in found] == truth
+    assert all(verdict.status == AnswerStatus.ANSWERED and verdict.key for verdict in found)
     assert len(model.asked) == math.ceil(len(truth) / per_prompt)
 
 
@@ -95,7 +94,7 @@ def test_a_window_left_out_is_asked_again_alone_and_an_extra_one_is_ignored():
 
     model = Teller(tell)
     truth = [True, False, True, False, True]
-    assert [verdict.says for verdict in ask(model, windows_of(truth))] == truth
+    assert [verdict.value for verdict in ask(model, windows_of(truth))] == truth
     assert sorted(len(asked.texts) for asked in model.asked) == [1, 1, 5]
 
 
@@ -111,7 +110,7 @@ def test_many_windows_left_out_are_asked_for_in_one_turn():
 
     model = Teller(tell)
     truth = [True, False, True] * 5
-    assert [verdict.says for verdict in ask(model, windows_of(truth), per_prompt=15)] == truth
+    assert [verdict.value for verdict in ask(model, windows_of(truth), per_prompt=15)] == truth
     assert [len(asked.prompt.messages) for asked in model.asked] == [2, 4]
 
 
@@ -122,7 +121,7 @@ def test_what_a_repaired_reply_still_leaves_out_is_asked_for_alone():
 
     model = Teller(tell)
     truth = [True, False, True, False]
-    assert [verdict.says for verdict in ask(model, windows_of(truth))] == truth
+    assert [verdict.value for verdict in ask(model, windows_of(truth))] == truth
     assert len(model.asked) == 1 + 1 + 3
 
 
@@ -131,15 +130,15 @@ def test_a_window_that_is_never_answered_fails_alone():
         return json.dumps({name: "yes" for name, text in asked.texts.items() if "text 2 " not in text})
 
     found = ask(Teller(tell), windows_of([True] * 5))
-    assert [verdict.outcome for verdict in found] == [AnswerStatus.ANSWERED] * 2 + [AnswerStatus.FAILED] + [AnswerStatus.ANSWERED] * 2
+    assert [verdict.status for verdict in found] == [AnswerStatus.ANSWERED] * 2 + [AnswerStatus.FAILED] + [AnswerStatus.ANSWERED] * 2
     assert "replies could be read" in found[2].failure
-    assert found[2].says is None
+    assert found[2].value is None
 
 
 def test_unsure_is_an_abstention():
     found = ask(Teller(verdicts(lambda text, label: "unsure" if "text 1 " in text else True)), windows_of([True, True, False]))
-    assert [verdict.outcome for verdict in found] == [AnswerStatus.ANSWERED, AnswerStatus.ABSTAINED, AnswerStatus.ANSWERED]
-    assert found[1].says is None
+    assert [verdict.status for verdict in found] == [AnswerStatus.ANSWERED, AnswerStatus.ABSTAINED, AnswerStatus.ANSWERED]
+    assert found[1].value is None
 
 
 @pytest.mark.parametrize("finish", ["refusal", "length"])
@@ -150,8 +149,8 @@ def test_a_window_that_makes_calls_fail_fails_alone(finish):
     model = Teller(tell)
     truth = [True, False] * 10
     found = ask(model, windows_of(truth))
-    assert [verdict.says for verdict in found] == [*truth[:3], None, *truth[4:]]
-    assert found[3].outcome == AnswerStatus.FAILED
+    assert [verdict.value for verdict in found] == [*truth[:3], None, *truth[4:]]
+    assert found[3].status == AnswerStatus.FAILED
     assert found[3].key == "key"
     assert "refused" in found[3].failure or "cut short" in found[3].failure
 
@@ -159,7 +158,7 @@ def test_a_window_that_makes_calls_fail_fails_alone(finish):
 def test_a_model_that_always_refuses_is_not_asked_window_by_window():
     model = Teller(lambda asked: reply("no", "refusal"))
     found = ask(model, windows_of([True, False] * 10))
-    assert all(verdict.outcome == AnswerStatus.FAILED and verdict.says is None and "refused" in verdict.failure for verdict in found)
+    assert all(verdict.status == AnswerStatus.FAILED and verdict.value is None and "refused" in verdict.failure for verdict in found)
     # Two prompts and their halves, each with three fresh tries.
     assert len(model.asked) == 2 * 3 * 4
 
@@ -188,7 +187,7 @@ def test_the_prompt_says_what_it_is_and_its_typical_reply_parses(kind):
     prompt = prompt_of(kind, "cats", ["a", "b", "c"])
     assert prompt.messages[0].content.startswith(f"Task: {kind}\n")
     assert prompt.template == f"{kind}@2"
-    assert verdicts_of(prompt.typical, 3) == {1: "no", 2: "no", 3: "no"}
+    assert words_of(prompt.typical, 3) == {1: "no", 2: "no", 3: "no"}
     assert prompt.schema.body["required"] == ["1", "2", "3"]
     assert prompt.top_logprobs == 0
     assert read(prompt).texts == {"1": "a", "2": "b", "3": "c"}
@@ -208,7 +207,7 @@ def test_the_prompt_says_what_it_is_and_its_typical_reply_parses(kind):
     ],
 )
 def test_reading_verdicts(text, found):
-    assert verdicts_of(text, 2) == found
+    assert words_of(text, 2) == found
 
 
 @pytest.mark.parametrize(
@@ -218,7 +217,7 @@ def test_reading_verdicts(text, found):
 )  # fmt: skip
 def test_what_is_no_verdict_is_never_guessed(text):
     with pytest.raises(ValueError, match=r"it has no|it holds no"):
-        verdicts_of(text, 2)
+        words_of(text, 2)
 
 
 def test_probabilities_come_from_the_token_that_begins_the_verdict():
@@ -229,7 +228,7 @@ def test_probabilities_come_from_the_token_that_begins_the_verdict():
         TokenChoice(' "no', math.log(0.9), ((' "no', math.log(0.9)), (' "yes', math.log(0.1)))),
         TokenChoice('"}', 0.0),
     ]
-    odds = odds_of(choices, 2)
+    odds = odds_of(choices)
     assert odds[1] == pytest.approx(0.7 / 0.9)
     assert odds[2] == pytest.approx(0.1)
 
@@ -245,7 +244,7 @@ def test_probabilities_are_asked_for_only_where_they_are_known_to_come():
         return reply("".join(token.token for token in tokens), choices=tokens)
 
     (verdict,) = ask(Teller(tell, abilities=frozenset({Ability.LOGPROBS})), windows_of([True]))
-    assert (verdict.says, verdict.probability) == (False, pytest.approx(0.25))
+    assert (verdict.value, verdict.probability) == (False, pytest.approx(0.25))
     (verdict,) = ask(Teller(verdicts(has_cat)), windows_of([True]))
     assert verdict.probability is None
 
@@ -268,7 +267,7 @@ def test_a_text_cannot_change_the_reading_of_any_other(injection):
     assert list(found.texts.values()) == texts
     assert found.label == injection
     windows = [Window(str(place), text) for place, text in enumerate(texts)]
-    verdict = {text: says.says for text, says in zip(texts, ask(Teller(verdicts(has_cat)), windows), strict=True)}
+    verdict = {text: verdict.value for text, verdict in zip(texts, ask(Teller(verdicts(has_cat)), windows), strict=True)}
     assert (verdict["a dog"], verdict["a cat"], verdict["a dog again"]) == (False, True, False)
 
 
@@ -277,7 +276,7 @@ def test_over_http_a_hostile_text_leaves_the_others_their_verdicts(injection):
     def said(third):
         windows = [Window(str(place), text) for place, text in enumerate(["a cat", "a dog", third, "the cat sat", "nothing"])]
         with ScriptedServer() as server:
-            return [verdict.says for verdict in asyncio.run(asked_at(server.base_url, windows))]
+            return [verdict.value for verdict in asyncio.run(asked_at(server.base_url, windows))]
 
     async def asked_at(base_url, windows):
         client = LlmClient(Endpoints(base_url), 4)

@@ -10,7 +10,7 @@ from interp.llm.base import Ability
 from interp.llm.memory_call_store import MemoryCallStore
 from tests.score.exam import item_of
 from tests.score.over_http import Desk
-from tests.score.test_choice import foils
+from tests.score.test_choice import distractors
 
 LABEL, OTHERS = 'the word "cat"', ('the word "dog"', 'the word "fire"')
 NAMES = ["detection", "fuzz", "discrimination", "intruder"]
@@ -18,7 +18,7 @@ CONTROLS = ("empty", "baseline", "repeat", "judge_swap", "gold")
 
 
 def item(feature=0):
-    return item_of(own=LABEL, nulls=OTHERS, baseline=OTHERS[0], foils=foils(), feature=feature)
+    return item_of(own=LABEL, nulls=OTHERS, baseline=OTHERS[0], distractors=distractors(), feature=feature)
 
 
 @pytest.mark.parametrize("name", NAMES)

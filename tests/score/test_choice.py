@@ -22,7 +22,7 @@ MARKED = re.compile("«([^»]*)»")
 BOTH = pytest.mark.parametrize("name", ["discrimination", "intruder"])
 
 
-def foils(count=4):
+def distractors(count=4):
     """Features that fire on other words, at windows of other documents."""
     found = []
     for number in range(count):
@@ -33,7 +33,7 @@ def foils(count=4):
 
 
 def item(**options):
-    return item_of(foils=foils(), **options)
+    return item_of(distractors=distractors(), **options)
 
 
 def groups(asked):
@@ -111,7 +111,7 @@ def test_a_foils_window_in_which_the_feature_fires_too_is_not_shown_as_the_foils
     own = contexts_of(FULL, 0)
     fires = own.select(np.flatnonzero(own.kinds == ContextKind.UNIFORM))
     twin = Distractor(300, fires)
-    found = score("discrimination", Teller(knows), item_of(own, nulls=(), foils=(twin,)))
+    found = score("discrimination", Teller(knows), item_of(own, nulls=(), distractors=(twin,)))
     assert (found.value, found.answered) == (None, 0)
     assert "No other feature" in found.reason
 
@@ -130,7 +130,10 @@ def test_no_answer_is_a_failure_and_not_a_wrong_choice(name):
 @BOTH
 def test_nothing_to_choose_from_is_undefined(name):
     found = score(
-        name, Teller(knows), item_of(contexts_of({ContextKind.UNIFORM: 2}), foils=foils()), controls=("empty", "baseline", "repeat", "gold")
+        name,
+        Teller(knows),
+        item_of(contexts_of({ContextKind.UNIFORM: 2}), distractors=distractors()),
+        controls=("empty", "baseline", "repeat", "gold"),
     )
     assert (found.value, found.interval, found.answered) == (None, None, 0)
     assert "firing test windows" in found.reason

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from interp.domain.explanation import Explanation
-from interp.judge.outcome import Answers, AnswerStatus
-from interp.score.controls.null_comparison import compare, on_both
-from interp.score.controls.paired import Rivals
-from interp.score.items.test_items import questions_of
+from interp.judge.verdicts import AnswerStatus, Verdicts
+from interp.score.base import Figure
+from interp.score.controls.comparison import NullFigures, compare_with_nulls
+from interp.score.items.test_set import TestSet
 from interp.score.scorers import binary_metrics
-from interp.score.scorers.binary_metrics import BinaryTestSet
-from interp.score.scorers.simulation import rivals_of, totals_of
+from interp.score.scorers.simulation_metrics import null_figures, totals_of
 from interp.stats.agreement import pearson_of
 from interp.stats.intervals import cluster_degrees, fewest_degrees
 from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
@@ -23,7 +22,9 @@ def _borrowed(count):
 
 def _compared(nulls, replicates, own=0.8, bounds=(0.7, 0.9), differences=None):
     own_replicates = np.full(len(replicates), own) + np.linspace(-0.01, 0.01, len(replicates))
-    return compare(own, bounds, own_replicates, Rivals(np.array(nulls), np.array(replicates), differences), _borrowed(len(nulls)))
+    return compare_with_nulls(
+        Figure(own, bounds, own_replicates), NullFigures(np.array(nulls), np.array(replicates), differences), _borrowed(len(nulls))
+    )
 
 
 def test_a_null_that_hangs_on_one_document_voids_no_interval():
@@ -51,7 +52,7 @@ def test_a_null_that_hangs_on_one_document_voids_no_interval():
 )
 def test_a_lift_without_an_interval_says_why(nulls, replicates, more):
     if more.get("own", 0) is None:
-        found = compare(None, None, np.full(5, np.nan), Rivals(np.array(nulls), np.array(replicates), None), _borrowed(2))
+        found = compare_with_nulls(Figure(None, None, np.full(5, np.nan)), NullFigures(np.array(nulls), np.array(replicates), None), _borrowed(2))
     else:
         found = _compared(nulls, replicates, **more)
     assert found.lift_interval is None
@@ -74,7 +75,8 @@ def test_one_document_that_holds_half_of_the_windows_widens_the_lifts_interval()
     replicates = np.full((20, 3), 0.5) + np.linspace(-0.01, 0.01, 20)[:, None]
     nulls, own_replicates = np.array([0.49, 0.5, 0.51]), np.full(20, 0.9)
     alike, dominated = (
-        compare(0.9, (0.8, 0.95), own_replicates, Rivals(nulls, replicates, None, degrees), _borrowed(3)).lift_interval for degrees in (19.0, 2.6)
+        compare_with_nulls(Figure(0.9, (0.8, 0.95), own_replicates), NullFigures(nulls, replicates, None, degrees), _borrowed(3)).lift_interval
+        for degrees in (19.0, 2.6)
     )
     assert dominated.low < alike.low
     assert dominated.high > alike.high
@@ -89,8 +91,9 @@ def test_degrees_of_freedom_are_those_of_the_side_with_fewer_effective_documents
 
 def test_figures_on_common_items_move_a_null_by_how_far_it_is_behind():
     """Own .9 on all it answered, .95 and .8 on what both answered: .05 behind, so the null stands at .85; the second answered the same items."""
-    values, _ = on_both(0.9, np.zeros(1), np.array([0.95, 0.9]), np.zeros((1, 2)), np.array([0.9, 0.3]), np.zeros((1, 2)))
-    assert values.tolist() == [pytest.approx(0.85), 0.3]
+    own = Figure(0.9, replicates=np.zeros(1))
+    found = NullFigures.of(own, np.array([0.95, 0.9]), np.zeros((1, 2)), np.array([0.9, 0.3]), np.zeros((1, 2)), None)
+    assert found.values.tolist() == [pytest.approx(0.85), 0.3]
 
 
 def _words(text):
@@ -119,7 +122,7 @@ def test_a_simulation_without_answers_on_hard_windows_gains_no_lift():
     """Two explanations predict alike; the own one has no answer where the prediction is noise. Compared on what each answered, it would be ahead."""
     random, own, apart = np.random.default_rng(0), [], []
     for feature in range(20):
-        questions = questions_of(contexts_of(FULL, feature))
+        questions = TestSet.of(contexts_of(FULL, feature))
         content = np.ones(questions.contexts.tokens.shape, dtype=np.bool_)
         is_hard = random.random(len(questions)) < 0.5
         real = questions.contexts.activations.astype(np.float32)
@@ -127,9 +130,9 @@ def test_a_simulation_without_answers_on_hard_windows_gains_no_lift():
         values = np.where(is_hard[None, :, None], noise, real + random.normal(0, 1, (3, *real.shape))).astype(np.float32)
         outcomes = np.zeros((3, len(questions)), dtype=np.uint8)
         outcomes[0, is_hard] = AnswerStatus.FAILED
-        answers = Answers(values, outcomes, {})
+        answers = Verdicts(values, outcomes)
         figures = pearson_of(totals_of(questions, answers, content).sum(axis=0))
-        own.append(figures[0] - rivals_of(questions, answers, content, float(figures[0])).values.mean())
+        own.append(figures[0] - null_figures(questions, answers, content, float(figures[0])).values.mean())
         apart.append(figures[0] - figures[1:].mean())
     assert abs(np.mean(own)) < 0.02
     assert np.mean(apart) > 0.2
@@ -140,11 +143,11 @@ def test_a_selection_that_fails_on_calls_gains_no_lift():
     lifts = []
     for seed in range(30):
         random = np.random.default_rng(seed)
-        exam = BinaryTestSet.of(questions_of(contexts_of(FULL, seed)), STATISTICS)
+        exam = TestSet.of(contexts_of(FULL, seed), STATISTICS)
         is_hard = random.random(len(exam)) < 0.5
         said = np.where(is_hard, random.random((3, len(exam))) < 0.5, exam.truth)
         answered = np.ones_like(said)
         answered[0, is_hard] = False
         own = float(binary_metrics.figures_of(exam, answered[:1], said[:1])[0][0])
-        lifts.append(own - binary_metrics.rivals_of(exam, answered, said, own).values.mean())
+        lifts.append(own - binary_metrics.null_figures(exam, answered, said, own).values.mean())
     assert abs(np.mean(lifts)) < 0.01

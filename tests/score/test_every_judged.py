@@ -13,7 +13,7 @@ from interp.score.items.codec import decode_items, encode_items
 from tests.score.any_model import AnyModel, any_model
 from tests.score.exam import VOCABULARY, item_of
 from tests.score.teller import reply
-from tests.score.test_choice import foils
+from tests.score.test_choice import distractors
 
 CONTROLS = frozenset({"empty", "baseline", "repeat", "judge_swap", "gold"})
 ALL = pytest.mark.parametrize("name", sorted(registry.JUDGED))
@@ -21,7 +21,7 @@ ALL = pytest.mark.parametrize("name", sorted(registry.JUDGED))
 
 def score(name, model, seed=0, controls=CONTROLS):
     desk = ScoreContext(VOCABULARY, seed, model, model, model, controls)
-    item = item_of(baseline="dogs", foils=foils())
+    item = item_of(baseline="dogs", distractors=distractors())
     return asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, desk))
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from interp.judge.selection import listed
 from interp.judge.token_levels import expected_level, pairs_of
-from interp.score.scorers.selection_prompts import listed
 from interp.stats.agreement import Confusion, f1_of, pearson, precision_at_rate, r_squared
 from interp.stats.ranking import auprc, auroc
 
@@ -61,7 +61,7 @@ def test_openai_expected_level():
 
 
 def test_pairs_in_json_are_levels_of_numbered_tokens():
-    assert [values.tolist() for values in pairs_of('{"1": [[2, 10], [3, 4]], "2": []}', [3, 2])] == [[0, 10, 4], [0, 0]]
+    assert {number: values.tolist() for number, values in pairs_of('{"1": [[2, 10], [3, 4]], "2": []}', [3, 2]).items()} == {1: [0, 10, 4], 2: [0, 0]}
 
 
 def test_saebench_accuracy_of_14():

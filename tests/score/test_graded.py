@@ -14,10 +14,8 @@ from interp.llm.base import Ability, TokenChoice
 from interp.llm.prompt_text import plain
 from interp.score import registry
 from interp.score.base import ScoreContext
-from interp.score.controls import explanation_set
-from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary_metrics import BinaryTestSet
-from interp.score.scorers.graded_metrics import Grades, best_threshold, crossfitted, null_of
+from interp.score.items.test_set import TestSet
+from interp.score.scorers.graded_metrics import best_threshold, crossfitted, figure_of, grades_of, null_of
 from interp.score.scorers.surprisal import tail_of
 from tests.score.exam import FULL, STATISTICS, VOCABULARY, WORDS, contexts_of, item_of
 from tests.score.teller import Teller
@@ -209,7 +207,7 @@ def test_the_tail_of_a_reading_is_the_window(text, covered):
 def test_thresholds_come_from_the_other_half_of_the_documents():
     """Grades that separate in one half at 0.5 and in the other at 5: each half is judged by the other's threshold, and fails by it."""
     contexts = contexts_of({ContextKind.UNIFORM: 20, ContextKind.INACTIVE: 20})
-    exam = BinaryTestSet.of(questions_of(contexts), STATISTICS)
+    exam = TestSet.of(contexts, STATISTICS)
     odd = exam.clusters % 2 == 1
     scores = np.where(exam.positive, 1.0, 0.0) * np.where(odd, 10.0, 1.0)
     said, decided = crossfitted(scores, exam, np.ones(40, dtype=bool))
@@ -228,13 +226,12 @@ def test_the_best_threshold_by_hand():
 def test_swapped_explanations_are_significant_no_more_often_than_promised():
     """21 gradings that know nothing of the feature, one of them called its own: with twenty nulls p is 0.05 or less in one of twenty."""
     random = np.random.default_rng(0)
-    exam = BinaryTestSet.of(questions_of(contexts_of(FULL)), STATISTICS)
-    labels = [explanation_set.TestedExplanation("", "own"), *(explanation_set.TestedExplanation("null", str(number)) for number in range(20))]
-    borrowed = item_of(nulls=tuple(map(str, range(20)))).nulls
+    exam = TestSet.of(contexts_of(FULL), STATISTICS)
+    item = item_of(nulls=tuple(map(str, range(20))))
     p_values = []
     for _ in range(300):
-        grades = Grades(exam, labels, random.normal(size=(21, len(exam))), [None] * len(exam))
-        p_values.append(null_of(grades, borrowed, grades.own).p_value)
+        grades = grades_of(random.normal(size=(21, len(exam))), [None] * len(exam))
+        p_values.append(null_of(exam, grades, figure_of(exam, grades), item).p_value)
     assert 0.02 <= np.mean(np.array(p_values) <= 0.05) <= 0.08
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
 

@@ -13,14 +13,12 @@ import pytest
 from interp.domain.errors import BudgetReachedError, InputError
 from interp.domain.evidence import ContextKind
 from interp.domain.spec import JobSpec, ModelSpec, ModelsSpec, ScorerSpec
-from interp.judge.outcome import AnswerStatus
 from interp.judge.yes_no import Verdict
 from interp.llm.base import Ability, TokenChoice
 from interp.score import registry
-from interp.score.items.sequential import ask_in_rounds
-from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary import NEGATIVES, POSITIVES
-from interp.score.scorers.binary_metrics import BinaryTestSet
+from interp.score.items.sampling import NEGATIVES, POSITIVES
+from interp.score.items.test_set import TestSet
+from interp.score.scorers.sequential import ask_in_rounds
 from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
 from tests.score.teller import Teller, reply, verdicts
 
@@ -280,15 +278,15 @@ def test_sequential_stops_when_its_interval_says_enough(name, options, why):
 
 def test_stopping_early_errs_no_more_often_than_promised():
     """A judge whose true figure is the threshold itself: whichever side the interval takes is wrong, after any round."""
-    exam = BinaryTestSet.of(questions_of(contexts_of(FULL)), STATISTICS)
+    exam = TestSet.of(contexts_of(FULL), STATISTICS)
     spec = ScorerSpec(name="detection", stop="sequential", threshold=0.7)
     random = np.random.default_rng(0)
 
     async def ask(rows, number):
         says = random.random(len(rows)) < np.where(exam.positive[rows], 0.8, 0.4)
-        return [[Verdict(AnswerStatus.ANSWERED, bool(said), None, None, None) for said in says]]
+        return [[Verdict.answered(bool(said)) for said in says]]
 
-    ends = [asyncio.run(ask_in_rounds(exam, spec, seed, ask)).why for seed in range(300)]
+    ends = [asyncio.run(ask_in_rounds(exam, spec, seed, ask)).stopped for seed in range(300)]
     assert 1 - ends.count("all asked") / len(ends) <= 0.07
 
 
@@ -349,7 +347,7 @@ def test_every_scorer_says_what_it_needs(name):
     assert isinstance(scorer.version, int)
     assert scorer.metric
     assert scorer.needs <= set(Ability)
-    assert isinstance(scorer.needs_foils, bool)
+    assert isinstance(scorer.needs_distractors, bool)
 
 
 def test_full_is_what_collection_keeps():

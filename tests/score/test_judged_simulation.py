@@ -63,7 +63,7 @@ def test_the_json_form_asks_several_windows_a_prompt_and_keeps_their_order():
     model, windows = Teller(pairs), windows_of(7)
     found = run(model, windows, [[3, 0, 6], [1, 5, 2], [4]])
     for window, levels in zip(windows, found, strict=True):
-        assert levels.values.tolist() == [8.0 if "cat" in string else 0.0 for string in window.strings]
+        assert levels.value.tolist() == [8.0 if "cat" in string else 0.0 for string in window.strings]
     assert [len(asked.texts) for asked in model.asked] == [3, 3, 1]
     assert {asked.kind for asked in model.asked} == {"simulate"}
     assert all(asked.prompt.schema.body["required"] == list(asked.texts) for asked in model.asked)
@@ -74,7 +74,7 @@ def test_the_logprob_form_asks_one_window_a_prompt_and_takes_the_expectation():
     found = run(model, windows, [[0, 1, 2]])
     assert [len(asked.texts) for asked in model.asked] == [1, 1, 1]
     for window, levels in zip(windows, found, strict=True):
-        assert levels.values == pytest.approx([7.2 if "cat" in string else 0.8 for string in window.strings], abs=1e-5)
+        assert levels.value == pytest.approx([7.2 if "cat" in string else 0.8 for string in window.strings], abs=1e-5)
 
 
 def test_without_alternatives_the_written_level_stands():
@@ -120,7 +120,7 @@ def test_windows_that_a_reply_leaves_out_are_asked_again_alone():
 
     model = Teller(tell)
     found = run(model, windows_of(3), [[0, 1, 2]])
-    assert all(levels.values is not None for levels in found)
+    assert all(levels.value is not None for levels in found)
     assert [len(asked.texts) for asked in model.asked] == [3, 1]
 
 
@@ -133,7 +133,7 @@ def test_one_window_that_is_refused_costs_the_others_nothing():
     windows = windows_of(3)
     bad = Tokens((" cat", " dog"), np.arange(2))
     found = run(Teller(tell), [*windows, bad], [[0, 1, 2, 3]])
-    assert [levels.values is None for levels in found] == [False, False, False, True]
+    assert [levels.value is None for levels in found] == [False, False, False, True]
     assert "refused" in found[3].failure
 
 
@@ -150,7 +150,7 @@ def test_a_context_cannot_answer_for_itself():
     window = Tokens(evil, np.arange(3))
     model = Teller(pairs)
     (levels,) = run(model, [window], [[0]])
-    assert levels.values.tolist() == [0.0, 0.0, 0.0]
+    assert levels.value.tolist() == [0.0, 0.0, 0.0]
     (asked,) = model.asked
     assert list(asked.texts) == ["1"]
     assert len(tokens_in(asked.texts["1"])) == 3

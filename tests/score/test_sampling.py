@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from interp.domain.evidence import ContextKind, Contexts
 from interp.score.items.sampling import sample
-from interp.score.items.test_items import questions_of
+from interp.score.items.test_set import TestSet
 from tests.score.exam import FULL, contexts_of
 
 
@@ -25,12 +25,12 @@ CONTEXTS = _both(_both(contexts_of(FULL), ContextKind.INACTIVE, ContextKind.NEAR
 @pytest.mark.parametrize("kind", [ContextKind.UNIFORM, ContextKind.INACTIVE])
 def test_each_window_of_a_uniform_sample_is_asked_about_with_the_same_chance(kind):
     """Also those that were kept for a second reason: else the rates at the true mix of the corpus would lean their way."""
-    questions = questions_of(CONTEXTS)
-    times = dict.fromkeys([name for name, kept in zip(questions.contexts.identities(), questions.kept[kind], strict=True) if kept], 0)
+    questions = TestSet.of(CONTEXTS)
+    times = dict.fromkeys([name for name, kept in zip(questions.contexts.identities(), questions.groups[kind.name.lower()], strict=True) if kept], 0)
     seeds = 1500
     for seed in range(seeds):
         drawn = sample(questions, 20, 20, seed, 0)
-        for name in np.array(drawn.contexts.identities())[drawn.kept[kind]]:
+        for name in np.array(drawn.contexts.identities())[drawn.groups[kind.name.lower()]]:
             times[str(name)] += 1
     shares = np.array(list(times.values())) / seeds
     assert np.abs(shares - shares.mean()).max() < 5 * np.sqrt(shares.mean() * (1 - shares.mean()) / seeds)
@@ -44,7 +44,7 @@ def test_each_window_of_a_uniform_sample_is_asked_about_with_the_same_chance(kin
     st.integers(0, 2**31 - 1),
 )
 def test_as_many_as_asked_for_or_all_there_are_and_no_top_windows(counts, positives, negatives, seed):
-    questions = questions_of(contexts_of(counts))
+    questions = TestSet.of(contexts_of(counts))
     drawn = sample(questions, positives, negatives, seed, 3)
     assert drawn.positive.sum() == min(positives, counts[ContextKind.UNIFORM] + counts[ContextKind.WEIGHTED])
     assert drawn.negative.sum() == min(negatives, counts[ContextKind.INACTIVE] + counts[ContextKind.NEAR_MISS])
@@ -57,7 +57,7 @@ def test_as_many_as_asked_for_or_all_there_are_and_no_top_windows(counts, positi
 
 
 def test_positives_come_from_the_whole_range():
-    questions = questions_of(contexts_of(FULL))
+    questions = TestSet.of(contexts_of(FULL))
     strengths = questions.contexts.maxima()[questions.positive]
     drawn = [sample(questions, 20, 20, 0, feature) for feature in range(200)]
     weak = np.quantile(strengths, 0.2)

@@ -13,12 +13,12 @@ from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import Flag, OneOf
-from interp.judge.outcome import Answers, AnswerStatus
+from interp.judge.verdicts import AnswerStatus, Verdicts
 from interp.score import registry
 from interp.score.base import ScorerInput
 from interp.score.executable_judge import ExecutableJudge
-from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary_metrics import BinaryTestSet, by_strength
+from interp.score.items.test_set import TestSet
+from interp.score.scorers.binary_metrics import by_strength
 from tests.explain.planted import evidence, text, where
 
 DETECTION, SIMULATION = ScorerSpec(name="detection"), ScorerSpec(name="simulation")
@@ -126,10 +126,10 @@ class Scripted(ExecutableJudge):
 
     def simulate(self, explanations, contexts, vocabulary):
         answers = super().simulate(explanations, contexts, vocabulary)
-        outcomes = answers.outcomes.copy()
+        outcomes = answers.statuses.copy()
         outcomes[:, self.failed] = AnswerStatus.FAILED
         outcomes[:, self.abstained] = AnswerStatus.ABSTAINED
-        return Answers(answers.values, outcomes, {})
+        return Verdicts(answers.values, outcomes)
 
 
 def test_what_a_judge_did_not_answer_counts_neither_way():
@@ -181,7 +181,7 @@ def test_recall_by_strength_is_by_the_peak_relative_to_the_features_maximum():
     """Peaks of 8, 3 and 1 under a maximum of 10, five windows each, only the strong ones found: by count a third, by strength two thirds."""
     rows = [([1, 2] if peak == 8 else [2, 2], [peak, 0]) for peak in (8.0, 3.0, 1.0) for _ in range(5)] + [([2, 2], [0, 0])] * 5
     contexts = _contexts(rows, [ContextKind.UNIFORM] * 15 + [ContextKind.INACTIVE] * 5)
-    exam = BinaryTestSet.of(questions_of(contexts), STATISTICS)
+    exam = TestSet.of(contexts, STATISTICS)
     found = by_strength(exam, np.ones(20, bool), exam.strengths == 8)
     assert [found[f"recall_{name}"] for name in ("strong", "medium", "weak")] == [1, 0, 0]
     assert [found[f"share_{name}"] for name in ("strong", "medium", "weak")] == pytest.approx([1 / 3] * 3)
@@ -200,9 +200,7 @@ def test_recall_of_the_corpus_needs_no_sample_of_one_kind():
         rows = np.concatenate([uniform, weighted])
         groups = {"uniform": np.arange(40) < 20, "weighted": np.arange(40) >= 20}
         every = np.ones(40, bool)
-        exam = BinaryTestSet(
-            [""] * 40, [""] * 40, every, every, ~every, groups, np.arange(40), peaks[rows].astype(np.float32), 0.1, float(peaks.max())
-        )
+        exam = TestSet([""] * 40, [""] * 40, groups, every, every, ~every, np.arange(40), peaks[rows].astype(np.float32), 0.1, float(peaks.max()))
         found.append(by_strength(exam, every, hits[rows]))
     for name, true in (("recall_of_windows", hits.mean()), ("recall_of_strength", peaks[hits].sum() / peaks.sum())):
         value, low, high = (np.array([line[each] for line in found]) for each in (name, f"{name}_low", f"{name}_high"))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from interp.domain.evidence import ContextKind
-from interp.score.items.test_items import questions_of
-from interp.score.scorers.selection_prompts import listed, rounds_of
+from interp.judge.selection import listed
+from interp.score.items.test_set import TestSet
+from interp.score.scorers.selection import calls_of
 from tests.score.exam import contexts_of, item_of, score
 from tests.score.teller import Teller, reply
 
@@ -25,30 +26,30 @@ def none(asked):
 
 
 def test_each_call_has_two_top_two_weighted_and_ten_silent_windows_and_no_window_twice():
-    questions = questions_of(contexts_of(ENOUGH))
-    rounds = rounds_of(questions, None, 0)
+    questions = TestSet.of(contexts_of(ENOUGH))
+    rounds = calls_of(questions, None, 0)
     assert len(rounds) == 4
     for rows in rounds:
         assert len(rows) == 14
-        assert questions.kept[ContextKind.TOP][rows].sum() == 2
-        assert questions.kept[ContextKind.WEIGHTED][rows].sum() == 2
-        assert questions.kept[ContextKind.INACTIVE][rows].sum() == 10
+        assert questions.groups["top"][rows].sum() == 2
+        assert questions.groups["weighted"][rows].sum() == 2
+        assert questions.groups["inactive"][rows].sum() == 10
     every = np.concatenate(rounds)
     assert len(np.unique(every)) == len(every)
-    assert not questions.kept[ContextKind.NEAR_MISS][every].any()
+    assert not questions.groups["near_miss"][every].any()
 
 
 def test_windows_kept_as_top_and_weighted_ones_count_as_either_but_once():
     contexts = contexts_of({ContextKind.TOP: 4, ContextKind.INACTIVE: 20})
     both = contexts.select(np.concatenate([np.arange(4), np.arange(4), np.arange(4, 24)]))
     both.kinds[4:8] = ContextKind.WEIGHTED
-    assert [len(rows) for rows in rounds_of(questions_of(both), None, 0)] == [14]
-    assert rounds_of(questions_of(contexts), None, 0) == []
+    assert [len(rows) for rows in calls_of(TestSet.of(both), None, 0)] == [14]
+    assert calls_of(TestSet.of(contexts), None, 0) == []
 
 
 def test_firing_windows_stand_anywhere_in_a_call():
-    questions = questions_of(contexts_of(ENOUGH))
-    places = {int(place) for seed in range(40) for rows in rounds_of(questions, None, seed) for place in np.flatnonzero(questions.positive[rows])}
+    questions = TestSet.of(contexts_of(ENOUGH))
+    places = {int(place) for seed in range(40) for rows in calls_of(questions, None, seed) for place in np.flatnonzero(questions.positive[rows])}
     assert places == set(range(14))
 
 

@@ -12,7 +12,7 @@ from interp.explain.pattern.sentence import sentence
 from interp.explain.pattern.whole import MOST_TOLD, whole_text
 from tests.score.exam import VOCABULARY, item_of, score
 from tests.score.teller import Teller, verdicts
-from tests.score.test_choice import foils
+from tests.score.test_choice import distractors
 
 LONG = Vocabulary((*(f" w{number}".encode() for number in range(MOST_TOLD + 20)), b"\n    "), frozenset())
 
@@ -55,7 +55,7 @@ def test_the_judge_sees_the_whole_rule_of_own_null_and_baseline(name):
     words = [f"`{VOCABULARY.text(token).replace(' ', '␣')}`" for token in rare]
     own = explanation_of(OneOf("token", 0, (1, 2), rare=rare, share=0.9), VOCABULARY)
     assert not any(word in own.text for word in words)
-    item = item_of(foils=foils())
+    item = item_of(distractors=distractors())
     model = Teller(verdicts(lambda text, label: True))
     asked = type(item)(**{field: getattr(item, field) for field in type(item).__slots__} | {"explanation": own, "nulls": (own,), "baseline": own})
     score(name, model, asked, controls=frozenset({"baseline"}))

@@ -70,7 +70,7 @@ def test_a_judge_that_fails_on_silent_windows_is_not_right_there(name):
 def test_a_short_last_batch_is_a_batch(count):
     windows = [Window(str(place), f"text {place} cat") for place in range(count)]
     model = Teller(verdicts(lambda text, label: True))
-    assert [verdict.says for verdict in ask(model, windows)] == [True] * count
+    assert [verdict.value for verdict in ask(model, windows)] == [True] * count
     assert sum(len(asked.texts) for asked in model.asked) == count
 
 

@@ -9,7 +9,7 @@ from interp.collect.finish import finish
 from interp.collect.run import collect
 from interp.domain.evidence import ACTIVE_KINDS, ContextKind, Split
 from interp.domain.spec import CollectionSpec, SplitCounts
-from interp.score.items.test_items import questions_of
+from interp.score.items.test_set import TestSet
 from tests.collect import reference
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
 from tests.score.exam import FULL, contexts_of, item_of, score
@@ -49,7 +49,7 @@ def _spoilt():
 @pytest.mark.parametrize("name", ["detection", "fuzz", "selection", "simulation", "intruder"])
 def test_no_scorer_asks_about_a_window_as_silent_that_fires(name):
     contexts, spoilt = _spoilt()
-    assert not (questions_of(contexts).negative & (questions_of(contexts).contexts.maxima() > 0)).any()
+    assert not (TestSet.of(contexts).negative & (TestSet.of(contexts).contexts.maxima() > 0)).any()
 
     def tell(asked):
         if asked.kind in ("detect", "fuzz"):

@@ -14,12 +14,12 @@ from tests.explain.planted import evidence, text, where
 from tests.score.exam import VOCABULARY, WIDTH, item_of
 
 
-def _papers(features: int, seed: int = 0):
+def _questions(features: int, seed: int = 0):
     """(truth, marked columns) of the questions about many features."""
     found = []
     for feature in range(features):
-        paper = Fuzz(ScorerSpec(name="fuzz")).paper(item_of(feature=feature), ScoreContext(VOCABULARY, seed, None))
-        for truth, shown in zip(paper.exam.truth.tolist(), paper.texts, strict=True):
+        test_set, texts = Fuzz(ScorerSpec(name="fuzz")).questions(item_of(feature=feature), ScoreContext(VOCABULARY, seed, None))
+        for truth, shown in zip(test_set.truth.tolist(), texts, strict=True):
             found.append((truth, _positions(shown)))
     return found
 
@@ -38,7 +38,7 @@ def _positions(shown: str) -> list[int]:
 
 
 def test_wrong_marks_stand_wherever_right_ones_do():
-    found = _papers(60)
+    found = _questions(60)
     counts = {truth: Counter(column for known, places in found if known == truth for column in places) for truth in (True, False)}
     table = np.array([[counts[truth][column] for column in range(WIDTH)] for truth in (True, False)])
     assert (table > 0).all()
@@ -48,7 +48,7 @@ def test_wrong_marks_stand_wherever_right_ones_do():
 
 
 def test_as_many_tokens_are_marked_wrongly_as_rightly():
-    found = _papers(60)
+    found = _questions(60)
     counts = {truth: Counter(len(places) for known, places in found if known == truth) for truth in (True, False)}
     assert set(counts[True]) == set(counts[False]) == {1, 2}
     assert abs(counts[True][1] - counts[False][1]) < 0.05 * counts[True].total()
@@ -56,7 +56,7 @@ def test_as_many_tokens_are_marked_wrongly_as_rightly():
 
 def test_a_judge_of_places_alone_learns_nothing():
     """Trained on the marks of some features, where they stand says nothing of those of others."""
-    known, new = _papers(60), _papers(120)[60 * 40 :]
+    known, new = _questions(60), _questions(120)[60 * 40 :]
     right = Counter(column for truth, places in known if truth for column in places)
     wrong = Counter(column for truth, places in known if not truth for column in places)
     scores = np.array([np.mean([np.log(right[column] + 1) - np.log(wrong[column] + 1) for column in places]) for _, places in new])
@@ -65,18 +65,20 @@ def test_a_judge_of_places_alone_learns_nothing():
 
 
 def test_another_seed_and_another_feature_mark_other_places():
-    assert _papers(3, seed=0) == _papers(3, seed=0)
-    assert _papers(3, seed=0) != _papers(3, seed=1)
-    by_feature = [tuple(map(tuple, (places for truth, places in _papers(8)[40 * feature : 40 * feature + 40] if not truth))) for feature in range(8)]
+    assert _questions(3, seed=0) == _questions(3, seed=0)
+    assert _questions(3, seed=0) != _questions(3, seed=1)
+    by_feature = [
+        tuple(map(tuple, (places for truth, places in _questions(8)[40 * feature : 40 * feature + 40] if not truth))) for feature in range(8)
+    ]
     assert len(set(by_feature)) == 8
 
 
 def test_on_real_text_no_wrong_mark_is_on_a_token_that_fires():
     fires = where(lambda token: token.strip() in ("import", "self", "return"))
     item = ScorerInput.of(evidence(fires), item_of().explanation, ())
-    paper = Fuzz(ScorerSpec(name="fuzz")).paper(item, ScoreContext(text().vocabulary, 0, None))
-    assert 30 <= len(paper.texts) <= 40
-    for truth, shown in zip(paper.exam.truth, paper.texts, strict=True):
+    test_set, texts = Fuzz(ScorerSpec(name="fuzz")).questions(item, ScoreContext(text().vocabulary, 0, None))
+    assert 30 <= len(texts) <= 40
+    for truth, shown in zip(test_set.truth, texts, strict=True):
         marked = [part.partition(CLOSE)[0] for part in shown.split(OPEN)[1:]]
         assert marked
         words = [word in part for part in marked for word in ("import", "self", "return")]

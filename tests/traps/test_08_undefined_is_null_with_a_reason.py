@@ -17,7 +17,7 @@ from interp.stats.chance import cohens_kappa
 from interp.stats.ranking import auprc, auroc
 from tests.score.any_model import any_model
 from tests.score.exam import VOCABULARY, contexts_of, item_of
-from tests.score.test_choice import foils
+from tests.score.test_choice import distractors
 
 FIRING = {ContextKind.TOP: 3, ContextKind.UNIFORM: 10, ContextKind.WEIGHTED: 10}
 SILENT = {ContextKind.INACTIVE: 20, ContextKind.NEAR_MISS: 5}
@@ -62,7 +62,7 @@ def cases(names):
 
 @pytest.mark.parametrize(("name", "windows"), cases(registry.JUDGED))
 def test_a_judged_score_without_one_of_its_two_sides(name, windows):
-    check(judged(name, item_of(contexts_of(NO_FIGURE[windows]), foils=foils())))
+    check(judged(name, item_of(contexts_of(NO_FIGURE[windows]), distractors=distractors())))
 
 
 @pytest.mark.parametrize(("name", "windows"), cases(registry.SCORERS))

@@ -13,7 +13,7 @@ from interp.score import registry
 from interp.score.base import Distractor, ScoreContext
 from tests.score.any_model import any_model
 from tests.score.exam import VOCABULARY, item_of
-from tests.score.test_choice import foils
+from tests.score.test_choice import distractors
 
 CONTROLS = frozenset({"empty", "baseline", "repeat", "gold"})
 ALL = pytest.mark.parametrize("name", sorted(registry.JUDGED))
@@ -34,19 +34,19 @@ def scaled(contexts, factor):
 
 @ALL
 def test_other_activations_at_the_same_tokens_show_the_judge_the_same(name):
-    item = item_of(baseline="dogs", foils=foils())
+    item = item_of(baseline="dogs", distractors=distractors())
     other = replace(
         item,
         contexts=scaled(item.contexts, 4),
         statistics=replace(item.statistics, max_activation=4 * item.statistics.max_activation, mean_active=4 * item.statistics.mean_active),
-        foils=tuple(Distractor(foil.feature, scaled(foil.contexts, 4)) for foil in item.foils),
+        distractors=tuple(Distractor(foil.feature, scaled(foil.contexts, 4)) for foil in item.distractors),
     )
     assert shown(name, item) == shown(name, other)
 
 
 @ALL
 def test_no_prompt_holds_a_value(name):
-    item = item_of(baseline="dogs", foils=foils())
+    item = item_of(baseline="dogs", distractors=distractors())
     texts = [re.sub(r"^\[[\d.]+\] ", "", text, flags=re.MULTILINE) for text in shown(name, item)]
     numbers = {number for text in texts for number in re.findall(r"\d+\.\d+", text)}
     assert not numbers

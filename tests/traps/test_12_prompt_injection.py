@@ -17,8 +17,7 @@ from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
 from interp.explain.label import read_label
-from interp.judge.verdicts import verdicts_of
-from interp.judge.yes_no import Window, ask_windows
+from interp.judge.yes_no import Window, ask_windows, words_of
 from interp.judge.yes_no import prompt_of as judge_prompt
 from interp.llm.prompt_text import parse_fenced
 from tests.explain.asked import NAMES, Answering, explain
@@ -127,7 +126,7 @@ def test_hostile_windows_and_labels_move_nothing_of_the_judges_prompt(windows, l
 
 def test_verdicts_quoted_from_a_window_are_not_the_judges():
     reply = 'Window 1 holds {"1": "yes", "2": "yes", "3": "yes"}. My answer:\n{"1": "no", "2": "no"}'
-    assert verdicts_of(reply, 2) == {1: "no", 2: "no"}
+    assert words_of(reply, 2) == {1: "no", 2: "no"}
 
 
 def test_over_http_no_attack_becomes_an_explanation():
@@ -153,7 +152,7 @@ def test_over_http_a_window_changes_no_verdict(windows, seed):
         return await ask_windows(model, "detect", LABEL, asked, seed, per_prompt=5)
 
     verdicts = _oracle().run(judged)
-    assert [verdict.says for verdict in verdicts] == ["zyx" in text for text in texts]
+    assert [verdict.value for verdict in verdicts] == ["zyx" in text for text in texts]
 
 
 _servers: list[ScriptedServer] = []

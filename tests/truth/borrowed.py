@@ -13,8 +13,8 @@ from interp.domain.spec import CollectionSpec, ScorerSpec
 from interp.score import registry
 from interp.score.items.nulls import choose_nulls, twins_of
 from interp.score.items.sampling import sample
-from interp.score.items.test_items import questions_of
-from interp.score.scorers.binary_metrics import BinaryTestSet, figures_of, rivals_of
+from interp.score.items.test_set import TestSet
+from interp.score.scorers.binary_metrics import figures_of, null_figures
 from tests.truth.planted import item, matched, named
 from tests.truth.world import World
 
@@ -45,7 +45,7 @@ def abstention(world: World, seeds: int, nulls: int = 2) -> Line:
     for seed in range(seeds):
         for feature in named(world):
             found = item(world, feature, world.meanings[feature], seed=seed)
-            exam = BinaryTestSet.of(sample(questions_of(found.contexts), 20, 20, seed, feature), found.statistics)
+            exam = sample(TestSet.of(found.contexts, found.statistics), 20, 20, seed, feature)
             random = np.random.default_rng((seed, feature, 7))
             is_hard = random.random(len(exam)) < 0.5
             is_right = random.random((1 + nulls, len(exam))) < np.where(is_hard, 0.5, 0.9)
@@ -53,7 +53,7 @@ def abstention(world: World, seeds: int, nulls: int = 2) -> Line:
             answered = np.ones_like(said)
             answered[0, is_hard] = False
             own = float(figures_of(exam, answered[:1], said[:1])[0][0])
-            lifts.append(own - rivals_of(exam, answered, said, own).values.mean())
+            lifts.append(own - null_figures(exam, answered, said, own).values.mean())
             unpaired.append(own - figures_of(exam, answered[1:], said[1:])[0].mean())
     error = 1.96 * float(np.std(lifts)) / np.sqrt(len(lifts))
     return {

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from interp.judge.outcome import AnswerStatus
-from interp.score.scorers.binary_metrics import BinaryTestSet, VerdictMatrix, metrics_of
+from interp.judge.verdicts import AnswerStatus, Verdicts
+from interp.score.items.test_set import TestSet
+from interp.score.scorers.binary_metrics import metrics_of
 from interp.stats.agreement import pearson, r_squared
 from interp.stats.information import bits_of
 
@@ -70,8 +71,8 @@ def _detection(fires: np.ndarray, said: np.ndarray, noise: np.ndarray, rate: flo
     count = len(fires)
     groups = {"uniform": fires, "weighted": np.zeros(count, dtype=bool), "inactive": ~fires, "near_miss": np.zeros(count, dtype=bool)}
     names = [str(number) for number in range(count)]
-    exam = BinaryTestSet(names, names, fires, fires, ~fires, groups, np.arange(count), real.max(axis=1).astype(np.float32), rate)
-    sheet = VerdictMatrix(said[None], np.full((1, count), AnswerStatus.ANSWERED, dtype=np.uint8), {}, odds=(0.9 * said + noise)[None])
+    exam = TestSet(names, names, groups, fires, fires, ~fires, np.arange(count), real.max(axis=1).astype(np.float32), rate)
+    sheet = Verdicts(said[None], np.full((1, count), AnswerStatus.ANSWERED, dtype=np.uint8), probabilities=(0.9 * said + noise)[None])
     metrics = metrics_of(exam, sheet)
     return {f"detection: {name}": float(metrics[name] or 0.0) for name in OF_DETECTION}
 

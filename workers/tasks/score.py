@@ -121,7 +121,7 @@ def _items(work: Work, family: ExplanationFamily, scorer: ScorerSpec, decoded: M
         nulls = _nulls(work, family, null_count(work.spec, scorer), {feature: decoded[feature] for feature in wanted})
         borrowed = explanations.load(session, family, ranges_of(sorted(set().union(*nulls.values()))))
         patterns = explanations.load(session, baseline, ranges) if baseline is not None else {}
-        foils = _foils(session, family, scorer, wanted, decoded) if is_judged and scorers.judged(scorer).needs_foils else {}
+        foils = _foils(session, family, scorer, wanted, decoded) if is_judged and scorers.judged(scorer).needs_distractors else {}
     pool = None if is_judged or not wanted else _pool(work.runtime.engine, family, work.lease.job_id, work.spec.seed)
     return [
         (

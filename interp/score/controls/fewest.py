@@ -1,4 +1,4 @@
-"""Which scores have enough windows of either kind to be compared with their nulls."""
+"""Decide which scores have enough windows of either kind to be compared with their nulls."""
 
 import re
 from collections.abc import Mapping
@@ -15,16 +15,19 @@ Scarce = Literal["firing", "silent"]
 
 
 def scarce(firing: int, silent: int) -> Scarce | None:
-    """The kind of windows of which too few were answered, firing ones where both are; None where there are enough, or nothing was answered at all."""
+    """Return the kind of windows of which too few were answered, firing ones where both are.
+
+    None where there are enough, or nothing was answered at all.
+    """
     if not firing + silent or min(firing, silent) >= FEWEST_EACH:
         return None
     return "firing" if firing < FEWEST_EACH else "silent"
 
 
 def with_enough(null: NullResult | None, firing: int, silent: int) -> NullResult | None:
-    """The null as it is; without lift and p values, and with the reason, where fewer than `FEWEST_EACH` windows of a kind were answered.
+    """Return the null, without lift and p values and with the reason where fewer than `FEWEST_EACH` windows of a kind were answered.
 
-    So such a score is in no ranking by lift, and gets no q value. Its own figure and its counts stay.
+    Such a score is in no ranking by lift, and gets no q value. Its own figure and its counts stay.
     """
     kind = scarce(firing, silent)
     if null is None or kind is None:
@@ -36,15 +39,15 @@ def with_enough(null: NullResult | None, firing: int, silent: int) -> NullResult
 
 
 def scarce_by(reason: str | None) -> Scarce | None:
-    """The kind of windows that a null's reason says were too few; None for any other reason."""
+    """Return the kind of windows that a null's reason says were too few; None for any other reason."""
     match = REASON.match(reason or "")
     return None if match is None else scarce(int(match[1]), int(match[2]))
 
 
 def too_few(reasons: Mapping[str | None, int]) -> dict[str, Any] | None:
-    """How many scores have too few windows of a kind, and the scorer that fits; from the nulls' reasons and how many scores have each.
+    """Count the scores with too few windows of a kind, from the nulls' reasons and how many scores have each; None where no score has.
 
-    None where no score has. `fits` is None where firing windows alone are too few: no scorer does without them.
+    `fits` names the scorer that fits, None where firing windows alone are too few: no scorer does without them.
     """
     counts: dict[Scarce, int] = {"firing": 0, "silent": 0}
     for reason, scores in reasons.items():

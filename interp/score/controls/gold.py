@@ -1,8 +1,7 @@
-"""Questions of known answer about the feature's own test windows: how often does this judge find what is plainly there?"""
+"""Ask questions of known answer about the feature's own test windows, for the error rates of the judge."""
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +9,10 @@ from numpy.typing import NDArray
 from interp.domain.evidence import Contexts
 from interp.domain.score import ControlResult
 from interp.domain.vocabulary import Vocabulary
-from interp.judge.outcome import AnswerStatus
-from interp.judge.yes_no import Verdict, Window, ask_windows
+from interp.judge.verdicts import AnswerStatus, Verdict
+from interp.judge.yes_no import Question, Window, ask_windows
 from interp.llm.base import Model
 from interp.llm.prompt_text import mark, pieces, shown
-
-Kind = Literal["detect", "fuzz"]
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 LABELS = {"detect": 'the text contains the word "{word}"', "fuzz": 'the word "{word}"'}
@@ -24,18 +21,18 @@ NO_WORD = "No word stands in some of the test windows and is absent from others,
 
 @dataclass(frozen=True, slots=True)
 class GoldQuestions:
-    """`label` is true of the windows of group 1 and false of those of group 0, to anyone who can read."""
+    """Questions about one word: `label` is plainly true of the windows of group 1 and plainly false of those of group 0."""
 
-    word: str
     label: str
     windows: list[Window]
 
 
-def gold_of(kind: Kind, contexts: Contexts, vocabulary: Vocabulary, count: int, seed: int) -> GoldQuestions | None:
-    """At most `count` questions, half of them true, about one word drawn by seed; None where no word tells windows apart.
+def gold_of(kind: Question, contexts: Contexts, vocabulary: Vocabulary, count: int, seed: int) -> GoldQuestions | None:
+    """Return at most `count` questions, half of them true, about one word drawn by seed.
 
-    A word is present where it stands by itself, as it is written, and absent where its letters stand nowhere, in any case: windows in between are
-    not asked about. For fuzz the word's own tokens are marked where that is right, and as many others, in windows without it, where it is wrong.
+    None where no word tells windows apart. A word is present where it stands by itself, as it is written, and absent where its letters stand nowhere,
+    in any case: windows in between are not asked about. For fuzz the word's own tokens are marked where that is right, and as many others, in windows
+    without it, where it is wrong.
     """
     random = np.random.default_rng(seed)
     texts = [_Text.of(contexts, row, vocabulary) for row in _distinct(contexts)]
@@ -50,26 +47,25 @@ def gold_of(kind: Kind, contexts: Contexts, vocabulary: Vocabulary, count: int, 
     for place, text in enumerate(wrong, start=len(right)):
         wanted = int(right[place % len(right)].marks_of(word).sum())
         windows.append(Window(f"gold {place}", _shown(kind, text, text.other_marks(wanted, random)), 0))
-    return GoldQuestions(word, LABELS[kind].format(word=word), windows)
+    return GoldQuestions(LABELS[kind].format(word=word), windows)
 
 
-async def ask_gold(model: Model, kind: Kind, gold: GoldQuestions | None, seed: int, per_prompt: int) -> ControlResult:
-    """`value` is the share of answers that are right; `details` counts them as true and false positives and negatives, for the judge's own rates."""
+async def ask_gold(model: Model, kind: Question, gold: GoldQuestions | None, seed: int, per_prompt: int) -> ControlResult:
+    """Return the share of right answers; `details` counts true and false positives and negatives, for the error rates of the judge."""
     if gold is None:
         return ControlResult("gold", None, reason=NO_WORD)
-    verdicts = await ask_windows(model, kind, gold.label, gold.windows, seed, per_prompt)
-    return gold_result(gold, verdicts)
+    return gold_result(gold, await ask_windows(model, kind, gold.label, gold.windows, seed, per_prompt))
 
 
-def gold_result(gold: GoldQuestions, verdicts: list[Verdict]) -> ControlResult:
-    pairs = [(bool(window.group), verdict.says) for window, verdict in zip(gold.windows, verdicts, strict=True)]
+def gold_result(gold: GoldQuestions, verdicts: list[Verdict[bool]]) -> ControlResult:
+    pairs = [(bool(window.group), verdict.value) for window, verdict in zip(gold.windows, verdicts, strict=True)]
     counts = {
         "tp": pairs.count((True, True)),
         "fn": pairs.count((True, False)),
         "tn": pairs.count((False, False)),
         "fp": pairs.count((False, True)),
-        "failed": sum(verdict.outcome == AnswerStatus.FAILED for verdict in verdicts),
-        "abstained": sum(verdict.outcome == AnswerStatus.ABSTAINED for verdict in verdicts),
+        "failed": sum(verdict.status == AnswerStatus.FAILED for verdict in verdicts),
+        "abstained": sum(verdict.status == AnswerStatus.ABSTAINED for verdict in verdicts),
     }
     details = counts | {"label": gold.label}
     answered = sum(counts[name] for name in ("tp", "fn", "tn", "fp"))
@@ -89,7 +85,7 @@ class _Text:
         return cls(strings, "".join(strings))
 
     def marks_of(self, word: str) -> NDArray[np.bool_]:
-        """bool [n]: the tokens that hold a part of the word, where it stands by itself."""
+        """Return the tokens that hold a part of the word, where it stands by itself, bool [n]."""
         ends = np.cumsum([len(string) for string in self.strings])
         starts = ends - [len(string) for string in self.strings]
         marks = np.zeros(len(self.strings), dtype=np.bool_)
@@ -98,19 +94,19 @@ class _Text:
         return marks
 
     def other_marks(self, wanted: int, random: np.random.Generator) -> NDArray[np.bool_]:
-        """bool [n]: so many tokens that show something, drawn."""
+        """Draw so many tokens that show something, bool [n]."""
         readable = np.array([bool(string.strip()) for string in self.strings], dtype=np.bool_)
         marks = np.zeros(len(self.strings), dtype=np.bool_)
         marks[random.permutation(np.flatnonzero(readable))[:wanted]] = True
         return marks
 
 
-def _shown(kind: Kind, text: _Text, marks: NDArray[np.bool_]) -> str:
+def _shown(kind: Question, text: _Text, marks: NDArray[np.bool_]) -> str:
     return mark(text.strings, marks) if kind == "fuzz" else text.text
 
 
 def _distinct(contexts: Contexts) -> list[int]:
-    """One row a window, in an order that does not depend on theirs."""
+    """Return one row per window, in an order that does not depend on that of the contexts."""
     rows: dict[str, int] = {}
     for row, identity in enumerate(contexts.identities()):
         rows.setdefault(identity, row)
@@ -122,12 +118,12 @@ def _alone(word: str) -> re.Pattern[str]:
 
 
 def _split(texts: list[_Text], word: str) -> tuple[list[_Text], list[_Text]]:
-    """The texts in which the word stands by itself, and those without its letters."""
+    """Return the texts in which the word stands by itself, and those without its letters."""
     return [text for text in texts if _alone(word).search(text.text)], [text for text in texts if word.lower() not in text.text.lower()]
 
 
 def _drawn_word(texts: list[_Text], count: int, random: np.random.Generator) -> str | None:
-    """A word that divides the texts well enough for `count` questions, or else as well as any does."""
+    """Draw a word that divides the texts well enough for `count` questions, or else as well as any does."""
     often: dict[str, int] = {}
     for text in texts:
         # A word at an end of the window may be the rest of a longer one.

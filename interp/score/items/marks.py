@@ -1,6 +1,4 @@
-"""Which tokens of a window stand between marks: those at which the feature fires, or as many at which it does not."""
-
-from collections.abc import Sequence
+"""Choose the tokens of a window that stand between marks: those at which the feature fires, or as many at which it does not."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +14,14 @@ MARK_SHARE = 0.3
 
 
 def right_marks(contexts: Contexts, row: int) -> Flags:
-    """bool [n] over the window's real tokens: those at which the feature fires, but for the weak tail."""
+    """Return the real tokens of the window at which the feature fires without the weak tail, bool [n]."""
     values = contexts.activations[row, : int(contexts.lengths[row])].astype(np.float32)
     marks: Flags = (values > contexts.levels[row]) & (values >= MARK_SHARE * values.max(initial=0.0))
     return marks
 
 
 def wrong_marks(contexts: Contexts, row: int, vocabulary: Vocabulary, pattern: Flags, random: np.random.Generator) -> Flags:
-    """bool [n]: tokens at which the feature is silent, where `pattern` (right marks of another window) has its marks.
+    """Return tokens at which the feature is silent, bool [n], where `pattern` (right marks of another window) has its marks.
 
     A place that is taken, special, active or beyond the window moves to the nearest one that is free, drawn among equals: as many marks, at places
     spread as the right ones are, so that neither number nor place tells right from wrong. There are fewer where so many tokens are not silent.
@@ -43,10 +41,5 @@ def wrong_marks(contexts: Contexts, row: int, vocabulary: Vocabulary, pattern: F
 
 
 def marked_text(contexts: Contexts, row: int, vocabulary: Vocabulary, marks: Flags) -> str:
-    """The window's text with these marks after its left context, as prompts show it."""
+    """Return the window's text with these marks after its left context, as prompts show it."""
     return after_left(contexts, row, vocabulary, mark(pieces(contexts, row, vocabulary), marks))
-
-
-def patterns_of(contexts: Contexts, rows: Sequence[int] | NDArray[np.intp]) -> list[Flags]:
-    """The right marks of these windows."""
-    return [right_marks(contexts, int(row)) for row in rows]

@@ -1,35 +1,48 @@
-"""Which of the test windows a language model is asked about: each costs something, so a seeded part of them."""
+"""Draw the test windows that a language model is asked about: each costs something, so a seeded part of them."""
+
+import hashlib
 
 import numpy as np
-from numpy.typing import NDArray
 
-from interp.domain.evidence import ContextKind
-from interp.score.items.test_items import Questions
+from interp.domain.spec import ScorerSpec
+from interp.score.items.test_set import Rows, TestSet
 
-Rows = NDArray[np.intp]
-
-# Of the silent windows that are asked about, so many are near misses where there are so many.
+# Firing and silent windows, unless the options say otherwise.
+POSITIVES, NEGATIVES = 20, 20
+# So many of the silent windows are near misses, where there are enough.
 NEAR_MISS_SHARE = 0.25
 
 
-def sample(questions: Questions, positives: int, negatives: int, seed: int, feature: int) -> Questions:
-    """At most so many firing and silent windows, drawn by (seed, feature), in the order of `questions`.
+def seed_of(*parts: object) -> int:
+    """Return a seed of 63 bits, the same for the same parts, different for any others."""
+    text = "\x1f".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
-    Firing ones half from the uniform and half from the weighted sample, silent ones a quarter near misses; where one kind has too few, the other
-    fills up. Windows kept only as top ones are left out. A window's chance depends on its kind alone, never on a document or on what was said; and
-    those that count as uniform or inactive are a uniform part of all that do, so that precision at the true rate stays unbiased.
+
+def counts_of(spec: ScorerSpec, positives: int = POSITIVES, negatives: int = NEGATIVES) -> tuple[int, int]:
+    """Return the largest numbers of firing and silent windows: those of the options, else the scorer's own."""
+    return spec.positives or positives, spec.negatives or negatives
+
+
+def sample(test_set: TestSet, positives: int, negatives: int, seed: int, feature: int) -> TestSet:
+    """Return at most so many firing and silent windows, drawn by (seed, feature), in the order of the test set.
+
+    Half of the firing ones are from the uniform and half from the weighted sample, and a quarter of the silent ones are near misses. Where there are
+    too few of one kind, the other fills up. Windows kept only as top ones are left out. A window's chance depends on its kind alone, never on a
+    document or an answer; and those that count as uniform or inactive are a uniform part of all that do, so that precision at the true rate stays
+    unbiased.
     """
     random = np.random.default_rng((seed, feature))
-    uniform, weighted = questions.kept[ContextKind.UNIFORM], questions.kept[ContextKind.WEIGHTED] & ~questions.kept[ContextKind.UNIFORM]
-    inactive, near = questions.kept[ContextKind.INACTIVE], questions.kept[ContextKind.NEAR_MISS] & ~questions.kept[ContextKind.INACTIVE]
-    keep = np.zeros(len(questions), dtype=np.bool_)
-    keep[_drawn(np.flatnonzero(uniform), np.flatnonzero(weighted), positives, positives // 2, random)] = True
-    keep[_drawn(np.flatnonzero(inactive), np.flatnonzero(near), negatives, round(negatives * NEAR_MISS_SHARE), random)] = True
-    return questions.select(keep)
+    groups = test_set.groups
+    keep = np.zeros(len(test_set), dtype=np.bool_)
+    weighted, near = groups["weighted"] & ~groups["uniform"], groups["near_miss"] & ~groups["inactive"]
+    keep[_drawn(np.flatnonzero(groups["uniform"]), np.flatnonzero(weighted), positives, positives // 2, random)] = True
+    keep[_drawn(np.flatnonzero(groups["inactive"]), np.flatnonzero(near), negatives, round(negatives * NEAR_MISS_SHARE), random)] = True
+    return test_set.select(keep)
 
 
 def _drawn(first: Rows, second: Rows, count: int, from_second: int, random: np.random.Generator) -> Rows:
-    """`count` rows, `from_second` of them of the second kind, as far as both reach."""
+    """Draw `count` rows, `from_second` of them of the second kind, as far as both reach."""
     first, second = random.permutation(first), random.permutation(second)
     taken = min(from_second, len(second))
     taken = min(len(second), max(taken, count - len(first)))

@@ -1,17 +1,17 @@
 """Fuzz: are the marked tokens those at which the feature fires? (Paulo et al., arXiv 2410.13928, section 4.2.)"""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
 from interp.domain.vocabulary import Vocabulary
 from interp.score.base import ScoreContext, ScorerInput
-from interp.score.items.marks import MARK_SHARE, Flags, marked_text, patterns_of, right_marks, wrong_marks
-from interp.score.items.sampling import sample
-from interp.score.items.seeds import seed_of
-from interp.score.items.test_items import Questions, questions_of
-from interp.score.scorers.binary import JudgedBinary, PromptedTestSet
-from interp.score.scorers.binary_metrics import FIRING, BinaryTestSet
+from interp.score.items.marks import MARK_SHARE, Flags, marked_text, right_marks, wrong_marks
+from interp.score.items.sampling import sample, seed_of
+from interp.score.items.test_set import Mask, TestSet
+from interp.score.scorers.binary import JudgedBinary
+from interp.score.scorers.binary_metrics import FIRING
 
 # Of the wrongly marked windows so many are firing ones, marked where the feature is silent: there the text alone gives nothing away.
 MISPLACED_SHARE = 0.5
@@ -23,32 +23,36 @@ class Fuzz(JudgedBinary):
 
     name = "fuzz"
     kind = "fuzz"
+    options: ClassVar = {"mark_share": MARK_SHARE}
 
-    def paper(self, item: ScorerInput, desk: ScoreContext) -> PromptedTestSet:
+    def questions(self, item: ScorerInput, context: ScoreContext) -> tuple[TestSet, list[str]]:
         positives, negatives = self.counts()
         misplaced = round(negatives * MISPLACED_SHARE)
-        questions = sample(questions_of(item.contexts), positives + misplaced, negatives - misplaced, desk.seed, item.feature)
-        random = np.random.default_rng(seed_of(desk.seed, "marks", item.feature))
-        right = _rightly_marked(questions, positives / (positives + misplaced), random)
-        marks = _marks(questions, right, desk.vocabulary, random)
-        keep = np.array([bool(flags.any()) for flags in marks], dtype=np.bool_)
-        exam = _exam(BinaryTestSet.of(questions, item.statistics), right).select(np.flatnonzero(keep))
-        texts = [marked_text(questions.contexts, row, desk.vocabulary, marks[row]) for row in np.flatnonzero(keep).tolist()]
-        return PromptedTestSet(exam, texts, {"mark_share": MARK_SHARE})
+        test_set = TestSet.of(item.contexts, item.statistics)
+        test_set = sample(test_set, positives + misplaced, negatives - misplaced, context.seed, item.feature)
+        random = np.random.default_rng(seed_of(context.seed, "marks", item.feature))
+        right = _rightly_marked(test_set, positives / (positives + misplaced), random)
+        marks = _marks(test_set, right, context.vocabulary, random)
+        kept = np.array([row for row, flags in enumerate(marks) if flags.any()], dtype=np.intp)
+        texts = [marked_text(test_set.contexts, row, context.vocabulary, marks[row]) for row in kept.tolist()]
+        return _about_marks(test_set, right).select(kept), texts
 
 
-def _rightly_marked(questions: Questions, share: float, random: np.random.Generator) -> np.ndarray:
-    """bool [N]: which of the firing windows are marked where the feature fires: a share of them, drawn, so that the rest are windows of one kind."""
-    firing = random.permutation(np.flatnonzero(questions.positive))
-    right = np.zeros(len(questions), dtype=np.bool_)
+def _rightly_marked(test_set: TestSet, share: float, random: np.random.Generator) -> Mask:
+    """Draw a share of the firing windows to be marked where the feature fires, bool [N], so that the rest are windows of one kind."""
+    firing = random.permutation(np.flatnonzero(test_set.positive))
+    right = np.zeros(len(test_set), dtype=np.bool_)
     right[firing[: int(np.ceil(share * len(firing)))]] = True
     return right
 
 
-def _marks(questions: Questions, right: np.ndarray, vocabulary: Vocabulary, random: np.random.Generator) -> list[Flags]:
-    """One a window. Each wrong one follows the right marks of a rightly marked window, drawn without repeating any before all had their turn."""
-    contexts = questions.contexts
-    patterns = patterns_of(contexts, np.flatnonzero(right))
+def _marks(test_set: TestSet, right: Mask, vocabulary: Vocabulary, random: np.random.Generator) -> list[Flags]:
+    """Return the marks of each window.
+
+    Wrong marks follow the right ones of a rightly marked window, drawn without repeating any before all had their turn.
+    """
+    contexts = test_set.contexts
+    patterns = [right_marks(contexts, row) for row in np.flatnonzero(right).tolist()]
     wrong = np.flatnonzero(~right)
     if not patterns:
         return [np.zeros(int(length), dtype=np.bool_) for length in contexts.lengths]
@@ -56,15 +60,13 @@ def _marks(questions: Questions, right: np.ndarray, vocabulary: Vocabulary, rand
     order = iter(np.concatenate(turns).tolist() if turns else [])
     return [
         right_marks(contexts, row) if right[row] else wrong_marks(contexts, row, vocabulary, patterns[next(order)], random)
-        for row in range(len(questions))
+        for row in range(len(test_set))
     ]
 
 
-def _exam(exam: BinaryTestSet, right: np.ndarray) -> BinaryTestSet:
-    """The question is no longer whether the feature fires, but whether the marks are right: no rate of firing windows says how often they are."""
-    misplaced = exam.positive & ~right
-    kinds = [f"{kind}+{MISPLACED}" if wrong else kind for kind, wrong in zip(exam.kinds, misplaced, strict=True)]
-    groups = {name: mask & right if name in FIRING else mask for name, mask in exam.groups.items()}
-    return replace(
-        exam, kinds=kinds, truth=right, positive=right, negative=exam.negative | misplaced, groups=groups | {MISPLACED: misplaced}, rate=None
-    )
+def _about_marks(test_set: TestSet, right: Mask) -> TestSet:
+    """Return the question whether the marks are right: no rate of firing windows says how often they are."""
+    misplaced = test_set.positive & ~right
+    kinds = [f"{kind}+{MISPLACED}" if wrong else kind for kind, wrong in zip(test_set.kinds, misplaced, strict=True)]
+    groups = {name: mask & right if name in FIRING else mask for name, mask in test_set.groups.items()} | {MISPLACED: misplaced}
+    return replace(test_set, kinds=kinds, truth=right, positive=right, negative=test_set.negative | misplaced, groups=groups, rate=None)

@@ -5,195 +5,168 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.score import Interval, Item, NullResult, Score
+from interp.domain.score import ControlResult, Score
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.judge.outcome import Answers, AnswerStatus, Judge
-from interp.score.base import ScorerInput
-from interp.score.controls.null_comparison import CORRELATION, LEVEL, Rivals, compare, on_both
-from interp.score.items.test_items import Questions, questions_of
-from interp.stats.agreement import SUMS, pearson_of, r_squared, sums
-from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds, pearson_error, ranks_above_lowest
-from interp.stats.intervals import Bounds, leave_one_out
+from interp.judge.prompt_packing import prompts_of
+from interp.judge.recorder import RecordingModel
+from interp.judge.token_levels import HIGHEST, Tokens, simulate, template_of, tokens_of
+from interp.judge.verdicts import AnswerStatus, Verdict, Verdicts
+from interp.llm.base import Ability, Model
+from interp.llm.gather import gather_all
+from interp.score.base import LlmScorer, ScoreContext, ScorerInput, score_of
+from interp.score.controls.comparison import compare_with_controls
+from interp.score.controls.tested import TestedExplanation, not_made, provenance_of, repeat_judges, share_of_both, tested_of
+from interp.score.executable_judge import ExecutableJudge
+from interp.score.items.sampling import counts_of, sample, seed_of
+from interp.score.items.test_set import Mask, Rows, TestSet
+from interp.score.scorers import binary_metrics
+from interp.score.scorers.graded_metrics import crossfitted
+from interp.score.scorers.simulation_metrics import METHOD, by_decile, content_of, figure_of, items_of, metrics_of, null_of, why_undefined
+from interp.stats.agreement import pearson
 
-Floats = NDArray[np.float64]
-METHOD = "fisher-hall-cluster"
+# Written levels from here on round to 1 or more.
+FIRES = 0.5
 
 
 class Simulation:
-    """`value` is Pearson's r of predicted and real activations over all tokens of the scored windows, put one after the other."""
+    """Simulation with the executable judge.
+
+    `value` is Pearson's r of predicted and real activations over all tokens of the scored windows, put one after the other.
+    """
 
     name = "simulation"
     version = 5
     metric = "pearson"
 
-    def __init__(self, spec: ScorerSpec, judge: Judge) -> None:
+    def __init__(self, spec: ScorerSpec, judge: ExecutableJudge) -> None:
         self.spec = spec
         self.judge = judge
 
     def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:  # noqa: ARG002
-        """One score an input, in the same order. The executable judge needs no `seed`."""
+        """Return one score per input, in the same order. The executable judge needs no `seed`."""
         return [self._score(item, vocabulary) for item in items]
 
     def _score(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
-        everything = questions_of(item.contexts)
-        questions = everything.select(everything.scored)
-        answers = self.judge.simulate((item.explanation, *item.nulls), questions.contexts, vocabulary)
-        content = content_of(questions, vocabulary)
-        totals = totals_of(questions, answers, content)
-        figures, replicates = pearson_of(totals[:, :1].sum(axis=0)), leave_one_out(totals[:, :1], pearson_of)
-        value = None if np.isnan(figures[0]) else float(figures[0])
-        bounds = None if value is None else pearson_bounds(totals[:, 0], LEVEL)
-        return Score(
-            feature=item.feature,
-            explainer=item.explanation.explainer,
-            scorer=self.name,
-            metric=self.metric,
-            value=value,
-            interval=None if bounds is None else Interval(*bounds, LEVEL, METHOD),
-            reason=why_undefined(questions, answers, content) if value is None else why_no_interval(totals[:, 0], bounds),
-            answered=int((answers.outcomes[0] == AnswerStatus.ANSWERED).sum()),
-            failed=int((answers.outcomes[0] == AnswerStatus.FAILED).sum()),
-            abstained=int((answers.outcomes[0] == AnswerStatus.ABSTAINED).sum()),
-            null=_null(item, rivals_of(questions, answers, content, value), value, bounds, replicates[:, 0]) if item.nulls else None,
-            metrics={"pearson": value, "r2": r2_of(questions, answers, content)} | spearman_of(questions, answers, content),
-            items=items_of(questions, answers, content, _failures(answers)),
+        everything = TestSet.of(item.contexts)
+        test_set = everything.select(everything.scored)
+        verdicts = self.judge.simulate((item.explanation, *item.nulls), test_set.contexts, vocabulary)
+        content = content_of(test_set, vocabulary)
+        own = figure_of(test_set, verdicts, content)
+        return score_of(
+            self,
+            item,
+            own,
+            verdicts,
+            method=METHOD,
+            reason=verdicts.reason,
+            null=null_of(test_set, verdicts, content, own, item),
+            metrics=metrics_of(test_set, verdicts, content, own.value),
+            items=items_of(test_set, verdicts, content),
             provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
         )
 
 
-def _null(item: ScorerInput, rivals: Rivals, value: float | None, bounds: Bounds | None, replicates: Floats) -> NullResult:
-    error = None if value is None else pearson_error(value, replicates)
-    return compare(value, bounds, replicates, rivals, item.nulls, CORRELATION, error)
+class JudgedSimulation(LlmScorer):
+    """`value` is Pearson's r of the levels that a model gives each token and the real activations, over the tokens of all windows."""
 
+    name = "simulation"
+    version = 7
+    metric = "pearson"
 
-def content_of(questions: Questions, vocabulary: Vocabulary) -> NDArray[np.bool_]:
-    """bool [N, W]: the tokens that count; special ones do not."""
-    return questions.contexts.valid() & ~np.isin(questions.contexts.tokens, list(vocabulary.special))
-
-
-def totals_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> Floats:
-    """float64 [m, E, 6]: the sums that Pearson's r needs, for each document and explanation, over answered windows.
-
-    The predictions of a rule are 0 at most tokens, so the moments of the windows are one matrix product each.
-    """
-    use = (content[None] & answers.answered()[:, :, None]).astype(np.float64)
-    predicted = answers.values.astype(np.float64) * use
-    real = np.where(content, questions.contexts.activations, 0).astype(np.float64)
-    real_windows = np.stack([content, real, real**2], axis=-1).sum(axis=1)[None] * answers.answered()[:, :, None]
-    window = np.empty((*answers.outcomes.shape, SUMS))
-    window[..., 0], window[..., 2], window[..., 4] = np.moveaxis(real_windows, -1, 0)
-    window[..., 1] = predicted.sum(axis=2)
-    window[..., 3] = np.einsum("enw,enw->en", predicted, predicted)
-    window[..., 5] = np.einsum("enw,nw->en", predicted, real)
-    documents = np.eye(int(questions.clusters.max(initial=-1)) + 1)[questions.clusters]
-    return np.tensordot(documents, window, axes=(0, 1))
-
-
-def rivals_of(questions: Questions, answers: Answers, content: NDArray[np.bool_], own: float | None) -> Rivals:
-    """The borrowed explanations beside the own one, which is the first of `answers`; `own` is its figure."""
-    answered = answers.answered()
-    both = np.where(answered[:1] & answered[1:], np.uint8(AnswerStatus.ANSWERED), np.uint8(AnswerStatus.FAILED))
-    theirs = totals_of(questions, Answers(answers.values[1:], both, {}), content)
-    alone = totals_of(questions, Answers(answers.values[:1], answers.outcomes[:1], {}), content)
-    # Where both answered the same windows, as rules always do, the own sums are those on both.
-    is_same = bool((answered[:1] == (answered[:1] & answered[1:])).all())
-    own_values = np.broadcast_to(answers.values[:1], answers.values[1:].shape)
-    ours = np.broadcast_to(alone, theirs.shape) if is_same else totals_of(questions, Answers(own_values, both, {}), content)
-    values, replicates = on_both(
-        own,
-        leave_one_out(alone, pearson_of)[:, 0],
-        pearson_of(ours.sum(axis=0)),
-        leave_one_out(ours, pearson_of),
-        pearson_of(theirs.sum(axis=0)),
-        leave_one_out(theirs, pearson_of),
-    )
-    return Rivals(values, replicates, _parts(ours) - _parts(theirs))
-
-
-def _parts(totals: Floats) -> Floats:
-    """float64 [m, R]: each document's part of r, Σ (x - mean x)(y - mean y) / (n sd x sd y) over its tokens, from sums [m, R, 6]; NaN where r is."""
-    n, x, y, _, _, xy = np.moveaxis(totals, -1, 0)
-    whole = totals.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean_x, mean_y = whole[:, 1] / whole[:, 0], whole[:, 2] / whole[:, 0]
-        covariance = xy - mean_x * y - mean_y * x + mean_x * mean_y * n
-        spread = np.sqrt((whole[:, 3] - whole[:, 1] * mean_x) * (whole[:, 4] - whole[:, 2] * mean_y))
-        return np.where(np.isnan(pearson_of(whole)), np.nan, covariance / spread)
-
-
-def r2_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> float | None:
-    """R2 of the first explanation's predictions."""
-    use = content & answers.answered()[0][:, None]
-    return r_squared(answers.values[0][use].astype(np.float64), questions.contexts.activations[use].astype(np.float64))
-
-
-def spearman_of(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> dict[str, float | None]:
-    """Spearman's rank correlation of the first explanation's predictions with the real values, and its interval, made as Pearson's is.
-
-    Ranks are counted from that of the lowest value, so that silence is 0. A few very strong tokens weigh no more in it than others.
-    """
-    use = content & answers.answered()[0][:, None]
-    predicted, real = (ranks_above_lowest(values[use]) for values in (answers.values[0], questions.contexts.activations))
-    documents = np.broadcast_to(questions.clusters[:, None], use.shape)[use]
-    totals = sums(predicted, real, documents, int(questions.clusters.max(initial=-1)) + 1)
-    value = float(pearson_of(totals.sum(axis=0)))
-    low, high = (None if np.isnan(value) else pearson_bounds(totals, LEVEL)) or (None, None)
-    return {"spearman": None if np.isnan(value) else value, "spearman_low": low, "spearman_high": high}
-
-
-def why_no_interval(totals: Floats, bounds: Bounds | None) -> str | None:
-    """Why a correlation of documents with these sums [m, 6] has no interval; None where it has one."""
-    if bounds is not None:
-        return None
-    found = firing_documents(totals)
-    if found < FEWEST_DOCUMENTS:
-        return f"No interval: the feature fires in {found} documents of those asked about, and one needs {FEWEST_DOCUMENTS}."
-    return "No interval: without one of its documents nothing is left to correlate."
-
-
-def why_undefined(questions: Questions, answers: Answers, content: NDArray[np.bool_]) -> str:
-    """Why the first explanation's r is undefined."""
-    if 0 in answers.reasons:
-        return answers.reasons[0]
-    use = content & answers.answered()[0][:, None]
-    if not use.any():
-        return "No token was answered."
-    if np.ptp(questions.contexts.activations[use].astype(np.float32)) == 0:
-        return "The real activations are the same at every token, so nothing can correlate with them."
-    return "The prediction is the same at every token, so it correlates with nothing."
-
-
-def _failures(answers: Answers) -> list[str]:
-    """Why the first explanation has no answer to a window, as far as that is known."""
-    return [answers.reasons.get(0, AnswerStatus(outcome).name.lower()) for outcome in answers.outcomes[0].tolist()]
-
-
-def items_of(questions: Questions, answers: Answers, content: NDArray[np.bool_], failures: Sequence[str | None]) -> tuple[Item, ...]:
-    """The first explanation's. `truth` and `prediction` are the window's largest values; `detail` lists [column, value] of the tokens that are not 0.
-    `failures` [N] are read where a window was not answered."""
-    real = np.where(content, questions.contexts.activations, 0).astype(np.float32)
-    said = np.where(content, answers.values[0], 0)
-    answered = answers.answered()[0]
-    real_pairs, said_pairs = _sparse(real), _sparse(said)
-    truths, predictions = real.max(axis=1, initial=0).tolist(), said.max(axis=1, initial=0).tolist()
-    return tuple(
-        Item(
-            context=context,
-            kind=kind,
-            truth=truths[row],
-            prediction=predictions[row] if answered[row] else None,
-            failure=None if answered[row] else failures[row],
-            detail={"real": real_pairs[row], "predicted": said_pairs[row]} if answered[row] else None,
+    async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
+        judge = RecordingModel(context.judge, self.name)
+        test_set = sample(TestSet.of(item.contexts, item.statistics), *counts_of(self.spec), context.seed, item.feature)
+        if not test_set.positive.any():
+            test_set = test_set.select(np.zeros(0, dtype=np.intp))
+        windows, tested = tokens_of(test_set.contexts, context.vocabulary), tested_of(item, context.controls, context.vocabulary)
+        rows = share_of_both(test_set.positive, context.control_share, seed_of(context.seed, item.feature, "again"))
+        part, judges = test_set.select(rows), repeat_judges(judge, context)
+        part_windows = [windows[row] for row in rows]
+        prompts, part_prompts = (self._prompts(asked, context, item.feature) for asked in (test_set, part))
+        levels = await gather_all(
+            [_ask(one.bound(judge), one, windows, prompts) for one in tested]
+            + [_ask(other, tested[0], part_windows, part_prompts, 1) for other in judges.values()]
         )
-        for row, (context, kind) in enumerate(zip(questions.contexts.identities(), questions.kinds(), strict=True))
-    )
+        # A level is worth a tenth of the feature's largest activation.
+        unit = (item.statistics.max_activation or HIGHEST) / HIGHEST
+        width = test_set.contexts.tokens.shape[1]
+        verdicts = _verdicts(levels[: len(tested)], windows, width, unit)
+        content = content_of(test_set, context.vocabulary)
+        own = figure_of(test_set, verdicts, content)
+        repeated = [
+            _agreement(name, part, content[rows], verdicts, rows, _verdicts([again], part_windows, width, unit))
+            for name, again in zip(judges, levels[len(tested) :], strict=True)
+        ]
+        compared = compare_with_controls(tested, verdicts.answered, lambda place, both: figure_of(test_set, verdicts, content, place, both))
+        yes_no = _yes_no(test_set, verdicts, unit, Ability.LOGPROBS in judge.abilities)
+        return score_of(
+            self,
+            item,
+            own,
+            verdicts,
+            method=METHOD,
+            reason=_reason(test_set, verdicts, content),
+            null=null_of(test_set, verdicts, content, own, item),
+            controls=(*compared, *repeated, *not_made(item, context)),
+            metrics=metrics_of(test_set, verdicts, content, own.value)
+            | by_decile(test_set, verdicts, content)
+            | binary_metrics.metrics_of(test_set, yes_no),
+            items=items_of(test_set, verdicts, content),
+            provenance=provenance_of(self, item, context, judge, template_of(judge)),
+        )
+
+    def _prompts(self, test_set: TestSet, context: ScoreContext, feature: int) -> list[list[int]]:
+        return prompts_of(test_set.positive.astype(int).tolist(), self.spec.per_prompt, seed_of(context.seed, feature, self.name))
 
 
-def _sparse(values: NDArray[np.float32]) -> list[list[list[float]]]:
-    """[column, value] of the non-zero entries of each row of [N, W]."""
-    rows: list[list[list[float]]] = [[] for _ in range(len(values))]
-    places, columns = np.nonzero(values)
-    for row, column, value in zip(places.tolist(), columns.tolist(), np.round(values[places, columns].astype(np.float64), 4).tolist(), strict=True):
-        rows[row].append([column, value])
-    return rows
+async def _ask(
+    judge: Model, one: TestedExplanation, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], sample: int = 0
+) -> list[Verdict[NDArray[np.float32]]]:
+    if one.failure is not None:
+        return [Verdict.failed(one.failure)] * len(windows)
+    return await simulate(judge, one.label, windows, prompts, sample)
+
+
+def _verdicts(levels: Sequence[Sequence[Verdict[NDArray[np.float32]]]], windows: Sequence[Tokens], width: int, unit: float) -> Verdicts:
+    """Return the levels of E explanations on N windows as activations [E, N, W], each level worth `unit`."""
+    values = np.zeros((len(levels), len(windows), width), dtype=np.float32)
+    statuses = np.full((len(levels), len(windows)), AnswerStatus.FAILED, dtype=np.uint8)
+    for place, row in enumerate(levels):
+        for number, (verdict, window) in enumerate(zip(row, windows, strict=True)):
+            if verdict.value is not None:
+                values[place, number, window.columns] = verdict.value * unit
+                statuses[place, number] = AnswerStatus.ANSWERED
+    return Verdicts(values, statuses, [verdict.failure for verdict in levels[0]])
+
+
+def _reason(test_set: TestSet, verdicts: Verdicts, content: Mask) -> str:
+    """Return why the r of the explanation under test is undefined, if it is."""
+    if not len(test_set):
+        return "No test window fires, so there is nothing to correlate with."
+    failure = None if verdicts.answered[0].any() else verdicts.first_failure()
+    return failure or why_undefined(test_set, verdicts, content)
+
+
+def _agreement(name: str, part: TestSet, content: Mask, verdicts: Verdicts, rows: Rows, again: Verdicts) -> ControlResult:
+    """Return Pearson's r of two answers to the same windows, over their tokens, with each one's own r with the truth."""
+    first = Verdicts(verdicts.values[:1, rows], verdicts.statuses[:1, rows])
+    both = (first.answered & again.answered)[0]
+    use = content & both[:, None]
+    value = pearson(first.values[0][use].astype(np.float64), again.values[0][use].astype(np.float64))
+    own, other = (figure_of(part, answers, content, 0, both).value for answers in (first, again))
+    details = {"figure": "pearson", "asked": len(rows), "compared": int(both.sum()), "first": own, "second": other}
+    return ControlResult(name, value, reason=None if value is not None else "One of the two answers is the same at every token.", details=details)
+
+
+def _yes_no(test_set: TestSet, verdicts: Verdicts, unit: float, is_expected: bool) -> Verdicts:
+    """Return the same answers as a yes or no per window, with the highest level as its grade.
+
+    Written levels are a yes where one rounds to 1 or more. Expected ones are never 0, since a model that is sure of silence still weighs other digits
+    a little: they are decided as grades are.
+    """
+    highest, statuses = verdicts.values[:1].max(axis=2, initial=0).astype(np.float64), verdicts.statuses[:1]
+    if not is_expected:
+        return Verdicts(highest >= FIRES * unit, statuses, probabilities=highest)
+    said, decided = crossfitted(highest[0], test_set, test_set.scored & verdicts.answered[0])
+    return Verdicts(said[None], np.where(decided[None], statuses, np.uint8(AnswerStatus.FAILED)), probabilities=highest)

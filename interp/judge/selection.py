@@ -1,0 +1,59 @@
+"""Ask a language model to list, of several windows, those in which a feature fires (Karvonen et al., SAEBench, 2025, automated interpretability)."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.domain.errors import CallFailedError
+from interp.judge.batch import failed_verdict
+from interp.judge.prompts import explanation_part, template
+from interp.judge.verdicts import Verdict
+from interp.llm.base import Model, Prompt, Schema
+from interp.llm.prompt_text import FENCE_RULE, fence, nonce_of
+from interp.llm.replies.structured import ask_for, json_object
+
+MAX_TOKENS = 96
+SCHEMA = Schema(
+    "selection",
+    {
+        "type": "object",
+        "properties": {"fires": {"type": "array", "items": {"type": "integer"}}},
+        "required": ["fires"],
+        "additionalProperties": False,
+    },
+)
+
+
+async def select(model: Model, label: str | None, texts: Sequence[str], sample: int = 0) -> Verdict[NDArray[np.bool_]]:
+    """Return in which of the N texts the feature fires, bool [N]. `label` None asks without an explanation. Raises JobPausedError."""
+    nonce = nonce_of([label or "", *texts])
+    source = template("select")
+    contexts = fence([(str(number), text) for number, text in enumerate(texts, start=1)], nonce)
+    prompt = Prompt(
+        messages=source.messages(fence_rule=FENCE_RULE, explanation=explanation_part(label, nonce), contexts=contexts),
+        template=source.title,
+        typical='{"fires": [2, 5, 9, 12]}',
+        max_tokens=MAX_TOKENS,
+        schema=SCHEMA,
+        sample=sample,
+    )
+    try:
+        read = await ask_for(model, prompt, lambda text: listed(text, len(texts)))
+    except CallFailedError as error:
+        return failed_verdict(error)
+    return Verdict.answered(read.value, key=read.reply.key)
+
+
+def listed(text: str, count: int) -> NDArray[np.bool_]:
+    """Return bool [count] from the numbers that a reply lists. Raises ValueError where it is no list of numbers of texts."""
+    numbers = json_object(text).get("fires")
+    if not isinstance(numbers, list):
+        raise ValueError('it has no list under "fires"')
+    fires = np.zeros(count, dtype=np.bool_)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= count:
+            raise ValueError(f"it lists {json.dumps(number)[:60]}, and the texts are numbered 1 to {count}")
+        fires[number - 1] = True
+    return fires

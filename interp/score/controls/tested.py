@@ -1,0 +1,131 @@
+"""List the explanations and the judges that answer the items of one score: the feature's own, the nulls, and the controls."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.domain.explanation import Explanation
+from interp.domain.score import ControlResult
+from interp.domain.vocabulary import Vocabulary
+from interp.explain.pattern.whole import whole_text
+from interp.judge.recorder import RecordingModel
+from interp.judge.verdicts import AnswerStatus, Verdict
+from interp.score.base import LlmScorer, ScoreContext, ScorerInput
+from interp.stats.chance import cohens_kappa
+
+NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection and fuzz."
+NO_BASELINE = "The feature has no pattern explanation to be held against."
+NO_SECOND = "The job names no second judge."
+# Fewer answers cannot both agree and differ.
+FEWEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TestedExplanation:
+    """An explanation that a judge is asked about.
+
+    `part` is empty for the feature's own, else `null`, `empty` or `baseline`. `label` is what the judge sees: of a rule all of it, not the display
+    text. A label of None asks without an explanation (`empty`); with `failure` set there is nothing to ask about.
+    """
+
+    part: str
+    label: str | None
+    failure: str | None = None
+
+    def bound(self, model: RecordingModel) -> RecordingModel:
+        """Return the model with its calls recorded under this part."""
+        return model.for_purpose(self.part) if self.part else model
+
+
+def tested_of(item: ScorerInput, controls: Collection[str], vocabulary: Vocabulary, with_legend: bool = True) -> list[TestedExplanation]:
+    """Return the own explanation, the nulls in their order, then `empty` and `baseline` where the job asks for them and there is one.
+
+    `with_legend`: the text of a rule ends with the meaning of its signs.
+    """
+
+    def tested(part: str, explanation: Explanation) -> TestedExplanation:
+        if explanation.text is None:
+            return TestedExplanation(part, None, f"There is no explanation: {explanation.failure}")
+        return TestedExplanation(part, whole_text(explanation, vocabulary, with_legend))
+
+    found = [tested("", item.explanation), *(tested("null", explanation) for explanation in item.nulls)]
+    if "empty" in controls:
+        found.append(TestedExplanation("empty", None))
+    if "baseline" in controls and item.baseline is not None:
+        found.append(tested("baseline", item.baseline))
+    return found
+
+
+def repeat_judges(judge: RecordingModel, context: ScoreContext) -> dict[str, RecordingModel]:
+    """Return the models that are asked a part of the items again, by the control's name."""
+    judges = {"repeat": judge.for_purpose("repeat")} if "repeat" in context.controls else {}
+    if "judge_swap" in context.controls and context.second_judge is not None:
+        judges["judge_swap"] = judge.with_model(context.second_judge, "judge_swap")
+    return judges
+
+
+def share_of_both(positive: NDArray[np.bool_], share: float, seed: int) -> NDArray[np.intp]:
+    """Return rows of `positive` [N], drawn by seed and sorted: a share of them and at least two.
+
+    There are as many firing as silent ones, as far as both reach.
+    """
+    random = np.random.default_rng(seed)
+    count = min(len(positive), max(FEWEST, int(np.ceil(share * len(positive)))))
+    firing, silent = random.permutation(np.flatnonzero(positive)), random.permutation(np.flatnonzero(~positive))
+    half = max(min(len(firing), -(-count // 2)), count - len(silent))
+    return np.sort(np.concatenate([firing[:half], silent[: count - half]])).astype(np.intp)
+
+
+def agreement(name: str, first: Sequence[Verdict[bool]], second: Sequence[Verdict[bool]], details: dict[str, Any] | None = None) -> ControlResult:
+    """Return Cohen's kappa of two answers to the same questions.
+
+    `details` counts pairs, so that those of many features add up to one table. Pairs of which one has no answer are left out and counted. Kappa is
+    undefined where both sides give one answer throughout; the counts remain.
+    """
+    pairs = [
+        (one.value, other.value)
+        for one, other in zip(first, second, strict=True)
+        if one.status == AnswerStatus.ANSWERED and other.status == AnswerStatus.ANSWERED
+    ]
+    found = {
+        "asked": len(first),
+        "compared": len(pairs),
+        "yes_yes": pairs.count((True, True)),
+        "yes_no": pairs.count((True, False)),
+        "no_yes": pairs.count((False, True)),
+        "no_no": pairs.count((False, False)),
+        **(details or {}),
+    }
+    if len(pairs) < FEWEST:
+        return ControlResult(name, None, reason=f"{len(pairs)} of {len(first)} questions were answered both times.", details=found)
+    kappa = cohens_kappa(np.array([one for one, _ in pairs]), np.array([other for _, other in pairs]))
+    found["agreement"] = (found["yes_yes"] + found["no_no"]) / len(pairs)
+    why = None if kappa is not None else "Every answer was the same, so that agreement by chance is certain."
+    return ControlResult(name, kappa, reason=why, details=found)
+
+
+def provenance_of(scorer: LlmScorer, item: ScorerInput, context: ScoreContext, judge: RecordingModel, template: str | None) -> dict[str, Any]:
+    """Return what every score with a language model as judge says of its making."""
+    return {
+        "judge": judge.name,
+        "model": judge.provenance,
+        "template": template,
+        "scorer_version": scorer.version,
+        "nulls_asked": len(item.nulls),
+        "seed": context.seed,
+        "calls": judge.recorded(),
+    }
+
+
+def not_made(item: ScorerInput, context: ScoreContext, **reasons: str) -> list[ControlResult]:
+    """Return the controls that the job asks for and that cannot be made, each with its reason; `reasons` holds a scorer's own."""
+    why = {"gold": NO_GOLD}
+    if item.baseline is None:
+        why["baseline"] = NO_BASELINE
+    if context.second_judge is None:
+        why["judge_swap"] = NO_SECOND
+    why |= reasons
+    return [ControlResult(name, None, reason=why[name]) for name in sorted(context.controls) if name in why]
