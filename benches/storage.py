@@ -28,7 +28,7 @@ from interp.store.db import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import Base
 from interp.store.queue import jobs
-from workers.llm.models import close_clients
+from workers.llm.event_loop import close_clients
 from workers.runtime.context import Runtime
 from workers.tasks.execute import drain
 

@@ -19,7 +19,7 @@ from interp.domain.cleaning import one_line
 from interp.domain.errors import GlossatorError
 from interp.domain.lifecycle import Queue
 from interp.observability import logs, traces
-from workers.llm.models import close_clients
+from workers.llm.event_loop import close_clients
 from workers.maintenance.scheduler import MaintenanceThreads
 from workers.runtime.context import Runtime
 from workers.runtime.health import HealthServer

@@ -16,7 +16,7 @@ from interp.store.db.engine import make_engine, transaction
 from interp.store.queue import jobs
 from tests.fakes import tiny
 from tests.faults.results import Rows, results
-from workers.llm.models import close_clients
+from workers.llm.event_loop import close_clients
 from workers.runtime.context import Runtime
 from workers.tasks.execute import drain
 

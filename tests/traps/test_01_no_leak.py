@@ -25,7 +25,7 @@ from interp.store.llm import reply_cache
 from interp.store.results import runs
 from tests import databases
 from tests.workers.asking import complete, recorded, spec_of
-from workers.llm.models import close_clients
+from workers.llm.event_loop import close_clients
 from workers.runtime.context import Runtime
 
 pytestmark = pytest.mark.timeout(300)

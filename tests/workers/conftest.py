@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from workers.llm.models import close_clients
+from workers.llm.event_loop import close_clients
 
 
 @pytest.fixture(autouse=True)

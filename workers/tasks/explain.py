@@ -16,9 +16,8 @@ from interp.planning.settings_digest import baseline_family, baseline_of, family
 from interp.store.db.engine import snapshot
 from interp.store.queue import jobs
 from interp.store.results import evidence, explanations
-from workers.llm.models import ChunkModels
 from workers.tasks.execute import TaskResult, Work
-from workers.tasks.llm_chunk import HANDFUL, ChunkProgress, asking, ranges_of_chunk, vocabulary_of
+from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, chunk_models, ranges_of_chunk, vocabulary_of
 
 
 def explain(work: Work) -> TaskResult:
@@ -57,24 +56,21 @@ def _explain(
     if explainers.is_free(spec.name):
         return _explain_free(work, family, spec, missing, tally)
     explainer, vocabulary = explainers.asking(spec), vocabulary_of(work.runtime.engine, family.run_id)
-    with asking(work) as models:
+    with chunk_models(work) as models:
         return models.run(
-            [
-                explainer.explain(ExplainerInput.of(item, vocabulary), desk_of(work, models.roster, spec, item.feature, family.run_id))
-                for item in missing
-            ],
+            [explainer.explain(ExplainerInput.of(item, vocabulary), desk_of(work, models, spec, item.feature, family.run_id)) for item in missing],
             tally,
         )
 
 
-def desk_of(work: Work, roster: ChunkModels, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainContext:
+def desk_of(work: Work, models: ChunkModels, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainContext:
     """What an explainer works with for one feature."""
     return ExplainContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
-        model=roster.explainer(feature, spec.name),
-        judge=roster.checker(feature, spec.name),
-        embedder=roster.embedder(feature, spec.name),
+        model=models.explainer(feature, spec.name),
+        judge=models.checker(feature, spec.name),
+        embedder=models.embedder(feature, spec.name),
     )
 
 
@@ -83,8 +79,8 @@ def _explain_free(
 ) -> list[Explanation]:
     explainer, vocabulary = explainers.free(spec), vocabulary_of(work.runtime.engine, family.run_id)
     made: list[Explanation] = []
-    for start in range(0, len(missing), HANDFUL):
-        handful = [ExplainerInput.of(item, vocabulary) for item in missing[start : start + HANDFUL]]
+    for start in range(0, len(missing), BATCH_FEATURES):
+        handful = [ExplainerInput.of(item, vocabulary) for item in missing[start : start + BATCH_FEATURES]]
         made += explainer.explain(handful, vocabulary, work.spec.seed)
         tally.add(len(handful))
     return made

@@ -1,25 +1,28 @@
-"""What explaining and scoring share: the chunk's features, progress over several passes, and coroutines run to their end."""
+"""What explaining and scoring share: a chunk's features, its language models, and its progress over several passes."""
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
+from interp.domain.errors import InputError
+from interp.domain.spec import ModelSpec
 from interp.domain.vocabulary import Vocabulary
+from interp.llm.base import Model
+from interp.llm.call_store import Tag
 from interp.planning.plan import Range
 from interp.store.db.engine import snapshot
 from interp.store.results import runs
 from workers.llm.call_store import DatabaseCallStore
-from workers.llm.event_loop import TaskGroupRunner, Timeouts, the_loop
-from workers.llm.models import ChunkModels, client_of
+from workers.llm.event_loop import TaskGroupRunner, Timeouts, client_of, the_loop
 from workers.tasks.execute import Work
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 
-# Features handed over at once to what asks nobody: between two hands progress is reported, and a cancel noticed.
-HANDFUL = 4
+# Features per call to what asks no language model: between two calls progress is reported, and a cancel noticed.
+BATCH_FEATURES = 4
 
 
 class ChunkProgress:
@@ -29,50 +32,72 @@ class ChunkProgress:
         self._progress, self._passes, self._done = work.progress, max(passes, 1), 0
 
     def add(self, features: int) -> None:
-        """So many features are through one more pass. Raises what `progress` raises."""
+        """Count features that are through one more pass. Raises what `progress` raises."""
         self._done += features
         self._progress(self._done // self._passes)
 
-    def beyond(self) -> Callable[[int], None]:
-        """Counts from here: what it is told is how many are through since now."""
-        before = self._done
-
-        def reached(features: int) -> None:
-            self._done = before + features
-            self._progress(self._done // self._passes)
-
-        return reached
-
 
 @contextmanager
-def asking(work: Work) -> Iterator["LlmChunk"]:
-    """The chunk's models, for as long as it asks them. Everything they answered is durable at the end, however it ends."""
-    with work.asking(), DatabaseCallStore(work.runtime.engine, work.lease, work.is_kept) as books:
-        yield LlmChunk(work, books)
+def chunk_models(work: Work) -> Iterator["ChunkModels"]:
+    """Open the chunk's models. Everything they answered is durable at the end, however it ends."""
+    with work.asking(), DatabaseCallStore(work.runtime.engine, work.lease, work.is_kept) as call_store:
+        yield ChunkModels(work, call_store)
 
 
-class LlmChunk:
-    """Runs what asks language models, all features at once: the client sees to the pace."""
+class ChunkModels:
+    """The language models of one chunk. Each is bound to the feature and the purpose that its calls are recorded under."""
 
-    def __init__(self, work: Work, books: DatabaseCallStore) -> None:
-        self.roster = ChunkModels(client_of(work.runtime.settings), work.spec, books, work.lease)
-        self._books = books
+    def __init__(self, work: Work, call_store: DatabaseCallStore) -> None:
         settings = work.runtime.settings
+        self._models, self._lease, self._call_store, self._client = work.spec.models, work.lease, call_store, client_of(settings)
         longest = max((model.timeout_seconds for _, model in work.spec.models if model is not None), default=0.0)
-        self._patience = Timeouts(settings.lease_check_interval_seconds, settings.stop_timeout_seconds / 3, longest)
+        self._timeouts = Timeouts(settings.lease_check_interval_seconds, settings.stop_timeout_seconds / 3, longest)
 
-    def run(self, coroutines: Sequence[Coroutine[Any, Any, Made]], tally: ChunkProgress) -> list[Made]:
-        """Their results, in order. Raises JobMustPause, and what progress raises, once the calls in flight have had their time to come back."""
-        return TaskGroupRunner(coroutines, self._books.stop, self._patience).run(the_loop(), tally.beyond())
+    def run(self, coroutines: Sequence[Coroutine[Any, Any, T]], progress: ChunkProgress) -> list[T]:
+        """Run all features' coroutines at once; the client limits how many calls are in flight. Returns their results, in order.
+
+        Raises JobPausedError, and what progress raises, once the calls in flight have had their time to end.
+        """
+        return TaskGroupRunner(coroutines, self._call_store.stop, self._timeouts).run(the_loop(), progress.add)
+
+    def explainer(self, feature: int, purpose: str) -> Model:
+        """Raises InputError where the job names none."""
+        return self._required(self._models.explainer, "explainer", feature, purpose)
+
+    def judge(self, feature: int, purpose: str) -> Model:
+        """Raises InputError where the job names none."""
+        return self._required(self._models.judge, "judge", feature, purpose)
+
+    def checker(self, feature: int, purpose: str) -> Model:
+        """Return the model of an explainer's own checks: the judge, or the explainer's model where there is none."""
+        return self._required(self._models.judge or self._models.explainer, "explainer", feature, purpose)
+
+    def second_judge(self, feature: int, purpose: str) -> Model | None:
+        return self._bound(self._models.second_judge, feature, purpose)
+
+    def embedder(self, feature: int, purpose: str) -> Model | None:
+        return self._bound(self._models.embedding, feature, purpose)
+
+    def _required(self, spec: ModelSpec | None, role: str, feature: int, purpose: str) -> Model:
+        model = self._bound(spec, feature, purpose)
+        if model is None:
+            raise InputError(
+                f"{purpose} asks a language model.", why=f"The job names no models.{role}.", cure="Name one, or leave it out.", role=role
+            )
+        return model
+
+    def _bound(self, spec: ModelSpec | None, feature: int, purpose: str) -> Model | None:
+        tag = Tag(self._lease.job_id, self._lease.chunk_id, self._lease.stage, feature, purpose)
+        return None if spec is None else self._client.model(spec, self._call_store, tag)
 
 
 @lru_cache(maxsize=8)
 def vocabulary_of(engine: Engine, run_id: int) -> Vocabulary:
-    """The vocabulary of a run's tokens. Kept."""
+    """Return the vocabulary of a run's tokens."""
     with snapshot(engine) as session:
         return runs.vocabulary_of(session, run_id)
 
 
 def ranges_of_chunk(work: Work) -> list[Range]:
-    """The chunk's features, half-open."""
+    """Return the chunk's features as half-open ranges."""
     return [(start, stop) for start, stop in work.lease.payload["features"]]

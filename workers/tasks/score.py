@@ -25,9 +25,8 @@ from interp.score.items.pool import FEATURES, pool_of
 from interp.store.db.engine import snapshot
 from interp.store.results import evidence, explanations, scores
 from interp.store.results.scores import Scored
-from workers.llm.models import ChunkModels
 from workers.tasks.execute import TaskResult, Work
-from workers.tasks.llm_chunk import HANDFUL, ChunkProgress, asking, ranges_of_chunk, vocabulary_of
+from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, chunk_models, ranges_of_chunk, vocabulary_of
 
 # An explanation's id, and what the scorer may see of its feature.
 Item = tuple[int, ScorerInput]
@@ -59,8 +58,8 @@ def score(work: Work) -> TaskResult:
 def _executed(work: Work, family: ExplanationFamily, scorer: ScorerSpec, items: Sequence[Item], tally: ChunkProgress) -> list[Scored]:
     judge, vocabulary = scorers.get(scorer.name, scorer), vocabulary_of(work.runtime.engine, family.run_id)
     made: list[Scored] = []
-    for start in range(0, len(items), HANDFUL):
-        handful = items[start : start + HANDFUL]
+    for start in range(0, len(items), BATCH_FEATURES):
+        handful = items[start : start + BATCH_FEATURES]
         found = judge.score([item for _, item in handful], vocabulary, work.spec.seed)
         made += _packed(handful, found)
         tally.add(len(handful))
@@ -73,9 +72,9 @@ def _judged(
     """Every score that a language model has a part in, all at once."""
     if not any(items for _, _, items in asked):
         return []
-    with asking(work) as models:
+    with chunk_models(work) as models:
         questions = [
-            scorers.judged(scorer).score(item, desk_of(work, models.roster, scorer, item.feature, family.run_id))
+            scorers.judged(scorer).score(item, desk_of(work, models, scorer, item.feature, family.run_id))
             for family, scorer, items in asked
             for _, item in items
         ]
@@ -83,14 +82,14 @@ def _judged(
     return [(scorer, _packed(items, [next(answers) for _ in items])) for _, scorer, items in asked]
 
 
-def desk_of(work: Work, roster: ChunkModels, scorer: ScorerSpec, feature: int, run_id: int) -> ScoreContext:
+def desk_of(work: Work, models: ChunkModels, scorer: ScorerSpec, feature: int, run_id: int) -> ScoreContext:
     """What a scorer works with for one feature."""
     return ScoreContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
-        judge=roster.judge(feature, scorer.name),
-        second_judge=roster.second_judge(feature, scorer.name),
-        embedder=roster.embedder(feature, scorer.name),
+        judge=models.judge(feature, scorer.name),
+        second_judge=models.second_judge(feature, scorer.name),
+        embedder=models.embedder(feature, scorer.name),
         controls=OWN_CONTROLS & frozenset(work.spec.controls),
         control_share=work.spec.control_share,
         gold_items=work.spec.gold_items,
