@@ -1,5 +1,6 @@
 """What every backend's subject is made of, but for the forward pass."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,3 +134,20 @@ def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
 def as_rows(activations: Tensor) -> Tensor:
     """`[B, T, D]`: heads, where there are any, side by side."""
     return activations.flatten(2)
+
+
+def device_name() -> str:
+    """The first GPU's name; `cpu` where there is none."""
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+
+
+def device_memory() -> int | None:
+    """Bytes of the first GPU; None where there is none."""
+    return int(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
+
+
+def give_back_memory() -> None:
+    """Frees what let-go models held: modules of torch hold themselves in circles, and its allocator keeps a GPU's memory."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
