@@ -16,7 +16,7 @@ from interp.config import environment
 from interp.config.settings import Settings
 from tests.deploy.house import FOREIGN, ROOT, dockerfile_targets
 
-FOLDERS = ("api", "benches", "deploy", "docs", "examples", "interp", "migrations", "tests", "workers")
+FOLDERS = ("api", "benches", "deploy", "docs", "examples", "glossator", "interp", "migrations", "tests", "workers")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
 # The changelog names what was there once.
 EXEMPT = {ROOT / "CHANGELOG.md"}
@@ -66,7 +66,8 @@ def is_module(name: str) -> bool:
         return True
     parent, _, attribute = path.rpartition("/")
     source = next((file for file in (ROOT / f"{parent}.py", ROOT / parent / "__init__.py") if file.is_file()), None)
-    return source is not None and re.search(rf"(?m)^(?:(?:async )?def |class |)({attribute})\b", source.read_text()) is not None
+    beginning = "" if source is not None and source.name == "__init__.py" else "^(?:(?:async )?def |class |)"
+    return source is not None and re.search(rf"(?m){beginning}\b{attribute}\b", source.read_text()) is not None
 
 
 @each_document
