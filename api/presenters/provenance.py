@@ -23,7 +23,7 @@ from interp.domain import explanation as domain
 from interp.domain.explanation import ExplanationFamily
 from interp.domain.score import Item
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.pattern.whole import whole_text
+from interp.explain.pattern.sentence import whole_text
 from interp.score.items.codec import decode_items
 from interp.store.db.compression import unpack
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, LlmCallRow, RunRow, ScoreRow

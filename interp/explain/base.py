@@ -1,4 +1,4 @@
-"""What an explainer is, and what it gives back."""
+"""The interfaces of explainers, and their input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from interp.llm.base import Ability, Model
 
 @dataclass(frozen=True, slots=True)
 class ExplainerInput:
-    """All that an explainer may see of a feature: explain contexts alone, so that a leak needs more than a slip."""
+    """What an explainer may see of a feature: explain contexts alone, so that no test context can leak."""
 
     feature: int
     contexts: Contexts
@@ -31,22 +31,32 @@ class ExplainerInput:
             is_dead=evidence.statistics.is_dead,
         )
 
+    def obstacle(self) -> str | None:
+        """Return why the feature cannot be explained from contexts; None where it can."""
+        if self.is_dead:
+            return "The feature never fired on the corpus."
+        if not self.contexts.fires().any():
+            return "The feature fires in no explain context, so there is nothing to explain it from."
+        return None
+
 
 class Explainer(Protocol):
-    """One way of writing labels without a language model. Pure: no store, no clock, no global state."""
+    """An explainer without a language model. Pure: no store, no clock, no global state."""
 
     name: str
     version: int
 
     def explain(self, items: Sequence[ExplainerInput], vocabulary: Vocabulary, seed: int) -> list[Explanation]:
-        """One explanation an input, in the same order."""
+        """Return one explanation per input, in the same order."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainContext:
-    """What an explainer that asks a language model works with. `judge` answers its own checks (the explainer's model when the job has no judge);
-    `embedder` is None where the job names no embedding model."""
+    """The vocabulary, seed and models of an explainer that calls a language model.
+
+    `judge` is the explainer's model where the job has no judge; `embedder` is None where the job names no embedding model.
+    """
 
     vocabulary: Vocabulary
     seed: int
@@ -56,13 +66,13 @@ class ExplainContext:
 
 
 class LlmExplainer(Protocol):
-    """One way of having labels written by a language model. Pure but for the calls it makes through the desk's models."""
+    """An explainer that calls a language model. Pure but for the calls to the context's models."""
 
     name: str
     version: int
     needs: frozenset[Ability]
     spec: ExplainerSpec
 
-    async def explain(self, item: ExplainerInput, desk: ExplainContext) -> Explanation:
-        """The explanation, or the reason why there is none (a CallFailed becomes a failure). Raises JobMustPause."""
+    async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:
+        """Return the explanation, or the reason why there is none (a CallFailed becomes a failure). Raises JobPaused."""
         ...

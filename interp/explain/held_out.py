@@ -1,30 +1,33 @@
-"""Explain contexts that a label was not written from, put to the judge: how `best_of` and `refine` tell a better label from a worse one.
+"""Trial of labels on held-out explain contexts, by which `best_of` and `refine` choose.
 
-Always documents of the explain split, and others than those that the explainer was shown. What a label reaches here is how it was chosen, and the
-winner's figure flatters it (the best of five random labels looks good); its score is measured on the test split, by scorers, like any other's.
+The documents are of the explain split, and others than those that the explainer was shown. A label's figure here is how it was chosen, and the
+winner's is biased upwards (the best of five random labels looks good); its score is measured on the test split, by scorers, like any other's.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.evidence import Contexts
 from interp.explain.base import ExplainContext, ExplainerInput
-from interp.explain.choose import Rows, firing, generator, silent, spread
+from interp.explain.context_selection import Rows, firing, generator, silent, spread
+from interp.explain.label_call import LabelResult
 from interp.judge.verdicts import AnswerStatus, Verdict
 from interp.judge.yes_no import Window, ask_windows
 from interp.llm.base import Model
+from interp.llm.gather import gather_all
 from interp.llm.prompt_text import plain_after_left
 from interp.stats.agreement import Confusion
 
-MOST = 20  # windows of either sort, at most
+MOST = 20  # windows of either kind, at most
 PER_PROMPT = 10
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Windows to try labels on: `rows` of `contexts`, `fires` bool [n] whether the feature does there."""
+    """Windows to try labels on: `rows` of `contexts`, `fires` bool [n] whether the feature fires there."""
 
     contexts: Contexts
     rows: Rows
@@ -32,7 +35,7 @@ class HeldOut:
 
     @property
     def is_enough(self) -> bool:
-        """Whether a label can be right and wrong here in both ways."""
+        """Whether there are windows of both kinds."""
         return bool(self.fires.any() and not self.fires.all())
 
     def identities(self) -> list[str]:
@@ -41,7 +44,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What the judge made of a label on held-out windows. `balanced_accuracy` is None where one sort of window has no answer."""
+    """The judge's verdicts with a label. `balanced_accuracy` is None where one kind of window has no answer."""
 
     label: str
     verdicts: tuple[Verdict[bool], ...]
@@ -54,7 +57,7 @@ class Trial:
         return list(dict.fromkeys(verdict.key for verdict in self.verdicts if verdict.key is not None))
 
     def mistakes(self, held_out: HeldOut) -> tuple[list[int], list[int]]:
-        """(missed, false alarms): rows of the contexts on which the judge, going by the label, was wrong."""
+        """Return (missed, false alarms): rows of the contexts on which the judge, going by the label, was wrong."""
         wrong: tuple[list[int], list[int]] = ([], [])
         for row, fires, verdict in zip(held_out.rows.tolist(), held_out.fires.tolist(), self.verdicts, strict=True):
             if verdict.status == AnswerStatus.ANSWERED and verdict.value != fires:
@@ -63,7 +66,7 @@ class Trial:
 
 
 def held_out(item: ExplainerInput, part: NDArray[np.bool_], seed: int) -> HeldOut:
-    """The windows of a part (mask [N]) to try labels on: firing ones over all tenths, and silent ones, half of them near misses if possible."""
+    """Return windows of a part (mask [N]): firing ones over all tenths, and silent ones, half of them near misses if possible."""
     contexts, random = item.contexts, generator(item, seed)
     own = [row for row in firing(contexts).tolist() if part[row]]
     others = [row for row in silent(contexts, random).tolist() if part[row]]
@@ -73,20 +76,36 @@ def held_out(item: ExplainerInput, part: NDArray[np.bool_], seed: int) -> HeldOu
     return HeldOut(contexts, rows, np.arange(len(rows)) < len(fires))
 
 
-async def try_label(judge: Model, label: str, windows: HeldOut, desk: ExplainContext) -> Trial:
-    """The judge's verdicts with this label. Any two labels get the same prompts but for the label. Raises JobMustPause."""
+async def try_label(judge: Model, label: str, windows: HeldOut, context: ExplainContext) -> Trial:
+    """Ask the judge with this label. Prompts of two labels differ in the label alone. Raises JobPaused."""
     asked = [
-        Window(str(row), plain_after_left(windows.contexts, row, desk.vocabulary), int(fires))
+        Window(str(row), plain_after_left(windows.contexts, row, context.vocabulary), int(fires))
         for row, fires in zip(windows.rows.tolist(), windows.fires.tolist(), strict=True)
     ]
-    verdicts = await ask_windows(judge, "detect", label, asked, desk.seed, PER_PROMPT)
+    verdicts = await ask_windows(judge, "detect", label, asked, context.seed, PER_PROMPT)
     answered = np.array([verdict.status == AnswerStatus.ANSWERED for verdict in verdicts], dtype=np.bool_)
-    said = np.array([bool(verdict.value) for verdict in verdicts], dtype=np.bool_)
-    figure = Confusion.of(windows.fires[answered], said[answered]).balanced_accuracy
+    says = np.array([bool(verdict.value) for verdict in verdicts], dtype=np.bool_)
+    figure = Confusion.of(windows.fires[answered], says[answered]).balanced_accuracy
     failure = next((verdict.failure for verdict in verdicts if verdict.status != AnswerStatus.ANSWERED), None)
     return Trial(label, tuple(verdicts), figure, failure)
 
 
-def without(item: ExplainerInput, part: NDArray[np.bool_]) -> ExplainerInput:
-    """The feature as its explainer sees it: a part (mask [N]) of the explain contexts."""
-    return ExplainerInput(item.feature, item.contexts.select(part), item.promoted, item.suppressed, item.is_dead)
+async def try_all(results: Sequence[LabelResult], windows: HeldOut, context: ExplainContext) -> dict[str, Trial]:
+    """Try each distinct label of these results. Raises JobPaused."""
+    judge = context.judge.for_purpose("choose")
+    labels = dict.fromkeys(result.label for result in results if result.label is not None)
+    return {trial.label: trial for trial in await gather_all(try_label(judge, label, windows, context) for label in labels)}
+
+
+def best_figure(trials: dict[str, Trial]) -> float | None:
+    """Return the best balanced accuracy; None where no trial has one."""
+    return max((trial.balanced_accuracy for trial in trials.values() if trial.balanced_accuracy is not None), default=None)
+
+
+def why_undecided(trials: dict[str, Trial]) -> str:
+    return next((trial.failure for trial in trials.values() if trial.failure), "it answered one sort of window alone")
+
+
+def restricted(item: ExplainerInput, part: NDArray[np.bool_]) -> ExplainerInput:
+    """Return the input with a part (mask [N]) of its contexts."""
+    return replace(item, contexts=item.contexts.select(part))

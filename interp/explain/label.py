@@ -34,7 +34,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LabelAnswer:
     """What a model answered: a label, or (None) that there is none, in its own `words`."""
 
     label: str | None
@@ -56,12 +56,12 @@ def typical(reasoning: bool, number: int = 0) -> str:
     )
 
 
-def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -> Said:
+def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -> LabelAnswer:
     """The answer in a reply to `messages`. Raises ValueError(why) where the reply is none: a refusal, an echo of the prompt, a copied answer."""
     words = _clean(_answer(text))
     bare = _bare(words)
     if bare in SHRUGS or _NO_PATTERN.fullmatch(bare) or _BLANK.fullmatch(words):
-        return Said(None, words)
+        return LabelAnswer(None, words)
     if bare in _PLACEHOLDERS or _is_echo(bare, messages):
         raise ValueError("its explanation repeats the prompt")
     if _REFUSAL.match(words):
@@ -70,7 +70,7 @@ def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -
         raise ValueError(f"its explanation has {len(words)} characters, and at most {longest} are wanted")
     if any(planted.startswith(bare) for planted in _planted_in(messages)):
         raise ValueError("its explanation is copied from an answer that stands in the quoted data")
-    return Said(words, words)
+    return LabelAnswer(words, words)
 
 
 def _answer(text: str) -> str:

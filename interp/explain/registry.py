@@ -5,17 +5,10 @@ from collections.abc import Callable
 from interp.domain.errors import InputError
 from interp.domain.spec import ExplainerSpec
 from interp.explain.base import Explainer, LlmExplainer
-from interp.explain.calls import OneCall
-from interp.explain.explainers.best_of import BestOf
-from interp.explain.explainers.clusters import Clusters
-from interp.explain.explainers.contexts import FromContexts
-from interp.explain.explainers.contrastive import Contrastive
-from interp.explain.explainers.max_act_logits import MaxActLogits
-from interp.explain.explainers.output_tokens import OutputTokens
-from interp.explain.explainers.refine import Refine
-from interp.explain.explainers.token_activations import TokenActivations
-from interp.explain.explainers.top_contexts import TopContexts
-from interp.explain.pattern import Pattern
+from interp.explain.best_of import BestOf, Refine
+from interp.explain.clusters import Clusters
+from interp.explain.one_call import Contrastive, FromContexts, MaxActLogits, OneCall, OutputTokens, TokenActivations, TopContexts
+from interp.explain.pattern.fit import Pattern
 
 # Explainers that ask nobody.
 FREE: dict[str, Callable[[], Explainer]] = {Pattern.name: Pattern}

@@ -9,7 +9,9 @@ import numpy as np
 from interp.domain.evidence import Contexts
 from interp.domain.explanation import Explanation
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.pattern import Rule, TokenWindows, properties_of
+from interp.explain.pattern.properties import properties_of
+from interp.explain.pattern.rule import Rule
+from interp.explain.pattern.token_windows import TokenWindows
 from interp.judge.verdicts import AnswerStatus, Verdicts
 
 NO_RULE = "The explanation has no rule that the executable judge could run."
@@ -37,5 +39,5 @@ class ExecutableJudge:
             if explanation.rule is None:
                 statuses[place] = AnswerStatus.FAILED
             else:
-                values[place] = Rule.from_json(explanation.rule).predict_scene(windows)
+                values[place] = Rule.from_json(explanation.rule).predict_windows(windows)
         return Verdicts(values, statuses, reason=NO_RULE if explanations[0].rule is None else None)

@@ -14,10 +14,11 @@ from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
-from interp.explain.pattern import Pattern, Rule
 from interp.explain.pattern.candidate_table import ATTRIBUTES, FLAGS
+from interp.explain.pattern.fit import Pattern
 from interp.explain.pattern.literals import Flag
-from interp.explain.pattern.whole import whole_text
+from interp.explain.pattern.rule import Rule
+from interp.explain.pattern.sentence import whole_text
 from tests.explain.planted import evidence, text, where
 
 PLANTED = {

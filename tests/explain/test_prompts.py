@@ -12,7 +12,7 @@ from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
-from interp.explain.choose import firing
+from interp.explain.context_selection import firing
 from interp.explain.label import read_label
 from interp.llm.prompt_text import CLOSE, LEVEL, OPEN, escaped, parse_fenced
 from tests.explain.asked import NAMES, Answering, explain, selves, text

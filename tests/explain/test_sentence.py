@@ -11,10 +11,10 @@ from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
-from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.fit import without_special_cases
 from interp.explain.pattern.literals import Between, Contains, Flag, InRow, OneOf, Seen
 from interp.explain.pattern.outline import Outline
+from interp.explain.pattern.rule import Clause, Rule
 from interp.explain.pattern.search import FoundClause, Term
 from interp.explain.pattern.sentence import sentence
 from tests.explain.planted import evidence, text, where
@@ -96,7 +96,7 @@ def test_a_clause_that_carries_most_is_said_alone_and_the_whole_rule_where_a_rea
     assert sentence(Rule((replace(main, share=0.6), replace(other, share=0.4))), VOCABULARY) == "`def`; or digits"
 
 
-OUTLINE = Outline(("a", "u"), "", ("s",), "", ("said", "sun"), share=0.97, hits=0.8)
+OUTLINE = Outline(("a", "u"), ("s",), ("said", "sun"), "", "", share=0.97, hits=0.8)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 
 from interp.explain import registry
-from interp.explain.calls import PACKAGE
+from interp.explain.label_call import PACKAGE
 from interp.llm.templates import template
 
 # sha256 of each file but its first line, by its name and version. When a test fails here: raise the version in the file's first line and those of

@@ -5,8 +5,8 @@ import pytest
 
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ScorerSpec, SplitCounts
-from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
+from interp.explain.pattern.rule import Clause, Rule
 from interp.score import registry
 from interp.score.base import ScorerInput
 from interp.score.items.nulls import choose_nulls

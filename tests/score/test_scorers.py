@@ -11,8 +11,8 @@ from interp.domain.evidence import ContextKind, Contexts, Split, Statistics
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import Flag, OneOf
+from interp.explain.pattern.rule import Clause, Rule
 from interp.judge.verdicts import AnswerStatus, Verdicts
 from interp.score import registry
 from interp.score.base import ScorerInput

@@ -6,15 +6,14 @@ import pytest
 
 from interp.domain.explanation import Explanation
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
-from interp.explain.pattern.sentence import sentence
-from interp.explain.pattern.whole import MOST_TOLD, whole_text
+from interp.explain.pattern.rule import Clause, Rule
+from interp.explain.pattern.sentence import MOST_WRITTEN, sentence, whole_text
 from tests.score.exam import VOCABULARY, item_of, score
 from tests.score.teller import Teller, verdicts
 from tests.score.test_choice import distractors
 
-LONG = Vocabulary((*(f" w{number}".encode() for number in range(MOST_TOLD + 20)), b"\n    "), frozenset())
+LONG = Vocabulary((*(f" w{number}".encode() for number in range(MOST_WRITTEN + 20)), b"\n    "), frozenset())
 
 
 def explanation_of(literal: OneOf, vocabulary: Vocabulary) -> Explanation:
@@ -33,9 +32,9 @@ def test_rare_values_are_named_and_signs_explained():
 
 
 def test_very_long_sets_are_cut_and_say_so():
-    whole = whole_text(explanation_of(OneOf("token", 0, (0,), rare=tuple(range(1, MOST_TOLD + 20)), share=0.9), LONG), LONG)
-    assert f"`␣w{MOST_TOLD - 1}`" in whole
-    assert f"`␣w{MOST_TOLD}`" not in whole
+    whole = whole_text(explanation_of(OneOf("token", 0, (0,), rare=tuple(range(1, MOST_WRITTEN + 20)), share=0.9), LONG), LONG)
+    assert f"`␣w{MOST_WRITTEN - 1}`" in whole
+    assert f"`␣w{MOST_WRITTEN}`" not in whole
     assert whole.startswith("tokens such as `␣w0`, ")
 
 

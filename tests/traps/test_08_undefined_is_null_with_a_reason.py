@@ -8,8 +8,8 @@ import pytest
 
 from interp.domain.evidence import ContextKind
 from interp.domain.spec import ScorerSpec
-from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
+from interp.explain.pattern.rule import Clause, Rule
 from interp.score import registry
 from interp.score.base import ScoreContext
 from interp.stats.agreement import Confusion

@@ -19,7 +19,8 @@ from interp.domain.score import Score
 from interp.domain.spec import CollectionSpec, DictionarySpec, ScorerSpec, SubjectSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainerInput
-from interp.explain.pattern import Pattern, Rule
+from interp.explain.pattern.fit import Pattern
+from interp.explain.pattern.rule import Rule
 from interp.files.artifact_store import Store
 from interp.llm.prompt_text import plain
 from interp.score import registry

@@ -26,8 +26,8 @@ from interp.domain.evidence import Contexts, FeatureEvidence, Split
 from interp.domain.explanation import Explanation
 from interp.domain.spec import CollectionSpec, DictionarySpec, SplitCounts, SubjectSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.pattern import Clause, Rule
 from interp.explain.pattern.literals import OneOf
+from interp.explain.pattern.rule import Clause, Rule
 from interp.files.artifact_store import Store
 from interp.llm.prompt_text import pieces, shown
 from interp.subject.base import Subject, open_subject

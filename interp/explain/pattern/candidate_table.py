@@ -1,4 +1,4 @@
-"""The explain tokens of one feature with every candidate condition evaluated on them: what the search counts over."""
+"""The explain tokens of one feature with every candidate condition evaluated on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.explain.pattern.literals import PLACE_FLAGS, Between, Contains, Flag, InRow, Literal, OneOf, text_table
+from interp.explain.pattern.literals import Between, Contains, Flag, InRow, Literal, OneOf, text_table
 from interp.explain.pattern.properties import CLASSES
-from interp.explain.pattern.token_windows import TokenWindows, attribute_size
+from interp.explain.pattern.token_windows import PLACE_FLAGS, TokenWindows, attribute_size
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -18,15 +18,15 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A categorical question and the bits that asking it costs, before its values are named."""
+    """An attribute with the bits that a condition on it costs, without those of its values."""
 
     name: str
     at: int
     bits: float
 
 
-# What a reader finds simple is cheap: the token itself, then what stands before it, then the line, then the row.
-# What stands after is never asked for: a causal subject has not seen it, and it can only be a consequence.
+# Conditions that are simple to read are cheap: the token itself, then the tokens before it, then the line, then the row.
+# Tokens after it are no candidates: a causal subject has not seen them.
 ATTRIBUTES = (
     Attribute("token", 0, 2.5),
     Attribute("bare", 0, 1.5),
@@ -52,7 +52,7 @@ ATTRIBUTES = (
 )
 PIECES_OF_WORDS = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
 PLACES = ("indent", "break_indent", "place", "row")
-# Of a neighbour this class says nothing: `a`, `be` and `add` are hexadecimal too.
+# Not of the token before: `a`, `be` and `add` are hexadecimal too.
 OWN_ONLY = ("hexadecimal",)
 FLAGS = (
     *((Flag(name, 0), 4.0) for name in CLASSES),
@@ -78,7 +78,7 @@ SCOPES = ("line", "window")
 
 @dataclass(frozen=True, slots=True)
 class Occurrences:
-    """First occurrences of words in the windows (or lines): cells `low` to `high` (excluded) of the flattened scene come after one of `word`."""
+    """First occurrences of words in windows or lines: cells `low` to `high` (excluded) of the flattened windows follow one of `word`."""
 
     scope: str
     word: NDArray[np.intp]
@@ -91,18 +91,18 @@ class Occurrences:
 class CandidateTable:
     """M usable tokens of one feature.
 
-    target    float64 [M]     what a rule should predict, 0 where the feature does not fire
-    cells     intp [M]        place of each token in the flattened scene
-    windows   intp [M]        the token's window
+    target    float64 [M]     0 where the feature does not fire
+    cells     intp [M]        place of each token in the flattened windows
+    window_of intp [M]        the token's window
     documents intp [M]        the window's document, numbered from 0
     bins      int32 [A, M]    number of the token's value of each attribute, among the values that occur where the feature fires; B for all others
     flags     float32 [K, M]  1 where the flag holds
     """
 
-    scene: TokenWindows
+    windows: TokenWindows
     target: Floats
     cells: Rows
-    windows: Rows
+    window_of: Rows
     documents: Rows
     bins: NDArray[np.int32]
     bin_attribute: NDArray[np.intp]
@@ -114,7 +114,7 @@ class CandidateTable:
 
     @cached_property
     def negation_bits(self) -> Floats:
-        """What it costs to say that a flag does not hold; infinite for literals that cannot be negated."""
+        """Bits of the negation of each flag; infinite for literals that cannot be negated."""
         return np.array([NEGATION_BITS if isinstance(literal, Flag) else np.inf for literal in self.flag_literals])
 
     @property
@@ -122,9 +122,9 @@ class CandidateTable:
         return len(self.bin_attribute)
 
     def one_of(self, attribute: int, chosen: Sequence[int], rare: Sequence[int] = (), share: float = 1.0) -> OneOf:
-        """The literal that picks these bins of an attribute, and `rare` ones that need not be named, the former with a `share` of the activation."""
+        """Return the literal of these bins of an attribute, which carry a `share` of the activation, and of `rare` ones that are not named."""
         asked = ATTRIBUTES[attribute]
-        texts = text_table(asked.name, self.scene.properties)
+        texts = text_table(asked.name, self.windows.properties)
 
         def values(bins: Sequence[int]) -> tuple[int | str, ...]:
             codes: list[int] = self.bin_code[list(bins)].tolist() if bins else []
@@ -133,34 +133,34 @@ class CandidateTable:
         return OneOf(asked.name, asked.at, values(chosen), rare=values(rare), share=round(share, 2))
 
 
-def build(scene: TokenWindows, activations: NDArray[np.float32], target: NDArray[np.float32], documents: Rows) -> CandidateTable:
-    """`activations` and `target` float32 [N, W]; both 0 where the feature does not fire. At least one token must fire."""
-    cells = np.flatnonzero(scene.usable.ravel())
+def build(windows: TokenWindows, activations: NDArray[np.float32], target: NDArray[np.float32], documents: Rows) -> CandidateTable:
+    """Build the table. `activations` and `target` float32 [N, W], 0 where the feature does not fire; it must fire at one token at least."""
+    cells = np.flatnonzero(windows.usable.ravel())
     active = activations.ravel()[cells] > 0
-    codes = np.stack([scene.attribute(asked.name, asked.at).ravel()[cells] for asked in ATTRIBUTES])
-    bins, bin_attribute, bin_code = _number(codes, active, scene)
-    literals, bits, flags = _flags(scene, cells, active)
+    codes = np.stack([windows.attribute(asked.name, asked.at).ravel()[cells] for asked in ATTRIBUTES])
+    bins, bin_attribute, bin_code = _number(codes, active, windows)
+    literals, bits, flags = _flags(windows, cells, active)
     return CandidateTable(
-        scene=scene,
+        windows=windows,
         target=target.ravel()[cells].astype(np.float64),
         cells=cells,
-        windows=cells // scene.shape[1],
-        documents=documents[cells // scene.shape[1]],
+        window_of=cells // windows.shape[1],
+        documents=documents[cells // windows.shape[1]],
         bins=bins,
         bin_attribute=bin_attribute,
         bin_code=bin_code,
         flags=flags,
         flag_literals=literals,
         flag_bits=bits,
-        occurrences=tuple(_occurrences(scene, activations > 0, scope) for scope in SCOPES),
+        occurrences=tuple(_occurrences(windows, activations > 0, scope) for scope in SCOPES),
     )
 
 
 def _number(
-    codes: NDArray[np.int64], active: NDArray[np.bool_], scene: TokenWindows
+    codes: NDArray[np.int64], active: NDArray[np.bool_], windows: TokenWindows
 ) -> tuple[NDArray[np.int32], NDArray[np.intp], NDArray[np.int64]]:
-    """Number the values that occur at active tokens, attribute by attribute; every other value shares the last number."""
-    sizes = np.array([attribute_size(asked.name, scene.properties) for asked in ATTRIBUTES])
+    """Number the values that occur at active tokens, attribute by attribute; all other values share the last number."""
+    sizes = np.array([attribute_size(asked.name, windows.properties) for asked in ATTRIBUTES])
     base = np.concatenate([[0], np.cumsum(sizes)])
     known = codes >= 0
     offset_codes = np.where(known, codes + base[:-1, None], base[-1])
@@ -173,9 +173,9 @@ def _number(
     return bins, attribute, used - base[attribute]
 
 
-def _flags(scene: TokenWindows, cells: Rows, active: NDArray[np.bool_]) -> tuple[tuple[Literal, ...], Floats, NDArray[np.float32]]:
-    candidates: list[tuple[Literal, float]] = [*FLAGS, *RANGES, *((piece, CONTAINS_BITS) for piece in _pieces(scene, cells[active]))]
-    held: NDArray[np.bool_] = np.stack([literal.holds(scene).ravel()[cells] for literal, _ in candidates])
+def _flags(windows: TokenWindows, cells: Rows, active: NDArray[np.bool_]) -> tuple[tuple[Literal, ...], Floats, NDArray[np.float32]]:
+    candidates: list[tuple[Literal, float]] = [*FLAGS, *RANGES, *((piece, CONTAINS_BITS) for piece in _pieces(windows, cells[active]))]
+    held: NDArray[np.bool_] = np.stack([literal.holds(windows).ravel()[cells] for literal, _ in candidates])
     often = held.sum(axis=1)
     useful = (often > 0) & (often < held.shape[1])
     literals = tuple(literal for (literal, _), keep in zip(candidates, useful, strict=True) if keep)
@@ -183,10 +183,10 @@ def _flags(scene: TokenWindows, cells: Rows, active: NDArray[np.bool_]) -> tuple
     return literals, bits, held[useful].astype(np.float32)
 
 
-def _pieces(scene: TokenWindows, active_cells: Rows) -> list[Contains]:
-    """Pieces of text that several of the firing tokens share, those first that explain the most letters."""
-    strings = scene.properties.strings
-    words = {strings[token].strip().lower() for token in np.unique(scene.ids.ravel()[active_cells])}
+def _pieces(windows: TokenWindows, active_cells: Rows) -> list[Contains]:
+    """Return pieces of text that several of the firing tokens share, ordered by the letters that they cover."""
+    strings = windows.properties.strings
+    words = {strings[token].strip().lower() for token in np.unique(windows.ids.ravel()[active_cells])}
     counts: dict[str, int] = {}
     for word in words:
         for piece in {word[start : start + length] for length in PIECE_LENGTHS for start in range(len(word) - length + 1)}:
@@ -195,17 +195,17 @@ def _pieces(scene: TokenWindows, active_cells: Rows) -> list[Contains]:
     return [Contains(piece) for _, piece in shared[:PIECES]]
 
 
-def _occurrences(scene: TokenWindows, active: NDArray[np.bool_], scope: str) -> Occurrences:
-    """Where each word stands for the first time in a window or line, of the words after which the feature ever fires."""
-    count, width = scene.shape
-    words = scene.attribute("word", 0)
-    window = np.broadcast_to(np.arange(count)[:, None], scene.shape)
-    end = np.broadcast_to((np.arange(count)[:, None] + 1) * width, scene.shape)
+def _occurrences(windows: TokenWindows, active: NDArray[np.bool_], scope: str) -> Occurrences:
+    """Find the first occurrence of each word in a window or line, of the words after which the feature ever fires."""
+    count, length = windows.shape
+    words = windows.attribute("word", 0)
+    window = np.broadcast_to(np.arange(count)[:, None], windows.shape)
+    end = np.broadcast_to((np.arange(count)[:, None] + 1) * length, windows.shape)
     if scope == "line":
-        breaks = np.where(scene.flag("newline", 0), scene.columns, width - 1)
+        breaks = np.where(windows.flag("newline", 0), windows.columns, length - 1)
         # The first line break from here on, itself included.
         ahead = np.minimum.accumulate(breaks[:, ::-1], axis=1)[:, ::-1]
-        end = window * width + ahead + 1
+        end = window * length + ahead + 1
     cells = np.flatnonzero(words.ravel() >= 0)
     # A line is named by its end, a window by its own.
     _, first = np.unique(end.ravel()[cells] * (words.max() + 2) + words.ravel()[cells], return_index=True)

@@ -1,54 +1,54 @@
-"""The conditions that rules are made of. Each answers for every token of a scene at once, and writes itself as JSON."""
+"""The conditions of rules: evaluated on all tokens of a batch of windows at once, and stored as JSON."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.errors import InputError
 from interp.explain.pattern.properties import CLASSES, NAMES, TokenProperties
-from interp.explain.pattern.token_windows import TAILS, TokenWindows, attribute_size
+from interp.explain.pattern.token_windows import PLACE_ATTRIBUTES, PLACE_FLAGS, TOKEN_ATTRIBUTES, TokenWindows, attribute_size
 
 Mask = NDArray[np.bool_]
 
 # Values that carry this share of a set in explain contexts are its main case.
 MAIN_SHARE = 0.7
-# Attributes whose values are texts of a table of `TokenProperties`; the others' values are numbers (token ids, columns, places).
-TEXT_TABLES = {"line_first": "word", "line_before": "suffix1"}
 
 
-class Literal(Protocol):
-    """One condition. Frozen, hashable, independent of the windows it is asked of."""
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """One condition. Hashable, and independent of the windows that it is evaluated on."""
 
     kind: ClassVar[str]
 
-    def holds(self, scene: TokenWindows) -> Mask:
-        """bool [N, W]."""
-        ...
+    def holds(self, windows: TokenWindows) -> Mask:
+        """Return bool [N, W]."""
+        raise NotImplementedError
 
-    def to_json(self) -> dict[str, Any]: ...
+    def to_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"kind": self.kind} | {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def text_table(attribute: str, properties: TokenProperties) -> tuple[str, ...] | None:
-    """The texts that stand for the codes of an attribute; None where codes are numbers."""
-    return properties.values.get(TEXT_TABLES.get(attribute, attribute))
+    """Return the texts of an attribute's codes; None where codes are numbers (token ids, columns, places)."""
+    return properties.values.get(TOKEN_ATTRIBUTES.get(attribute, attribute))
 
 
 def _code(attribute: str, value: int | str, properties: TokenProperties) -> int:
-    """The code of a value in this vocabulary; -1 when it does not occur."""
+    """Return the code of a value in this vocabulary; -1 when it does not occur."""
     if isinstance(value, str):
-        return properties.numbers[TEXT_TABLES.get(attribute, attribute)].get(value, -1)
+        return properties.numbers[TOKEN_ATTRIBUTES.get(attribute, attribute)].get(value, -1)
     return value
 
 
 @dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(Literal):
     """An attribute, at `at` tokens from here, has one of the values (`negated`: it is known, and has none of them).
 
-    `values` come in the order of their weight in the feature; `rare` ones count too, but carry too little to be named one by one. `share` is how
-    much of the activation on all of them, in explain contexts, `values` carry: it changes what is said, not what holds.
+    `values` are ordered by their weight in the feature; `rare` ones count too, but are too light to be named one by one. `share` is the share of the
+    activation on all of them, in explain contexts, that `values` carry: it changes the sentence, not what holds.
     """
 
     attribute: str
@@ -59,12 +59,12 @@ class OneOf:
     share: float = 1.0
     kind: ClassVar[str] = "one_of"
 
-    def holds(self, scene: TokenWindows) -> Mask:
-        codes = scene.attribute(self.attribute, self.at)
-        size = attribute_size(self.attribute, scene.properties)
+    def holds(self, windows: TokenWindows) -> Mask:
+        codes = windows.attribute(self.attribute, self.at)
+        size = attribute_size(self.attribute, windows.properties)
         wanted = np.zeros(size + 1, dtype=np.bool_)
         for value in (*self.values, *self.rare):
-            code = _code(self.attribute, value, scene.properties)
+            code = _code(self.attribute, value, windows.properties)
             if 0 <= code < size:
                 wanted[code] = True
         found: Mask = wanted[codes]
@@ -77,16 +77,16 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
-    """A class of the token at `at`, or a fact of the place, holds (`negated`: does not)."""
+class Flag(Literal):
+    """A class of the token at `at`, or a flag of the place, holds (`negated`: does not)."""
 
     name: str
     at: int = 0
     negated: bool = False
     kind: ClassVar[str] = "flag"
 
-    def holds(self, scene: TokenWindows) -> Mask:
-        flag = scene.flag(self.name, self.at)
+    def holds(self, windows: TokenWindows) -> Mask:
+        flag = windows.flag(self.name, self.at)
         return ~flag if self.negated else flag
 
     def to_json(self) -> dict[str, Any]:
@@ -95,102 +95,72 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A word stands earlier in the `line` or in the `window`."""
+class Seen(Literal):
+    """A word occurs earlier in the `line` or in the `window`."""
 
     word: str
     scope: str
     kind: ClassVar[str] = "seen"
 
-    def holds(self, scene: TokenWindows) -> Mask:
-        code = _code("word", self.word, scene.properties)
-        return scene.seen(code, self.scope) if code >= 0 else np.zeros(scene.shape, dtype=np.bool_)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "word": self.word, "scope": self.scope}
+    def holds(self, windows: TokenWindows) -> Mask:
+        code = _code("word", self.word, windows.properties)
+        return windows.seen(code, self.scope) if code >= 0 else np.zeros(windows.shape, dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
-class InRow:
-    """The token stands at places `low` to `high` (both included; None: to the end) of the row that the subject read."""
+class InRow(Literal):
+    """The token has a position from `low` to `high` (both included; None: no end) in the row that the subject read."""
 
     low: int
     high: int | None
     kind: ClassVar[str] = "in_row"
 
-    def holds(self, scene: TokenWindows) -> Mask:
-        held: Mask = scene.row >= self.low
-        return held if self.high is None else held & (scene.row <= self.high)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "low": self.low, "high": self.high}
+    def holds(self, windows: TokenWindows) -> Mask:
+        return _is_within(windows.row, self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
-    """An attribute that is a number lies in `low` to `high` (both included; None: no end)."""
+class Between(Literal):
+    """A numeric attribute lies in `low` to `high` (both included; None: no end)."""
 
     attribute: str
     low: int
     high: int | None
     kind: ClassVar[str] = "between"
 
-    def holds(self, scene: TokenWindows) -> Mask:
-        codes = scene.attribute(self.attribute, 0)
-        held: Mask = codes >= self.low
-        return held if self.high is None else held & (codes <= self.high)
+    def holds(self, windows: TokenWindows) -> Mask:
+        return _is_within(windows.attribute(self.attribute), self.low, self.high)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "attribute": self.attribute, "low": self.low, "high": self.high}
+
+def _is_within(codes: NDArray[np.int64], low: int, high: int | None) -> Mask:
+    above: Mask = codes >= low
+    return above if high is None else above & (codes <= high)
 
 
 @dataclass(frozen=True, slots=True)
-class Contains:
-    """The token's text holds this piece, in any case."""
+class Contains(Literal):
+    """The token's text contains this piece, in any case."""
 
     piece: str
     kind: ClassVar[str] = "contains"
 
-    def holds(self, scene: TokenWindows) -> Mask:
-        present, places = scene.distinct
-        lowered = scene.properties.lowered
+    def holds(self, windows: TokenWindows) -> Mask:
+        present, places = windows.distinct
+        lowered = windows.properties.lowered
         found = np.array([self.piece in lowered[token] for token in present.tolist()], dtype=np.bool_)
         return found[places]
 
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "piece": self.piece}
 
-
-PLACE_FLAGS = (
-    "line_start",
-    "deeper",
-    "shallower",
-    "in_string",
-    "in_triple",
-    "in_comment",
-    "in_round",
-    "in_square",
-    "in_curly",
-    "repeated",
-    "continued",
-)
 FLAG_NAMES = frozenset({*CLASSES, *PLACE_FLAGS})
-ATTRIBUTE_NAMES = frozenset({"token", *NAMES, "line_first", "line_before", "indent", "break_indent", "place", "row", *TAILS})
-
-READERS: dict[str, Callable[[dict[str, Any]], Literal]] = {
-    OneOf.kind: lambda c: OneOf(c["attribute"], c["at"], tuple(c["values"]), c.get("negated", False), tuple(c.get("rare", ())), c.get("share", 1.0)),
-    Flag.kind: lambda c: Flag(c["name"], c["at"], c.get("negated", False)),
-    Seen.kind: lambda c: Seen(c["word"], c["scope"]),
-    InRow.kind: lambda c: InRow(c["low"], c["high"]),
-    Between.kind: lambda c: Between(c["attribute"], c["low"], c["high"]),
-    Contains.kind: lambda c: Contains(c["piece"]),
-}
+ATTRIBUTE_NAMES = frozenset({"token", *NAMES, *PLACE_ATTRIBUTES})
+KINDS: dict[str, type[Literal]] = {kind.kind: kind for kind in (OneOf, Flag, Seen, InRow, Between, Contains)}
 
 
 def literal_from_json(content: dict[str, Any]) -> Literal:
-    """Raises InputError when the content is no literal."""
+    """Read a literal. Raises InputError when the content is none."""
     try:
-        literal = READERS[content["kind"]](content)
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items() if name != "kind"}
+        literal = KINDS[content["kind"]](**values)
         known = ATTRIBUTE_NAMES if isinstance(literal, OneOf | Between) else FLAG_NAMES if isinstance(literal, Flag) else None
         if known is not None and (content.get("attribute") or content.get("name")) not in known:
             raise KeyError(content)

@@ -1,12 +1,12 @@
-"""Describe a rule on strings of characters: the characters at which the feature fires, what stands before, and words around them.
+"""Outlines of rules on strings of characters: the characters at which the feature fires, those before, and words around them.
 
-A vocabulary of single characters makes rules out of the last two or three characters. A list of such fragments says nothing to a reader; the
-characters at which the feature fires, and whole words of the explain contexts, do. An outline changes what is said, never what holds.
+With a vocabulary of single characters, rules are made of the last two or three characters. A list of such fragments tells a reader nothing; the
+characters at which the feature fires, and whole words of the explain contexts, do. The sentence depends on an outline, the predictions do not.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,15 @@ Weights = NDArray[np.float64]
 
 MOST_LISTED = 3
 MOST_WORDS = 3
-# So many of the strongest places are searched for words.
+# Strongest places that are searched for words.
 PLACES_READ = 150
-# A description that leaves firings out is worse than one that takes silent places in.
+# Of the F score: recall of firings weighs more than precision.
 BETA = 1.3
-# What a listed character, a class, and a listed character before must each add to the score of a description.
+# Gain of score that a listed character, a class, and a listed character before must bring.
 ITEM_COST, CLASS_COST, BEFORE_COST = 0.02, 0.02, 0.02
 # A list after a list is hard to read.
 PRODUCT_COST = 0.1
-# Of a string of two characters that is listed, the feature fires at so many of the ends.
+# Least share of the ends of a listed string of two characters at which the feature fires.
 PAIR_HITS = 0.4
 CLASSES: dict[str, Callable[[str], bool]] = {
     "digits": str.isdigit,
@@ -36,7 +36,7 @@ CLASSES: dict[str, Callable[[str], bool]] = {
     "consonants": lambda character: character.isalpha() and character.lower() not in "aeiou",
     "letters": str.isalpha,
 }
-# Conditions on what stands before, in the words of a label.
+# Conditions on the character before, in the words of a label.
 WITHIN = "within two letters after"
 BEFORE_CLASSES: dict[str, Callable[[str], bool]] = {
     "at the start of a word": lambda character: not character.isalnum() and character != "'",
@@ -56,28 +56,27 @@ class Outline:
     """
 
     last: tuple[str, ...]
-    noun: str
     before: tuple[str, ...]
-    place: str
     words: tuple[str, ...]
+    noun: str
+    place: str
     share: float
     hits: float
 
     def to_json(self) -> dict[str, Any]:
-        lists = {"last": list(self.last), "before": list(self.before), "words": list(self.words)}
-        return lists | {"noun": self.noun, "place": self.place, "share": self.share, "hits": self.hits}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Outline":
         last, before, words = (tuple(map(str, content[name])) for name in ("last", "before", "words"))
-        return cls(last, str(content["noun"]), before, str(content["place"]), words, float(content["share"]), float(content["hits"]))
+        return cls(last, before, words, str(content["noun"]), str(content["place"]), float(content["share"]), float(content["hits"]))
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCells:
-    """P tokens of explain contexts: `cells` [P] in the flattened scene, `target` [P] (0: silent), `documents` by window."""
+    """P tokens of explain contexts: `cells` in the flattened windows, `target` (0: silent), `documents`; each [P]."""
 
-    scene: TokenWindows
+    windows: TokenWindows
     cells: NDArray[np.intp]
     target: Weights
     documents: NDArray[np.intp]
@@ -85,7 +84,7 @@ class TokenCells:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One half of a description: characters or the name of a class, the places where it holds, and what saying it costs."""
+    """Half of a description: characters or the name of a class, where it holds, and its cost."""
 
     listed: tuple[str, ...]
     name: str
@@ -94,7 +93,7 @@ class _Part:
 
 
 def outline_of(places: TokenCells) -> Outline:
-    """The description with the best F score (van Rijsbergen, 1979) between the activation and the places described, less what its length costs."""
+    """Return the description with the best F score (van Rijsbergen, 1979) between activation and described places, less the cost of its length."""
     wanted = places.target
     total = max(float(wanted.sum()), 1e-9)
     best: tuple[float, float, float, _Part, _Part] | None = None
@@ -111,21 +110,21 @@ def outline_of(places: TokenCells) -> Outline:
     assert best is not None
     _, share, hits, last, before = best
     fires = np.flatnonzero(last.holds & before.holds & (places.target > 0))
-    return Outline(last.listed, last.name, before.listed, before.name, _words(places, fires), round(share, 2), round(hits, 2))
+    return Outline(last.listed, before.listed, _words(places, fires), last.name, before.name, round(share, 2), round(hits, 2))
 
 
 def _lasts(places: TokenCells, wanted: Weights) -> Iterator[_Part]:
-    ids = places.scene.ids.ravel()[places.cells]
-    yield from _listed(ids, wanted, places.scene.properties.strings, ITEM_COST)
-    yield from _classes(ids, CLASSES, places.scene.properties.strings)
+    ids = places.windows.ids.ravel()[places.cells]
+    yield from _listed(ids, wanted, places.windows.properties.strings, ITEM_COST)
+    yield from _classes(ids, CLASSES, places.windows.properties.strings)
 
 
 def _befores(places: TokenCells, wanted: Weights) -> Iterator[_Part]:
     yield _anywhere(places)
-    ids = places.scene.at(-1).ravel()[places.cells]
-    strings = (*places.scene.properties.strings, "")
+    ids = places.windows.at(-1).ravel()[places.cells]
+    strings = (*places.windows.properties.strings, "")
     yield from _classes(ids, BEFORE_CLASSES, strings)
-    further = places.scene.at(-2).ravel()[places.cells]
+    further = places.windows.at(-2).ravel()[places.cells]
     for part in _listed(ids, np.where(np.array([text.isspace() for text in strings])[ids], 0.0, wanted), strings, BEFORE_COST):
         near = np.array([text in part.listed for text in strings])[further]
         yield _Part(part.listed, WITHIN, part.holds | near, part.cost + CLASS_COST)
@@ -138,22 +137,22 @@ def _anywhere(places: TokenCells) -> _Part:
 
 
 def _pairs(places: TokenCells, wanted: Weights) -> Iterator[_Part]:
-    """The one, two and three weightiest strings of two characters, of those at whose end the feature fires often."""
-    strings = (*places.scene.properties.strings, "")
+    """Yield the one, two and three heaviest strings of two characters, of those at whose end the feature fires often."""
+    strings = (*places.windows.properties.strings, "")
     size = len(strings)
-    codes, inverse = np.unique(places.scene.at(-1).ravel()[places.cells] * size + places.scene.ids.ravel()[places.cells], return_inverse=True)
+    codes, inverse = np.unique(places.windows.at(-1).ravel()[places.cells] * size + places.windows.ids.ravel()[places.cells], return_inverse=True)
     weights = np.bincount(inverse, weights=wanted)
     hits = np.bincount(inverse, weights=(wanted > 0).astype(np.float64)) / np.bincount(inverse)
     ordered = np.argsort(-np.where(hits >= PAIR_HITS, weights, 0.0), kind="stable")[:MOST_LISTED].tolist()
     texts = [strings[int(codes[pair]) // size] + strings[int(codes[pair]) % size] for pair in ordered]
     for count in range(1, len(ordered) + 1):
-        # Starts of words and spaces are better said by what stands before.
+        # Starts of words and spaces are described by the character before.
         if all(len(text) == 2 and text[0].isalnum() and not text[1].isspace() for text in texts[:count]):
             yield _Part(tuple(texts[:count]), "", np.isin(inverse, ordered[:count]), ITEM_COST * count)
 
 
 def _listed(ids: NDArray[np.int64], wanted: Weights, strings: tuple[str, ...], cost: float) -> Iterator[_Part]:
-    """The one, two and three weightiest characters."""
+    """Yield the one, two and three heaviest characters."""
     weights = np.bincount(ids, weights=wanted, minlength=len(strings))
     ordered = [token for token in np.argsort(-weights, kind="stable")[:MOST_LISTED].tolist() if weights[token] > 0 and strings[token]]
     for count in range(1, len(ordered) + 1):
@@ -167,22 +166,21 @@ def _classes(ids: NDArray[np.int64], classes: dict[str, Callable[[str], bool]], 
 
 
 def _words(places: TokenCells, fires: NDArray[np.intp]) -> tuple[str, ...]:
-    """Words around the strongest of these places: those of several documents if there are any, one for each last
-    character before a second.
+    """Return words around the strongest places: those of several documents if there are any, one per last character first.
 
-    A sign or a space counts to the word before it. Words that the window cuts are left out.
+    A sign or a space belongs to the word before it. Words that the window cuts are left out.
     """
-    scene = places.scene
+    windows = places.windows
     sums: defaultdict[tuple[str, str], float] = defaultdict(float)
     documents: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     for place in fires[np.argsort(-places.target[fires], kind="stable")[:PLACES_READ]].tolist():
-        window, column = divmod(int(places.cells[place]), scene.shape[1])
-        pieces = [scene.properties.strings[token] if token < scene.properties.size else "" for token in scene.ids[window].tolist()]
+        window, column = divmod(int(places.cells[place]), windows.shape[1])
+        pieces = [windows.properties.strings[token] if token < windows.properties.size else "" for token in windows.ids[window].tolist()]
         word = _word(pieces, column)
         if word is not None:
             key = (pieces[column].lower(), word)
             sums[key] += float(places.target[place])
-            documents[key].add(int(places.documents[window]))
+            documents[key].add(int(places.documents[place]))
     several = [key for key in sums if len(documents[key]) > 1]
     ordered = sorted(several or sums, key=lambda key: (-sums[key], key))
     first = {key[0]: key for key in reversed(ordered)}.values()
@@ -194,7 +192,7 @@ def _words(places: TokenCells, fires: NDArray[np.intp]) -> tuple[str, ...]:
 
 
 def _word(pieces: list[str], column: int) -> str | None:
-    """The word of single characters that a place stands in, or that a sign at that place follows; None where the window cuts it or there is none."""
+    """Return the word at a place, or before a sign there; None where the window cuts it or there is none."""
 
     def inside(at: int) -> bool:
         return pieces[at].isalnum() or (pieces[at] == "'" and 0 < at < len(pieces) - 1 and pieces[at - 1].isalpha() and pieces[at + 1].isalpha())

@@ -1,4 +1,4 @@
-"""What is known of every token of a vocabulary before any window is read: computed once, then looked up by token id."""
+"""Properties of every token of a vocabulary, computed once and then looked up by token id."""
 
 import re
 from collections import Counter
@@ -14,10 +14,24 @@ from interp.domain.vocabulary import Vocabulary
 PUNCTUATION = re.compile(r"[^\w\s]+")
 HEXADECIMAL = re.compile(r"(0[xX])?[0-9a-fA-F]+")
 NUMBER = re.compile(r"[0-9]+")
+BRACKETS = ("()", "[]", "{}")
 
 
 def _is_name(text: str) -> bool:
     return text.replace("_", "a").isalnum() and not text[0].isdigit()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClass:
+    """A class of tokens, by a token's text and its text without white space around it (never empty but for the blank ones).
+
+    `many` and `one` name its tokens in a sentence; `qualifier` follows another name of the token, where "that are" would be clumsy.
+    """
+
+    holds: Callable[[str, str], bool]
+    many: str
+    one: str
+    qualifier: str = ""
 
 
 # Closed word classes of English, in lower case.
@@ -28,38 +42,63 @@ WORD_CLASSES = {
     "conjunction": "and or but so because if when while although though than as until unless since",
     "auxiliary": "is are was were be been being am has have had do does did will would can could shall should may might must",
 }
-_CLASS_OF = {name: frozenset(words.split()) for name, words in WORD_CLASSES.items()}
 
-# Classes of a token, asked of its text and of its text without white space around it (never empty but for the blank ones).
-CLASSES: dict[str, Callable[[str, str], bool]] = {
-    "newline": lambda text, _: "\n" in text,
-    "blank": lambda text, bare: not bare and "\n" not in text,
-    "space_before": lambda text, bare: bool(bare) and text[0] == " ",
-    "no_space_before": lambda text, bare: bool(bare) and text[0] not in " \t\n",
-    "letters": lambda _, bare: bare.isalpha(),
-    "lower": lambda _, bare: bare.isalpha() and bare.islower(),
-    "capitalised": lambda _, bare: bare.isalpha() and bare[:1].isupper() and len(bare) > 1 and bare[1:].islower(),
-    "upper": lambda _, bare: len(bare) > 1 and bare.isalpha() and bare.isupper(),
-    "underscore": lambda _, bare: "_" in bare,
-    "letter": lambda _, bare: len(bare) == 1 and bare.isalpha(),
-    "digits": lambda _, bare: NUMBER.fullmatch(bare) is not None,
-    "has_digit": lambda _, bare: any(character.isdigit() for character in bare),
-    "hexadecimal": lambda _, bare: HEXADECIMAL.fullmatch(bare) is not None,
-    "name": lambda _, bare: bool(bare) and _is_name(bare),
-    "punctuation": lambda _, bare: PUNCTUATION.fullmatch(bare) is not None,
-    "quote": lambda _, bare: '"' in bare or "'" in bare,
-    "opens": lambda _, bare: bare[-1:] in ("(", "[", "{"),
-    "closes": lambda _, bare: bare[:1] in (")", "]", "}"),
-    "operator": lambda _, bare: bool(bare) and all(character in "+-*/%=<>!&|^~@" for character in bare),
-    "not_ascii": lambda text, _: not text.isascii(),
-    "vowel": lambda _, bare: len(bare) == 1 and bare.lower() in "aeiou",
-    "consonant": lambda _, bare: len(bare) == 1 and bare.lower() in "bcdfghjklmnpqrstvwxyz",
-    "sentence_end": lambda _, bare: bool(bare) and bare.strip("\"'”’)") in (".", "!", "?"),
-    "pronoun": lambda _, bare: bare.lower() in _CLASS_OF["pronoun"],
-    "determiner": lambda _, bare: bare.lower() in _CLASS_OF["determiner"],
-    "preposition": lambda _, bare: bare.lower() in _CLASS_OF["preposition"],
-    "conjunction": lambda _, bare: bare.lower() in _CLASS_OF["conjunction"],
-    "auxiliary": lambda _, bare: bare.lower() in _CLASS_OF["auxiliary"],
+
+def _word_class(name: str, many: str, one: str) -> TokenClass:
+    words = frozenset(WORD_CLASSES[name].split())
+    return TokenClass(lambda _, bare: bare.lower() in words, many, one)
+
+
+CLASSES: dict[str, TokenClass] = {
+    "newline": TokenClass(lambda text, _: "\n" in text, "line breaks", "a line break"),
+    "blank": TokenClass(lambda text, bare: not bare and "\n" not in text, "white space within a line", "white space"),
+    "space_before": TokenClass(
+        lambda text, bare: bool(bare) and text[0] == " ", "words with a leading space", "a word with a leading space", "with a leading space"
+    ),
+    "no_space_before": TokenClass(
+        lambda text, bare: bool(bare) and text[0] not in " \t\n",
+        "tokens without a leading space",
+        "a token without a leading space",
+        "without a leading space",
+    ),
+    "letters": TokenClass(lambda _, bare: bare.isalpha(), "alphabetic tokens", "an alphabetic token", "of letters alone"),
+    "lower": TokenClass(lambda _, bare: bare.isalpha() and bare.islower(), "lower-case words", "a lower-case word", "in lower case"),
+    "capitalised": TokenClass(
+        lambda _, bare: bare.isalpha() and bare[:1].isupper() and len(bare) > 1 and bare[1:].islower(),
+        "Capitalised words",
+        "a Capitalised word",
+        "with a Capital",
+    ),
+    "upper": TokenClass(
+        lambda _, bare: len(bare) > 1 and bare.isalpha() and bare.isupper(), "words in CAPITALS", "a word in CAPITALS", "in CAPITALS"
+    ),
+    "underscore": TokenClass(lambda _, bare: "_" in bare, "tokens with an underscore", "a token with an underscore", "with an underscore"),
+    "letter": TokenClass(lambda _, bare: len(bare) == 1 and bare.isalpha(), "single letters", "a single letter"),
+    "digits": TokenClass(lambda _, bare: NUMBER.fullmatch(bare) is not None, "digits", "digits"),
+    "has_digit": TokenClass(
+        lambda _, bare: any(character.isdigit() for character in bare),
+        "tokens with a digit in them",
+        "a token with a digit in it",
+        "with a digit in them",
+    ),
+    "hexadecimal": TokenClass(lambda _, bare: HEXADECIMAL.fullmatch(bare) is not None, "hexadecimal digits", "hexadecimal digits"),
+    "name": TokenClass(lambda _, bare: bool(bare) and _is_name(bare), "words and names", "a word or name"),
+    "punctuation": TokenClass(lambda _, bare: PUNCTUATION.fullmatch(bare) is not None, "punctuation", "punctuation"),
+    "quote": TokenClass(lambda _, bare: '"' in bare or "'" in bare, "quotation marks", "a quotation mark"),
+    "opens": TokenClass(lambda _, bare: bare[-1:] in ("(", "[", "{"), "opening brackets", "an opening bracket"),
+    "closes": TokenClass(lambda _, bare: bare[:1] in (")", "]", "}"), "closing brackets", "a closing bracket"),
+    "operator": TokenClass(lambda _, bare: bool(bare) and all(character in "+-*/%=<>!&|^~@" for character in bare), "operators", "an operator"),
+    "not_ascii": TokenClass(lambda text, _: not text.isascii(), "characters beyond ASCII", "a character beyond ASCII"),
+    "vowel": TokenClass(lambda _, bare: len(bare) == 1 and bare.lower() in "aeiou", "vowels", "a vowel"),
+    "consonant": TokenClass(lambda _, bare: len(bare) == 1 and bare.lower() in "bcdfghjklmnpqrstvwxyz", "consonants", "a consonant"),
+    "sentence_end": TokenClass(
+        lambda _, bare: bool(bare) and bare.strip("\"'”’)") in (".", "!", "?"), "the ends of sentences", "the end of a sentence"
+    ),
+    "pronoun": _word_class("pronoun", "pronouns", "a pronoun"),
+    "determiner": _word_class("determiner", "articles and determiners", "an article or determiner"),
+    "preposition": _word_class("preposition", "prepositions", "a preposition"),
+    "conjunction": _word_class("conjunction", "conjunctions", "a conjunction"),
+    "auxiliary": _word_class("auxiliary", "auxiliary verbs", "an auxiliary verb"),
 }
 
 # Names taken from a token's bare text; None where a token has none (too short, say).
@@ -73,8 +112,6 @@ NAMES: dict[str, Callable[[str], str | None]] = {
     "suffix3": lambda bare: bare[-3:].lower() if len(bare) > 3 else None,
 }
 
-BRACKETS = ("()", "[]", "{}")
-
 
 @dataclass(frozen=True)
 class TokenProperties:
@@ -83,8 +120,7 @@ class TokenProperties:
     lowered    each token's text in lower case, without white space around it
     codes      name -> int32 [V+1]: the number of the token's value of that name, -1 for none; `values[name][code]` is its text
     classes    name -> bool [V+1]
-    special    bool [V+1]   BOS and friends; they have no class and no name
-    newline    bool [V+1]   the token holds a line break
+    special    bool [V+1]   special tokens; they have no class and no name
     indent     int32 [V+1]  columns after its last line break, or columns of a blank token
     brackets   int8 [3, V+1]  opening less closing brackets of each kind
     quotes     int8 [3, V+1]  single quotes, double quotes, triple quotes (these are not counted among the former)
@@ -98,7 +134,6 @@ class TokenProperties:
     numbers: dict[str, dict[str, int]]
     classes: dict[str, NDArray[np.bool_]]
     special: NDArray[np.bool_]
-    newline: NDArray[np.bool_]
     indent: NDArray[np.int32]
     brackets: NDArray[np.int8]
     quotes: NDArray[np.int8]
@@ -115,12 +150,13 @@ class TokenProperties:
         return frozenset(word for word, count in spellings.items() if count > 1)
 
     def code_count(self, name: str) -> int:
-        """How many different codes an attribute has."""
+        """Return how many different codes an attribute has."""
         return self.size if name == "token" else len(self.values[name])
 
 
-def compute(vocabulary: Vocabulary) -> TokenProperties:
-    """About 20 microseconds a token."""
+@lru_cache(maxsize=4)
+def properties_of(vocabulary: Vocabulary) -> TokenProperties:
+    """Return the properties of a vocabulary, computed once per process: about 20 microseconds per token."""
     strings = vocabulary.strings
     size = len(strings)
     special = np.zeros(size + 1, dtype=np.bool_)
@@ -140,8 +176,8 @@ def compute(vocabulary: Vocabulary) -> TokenProperties:
         codes[name], numbers[name] = column, known
 
     classes: dict[str, NDArray[np.bool_]] = {}
-    for name, holds in CLASSES.items():
-        flags = [bool(text) and holds(text, stripped) for text, stripped in zip(shown, bare, strict=True)]
+    for name, kind in CLASSES.items():
+        flags = [bool(text) and kind.holds(text, stripped) for text, stripped in zip(shown, bare, strict=True)]
         classes[name] = np.array([*flags, False], dtype=np.bool_)
 
     return TokenProperties(
@@ -152,7 +188,6 @@ def compute(vocabulary: Vocabulary) -> TokenProperties:
         numbers=numbers,
         classes=classes,
         special=special,
-        newline=classes["newline"],
         indent=np.array([*(_columns(text) for text in shown), 0], dtype=np.int32),
         brackets=np.array([[*(text.count(pair[0]) - text.count(pair[1]) for text in shown), 0] for pair in BRACKETS], dtype=np.int8),
         quotes=np.array([*(_quotes(text) for text in shown), (0, 0, 0)], dtype=np.int8).T.copy(),
@@ -161,7 +196,7 @@ def compute(vocabulary: Vocabulary) -> TokenProperties:
 
 
 def _columns(text: str) -> int:
-    """Columns of white space after the last line break, a tab counting as four."""
+    """Return the columns of white space after the last line break, a tab counting as four."""
     tail = text.rpartition("\n")[2]
     return sum(4 if character == "\t" else 1 for character in tail) if not tail.strip() else 0
 
@@ -170,26 +205,3 @@ def _quotes(text: str) -> tuple[int, int, int]:
     triple = text.count('"""') + text.count("'''")
     rest = text.replace('"""', "").replace("'''", "")
     return min(rest.count("'"), 127), min(rest.count('"'), 127), min(triple, 127)
-
-
-@lru_cache(maxsize=4)
-def _computed(key: "_Key") -> TokenProperties:
-    return compute(key.vocabulary)
-
-
-@dataclass(frozen=True, eq=False)
-class _Key:
-    """A vocabulary compared by its digest: comparing the tokens themselves costs milliseconds."""
-
-    vocabulary: Vocabulary
-
-    def __hash__(self) -> int:
-        return hash(self.vocabulary.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.vocabulary.digest == other.vocabulary.digest
-
-
-def properties_of(vocabulary: Vocabulary) -> TokenProperties:
-    """The properties of a vocabulary, computed once a process."""
-    return _computed(_Key(vocabulary))

@@ -1,4 +1,4 @@
-"""An executable explanation: a union of clauses, each a conjunction of literals that predicts an activation."""
+"""Rules: unions of clauses, each a conjunction of literals that predicts an activation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,17 +14,16 @@ from interp.explain.pattern.properties import properties_of
 from interp.explain.pattern.token_windows import TokenWindows
 
 VERSION = 3
-# A rule of version 1 is one of version 2 whose sets have no rare values; one of version 2 asks for no tails of characters and no word classes.
+# Rules of version 1 have no rare values, rules of versions 1 and 2 no tails of characters and no word classes.
 READABLE = (1, 2, VERSION)
-# The explainer whose text is what its rule says.
 EXPLAINER = "pattern"
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """Where all `literals` hold, the activation is `value`, or what `by_token` says for the token that stands there.
+    """Where all `literals` hold, the activation is `value`, or that of `by_token` for the token there.
 
-    `share` is how much of the activation on all clauses, in explain contexts, this one carries beside those before it: it changes what is said alone.
+    `share` is the share of the activation in explain contexts that this clause adds to those before it: only the sentence depends on it.
     """
 
     literals: tuple[Literal, ...]
@@ -32,17 +31,17 @@ class Clause:
     by_token: tuple[tuple[int, float], ...] = ()
     share: float | None = None
 
-    def predict(self, scene: TokenWindows) -> NDArray[np.float32]:
-        """float32 [N, W]: 0 where the clause does not fire."""
-        fires = scene.usable
+    def predict(self, windows: TokenWindows) -> NDArray[np.float32]:
+        """Return activations float32 [N, W], 0 where the clause does not hold."""
+        fires = windows.usable
         for literal in self.literals:
-            fires = fires & literal.holds(scene)
+            fires = fires & literal.holds(windows)
         if not self.by_token:
             return np.where(fires, np.float32(self.value), np.float32(0))
-        table = np.full(scene.properties.size + 1, self.value, dtype=np.float32)
-        tokens = [token for token, _ in self.by_token if token < scene.properties.size]
-        table[tokens] = [value for token, value in self.by_token if token < scene.properties.size]
-        return np.where(fires, table[scene.ids], np.float32(0))
+        table = np.full(windows.properties.size + 1, self.value, dtype=np.float32)
+        tokens = [token for token, _ in self.by_token if token < windows.properties.size]
+        table[tokens] = [value for token, value in self.by_token if token < windows.properties.size]
+        return np.where(fires, table[windows.ids], np.float32(0))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -57,7 +56,7 @@ class Clause:
 class Rule:
     """Any of the clauses; where several fire, the largest prediction counts.
 
-    `outline` describes the places of a rule that asks for strings of characters: it changes what is said alone.
+    `outline` describes the places of a rule on strings of characters: only the sentence depends on it.
     """
 
     clauses: tuple[Clause, ...]
@@ -66,14 +65,14 @@ class Rule:
     def predict(
         self, tokens: NDArray[np.uint32], lengths: NDArray[np.uint16], positions: NDArray[np.uint16], vocabulary: Vocabulary
     ) -> NDArray[np.float32]:
-        """float32 [N, W]: the predicted activation at each token; 0 where the rule does not fire, at special tokens and beyond `lengths`."""
-        return self.predict_scene(TokenWindows(tokens, lengths, positions, properties_of(vocabulary)))
+        """Return activations float32 [N, W]: 0 where the rule does not hold, at special tokens and beyond `lengths`."""
+        return self.predict_windows(TokenWindows(tokens, lengths, positions, properties_of(vocabulary)))
 
-    def predict_scene(self, scene: TokenWindows) -> NDArray[np.float32]:
-        """The same on a scene, so that many rules can share what the windows were asked before."""
-        predicted = np.zeros(scene.shape, dtype=np.float32)
+    def predict_windows(self, windows: TokenWindows) -> NDArray[np.float32]:
+        """Predict on windows whose attributes many rules share."""
+        predicted = np.zeros(windows.shape, dtype=np.float32)
         for clause in self.clauses:
-            np.maximum(predicted, clause.predict(scene), out=predicted)
+            np.maximum(predicted, clause.predict(windows), out=predicted)
         return predicted
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +81,7 @@ class Rule:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Rule":
-        """Raises InputError when the content is no rule of a known version."""
+        """Read a rule. Raises InputError when the content is none of a known version."""
         if content.get("version") not in READABLE:
             raise InputError("The rule cannot be read.", why=f"Its version is {content.get('version')!r}, known are {READABLE}.")
         try:

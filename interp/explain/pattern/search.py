@@ -281,7 +281,7 @@ class Search:
     def _by_word(self, state: FoundClause) -> Iterator[CandidateLiteral]:
         """The best words to have been seen before."""
         cells = self.table.cells[state.rows]
-        size = self.table.scene.ids.size
+        size = self.table.windows.ids.size
         sums = np.concatenate([[0.0], np.cumsum(np.bincount(cells, weights=self.table.target[state.rows], minlength=size))])
         counts = np.concatenate([[0.0], np.cumsum(np.bincount(cells, minlength=size))]).astype(np.float64)
         for scope, occurrences in enumerate(self.table.occurrences):
@@ -308,7 +308,7 @@ class Search:
         if term.source == "seen":
             occurrences = table.occurrences[term.chosen[0]]
             code = int(occurrences.codes[term.number])
-            seen: Mask = table.scene.seen(code, occurrences.scope).ravel()[table.cells[rows]]
+            seen: Mask = table.windows.seen(code, occurrences.scope).ravel()[table.cells[rows]]
             return seen
         flag: Mask = table.flags[term.number, rows] > 0
         return flag if term.source == "flag" else ~flag
@@ -319,7 +319,7 @@ class Search:
             return table.one_of(term.number, *self._said(*self._by_weight(term, rows), self._weights(term, rows)))
         if term.source == "seen":
             occurrences = table.occurrences[term.chosen[0]]
-            words = table.scene.properties.values["word"]
+            words = table.windows.properties.values["word"]
             return Seen(words[int(occurrences.codes[term.number])], occurrences.scope)
         literal = table.flag_literals[term.number]
         return replace(literal, negated=True) if term.source == "no_flag" and isinstance(literal, Flag) else literal
@@ -362,7 +362,7 @@ class Search:
         if term.source != "one_of":
             return False
         asked = ATTRIBUTES[term.number]
-        if self.table.scene.properties.size > MOST_CHARACTERS or asked.at != 0:
+        if self.table.windows.properties.size > MOST_CHARACTERS or asked.at != 0:
             return False
         return len(term.chosen) > (1 if asked.name in TAILS else MOST_SAID) and asked.name in (*TAILS, "token", "bare", "word")
 
@@ -371,7 +371,4 @@ class Search:
         if not any(self._is_outlined(term) for clause in found for term in clause.terms):
             return None
         table = self.table
-        documents = np.zeros(table.scene.shape[0], dtype=np.intp)
-        documents[table.windows] = table.documents
-        rows = self.rows
-        return outline_of(TokenCells(table.scene, table.cells[rows], table.target[rows], documents))
+        return outline_of(TokenCells(table.windows, table.cells[self.rows], table.target[self.rows], table.documents[self.rows]))

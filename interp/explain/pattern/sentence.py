@@ -1,74 +1,33 @@
-"""A rule in words that a person would accept."""
+"""Rules as sentences."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from interp.domain.errors import InputError
+from interp.domain.explanation import Explanation
 from interp.domain.vocabulary import Vocabulary
+from interp.explain.pattern.candidate_table import PIECES_OF_WORDS, PLACES
 from interp.explain.pattern.literals import MAIN_SHARE, Between, Contains, Flag, InRow, Literal, OneOf, Seen
 from interp.explain.pattern.outline import Outline
 from interp.explain.pattern.properties import CLASSES, properties_of
-from interp.explain.pattern.rule import Clause, Rule
+from interp.explain.pattern.rule import EXPLAINER, Clause, Rule
 from interp.explain.pattern.token_windows import TAILS, tail_tokens
 
 SPACES_COUNTED = 3
-# Clauses that carry this share of a rule are its main case: the label says them alone, and that it is so mostly.
+# Clauses that carry this share of a rule are its main case: the label names them alone, with "mostly".
 MAIN_CLAUSES = 0.8
-# Of what is true beyond this share no "mostly" is said.
+# Beyond this share no "mostly" is written.
 NEARLY_ALL = 0.95
-# Where the feature fires at fewer of the described places, it is some of them.
+# Where the feature fires at a lower share of the described places, the label says "some".
 SOME_HITS = 0.5
 HALF = 0.5
 WEAKER = ("some ", "sometimes ", "often ")
 # A class names a set when it holds for so many of its values.
 CLASS_SHARE = 0.9
 
-# Class of a token: several of them, one of them.
-NOUNS: dict[str, tuple[str, str]] = {
-    "newline": ("line breaks", "a line break"),
-    "blank": ("white space within a line", "white space"),
-    "space_before": ("words with a leading space", "a word with a leading space"),
-    "no_space_before": ("tokens without a leading space", "a token without a leading space"),
-    "letters": ("alphabetic tokens", "an alphabetic token"),
-    "lower": ("lower-case words", "a lower-case word"),
-    "capitalised": ("Capitalised words", "a Capitalised word"),
-    "upper": ("words in CAPITALS", "a word in CAPITALS"),
-    "underscore": ("tokens with an underscore", "a token with an underscore"),
-    "letter": ("single letters", "a single letter"),
-    "digits": ("digits", "digits"),
-    "has_digit": ("tokens with a digit in them", "a token with a digit in it"),
-    "hexadecimal": ("hexadecimal digits", "hexadecimal digits"),
-    "name": ("words and names", "a word or name"),
-    "punctuation": ("punctuation", "punctuation"),
-    "quote": ("quotation marks", "a quotation mark"),
-    "opens": ("opening brackets", "an opening bracket"),
-    "closes": ("closing brackets", "a closing bracket"),
-    "operator": ("operators", "an operator"),
-    "not_ascii": ("characters beyond ASCII", "a character beyond ASCII"),
-}
-NOUNS |= {
-    "vowel": ("vowels", "a vowel"),
-    "consonant": ("consonants", "a consonant"),
-    "sentence_end": ("the ends of sentences", "the end of a sentence"),
-    "pronoun": ("pronouns", "a pronoun"),
-    "determiner": ("articles and determiners", "an article or determiner"),
-    "preposition": ("prepositions", "a preposition"),
-    "conjunction": ("conjunctions", "a conjunction"),
-    "auxiliary": ("auxiliary verbs", "an auxiliary verb"),
-}
-# The same after another name of the token, where "that are" would be clumsy.
-QUALIFIERS: dict[str, str] = {
-    "space_before": "with a leading space",
-    "no_space_before": "without a leading space",
-    "letters": "of letters alone",
-    "lower": "in lower case",
-    "capitalised": "with a Capital",
-    "upper": "in CAPITALS",
-    "underscore": "with an underscore",
-    "has_digit": "with a digit in them",
-}
-# Fact of a place: when it holds, when it does not.
-PLACES: dict[str, tuple[str, str]] = {
+# Flag of a place: when it holds, when it does not.
+FLAG_PHRASES: dict[str, tuple[str, str]] = {
     "line_start": ("at the start of a line", "not at the start of a line"),
     "deeper": ("in a line indented deeper than the one before", "in a line not indented deeper than the one before"),
     "shallower": ("in a line indented less than the one before", "in a line not indented less than the one before"),
@@ -81,28 +40,16 @@ PLACES: dict[str, tuple[str, str]] = {
     "repeated": ("that stood earlier in the window", "for the first time in the window"),
     "continued": ("again after the same token as before", "not after the same token as before"),
 }
-# Attribute of the token itself: what its tokens are called, given the quoted values.
+# Attribute of the token itself: the name of its tokens, given the quoted values.
 OWN: dict[str, str] = {
-    "token": "{}",
-    "bare": "{}",
-    "word": "{}",
-    "prefix2": "words that begin with {}",
-    "prefix3": "words that begin with {}",
+    **dict.fromkeys(("token", "bare", "word"), "{}"),
+    **dict.fromkeys(("prefix2", "prefix3"), "words that begin with {}"),
     "suffix1": "tokens that end in {}",
-    "suffix2": "words that end in {}",
-    "suffix3": "words that end in {}",
-    "tail2": "the last character of {}",
-    "tail3": "the last character of {}",
+    **dict.fromkeys(("suffix2", "suffix3"), "words that end in {}"),
+    **dict.fromkeys(TAILS, "the last character of {}"),
 }
-# What the values of an attribute are called, where they are not tokens.
-CALLED = {
-    "prefix2": "letters",
-    "prefix3": "letters",
-    "suffix1": "characters",
-    "suffix2": "letters",
-    "suffix3": "letters",
-    "line_before": "characters",
-}
+# Names of the values of an attribute, where they are not tokens.
+CALLED = dict.fromkeys(("prefix2", "prefix3", "suffix2", "suffix3"), "letters") | dict.fromkeys(("suffix1", "line_before"), "characters")
 OF_PLACE: dict[str, str] = {
     "line_first": "in a line that begins with {}",
     "line_before": "after a line that ends in {}",
@@ -110,37 +57,26 @@ OF_PLACE: dict[str, str] = {
     "place": "as word {} of a line",
     "row": "at place {} of the input",
 }
-# Attributes that ask for a piece of the token's text.
-SHAPES = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
-# Attributes whose values are counts and not texts.
-PLACES_COUNTED = ("indent", "break_indent", "place", "row")
 DISTANCE = {-3: "three tokens after", -2: "two tokens after", -1: "right after", 1: "right before"}
-
-
-# Classes that name a set of tokens, the closest first, and what its tokens are called.
-SET_NOUNS: dict[str, str] = {
-    "newline": "line breaks",
+# Classes that may name a set of tokens, the closest first, and the name of such a set where it is not that of the class.
+SET_CLASSES = (
+    *("newline", "blank", "digits", "pronoun", "determiner", "preposition", "conjunction", "auxiliary", "sentence_end"),
+    *("opens", "closes", "operator", "punctuation", "letter", "upper", "capitalised", "underscore"),
+)
+SET_NOUNS = {
     "blank": "runs of spaces",
     "digits": "numbers",
-    "pronoun": "pronouns",
-    "determiner": "articles and determiners",
-    "preposition": "prepositions",
-    "conjunction": "conjunctions",
-    "auxiliary": "auxiliary verbs",
     "sentence_end": "ends of sentences",
-    "opens": "opening brackets",
-    "closes": "closing brackets",
-    "operator": "operators",
-    "punctuation": "punctuation",
-    "letter": "single letters",
     "upper": "CAPITALS",
-    "capitalised": "Capitalised words",
     "underscore": "names with an underscore",
 }
+# Values of a set that are written out in the whole text of a rule; the others are counted.
+MOST_WRITTEN = 100
+SIGNS = {"␣×": "␣×4 for four spaces", "␣": "␣ for a space", "↵": "↵ for a line break", "⇥": "⇥ for a tab"}
 
 
 class Role(IntEnum):
-    """What a phrase is in its sentence; of several names of the token the first in this order leads."""
+    """The part of a phrase in its sentence; of several names of the token the first in this order comes first."""
 
     NAMED = 0
     CLASS = 1
@@ -151,7 +87,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One condition in words; `also` is how it is said of tokens that have a name already."""
+    """One condition in words; `also` follows another name of the token."""
 
     role: Role
     text: str
@@ -159,10 +95,10 @@ class Phrase:
 
 
 def sentence(rule: Rule, vocabulary: Vocabulary, most_named: int = 0) -> str:
-    """One line of text; the values of a set come in the order of their weight.
+    """Return the rule as one line of text; the values of a set are ordered by their weight.
 
-    A label for readers: the main case where one carries most of the rule ("mostly"), a few examples of a set ("tokens such as"), what strings of
-    characters share and words that hold them ("as in"). With `most_named` the whole rule: every clause, and so many values of each set.
+    It is a label for readers: the main case where one carries most of the rule ("mostly"), a few examples of a set ("tokens such as"), what strings
+    of characters share and words that contain them ("as in"). With `most_named` it is the whole rule: every clause, and so many values of each set.
 
     `x` with backticks is the token x; where the rule takes it with and without a space before it, or in several cases, it is named once.
     """
@@ -174,7 +110,7 @@ def sentence(rule: Rule, vocabulary: Vocabulary, most_named: int = 0) -> str:
 
 
 def _hedged(said: str) -> str:
-    """With "mostly" at the beginning, once, wherever it stands; nowhere where a weaker word says it."""
+    """Move "mostly" to the beginning, once; leave it out where a weaker word says it."""
     if "mostly " not in said:
         return said
     said = said.replace("mostly ", "")
@@ -184,7 +120,7 @@ def _hedged(said: str) -> str:
 
 
 def _main(clauses: Sequence[Clause]) -> Sequence[Clause]:
-    """The first clauses that carry most of the rule; all of them where their shares are not known."""
+    """Return the first clauses that carry most of the rule; all of them where their shares are not known."""
     carried = 0.0
     for count, clause in enumerate(clauses, 1):
         carried += clause.share or 0.0
@@ -194,7 +130,7 @@ def _main(clauses: Sequence[Clause]) -> Sequence[Clause]:
 
 
 def _expanded(literal: Literal, most_named: int) -> Literal:
-    """The literal with at most so many values named one by one, and at least those that it names itself; as it is where none are asked for."""
+    """Return the literal with up to `most_named` values named one by one, and at least those that it names itself."""
     if not isinstance(literal, OneOf) or not most_named:
         return literal
     known = (*literal.values, *literal.rare)
@@ -203,7 +139,7 @@ def _expanded(literal: Literal, most_named: int) -> Literal:
 
 
 def show(text: str) -> str:
-    """A token between backticks, with its white space made visible."""
+    """Return a token between backticks, with its white space made visible."""
     spaces = len(text) - len(text.rstrip(" "))
     body = text[: len(text) - spaces] if spaces >= SPACES_COUNTED else text
     visible = body.replace("\r", "").replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣")
@@ -222,7 +158,7 @@ def _token(token: int, vocabulary: Vocabulary) -> str:
 def _values(literal: OneOf, vocabulary: Vocabulary) -> str:
     if literal.attribute == "token":
         return _either(*_tokens(literal, vocabulary), literal.share, _noun(literal, vocabulary))
-    if literal.attribute in PLACES_COUNTED:
+    if literal.attribute in PLACES:
         return _either([str(value) for value in sorted(literal.values, key=int)], len(literal.rare))
     what = CALLED.get(literal.attribute, "tokens")
     if literal.attribute in TAILS:
@@ -235,24 +171,24 @@ def _values(literal: OneOf, vocabulary: Vocabulary) -> str:
 
 
 def _tail(code: int, attribute: str, vocabulary: Vocabulary) -> str:
-    """The text of several tokens from their code (`Scene`)."""
+    """Return the text of the tokens of a tail's code."""
     return "".join(vocabulary.text(token) for token in tail_tokens(attribute, code, len(vocabulary)))
 
 
 def _noun(literal: OneOf, vocabulary: Vocabulary) -> str:
-    """What the tokens of a set are called: a class that nearly all of them have, and those that are named; else tokens."""
+    """Return the name of a set's tokens: a class of nearly all of them, and of those that are named; else tokens."""
     if not literal.rare:
         return "tokens"
     texts = [vocabulary.text(int(value)) if literal.attribute == "token" else str(value) for value in (*literal.values, *literal.rare)]
-    for name, noun in SET_NOUNS.items():
-        held = [CLASSES[name](text, text.strip()) for text in texts]
+    for name in SET_CLASSES:
+        held = [CLASSES[name].holds(text, text.strip()) for text in texts]
         if all(held[: len(literal.values)]) and sum(held) >= CLASS_SHARE * len(held):
-            return noun
+            return SET_NOUNS.get(name, CLASSES[name].many)
     return "tokens"
 
 
 def _tokens(literal: OneOf, vocabulary: Vocabulary) -> tuple[list[str], int]:
-    """The named tokens and how many others there are; twins (with and without a space before them, in several cases) count as one.
+    """Return the named tokens and the number of others; tokens that differ in a space before them or in case count as one.
 
     That is the one without a space, in lower case, as far as the set has it.
     """
@@ -266,9 +202,9 @@ def _tokens(literal: OneOf, vocabulary: Vocabulary) -> tuple[list[str], int]:
 
 
 def _either(quoted: Sequence[str], rare: int = 0, share: float = 1.0, what: str = "tokens") -> str:
-    """`a`, `b` or `c`; where there are `rare` ones that are not named: mostly `a` where those named carry most, else tokens such as `a`, `b` or `c`.
+    """Return "`a`, `b` or `c`"; with `rare` others "mostly `a`" where those named carry most, else "tokens such as `a`, `b` or `c`".
 
-    `what` the values are called in the latter.
+    `what` is the name of the values in the last form.
     """
     if rare and share >= MAIN_SHARE:
         return f"mostly {_either(quoted)}"
@@ -293,10 +229,14 @@ def _is_break(literal: Literal) -> bool:
 
 
 def _of_line(literal: Literal) -> Literal:
-    """What stands right before a line break ends the line."""
+    """Replace a condition on the token right before a line break by one on the end of the line."""
     if isinstance(literal, OneOf) and (literal.attribute, literal.at) == ("suffix1", -1):
         return replace(literal, attribute="line_before", at=0)
     return literal
+
+
+def _place(phrase: str, negated: bool) -> Phrase:
+    return Phrase(Role.PLACE, f"not {phrase}" if negated else phrase)
 
 
 def _one_of(literal: OneOf, vocabulary: Vocabulary) -> Phrase:
@@ -304,21 +244,19 @@ def _one_of(literal: OneOf, vocabulary: Vocabulary) -> Phrase:
     if literal.attribute == "break_indent":
         return Phrase(Role.EXCEPT, f"other than {_breaks(values)}") if literal.negated else Phrase(Role.CLASS, _breaks(values))
     if literal.attribute in OF_PLACE:
-        phrase = OF_PLACE[literal.attribute].format(values)
-        return Phrase(Role.PLACE, f"not {phrase}" if literal.negated else phrase)
+        return _place(OF_PLACE[literal.attribute].format(values), literal.negated)
     own = OWN[literal.attribute].format(values)
     if literal.at != 0:
-        phrase = f"{DISTANCE[literal.at]} {own}"
-        return Phrase(Role.PLACE, f"not {phrase}" if literal.negated else phrase)
+        return _place(f"{DISTANCE[literal.at]} {own}", literal.negated)
     if literal.negated:
         return Phrase(Role.EXCEPT, f"other than {own}")
-    if literal.attribute in SHAPES:
+    if literal.attribute in PIECES_OF_WORDS:
         return Phrase(Role.SHAPE, own, own[own.index("that ") :])
     return Phrase(Role.NAMED, own, f"that are {own}")
 
 
 def _outlined(outline: Outline) -> str:
-    """Strings of characters by what they share, with words that hold them."""
+    """Describe strings of characters by what they share, with words that contain them."""
     noun = outline.noun if not outline.last else _either([show(character) for character in outline.last])
     before = _either([show(character) for character in outline.before]) if outline.before else ""
     place = f"{outline.place or 'right after'} {before}" if before else outline.place
@@ -337,15 +275,14 @@ def _breaks(columns: str) -> str:
 
 
 def _flag(literal: Flag, _: Vocabulary) -> Phrase:
-    if literal.name in PLACES:
-        return Phrase(Role.PLACE, PLACES[literal.name][literal.negated])
-    many, one = NOUNS[literal.name]
+    if literal.name in FLAG_PHRASES:
+        return Phrase(Role.PLACE, FLAG_PHRASES[literal.name][literal.negated])
+    kind = CLASSES[literal.name]
     if literal.at != 0:
-        phrase = f"{DISTANCE[literal.at]} {one}"
-        return Phrase(Role.PLACE, f"not {phrase}" if literal.negated else phrase)
+        return _place(f"{DISTANCE[literal.at]} {kind.one}", literal.negated)
     if literal.negated:
-        return Phrase(Role.EXCEPT, f"other than {many}")
-    return Phrase(Role.CLASS, many, QUALIFIERS.get(literal.name, f"that are {many}"))
+        return Phrase(Role.EXCEPT, f"other than {kind.many}")
+    return Phrase(Role.CLASS, kind.many, kind.qualifier or f"that are {kind.many}")
 
 
 def _seen(literal: Seen, _: Vocabulary) -> Phrase:
@@ -372,3 +309,27 @@ def _contains(literal: Contains, _: Vocabulary) -> Phrase:
 
 
 PHRASES: dict[type, Callable[..., Phrase]] = {OneOf: _one_of, Flag: _flag, Seen: _seen, InRow: _in_row, Between: _between, Contains: _contains}
+
+
+def whole_text(explanation: Explanation, vocabulary: Vocabulary, with_legend: bool = True) -> str:
+    """Return the whole rule of an explanation: every clause, and at most `MOST_WRITTEN` values of each set; the label may say less.
+
+    A text that another explainer wrote beside a rule stays, and so does one whose rule cannot be read. The text of a rule ends with a legend of the
+    signs in it. The explanation must have a text.
+    """
+    text = str(explanation.text)
+    if explanation.rule is None or explanation.explainer != EXPLAINER:
+        return text
+    try:
+        rule = Rule.from_json(explanation.rule)
+    except InputError:
+        return text
+    text = sentence(rule, vocabulary, most_named=MOST_WRITTEN)
+    return text + _legend(text) if with_legend else text
+
+
+def _legend(text: str) -> str:
+    """Return the meanings of the signs in a rule's text; the empty string where it has none."""
+    single = text.replace("␣×", "")
+    found = [meaning for sign, meaning in SIGNS.items() if sign in (text if sign == "␣×" else single)]
+    return f" (Here {', '.join(found)}.)" if found else ""

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.domain.evidence import ContextKind, Split
-from interp.explain.choose import firing, parts, silent, spread, weighted
+from interp.explain.context_selection import firing, parts, silent, spread, weighted
 from tests.explain.random_evidence import evidences
 
 

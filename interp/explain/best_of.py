@@ -1,0 +1,167 @@
+"""`best_of` and `refine`: several labels by a one-call explainer, of which a judge's verdicts on held-out explain documents choose one."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from interp.domain.explanation import Explanation
+from interp.domain.spec import ExplainerSpec
+from interp.domain.vocabulary import Vocabulary
+from interp.explain.base import ExplainContext, ExplainerInput
+from interp.explain.context_selection import parts
+from interp.explain.formatting import counted, fence_all, strong_window
+from interp.explain.held_out import HeldOut, Trial, best_figure, held_out, restricted, try_all, try_label, why_undecided
+from interp.explain.label import typical
+from interp.explain.label_call import PACKAGE, LabelPrompt, LabelResult, answer_rule, ask, explained, failed
+from interp.explain.one_call import OneCall
+from interp.llm.base import Ability, Message
+from interp.llm.gather import gather_all
+from interp.llm.prompt_text import FENCE_RULE, plain_after_left
+from interp.llm.templates import template
+
+TOO_FEW = "Too few explain documents to hold any out."
+TEMPERATURE = 1.0
+BEST_OF_SHARES = (1, 1)  # documents shown to the explainer, and held out to choose on
+REFINE_SHARES = (2, 1, 1)  # documents shown, tried on, chosen on
+COUNTEREXAMPLES = 6  # of either kind, at most
+NONE = "(none)"
+
+
+class BestOf:
+    """`samples` labels by the base explainer at temperature 1, chosen by balanced accuracy on held-out explain windows; ties go to the first
+    (after Transluce's neuron descriptions, Choi et al. 2024).
+
+    A maximum of k is biased upwards, so the choice uses documents of its own. Where a feature fires in too few documents to hold any out, one label
+    is asked for at temperature 0, and `chosen` says so.
+    """
+
+    name = "best_of"
+    version = 2
+    needs: frozenset[Ability] = frozenset()
+
+    def __init__(self, spec: ExplainerSpec, base: OneCall) -> None:
+        self.spec = spec
+        self.base = base
+
+    async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:
+        if (why := self.base.obstacle(item)) is not None:
+            return failed(self, item, context, why)
+        shown, chosen_on = parts(item.contexts, BEST_OF_SHARES)
+        part, windows = restricted(item, shown), held_out(item, chosen_on, context.seed)
+        if not windows.is_enough or self.base.obstacle(part) is not None:
+            result = await ask(context.model, self.base.question(item, context.vocabulary, context.seed))
+            return explained(self, item, context, result, [result], chosen={"of": 1, "reason": TOO_FEW})
+        question = self.base.question(part, context.vocabulary, context.seed)
+        results = await gather_all(self._sample(question, number, context) for number in range(self.spec.samples))
+        trials = await try_all(results, windows, context)
+        samples = [_sample_facts(result, trials) for result in results]
+        chosen: dict[str, Any] = {"of": len(results), "on": windows.identities(), "samples": samples}
+        if not trials:
+            return failed(self, item, context, f"None of {len(results)} samples is an explanation: {results[0].failure}", results, chosen=chosen)
+        best = best_figure(trials)
+        if best is None:
+            return failed(self, item, context, f"The judge could not choose among the samples: {why_undecided(trials)}", results, chosen=chosen)
+        winner = next(result for result in results if result.label is not None and trials[result.label].balanced_accuracy == best)
+        return explained(self, item, context, winner, results, chosen=chosen)
+
+    async def _sample(self, question: LabelPrompt, number: int, context: ExplainContext) -> LabelResult:
+        reply = typical(self.spec.reasoning, number)
+        prompt = replace(question.prompt, temperature=TEMPERATURE, sample=number, seed=context.seed + number, typical=reply)
+        return await ask(context.model, LabelPrompt(prompt, question.contexts))
+
+
+def _sample_facts(result: LabelResult, trials: dict[str, Trial]) -> dict[str, Any]:
+    """Return one sample for the provenance. `held_out` is the figure of explain documents that it was chosen by, and no score."""
+    trial = trials.get(result.label) if result.label is not None else None
+    return {
+        "label": result.label,
+        "failure": result.failure,
+        "calls": list(result.calls),
+        "held_out": trial.balanced_accuracy if trial else None,
+        "judge_calls": trial.calls if trial else [],
+    }
+
+
+class Refine:
+    """Labels of at most `rounds` rounds, each shown the mistakes of the one before (after the revisions of Bills et al. 2023).
+
+    The explain documents are cut in three: those that the first label is written from, those whose mistakes are shown, and those on which the best of
+    all rounds is chosen, of equal ones the latest. Were the last two one, a later label would be judged on the very windows whose answers it was
+    shown. Where a feature fires in too few documents to hold any out, the base explainer's label is taken, and `rounds` says why.
+    """
+
+    name = "refine"
+    version = 2
+    needs: frozenset[Ability] = frozenset()
+
+    def __init__(self, spec: ExplainerSpec, base: OneCall) -> None:
+        self.spec = spec
+        self.base = base
+
+    async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:
+        if (why := self.base.obstacle(item)) is not None:
+            return failed(self, item, context, why)
+        shown, tried, kept = parts(item.contexts, REFINE_SHARES)
+        part, probe, chosen_on = restricted(item, shown), held_out(item, tried, context.seed), held_out(item, kept, context.seed)
+        if not probe.is_enough or not chosen_on.is_enough or self.base.obstacle(part) is not None:
+            result = await ask(context.model, self.base.question(item, context.vocabulary, context.seed))
+            return explained(self, item, context, result, [result], rounds=[], reason=TOO_FEW)
+        results, trials = await self._rounds(context, self.base.question(part, context.vocabulary, context.seed), probe)
+        choices = await try_all(results, chosen_on, context)
+        rounds = [_round_facts(result, trials, choices) for result in results]
+        facts: dict[str, Any] = {"rounds": rounds, "tried_on": probe.identities(), "chosen_on": chosen_on.identities()}
+        if not choices:
+            return failed(self, item, context, str(results[0].failure), results, **facts)
+        best = best_figure(choices)
+        if best is None:
+            return failed(self, item, context, f"The judge could not choose among the rounds: {why_undecided(choices)}", results, **facts)
+        winner = next(result for result in reversed(results) if result.label is not None and choices[result.label].balanced_accuracy == best)
+        return explained(self, item, context, winner, results, **facts)
+
+    async def _rounds(self, context: ExplainContext, first: LabelPrompt, probe: HeldOut) -> tuple[list[LabelResult], dict[str, Trial]]:
+        """Return all results in order, and the trials of their labels. A round without a new label or without mistakes is the last."""
+        judge = context.judge.for_purpose("probe")
+        results, trials, question = [await ask(context.model, first)], dict[str, Trial](), first
+        for _ in range(self.spec.rounds):
+            label = results[-1].label
+            if label is None or label in trials:
+                break
+            trials[label] = await try_label(judge, label, probe, context)
+            missed, alarms = trials[label].mistakes(probe)
+            if not missed and not alarms:
+                break
+            question = self._revision(question, label, probe, missed[:COUNTEREXAMPLES], alarms[:COUNTEREXAMPLES], context.vocabulary)
+            results.append(await ask(context.model, question))
+        return results, trials
+
+    def _revision(self, before: LabelPrompt, label: str, probe: HeldOut, missed: list[int], alarms: list[int], vocabulary: Vocabulary) -> LabelPrompt:
+        """Return the prompt before with its answer and the mistakes of that."""
+        contexts, wording = probe.contexts, template(PACKAGE, "refine")
+        fires = counted([strong_window(contexts, row, vocabulary) for row in missed])
+        silent = counted([plain_after_left(contexts, row, vocabulary) for row in alarms])
+        fenced_missed, fenced_alarms = fence_all([("missed", fires), ("alarm", silent)])
+        turn = wording.messages(fence_rule=FENCE_RULE, missed=fenced_missed or NONE, alarms=fenced_alarms or NONE, answer=answer_rule(self.spec))
+        messages = (*before.prompt.messages, Message("assistant", json.dumps({"explanation": label}, ensure_ascii=False)), *turn)
+        prompt = replace(
+            before.prompt,
+            messages=messages,
+            template=f"{before.prompt.template.split('+')[0]}+{wording.title}",
+            typical=typical(self.spec.reasoning, len(messages)),
+        )
+        return LabelPrompt(prompt, (*before.contexts, *contexts.select(np.array(missed + alarms, dtype=np.intp)).identities()))
+
+
+def _round_facts(result: LabelResult, trials: dict[str, Trial], choices: dict[str, Trial]) -> dict[str, Any]:
+    """Return one round for the provenance. The figures are those of explain documents, and no scores."""
+    label = result.label or ""
+    return {
+        "label": result.label,
+        "failure": result.failure,
+        "prompt_digest": result.question.prompt.digest,
+        "calls": list(result.calls),
+        "tried": trials[label].balanced_accuracy if label in trials else None,
+        "held_out": choices[label].balanced_accuracy if label in choices else None,
+        "judge_calls": [key for made in (trials, choices) if label in made for key in made[label].calls],
+    }
