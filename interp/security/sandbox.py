@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from interp.config.secrets import FOREIGN
 from interp.config.settings import Settings
-from interp.domain.errors import ChecksBusyError, FilesTakeTooMuchError, GlossatorError
+from interp.domain.errors import ChecksBusyError, FilesTakeTooMuchError, GlossatorError, error_classes
 from interp.security.sandbox_server import REQUEST, STATUS
 
 Given = TypeVar("Given")
@@ -320,10 +320,6 @@ def _environment() -> dict[str, str]:
 
 def _raised(told: dict[str, Any]) -> GlossatorError:
     """The error that a child told of: of its own kind where this process knows it, else of the nearest."""
-    known = {kind.__name__: kind for kind in _kinds(GlossatorError)}
+    known = {kind.__name__: kind for kind in error_classes()}
     kind = next(known[name] for name in told["kinds"] if name in known)
     return kind(told["what"], why=told["why"], cure=told["cure"], **told["details"])
-
-
-def _kinds(kind: type[GlossatorError]) -> list[type[GlossatorError]]:
-    return [kind, *(inner for below in kind.__subclasses__() for inner in _kinds(below))]
