@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interp.dictionary.digest import dictionary_digest
+from interp.dictionary.formats import dictionary_digest
 from interp.domain.spec import TEST_COUNTS, CollectionSpec, JobSpec, ScorerSpec, SplitCounts
 from interp.planning.fingerprint import corpus_digest, evidence_id
 from interp.security.allowed_files import file_digest

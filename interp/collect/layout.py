@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.dictionary.positions import EVERYWHERE, Positions
+from interp.dictionary.canonical import EVERYWHERE, Positions
 from interp.domain.spec import CollectionSpec
 
 Ints = NDArray[np.int64]

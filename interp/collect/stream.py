@@ -13,7 +13,7 @@ from interp.collect.hashing import window_hashes
 from interp.collect.layout import Rows, layout_of
 from interp.collect.window_batches import WindowBatch, WindowBuffer, Windows
 from interp.corpus.tokenized import TokenizedCorpus
-from interp.dictionary.positions import Positions
+from interp.dictionary.canonical import Positions
 from interp.domain.errors import ActivationsNotFiniteError
 from interp.domain.evidence import Split
 from interp.domain.spec import CollectionSpec

@@ -1,4 +1,4 @@
-"""The canonical form that every weight family is converted to, in numpy; and what is known of a dictionary before its weights are read.
+"""The canonical form that every weight family is converted to, in numpy, and the header of a dictionary without its weights.
 
 f = act(norm(x) - pre_bias) @ W_enc + b_enc)        x̂ = denorm(f @ W_dec + b_dec [+ x @ W_skip])
 """
@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from interp.dictionary.positions import EVERYWHERE, Positions
 from interp.dictionary.weights import UNREADABLE, Floats, StoredTensor, not_finite
 from interp.domain.errors import DictionaryError, GlossatorError
+from interp.security import allowed_files
 from interp.security.foreign_config import brief
 
 # relu      max(z, 0)
 # jumprelu  max(z, 0) where z > threshold, else 0 (Rajamanoharan et al. 2024)
 # topk      the k largest max(z, 0) of a token (Gao et al. 2024)
-# groupmax  the features stand in k groups side by side; the largest max(z, 0) of each group
+# groupmax  the features are k groups side by side; the largest max(z, 0) of each group
 Activation = Literal["relu", "jumprelu", "topk", "groupmax"]
 
 # none        x
@@ -28,9 +29,43 @@ Activation = Literal["relu", "jumprelu", "topk", "groupmax"]
 # unit_scale  x * sqrt(D) / |x|: SAELens' constant_norm_rescale
 InputNorm = Literal["none", "centre", "layer_norm", "unit_scale"]
 
-
 # Sizes beyond this are of no dictionary; an index of it would not fit into 32 bits.
 LARGEST = 2**31
+# The arrays of the canonical form.
+ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "pre_bias", "W_skip")
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """The positions at which a dictionary's activations count. Special tokens never count.
+
+    prepend_bos      whether rows begin with the BOS
+    excluded_tokens  ids at which nothing counts
+    start stop step  the slice of a row's positions that counts, BOS included, as Python slices
+    """
+
+    prepend_bos: bool = True
+    excluded_tokens: tuple[int, ...] = ()
+    start: int | None = None
+    stop: int | None = None
+    step: int | None = None
+
+    def mask(self, length: int, row_tokens: int) -> NDArray[np.bool_]:
+        """Return bool `[length]`: the positions that count in rows of `row_tokens` tokens; negative bounds count from that length."""
+        counted = np.zeros(max(length, row_tokens), dtype=np.bool_)
+        counted[slice(*slice(self.start, self.stop, self.step).indices(row_tokens))] = True
+        return counted[:length]
+
+    def identity(self) -> dict[str, Any]:
+        """Return the part of an evidence's identity."""
+        return {
+            "prepend_bos": self.prepend_bos,
+            "excluded_tokens": list(self.excluded_tokens),
+            "seqpos_slice": [self.start, self.stop, self.step],
+        }
+
+
+EVERYWHERE = Positions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +84,7 @@ class Canonical:
     input_norm: InputNorm = "none"
 
     def check(self, source: Path) -> None:
-        """Raises DictionaryError when shapes and settings do not go together."""
+        """Raise DictionaryError when shapes and settings do not fit together."""
         if self.k is not None and (not isinstance(self.k, int) or isinstance(self.k, bool)):
             raise _shapes(source, "k is no whole number.")
         for name in ("W_enc", "W_dec"):
@@ -57,15 +92,8 @@ class Canonical:
                 raise _shapes(source, f"{name} is {list(getattr(self, name).shape)}, not a matrix.")
         d_in, n_features = self.W_enc.shape
         d_out = self.W_dec.shape[1]
-        expected = {
-            "b_enc": (n_features,),
-            "W_dec": (n_features, d_out),
-            "b_dec": (d_out,),
-            "threshold": (n_features,),
-            "pre_bias": (d_in,),
-            "W_skip": (d_in, d_out),
-        }
-        for name, shape in expected.items():
+        shapes = (d_in, n_features), (n_features,), (n_features, d_out), (d_out,), (n_features,), (d_in,), (d_in, d_out)
+        for name, shape in zip(ARRAYS, shapes, strict=True):
             array = getattr(self, name)
             if array is not None and array.shape != shape:
                 raise _shapes(source, f"{name} is {list(array.shape)}, not {list(shape)} as W_enc {[d_in, n_features]} asks.")
@@ -79,7 +107,7 @@ class Canonical:
             raise _shapes(source, f"{n_features} features do not form {self.k} equal groups.")
 
     def check_finite(self, source: Path) -> None:
-        """Raises WeightsNotFinite: numbers that are finite in the files may not be so once scales and norms are folded in."""
+        """Raise WeightsNotFinite: numbers that are finite in the files may not be so with scales and norms folded in."""
         for name in ARRAYS:
             array = getattr(self, name)
             bad = 0 if array is None else array.size - int(np.isfinite(array).sum())
@@ -88,16 +116,11 @@ class Canonical:
                 raise not_finite(source, name, why)
 
 
-# The arrays of the canonical form, by their names.
-ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "pre_bias", "W_skip")
-
-
 @dataclass(frozen=True, slots=True)
 class DictionaryHeader:
-    """What can be said of a dictionary without reading its numbers. `model` is the subject's name as the files give it.
+    """The facts of a dictionary without its numbers. `model` is the subject's name in the files.
 
-    `positions` says where it counts, `context` how many tokens the rows had that it was trained on, `warnings` what a user should know of how it is
-    read.
+    `context` is the length of the rows that it was trained on, `warnings` what a user should know of how it is read.
     """
 
     format: str
@@ -115,9 +138,9 @@ class DictionaryHeader:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A dictionary found on disk: its header, its tensors as stored, and how they become canonical.
+    """A dictionary on disk: its header, its tensors as stored, and their conversion.
 
-    `made` counts the numbers that no tensor holds: those of a format that has no weights.
+    `made` counts the numbers of a format without weights.
     """
 
     header: DictionaryHeader
@@ -127,11 +150,11 @@ class Reading:
 
     @property
     def numbers(self) -> int:
-        """How many numbers are in memory once it is converted, at least."""
+        """Numbers in memory after conversion, at least."""
         return self.made + sum(tensor.size for tensor in self.tensors.values())
 
     def canonical(self) -> Canonical:
-        """Reads and converts the weights. Raises DictionaryError, WeightsNotFinite."""
+        """Read and convert the weights. Raises DictionaryError, WeightsNotFinite."""
         source = self.header.files[0]
         with as_dictionary_errors(source, self.header.format), np.errstate(all="ignore"):
             converted = self.convert({name: tensor.read() for name, tensor in self.tensors.items()})
@@ -142,7 +165,7 @@ class Reading:
 
 @contextmanager
 def as_dictionary_errors(source: Path, format_name: str) -> Iterator[None]:
-    """Turns what files of another form than expected raise, whichever line meets it, into a DictionaryError that says what to do."""
+    """Turn the errors of files of another form than expected into a DictionaryError."""
     try:
         yield
     except GlossatorError:
@@ -155,8 +178,12 @@ def as_dictionary_errors(source: Path, format_name: str) -> Iterator[None]:
         ) from cause
 
 
+def has_files(folder: Path, *names: str) -> bool:
+    return allowed_files.is_folder(folder) and all(allowed_files.is_file(folder / name) for name in names)
+
+
 def require(tensors: Mapping[str, StoredTensor], names: tuple[str, ...], source: Path) -> None:
-    """Raises DictionaryError when a tensor is missing."""
+    """Raise DictionaryError when a tensor is missing."""
     missing = [name for name in names if name not in tensors]
     if missing:
         raise DictionaryError(
@@ -167,7 +194,7 @@ def require(tensors: Mapping[str, StoredTensor], names: tuple[str, ...], source:
 
 
 def whole_number(value: Any, name: str, source: Path) -> int:
-    """A setting of a config that has to be a positive whole number. Raises DictionaryError."""
+    """Check a setting that has to be a positive whole number. Raises DictionaryError."""
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < LARGEST:
         raise DictionaryError(
             f"{source}: {name} = {brief(value)} is no positive number.", cure=f"Set {name} in the dictionary's config to what it was trained with."
@@ -175,21 +202,14 @@ def whole_number(value: Any, name: str, source: Path) -> int:
     return value
 
 
-def whole(array: Floats, name: str) -> int:
-    """The whole number in an array of one. Raises ValueError when it holds another."""
-    if array.size != 1 or not float(array.reshape(-1)[0]).is_integer():
-        raise ValueError(f"{name} is no whole number")
-    return int(array.reshape(-1)[0])
-
-
 def divided(rows: Floats, norms: Floats) -> Floats:
-    """Rows by their norms. A row of zeros stays one: its feature is dead, where 0 / 0 would be NaN."""
+    """Divide rows by their norms. A row of zeros stays: its feature is dead, where 0 / 0 would be NaN."""
     floors: Floats = np.where(norms == 0, np.float32(1), norms).astype(np.float32)
     return np.divide(rows, floors[:, None])
 
 
 def matrix_shape(tensors: Mapping[str, StoredTensor], name: str, source: Path) -> tuple[int, int]:
-    """The shape of a tensor of two dimensions. Raises DictionaryError."""
+    """Return the shape of a tensor of two dimensions. Raises DictionaryError."""
     require(tensors, (name,), source)
     shape = tensors[name].shape
     if len(shape) != 2:

@@ -1,4 +1,4 @@
-"""The one dictionary module that everything runs on."""
+"""The torch module of a dictionary of any family."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from interp.dictionary import formats
-from interp.dictionary.canonical import Activation, Canonical, InputNorm
-from interp.dictionary.digest import dictionary_digest
-from interp.dictionary.formats import dictionary_name
-from interp.dictionary.positions import EVERYWHERE, Positions
-from interp.dictionary.weights import Floats, check_finite
+from interp.dictionary.canonical import ARRAYS, EVERYWHERE, Activation, Canonical, InputNorm, Positions
+from interp.dictionary.formats import dictionary_digest, dictionary_name
+from interp.dictionary.weights import check_finite
 from interp.domain.spec import DictionarySpec
 
 EPSILON = 1e-5
@@ -21,7 +19,7 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Dictionary:
-    """A sparse dictionary in canonical form (see `interp.dictionary.canonical`). N tokens, D wide in, D_out wide out, F features.
+    """A sparse dictionary in canonical form (see `interp.dictionary.canonical`). N tokens; D is `d_in`, F is `n_features`.
 
     W_enc `[D, F]`, b_enc `[F]`, W_dec `[F, D_out]`, b_dec `[D_out]`, threshold `[F]`, pre_bias `[D]`, W_skip `[D, D_out]`; float32 as opened.
     Feature activations are never negative.
@@ -46,31 +44,30 @@ class Dictionary:
 
     @property
     def d_in(self) -> int:
-        """D: size of the activations that it reads."""
         return self.W_enc.shape[0]
 
     @property
     def n_features(self) -> int:
-        """F."""
         return self.W_enc.shape[1]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all its tensors."""
-        tensors = (self.W_enc, self.b_enc, self.W_dec, self.b_dec, self.threshold, self.pre_bias, self.W_skip)
-        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+        return sum(tensor.nbytes for tensor in self._tensors().values())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: tensor for name in ARRAYS if (tensor := getattr(self, name)) is not None}
 
     def normalise(self, x: Tensor) -> Tensor:
-        """`[N, D]` in any dtype to `[N, D]` in the weights' dtype: what the encoder's matmul reads."""
+        """Return the input `[N, D]` of the encoder's matmul, in the weights' dtype, of `[N, D]` in any dtype."""
         normed = NORMS[self.input_norm](x.to(self.W_enc.dtype))
         return normed if self.pre_bias is None else normed - self.pre_bias
 
     def pre_activations(self, x: Tensor) -> Tensor:
-        """`[N, D]` to `[N, F]`: before the activation function."""
+        """Return `[N, F]` of `[N, D]`, before the activation function."""
         return torch.addmm(self.b_enc, self.normalise(x), self.W_enc)
 
     def encode(self, x: Tensor) -> Tensor:
-        """`[N, D]` to feature activations `[N, F]`, dense and exact; TopK holds k a token."""
+        """Return feature activations `[N, F]` of `[N, D]`; with TopK k per token."""
         if self.k is not None:
             values, indices = self.sparse_codes(x)
             return values.new_zeros(len(x), self.n_features).scatter_(1, indices, values)
@@ -79,9 +76,9 @@ class Dictionary:
         return positive if self.threshold is None else positive * (pre > self.threshold)
 
     def sparse_codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`[N, D]` to values `[N, k]` and feature indices int64 `[N, k]`, in no order; a value may be 0. For TopK and group-max alone."""
+        """Return values `[N, k]`, some perhaps 0, and feature indices int64 `[N, k]`, in no order. For TopK and group-max alone."""
         if self.k is None:
-            raise ValueError(f"{self.name} has activation {self.activation}: no fixed number of codes a token")
+            raise ValueError(f"{self.name} has activation {self.activation}: no fixed number of codes per token")
         pre = self.pre_activations(x)
         if self.activation == "topk":
             values, indices = pre.topk(self.k, dim=1, sorted=False)
@@ -91,7 +88,7 @@ class Dictionary:
         return values.relu(), places + torch.arange(self.k, device=pre.device) * group
 
     def decode(self, f: Tensor, x: Tensor | None = None) -> Tensor:
-        """`[N, F]` to reconstructions `[N, D_out]`; `x` `[N, D]` is needed where there is an input norm or a skip connection."""
+        """Return reconstructions `[N, D_out]` of `[N, F]`; `x` `[N, D]` is needed with an input norm or a skip connection."""
         out = torch.addmm(self.b_dec, f, self.W_dec)
         if self.input_norm == "none" and self.W_skip is None:
             return out
@@ -103,21 +100,13 @@ class Dictionary:
         return DENORMS[self.input_norm](out, x)
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "Dictionary":
-        """The same dictionary elsewhere."""
-        return replace(
-            self,
-            W_enc=self.W_enc.to(device, dtype),
-            b_enc=self.b_enc.to(device, dtype),
-            W_dec=self.W_dec.to(device, dtype),
-            b_dec=self.b_dec.to(device, dtype),
-            threshold=None if self.threshold is None else self.threshold.to(device, dtype),
-            pre_bias=None if self.pre_bias is None else self.pre_bias.to(device, dtype),
-            W_skip=None if self.W_skip is None else self.W_skip.to(device, dtype),
-        )
+        """Return the same dictionary on another device."""
+        moved: dict[str, Any] = {name: tensor.to(device, dtype) for name, tensor in self._tensors().items()}
+        return replace(self, **moved)
 
 
 def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionary:
-    """Reads and converts a dictionary to float32 on the CPU. `model` names the subject where the files don't.
+    """Read and convert a dictionary to float32 on the CPU. `model` is the subject's name where the files have none.
 
     Raises DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, FileMissing.
     """
@@ -135,39 +124,11 @@ def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionar
     )
 
 
-def from_canonical(
-    canonical: Canonical,
-    *,
-    name: str,
-    hook_point: str,
-    architecture: str,
-    digest: str,
-    config: dict[str, Any],
-    positions: Positions = EVERYWHERE,
-) -> Dictionary:
-    """The torch module of canonical arrays."""
-    return Dictionary(
-        name=name,
-        hook_point=hook_point,
-        architecture=architecture,
-        digest=digest,
-        config=config,
-        W_enc=_tensor(canonical.W_enc),
-        b_enc=_tensor(canonical.b_enc),
-        W_dec=_tensor(canonical.W_dec),
-        b_dec=_tensor(canonical.b_dec),
-        activation=canonical.activation,
-        threshold=None if canonical.threshold is None else _tensor(canonical.threshold),
-        k=canonical.k,
-        pre_bias=None if canonical.pre_bias is None else _tensor(canonical.pre_bias),
-        W_skip=None if canonical.W_skip is None else _tensor(canonical.W_skip),
-        input_norm=canonical.input_norm,
-        positions=positions,
-    )
-
-
-def _tensor(array: Floats) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+def from_canonical(canonical: Canonical, **facts: Any) -> Dictionary:
+    """Return the torch module of canonical arrays; `facts` are the fields that these do not have."""
+    arrays = {name: array for name in ARRAYS if (array := getattr(canonical, name)) is not None}
+    tensors: dict[str, Any] = {name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in arrays.items()}
+    return Dictionary(activation=canonical.activation, k=canonical.k, input_norm=canonical.input_norm, **tensors, **facts)
 
 
 def _layer_norm(x: Tensor) -> Tensor:
@@ -186,7 +147,7 @@ NORMS: dict[InputNorm, Callable[[Tensor], Tensor]] = {
     "layer_norm": _layer_norm,
     "unit_scale": lambda x: x * _scale(x),
 }
-# What undoes each on the way out; centring is not undone, since the mean is no part of what such a subject reads.
+# The inverse of each; centring has none, since the mean is no part of what such a subject reads.
 DENORMS: dict[InputNorm, Callable[[Tensor, Tensor], Tensor]] = {
     "none": lambda out, _: out,
     "centre": lambda out, _: out,

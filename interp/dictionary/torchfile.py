@@ -1,8 +1,8 @@
-"""Files of `torch.save` (.pt, .pth), read without torch and without running code.
+"""Reader of files of `torch.save` (.pt, .pth), without torch and without running code.
 
-Such a file is a zip with a pickle of the structure and one raw entry a storage. The pickle is read by a small machine of its own, with the few
-operations that torch.save writes: it knows the names that tensors are made of and calls nothing else, counts what it does and what it builds,
-and cannot be made to change anything that it did not build (Python's Unpickler sets attributes of whatever the file names).
+Such a file is a zip with a pickle of the structure and one raw entry per storage. The pickle is read by an interpreter of the few operations that
+torch.save writes: it knows the names that tensors are made of and calls nothing else, bounds the operations and what they build, and changes
+nothing that it did not build (Python's Unpickler sets attributes of whatever the file names).
 """
 
 import pickletools
@@ -15,8 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.dictionary.archives import LARGEST_READ, check_entry, open_archive
-from interp.dictionary.weights import MOST_AXES, UNREADABLE, StoredTensor, as_unreadable, from_file, raw_dtype, unreadable
+from interp.dictionary.weights import (
+    LARGEST_READ,
+    UNREADABLE,
+    StoredTensor,
+    are_counts,
+    as_unreadable,
+    check_entry,
+    from_file,
+    open_archive,
+    raw_dtype,
+    unreadable,
+)
 from interp.domain.errors import FileMissingError, GlossatorError, PickleRefusedError
 from interp.security.allowed_files import open_file
 
@@ -33,14 +43,14 @@ STORAGES = {
     "BoolStorage": "|b1",
 }
 DTYPES = frozenset({"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"})
-# A tensor takes some 30 operations: 3,000 tensors, and more than any dictionary has.
+# A tensor takes some 30 operations: 3,000 tensors are more than any dictionary has.
 MOST_OPERATIONS = 100_000
-# Names in nested dicts, their depth, and the characters of one with all that stand above it.
+# Names in nested dicts, their depth, and the characters of a dotted name.
 MOST_NAMES, MOST_DEPTH, LONGEST_NAME = 20_000, 16, 512
 
 
 def read_torch(path: Path) -> Any:
-    """What was saved: dicts, lists and plain values, with `StoredTensor` for tensors. Raises PickleRefused, DictionaryError, FileMissing."""
+    """Return what was saved: dicts, lists and plain values, with `StoredTensor` for tensors. Raises PickleRefused, DictionaryError, FileMissing."""
     try:
         with open_archive(path) as archive:
             entry = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
@@ -51,7 +61,7 @@ def read_torch(path: Path) -> Any:
             if entry.file_size >= LARGEST_READ:
                 raise unreadable(path, f"Its pickle of {entry.file_size} bytes is larger than {LARGEST_READ >> 20} MiB.")
             entries = {info.filename: info for info in archive.infolist()}
-            return _Machine(path, entry.filename.removesuffix("data.pkl"), entries).run(archive.read(entry))
+            return _Interpreter(path, entry.filename.removesuffix("data.pkl"), entries).run(archive.read(entry))
     except GlossatorError:
         raise
     except FileNotFoundError:
@@ -67,9 +77,9 @@ def read_torch(path: Path) -> Any:
 
 
 def tensors_of(content: Any) -> dict[str, StoredTensor]:
-    """All tensors in nested dicts, by their dotted names. Raises ValueError where names are too many, too long or too deep.
+    """Return all tensors in nested dicts by their dotted names. Raises ValueError where names are too many, too long or too deep.
 
-    A pickle of some bytes may hold the same dict at any number of places: what is counted is what comes of it.
+    A small pickle may hold the same dict at any number of places, so each place is counted.
     """
     found: dict[str, StoredTensor] = {}
     waiting: list[tuple[str, int, Any]] = [("", 0, content)]
@@ -90,22 +100,15 @@ def tensors_of(content: Any) -> dict[str, StoredTensor]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """The class of a storage, as the pickle names it."""
+class _StorageClass:
+    """A storage class that the pickle names."""
 
     dtype: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Maker:
-    """A function that the pickle may call."""
-
-    make: Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True)
 class _Storage:
-    """A storage's raw numbers: an entry of the zip."""
+    """The raw numbers of a storage: an entry of the zip."""
 
     path: Path
     name: str
@@ -113,7 +116,7 @@ class _Storage:
     dtype: str
 
     def numbers(self, offset: int, count: int) -> Iterator[NDArray[Any]]:
-        """Blocks of its numbers. Raises DictionaryError when it has fewer."""
+        """Yield blocks of its numbers. Raises DictionaryError when it has fewer."""
         size = raw_dtype(self.dtype).itemsize
         if self.entry is None:
             raise unreadable(self.path, f"It lacks the numbers {self.name[:80]}.")
@@ -122,7 +125,7 @@ class _Storage:
         return from_file(self.path, self._start(self.entry) + offset * size, raw_dtype(self.dtype), count)
 
     def _start(self, entry: zipfile.ZipInfo) -> int:
-        """The byte at which an entry's content begins: after its local header, whose last two fields are lengths."""
+        """Return the offset of an entry's content: after its local header, whose last two fields are lengths."""
         with as_unreadable(self.path, "torch.save"), open_file(self.path) as handle:
             handle.seek(entry.header_offset)
             local = handle.read(30)
@@ -131,18 +134,8 @@ class _Storage:
             return entry.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
 
 
-def _are_counts(values: Any) -> bool:
-    return isinstance(values, tuple) and len(values) <= MOST_AXES and all(type(value) is int and 0 <= value < 2**48 for value in values)
-
-
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> StoredTensor:
-    if (
-        not isinstance(storage, _Storage)
-        or not _are_counts((offset,))
-        or not _are_counts(size)
-        or not _are_counts(stride)
-        or len(size) != len(stride)
-    ):
+    if not isinstance(storage, _Storage) or not all(are_counts(values, tuple) for values in ((offset,), size, stride)) or len(size) != len(stride):
         raise ValueError("a tensor's offset, size or strides are no counts")
     spanned = 0 if 0 in size else 1 + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
 
@@ -190,12 +183,13 @@ def _device(*place: Any) -> str:
     return ":".join(str(part)[:20] for part in place)
 
 
-ALLOWED: dict[tuple[str, str], _Maker] = {
-    ("collections", "OrderedDict"): _Maker(_ordered),
-    ("torch._utils", "_rebuild_tensor_v2"): _Maker(_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Maker(_parameter),
-    ("torch", "Size"): _Maker(_size),
-    ("torch", "device"): _Maker(_device),
+# The functions that the pickle may call.
+ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): _ordered,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch", "Size"): _size,
+    ("torch", "device"): _device,
 }
 _MARK = object()
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -208,8 +202,8 @@ _IGNORED = frozenset({"PROTO", "FRAME"})
 
 
 @dataclass(slots=True)
-class _Machine:
-    """The operations of a pickle of tensors. What each builds is of a size that the pickle's own bytes bound."""
+class _Interpreter:
+    """Interpreter of a pickle of tensors. The pickle's own bytes bound the size of what each operation builds."""
 
     path: Path
     prefix: str
@@ -218,7 +212,7 @@ class _Machine:
     memo: dict[int, Any] = field(default_factory=dict)
 
     def run(self, content: bytes) -> Any:
-        """What the pickle describes. Raises what damaged pickles raise, and PickleRefused."""
+        """Return the value of the pickle. Raises PickleRefused, and the errors of damaged pickles."""
         for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
             if count == MOST_OPERATIONS:
                 raise ValueError(f"it has more than {MOST_OPERATIONS} operations")
@@ -244,7 +238,7 @@ class _Machine:
             self._compose(name, argument)
 
     def _compose(self, name: str, argument: Any) -> None:
-        """The operations that make something of what lies on the stack."""
+        """Execute an operation on the values of the stack."""
         match name:
             case "MARK":
                 self.stack.append(_MARK)
@@ -262,10 +256,10 @@ class _Machine:
             case "STACK_GLOBAL":
                 self.stack.append(self._named(*self._popped(2)))
             case "REDUCE":
-                maker, arguments = self._popped(2)
-                if not isinstance(maker, _Maker) or not isinstance(arguments, tuple):
+                function, arguments = self._popped(2)
+                if not callable(function) or not isinstance(arguments, tuple):
                     raise ValueError("it calls what is no function")
-                self.stack.append(maker.make(*arguments))
+                self.stack.append(function(*arguments))
             case "BUILD":  # the metadata of a state dict
                 self._popped(1)
                 self._top(dict)
@@ -282,7 +276,7 @@ class _Machine:
         return items
 
     def _marked(self) -> list[Any]:
-        """What lies above the last mark, which goes with it."""
+        """Pop the values above the last mark, and the mark."""
         place = len(self.stack) - 1
         while self.stack[place] is not _MARK:
             place -= 1
@@ -306,11 +300,11 @@ class _Machine:
             target[key] = value
 
     def _named(self, module: Any, name: Any) -> Any:
-        # Before anything looks at them: tuples of tuples that are all the same are hashed and written out for ever.
+        # Checked first: hashing or printing tuples of tuples that are all the same may not end.
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a name in it is no text")
         if module in ("torch", "torch.storage") and name in STORAGES:
-            return _Kind(STORAGES[name])
+            return _StorageClass(STORAGES[name])
         if module == "torch" and name in DTYPES:
             return f"torch.{name}"
         if (module, name) in ALLOWED:
@@ -330,7 +324,7 @@ class _Machine:
 
     def _storage(self, reference: Any) -> _Storage:
         match reference:
-            case ("storage", _Kind(dtype=dtype), str(key), *_):
+            case ("storage", _StorageClass(dtype=dtype), str(key), *_):
                 name = f"{self.prefix}data/{key[:80]}"
                 return _Storage(self.path, name, self.entries.get(name), dtype)
         raise ValueError("it refers to what is no storage")

@@ -1,9 +1,10 @@
-"""Weight files read as numpy, block by block, without torch: safetensors, .npz and .npy; .pt stands in `torchfile`.
+"""Readers of weight files as numpy, block by block, without torch: safetensors, .npz and .npy; `torchfile` reads .pt.
 
-Nothing is allocated by what a file says of itself before that was held against the file's own size.
+Sizes that a file states are compared with the file's own size before memory is allocated.
 """
 
 import ast
+import io
 import math
 import os
 import struct
@@ -18,7 +19,6 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.dictionary.archives import check_entry, open_archive
 from interp.domain.errors import DictionaryError, FileMissingError, GlossatorError, PickleRefusedError, WeightsNotFiniteError
 from interp.security.allowed_files import current, is_file, open_file
 from interp.security.bounded_json import DICTIONARY_HEADER, JsonLimits, parse_json
@@ -26,7 +26,7 @@ from interp.security.foreign_config import brief
 
 Floats = NDArray[np.float32]
 
-# safetensors' names of dtypes that weights come in, as numpy reads the raw bytes. bfloat16 has no numpy type: see `to_float32`.
+# safetensors' names of dtypes to numpy's of the raw bytes. bfloat16 has no numpy type: see `to_float32`.
 SAFETENSORS_DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -43,13 +43,13 @@ SAFETENSORS_DTYPES = {
     "BOOL": "|b1",
 }
 NUMPY_DTYPES = frozenset({order + kind for order in "<>" for kind in ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")} | {"|i1", "|u1", "|b1"})
-# Numbers that are read at once.
+# Numbers per block.
 BLOCK = 1 << 20
-# Axes of a tensor, tensors of an .npz, and bytes of the header of an .npy: numpy's own bound, which it looks at after it has read them.
+# Axes of a tensor, tensors of an .npz, and bytes of the header of an .npy: numpy's own bound, which it checks after reading.
 MOST_AXES = 8
 MOST_ARRAYS = 4096
 NPY_HEADER = 10_000
-# A dictionary's numbers take this many times its files' bytes at most: .npz may be compressed, and tensors of a .pt may share numbers.
+# Limit on the bytes of a dictionary's numbers, in bytes of its files: .npz may be compressed, and tensors of a .pt may share numbers.
 MOST_EXPANSION = 8
 ALWAYS_ALLOWED = 1 << 20
 
@@ -71,11 +71,42 @@ UNREADABLE = (
 )
 
 
+# A directory has at least 46 bytes per entry, and zipfile needs some 700: 4 MiB are 90,000 entries at most. Blocks of data are smaller.
+LARGEST_READ = 4 << 20
+
+
+class _BoundedReader(io.BufferedReader):
+    """A reader of at most `LARGEST_READ` bytes at once: zipfile reads as many as the file states."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            place = self.tell()
+            size = self.seek(0, io.SEEK_END) - place
+            self.seek(place)
+        if size > LARGEST_READ:
+            raise zipfile.BadZipFile(f"its directory takes {size} bytes, of {LARGEST_READ} at most")
+        return super().read(size)
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file, with a bound on the memory of its directory. Raises zipfile.BadZipFile."""
+    with _BoundedReader(open_file(path).detach()) as handle, zipfile.ZipFile(handle) as archive:
+        yield archive
+
+
+def check_entry(entry: zipfile.ZipInfo, *, compressed: bool) -> None:
+    """Raise zipfile.BadZipFile for an entry that is encrypted, or compressed by a method whose memory its own header decides."""
+    allowed = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if compressed else (zipfile.ZIP_STORED,)
+    if entry.flag_bits & 0x61 or entry.compress_type not in allowed:
+        raise zipfile.BadZipFile(f"its entry {entry.filename[:80]} is encrypted or packed in a way that weights are not")
+
+
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor in a file: its shape is known, its numbers are read when asked for.
+    """A tensor in a file, whose numbers are not read yet.
 
-    `stream` gives them in blocks of one axis, in the order in which `order` lays out the shape. `spanned` counts the numbers that are read for it.
+    `stream` yields them in blocks of one axis, in the `order` of the shape. `spanned` counts the numbers that are read for it.
     """
 
     shape: tuple[int, ...]
@@ -86,7 +117,6 @@ class StoredTensor:
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
         return math.prod(self.shape)
 
     @property
@@ -95,12 +125,12 @@ class StoredTensor:
         return max(self.size, self.spanned) * raw_dtype(self.dtype).itemsize
 
     def blocks(self) -> Iterator[Floats]:
-        """float32, whatever the file holds, some at a time."""
+        """Yield blocks of float32, whatever the file's dtype."""
         for raw in self.stream():
             yield to_float32(raw, self.dtype)
 
     def read(self) -> Floats:
-        """All of it as float32."""
+        """Return the whole tensor as float32."""
         numbers: Floats = np.empty(self.size, dtype=np.float32)
         done = 0
         for block in self.blocks():
@@ -112,12 +142,12 @@ class StoredTensor:
 
 
 def raw_dtype(dtype: str) -> np.dtype[Any]:
-    """The numpy dtype of the raw bytes."""
+    """Return the numpy dtype of the raw bytes."""
     return np.dtype("<u2" if dtype == "bfloat16" else dtype)
 
 
 def to_float32(raw: NDArray[Any], dtype: str) -> Floats:
-    """float32 of raw numbers; bfloat16 comes as its upper 16 bits in uint16. What overflows is infinite."""
+    """Convert raw numbers to float32, infinite where they overflow; bfloat16 comes as uint16, its upper 16 bits."""
     if dtype == "bfloat16":
         widened: Floats = (raw.astype(np.uint32) << 16).view(np.float32)
         return widened
@@ -127,7 +157,7 @@ def to_float32(raw: NDArray[Any], dtype: str) -> Floats:
 
 @contextmanager
 def as_unreadable(path: Path, kind: str) -> Iterator[None]:
-    """Turns what damaged files raise into FileMissing or a DictionaryError that names the file."""
+    """Turn the errors of damaged files into FileMissing or a DictionaryError that names the file."""
     try:
         yield
     except GlossatorError:
@@ -139,7 +169,7 @@ def as_unreadable(path: Path, kind: str) -> Iterator[None]:
 
 
 def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict[str, StoredTensor]:
-    """The tensors of a safetensors file (8 bytes of header length, header as JSON, raw data). Raises DictionaryError, FileMissing."""
+    """Read the tensors of a safetensors file (8 bytes of header length, header as JSON, raw data). Raises DictionaryError, FileMissing."""
     with as_unreadable(path, "safetensors"), open_file(path) as handle:
         size = os.fstat(handle.fileno()).st_size
         length = int.from_bytes(handle.read(8), "little")
@@ -151,13 +181,13 @@ def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict
         if not isinstance(header, dict):
             raise ValueError("its header is no object")
         header.pop("__metadata__", None)
-        places = {name: _placed(name, facts, size - 8 - length) for name, facts in header.items()}
-        _check_apart(places)
-        return {name: _in_safetensors(path, 8 + length, place) for name, place in places.items()}
+        spans = [(_checked_span(name, facts, size - 8 - length), name) for name, facts in header.items()]
+        _check_disjoint(spans)
+        return {name: _in_safetensors(path, 8 + length + start, header[name]) for (start, _), name in spans}
 
 
 def read_npz(path: Path) -> dict[str, StoredTensor]:
-    """The arrays of an .npz file. Raises DictionaryError, PickleRefused for object arrays, FileMissing."""
+    """Read the arrays of an .npz file. Raises DictionaryError, PickleRefused for object arrays, FileMissing."""
     with as_unreadable(path, ".npz"), open_archive(path) as archive:
         entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
         if len(entries) > MOST_ARRAYS:
@@ -166,7 +196,7 @@ def read_npz(path: Path) -> dict[str, StoredTensor]:
 
 
 def read_npy(path: Path) -> StoredTensor:
-    """The array of an .npy file. Raises DictionaryError, PickleRefused, FileMissing."""
+    """Read the array of an .npy file. Raises DictionaryError, PickleRefused, FileMissing."""
     with as_unreadable(path, ".npy"), open_file(path) as handle:
         head = _npy_head(handle, path)
         start, size = handle.tell(), os.fstat(handle.fileno()).st_size
@@ -180,7 +210,7 @@ def read_npy(path: Path) -> StoredTensor:
 
 
 def check_expansion(tensors: Iterable[StoredTensor], files: Iterable[Path], source: Path) -> None:
-    """Raises DictionaryError when the tensors say that they are far larger than the files that hold them."""
+    """Raise DictionaryError when the tensors are far larger than their files."""
     claimed = sum(tensor.nbytes for tensor in tensors)
     held = sum(current().status(path).st_size for path in files if is_file(path))
     if claimed > MOST_EXPANSION * held + ALWAYS_ALLOWED:
@@ -192,7 +222,7 @@ def check_expansion(tensors: Iterable[StoredTensor], files: Iterable[Path], sour
 
 
 def check_finite(tensors: Mapping[str, StoredTensor], source: Path) -> None:
-    """Raises WeightsNotFinite, naming the tensor and the first bad place; DictionaryError where a file ends early or is damaged."""
+    """Raise WeightsNotFinite with the tensor and the first bad place; DictionaryError where a file ends early or is damaged."""
     for name, tensor in tensors.items():
         bad, first, done = 0, 0, 0
         for block in tensor.blocks():
@@ -211,7 +241,6 @@ def check_finite(tensors: Mapping[str, StoredTensor], source: Path) -> None:
 
 
 def not_finite(source: Path, name: str, why: str) -> WeightsNotFiniteError:
-    """The error of a tensor that holds NaN or infinity."""
     return WeightsNotFiniteError(
         f"{source}: {name[:80]} holds NaN or infinity.",
         why=why,
@@ -225,7 +254,7 @@ def unreadable(path: Path, why: str) -> DictionaryError:
 
 
 def from_file(path: Path, start: int, dtype: np.dtype[Any], count: int) -> Iterator[NDArray[Any]]:
-    """`count` raw numbers that begin at a byte of a file, in blocks. Raises DictionaryError when the file ends before."""
+    """Yield blocks of `count` raw numbers from a byte of a file. Raises DictionaryError when the file ends before."""
     with as_unreadable(path, "weights"), open_file(path) as handle:
         handle.seek(start)
         yield from _in_blocks(handle, dtype, count)
@@ -247,44 +276,38 @@ def _pieces(handle: IO[bytes], wanted: int) -> Iterator[bytes]:
         yield piece
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    shape: tuple[int, ...]
-    dtype: str
-    start: int
-    stop: int
-
-
-def _placed(name: str, facts: Any, room: int) -> _Place:
-    """What a safetensors header says of a tensor. Raises ValueError when that cannot be in `room` bytes."""
+def _checked_span(name: str, facts: Any, room: int) -> tuple[int, int]:
+    """Return the bytes of a tensor by a safetensors header. Raises ValueError for facts that are none, or do not fit into `room` bytes."""
     if not isinstance(facts, dict) or not {"shape", "dtype", "data_offsets"} <= facts.keys():
         raise ValueError(f"{name[:80]} lacks shape, dtype or data_offsets")
     shape, kind, offsets = facts["shape"], facts["dtype"], facts["data_offsets"]
     if not isinstance(kind, str) or kind not in SAFETENSORS_DTYPES:
         raise ValueError(f"{name[:80]}: dtype {str(kind)[:40]} is not supported")
-    if not _are_counts(shape) or len(shape) > MOST_AXES or not _are_counts(offsets) or len(offsets) != 2:
+    if not are_counts(shape, list) or not are_counts(offsets, list) or len(offsets) != 2:
         raise ValueError(f"{name[:80]}: shape or data_offsets are no lists of counts")
-    dtype, (start, stop) = SAFETENSORS_DTYPES[kind], offsets
-    if stop - start != math.prod(shape) * raw_dtype(dtype).itemsize or stop > room:
+    start, stop = offsets
+    if stop - start != math.prod(shape) * raw_dtype(SAFETENSORS_DTYPES[kind]).itemsize or stop > room:
         raise ValueError(f"the file is cut short, or {name[:80]} has another shape")
-    return _Place(tuple(shape), dtype, start, stop)
+    return start, stop
 
 
-def _are_counts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**48 for value in values)
+def are_counts(values: Any, kind: type[list[Any] | tuple[Any, ...]]) -> bool:
+    """Return whether the values are a list, or tuple, of few counts."""
+    return isinstance(values, kind) and len(values) <= MOST_AXES and all(type(value) is int and 0 <= value < 2**48 for value in values)
 
 
-def _check_apart(places: Mapping[str, _Place]) -> None:
-    """Raises ValueError when two tensors share bytes: a small file would stand for any number of large ones."""
+def _check_disjoint(spans: Iterable[tuple[tuple[int, int], str]]) -> None:
+    """Raise ValueError when two tensors share bytes: a small file could hold any number of large ones."""
     end = 0
-    for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):
-        if place.start < end and place.stop > place.start:
+    for (start, stop), name in sorted(spans):
+        if start < end and stop > start:
             raise ValueError(f"{name[:80]} overlaps another tensor")
-        end = max(end, place.stop)
+        end = max(end, stop)
 
 
-def _in_safetensors(path: Path, base: int, place: _Place) -> StoredTensor:
-    return StoredTensor(place.shape, place.dtype, lambda: from_file(path, base + place.start, raw_dtype(place.dtype), math.prod(place.shape)))
+def _in_safetensors(path: Path, start: int, facts: dict[str, Any]) -> StoredTensor:
+    shape, dtype = tuple(facts["shape"]), SAFETENSORS_DTYPES[facts["dtype"]]
+    return StoredTensor(shape, dtype, lambda: from_file(path, start, raw_dtype(dtype), math.prod(shape)))
 
 
 def _in_npz(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredTensor:
@@ -315,10 +338,10 @@ class _NpyHead:
 
 
 def _npy_head(handle: IO[bytes], path: Path) -> _NpyHead:
-    """The header of an .npy, its length looked at before it is read."""
+    """Read the header of an .npy, whose length is checked first."""
     start = handle.read(8)
-    width = 2 if start[6:7] == b"\x01" else 4
-    length = handle.read(width)
+    size = 2 if start[6:7] == b"\x01" else 4
+    length = handle.read(size)
     if start[:6] != b"\x93NUMPY" or int.from_bytes(length, "little") > NPY_HEADER:
         raise ValueError("it does not begin as one")
     content = ast.literal_eval(handle.read(int.from_bytes(length, "little")).decode("utf-8"))
@@ -329,6 +352,6 @@ def _npy_head(handle: IO[bytes], path: Path) -> _NpyHead:
         raise PickleRefusedError(f"{path} holds pickled objects.", why="Reading them would run code.", cure="Save plain numbers.")
     if not isinstance(dtype, str) or dtype not in NUMPY_DTYPES:
         raise ValueError(f"dtype {brief(dtype)} is not supported; real numbers are")
-    if not isinstance(shape, tuple) or not _are_counts(list(shape)) or len(shape) > MOST_AXES:
+    if not are_counts(shape, tuple):
         raise ValueError("its shape is none")
     return _NpyHead(shape, dtype, "F" if content["fortran_order"] is True else "C")

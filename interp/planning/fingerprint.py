@@ -3,8 +3,7 @@
 from typing import Any
 
 from interp.corpus.documents import CorpusIndex, index
-from interp.dictionary.digest import dictionary_digest
-from interp.dictionary.formats import header_of
+from interp.dictionary.formats import dictionary_digest, header_of
 from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.spec import CorpusSpec, JobSpec
 from interp.subject import hooks

@@ -12,7 +12,7 @@ from interp.collect import levels as calibration
 from interp.collect.finish import finish
 from interp.collect.levels import CALIBRATION_TOKENS, calibrate
 from interp.collect.run import collect
-from interp.dictionary.positions import Positions
+from interp.dictionary.canonical import Positions
 from interp.domain.evidence import ACTIVE_KINDS, ContextKind, FeatureEvidence, Split
 from interp.domain.spec import CollectionSpec, SplitCounts
 from tests.collect import reference

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from interp.dictionary import formats
-from interp.dictionary.positions import Positions
+from interp.dictionary.canonical import Positions
 from interp.domain.errors import DictionaryError
 from interp.domain.job_warnings import of_row_length
 from interp.domain.spec import DictionarySpec

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from interp.collect.memory import Extent
 from interp.config.settings import Settings
-from interp.dictionary.digest import dictionary_digest
-from interp.dictionary.formats import header_of
+from interp.dictionary.formats import dictionary_digest, header_of
 from interp.dictionary.module import Dictionary, open_dictionary
 from interp.domain.errors import WidthMismatchError
 from interp.domain.spec import JobSpec, SubjectSpec

@@ -1,4 +1,4 @@
-"""The registry of weight families. Each file has one; all are read with numpy, so that a job can be checked where there is no torch."""
+"""The registry of weight families, one per module. All are read with numpy, so that a job can be checked without torch."""
 
 import re
 from dataclasses import replace
@@ -8,33 +8,35 @@ from typing import Protocol
 
 from interp.dictionary.canonical import DictionaryHeader, Reading, as_dictionary_errors
 from interp.dictionary.weights import check_expansion
+from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, FileMissingError
 from interp.domain.spec import DictionarySpec
 from interp.security import allowed_files
+from interp.security.allowed_files import file_digest
 from interp.subject.hooks import ABBREVIATIONS, canonical
 
 
 class Format(Protocol):
-    """One family of weight files: a module with these two functions."""
+    """A family of weight files: a module with these two functions."""
 
     def recognise(self, source: Path) -> bool:
-        """Whether the files look like this family's. Cheap: names and configs, no weights."""
+        """Return whether the files look like this family's, by names and configs alone."""
         ...
 
     def read(self, source: Path, spec: DictionarySpec) -> Reading:
-        """Reads headers. Raises DictionaryError."""
+        """Read headers. Raises DictionaryError."""
         ...
 
 
-# In the order in which they are tried: the more telling files first.
+# In the order of their detection: families with the more specific files first.
 FORMATS = ("saelens", "sparsify", "dictionary_learning", "gemma_scope", "openai", "apollo", "directions", "neurons")
 
-# Of what stands before and after the @ of a name, which the database keeps.
+# Characters before and after the @ of a name that is stored in the database.
 LONGEST_PART = 120
 
 
 def read(spec: DictionarySpec) -> Reading:
-    """The dictionary at `spec.source`, its numbers not yet read. Raises FileMissing, DictionaryFormatUnknown, DictionaryError."""
+    """Open the dictionary at `spec.source` without its numbers. Raises FileMissing, DictionaryFormatUnknown, DictionaryError."""
     source = Path(allowed_files.expand(spec.source))
     kind = allowed_files.kind_of(source)
     if kind == "other":
@@ -59,12 +61,21 @@ def read(spec: DictionarySpec) -> Reading:
 
 
 def header_of(spec: DictionarySpec) -> DictionaryHeader:
-    """What the files say of a dictionary without their numbers. Raises what `read` raises."""
+    """Return the header of a dictionary. Raises what `read` raises."""
     return read(spec).header
 
 
+def dictionary_digest(spec: DictionarySpec) -> str:
+    """Digest the content of the weight files, and how they are read."""
+    header = header_of(spec)
+    digests = {path.name: file_digest(path) for path in header.files}
+    # Names in hashed identities stay as they were first written: `features` is n_features, `width` d_in.
+    facts = {"format": header.format, "hook_point": header.hook_point, "features": header.n_features, "width": header.d_in}
+    return digest_of({"version": IDENTITY_VERSION, "files": digests, **facts})
+
+
 def dictionary_name(spec: DictionarySpec, header: DictionaryHeader, model: str | None = None) -> str:
-    """`model@layer-set`: as the user names it, else from the files; `model` stands in where they name no model."""
+    """Return `model@layer-set`: the user's name, else one made from the files, and from `model` where they name none."""
     if spec.name:
         return spec.name
     match = re.fullmatch(r"blocks\.(\d+)\.(.+)", header.hook_point)
@@ -78,10 +89,8 @@ def _format(source: Path, name: str) -> Format:
         if name not in FORMATS:
             raise DictionaryFormatUnknownError(f"{name!r} is no format.", cure=f"Known: {', '.join(sorted(FORMATS))}, or auto.")
         return _module(name)
-    for candidate in FORMATS:
-        module = _module(candidate)
-        if module.recognise(source):
-            return module
+    if recognised := next((module for module in map(_module, FORMATS) if module.recognise(source)), None):
+        return recognised
     raise DictionaryFormatUnknownError(
         f"{source} is of no known family.",
         why="No file in it has the names that a family gives to its own." if allowed_files.is_folder(source) else "",

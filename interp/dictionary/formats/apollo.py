@@ -1,4 +1,4 @@
-"""Apollo Research's e2e_sae (Braun et al. 2024): `samples_N.pt` with a dictionary a hook point; decoder columns are normalised when run."""
+"""Apollo Research's e2e_sae (Braun et al. 2024): `samples_N.pt` with one dictionary per hook point; decoder columns are normalised when run."""
 
 import re
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ PARTS = ("encoder.0.weight", "encoder.0.bias", "decoder.weight", "decoder.bias")
 
 
 def recognise(source: Path) -> bool:
-    return allowed_files.is_file(source) and source.suffix == ".pt" and bool(_places(_tensors(source)))
+    return allowed_files.is_file(source) and source.suffix == ".pt" and bool(_places(tensors_of(read_torch(source))))
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:
-    stored = _tensors(source)
+    stored = tensors_of(read_torch(source))
     places = _places(stored)
     if not places:
         raise DictionaryError(f"{source} is no e2e_sae file.", why="No name in it ends in encoder.0.weight.", cure="Name its format.")
@@ -47,11 +47,7 @@ def _convert(arrays: Mapping[str, Floats]) -> Canonical:
     return Canonical(arrays["encoder.0.weight"].T, arrays["encoder.0.bias"], unit.T, arrays["decoder.bias"])
 
 
-def _tensors(source: Path) -> dict[str, StoredTensor]:
-    return tensors_of(read_torch(source))
-
-
 def _places(names: Mapping[str, StoredTensor]) -> dict[str, str]:
-    """Hook point -> prefix of its tensors' names: `blocks.6.hook_resid_pre` is written `blocks-6-hook_resid_pre`."""
+    """Return the prefixes of tensors' names by hook point: `blocks.6.hook_resid_pre` is written `blocks-6-hook_resid_pre`."""
     prefixes = [match[1] for name in names if (match := re.fullmatch(r"(.*)encoder\.0\.weight", name))]
     return {re.sub(r"^.*?(blocks)", r"\1", prefix.rstrip(".")).replace("-", "."): prefix for prefix in prefixes}

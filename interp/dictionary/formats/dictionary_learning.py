@@ -1,4 +1,4 @@
-"""saprmarks' dictionary_learning: `ae.pt` beside `config.json`, which names the class; each class has its own arithmetic."""
+"""dictionary_learning of saprmarks: `ae.pt` beside `config.json`, which names the class; each class has its own arithmetic."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,13 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, divided, matrix_shape, whole, whole_number
-from interp.dictionary.positions import Positions
+from interp.dictionary.canonical import Canonical, DictionaryHeader, Positions, Reading, divided, has_files, matrix_shape, whole_number
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
-from interp.security import allowed_files
 from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
 from interp.security.foreign_config import Foreign, Name, brief, typed
 
@@ -23,7 +21,7 @@ Arrays = Mapping[str, Floats]
 
 
 class Trainer(Foreign):
-    """What a trainer says of the dictionary; `k` stands in the weights of later versions."""
+    """Settings of the trainer; later versions store `k` with the weights."""
 
     dict_class: Name | None = None
     k: int | None = None
@@ -32,7 +30,7 @@ class Trainer(Foreign):
 
 
 class Buffer(Foreign):
-    """How training drew activations: rows of `ctx_len` tokens, with or without what the tokenizer adds and a row's first position."""
+    """Settings of the activations in training: rows of `ctx_len` tokens, with or without special tokens and a row's first position."""
 
     ctx_len: int | None = None
     io: Name | None = None
@@ -42,7 +40,7 @@ class Buffer(Foreign):
 
     @property
     def positions(self) -> Positions:
-        """Where the dictionary counts. Source: `ActivationBuffer` (buffer.py), which tokenises so and cuts `hidden_states[:, 1:]`."""
+        """Where the dictionary counts, as in `ActivationBuffer` (buffer.py), which tokenises so and cuts `hidden_states[:, 1:]`."""
         return Positions(prepend_bos=self.add_special_tokens is not False, start=1 if self.remove_bos else None)
 
     @property
@@ -58,14 +56,14 @@ class DictionaryLearningConfig(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return allowed_files.is_folder(source) and allowed_files.is_file(source / WEIGHTS) and allowed_files.is_file(source / CONFIG)
+    return has_files(source, WEIGHTS, CONFIG)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:
     weights = source / WEIGHTS
     config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
-    told = typed(DictionaryLearningConfig, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
-    trainer, buffer = told.trainer or Trainer(), told.buffer or Buffer()
+    parsed = typed(DictionaryLearningConfig, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
+    trainer, buffer = parsed.trainer or Trainer(), parsed.buffer or Buffer()
     tensors = tensors_of(read_torch(weights))
     kind = trainer.dict_class or "AutoEncoder"
     if kind not in CLASSES:
@@ -93,7 +91,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
 
 
 def _warnings(spec: DictionarySpec, buffer: Buffer) -> tuple[str, ...]:
-    """What of the buffer's settings a job does not do as training did."""
+    """Warn of settings of training that a job does not follow."""
     found = []
     if not buffer.reads_output and spec.hook_point:
         found.append(
@@ -107,7 +105,7 @@ def _warnings(spec: DictionarySpec, buffer: Buffer) -> tuple[str, ...]:
 
 
 def _hook_point(trainer: Trainer, buffer: Buffer) -> str:
-    """From `submodule_name` (`resid_post_layer_8`): the library reads a submodule's output there. Raises DictionaryError where it read the input."""
+    """Return the hook point of `submodule_name` (`resid_post_layer_8`), a submodule's output. Raises DictionaryError for training on its input."""
     if not buffer.reads_output:
         raise DictionaryError(
             f"The dictionary was trained on io = {brief(buffer.io)} of its submodule.",
@@ -131,7 +129,7 @@ def _auto_encoder_new(arrays: Arrays, _: Trainer) -> Canonical:
 
 
 def _gated(arrays: Arrays, _: Trainer) -> Canonical:
-    """(x - b)W + gate_bias > 0 opens relu(e^r (x - b)W + mag_bias); as JumpReLU, with what the gate asks as threshold."""
+    """(x - b)W + gate_bias > 0 opens relu(e^r (x - b)W + mag_bias); written as JumpReLU with the gate as threshold."""
     scale: Floats = np.exp(arrays["r_mag"])
     return _unit_decoder(
         arrays["encoder.weight"].T * scale,
@@ -169,9 +167,15 @@ def _top_k(arrays: Arrays, trainer: Trainer) -> Canonical:
         arrays["decoder.weight"].T,
         arrays["b_dec"],
         activation="topk",
-        k=trainer.k if stored is None else whole(stored, "k"),
+        k=trainer.k if stored is None else _whole(stored),
         pre_bias=arrays["b_dec"],
     )
+
+
+def _whole(array: Floats) -> int:
+    if array.size != 1 or not float(array.reshape(-1)[0]).is_integer():
+        raise ValueError("k is no whole number")
+    return int(array.reshape(-1)[0])
 
 
 def _batch_top_k(arrays: Arrays, _: Trainer) -> Canonical:

@@ -1,4 +1,4 @@
-"""Gemma Scope (Lieberum et al. 2024): `params.npz` or, second edition, `params.safetensors`; what they belong to stands in their path.
+"""Gemma Scope (Lieberum et al. 2024): `params.npz` or, second edition, `params.safetensors`; their path says what they belong to.
 
 layer_20/width_16k/average_l0_71/params.npz                     of google/gemma-scope-2b-pt-res
 resid_post/layer_13_width_16k_l0_medium/params.safetensors      of google/gemma-scope-2-1b-pt, perhaps with a config.json beside it
@@ -19,7 +19,7 @@ from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
 from interp.security.foreign_config import Foreign, Name, typed
 
 NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
-# How the first edition's repositories end, and where each set reads. For its transcoders the gain of the norm before the MLP was folded into the
+# The endings of the first edition's repositories and their sites. For its transcoders the gain of the norm before the MLP was folded into the
 # MLP's matrices, so that they read the normed stream without it (Lieberum et al. 2024, appendix; SAELens' `gemma_2_transcoder` says the same).
 FIRST = {"res": "hook_resid_post", "att": "attn.hook_z", "mlp": "hook_mlp_out", "transcoders": "ln2.hook_normalized"}
 # The folders of the second edition. Its transcoders read the output of Gemma's pre_feedforward_layernorm, with the gain.
@@ -82,13 +82,13 @@ def _weights(source: Path) -> Path | None:
 
 
 def _usual_names(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The second edition writes the names in lower case."""
+    """Return the tensors by the names of the first edition; the second has lower case."""
     usual = {name.lower(): name for name in NAMES}
     return {usual.get(name.lower(), name): tensor for name, tensor in stored.items()}
 
 
 def _hook_point(weights: Path) -> str:
-    """From config.json beside the weights, else from the folders above them; nothing where neither tells."""
+    """Return the hook point of config.json beside the weights, else of the folders above them, else ""."""
     return _configured(weights.parent / "config.json") or _from_folders(weights.absolute().parts[:-1])
 
 
@@ -96,14 +96,14 @@ def _configured(config: Path) -> str:
     if not allowed_files.is_file(config):
         return ""
     content = read_json(config, DictionaryError, DICTIONARY_CONFIG)
-    told = typed(GemmaScopeConfig, content, config, DictionaryError, "Correct it, or set `dictionary.hook_point`.")
-    match = re.fullmatch(r"model\.(?:language_model\.)?layers\.(\d+)\.(.+)", told.hf_hook_point_in or "")
+    parsed = typed(GemmaScopeConfig, content, config, DictionaryError, "Correct it, or set `dictionary.hook_point`.")
+    match = re.fullmatch(r"model\.(?:language_model\.)?layers\.(\d+)\.(.+)", parsed.hf_hook_point_in or "")
     site = MODULES.get(match[2]) if match else None
     return f"blocks.{match[1]}.{site}" if match and site else ""
 
 
 def _from_folders(parts: tuple[str, ...]) -> str:
-    """The folder of the layer that is nearest to the weights, and the site that the one above it names."""
+    """Return the hook point of the layer's folder nearest to the weights, and the site of the folder above it."""
     place = next((place for place in reversed(range(1, len(parts))) if re.match(r"layer_\d+(?:_|$)", parts[place])), None)
     if place is None:
         return ""

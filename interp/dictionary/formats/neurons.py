@@ -1,6 +1,6 @@
 """The neurons of a layer as a dictionary: each axis at the hook point is a feature, its positive part the activation.
 
-`source` is the subject's folder: there are no weights, only a size. Never found out by `auto`.
+`source` is the subject's folder: there are no weights, only a size. Never detected by `auto`.
 """
 
 from collections.abc import Mapping

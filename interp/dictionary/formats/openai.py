@@ -25,13 +25,13 @@ SITES = {
 
 
 class ActivationState(Foreign):
-    """What the state dict says of its activation."""
+    """Settings of the activation."""
 
     k: int | None = None
 
 
 class OpenAISettings(Foreign):
-    """What stands beside the tensors of the state dict."""
+    """The values beside the tensors in the state dict."""
 
     activation: Name = "ReLU"
     activation_state_dict: ActivationState | None = None
@@ -48,14 +48,14 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     tensors = tensors_of(content)
     require(tensors, NAMES, source)
     n_features, d_in = matrix_shape(tensors, "encoder.weight", source)
-    told = typed(OpenAISettings, content, source, DictionaryError, "Save the dictionary again as the release has it.")
-    activation = told.activation
+    parsed = typed(OpenAISettings, content, source, DictionaryError, "Save the dictionary again as the release has it.")
+    activation = parsed.activation
     if activation not in ("ReLU", "TopK"):
         raise DictionaryError(f"{source}: the activation {brief(activation)} is not known.", cure="Known: ReLU, TopK.")
-    k = told.activation_state_dict.k if told.activation_state_dict else None
+    k = parsed.activation_state_dict.k if parsed.activation_state_dict else None
     if activation == "TopK":
         whole_number(k, "k", source)
-    # No flag says it: the release's own loader takes TopK to mean that the input is normalised.
+    # There is no flag for it: the release's own loader normalises the input for TopK.
     normalised = activation == "TopK"
     header = DictionaryHeader(
         format="openai",

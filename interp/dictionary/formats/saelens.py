@@ -1,19 +1,30 @@
-"""SAELens: `cfg.json` beside `sae_weights.safetensors`; both the form since 6.0 and the one before."""
+"""SAELens: `cfg.json` beside `sae_weights.safetensors`, in the form since 6.0 and the one before."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from interp.dictionary.canonical import Activation, Canonical, DictionaryHeader, InputNorm, Reading, divided, matrix_shape, require, whole_number
-from interp.dictionary.positions import saelens_positions
+from interp.dictionary.canonical import (
+    Activation,
+    Canonical,
+    DictionaryHeader,
+    InputNorm,
+    Positions,
+    Reading,
+    divided,
+    has_files,
+    matrix_shape,
+    require,
+    whole_number,
+)
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
-from interp.security import allowed_files
 from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
-from interp.security.foreign_config import Foreign, Name, brief, typed
+from interp.security.foreign_config import FirstError, Foreign, Index, Name, brief, typed
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 
@@ -29,22 +40,22 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 TRAINING_ONLY = ("batchtopk", "matryoshka_batchtopk", "matryoshka")
 NORMS: dict[str, InputNorm] = {"none": "none", "layer_norm": "layer_norm", "constant_norm_rescale": "unit_scale"}
-# Models with LayerNorm, whose writing weights HookedTransformer centred unless told otherwise; and the sites that they write to.
+# Models with LayerNorm, whose writing weights HookedTransformer centred by default, and the sites that these write to.
 LAYER_NORM_MODELS = ("gpt2", "pythia", "EleutherAI/pythia", "gpt-neo", "tiny-stories", "opt-", "gelu-", "attn-only")
 WRITTEN_SITES = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_mlp_out", "hook_attn_out")
 
-
+Bound = Annotated[int, Field(gt=-(2**31), lt=2**31)]
 CURE = "Correct it in cfg.json, or save the dictionary again with SAELens."
 
 
 class Loading(Foreign):
-    """How the subject was loaded in training."""
+    """Settings of the subject in training."""
 
     center_writing_weights: bool | None = None
 
 
 class Metadata(Foreign):
-    """What a dictionary was trained on; `saelens_positions` reads the rest."""
+    """What a dictionary was trained on."""
 
     model_name: Name | None = None
     hook_name: Name | None = None
@@ -52,6 +63,20 @@ class Metadata(Foreign):
     model_from_pretrained_kwargs: Loading | None = None
     norm_scaling_factor: float | None = None
     context_size: int | None = None
+    prepend_bos: bool | None = None
+    exclude_special_tokens: bool | Annotated[list[Index], FirstError()] | None = None
+    seqpos_slice: Annotated[list[Bound | None], Field(max_length=3)] | None = None
+
+    @property
+    def positions(self) -> Positions:
+        """Where the dictionary counts, as `ActivationsStore` (training/activations_store.py) slices and masks. Raises DictionaryError."""
+        bounds = self.seqpos_slice or []
+        # As in Python, a slice of one number is its stop.
+        start, stop, step = (None, *bounds, None) if len(bounds) == 1 else (*bounds, None, None, None)[:3]
+        if step is not None and step < 1:
+            raise DictionaryError(f"The dictionary's seqpos_slice {bounds} has no positive step.", cure=CURE)
+        excluded = self.exclude_special_tokens if isinstance(self.exclude_special_tokens, list) else []
+        return Positions(self.prepend_bos is not False, tuple(sorted(set(excluded))), start, stop, step)
 
 
 class SaeLensConfig(Foreign):
@@ -67,13 +92,13 @@ class SaeLensConfig(Foreign):
 
 
 class Activations(Foreign):
-    """What an older config says of its activation function."""
+    """Settings of an older config's activation function."""
 
     k: int | None = None
 
 
 class OldConfig(Foreign):
-    """cfg.json before SAELens 6, as far as it is translated."""
+    """The settings of cfg.json before SAELens 6 that are translated."""
 
     architecture: Name | None = None
     activation_fn_str: Name | None = None
@@ -86,7 +111,7 @@ class OldConfig(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return allowed_files.is_folder(source) and allowed_files.is_file(source / CONFIG) and allowed_files.is_file(source / WEIGHTS)
+    return has_files(source, CONFIG, WEIGHTS)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
@@ -125,7 +150,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
         files=(weights, source / CONFIG),
         model=metadata.model_name,
         config=content,
-        positions=saelens_positions(content["metadata"]),
+        positions=metadata.positions,
         context=metadata.context_size,
         warnings=_warnings(raw, metadata),
     )
@@ -134,17 +159,14 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
 
 
 def modern(config: dict[str, Any], source: Path) -> dict[str, Any]:
-    """A config in the form since SAELens 6; the names and defaults of older ones are those that its own loader gives them.
-
-    Raises DictionaryError when an older one has a setting of another type.
-    """
+    """Return a config in the form since SAELens 6, with the names and defaults of its own loader. Raises DictionaryError."""
     if "metadata" in config:
         return {"architecture": "standard", **config}
     old = typed(OldConfig, config, source / CONFIG, DictionaryError, CURE)
     activation = old.activation_fn_str or old.activation_fn
     hook_name = old.hook_name or old.hook_point or ""
     model = old.model_name or ""
-    # Until SAELens wrote down how it loaded the model, that was HookedTransformer with its defaults.
+    # Before SAELens recorded how it loaded the model, that was HookedTransformer with its defaults.
     centred = model.startswith(LAYER_NORM_MODELS) and hook_name.endswith(WRITTEN_SITES)
     return {
         "architecture": "topk" if activation == "topk" else old.architecture or "standard",
@@ -168,8 +190,8 @@ def modern(config: dict[str, Any], source: Path) -> dict[str, Any]:
 
 
 def _warnings(raw: dict[str, Any], metadata: Metadata) -> tuple[str, ...]:
-    untold = "metadata" not in raw and not raw.get("model_from_pretrained_kwargs")
-    if untold and (metadata.hook_name or "").endswith("attn.hook_z"):
+    is_unknown = "metadata" not in raw and not raw.get("model_from_pretrained_kwargs")
+    if is_unknown and (metadata.hook_name or "").endswith("attn.hook_z"):
         return (
             "The dictionary's config is from before SAELens wrote down how it loaded the model. HookedTransformer's defaults of that time folded the "
             "value biases out of attn.hook_z; here, as in SAELens 6, they are in it. Where the subject has value biases (GPT-2, Pythia), "

@@ -4,17 +4,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from interp.dictionary.canonical import Activation, Canonical, DictionaryHeader, Reading, matrix_shape, require, whole_number
+from interp.dictionary.canonical import Activation, Canonical, DictionaryHeader, Reading, has_files, matrix_shape, require, whole_number
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
-from interp.security import allowed_files
 from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
 from interp.security.foreign_config import Foreign, Name, brief, typed
 
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
 ACTIVATIONS: dict[str, Activation] = {"topk": "topk", "groupmax": "groupmax"}
-# The folder is named after the module of the transformers model whose output was read (for a transcoder: whose input).
+# The folder has the name of the module of the transformers model whose output (of a transcoder: input) was read.
 MODULES = (
     (re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)\.mlp"), "hook_mlp_out", "mlp.hook_in"),
     (re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)\.(?:attn|self_attn|attention)"), "hook_attn_out", None),
@@ -23,7 +22,7 @@ MODULES = (
 
 
 class SparsifyConfig(Foreign):
-    """cfg.json of sparsify; what it leaves out is the library's default."""
+    """cfg.json of sparsify, with the library's defaults."""
 
     activation: Name = "topk"
     k: int | None = None
@@ -32,27 +31,27 @@ class SparsifyConfig(Foreign):
 
 
 def recognise(source: Path) -> bool:
-    return allowed_files.is_folder(source) and allowed_files.is_file(source / WEIGHTS) and allowed_files.is_file(source / CONFIG)
+    return has_files(source, WEIGHTS, CONFIG)
 
 
 def read(source: Path, spec: DictionarySpec) -> Reading:
     weights = source / WEIGHTS
     config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
-    told = typed(SparsifyConfig, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
+    parsed = typed(SparsifyConfig, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
     tensors = read_safetensors(weights)
     n_features, d_in = matrix_shape(tensors, "encoder.weight", weights)
     require(tensors, ("encoder.bias", "W_dec", "b_dec"), weights)
-    activation = told.activation
+    activation = parsed.activation
     if activation not in ACTIVATIONS:
         raise DictionaryError(f"{source}: sparsify's activation {brief(activation)} is not known.", cure=f"Known: {', '.join(ACTIVATIONS)}.")
-    if told.signed:
+    if parsed.signed:
         raise DictionaryError(
             f"{source} keeps the largest pre-activations by absolute value (signed: true).",
             why="Its features fire with both signs; a feature here fires with one.",
             cure="Use a dictionary that was trained with signed: false.",
         )
-    k = whole_number(told.k, "k", source)
-    transcode = bool(told.transcode)
+    k = whole_number(parsed.k, "k", source)
+    transcode = bool(parsed.transcode)
     header = DictionaryHeader(
         format="sparsify",
         architecture=f"{activation}_transcoder" if transcode else activation,
@@ -80,7 +79,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
 
 
 def _hook_point(folder: str, transcode: bool) -> str:
-    """The TransformerLens name of a module's name, or nothing where there is none."""
+    """Return the TransformerLens name of a module, or "" where there is none."""
     if folder == "embed_tokens":
         return "blocks.0.hook_resid_pre"
     for pattern, output, read_in in MODULES:

@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interp.dictionary.positions import Positions, saelens_positions
+from interp.dictionary.canonical import Positions
+from interp.dictionary.formats.saelens import CURE, Metadata
 from interp.domain.errors import DictionaryError
+from interp.security.foreign_config import typed
 from tests.dictionary import files
+
+
+def saelens_positions(metadata: dict[str, Any]) -> Positions:
+    return typed(Metadata, metadata, "cfg.json", DictionaryError, CURE).positions
 
 
 @pytest.mark.parametrize(
