@@ -196,6 +196,10 @@ class ChecksBusyError(GlossatorError, code="checks-busy", status=503, title="Too
 class LlmError(GlossatorError, code="llm-error", status=502, title="The language model did not answer"):
     """A failure between the service and a language model."""
 
+    def copy(self) -> Self:
+        """Return an equal error: one instance raised in many tasks would gather their tracebacks and details."""
+        return type(self)(self.what, why=self.why, cure=self.cure, **self.details)
+
 
 class CallFailedError(LlmError, code="call-failed", title="A call failed"):
     """One prompt has no answer, and a retry would not change that: the item fails with this reason, and the job goes on."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from interp.domain.explanation import Explanation
 from interp.domain.score import ControlResult
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.pattern.whole import whole_text
+from interp.explain.pattern.sentence import whole_text
 from interp.judge.recorder import RecordingModel
 from interp.judge.verdicts import AnswerStatus, Verdict
 from interp.score.base import LlmScorer, ScoreContext, ScorerInput
