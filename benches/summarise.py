@@ -33,7 +33,7 @@ from interp.domain.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpe
 from interp.domain.vocabulary import Vocabulary
 from interp.planning.settings_digest import family_of, scorer_digest
 from interp.store.db import migrate
-from interp.store.db.dialect import learn
+from interp.store.db.dialect import analyze
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ExplanationRow, FeatureRow
 from interp.store.db.tables import ScoreRow as Row
@@ -128,7 +128,7 @@ def fill(runtime: Runtime, name: str, features: int) -> Book:
         _write(runtime, range(start, min(start + CHUNK, features)), run_id)
     with runtime.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection, Session(connection) as session:
         for table in (ExplanationRow, Row, FeatureRow):
-            learn(session, table)
+            analyze(session, table)
     return Book(features, run_id, job_id)
 
 

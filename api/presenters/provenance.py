@@ -25,8 +25,8 @@ from interp.domain.score import Item
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.sentence import whole_text
 from interp.score.items.codec import decode_items
-from interp.store.db.compression import unpack
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, LlmCallRow, RunRow, ScoreRow
+from interp.store.db.text import unpack
 from interp.store.listings import feature_detail, queries
 from interp.store.llm import calls, reply_cache
 from interp.store.llm.reply_cache import Exchange

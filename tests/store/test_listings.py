@@ -15,7 +15,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import JobStatus
-from interp.store.db.dialect import in_index_order, upsert
+from interp.store.db.bulk import upsert
+from interp.store.db.dialect import in_index_order
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ExplanationRow, FeatureRow
 from interp.store.listings import keyset, queries

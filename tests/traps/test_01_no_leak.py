@@ -18,9 +18,9 @@ from interp.domain.vocabulary import Vocabulary
 from interp.files.evidence_codec import decode_evidence
 from interp.llm.prompt_text import BEGIN, parse_fenced, plain, unmarked
 from interp.score.items.codec import decode_items
-from interp.store.db.compression import unpack
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import EvidenceRow, ExplanationRow, ScoreItemsRow, ScoreRow
+from interp.store.db.text import unpack
 from interp.store.llm import reply_cache
 from interp.store.results import runs
 from tests import databases

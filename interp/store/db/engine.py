@@ -51,10 +51,6 @@ def make_engine(url: str) -> Engine:
         return _sqlite_engine(url, parsed.database)
     if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-    # psycopg: a process that reads SQLite does without. A connection takes what the driver knows when it is made.
-    from interp.store.db import binary
-
-    binary.register()
     return _created(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=_postgres_arguments())
 
 

@@ -6,7 +6,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from interp.llm.call_store import PendingBatch
-from interp.store.db.dialect import now, upsert
+from interp.store.db.bulk import upsert
+from interp.store.db.dialect import now
 from interp.store.db.tables import LlmBatchRow
 
 

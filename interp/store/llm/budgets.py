@@ -13,7 +13,7 @@ from interp.domain.errors import LeaseLostError
 from interp.domain.lifecycle import ChunkStatus
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
-from interp.store.db.dialect import insert
+from interp.store.db.bulk import insert
 from interp.store.db.tables import ChunkRow, JobRow, LlmBudgetRow, LlmCallRow, LlmReservationRow
 from interp.store.queue.chunks import Lease, held
 

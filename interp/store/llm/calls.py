@@ -8,10 +8,9 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from interp.llm.call_store import Call
-from interp.store.db.compression import pack
 from interp.store.db.dialect import in_index_order, now
-from interp.store.db.storable import storable
 from interp.store.db.tables import LlmCallRow
+from interp.store.db.text import pack, storable
 from interp.store.llm import latency, reply_cache, totals, usage
 
 

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from interp.domain.lifecycle import Stage
 from interp.llm.base import Usage
 from interp.llm.call_store import StoredReply
-from interp.store.db.compression import unpack
-from interp.store.db.dialect import upsert
+from interp.store.db.bulk import upsert
 from interp.store.db.tables import ExplanationRow, LlmCallRow, LlmReplyRow, ScoreRow
+from interp.store.db.text import unpack
 
 # Keys a statement, at most: SQLite counts its parameters.
 MOST_KEYS = 500

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from interp.store.db.dialect import upsert
+from interp.store.db.bulk import upsert
 from interp.store.db.tables import LlmUsageRow
 from interp.store.llm.totals import PICO, SLOT
 

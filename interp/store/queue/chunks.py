@@ -17,7 +17,8 @@ from interp.domain.errors import LeaseLostError
 from interp.domain.lifecycle import CHUNK_ENDS, CHUNK_OPEN, QUEUE_OF, WORKABLE, ChunkStatus, JobStatus, Queue, Stage, chunk_sources_of
 from interp.planning.plan import ChunkPlan
 from interp.planning.retry_plan import ChunkState
-from interp.store.db.dialect import clock, learn, now, unclaimed, upsert
+from interp.store.db.bulk import upsert
+from interp.store.db.dialect import analyze, clock, now, unclaimed
 from interp.store.db.tables import ChunkRow, JobRow, StageCountRow
 from interp.store.queue import fair_share
 
@@ -83,7 +84,7 @@ def add(session: Session, job_id: str, priority: int, plans: Sequence[ChunkPlan]
     if new:
         upsert(session, ChunkRow, new, keys=["id"], update=[])
         if len(new) >= NEWS:
-            learn(session, ChunkRow)
+            analyze(session, ChunkRow)
         fair_share.add_queues(session, job_id, {QUEUE_OF[plan.stage] for plan in plans})
     return [row["id"] for row in new if row["status"] == ChunkStatus.READY]
 

@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import WORKABLE, ChunkStatus, Queue
-from interp.store.db.dialect import insert, unclaimed
+from interp.store.db.bulk import insert
+from interp.store.db.dialect import unclaimed
 from interp.store.db.tables import ChunkRow, FairShareRow, JobRow
 
 

@@ -18,9 +18,10 @@ from interp.observability import traces
 from interp.planning.fingerprint import models_key
 from interp.planning.plan import count, plan_check, plan_prepare
 from interp.planning.retry_plan import ChunkState, reopening
-from interp.store.db.dialect import insert, now
-from interp.store.db.storable import storable
+from interp.store.db.bulk import insert
+from interp.store.db.dialect import now
 from interp.store.db.tables import JobRow
+from interp.store.db.text import storable
 from interp.store.listings import queries
 from interp.store.llm import budgets, reply_cache
 from interp.store.queue import chunks, paused_time, webhooks

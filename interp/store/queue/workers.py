@@ -10,7 +10,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import Queue
-from interp.store.db.dialect import now, upsert
+from interp.store.db.bulk import upsert
+from interp.store.db.dialect import now
 from interp.store.db.tables import WorkerRow
 
 

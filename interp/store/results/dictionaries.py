@@ -6,7 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.domain.vocabulary import Vocabulary
-from interp.store.db.dialect import insert, now, upsert
+from interp.store.db.bulk import insert, upsert
+from interp.store.db.dialect import now
 from interp.store.db.tables import DictionaryRow, SubjectRow
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from interp.planning.plan import Range
 from interp.score.best import ORDER, UNSCORED, Candidates
-from interp.store.db.dialect import change
+from interp.store.db.bulk import update_rows
 from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
 from interp.store.results.evidence import within
 
@@ -124,13 +124,13 @@ def labels(session: Session, explanation_ids: Sequence[int]) -> dict[int, str | 
 def save_conclusions(session: Session, conclusions: Iterable[AdjustedScore]) -> None:
     """Writes what is concluded of each score. Give them ascending by id."""
     for some in _cut(conclusions):
-        change(session, ScoreRow, [_row(item) for item in some], keys=["id"])
+        update_rows(session, ScoreRow, [_row(item) for item in some], keys=["id"])
 
 
 def show_best(session: Session, run_id: int, best: Iterable[BestExplanation]) -> None:
     """Lists each feature of the run with its best explanation and that one's figures. Give them ascending by feature."""
     for some in _cut(best):
-        change(session, FeatureRow, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
+        update_rows(session, FeatureRow, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
 
 
 def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[BestExplanation]:

@@ -8,11 +8,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from interp.domain.evidence import Statistics
 from interp.planning.plan import Range
-from interp.store.db.dialect import Upsert, write
+from interp.store.db.bulk import upsert
 from interp.store.db.tables import EvidenceRow, FeatureRow
 
-EVIDENCE = Upsert(EvidenceRow, ("run_id", "feature"))
-FEATURES = Upsert(FeatureRow, ("run_id", "feature"))
+KEYS = ("run_id", "feature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,8 @@ def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, 
 
 def save(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
     """Writes the blobs and the counts. Give the features in ascending order."""
-    blobs = [{"feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
-    write(session, EVIDENCE, blobs, {"run_id": run_id})
+    blobs = [{"run_id": run_id, "feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
+    upsert(session, EvidenceRow, blobs, KEYS)
     enlist(session, run_id, gathered)
 
 
@@ -58,6 +57,7 @@ def enlist(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
     """Writes the counts that listings show. Give the features in ascending order."""
     rows = [
         {
+            "run_id": run_id,
             "feature": item.feature,
             "state": item.statistics.state,
             "density": item.statistics.density,
@@ -68,4 +68,4 @@ def enlist(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
         }
         for item in gathered
     ]
-    write(session, FEATURES, rows, {"run_id": run_id})
+    upsert(session, FeatureRow, rows, KEYS)

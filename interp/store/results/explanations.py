@@ -1,23 +1,20 @@
 """Explanations: written once per (run, feature, explainer, settings), read by scorers with what nulls are matched on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.planning.plan import Range
-from interp.store.db import bulk_insert
-from interp.store.db.bulk_insert import NOW
-from interp.store.db.dialect import Upsert, portions, write_for
+from interp.store.db.bulk import upsert
+from interp.store.db.dialect import now
 from interp.store.db.tables import EvidenceRow, JobRow, ScoreRow
 from interp.store.db.tables import ExplanationRow as Row
 from interp.store.results.evidence import within
 
-# Never over a good one.
-EXPLANATIONS = Upsert(Row, ("run_id", "feature", "explainer", "settings_digest"), where=Row.text.is_(None))
+KEYS = ("run_id", "feature", "explainer", "settings_digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,39 +57,25 @@ def save(session: Session, family: ExplanationFamily, explanations: Sequence[Exp
 
     Scores of what is written over go with it.
     """
-    shared = {
-        "run_id": family.run_id,
-        "explainer": family.explainer,
-        "settings_digest": family.settings_digest,
-        "job_id": job_id,
-        "created_at": NOW,
-    }
+    moment = now(session)
     rows = [
         {
+            "run_id": family.run_id,
             "feature": explanation.feature,
+            "explainer": family.explainer,
+            "settings_digest": family.settings_digest,
             "text": explanation.text,
             "failure": explanation.failure,
             "rule": explanation.rule,
             "provenance": explanation.provenance,
+            "job_id": job_id,
+            "created_at": moment,
         }
         for explanation in explanations
     ]
-    over = [row for some in portions(rows) for row in _written_over(session, some, shared)]
-    if over:
-        session.execute(delete(ScoreRow).where(ScoreRow.explanation_id.in_(over)).execution_options(synchronize_session=False))
-
-
-def _written_over(session: Session, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> Sequence[int]:
-    """Writes the rows, and gives the ids of those that were there; where nothing is to be saved by knowing, of all that were written."""
-    if bulk_insert.is_worth_it(session, rows):
-        return bulk_insert.execute(session, _over_failed, (Row,), rows, shared).scalars().all()
-    return [row.id for row in write_for(session, EXPLANATIONS, rows, shared, Row.id)]
-
-
-def _over_failed(given: bulk_insert.BulkRows) -> Any:
-    # A row that an INSERT made has no xmax; one that it wrote over has that of the lock it took to do so.
-    written = EXPLANATIONS(given).returning(Row.id, literal_column("explanations.xmax <> 0", Boolean).label("was_there")).cte("written")
-    return select(written.c.id).where(written.c.was_there)
+    # Never over a good one. New rows are among those written, which have no scores yet.
+    written = [row.id for row in upsert(session, Row, rows, KEYS, where=Row.text.is_(None), returning=[Row.id])]
+    session.execute(delete(ScoreRow).where(ScoreRow.explanation_id.in_(written)).execution_options(synchronize_session=False))
 
 
 def _of(family: ExplanationFamily) -> tuple[ColumnElement[bool], ...]:

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from interp.domain.errors import ConflictError, InputError, NotFoundError
 from interp.domain.lifecycle import JOB_ENDS, JobStatus
 from interp.domain.vocabulary import Vocabulary
-from interp.store.db.dialect import insert, now
+from interp.store.db.bulk import insert
+from interp.store.db.dialect import now
 from interp.store.db.tables import DictionaryRow, EvidenceRow, FeatureRow, JobRow, RunRow, SubjectRow
 
 # A run's number, or the start of its digest; eight digits and more are a digest's.

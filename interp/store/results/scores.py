@@ -8,14 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.domain.score import Score
-from interp.store.db import bulk_insert
-from interp.store.db.bulk_insert import NOW
-from interp.store.db.dialect import Upsert, portions, write, write_for
+from interp.store.db.bulk import upsert
+from interp.store.db.dialect import now
 from interp.store.db.tables import ScoreItemsRow
 from interp.store.db.tables import ScoreRow as Row
-
-SCORES = Upsert(Row, ("explanation_id", "scorer", "settings_digest"))
-ITEMS = Upsert(ScoreItemsRow, ("score_id",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +33,14 @@ def explanations_with(session: Session, scorer: str, settings_digest: str, expla
 
 def save(session: Session, run_id: int, settings_digest: str, scored: Sequence[Scored], job_id: str) -> None:
     """Writes scores of one scorer and their items. Give the features in ascending order."""
-    shared = {"run_id": run_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": NOW}
-    for some in portions([_columns(item) for item in scored]):
-        if bulk_insert.is_worth_it(session, some):
-            bulk_insert.execute(session, _with_items, (Row, ScoreItemsRow), some, shared)
-        else:
-            bare = [{name: value for name, value in row.items() if name != "blob"} for row in some]
-            id_of = {row.explanation_id: row.id for row in write_for(session, SCORES, bare, shared, Row.explanation_id, Row.id)}
-            write(session, ITEMS, [{"score_id": id_of[row["explanation_id"]], "blob": row["blob"]} for row in some])
-
-
-def _with_items(given: bulk_insert.BulkRows) -> Any:
-    """Both tables in one statement: the items' follows the scores' within the server, with the ids that it gave or found."""
-    rows = select(given.table).cte("fresh")
-    written = SCORES.of(rows, given.shared).returning(Row.id, Row.explanation_id).cte("written")
-    items = select(written.c.id.label("score_id"), rows.c.blob).join(rows, rows.c.explanation_id == written.c.explanation_id)
-    return ITEMS.of(items.subquery("items"), {})
+    shared = {"run_id": run_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": now(session)}
+    rows = [shared | _columns(item) for item in scored]
+    written = upsert(session, Row, rows, ("explanation_id", "scorer", "settings_digest"), returning=[Row.explanation_id, Row.id])
+    ids = {row.explanation_id: row.id for row in written}
+    upsert(session, ScoreItemsRow, [{"score_id": ids[item.explanation_id], "blob": item.items} for item in scored], ["score_id"])
 
 
 def _columns(item: Scored) -> dict[str, Any]:
-    """Of the score's row, and of its items'."""
     score, null = item.score, item.score.null
     lift = null.lift_interval if null else None
     return {
@@ -91,5 +75,4 @@ def _columns(item: Scored) -> dict[str, Any]:
             "null_features": list(null.features) if null else [],
             "level": score.interval.level if score.interval else None,
         },
-        "blob": item.items,
     }
