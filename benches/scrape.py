@@ -49,7 +49,7 @@ FILL = (
        SELECT 'job-' || n % :jobs, '', 'score', n, 'detection', n, 'model-' || n % :models, '', 'live', '', 'answered', 1, 500, 20, true, 0.0001, 1,
               now()
        FROM generate_series(1, :size) AS n""",
-    # The sums that `interp.store.llm.totals` would have kept, in as many slots as processes have.
+    # The sums that `interp.store.llm.call_stats` would have kept, in as many slots as processes have.
     """INSERT INTO llm_totals (model, status, slot, calls, attempts, prompt_tokens, completion_tokens, picodollars, unpriced)
        SELECT model, status, id % 32, count(*), sum(attempts), sum(prompt_tokens), sum(completion_tokens), 0, 0 FROM llm_calls
        GROUP BY model, status, id % 32""",

@@ -11,7 +11,7 @@ from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import ROLES, BudgetSpec
 from interp.store.db.tables import JobRow
 from interp.store.listings import queries
-from interp.store.llm import budgets, usage
+from interp.store.llm import budgets, call_stats
 from interp.store.queue.progress import of_jobs
 from interp.store.results import runs
 
@@ -55,7 +55,7 @@ def _progress(session: Session, rows: Sequence[JobRow]) -> dict[str, Progress]:
     states = budgets.of_owners(session, set(owners.values()))
     # A budget with a cap keeps its own sums; only without one are the calls added up.
     uncapped = [job_id for job_id, owner in owners.items() if owner not in states or not states[owner].has_cap]
-    lines = usage.of_jobs(session, uncapped)
+    lines = call_stats.usage_of_jobs(session, uncapped)
     spent = {job_id: spending.budget(states.get(owner), lines.get(job_id, [])) for job_id, owner in owners.items()}
     return {job_id: state.model_copy(update={"budget": spent[job_id]}) if job_id in spent else state for job_id, state in found.items()}
 

@@ -7,8 +7,7 @@ from api.schemas import AmountAnswer, BudgetAnswer, UsageRow, UsageTotal
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
 from interp.store.llm.budgets import BudgetState
-from interp.store.llm.latency import Group
-from interp.store.llm.usage import UsageLine
+from interp.store.llm.call_stats import Group, UsageLine
 
 NOTHING = AmountAnswer(calls=0, tokens=0, usd=0.0)
 

@@ -12,7 +12,7 @@ from api.schemas import CallAnswer, CallPage, DeliveryAnswer, DeliveryPage, JobA
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.store.listings import queries
 from interp.store.listings.queries import MAX_LIMIT, JobQuery
-from interp.store.llm import budgets, calls, latency, usage
+from interp.store.llm import budgets, call_stats, calls
 from interp.store.llm.calls import CallQuery
 from interp.store.queue import webhooks
 
@@ -67,8 +67,8 @@ def delivery_page(session: Session, job_id: str, cursor: str | None, limit: int)
 def usage_of(session: Session, job_id: str) -> UsageAnswer:
     """What a job has asked of language models, and its budget. Raises NotFound."""
     job = queries.job(session, job_id)
-    lines = usage.of(session, job.id)
-    p50, p95 = latency.percentiles(session, job.id, (0.5, 0.95))
+    lines = call_stats.usage(session, job.id)
+    p50, p95 = call_stats.latency_percentiles(session, job.id, (0.5, 0.95))
     told = [spending.usage_row(line, p50, p95) for line in lines]
     return UsageAnswer(job=job.id, total=spending.usage_total(told), rows=told, budget=spending.budget(budgets.get(session, job.id), lines))
 

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from interp.llm.base import Usage
 from interp.llm.call_store import PendingBatch
 from interp.store.db.engine import snapshot, transaction
-from interp.store.llm import batches, calls, reply_cache, usage
+from interp.store.llm import batches, call_stats, calls, reply_cache
 from interp.store.llm.calls import CallQuery, pack_call
 from tests.store.asked import BASE_URL, MODEL, call
 
@@ -69,7 +69,7 @@ def test_usage_adds_up_by_stage_purpose_and_model_and_an_unknown_price_stays_unk
         call("e", job_id="another"),
     )
     with snapshot(engine) as session:
-        explained, scored = usage.of(session, "job")
+        explained, scored = call_stats.usage(session, "job")
     assert (explained.questions, explained.answered, explained.attempts) == (2, 1, 4)
     assert (explained.prompt_tokens, explained.completion_tokens, explained.tokens_known) == (101, 10, False)
     assert explained.cost_usd == explained.priced_usd == 0.002

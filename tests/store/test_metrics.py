@@ -17,7 +17,7 @@ from interp.planning.plan import ChunkPlan
 from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow, FairShareRow, JobRow, LlmCallRow, StageCountRow, WorkerRow
-from interp.store.llm import calls, totals
+from interp.store.llm import call_stats, calls
 from interp.store.queue import chunks, completion, jobs, metrics
 from interp.store.queue.metrics import MetricValues
 from tests.store import steps
@@ -180,7 +180,7 @@ def test_calls_add_up_and_stay_when_their_rows_go(engine: Engine) -> None:
 
 
 def test_processes_that_record_at_once_lose_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(totals, "SLOT", 0)
+    monkeypatch.setattr(call_stats, "SLOT", 0)
 
     def record(thread: int) -> None:
         for number in range(10):

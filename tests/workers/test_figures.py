@@ -15,7 +15,7 @@ from interp.analysis.updates import candidates, changed, in_order
 from interp.domain.spec import ScorerSpec
 from interp.score.best import Running, unscored
 from interp.stats import intervals, pooled
-from interp.store.llm.usage import UsageLine
+from interp.store.llm.call_stats import UsageLine
 from interp.store.results import dictionary_scores
 from interp.store.results.dictionary_scores import AdjustedScore
 from tests.workers import plain_figures as plain

@@ -22,8 +22,8 @@ from interp.score.best import best as best_of
 from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import DictionaryRow
-from interp.store.llm import usage
-from interp.store.llm.usage import UsageLine
+from interp.store.llm import call_stats
+from interp.store.llm.call_stats import UsageLine
 from interp.store.queue import jobs
 from interp.store.queue.progress import JobProgress, progress
 from interp.store.results import dictionary_scores, runs
@@ -81,7 +81,7 @@ def _made(work: Work) -> JobSummary:
         explained = _explained(session, families, run_id, dictionary.n_features, best)
         states = dictionary_scores.states(session, run_id, asked)
         so_far, moment = progress(session, work.lease.job_id), now(session)
-        spent = usage.of(session, work.lease.job_id)
+        spent = call_stats.usage(session, work.lease.job_id)
     judged: dict[str, Judged] = {}
     for name, scorer in named(work.spec.scorers).items():
         work.progress(0)

@@ -528,7 +528,7 @@ class LlmTotalRow(Base):
 
 
 class LlmUsageRow(Base):
-    """What a job's calls of one purpose to one model add up to, a row a slot (`interp.store.llm.totals`). `picodollars` are 1e-12 US dollars.
+    """What a job's calls of one purpose to one model add up to, a row a slot (`interp.store.llm.call_stats`). `picodollars` are 1e-12 US dollars.
 
     `usage_unknown` calls are those whose tokens the endpoint did not count, `unpriced` those whose price nobody knows.
     """
@@ -554,7 +554,7 @@ class LlmUsageRow(Base):
 
 
 class LlmLatencyRow(Base):
-    """How many of a job's calls of one purpose to one model took about so long (`interp.store.llm.latency`), a row a slot."""
+    """How many of a job's calls of one purpose to one model took about so long (`interp.store.llm.call_stats`), a row a slot."""
 
     __tablename__ = "llm_latency"
 

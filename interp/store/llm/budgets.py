@@ -15,10 +15,8 @@ from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
 from interp.store.db.bulk import insert
 from interp.store.db.tables import ChunkRow, JobRow, LlmBudgetRow, LlmCallRow, LlmReservationRow
+from interp.store.llm.call_stats import PICO
 from interp.store.queue.chunks import Lease, held
-
-# Dollars are counted in whole picodollars: a token of a cheap model costs some ten thousand of them.
-PICO = 10**12
 
 UNITS = ("calls", "tokens", "picodollars")
 Sums = tuple[int, int, int]

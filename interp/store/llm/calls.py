@@ -11,7 +11,7 @@ from interp.llm.call_store import Call
 from interp.store.db.dialect import in_index_order, now
 from interp.store.db.tables import LlmCallRow
 from interp.store.db.text import pack, storable
-from interp.store.llm import latency, reply_cache, totals, usage
+from interp.store.llm import call_stats, reply_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,7 @@ def save(session: Session, packed: Sequence[CallRows]) -> None:
     moment = now(session)
     session.connection().execute(insert(LlmCallRow), [item.call | {"created_at": moment} for item in packed])
     reply_cache.save(session, [item.reply | {"created_at": moment} for item in packed if item.reply is not None])
-    recorded = [item.call for item in packed]
-    for sums in (usage, latency, totals):
-        sums.add(session, recorded)
+    call_stats.add(session, [item.call for item in packed])
 
 
 def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCallRow]:

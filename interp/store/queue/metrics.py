@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from interp.domain.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Queue, Stage
 from interp.store.db.dialect import now
 from interp.store.db.tables import ChunkRow, FairShareRow, JobRow, LlmTotalRow, StageCountRow, WebhookRow, WorkerRow
-from interp.store.llm.totals import PICO
+from interp.store.llm.call_stats import PICO
 
 # By the values of its labels.
 Labels = tuple[str, ...]

@@ -15,9 +15,9 @@ from sqlalchemy import Engine, update
 from interp.store.db import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import LlmCallRow
-from interp.store.llm import calls, latency, totals
+from interp.store.llm import call_stats, calls
+from interp.store.llm.call_stats import LEAST_SECONDS, bucket_of, nearest_rank, seconds_of
 from interp.store.llm.calls import pack_call
-from interp.store.llm.latency import LEAST_SECONDS, bucket_of, nearest_rank, seconds_of
 from tests.store.asked import BASE_URL, MODEL, call
 
 KEY = ("explain", "contexts", MODEL, BASE_URL, "live")
@@ -47,13 +47,13 @@ def save(engine: Engine, seconds: Iterable[float], **of: Any) -> None:
 def test_calls_of_several_processes_add_up_and_groups_stay_apart(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = [0.2 + number % 40 / 10 for number in range(300)]
     for slot in (3, 4, 4):
-        monkeypatch.setattr(latency, "SLOT", slot)
+        monkeypatch.setattr(call_stats, "SLOT", slot)
         save(engine, seconds)
     save(engine, [50.0], purpose="detection")
     save(engine, [99.0], job_id="another")
     with snapshot(engine) as session:
-        p50, p95 = latency.percentiles(session, "job", (0.5, 0.95))
-        assert latency.percentiles(session, "nobody", (0.5,)) == [{}]
+        p50, p95 = call_stats.latency_percentiles(session, "job", (0.5, 0.95))
+        assert call_stats.latency_percentiles(session, "nobody", (0.5,)) == [{}]
     assert set(p50) == {KEY, ("explain", "detection", *KEY[2:])}
     assert abs(p50[KEY] / sorted_rank(seconds, 0.5) - 1) <= 0.05
     assert abs(p95[KEY] / sorted_rank(seconds, 0.95) - 1) <= 0.05
@@ -63,16 +63,15 @@ def test_calls_recorded_before_there_were_histograms_are_in_them(engine: Engine,
     save(engine, [0.0, 0.004, 1.0, 2.0, 2.0, 900.0])
     shares = (0.01, 0.3, 0.5, 0.9, 1.0)
     with snapshot(engine) as session:
-        before = latency.percentiles(session, "job", shares)
+        before = call_stats.latency_percentiles(session, "job", shares)
     engine.dispose()
     migrate.downgrade(database_url, "0004")
     migrate.upgrade(database_url)
     with snapshot(engine) as session:
-        assert latency.percentiles(session, "job", shares) == before
+        assert call_stats.latency_percentiles(session, "job", shares) == before
 
 
 def test_writers_that_share_a_slot_lose_nothing(engine: Engine) -> None:
-    assert totals.SLOT == latency.SLOT
     threads = [threading.Thread(target=save, args=(engine, [0.1 * 2**number for number in order])) for order in (range(8), range(7, -1, -1)) * 3]
     for thread in threads:
         thread.start()
@@ -81,5 +80,5 @@ def test_writers_that_share_a_slot_lose_nothing(engine: Engine) -> None:
     with transaction(engine) as session:
         session.execute(update(LlmCallRow).values(seconds=0.0))
     with snapshot(engine) as session:
-        (longest,) = latency.percentiles(session, "job", (1.0,))
+        (longest,) = call_stats.latency_percentiles(session, "job", (1.0,))
     assert abs(longest[KEY] / 12.8 - 1) <= 0.05

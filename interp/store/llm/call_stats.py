@@ -1,0 +1,145 @@
+"""Sums and latency histograms of calls, added to as calls are recorded.
+
+Whoever watches a job asks for them every second, and a large job has millions of calls. Retention deletes calls, not sums.
+"""
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from interp.store.db.bulk import upsert
+from interp.store.db.tables import Base, LlmLatencyRow, LlmTotalRow, LlmUsageRow
+
+# Sums of dollars are kept in whole picodollars: a token of a cheap model costs some ten thousand of them.
+PICO = 10**12
+# A process adds to one of so many rows per key: with one row for all, each transaction would wait for the one before.
+SLOTS = 32
+SLOT = random.randrange(SLOTS)
+
+Group = tuple[str, ...]
+GROUP = ("stage", "purpose", "model", "base_url", "transport")
+USAGE = ("questions", "answered", "attempts", "prompt_tokens", "completion_tokens", "usage_unknown", "unpriced", "picodollars", "seconds")
+# Each table, what its rows are for, and what they add up.
+TABLES: tuple[tuple[type[Base], tuple[str, ...], tuple[str, ...]], ...] = (
+    (LlmUsageRow, ("job_id", *GROUP), USAGE),
+    (LlmLatencyRow, ("job_id", *GROUP, "bucket"), ("calls",)),
+    (LlmTotalRow, ("model", "status"), ("calls", "attempts", "prompt_tokens", "completion_tokens", "picodollars", "unpriced")),
+)
+# A bucket's upper edge over its lower one: the middle of a bucket is within 5% of all that is in it.
+RATIO = 1.1
+# All that took less counts as this.
+LEAST_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """The sums of one job's calls of one stage, purpose and model.
+
+    `questions` went out, `answered` of them came back well; `attempts` counts every try. Tokens are the endpoint's count where `tokens_known` says
+    that it always gave one, else partly our upper bound. `cost_usd` is None where the price of some is unknown; `priced_usd` is what the others cost.
+    `seconds` adds up the calls' own time, many at once.
+    """
+
+    stage: str
+    purpose: str
+    model: str
+    base_url: str
+    transport: str
+    questions: int
+    answered: int
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    tokens_known: bool
+    cost_usd: float | None
+    priced_usd: float
+    seconds: float
+
+
+def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows of `llm_calls` to all sums. In the order of their keys, so that two writers cannot deadlock."""
+    counted = [{**call, **_counts(call)} for call in calls]
+    for table, keys, names in TABLES:
+        sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+        for call in counted:
+            sums[tuple(call[key] for key in keys)].update({name: call[name] for name in names})
+        rows = [{**dict(zip(keys, key, strict=True)), "slot": SLOT, **total} for key, total in sorted(sums.items())]
+        upsert(session, table, rows, [*keys, "slot"], update=[], assign=partial(_added, table, names))
+
+
+def _added(table: type[Base], names: Sequence[str], new: Any) -> dict[str, ColumnElement[Any]]:
+    return {name: table.__table__.c[name] + new[name] for name in names}
+
+
+def _counts(call: Mapping[str, Any]) -> dict[str, int]:
+    cost = call["cost_usd"]
+    return {
+        "calls": 1,
+        "questions": 1,
+        "answered": int(call["status"] == "answered"),
+        "usage_unknown": int(not call["usage_known"]),
+        "unpriced": int(cost is None),
+        "picodollars": 0 if cost is None else round(cost * PICO),
+        "bucket": bucket_of(call["seconds"]),
+    }
+
+
+def usage(session: Session, job_id: str) -> list[UsageLine]:
+    """Return the sums of a job's calls, by stage, purpose and model. Answers from the cache went out in another job, and cost nothing here."""
+    return usage_of_jobs(session, [job_id]).get(job_id, [])
+
+
+def usage_of_jobs(session: Session, job_ids: Collection[str]) -> dict[str, list[UsageLine]]:
+    """Return the sums of some jobs' calls, by id; those without a call are left out."""
+    groups = [LlmUsageRow.job_id, *(getattr(LlmUsageRow, name) for name in GROUP)]
+    sums = [func.sum(getattr(LlmUsageRow, name)) for name in USAGE]
+    found: dict[str, list[UsageLine]] = {}
+    for job_id, *rest in session.execute(select(*groups, *sums).where(LlmUsageRow.job_id.in_(job_ids)).group_by(*groups).order_by(*groups)):
+        group: list[Any] = rest[: len(GROUP)]
+        counts: list[Any]
+        *counts, unknown, unpriced, picodollars = map(int, rest[len(GROUP) : -1])
+        priced = picodollars / PICO
+        line = UsageLine(*group, *counts, unknown == 0, None if unpriced else priced, priced, float(rest[-1]))
+        found.setdefault(job_id, []).append(line)
+    return found
+
+
+def latency_percentiles(session: Session, job_id: str, shares: Sequence[float]) -> list[dict[Group, float]]:
+    """Return for each share the seconds that so many of a group's calls stay within (nearest rank, within 5%), by group.
+
+    A call's seconds are those of all its attempts and waits.
+    """
+    columns = [getattr(LlmLatencyRow, name) for name in (*GROUP, "bucket")]
+    counted = select(*columns, func.sum(LlmLatencyRow.calls)).where(LlmLatencyRow.job_id == job_id).group_by(*columns)
+    found: dict[Group, dict[int, int]] = {}
+    for *group, bucket, number in session.execute(counted):
+        found.setdefault(tuple(group), {})[bucket] = int(number)
+    return [{group: nearest_rank(histogram, share) for group, histogram in found.items()} for share in shares]
+
+
+def bucket_of(seconds: float) -> int:
+    """Return the histogram bucket of a call."""
+    return math.floor(math.log(max(seconds, LEAST_SECONDS)) / math.log(RATIO))
+
+
+def seconds_of(bucket: int) -> float:
+    """Return the geometric middle of a bucket."""
+    return float(RATIO ** (bucket + 0.5))
+
+
+def nearest_rank(histogram: Mapping[int, int], share: float) -> float:
+    """Return the seconds that `share` (above 0) of the calls stay within, within 5%. The histogram gives the calls of each bucket, at least one."""
+    rank = math.ceil(share * sum(histogram.values()))
+    within = 0
+    for bucket in sorted(histogram):
+        within += histogram[bucket]
+        if within >= rank:
+            return seconds_of(bucket)
+    raise ValueError(f"no {share} of {within} calls")
