@@ -102,11 +102,16 @@ def usage_of_jobs(session: Session, job_ids: Collection[str]) -> dict[str, list[
     sums = [func.sum(getattr(LlmUsageRow, name)) for name in USAGE]
     found: dict[str, list[UsageLine]] = {}
     for job_id, *rest in session.execute(select(*groups, *sums).where(LlmUsageRow.job_id.in_(job_ids)).group_by(*groups).order_by(*groups)):
-        group: list[Any] = rest[: len(GROUP)]
-        counts: list[Any]
-        *counts, unknown, unpriced, picodollars = map(int, rest[len(GROUP) : -1])
-        priced = picodollars / PICO
-        line = UsageLine(*group, *counts, unknown == 0, None if unpriced else priced, priced, float(rest[-1]))
+        sums_of: dict[str, Any] = dict(zip(USAGE, map(int, rest[len(GROUP) : -1]), strict=False))
+        unknown, unpriced, priced = sums_of.pop("usage_unknown"), sums_of.pop("unpriced"), sums_of.pop("picodollars") / PICO
+        line = UsageLine(
+            **dict(zip(GROUP, rest, strict=False)),
+            **sums_of,
+            tokens_known=unknown == 0,
+            cost_usd=None if unpriced else priced,
+            priced_usd=priced,
+            seconds=float(rest[-1]),
+        )
         found.setdefault(job_id, []).append(line)
     return found
 
