@@ -93,10 +93,10 @@ class AttemptLoop:
     async def _attempt(self, send: Attempt[T], bound: Usage, call_store: CallStore, cost: CallCost, path: str, is_limited: bool) -> T | Decision:
         """Make one attempt within the budget and the limit, and give back what it holds of both however it ends."""
         is_trial = await self.breaker.admit()
-        reservation, permit = None, None
+        reserved, permit = None, None
         spent = Amount(0, 0, 0.0)
         try:
-            reservation = await call_store.reserve(cost.amount(1, bound))
+            reserved = await call_store.reserve(cost.amount(1, bound))
             permit = await self.limiter.acquire() if is_limited else None
             if not is_trial:
                 self.breaker.check()
@@ -125,8 +125,8 @@ class AttemptLoop:
         finally:
             if permit is not None:
                 self.limiter.release(permit, "other")
-            if reservation is not None:
-                call_store.settle(reservation, spent)
+            if reserved is not None:
+                call_store.settle(reserved, spent)
             if is_trial:
                 self.breaker.abandoned()
 

@@ -14,7 +14,7 @@ CallStatus = Literal["answered", "refused", "truncated", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """What a call is for. `purpose` is the explainer's or scorer's name, then what part of it: `detection`, `detection/null`."""
+    """What a call is for. `purpose` is the name of the explainer or scorer, then the part of it: `detection`, `detection/null`."""
 
     job_id: str
     chunk_id: str
@@ -28,7 +28,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What calls may cost at most, or did cost. `usd` is None where the price is unknown."""
+    """What calls may cost at most, or did cost. `usd` is None where the price is not known."""
 
     calls: int
     tokens: int
@@ -36,16 +36,8 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
-    """Room set aside in a job's budget before a call. `id` is the book-keeper's own."""
-
-    id: int
-    amount: Amount
-
-
-@dataclass(frozen=True, slots=True)
 class StoredReply:
-    """A kept answer: the raw reply (JSON text as the endpoint sent it), its usage and what it cost when it was made."""
+    """A kept answer: the raw reply (JSON text as the endpoint sent it), its usage and its cost when it was made."""
 
     key: str
     raw: str
@@ -55,9 +47,9 @@ class StoredReply:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One question's whole story, however many attempts it took. `prompt` and `raw` are JSON texts; `raw` is None when nothing came back.
+    """The record of one call, however many attempts it took. `prompt` and `raw` are JSON texts; `raw` is None when nothing came back.
 
-    Only an `answered` call is ever recalled from the cache. `usage` adds up all attempts.
+    Only the answer of an `answered` call is recalled. `usage` adds up all attempts.
     """
 
     key: str
@@ -78,7 +70,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class PendingBatch:
-    """A batch that was handed in and has not been read back. `id` is the endpoint's; `keys` are in the order of its lines."""
+    """A batch that was submitted and has not been read back. `id` is the endpoint's; `keys` are in the order of its lines."""
 
     id: str
     base_url: str
@@ -87,37 +79,39 @@ class PendingBatch:
 
 
 class CallStore(Protocol):
-    """Bound to one chunk's work. All methods may be called from one event loop, many at once; none blocks it."""
+    """The calls of one chunk. All methods may be called from one event loop, many at once; none blocks it."""
 
     async def recall(self, key: str) -> StoredReply | None:
-        """The kept answer to the same question, from any job; None when there is none."""
+        """Return the kept answer to the same question of any job; None where there is none."""
         ...
 
-    async def reserve(self, amount: Amount) -> Reservation:
-        """Room for one attempt. Waits while calls in flight, of any worker, may still give room back; raises BudgetReached when they cannot,
-        and PriceUnknown when there is a cap in USD and `amount.usd` is None."""
+    async def reserve(self, amount: Amount) -> Amount:
+        """Reserve budget for one attempt; returns what was reserved. Waits while calls in flight, of any worker, may still give budget back.
+
+        Raises BudgetReachedError when they cannot, and PriceUnknownError where there is a cap in USD and `amount.usd` is None.
+        """
         ...
 
     def check(self) -> None:
-        """Asked right before an attempt goes out. Raises Interrupted when none may: the work stops, or may be somebody else's by now."""
+        """Raise WorkInterruptedError when no call may go out: the work stops, or may belong to another worker by now."""
         ...
 
-    def settle(self, reservation: Reservation, spent: Amount) -> None:
-        """What the attempt cost in truth, at most what was reserved. An attempt that may have been billed, as after a timeout, costs all of it."""
+    def settle(self, reserved: Amount, spent: Amount) -> None:
+        """Replace a reservation by what the attempt cost, at most as much. One that may have been billed, as after a timeout, costs all of it."""
         ...
 
     def record(self, call: Call) -> None:
-        """Keeps the call, and its answer for the cache when it is `answered`. Durable soon, and for sure before the chunk is finished."""
+        """Keep the call, and its answer when it is `answered`. Durable soon, and for sure before the chunk is finished."""
         ...
 
     async def pending_batches(self, base_url: str, model: str) -> Sequence[PendingBatch]:
-        """The job's batches that an earlier worker handed in and nobody has read back."""
+        """Return the chunk's batches that an earlier worker submitted and nobody has read back."""
         ...
 
     async def batch_submitted(self, batch: PendingBatch) -> None:
-        """Durable when it returns."""
+        """Record a batch; durable on return."""
         ...
 
     async def batch_ended(self, batch_id: str) -> None:
-        """Every answer of the batch is recorded, or it can never be read."""
+        """Record that every answer of the batch is recorded, or can never be read."""
         ...

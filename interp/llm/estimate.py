@@ -1,4 +1,4 @@
-"""What a job would ask, without asking: a model that counts and gives typical answers."""
+"""What a job would ask: a model that asks nobody, counts, and gives typical answers."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ WIDTH = 64
 
 
 def tokens_in(text: str) -> int:
-    """About how many tokens a text is to the byte-level tokenisers of today's models (100k to 200k entries), which cut it in much this way.
+    """Estimate the tokens of a text for the byte-level tokenisers of today's models (100k to 200k entries).
 
     A word is one token for every 7 letters begun; digits go by threes and marks by twos; one space belongs to the word after it, and a longer
     run of white space is one token; a character beyond ASCII is one.
@@ -48,7 +48,7 @@ def tokens_in(text: str) -> int:
 
 
 def schema_tokens(schema: Schema, spec: ModelSpec, base_url: str) -> int:
-    """What a schema adds to the prompt as it is billed.
+    """Estimate the tokens that a schema adds to the prompt as it is billed.
 
     Where it stands in the prompt in words, those words. As `response_format` it constrains what is written (vLLM, llama.cpp, Ollama) and is no part
     of the prompt: Ollama's `prompt_eval_count` does not hold it (ollama/ollama#11022). OpenAI shows it to the model, and bills it without `required`
@@ -68,7 +68,7 @@ def _without(value: Any, names: frozenset[str]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class EstimateLine:
-    """What one purpose of one stage asks of one model. Embeddings and texts read count as prompts."""
+    """Calls and tokens of one purpose of one stage and one model. Embeddings and texts that are read count as prompts."""
 
     stage: str
     purpose: str
@@ -82,26 +82,26 @@ class EstimateLine:
         return self.prompt_tokens + self.completion_tokens
 
     def cost(self, base_url: str) -> float | None:
-        """USD; None where nobody knows the model's price."""
+        """Return the cost in USD; None where the model's price is not known."""
         rates = rates_of(self.model, self.model.base_url or base_url)
         return rates.cost(Usage(self.prompt_tokens, self.completion_tokens)) if rates else None
 
     def times(self, factor: float) -> "EstimateLine":
-        """The same for so many times the features, rounded up."""
+        """Scale to `factor` times the features, rounded up."""
         calls, prompt, completion = (int(np.ceil(value * factor)) for value in (self.calls, self.prompt_tokens, self.completion_tokens))
         return replace(self, calls=calls, prompt_tokens=prompt, completion_tokens=completion)
 
 
 @dataclass
 class Estimate:
-    """Sums by stage, purpose and model. The same question counts once: the cache would answer it the second time."""
+    """Sums per stage, purpose and model. The same question counts once: the cache would answer it the second time."""
 
     lines: dict[tuple[str, str, str], EstimateLine] = field(default_factory=dict)
     longest: dict[str, int] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
 
-    def add(self, key: str, tag: Tag, model: ModelSpec, usage: Usage, room: int = 0, calls: int = 1) -> None:
-        """Counts a question; `room` is what its reply may take at most, which the context window must hold, too."""
+    def add(self, key: str, tag: Tag, model: ModelSpec, usage: Usage, max_tokens: int = 0, calls: int = 1) -> None:
+        """Count a question; `max_tokens` is what its reply may take at most, which the context window must hold, too."""
         if key in self._asked:
             return
         self._asked.add(key)
@@ -113,26 +113,12 @@ class Estimate:
             prompt_tokens=line.prompt_tokens + usage.prompt_tokens,
             completion_tokens=line.completion_tokens + usage.completion_tokens,
         )
-        self.longest[model.model] = max(self.longest.get(model.model, 0), usage.prompt_tokens + room)
-
-    @property
-    def calls(self) -> int:
-        return sum(line.calls for line in self.lines.values())
-
-    @property
-    def tokens(self) -> int:
-        return sum(line.tokens for line in self.lines.values())
-
-    def cost(self, base_url: str = "") -> float | None:
-        """USD in all; None where the price of any model in it is unknown."""
-        costs = [line.cost(base_url) for line in self.lines.values()]
-        known = [cost for cost in costs if cost is not None]
-        return sum(known) if len(known) == len(costs) else None
+        self.longest[model.model] = max(self.longest.get(model.model, 0), usage.prompt_tokens + max_tokens)
 
 
 @dataclass(frozen=True)
 class DryModel:
-    """A `Model` that asks nobody: it counts into an estimate and answers with what is typical."""
+    """A `Model` that asks nobody: it counts into an estimate and gives typical answers."""
 
     spec: ModelSpec
     tag: Tag
@@ -158,22 +144,22 @@ class DryModel:
     async def ask(self, prompt: Prompt) -> Reply:
         size = sum(tokens_in(message.content) + TOKENS_PER_MESSAGE for message in prompt.messages) + TOKENS_PER_REQUEST
         size += schema_tokens(prompt.schema, self.spec, self.spec.base_url or self.base_url) if prompt.schema else 0
-        room = self.spec.max_tokens or prompt.max_tokens
-        usage = Usage(size, min(tokens_in(prompt.typical), room), is_known=False)
+        max_tokens = self.spec.max_tokens or prompt.max_tokens
+        usage = Usage(size, min(tokens_in(prompt.typical), max_tokens), is_known=False)
         key = self._namer.chat(prompt)
-        self.estimate.add(key, self.tag, self.spec, usage, room)
+        self.estimate.add(key, self.tag, self.spec, usage, max_tokens)
         choices = tuple(TokenChoice(piece, -0.01, ((piece, -0.01),)) for piece in PIECES.findall(prompt.typical)) if prompt.top_logprobs else ()
         return Reply(prompt.typical, "stop", usage, key, self.rates.cost(usage) if self.rates else None, choices=choices)
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors that depend on the text and mean nothing."""
+        """Return vectors that depend on the text and mean nothing."""
         for place, text in enumerate(dict.fromkeys(texts)):
             self.estimate.add(self._namer.embedding(text), self.tag, self.spec, Usage(tokens_in(text), 0), calls=int(place % TEXTS_PER_CALL == 0))
         drawn = [np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])).normal(size=WIDTH) for text in texts]
         return np.array([vector / np.linalg.norm(vector) for vector in drawn], dtype=np.float32).reshape(len(texts), WIDTH)
 
     async def read(self, text: str) -> tuple[TokenChoice, ...]:
-        self.estimate.add(self._namer.reading(text), self.tag, self.spec, Usage(tokens_in(text), 1), room=1)
+        self.estimate.add(self._namer.reading(text), self.tag, self.spec, Usage(tokens_in(text), 1), max_tokens=1)
         return tuple(TokenChoice(piece, -1.0 - len(piece) % 3) for piece in PIECES.findall(text)[1:])
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from interp.domain.errors import BudgetReachedError, PriceUnknownError
 from interp.domain.spec import BudgetSpec
-from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, StoredReply
+from interp.llm.call_store import Amount, Call, PendingBatch, StoredReply
 
 
 @dataclass
@@ -19,15 +19,13 @@ class MemoryCallStore:
     batches: list[PendingBatch] = field(default_factory=list)
     spent: Amount = field(default_factory=lambda: Amount(0, 0, 0.0))
     peak: Amount = field(default_factory=lambda: Amount(0, 0, 0.0))
-    _open: dict[int, Amount] = field(default_factory=dict)
-    _committed: tuple[int, int, float] = (0, 0, 0.0)
-    _next: int = 1
+    _open: list[Amount] = field(default_factory=list)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def recall(self, key: str) -> StoredReply | None:
         return self.answers.get(key)
 
-    async def reserve(self, amount: Amount) -> Reservation:
+    async def reserve(self, amount: Amount) -> Amount:
         if self.budget.usd is not None and amount.usd is None:
             raise PriceUnknownError(
                 "The job has a cap in USD, and the price of its model is not known.",
@@ -40,26 +38,18 @@ class MemoryCallStore:
                 )
             self._freed.clear()
             await self._freed.wait()
-        reservation = Reservation(self._next, amount)
-        self._next += 1
-        self._open[reservation.id] = amount
-        self._commit(amount, 1)
-        self.peak = Amount(*(max(was, now) for was, now in zip(_numbers(self.peak), self._committed, strict=True)))  # type: ignore[arg-type]
-        return reservation
+        self._open.append(amount)
+        calls, tokens, usd = self._committed()
+        self.peak = Amount(max(self.peak.calls, calls), max(self.peak.tokens, tokens), max(self.peak.usd or 0.0, usd))
+        return amount
 
     def check(self) -> None:
         """Nothing stops here."""
 
-    def settle(self, reservation: Reservation, spent: Amount) -> None:
-        held = self._open.pop(reservation.id, None)
-        if held is None:
-            raise ValueError(f"reservation {reservation.id} is settled already")
-        self._commit(held, -1)
-        self._commit(spent, 1)
+    def settle(self, reserved: Amount, spent: Amount) -> None:
+        self._open.remove(reserved)
         usd = None if self.spent.usd is None or spent.usd is None else self.spent.usd + spent.usd
         self.spent = Amount(self.spent.calls + spent.calls, self.spent.tokens + spent.tokens, usd)
-        if not self._open:
-            self._committed = _numbers(self.spent)  # sheds what float sums have gathered
         self._freed.set()
 
     def record(self, call: Call) -> None:
@@ -76,16 +66,14 @@ class MemoryCallStore:
     async def batch_ended(self, batch_id: str) -> None:
         self.batches = [batch for batch in self.batches if batch.id != batch_id]
 
-    def _commit(self, amount: Amount, sign: int) -> None:
-        calls, tokens, usd = self._committed
-        self._committed = calls + sign * amount.calls, tokens + sign * amount.tokens, usd + sign * (amount.usd or 0.0)
+    def _committed(self) -> tuple[int, int, float]:
+        calls, tokens, usd = zip(*map(_numbers, (self.spent, *self._open)), strict=True)
+        return sum(calls), sum(tokens), sum(usd)
 
     def _short_of(self, amount: Amount) -> tuple[str, float] | None:
-        """The first cap that the amount would pass, by name."""
+        """Return the first cap that the amount would pass, and its name."""
         caps = (("calls", self.budget.calls), ("tokens", self.budget.tokens), ("usd", self.budget.usd))
-        if all(cap is None for _, cap in caps):
-            return None
-        for (name, cap), committed, more in zip(caps, self._committed, _numbers(amount), strict=True):
+        for (name, cap), committed, more in zip(caps, self._committed(), _numbers(amount), strict=True):
             if cap is not None and committed + more > cap:
                 return name, cap
         return None

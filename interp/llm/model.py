@@ -102,7 +102,7 @@ class ClientModel:
         answer = None if kept is None else _kept_answer(kept.raw, bound)
         if kept is not None and answer is not None:
             return Reply(answer.text, answer.finish, kept.usage, key, kept.cost_usd, was_cached=True, choices=answer.choices, reason=answer.reason)
-        request, cost = ChatRequest(key, self.base_url, self.spec, prompt, bound), CallCost(self.rates)
+        request, cost = ChatRequest(key, self.spec, prompt, bound), CallCost(self.rates)
 
         async def send() -> tuple[TransportReply, Usage, Mapping[str, str]]:
             reply = await self.transport.chat(request, self.call_store)

@@ -17,10 +17,9 @@ from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 from interp.llm.transports.base import ChatRequest, TransportError
-from interp.llm.transports.batch_file import parse_line, reply_body
 from interp.llm.transports.batch_queue import FILE, MAX_SUBMISSIONS, BatchTransport
 from interp.llm.transports.endpoint import Endpoint
-from interp.llm.transports.payloads import bound_of, read_failed_generation
+from interp.llm.transports.payloads import batch_reply, bound_of, parse_batch_line, read_failed_generation
 from interp.llm.transports.quirks import EndpointQuirks
 from tests.fakes.openai_server import sdk
 from tests.llm.batch_worker import COUNT, EXPECTED, prompt, prompts
@@ -67,10 +66,7 @@ def test_a_cap_is_kept_and_what_fits_is_handed_in(server, desk):
 def test_a_file_holds_no_more_lines_than_allowed(server, desk):
     async def work() -> None:
         transport = BatchTransport(Endpoint(server.base_url, KEY), EndpointQuirks(), poll_seconds=0.02, max_lines=7)
-        requests = [
-            ChatRequest(f"key-{number}", server.base_url, SPEC, prompt, bound_of(prompt.messages, None, 64))
-            for number, prompt in enumerate(prompts())
-        ]
+        requests = [ChatRequest(f"key-{number}", SPEC, prompt, bound_of(prompt.messages, None, 64)) for number, prompt in enumerate(prompts())]
         found = await asyncio.gather(*(transport.chat(request, desk.books) for request in requests))
         assert [answer.text for answer in found] == EXPECTED
         await transport.close()
@@ -335,19 +331,19 @@ def test_a_server_that_is_gone_for_good_pauses_the_job(desk):
 )
 def test_an_error_line_is_a_fault_with_its_status(line, status):
     with pytest.raises(TransportError) as fault:
-        reply_body(line)
+        batch_reply(line)
     assert fault.value.status == status
 
 
 def test_lines_that_cannot_be_read_are_passed_over():
     content = b'{"custom_id": "a", "response": {"status_code": 200, "body": {}}}\n{"custom_id\n[]\n\n{"custom_id": 3}\n'
-    assert [found[0] for line in content.split(b"\n") if (found := parse_line(line))] == ["a"]
-    assert reply_body({"custom_id": "a", "response": None, "error": {"code": "batch_expired"}}) is None
+    assert [found[0] for line in content.split(b"\n") if (found := parse_batch_line(line))] == ["a"]
+    assert batch_reply({"custom_id": "a", "response": None, "error": {"code": "batch_expired"}}) is None
 
 
 def test_a_line_that_came_to_no_valid_json_is_a_reply_that_is_no_answer():
     error = {"message": "Failed to generate JSON.", "type": "invalid_request_error", "code": "json_validate_failed"}
     with pytest.raises(TransportError) as raised:
-        reply_body({"custom_id": "k", "response": {"status_code": 400, "body": {"error": error}}, "error": None})
+        batch_reply({"custom_id": "k", "response": {"status_code": 400, "body": {"error": error}}, "error": None})
     answer = read_failed_generation(raised.value, bound_of(prompt("x").messages, None, 64), "sent")
     assert answer is not None and answer.finish == "invalid" and "Failed to generate JSON" in answer.reason

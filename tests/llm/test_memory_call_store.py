@@ -7,7 +7,7 @@ import pytest
 
 from interp.domain.errors import BudgetReachedError, PriceUnknownError
 from interp.domain.spec import BudgetSpec
-from interp.llm.call_store import Amount, Reservation
+from interp.llm.call_store import Amount
 from interp.llm.memory_call_store import MemoryCallStore
 
 
@@ -47,10 +47,10 @@ def test_no_cap_is_ever_passed_with_64_at_once(budget: BudgetSpec) -> None:
 
     async def one(books: MemoryCallStore) -> None:
         bound = draw.randrange(20, 200)
-        reservation: Reservation = await books.reserve(Amount(1, bound, bound * 1e-5))
+        reserved = await books.reserve(Amount(1, bound, bound * 1e-5))
         await asyncio.sleep(0)
         used = draw.randrange(1, bound + 1)
-        books.settle(reservation, Amount(1, used, used * 1e-5))
+        books.settle(reserved, Amount(1, used, used * 1e-5))
 
     async def worker(books: MemoryCallStore) -> None:
         while True:

@@ -159,7 +159,7 @@ def test_the_bound_is_never_below_the_bytes(texts: list[str]) -> None:
 
 def request(**spec: Any) -> ChatRequest:
     prompt = question(seed=3, top_logprobs=20, temperature=0.0)
-    return ChatRequest("k", OPENAI, ModelSpec(**({"model": "m"} | spec)), prompt, BOUND)
+    return ChatRequest("k", ModelSpec(**({"model": "m"} | spec)), prompt, BOUND)
 
 
 def learned(

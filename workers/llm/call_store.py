@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import BudgetReachedError, DiskFullError, LeaseLostError, PriceUnknownError, WorkInterruptedError
-from interp.llm.call_store import Amount, Call, PendingBatch, Reservation, StoredReply
+from interp.llm.call_store import Amount, Call, PendingBatch, StoredReply
 from interp.store.db.engine import is_passing, snapshot, transaction
 from interp.store.llm import batches, budgets, calls, reply_cache
 from interp.store.llm.budgets import NOTHING, Grant, Sums, sums_of
@@ -222,9 +222,7 @@ class DatabaseCallStore:
         self._writer = call_writer_of(engine)
         self._account: tuple[str, str] | None = None
         self._has_usd_cap = False
-        self._open: dict[int, Amount] = {}
         self._reserving: set[asyncio.Future[None]] = set()
-        self._last = 0
         self._is_stopped = False
         with snapshot(engine) as session:
             budget = budgets.get(session, lease.job_id)
@@ -258,22 +256,19 @@ class DatabaseCallStore:
         self.check()
         return await asyncio.wrap_future(self._writer.recall(key))
 
-    async def reserve(self, amount: Amount) -> Reservation:
+    async def reserve(self, amount: Amount) -> Amount:
         self.check()
-        self._last += 1
-        reservation = Reservation(self._last, amount)
         if self._account is None:
-            return reservation
+            return amount
         if self._has_usd_cap and amount.usd is None:
             raise PriceUnknownError(
                 "The job has a cap in USD, and the price of its model is not known.",
                 cure="Give the model a `price`, or resume the job with a cap in calls or tokens instead.",
             )
-        await self._reserved(self._account, amount)
-        self._open[reservation.id] = amount
-        return reservation
+        await self._reserve(self._account, amount)
+        return amount
 
-    async def _reserved(self, account: Account, amount: Amount) -> None:
+    async def _reserve(self, account: Account, amount: Amount) -> None:
         def give_back(granted: Future[None]) -> None:
             if granted.exception() is None:
                 self._writer.settle(account, amount, Amount(0, 0, 0.0))
@@ -291,9 +286,9 @@ class DatabaseCallStore:
         finally:
             self._reserving.discard(waiting)
 
-    def settle(self, reservation: Reservation, spent: Amount) -> None:
+    def settle(self, reserved: Amount, spent: Amount) -> None:
         if self._account is not None:
-            self._writer.settle(self._account, self._open.pop(reservation.id), spent)
+            self._writer.settle(self._account, reserved, spent)
 
     def record(self, call: Call) -> None:
         self._writer.record(call)

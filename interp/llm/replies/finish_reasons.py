@@ -1,11 +1,14 @@
-"""What the `finish_reason` of a reply means: one table of every word that servers are known to send."""
+"""The meaning of a reply's `finish_reason`: one table of every word that servers are known to send."""
 
 from enum import Enum
 
 
 class Ending(Enum):
-    """ANSWER: the model ended by itself. LENGTH: it was cut short. REFUSAL: it, or a filter, declined. FAILURE: the server broke off, and may do
-    better. OTHER: no answer, for a reason that is not known to pass."""
+    """How a reply ended.
+
+    ANSWER: by itself. LENGTH: cut short. REFUSAL: declined by the model or a filter. FAILURE: broken off by the server, and may succeed when asked
+    again. OTHER: no answer, for a reason that is not known to pass.
+    """
 
     ANSWER = "answer"
     LENGTH = "length"
@@ -14,71 +17,44 @@ class Ending(Enum):
     OTHER = "other"
 
 
-# Words in lower case, by who sends them. Not here: what is not known, which is OTHER.
-ENDINGS: dict[str, Ending] = dict.fromkeys(
-    (
+# In lower case, by who sends them. What is not here is OTHER.
+_WORDS = {
+    Ending.ANSWER: (
         "stop",  # OpenAI and most; Gemini in capitals
-        "eos",  # Together
-        "eos_token",  # text-generation-inference
-        "end_turn",  # Anthropic, Bedrock
-        "stop_sequence",  # Anthropic, text-generation-inference
+        "eos eos_token",  # Together, text-generation-inference
+        "end_turn stop_sequence",  # Anthropic, Bedrock
         "complete",  # Cohere
-        "eosfound",  # LM Studio
-        "stopstringfound",
+        "eosfound stopstringfound",  # LM Studio
     ),
-    Ending.ANSWER,
-)
-ENDINGS |= dict.fromkeys(
-    (
+    Ending.LENGTH: (
         "length",
-        "max_tokens",  # Anthropic, Cohere; Gemini in capitals
-        "max_output_tokens",
+        "max_tokens max_output_tokens",  # Anthropic, Cohere; Gemini in capitals
         "model_length",  # Mistral
-        "model_context_window_exceeded",  # Anthropic
-        "context_length_exceeded",
-        "maxpredictedtokensreached",  # LM Studio
-        "contextlengthreached",
+        "model_context_window_exceeded context_length_exceeded",  # Anthropic
+        "maxpredictedtokensreached contextlengthreached",  # LM Studio
     ),
-    Ending.LENGTH,
-)
-ENDINGS |= dict.fromkeys(
-    (
+    Ending.REFUSAL: (
         "content_filter",
-        "content_filtered",  # Bedrock
-        "guardrail_intervened",
+        "content_filtered guardrail_intervened",  # Bedrock
         "refusal",  # Anthropic
         "sensitive",  # z.ai
         "error_toxic",  # Cohere
-        "safety",  # Gemini, with those below
-        "recitation",
-        "language",
-        "blocklist",
-        "prohibited_content",
-        "spii",
+        "safety recitation language blocklist prohibited_content spii",  # Gemini
     ),
-    Ending.REFUSAL,
-)
-ENDINGS |= dict.fromkeys(
-    (
-        "error",  # OpenRouter, Mistral, vLLM, Cohere
-        "abort",  # vLLM, SGLang
-        "aborted",
-        "cancelled",
-        "canceled",
-        "user_cancel",  # Cohere, with the two below
-        "error_limit",
-        "timeout",
+    Ending.FAILURE: (
+        "error failed",  # OpenRouter, Mistral, vLLM, Cohere
+        "abort aborted cancelled canceled",  # vLLM, SGLang
+        "user_cancel error_limit timeout",  # Cohere
         "network_error",  # z.ai
         "insufficient_system_resource",  # DeepSeek
         "modelunloaded",  # LM Studio
-        "failed",
     ),
-    Ending.FAILURE,
-)
+}
+ENDINGS: dict[str, Ending] = {word: ending for ending, lines in _WORDS.items() for line in lines for word in line.split()}
 
 
 def ending_of(word: object, has_text: bool) -> Ending:
-    """What a `finish_reason` says of its reply.
+    """Return what a `finish_reason` says of its reply.
 
     None and the empty string say nothing: some servers set it in streams alone. Then a reply with a text is an answer, since its reader still
     wants it whole, and one without is none.

@@ -4,12 +4,13 @@ Servers without a reasoning parser (and templates that begin the reply with an o
 reasoning parsers of vLLM and SGLang, and of the models' own chat templates.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from interp.llm.base import TokenChoice
-from interp.llm.replies.json_text import objects_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ _ALTERNATIVES = "|".join(f"(?P<o{place}>{each.opens})|(?P<c{place}>{each.closes}
 _MARK = re.compile(rf"(?=[<\[◁aHh])(?:{_ALTERNATIVES})")  # what marks begin with, looked at first: else each place is compared with all of them
 # One of these stands in every mark. Most replies hold none, and each is looked at: a search for all marks takes a twentieth of what a reply costs.
 _HINTS = ("<", "THINK]", "think▷", "assistantfinal", "thought process:", "my response:")
+FALSE_STARTS = 1000
 _END_OF_MESSAGE = re.compile(r"\s*<\|(?:return|end|call)\|>\s*\Z")
 _STRUCTURED = re.compile(r"\s*(?:[{\[]|```)")
 
@@ -116,3 +118,26 @@ def _ends_alone(text: str, mark: re.Match[str], after: int) -> bool:
     line_end = text.find("\n", mark.end())
     rest = text[mark.end() : line_end if line_end >= 0 else len(text)]
     return _begins(text, mark.start(), after) or not rest.strip() or _STRUCTURED.match(text, mark.end()) is not None
+
+
+def objects_in(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """(start, stop, object) of each JSON object of the text that stands in no other one, in order.
+
+    Gives up after FALSE_STARTS braces that begin no object: a text of nothing but braces ends soon, too.
+    """
+    at, false_starts = text.find("{"), 0
+    while at >= 0 and false_starts < FALSE_STARTS:
+        try:
+            found, end = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end, false_starts = at + 1, false_starts + 1
+        else:
+            yield at, end, found
+        at = text.find("{", end)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)

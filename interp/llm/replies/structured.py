@@ -6,8 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from interp.domain.errors import CallFailedError, RefusalError, ReplyInvalidError, ReplyTruncatedError
 from interp.llm.base import Message, Model, Prompt, Reply
-from interp.llm.replies.json_text import objects_in
-from interp.llm.replies.reasoning import answer_in
+from interp.llm.replies.reasoning import answer_in, objects_in
 
 T = TypeVar("T")
 

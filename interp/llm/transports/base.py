@@ -23,7 +23,6 @@ class ChatRequest:
     """One chat question on its way. `key` is its name in the book (and a batch line's `custom_id`), `bound` the most tokens it can take."""
 
     key: str
-    base_url: str
     spec: ModelSpec
     prompt: Prompt
     bound: Usage

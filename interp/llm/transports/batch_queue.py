@@ -16,9 +16,19 @@ from typing import Any, Literal, TypeVar
 from interp.domain.errors import AbilityMissingError, JobPausedError
 from interp.llm.call_store import CallStore, PendingBatch
 from interp.llm.transports.base import ChatRequest, TransportError, TransportReply
-from interp.llm.transports.batch_file import MAX_BYTES, MAX_LINES, PATH, line_of, parse_line, reply_body
 from interp.llm.transports.endpoint import BatchInfo, Endpoint
-from interp.llm.transports.payloads import chat_body, extra_bytes_of, read_chat, read_failed_generation
+from interp.llm.transports.payloads import (
+    BATCH_PATH,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_LINES,
+    batch_line,
+    batch_reply,
+    chat_body,
+    extra_bytes_of,
+    parse_batch_line,
+    read_chat,
+    read_failed_generation,
+)
 from interp.llm.transports.quirks import MAX_LESSONS, EndpointQuirks
 from interp.llm.transports.retry import decide
 
@@ -35,15 +45,6 @@ LINE_BYTES = 64 * 1024  # of an answer, beside what its tokens need
 FILE = "file:"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchTiming:
-    """Seconds between two polls of a batch, seconds without a new question before one is submitted, seconds of faults that are waited out."""
-
-    poll: float
-    quiet: float
-    max_outage: float = MAX_OUTAGE_SECONDS
-
-
 class BatchTransport:
     """`ChatTransport` over files. Used from one event loop; a queue for each chunk and model."""
 
@@ -54,11 +55,11 @@ class BatchTransport:
         endpoint: Endpoint,
         quirks: EndpointQuirks,
         poll_seconds: float = 30.0,
-        max_lines: int = MAX_LINES,
+        max_lines: int = MAX_BATCH_LINES,
         max_outage_seconds: float = MAX_OUTAGE_SECONDS,
     ) -> None:
         self.endpoint, self.quirks, self.max_lines = endpoint, quirks, max_lines
-        self.timing = BatchTiming(poll_seconds, min(QUIET_SECONDS, poll_seconds), max_outage_seconds)
+        self.poll_seconds, self.quiet_seconds, self.max_outage_seconds = poll_seconds, min(QUIET_SECONDS, poll_seconds), max_outage_seconds
         self._queues: dict[tuple[int, str], BatchQueue] = {}
 
     async def chat(self, request: ChatRequest, call_store: CallStore) -> TransportReply:
@@ -134,7 +135,7 @@ class BatchQueue:
 
     def __init__(self, transport: BatchTransport, call_store: CallStore, model: str) -> None:
         self.transport, self.call_store, self.model = transport, call_store, model
-        self.endpoint, self.quirks, self.timing = transport.endpoint, transport.quirks, transport.timing
+        self.endpoint, self.quirks = transport.endpoint, transport.quirks
         self.users = 0
         self.waiting: dict[str, BatchQuestion] = {}
         self.batches: dict[str, Batch] = {}
@@ -237,7 +238,7 @@ class BatchQueue:
             while self.waiting:
                 for _ in range(MAX_QUIET_CHECKS):
                     before = self._arrivals
-                    await asyncio.sleep(self.timing.quiet)
+                    await asyncio.sleep(self.transport.quiet_seconds)
                     if self._arrivals == before or len(self.waiting) >= self.transport.max_lines:
                         break
                 while self.waiting:
@@ -255,8 +256,8 @@ class BatchQueue:
                 del self.waiting[key]
                 continue
             question.sent = chat_body(question.request, self.quirks)
-            line = line_of(key, question.sent)
-            if lines and (len(lines) >= self.transport.max_lines or size + len(line) > MAX_BYTES):
+            line = batch_line(key, question.sent)
+            if lines and (len(lines) >= self.transport.max_lines or size + len(line) > MAX_BATCH_BYTES):
                 break
             del self.waiting[key]
             questions[key] = question
@@ -303,7 +304,7 @@ class BatchQueue:
     async def _find_or_create(self, file: str, tries: int) -> BatchInfo:
         """Return the batch of a file. After a try that may have created it, the endpoint is asked for it first."""
         found = await self.endpoint.batch_of_file(file) if tries else None
-        return found or await self.endpoint.create_batch(file, PATH)
+        return found or await self.endpoint.create_batch(file, BATCH_PATH)
 
     async def _retry(self, step: Callable[[int], Awaitable[T]]) -> T:
         """Return the step's result, trying again after passing faults; it gets the number of tries before. Raises TransportError."""
@@ -343,9 +344,9 @@ class BatchQueue:
                         return
                     began = began or clock()
                     decision = decide(fault, 1, random.random(), path="batches")
-                    if decision.error is not None or clock() - began > self.timing.max_outage:
+                    if decision.error is not None or clock() - began > self.transport.max_outage_seconds:
                         raise
-                await asyncio.sleep(self.timing.poll)
+                await asyncio.sleep(self.transport.poll_seconds)
         except Exception as error:  # whoever waits must get it
             for question in batch.questions.values():
                 question.fail(_batch_error(error))
@@ -371,7 +372,7 @@ class BatchQueue:
         found: dict[str, dict[str, Any]] = {}
 
         def take(text: bytes) -> None:
-            line = parse_line(text)
+            line = parse_batch_line(text)
             if line is not None and line[0] in batch.keys:
                 found[line[0]] = line[1]
 
@@ -384,7 +385,7 @@ class BatchQueue:
     async def _end_with(self, batch: Batch, info: BatchInfo, lines: dict[str, dict[str, Any]]) -> None:
         """Give the questions their answers, keep the lines that nobody has asked for yet, and let go of keys without a line."""
         if info.status == "failed":
-            await asyncio.sleep(self.timing.poll)  # the endpoint may have no room for another one yet
+            await asyncio.sleep(self.transport.poll_seconds)  # the endpoint may have no room for another one yet
         batch.info, batch.lines = info, lines
         settled = 0
         while batch.questions:
@@ -405,7 +406,7 @@ class BatchQueue:
         line = batch.lines.pop(key, None)
         sent = question.sent or chat_body(question.request, self.quirks)
         try:
-            raw = reply_body(line) if line is not None else None
+            raw = batch_reply(line) if line is not None else None
             if raw is None:
                 self._submit_again(question, batch.info)
             else:

@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from interp.domain.cleaning import one_line
 from interp.llm.base import Message, TokenChoice, Usage
-from interp.llm.replies.error_body import ErrorSaid, error_inside
+from interp.llm.replies.error_body import ErrorSaid, error_inside, error_of
 from interp.llm.replies.finish_reasons import Ending, ending_of
 from interp.llm.replies.reasoning import answer_in, answer_tokens
 from interp.llm.transports.base import ChatRequest, TransportError, TransportReply
 from interp.llm.transports.quirks import EndpointQuirks
 
 TEXTS_PER_CALL = 64  # embeddings
+BATCH_PATH = "/v1/chat/completions"
+MAX_BATCH_LINES = 50_000
+MAX_BATCH_BYTES = 200_000_000
+EXPIRED = "batch_expired"
 TOKENS_PER_MESSAGE = 16
 TOKENS_PER_REQUEST = 256  # what chat templates add of their own: a system prompt, the date, the schema's preamble
 TOKEN_BYTES = 128  # of JSON: escaped, and with a thought written down twice
@@ -248,3 +252,35 @@ def read_vectors(body: dict[str, Any], count: int) -> list[NDArray[np.float32]]:
     if any(vector.ndim != 1 or not vector.size or not np.isfinite(vector).all() for vector in vectors):
         raise TransportError("garbage", "the embeddings hold NaN, infinity or nothing")
     return [vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in vectors]
+
+
+def batch_line(key: str, body: dict[str, Any]) -> bytes:
+    """Write a question as a line: `custom_id` is its key."""
+    return json.dumps({"custom_id": key, "method": "POST", "url": BATCH_PATH, "body": body}).encode() + b"\n"
+
+
+def parse_batch_line(text: bytes) -> tuple[str, dict[str, Any]] | None:
+    """Return (key, line) of a line of an output or error file; None where it is none: its question counts as not answered."""
+    try:
+        line = json.loads(text) if text.strip() else None
+    except (ValueError, RecursionError):
+        return None
+    return (line["custom_id"], line) if isinstance(line, dict) and isinstance(line.get("custom_id"), str) else None
+
+
+def batch_reply(line: dict[str, Any]) -> str | None:
+    """Return the reply's body as JSON text; None for a line that expired. Raises TransportError for one that ended in an error."""
+    response, error = line.get("response"), line.get("error")
+    if isinstance(response, dict):
+        text = json.dumps(response.get("body"), ensure_ascii=False)
+        status = response.get("status_code")
+        if status == 200:
+            return text
+        said = error_of(text)
+        number = status if isinstance(status, int) else 500
+        raise TransportError("status", said.message or f"HTTP {status}", status=number, code=said.code, param=said.param, raw=text)
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    if code == EXPIRED:
+        return None
+    message = str(error.get("message")) if isinstance(error, dict) else "the line holds neither a response nor an error"
+    raise TransportError("status", message, status=500, code=code or None)
