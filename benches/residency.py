@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from benches import tiny
 from interp.collect.run import collect
 from interp.config.settings import Settings
 from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.domain.spec import CollectionSpec, JobSpec
-from tests.fakes import tiny
 from workers import artifact_paths
 from workers.runtime.context import Runtime
 from workers.tasks.model_cache import models_of, residency_of

@@ -21,10 +21,10 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from api.app import create_app
 from api.demo.local_servers import LocalPostgres
 from api.http import metrics
+from benches.in_process import InProcess
 from interp.config.settings import Settings
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine
-from tests.in_process import InProcess
 
 SIZES = (1_000, 1_000_000)
 JOBS, OPEN_JOBS, LEASES, MODELS = 200, 20, 64, 5

@@ -20,13 +20,13 @@ from sqlalchemy import Engine, select
 
 from api.demo.cluster import Cluster
 from api.demo.local_servers import LocalRedis
+from benches import tiny
 from glossator import Client
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JOB_ENDS, Stage
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.db.tables import ChunkRow
 from interp.store.db.temporary_database import own_database
-from tests.fakes import tiny
 
 Line = dict[str, Any]
 PATIENCE = 120.0

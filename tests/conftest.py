@@ -14,11 +14,11 @@ from sqlalchemy import Engine
 
 from api.demo.local_servers import LocalServer
 from api.demo.servers import POSTGRES, REDIS, empty_number
+from benches import tiny
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import make_engine
 from tests import databases, servers
-from tests.fakes import tiny
 
 # Tests' tensors are tiny, and threads that wait for one another on a busy machine cost a hundred times what they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

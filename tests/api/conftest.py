@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import Engine
 
 from api.app import create_app
+from benches.in_process import InProcess
 from glossator import Client
 from interp.config.settings import Settings
 from interp.store.db.engine import make_engine
 from tests import databases
 from tests.api import synthetic
-from tests.in_process import InProcess
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -16,11 +16,11 @@ from sqlalchemy import Engine
 
 from api.cli.commands.submit import read_spec
 from api.server import Service
+from benches import tiny
 from glossator import Client
 from interp.config.settings import Settings
 from interp.domain.errors import FileMissingError, InputError
 from interp.domain.spec import JobSpec
-from tests.fakes import tiny
 
 NOBODY = "1"
 GLOSSATOR = [sys.executable, "-c", "from api.cli import main; main()"]

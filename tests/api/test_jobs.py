@@ -9,12 +9,12 @@ import httpx
 import pytest
 from sqlalchemy import Engine, func, select
 
+from benches import tiny
 from glossator import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import ChunkRow, JobRow
-from tests.fakes import tiny
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, event
 
 from api.app import create_app
 from api.http import metrics
+from benches.in_process import InProcess
 from interp.config.settings import Settings
-from tests.in_process import InProcess
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 

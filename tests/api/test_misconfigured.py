@@ -12,12 +12,12 @@ from sqlalchemy import text
 
 from api.app import create_app
 from api.demo.local_servers import free_port
+from benches.in_process import InProcess
 from interp.config.environment import RENAMED, check_names, variable_of
 from interp.config.settings import Settings
 from interp.domain.errors import SettingsInvalidError
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine
-from tests.in_process import InProcess
 
 RUN = "from api.cli import main; main()"
 COMMANDS = (["job", "list"], ["serve", "--port", "0"], ["worker", "upkeep"], ["db", "upgrade"], ["doctor"])

@@ -18,13 +18,13 @@ from api.app import create_app
 from api.cli import app, connect
 from api.demo.fake_llm import Faults, ScriptedServer
 from api.jobs import endpoint_check
+from benches import tiny
+from benches.in_process import InProcess
 from glossator import Client
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import JobRow
-from tests.fakes import tiny
-from tests.in_process import InProcess
 
 KEY = "sk-this-is-the-key"
 PRICE = {"input": 0.25, "output": 2.0}

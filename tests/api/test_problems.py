@@ -5,9 +5,9 @@ import pytest
 from fastapi import APIRouter
 
 from api.app import create_app
+from benches.in_process import InProcess
 from interp.config.settings import Settings
 from interp.domain.errors import DiskFullError, HookPointUnknownError
-from tests.in_process import InProcess
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 
 from api.app import create_app
 from api.server import Service
+from benches.in_process import InProcess
 from interp.config.settings import Settings
 from interp.store.db.engine import make_engine
 from tests import databases
 from tests.api.synthetic import NAME
-from tests.in_process import InProcess
 from tests.store import steps
 
 ROOT = Path(__file__).parents[2]

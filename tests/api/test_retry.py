@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from api.app import create_app
 from api.cli import app
 from api.cli.commands import jobs
+from benches.in_process import InProcess
 from glossator import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec, WebhookSpec
 from interp.planning.plan import ChunkPlan
-from tests.in_process import InProcess
 from tests.store import steps
 
 PLANS = (

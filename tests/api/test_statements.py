@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import Engine, event
 
 from api.app import create_app
+from benches.in_process import InProcess
 from interp.config.settings import Settings
 from interp.store.db.engine import transaction
 from interp.store.results import dictionaries
 from tests.api import synthetic
-from tests.in_process import InProcess
 
 
 class Heard:

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from api.app import create_app
 from api.cli import app
 from api.cli.commands import jobs, serve
+from benches.in_process import InProcess
 from glossator import ApiError, Client
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from tests import databases
-from tests.in_process import InProcess
 from tests.workers.receiver import receiver
 from workers.maintenance.webhooks import deliver_due
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from api.demo.fake_llm import Faults, ScriptedServer
+from benches import tiny
 from glossator import Client
 from interp.domain.spec import JobSpec
 from tests.e2e.test_service import Server
-from tests.fakes import tiny
 
 KEY = "sk-this-is-the-key"
 PRICE = {"input": 0.25, "output": 2.0}

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from benches import tiny
 from glossator import Client
 from interp.domain.spec import JobSpec
-from tests.fakes import tiny
 
 GLOSSATOR = [sys.executable, "-c", "from api.cli import main; main()"]
 START, STOP, DEADLINE = 60, 60, 150

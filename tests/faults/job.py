@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from api.demo.fake_llm import ScriptedServer
+from benches import tiny
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec
@@ -14,7 +15,6 @@ from interp.planning import preflight
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, transaction
 from interp.store.queue import jobs
-from tests.fakes import tiny
 from tests.faults.results import Rows, results
 from workers.llm.event_loop import close_clients
 from workers.runtime.context import Runtime

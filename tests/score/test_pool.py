@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benches.truth.broad import caught, judged
 from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import ScorerSpec, SplitCounts
 from interp.score import registry
@@ -10,7 +11,6 @@ from interp.score.base import ScorerInput
 from interp.score.items.pool import label_figures, pool_of
 from tests.explain.planted import evidence, text, where
 from tests.score.test_scorers import _explanation, _rule
-from tests.truth.broad import caught, judged
 
 
 def test_the_precision_of_a_label_is_what_the_feature_explains_of_its_rate():

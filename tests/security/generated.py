@@ -17,12 +17,12 @@ from schemathesis.generation import GenerationMode
 
 from api.app import create_app
 from api.demo.servers import POSTGRES, own
+from benches.in_process import in_process
 from interp.config.settings import Settings
 from interp.domain.errors import ServerMissingError
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine
 from tests.api import synthetic
-from tests.in_process import in_process
 from tests.security.test_requests import SPEC
 
 HOST = {"Host": "localhost"}

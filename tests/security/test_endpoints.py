@@ -16,6 +16,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api.app import create_app
+from benches.in_process import InProcess
 from interp.config.outgoing import Reach
 from interp.config.settings import Settings
 from interp.domain.errors import (
@@ -37,7 +38,6 @@ from interp.llm.transports.endpoint import Endpoint
 from interp.planning import model_requirements
 from interp.security.addresses import find
 from interp.store.queue.webhooks import Delivery
-from tests.in_process import InProcess
 from tests.llm.conftest import KEY, TAG, question
 from tests.security.hostile import Answer, Hostile, hostile, says, streams
 from workers.maintenance.webhooks import _send

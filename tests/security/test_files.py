@@ -16,6 +16,7 @@ from api.cli import checks
 from api.cli.commands.submit import submit
 from api.jobs import admission
 from api.jobs.path_resolution import located
+from benches.in_process import InProcess
 from glossator import Client
 from interp.config.settings import EXAMPLES, Settings
 from interp.corpus.corpus_files import list_files
@@ -45,7 +46,6 @@ from interp.store.db.tables import JobRow
 from interp.store.queue import jobs
 from interp.subject.library import library_bos
 from interp.subject.location import check_folder, read_config
-from tests.in_process import InProcess
 from workers.runtime.context import Runtime
 from workers.tasks import execute
 from workers.tasks.execute import TaskResult, Work

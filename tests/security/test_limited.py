@@ -20,6 +20,7 @@ from sqlalchemy import func, select
 
 from api.app import create_app
 from api.cli.local import Local
+from benches.in_process import InProcess
 from interp.config.settings import EXAMPLES, Settings
 from interp.domain.errors import ChecksBusyError, FileMissingError, FilesTakeTooMuchError
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
@@ -30,7 +31,6 @@ from interp.security.sandbox import Processes, ResourceLimits
 from interp.store.db import migrate
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.db.tables import JobRow
-from tests.in_process import InProcess
 from tests.security import apart
 
 MIB = 1 << 20

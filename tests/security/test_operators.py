@@ -29,12 +29,12 @@ from api.cli import checks, main
 from api.cli.failures import known
 from api.cli.output import console
 from api.server import AddressTakenError, LoginMissingError, Service
+from benches.in_process import InProcess
 from glossator import ApiError
 from interp.config.home import HomeLock, Occupant, occupant
 from interp.config.settings import EXAMPLES, Settings, settings
 from interp.domain.errors import DatabaseUnfitError, HomeTakenError
 from interp.store.db import migrate
-from tests.in_process import InProcess
 
 HOLDING = """
 import sys

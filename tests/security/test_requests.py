@@ -11,13 +11,13 @@ from sqlalchemy import Engine, text
 
 import interp.stats
 from api.app import create_app
+from benches.in_process import InProcess
 from glossator import Client
 from interp.config.settings import EXAMPLES, Settings
 from interp.domain.errors import GlossatorError
 from interp.store.db import engine as engines
 from interp.store.db import migrate
 from tests.api import synthetic
-from tests.in_process import InProcess
 
 JSON = {"content-type": "application/json"}
 HALF = "\ud800"

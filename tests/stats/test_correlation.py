@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
+from benches.truth.score_windows import World
 from interp.stats.agreement import pearson_of, sums
 from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds, ranks_above_lowest
-from tests.stats.windows import World
 
 RUNS = 300
 

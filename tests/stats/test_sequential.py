@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import xlogy
 
+from benches.truth.streams import clustered, crossings
 from interp.stats.sequential import Stop, balanced_sequence, decide, doubts, threshold
-from tests.stats.streams import clustered, crossings
 
 NOTHING = np.zeros(0, dtype=bool)
 

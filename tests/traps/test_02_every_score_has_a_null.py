@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from api.demo.fake_llm.readers import NoisyReader
+from benches.truth.judges import InProcess, judge, oracle
+from benches.truth.planted import DETECTION, item, matched, named
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.llm.prompt_text import parse_fenced
 from interp.score import registry
 from interp.score.base import ScoreContext
 from tests.truth.fixtures import world
-from tests.truth.judges import InProcess, judge, oracle
-from tests.truth.planted import DETECTION, item, matched, named
 
 __all__ = ["world"]
 

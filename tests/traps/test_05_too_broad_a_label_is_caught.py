@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from benches.truth import planted
 from interp.stats.agreement import precision_at_rate
-from tests.truth import planted
 from tests.truth.fixtures import world
 
 __all__ = ["world"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.truth import demo
+from benches.truth import demo
 
 
 @pytest.fixture(scope="module")

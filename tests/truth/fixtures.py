@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.truth.world import World, build
+from benches.truth.world import World, build
 
 
 @pytest.fixture(scope="session")

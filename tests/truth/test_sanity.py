@@ -1,6 +1,6 @@
 """Which figures notice that half of a label is missing, and which that it is twice too broad; docs/scores.md has the table."""
 
-from tests.truth import sanity
+from benches.truth import sanity
 
 
 def test_missing_labels_are_noticed_by_all_that_count_hits_and_extra_ones_only_where_the_feature_is_frequent():

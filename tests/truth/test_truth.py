@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.truth import borrowed, pipeline, planted
+from benches.truth import borrowed, pipeline, planted
 
 
 def test_the_whole_way_over_a_socket_gives_what_the_judges_know(world):

@@ -4,8 +4,8 @@ import numpy as np
 
 from api.demo.fake_llm.asked import FencedText
 from api.demo.fake_llm.readers import NoisyReader
-from tests.truth.judges import oracle, verdicts
-from tests.truth.planted import named, noisy_verdicts
+from benches.truth.judges import oracle, verdicts
+from benches.truth.planted import named, noisy_verdicts
 
 
 def test_features_of_every_kind_fire_where_they_mean_to(world):

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, select
 
 from api.app import create_app
 from api.jobs import admission
+from benches.in_process import InProcess
 from interp.config.settings import Settings
 from interp.domain.errors import ConflictError, LeaseLostError
 from interp.domain.lifecycle import Queue
@@ -21,7 +22,6 @@ from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow, JobRow
 from interp.store.queue import chunks, completion, jobs
-from tests.in_process import InProcess
 from tests.security import apart
 from tests.store import steps
 from workers.runtime.context import Runtime

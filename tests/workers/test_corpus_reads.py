@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from api.jobs import estimate, estimate_sample
+from benches import tiny
 from interp.config.settings import Settings
 from interp.corpus.corpus_files import CorpusFile
 from interp.domain.lifecycle import Queue
@@ -18,7 +19,6 @@ from interp.planning import preflight
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow, JobRow, RunRow
 from interp.store.queue import jobs
-from tests.fakes import tiny
 from workers.runtime.context import Runtime
 from workers.tasks.execute import drain, run_chunk
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, event, func, select
 
+from benches import tiny
 from interp.collect.memory import collection_bytes
 from interp.config.settings import Settings
 from interp.domain.errors import DiskFullError
@@ -20,7 +21,6 @@ from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ChunkRow, DictionaryRow, ExplanationRow, FeatureRow, RunRow, ScoreRow, SubjectRow
 from interp.store.queue import completion, jobs, workers
 from interp.store.queue.progress import JobProgress
-from tests.fakes import tiny
 from tests.faults.results import results
 from tests.store import steps
 from workers import artifact_paths

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benches import tiny
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.planning.fingerprint import evidence_id, models_key
-from tests.fakes import tiny
 from workers.runtime.context import Runtime
 from workers.tasks import model_cache
 from workers.tasks.model_cache import USABLE, LruModels, Models, announce, models_of

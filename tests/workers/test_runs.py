@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from benches import tiny
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec, ScorerSpec
@@ -13,7 +14,6 @@ from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import DictionaryRow, EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
 from interp.store.queue import jobs, retention
 from interp.store.results import runs
-from tests.fakes import tiny
 from tests.store import steps
 from workers.runtime.context import Runtime
 from workers.tasks.execute import drain, run_chunk

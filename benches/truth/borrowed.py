@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benches.truth.planted import item, matched, named
+from benches.truth.world import World
 from interp.collect.neighbours import nearest
 from interp.domain.evidence import Neighbour
 from interp.domain.score import Score
@@ -15,8 +17,6 @@ from interp.score.items.nulls import choose_nulls, twins_of
 from interp.score.items.sampling import sample
 from interp.score.items.test_set import TestSet
 from interp.score.scorers.binary_metrics import figures_of, null_figures
-from tests.truth.planted import item, matched, named
-from tests.truth.world import World
 
 Line = dict[str, Any]
 NULLS, WIDTH, LIKENESS = 20, 256, 0.6

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from api.demo.fake_llm.readers import NoisyReader
+from benches.truth.corpus import definitions
+from benches.truth.judges import InProcess, PlantedReader, judge
 from interp.collect.finish import finish
 from interp.collect.run import collect
 from interp.corpus.tokenized import tokenize_corpus
@@ -29,8 +31,6 @@ from interp.score.items.nulls import choose_nulls
 from interp.score.scorers.binary_metrics import BANDS
 from interp.stats.intervals import t_quantile
 from interp.subject.base import open_subject
-from tests.truth.corpus import definitions
-from tests.truth.judges import InProcess, PlantedReader, judge
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pystdlib"
 Line = dict[str, Any]

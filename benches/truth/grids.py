@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from benches.truth.score_windows import World, by_document
 from interp.stats.agreement import pearson_of
 from interp.stats.correlation import pearson_bounds
 from interp.stats.intervals import clustered_proportion
 from interp.stats.ranking import auroc_bounds
-from tests.stats.windows import World, by_document
 
 Line = dict[str, Any]
 TAILS = ("uniform", "exponential", 0.8, 1.2)

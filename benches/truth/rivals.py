@@ -1,4 +1,4 @@
-"""Compare other intervals for Pearson's r with the one in use, over the grid of `tests.stats.grids`."""
+"""Compare other intervals for Pearson's r with the one in use, over the grid of `benches.truth.grids`."""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from benches.truth.grids import EACH, LABELS, TAILS, WINDOWS
+from benches.truth.score_windows import World
 from interp.stats import correlation
 from interp.stats.agreement import pearson_of
 from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds
-from tests.stats.grids import EACH, LABELS, TAILS, WINDOWS
-from tests.stats.windows import World
 
 Line = dict[str, Any]
 Bounds = tuple[float, float]

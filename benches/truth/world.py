@@ -17,6 +17,7 @@ import torch
 from safetensors.numpy import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from benches.truth.corpus import definitions
 from interp.collect.finish import finish
 from interp.collect.layout import Layout, layout_of
 from interp.collect.run import collect
@@ -31,7 +32,6 @@ from interp.explain.pattern.rule import Clause, Rule
 from interp.files.artifact_store import Store
 from interp.llm.prompt_text import pieces, shown
 from interp.subject.base import Subject, open_subject
-from tests.truth.corpus import definitions
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pystdlib"
 HOOK_POINT = "blocks.0.hook_resid_post"

@@ -10,6 +10,9 @@ import numpy as np
 from api.demo.fake_llm.faults import Faults
 from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, ScriptedReader
 from api.demo.fake_llm.server import ScriptedServer
+from benches.truth.judges import InProcess, judge, oracle
+from benches.truth.planted import DETECTION, item, named
+from benches.truth.world import World
 from interp.domain.explanation import Explanation
 from interp.domain.score import Score
 from interp.domain.spec import ExplainerSpec, ModelSpec
@@ -20,9 +23,6 @@ from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry as scorers
 from interp.score.base import ScoreContext, ScorerInput
-from tests.truth.judges import InProcess, judge, oracle
-from tests.truth.planted import DETECTION, item, named
-from tests.truth.world import World
 
 Line = dict[str, Any]
 FAULTS = 0.3

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.stats import grids, rivals
-from tests.stats.streams import clustered, crossings
-from tests.truth import borrowed, broad, demo, pipeline, planted, sanity
-from tests.truth.world import World, build
+from benches.truth import borrowed, broad, demo, grids, pipeline, planted, rivals, sanity
+from benches.truth.streams import clustered, crossings
+from benches.truth.world import World, build
 
 Line = dict[str, Any]
 

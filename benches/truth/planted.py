@@ -7,6 +7,8 @@ import numpy as np
 
 from api.demo.fake_llm.draws import draw
 from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, ScriptedReader
+from benches.truth.judges import InProcess, judge, oracle
+from benches.truth.world import Meaning, World
 from interp.domain.evidence import ContextKind, Contexts, FeatureEvidence, Split
 from interp.domain.score import Score
 from interp.domain.spec import TEST_COUNTS, ScorerSpec
@@ -17,8 +19,6 @@ from interp.stats.misclassification import ErrorRate, corrected_balanced_accurac
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import pooled_p, strata_of
 from interp.stats.shrinkage import expected_overlap, shrink
-from tests.truth.judges import InProcess, judge, oracle
-from tests.truth.world import Meaning, World
 
 NAMED = ("token", "union", "conditional")
 # Rates of the noisy judges: how often they say yes where it is so, and where it is not.

@@ -10,13 +10,13 @@ from api.demo.fake_llm.answers import answer
 from api.demo.fake_llm.asked import FencedText, question
 from api.demo.fake_llm.readers import OracleReader, ScriptedReader
 from api.demo.fake_llm.tokens import prompt_tokens
+from benches.truth.world import Meaning, World
 from interp.domain.errors import AbilityMissingError
 from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.llm.base import Ability, Model, Prompt, Reply, Usage
 from interp.score import registry
 from interp.score.base import ScoreContext, ScorerInput
-from tests.truth.world import Meaning, World
 
 
 class PlantedReader(OracleReader):
