@@ -11,7 +11,7 @@ from interp.dictionary.formats import dictionary_digest
 from interp.domain.spec import TEST_COUNTS, CollectionSpec, JobSpec, ScorerSpec, SplitCounts
 from interp.planning.fingerprint import corpus_digest, evidence_id
 from interp.security.allowed_files import file_digest
-from interp.subject.digest import subject_digest
+from interp.subject.location import subject_digest
 from tests.test_preflight import changed, job, write_dictionary
 
 __all__ = ["job"]

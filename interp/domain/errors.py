@@ -204,10 +204,6 @@ class LlmError(GlossatorError, code="llm-error", status=502, title="The language
 class CallFailedError(LlmError, code="call-failed", title="A call failed"):
     """One prompt has no answer, and a retry would not change that: the item fails with this reason, and the job goes on."""
 
-    def copy(self) -> Self:
-        """Return an equal error: one instance raised in many tasks would gather their tracebacks and details."""
-        return type(self)(self.what, why=self.why, cure=self.cure, **self.details)
-
 
 class RefusalError(CallFailedError, code="refused-by-model", title="The model refused to answer"): ...
 

@@ -7,8 +7,7 @@ from interp.dictionary.formats import dictionary_digest, header_of
 from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.spec import CorpusSpec, JobSpec
 from interp.subject import hooks
-from interp.subject.digest import subject_digest
-from interp.subject.location import read_config
+from interp.subject.location import read_config, subject_digest
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of
 from interp.subject.tokenizer_file import TokenizerFile

@@ -1,1 +1,1 @@
-"""The model under study, and the corpus as token rows."""
+"""The language model under study."""

@@ -1,4 +1,4 @@
-"""The language model under study, opened at one hook point; what the backends have in common."""
+"""The interface of the language model under study, opened at one hook point by one of the backends."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -35,14 +35,14 @@ class Subject(Protocol):
     config: dict[str, Any]
 
     def activations(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        """int64 `[B, T]`, padded on the right, to `[B, T, D]` in the subject's dtype. Computes nothing beyond the hook point.
+        """Return `[B, T, D]` in the subject's dtype for tokens int64 `[B, T]`, padded on the right. Computes nothing beyond the hook point.
 
-        What stands at padding is of no meaning; attention is causal, so that padding changes nothing before it.
+        Values at padding are arbitrary; attention is causal, so that padding changes nothing before it.
         """
         ...
 
     def output_directions(self) -> "torch.Tensor":
-        """float32 `[D, V]`: how far each axis at the hook point moves each logit on the direct path.
+        """Return float32 `[D, V]`: how far each axis at the hook point moves each logit on the direct path.
 
         The final norm's weight is folded into the unembedding, its scale left out; axes inside an attention or MLP block go through
         that block's output matrix first (logit lens, nostalgebraist 2020; direct logit attribution, Elhage et al. 2021).
@@ -50,19 +50,19 @@ class Subject(Protocol):
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-        """Token ids of each text, no special token added; text that spells a special token is read as plain text."""
+        """Return the token ids of each text, without added special tokens; text that spells one is plain text."""
         ...
 
 
 LOG = logging.getLogger(__name__)
-# Where each backend's `open(spec, hook_point) -> Subject` stands. Imported when asked for: transformer_lens takes seconds.
+# The modules of the backends. Imported when needed: transformer_lens takes seconds.
 BACKENDS = {"bridge": "interp.subject.bridge", "huggingface": "interp.subject.huggingface"}
 
 
 def open_subject(spec: SubjectSpec, hook_point: str) -> Subject:
-    """The subject, its weights loaded. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing.
+    """Open the subject with its weights. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing.
 
-    Where the Bridge reads another stream than the model's own, the backend `huggingface` is taken; `config["backend_reason"]` says why.
+    Where the Bridge reads another stream than the model's own, the backend `huggingface` is used; `config["backend_reason"]` says why.
     """
     if spec.backend not in BACKENDS:
         raise SubjectError(f"{spec.backend!r} is no backend.", cure=f"Known: {', '.join(sorted(BACKENDS))}.")

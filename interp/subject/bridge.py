@@ -1,4 +1,4 @@
-"""Subjects by way of TransformerLens' TransformerBridge: every hook point by its TransformerLens name."""
+"""Subjects by TransformerLens' TransformerBridge, with every hook point of TransformerLens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +14,11 @@ from interp.domain.errors import StreamDiffersError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
-from interp.subject.huggingface import stream
+from interp.subject.huggingface import randomise, stream
 from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, SubjectPlan, as_rows, check_finite, check_weights_exist
 from interp.subject.location import read_config
 from interp.subject.residual import WRITES, is_close, matching, short_row
 from interp.subject.tokenizer_file import panics_as_errors
-from interp.subject.untrained import untrained
 
 
 class BridgeSubject(OpenedSubject):
@@ -60,7 +59,7 @@ class BridgeSubject(OpenedSubject):
 
 
 def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
-    """Opens the model on its device. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
+    """Open the model on its device. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
     plan = SubjectPlan.of(spec, hook_point)
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -91,26 +90,26 @@ Ends = tuple[Tensor, Tensor]
 
 @torch.inference_mode()
 def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, Ends | None]:
-    """The model as transformers opens it, and its residual stream on a short row: the Bridge changes the modules that it wraps.
+    """Open the model with transformers, and return it with its residual stream on a short row, before the Bridge changes its modules.
 
-    A model of several parts is left to the Bridge to open, and has no such reference: (None, None).
+    A model of several parts is opened by the Bridge, and has no such reference: (None, None).
     """
     if "text_config" in read_config(spec) and spec.weights != "random":
         return None, None
+    # The attention of the Bridge, so that the streams differ by nothing else.
+    attention = {} if spec.weights == "random" else {"attn_implementation": "eager"}
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], trust_remote_code=False, **attention
+    )
     if spec.weights == "random":
-        model = untrained(spec, DTYPES[spec.dtype])
-    else:
-        # The attention that the Bridge asks for, so that its own arithmetic is compared with nothing else.
-        model = AutoModelForCausalLM.from_pretrained(
-            spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], attn_implementation="eager", trust_remote_code=False
-        )
+        randomise(model)
     model.to(plan.device).eval()
     return model, stream(model, plan.point.layer, short_row(plan.shape.vocabulary, plan.device))
 
 
 @torch.inference_mode()
 def _check_stream(bridge: TransformerBridge, plan: SubjectPlan, reference: Ends | None) -> None:
-    """Raises StreamDiffers where the Bridge's stream is not the model's own, or the identities of the stream do not hold at the hook point."""
+    """Raise StreamDiffers where the Bridge's stream is not the model's own, or its identities do not hold at the hook point."""
     sites = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
     seen = _record(bridge, plan, sites)
     pre, post = seen.get("hook_resid_pre"), seen.get("hook_resid_post")

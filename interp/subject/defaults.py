@@ -1,113 +1,43 @@
 """Defaults of the classes of transformers, for processes that must not import it.
 
 A config.json may leave out what its class has a default for, and a tokenizer's files its BOS. Importing transformers loads torch, so the defaults
-stand in `defaults.json`, written by `python -m interp.subject.defaults`. A test compares them with the installed transformers.
+are stored in `defaults.json`, written by `python -m tests.subject.generate_defaults`. A test compares them with the installed transformers.
 """
 
-import inspect
 import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from interp.files.atomic import writing
-
 FILE = Path(__file__).with_suffix(".json")
-# Sizes that a class may give, by the names that transformers gives to them.
+# Sizes of a model, by the names of transformers.
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings")
-# Tokenizer classes without defaults of their own: they take what the files say.
+# Tokenizer classes without defaults of their own: their BOS is that of the files.
 GENERIC = frozenset({"TokenizersBackend", "PythonBackend", "PreTrainedTokenizer", "MistralCommonBackend"})
 
 
 @cache
-def _table() -> dict[str, Any]:
+def table() -> dict[str, Any]:
     content: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     return content
 
 
 def sizes_of(model_type: str | None, text_type: str | None) -> dict[str, int | None]:
-    """The sizes that a class has by default, by the model types of a config.json and of its text_config; empty where they are not known."""
-    kind = text_type or _table()["text_types"].get(model_type, model_type)
-    row = _table()["sizes"].get(kind)
+    """Return the default sizes of a class, by the model types of a config.json and of its text_config; empty where they are unknown."""
+    kind = text_type or table()["text_types"].get(model_type, model_type)
+    row = table()["sizes"].get(kind)
     return dict(zip(SIZES, row, strict=True)) if row else {}
 
 
 def tokenizer_class(model_type: str | None, named: str | None) -> str | None:
-    """The tokenizer class that AutoTokenizer takes for a model type and the class named in the files, both optional."""
-    registered: str | None = _table()["tokenizers"].get(model_type)
+    """Return AutoTokenizer's tokenizer class for a model type and the class named in the files, both optional."""
+    registered: str | None = table()["tokenizers"].get(model_type)
     if named is None:
         return registered
-    named = named.removesuffix("Fast")
-    if model_type in _table()["misnamed"] or registered in GENERIC:
-        return registered
-    return named
+    return registered if model_type in table()["misnamed"] or registered in GENERIC else named.removesuffix("Fast")
 
 
 def class_bos(name: str | None) -> str | None:
-    """The BOS that a tokenizer class has by default."""
-    bos: str | None = _table()["bos"].get(name)
+    """Return the default BOS of a tokenizer class."""
+    bos: str | None = table()["bos"].get(name)
     return bos
-
-
-def generate() -> dict[str, Any]:
-    """Reads the defaults off the installed transformers; takes seconds."""
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers.models.auto import tokenization_auto as auto
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    sizes: dict[str, Any] = {}
-    text_types: dict[str, Any] = {}
-    for kind in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
-        try:
-            text = CONFIG_MAPPING[kind]().get_text_config()
-            sizes.setdefault(text.model_type, _sizes(text))
-        except (ValueError, RuntimeError, StrictDataclassError):
-            # It has no defaults: several parts could be its text model (ValueError), sizes differ by layer (AmbiguousGlobalPerLayerAttributeError, a
-            # RuntimeError), or it cannot be made without arguments (StrictDataclassError).
-            continue
-        if text.model_type != kind:
-            text_types[kind] = text.model_type
-    causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    tokenizers = {kind: name.removesuffix("Fast") for kind, name in sorted(auto.TOKENIZER_MAPPING_NAMES.items()) if name and kind in causal}
-    classes = set(tokenizers.values()) | {"LlamaTokenizer", "CodeLlamaTokenizer"}
-    bos = {name: token for name in sorted(classes) if (token := _class_bos(auto, name))}
-    misnamed = sorted(causal & auto.MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS)
-    return {"sizes": sizes, "text_types": text_types, "tokenizers": tokenizers, "bos": bos, "misnamed": misnamed}
-
-
-def _sizes(text: Any) -> list[int | None]:
-    """The sizes in the order of `SIZES`. One that follows from others is left out: it changes with the width."""
-    from huggingface_hub.errors import StrictDataclassError
-
-    values = {name: getattr(text, name, None) for name in SIZES}
-    try:
-        wider = type(text)(hidden_size=2 * text.hidden_size, num_attention_heads=text.num_attention_heads)
-    except (AttributeError, StrictDataclassError):
-        # It has no width or heads by these names (state-space models), or refuses this width (XLNet, whose heads' size is given): nothing is derived.
-        wider = text
-    derived = {name for name in ("head_dim", "intermediate_size") if getattr(wider, name, None) != values[name]}
-    return [None if name in derived or not isinstance(values[name], int) else values[name] for name in SIZES]
-
-
-def _class_bos(auto: Any, name: str) -> str | None:
-    found = auto.tokenizer_class_from_name(name)
-    parameter = None if found is None else inspect.signature(found.__init__).parameters.get("bos_token")
-    return parameter.default if parameter is not None and isinstance(parameter.default, str) else None
-
-
-def main() -> None:
-    """Writes `defaults.json`, one row a line."""
-    parts = []
-    for part, content in generate().items():
-        if isinstance(content, list):
-            parts.append(f" {json.dumps(part)}: {json.dumps(content)}")
-            continue
-        rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items())
-        parts.append(f" {json.dumps(part)}: {{\n{rows}\n }}")
-    with writing(FILE) as file:
-        file.write(("{\n" + ",\n".join(parts) + "\n}\n").encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""From a place in the model to its logits: the direct path."""
+"""The direct path from a place in the model to its logits."""
 
 from typing import Any
 
@@ -10,29 +10,29 @@ Layer = Any
 
 
 def weight(layer: Layer) -> Tensor:
-    """The weight as the layer's own class stores it."""
+    """Return the weight as the layer's class stores it."""
     inner: Layer = getattr(layer, "original_component", layer)
     stored: Tensor = inner.weight.detach()
     return stored
 
 
 def matrix(layer: Layer) -> Tensor:
-    """float32 `[in, out]` of a linear layer, whichever way round its class stores it."""
+    """Return float32 `[in, out]` of a linear layer; classes differ in the order."""
     kind = type(getattr(layer, "original_component", layer)).__name__
     return weight(layer).float() if kind == "Conv1D" else weight(layer).float().T
 
 
 def unembedding(norm: Layer, head: Layer) -> Tensor:
-    """float32 `[D, V]`: the unembedding with the final norm's weight folded in, and its centring where it has one."""
+    """Return float32 `[D, V]`: the unembedding with the weight of the final norm folded in, and its centring, if any."""
     folded = norm_weight(norm, head)[:, None] * matrix(head)
     return folded - folded.mean(dim=0) if centres(norm, head) else folded
 
 
 @torch.inference_mode()
 def norm_weight(norm: Layer, head: Layer) -> Tensor:
-    """float32 `[D]`: the factor a norm gives to each axis, asked of the norm itself, since families store it as w or as 1 + w.
+    """Return float32 `[D]`: the factor of a norm per axis, measured, since families store it as w or as 1 + w.
 
-    The probe has mean 0 and mean square 1, so that LayerNorm and RMSNorm leave it as it is but for that factor and the bias.
+    The probe has mean 0 and mean square 1, so that LayerNorm and RMSNorm apply only that factor and the bias.
     """
     probe = _probe(head)
     difference: Tensor = norm(probe) - norm(-probe)
@@ -41,7 +41,7 @@ def norm_weight(norm: Layer, head: Layer) -> Tensor:
 
 @torch.inference_mode()
 def centres(norm: Layer, head: Layer) -> bool:
-    """Whether a norm takes the mean away (LayerNorm), so that a shift of all axes changes nothing."""
+    """Return whether a norm subtracts the mean (LayerNorm), so that a shift of all axes changes nothing."""
     probe = _probe(head)
     return torch.allclose(norm(probe + 1).float(), norm(probe).float(), atol=1e-2)
 

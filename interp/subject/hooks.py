@@ -1,4 +1,4 @@
-"""Hook points: their names, as TransformerLens gives them, and how wide a model is at each."""
+"""Hook points: their TransformerLens names, and the size of the activations at each."""
 
 import difflib
 import re
@@ -10,8 +10,8 @@ from interp.subject.shape import ModelShape
 
 _RESIDUAL: Callable[[ModelShape], int] = lambda shape: shape.d_model  # noqa: E731
 
-# Where a block can be read, in the order that data flows. The units of every site write to the logits, by themselves or
-# through one matrix, so that a decoder direction has promoted tokens everywhere.
+# The sites of a block, in the order of the data flow. The units of each write to the logits directly or through one matrix, so that a decoder
+# direction has promoted tokens everywhere.
 SITES: dict[str, Callable[[ModelShape], int]] = {
     "hook_resid_pre": _RESIDUAL,
     "ln1.hook_normalized": _RESIDUAL,
@@ -24,9 +24,9 @@ SITES: dict[str, Callable[[ModelShape], int]] = {
     "hook_mlp_out": _RESIDUAL,
     "hook_resid_post": _RESIDUAL,
 }
-# Names of one and the same point.
+# Other names of the same point.
 SAME_SITE = {"hook_in": "hook_resid_pre", "hook_out": "hook_resid_post", "attn.hook_out": "hook_attn_out", "mlp.hook_out": "hook_mlp_out"}
-# How the published sets of dictionaries abbreviate a site: `gpt2-small@8-res-jb`.
+# Abbreviations of published dictionaries: `gpt2-small@8-res-jb`.
 ABBREVIATIONS = {
     "hook_resid_pre": "res",
     "hook_resid_mid": "res_mid",
@@ -53,24 +53,19 @@ class HookPoint:
     def name(self) -> str:
         return f"blocks.{self.layer}.{self.site}"
 
-    @property
-    def abbreviation(self) -> str:
-        """`8-res`: how dictionaries are named after where they read."""
-        return f"{self.layer}-{ABBREVIATIONS[self.site]}"
-
     def d_in(self, shape: ModelShape) -> int:
-        """Size of the activations there; heads are laid side by side."""
+        """Return the size of the activations there; heads are concatenated."""
         return SITES[self.site](shape)
 
 
 def canonical(name: str) -> str:
-    """The one name of a hook point that has several; a name that is none stays as it is."""
+    """Return the canonical name of a hook point; another text stays."""
     match = _BLOCK.fullmatch(name)
     return f"blocks.{int(match[1])}.{SAME_SITE.get(match[2], match[2])}" if match else name
 
 
 def parse(name: str, shape: ModelShape) -> HookPoint:
-    """The hook point of a name in a model of this shape. Raises HookPointUnknown, which lists near names."""
+    """Parse a hook point of a model of this shape. Raises HookPointUnknown, which lists near names."""
     match = _BLOCK.fullmatch(canonical(name))
     if match:
         point = HookPoint(int(match[1]), match[2])
@@ -80,12 +75,12 @@ def parse(name: str, shape: ModelShape) -> HookPoint:
 
 
 def every_name(shape: ModelShape) -> list[str]:
-    """All hook points of a model."""
+    """Return all hook points of a model."""
     return [HookPoint(layer, site).name for layer in range(shape.layers) for site in SITES]
 
 
 def unknown(name: str, names: list[str], layers: int) -> HookPointUnknownError:
-    """The error for a name that is not among `names`, with the nearest of them."""
+    """Return the error for a name that is not among `names`, with the nearest of them."""
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     return HookPointUnknownError(
         f"{name!r} is no hook point of this subject.",

@@ -1,4 +1,4 @@
-"""The model hub's connections: to the endpoint that the operator named (`HF_ENDPOINT`), and from it to public addresses alone."""
+"""Connections to the model hub: to the operator's endpoint (`HF_ENDPOINT`), and to public addresses alone."""
 
 import socket
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _most: ContextVar[int | None] = ContextVar("most", default=None)
 
 @contextmanager
 def small_files() -> Iterator[None]:
-    """While it lasts, no file may be larger than what is read of a subject without its weights."""
+    """Limit the size of files to those that are read of a subject before its weights."""
     token = _most.set(SMALL_FILE_BYTES)
     try:
         yield
@@ -30,14 +30,14 @@ def small_files() -> Iterator[None]:
 
 @cache
 def guard_hub() -> None:
-    """Makes huggingface_hub, and so transformers, connect as `HubTransport` lets them. A proxy of the environment does that by itself."""
+    """Make huggingface_hub, and so transformers, connect through `HubTransport`, unless the environment names a proxy."""
     from huggingface_hub import constants, set_client_factory
     from huggingface_hub.utils._http import hf_request_event_hook
 
     if {"http", "https", "all"} & getproxies().keys():
         return
     if constants.ENDPOINT != constants._HF_DEFAULT_ENDPOINT:
-        constants.HF_HUB_DISABLE_XET = True  # a second way to files, by a client of its own, to wherever a mirror says
+        constants.HF_HUB_DISABLE_XET = True  # another client, which connects wherever a mirror says
     transport = HubTransport(OutgoingPolicy.of([constants.ENDPOINT]), httpx2.HTTPTransport())
 
     def client() -> httpx2.Client:
@@ -48,10 +48,10 @@ def guard_hub() -> None:
 
 
 class HubTransport(httpx2.BaseTransport):
-    """Transport that looks a host up once and asks the very address it checked.
+    """Transport that resolves a host once and connects to the address that it checked.
 
-    A hub leads to the stores of its files by redirects: each is checked as the first request is. Only a host that `guard` names may be at a private
-    address, or be asked without TLS.
+    A hub redirects to the stores of its files: each redirect is checked as the first request is. Only a host that `guard` names may have a private
+    address, or be reached without TLS.
     """
 
     def __init__(self, guard: OutgoingPolicy, inner: httpx2.BaseTransport) -> None:
@@ -94,7 +94,7 @@ class HubTransport(httpx2.BaseTransport):
 
 
 class Capped(httpx2.SyncByteStream):
-    """A body that ends with an error once it is larger than allowed."""
+    """A body that raises an error once it is larger than allowed."""
 
     def __init__(self, inner: httpx2.SyncByteStream, most: int) -> None:
         self._inner, self._most = inner, most
@@ -112,6 +112,6 @@ class Capped(httpx2.SyncByteStream):
 
 
 def _to(request: httpx2.Request, link: Link, address: str) -> httpx2.Request:
-    """The same request, to an address. The name stays in `Host` and in the certificate's check."""
+    """Return the request to an address, with the name in `Host` and in the check of the certificate."""
     extensions = dict(request.extensions) | {"sni_hostname": link.host}
     return httpx2.Request(request.method, request.url.copy_with(host=address), headers=request.headers, stream=request.stream, extensions=extensions)

@@ -1,10 +1,12 @@
-"""Subjects by way of transformers alone: a forward hook on a module of the model, with the fastest attention there is.
+"""Subjects by transformers alone: a forward hook on a module of the model, with the fastest attention.
 
-Knows the layouts of the common decoder families; what it does not find, TransformerBridge may.
+It knows the layouts of the common decoder families; TransformerBridge may find others.
 """
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,25 +20,24 @@ from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, SubjectPlan, as_rows, check_finite, check_weights_exist
 from interp.subject.residual import WRITES, matching, short_row
-from interp.subject.untrained import forget
 
-# One row a part: where the families of transformers keep it. Llama, Mistral, Qwen, Gemma | GPT-2 | GPT-NeoX (Pythia) | OPT | Phi.
+# Paths of the parts in the families of transformers. Llama, Mistral, Qwen, Gemma | GPT-2 | GPT-NeoX (Pythia) | OPT | Phi.
 BLOCKS = ("model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers")
 FINAL_NORM = ("model.norm", "transformer.ln_f", "gpt_neox.final_layer_norm", "model.decoder.final_layer_norm", "model.final_layernorm")
 ATTENTION = ("self_attn", "attn", "attention")
 ATTENTION_OUT = ("self_attn.o_proj", "attn.c_proj", "attention.dense", "self_attn.out_proj", "self_attn.dense", "attn.attention.out_proj")
 MLP = ("mlp",)
 MLP_OUT = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "fc2", "mlp.fc2")
-# The norm that reads the residual stream between attention and MLP; blocks that run both side by side have none there.
+# The norm between attention and MLP; parallel blocks have none.
 MIDDLE_NORM = ("pre_feedforward_layernorm", "ln_2", "post_attention_layernorm", "final_layer_norm")
-# Norms on the way out of attention and MLP, before they are added (Gemma 2 and 3): what the block writes is their output.
+# Norms after attention and MLP (Gemma 2 and 3): the block adds their output to the stream.
 ATTENTION_WRITES = ("post_attention_layernorm",)
 MLP_WRITES = ("post_feedforward_layernorm",)
 
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """A module, and whether what it reads or what it writes is wanted."""
+    """A module, and whether its input or its output is recorded."""
 
     module: nn.Module
     reads: bool
@@ -51,11 +52,11 @@ class HuggingFaceSubject(OpenedSubject):
 
     @torch.inference_mode()
     def activations(self, tokens: Tensor) -> Tensor:
-        handle = _register(self._tap)
+        handle = _hook(self._tap, _stop)
         try:
             self._model(tokens.to(self.device), use_cache=False)
         except HookReachedError as reached:
-            # OPT's MLP lays the tokens of all rows in one line.
+            # OPT's MLP flattens the rows.
             found = reached.activations
             return as_rows(found.view(*tokens.shape, -1) if found.dim() == 2 else found)
         finally:
@@ -77,7 +78,7 @@ class HuggingFaceSubject(OpenedSubject):
 
 
 def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
-    """Opens the model on its device. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
+    """Open the model on its device. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
     plan = SubjectPlan.of(spec, hook_point)
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -92,7 +93,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
     model.to(plan.device).eval()
     check_finite(model, spec)
     if spec.weights == "random":
-        forget(model)
+        randomise(model)
     block = _need(model, BLOCKS, "the blocks")[plan.point.layer]
     taps = {site: tap for site, find in TAPS.items() if (tap := find(block)) is not None}
     if plan.point.site in WRITES:
@@ -105,21 +106,14 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
 
 @torch.inference_mode()
 def record(model: Any, taps: dict[str, Tap], tokens: Tensor) -> dict[str, Tensor]:
-    """What each tap gives in one forward pass; those that it never comes to are left out."""
+    """Return the tensor of each tap in one forward pass, without taps that it does not reach."""
     found: dict[str, Tensor] = {}
 
-    def note(name: str, value: Any) -> None:
-        tensor = value[0] if isinstance(value, tuple) else value
+    def note(name: str, tensor: Any) -> None:
         if isinstance(tensor, Tensor):
             found[name] = tensor.reshape(*tokens.shape, -1).clone()
 
-    handles = []
-    for name, tap in taps.items():
-        if tap.reads:
-            hook = lambda _, args, kwargs, name=name: note(name, args[0] if args else kwargs.get("hidden_states"))  # noqa: E731
-            handles.append(tap.module.register_forward_pre_hook(hook, with_kwargs=True))
-        else:
-            handles.append(tap.module.register_forward_hook(lambda _, __, output, name=name: note(name, output)))
+    handles = [_hook(tap, partial(note, name)) for name, tap in taps.items()]
     try:
         model(tokens, use_cache=False)
     finally:
@@ -129,7 +123,7 @@ def record(model: Any, taps: dict[str, Tap], tokens: Tensor) -> dict[str, Tensor
 
 
 def stream(model: Any, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The residual stream before and after a block in the model's own forward pass; None where its blocks are not found."""
+    """Return the residual stream before and after a block in the model's own forward pass; None where its blocks are not found."""
     blocks = _find(model, BLOCKS)
     if blocks is None:
         return None
@@ -138,7 +132,7 @@ def stream(model: Any, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor] | No
 
 
 def _writes(model: Any, block: Any, plan: SubjectPlan) -> dict[str, Tap]:
-    """The taps of what attention and MLP write, and of the stream between them: those for which the identities of the stream hold."""
+    """Return the taps of attention's and MLP's output, and of the stream between them, for which the identities of the stream hold."""
     parts = {
         "attention": {name: Tap(part, reads=False) for name in (*ATTENTION_WRITES, *ATTENTION) if (part := _find(block, (name,))) is not None},
         "middle": {name: Tap(part, reads=True) for name in (*MIDDLE_NORM, *MLP) if (part := _find(block, (name,))) is not None},
@@ -154,7 +148,7 @@ def _writes(model: Any, block: Any, plan: SubjectPlan) -> dict[str, Tap]:
 
 
 def _find(root: Any, paths: tuple[str, ...]) -> Any | None:
-    """The first of the dotted paths that is there."""
+    """Return the value at the first of the dotted paths that exists."""
     for path in paths:
         place = root
         for name in path.split("."):
@@ -179,7 +173,7 @@ def _tap(module: Any | None, *, reads: bool) -> Tap | None:
     return None if module is None else Tap(module, reads)
 
 
-# Sites whose place is sure. What attention and MLP write, and what stands between them, differs by family: see `_writes`.
+# Sites with one place in all families. For the outputs of attention and MLP, and the stream between them, see `_writes`.
 TAPS: dict[str, Callable[[Any], Tap | None]] = {
     "hook_resid_pre": lambda block: Tap(block, reads=True),
     "attn.hook_z": lambda block: _tap(_find(block, ATTENTION_OUT), reads=True),
@@ -189,15 +183,28 @@ TAPS: dict[str, Callable[[Any], Tap | None]] = {
 }
 
 
-def _register(tap: Tap) -> Any:
+def _hook(tap: Tap, use: Callable[[Any], None]) -> Any:
+    """Call `use` with the tensor of a tap in the next forward passes. Returns the handle that removes the hook."""
     if tap.reads:
-        return tap.module.register_forward_pre_hook(_stop_before, with_kwargs=True)
-    return tap.module.register_forward_hook(_stop_after)
+        return tap.module.register_forward_pre_hook(lambda _, args, kwargs: use(args[0] if args else kwargs.get("hidden_states")), with_kwargs=True)
+    return tap.module.register_forward_hook(lambda _, __, output: use(output[0] if isinstance(output, tuple) else output))
 
 
-def _stop_before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    raise HookReachedError(args[0] if args else kwargs["hidden_states"])
+def _stop(activations: Tensor) -> None:
+    raise HookReachedError(activations)
 
 
-def _stop_after(_: nn.Module, __: Any, output: Any) -> None:
-    raise HookReachedError(output[0] if isinstance(output, tuple) else output)
+@torch.no_grad()
+def randomise(model: nn.Module, seed: int = 0) -> None:
+    """Draw every parameter anew, in place, from a normal distribution with that parameter's own mean and standard deviation.
+
+    With fresh weights of the usual scale the residual stream is so small that a trained dictionary never fires; with each matrix's own moments it
+    does. A parameter's draw depends on its name and `seed` alone, and tied parameters stay tied. Source: the re-randomised control of Heap et al.,
+    Sparse autoencoders can interpret randomly initialized transformers (arXiv 2501.17727), embeddings included.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point():
+            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + (seed << 32))
+            trained = parameter.float()
+            drawn = torch.randn(parameter.shape, generator=generator) * float(trained.std(correction=0)) + float(trained.mean())
+            parameter.copy_(drawn)

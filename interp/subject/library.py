@@ -1,4 +1,4 @@
-"""What transformers itself says of a subject's tokenizer. Loads torch: for gpu workers alone."""
+"""The BOS that transformers gives to a subject's tokenizer. Loads torch: for gpu workers alone."""
 
 import logging
 from functools import lru_cache
@@ -20,7 +20,7 @@ Stamps = tuple[tuple[str, int, int], ...]
 
 
 def library_bos(spec: SubjectSpec) -> tuple[str | None] | None:
-    """The BOS text that AutoTokenizer gives (None: it has none), in a tuple; None where AutoTokenizer cannot open the files."""
+    """Return AutoTokenizer's BOS (None: it has none) in a tuple; None where AutoTokenizer cannot open the files."""
     check_folder(spec)
     return None if _names_files(spec) else _bos(spec.model, spec.revision, _stamps(spec))
 
@@ -37,23 +37,22 @@ def _bos(model: str, revision: str | None, stamps: Stamps) -> tuple[str | None] 
     except Exception as cause:
         if not _is_about_the_files(cause):
             raise
-        # The files alone must do then.
         LOG.warning("AutoTokenizer cannot open %s: %s", model, cause)
         return None
     return (None if bos is None else str(bos),)
 
 
 def _is_about_the_files(error: Exception) -> bool:
-    """Whether the library could not use the files. All else (no memory, a defect) is no word on the subject's BOS.
+    """Return whether the library could not use the files; other errors (no memory, a defect) say nothing about the BOS.
 
     It raises OSError for files that are missing and configs that are no JSON, ValueError for what it cannot convert, ImportError where a converter is
-    not installed, and lets through what its own look-ups meet in JSON of another form; its parser in Rust knows no type but Exception itself.
+    not installed, errors of its own look-ups for JSON of another form, and bare Exceptions in its parser in Rust.
     """
     return type(error) is Exception or isinstance(error, OSError | ValueError | ImportError | LookupError | TypeError | AttributeError)
 
 
 def _stamps(spec: SubjectSpec) -> Stamps:
-    """Names, sizes and times of a folder's JSON files, so that a changed one is read again."""
+    """Return names, sizes and times of a folder's JSON files, so that a changed one is read again."""
     if not is_folder(spec):
         return ()
     folder = Path(spec.model)
@@ -62,9 +61,9 @@ def _stamps(spec: SubjectSpec) -> Stamps:
 
 
 def _names_files(spec: SubjectSpec) -> bool:
-    """Whether tokenizer_config.json names files for AutoTokenizer to read in place of those beside it: wherever they are, it would open them.
+    """Return whether tokenizer_config.json names other files, which AutoTokenizer would open wherever they are.
 
-    One that is no JSON object may name anything.
+    One that is no JSON object may name any.
     """
     try:
         settings = read_subject_json(spec, "tokenizer_config.json")

@@ -16,9 +16,8 @@ from interp.domain.spec import SubjectSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.security import allowed_files
 from interp.subject import hooks
-from interp.subject.digest import subject_digest
 from interp.subject.hooks import HookPoint
-from interp.subject.location import check_folder, is_folder, read_config, subject_name
+from interp.subject.location import check_folder, is_folder, read_config, subject_digest, subject_name
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import TextEncoder, open_encoder
 
@@ -26,7 +25,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class HookReachedError(Exception):
-    """The forward pass came to the hook point: leaves the model at once, so that nothing beyond is computed."""
+    """Ends the forward pass at the hook point, so that nothing beyond is computed."""
 
     def __init__(self, activations: Tensor) -> None:
         self.activations = activations
@@ -34,7 +33,7 @@ class HookReachedError(Exception):
 
 @dataclass(frozen=True)
 class SubjectPlan:
-    """What is known of a subject before its weights are read."""
+    """A subject before its weights are read."""
 
     spec: SubjectSpec
     shape: ModelShape
@@ -46,7 +45,7 @@ class SubjectPlan:
 
     @classmethod
     def of(cls, spec: SubjectSpec, hook_point: str) -> "SubjectPlan":
-        """Raises all that config and tokenizer can already be refused for."""
+        """Read config and tokenizer. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
         config = read_config(spec)
         shape = ModelShape.from_config(config)
         point = hooks.parse(hook_point, shape)
@@ -94,13 +93,13 @@ class OpenedSubject:
 
 
 def weights_bytes(model: nn.Module) -> int:
-    """Bytes of a model's weights; those that two modules share count once."""
+    """Return the bytes of a model's weights; shared ones count once."""
     tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def pick_device(asked: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU. Raises SubjectError for a device this machine lacks."""
+    """Return the device; `auto` is the first GPU, else the CPU. Raises SubjectError for one that this machine lacks."""
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -112,7 +111,7 @@ def pick_device(asked: str) -> torch.device:
 
 
 def check_weights_exist(spec: SubjectSpec) -> None:
-    """Raises FileMissing for a folder without weights, which transformers reports in many ways; and what `check_folder` raises."""
+    """Raise FileMissing for a folder without weights, which transformers reports in many ways, and what `check_folder` raises."""
     check_folder(spec)
     if is_folder(spec) and not any(Path(name).suffix in {".safetensors", ".bin"} for name in allowed_files.names_in(spec.model)):
         raise FileMissingError(
@@ -121,7 +120,7 @@ def check_weights_exist(spec: SubjectSpec) -> None:
 
 
 def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
-    """Raises WeightsNotFinite."""
+    """Raise WeightsNotFinite."""
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
             raise WeightsNotFiniteError(
@@ -132,22 +131,22 @@ def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
 
 
 def as_rows(activations: Tensor) -> Tensor:
-    """`[B, T, D]`: heads, where there are any, side by side."""
+    """Return `[B, T, D]`, with heads, if any, concatenated."""
     return activations.flatten(2)
 
 
 def device_name() -> str:
-    """The first GPU's name; `cpu` where there is none."""
+    """Return the first GPU's name; `cpu` where there is none."""
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
 
 
 def device_memory() -> int | None:
-    """Bytes of the first GPU; None where there is none."""
+    """Return the bytes of the first GPU; None where there is none."""
     return int(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
 
 
 def give_back_memory() -> None:
-    """Frees what let-go models held: modules of torch hold themselves in circles, and its allocator keeps a GPU's memory."""
+    """Free the memory of models that nothing refers to: modules of torch are cyclic, and its allocator keeps a GPU's memory."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Where a subject's files are: a folder, or the Hugging Face Hub by way of its cache."""
+"""The files of a subject: in a folder, or in the cache of the Hugging Face Hub."""
 
 import os
 from collections.abc import Iterator
@@ -9,30 +9,32 @@ from typing import Any
 from pydantic import Field
 
 from interp.domain.cleaning import one_line
+from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.errors import FileMissingError, InputError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.security import allowed_files
-from interp.security.allowed_files import Roots
+from interp.security.allowed_files import Roots, file_digest
 from interp.security.bounded_json import MODEL_CONFIG, MODEL_HEADER, TOKENIZER, JsonLimits, read_json
 from interp.security.foreign_config import Foreign, typed
 
-SHOWN = 300  # characters of what a Hub says
-# Folder names that say nothing about the model in them: then the folder above names it.
+SHOWN = 300  # characters of a Hub's error
+# Folder names that do not name the model: the folder above does.
 PLAIN_FOLDERS = frozenset({"subject", "model", "checkpoint", "final"})
-
-# Of a name that is kept in the database.
 LONGEST_NAME = 200
+# The files of a subject's folder that decide what it computes.
+SUBJECT_SUFFIXES = frozenset({".safetensors", ".bin", ".model"})
+SUBJECT_FILES = frozenset({"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
 
 
 class ConfigNames(Foreign):
-    """What config.json calls the model: by hand, and where `save_pretrained` had it from."""
+    """The model's names in config.json: written by hand, and the source of `save_pretrained`."""
 
     given: str | None = Field(default=None, alias="glossator_name")
     path: str | None = Field(default=None, alias="_name_or_path")
 
 
 def is_folder(spec: SubjectSpec) -> bool:
-    """Whether the subject is a folder of this machine. Raises FileMissing when it can only be one, and is none."""
+    """Return whether the subject is a folder of this machine. Raises FileMissing when it can only be one, and is none."""
     if not looks_like_path(spec.model) and not allowed_files.current().permit_path(spec.model):
         return False
     kind = allowed_files.kind_of(spec.model)
@@ -48,17 +50,17 @@ def is_folder(spec: SubjectSpec) -> bool:
 
 
 def looks_like_path(model: str) -> bool:
-    """Whether the text can only be a path: no name of the Hub begins with `/`, `.` or `~`, or has more than two parts."""
+    """Return whether the text can only be a path: no name of the Hub begins with `/`, `.` or `~`, or has more than two parts."""
     return model.startswith(("/", ".", "~")) or len(Path(model).parts) not in (1, 2)
 
 
 def check_folder(spec: SubjectSpec) -> None:
-    """Looks through a subject's folder before a library opens it by its name: nothing in it may lead elsewhere.
+    """Check a subject's folder before a library opens it by its name: no file in it may refer to another folder.
 
     Raises PathRefused, NotRegularFile, and SubjectError for weights in shards that lie in another folder, or an adapter of another model.
     """
     if not is_folder(spec):
-        # The libraries take a folder of the working directory for a name of the Hub.
+        # The libraries open a folder of the working directory in place of a name of the Hub.
         if os.path.lexists(spec.model):
             raise allowed_files.refused(spec.model)
         from interp.subject import hub
@@ -79,7 +81,7 @@ def check_folder(spec: SubjectSpec) -> None:
 
 
 def subject_file(spec: SubjectSpec, name: str) -> Path:
-    """The path of one file of the subject; a Hub file is fetched to the cache when it is not there. Raises FileMissing."""
+    """Return the path of a file of the subject; a file of the Hub is fetched to the cache. Raises FileMissing."""
     if is_folder(spec):
         path = Path(spec.model) / name
         if allowed_files.is_file(path):
@@ -91,53 +93,60 @@ def subject_file(spec: SubjectSpec, name: str) -> Path:
 
 
 def hub_commit(spec: SubjectSpec) -> str:
-    """The commit that a Hub name and revision stand for."""
+    """Return the commit of a Hub name and revision."""
     return subject_file(spec, "config.json").parent.name
 
 
 def read_config(spec: SubjectSpec) -> dict[str, Any]:
-    """The content of config.json."""
     return read_subject_json(spec, "config.json")
 
 
 def read_subject_json(spec: SubjectSpec, name: str, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
-    """The content of one of the subject's JSON files. Raises FileMissing, and `error` for one that cannot be read."""
+    """Read one of the subject's JSON files. Raises FileMissing, and `error` for one that cannot be read."""
     with _reading(spec):
         return read_json(subject_file(spec, name), error, limits)
 
 
 def read_subject_bytes(spec: SubjectSpec, name: str) -> bytes:
-    """The bytes of one of the subject's files, which was read as JSON before. Raises FileMissing."""
+    """Read the bytes of one of the subject's files, which was read as JSON before. Raises FileMissing."""
     with _reading(spec), allowed_files.open_file(subject_file(spec, name)) as handle:
         return handle.read(TOKENIZER.nbytes)
 
 
 @contextmanager
 def _reading(spec: SubjectSpec) -> Iterator[None]:
-    """Reads in the Hub's cache, and nowhere else, where the subject is a name of the Hub."""
+    """Allow reading in the Hub's cache alone, where the subject is a name of the Hub."""
     if is_folder(spec):
         yield
         return
-    with allowed_files.within(_hub_cache()):
+    from huggingface_hub import constants
+
+    # Links of the cache lead to blobs in it.
+    with allowed_files.within(Roots((os.path.realpath(constants.HF_HUB_CACHE),), allowed_files.SYSTEM)):
         yield
 
 
-def _hub_cache() -> Roots:
-    """The Hub's cache as the only root: its files are reached by names of the Hub, and their links lead to blobs in it."""
-    from huggingface_hub import constants
-
-    return Roots((os.path.realpath(constants.HF_HUB_CACHE),), allowed_files.SYSTEM)
+def subject_digest(spec: SubjectSpec) -> str:
+    """Digest a folder's weights, config and tokenizer; for a Hub model its name and commit. dtype and device do not count."""
+    if spec.weights == "random":
+        trained = spec.model_copy(update={"weights": "trained"})
+        return digest_of({"version": IDENTITY_VERSION, "random_weights_of": subject_digest(trained)})
+    if not is_folder(spec):
+        return digest_of({"version": IDENTITY_VERSION, "hub": spec.model, "commit": hub_commit(spec)})
+    paths = [Path(spec.model) / name for name in allowed_files.names_in(spec.model)]
+    deciding = [path for path in paths if path.suffix in SUBJECT_SUFFIXES or path.name in SUBJECT_FILES]
+    return digest_of({"version": IDENTITY_VERSION, "files": {path.name: file_digest(path) for path in deciding if allowed_files.is_file(path)}})
 
 
 def subject_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
-    """A short name: what the config calls the model, else the folder's or the Hub's name. `-random` tells a re-initialised one apart."""
+    """Return a short name: the config's, else the folder's or the Hub's; with `-random` for a re-initialised model."""
     name = "".join(character for character in _trained_name(spec, config) if character.isprintable())[:LONGEST_NAME] or "unnamed"
     return f"{name}-random" if spec.weights == "random" else name
 
 
 def _trained_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
-    told = typed(ConfigNames, config, "config.json", SubjectError, "Correct it, or save the model again.")
-    given = Path(told.given or told.path or "").name
+    parsed = typed(ConfigNames, config, "config.json", SubjectError, "Correct it, or save the model again.")
+    given = Path(parsed.given or parsed.path or "").name
     if given:
         return given
     path = Path(spec.model)

@@ -1,7 +1,7 @@
-"""The identities of the residual stream, which tell whether a hook point's name and its tensor belong together.
+"""The identities of the residual stream, which verify that a hook point's tensor is that of its name.
 
 A block adds what attention and MLP write: resid_pre + attn_out = resid_mid and resid_mid + mlp_out = resid_post; in a parallel block
-resid_pre + attn_out + mlp_out = resid_post (Elhage et al. 2021, A mathematical framework for transformer circuits). They are looked at once, on one
+resid_pre + attn_out + mlp_out = resid_post (Elhage et al. 2021, A mathematical framework for transformer circuits). They are checked once, on one
 short row, when a subject is opened.
 """
 
@@ -11,20 +11,20 @@ from itertools import product
 import torch
 from torch import Tensor
 
-# Sites that the identities speak of, beside the stream before and after the block.
+# Sites of the identities, beside the stream before and after the block.
 WRITES = frozenset({"hook_attn_out", "hook_resid_mid", "hook_mlp_out"})
 ROW = 8
-# Of the largest value of the stream: what rounding may do.
+# Rounding error, relative to the largest value of the stream.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 
 
 def short_row(vocabulary: int, device: torch.device) -> Tensor:
-    """int64 `[1, ROW]`: some token ids."""
+    """Return some token ids int64 `[1, ROW]`."""
     return (torch.arange(ROW, device=device)[None] * 7 + 1) % vocabulary
 
 
 def is_close(found: Tensor, wanted: Tensor) -> bool:
-    """Whether two tensors of one shape are equal but for rounding."""
+    """Return whether two tensors have one shape and are equal but for rounding."""
     if found.shape != wanted.shape:
         return False
     limit = TOLERANCE.get(wanted.dtype, 1e-3) * float(wanted.float().abs().max())
@@ -32,9 +32,9 @@ def is_close(found: Tensor, wanted: Tensor) -> bool:
 
 
 def matching(pre: Tensor, post: Tensor, attention: Mapping[str, Tensor], middle: Mapping[str, Tensor], mlp: Mapping[str, Tensor]) -> dict[str, str]:
-    """Of named candidates for each site, those that the identities hold for: site to name. Sites that none fits are left out.
+    """Return, by site, the named candidate for which the identities hold. Sites without one are left out.
 
-    The stream before and after the block is known; all tensors are `[1, ROW, D]`.
+    All tensors are `[1, ROW, D]`.
     """
     best: dict[str, str] = {}
     for name, mid in middle.items():

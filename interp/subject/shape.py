@@ -1,4 +1,4 @@
-"""What a model's config.json says of its sizes, read without loading the model."""
+"""The sizes of a model by its config.json, without loading it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from interp.domain.errors import SubjectError
 from interp.security.foreign_config import FirstError, Foreign, Name, brief, typed
 from interp.subject.defaults import sizes_of
 
-# One row a size: the names that the model families of transformers give to it.
+# The names of each size in the families of transformers.
 WIDTH = ("hidden_size", "n_embd", "d_model")
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
@@ -20,25 +20,20 @@ HEAD = ("head_dim",)
 VOCABULARY = ("vocab_size",)
 SIZES = (*WIDTH, *LAYERS, *HEADS, *MLP, *CONTEXT, *HEAD, *VOCABULARY)
 
-# Sizes beyond these are of no model: some ten times the largest that are known. What is made of them is made in memory, before weights are read.
+# Limits, some ten times the largest known: arrays of these sizes are allocated before weights are read.
 MOST = {WIDTH: 1 << 18, LAYERS: 2000, HEADS: 1 << 14, MLP: 1 << 20, CONTEXT: 1 << 30, HEAD: 1 << 16, VOCABULARY: 1 << 22}
 
 
 class ModelType(Foreign):
-    """What names the class of a config, at either of its levels."""
+    """The class of a config, at either of its levels."""
 
     model_type: str | None = None
 
 
-def _object_or_none(value: Any) -> Any:
-    """An empty text_config is none."""
-    return value or None
-
-
 class SubjectConfig(Foreign):
-    """config.json, as far as it is read: `text_config` holds the sizes of a model of several parts."""
+    """The fields of config.json that are read: `text_config` holds the sizes of a model of several parts."""
 
-    text_config: Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)] = None
+    text_config: Annotated[dict[str, Any] | None, BeforeValidator(lambda value: value or None)] = None
     model_type: Name | None = None
     architectures: Annotated[list[Name], FirstError()] | None = None
 
@@ -57,18 +52,15 @@ class ModelShape:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "ModelShape":
-        """From the content of a Hugging Face config.json; what it leaves out is the default of its class in transformers.
-
-        Raises SubjectError when a size is missing in both, or is no positive number that a model can have.
-        """
-        told = typed(SubjectConfig, config, "config.json", SubjectError, "Save the model again.")
-        text = told.text_config or config
+        """Read a Hugging Face config.json, with the defaults of its class in transformers. Raises SubjectError."""
+        parsed = typed(SubjectConfig, config, "config.json", SubjectError, "Save the model again.")
+        text = parsed.text_config or config
         kind = typed(ModelType, text, "config.json", SubjectError, "Save the model again.").model_type
-        sizes = _completed(text, sizes_of(told.model_type, kind))
+        sizes = _completed(text, sizes_of(parsed.model_type, kind))
         d_model = _size(sizes, WIDTH)
         heads = _size(sizes, HEADS)
         return cls(
-            architecture=(told.architectures or [told.model_type or "unknown"])[0],
+            architecture=(parsed.architectures or [parsed.model_type or "unknown"])[0],
             layers=_size(sizes, LAYERS),
             d_model=d_model,
             d_mlp=_size(sizes, MLP, default=4 * d_model),
@@ -79,7 +71,7 @@ class ModelShape:
 
 
 def _completed(config: Mapping[str, Any], defaults: Mapping[str, int | None]) -> dict[str, Any]:
-    """The sizes of a config with a default for each that it gives under none of its names."""
+    """Return the sizes of a config, with a default for each that has none of its names there."""
     given = {names[0] for names in (WIDTH, LAYERS, HEADS, MLP, CONTEXT) if any(config.get(name) is not None for name in names)}
     return {name: value for name, value in defaults.items() if name not in given} | {
         name: config[name] for name in SIZES if config.get(name) is not None

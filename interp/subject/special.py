@@ -1,4 +1,4 @@
-"""The special tokens of a subject, from its files alone: which ids they have, and which one leads every row."""
+"""The special tokens of a subject, from its files alone: their ids, and the BOS of every row."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,8 +16,8 @@ from interp.subject.tokenizer_file import CURE, TokenizerFile
 ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
 
 
-class Written(Foreign):
-    """A special token as `save_pretrained` may write it."""
+class AddedToken(Foreign):
+    """A special token as an object."""
 
     content: str
 
@@ -25,23 +25,22 @@ class Written(Foreign):
 class TokenizerSettings(Foreign):
     """tokenizer_config.json with special_tokens_map.json over it."""
 
-    bos_token: str | Written | None = None
-    eos_token: str | Written | None = None
-    pad_token: str | Written | None = None
-    unk_token: str | Written | None = None
-    cls_token: str | Written | None = None
-    sep_token: str | Written | None = None
-    mask_token: str | Written | None = None
+    bos_token: str | AddedToken | None = None
+    eos_token: str | AddedToken | None = None
+    pad_token: str | AddedToken | None = None
+    unk_token: str | AddedToken | None = None
+    cls_token: str | AddedToken | None = None
+    sep_token: str | AddedToken | None = None
+    mask_token: str | AddedToken | None = None
     tokenizer_class: str | None = None
 
     def text(self, role: str) -> str | None:
-        """The text of the token with this role."""
-        token: str | Written | None = getattr(self, f"{role}_token")
-        return token.content if isinstance(token, Written) else token
+        token: str | AddedToken | None = getattr(self, f"{role}_token")
+        return token.content if isinstance(token, AddedToken) else token
 
     @property
     def names_bos(self) -> bool:
-        """Whether a file speaks of a BOS, if only to say that there is none."""
+        """Whether a file has a BOS, or says that there is none."""
         return "bos_token" in self.model_fields_set
 
 
@@ -60,13 +59,12 @@ class TokenIds(Foreign):
     mask_token_id: int | Ids | None = None
 
     def token(self, role: str) -> int | list[int] | None:
-        """The id or ids of this role."""
         token: int | list[int] | None = getattr(self, f"{role}_token_id")
         return token
 
 
 class Classes(Foreign):
-    """What config.json says of the tokenizer's class."""
+    """The fields of config.json that decide the tokenizer's class."""
 
     model_type: str | None = None
     tokenizer_class: str | None = None
@@ -75,7 +73,7 @@ class Classes(Foreign):
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """What the files say. `named` maps roles to ids; `bos` is the text of the BOS and `explicit` whether a tokenizer file speaks of one.
+    """Special tokens of the files. `named` maps roles to ids; `bos` is the text of the BOS, `explicit` whether a tokenizer file names it.
 
     `configured` is the BOS id of config.json or generation_config.json, where the tokenizer knows that id as a special token.
     """
@@ -87,7 +85,7 @@ class SpecialTokens:
     known: dict[str, int]
 
     def bos_id(self, bos: str | None) -> int | None:
-        """The id of a BOS text, by default what the configs say. Raises TokenizerMismatch for one that the tokenizer lacks."""
+        """Return the id of a BOS text, by default that of the configs. Raises TokenizerMismatch for one that the tokenizer lacks."""
         if bos in self.known:
             return self.known[bos]
         if not self.explicit:
@@ -102,10 +100,9 @@ class SpecialTokens:
 
 
 def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: TokenizerFile) -> SpecialTokens:
-    """Reads tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json as AutoTokenizer does.
+    """Read tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json as AutoTokenizer does.
 
-    What they leave out is the default of the tokenizer's class (GPT-2's files name no BOS). `file` is tokenizer.json.
-    Raises TokenizerMismatch when a file cannot be read.
+    Defaults are those of the tokenizer's class (GPT-2's files name no BOS). `file` is tokenizer.json. Raises TokenizerMismatch.
     """
     known = {piece: token for token, piece in file.pieces()} | {added.content: added.id for added in file.added_tokens}
     settings = _optional(spec, "tokenizer_config.json")
@@ -127,7 +124,7 @@ def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: Tokenizer
 
 
 def check_bos(bos: int | None, shape: ModelShape) -> int | None:
-    """The BOS. Raises TokenizerMismatch for one that the subject does not embed."""
+    """Return the BOS. Raises TokenizerMismatch for one that the subject does not embed."""
     if bos is not None and bos >= shape.vocabulary:
         raise TokenizerMismatchError(
             f"The BOS has id {bos}, the subject embeds {shape.vocabulary}.",
@@ -144,7 +141,7 @@ def _optional(spec: SubjectSpec, name: str) -> dict[str, Any] | None:
 
 
 def _configured(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, int]:
-    """The ids of the roles: the first file that names one says it. Lists (several ends) and ids below 0 name none."""
+    """Return the id of each role in the first file that has one. Lists (several ends) and ids below 0 are none."""
     text = typed(Classes, config, "config.json", TokenizerMismatchError, CURE).text_config or {}
     places = [
         typed(TokenIds, content, source, TokenizerMismatchError, CURE)

@@ -1,4 +1,4 @@
-"""A subject's tokenizer: text to ids, and the bytes that every id stands for. Reads tokenizer.json alone, without transformers."""
+"""A subject's tokenizer: text to ids, and the bytes of every id. Reads tokenizer.json alone, without transformers."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -24,21 +24,21 @@ _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A tokenizer with the vocabulary it speaks. `bos` is the id that leads every row, None where the tokenizer has none."""
+    """A tokenizer with its vocabulary. `bos` is the first id of every row, None where the tokenizer has none."""
 
     backend: Any
     vocabulary: Vocabulary
     bos: int | None
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-        """uint32 ids of each text. No special token comes in: not added, and not when the text spells one. Raises TokenizerMismatch."""
+        """Return ids uint32 of each text, without special tokens, even where the text spells one. Raises TokenizerMismatch."""
         with guarded("The subject's tokenizer cannot encode the corpus."):
             encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(item.ids, dtype=np.uint32) for item in encoded]
 
 
 def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -> TextEncoder:
-    """The tokenizer in the subject's own files. Raises FileMissing, TokenizerMismatch."""
+    """Open the tokenizer in the subject's files. Raises FileMissing, TokenizerMismatch."""
     file = read_tokenizer(spec)
     check_fit(file, shape)
     backend = open_backend(read_subject_bytes(spec, "tokenizer.json"))
@@ -51,24 +51,24 @@ def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -
 
 
 def bos_of(spec: SubjectSpec, *, library: bool, file: TokenizerFile | None = None) -> int | None:
-    """The id that leads every row of a subject: what AutoTokenizer gives, or what the files alone tell; without `library` torch is not loaded.
+    """Return the first id of every row of a subject: with `library`, which loads torch, AutoTokenizer's, else that of the files.
 
-    `file` saves reading tokenizer.json again, which takes seconds where it has a quarter of a million pieces.
+    `file` saves reading tokenizer.json again, which takes seconds with a quarter of a million pieces.
     Raises FileMissing, SubjectError, TokenizerMismatch.
     """
     config = read_config(spec)
     tokens = special_tokens(spec, config, file or read_tokenizer(spec))
-    told = library_bos(spec) if library else None
-    return check_bos(tokens.bos_id(*(told or (tokens.bos,))), ModelShape.from_config(config))
+    found = library_bos(spec) if library else None
+    return check_bos(tokens.bos_id(*(found or (tokens.bos,))), ModelShape.from_config(config))
 
 
 def read_tokenizer(spec: SubjectSpec) -> TokenizerFile:
-    """What tokenizer.json says. Raises FileMissing, TokenizerMismatch when it cannot be read."""
+    """Read tokenizer.json. Raises FileMissing, TokenizerMismatch."""
     return of_content(read_subject_json(spec, "tokenizer.json", TokenizerMismatchError, TOKENIZER), f"{spec.model}: tokenizer.json")
 
 
 def check_fit(file: TokenizerFile, shape: ModelShape) -> None:
-    """Raises TokenizerMismatch when the tokenizer's own vocabulary (added tokens apart) reaches beyond the embedding."""
+    """Raise TokenizerMismatch when the tokenizer's vocabulary, without added tokens, is larger than the embedding."""
     largest = max((token for token, _ in file.pieces()), default=-1)
     if largest >= shape.vocabulary:
         raise TokenizerMismatchError(
@@ -79,7 +79,7 @@ def check_fit(file: TokenizerFile, shape: ModelShape) -> None:
 
 
 def vocabulary_of(file: TokenizerFile, special: set[int], size: int) -> Vocabulary:
-    """The bytes of every id below `size`; ids that the tokenizer does not know are empty.
+    """Return the bytes of every id below `size`; ids that the tokenizer does not know are empty.
 
     Byte-level BPE (Radford et al. 2019, the byte alphabet of GPT-2), SentencePiece (`▁` is a space, `<0xAB>` a byte), WordPiece (a piece
     without `##` begins a word, and gets the space before it) and BPE with a suffix at the end of words (`</w>`).
@@ -127,7 +127,7 @@ def _sentencepiece(piece: str) -> bytes:
 
 @cache
 def byte_alphabet() -> dict[str, int]:
-    """The character that GPT-2's byte-level BPE writes for each byte: itself where printable, else the next free one from U+0100."""
+    """Return the byte of each character of GPT-2's byte-level BPE: itself where printable, else the next free one from U+0100."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     alphabet = {chr(byte): byte for byte in printable}
     others = [byte for byte in range(256) if byte not in printable]

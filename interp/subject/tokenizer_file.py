@@ -1,4 +1,4 @@
-"""tokenizer.json, typed: what is read of it without the tokenizers library, and the library's own reader behind one guard."""
+"""tokenizer.json: the fields that are read without the tokenizers library, and the library's own reader."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Added(Foreign):
 
 
 def _a_vocabulary(value: Any) -> Any:
-    """By hand: pydantic would note each of a million wrong entries."""
+    """Check by hand: pydantic collects an error for each of a million wrong entries."""
     if isinstance(value, dict) and all(type(token) is int and 0 <= token < LARGEST_ID for token in value.values()):
         return value
     if isinstance(value, list) and all(isinstance(piece, list) and piece and isinstance(piece[0], str) for piece in value):
@@ -43,7 +43,7 @@ class Pieces(Foreign):
 
 
 class TokenizerFile(Foreign):
-    """What is read of tokenizer.json."""
+    """The fields of tokenizer.json that are read."""
 
     model: Pieces = Field(default_factory=Pieces)
     added_tokens: Annotated[list[Added], FirstError(), BeforeValidator(lambda value: value or [])] = Field(default_factory=list)
@@ -52,14 +52,14 @@ class TokenizerFile(Foreign):
     normalizer: Any = None
 
     def pieces(self) -> Iterator[tuple[int, str]]:
-        """(id, piece) of the vocabulary, added tokens apart."""
+        """Return (id, piece) of the vocabulary, without added tokens."""
         vocab = self.model.vocab
         if isinstance(vocab, dict):
             return ((token, piece) for piece, token in vocab.items())
         return ((token, piece[0]) for token, piece in enumerate(vocab))
 
     def special(self) -> set[int]:
-        """The ids that the tokenizer itself calls special."""
+        """Return the ids that the tokenizer marks as special."""
         return {added.id for added in self.added_tokens if added.special}
 
     @property
@@ -69,12 +69,12 @@ class TokenizerFile(Foreign):
 
     @property
     def parts(self) -> str:
-        """Decoder, pre-tokenizer and normalizer as text, to look for names in."""
+        """Decoder, pre-tokenizer and normalizer as text, to search for names."""
         return json.dumps([self.decoder, self.pre_tokenizer, self.normalizer], ensure_ascii=False)
 
 
 def of_content(content: dict[str, Any], source: Path | str) -> TokenizerFile:
-    """The typed content of a tokenizer.json. Raises TokenizerMismatch."""
+    """Check the content of a tokenizer.json. Raises TokenizerMismatch."""
     file = typed(TokenizerFile, content, source, TokenizerMismatchError, CURE)
     if file.model.vocab is None:
         raise TokenizerMismatchError(f"{source} holds no vocabulary.", cure=CURE)
@@ -82,10 +82,7 @@ def of_content(content: dict[str, Any], source: Path | str) -> TokenizerFile:
 
 
 def open_backend(content: bytes) -> Any:
-    """A tokenizer of the library, from the bytes of tokenizer.json: it cuts and pads nothing, and takes special tokens in texts for text.
-
-    Raises TokenizerMismatch where the library cannot open it.
-    """
+    """Open tokenizer.json with the library, without truncation, padding and special tokens in texts. Raises TokenizerMismatch."""
     from tokenizers import Tokenizer
 
     with guarded("The tokenizers library cannot open tokenizer.json."):
@@ -98,19 +95,19 @@ def open_backend(content: bytes) -> Any:
 
 @contextmanager
 def guarded(what: str) -> Iterator[None]:
-    """Turns errors of the tokenizers library into TokenizerMismatch, panics too."""
+    """Turn errors and panics of the tokenizers library into TokenizerMismatch."""
     try:
         with panics_as_errors():
             yield
     except InputError:
         raise
-    except Exception as cause:  # the library, written in Rust, raises bare Exceptions; a want of memory stays the cause
+    except Exception as cause:  # the library, written in Rust, raises bare Exceptions; a MemoryError stays the cause
         raise TokenizerMismatchError(what, why=str(cause)[:200], cure=CURE) from cause
 
 
 @contextmanager
 def panics_as_errors() -> Iterator[None]:
-    """Turns a panic of a library in Rust into a ValueError, since files made it: it is no Exception, and would end the process."""
+    """Turn a panic of a library in Rust, which is no Exception and would end the process, into a ValueError."""
     try:
         yield
     except BaseException as cause:

@@ -4,6 +4,7 @@ import json
 
 from interp.subject import defaults
 from interp.subject.shape import ModelShape
+from tests.subject.generate_defaults import generate
 
 # text_config as google/gemma-3-4b-pt has it.
 GEMMA_3 = {
@@ -46,5 +47,5 @@ def test_sizes_that_follow_from_others_are_no_defaults() -> None:
 
 
 def test_the_table_is_that_of_the_installed_transformers() -> None:
-    """Else run `python -m interp.subject.defaults`."""
-    assert json.loads(json.dumps(defaults.generate())) == json.loads(defaults.FILE.read_text(encoding="utf-8"))
+    """Else run `python -m tests.subject.generate_defaults`."""
+    assert json.loads(json.dumps(generate())) == json.loads(defaults.FILE.read_text(encoding="utf-8"))

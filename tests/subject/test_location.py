@@ -12,8 +12,7 @@ import pytest
 
 from interp.domain.errors import FileMissingError
 from interp.domain.spec import SubjectSpec
-from interp.subject.digest import subject_digest
-from interp.subject.location import hub_commit, read_config, subject_file, subject_name
+from interp.subject.location import hub_commit, read_config, subject_digest, subject_file, subject_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -14,9 +14,8 @@ from interp.domain.errors import WidthMismatchError
 from interp.domain.spec import JobSpec, SubjectSpec
 from interp.planning.fingerprint import models_identity, models_key
 from interp.subject.base import Subject, open_subject
-from interp.subject.digest import subject_digest
 from interp.subject.loaded import device_memory, device_name, give_back_memory
-from interp.subject.location import read_config, subject_name
+from interp.subject.location import read_config, subject_digest, subject_name
 from interp.subject.shape import ModelShape
 from workers.runtime.context import Runtime
 from workers.runtime.memory_limit import memory_limit
