@@ -19,7 +19,7 @@ from api.http.connection_limits import Bounds, protocol
 from interp.config.home import held
 from interp.config.settings import Settings, is_loopback
 from interp.domain.errors import GlossatorError
-from interp.store.db import migrate
+from interp.store import migrate
 from workers.supervisor import Supervisor
 
 log = logging.getLogger(__name__)

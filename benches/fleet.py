@@ -43,7 +43,7 @@ from benches.simulated import COLLECTED, SHARD_TOKENS, Member, Served, identity_
 from interp.config.settings import Settings
 from interp.domain.lifecycle import ChunkStatus, JobStatus, Queue
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ChunkRow, JobRow
 from interp.store.queue import jobs

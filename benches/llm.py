@@ -51,7 +51,7 @@ from interp.domain.spec import (
     ScorerSpec,
     SubjectSpec,
 )
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import LlmCallRow
 from interp.store.llm import reply_cache

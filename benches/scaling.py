@@ -30,7 +30,7 @@ from api.jobs import admission
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ScorerSpec, SubjectSpec
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.queue import jobs
 from workers.runtime.context import Runtime

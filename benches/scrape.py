@@ -23,7 +23,7 @@ from api.demo.local_servers import LocalPostgres
 from api.http import metrics
 from benches.in_process import InProcess
 from interp.config.settings import Settings
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine
 
 SIZES = (1_000, 1_000_000)

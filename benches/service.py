@@ -42,7 +42,7 @@ from api.routes.explanations import ExplanationFilters
 from benches import bigbook, bigjobs, ingest, submission
 from benches.bigbook import NAME, Sizes
 from interp.config.settings import Settings
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.listings import keyset, queries
 from interp.store.listings.keyset import KeysetListing

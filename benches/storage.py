@@ -24,7 +24,7 @@ from benches.llm import scripted_server
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus, Queue
 from interp.domain.spec import BudgetSpec, CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import Base
 from interp.store.queue import jobs

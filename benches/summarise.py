@@ -32,7 +32,7 @@ from interp.domain.score import ControlResult, Interval, NullResult, Score
 from interp.domain.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.planning.settings_digest import family_of, scorer_digest
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.dialect import analyze
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ExplanationRow, FeatureRow

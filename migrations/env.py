@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `interp.store.db.migrate` opened."""
+"""Alembic's entry: runs on the connection that `interp.store.migrate` opened."""
 
 from typing import Any
 

@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 
 from sqlalchemy import Connection, make_url, text
 
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine
 from interp.store.db.revision import is_current
 from interp.store.db.tables import Base

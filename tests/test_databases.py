@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, func, select, text
 
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine
 from interp.store.db.revision import is_current
 from interp.store.db.tables import Base

@@ -11,7 +11,8 @@ from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import ROLES, BudgetSpec
 from interp.store.db.tables import JobRow
 from interp.store.listings import queries
-from interp.store.llm import budgets, call_stats
+from interp.store.llm import call_stats
+from interp.store.queue import budgets
 from interp.store.queue.progress import of_jobs
 from interp.store.results import runs
 

@@ -6,8 +6,8 @@ from typing import Any
 from api.schemas import AmountAnswer, BudgetAnswer, UsageRow, UsageTotal
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
-from interp.store.llm.budgets import BudgetState
 from interp.store.llm.call_stats import Group, UsageLine
+from interp.store.queue.budgets import BudgetState
 
 NOTHING = AmountAnswer(calls=0, tokens=0, usd=0.0)
 

@@ -12,9 +12,9 @@ from api.schemas import CallAnswer, CallPage, DeliveryAnswer, DeliveryPage, JobA
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.store.listings import queries
 from interp.store.listings.queries import MAX_LIMIT, JobQuery
-from interp.store.llm import budgets, call_stats, calls
+from interp.store.llm import call_stats, calls
 from interp.store.llm.calls import CallQuery
-from interp.store.queue import webhooks
+from interp.store.queue import budgets, webhooks
 
 JOB_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
 CALL_PLACE = TypeAdapter(tuple[cursors.RowId])

@@ -1,7 +1,7 @@
 """No row of results asks for its dictionary: its evidence set, or its explanation, has asked already.
 
 PostgreSQL answers a foreign key with a query a row, and each takes a lock on the one row of the dictionary. SQLite keeps the keys, which cost little
-there: only copying the tables would end them, and to drop one whose rows cascade empties others (`interp.store.db.migrate.differences` knows).
+there: only copying the tables would end them, and to drop one whose rows cascade empties others (`interp.store.migrate.differences` knows).
 """
 
 from alembic import op

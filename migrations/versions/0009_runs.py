@@ -1,7 +1,7 @@
 """A run is a thing of its own: what was an evidence set has a number within its dictionary, and all results name it by a small integer.
 
 The listing holds the features of every run, not of a dictionary's newest one. PostgreSQL changes its tables in place. SQLite changes keys by copying
-tables; foreign keys are off while a migration runs (`interp.store.db.migrate`), so that no row goes with a table that is replaced.
+tables; foreign keys are off while a migration runs (`interp.store.migrate`), so that no row goes with a table that is replaced.
 """
 
 from dataclasses import dataclass

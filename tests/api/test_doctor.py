@@ -20,7 +20,7 @@ from api.demo.fake_llm import ScriptedServer
 from api.demo.local_servers import LocalServer
 from benches.in_process import InProcess
 from interp.config.settings import Settings
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, transaction
 from interp.store.db.tables import WorkerRow
 from tests.store import steps

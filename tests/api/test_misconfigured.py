@@ -16,7 +16,7 @@ from benches.in_process import InProcess
 from interp.config.environment import RENAMED, check_names, variable_of
 from interp.config.settings import Settings
 from interp.domain.errors import SettingsInvalidError
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine
 
 RUN = "from api.cli import main; main()"

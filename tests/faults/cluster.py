@@ -24,7 +24,7 @@ from api.demo.fake_llm import ScriptedServer
 from api.demo.local_servers import LocalPostgres, LocalRedis, free_port
 from glossator import Client
 from interp.config.settings import Settings
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine
 from interp.store.db.tables import Base
 from tests.faults.disks import Disk, disk

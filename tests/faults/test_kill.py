@@ -12,7 +12,7 @@ from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.planning import preflight
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, transaction
 from interp.store.queue import jobs
 from tests.faults.results import repeated, results

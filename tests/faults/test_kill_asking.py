@@ -11,8 +11,7 @@ from interp.domain.lifecycle import Stage
 from interp.domain.spec import JobSpec
 from interp.planning import preflight
 from interp.store.db.engine import snapshot, transaction
-from interp.store.llm import budgets
-from interp.store.queue import jobs
+from interp.store.queue import budgets, jobs
 from tests.faults.results import repeated, results
 from tests.faults.service import Service, serve
 from tests.workers.asking import attempts, recorded, spec_of

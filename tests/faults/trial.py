@@ -16,7 +16,7 @@ from interp.domain.lifecycle import CHUNK_ENDS, JOB_ENDS, ChunkStatus, JobStatus
 from interp.domain.spec import BudgetSpec, JobSpec
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import ChunkRow, JobRow, LlmCallRow
-from interp.store.llm import budgets
+from interp.store.queue import budgets
 from tests.faults.cluster import Cluster
 from tests.faults.job import LATENCY, TOKEN_CAP, Reference
 from tests.faults.moments import Held, Lease, Moment, lease_of, leases, status_of

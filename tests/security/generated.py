@@ -20,7 +20,7 @@ from api.demo.servers import POSTGRES, own
 from benches.in_process import in_process
 from interp.config.settings import Settings
 from interp.domain.errors import ServerMissingError
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine
 from tests.api import synthetic
 from tests.security.test_requests import SPEC

@@ -40,7 +40,7 @@ from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.planning import preflight
 from interp.security import allowed_files
 from interp.security.allowed_files import Roots
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import JobRow
 from interp.store.queue import jobs

@@ -28,7 +28,7 @@ from interp.planning.preflight_task import CHECK, PreflightRequest
 from interp.security import sandbox
 from interp.security.allowed_files import Roots
 from interp.security.sandbox import Processes, ResourceLimits
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.db.tables import JobRow
 from tests.security import apart

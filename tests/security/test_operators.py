@@ -34,7 +34,7 @@ from glossator import ApiError
 from interp.config.home import HomeLock, Occupant, occupant
 from interp.config.settings import EXAMPLES, Settings, settings
 from interp.domain.errors import DatabaseUnfitError, HomeTakenError
-from interp.store.db import migrate
+from interp.store import migrate
 
 HOLDING = """
 import sys

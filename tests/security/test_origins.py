@@ -11,7 +11,7 @@ from api.http.origins import Hosts, host_of
 from benches.in_process import InProcess
 from interp.config.settings import Settings
 from interp.domain.errors import SettingsInvalidError
-from interp.store.db import migrate
+from interp.store import migrate
 from tests.security.test_requests import SPEC
 
 LOCAL = ["localhost", "localhost:8420", "127.0.0.1", "127.0.0.1:8420", "127.9.9.9:1", "[::1]:8420", "LOCALHOST", "localhost.", "a.localhost:8420"]

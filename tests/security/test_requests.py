@@ -15,8 +15,8 @@ from benches.in_process import InProcess
 from glossator import Client
 from interp.config.settings import EXAMPLES, Settings
 from interp.domain.errors import GlossatorError
+from interp.store import migrate
 from interp.store.db import engine as engines
-from interp.store.db import migrate
 from tests.api import synthetic
 
 JSON = {"content-type": "application/json"}

@@ -12,7 +12,7 @@ from api.app import create_app
 from benches.in_process import InProcess
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
-from interp.store.db import migrate
+from interp.store import migrate
 from tests.security import checkpoints as made
 from tests.security.mutants import DICTIONARIES, Case, cases
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, update
 
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import LlmCallRow
 from interp.store.llm import call_stats, calls

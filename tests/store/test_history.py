@@ -5,7 +5,7 @@ from typing import Any
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect
 
-from interp.store.db import migrate
+from interp.store import migrate
 
 
 def revisions() -> list[str]:

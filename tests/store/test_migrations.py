@@ -13,7 +13,7 @@ from interp.domain.explanation import ExplanationFamily
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.files.evidence_codec import encode_evidence
 from interp.planning.plan import ChunkPlan
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.dialect import now
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.revision import FOLDER, head, is_current

@@ -8,8 +8,7 @@ from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import BudgetSpec
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import snapshot, transaction
-from interp.store.llm import budgets
-from interp.store.queue import chunks, completion, jobs
+from interp.store.queue import budgets, chunks, completion, jobs
 from interp.store.queue.chunks import Lease
 from tests.store import steps
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, transaction
 from interp.store.db.temporary_database import own_database
 from interp.store.queue import chunks, completion, progress

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select, update
 from interp.domain.errors import ConflictError, LeaseLostError
 from interp.domain.lifecycle import CHUNK_ENDS, CHUNK_OPEN, ChunkStatus, Queue, Stage
 from interp.planning.plan import ChunkPlan
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow
 from interp.store.queue import chunks, completion, jobs

@@ -10,8 +10,8 @@ from interp.domain.spec import JobSpec
 from interp.planning import preflight
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import LlmCallRow
-from interp.store.llm import budgets, calls
-from interp.store.queue import jobs
+from interp.store.llm import calls
+from interp.store.queue import budgets, jobs
 from interp.store.queue.progress import JobProgress
 from tests.store import steps
 from workers.runtime.context import Runtime

@@ -20,8 +20,8 @@ from interp.llm.call_store import Amount, PendingBatch
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import LlmReservationRow
-from interp.store.llm import budgets, calls, reply_cache
-from interp.store.queue import completion, jobs
+from interp.store.llm import calls, reply_cache
+from interp.store.queue import budgets, completion, jobs
 from interp.store.queue.chunks import Lease
 from tests.store import steps
 from tests.store.asked import BASE_URL, MODEL, call

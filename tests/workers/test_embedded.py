@@ -16,7 +16,7 @@ from interp.config.settings import Settings
 from interp.domain.lifecycle import ChunkStatus, Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.planning import preflight
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ChunkRow
 from interp.store.queue import chunks, jobs

@@ -12,7 +12,7 @@ from interp.domain.evidence import ACTIVE_KINDS, FeatureEvidence
 from interp.domain.lifecycle import Stage
 from interp.domain.spec import DictionarySpec, JobSpec
 from interp.files.evidence_codec import decode_evidence
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import EvidenceRow, FeatureRow, RunRow
 from tests.workers.test_pipeline import complete

@@ -16,7 +16,7 @@ from interp.domain.errors import DiskFullError
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.planning import preflight
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ChunkRow, DictionaryRow, ExplanationRow, FeatureRow, RunRow, ScoreRow, SubjectRow
 from interp.store.queue import completion, jobs, workers

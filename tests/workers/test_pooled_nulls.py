@@ -13,7 +13,7 @@ from interp.config.settings import Settings
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.planning import preflight
 from interp.stats.pooled import FEWEST, pooled_p, strata_of
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import FeatureRow, ScoreRow
 from interp.store.queue import jobs

@@ -16,7 +16,7 @@ from api.demo.local_servers import LocalServer
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.queue import chunks, jobs, workers
 from tests.store import steps

@@ -18,7 +18,7 @@ from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import WebhookSpec
 from interp.planning.plan import ChunkPlan
-from interp.store.db import migrate
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import WebhookRow
 from interp.store.queue import jobs, webhooks

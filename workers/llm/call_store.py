@@ -20,8 +20,9 @@ from sqlalchemy.orm import Session
 from interp.domain.errors import BudgetReachedError, DiskFullError, LeaseLostError, PriceUnknownError, WorkInterruptedError
 from interp.llm.call_store import Amount, Call, PendingBatch, StoredReply
 from interp.store.db.engine import is_passing, snapshot, transaction
-from interp.store.llm import batches, budgets, calls, reply_cache
-from interp.store.llm.budgets import NOTHING, Grant, Sums, sums_of
+from interp.store.llm import batches, calls, reply_cache
+from interp.store.queue import budgets
+from interp.store.queue.budgets import NOTHING, Grant, Sums, sums_of
 from interp.store.queue.chunks import Lease
 from workers.runtime.singleton import one_a_process
 

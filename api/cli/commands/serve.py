@@ -81,7 +81,7 @@ def _check_installation(found: Settings) -> None:
 def upgrade() -> None:
     """Bring the database's tables to this version."""
     found = settings()
-    from interp.store.db import migrate
+    from interp.store import migrate
 
     if found.is_alone:
         make_home(found.home)

@@ -10,8 +10,7 @@ from interp.domain.errors import GlossatorError, LeaseLostError, problem_of
 from interp.domain.lifecycle import WORKABLE, JobStatus, Stage, sources_of
 from interp.planning.retry_plan import EXPENDABLE
 from interp.store.db.engine import snapshot, transaction
-from interp.store.llm import budgets
-from interp.store.queue import chunks, jobs
+from interp.store.queue import budgets, chunks, jobs
 from interp.store.queue.chunks import Lease, Released
 
 # A paused job keeps what was done for it, and its chunks.

@@ -23,8 +23,8 @@ from interp.store.db.dialect import now
 from interp.store.db.tables import JobRow
 from interp.store.db.text import storable
 from interp.store.listings import queries
-from interp.store.llm import budgets, reply_cache
-from interp.store.queue import chunks, paused_time, webhooks
+from interp.store.llm import reply_cache
+from interp.store.queue import budgets, chunks, paused_time, webhooks
 from interp.store.queue.progress import JobProgress, RequestCounts, StageProgress, progress
 from interp.store.results import runs
 

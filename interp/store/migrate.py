@@ -1,27 +1,33 @@
-"""The schema's history: bring a database to its head. `revision` tells whether it is there."""
+"""Upgrade and downgrade a database's schema. `interp.store.db.revision` says where it stands."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, event, inspect, text
+from sqlalchemy import Connection, Engine, event, inspect, select, text
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import DatabaseUnfitError
+from interp.domain.errors import BlobCorruptError, DatabaseUnfitError
+from interp.files.evidence_codec import decode_evidence
+from interp.planning.plan import ranges_of
+from interp.score.best import Running, scored, unscored
 from interp.store.db.engine import make_engine
 from interp.store.db.revision import FOLDER
-from interp.store.db.tables import Base
-from interp.store.results.relisting import relist
+from interp.store.db.tables import Base, EvidenceRow, FeatureRow, RunRow
+from interp.store.results import dictionary_scores, evidence
+from interp.store.results.evidence import Gathered
 
 # From this revision on the listing holds the features of every run.
 LISTED_BY_RUN = "0009"
 # PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
 ADVISORY_LOCK = 0x676C6F73
 NAMES_SHOWN = 3
+# Features that are listed again at a time.
+PORTION = 500
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -36,7 +42,7 @@ def upgrade(url: str, revision: str = "head") -> None:
         if before is not None and before < LISTED_BY_RUN and revision == "head":
             # In the migration's own transaction: all of it or nothing.
             with Session(connection) as session:
-                relist(session)
+                _relist(session)
     engine.dispose()
 
 
@@ -94,3 +100,34 @@ def _check_encoding(connection: Connection) -> None:
         raise DatabaseUnfitError(
             f"The database {name} cannot keep every text.", why=f"Its encoding is {encoding}; texts of models are UTF-8.", cure=cure
         )
+
+
+def _relist(session: Session) -> None:
+    """Give every feature with evidence its row in its run, and every row its best explanation by the rule of this version.
+
+    Before 0009 a listing showed the features of a dictionary's newest evidence alone. Evidence that is damaged stays unlisted, as what reads it
+    would fail.
+    """
+    for run_id in session.scalars(select(RunRow.id).order_by(RunRow.id)).all():
+        _list_features(session, run_id)
+        best = Running()
+        for rows in dictionary_scores.explained(session, run_id):
+            features, explanations, *_ = zip(*rows, strict=True)
+            best.add(unscored(features, explanations))
+        for rows in dictionary_scores.other_scores(session, run_id, ()):
+            best.add(scored(*zip(*rows, strict=True)))
+        shown = dictionary_scores.shown(best.best(), lambda ids: dictionary_scores.labels(session, ids))
+        dictionary_scores.show_best(session, run_id, list(shown))
+
+
+def _list_features(session: Session, run_id: int) -> None:
+    """List the features of a run that have evidence and no row yet, some at a time."""
+    same = (FeatureRow.run_id == EvidenceRow.run_id) & (FeatureRow.feature == EvidenceRow.feature)
+    unlisted = select(EvidenceRow.feature).outerjoin(FeatureRow, same).where(EvidenceRow.run_id == run_id, FeatureRow.feature.is_(None))
+    features = session.scalars(unlisted.order_by(EvidenceRow.feature)).all()
+    for start in range(0, len(features), PORTION):
+        gathered = []
+        for feature, blob in evidence.load(session, run_id, ranges_of(features[start : start + PORTION])).items():
+            with suppress(BlobCorruptError):
+                gathered.append(Gathered(feature, decode_evidence(blob).statistics, b""))
+        evidence.enlist(session, run_id, gathered)
