@@ -56,10 +56,10 @@ from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import LlmCallRow
 from interp.store.llm import reply_cache
 from interp.store.queue import jobs
-from workers.runtime.context import Runtime
+from workers.runtime import Runtime
 from workers.supervisor import Supervisor
-from workers.tasks.execute import drain
 from workers.wakeup import notify
+from workers.worker import drain
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
 LATENCY = 0.2

@@ -23,7 +23,7 @@ from interp.config.settings import Settings
 from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.domain.spec import CollectionSpec, JobSpec
 from workers import artifact_paths
-from workers.runtime.context import Runtime
+from workers.runtime import Runtime
 from workers.tasks.model_cache import models_of, residency_of
 
 

@@ -33,7 +33,7 @@ from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, Expla
 from interp.store import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.queue import jobs
-from workers.runtime.context import Runtime
+from workers.runtime import Runtime
 from workers.supervisor import Supervisor
 from workers.wakeup import notify
 

@@ -26,11 +26,10 @@ from interp.planning.fingerprint import models_key
 from interp.planning.plan import ChunkPlan, Range, Shard, Sizes, plan
 from interp.store.db.engine import make_engine
 from interp.store.queue import chunks
-from workers.runtime.context import Runtime
-from workers.runtime.worker_info import Report, WorkerInfo
-from workers.tasks import execute
-from workers.tasks.execute import TaskResult, Work, run_chunk
+from interp.store.queue.workers import WorkerInfo
+from workers.runtime import Runtime, TaskResult, Work
 from workers.wakeup import make_app, notify
+from workers.worker import TASKS, run_chunk
 
 # Mean seconds of a chunk at speed 1, each drawn from a log-normal distribution around it.
 SECONDS = {
@@ -69,7 +68,7 @@ class Served:
     notified: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Simulation(Runtime):
     """One simulated worker, as its tasks see it: what it has open, and what it has done."""
 
@@ -93,7 +92,7 @@ class Member:
 
 def live(member: Member, parent: Connection) -> None:
     """A process of the fleet: works until the parent sends a word, then answers with what was served, and its CPU seconds."""
-    execute.TASKS.update(dict.fromkeys(Stage, "benches.simulated:serve"))
+    TASKS.update(dict.fromkeys(Stage, "benches.simulated:serve"))
     engine, stopping = make_engine(member.settings.database_url), threading.Event()
     base = Runtime(member.settings, engine, stopping=stopping)
     workers = [_simulation(base, member, number) for number in range(member.first, member.first + member.number)]
@@ -142,14 +141,14 @@ def planned(spec: JobSpec) -> list[ChunkPlan]:
 
 
 def _simulation(base: Runtime, member: Member, number: int) -> Simulation:
-    presence = WorkerInfo(Report(member.queue, f"{member.queue}-{number}"))
+    info = WorkerInfo(member.queue, f"{member.queue}-{number}")
     settings, engine, owner = base.settings, base.engine, f"simulated-{number}/{base.owner}"
-    return Simulation(settings, engine, owner, base.stopping, presence, number=number, queue=member.queue, speed=member.speed)
+    return Simulation(settings, engine, owner, base.stopping, info, number=number, queue=member.queue, speed=member.speed)
 
 
 def _work(worker: Simulation) -> None:
     """As a worker process does: one notification wakes it, and it goes on while there is something ready."""
-    worker.leases.begin()
+    worker.leases.register()
     with _notifications(worker) as wait:
         while not worker.stopping.is_set():
             named = wait()
@@ -160,7 +159,7 @@ def _work(worker: Simulation) -> None:
                     worker.served[-1] = replace(worker.served[-1], written=written, notified=time.monotonic())
             except DBAPIError:
                 worker.stopping.wait(1)
-    worker.leases.end()
+    worker.leases.unregister()
 
 
 @contextmanager
@@ -186,7 +185,7 @@ def _opening(worker: Simulation, models: str) -> float:
     worker.shelf.move_to_end(models)
     while len(worker.shelf) > SHELF:
         worker.shelf.popitem(last=False)
-    worker.presence.update(loaded_models=tuple(models_key(identity_of(name)) for name in worker.shelf))
+    worker.info.loaded_models = tuple(models_key(identity_of(name)) for name in worker.shelf)
     return seconds
 
 

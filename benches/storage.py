@@ -29,8 +29,8 @@ from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import Base
 from interp.store.queue import jobs
 from workers.llm.event_loop import close_clients
-from workers.runtime.context import Runtime
-from workers.tasks.execute import drain
+from workers.runtime import Runtime
+from workers.worker import drain
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pystdlib"
 TOKENS = 400_000

@@ -40,8 +40,7 @@ from interp.store.db.tables import ScoreRow as Row
 from interp.store.queue import chunks, jobs
 from interp.store.results import dictionaries, evidence, explanations, runs, scores
 from interp.store.results.scores import Scored
-from workers.runtime.context import Runtime
-from workers.tasks.execute import Work
+from workers.runtime import Runtime, Work
 from workers.tasks.summarise import summarise
 
 MODEL = ModelSpec(model="some-model", base_url="https://example.org/v1")

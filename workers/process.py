@@ -1,15 +1,17 @@
-"""One worker process: a Celery worker of one queue, or the sweeper. `python -m workers.process gpu`, or `glossator worker gpu`.
+"""One worker process: a Celery worker of one queue, or the maintenance of `upkeep`. `python -m workers.process gpu`, or `glossator worker gpu`.
 
-A threads pool of one: a fork after CUDA has started fails, and the solo pool goes deaf while it works. An llm worker has helpers beside it
-(`workers/runtime/helper_threads.py`) while it waits for a language model.
+Celery brings wake-up notifications (`workers/wakeup.py`); chunks are run by `workers/worker.py`. Celery's pool is one thread: a fork after CUDA has
+started fails, and the solo pool takes no signal while it works.
 """
 
 import argparse
+import importlib
 import os
 import signal
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 from celery import signals
 from celery.platforms import SecurityWarning
@@ -19,18 +21,17 @@ from interp.domain.cleaning import one_line
 from interp.domain.errors import GlossatorError
 from interp.domain.lifecycle import Queue
 from interp.observability import logs, traces
+from workers.health import HealthServer
 from workers.llm.event_loop import close_clients
+from workers.machine import memory_limit
 from workers.maintenance.scheduler import MaintenanceThreads
-from workers.runtime.context import Runtime
-from workers.runtime.health import HealthServer
-from workers.runtime.helper_threads import HelperThreads
-from workers.runtime.poller import Poller
-from workers.runtime.shutdown import GracefulShutdown
-from workers.tasks.execute import run_chunk
-from workers.tasks.report_hardware import tell
-from workers.wakeup import TASK, make_app, notify
+from workers.runtime import Runtime
+from workers.wakeup import TASK, make_app
+from workers.worker import Worker, stop
 
 log = logs.get_logger(__name__)
+
+GPU_DRIVER = Path("/dev/nvidiactl")
 
 
 def main(queue: Queue, name: str | None = None) -> None:
@@ -43,78 +44,80 @@ def main(queue: Queue, name: str | None = None) -> None:
     # Celery warns root of pickled messages; ours are JSON, and say no more than a chunk id.
     warnings.simplefilter("ignore", SecurityWarning)
     runtime = Runtime.of(found, queue, name)
-    leaving = GracefulShutdown(runtime)
-    health = HealthServer(runtime.pulse, found, name)
-    runtime.leases.begin()
+    health = HealthServer(runtime.leases.silent_seconds, found, name)
+    runtime.leases.register()
     try:
         if queue is Queue.UPKEEP:
-            _keep_up(runtime, leaving)
+            _run_maintenance(runtime)
         else:
-            _answer_bells(runtime, queue, leaving)
+            _run_worker(runtime, queue)
     finally:
-        runtime.leases.end()
+        runtime.leases.unregister()
         health.close()
 
 
+def report_hardware(runtime: Runtime) -> None:
+    """Say what a gpu worker has before its first chunk: planning divides dictionaries by the smallest worker.
+
+    torch is imported only where there is a GPU, and beside other work, since that takes seconds.
+    """
+    if GPU_DRIVER.exists():
+        model_cache = "workers.tasks.model_cache"
+        threading.Thread(target=lambda: importlib.import_module(model_cache).report_device(runtime), name="report-device", daemon=True).start()
+    else:
+        runtime.info.device, runtime.info.memory_bytes = "cpu", runtime.settings.gpu_worker_memory_bytes or memory_limit()
+
+
 def _leave_the_log_alone(**_details: object) -> None:
-    """Celery sets up no log where somebody answers this signal."""
+    """Celery sets up no log where this signal has a receiver."""
 
 
-def _keep_up(runtime: Runtime, leaving: GracefulShutdown) -> None:
-    """The sweeper as a process of its own: what the supervisor does where workers are its children."""
+def _run_maintenance(runtime: Runtime) -> None:
+    """Run as a process of its own what the supervisor runs where workers are its children."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: leaving.begin())
-    sweeper = MaintenanceThreads(runtime.engine, runtime.settings)
-    sweeper.start()
+        signal.signal(number, lambda *_: stop(runtime))
+    maintenance = MaintenanceThreads(runtime.engine, runtime.settings)
+    maintenance.start()
     log.info("sweeping", every_seconds=runtime.settings.sweep_interval_seconds)
     runtime.stopping.wait()
-    sweeper.stop()
+    maintenance.stop()
 
 
-def _answer_bells(runtime: Runtime, queue: Queue, leaving: GracefulShutdown) -> None:
+def _run_worker(runtime: Runtime, queue: Queue) -> None:
     app = make_app(runtime.settings)
-
-    def step() -> bool:
-        worked = run_chunk(runtime, queue, asking=helpers.asking)
-        if worked:
-            notify(runtime.engine, runtime.settings)
-        return worked
-
-    helpers = HelperThreads(runtime.settings.llm_worker_threads - 1 if queue is Queue.LLM else 0, step, runtime.stopping)
-    looks = Poller(runtime, queue, helpers)
+    worker = Worker(runtime, queue)
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def answer(chunk_id: str) -> None:
-        looks.answer(chunk_id)
+    def notified(chunk_id: str) -> None:
+        worker.notified(chunk_id)
 
-    def stop(**_details: object) -> None:
-        leaving.begin()
+    def on_shutdown(**_details: object) -> None:
+        stop(runtime)
 
-    def stop_early(*_: object) -> None:
-        leaving.begin()
+    def on_early_signal(*_: object) -> None:
+        stop(runtime)
         raise SystemExit(0)
 
     # Until Celery is up and has handlers of its own: a chunk may be in work by then.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop_early)
-    signals.worker_shutting_down.connect(stop)
+        signal.signal(number, on_early_signal)
+    signals.worker_shutting_down.connect(on_shutdown)
     if queue is Queue.GPU:
-        tell(runtime)
-    # Before the broker is reached for: it may be away for long.
-    looks.start()
-    name = f"{runtime.presence.report.name}-{os.getpid()}@%h"
+        report_hardware(runtime)
+    # Before the broker is connected to: it may be away for long.
+    worker.start()
+    name = f"{runtime.info.name}-{os.getpid()}@%h"
     options = ["--pool=threads", "--concurrency=1", f"--queues={queue.value}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     try:
         app.worker_main(["--quiet", "worker", *options, "--loglevel=warning", f"--hostname={name}"])
     finally:
-        leaving.begin()
-        looks.join()
-        helpers.join()
+        stop(runtime)
+        worker.join()
         close_clients()
 
 
-def _die_with_the_parent() -> None:
-    """The supervisor holds the other end of standard input: when it is gone, however it went, so is this process."""
+def _end_with_parent() -> None:
+    """End this process when the supervisor, which holds the other end of standard input, is gone, however it went."""
 
     def watch() -> None:
         while os.read(0, 1):
@@ -131,7 +134,7 @@ if __name__ == "__main__":
     parser.add_argument("--supervised", action="store_true", help="end when standard input ends")
     arguments = parser.parse_args()
     if arguments.supervised:
-        _die_with_the_parent()
+        _end_with_parent()
     try:
         main(arguments.queue, arguments.name)
     except GlossatorError as error:

@@ -14,7 +14,7 @@ from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.store.db.engine import make_engine
 from workers.maintenance.scheduler import MaintenanceThreads, sweep
-from workers.runtime.shutdown import LAST_SECONDS
+from workers.runtime import HAND_BACK_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Supervisor:
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + share_of(self._settings.stop_timeout_seconds) + LAST_SECONDS + 1.0
+        deadline = time.monotonic() + share_of(self._settings.stop_timeout_seconds) + HAND_BACK_SECONDS + 1.0
         duties = threading.Thread(target=self._sweeper.stop, daemon=True)
         duties.start()
         for process in running:
@@ -126,4 +126,4 @@ class Supervisor:
 
 def share_of(stop_timeout_seconds: float) -> float:
     """What a worker of this process may take to come to an end by itself: after it there is still time to hand back for it, and to kill it."""
-    return max(stop_timeout_seconds - LAST_SECONDS - 1.0, stop_timeout_seconds / 2)
+    return max(stop_timeout_seconds - HAND_BACK_SECONDS - 1.0, stop_timeout_seconds / 2)

@@ -17,9 +17,9 @@ from tests.faults.results import Rows, results
 from tests.store import steps
 from workers import artifact_paths
 from workers.maintenance import cleanup
-from workers.runtime.context import Runtime
+from workers.runtime import Runtime
 from workers.tasks import collect
-from workers.tasks.execute import drain, run_chunk
+from workers.worker import drain, run_chunk
 
 pytestmark = pytest.mark.timeout(300)
 

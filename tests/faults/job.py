@@ -17,8 +17,8 @@ from interp.store.db.engine import make_engine, transaction
 from interp.store.queue import jobs
 from tests.faults.results import Rows, results
 from workers.llm.event_loop import close_clients
-from workers.runtime.context import Runtime
-from workers.tasks.execute import drain
+from workers.runtime import Runtime
+from workers.worker import drain
 
 # Seconds before each reply: long enough that a fault surely finds calls in flight.
 LATENCY = 0.05

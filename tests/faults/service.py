@@ -17,7 +17,7 @@ from interp.domain.lifecycle import ChunkStatus, JobStatus, Stage
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.db.tables import ChunkRow, JobRow
 from tests.faults.waiting import until
-from workers.runtime.process_identity import is_gone
+from workers.machine import is_gone
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from tests.faults.results import repeated, results
 from tests.faults.service import Service, all_gone, serve
 from tests.faults.waiting import until
 from workers.artifact_paths import jobs_with_partials, store_of
-from workers.runtime.context import Runtime
-from workers.tasks.execute import drain
+from workers.runtime import Runtime
+from workers.worker import drain
 
 pytestmark = pytest.mark.timeout(400)
 STAGES = (Stage.CHECK, Stage.PREPARE, Stage.COLLECT, Stage.MERGE, Stage.EXPLAIN, Stage.SCORE)

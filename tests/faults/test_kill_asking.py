@@ -15,7 +15,7 @@ from interp.store.queue import budgets, jobs
 from tests.faults.results import repeated, results
 from tests.faults.service import Service, serve
 from tests.workers.asking import attempts, recorded, spec_of
-from workers.runtime.context import Runtime
+from workers.runtime import Runtime
 
 pytestmark = pytest.mark.timeout(400)
 

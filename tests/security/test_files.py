@@ -46,9 +46,8 @@ from interp.store.db.tables import JobRow
 from interp.store.queue import jobs
 from interp.subject.library import library_bos
 from interp.subject.location import check_folder, read_config
-from workers.runtime.context import Runtime
-from workers.tasks import execute
-from workers.tasks.execute import TaskResult, Work
+from workers import worker
+from workers.runtime import Runtime, TaskResult, Work
 
 EXAMPLE = EXAMPLES / "pystdlib"
 FIELDS = ("subject.model", "dictionary.source", "corpus.path")
@@ -231,8 +230,8 @@ def test_a_worker_holds_what_the_database_says_against_its_own_roots(
         stored = jobs.submit(session, checked.spec, checked.facts)
         stored.spec = changed(checked.spec, "corpus.path", str(tmp_path / "outside")).model_dump(mode="json")
         job_id = stored.id
-    monkeypatch.setitem(execute.TASKS, Stage.PREPARE, f"{__name__}:{read_corpus.__name__}")
-    execute.drain(Runtime.of(service), Queue.GPU)
+    monkeypatch.setitem(worker.TASKS, Stage.PREPARE, f"{__name__}:{read_corpus.__name__}")
+    worker.drain(Runtime.of(service), Queue.GPU)
     with snapshot(engine) as session:
         found = session.scalars(select(JobRow).where(JobRow.id == job_id)).one()
         assert found.status == JobStatus.FAILED

@@ -9,12 +9,12 @@ from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import WorkerRow
 from interp.store.queue import workers
-from workers.runtime.worker_info import Report
+from interp.store.queue.workers import WorkerInfo
 
 
-def tell(engine: Engine, owner: str, report: Report) -> None:
+def tell(engine: Engine, owner: str, info: WorkerInfo) -> None:
     with transaction(engine) as session:
-        workers.seen(session, owner, report)
+        workers.seen(session, owner, info)
 
 
 def alive(engine: Engine) -> list[str]:
@@ -34,13 +34,13 @@ def fall_silent(engine: Engine, owner: str) -> None:
 
 def test_a_worker_is_there_until_it_is_gone_or_silent(engine: Engine) -> None:
     for owner in ("a", "b", "c"):
-        tell(engine, owner, Report(Queue.GPU, f"gpu-{owner}"))
+        tell(engine, owner, WorkerInfo(Queue.GPU, f"gpu-{owner}"))
     assert alive(engine) == ["a", "b", "c"]
     with transaction(engine) as session:
         workers.gone(session, "a")
     fall_silent(engine, "b")
     assert alive(engine) == ["c"]
-    tell(engine, "b", Report(Queue.GPU, "gpu-b", loaded_models=("models",)))
+    tell(engine, "b", WorkerInfo(Queue.GPU, "gpu-b", loaded_models=("models",)))
     with snapshot(engine) as session:
         found = workers.alive(session, 30.0)
     assert [(row.owner, row.loaded_models) for row in found] == [("b", ("models",)), ("c", ())]
@@ -49,10 +49,10 @@ def test_a_worker_is_there_until_it_is_gone_or_silent(engine: Engine) -> None:
 
 def test_the_least_memory_of_the_workers_that_live_is_what_planning_may_count_on(engine: Engine) -> None:
     assert memory(engine) is None
-    tell(engine, "small", Report(Queue.GPU, "gpu-0", memory_bytes=10**9))
-    tell(engine, "large", Report(Queue.GPU, "gpu-1", memory_bytes=10**11))
-    tell(engine, "untold", Report(Queue.GPU, "gpu-2"))
-    tell(engine, "other", Report(Queue.LLM, "llm-0", memory_bytes=1))
+    tell(engine, "small", WorkerInfo(Queue.GPU, "gpu-0", memory_bytes=10**9))
+    tell(engine, "large", WorkerInfo(Queue.GPU, "gpu-1", memory_bytes=10**11))
+    tell(engine, "untold", WorkerInfo(Queue.GPU, "gpu-2"))
+    tell(engine, "other", WorkerInfo(Queue.LLM, "llm-0", memory_bytes=1))
     assert memory(engine) == 10**9
     fall_silent(engine, "small")
     assert memory(engine) == 10**11

@@ -26,7 +26,7 @@ from interp.store.results import runs
 from tests import databases
 from tests.workers.asking import complete, recorded, spec_of
 from workers.llm.event_loop import close_clients
-from workers.runtime.context import Runtime
+from workers.runtime import Runtime
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -14,8 +14,8 @@ from interp.store.llm import calls
 from interp.store.queue import budgets, jobs
 from interp.store.queue.progress import JobProgress
 from tests.store import steps
-from workers.runtime.context import Runtime
-from workers.tasks.execute import drain
+from workers.runtime import Runtime
+from workers.worker import drain
 
 
 def spec_of(tiny_job: JobSpec, server: ScriptedServer, **changes: Any) -> JobSpec:

@@ -17,8 +17,8 @@ from interp.store.queue import jobs
 from interp.store.queue.progress import JobProgress
 from tests.store import steps
 from tests.workers.asking import attempts, complete, recorded, spec_of, state, submit, work
-from workers.runtime.context import Runtime
-from workers.tasks.execute import drain
+from workers.runtime import Runtime
+from workers.worker import drain
 
 pytestmark = pytest.mark.timeout(300)
 

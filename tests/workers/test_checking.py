@@ -24,9 +24,9 @@ from interp.store.db.tables import ChunkRow, JobRow
 from interp.store.queue import chunks, completion, jobs
 from tests.security import apart
 from tests.store import steps
-from workers.runtime.context import Runtime
+from workers.runtime import Runtime
 from workers.tasks import check
-from workers.tasks.execute import drain, run_chunk
+from workers.worker import drain, run_chunk
 
 PATIENCE = 60.0
 

@@ -19,8 +19,8 @@ from interp.planning import preflight
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow, JobRow, RunRow
 from interp.store.queue import jobs
-from workers.runtime.context import Runtime
-from workers.tasks.execute import drain, run_chunk
+from workers.runtime import Runtime
+from workers.worker import drain, run_chunk
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -161,7 +161,5 @@ def test_upkeep_as_a_process_takes_back_what_a_dead_worker_held(tiny_job: JobSpe
 
 def dead_owner() -> str:
     """The name of a process that has just ended."""
-    found = subprocess.run(
-        [sys.executable, "-c", "from workers.runtime.process_identity import this_process; print(this_process())"], capture_output=True, text=True
-    )
+    found = subprocess.run([sys.executable, "-c", "from workers.machine import this_process; print(this_process())"], capture_output=True, text=True)
     return found.stdout.strip()

@@ -17,8 +17,8 @@ from interp.store.db.engine import snapshot
 from interp.store.db.tables import EvidenceRow, FeatureRow, RunRow
 from tests.workers.test_pipeline import complete
 from workers import artifact_paths
-from workers.runtime.context import Runtime
-from workers.runtime.lease_guard import LeaseGuard
+from workers.leases import HeldLease
+from workers.runtime import Runtime
 from workers.tasks import firing_levels
 from workers.tasks.collect import TOKENISED
 from workers.tasks.model_cache import USABLE, models_of
@@ -87,14 +87,14 @@ def test_sparse_dictionaries_fire_above_zero(tiny_job: JobSpec, tmp_path: Path) 
 
 def test_prepare_tells_how_far_calibration_is(neurons: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    renewed = LeaseGuard.progress
+    renewed = HeldLease.progress
 
-    def noted(hold: LeaseGuard, units: int) -> None:
-        if hold._lease.stage == Stage.PREPARE:
+    def noted(hold: HeldLease, units: int) -> None:
+        if hold.lease.stage == Stage.PREPARE:
             told.append(units)
         renewed(hold, units)
 
-    monkeypatch.setattr(LeaseGuard, "progress", noted)
+    monkeypatch.setattr(HeldLease, "progress", noted)
     settings = Settings(home=tmp_path)
     migrate.upgrade(settings.database_url)
     prepared = complete(Runtime.of(settings), neurons).stages[0]

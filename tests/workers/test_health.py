@@ -9,7 +9,20 @@ import httpx
 import pytest
 
 from interp.config.settings import Settings
-from workers.runtime.health import HealthServer, Heartbeat
+from workers.health import HealthServer
+
+
+class Pulse:
+    """Seconds since the last beat."""
+
+    def __init__(self) -> None:
+        self.beat()
+
+    def beat(self) -> None:
+        self.beaten = time.monotonic()
+
+    def __call__(self) -> float:
+        return time.monotonic() - self.beaten
 
 
 def until_stuck(port: int) -> httpx.Response:
@@ -20,7 +33,7 @@ def until_stuck(port: int) -> httpx.Response:
     return answer
 
 
-def alive(pulse: Heartbeat, port: int, method: str) -> httpx.Response:
+def alive(pulse: Pulse, port: int, method: str) -> httpx.Response:
     """What a probe hears after a beat; asked again where a busy machine took longer than a lease to ask."""
     deadline = time.monotonic() + 120
     while True:
@@ -32,7 +45,7 @@ def alive(pulse: Heartbeat, port: int, method: str) -> httpx.Response:
 
 
 def test_alive_while_the_pulse_beats_and_stuck_when_it_stops(tmp_path: Path) -> None:
-    pulse = Heartbeat()
+    pulse = Pulse()
     health = HealthServer(pulse, Settings(home=tmp_path, health_port=0, lease_seconds=0.4, heartbeat_interval_seconds=0.1), "llm-0")
     try:
         assert health.port
@@ -47,7 +60,7 @@ def test_alive_while_the_pulse_beats_and_stuck_when_it_stops(tmp_path: Path) -> 
 
 
 def test_a_probe_that_hangs_up_leaves_no_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    health = HealthServer(Heartbeat(), Settings(home=tmp_path, health_port=0), "llm-0")
+    health = HealthServer(Pulse(), Settings(home=tmp_path, health_port=0), "llm-0")
     try:
         assert health.port
         with socket.create_connection(("127.0.0.1", health.port)) as probe:
@@ -60,7 +73,7 @@ def test_a_probe_that_hangs_up_leaves_no_traceback(tmp_path: Path, capfd: pytest
 
 
 def test_an_error_of_its_own_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    health = HealthServer(Heartbeat(), Settings(home=tmp_path, health_port=0), "llm-0")
+    health = HealthServer(Pulse(), Settings(home=tmp_path, health_port=0), "llm-0")
     monkeypatch.setattr(health, "answer", lambda: 1 / 0)
     try:
         with pytest.raises(httpx.HTTPError):
@@ -71,8 +84,8 @@ def test_an_error_of_its_own_is_told(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 
 def test_a_port_that_is_taken_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = HealthServer(Heartbeat(), Settings(home=tmp_path, health_port=0), "a")
-    second = HealthServer(Heartbeat(), Settings(home=tmp_path, health_port=first.port), "b")
+    first = HealthServer(Pulse(), Settings(home=tmp_path, health_port=0), "a")
+    second = HealthServer(Pulse(), Settings(home=tmp_path, health_port=first.port), "b")
     assert second.port is None
     assert "cannot be listened on" in caplog.text
     second.close()
@@ -80,4 +93,4 @@ def test_a_port_that_is_taken_is_a_warning(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_nothing_listens_unless_it_is_asked_to(tmp_path: Path) -> None:
-    assert HealthServer(Heartbeat(), Settings(home=tmp_path), "a").port is None
+    assert HealthServer(Pulse(), Settings(home=tmp_path), "a").port is None

@@ -13,7 +13,7 @@ HEAVY = ("torch", "transformer_lens", "transformers", "scipy.stats", "scipy.opti
 @pytest.mark.parametrize(
     "modules",
     [
-        "workers.tasks.llm_tasks, workers.process, workers.tasks.execute",
+        "workers.tasks.explain, workers.tasks.score, workers.tasks.summarise, workers.process",
         "workers.supervisor, workers.wakeup, interp.planning.preflight",
         "api.app",
     ],

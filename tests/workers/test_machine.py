@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workers.runtime.memory_limit import cgroup_limits, machine_bytes, memory_limit
-from workers.tasks.report_hardware import GPU_DRIVER
+from workers.machine import cgroup_limits, machine_bytes, memory_limit
+from workers.process import GPU_DRIVER
 
 
 def group(root: Path, path: str, name: str, limit: str) -> None:
@@ -50,10 +50,10 @@ def test_a_limit_is_never_more_than_the_machine_has() -> None:
 def test_a_worker_without_a_gpu_tells_of_its_memory_before_it_loads_torch(tmp_path: Path) -> None:
     """In a process of its own, which has loaded nothing yet."""
     code = (
-        "import sys; from workers.tasks.report_hardware import tell; from workers.runtime.context import Runtime;"
+        "import sys; from workers.process import report_hardware; from workers.runtime import Runtime;"
         "from interp.config.settings import Settings;"
-        f"runtime = Runtime.of(Settings(home={str(tmp_path)!r}, gpu_worker_memory_bytes=123)); tell(runtime);"
-        "print(runtime.presence.report.memory_bytes, runtime.presence.report.device, 'torch' in sys.modules)"
+        f"runtime = Runtime.of(Settings(home={str(tmp_path)!r}, gpu_worker_memory_bytes=123)); report_hardware(runtime);"
+        "print(runtime.info.memory_bytes, runtime.info.device, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     if not GPU_DRIVER.exists():

@@ -5,29 +5,29 @@ import signal
 import subprocess
 import sys
 
-from workers.runtime import process_identity
+from workers import machine
 
 
 def test_this_process_lives() -> None:
-    assert not process_identity.is_gone(process_identity.this_process())
+    assert not machine.is_gone(machine.this_process())
 
 
 def test_a_killed_process_is_gone_even_before_it_is_reaped() -> None:
-    code = "from workers.runtime.process_identity import this_process; print(this_process(), flush=True); input()"
+    code = "from workers.machine import this_process; print(this_process(), flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         name = process.stdout.readline().strip()
-        assert not process_identity.is_gone(name)
+        assert not machine.is_gone(name)
         process.send_signal(signal.SIGKILL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert process_identity.is_gone(name)
+        assert machine.is_gone(name)
 
 
 def test_a_number_given_again_is_another_process() -> None:
-    host, pid, _start = process_identity.this_process().rsplit("/", 2)
-    assert process_identity.is_gone(f"{host}/{pid}/1")
+    host, pid, _start = machine.this_process().rsplit("/", 2)
+    assert machine.is_gone(f"{host}/{pid}/1")
 
 
 def test_nobody_here_knows_of_other_machines() -> None:
-    assert not process_identity.is_gone("elsewhere-1/1/1")
-    assert not process_identity.is_gone("test")
+    assert not machine.is_gone("elsewhere-1/1/1")
+    assert not machine.is_gone("test")

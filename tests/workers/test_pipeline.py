@@ -21,14 +21,14 @@ from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ChunkRow, DictionaryRow, ExplanationRow, FeatureRow, RunRow, ScoreRow, SubjectRow
 from interp.store.queue import completion, jobs, workers
 from interp.store.queue.progress import JobProgress
+from interp.store.queue.workers import WorkerInfo
 from tests.faults.results import results
 from tests.store import steps
 from workers import artifact_paths
-from workers.runtime.context import Runtime
-from workers.runtime.worker_info import Report
+from workers.runtime import Runtime
 from workers.tasks import collect
-from workers.tasks.execute import drain, run_chunk
 from workers.tasks.model_cache import USABLE, models_of
+from workers.worker import drain, run_chunk
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -150,7 +150,7 @@ def test_the_smallest_worker_that_lives_decides_how_a_dictionary_is_cut(tiny_job
     models = models_of(runtime, tiny_job)
     room = models.nbytes + collection_bytes(12, models.extent, tiny_job.collection)
     with transaction(runtime.engine) as session:
-        workers.seen(session, "another machine", Report(Queue.GPU, "small", memory_bytes=int(room / USABLE) + 1))
+        workers.seen(session, "another machine", WorkerInfo(Queue.GPU, "small", memory_bytes=int(room / USABLE) + 1))
     job_id = submit(runtime, tiny_job)
     assert run_chunk(runtime, Queue.GPU)
     assert len({str(payload["features"]) for payload in planned(runtime, job_id)[Stage.COLLECT]}) == 3

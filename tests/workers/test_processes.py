@@ -26,10 +26,10 @@ pytestmark = pytest.mark.timeout(180)
 
 # A worker whose task is a stand-in: it works in batches of so many seconds, and is deaf to everything where it is told to be.
 WORKER = """
-import sys, time, workers.runtime.poller, workers.tasks.execute
+import sys, time, workers.worker
 from interp.domain.lifecycle import Queue
 from workers.process import main
-from workers.tasks.execute import TaskResult
+from workers.runtime import TaskResult
 
 queue, batches, seconds, is_deaf = Queue(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "deaf"
 
@@ -40,9 +40,9 @@ def task(work):
             work.progress(0)
     return TaskResult(lambda session: None)
 
-workers.tasks.execute._task = lambda stage: task
+workers.worker._task = lambda stage: task
 # A busy machine may take long to make the next chunk.
-workers.runtime.poller.DEAF_SECONDS = 30.0
+workers.worker.CELERY_PAUSE_SECONDS = 30.0
 main(queue, "stand-in")
 """
 BATCH = 0.05

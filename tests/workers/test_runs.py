@@ -15,8 +15,8 @@ from interp.store.db.tables import DictionaryRow, EvidenceRow, ExplanationRow, F
 from interp.store.queue import jobs, retention
 from interp.store.results import runs
 from tests.store import steps
-from workers.runtime.context import Runtime
-from workers.tasks.execute import drain, run_chunk
+from workers.runtime import Runtime
+from workers.worker import drain, run_chunk
 
 pytestmark = pytest.mark.timeout(300)
 

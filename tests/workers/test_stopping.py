@@ -16,8 +16,8 @@ from interp.store.queue import jobs
 from tests.faults.waiting import until
 from tests.store import steps
 from tests.workers.asking import recorded, spec_of, submit, work
-from workers.runtime.context import Runtime
-from workers.tasks.execute import drain, run_chunk
+from workers.runtime import Runtime
+from workers.worker import drain, run_chunk
 
 IN_FLIGHT = 2
 # Of one call: longer than the time between two looks of the worker, so that a call in flight sees the wish before it has ended.

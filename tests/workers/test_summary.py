@@ -24,8 +24,7 @@ from tests.api import synthetic
 from tests.store import steps
 from tests.workers import plain_figures as plain
 from tests.workers.plain_figures import Figure
-from workers.runtime.context import Runtime
-from workers.tasks.execute import Work
+from workers.runtime import Runtime, Work
 from workers.tasks.summarise import speeds, summarise
 
 FEATURES, MOMENT = 60, datetime(2026, 1, 1, tzinfo=UTC)

@@ -24,7 +24,7 @@ from interp.store.llm import batches, calls, reply_cache
 from interp.store.queue import budgets
 from interp.store.queue.budgets import NOTHING, Grant, Sums, sums_of
 from interp.store.queue.chunks import Lease
-from workers.runtime.singleton import one_a_process
+from workers.llm.singleton import one_a_process
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from interp.config.settings import Settings
 from interp.domain.errors import JobPausedError
-from workers.runtime.singleton import one_a_process
+from workers.llm.singleton import one_a_process
 
 if TYPE_CHECKING:
     from interp.llm.client import LlmClient

@@ -16,9 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from interp.config.settings import Settings
 from interp.domain.errors import GlossatorError
 from interp.store.queue import completion
+from workers.machine import is_gone
 from workers.maintenance.cleanup import prune, tidy
 from workers.maintenance.webhooks import deliver_due
-from workers.runtime.process_identity import is_gone
 from workers.wakeup import notify
 
 log = logging.getLogger(__name__)

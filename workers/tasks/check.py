@@ -10,7 +10,7 @@ from interp.security import allowed_files
 from interp.security.sandbox import Processes
 from interp.store.queue import jobs
 from interp.store.queue.jobs import Noticed
-from workers.tasks.execute import TaskResult, Work
+from workers.runtime import TaskResult, Work
 
 
 def check(work: Work) -> TaskResult:

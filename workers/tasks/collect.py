@@ -29,8 +29,8 @@ from interp.store.queue import chunks, jobs, retention, workers
 from interp.store.results import dictionaries, evidence, runs
 from interp.store.results.evidence import Gathered
 from workers import artifact_paths
+from workers.runtime import TaskResult, Work
 from workers.tasks import firing_levels
-from workers.tasks.execute import TaskResult, Work
 from workers.tasks.model_cache import Models, models_of, usable, worker_memory
 
 # How far prepare is when the texts are known, the models open, the corpus in tokens; calibration goes on from there to the end.

@@ -16,7 +16,7 @@ from interp.planning.settings_digest import baseline_family, baseline_of, family
 from interp.store.db.engine import snapshot
 from interp.store.queue import jobs
 from interp.store.results import evidence, explanations
-from workers.tasks.execute import TaskResult, Work
+from workers.runtime import TaskResult, Work
 from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, chunk_models, ranges_of_chunk, vocabulary_of
 
 

@@ -15,7 +15,7 @@ from interp.files.atomic import writing
 from interp.store.db.engine import snapshot
 from interp.store.results import runs
 from workers import artifact_paths
-from workers.tasks.execute import Work
+from workers.runtime import Work
 from workers.tasks.model_cache import Models
 
 # Name of the facts of a run that says how its firing levels were made.

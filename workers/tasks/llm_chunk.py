@@ -17,7 +17,7 @@ from interp.store.db.engine import snapshot
 from interp.store.results import runs
 from workers.llm.call_store import DatabaseCallStore
 from workers.llm.event_loop import TaskGroupRunner, Timeouts, client_of, the_loop
-from workers.tasks.execute import Work
+from workers.runtime import Work
 
 T = TypeVar("T")
 

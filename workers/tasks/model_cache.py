@@ -17,8 +17,8 @@ from interp.subject.base import Subject, open_subject
 from interp.subject.loaded import device_memory, device_name, give_back_memory
 from interp.subject.location import read_config, subject_digest, subject_name
 from interp.subject.shape import ModelShape
-from workers.runtime.context import Runtime
-from workers.runtime.memory_limit import memory_limit
+from workers.machine import memory_limit
+from workers.runtime import Runtime
 
 Model = TypeVar("Model")
 
@@ -103,8 +103,8 @@ class ModelCache:
         _check_width(subject, dictionary)
         self._pairs[models_key(identity)] = keys
         self._pairs = {name: pair for name, pair in self._pairs.items() if pair[0] in self.shelf and pair[1] in self.shelf}
-        announce(runtime)
-        runtime.presence.update(loaded_models=tuple(self._pairs))
+        report_device(runtime)
+        runtime.info.loaded_models = tuple(self._pairs)
         return Models(subject, dictionary, keys)
 
 
@@ -119,9 +119,9 @@ def models_of(runtime: Runtime, spec: JobSpec, needs: Callable[[Models], int] = 
     return models
 
 
-def announce(runtime: Runtime) -> None:
+def report_device(runtime: Runtime) -> None:
     """Tells what this worker computes on: planning and `glossator doctor` read it."""
-    runtime.presence.update(device=device_name(), memory_bytes=worker_memory(runtime.settings))
+    runtime.info.device, runtime.info.memory_bytes = device_name(), worker_memory(runtime.settings)
 
 
 def worker_memory(settings: Settings) -> int:

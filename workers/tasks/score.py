@@ -25,7 +25,7 @@ from interp.score.items.pool import FEATURES, pool_of
 from interp.store.db.engine import snapshot
 from interp.store.results import evidence, explanations, scores
 from interp.store.results.scores import Scored
-from workers.tasks.execute import TaskResult, Work
+from workers.runtime import TaskResult, Work
 from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, chunk_models, ranges_of_chunk, vocabulary_of
 
 # An explanation's id, and what the scorer may see of its feature.

@@ -27,7 +27,7 @@ from interp.store.llm.call_stats import UsageLine
 from interp.store.queue import jobs
 from interp.store.queue.progress import JobProgress, progress
 from interp.store.results import dictionary_scores, runs
-from workers.tasks.execute import TaskResult, Work
+from workers.runtime import TaskResult, Work
 
 __all__ = ["speeds", "summarise", "usage_of"]
 

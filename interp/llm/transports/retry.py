@@ -72,7 +72,7 @@ def decide(fault: TransportError, attempt: int, jitter: float, now: datetime | N
         return Decision(fault, wait=wait)
     announced = announced_wait(fault.headers, now)
     if announced is not None:
-        # Never below a floor that grows with the attempts: an endpoint may announce a millisecond for ever.
+        # Never below a floor that grows with the attempts: an endpoint may report_device a millisecond for ever.
         wait = max(announced, FLOOR * _ceiling(attempt) * (1.0 + jitter))
     is_rate_limited = status == 429 or announced is not None
     return Decision(fault, None, wait, announced, is_rate_limited, is_rate_limited or status in OVERLOAD)

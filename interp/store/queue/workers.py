@@ -1,10 +1,8 @@
 """Worker processes as they tell of themselves: written with their heartbeats, read by planning, `/metrics` and `glossator doctor`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
-from typing import Protocol
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -15,19 +13,18 @@ from interp.store.db.dialect import now
 from interp.store.db.tables import WorkerRow
 
 
-class Told(Protocol):
-    """What a worker tells of itself (`workers.runtime.worker_info.Report`)."""
+@dataclass(slots=True)
+class WorkerInfo:
+    """Describe a worker process: written with its heartbeats. `memory_bytes` is what collection may use there.
 
-    @property
-    def queue(self) -> Queue: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def device(self) -> str | None: ...
-    @property
-    def memory_bytes(self) -> int | None: ...
-    @property
-    def loaded_models(self) -> Sequence[str]: ...
+    `loaded_models` are the `models_key` of each pair of models that it has open.
+    """
+
+    queue: Queue
+    name: str
+    device: str | None = None
+    memory_bytes: int | None = None
+    loaded_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +42,17 @@ class KnownWorker:
     seen_at: datetime
 
 
-def seen(session: Session, owner: str, report: Told) -> None:
+def seen(session: Session, owner: str, info: WorkerInfo) -> None:
     """The process lives, and this is what it tells."""
     moment = now(session)
     row = {
         "owner": owner,
-        "queue": report.queue,
-        "name": report.name,
+        "queue": info.queue,
+        "name": info.name,
         "version": version("glossator"),
-        "device": report.device,
-        "memory_bytes": report.memory_bytes,
-        "loaded_models": list(report.loaded_models),
+        "device": info.device,
+        "memory_bytes": info.memory_bytes,
+        "loaded_models": list(info.loaded_models),
         "started_at": moment,
         "seen_at": moment,
     }

@@ -18,11 +18,10 @@ from interp.store.db.tables import ChunkRow
 from interp.store.queue import completion, jobs, workers
 from interp.store.queue.workers import KnownWorker
 from tests.store import steps
-from workers.runtime.context import Runtime
-from workers.runtime.lease_guard import LeaseGuard
-from workers.runtime.lease_renewer import LeaseRenewer
-from workers.tasks import execute
-from workers.tasks.execute import TaskResult, Work, run_chunk
+from workers import worker
+from workers.leases import LeaseRenewer
+from workers.runtime import Runtime, TaskResult, Work
+from workers.worker import run_chunk
 
 DEADLINE = 120.0
 
@@ -53,7 +52,7 @@ def test_the_lease_outlives_its_seconds_while_it_is_held(runtime: Runtime) -> No
     lease = steps.take(runtime.engine, Queue.LLM, seconds=1.0)
     begun = steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at
     assert begun is not None
-    with LeaseGuard(runtime, lease) as hold:
+    with runtime.leases.hold(lease) as hold:
         hold.progress(2)
         until(lambda: (steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at or begun) > begun)
         until(lambda: steps.chunk(runtime.engine, lease.chunk_id).units_done == 2)
@@ -64,7 +63,7 @@ def test_the_lease_outlives_its_seconds_while_it_is_held(runtime: Runtime) -> No
 def test_work_stops_between_batches_when_it_is_no_longer_wanted(runtime: Runtime, how: str) -> None:
     job_id = steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     lease = steps.take(runtime.engine, Queue.LLM, seconds=1.0)
-    with LeaseGuard(runtime, lease) as hold:
+    with runtime.leases.hold(lease) as hold:
         hold.progress(0)
         with transaction(runtime.engine) as session:
             if how == "cancelled":
@@ -80,7 +79,7 @@ def test_one_thread_keeps_all_leases_of_a_process_and_ends_with_the_last(runtime
     leases = [steps.take(runtime.engine, Queue.LLM, seconds=1.0) for _ in range(5)]
     before = threading.active_count()
     with ExitStack() as stack:
-        holds = [stack.enter_context(LeaseGuard(runtime, lease)) for lease in leases]
+        holds = [stack.enter_context(runtime.leases.hold(lease)) for lease in leases]
         assert threading.active_count() == before + 1
         for number, hold in enumerate(holds):
             hold.progress(number)
@@ -95,7 +94,7 @@ def test_of_two_workers_that_believe_they_hold_a_chunk_one_goes_on(runtime: Runt
     assert completion.sweep(runtime.engine, lambda _owner: False, max_lost_leases=6) == 1
     other = steps.take(runtime.engine, Queue.LLM)
     other_process = Runtime(runtime.settings, runtime.engine, "other")
-    with LeaseGuard(runtime, frozen) as mine, LeaseGuard(other_process, other) as theirs:
+    with runtime.leases.hold(frozen) as mine, other_process.leases.hold(other) as theirs:
         with pytest.raises(LeaseLostError):
             until(lambda: mine.progress(1) is not None)
         theirs.progress(1)
@@ -108,9 +107,9 @@ def test_of_two_workers_that_believe_they_hold_a_chunk_one_goes_on(runtime: Runt
 
 def test_time_in_which_a_process_stood_still_counts_before_anybody_looks(runtime: Runtime) -> None:
     steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
-    with LeaseGuard(runtime, steps.take(runtime.engine, Queue.LLM)) as hold:
+    with runtime.leases.hold(steps.take(runtime.engine, Queue.LLM)) as hold:
         hold.progress(1)
-        hold._held.renewed -= 2 * runtime.settings.lease_seconds
+        hold.renewed_at -= 2 * runtime.settings.lease_seconds
         with pytest.raises(LeaseLostError, match="not renewed in time"):
             hold.progress(2)
 
@@ -124,7 +123,7 @@ def test_a_wall_clock_that_jumps_loses_no_lease(runtime: Runtime, monkeypatch: p
     monkeypatch.setattr(time, "time", lambda: true_time() + 3600)
     begun = steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at
     assert begun is not None
-    with LeaseGuard(runtime, lease) as hold:
+    with runtime.leases.hold(lease) as hold:
         until(lambda: (steps.chunk(runtime.engine, lease.chunk_id).lease_expires_at or begun) > begun)
         hold.progress(1)
         assert completion.sweep(runtime.engine, lambda _owner: False, max_lost_leases=6) == 0
@@ -135,12 +134,12 @@ def test_a_process_shows_what_it_has_as_long_as_it_lives(runtime: Runtime) -> No
         with snapshot(runtime.engine) as session:
             return workers.alive(session, 5.0)
 
-    runtime.leases.begin()
+    runtime.leases.register()
     until(lambda: bool(shown()))
-    runtime.presence.update(memory_bytes=7, loaded_models=("models",))
+    runtime.info.memory_bytes, runtime.info.loaded_models = 7, ("models",)
     until(lambda: shown()[0].loaded_models == ("models",))
     assert (shown()[0].owner, shown()[0].memory_bytes) == (runtime.owner, 7)
-    runtime.leases.end()
+    runtime.leases.unregister()
     assert shown() == []
 
 
@@ -148,7 +147,7 @@ def test_work_stops_when_the_worker_stops(runtime: Runtime) -> None:
     steps.running(runtime.engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     lease = steps.take(runtime.engine, Queue.LLM)
     runtime.stopping.set()
-    with LeaseGuard(runtime, lease) as hold, pytest.raises(WorkInterruptedError):
+    with runtime.leases.hold(lease) as hold, pytest.raises(WorkInterruptedError):
         hold.progress(1)
 
 
@@ -163,16 +162,16 @@ def test_a_database_out_of_reach_loses_the_lease_only_after_its_seconds(runtime:
         calls.append(time.monotonic())
         raise DiskFullError("no room")
 
-    monkeypatch.setattr(LeaseRenewer, "_look", unreachable)
+    monkeypatch.setattr(LeaseRenewer, "_renew", unreachable)
     begun = time.monotonic()
-    with LeaseGuard(runtime, lease) as hold, pytest.raises(LeaseLostError):
+    with runtime.leases.hold(lease) as hold, pytest.raises(LeaseLostError):
         until(lambda: hold.progress(len(calls) + 1) is not None)
     assert time.monotonic() - begun >= runtime.settings.lease_seconds
     assert len(calls) > 1
 
 
 def _with_task(monkeypatch: pytest.MonkeyPatch, task: Callable[[Work], TaskResult]) -> None:
-    monkeypatch.setattr(execute, "_task", lambda _stage: task)
+    monkeypatch.setattr(worker, "_task", lambda _stage: task)
 
 
 def test_results_and_the_end_of_the_chunk_are_one_transaction(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,13 @@
-"""Whether this worker process is alive, for orchestrators: `/healthz` on `health_port`, 200 as long as its pulse is felt.
+"""`/healthz` of a worker process on `health_port`, for orchestrators: 200 for as long as the thread that renews leases makes its passes.
 
-The pulse is that of the thread that renews leases: where it stands still the process is stuck, or frozen, and its chunks go to others anyway.
-A database or a broker that is away stops no pulse, since a restart would not bring it back.
+Where that thread stands still the process is stuck or frozen, and its chunks go to others anyway. A database or a broker that is away does not
+stop it, since a restart would not bring either back.
 """
 
 import json
 import sys
 import threading
-import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,33 +17,21 @@ from interp.observability import logs
 log = logs.get_logger(__name__)
 
 
-class Heartbeat:
-    """When the process was last seen to move. For any thread."""
-
-    def __init__(self) -> None:
-        self._beaten = time.monotonic()
-
-    def beat(self) -> None:
-        self._beaten = time.monotonic()
-
-    @property
-    def age(self) -> float:
-        """Seconds since the last beat."""
-        return time.monotonic() - self._beaten
-
-
 class _HealthHttpServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A probe that hung up before its answer came says so itself; all else is told as ever."""
+        """Ignore a probe that hung up before its answer came; print any other error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class HealthServer:
-    """The server of `/healthz`, in a thread of its own. A port that is taken, as by another worker of this machine, is a warning and no more."""
+    """Serve `/healthz` in a thread. A port that is taken, as by another worker of this machine, is a warning and no more.
 
-    def __init__(self, pulse: Heartbeat, settings: Settings, name: str) -> None:
-        self._pulse, self._limit, self._name = pulse, settings.lease_seconds, name
+    `silent_seconds` returns the seconds since the last pass; more than `lease_seconds` of them is stuck.
+    """
+
+    def __init__(self, silent_seconds: Callable[[], float], settings: Settings, name: str) -> None:
+        self._silent_seconds, self._limit, self._name = silent_seconds, settings.lease_seconds, name
         self._server: _HealthHttpServer | None = None
         if settings.health_port is not None:
             self._listen(settings.health_port)
@@ -57,6 +45,12 @@ class HealthServer:
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
+
+    def answer(self) -> tuple[int, dict[str, object]]:
+        """Return the status and the body of an answer."""
+        silent = self._silent_seconds()
+        is_alive = silent < self._limit
+        return 200 if is_alive else 503, {"status": "ok" if is_alive else "stuck", "worker": self._name, "silent_seconds": round(silent, 1)}
 
     def _listen(self, port: int) -> None:
         health = self
@@ -72,11 +66,10 @@ class HealthServer:
                 if self.command != "HEAD":
                     self.wfile.write(content)
 
-            def do_HEAD(self) -> None:
-                self.do_GET()
+            do_HEAD = do_GET  # noqa: N815
 
             def log_message(self, *_arguments: object) -> None:
-                """Nobody reads of every probe."""
+                """Probes are not logged."""
 
         try:
             self._server = _HealthHttpServer(("", port), Handler)
@@ -85,9 +78,3 @@ class HealthServer:
             return
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
         log.info("answering /healthz", port=self.port)
-
-    def answer(self) -> tuple[int, dict[str, object]]:
-        """The status and the body of an answer."""
-        age = self._pulse.age
-        is_alive = age < self._limit
-        return 200 if is_alive else 503, {"status": "ok" if is_alive else "stuck", "worker": self._name, "silent_seconds": round(age, 1)}

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from workers.runtime.helper_threads import HelperThreads
+from workers.worker import HelperThreads
 
 
 def until(condition: Callable[[], bool]) -> None:

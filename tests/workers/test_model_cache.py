@@ -11,9 +11,9 @@ from benches import tiny
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.planning.fingerprint import evidence_id, models_key
-from workers.runtime.context import Runtime
+from workers.runtime import Runtime
 from workers.tasks import model_cache
-from workers.tasks.model_cache import USABLE, LruModels, Models, announce, models_of
+from workers.tasks.model_cache import USABLE, LruModels, Models, models_of, report_device
 
 
 def loaded(shelf: LruModels, name: str, size: int, keep: tuple[str, ...] = ()) -> bool:
@@ -75,16 +75,16 @@ def runtime(tmp_path: Path) -> Runtime:
 
 
 def test_models_stay_open_for_the_next_chunk_and_that_is_told(runtime: Runtime, tiny_job: JobSpec) -> None:
-    announce(runtime)
-    assert runtime.presence.report.memory_bytes
-    assert runtime.presence.report.device
-    assert runtime.presence.report.loaded_models == ()
+    report_device(runtime)
+    assert runtime.info.memory_bytes
+    assert runtime.info.device
+    assert runtime.info.loaded_models == ()
     first = models_of(runtime, tiny_job)
     again = models_of(runtime, tiny_job)
     assert again.subject is first.subject
     assert again.dictionary is first.dictionary
     _, identity = evidence_id(tiny_job)
-    assert runtime.presence.report.loaded_models == (models_key(identity),), "as submission writes it on the job"
+    assert runtime.info.loaded_models == (models_key(identity),), "as submission writes it on the job"
     assert first.dictionary.nbytes == 4 * (2 * tiny.WIDTH * tiny.FEATURES + tiny.WIDTH + tiny.FEATURES)
     assert first.subject.nbytes == sum(parameter.nbytes for parameter in {*first.subject._model.parameters(), *first.subject._model.buffers()})
 
@@ -105,7 +105,7 @@ def test_dictionaries_share_a_subject_and_go_when_there_is_no_room(tmp_path: Pat
     subjects = [models_of(runtime, spec).subject for spec in (tiny_job, *others)]
     assert subjects[0] is subjects[1] is subjects[2]
     keys = [models_key(evidence_id(spec)[1]) for spec in (tiny_job, *others)]
-    assert set(runtime.presence.report.loaded_models) == {keys[1], keys[2]}, "two dictionaries fit beside the subject"
+    assert set(runtime.info.loaded_models) == {keys[1], keys[2]}, "two dictionaries fit beside the subject"
     needs: Callable[[Models], int] = lambda models: models.dictionary.nbytes  # noqa: E731
     models_of(runtime, others[1], needs)
     assert model_cache.residency_of(runtime.settings).shelf.held == sizes.nbytes, "work needs what the other one took"

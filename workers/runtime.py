@@ -1,0 +1,79 @@
+"""What the threads of a worker process share, and what a task is given and gives back."""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from interp.config.settings import Settings
+from interp.domain.lifecycle import Queue
+from interp.domain.spec import JobSpec
+from interp.store.db.engine import make_engine
+from interp.store.queue.chunks import Lease
+from interp.store.queue.workers import WorkerInfo
+from workers.leases import LeaseRenewer
+from workers.machine import this_process
+
+# Time for handing back the chunks of tasks that did not stop: a database that is away is not waited for.
+HAND_BACK_SECONDS = 5.0
+
+
+@dataclass
+class Runtime:
+    """Hold a worker process's settings, database and leases. `stopping` is set on SIGTERM: chunks are handed back between two batches."""
+
+    settings: Settings
+    engine: Engine
+    owner: str = field(default_factory=this_process)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    info: WorkerInfo = field(default_factory=lambda: WorkerInfo(Queue.GPU, "worker"))
+    leases: LeaseRenewer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.leases = LeaseRenewer(self.engine, self.settings, self.owner, self.info, self.stopping)
+
+    @classmethod
+    def of(cls, settings: Settings, queue: Queue = Queue.GPU, name: str = "worker") -> "Runtime":
+        return cls(settings, make_engine(settings.database_url), info=WorkerInfo(queue, name))
+
+
+@dataclass(frozen=True)
+class Work:
+    """Represent one chunk as a task gets it.
+
+    `progress(units)` is called between batches; it raises what `HeldLease.progress` raises. `asking` is held open while the task waits for
+    language models. `is_kept` says, without a query, whether the chunk is surely this worker's.
+    """
+
+    runtime: Runtime
+    lease: Lease
+    spec: JobSpec
+    run: int | None
+    progress: Callable[[int], None]
+    asking: Callable[[], AbstractContextManager[None]] = nullcontext
+    is_kept: Callable[[], bool] = lambda: True
+
+    @property
+    def run_id(self) -> int:
+        """The run of the job's results, which the prepare chunk finds or creates."""
+        if self.run is None:
+            raise RuntimeError(f"job {self.lease.job_id} has no run yet")
+        return self.run
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """Hold a task's results. `write` stores them in the transaction that finishes the chunk, and returns the chunk's result.
+
+    `afterwards` runs after that commit; where a worker dies before it, maintenance does the rest.
+    """
+
+    write: Callable[[Session], dict[str, Any] | None]
+    afterwards: Callable[[], None] | None = None
+
+
+Task = Callable[[Work], TaskResult]
