@@ -1,4 +1,4 @@
-"""What is asked of a language model and what comes back: the types between explainers, scorers and the client."""
+"""Prompts and replies of language models: the types between explainers, scorers and the client."""
 
 import hashlib
 import json
@@ -31,10 +31,10 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question, whole. All but `typical` and `template` goes to the model and so decides the answer.
+    """A question. All but `typical` and `template` decides the answer.
 
-    `template` names the template and its version (`contexts@1`). `typical` is a reply of the usual shape and length: estimates and dry runs are
-    made with it. `sample` tells apart several askings of the same question, which the cache would otherwise take for one.
+    `template` names the template and its version (`contexts@1`). `typical` is a reply of the usual shape and length, for estimates. `sample`
+    distinguishes samples of the same question, which the cache would otherwise take for one.
     """
 
     messages: tuple[Message, ...]
@@ -48,7 +48,7 @@ class Prompt:
     sample: int = 0
 
     def content(self) -> dict[str, Any]:
-        """What decides the answer, as JSON."""
+        """Return what decides the answer, as JSON."""
         return {
             "messages": [[message.role, message.content] for message in self.messages],
             "max_tokens": self.max_tokens,
@@ -61,14 +61,14 @@ class Prompt:
 
     @property
     def digest(self) -> str:
-        """sha256 of the rendered messages: what an explanation's provenance keeps."""
+        """sha256 of the rendered messages, for an explanation's provenance."""
         text = json.dumps([[message.role, message.content] for message in self.messages], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the endpoint counted them; `is_known` is False where it did not say, or said what cannot be: then they are our upper bound."""
+    """Tokens as the endpoint counted them; where it gave no possible count, `is_known` is False and they are our upper bound."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -85,7 +85,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TokenChoice:
-    """One token of a reply (or of a prompt that was read): its natural log-probability and the likeliest tokens in its place."""
+    """A token of a reply, or of a text that was read: its natural log-probability, and the likeliest tokens in its place."""
 
     token: str
     logprob: float
@@ -94,9 +94,9 @@ class TokenChoice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back, fresh or from the cache. `key` addresses it in the book, with its prompt, raw reply and cost. `cost_usd` None: nobody knows.
+    """A reply, fresh or from the cache. `key` is that of its recorded call. `cost_usd` is None where the price is not known.
 
-    `text` is the answer without the reasoning that a server left in it, `choices` its tokens. `finish` is "stop" for a whole answer alone;
+    `text` is the answer without the reasoning that a server left in it, `choices` its tokens. `finish` is "stop" only for a whole answer;
     `reason` says why the reply is none, where there is more to say than that.
     """
 
@@ -113,7 +113,7 @@ class Reply:
 
 
 class Ability(StrEnum):
-    """What a scorer or explainer may need beyond chat."""
+    """What a scorer or explainer may need of a model beyond chat."""
 
     LOGPROBS = "logprobs"
     PROMPT_LOGPROBS = "prompt_logprobs"
@@ -121,38 +121,37 @@ class Ability(StrEnum):
 
 
 class Model(Protocol):
-    """One model at one endpoint, already bound to the job, stage and feature that its calls are for."""
+    """A model at an endpoint, bound to the job, stage and feature that its calls are for."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Model, base URL and all settings that decide answers; no key."""
+        """Return the model, base URL and all settings that decide answers; no key."""
         ...
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        """What the endpoint is known to have. What is missing here may work or not; `LOGPROBS` decides whether yes/no questions ask for them."""
+        """Return what the endpoint is known to have; the rest may work or not. `LOGPROBS`: yes/no questions ask for log-probabilities."""
         ...
 
     def for_purpose(self, purpose: str) -> "Model":
-        """The same model with its calls booked under a purpose: `null`, `repeat`, `gold`."""
+        """Return the same model with its calls recorded under a purpose: `null`, `repeat`, `gold`."""
         ...
 
     async def ask(self, prompt: Prompt) -> Reply:
-        """The answer. Raises CallFailed (Refused, Truncated, PromptTooLong, CallRejected) when there is none to be had, and JobMustPause.
+        """Return the reply. Raises CallFailedError when there is none, and JobPausedError.
 
-        Passing faults (429, 5xx, dropped connections, timeouts) never come out: they are waited for, and in the end pause the job.
-        A truncated reply is returned with `finish="length"`, a refusal with "refusal", and what ended in no way that is known to end an answer
-        with "invalid": `interp.llm.replies.structured` decides what to do about them.
+        Passing faults (429, 5xx, dropped connections, timeouts) are waited out, and in the end pause the job. A truncated reply has
+        `finish="length"`, a refusal "refusal", and one that ended in no way that ends an answer "invalid"; see `interp.llm.replies.structured`.
         """
         ...
 
     async def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
-        """float32 [N, D], rows of unit length. Raises CallFailed, AbilityMissing and JobMustPause."""
+        """Return float32 [N, D], rows of unit length. Raises CallFailedError and JobPausedError (AbilityMissingError)."""
         ...
 
     async def read(self, text: str) -> tuple[TokenChoice, ...]:
-        """Log-probability of each token of `text` given those before it; the first token has none and is left out. Raises as `embed`."""
+        """Return the log-probability of each token of `text` given those before it, without the first, which has none. Raises as `embed`."""
         ...

@@ -1,4 +1,4 @@
-"""What tokens cost: the price that the model's settings state, else the list of `genai-prices`, else nobody knows. Unknown is None, never 0."""
+"""Prices of tokens: from the model's settings, else from the list of `genai-prices`. Not known is None, never 0."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ FREE = ":free"
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """USD for a million tokens."""
+    """USD per million tokens."""
 
     input: float
     output: float
@@ -24,7 +24,7 @@ class Rates:
 
 
 def rates_of(spec: ModelSpec, base_url: str) -> Rates | None:
-    """A price stated in the settings is taken as it is, batches included; a listed one is halved for OpenAI's batches. None: nobody knows."""
+    """Return a model's rates: as its settings state them, else as listed, halved for OpenAI's batches; None where not known."""
     if spec.price is not None:
         return Rates(spec.price.input, spec.price.output)
     return _listed(spec.model, base_url.rstrip("/"), spec.transport == "batch")
@@ -32,7 +32,7 @@ def rates_of(spec: ModelSpec, base_url: str) -> Rates | None:
 
 @lru_cache(maxsize=1024)
 def _listed(model: str, base_url: str, is_batch: bool) -> Rates | None:
-    """The list knows providers by their URL: an endpoint of one's own is none of them, whatever its model is called."""
+    """Return listed rates. The list knows providers by their URL, whatever a model is called."""
     # The list and its HTTP client: only where a price is looked up.
     from genai_prices import Usage as ListedUsage
     from genai_prices import calc_price

@@ -1,10 +1,9 @@
-"""What can be known of a model before a job is stored: whether it answers, to this key, under this name, and with what a scorer needs."""
+"""Probe a model before a job is stored: whether it answers, to this key, under this name, and with what a scorer needs."""
 
 import asyncio
 import difflib
-import random
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from interp.domain.errors import (
@@ -16,14 +15,14 @@ from interp.domain.errors import (
     ModelUnknownError,
 )
 from interp.domain.spec import ModelSpec
-from interp.llm.base import Ability, Message, Prompt, Reply
+from interp.llm.base import Ability, Message, Prompt
 from interp.llm.cache_key import shown_url
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 from interp.llm.transports.base import TransportError
-from interp.llm.transports.retry import decide
+from interp.llm.transports.retry import decide, retried
 
 if TYPE_CHECKING:
     from interp.config.settings import Settings
@@ -34,8 +33,7 @@ TAG = Tag("probe", "probe", "probe", None, "probe")
 QUESTION = Prompt((Message("user", "Reply with the word yes."),), "probe@1", "yes", max_tokens=16)
 TEXT = "The quick brown fox"
 SECONDS = 45.0  # for a probe in all: less than the minute that callers of the API wait for its answer
-OF_AN_ATTEMPT = 1 / 3  # of them, at most
-OF_A_LIST = 1 / 9
+ATTEMPT_SHARE, LIST_SHARE = 1 / 3, 1 / 9  # of them, at most
 LIST_TRIES = 3
 NAMES_SHOWN = 5
 # Where servers say how long a context may be: vLLM, OpenRouter, Groq, LM Studio.
@@ -44,8 +42,10 @@ WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_len
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a probe found. `context_window` in tokens and `embedding_width` are None where nobody says, or nobody asked; `models` are the names
-    that the endpoint lists, empty where it lists none."""
+    """What a probe found. `models` are the names that the endpoint lists.
+
+    `context_window` in tokens is None where the endpoint does not say, `embedding_width` where no embedding was asked for.
+    """
 
     abilities: frozenset[Ability]
     context_window: int | None
@@ -54,13 +54,13 @@ class ProbeResult:
 
 
 async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> ProbeResult:
-    """Lists the endpoint's models; asks something tiny where a need or an unlisted name makes it necessary, and nothing else.
+    """List the endpoint's models, and ask a tiny question where a need or an unlisted name makes it necessary.
 
-    A fault that passes is tried again, as for any question, within `timeout` seconds in all; an attempt may take a third of them. Raises
-    EndpointUnreachable, EndpointRefused, KeyRefused, ModelUnknown, AbilityMissing, QuotaExhausted.
+    Passing faults are tried again within `timeout` seconds in all; an attempt may take a third of them. Raises EndpointUnreachableError,
+    EndpointRefusedError, KeyRefusedError, ModelUnknownError, AbilityMissingError and QuotaExhaustedError.
     """
     shown = shown_url(client.base_url_of(spec))
-    asked = spec.model_copy(update={"transport": "live", "timeout_seconds": min(spec.timeout_seconds, timeout * OF_AN_ATTEMPT)})
+    asked = spec.model_copy(update={"transport": "live", "timeout_seconds": min(spec.timeout_seconds, timeout * ATTEMPT_SHARE)})
     try:
         async with asyncio.timeout(timeout):
             return await _probe(client, asked, needs, timeout, shown)
@@ -74,44 +74,41 @@ async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], t
 
 
 def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> ProbeResult:
-    """`probe` from a thread without an event loop, with a client of its own."""
-
-    async def run() -> ProbeResult:
-        client = LlmClient.under(settings, in_flight=4, max_outage_seconds=timeout)
-        try:
-            return await probe(client, spec, needs, timeout)
-        finally:
-            await client.close()
-
-    return asyncio.run(run())
+    """Run `probe` in a thread without an event loop, with a client of its own."""
+    return _with_client(settings, timeout, lambda client: probe(client, spec, needs, timeout))
 
 
 def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) -> tuple[str, ...]:
-    """The models that an endpoint lists, from a thread without an event loop; none where it answers and lists none. Costs nothing.
+    """Return the models that an endpoint lists, in a thread without an event loop; none where it answers and lists none. Costs nothing.
 
-    Raises EndpointUnreachable and KeyRefused.
+    Raises EndpointUnreachableError, EndpointRefusedError and KeyRefusedError.
     """
+    spec, shown = ModelSpec(model="any", base_url=base_url), shown_url(base_url)
+    try:
+        listed = _with_client(settings, timeout, lambda client: _listed(client, spec, timeout / LIST_TRIES, shown))
+    except TransportError as fault:
+        raise _unreachable(shown, fault) from None
+    return tuple(sorted(str(entry["id"]) for entry in listed))
 
-    async def run() -> tuple[str, ...]:
-        client = LlmClient.under(settings, in_flight=1, max_outage_seconds=timeout)
+
+def _with_client(settings: "Settings", timeout: float, work: Callable[[LlmClient], Awaitable[T]]) -> T:
+    async def run() -> T:
+        client = LlmClient.under(settings, in_flight=4, max_outage_seconds=timeout)
         try:
-            listed = await _listed(client, ModelSpec(model="any", base_url=base_url), timeout / LIST_TRIES, shown_url(base_url))
-        except TransportError as fault:
-            raise _unreachable(shown_url(base_url), fault) from None
+            return await work(client)
         finally:
             await client.close()
-        return tuple(sorted(str(entry["id"]) for entry in listed))
 
     return asyncio.run(run())
 
 
 async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> ProbeResult:
     try:
-        listed = await _listed(client, spec, timeout * OF_A_LIST, shown)
+        listed = await _listed(client, spec, timeout * LIST_SHARE, shown)
     except TransportError as fault:
         if fault.kind == "connect":
             raise _unreachable(shown, fault) from None
-        listed = []  # it is slow: the question that follows will tell
+        listed = []  # it is slow: the question that follows decides
     names = tuple(sorted(str(entry["id"]) for entry in listed))
     entry = next((entry for entry in listed if _is_called(spec.model, str(entry["id"]))), None)
     model = client.model(spec, MemoryCallStore(), TAG)
@@ -131,29 +128,23 @@ async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], 
 
 
 async def _listed(client: LlmClient, spec: ModelSpec, attempt: float, shown: str) -> list[dict[str, Any]]:
-    """What `/models` lists; nothing where there is no such page, or the key may not see it, or it fails three times, `attempt` seconds at most each.
+    """Return what `/models` lists; nothing where there is no such page, or the key may not see it, or it fails three times.
 
-    Raises KeyRefused, EndpointRefused, and the Fault where three times nobody answered.
+    An attempt may take `attempt` seconds. Raises KeyRefusedError, EndpointRefusedError, and TransportError where three times nobody answered.
     """
     endpoint = client.endpoint(client.base_url_of(spec))
-    for tries in range(1, LIST_TRIES + 1):
-        try:
-            return await endpoint.models(attempt)
-        except TransportError as fault:
-            if fault.status == 401:
-                cure = "Set GLOSSATOR_LLM_API_KEY for the server's own endpoint, or GLOSSATOR_LLM_KEYS for others, and start the server again."
-                raise KeyRefusedError(f"{shown} refuses the key.", why=fault.message, cure=cure) from None
-            decision = decide(fault, tries, random.random(), path="models")
-            if isinstance(decision.error, EndpointRefusedError):
-                raise decision.error from None
-            if decision.error is not None:
-                return []
-            if tries == LIST_TRIES:
-                if fault.kind in ("connect", "timeout"):
-                    raise
-                return []
-            await asyncio.sleep(decision.wait)
-    raise AssertionError("unreachable")
+    try:
+        return await retried(lambda _: endpoint.models(attempt), LIST_TRIES, "models")
+    except TransportError as fault:
+        error = decide(fault, 1, 0.0).error
+        if fault.status == 401:
+            cure = "Set GLOSSATOR_LLM_API_KEY for the server's own endpoint, or GLOSSATOR_LLM_KEYS for others, and start the server again."
+            raise KeyRefusedError(f"{shown} refuses the key.", why=fault.message, cure=cure) from None
+        if isinstance(error, EndpointRefusedError):
+            raise error from None
+        if fault.kind in ("connect", "timeout"):
+            raise
+        return []
 
 
 def _unreachable(shown: str, fault: TransportError) -> EndpointUnreachableError:
@@ -161,31 +152,25 @@ def _unreachable(shown: str, fault: TransportError) -> EndpointUnreachableError:
 
 
 async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
-    """The abilities of chat that are there. Raises AbilityMissing where one that is needed is not."""
-    if Ability.LOGPROBS not in needs:
-        _checked(model, await _tried(model.ask(QUESTION)))
-        return set()
-    reply = await _tried(model.ask(Prompt(QUESTION.messages, QUESTION.template, QUESTION.typical, QUESTION.max_tokens, top_logprobs=5)))
-    if not any(choice.alternatives for choice in reply.choices):
+    """Return the abilities of chat that are there. Raises AbilityMissingError where one that is needed is not."""
+    needs_logprobs = Ability.LOGPROBS in needs
+    reply = await _tried(model.ask(replace(QUESTION, top_logprobs=5) if needs_logprobs else QUESTION))
+    if needs_logprobs and not any(choice.alternatives for choice in reply.choices):
         raise AbilityMissingError(
             f"{model.spec.model!r} gives no log-probabilities of its replies at {shown_url(model.base_url)}.",
             cure="Leave out the scorer that needs them, or take another model; reasoning models seldom give them.",
         )
-    return {Ability.LOGPROBS}
-
-
-def _checked(model: ClientModel, reply: Reply) -> None:
-    """Raises AbilityMissing where what came back is no chat completion at all."""
-    if reply.finish == "invalid":
+    if not needs_logprobs and reply.finish == "invalid":
         raise AbilityMissingError(
             f"{shown_url(model.base_url)} gives no answer that can be used to a first small question.",
             why=reply.reason,
             cure="See that the base URL ends where /chat/completions begins: often in /v1.",
         )
+    return {Ability.LOGPROBS} if needs_logprobs else set()
 
 
 async def _tried(call: Awaitable[T]) -> T:
-    """A probe's question is not the job's: when the endpoint rejects it outright, what the job needs is missing."""
+    """Return the answer to a probe's question. Raises AbilityMissingError where the endpoint rejects it."""
     try:
         return await call
     except CallFailedError as error:
@@ -197,7 +182,7 @@ async def _tried(call: Awaitable[T]) -> T:
 
 
 def _is_called(asked: str, listed: str) -> bool:
-    """Ollama lists `llama3:latest` for `llama3`; OpenRouter takes variants such as `model:free` of what it lists."""
+    """Return whether a listed name is the model: Ollama lists `llama3:latest` for `llama3`, OpenRouter takes `model:free` of what it lists."""
     return asked == listed or listed == f"{asked}:latest" or asked.partition(":")[0] == listed
 
 

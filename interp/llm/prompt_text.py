@@ -1,4 +1,4 @@
-"""Windows of text as a language model is shown them: marked, numbered, and fenced so that what stands inside stays quoted data.
+"""Windows of text in prompts: marked, numbered, and fenced so that their content stays quoted data.
 
 Every text of a corpus, a vocabulary or another model is untrusted: it may hold what looks like our own prompt, or like an answer. It goes into
 prompts through `fence` alone.
@@ -47,7 +47,7 @@ _LEVELLED = re.compile(rf"{LEVEL}\d+{CLOSE}")
 
 
 def pieces(contexts: Contexts, row: int, vocabulary: Vocabulary) -> list[str]:
-    """One string a real token of the window, that join to its text; a special token is the empty string.
+    """Return one string per real token of the window, which join to its text; a special token is the empty string.
 
     A character split over tokens shows whole at the last of them, and the tokens before get the empty string (`Vocabulary.texts`).
     """
@@ -68,12 +68,12 @@ def pieces(contexts: Contexts, row: int, vocabulary: Vocabulary) -> list[str]:
 
 
 def plain(contexts: Contexts, row: int, vocabulary: Vocabulary) -> str:
-    """The window's text, unmarked: what `unmarked` makes of `marked`."""
+    """Return the window's text without marks."""
     return shown("".join(pieces(contexts, row, vocabulary)))
 
 
 def left_text(contexts: Contexts, row: int, vocabulary: Vocabulary) -> str:
-    """What stands before the window in the subject's row, as far as the evidence has it: for reading alone, and never marked."""
+    """Return the text before the window in its row, as far as the evidence has it: for reading only, never marked."""
     length = int(contexts.left_lengths[row])
     if not length:
         return ""
@@ -83,26 +83,26 @@ def left_text(contexts: Contexts, row: int, vocabulary: Vocabulary) -> str:
 
 
 def after_left(contexts: Contexts, row: int, vocabulary: Vocabulary, text: str) -> str:
-    """A window's text as prompts show it, after its left context and a sign: nothing before the sign is marked, or asked about."""
+    """Return a window's text after its left context and a sign: nothing before the sign is marked, or asked about."""
     left = left_text(contexts, row, vocabulary)
     return f"{left}{BEGIN}{text}" if left else text
 
 
 def plain_after_left(contexts: Contexts, row: int, vocabulary: Vocabulary) -> str:
-    """The window's text, unmarked, after its left context."""
+    """Return the window's text without marks, after its left context."""
     return after_left(contexts, row, vocabulary, plain(contexts, row, vocabulary))
 
 
 def marked(contexts: Contexts, row: int, vocabulary: Vocabulary, threshold: float) -> str:
-    """The window's text with the tokens that fire at `threshold` or more (an activation; 0 marks all that fire) between « and »."""
+    """Return the window's text with tokens that fire at `threshold` (an activation; 0 marks all that fire) or more between « and »."""
     values = contexts.activations[row, : int(contexts.lengths[row])].astype(np.float32)
     return mark(pieces(contexts, row, vocabulary), (values > contexts.levels[row]) & (values >= threshold))
 
 
 def mark(strings: Sequence[str], flags: Sequence[bool] | NDArray[np.bool_]) -> str:
-    """Pieces of a text joined, the flagged ones between marks; neighbours share one pair.
+    """Join the pieces of a text, the flagged ones between marks; neighbours share one pair.
 
-    A flagged piece that is empty (the first bytes of a character) hands its mark on to the piece where the character shows.
+    A flagged piece that is empty (the first bytes of a character) passes its mark on to the piece where the character shows.
     """
     parts, done = [], 0
     for start, stop in _runs(strings, flags):
@@ -146,27 +146,27 @@ def _runs(strings: Sequence[str], flags: Sequence[bool] | NDArray[np.bool_]) -> 
 
 
 def shown(text: str) -> str:
-    """A text whose own guillemets cannot be taken for marks."""
+    """Replace a text's own signs by others that cannot be taken for marks."""
     return text.translate(STAND_INS)
 
 
 def unmarked(text: str) -> str:
-    """A text as a prompt shows it without our signs: marks, their levels, and where the window begins."""
+    """Remove our signs from a text of a prompt: marks, their levels, and where the window begins."""
     return _LEVELLED.sub("", text).replace(OPEN, "").replace(CLOSE, "").replace(BEGIN, "")
 
 
 def escaped(token: str) -> str:
-    """A token in one line: control characters and line breaks as JSON escapes them (a tab is `\\t`), everything else as it is."""
+    """Write a token in one line: control characters and line breaks as JSON escapes them (a tab is `\\t`)."""
     return token.translate(ESCAPES)
 
 
 def numbered(strings: Sequence[str]) -> str:
-    """Tokens one a line, `n<TAB>token`, counted from 1."""
+    """Write one token per line, `n<TAB>token`, counted from 1."""
     return "\n".join(f"{number}\t{escaped(string)}" for number, string in enumerate(strings, start=1))
 
 
 def nonce_of(texts: Iterable[str]) -> str:
-    """8 hex digits that stand in none of the texts: the same for the same texts, and not to be guessed without all of them."""
+    """Return 8 hex digits that occur in none of the texts: the same for the same texts, and not to be guessed without all of them."""
     texts = list(texts)
     digest = hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", errors="surrogatepass")).hexdigest()
     while any(digest[:8] in text.lower() for text in texts):
@@ -175,11 +175,11 @@ def nonce_of(texts: Iterable[str]) -> str:
 
 
 def fence(texts: Sequence[tuple[str, str]], nonce: str | None = None, kind: str = "context") -> str:
-    """(id, text) pairs between one `<context-nonce>` and one `</context-nonce>` line, each text after its id: `[id] text`. No text gives "".
+    """Write (id, text) pairs between a `<context-nonce>` and a `</context-nonce>` line, each text after its id: `[id] text`. No text gives "".
 
-    Ids are whole numbers, or two with a dot between. A text's own line that begins like an id gets a backslash, so that each text comes back from
-    `parse_fenced` as it was. Give a `nonce` of all texts of a prompt (`nonce_of`) where it has several fences. Raises ValueError on an id that
-    could break a tag, and on a nonce that stands in a text.
+    Ids are whole numbers, or two with a dot between. A text's own line that begins like an id gets a backslash, so that `parse_fenced` returns each
+    text as it was. Where a prompt has several fences, `nonce` must be that of all its texts (`nonce_of`). Raises ValueError on an id that could
+    break a tag, and on a nonce that occurs in a text.
     """
     nonce = nonce or nonce_of(text for _, text in texts)
     body = "\n".join(f"[{name}] {_LIKE_NUMBER.sub(_PREFIXED, text)}" for name, text in texts if _checked(name))
@@ -187,14 +187,14 @@ def fence(texts: Sequence[tuple[str, str]], nonce: str | None = None, kind: str 
 
 
 def fence_label(label: str, nonce: str | None = None) -> str:
-    """A label under test, between `<explanation-nonce>` lines: what another model wrote is no more to be trusted than a corpus."""
+    """Write a label under test between `<explanation-nonce>` lines: what another model wrote is trusted no more than a corpus."""
     nonce = nonce or nonce_of([label])
     return _fenced(f"{EXPLANATION}-{nonce}", label, nonce)
 
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """One fenced text as a reader of the prompt finds it: `kind` is `context`, `explanation`, ...; `id` is empty where the fence has none."""
+    """A fenced text of a prompt. `kind` is `context`, `explanation`, ...; `id` is empty where the fence has none."""
 
     kind: str
     id: str
@@ -202,7 +202,7 @@ class Fenced:
 
 
 def parse_fenced(message: str) -> list[Fenced]:
-    """All fenced texts of a message, in order. A tag inside a fenced text is text: nothing but its own nonce closes a fence."""
+    """Return all fenced texts of a message, in order. A tag inside a fenced text is text: only its own nonce closes a fence."""
     found: list[Fenced] = []
     place = 0
     while (tag := _TAG.search(message, place)) is not None:
@@ -218,7 +218,7 @@ def parse_fenced(message: str) -> list[Fenced]:
 
 
 def _numbered_texts(kind: str, body: str) -> list[Fenced]:
-    """The texts of one fence, as they were before `fence`."""
+    """Return the texts of one fence, as they were before `fence`."""
     starts = list(_NUMBER.finditer(body))
     ends = [after.start() for after in starts[1:]] + [len(body)]
     return [Fenced(kind, start[1], _BEHIND_BACKSLASH.sub(r"\1\2", body[start.end() : end])) for start, end in zip(starts, ends, strict=True)]

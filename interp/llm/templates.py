@@ -19,12 +19,12 @@ from interp.llm.base import Message, Role
 
 _HEAD = re.compile(r"version: (\d+)\n")
 _PART = re.compile(r"^\[([a-z]+)\]\n", re.MULTILINE)
-_HOLE = re.compile(r"\{\{(\w+)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A prompt with `{{holes}}`, in named parts; those named by a role are its messages."""
+    """A prompt with `{{placeholders}}`, in named parts; those named by a role are its messages."""
 
     name: str
     version: int
@@ -32,26 +32,26 @@ class Template:
 
     @property
     def title(self) -> str:
-        """What a prompt's provenance names it by: `contexts@1`."""
+        """The name in a prompt's provenance: `contexts@1`."""
         return f"{self.name}@{self.version}"
 
     def messages(self, **values: str) -> tuple[Message, ...]:
-        """The messages with their holes filled, all in one pass: what looks like a hole in a filled-in text stays text. Raises KeyError."""
+        """Fill the placeholders of the messages in one pass, so that one in a filled-in text stays text. Raises KeyError."""
         return tuple(Message(role, filled(text, values)) for name, text in self.parts for role in get_args(Role) if role == name)
 
     def part(self, name: str) -> str:
-        """A part as it stands in the file. Raises KeyError."""
+        """Return a part as it stands in the file. Raises KeyError."""
         return dict(self.parts)[name]
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """The text with its holes filled in one pass. Raises KeyError on a hole without a value."""
-    return _HOLE.sub(lambda hole: values[hole[1]], text)
+    """Fill the placeholders of a text in one pass. Raises KeyError on one without a value."""
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
 
 @cache
 def template(package: str, name: str) -> Template:
-    """`templates/<name>.txt` of a package. Raises ValueError on a file that does not begin with its version."""
+    """Load `templates/<name>.txt` of a package. Raises ValueError on a file that does not begin with its version."""
     text = (files(package) / "templates" / f"{name}.txt").read_text(encoding="utf-8")
     head = _HEAD.match(text)
     if head is None:

@@ -1,4 +1,4 @@
-"""Errors as servers write them into bodies, whatever the HTTP status: their words, their code and the status that they amount to."""
+"""Errors in the bodies of replies, whatever the HTTP status: their message, their code and the status that they amount to."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST_QUOTE = 300
+MAX_QUOTE = 300
 
 # Where the words, and where the code, of an error stand. First come, first served.
 WORDS = ("message", "msg", "error_msg", "error_message", "status_msg", "detail", "description", "reason", "title")
@@ -51,7 +51,7 @@ UPSTREAM = 502  # an error of which nothing else is known: a gateway's own fault
 
 @dataclass(frozen=True, slots=True)
 class ErrorSaid:
-    """An error's words, its code in words, the parameter that it names, and the status that it amounts to; None where the body does not say."""
+    """An error's message, its code in words, the parameter that it names and the status that it amounts to; None where not said."""
 
     message: str
     code: str | None = None
@@ -60,7 +60,7 @@ class ErrorSaid:
 
 
 def error_of(text: str) -> ErrorSaid:
-    """What the body of a failed request says: in any of the shapes below, or the text itself where it is no JSON."""
+    """Return the error in the body of a failed request, in any of the shapes below; the text itself where it is no JSON."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -69,7 +69,7 @@ def error_of(text: str) -> ErrorSaid:
 
 
 def error_inside(body: Any) -> ErrorSaid | None:
-    """The error in the body of a request that went well by its HTTP status; None where there is none. `status` is always given.
+    """Return the error in a body that came with HTTP status 2xx; None where there is none. Its `status` is always given.
 
     Shapes: `{"error": {...}}` and `{"error": "text"}` (routers), `[{"error": {...}}]` (Google), `{"object": "error", ...}` (vLLM),
     `{"type": "error", "error": {...}}` (Anthropic), `{"detail": ...}` (FastAPI), `{"code": 429, "message": ...}` (Zhipu, DashScope),
@@ -113,7 +113,7 @@ def _said(body: Any) -> ErrorSaid:
 
 
 def _inner(body: dict[str, Any]) -> Any:
-    """The error itself: the first of several, but for FastAPI's `detail`, whose entries name the fields that they are about."""
+    """Return the error itself: the first of several, but all of FastAPI's `detail`, whose entries name the fields that they are about."""
     name = next((name for name in HOLDERS if body.get(name)), None)
     found = body[name] if name else body
     return found[0] if isinstance(found, list) and name != "detail" and isinstance(found[0], dict) else found
@@ -124,10 +124,10 @@ def _words(error: dict[str, Any]) -> str | None:
 
 
 def _quoted(error: dict[str, Any]) -> str:
-    """What a router quotes of the server behind it (OpenRouter's `metadata.raw`)."""
+    """Return what a router quotes of the server behind it (OpenRouter's `metadata.raw`)."""
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    return f" ({raw[:LONGEST_QUOTE]})" if isinstance(raw, str) and raw else ""
+    return f" ({raw[:MAX_QUOTE]})" if isinstance(raw, str) and raw else ""
 
 
 def _code(error: dict[str, Any]) -> str | None:
@@ -136,7 +136,7 @@ def _code(error: dict[str, Any]) -> str | None:
 
 
 def _status(*errors: dict[str, Any]) -> int | None:
-    """The first number that is a status of failure, else what the first known word amounts to."""
+    """Return the first number that is a status of failure, else the status of the first known word."""
     codes = [code for error in errors for code in _codes(error)]
     numbers = (int(code) for code in codes if type(code) is int or (isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3))
     number = next((number for number in numbers if 400 <= number < 600), None)

@@ -1,4 +1,4 @@
-"""Reasoning that stands in a reply's text, where no parser of the server took it out: it holds drafts, and is never the answer.
+"""Reasoning in a reply's text, where no parser of the server took it out: it holds drafts, and is never the answer.
 
 Servers without a reasoning parser (and templates that begin the reply with an opening tag) leave it in `content`. The spellings are those of the
 reasoning parsers of vLLM and SGLang, and of the models' own chat templates.
@@ -15,7 +15,7 @@ from interp.llm.base import TokenChoice
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How one family of models begins and ends its reasoning, as regular expressions."""
+    """How a family of models marks its reasoning: opening and closing marks as regular expressions."""
 
     opens: str
     closes: str
@@ -51,7 +51,7 @@ _STRUCTURED = re.compile(r"\s*(?:[{\[]|```)")
 
 
 def answer_in(text: str) -> str:
-    """The text without its reasoning: empty where it holds nothing else, and as it is where it holds none."""
+    """Return the text without its reasoning: empty where it holds nothing else, unchanged where it holds none."""
     spans = reasoning_in(text)
     if not spans:
         return text
@@ -64,7 +64,7 @@ def answer_in(text: str) -> str:
 
 
 def answer_tokens(choices: Sequence[TokenChoice]) -> tuple[TokenChoice, ...]:
-    """The tokens of a reply that belong to its answer."""
+    """Return the tokens of a reply that belong to its answer."""
     spans = reasoning_in("".join(choice.token for choice in choices))
     if not spans:
         return tuple(choices)
@@ -78,7 +78,7 @@ def answer_tokens(choices: Sequence[TokenChoice]) -> tuple[TokenChoice, ...]:
 
 
 def reasoning_in(text: str) -> list[tuple[int, int]]:
-    """[start, stop) of each stretch of reasoning, in order; what is never closed lasts to the end.
+    """Return [start, stop) of each stretch of reasoning, in order; what is never closed lasts to the end.
 
     A closing mark without an opening one ends reasoning that began with the reply. A mark inside a JSON object is part of it, and an opening mark
     within a line is one that the text speaks of.
@@ -109,21 +109,21 @@ def _may_hold_a_mark(text: str) -> bool:
 
 
 def _begins(text: str, at: int, after: int) -> bool:
-    """Whether a mark is the first thing of its line, or of what follows earlier reasoning."""
+    """Return whether a mark comes first in its line, or in what follows earlier reasoning."""
     return not text[max(after, text.rfind("\n", 0, at) + 1) : at].strip()
 
 
 def _ends_alone(text: str, mark: re.Match[str], after: int) -> bool:
-    """Whether a closing mark that was never opened ends something: it begins or ends its line, or JSON follows it."""
+    """Return whether a closing mark without an opening one counts: it begins or ends its line, or JSON follows it."""
     line_end = text.find("\n", mark.end())
     rest = text[mark.end() : line_end if line_end >= 0 else len(text)]
     return _begins(text, mark.start(), after) or not rest.strip() or _STRUCTURED.match(text, mark.end()) is not None
 
 
 def objects_in(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """(start, stop, object) of each JSON object of the text that stands in no other one, in order.
+    """Yield (start, stop, object) of each JSON object of the text that is part of no other one, in order.
 
-    Gives up after FALSE_STARTS braces that begin no object: a text of nothing but braces ends soon, too.
+    Gives up after FALSE_STARTS braces that begin no object, which bounds the time for a text of nothing but braces.
     """
     at, false_starts = text.find("{"), 0
     while at >= 0 and false_starts < FALSE_STARTS:

@@ -1,4 +1,4 @@
-"""From what a model says to a value: JSON out of text, one repair turn, fresh samples, and then a failure with its reason; never a guess."""
+"""Structured replies: JSON out of text, one repair turn, fresh samples, and then a failure with its reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,17 +10,17 @@ from interp.llm.replies.reasoning import answer_in, objects_in
 
 T = TypeVar("T")
 
-ASKS = 6
-FRESH_AFTER_REFUSAL = 3
-WIDENINGS = 2
+MAX_ASKS = 6
+MAX_REFUSALS = 3
+MAX_WIDENINGS = 2
 SAMPLE_STRIDE = 1000  # callers number their own samples from 0; fresh tries of one must not be another
 FRESH_TEMPERATURE = 0.5  # at 0 a second try would be the first one again
-LONGEST_QUOTE = 4000
+MAX_QUOTE = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Read(Generic[T]):
-    """The value that was read and every reply on the way to it; the last one holds it."""
+    """A value that was read, and all replies up to the one that holds it."""
 
     value: T
     replies: tuple[Reply, ...]
@@ -31,25 +31,25 @@ class Read(Generic[T]):
 
     @property
     def calls(self) -> list[str]:
-        """Keys of the calls in the book."""
+        """Keys of the recorded calls."""
         return [reply.key for reply in self.replies]
 
 
 async def ask_for(model: Model, prompt: Prompt, parse: Callable[[str], T]) -> Read[T]:
-    """What `parse` makes of the model's reply; it raises ValueError(why) where the text is no answer.
+    """Ask until `parse` returns a value; it raises ValueError(why) where the text is no answer.
 
-    The ladder, six asks in all: as asked; once more with the reply and what is wrong with it; then fresh samples. A reply that was cut short is
-    asked again with twice the room, twice; a refusal is asked afresh three times; a reply that ended in no way that ends an answer is never read,
-    and asked afresh. Raises Truncated, Refused, ReplyInvalid (and what `Model.ask`
-    raises); `details["calls"]` of a CallFailed has the keys of all calls made.
+    Six asks in all: as given; once more with the reply and what is wrong with it; then fresh samples. A reply that was cut short is asked again
+    with twice the tokens, twice; a refusal is sampled afresh three times; an invalid reply is never parsed, and sampled afresh.
+    Raises ReplyTruncatedError, RefusalError, ReplyInvalidError, and what `Model.ask` raises; `details["calls"]` of a CallFailedError holds the keys
+    of all calls made.
     """
     replies: list[Reply] = []
     question, fresh, refusals, widenings, wrong = prompt, 0, 0, 0, ""
-    while len(replies) < ASKS:
+    while len(replies) < MAX_ASKS:
         reply = await _asked(model, question, replies)
         replies.append(reply)
         if reply.finish == "length":
-            if widenings == WIDENINGS:
+            if widenings == MAX_WIDENINGS:
                 raise _failure(ReplyTruncatedError, prompt, replies, f"The reply was still cut short with room for {question.max_tokens} tokens.")
             widenings += 1
             question = replace(question, max_tokens=2 * question.max_tokens)
@@ -64,7 +64,7 @@ async def ask_for(model: Model, prompt: Prompt, parse: Callable[[str], T]) -> Re
                 continue
         elif reply.finish == "invalid":
             wrong = reply.reason
-        elif refusals == FRESH_AFTER_REFUSAL:
+        elif refusals == MAX_REFUSALS:
             raise _failure(RefusalError, prompt, replies, f"The model refused {refusals + 1} times{f': {reply.reason}' if reply.reason else ''}.")
         else:
             refusals += 1
@@ -83,9 +83,9 @@ async def _asked(model: Model, question: Prompt, before: list[Reply]) -> Reply:
 
 
 def _repair(question: Prompt, reply: Reply, wrong: str) -> Prompt:
-    """The same question with the reply and what is wrong with it: the one turn in which most models mend their JSON."""
+    """Return the question with the reply and what is wrong with it: most models repair their JSON in this one turn."""
     turn = (
-        Message("assistant", reply.text[:LONGEST_QUOTE] or "(nothing)"),
+        Message("assistant", reply.text[:MAX_QUOTE] or "(nothing)"),
         Message("user", f"That reply cannot be used: {wrong}. Answer the question again, in the form it asks for, and with nothing else."),
     )
     return replace(question, messages=(*question.messages, *turn))
@@ -102,9 +102,9 @@ def _failure(kind: type[CallFailedError], prompt: Prompt, replies: list[Reply], 
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The JSON object of a reply: the whole text, else the last object that stands in it by itself (a fenced block's, the one after the thinking).
+    """Return the last JSON object of a reply that is part of no other one. Raises ValueError where there is none.
 
-    Raises ValueError where there is none. What stands in the reply's reasoning (`interp.llm.replies.reasoning`) is none.
+    What stands in the reply's reasoning does not count (`interp.llm.replies.reasoning`).
     """
     found = [value for _, _, value in objects_in(answer_in(text))]
     if not found:
@@ -113,7 +113,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def last_marker(text: str, marker: str) -> str:
-    """The first line of text after the marker's last occurrence; the last, since an earlier one may be quoted. Raises ValueError."""
+    """Return the first line after the last occurrence of a marker; an earlier one may be quoted. Raises ValueError."""
     _, found, rest = answer_in(text).rpartition(marker)
     lines = [line.strip().strip("*").strip() for line in rest.splitlines()]
     answer = next((line for line in lines if line), "")

@@ -1,4 +1,4 @@
-"""What carries a question to an endpoint and its answer back: the types between the client and its two transports, live and batch."""
+"""Types between the client and its two transports, live and batch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from interp.llm.call_store import CallStore
 # `oversized`: past a cap on what a reply may hold; `forbidden`: the host has only addresses that may not be asked.
 FaultKind = Literal["connect", "forbidden", "timeout", "dropped", "garbage", "oversized", "status"]
 UNSENT = frozenset({"connect", "forbidden"})
-LONGEST_WORD = 100
+MAX_CODE = 100
 
 # Statuses after which a proxy may have given up on an answer that the model went on to write.
 MAYBE_BILLED = frozenset({408, 504, 524})
@@ -20,7 +20,7 @@ MAYBE_BILLED = frozenset({408, 504, 524})
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One chat question on its way. `key` is its name in the book (and a batch line's `custom_id`), `bound` the most tokens it can take."""
+    """A chat question to be sent. `key` is its cache key (and a batch line's `custom_id`), `bound` the most tokens it can take."""
 
     key: str
     spec: ModelSpec
@@ -30,8 +30,10 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class TransportReply:
-    """What came back. `raw` is the body as the endpoint sent it, `sent` the request's body as JSON, `headers` lower-cased. `text`, `choices`,
-    `finish` and `reason` as in `Reply`."""
+    """A reply as a transport read it. `raw` is the body as the endpoint sent it, `sent` the request's body as JSON, `headers` in lower case.
+
+    `text`, `choices`, `finish` and `reason` as in `Reply`.
+    """
 
     text: str
     finish: Finish
@@ -44,10 +46,10 @@ class TransportReply:
 
 
 class TransportError(Exception):
-    """An attempt without an answer: a status other than 2xx, a connection that failed, a body that is none. `retry.decide` says what it means.
+    """An attempt without an answer: a status other than 2xx, a connection that failed, a body that cannot be read.
 
-    `usage` is what the endpoint said that it bills for the attempt all the same; None where it did not say. What it says of itself is cut, and
-    cleaned of control characters, here: from here it goes to clients, logs and the database.
+    `usage` is what the endpoint bills for the attempt all the same; None where it did not say. The endpoint's words are shortened and cleaned of
+    control characters here, since they go to clients, logs and the database.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class TransportError(Exception):
         usage: Usage | None = None,
     ) -> None:
         self.kind, self.message, self.status = kind, one_line(message), status
-        self.code, self.param = code and one_line(code, LONGEST_WORD), param and one_line(param, LONGEST_WORD)
+        self.code, self.param = code and one_line(code, MAX_CODE), param and one_line(param, MAX_CODE)
         super().__init__(self.message)
         self.headers: Mapping[str, str] = headers or {}
         self.raw, self.usage = raw, usage
@@ -82,7 +84,7 @@ class TransportError(Exception):
 
 
 class ChatTransport(Protocol):
-    """A way to have a chat question answered once. No retries, no budget, no cache: those are the client's."""
+    """A way to send a chat question once, without retries, budget or cache."""
 
     @property
     def name(self) -> Literal["live", "batch"]: ...

@@ -9,7 +9,7 @@ made of it.
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -30,7 +30,7 @@ from interp.llm.transports.payloads import (
     read_failed_generation,
 )
 from interp.llm.transports.quirks import MAX_LESSONS, EndpointQuirks
-from interp.llm.transports.retry import decide
+from interp.llm.transports.retry import decide, retried
 
 T = TypeVar("T")
 
@@ -172,7 +172,7 @@ class BatchQueue:
                 await self._adopt(batch.id, batch.keys)
                 continue
             file = batch.id.removeprefix(FILE)
-            found = await self._retry(lambda _: self.endpoint.batch_of_file(file))  # noqa: B023  (awaited at once)
+            found = await retried(lambda _: self.endpoint.batch_of_file(file), MAX_TRIES, "batches")  # noqa: B023  (awaited at once)
             if found is not None:
                 await self.call_store.batch_submitted(replace(batch, id=found.id))
                 await self._adopt(found.id, batch.keys)
@@ -283,12 +283,12 @@ class BatchQueue:
 
     async def _create(self, keys: tuple[str, ...], content: bytes) -> BatchInfo:
         """Upload the file, record it, create the batch, record that."""
-        file = await self._retry(lambda _: self.endpoint.upload_batch_file(content))
+        file = await retried(lambda _: self.endpoint.upload_batch_file(content), MAX_TRIES, "batches")
         uploaded = PendingBatch(FILE + file, self.endpoint.base_url, self.model, keys)
         self._known.add(uploaded.id)
         await self.call_store.batch_submitted(uploaded)
         try:
-            info = await self._retry(lambda tries: self._find_or_create(file, tries))
+            info = await retried(lambda tries: self._find_or_create(file, tries), MAX_TRIES, "batches")
         except TransportError as fault:
             if fault.kind == "status":  # the endpoint said no: nothing was made of the file, and nothing will be
                 await self.call_store.batch_ended(uploaded.id)
@@ -305,18 +305,6 @@ class BatchQueue:
         """Return the batch of a file. After a try that may have created it, the endpoint is asked for it first."""
         found = await self.endpoint.batch_of_file(file) if tries else None
         return found or await self.endpoint.create_batch(file, BATCH_PATH)
-
-    async def _retry(self, step: Callable[[int], Awaitable[T]]) -> T:
-        """Return the step's result, trying again after passing faults; it gets the number of tries before. Raises TransportError."""
-        for tries in range(MAX_TRIES):
-            try:
-                return await step(tries)
-            except TransportError as fault:
-                decision = decide(fault, tries + 1, random.random(), path="batches")
-                if decision.error is not None or tries == MAX_TRIES - 1:
-                    raise
-                await asyncio.sleep(decision.wait)
-        raise AssertionError("unreachable")
 
     def _track(self, batch_id: str, keys: Sequence[str], questions: dict[str, BatchQuestion]) -> Batch:
         batch = Batch(batch_id, set(keys), questions)

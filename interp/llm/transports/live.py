@@ -1,4 +1,4 @@
-"""The live transport: one question, one request, now."""
+"""The live transport: one question, one request."""
 
 import json
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LiveTransport:
-    """Chat over HTTP. Parameters that the endpoint does not know are put otherwise and asked again within the same attempt."""
+    """Chat over HTTP. Parameters that the endpoint rejects are written otherwise and sent again within the same attempt."""
 
     name: Literal["live"] = "live"
 
@@ -38,4 +38,4 @@ class LiveTransport:
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
-        """The endpoint is the client's to close."""
+        """Do nothing: the client closes the endpoint."""

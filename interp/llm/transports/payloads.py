@@ -1,4 +1,4 @@
-"""Requests as the API wants them and replies as it gives them, as plain JSON: shared by the live and the batch transport."""
+"""Requests and replies of the API as plain JSON, and lines of its batch files (platform.openai.com/docs/guides/batch)."""
 
 import json
 import re
@@ -23,11 +23,11 @@ MAX_BATCH_BYTES = 200_000_000
 EXPIRED = "batch_expired"
 TOKENS_PER_MESSAGE = 16
 TOKENS_PER_REQUEST = 256  # what chat templates add of their own: a system prompt, the date, the schema's preamble
-TOKEN_BYTES = 128  # of JSON: escaped, and with a thought written down twice
+TOKEN_BYTES = 128  # of JSON: escaped, and with reasoning written twice
 CHOICE_BYTES = 256  # a token with its log-probability and its own bytes
 VECTOR_BYTES = 256 * 1024
-READ_BYTES = 512  # of JSON for each byte of a prompt whose tokens are told
-MOST_CHOICES = 8  # one is asked for
+READ_BYTES = 512  # of JSON per byte of a prompt whose tokens are returned
+MAX_CHOICES = 8  # one is asked for
 SHOWN = 200
 TEXT_PARTS = frozenset({None, "text", "output_text"})
 NO_JSON_CODES = frozenset({"json_validate_failed"})
@@ -35,29 +35,31 @@ NO_JSON = re.compile(
     r"failed to (generate|validate) json|generated json does not match|model (output|produced) (is |was )?(not valid|invalid) (json|content|output)",
     re.IGNORECASE,
 )
-# Never more than one token a byte: byte-level tokenisers start at bytes and only merge.
 
 
 def bound_of(messages: tuple[Message, ...], schema: dict[str, Any] | None, max_tokens: int) -> Usage:
-    """The most tokens that a request can take: one a byte of what is sent, what a template adds, and all of the room for the reply."""
+    """Return an upper bound of a request's tokens: one per byte sent, what a chat template adds, and all that the reply may take.
+
+    Byte-level tokenisers start at bytes and only merge, so no text has more tokens than bytes.
+    """
     size = sum(len(message.content.encode("utf-8", "replace")) + TOKENS_PER_MESSAGE for message in messages)
     size += len(json.dumps(schema)) + 128 if schema else 0
     return Usage(size + TOKENS_PER_REQUEST, max_tokens, is_known=False)
 
 
 def max_tokens_of(request: ChatRequest) -> int:
-    """Tokens of room for the reply: the model's own setting in place of the question's."""
+    """Return how many tokens the reply may take: the model's own setting in place of the question's."""
     return request.spec.max_tokens or request.prompt.max_tokens
 
 
 def extra_bytes_of(request: ChatRequest) -> int:
-    """Bytes that the tokens of a reply can need as JSON, with their alternatives."""
+    """Return how many bytes the tokens of a reply can need as JSON, with their alternatives."""
     alternatives = request.prompt.top_logprobs
     return max_tokens_of(request) * (TOKEN_BYTES + (alternatives + 1) * CHOICE_BYTES * bool(alternatives))
 
 
 def chat_body(request: ChatRequest, quirks: EndpointQuirks) -> dict[str, Any]:
-    """The body of `/chat/completions`, in the endpoint's quirks."""
+    """Return the body of `/chat/completions`, as the endpoint takes it."""
     spec, prompt = request.spec, request.prompt
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
     body: dict[str, Any] = {"model": spec.model, "messages": messages, quirks.token_field: max_tokens_of(request)}
@@ -83,14 +85,14 @@ def chat_body(request: ChatRequest, quirks: EndpointQuirks) -> dict[str, Any]:
 
 
 def in_words(schema: dict[str, Any]) -> str:
-    """For endpoints that take no schema. JSON mode wants the word JSON in the prompt, too."""
+    """Return a schema in words, for endpoints that take none. JSON mode requires the word JSON in the prompt, too."""
     return f"\n\nReply with one JSON object that fits this JSON schema, and with nothing else:\n{json.dumps(schema)}"
 
 
 def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> TransportReply:
-    """The answer in a body of `/chat/completions`, or what came in place of one. A body without choices is a filtered prompt's: a refusal.
+    """Return the answer in a body of `/chat/completions`, or what came in place of one. A body without choices is a filtered prompt's: a refusal.
 
-    Raises Fault where the body is garbage or an error under status 200, and where the server broke off while it wrote.
+    Raises TransportError where the body is garbage or an error under status 200, and where the server broke off while it wrote.
     """
     body = json_of(raw, headers)
     usage = usage_of(body, bound)
@@ -98,7 +100,7 @@ def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> 
     choice = next((each for each in listed if isinstance(each, dict)), None) if isinstance(listed, list) else None
     if choice is None:
         return TransportReply("", "refusal" if listed == [] else "invalid", usage, raw, sent, (), headers, "the reply holds no choices")
-    if isinstance(listed, list) and len(listed) > MOST_CHOICES:
+    if isinstance(listed, list) and len(listed) > MAX_CHOICES:
         return TransportReply("", "invalid", usage, "", sent, (), headers, f"the reply holds {len(listed):,} choices where one was asked for")
     if (error := error_inside({"error": choice.get("error")})) is not None:
         raise _fault_of(error, raw, headers, usage)
@@ -134,9 +136,9 @@ def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, head
 
 
 def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> TransportReply | None:
-    """What a server's own "the model wrote no valid JSON" comes to: a reply that is no answer, and may be one when it is sampled again.
+    """Return an invalid reply, to be sampled again, for a server's error that the model wrote no valid JSON; None for any other fault.
 
-    Groq's `json_validate_failed` (status 400), and what others say in its place. None for any other fault.
+    Groq's `json_validate_failed` (status 400), and what others say in its place.
     """
     if fault.kind != "status" or not (fault.code in NO_JSON_CODES or NO_JSON.search(fault.message)):
         return None
@@ -145,7 +147,7 @@ def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> Tr
 
 
 def json_of(raw: str | bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The body of a request that went well, as a JSON object. Raises Fault: "garbage", or the error that the body is."""
+    """Return the body of a successful request as a JSON object. Raises TransportError: "garbage", or the error that the body is."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
@@ -164,7 +166,7 @@ def _fault_of(error: ErrorSaid, raw: str, headers: Mapping[str, str] | None, usa
 
 
 def _text_of(content: Any) -> str:
-    """The text of a message's content. Of a list, the parts of text alone: Mistral's `thinking` and others' `reasoning` are parts, too."""
+    """Return the text of a message's content. Of a list, only parts of text: Mistral's `thinking` and others' `reasoning` are parts, too."""
     if isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict) and part.get("type") in TEXT_PARTS]
         return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
@@ -172,7 +174,7 @@ def _text_of(content: Any) -> str:
 
 
 def usage_of(body: dict[str, Any], bound: Usage) -> Usage:
-    """The tokens that the endpoint counted; the bound where it did not, or counted what cannot be: negative, or more than there can be."""
+    """Return the tokens that the endpoint counted; the bound where it did not, or counted less than 0 or more than the bound."""
     usage = body.get("usage")
     if not isinstance(usage, dict):
         return bound
@@ -185,7 +187,7 @@ def usage_of(body: dict[str, Any], bound: Usage) -> Usage:
 
 
 def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
-    """The reply's tokens with their alternatives, where the endpoint gives them; nothing where what it gives cannot be read."""
+    """Return the reply's tokens with their alternatives; nothing where the endpoint gives none, or none that can be read."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(content, list):
         return ()
@@ -203,9 +205,9 @@ def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
 
 
 def read_prompt_tokens(body: dict[str, Any]) -> tuple[TokenChoice, ...] | None:
-    """Log-probabilities of a prompt's own tokens out of `/completions` with `echo` and `max_tokens: 1`, or with vLLM's `prompt_logprobs`.
+    """Return the log-probabilities of a prompt's tokens in a reply of `/completions`, by `echo` or by vLLM's `prompt_logprobs`.
 
-    None where the endpoint gave neither. The first token has no log-probability and is left out, and so is what was generated after the prompt.
+    None where there are none. The first token has no log-probability and is left out, and so is what was generated after the prompt.
     """
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
@@ -226,8 +228,10 @@ def _echoed(logprobs: dict[str, Any], generated: int) -> tuple[TokenChoice, ...]
 
 
 def _vllm(listed: list[Any]) -> tuple[TokenChoice, ...] | None:
-    """A list with one entry a prompt token: null for the first, else `{token id: {"logprob", "rank", "decoded_token"}}` with the actual token
-    first (vLLM, `vllm.entrypoints.openai.protocol`)."""
+    """Read one entry per prompt token: null for the first, else `{token id: {"logprob", "rank", "decoded_token"}}`, the actual token first.
+
+    Source: vLLM, `vllm.entrypoints.openai.protocol`.
+    """
     found = []
     for entry in listed:
         if not isinstance(entry, dict) or not entry:
@@ -240,7 +244,7 @@ def _vllm(listed: list[Any]) -> tuple[TokenChoice, ...] | None:
 
 
 def read_vectors(body: dict[str, Any], count: int) -> list[NDArray[np.float32]]:
-    """`count` vectors of unit length out of a body of `/embeddings`, in the order of the inputs. Raises Fault("garbage")."""
+    """Return `count` vectors of unit length from a body of `/embeddings`, in the order of the inputs. Raises TransportError."""
     data = body.get("data")
     if not isinstance(data, list) or len(data) != count:
         raise TransportError("garbage", f"asked for {count} embeddings, got {len(data) if isinstance(data, list) else 'none'}")

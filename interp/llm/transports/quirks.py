@@ -1,4 +1,4 @@
-"""What one model at one endpoint turned out to understand: learned from the 400s that name a parameter, remembered, and not held against anyone."""
+"""Parameters that one model at one endpoint takes, learned from errors that name a parameter."""
 
 import re
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ MAX_LESSONS = 8  # each quirk once, and no loop without end
 
 @dataclass
 class EndpointQuirks:
-    """How to put a request. Each knob turns one way only, so that learning ends."""
+    """How to write a request. Each setting changes in one direction only, so that learning ends."""
 
     token_field: str = "max_tokens"
     form: Form = "json_schema"
@@ -36,16 +36,16 @@ class EndpointQuirks:
 
     @classmethod
     def of(cls, base_url: str) -> "EndpointQuirks":
-        """OpenAI's newer models take `max_completion_tokens` alone; everyone else knows `max_tokens`."""
+        """Return the quirks to begin with: OpenAI's newer models take `max_completion_tokens`, everyone else `max_tokens`."""
         host = urlsplit(base_url).hostname or ""
         return cls(token_field="max_completion_tokens" if host.endswith("openai.com") else "max_tokens")
 
     def form_for(self, spec: ModelSpec) -> Form:
-        """How the model is asked for JSON: as its settings insist, else the best that the endpoint took so far."""
+        """Return how to ask the model for JSON: as its settings demand, else the best form that the endpoint took so far."""
         return self.form if spec.structured == "auto" else spec.structured
 
     def learn(self, fault: TransportError, request: ChatRequest, sent: dict[str, object]) -> bool:
-        """Whether the fault is about a parameter that can be put otherwise, or left out; if so, it is from now on."""
+        """Return whether the fault is about a parameter that can be written otherwise or left out, which it is from now on."""
         if fault.kind != "status" or fault.status not in REJECTIONS:
             return False
         name = self._named(fault, sent)
@@ -78,7 +78,7 @@ class EndpointQuirks:
 
     @staticmethod
     def _named(fault: TransportError, sent: dict[str, object]) -> str | None:
-        """The parameter of ours that the fault is about."""
+        """Return the parameter that the fault is about."""
         param = (fault.param or "").split(".")[0]
         if param in sent:
             return param

@@ -1,7 +1,9 @@
 """What follows a failed attempt: a pure decision between an error, a wait, and a wait that the endpoint announced."""
 
+import asyncio
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,6 +26,7 @@ from interp.domain.errors import (
 from interp.llm.transports.base import TransportError
 
 E = TypeVar("E", CallFailedError, JobPausedError)
+R = TypeVar("R")
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
@@ -173,3 +176,16 @@ def _number(value: str | None) -> float | None:
     except ValueError:
         return None
     return number if number is not None and 0 < number < float("inf") else None
+
+
+async def retried(step: Callable[[int], Awaitable[R]], tries: int, path: str) -> R:
+    """Return the result of a step, tried again after passing faults; it gets the number of tries before. Raises the last TransportError."""
+    for tried in range(tries):
+        try:
+            return await step(tried)
+        except TransportError as fault:
+            decision = decide(fault, tried + 1, random.random(), path=path)
+            if decision.error is not None or tried == tries - 1:
+                raise
+            await asyncio.sleep(decision.wait)
+    raise AssertionError("unreachable")
