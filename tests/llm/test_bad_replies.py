@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from interp.domain.errors import CallFailedError, GlossatorError, KeyRefusedError, QuotaExhaustedError, RefusalError, ReplyInvalidError
-from interp.explain.label import Said, read_label, schema
+from interp.explain.label import LabelAnswer, read_label, schema
 from interp.llm.base import Message, Prompt
 from interp.llm.model import ClientModel
 from interp.llm.replies.structured import Read, ask_for
@@ -59,10 +59,10 @@ def serving(answer: Answerer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             server.shutdown()
 
 
-def asked(base_url: str, count: int = 1, patience: float = 20.0) -> tuple[list[Read[Said] | BaseException], Desk]:
+def asked(base_url: str, count: int = 1, patience: float = 20.0) -> tuple[list[Read[LabelAnswer] | BaseException], Desk]:
     desk = Desk(base_url, patience=patience)
 
-    async def work(model: ClientModel) -> list[Read[Said] | BaseException]:
+    async def work(model: ClientModel) -> list[Read[LabelAnswer] | BaseException]:
         prompts = [
             Prompt((Message("user", f"What does feature {number} react to?"),), "t@1", GOOD, 200, schema(reasoning=False)) for number in range(count)
         ]
