@@ -18,13 +18,12 @@ from kombu import Queue as MessageQueue
 from kombu.exceptions import KombuError
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
-from sqlalchemy import Engine
 
 from interp.config.settings import Settings
 from interp.domain.errors import BrokerUnreachableError, DiskFullError
 from interp.domain.lifecycle import Queue
 from interp.files.atomic import is_writable, writing
-from interp.store.db.engine import transaction
+from interp.store.db.engine import Engine, transaction
 from interp.store.queue import chunks
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
-
 from api.cli import failures
 from api.cli.output.console import thousands
 from api.http.readiness import artifacts_fault
@@ -24,7 +21,7 @@ from interp.domain.lifecycle import Queue
 from interp.files.atomic import nearest_existing
 from interp.security.allowed_files import Roots
 from interp.store.db import revision
-from interp.store.db.engine import make_engine, snapshot
+from interp.store.db.engine import SQLAlchemyError, make_engine, make_url, snapshot
 from interp.store.queue import metrics
 from interp.store.queue.metrics import MetricValues
 from workers.wakeup import broker_cure, broker_fault, shown_broker

@@ -105,7 +105,7 @@ def _has_database(found: Settings) -> bool:
     if not found.database_url.startswith("sqlite"):
         return True
     # Commands that talk to a server start faster without SQLAlchemy.
-    from sqlalchemy import make_url
+    from interp.store.db.engine import make_url
 
     url = make_url(found.database_url)
     return bool(url.database) and Path(str(url.database)).exists()

@@ -53,9 +53,9 @@ def _of_database(error: Exception) -> GlossatorError | None:
     if "sqlalchemy" not in sys.modules:
         return None
     from alembic.util import CommandError
-    from sqlalchemy.exc import DBAPIError
 
     from interp.store.db import engine
+    from interp.store.db.engine import DBAPIError
 
     if isinstance(error, CommandError):
         cure = "Install the version of Glossator that it was made with, or a newer one."

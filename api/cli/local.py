@@ -7,8 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from api.http.count_cache import StateCounts
 from api.http.cursors import FeatureIndex
@@ -16,7 +14,7 @@ from api.schemas.field_errors import field_errors
 from interp.config.settings import Settings
 from interp.domain.errors import InputError
 from interp.domain.lifecycle import JobStatus
-from interp.store.db.engine import snapshot, transaction
+from interp.store.db.engine import Engine, Session, snapshot, transaction
 from interp.store.listings.queries import MAX_LIMIT
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
-
+from interp.store.db.engine import Session
 from interp.store.listings import feature_detail
 
 SHARE = 100

@@ -8,8 +8,6 @@ from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, Query, Request
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from api.http.count_cache import StateCounts
 from api.http.single_flight import SingleFlight
@@ -17,7 +15,7 @@ from api.jobs.endpoint_check import EndpointProbeCache
 from api.presenters.vocabularies import Vocabularies
 from interp.config.settings import Settings
 from interp.security.sandbox import Processes
-from interp.store.db.engine import snapshot
+from interp.store.db.engine import Engine, Session, snapshot
 from interp.store.listings.queries import MAX_LIMIT
 
 

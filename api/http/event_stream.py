@@ -16,12 +16,11 @@ import anyio
 from anyio.to_thread import run_sync
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from sqlalchemy import Engine
 
 from api.presenters import jobs
 from api.schemas import Progress
 from interp.domain.lifecycle import JOB_ENDS
-from interp.store.db.engine import snapshot
+from interp.store.db.engine import Engine, snapshot
 
 POLL_SECONDS = 0.5
 # Where so many listen that this would be passed, looks are further apart: other requests need the event loop, too.

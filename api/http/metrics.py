@@ -12,11 +12,9 @@ from prometheus_client import CollectorRegistry, Histogram, disable_created_metr
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from interp.config.settings import Settings
-from interp.store.db.engine import snapshot
+from interp.store.db.engine import Engine, SQLAlchemyError, snapshot
 from interp.store.queue import metrics
 from interp.store.queue.metrics import MetricValues, Readings
 

@@ -9,14 +9,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from api.schemas import FieldError, Problem, ProblemKind
 from api.schemas.field_errors import field_errors
 from interp.domain.errors import GlossatorError, NotFoundError, printable, problem_of
-from interp.store.db.engine import told
+from interp.store.db.engine import DBAPIError, told
 
 log = logging.getLogger(__name__)
 

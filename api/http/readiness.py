@@ -8,15 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-
 from interp.config.home import write_fault
 from interp.config.settings import Settings
 from interp.domain.errors import GlossatorError
 from interp.files.atomic import nearest_existing
 from interp.store.db import revision
-from interp.store.db.engine import READING
+from interp.store.db.engine import READING, Engine, SQLAlchemyError
 from workers.artifact_paths import store_of
 from workers.wakeup import broker_fault
 

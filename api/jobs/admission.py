@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Engine
-
 from api.jobs import estimate as estimating
 from api.jobs import estimate_sample
 from api.jobs.endpoint_check import EndpointProbeCache, check_prices, check_windows
@@ -24,6 +22,7 @@ from interp.planning.preflight_task import CHECK, PreflightRequest
 from interp.security import addresses
 from interp.security.allowed_files import Roots
 from interp.security.sandbox import Processes, Task
+from interp.store.db.engine import Engine
 from interp.store.queue.jobs import Noticed
 
 Given = TypeVar("Given")

@@ -6,8 +6,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Base64Bytes
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from api.jobs.synthetic_evidence import supposed, vocabulary_in
 from interp.domain.evidence import FeatureEvidence
@@ -16,7 +14,7 @@ from interp.domain.vocabulary import Vocabulary
 from interp.files.evidence_codec import decode_evidence
 from interp.planning.plan import Range, count
 from interp.planning.preflight import Preflight
-from interp.store.db.engine import snapshot
+from interp.store.db.engine import Engine, Session, snapshot
 from interp.store.results import evidence, runs
 
 MOST = 24

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from api.presenters import names, spending
 from api.schemas import ControlComparison, ControlJob, CorpusAnswer, JobAnswer, Progress, ResumeRequest, WarningAnswer
 from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import ROLES, BudgetSpec
+from interp.store.db.engine import Session
 from interp.store.db.tables import JobRow
 from interp.store.listings import queries
 from interp.store.llm import call_stats

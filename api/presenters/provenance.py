@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from api.presenters import names, resources
 from api.presenters.ranking import ranked
 from api.schemas import (
@@ -25,6 +23,7 @@ from interp.domain.score import Item
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.sentence import whole_text
 from interp.score.items.codec import decode_items
+from interp.store.db.engine import Session
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, LlmCallRow, RunRow, ScoreRow
 from interp.store.db.text import unpack
 from interp.store.listings import feature_detail, queries

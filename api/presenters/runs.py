@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sqlalchemy.orm import Session
-
 from api import schemas
 from api.presenters import names
 from interp.domain.lifecycle import JOB_ENDS
+from interp.store.db.engine import Session
 from interp.store.db.tables import DictionaryRow, JobRow, RunRow
 from interp.store.listings import feature_detail
 from interp.store.results import runs

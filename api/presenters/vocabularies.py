@@ -3,9 +3,8 @@
 from collections import OrderedDict
 from threading import Lock
 
-from sqlalchemy.orm import Session
-
 from interp.domain.vocabulary import Vocabulary
+from interp.store.db.engine import Session
 from interp.store.listings import feature_detail
 
 VOCABULARIES = 8

@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from sqlalchemy.orm import Session
 
 from api.http import cursors
 from api.http.count_cache import StateCounts
 from api.http.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
 from api.presenters import resources, rows
 from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
+from interp.store.db.engine import Session
 from interp.store.db.tables import DictionaryRow, FeatureRow
 from interp.store.listings import feature_detail, queries
 from interp.store.listings.queries import FeatureQuery, FeatureSort, Position

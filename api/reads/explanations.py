@@ -4,12 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from sqlalchemy.orm import Session
 
 from api.http import cursors
 from api.http.cursors import WITHOUT_NUL
 from api.presenters import resources, rows
 from api.schemas import ExplanationPage
+from interp.store.db.engine import Session
 from interp.store.db.tables import ExplanationRow
 from interp.store.listings import queries
 from interp.store.listings.queries import ExplanationQuery

@@ -1,13 +1,12 @@
 """Everything known of one feature."""
 
-from sqlalchemy.orm import Session
-
 from api.presenters import provenance as origins
 from api.presenters import resources
 from api.presenters.ranking import ranked
 from api.presenters.vocabularies import Vocabularies
 from api.schemas import FeatureAnswer, ProvenanceAnswer
 from interp.score.items.codec import decode_items
+from interp.store.db.engine import Session
 from interp.store.listings import feature_detail, queries
 from interp.store.results import runs
 

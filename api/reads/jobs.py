@@ -3,13 +3,13 @@
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
-from sqlalchemy.orm import Session
 
 from api.http import cursors
 from api.presenters import jobs as watching
 from api.presenters import rows, spending
 from api.schemas import CallAnswer, CallPage, DeliveryAnswer, DeliveryPage, JobAnswer, JobPage, UsageAnswer
 from interp.domain.lifecycle import JobStatus, Stage
+from interp.store.db.engine import Session
 from interp.store.listings import queries
 from interp.store.listings.queries import MAX_LIMIT, JobQuery
 from interp.store.llm import call_stats, calls

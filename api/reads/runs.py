@@ -1,7 +1,6 @@
 """Runs: what was collected, and which run of a dictionary is its current one."""
 
 from pydantic import TypeAdapter
-from sqlalchemy.orm import Session
 
 from api.http import cursors
 from api.http.count_cache import StateCounts
@@ -11,6 +10,7 @@ from api.presenters import runs as running
 from api.reads.dictionaries import counted
 from api.schemas import DictionaryAnswer, RunAnswer, RunPage
 from interp.domain.errors import NotFoundError
+from interp.store.db.engine import Session
 from interp.store.listings import queries
 from interp.store.results import runs as stored
 

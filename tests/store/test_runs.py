@@ -25,7 +25,7 @@ def dictionary(engine: Engine) -> int:
     """A dictionary with a run that has completed, number 1."""
     run_id = synthetic.empty_run(engine, "toy@0")
     with snapshot(engine) as session:
-        return runs.dictionary_of(session, run_id).id
+        return session.get_one(RunRow, run_id).dictionary_id
 
 
 def add(engine: Engine, dictionary: int, number: int, features: int = 0, completes: bool = True) -> int:

@@ -13,13 +13,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
-
 from interp.domain.errors import BudgetReachedError, DiskFullError, LeaseLostError, PriceUnknownError, WorkInterruptedError
 from interp.llm.call_store import Amount, Call, PendingBatch, StoredReply
-from interp.store.db.engine import is_passing, snapshot, transaction
+from interp.store.db.engine import DBAPIError, Engine, Session, is_passing, snapshot, transaction
 from interp.store.llm import batches, calls, reply_cache
 from interp.store.queue import budgets
 from interp.store.queue.budgets import NOTHING, Grant, Sums, sums_of

@@ -2,10 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine
-
 from interp.config.settings import Settings
-from interp.store.db.engine import snapshot, transaction
+from interp.store.db.engine import Engine, snapshot, transaction
 from interp.store.queue import retention
 from workers import artifact_paths
 

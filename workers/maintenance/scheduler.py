@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-
 from interp.config.settings import Settings
 from interp.domain.errors import GlossatorError
+from interp.store.db.engine import Engine, SQLAlchemyError
 from interp.store.queue import completion
 from workers.machine import is_gone
 from workers.maintenance.cleanup import prune, tidy

@@ -9,14 +9,13 @@ from functools import cache
 
 import anyio
 import httpx
-from sqlalchemy import Engine
 from standardwebhooks import Webhook as Signer
 
 from interp.config.settings import Settings
 from interp.domain.cleaning import one_line
 from interp.domain.errors import WebhookRefusedError
 from interp.security.addresses import ResolvedUrl, find
-from interp.store.db.engine import transaction
+from interp.store.db.engine import Engine, transaction
 from interp.store.queue import webhooks
 from interp.store.queue.webhooks import Delivery
 

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from interp.planning.preflight import Preflight, named
 from interp.planning.preflight_task import CHECK, PreflightRequest
 from interp.security import allowed_files
 from interp.security.sandbox import Processes
+from interp.store.db.engine import Session
 from interp.store.queue import jobs
 from interp.store.queue.jobs import Noticed
 from workers.runtime import TaskResult, Work

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy.orm import Session
 
 from interp.collect import partial_file
 from interp.collect import run as collection
@@ -24,7 +23,7 @@ from interp.files.evidence_codec import encode_evidence
 from interp.planning.fingerprint import evidence_id
 from interp.planning.plan import Range, Shard, Sizes, count, plan, ranges_of, subtract
 from interp.planning.settings_digest import goes_in_batches
-from interp.store.db.engine import snapshot
+from interp.store.db.engine import Session, snapshot
 from interp.store.queue import chunks, jobs, retention, workers
 from interp.store.results import dictionaries, evidence, runs
 from interp.store.results.evidence import Gathered

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from interp.domain.evidence import FeatureEvidence
 from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.spec import ExplainerSpec
@@ -13,7 +11,7 @@ from interp.explain.base import ExplainContext, ExplainerInput
 from interp.files.evidence_codec import decode_evidence
 from interp.planning.plan import count
 from interp.planning.settings_digest import baseline_family, baseline_of, family_of
-from interp.store.db.engine import snapshot
+from interp.store.db.engine import Session, snapshot
 from interp.store.queue import jobs
 from interp.store.results import evidence, explanations
 from workers.runtime import TaskResult, Work

@@ -5,15 +5,13 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine
-
 from interp.domain.errors import InputError
 from interp.domain.spec import ModelSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.llm.base import Model
 from interp.llm.call_store import Tag
 from interp.planning.plan import Range
-from interp.store.db.engine import snapshot
+from interp.store.db.engine import Engine, snapshot
 from interp.store.results import runs
 from workers.llm.call_store import DatabaseCallStore
 from workers.llm.event_loop import TaskGroupRunner, Timeouts, client_of, the_loop

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from interp.domain.evidence import Contexts, FeatureEvidence, Split
 from interp.domain.explanation import Explanation, ExplanationFamily
@@ -22,7 +20,7 @@ from interp.score.base import Distractor, ScoreContext, ScorerInput
 from interp.score.items.codec import encode_items
 from interp.score.items.nulls import bound_of, choose_nulls, twins_of
 from interp.score.items.pool import FEATURES, pool_of
-from interp.store.db.engine import snapshot
+from interp.store.db.engine import Engine, Session, snapshot
 from interp.store.results import evidence, explanations, scores
 from interp.store.results.scores import Scored
 from workers.runtime import TaskResult, Work

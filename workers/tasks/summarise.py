@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sqlalchemy.orm import Session
 
 from interp.analysis.score_table import Floats, Mask, ScoreTable, gathered, is_within
 from interp.analysis.significance import concluded, figures_of
@@ -20,8 +19,7 @@ from interp.planning.settings_digest import family_of, scorer_digest
 from interp.score.best import Candidates, Running, scored, unscored
 from interp.score.best import best as best_of
 from interp.store.db.dialect import now
-from interp.store.db.engine import snapshot
-from interp.store.db.tables import DictionaryRow
+from interp.store.db.engine import Session, snapshot
 from interp.store.llm import call_stats
 from interp.store.llm.call_stats import UsageLine
 from interp.store.queue import jobs
@@ -73,22 +71,22 @@ def _made(work: Work) -> JobSummary:
     run_id, own_url = work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
         seen = dictionary_scores.summaries(session, run_id)
-        dictionary = runs.dictionary_of(session, run_id)
+        n_features = runs.n_features_of(session, run_id)
         tokens = runs.tokens_of(session, run_id)
-        asked = work.spec.feature_ranges() or [(0, dictionary.n_features)]
+        asked = work.spec.feature_ranges() or [(0, n_features)]
         families = {family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers}
         best = Running()
-        explained = _explained(session, families, run_id, dictionary.n_features, best)
+        explained = _explained(session, families, run_id, n_features, best)
         states = dictionary_scores.states(session, run_id, asked)
         so_far, moment = progress(session, work.lease.job_id), now(session)
         spent = call_stats.usage(session, work.lease.job_id)
     judged: dict[str, Judged] = {}
     for name, scorer in named(work.spec.scorers).items():
         work.progress(0)
-        judged[name] = _judged(work, scorer, dictionary, asked)
+        judged[name] = _judged(work, scorer, n_features, asked)
         best.add(judged[name].candidates)
     _add_others(work, best)
-    is_asked = is_within(np.arange(dictionary.n_features, dtype=np.int32), asked)
+    is_asked = is_within(np.arange(n_features, dtype=np.int32), asked)
     counts = {"asked": so_far.request_counts.total, "explained": int(np.count_nonzero(explained & is_asked)), "failed": so_far.request_counts.failed}
     counts |= {state: states.get(state, 0) for state in ("active", "rare", "dead")}
     summary = {
@@ -165,9 +163,9 @@ def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dic
     return summary
 
 
-def _judged(work: Work, scorer: ScorerSpec, dictionary: DictionaryRow, asked: Sequence[Range]) -> Judged:
+def _judged(work: Work, scorer: ScorerSpec, n_features: int, asked: Sequence[Range]) -> Judged:
     """All that is concluded of one scorer."""
-    were, densities = _read(work, scorer, dictionary, asked)
+    were, densities = _read(work, scorer, n_features, asked)
     figures = concluded(were, densities)
     # Of one scorer no more than the best of each feature can be its best among all.
     found = best_of(candidates(scorer.name, figures))
@@ -183,12 +181,12 @@ def _add_others(work: Work, best: Running) -> None:
             best.add(scored(*zip(*rows, strict=True)))
 
 
-def _read(work: Work, scorer: ScorerSpec, dictionary: DictionaryRow, asked: Sequence[Range]) -> tuple[ScoreTable, Floats | None]:
+def _read(work: Work, scorer: ScorerSpec, n_features: int, asked: Sequence[Range]) -> tuple[ScoreTable, Floats | None]:
     """One scorer's figures as one moment knows them, and the firing rate of each feature."""
     digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
     with snapshot(work.runtime.engine) as session:
         figures = gathered(dictionary_scores.scores_of(session, work.run_id, scorer.name, digest), asked)
-        densities = np.zeros(dictionary.n_features)
+        densities = np.zeros(n_features)
         for some in dictionary_scores.densities(session, work.run_id):
             features, rates = zip(*some, strict=True)
             densities[list(features)] = rates

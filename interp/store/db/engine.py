@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy import Engine as Engine
+from sqlalchemy import make_url as make_url
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError as DBAPIError
+from sqlalchemy.exc import SQLAlchemyError as SQLAlchemyError
+from sqlalchemy.orm import Session as Session
 
 from interp.config.environment import without_password
 from interp.domain.errors import DatabaseUnfitError, DatabaseUnreachableError, DiskFullError, GlossatorError, SettingsInvalidError, printable

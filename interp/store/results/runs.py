@@ -58,12 +58,9 @@ def digest_of_fingerprint(session: Session, identity: dict[str, Any], fingerprin
     return None
 
 
-def dictionary_of(session: Session, run_id: int) -> DictionaryRow:
-    """The dictionary that the run is of. Raises NotFound."""
-    found = session.scalar(select(DictionaryRow).join(RunRow, RunRow.dictionary_id == DictionaryRow.id).where(RunRow.id == run_id))
-    if found is None:
-        raise NotFoundError(f"There is no run {run_id}.")
-    return found
+def n_features_of(session: Session, run_id: int) -> int:
+    """Return how many features the run's dictionary has."""
+    return session.scalars(select(DictionaryRow.n_features).join(RunRow, RunRow.dictionary_id == DictionaryRow.id).where(RunRow.id == run_id)).one()
 
 
 def tokens_of(session: Session, run_id: int) -> int:
