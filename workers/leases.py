@@ -5,13 +5,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-
 from interp.config.settings import Settings
 from interp.domain.errors import DiskFullError, LeaseLostError, WorkInterruptedError
 from interp.observability import logs
-from interp.store.db.engine import snapshot, transaction
+from interp.store.db.engine import Engine, SQLAlchemyError, snapshot, transaction
 from interp.store.queue import chunks, workers
 from interp.store.queue.chunks import Lease
 from interp.store.queue.workers import WorkerInfo

@@ -6,13 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
-
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec
-from interp.store.db.engine import make_engine
+from interp.store.db.engine import Engine, Session, make_engine
 from interp.store.queue.chunks import Lease
 from interp.store.queue.workers import WorkerInfo
 from workers.leases import LeaseRenewer

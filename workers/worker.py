@@ -13,9 +13,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Concatenate, ParamSpec
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.orm import Session
-
 from interp.domain.errors import (
     ActivationsNotFiniteError,
     DiskFullError,
@@ -32,7 +29,7 @@ from interp.observability import logs, traces
 from interp.observability.import_time import without_collecting
 from interp.security import allowed_files
 from interp.security.allowed_files import Roots
-from interp.store.db.engine import is_passing, snapshot, transaction
+from interp.store.db.engine import DBAPIError, Session, SQLAlchemyError, is_passing, snapshot, transaction
 from interp.store.queue import chunks, completion, jobs
 from interp.store.queue.chunks import Lease
 from workers.runtime import HAND_BACK_SECONDS, Runtime, Task, Work
