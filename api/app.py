@@ -10,19 +10,17 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api.http import openapi, pages, problems
 from api.http.body_limits import Edge
-from api.http.count_cache import StateCounts
-from api.http.dependencies import READERS
-from api.http.event_stream import Feeds
 from api.http.head import Head
 from api.http.metrics import Metrics
 from api.http.origins import Hosts, Origins
 from api.http.query_parameters import known_parameters
 from api.http.readiness import HealthChecks
 from api.http.request_log import Requests
-from api.http.single_flight import SingleFlight
 from api.jobs.endpoint_check import EndpointProbeCache
-from api.presenters.vocabularies import Vocabularies
-from api.routes import dictionaries, explanations, features, jobs, runs, service
+from api.reads.vocabularies import Vocabularies
+from api.routes import dictionaries, explanations, jobs, runs, service
+from api.routes.dependencies import READERS
+from api.routes.job_events import ProgressReader
 from interp.config.settings import Settings
 from interp.observability import traces
 from interp.security import sandbox
@@ -35,7 +33,7 @@ and each feature with its contexts, explanations and scores. Listings are paged 
 """
 # Answers of a page or more are packed for those who ask for it; event streams never are.
 COMPRESSED_BYTES, COMPRESSION = 4096, 4
-ROUTERS = (jobs.router, dictionaries.router, runs.router, features.router, explanations.router, service.router)
+ROUTERS = (jobs.router, dictionaries.router, runs.router, explanations.router, service.router)
 
 
 def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: False) -> FastAPI:
@@ -66,7 +64,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     app.state.vocabularies, app.state.endpoints = Vocabularies(), EndpointProbeCache()
     app.state.processes = sandbox.Processes.of(settings)
     app.state.readers = CapacityLimiter(READERS)
-    app.state.feeds, app.state.flights, app.state.counts = Feeds(engine, is_stopping), SingleFlight[str](), StateCounts()
+    app.state.progress = ProgressReader(engine)
     app.state.metrics, app.state.readiness = Metrics(engine, settings), HealthChecks(engine, settings)
     app.add_middleware(Edge, seconds=settings.request_body_timeout_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES, compresslevel=COMPRESSION)

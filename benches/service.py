@@ -36,7 +36,7 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine, func, select
 
-from api.http import cursors
+from api.reads import cursors
 from api.routes.dictionaries import FeatureFilters
 from api.routes.explanations import ExplanationFilters
 from benches import bigbook, bigjobs, ingest, submission

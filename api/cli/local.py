@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from api.http.count_cache import StateCounts
-from api.http.cursors import FeatureIndex
+from api.reads.cursors import FeatureIndex
 from api.schemas.field_errors import field_errors
 from interp.config.settings import Settings
 from interp.domain.errors import InputError
@@ -18,7 +17,7 @@ from interp.store.db.engine import Engine, Session, snapshot, transaction
 from interp.store.listings.queries import MAX_LIMIT
 
 if TYPE_CHECKING:
-    from api.presenters.vocabularies import Vocabularies
+    from api.reads.vocabularies import Vocabularies
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,6 @@ class Local:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
-        self._counts = StateCounts()
 
     def estimate_job(self, spec: Mapping[str, Any]) -> Body:
         """Return what the job would ask of its language models. Nothing is stored."""
@@ -57,7 +55,7 @@ class Local:
     def list_webhook_deliveries(self, job_id: str, limit: int | None = None) -> Iterator[Body]:
         from api.reads import jobs
 
-        return self._pages(lambda session, cursor, size: jobs.delivery_page(session, job_id, cursor, size), limit)
+        return self._pages(lambda session, cursor, size: jobs.deliveries(session, job_id, cursor, size), limit)
 
     def get_job_usage(self, job_id: str) -> Body:
         from api.reads import jobs
@@ -86,13 +84,13 @@ class Local:
         from api.reads import runs
 
         with transaction(self._engine) as session:
-            return _body(runs.pin(session, self._counts, dictionary, run))
+            return _body(runs.pin(session, dictionary, run))
 
     def unpin_current_run(self, dictionary: str) -> Body:
         from api.reads import runs
 
         with transaction(self._engine) as session:
-            return _body(runs.unpin(session, self._counts, dictionary))
+            return _body(runs.unpin(session, dictionary))
 
     def get_feature(self, dictionary: str, index: int, items: bool = False, run: str | None = None) -> Body:
         from api.reads import features
@@ -101,10 +99,10 @@ class Local:
         return self._read(lambda session: features.feature(session, self._vocabularies, dictionary, place, named, items))
 
     def get_feature_provenance(self, dictionary: str, index: int, run: str | None = None) -> Body:
-        from api.reads import features
+        from api.reads import provenance
 
         place, named = _checked("index", TypeAdapter[int](FeatureIndex), index), _checked("run", TypeAdapter[str | None](RunName), run)
-        return self._read(lambda session: features.provenance(session, self._vocabularies, dictionary, place, named))
+        return self._read(lambda session: provenance.provenance(session, self._vocabularies, dictionary, place, named))
 
     def list_explanations(self, limit: int | None = None, **filters: Any) -> Iterator[Body]:
         from api.reads import explanations as reads
@@ -116,7 +114,7 @@ class Local:
 
     @cached_property
     def _vocabularies(self) -> "Vocabularies":
-        from api.presenters.vocabularies import Vocabularies
+        from api.reads.vocabularies import Vocabularies
 
         return Vocabularies()
 

@@ -9,8 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from api.http.problems import MEDIA_TYPE
-from api.schemas import Problem
 from api.schemas.examples import PROBLEMS
+from api.schemas.service import Problem
 
 TAGS = [
     {"name": "jobs", "description": "Orders: which features of which dictionary, explained and scored how. Long work is always a job."},

@@ -8,7 +8,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api.schemas import ProblemKind
+from api.schemas.service import ProblemKind
 
 STATIC = Path(__file__).parents[1] / "static"
 ASSETS = "/static/swagger-ui"

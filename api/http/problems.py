@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from api.schemas import FieldError, Problem, ProblemKind
 from api.schemas.field_errors import field_errors
+from api.schemas.service import FieldError, Problem, ProblemKind
 from interp.domain.errors import GlossatorError, NotFoundError, printable, problem_of
 from interp.store.db.engine import DBAPIError, told
 

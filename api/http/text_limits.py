@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
-from api.schemas import FieldError
+from api.schemas.service import FieldError
 
 MOST_NESTED = 64
 LONGEST_TARGET = 16 * 1024

@@ -11,7 +11,7 @@ from api.jobs import estimate_sample
 from api.jobs.endpoint_check import EndpointProbeCache, check_prices, check_windows
 from api.jobs.estimate_task import COUNT, Counting
 from api.jobs.path_resolution import located
-from api.schemas import EstimateAnswer
+from api.schemas.usage import EstimateAnswer
 from interp.config.settings import Settings
 from interp.domain.errors import ChecksBusyError
 from interp.domain.spec import JobSpec

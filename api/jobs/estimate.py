@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from api.jobs.estimate_sample import Drawn, Sample
-from api.presenters import spending
-from api.schemas import AmountAnswer, CorpusAnswer, EstimateAnswer, EstimateRow, EstimateTotal, WarningAnswer
+from api.schemas.jobs import AmountAnswer, CorpusAnswer
+from api.schemas.usage import EstimateAnswer, EstimateRow, EstimateTotal
 from interp.domain.evidence import Split
 from interp.domain.explanation import Explanation
-from interp.domain.job_warnings import merged
+from interp.domain.job_warnings import JobWarning, merged
 from interp.domain.lifecycle import Stage
-from interp.domain.spec import ROLES, ExplainerSpec, JobSpec, ModelsSpec, ScorerSpec
+from interp.domain.spec import ROLES, BudgetSpec, ExplainerSpec, JobSpec, ModelsSpec, ScorerSpec
 from interp.explain import registry as explainers
 from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.base import Ability, Prompt, Reply
@@ -104,13 +104,13 @@ def answer(spec: JobSpec, drawn: Drawn, counted: SampleCount, facts: Preflight) 
         rows=sorted(rows, key=lambda row: (row.stage, row.purpose, row.role)),
         total=total,
         includes_control=twice,
-        budget=spending.caps(spec.budget),
-        within_budget=_within(total, spending.caps(spec.budget)),
+        budget=AmountAnswer.model_validate(spec.budget),
+        within_budget=_within(total, spec.budget),
         longest_prompt_tokens=max(counted.longest.values(), default=0),
         context_windows={role: model.context_window for role in ROLES if (model := getattr(spec.models, role)) is not None},
         notes=notes,
         corpus=CorpusAnswer.model_validate(facts.corpus),
-        warnings=[WarningAnswer.model_validate(warning) for warning in merged((), facts.warnings)],
+        warnings=[JobWarning(**warning) for warning in merged((), facts.warnings)],
     )
 
 
@@ -187,7 +187,7 @@ def _total(rows: Sequence[EstimateRow], times: int) -> EstimateTotal:
     )
 
 
-def _within(total: EstimateTotal, caps: AmountAnswer) -> bool | None:
+def _within(total: EstimateTotal, caps: BudgetSpec) -> bool | None:
     """Whether the total fits under every cap; None without caps, or where only the unknown price could tell."""
     pairs = [(total.calls, caps.calls), (total.tokens, caps.tokens), (total.cost_usd, caps.usd)]
     told = [amount <= cap for amount, cap in pairs if amount is not None and cap is not None]

@@ -5,13 +5,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from api.http import cursors
-from api.http.count_cache import StateCounts
-from api.http.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
-from api.presenters import resources, rows
-from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage
+from api.reads import cursors, pages
+from api.reads.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
+from api.reads.names import corpus_name, exact, run_name
+from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePage, FeatureSummary
 from interp.store.db.engine import Session
-from interp.store.db.tables import DictionaryRow, FeatureRow
+from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, RunRow
 from interp.store.listings import feature_detail, queries
 from interp.store.listings.queries import FeatureQuery, FeatureSort, Position
 from interp.store.results import runs
@@ -46,14 +45,14 @@ class FeatureFilters(BaseModel):
     q: str | None = Field(default=None, min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Part of the label, in any case.")
     run: str | None = Field(default=None, min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")
-    limit: int = Field(default=50, ge=1, le=queries.MAX_LIMIT, description="Rows a page.")
+    limit: int = Field(default=50, ge=1, le=queries.MAX_LIMIT, description="Rows per page.")
 
     def listing(self, dictionary_id: int) -> dict[str, Any]:
-        """What a cursor is bound to."""
+        """Return what a cursor is bound to."""
         return {"of": "features", "dictionary": dictionary_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
 
     def place(self, dictionary_id: int) -> tuple[int | None, Position | None]:
-        """The run and the place that the page before ended in."""
+        """Return the run and the place that the page before ended in."""
         if not self.cursor:
             return None, None
         run_id, *place = cursors.decode(self.listing(dictionary_id), self.cursor, FEATURE_PLACES[self.sort])
@@ -65,31 +64,63 @@ class FeatureFilters(BaseModel):
 
 
 def dictionaries(session: Session, cursor: str | None, limit: int) -> DictionaryPage:
-    """One page of dictionaries, the first one first. Raises CursorInvalid."""
+    """Return one page of dictionaries, the first one first. Raises CursorInvalidError."""
     listing = {"of": "dictionaries"}
     after = cursors.decode(listing, cursor, DICTIONARY_PLACE)[0] if cursor else None
     page = queries.dictionaries(session, after, limit)
     names = feature_detail.subject_names(session, {row.subject_id for row in page.rows})
     current = {run.dictionary_id: run for run in runs.all_current(session, {row.id for row in page.rows})}
-    items, unreadable = rows.shown(
-        page.rows, lambda some: [resources.dictionary(row, names[row.subject_id], current.get(row.id)) for row in some], lambda row: row.id
+    return pages.build(
+        DictionaryPage,
+        page.rows,
+        lambda rows: [_dictionary(row, names[row.subject_id], current.get(row.id)) for row in rows],
+        lambda row: row.id,
+        listing,
+        None if page.next is None else (page.next,),
     )
-    return DictionaryPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, None if page.next is None else (page.next,)))
 
 
-def dictionary(session: Session, counts: StateCounts, reference: str) -> DictionaryAnswer:
-    """One dictionary, by id or by name. Raises NotFound."""
-    return counted(session, counts, queries.dictionary(session, reference))
+def dictionary(session: Session, reference: str) -> DictionaryAnswer:
+    """Return one dictionary, by id or by name. Raises NotFoundError."""
+    return counted(session, queries.dictionary(session, reference))
 
 
-def counted(session: Session, counts: StateCounts, row: DictionaryRow) -> DictionaryAnswer:
-    """A dictionary with the features of its current run by state."""
+def counted(session: Session, row: DictionaryRow) -> DictionaryAnswer:
+    """Return a dictionary with the features of its current run by state."""
     current = runs.current(session, row.id)
     subject = feature_detail.subject_names(session, {row.subject_id})[row.subject_id]
-    return resources.dictionary(row, subject, current, {} if current is None else counts.of(session, current.id))
+    return _dictionary(row, subject, current, {} if current is None else feature_detail.states(session, current.id))
 
 
-def _whole_page(session: Session, query: FeatureQuery) -> tuple[list[FeatureRow], Position | None]:
+def _dictionary(row: DictionaryRow, subject: str, current: RunRow | None, states: dict[str, int] | None = None) -> DictionaryAnswer:
+    return DictionaryAnswer.of(
+        row,
+        subject=subject,
+        subject_digest=row.subject_id,
+        current_run=None if current is None else run_name(current, row),
+        pinned=current is not None and current.pinned_at is not None,
+        states=states,
+    )
+
+
+def features(session: Session, dictionary: str, filters: FeatureFilters) -> FeaturePage:
+    """Return one page of the features of a run. Raises NotFoundError and CursorInvalidError."""
+    row = queries.dictionary(session, dictionary)
+    begun, after = filters.place(row.id)
+    run = runs.shown(session, row, filters.run, begun)
+    found, last = _full_page(session, filters.query(run.id, after))
+    best = queries.explanations_by_id(session, [feature.explanation_id for feature in found if feature.explanation_id is not None])
+    return pages.build(
+        FeaturePage,
+        found,
+        lambda rows: [FeatureSummary(**summary(feature, run, row, best.get(feature.explanation_id or 0))) for feature in rows],
+        lambda feature: feature.feature,
+        filters.listing(row.id),
+        None if last is None else (run.id, last.value, last.feature),
+    )
+
+
+def _full_page(session: Session, query: FeatureQuery) -> tuple[list[FeatureRow], Position | None]:
     """Return `limit` rows, fewer on the last page alone, and where the next page begins.
 
     The store examines a bounded number of rows per query with a text, and so may return fewer.
@@ -102,17 +133,15 @@ def _whole_page(session: Session, query: FeatureQuery) -> tuple[list[FeatureRow]
     return found, page.next
 
 
-def features(session: Session, dictionary: str, filters: FeatureFilters) -> FeaturePage:
-    """One page of the features of a run. Raises NotFound and CursorInvalid."""
-    row = queries.dictionary(session, dictionary)
-    begun, after = filters.place(row.id)
-    run = runs.shown(session, row, filters.run, begun)
-    found, last = _whole_page(session, filters.query(run.id, after))
-    place = None if last is None else (run.id, last.value, last.feature)
-    best = queries.explanations_by_id(session, [feature.explanation_id for feature in found if feature.explanation_id is not None])
-    items, unreadable = rows.shown(
-        found,
-        lambda some: [resources.feature_summary(feature, run, row, best.get(feature.explanation_id or 0)) for feature in some],
-        lambda feature: feature.feature,
-    )
-    return FeaturePage(items=items, unreadable=unreadable, next_cursor=cursors.encode(filters.listing(row.id), place))
+def summary(row: FeatureRow, run: RunRow, dictionary: DictionaryRow, best: ExplanationRow | None) -> dict[str, Any]:
+    """Return the fields of a feature's summary. `best` is the explanation that the row shows."""
+    own = {name: getattr(row, name) for name in FeatureSummary.model_fields if hasattr(row, name)}
+    return own | {
+        "index": row.feature,
+        "name": f"{dictionary.name}:{row.feature}",
+        "run": run_name(run, dictionary),
+        "corpus": corpus_name(run),
+        "explainer": None if best is None else best.explainer,
+        "job": None if best is None else best.job_id,
+        "firing_level": exact(row.firing_level),
+    }

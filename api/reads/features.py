@@ -1,18 +1,40 @@
 """Everything known of one feature."""
 
-from api.presenters import provenance as origins
-from api.presenters import resources
-from api.presenters.ranking import ranked
-from api.presenters.vocabularies import Vocabularies
-from api.schemas import FeatureAnswer, ProvenanceAnswer
+from collections.abc import Container, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.reads.dictionaries import summary
+from api.reads.explanations import explanation
+from api.reads.names import exact
+from api.reads.vocabularies import Vocabularies
+from api.schemas.features import (
+    ContextAnswer,
+    EvidenceAnswer,
+    FeatureAnswer,
+    HistogramAnswer,
+    NeighbourAnswer,
+    QuantileAnswer,
+    SplitStatistics,
+    StatisticsAnswer,
+    TokenEffectAnswer,
+)
+from interp.domain.evidence import HISTOGRAM_EDGES, ContextKind, Contexts, FeatureEvidence, Split, Statistics, TokenEffect
+from interp.domain.vocabulary import Vocabulary
+from interp.score import best
 from interp.score.items.codec import decode_items
 from interp.store.db.engine import Session
+from interp.store.db.tables import ExplanationRow, RunRow, ScoreRow
 from interp.store.listings import feature_detail, queries
+from interp.store.listings.feature_detail import FeatureDetailRow
 from interp.store.results import runs
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
 def feature(session: Session, vocabularies: Vocabularies, dictionary: str, index: int, run: str | None, items: bool) -> FeatureAnswer:
-    """One feature of a run, the current one when none is named. Raises NotFound and BlobCorrupt."""
+    """Return one feature of a run, the current one when none is named. Raises NotFoundError and BlobCorruptError."""
     row = queries.dictionary(session, dictionary)
     of = runs.shown(session, row, run)
     found = feature_detail.entry(session, row, of, index)
@@ -20,14 +42,97 @@ def feature(session: Session, vocabularies: Vocabularies, dictionary: str, index
     scores = queries.scores_of(session, [label.id for label in labels])
     packed = feature_detail.items_of(session, [score for group in scores.values() for score in group]) if items else {}
     unpacked = {score_id: decode_items(blob) for score_id, blob in packed.items()} if items else None
-    best = {found.row.explanation_id or 0}
-    ordered = ranked(labels, scores, best)
-    explanations = [resources.explanation(label, of, row, found.row, scores.get(label.id, ()), unpacked) for label in ordered]
-    vocabulary = vocabularies.of(session, row.subject_id)
-    return resources.feature(found, row, vocabulary, next((label for label in labels if label.id in best), None), explanations)
+    shown = {found.row.explanation_id or 0}
+    evidence, vocabulary = found.evidence, vocabularies.of(session, row.subject_id)
+    return FeatureAnswer(
+        **summary(found.row, of, row, next((label for label in labels if label.id in shown), None)),
+        dictionary=row.name,
+        subject=found.subject,
+        hook_point=row.hook_point,
+        evidence=evidence_answer(of),
+        statistics=statistics(evidence.statistics),
+        histogram=histogram(evidence.histogram),
+        quantiles=quantiles(evidence),
+        promoted=[_effect(effect, vocabulary) for effect in evidence.promoted],
+        suppressed=[_effect(effect, vocabulary) for effect in evidence.suppressed],
+        nearest=_nearest(found),
+        explanations=[explanation(label, of, row, found.row, scores.get(label.id, ()), unpacked) for label in ranked(labels, scores, shown)],
+        contexts=contexts(evidence.contexts, vocabulary),
+    )
 
 
-def provenance(session: Session, vocabularies: Vocabularies, dictionary: str, index: int, run: str | None) -> ProvenanceAnswer:
-    """Where all that is said of a feature comes from. Raises NotFound and BlobCorrupt."""
-    row = queries.dictionary(session, dictionary)
-    return origins.provenance(session, vocabularies.of(session, row.subject_id), row, runs.shown(session, row, run), index)
+def ranked(rows: Sequence[ExplanationRow], scores: Mapping[int, Sequence[ScoreRow]], shown: Container[int]) -> list[ExplanationRow]:
+    """Return a feature's explanations, the best first by the rule of `interp.score.best`; before all the one that is `shown` in listings."""
+    pairs = [(row.id, score) for row in rows for score in scores.get(row.id, ())]
+    columns = ([getattr(score, name) for _, score in pairs] for name in ("scorer", "value", "shrunken_value", "lift", "q_value"))
+    unscored = best.unscored([0] * len(rows), [row.id for row in rows])
+    found = best.Candidates.joined([unscored, best.scored([0] * len(pairs), [made for made, _ in pairs], *columns)])
+    order = list(dict.fromkeys(found.explanations[best.in_order(found)].tolist()))
+    return sorted(rows, key=lambda row: (row.id not in shown, row.text is None, order.index(row.id)))
+
+
+def evidence_answer(run: RunRow) -> EvidenceAnswer:
+    return EvidenceAnswer.of(run, id=run.digest)
+
+
+def statistics(found: Statistics) -> StatisticsAnswer:
+    explain, test = (SplitStatistics(windows_seen=found.windows_seen[split], windows_active=found.windows_active[split]) for split in Split)
+    return StatisticsAnswer.of(found, firing_level=exact(found.firing_level), explain=explain, test=test)
+
+
+def histogram(counts: NDArray[np.int64]) -> HistogramAnswer:
+    """Return the bins from the first to the last that holds a token. `counts`: int64 [HISTOGRAM_BINS]."""
+    filled = np.flatnonzero(counts)
+    if len(filled) == 0:
+        return HistogramAnswer(edges=[], counts=[])
+    first, last = int(filled[0]), int(filled[-1])
+    edges = [exact(edge) for edge in HISTOGRAM_EDGES[first : last + 2]]
+    return HistogramAnswer(edges=edges, counts=counts[first : last + 1].tolist())
+
+
+def quantiles(evidence: FeatureEvidence) -> list[QuantileAnswer]:
+    """Return the usual quantiles; none for a dead feature."""
+    found = ((share, evidence.quantile(share)) for share in QUANTILES)
+    return [QuantileAnswer(share=share, activation=exact(value)) for share, value in found if value is not None]
+
+
+def contexts(found: Contexts, vocabulary: Vocabulary) -> list[ContextAnswer]:
+    """Return the contexts by kind, then split, then falling maximum."""
+    maxima = found.maxima()
+    identities = found.identities()
+    order = np.lexsort((-maxima, found.splits, found.kinds))
+    answers = []
+    for row in order.tolist():
+        length = int(found.lengths[row])
+        answers.append(
+            ContextAnswer(
+                id=identities[row],
+                kind=ContextKind(found.kinds[row]).name.lower(),
+                split=Split(found.splits[row]).name.lower(),
+                document=f"{int(found.documents[row]):016x}",
+                start=int(found.starts[row]),
+                position=int(found.positions[row]),
+                max_activation=exact(maxima[row]),
+                left=vocabulary.texts(found.left_tokens(row)),
+                tokens=vocabulary.texts(found.tokens[row, :length].tolist()),
+                activations=[exact(value) for value in found.activations[row, :length]],
+            )
+        )
+    return answers
+
+
+def _effect(effect: TokenEffect, vocabulary: Vocabulary) -> TokenEffectAnswer:
+    return TokenEffectAnswer(token=vocabulary.text(effect.token), token_id=effect.token, logit=_short(effect.logit))
+
+
+def _nearest(entry: FeatureDetailRow) -> list[NeighbourAnswer]:
+    answers = []
+    for neighbour in entry.evidence.nearest:
+        label, value = entry.labels.get(neighbour.feature, (None, None))
+        answers.append(NeighbourAnswer(index=neighbour.feature, cosine=_short(neighbour.cosine), label=label, score=value))
+    return answers
+
+
+def _short(value: float) -> float:
+    """Return four significant digits, for cosines and logits."""
+    return float(f"{value:.4g}") if value else value

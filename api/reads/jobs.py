@@ -1,24 +1,29 @@
-"""Jobs: how far they are, what they have cost, and who was told of them."""
+"""Jobs: their progress, their spend, their calls and their webhook deliveries."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from api.http import cursors
-from api.presenters import jobs as watching
-from api.presenters import rows, spending
-from api.schemas import CallAnswer, CallPage, DeliveryAnswer, DeliveryPage, JobAnswer, JobPage, UsageAnswer
+from api.reads import cursors, pages
+from api.reads.names import run_name
+from api.reads.usage import budget_answer, usage_row, usage_total
+from api.schemas.jobs import ControlComparison, ControlJob, DeliveryAnswer, DeliveryPage, JobAnswer, JobPage, Progress
+from api.schemas.usage import CallAnswer, CallPage, UsageAnswer
 from interp.domain.lifecycle import JobStatus, Stage
+from interp.domain.spec import ROLES, BudgetSpec
 from interp.store.db.engine import Session
+from interp.store.db.tables import JobRow
 from interp.store.listings import queries
 from interp.store.listings.queries import MAX_LIMIT, JobQuery
 from interp.store.llm import call_stats, calls
 from interp.store.llm.calls import CallQuery
 from interp.store.queue import budgets, webhooks
+from interp.store.queue.progress import of_jobs
+from interp.store.results import runs
 
-JOB_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
+TIME_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
 CALL_PLACE = TypeAdapter(tuple[cursors.RowId])
-WEBHOOK_PLACE = TypeAdapter(tuple[AwareDatetime, cursors.Words])
 
 
 class CallFilters(BaseModel):
@@ -30,56 +35,135 @@ class CallFilters(BaseModel):
     index: int | None = Field(default=None, ge=0, lt=2**31)
     status: Literal["answered", "refused", "truncated", "failed"] | None = None
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters.")
-    limit: int = Field(default=50, ge=1, le=MAX_LIMIT, description="Rows a page.")
+    limit: int = Field(default=50, ge=1, le=MAX_LIMIT, description="Rows per page.")
 
     def listing(self, job_id: str) -> dict[str, Any]:
-        """What a cursor is bound to."""
+        """Return what a cursor is bound to."""
         return {"of": "calls", "job": job_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
 
 
 def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
-    """One page of jobs, the newest first. Raises CursorInvalid."""
+    """Return one page of jobs, the newest first. Raises CursorInvalidError."""
     listing = {"of": "jobs", "status": status}
-    after = cursors.decode(listing, cursor, JOB_PLACE) if cursor else None
+    after = cursors.decode(listing, cursor, TIME_PLACE) if cursor else None
     page = queries.jobs(session, JobQuery(status, after, limit))
     place = None if page.next is None else (page.next[0].isoformat(), page.next[1])
-    items, unreadable = rows.shown(page.rows, lambda some: watching.all_of(session, some), lambda row: row.id)
-    return JobPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
+    return pages.build(JobPage, page.rows, lambda rows: _answers(session, rows), lambda row: row.id, listing, place)
 
 
 def job(session: Session, job_id: str) -> JobAnswer:
-    """Everything about one job. Raises NotFound."""
-    return watching.job(session, queries.job(session, job_id))
+    """Return one job. Raises NotFoundError."""
+    return job_answer(session, queries.job(session, job_id))
 
 
-def delivery_page(session: Session, job_id: str, cursor: str | None, limit: int) -> DeliveryPage:
-    """One page of the events that a job's receiver was told of, or is yet to be. Raises NotFound and CursorInvalid."""
+def job_answer(session: Session, row: JobRow) -> JobAnswer:
+    return _answers(session, [row])[0]
+
+
+def progress(session: Session, job_id: str) -> Progress:
+    """Return a job's progress with what its language models have cost. Raises NotFoundError."""
+    return _progress(session, [queries.job(session, job_id)])[job_id]
+
+
+def deliveries(session: Session, job_id: str, cursor: str | None, limit: int) -> DeliveryPage:
+    """Return one page of a job's webhook deliveries, oldest first. Raises NotFoundError and CursorInvalidError."""
     job = queries.job(session, job_id)
     listing = {"of": "webhooks", "job": job.id}
-    after = cursors.decode(listing, cursor, WEBHOOK_PLACE) if cursor else None
+    after = cursors.decode(listing, cursor, TIME_PLACE) if cursor else None
     found = webhooks.of_job(session, job.id, after, limit + 1)
-    told = found[:limit]
-    place = (told[-1].created_at.isoformat(), told[-1].id) if len(found) > len(told) else None
-    items, unreadable = rows.shown(told, lambda some: [DeliveryAnswer.of(row, next_attempt_at=row.next_at) for row in some], lambda row: row.id)
-    return DeliveryPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
+    place = (found[limit - 1].created_at.isoformat(), found[limit - 1].id) if len(found) > limit else None
+    return pages.build(
+        DeliveryPage,
+        found[:limit],
+        lambda rows: [DeliveryAnswer.of(row, next_attempt_at=row.next_at) for row in rows],
+        lambda row: row.id,
+        listing,
+        place,
+    )
 
 
 def usage_of(session: Session, job_id: str) -> UsageAnswer:
-    """What a job has asked of language models, and its budget. Raises NotFound."""
+    """Return what a job has asked of language models, and its budget. Raises NotFoundError."""
     job = queries.job(session, job_id)
     lines = call_stats.usage(session, job.id)
     p50, p95 = call_stats.latency_percentiles(session, job.id, (0.5, 0.95))
-    told = [spending.usage_row(line, p50, p95) for line in lines]
-    return UsageAnswer(job=job.id, total=spending.usage_total(told), rows=told, budget=spending.budget(budgets.get(session, job.id), lines))
+    rows = [usage_row(line, p50, p95) for line in lines]
+    return UsageAnswer(job=job.id, total=usage_total(rows), rows=rows, budget=budget_answer(budgets.get(session, job.id), lines))
 
 
 def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
-    """One page of the questions that a job sent out. Raises NotFound and CursorInvalid."""
+    """Return one page of a job's calls to language models. Raises NotFoundError and CursorInvalidError."""
     job, listing = queries.job(session, job_id), filters.listing(job_id)
     after = cursors.decode(listing, filters.cursor, CALL_PLACE)[0] if filters.cursor else None
-    query = CallQuery(job.id, filters.stage, filters.index, filters.status, after, filters.limit + 1)
-    found = calls.page(session, query)
-    asked = found[: filters.limit]
-    place = (asked[-1].id,) if len(found) > len(asked) else None
-    items, unreadable = rows.shown(asked, lambda some: [CallAnswer.of(row, index=row.feature) for row in some], lambda row: row.id)
-    return CallPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
+    found = calls.page(session, CallQuery(job.id, filters.stage, filters.index, filters.status, after, filters.limit + 1))
+    place = (found[filters.limit - 1].id,) if len(found) > filters.limit else None
+    return pages.build(
+        CallPage,
+        found[: filters.limit],
+        lambda rows: [CallAnswer.of(row, index=row.feature) for row in rows],
+        lambda row: row.id,
+        listing,
+        place,
+    )
+
+
+def caps_after(session: Session, job_id: str, change: BudgetSpec | None) -> BudgetSpec | None:
+    """Return the job's caps with the given ones in their place; None where none is given. Raises NotFoundError."""
+    queries.job(session, job_id)
+    if change is None:
+        return None
+    state = budgets.get(session, job_id)
+    return (state.caps if state else BudgetSpec()).model_copy(update=change.model_dump(exclude_unset=True))
+
+
+def _answers(session: Session, rows: Sequence[JobRow]) -> list[JobAnswer]:
+    """Return some jobs, with as many statements as for one."""
+    found, controls = _progress(session, rows), queries.controls_of(session, [row.id for row in rows])
+    opened = {row.dictionary_id for row in (*rows, *controls.values()) if row.dictionary_id}
+    names, found_runs = queries.dictionary_names(session, opened), runs.of_ids(session, {row.run_id for row in rows if row.run_id})
+    return [
+        JobAnswer.of(
+            row,
+            **dict(found[row.id]),
+            control=_control(row, controls.get(row.id), names),
+            dictionary=names.get(row.dictionary_id or 0),
+            run=run_name(*found_runs[row.run_id]) if row.run_id else None,
+            warnings=row.warnings or [],
+        )
+        for row in rows
+    ]
+
+
+def _progress(session: Session, rows: Sequence[JobRow]) -> dict[str, Progress]:
+    # A control draws on the budget of the job that it is the control of.
+    owners = {row.id: row.control_of or row.id for row in rows if _asks(row)}
+    states = budgets.of_owners(session, set(owners.values()))
+    # A budget with a cap keeps its own sums; only without one are the calls added up.
+    uncapped = [job_id for job_id, owner in owners.items() if owner not in states or not states[owner].has_cap]
+    lines = call_stats.usage_of_jobs(session, uncapped)
+    spent = {job_id: budget_answer(states.get(owner), lines.get(job_id, [])) for job_id, owner in owners.items()}
+    return {job_id: Progress.of(state, budget=spent.get(job_id)) for job_id, state in of_jobs(session, rows).items()}
+
+
+def _asks(row: JobRow) -> bool:
+    """Return whether the job names a language model."""
+    models = row.spec.get("models") or {}
+    return any(models.get(role) for role in ROLES)
+
+
+def _control(row: JobRow, control: JobRow | None, names: Mapping[int, str]) -> ControlJob | None:
+    if control is None:
+        return None
+    return ControlJob.of(control, dictionary=names.get(control.dictionary_id or 0), scores=compared(row.summary, control.summary))
+
+
+def compared(own: dict[str, Any] | None, control: dict[str, Any] | None) -> dict[str, ControlComparison] | None:
+    """Return the medians of each scorer beside the control's; None until both jobs have a summary."""
+    if own is None or control is None:
+        return None
+    found = {}
+    for scorer, figures in own["scores"].items():
+        random = control["scores"].get(scorer, {})
+        medians = {name: figures.get(name) for name in ("median", "median_lift")}
+        found[scorer] = ControlComparison(**medians, random_median=random.get("median"), random_median_lift=random.get("median_lift"))
+    return found

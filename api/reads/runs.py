@@ -1,32 +1,34 @@
 """Runs: what was collected, and which run of a dictionary is its current one."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from pydantic import TypeAdapter
 
-from api.http import cursors
-from api.http.count_cache import StateCounts
-from api.http.cursors import RowId
-from api.presenters import rows
-from api.presenters import runs as running
+from api.reads import cursors, pages
+from api.reads.cursors import RowId
 from api.reads.dictionaries import counted
-from api.schemas import DictionaryAnswer, RunAnswer, RunPage
+from api.reads.names import corpus_name, run_name
+from api.schemas.dictionaries import DictionaryAnswer
+from api.schemas.runs import RunAnswer, RunJob, RunPage
 from interp.domain.errors import NotFoundError
+from interp.domain.lifecycle import JOB_ENDS
 from interp.store.db.engine import Session
-from interp.store.listings import queries
+from interp.store.db.tables import DictionaryRow, JobRow, RunRow
+from interp.store.listings import feature_detail, queries
 from interp.store.results import runs as stored
 
 PLACE = TypeAdapter(tuple[RowId])
 
 
 def runs(session: Session, dictionary: str | None, cursor: str | None, limit: int) -> RunPage:
-    """One page of the runs of a dictionary, or of all, the first one first. Raises NotFound and CursorInvalid."""
+    """Return one page of the runs of a dictionary, or of all, the first one first. Raises NotFoundError and CursorInvalidError."""
     dictionary_id = None if dictionary is None else queries.dictionary(session, dictionary).id
     listing: dict[str, object] = {"of": "runs"} if dictionary_id is None else {"of": "runs", "dictionary": dictionary_id}
     after = cursors.decode(listing, cursor, PLACE)[0] if cursor else 0
     found = stored.page(session, dictionary_id, after, limit + 1)
-    page = found[:limit]
-    place = (page[-1][0].id,) if len(found) > len(page) else None
-    items, unreadable = rows.shown(page, lambda some: running.all_of(session, some), lambda pair: pair[0].id)
-    return RunPage(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
+    place = (found[limit - 1][0].id,) if len(found) > limit else None
+    return pages.build(RunPage, found[:limit], lambda pairs: _answers(session, pairs), lambda pair: pair[0].id, listing, place)
 
 
 def run(session: Session, run_id: int) -> RunAnswer:
@@ -34,18 +36,62 @@ def run(session: Session, run_id: int) -> RunAnswer:
     found = stored.of_ids(session, {run_id})
     if run_id not in found:
         raise NotFoundError(f"There is no run {run_id}.", cure="List the runs with `glossator runs` (GET /v1/runs).")
-    return running.run(session, *found[run_id])
+    return _answers(session, [found[run_id]])[0]
 
 
-def pin(session: Session, counts: StateCounts, dictionary: str, reference: str) -> DictionaryAnswer:
-    """Makes a run the current one of its dictionary, in a transaction of the caller. Raises NotFound and Conflict."""
+def pin(session: Session, dictionary: str, reference: str) -> DictionaryAnswer:
+    """Make a run the current one of its dictionary, in a transaction of the caller. Raises NotFoundError and ConflictError."""
     row = queries.dictionary(session, dictionary)
     stored.pin(session, row, stored.named(session, row, reference))
-    return counted(session, counts, row)
+    return counted(session, row)
 
 
-def unpin(session: Session, counts: StateCounts, dictionary: str) -> DictionaryAnswer:
-    """Leaves the choice of the current run to the rule again, in a transaction of the caller. Raises NotFound."""
+def unpin(session: Session, dictionary: str) -> DictionaryAnswer:
+    """Leave the choice of the current run to the rule, in a transaction of the caller. Raises NotFoundError."""
     row = queries.dictionary(session, dictionary)
     stored.unpin(session, row)
-    return counted(session, counts, row)
+    return counted(session, row)
+
+
+def _answers(session: Session, rows: Sequence[tuple[RunRow, DictionaryRow]]) -> list[RunAnswer]:
+    """Return some runs, with as many statements as for one."""
+    current = {found.id for found in stored.all_current(session, {dictionary.id for _, dictionary in rows})}
+    counts = stored.covered(session, [row.id for row, _ in rows if row.completed_at is None])
+    jobs = stored.jobs_of(session, [row.id for row, _ in rows])
+    subjects = feature_detail.subject_names(session, {dictionary.subject_id for _, dictionary in rows})
+    return [
+        RunAnswer.of(
+            row,
+            name=run_name(row, dictionary),
+            dictionary=dictionary.name,
+            status=_status(row, jobs.get(row.id, ())),
+            current=row.id in current,
+            pinned=row.pinned_at is not None,
+            subject=subjects[dictionary.subject_id],
+            corpus=corpus_name(row),
+            covered_features=counts.get(row.id, row.covered_features),
+            n_features=dictionary.n_features,
+            jobs=[_job(job) for job in jobs.get(row.id, ())],
+            corpus_facts=row.corpus,
+            **_firing(row),
+        )
+        for row, dictionary in rows
+    ]
+
+
+def _status(row: RunRow, jobs: Sequence[JobRow]) -> str:
+    if row.completed_at is not None:
+        return "completed"
+    return "collecting" if any(job.status not in JOB_ENDS for job in jobs) else "incomplete"
+
+
+def _firing(row: RunRow) -> dict[str, Any]:
+    """Return the mode and rate of the features' firing levels. Runs that name no mode have the level 0."""
+    is_dense = row.corpus.get("firing_level") == "quantile"
+    rate = (row.identity.get("collection") or {}).get("firing_rate")
+    return {"firing_level": "quantile" if is_dense else "zero", "firing_rate": rate if is_dense else None}
+
+
+def _job(row: JobRow) -> RunJob:
+    explainers, scorers = ([spec["name"] for spec in row.spec.get(kind) or ()] for kind in ("explainers", "scorers"))
+    return RunJob.of(row, explainers=explainers, scorers=scorers)

@@ -1,35 +1,64 @@
-"""Dictionaries, and the listing of one dictionary's features."""
+"""Dictionaries, and everything known of their features."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from api.http.cursors import WITHOUT_NUL
-from api.http.dependencies import Counts, CursorText, Limit, Reading
 from api.http.openapi import answers
-from api.reads import dictionaries as reads
+from api.reads import dictionaries, features, provenance
+from api.reads.cursors import WITHOUT_NUL
 from api.reads.dictionaries import RUN, FeatureFilters
-from api.schemas import DictionaryAnswer, DictionaryPage, FeaturePage, examples
+from api.routes.dependencies import CursorText, Limit, Reading, Tokens
+from api.schemas import examples
+from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePage
+from api.schemas.features import FeatureAnswer
+from api.schemas.provenance import ProvenanceAnswer
 
 router = APIRouter(prefix="/v1/dictionaries", tags=["dictionaries"])
 
 DictionaryReference = Annotated[str, Path(max_length=255, pattern=WITHOUT_NUL, description="Id or name.", examples=["pystdlib@1-res"])]
 Run = Annotated[str | None, Query(min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)]
+FeatureIndex = Annotated[int, Path(ge=0, lt=2**31, examples=[123])]
 
 
 @router.get("", responses=answers(examples.DICTIONARY_PAGE, 422))
 def list_dictionaries(session: Reading, cursor: CursorText = None, limit: Limit = 50) -> DictionaryPage:
     """Every dictionary that a job has opened, the first one first."""
-    return reads.dictionaries(session, cursor, limit)
+    return dictionaries.dictionaries(session, cursor, limit)
 
 
 @router.get("/{dictionary}", responses=answers(examples.DICTIONARY, 404, 422))
-def get_dictionary(session: Reading, counts: Counts, dictionary: DictionaryReference) -> DictionaryAnswer:
-    """One dictionary, by id or by name, with the features of its current run by state; of a very large one the counts may be some seconds old."""
-    return reads.dictionary(session, counts, dictionary)
+def get_dictionary(session: Reading, dictionary: DictionaryReference) -> DictionaryAnswer:
+    """One dictionary, by id or by name, with the features of its current run by state."""
+    return dictionaries.dictionary(session, dictionary)
 
 
-@router.get("/{dictionary}/features", responses=answers(examples.FEATURE_PAGE, 404, 422))
+@router.get("/{dictionary}/features", tags=["features"], responses=answers(examples.FEATURE_PAGE, 404, 422))
 def list_features(session: Reading, dictionary: DictionaryReference, filters: Annotated[FeatureFilters, Query()]) -> FeaturePage:
     """The features of one run of a dictionary, filtered and sorted by the figures of their best explanation. Without `run`, of its current run."""
-    return reads.features(session, dictionary, filters)
+    return dictionaries.features(session, dictionary, filters)
+
+
+@router.get("/{dictionary}/features/{index}", tags=["features"], responses=answers(examples.FEATURE, 404, 422))
+def get_feature(
+    session: Reading,
+    vocabularies: Tokens,
+    dictionary: DictionaryReference,
+    index: FeatureIndex,
+    run: Run = None,
+    items: Annotated[bool, Query(description="Whether scores list every question and answer.")] = True,
+) -> FeatureAnswer:
+    """Statistics, histogram, contexts with tokens and activations, explanations, scores with items, neighbours, promoted and suppressed tokens.
+
+    All of one run: of the dictionary's current one when none is named.
+    """
+    return features.feature(session, vocabularies, dictionary, index, run, items)
+
+
+@router.get("/{dictionary}/features/{index}/provenance", tags=["features"], responses=answers(examples.PROVENANCE, 404, 422))
+def get_feature_provenance(
+    session: Reading, vocabularies: Tokens, dictionary: DictionaryReference, index: FeatureIndex, run: Run = None
+) -> ProvenanceAnswer:
+    """Where all that is said of a feature comes from: for each explanation prompts, raw replies, contexts, template, digest, seed and cost; for
+    each score its items and verdicts, prompts and replies by purpose, nulls, controls and cost."""
+    return provenance.provenance(session, vocabularies, dictionary, index, run)

@@ -4,11 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.http.dependencies import Reading
 from api.http.openapi import answers
 from api.reads import explanations as reads
 from api.reads.explanations import ExplanationFilters
-from api.schemas import ExplanationPage, examples
+from api.routes.dependencies import Reading
+from api.schemas import examples
+from api.schemas.explanations import ExplanationPage
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"])
 

@@ -1,25 +1,27 @@
-"""Jobs: submitting, watching, pausing, cancelling, trying again, what they cost, and who was told of them."""
+"""Jobs: submission, estimates, progress, changes, usage, calls and webhook deliveries."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.http import event_stream
-from api.http.cursors import WITHOUT_NUL
-from api.http.dependencies import Configured, CursorText, FileProcesses, KnownEndpoints, Limit, Reading, SharedLooks, Store
 from api.http.openapi import answers
 from api.jobs import admission
 from api.jobs.endpoint_check import EndpointProbeCache
-from api.presenters import jobs as watching
 from api.reads import jobs as reads
-from api.reads.jobs import CallFilters
-from api.schemas import CallPage, DeliveryPage, EstimateAnswer, JobAnswer, JobPage, ResumeRequest, UsageAnswer, examples
+from api.reads.cursors import WITHOUT_NUL
+from api.reads.jobs import CallFilters, job_answer
+from api.routes import job_events
+from api.routes.dependencies import Configured, CursorText, FileProcesses, KnownEndpoints, Limit, Reading, Store
+from api.schemas import examples
+from api.schemas.jobs import DeliveryPage, JobAnswer, JobPage, ResumeRequest
+from api.schemas.usage import CallPage, EstimateAnswer, UsageAnswer
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import JobSpec
 from interp.security.sandbox import Processes
 from interp.store.db.engine import snapshot, transaction
-from interp.store.listings import queries
 from interp.store.queue import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -71,7 +73,7 @@ def _known(engine: Store, spec: JobSpec, key: str | None) -> JobAnswer | None:
         return None
     with snapshot(engine) as session:
         job = jobs.submitted(session, spec, key)
-        return None if job is None else watching.job(session, job)
+        return None if job is None else job_answer(session, job)
 
 
 def _checked(
@@ -89,8 +91,8 @@ def _checked(
 def _store(engine: Store, accepted: admission.Accepted, checked: admission.AdmittedJob | None, key: str | None) -> JobAnswer:
     with transaction(engine) as session:
         if checked is None:
-            return watching.job(session, jobs.submit_unchecked(session, accepted.spec, key))
-        return watching.job(session, jobs.submit(session, checked.spec, checked.facts, key, checked.noticed, accepted.spec))
+            return job_answer(session, jobs.submit_unchecked(session, accepted.spec, key))
+        return job_answer(session, jobs.submit(session, checked.spec, checked.facts, key, checked.noticed, accepted.spec))
 
 
 @router.get("", responses=answers(examples.JOB_PAGE, 422))
@@ -99,29 +101,24 @@ def list_jobs(session: Reading, status: Annotated[JobStatus | None, Query()] = N
     return reads.jobs(session, status, cursor, limit)
 
 
-@router.get("/{job_id}", response_model=JobAnswer, responses=answers(examples.JOB, 404, 422))
-async def get_job(engine: Store, flights: SharedLooks, job_id: JobId) -> Response:
-    """One job: status, counts, progress by stage, times, spend, and in the end its summary or its error; why it is paused, where it is."""
-
-    def look() -> str:
-        with snapshot(engine) as session:
-            return reads.job(session, job_id).model_dump_json()
-
-    return Response(await flights.ask(job_id, look), media_type="application/json")
+@router.get("/{job_id}", responses=answers(examples.JOB, 404, 422))
+def get_job(session: Reading, job_id: JobId) -> JobAnswer:
+    """One job: status, counts, progress by stage, times, spend, the reason of a pause, and in the end its summary or its error."""
+    return reads.job(session, job_id)
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=answers(examples.CANCELLED_JOB, 404, 409, 422, status=202))
 def cancel_job(engine: Store, job_id: JobId) -> JobAnswer:
     """Cancel a job. Work stops between batches; what is stored stays. Asking twice changes nothing."""
     with transaction(engine) as session:
-        return watching.job(session, jobs.cancel(session, job_id))
+        return job_answer(session, jobs.cancel(session, job_id))
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=answers(examples.PAUSED_JOB, 404, 409, 422, status=202))
 def pause_job(engine: Store, job_id: JobId) -> JobAnswer:
     """Pause a job. Work stops between batches and is handed back; resuming goes on from there. Asking twice changes nothing."""
     with transaction(engine) as session:
-        return watching.job(session, jobs.pause(session, job_id))
+        return job_answer(session, jobs.pause(session, job_id))
 
 
 @router.post("/{job_id}/resume", status_code=202, responses=answers(examples.JOB, 404, 409, 422, status=202))
@@ -130,7 +127,8 @@ def resume_job(
 ) -> JobAnswer:
     """Let a paused job go on, with other caps if the body has them: caps that it does not name stay. Answers are kept, so nothing is paid twice."""
     with transaction(engine) as session:
-        answer = watching.job(session, jobs.resume(session, job_id, watching.caps_after(session, job_id, change)))
+        caps = reads.caps_after(session, job_id, None if change is None else change.budget)
+        answer = job_answer(session, jobs.resume(session, job_id, caps))
     _notify(engine, settings)
     return answer
 
@@ -142,7 +140,7 @@ def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
     A merge that failed is tried again with the parts that were collected for it; where these are gone, they are collected once more.
     """
     with transaction(engine) as session:
-        answer = watching.job(session, jobs.retry(session, job_id))
+        answer = job_answer(session, jobs.retry(session, job_id))
     _notify(engine, settings)
     return answer
 
@@ -150,7 +148,7 @@ def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
 @router.get("/{job_id}/webhook-deliveries", responses=answers(examples.DELIVERY_PAGE, 404, 422))
 def list_webhook_deliveries(session: Reading, job_id: JobId, cursor: CursorText = None, limit: Limit = 50) -> DeliveryPage:
     """The job's events for its webhook with the attempts to deliver them, oldest first. Empty where the job names no webhook."""
-    return reads.delivery_page(session, job_id, cursor, limit)
+    return reads.deliveries(session, job_id, cursor, limit)
 
 
 @router.get("/{job_id}/usage", responses=answers(examples.USAGE, 404, 422))
@@ -161,42 +159,32 @@ def get_job_usage(session: Reading, job_id: JobId) -> UsageAnswer:
 
 @router.get("/{job_id}/calls", responses=answers(examples.CALL_PAGE, 404, 422))
 def list_job_calls(session: Reading, job_id: JobId, filters: Annotated[CallFilters, Query()]) -> CallPage:
-    """Every question that a job sent out. Prompts and replies are in the feature's provenance."""
+    """Every call of a job to a language model. Prompts and replies are in the feature's provenance."""
     return reads.call_page(session, job_id, filters)
 
 
 def _notify(engine: Store, settings: Configured) -> None:
-    """Tells the broker of chunks that are ready."""
-    # Celery and kombu: a process that only reads does without.
+    """Notify workers of chunks that are ready."""
+    # A process that only reads need not import Celery.
     from workers.wakeup import notify
 
     notify(engine, settings)
 
 
-async def _known_job(engine: Store, flights: SharedLooks, job_id: JobId) -> str:
-    """Raises NotFound while the answer can still be a problem document. Holds no session while the stream lasts."""
-
-    def look() -> str:
-        with snapshot(engine) as session:
-            return queries.job(session, job_id).id
-
-    return await flights.ask(("known", job_id), look)
+async def _known_job(request: Request, job_id: JobId) -> str:
+    """Return the job's id. Raises NotFoundError, while the answer can still be a problem document."""
+    await request.app.state.progress.get(job_id)
+    return job_id
 
 
-# As FastAPI says it of its own streams.
-EVENT = {
-    "type": "object",
-    "properties": {"event": {"type": "string"}, "id": {"type": "string"}, "data": {"type": "string"}, "retry": {"type": "integer"}},
-}
 EVENTS: dict[int | str, dict[str, Any]] = answers(None, 404, 422) | {
-    200: {
-        "content": {"text/event-stream": {"itemSchema": EVENT, "example": examples.EVENTS}},
-        "description": "`progress` events, then one `end` event.",
-    }
+    200: {"content": {"text/event-stream": {"example": examples.EVENTS}}, "description": "`progress` events, then one `end` event."}
 }
 
 
-@router.get("/{job_id}/events", response_class=event_stream.EventStream, responses=EVENTS)
-async def stream_job_events(request: Request, job_id: Annotated[str, Depends(_known_job)]) -> Response:
-    """Progress as server-sent events: `progress` whenever the job has moved, `end` when it is over. Each holds the whole state."""
-    return event_stream.EventStream(event_stream.stream(request.app.state.feeds, job_id), headers=event_stream.UNBUFFERED)
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=EVENTS)
+async def stream_job_events(request: Request, job_id: Annotated[str, Depends(_known_job)]) -> AsyncIterator[ServerSentEvent]:
+    """Progress as server-sent events: `progress` whenever the job has changed, `end` when it is over. Each holds the whole state."""
+    state = request.app.state
+    async for event in job_events.stream(state.progress, job_id, state.is_stopping):
+        yield event

@@ -4,12 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query
 
-from api.http.cursors import WITHOUT_NUL
-from api.http.dependencies import Counts, CursorText, Limit, Reading, Store
 from api.http.openapi import answers
 from api.reads import runs as reads
+from api.reads.cursors import WITHOUT_NUL
+from api.routes.dependencies import CursorText, Limit, Reading, Store
 from api.routes.dictionaries import DictionaryReference
-from api.schemas import CurrentRunRequest, DictionaryAnswer, RunAnswer, RunPage, examples
+from api.schemas import examples
+from api.schemas.dictionaries import DictionaryAnswer
+from api.schemas.runs import CurrentRunRequest, RunAnswer, RunPage
 from interp.store.db.engine import transaction
 
 router = APIRouter(prefix="/v1", tags=["runs"])
@@ -34,14 +36,14 @@ def get_run(session: Reading, run_id: RunId) -> RunAnswer:
 
 
 @router.put("/dictionaries/{dictionary}/current-run", responses=answers(examples.DICTIONARY, 404, 409, 422))
-def pin_current_run(engine: Store, counts: Counts, dictionary: DictionaryReference, wanted: Wanted) -> DictionaryAnswer:
+def pin_current_run(engine: Store, dictionary: DictionaryReference, wanted: Wanted) -> DictionaryAnswer:
     """Choose the run that listings of the dictionary show when they name none. It must have completed."""
     with transaction(engine) as session:
-        return reads.pin(session, counts, dictionary, wanted.run)
+        return reads.pin(session, dictionary, wanted.run)
 
 
 @router.delete("/dictionaries/{dictionary}/current-run", responses=answers(examples.DICTIONARY, 404, 422))
-def unpin_current_run(engine: Store, counts: Counts, dictionary: DictionaryReference) -> DictionaryAnswer:
+def unpin_current_run(engine: Store, dictionary: DictionaryReference) -> DictionaryAnswer:
     """Leave the choice of the current run to the rule again. Asking twice changes nothing."""
     with transaction(engine) as session:
-        return reads.unpin(session, counts, dictionary)
+        return reads.unpin(session, dictionary)

@@ -9,7 +9,8 @@ from api.http import pages, problems
 from api.http.metrics import Metrics
 from api.http.openapi import answers
 from api.http.readiness import HealthChecks
-from api.schemas import HealthStatus, ProblemKind, Readiness, examples
+from api.schemas import examples
+from api.schemas.service import HealthStatus, ProblemKind, Readiness
 
 router = APIRouter(tags=["service"])
 NOT_READY: dict[int | str, dict[str, Any]] = {

@@ -19,7 +19,7 @@ class DictionaryAnswer(ResponseModel):
     hook_point: str
     architecture: str
     d_in: int
-    features: int
+    n_features: int
     current_run: str | None = Field(description="The run that listings show when they name none; null before any has completed.")
     pinned: bool = Field(description="Whether an operator chose that run.")
     states: dict[str, int] | None = Field(default=None, description="Features by state: active, rare, dead. Only in the answer for one dictionary.")

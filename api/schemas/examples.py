@@ -285,7 +285,7 @@ DICTIONARY: dict[str, Any] = {
     "hook_point": "blocks.1.hook_resid_post",
     "architecture": "jumprelu",
     "d_in": 256,
-    "features": 3072,
+    "n_features": 3072,
     "current_run": "pystdlib@1-res/1",
     "pinned": False,
     "states": {"active": 2950, "rare": 82, "dead": 40},
@@ -432,8 +432,8 @@ RUN: dict[str, Any] = {
     "subject": "pystdlib",
     "corpus": "python3.11",
     "tokens": 1_000_000,
-    "features": 3072,
-    "features_of_dictionary": 3072,
+    "covered_features": 3072,
+    "n_features": 3072,
     "jobs": [
         {
             "id": JOB["id"],

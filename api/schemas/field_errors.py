@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from api.schemas import FieldError
+from api.schemas.service import FieldError
 
 NAMES_SHOWN = 12
 

@@ -6,15 +6,10 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from api.schemas.base import Page, ResponseModel
-from interp.domain.lifecycle import JobStatus, Stage
+from interp.domain.job_warnings import JobWarning
+from interp.domain.lifecycle import JobStatus
 from interp.domain.spec import BudgetSpec
-
-
-class WarningAnswer(ResponseModel):
-    """What a job's user should know of how something was read. `code` is stable, `detail` a sentence."""
-
-    code: str
-    detail: str
+from interp.store.queue.progress import RequestCounts, StageProgress
 
 
 class SuffixAnswer(ResponseModel):
@@ -32,28 +27,6 @@ class CorpusAnswer(ResponseModel):
     by_suffix: dict[str, SuffixAnswer] = Field(description="By suffix, the largest first; `none` is files without one.")
     left_out: dict[str, int] = Field(description="Entries that are no regular files, by kind.")
     complete: bool = Field(description="False where there are more entries than submission looked at.")
-
-
-class RequestCounts(ResponseModel):
-    """Features of a job: asked for, through all stages, and those that could not be explained."""
-
-    total: int
-    completed: int
-    failed: int
-
-
-class StageProgress(ResponseModel):
-    """How far one stage is. `unit` says what `done` and `total` count; `chunks` counts its chunks by status."""
-
-    stage: Stage
-    unit: str
-    done: int
-    total: int
-    chunks: dict[str, int]
-    started_at: datetime | None
-    finished_at: datetime | None
-    seconds: float = Field(description="Wall time from the first start to the last end, or to now; without pauses, and the time before a retry.")
-    eta_seconds: float | None = Field(description="Null until a rate is known.")
 
 
 class AmountAnswer(ResponseModel):
@@ -126,7 +99,7 @@ class JobAnswer(Progress):
     control: ControlJob | None = Field(default=None, description="This job's random-weights control, where one was asked for.")
     dictionary: str | None = Field(description="The dictionary's name, once it has been opened.")
     run: str | None = Field(description="The run that its results belong to, once it is known.")
-    warnings: list[WarningAnswer] = Field(default=[], description="What to know of how the job's files were read; more may come when it starts.")
+    warnings: list[JobWarning] = Field(default=[], description="What to know of how the job's files were read; more may come when it starts.")
     corpus: CorpusAnswer | None = Field(default=None, description="The files of the corpus, as they were at submission.")
     spec: dict[str, Any]
 

@@ -35,8 +35,8 @@ class RunAnswer(ResponseModel):
     subject: str
     corpus: str = Field(description="The corpus's short name.")
     tokens: int
-    features: int = Field(description="How many features have evidence.")
-    features_of_dictionary: int
+    covered_features: int = Field(description="How many features have evidence.")
+    n_features: int = Field(description="How many features the dictionary has.")
     jobs: list[RunJob] = Field(description="The last twenty, the newest first.")
     firing_level: Literal["zero", "quantile"] = Field(
         description="Above which activation features fire: 0, or each above a level of its own, at `firing_rate` of the tokens."

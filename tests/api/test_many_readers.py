@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from api.server import Service
 from interp.config.settings import Settings
 
-READERS, SECONDS = 300, 25.0
+READERS, SECONDS = 1_000, 60.0
 
 
 async def crowd(url: str) -> Counter[int]:

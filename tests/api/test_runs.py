@@ -63,7 +63,7 @@ def command(service_settings: Settings, store: Engine, monkeypatch: pytest.Monke
 
 def test_runs_are_listed_with_what_they_are_of(client: Client, second: Callable[[], None]) -> None:
     listed = list(client.list_runs(NAME))
-    assert [(run["name"], run["corpus"], run["tokens"], run["features"], run["status"], run["current"]) for run in listed] == [
+    assert [(run["name"], run["corpus"], run["tokens"], run["covered_features"], run["status"], run["current"]) for run in listed] == [
         (f"{NAME}/1", "unknown", 1000, 12, "completed", True),
         (f"{NAME}/2", "other", 400, FEW, "incomplete", False),
     ]

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from api.presenters.resources import exact
+from api.reads.names import exact
 
 
 def test_activations_come_back_as_the_float32_that_is_stored() -> None:

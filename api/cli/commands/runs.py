@@ -48,7 +48,7 @@ def runs(
 
 def _dictionary_row(item: dict[str, Any]) -> tuple[str, ...]:
     current = item["current_run"] or "none finished yet"
-    return (item["name"], item["hook_point"], thousands(item["features"]), current + (" (pinned)" if item["pinned"] else ""))
+    return (item["name"], item["hook_point"], thousands(item["n_features"]), current + (" (pinned)" if item["pinned"] else ""))
 
 
 def _print(found: list[dict[str, Any]]) -> None:
@@ -70,7 +70,7 @@ def _run_row(item: dict[str, Any]) -> tuple[str | Text, ...]:
         item["name"],
         Text(item["corpus"]),
         thousands(item["tokens"]),
-        f"{thousands(item['features'])}/{thousands(item['features_of_dictionary'])}",
+        f"{thousands(item['covered_features'])}/{thousands(item['n_features'])}",
         "above 0" if item["firing_rate"] is None else f"at {100 * item['firing_rate']:.3g}% of tokens",
         item["status"] + (", pinned" if item["pinned"] else ", current" if item["current"] else ""),
         str(len(item["jobs"])),

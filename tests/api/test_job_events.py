@@ -1,5 +1,7 @@
 """The event stream, over a real server: it says what changes, and ends with the job or with the server."""
 
+import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,12 +10,19 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy
+from fastapi.sse import ServerSentEvent
 from sqlalchemy import Engine
 
+from api.routes.job_events import ProgressReader, stream
 from api.server import Service
 from glossator import Client, Event
 from interp.config.settings import Settings
+from interp.domain.errors import NotFoundError
 from interp.domain.spec import JobSpec
+from interp.store.db.engine import transaction
+from interp.store.queue import jobs
+from tests.store import steps
 
 DEADLINE = 120.0
 
@@ -86,3 +95,59 @@ def test_a_server_stops_while_somebody_listens(service_settings: Settings, store
     assert not thread.is_alive()
     client.close()
     assert [event.name for event in seen] == ["progress"]
+
+
+def test_a_hundred_streams_of_one_job_share_their_reads(engine: Engine) -> None:
+    job_id = steps.running(engine)
+    statements: list[str] = []
+    sqlalchemy.event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement))
+
+    async def listen() -> list[list[ServerSentEvent]]:
+        reader = ProgressReader(engine)
+        seen: list[list[ServerSentEvent]] = [[] for _ in range(100)]
+
+        async def one(events: list[ServerSentEvent]) -> None:
+            async for event in stream(reader, job_id, lambda: False):
+                events.append(event)  # noqa: PERF401  # one at a time: the test watches the list grow
+
+        tasks = [asyncio.create_task(one(events)) for events in seen]
+        while not all(seen):
+            await asyncio.sleep(0.01)
+        first = len(statements)
+        await asyncio.to_thread(cancel, engine, job_id)
+        await asyncio.gather(*tasks)
+        assert first < 100, "one read per stream would be some statements each"
+        assert not reader._reads, "nothing is kept once no stream is left"
+        return seen
+
+    seen = asyncio.run(listen())
+    assert all(events == seen[0] for events in seen)
+    assert [event.event for event in seen[0]] == ["progress", "progress", "end"]
+    assert [event.retry for event in seen[0]] == [2000, None, None]
+
+
+def test_a_client_that_goes_away_leaves_the_read_to_the_others(engine: Engine) -> None:
+    job_id = steps.running(engine)
+
+    async def read() -> str:
+        reader = ProgressReader(engine)
+        first, second = (asyncio.create_task(reader.get(job_id)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        return (await second).text
+
+    assert json.loads(asyncio.run(read()))["status"] == "running"
+
+
+def test_a_read_that_fails_ends_the_stream_with_its_error(engine: Engine) -> None:
+    async def listen() -> None:
+        async for _ in stream(ProgressReader(engine), "nobody", lambda: False):
+            raise AssertionError("there is no such job")
+
+    with pytest.raises(NotFoundError, match="There is no job nobody"):
+        asyncio.run(listen())
+
+
+def cancel(engine: Engine, job_id: str) -> None:
+    with transaction(engine) as session:
+        jobs.cancel(session, job_id)

@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from api.schemas.base import Page, ResponseModel
-from api.schemas.jobs import AmountAnswer, BudgetAnswer, CorpusAnswer, WarningAnswer
+from api.schemas.jobs import AmountAnswer, BudgetAnswer, CorpusAnswer
+from interp.domain.job_warnings import JobWarning
 from interp.domain.lifecycle import Stage
 
 
@@ -51,7 +52,7 @@ class EstimateAnswer(ResponseModel):
     context_windows: dict[str, int | None] = Field(description="Of each role's model, in tokens; null where nobody says.")
     notes: list[str]
     corpus: CorpusAnswer | None = Field(default=None, description="The files that the job would read.")
-    warnings: list[WarningAnswer] = Field(default=[], description="What to know of how the job's files are read.")
+    warnings: list[JobWarning] = Field(default=[], description="What to know of how the job's files are read.")
 
 
 class UsageRow(ResponseModel):

@@ -1,0 +1,48 @@
+"""Pages of rows: a row that cannot be shown is named, and the others are shown."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from api.reads import cursors
+from api.schemas.base import Page, UnreadableRow
+from interp.domain.errors import BlobCorruptError
+
+log = logging.getLogger(__name__)
+
+Row = TypeVar("Row")
+Item = TypeVar("Item")
+PageOfItems = TypeVar("PageOfItems", bound=Page[Any])
+# Errors of a row that something else than the store, or an older version, wrote; errors of the database itself are raised.
+BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, BlobCorruptError)
+
+
+def build(
+    kind: type[PageOfItems],
+    rows: Sequence[Row],
+    answers: Callable[[Sequence[Row]], Sequence[Item]],
+    name: Callable[[Row], object],
+    listing: dict[str, Any],
+    place: tuple[Any, ...] | None,
+) -> PageOfItems:
+    """Return the page of some rows. `place` is where the next page of the `listing` begins; None on the last one."""
+    items, unreadable = _shown(rows, answers, name)
+    return kind(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
+
+
+def _shown(
+    rows: Sequence[Row], answers: Callable[[Sequence[Row]], Sequence[Item]], name: Callable[[Row], object]
+) -> tuple[list[Item], list[UnreadableRow]]:
+    """Return the answers of a page's rows, and the rows that have none. Rows are read one by one only where reading all at once fails."""
+    try:
+        return list(answers(rows)), []
+    except BROKEN:
+        found: list[Item] = []
+        unreadable: list[UnreadableRow] = []
+    for row in rows:
+        try:
+            found += answers([row])
+        except BROKEN as error:
+            log.warning("The stored row %s cannot be shown.", name(row), exc_info=error)
+            unreadable.append(UnreadableRow(id=str(name(row)), why=f"{type(error).__name__}: what is stored is not what was written."))
+    return found, unreadable

@@ -1,0 +1,53 @@
+"""What the endpoints are given: the engine, a session that reads, the settings, caches and processes of the application.
+
+Dependencies that only hand something over are `async`: FastAPI would run each other one in a thread.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import Depends, Query, Request
+
+from api.jobs.endpoint_check import EndpointProbeCache
+from api.reads.vocabularies import Vocabularies
+from interp.config.settings import Settings
+from interp.security.sandbox import Processes
+from interp.store.db.engine import Engine, Session, snapshot
+from interp.store.listings.queries import MAX_LIMIT
+
+# Requests that read at a time, fewer than a pool has connections. A request returns to the threads several times while it holds a connection:
+# if there were more readers than connections, all threads could wait for a connection, while those who hold one wait for a thread.
+READERS = 12
+
+
+def _state(name: str) -> Any:
+    """Return a dependency that hands over an attribute of the application's state."""
+
+    async def read(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return Depends(read)
+
+
+Store = Annotated[Engine, _state("engine")]
+Configured = Annotated[Settings, _state("settings")]
+Tokens = Annotated[Vocabularies, _state("vocabularies")]
+KnownEndpoints = Annotated[EndpointProbeCache, _state("endpoints")]
+FileProcesses = Annotated[Processes, _state("processes")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows per page.")]
+CursorText = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")]
+
+
+async def _reading(engine: Store, request: Request) -> AsyncIterator[Session]:
+    async with request.app.state.readers:
+        # It takes a connection with its first statement, in the endpoint's thread; once it is closed, leaving does nothing.
+        with snapshot(engine) as session:
+            try:
+                yield session
+            finally:
+                await run_sync(session.close)
+
+
+# Closed before the answer is sent: a client that reads slowly holds no connection.
+Reading = Annotated[Session, Depends(_reading, scope="function")]

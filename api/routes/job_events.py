@@ -1,0 +1,72 @@
+"""Progress of jobs as server-sent events."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi.sse import ServerSentEvent
+
+from api.reads import jobs
+from interp.domain.lifecycle import JOB_ENDS
+from interp.store.db.engine import Engine, snapshot
+
+POLL_SECONDS = 0.5
+RETRY_MILLISECONDS = 2000
+# Threads and connections that all streams together take from those that requests need.
+READERS = 4
+# These change with the clock: alone they make no event.
+CLOCK: Any = {"eta": True, "stages": {"__all__": {"seconds", "eta_seconds"}}}
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """The progress of a job as JSON. `key` is what makes an event when it changes."""
+
+    text: str
+    key: str
+    is_over: bool
+
+
+class ProgressReader:
+    """Reads the progress of jobs, once at a time per job: streams that ask meanwhile share the read. Lives on the event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reads: dict[str, asyncio.Task[JobState]] = {}
+        self._readers = anyio.CapacityLimiter(READERS)
+
+    async def get(self, job_id: str) -> JobState:
+        """Return the state of a job. Raises NotFoundError."""
+        task = self._reads.get(job_id)
+        if task is None:
+            task = self._reads[job_id] = asyncio.create_task(run_sync(self._read, job_id, limiter=self._readers))
+            task.add_done_callback(lambda _: self._reads.pop(job_id))
+        # A client that goes away must not cancel the read of the others.
+        return await asyncio.shield(task)
+
+    def _read(self, job_id: str) -> JobState:
+        with snapshot(self._engine) as session:
+            progress = jobs.progress(session, job_id)
+        return JobState(progress.model_dump_json(), progress.model_dump_json(exclude=CLOCK), progress.status in JOB_ENDS)
+
+
+async def stream(reader: ProgressReader, job_id: str, is_stopping: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
+    """Yield a `progress` event whenever the job has changed, and an `end` event when it is over. Each holds the whole state.
+
+    A client that comes back needs no Last-Event-ID. Without `end` the server stopped: the client comes back after `retry`.
+    """
+    number, key = 0, ""
+    while not is_stopping():
+        state = await reader.get(job_id)
+        if state.key != key:
+            retry = None if number else RETRY_MILLISECONDS
+            yield ServerSentEvent(raw_data=state.text, event="progress", id=str(number), retry=retry)
+            number, key = number + 1, state.key
+        if state.is_over:
+            yield ServerSentEvent(raw_data=state.text, event="end", id=str(number))
+            return
+        # All streams wake at the same moments, so that those of one job share their reads.
+        await anyio.sleep(POLL_SECONDS - anyio.current_time() % POLL_SECONDS)
