@@ -31,7 +31,7 @@ from interp.domain.lifecycle import Queue
 from interp.domain.score import ControlResult, Interval, NullResult, Score
 from interp.domain.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.planning.settings_digest import family_of, scorer_digest
+from interp.planning.settings_digest import family_of, planned_scorer
 from interp.store import migrate
 from interp.store.db.dialect import analyze
 from interp.store.db.engine import snapshot, transaction
@@ -146,7 +146,7 @@ def _write(runtime: Runtime, chunk: range, run_id: int) -> None:
             for made in ids:
                 figures = zip(chunk, drawn.score.tolist(), drawn.lift.tolist(), strict=True)
                 rows = [Scored(made[feature][0], _score(feature, scorer, value, lift), items) for feature, value, lift in figures]
-                scores.save(session, run_id, scorer_digest(SPEC, scorer), rows, "big")
+                scores.save(session, run_id, planned_scorer(SPEC, scorer).digest, rows, "big")
 
 
 def _score(feature: int, scorer: ScorerSpec, value: float, lift: float) -> Score:

@@ -20,16 +20,13 @@ from interp.llm.base import Ability, Prompt, Reply
 from interp.llm.call_store import Tag
 from interp.llm.estimate import DryModel, Estimate, EstimateLine
 from interp.planning.preflight import Preflight
-from interp.planning.settings_digest import null_count
 from interp.score import registry as scorers
-from interp.score.base import Distractor, ScoreContext, ScorerInput
+from interp.score.base import OWN_CONTROLS, Distractor, ScoreContext, ScorerInput
 
 T = TypeVar("T")
 
 # What a free explainer writes, for its length: fitting rules would take longer than all the rest.
 STAND_IN = "the token ` self` at the start of a line or right before `.`, in 84% of cases; else ` cls`"
-# Controls that scorers make themselves.
-OF_SCORERS = frozenset({"empty", "baseline", "repeat", "judge_swap", "gold"})
 CACHE = "Answers kept from earlier jobs cost nothing and are not taken off here: a job like an earlier one costs less, the same one nothing."
 SEQUENTIAL = "Sequential scorers are counted as if they asked everything; they stop earlier."
 RETRIES = "Retries after faults, and repairs of replies that cannot be read, are not counted."
@@ -138,14 +135,14 @@ async def _score(spec: JobSpec, scorer: ScorerSpec, sample: Sample, made: Sequen
         judge=model["judge"],
         second_judge=model.get("second_judge"),
         embedder=model.get("embedding"),
-        controls=frozenset(spec.controls) & OF_SCORERS,
+        controls=OWN_CONTROLS & frozenset(spec.controls),
         control_share=spec.control_share,
         gold_items=spec.gold_items,
     )
     for place, (item, explanation) in enumerate(zip(sample.features, made, strict=True)):
         if explanation.text is None:
             continue
-        nulls = _others([other for other in made if other.text is not None], place, null_count(spec, scorer))
+        nulls = _others([other for other in made if other.text is not None], place, scorers.nulls_of(scorer, spec))
         baseline = Explanation(item.feature, "pattern", f"{STAND_IN} {item.feature}") if "baseline" in spec.controls else None
         others = _others(sample.features, place, scorer.foils) if asking.needs_distractors else []
         distractors = [Distractor(other.feature, other.contexts.of(Split.TEST)) for other in others]

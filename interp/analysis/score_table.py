@@ -1,4 +1,4 @@
-"""All scores of one scorer over a dictionary as columns of numbers: what a summary holds of each, in some 80 bytes."""
+"""Hold all scores of one scorer over a dictionary as columns of numbers, some 80 bytes per score."""
 
 from array import array
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ Name = TypeVar("Name")
 
 # Half-width of a 95% interval in standard errors.
 NORMAL = 1.96
-# How a p value was made, by number: by rank among a feature's own nulls, from the nulls of all features, by randomisation over documents.
+# How a p value was made: by rank among a feature's own nulls, from the nulls of all features, by randomisation over documents.
 P_METHODS = (None, "rank", "pooled", "paired")
 RANK, POOLED, PAIRED = 1, 2, 3
 
@@ -31,7 +31,7 @@ class ScoreFamily(NamedTuple):
 
 
 class NumberedNames(Generic[Name]):
-    """Values of which there are few different ones, numbered as they come."""
+    """Numbers values of which there are few different ones, in the order in which they come."""
 
     def __init__(self, *first: Name) -> None:
         self._numbers = {name: number for number, name in enumerate(first)}
@@ -46,7 +46,7 @@ class NumberedNames(Generic[Name]):
 
 @dataclass(frozen=True, slots=True)
 class Nulls:
-    """Figures of borrowed explanations, of the scores that have too few of them for a p value of their own.
+    """Figures of the nulls of the scores that have too few of them for a p value of their own.
 
     few      bool [N]   whether a score is one of these
     lengths  int32 [N]  how many figures it has, undefined ones too; 0 where not few
@@ -58,7 +58,7 @@ class Nulls:
     values: Floats
 
     def matrix(self, chosen: Mask) -> Floats:
-        """float64 [F, R] of the F chosen scores, R the most that one of them has; NaN beyond a score's own figures."""
+        """Return the figures of the F chosen scores, float64 [F, R], R the most that one of them has; NaN beyond a score's own."""
         lengths = self.lengths[chosen]
         values = self.values if chosen.all() else self.values[np.repeat(chosen, self.lengths)]
         most = int(lengths.max(initial=0))
@@ -75,7 +75,7 @@ class ScoreTable:
 
     ids, explanations  int64 [N]
     features           int32 [N]
-    values, lifts, p_values, q_values, shrunken, paired  float64 [N], as they stand in the database or are concluded; `paired` are p values, too
+    values, lifts, p_values, q_values, shrunken_values, paired  float64 [N], as in the database or adjusted; `paired` are p values, too
     errors             float64 [N]  standard errors, from the intervals' widths
     p_methods          int32 [N]  places in `P_METHODS`
     families, metrics, reasons      int32 [N]  places in `all_families`, `all_metrics`, `all_reasons` (of nulls; the first is None)
@@ -93,7 +93,7 @@ class ScoreTable:
     lifts: Floats
     p_values: Floats
     q_values: Floats
-    shrunken: Floats
+    shrunken_values: Floats
     paired: Floats
     errors: Floats
     p_methods: Integers
@@ -107,24 +107,21 @@ class ScoreTable:
         return len(self.ids)
 
 
-# Type codes of `array`, a column each: they grow in place, where a list of portions would be there twice when it is put together.
+# Type codes of `array` for each column: arrays grow in place, where a list of portions would need twice the memory when it is joined.
 TYPES = {"ids": "q", "features": "i", "explanations": "q", "families": "i", "metrics": "i", "reasons": "i", "p_methods": "i"}
-TYPES |= dict.fromkeys(("values", "lifts", "p_values", "q_values", "shrunken", "paired", "errors"), "d")
+TYPES |= dict.fromkeys(("values", "lifts", "p_values", "q_values", "shrunken_values", "paired", "errors"), "d")
 
 
-def gathered(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]) -> ScoreTable:
-    """Turn the rows of `interp.store.results.dictionary_scores.scores_of` into columns.
-
-    Their null figures come with them where these are too few for a p value by rank.
-    """
-    gathering = Gathering(asked)
+def table_of(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]) -> ScoreTable:
+    """Return the rows of `interp.store.results.dictionary_scores.scores_of` as columns; `asked` are the features of the job."""
+    builder = TableBuilder(asked)
     for rows in portions:
-        gathering.add(rows)
-    return gathering.figures()
+        builder.add(rows)
+    return builder.table()
 
 
-class Gathering:
-    """Columns that grow portion by portion."""
+class TableBuilder:
+    """Builds a table from portions of rows."""
 
     def __init__(self, asked: Sequence[Range]) -> None:
         self._asked = asked
@@ -134,7 +131,7 @@ class Gathering:
         self._controls = Controls()
 
     def add(self, rows: Sequence[Sequence[Any]]) -> None:
-        """A portion's rows, none of them none."""
+        """Add the rows of a portion, at least one."""
         ids, features, explanations, explainers, digests, metrics, *figures, lows, highs, methods, reasons, nulls, controls = zip(*rows, strict=True)
         columns = self._columns
         columns["ids"].extend(ids)
@@ -144,7 +141,7 @@ class Gathering:
         columns["metrics"].extend(self._metrics.numbers(metrics))
         columns["reasons"].extend(self._reasons.numbers(reasons))
         columns["p_methods"].extend(map(P_METHODS.index, methods))
-        for name, values in zip(("values", "lifts", "p_values", "q_values", "shrunken", "paired"), figures, strict=True):
+        for name, values in zip(("values", "lifts", "p_values", "q_values", "shrunken_values", "paired"), figures, strict=True):
             columns[name].frombytes(_floats(values).tobytes())
         columns["errors"].frombytes(((_floats(highs) - _floats(lows)) / (2 * NORMAL)).tobytes())
         self._add_nulls(nulls, methods)
@@ -152,8 +149,8 @@ class Gathering:
             if is_asked and some:
                 self._controls.add(feature, some)
 
-    def figures(self) -> ScoreTable:
-        """All that was added; nothing can be added from then on."""
+    def table(self) -> ScoreTable:
+        """Return all that was added; nothing can be added after that."""
         columns = {name: _array(column) for name, column in self._columns.items()}
         nulls = Nulls(_array(self._few).astype(np.bool_), _array(self._lengths), _array(self._nulls))
         return ScoreTable(
@@ -175,7 +172,7 @@ class Gathering:
 
 
 def is_within(features: Integers, ranges: Sequence[Range]) -> Mask:
-    """bool [N]: whether each feature lies in one of the ascending, disjoint ranges."""
+    """Return whether each feature lies in one of the ascending, disjoint ranges, bool [N]."""
     starts, stops = np.array([start for start, _ in ranges], dtype=np.int64), np.array([0, *(stop for _, stop in ranges)], dtype=np.int64)
     found: Mask = features < stops[np.searchsorted(starts, features, side="right")]
     return found

@@ -1,4 +1,4 @@
-"""What only all scores of one scorer together can say: p and q values, shrunken values, and the judge's own reliability. Pure."""
+"""Adjust the scores of one scorer by all of them: pooled p values, q values, shrunken scores, and how reliable their order is. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,98 +19,89 @@ SIGNIFICANT = 0.05
 STRATA = 4
 WORST = 100
 
-# Some of the figures: all of them as a slice, so that a column is not copied.
+# Rows of a table: all of them as a slice, so that a column is not copied.
 Members = Integers | slice
 
 
-def concluded(figures: ScoreTable, densities: Floats | None) -> ScoreTable:
-    """The figures with what their family as a whole gives them: pooled p values where `densities` [features] are given, q values, shrunken values.
+def adjusted(table: ScoreTable, densities: Floats | None) -> ScoreTable:
+    """Return the table with pooled p values where `densities` [features] are given, q values and shrunken scores.
 
-    A family is the explanations of one explainer with the same settings, over the whole dictionary: one set of tests.
+    Both are of a family as a whole: the explanations of one explainer with the same settings, over the whole dictionary, are one set of tests.
     """
     if densities is not None:
-        figures = _with_pooled_p(figures, densities)
-    q_values, shrunken = np.empty(len(figures)), np.empty(len(figures))
-    for members in _families(figures):
-        q_values[members] = benjamini_hochberg(figures.p_values[members])
-        shrunken[members] = shrink(figures.values[members], figures.errors[members]).means
-    return replace(figures, q_values=q_values, shrunken=shrunken)
+        table = _with_pooled_p(table, densities)
+    q_values, shrunken_values = np.empty(len(table)), np.empty(len(table))
+    for members in _families(table):
+        q_values[members] = benjamini_hochberg(table.p_values[members])
+        shrunken_values[members] = shrink(table.values[members], table.errors[members]).means
+    return replace(table, q_values=q_values, shrunken_values=shrunken_values)
 
 
-def figures_of(figures: ScoreTable, chosen: Mask) -> dict[str, Any]:
-    """One scorer's figures over a job's features, `chosen` [N]. Medians are over defined values; None where there are none.
+def summary_of(table: ScoreTable, chosen: Mask) -> dict[str, Any]:
+    """Sum up one scorer over a job's features, `chosen` [N]. Medians are over defined values; None where there are none.
 
     `ranking`: `reliability` is the share of the spread between features that is not noise, `worst_found` how many of the hundred features that look
     worst (fewer in a small job) are expected to be among the hundred worst.
     """
-    values = _defined(figures.values, chosen)
-    q_values = _defined(figures.q_values, chosen)
+    values = _defined(table.values, chosen)
+    q_values = _defined(table.q_values, chosen)
     first = int(chosen.argmax()) if chosen.any() else None
+    places, counts = np.unique(table.reasons[chosen], return_counts=True)
+    has_balanced_accuracy = np.array([metric == "balanced_accuracy" for metric in table.all_metrics], np.bool_)[table.metrics]
     return {
-        "metric": None if first is None else figures.all_metrics[figures.metrics[first]],
+        "metric": None if first is None else table.all_metrics[table.metrics[first]],
         "scored": len(values),
         "undefined": int(np.count_nonzero(chosen)) - len(values),
         "median": median_of(values),
-        "median_lift": median_of(_defined(figures.lifts, chosen)),
+        "median_lift": median_of(_defined(table.lifts, chosen)),
         "tested": len(q_values),
         "better_than_null": int(np.count_nonzero(q_values <= SIGNIFICANT)),
         "significant_at": SIGNIFICANT,
-        "too_few": _too_few(figures, chosen),
-        "ranking": ranking_of(figures, chosen),
-        **figures.controls.summary(_balanced_accuracies(figures, chosen)),
+        "too_few": too_few({table.all_reasons[place]: count for place, count in zip(places.tolist(), counts.tolist(), strict=True)}),
+        "ranking": ranking_of(table, chosen),
+        **table.controls.summary(_defined(table.values, chosen & has_balanced_accuracy)),
     }
 
 
-def _too_few(figures: ScoreTable, chosen: Mask) -> dict[str, Any] | None:
-    places, counts = np.unique(figures.reasons[chosen], return_counts=True)
-    return too_few({figures.all_reasons[place]: count for place, count in zip(places.tolist(), counts.tolist(), strict=True)})
-
-
-def ranking_of(figures: ScoreTable, chosen: Mask) -> dict[str, Any]:
-    """How much the order of the features means, over the first family that has figures among the `chosen` [N]."""
-    members = chosen & (figures.families == figures.families[chosen.argmax()]) if chosen.any() else chosen
-    found: Shrunken = shrink(figures.values[members], figures.errors[members])
+def ranking_of(table: ScoreTable, chosen: Mask) -> dict[str, Any]:
+    """Say how reliable the order of the features is, over the first family that has figures among the `chosen` [N]."""
+    members = chosen & (table.families == table.families[chosen.argmax()]) if chosen.any() else chosen
+    found: Shrunken = shrink(table.values[members], table.errors[members])
     known = int(np.count_nonzero(~np.isnan(found.means)))
     worst = min(WORST, known // 2)
     overlap = expected_overlap(found.means, found.deviations, worst) if found.reliability is not None and worst else None
     return {"features": known, "reliability": found.reliability, "worst": worst, "worst_found": overlap}
 
 
-def _families(figures: ScoreTable) -> Iterator[Members]:
-    """The members of each family."""
-    if len(figures.all_families) == 1:
+def _families(table: ScoreTable) -> Iterator[Members]:
+    if len(table.all_families) == 1:
         yield slice(None)
         return
-    for family in range(len(figures.all_families)):
-        yield np.flatnonzero(figures.families == family)
+    for family in range(len(table.all_families)):
+        yield np.flatnonzero(table.families == family)
 
 
-def _with_pooled_p(figures: ScoreTable, densities: Floats) -> ScoreTable:
-    """p values of those that have too few nulls for one by rank. They say so by having no reason any more.
+def _with_pooled_p(table: ScoreTable, densities: Floats) -> ScoreTable:
+    """Return the table with p values for the scores that have too few nulls for one by rank; these lose their reason.
 
-    From the nulls of all such features of a family where these are `FEWEST` or more, else the paired one. How many there are decides, and no figure.
+    They are made from the nulls of all such features of a family where these are `FEWEST` or more, else by pairs. The number decides, never a figure.
     """
-    nulls = figures.nulls
-    p_values, p_methods = figures.p_values.copy(), figures.p_methods.copy()
+    nulls = table.nulls
+    p_values, p_methods = table.p_values.copy(), table.p_methods.copy()
     # Scores of too few windows have no p value: where each score has one null, figures alone would be ranked, theirs too.
-    scarce = np.array([scarce_by(reason) is not None for reason in figures.all_reasons])[figures.reasons]
+    scarce = np.array([scarce_by(reason) is not None for reason in table.all_reasons])[table.reasons]
     p_values[scarce], p_methods[scarce] = np.nan, 0
-    for family in range(len(figures.all_families)):
-        few = nulls.few & ~scarce & (figures.families == family)
+    for family in range(len(table.all_families)):
+        few = nulls.few & ~scarce & (table.families == family)
         matrix = nulls.matrix(few)
-        strata = strata_of(densities[figures.features[few]], STRATA)
-        pooled = pooled_p(figures.values[few], matrix, strata) if matrix.shape[1] else np.full(len(matrix), np.nan)
-        is_paired = ~np.isnan(figures.paired[few]) & (np.count_nonzero(~np.isnan(matrix)) < FEWEST)
-        p_values[few] = np.where(is_paired, figures.paired[few], pooled)
+        strata = strata_of(densities[table.features[few]], STRATA)
+        pooled = pooled_p(table.values[few], matrix, strata) if matrix.shape[1] else np.full(len(matrix), np.nan)
+        is_paired = ~np.isnan(table.paired[few]) & (np.count_nonzero(~np.isnan(matrix)) < FEWEST)
+        p_values[few] = np.where(is_paired, table.paired[few], pooled)
         p_methods[few] = np.where(np.isnan(p_values[few]), 0, np.where(is_paired, PAIRED, POOLED))
-    says_enough = nulls.few & ~np.isnan(p_values) & ~np.isnan(figures.lifts)
-    reasons = np.where(says_enough, np.int32(0), figures.reasons)
-    return replace(figures, p_values=p_values, p_methods=p_methods, reasons=reasons)
-
-
-def _balanced_accuracies(figures: ScoreTable, chosen: Mask) -> Floats:
-    named = [place for place, metric in enumerate(figures.all_metrics) if metric == "balanced_accuracy"]
-    return _defined(figures.values, chosen & np.isin(figures.metrics, named))
+    says_enough = nulls.few & ~np.isnan(p_values) & ~np.isnan(table.lifts)
+    reasons = np.where(says_enough, np.int32(0), table.reasons)
+    return replace(table, p_values=p_values, p_methods=p_methods, reasons=reasons)
 
 
 def _defined(values: Floats, chosen: Mask) -> Floats:

@@ -1,4 +1,4 @@
-"""What a summary writes, as columns until it is written: what is concluded of each score, and each feature's best explanation. Pure."""
+"""Find the scores that an adjustment changes, as columns until they are written. Pure."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -6,58 +6,50 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.analysis.score_table import P_METHODS, Floats, Integers, Mask, ScoreTable
+from interp.analysis.score_table import P_METHODS, Floats, Integers, ScoreTable
 from interp.score.best import Candidates, rank_of
 from interp.store.results.dictionary_scores import PORTION, AdjustedScore, numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Scores of which something else is concluded than the database says, ascending by id. NaN is None; `reasons` are places in `all_reasons`."""
+    """The scores that differ from those in the database, ascending by id. NaN is None; `reasons` are places in `all_reasons`."""
 
     ids: Integers
     p_values: Floats
     q_values: Floats
-    shrunken: Floats
+    shrunken_values: Floats
     p_methods: Integers
     reasons: Integers
     all_reasons: tuple[str | None, ...]
 
     def rows(self) -> Iterator[AdjustedScore]:
-        """One after another, as they are written."""
+        """Yield the scores one after another, as they are written."""
         for start in range(0, len(self.ids), PORTION):
             some = slice(start, start + PORTION)
-            figures = (numbers(column[some]) for column in (self.p_values, self.q_values, self.shrunken))
+            figures = (numbers(column[some]) for column in (self.p_values, self.q_values, self.shrunken_values))
             texts = (self.p_methods[some].tolist(), self.reasons[some].tolist())
             for row, p, q, shrunken, method, reason in zip(self.ids[some].tolist(), *figures, *texts, strict=True):
                 yield AdjustedScore(row, p, P_METHODS[method], q, shrunken, self.all_reasons[reason])
 
 
-def candidates(scorer: str, figures: ScoreTable) -> Candidates:
-    """One scorer's figures as candidates for the best."""
-    ranks = np.full(len(figures), rank_of(scorer), np.int16)
-    return Candidates(figures.features, figures.explanations, ranks, figures.values, figures.shrunken, figures.lifts, figures.q_values)
+def candidates(scorer: str, table: ScoreTable) -> Candidates:
+    """Return one scorer's scores as candidates for the best explanation."""
+    ranks = np.full(len(table), rank_of(scorer), np.int16)
+    return Candidates(table.features, table.explanations, ranks, table.values, table.shrunken_values, table.lifts, table.q_values)
 
 
-def changed(were: ScoreTable, figures: ScoreTable) -> Changes:
-    """What is concluded where that is new."""
-    new = np.flatnonzero(
-        _differ(were.p_values, figures.p_values)
-        | _differ(were.q_values, figures.q_values)
-        | _differ(were.shrunken, figures.shrunken)
-        | (were.reasons != figures.reasons)
-        | (were.p_methods != figures.p_methods)
-    )
-    rows = new[np.argsort(figures.ids[new])]
-    p_values, q_values, shrunken = (column[rows] for column in (figures.p_values, figures.q_values, figures.shrunken))
-    return Changes(figures.ids[rows], p_values, q_values, shrunken, figures.p_methods[rows], figures.reasons[rows], figures.all_reasons)
+def changed(before: ScoreTable, after: ScoreTable) -> Changes:
+    """Return the scores whose adjusted figures are new."""
+    is_new = (before.reasons != after.reasons) | (before.p_methods != after.p_methods)
+    for one, other in ((getattr(before, name), getattr(after, name)) for name in ("p_values", "q_values", "shrunken_values")):
+        is_new |= (one != other) & ~(np.isnan(one) & np.isnan(other))
+    new = np.flatnonzero(is_new)
+    rows = new[np.argsort(after.ids[new])]
+    names = ("ids", "p_values", "q_values", "shrunken_values", "p_methods", "reasons")
+    return Changes(**{name: getattr(after, name)[rows] for name in names}, all_reasons=after.all_reasons)
 
 
 def in_order(changes: Iterable[Changes]) -> Iterator[AdjustedScore]:
-    """Those of several scorers together, ascending by id: all writers go through them in one order, so that none waits for another in a circle."""
+    """Yield the changes of several scorers ascending by id: all writers lock rows in one order, so that they cannot deadlock."""
     return heapq.merge(*(some.rows() for some in changes), key=lambda row: row.id)
-
-
-def _differ(one: Floats, other: Floats) -> Mask:
-    differ: Mask = (one != other) & ~(np.isnan(one) & np.isnan(other))
-    return differ

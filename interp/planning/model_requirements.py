@@ -13,9 +13,8 @@ from interp.explain.base import LlmExplainer
 from interp.llm.base import Ability
 from interp.llm.client import reach_of
 from interp.score import registry as scorers
+from interp.score.base import OWN_CONTROLS, LlmScorer
 
-# Only a scorer that asks a language model makes these.
-OF_JUDGES = ("empty", "baseline", "repeat", "judge_swap", "gold")
 # Fields of a request body that carry keys: a job is stored and shown, so none may stand in one.
 SECRETS = ("api_key", "apikey", "api-key", "authorization", "secret", "password", "bearer", "credential", "cookie", "headers")
 NO_MODEL = "The job names none: models.{role} is not set."
@@ -60,7 +59,7 @@ def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> Non
             why="stop: sequential looks after each round; a batch takes up to a day.",
             cure="Set models.judge.transport to live, or stop to fixed.",
         )
-    idle = [control for control in spec.controls if control in OF_JUDGES]
+    idle = [control for control in spec.controls if control in OWN_CONTROLS]
     if idle and not any(need.role == "judge" for need in needs):
         raise InputError(
             f"Nobody would make the control {idle[0]!r}.",
@@ -115,10 +114,10 @@ def _of_explainers(spec: JobSpec) -> Iterator[Need]:
 
 def _of_scorers(spec: JobSpec) -> Iterator[Need]:
     for scorer in spec.scorers:
-        if not scorers.uses_llm(scorer, spec):
-            scorers.get(scorer.name, scorer)
+        found = scorers.of_job(scorer, spec)
+        if not isinstance(found, LlmScorer):
             continue
-        by, abilities = f"The scorer {scorer.name!r}", scorers.judged(scorer).needs
+        by, abilities = f"The scorer {scorer.name!r}", found.needs
         if Ability.EMBEDDINGS in abilities:
             yield Need("embedding", by, frozenset({Ability.EMBEDDINGS}))
         yield Need("judge", by, abilities - {Ability.EMBEDDINGS})

@@ -17,6 +17,8 @@ from interp.llm.base import Ability, Model
 from interp.stats.intervals import Bounds
 
 LEVEL = 0.95
+# The controls that a scorer with a language model makes itself, on its own items.
+OWN_CONTROLS = frozenset({"empty", "baseline", "repeat", "judge_swap", "gold"})
 # The ranges of figures: shares and areas, and correlations.
 SHARE: Bounds = (0.0, 1.0)
 CORRELATION: Bounds = (-1.0, 1.0)
@@ -67,6 +69,7 @@ class Scorer(Protocol):
     name: str
     version: int
     metric: str
+    spec: ScorerSpec
 
     def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:
         """Return one score per input, in the same order."""

@@ -1,9 +1,9 @@
-"""Which explanation of a feature is its best one: the one rule of listings, feature pages, exports and neighbours' labels. Pure.
+"""Choose the best explanation of a feature, for listings, feature pages, exports and neighbours' labels. Pure.
 
 The best explanation is the one with the greatest score, in this order of comparison:
 
 1. the scorer: the first in `ORDER` by which any explanation of the feature has a defined value;
-2. the shrunken value, or the plain one where there is none;
+2. the shrunken score, or the plain value where there is none;
 3. the lift over null, none being least;
 4. the older explanation.
 
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# The scorers by how much they say of an explanation, the first the most. Others rank nothing.
+# The scorers by how much they say of an explanation, the first the most. Others are not ranked.
 ORDER = ("detection", "fuzz", "simulation", "discrimination", "intruder", "selection", "embedding", "surprisal")
 UNSCORED = len(ORDER)
-# Candidates that are sooner kept than sorted.
+# Fewer new candidates are kept as they are, and sorted later.
 FEW = 65_536
 
 Rows = NDArray[np.intp]
@@ -28,19 +28,19 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """N pairs of an explanation and a score of it, or an explanation alone. NaN is no figure.
+    """N pairs of an explanation and a score of it, or an explanation alone. NaN is None.
 
-    features                               int32 [N]
-    explanations                           int64 [N]    ids, ascending with age
-    ranks                                  int16 [N]    the scorer's place in `ORDER`; UNSCORED without a score
-    values, shrunken, lifts, q_values      float64 [N]
+    features                                   int32 [N]
+    explanations                               int64 [N]  ids, ascending with age
+    ranks                                      int16 [N]  the scorer's place in `ORDER`; UNSCORED without a score
+    values, shrunken_values, lifts, q_values   float64 [N]
     """
 
     features: NDArray[np.integer]
     explanations: NDArray[np.integer]
     ranks: NDArray[np.integer]
     values: NDArray[np.float64]
-    shrunken: NDArray[np.float64]
+    shrunken_values: NDArray[np.float64]
     lifts: NDArray[np.float64]
     q_values: NDArray[np.float64]
 
@@ -48,22 +48,22 @@ class Candidates:
         return len(self.features)
 
     def at(self, rows: Rows | NDArray[np.bool_]) -> "Candidates":
-        """Some of them."""
+        """Return the candidates of these rows."""
         return Candidates(*(getattr(self, name)[rows] for name in self.__slots__))
 
     @staticmethod
     def joined(parts: Sequence["Candidates"]) -> "Candidates":
-        """All of several."""
+        """Return all candidates of several parts."""
         return Candidates(*(np.concatenate([getattr(part, name) for part in parts]) for name in Candidates.__slots__))
 
 
 def rank_of(scorer: str | None) -> int:
-    """The scorer's place; UNSCORED where it ranks nothing."""
+    """Return the scorer's place in `ORDER`; UNSCORED where it has none."""
     return ORDER.index(scorer) if scorer in ORDER else UNSCORED
 
 
 def unscored(features: Sequence[int], explanations: Sequence[int]) -> Candidates:
-    """Explanations alone."""
+    """Return explanations without a score as candidates."""
     nothing = [None] * len(features)
     return scored(features, explanations, nothing, nothing, nothing, nothing, nothing)
 
@@ -73,34 +73,34 @@ def scored(
     explanations: Sequence[int],
     scorers: Sequence[str | None],
     values: Sequence[float | None],
-    shrunken: Sequence[float | None],
+    shrunken_values: Sequence[float | None],
     lifts: Sequence[float | None],
     q_values: Sequence[float | None],
 ) -> Candidates:
-    """Pairs of an explanation and a score of it, a column each."""
+    """Return pairs of an explanation and a score of it as candidates, from columns."""
     ranks = np.array([rank_of(name) for name in scorers], np.int16)
-    figures = [np.array(column, dtype=np.float64) for column in (values, shrunken, lifts, q_values)]
+    figures = [np.array(column, dtype=np.float64) for column in (values, shrunken_values, lifts, q_values)]
     return Candidates(np.array(features, np.int32), np.array(explanations, np.int64), ranks, *figures)
 
 
 def in_order(found: Candidates) -> Rows:
-    """int [N]: all candidates, ascending by feature, those of one feature the best first."""
+    """Return the rows of all candidates in order, int [N]: ascending by feature, those of one feature the best first."""
     ranks = np.where(np.isnan(found.values), UNSCORED, found.ranks)
-    main = np.where(np.isnan(found.shrunken), found.values, found.shrunken)
+    main = np.where(np.isnan(found.shrunken_values), found.values, found.shrunken_values)
     figures = [-np.nan_to_num(column, nan=-np.inf) for column in (found.lifts, main)]
-    # An undefined score is as good as none, whatever stands beside it.
+    # An undefined score counts as none, whatever its other figures are.
     lifts, main = (np.where(ranks == UNSCORED, 0.0, column) for column in figures)
     return np.lexsort((found.explanations, lifts, main, ranks, found.features))
 
 
 def best(found: Candidates) -> Candidates:
-    """The best of each feature, ascending by feature [F]."""
+    """Return the best candidate of each feature, ascending by feature [F]."""
     ordered = found.at(in_order(found))
     return ordered.at(np.diff(ordered.features, prepend=-1) > 0)
 
 
-class Running:
-    """The best of candidates that come portion by portion. Holds some three candidates per feature at most."""
+class BestSoFar:
+    """The best of candidates that come in portions. Holds some three candidates per feature at most."""
 
     def __init__(self) -> None:
         self._parts = [unscored((), ())]
@@ -109,11 +109,11 @@ class Running:
     def add(self, some: Candidates) -> None:
         self._parts.append(some)
         self._pending += len(some)
-        # As often as what came is as much as what was there: each candidate is then sorted a few times, not once per portion.
+        # Sort once the new candidates are as many as the old ones: each is then sorted a few times, not once per portion.
         if self._pending > max(FEW, len(self._parts[0])):
             self.best()
 
     def best(self) -> Candidates:
-        """The best of each feature so far, ascending by feature."""
+        """Return the best of each feature so far, ascending by feature."""
         self._parts, self._pending = [best(Candidates.joined(self._parts))], 0
         return self._parts[0]

@@ -15,43 +15,33 @@ from interp.score.scorers.selection import Selection
 from interp.score.scorers.simulation import JudgedSimulation, Simulation
 from interp.score.scorers.surprisal import Surprisal
 
-SCORERS: dict[str, Callable[[ScorerSpec, ExecutableJudge], Scorer]] = {
-    Detection.name: Detection,
-    Simulation.name: Simulation,
-}
+SCORERS: dict[str, Callable[[ScorerSpec, ExecutableJudge], Scorer]] = {Detection.name: Detection, Simulation.name: Simulation}
 
 JUDGED: dict[str, Callable[[ScorerSpec], LlmScorer]] = {
-    JudgedDetection.name: JudgedDetection,
-    Fuzz.name: Fuzz,
-    Discrimination.name: Discrimination,
-    Intruder.name: Intruder,
-    JudgedSimulation.name: JudgedSimulation,
-    Selection.name: Selection,
-    Embedding.name: Embedding,
-    Surprisal.name: Surprisal,
+    scorer.name: scorer for scorer in (JudgedDetection, Fuzz, Discrimination, Intruder, JudgedSimulation, Selection, Embedding, Surprisal)
 }
 
-# Those that ask window by window, and so can stop.
+# Those that ask window by window, and so can stop early.
 SEQUENTIAL = frozenset({JudgedDetection.name, Fuzz.name})
 
-# Nulls a feature where the options name no number: a rule answers for nothing, and so nearly does an embedding once the windows have theirs.
+# Nulls per feature where the options name no number. Those of rules cost nothing, and those of an embedding nearly so.
 FREE_NULLS, ASKED_NULLS = 20, 2
 
 
 def names() -> list[str]:
-    """All scorers, whoever judges."""
+    """Return the names of all scorers, whoever judges."""
     return sorted(SCORERS.keys() | JUDGED.keys())
 
 
 def uses_llm(spec: ScorerSpec, job: JobSpec) -> bool:
-    """Whether a language model answers this scorer's questions in this job."""
+    """Return whether a language model answers this scorer's questions in this job."""
     if spec.judge == "auto":
         return spec.name not in SCORERS or job.models.judge is not None
     return spec.judge == "llm"
 
 
 def nulls_of(spec: ScorerSpec, job: JobSpec) -> int:
-    """How many nulls a feature gets; none where the job does without that control."""
+    """Return the number of nulls per feature: none where the job does without that control."""
     if "null" not in job.controls:
         return 0
     if spec.nulls is not None:
@@ -59,8 +49,13 @@ def nulls_of(spec: ScorerSpec, job: JobSpec) -> int:
     return FREE_NULLS if not uses_llm(spec, job) or spec.name == Embedding.name else ASKED_NULLS
 
 
+def of_job(spec: ScorerSpec, job: JobSpec) -> Scorer | LlmScorer:
+    """Return the scorer with the judge that it has in this job. Raises InputError on an unknown name, and on options that it does not have."""
+    return judged(spec) if uses_llm(spec, job) else get(spec.name, spec)
+
+
 def get(name: str, spec: ScorerSpec, judge: ExecutableJudge | None = None) -> Scorer:
-    """The scorer of that name with its judge (the executable one when none is given). Raises InputError on a name that it cannot be had by."""
+    """Return the scorer of that name with the executable judge. Raises InputError as `of_job`."""
     if name in JUDGED and name not in SCORERS:
         raise InputError(
             f"The scorer {name!r} asks a language model.", why="A rule cannot answer its questions.", cure='Set its judge to "llm".', name=name
@@ -78,7 +73,7 @@ def get(name: str, spec: ScorerSpec, judge: ExecutableJudge | None = None) -> Sc
 
 
 def judged(spec: ScorerSpec) -> LlmScorer:
-    """The scorer with a language model as its judge. Raises InputError on an unknown name, and on options that it does not have."""
+    """Return the scorer with a language model as its judge. Raises InputError as `of_job`."""
     if spec.name not in JUDGED:
         raise _unknown(spec.name)
     if spec.stop == "sequential" and spec.name not in SEQUENTIAL:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from interp.domain.errors import BlobCorruptError, DatabaseUnfitError
 from interp.files.evidence_codec import decode_evidence
 from interp.planning.plan import ranges_of
-from interp.score.best import Running, scored, unscored
+from interp.score.best import BestSoFar, scored, unscored
 from interp.store.db.engine import make_engine
 from interp.store.db.revision import FOLDER
 from interp.store.db.tables import Base, EvidenceRow, FeatureRow, RunRow
@@ -110,7 +110,7 @@ def _relist(session: Session) -> None:
     """
     for run_id in session.scalars(select(RunRow.id).order_by(RunRow.id)).all():
         _list_features(session, run_id)
-        best = Running()
+        best = BestSoFar()
         for rows in dictionary_scores.explained(session, run_id):
             features, explanations, *_ = zip(*rows, strict=True)
             best.add(unscored(features, explanations))

@@ -5,7 +5,7 @@ import pytest
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.llm.base import Ability
 from interp.planning.model_requirements import needs_of
-from interp.planning.settings_digest import scorer_digest
+from interp.planning.settings_digest import planned_scorer
 
 
 def job(logprobs: bool, **more) -> JobSpec:
@@ -23,4 +23,4 @@ def test_the_judge_is_asked_for_them_and_nobody_else(logprobs):
 
 def test_scores_with_and_without_them_are_not_the_same_score():
     scorer = ScorerSpec(name="simulation")
-    assert scorer_digest(job(True), scorer) != scorer_digest(job(False), scorer)
+    assert planned_scorer(job(True), scorer).digest != planned_scorer(job(False), scorer).digest

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.score import best, registry
-from interp.score.best import ORDER, Running
+from interp.score.best import ORDER, BestSoFar
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def test_scorer_then_shrunken_value_then_lift_then_age(better: Pair, worse: Pair
 def test_the_best_depends_on_no_order_and_no_portion(found: list[Pair], random: object, portion: int) -> None:
     shuffled = list(found)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    running = Running()
+    running = BestSoFar()
     for start in range(0, len(shuffled), portion):
         running.add(best.scored(*zip(*map(astuple, shuffled[start : start + portion]), strict=True)))
     expected = best_of(*found)

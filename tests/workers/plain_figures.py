@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.analysis.score_table import ScoreTable, gathered
+from interp.analysis.score_table import ScoreTable, table_of
 from interp.planning.plan import Range
 from interp.score.best import ORDER
 from interp.score.controls.fewest import scarce_by, too_few
@@ -69,7 +69,7 @@ def in_columns(figures: Sequence[Figure], asked: Sequence[Range] = ((0, 10**9),)
         )
         for item in figures
     ]
-    return gathered((rows[start : start + portion] for start in range(0, len(rows), portion)), asked)
+    return table_of((rows[start : start + portion] for start in range(0, len(rows), portion)), asked)
 
 
 def concluded(figures: Sequence[Figure], densities: Mapping[int, float] | None) -> list[Figure]:

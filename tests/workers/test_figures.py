@@ -13,7 +13,7 @@ from interp.analysis import significance as summary
 from interp.analysis.score_table import Floats, is_within
 from interp.analysis.updates import candidates, changed, in_order
 from interp.domain.spec import ScorerSpec
-from interp.score.best import Running, unscored
+from interp.score.best import BestSoFar, unscored
 from interp.stats import intervals, pooled
 from interp.store.llm.call_stats import UsageLine
 from interp.store.results import dictionary_scores
@@ -44,7 +44,7 @@ def rates(densities: Mapping[int, float]) -> Floats:
 def concluded(figures: Sequence[Figure], densities: Mapping[int, float] | None) -> list[Figure]:
     """The figures with what a summary concludes, all of it taken from what it would write."""
     were = in_columns(figures)
-    found = summary.concluded(were, None if densities is None else rates(densities))
+    found = summary.adjusted(were, None if densities is None else rates(densities))
     new = {row.id: row for row in in_order([changed(were, found)])}
     return [told(item, new[item.id]) if item.id in new else item for item in figures]
 
@@ -57,7 +57,7 @@ def told(item: Figure, new: AdjustedScore) -> Figure:
 
 def figures_of(figures: Sequence[Figure]) -> dict[str, Any]:
     found = in_columns(figures)
-    return summary.figures_of(found, np.ones(len(found), np.bool_))
+    return summary.summary_of(found, np.ones(len(found), np.bool_))
 
 
 def ranking(figures: Sequence[Figure]) -> dict[str, Any]:
@@ -78,14 +78,14 @@ def test_a_summary_says_to_the_bit_what_its_definition_says(seed: int, judge: st
     expected = plain.concluded(figures, densities)
     assert repr(concluded(figures, densities)) == repr(expected)
     were = in_columns(figures, asked, portion=1 + seed)
-    found = summary.concluded(were, None if densities is None else rates(densities))
+    found = summary.adjusted(were, None if densities is None else rates(densities))
     ours = [item for item in expected if plain.is_within(item.feature, asked)]
-    assert json.dumps(summary.figures_of(found, is_within(found.features, asked))) == json.dumps(plain.figures_of(ours))
+    assert json.dumps(summary.summary_of(found, is_within(found.features, asked))) == json.dumps(plain.figures_of(ours))
     random = np.random.default_rng(seed)
     labels = [(feature, 1_000 + feature, f"label {1_000 + feature}") for feature in range(FEATURES) if random.random() < 0.7]
     labels += [(item.feature, item.explanation_id, str(item.label)) for item in expected]
     known = {made: label for _, made, label in labels}
-    running = Running()
+    running = BestSoFar()
     running.add(unscored([feature for feature, _, _ in labels], [made for _, made, _ in labels]))
     running.add(candidates("detection", found))
     shown = list(dictionary_scores.shown(running.best(), lambda ids: {number: known[number] for number in ids}))
@@ -96,7 +96,7 @@ def test_what_is_concluded_already_is_not_written_again() -> None:
     figures = plain.random_figures(0, FEATURES)
     densities = plain.random_densities(0, FEATURES)
     were = in_columns(concluded(figures, densities))
-    assert list(in_order([changed(were, summary.concluded(were, rates(densities)))])) == []
+    assert list(in_order([changed(were, summary.adjusted(were, rates(densities)))])) == []
 
 
 def test_scorers_are_written_together_by_id_each_with_its_own_reasons() -> None:
@@ -104,7 +104,7 @@ def test_scorers_are_written_together_by_id_each_with_its_own_reasons() -> None:
     for ids, reason in (((7, 3), "one"), ((5, 1), "two"), ((), "none")):
         rows = [replace(figure(place), id=row, null_reason=reason) for place, row in enumerate(ids)]
         were = in_columns(rows)
-        parts.append(changed(were, summary.concluded(were, None)))
+        parts.append(changed(were, summary.adjusted(were, None)))
     found = [(row.id, row.null_reason) for row in in_order(parts)]
     assert found == [(1, "two"), (3, "one"), (5, "two"), (7, "one")]
     assert list(in_order([])) == []

@@ -15,7 +15,7 @@ from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import ExplainerSpec, ModelSpec, ModelsSpec, ScorerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.planning.plan import ChunkPlan
-from interp.planning.settings_digest import family_of, scorer_digest
+from interp.planning.settings_digest import family_of, planned_scorer
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow, ScoreRow
 from interp.store.results import dictionaries, dictionary_scores, runs
@@ -102,7 +102,7 @@ class Book:
         drawn = iter(plain.random_figures(seed, 3 * FEATURES))
         made = sorted((feature, row, family, text) for family, some in self.explained.items() for feature, (row, text) in some.items())
         found: list[Figure] = []
-        digest = scorer_digest(SPEC, scorer)
+        digest = planned_scorer(SPEC, scorer).digest
         with transaction(self.engine) as session:
             for feature, explanation, family, text in made:
                 if feature % 5 == seed:

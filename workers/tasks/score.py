@@ -1,7 +1,7 @@
-"""The score task: each explanation on test contexts, with its nulls and controls."""
+"""The score task: score each explanation on test contexts, with its nulls and controls."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from interp.domain.evidence import Contexts, FeatureEvidence, Split
 from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.score import Score
-from interp.domain.spec import ScorerSpec
 from interp.files.evidence_codec import decode_evidence
 from interp.planning.plan import count, ranges_of
-from interp.planning.settings_digest import OWN_CONTROLS, baseline_family, family_of, null_count, scorer_digest
-from interp.score import registry as scorers
-from interp.score.base import Distractor, ScoreContext, ScorerInput
+from interp.planning.settings_digest import PlannedScorer, baseline_family, family_of, planned_scorer
+from interp.score.base import OWN_CONTROLS, Distractor, LlmScorer, ScoreContext, Scorer, ScorerInput
 from interp.score.items.codec import encode_items
 from interp.score.items.nulls import bound_of, choose_nulls, twins_of
 from interp.score.items.pool import FEATURES, pool_of
@@ -26,99 +24,110 @@ from interp.store.results.scores import Scored
 from workers.runtime import TaskResult, Work
 from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, chunk_models, ranges_of_chunk, vocabulary_of
 
-# An explanation's id, and what the scorer may see of its feature.
+# The id of an explanation, and what its scorer may see of the feature.
 Item = tuple[int, ScorerInput]
 
 
+@dataclass(frozen=True, slots=True)
+class ScorerRun:
+    """What one scorer does in a chunk: the explanations of one family that lack its score."""
+
+    planned: PlannedScorer
+    family: ExplanationFamily
+    items: list[Item]
+
+
 def score(work: Work) -> TaskResult:
-    """Scores the chunk's explanations on test contexts, each with its null, but for scores that are there already."""
+    """Score the chunk's explanations on test contexts, each with its nulls and controls, but for scores that are there already."""
     ranges, run_id, own_url = ranges_of_chunk(work), work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
         blobs = evidence.load(session, run_id, ranges)
     decoded = {feature: decode_evidence(blob) for feature, blob in blobs.items()}
     families = [family_of(work.spec, spec, run_id, own_url) for spec in work.spec.explainers]
-    tally = ChunkProgress(work, len(families) * len(work.spec.scorers))
-    asked = [(family, scorer, _items(work, family, scorer, decoded)) for family in families for scorer in work.spec.scorers]
-    tally.add(sum(count(ranges) - len(items) for _, _, items in asked))
-    made = _judged(work, [part for part in asked if scorers.uses_llm(part[1], work.spec)], tally)
-    made += [(scorer, _executed(work, family, scorer, items, tally)) for family, scorer, items in asked if not scorers.uses_llm(scorer, work.spec)]
+    planned = [planned_scorer(work.spec, spec, own_url) for spec in work.spec.scorers]
+    baseline = baseline_family(work.spec, run_id)
+    progress = ChunkProgress(work, len(families) * len(planned))
+    runs = [ScorerRun(scorer, family, _items(work, family, scorer, baseline, decoded)) for family in families for scorer in planned]
+    progress.add(sum(count(ranges) - len(run.items) for run in runs))
+    made = _judged(work, runs, progress)
+    made += [(run.planned, _executed(work, run, run.planned.scorer, progress)) for run in runs if not isinstance(run.planned.scorer, LlmScorer)]
 
     def write(session: Session) -> dict[str, Any]:
         for scorer, scored in made:
-            told = [_with_bound(item, decoded[item.score.feature], work.spec.seed) for item in scored]
-            scores.save(session, run_id, scorer_digest(work.spec, scorer, own_url), told, work.lease.job_id)
+            whole = [_with_bound(item, decoded[item.score.feature], work.spec.seed) for item in scored]
+            scores.save(session, run_id, scorer.digest, whole, work.lease.job_id)
         silent = sum(item.score.answered == 0 and item.score.failed > 0 for _, scored in made for item in scored)
         return {"scores": sum(len(scored) for _, scored in made), "failed": silent}
 
     return TaskResult(write)
 
 
-def _executed(work: Work, family: ExplanationFamily, scorer: ScorerSpec, items: Sequence[Item], tally: ChunkProgress) -> list[Scored]:
-    judge, vocabulary = scorers.get(scorer.name, scorer), vocabulary_of(work.runtime.engine, family.run_id)
+def _executed(work: Work, run: ScorerRun, scorer: Scorer, progress: ChunkProgress) -> list[Scored]:
+    vocabulary = vocabulary_of(work.runtime.engine, run.family.run_id)
     made: list[Scored] = []
-    for start in range(0, len(items), BATCH_FEATURES):
-        handful = items[start : start + BATCH_FEATURES]
-        found = judge.score([item for _, item in handful], vocabulary, work.spec.seed)
-        made += _packed(handful, found)
-        tally.add(len(handful))
+    for start in range(0, len(run.items), BATCH_FEATURES):
+        handful = run.items[start : start + BATCH_FEATURES]
+        made += _packed(handful, scorer.score([item for _, item in handful], vocabulary, work.spec.seed))
+        progress.add(len(handful))
     return made
 
 
-def _judged(
-    work: Work, asked: Sequence[tuple[ExplanationFamily, ScorerSpec, list[Item]]], tally: ChunkProgress
-) -> list[tuple[ScorerSpec, list[Scored]]]:
-    """Every score that a language model has a part in, all at once."""
-    if not any(items for _, _, items in asked):
+def _judged(work: Work, runs: Sequence[ScorerRun], progress: ChunkProgress) -> list[tuple[PlannedScorer, list[Scored]]]:
+    """Make every score that a language model has a part in, all at once."""
+    asking_runs = [(run, run.planned.scorer) for run in runs if isinstance(run.planned.scorer, LlmScorer)]
+    if not any(run.items for run, _ in asking_runs):
         return []
     with chunk_models(work) as models:
         questions = [
-            scorers.judged(scorer).score(item, desk_of(work, models, scorer, item.feature, family.run_id))
-            for family, scorer, items in asked
-            for _, item in items
+            scorer.score(item, _context(work, models, scorer.name, item.feature, run.family.run_id))
+            for run, scorer in asking_runs
+            for _, item in run.items
         ]
-        answers = iter(models.run(questions, tally))
-    return [(scorer, _packed(items, [next(answers) for _ in items])) for _, scorer, items in asked]
+        answers = iter(models.run(questions, progress))
+    return [(run.planned, _packed(run.items, [next(answers) for _ in run.items])) for run, _ in asking_runs]
 
 
-def desk_of(work: Work, models: ChunkModels, scorer: ScorerSpec, feature: int, run_id: int) -> ScoreContext:
-    """What a scorer works with for one feature."""
+def _context(work: Work, models: ChunkModels, scorer: str, feature: int, run_id: int) -> ScoreContext:
+    """Return what a scorer works with for one feature."""
     return ScoreContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
-        judge=models.judge(feature, scorer.name),
-        second_judge=models.second_judge(feature, scorer.name),
-        embedder=models.embedder(feature, scorer.name),
+        judge=models.judge(feature, scorer),
+        second_judge=models.second_judge(feature, scorer),
+        embedder=models.embedder(feature, scorer),
         controls=OWN_CONTROLS & frozenset(work.spec.controls),
         control_share=work.spec.control_share,
         gold_items=work.spec.gold_items,
     )
 
 
-def _packed(items: Sequence[Item], figures: Sequence[Score]) -> list[Scored]:
-    return [Scored(row, figure, encode_items(figure.items)) for (row, _), figure in zip(items, figures, strict=True)]
+def _packed(items: Sequence[Item], made: Sequence[Score]) -> list[Scored]:
+    return [Scored(row, one, encode_items(one.items)) for (row, _), one in zip(items, made, strict=True)]
 
 
 def _with_bound(item: Scored, of: FeatureEvidence, seed: int) -> Scored:
-    """The score with the bound that its nulls were chosen within, in its provenance; as it is where it has none."""
+    """Return the score with the bound that its nulls were chosen within, in its provenance; as it is where it has none."""
     if item.score.null is None:
         return item
     return replace(item, score=replace(item.score, provenance=item.score.provenance | {"nulls": bound_of(of.nearest, seed)}))
 
 
-def _items(work: Work, family: ExplanationFamily, scorer: ScorerSpec, decoded: Mapping[int, FeatureEvidence]) -> list[Item]:
-    """(explanation id, what the scorer may see) of each explanation that lacks this score."""
-    ranges, is_judged = ranges_of_chunk(work), scorers.uses_llm(scorer, work.spec)
-    digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
-    baseline = baseline_family(work.spec, family.run_id) if is_judged else None
+def _items(
+    work: Work, family: ExplanationFamily, planned: PlannedScorer, baseline: ExplanationFamily | None, decoded: Mapping[int, FeatureEvidence]
+) -> list[Item]:
+    """Return an item for each explanation of the family that lacks this score."""
+    ranges, scorer = ranges_of_chunk(work), planned.scorer
+    is_judged = isinstance(scorer, LlmScorer)
     with snapshot(work.runtime.engine) as session:
         own = {feature: found for feature, found in explanations.load(session, family, ranges).items() if found[1].text is not None}
         # A judge that answered nothing is asked again by the next job; the executable one would only say the same.
-        done = scores.explanations_with(session, scorer.name, digest, [row for row, _ in own.values()], only_answered=is_judged)
+        done = scores.explanations_with(session, scorer.name, planned.digest, [row for row, _ in own.values()], only_answered=is_judged)
         wanted = {feature: found for feature, found in own.items() if found[0] not in done}
-        nulls = _nulls(work, family, null_count(work.spec, scorer), {feature: decoded[feature] for feature in wanted})
+        nulls = _nulls(work, family, planned.nulls, {feature: decoded[feature] for feature in wanted})
         borrowed = explanations.load(session, family, ranges_of(sorted(set().union(*nulls.values()))))
-        patterns = explanations.load(session, baseline, ranges) if baseline is not None else {}
-        foils = _foils(session, family, scorer, wanted, decoded) if is_judged and scorers.judged(scorer).needs_distractors else {}
+        patterns = explanations.load(session, baseline, ranges) if is_judged and baseline is not None else {}
+        needs_distractors = isinstance(scorer, LlmScorer) and scorer.needs_distractors
+        distractors = _distractors(session, family, scorer.spec.foils, wanted, decoded) if needs_distractors else {}
     pool = None if is_judged or not wanted else _pool(work.runtime.engine, family, work.lease.job_id, work.spec.seed)
     return [
         (
@@ -128,7 +137,7 @@ def _items(work: Work, family: ExplanationFamily, scorer: ScorerSpec, decoded: M
                 explanation,
                 [borrowed[other][1] for other in nulls[feature]],
                 _good(patterns.get(feature)),
-                foils.get(feature, ()),
+                distractors.get(feature, ()),
                 pool,
             ),
         )
@@ -140,10 +149,10 @@ def _good(found: tuple[int, Explanation] | None) -> Explanation | None:
     return found[1] if found is not None and found[1].text is not None else None
 
 
-def _foils(
-    session: Session, family: ExplanationFamily, scorer: ScorerSpec, wanted: Iterable[int], decoded: Mapping[int, FeatureEvidence]
+def _distractors(
+    session: Session, family: ExplanationFamily, number: int, wanted: Iterable[int], decoded: Mapping[int, FeatureEvidence]
 ) -> dict[int, tuple[Distractor, ...]]:
-    """Test contexts of each feature's nearest features that fire there; where those are too few, of the chunk's features next to it."""
+    """Return test contexts of each feature's nearest features that fire there; where those are too few, of the chunk's features next to it."""
     near = {feature: [neighbour.feature for neighbour in decoded[feature].nearest] for feature in wanted}
     others = sorted(set().union(*near.values()) - decoded.keys())
     loaded = {feature: decode_evidence(blob) for feature, blob in evidence.load(session, family.run_id, ranges_of(others)).items()}
@@ -153,12 +162,12 @@ def _foils(
     for feature, nearest in near.items():
         beside = sorted(decoded.keys() - {feature}, key=lambda other: (abs(other - feature), other))
         order = [other for other in dict.fromkeys([*nearest, *beside]) if other in firing and other != feature]
-        chosen[feature] = tuple(Distractor(other, contexts[other]) for other in order[: scorer.foils])
+        chosen[feature] = tuple(Distractor(other, contexts[other]) for other in order[:number])
     return chosen
 
 
 def _nulls(work: Work, family: ExplanationFamily, number: int, wanted: Mapping[int, FeatureEvidence]) -> Mapping[int, tuple[int, ...]]:
-    """Whose explanations each of the `wanted` features borrows."""
+    """Choose whose explanations each of the `wanted` features borrows."""
     features, densities, lengths = _candidates(work.runtime.engine, family, work.lease.job_id)
     known = sorted(wanted.keys() & set(features))
     twins = {feature: twins_of(wanted[feature].nearest) for feature in known}
@@ -167,7 +176,10 @@ def _nulls(work: Work, family: ExplanationFamily, number: int, wanted: Mapping[i
 
 @lru_cache(maxsize=16)
 def _candidates(engine: Engine, family: ExplanationFamily, job_id: str) -> tuple[list[int], NDArray[np.float64], NDArray[np.int64]]:
-    """Whom nulls can be borrowed from, with density and length of label. Kept: all chunks of a job choose from the same, and choose the same."""
+    """Return the features whose explanations can be borrowed, with density and length of label.
+
+    Cached: all chunks of a job choose from the same, and choose the same.
+    """
     with snapshot(engine) as session:
         pool = explanations.candidates(session, family, job_id)
     densities = np.array([candidate.density for candidate in pool], dtype=np.float64)
@@ -176,7 +188,7 @@ def _candidates(engine: Engine, family: ExplanationFamily, job_id: str) -> tuple
 
 @lru_cache(maxsize=4)
 def _pool(engine: Engine, family: ExplanationFamily, job_id: str, seed: int) -> Contexts | None:
-    """Test windows at random, of some features that nulls can be borrowed from: the same for all chunks of a job. Kept."""
+    """Return test windows drawn at random, of some features that nulls can be borrowed from: the same for all chunks of a job. Cached."""
     features, _, _ = _candidates(engine, family, job_id)
     chosen = np.random.default_rng((seed, FEATURES)).permutation(features)[:FEATURES]
     with snapshot(engine) as session:

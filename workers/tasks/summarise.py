@@ -1,6 +1,6 @@
-"""The last task of a job: what only the whole dictionary can say of its scores, each feature's best explanation, and the job's figures."""
+"""The summary task: adjust scores by those of the whole dictionary, choose each feature's best explanation, and sum up the job."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from interp.analysis.score_table import Floats, Mask, ScoreTable, gathered, is_within
-from interp.analysis.significance import concluded, figures_of
+from interp.analysis.score_table import Mask, is_within, table_of
+from interp.analysis.significance import adjusted, summary_of
 from interp.analysis.updates import Changes, candidates, changed, in_order
 from interp.domain.explanation import ExplanationFamily
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.domain.spec import ScorerSpec
 from interp.planning.plan import Range
-from interp.planning.settings_digest import family_of, scorer_digest
-from interp.score.best import Candidates, Running, scored, unscored
+from interp.planning.settings_digest import PlannedScorer, family_of, planned_scorer
+from interp.score.best import BestSoFar, Candidates, scored, unscored
 from interp.score.best import best as best_of
 from interp.store.db.dialect import now
 from interp.store.db.engine import Session, snapshot
@@ -31,15 +31,6 @@ __all__ = ["speeds", "summarise", "usage_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What stays of one scorer: its figures over the job's features, what is to be written of its scores, and its candidates for the best."""
-
-    figures: dict[str, Any]
-    changes: Changes
-    candidates: Candidates
-
-
-@dataclass(frozen=True, slots=True)
 class JobSummary:
     """A summary before it is written. `seen` is how many summaries of the run had been written before it was begun."""
 
@@ -50,10 +41,10 @@ class JobSummary:
 
 
 def summarise(work: Work) -> TaskResult:
-    """Reads all scores that belong together, and writes what only all of them can say. Its result becomes the job's summary.
+    """Read all scores that belong together, and write what only all of them can say. The result becomes the job's summary.
 
-    One scorer after another, as columns of numbers; of each, what is to be written stays. Texts pass through in portions. It is all written at once:
-    a worker that dies before leaves the book as it was, and whoever does it again comes to the same. Where another job of the run wrote its summary
+    One scorer after another is read, as columns of numbers; of each, only what is to be written stays. Texts are read in portions. All is written at
+    once: a worker that dies before leaves everything as it was, and a retry comes to the same. Where another job of the run wrote its summary
     meanwhile, all is read again: whichever job is last has seen everything.
     """
     made = _made(work)
@@ -75,31 +66,34 @@ def _made(work: Work) -> JobSummary:
         tokens = runs.tokens_of(session, run_id)
         asked = work.spec.feature_ranges() or [(0, n_features)]
         families = {family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers}
-        best = Running()
+        best = BestSoFar()
         explained = _explained(session, families, run_id, n_features, best)
         states = dictionary_scores.states(session, run_id, asked)
         so_far, moment = progress(session, work.lease.job_id), now(session)
         spent = call_stats.usage(session, work.lease.job_id)
-    judged: dict[str, Judged] = {}
-    for name, scorer in named(work.spec.scorers).items():
+    planned = {name: planned_scorer(work.spec, scorer, own_url) for name, scorer in named(work.spec.scorers).items()}
+    figures: dict[str, Any] = {}
+    changes = []
+    for name, scorer in planned.items():
         work.progress(0)
-        judged[name] = _judged(work, scorer, n_features, asked)
-        best.add(judged[name].candidates)
-    _add_others(work, best)
+        figures[name], changed, candidates = _one_scorer(work, scorer, n_features, asked)
+        changes.append(changed)
+        best.add(candidates)
+    _add_others(work, planned.values(), best)
     is_asked = is_within(np.arange(n_features, dtype=np.int32), asked)
     counts = {"asked": so_far.request_counts.total, "explained": int(np.count_nonzero(explained & is_asked)), "failed": so_far.request_counts.failed}
     counts |= {state: states.get(state, 0) for state in ("active", "rare", "dead")}
     summary = {
         "features": counts,
-        "scores": {name: one.figures for name, one in judged.items()},
+        "scores": figures,
         **({"language_models": usage_of(spent)} if spent else {}),
         **speeds(so_far, tokens, moment),
     }
-    return JobSummary(seen, [one.changes for one in judged.values()], best.best(), summary)
+    return JobSummary(seen, changes, best.best(), summary)
 
 
 def named(specs: Sequence[ScorerSpec]) -> dict[str, ScorerSpec]:
-    """The job's scorers by name; a second one of the same name is told apart by its number."""
+    """Return the job's scorers by name; a second one of the same name gets a number."""
     found: dict[str, ScorerSpec] = {}
     for spec in specs:
         earlier = sum(other.name == spec.name for other in found.values())
@@ -108,7 +102,7 @@ def named(specs: Sequence[ScorerSpec]) -> dict[str, ScorerSpec]:
 
 
 def usage_of(lines: Sequence[UsageLine]) -> dict[str, Any]:
-    """What the job's language models were asked, took and cost, in all and by stage, purpose and model. An unknown price is None, never 0."""
+    """Return calls, tokens and cost of the job's language models, in all and by stage, purpose and model. An unknown price is None, never 0."""
     costs = [line.cost_usd for line in lines]
     return {
         "questions": sum(line.questions for line in lines),
@@ -123,9 +117,9 @@ def usage_of(lines: Sequence[UsageLine]) -> dict[str, Any]:
 
 
 def speeds(so_far: JobProgress, tokens: int, moment: datetime) -> dict[str, Any]:
-    """Seconds of each stage, and rates: tokens of the corpus per second of collection (None when none was needed), features per second of all.
+    """Return the seconds of each stage, tokens of the corpus per second of collection (None when none was needed), and features per second in all.
 
-    All is from the job's start to this `moment`, the last chunk's beginning: a rest may lie after all other stages, and is taken off.
+    All is from the job's start to this `moment`, the beginning of the last chunk. Time in which the job was paused does not count.
     """
     seconds = {str(stage.stage): round(stage.seconds, 3) for stage in so_far.stages if stage.stage != Stage.SUMMARISE}
     total = max((moment - so_far.started_at).total_seconds() - so_far.inactive_seconds, 0.0) if so_far.started_at else 0.0
@@ -140,7 +134,7 @@ def speeds(so_far: JobProgress, tokens: int, moment: datetime) -> dict[str, Any]
 
 
 def over_random(own: Mapping[str, Any], control: Mapping[str, Any], job_id: str) -> dict[str, Any]:
-    """A job's medians beside those of its control, the same dictionary on a subject that has learned nothing."""
+    """Compare a job's medians with those of its control, the same dictionary on a subject that has learned nothing."""
     found: dict[str, Any] = {}
     for name, figures in own["scores"].items():
         theirs = control["scores"].get(name, {}).get("median")
@@ -150,7 +144,7 @@ def over_random(own: Mapping[str, Any], control: Mapping[str, Any], job_id: str)
 
 
 def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dict[str, Any]:
-    """Job and control end in any order: whoever comes second puts both beside one another, in the job's summary."""
+    """Add the comparison with the control to the job's summary, by whichever of both ends last."""
     own = jobs.get(session, job_id)
     if own.control_of is not None:
         parent = jobs.hold(session, own.control_of)
@@ -163,38 +157,30 @@ def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dic
     return summary
 
 
-def _judged(work: Work, scorer: ScorerSpec, n_features: int, asked: Sequence[Range]) -> Judged:
-    """All that is concluded of one scorer."""
-    were, densities = _read(work, scorer, n_features, asked)
-    figures = concluded(were, densities)
+def _one_scorer(work: Work, planned: PlannedScorer, features: int, asked: Sequence[Range]) -> tuple[dict[str, Any], Changes, Candidates]:
+    """Return one scorer's figures over the job's features, what is to be written of its scores, and its candidates for the best explanation."""
+    name = planned.scorer.name
+    with snapshot(work.runtime.engine) as session:
+        before = table_of(dictionary_scores.scores_of(session, work.run_id, name, planned.digest), asked)
+        densities = np.zeros(features)
+        for some in dictionary_scores.densities(session, work.run_id):
+            numbers, rates = zip(*some, strict=True)
+            densities[list(numbers)] = rates
+    after = adjusted(before, densities)
     # Of one scorer no more than the best of each feature can be its best among all.
-    found = best_of(candidates(scorer.name, figures))
-    return Judged(figures_of(figures, is_within(figures.features, asked)), changed(were, figures), found)
+    return summary_of(after, is_within(after.features, asked)), changed(before, after), best_of(candidates(name, after))
 
 
-def _add_others(work: Work, best: Running) -> None:
-    """All that other jobs of the run scored otherwise."""
-    own_url = work.runtime.settings.llm_base_url
-    known = {(scorer.name, scorer_digest(work.spec, scorer, own_url)) for scorer in work.spec.scorers}
+def _add_others(work: Work, planned: Iterable[PlannedScorer], best: BestSoFar) -> None:
+    """Add all that other jobs of the run scored with other settings."""
+    known = {(one.scorer.name, one.digest) for one in planned}
     with snapshot(work.runtime.engine) as session:
         for rows in dictionary_scores.other_scores(session, work.run_id, known):
             best.add(scored(*zip(*rows, strict=True)))
 
 
-def _read(work: Work, scorer: ScorerSpec, n_features: int, asked: Sequence[Range]) -> tuple[ScoreTable, Floats | None]:
-    """One scorer's figures as one moment knows them, and the firing rate of each feature."""
-    digest = scorer_digest(work.spec, scorer, work.runtime.settings.llm_base_url)
-    with snapshot(work.runtime.engine) as session:
-        figures = gathered(dictionary_scores.scores_of(session, work.run_id, scorer.name, digest), asked)
-        densities = np.zeros(n_features)
-        for some in dictionary_scores.densities(session, work.run_id):
-            features, rates = zip(*some, strict=True)
-            densities[list(features)] = rates
-    return figures, densities
-
-
-def _explained(session: Session, families: Collection[ExplanationFamily], run_id: int, features: int, best: Running) -> Mask:
-    """bool [features]: whether one of the families explains the feature. Adds all explanations of the run to the best."""
+def _explained(session: Session, families: Collection[ExplanationFamily], run_id: int, features: int, best: BestSoFar) -> Mask:
+    """Return whether one of the families explains each feature, bool [features], and add all explanations of the run to the best."""
     found = np.zeros(features, dtype=np.bool_)
     of = {(family.explainer, family.settings_digest) for family in families}
     for rows in dictionary_scores.explained(session, run_id):

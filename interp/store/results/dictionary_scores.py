@@ -143,7 +143,7 @@ def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str |
         scorers = [
             None if rank == UNSCORED or math.isnan(value) else ORDER[rank] for rank, value in zip(best.ranks[some], best.values[some], strict=True)
         ]
-        figures = (numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken))
+        figures = (numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken_values))
         for feature, explanation, scorer, *rest in zip(best.features[some].tolist(), made, scorers, *figures, strict=True):
             yield BestExplanation(feature, explanation, texts.get(explanation), scorer, *(rest if scorer else ()))
 
