@@ -1,4 +1,7 @@
-"""`python -m benches`: every benchmark at its stated sizes, one after the other, a table a kind. Each is a module of its own, with `--json`."""
+"""Run every benchmark at its documented size, one after the other: `python -m benches` prints one table per kind.
+
+Each benchmark is also a module of its own, with `--json`.
+"""
 
 import json
 import subprocess

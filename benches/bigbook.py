@@ -1,8 +1,8 @@
-"""A book as large as a large dictionary's, written through the real repositories. Figures are drawn from the feature's index: always the same.
+"""Fill a database with the results of a large dictionary, through the real repositories.
 
-Of each feature: its evidence and its row, an explanation of each of two explainers, and of each of them a score of three scorers with its items.
-One feature in ten is dead; score and lift go together, as they do in truth; labels are drawn from words of which some are in most labels and some
-in a handful.
+Figures are a function of the feature's index, so they are always the same. Each feature has evidence, a row, an explanation of each of two
+explainers, and per explanation a score of three scorers with its items. One feature in ten is dead. Score and lift are correlated, as in real
+results. Labels are drawn from words of which some are in most labels and some in a handful.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Jobs as large as the book: one of all its features under way, with its chunks and calls, and some that have ended."""
+"""Add jobs as large as the database: one running job of all its features, with its chunks and calls, and some that have ended."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,16 +1,16 @@
-"""How much does complete evidence cost beyond running the subject and its dictionary?
+"""Compare the cost of complete evidence with that of running the subject and its dictionary.
 
     python -m benches.collect --features 4096 --tokens 1048576 --json
 
-Measured side by side in one process, slice by slice of the same batches, after a warm-up, so that whatever else the machine does hits all alike:
+All variants are measured in one process, alternating over slices of the same batches, after a warm-up, so that other load affects all alike:
 
-- floor        the subject up to the hook point and a plain dense encode, `relu(x @ W + b)`, of each batch under inference_mode, results thrown away
-               (for a TopK dictionary the encode with its top-k; JumpReLU's own encode costs more than ReLU's, and is not taken for the floor);
-- tight floor  the same, with the encode's buffer allocated once: page faults are a good part of the plain floor;
-- ours         everything that `interp.collect` does with the same batches, from cutting rows to finished evidence, tables of output tokens left out.
+- floor        the subject up to the hook point and a plain dense encode, `relu(x @ W + b)`, of each batch under inference_mode, results discarded
+               (for a TopK dictionary the encode with its top-k; JumpReLU's own encode costs more than ReLU's, and is not part of the floor);
+- tight floor  the same, with the encode's buffer allocated once: page faults are a large part of the plain floor;
+- ours         everything that `interp.collect` does with the same batches, from cutting rows to finished evidence, without tables of output tokens.
 
-`ratio_to_floor` and `ratio_to_tight_floor` are medians over the repeats, each of all the tokens; `spread` is their lowest and highest.
-With `--json` one object a line, and nothing else, goes to the standard output. `--memory` shows the peak memory of ours alone over ever more tokens.
+`ratio_to_floor` and `ratio_to_tight_floor` are medians over the repeats, each of all the tokens; `spread` is their lowest and highest. With
+`--json` the standard output is one object per line and nothing else. `--memory` prints the peak memory of ours over increasing numbers of tokens.
 """
 
 import argparse
@@ -292,8 +292,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hook-point", default=HOOK_POINT)
     parser.add_argument("--backend", default="bridge", choices=["bridge", "huggingface"])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--topk", action="store_true", help="a TopK dictionary, against a dense encode with top-k")
-    parser.add_argument("--memory", action="store_true", help="peak memory of ours over 0.25M, 1M and 4M tokens")
+    parser.add_argument("--topk", action="store_true", help="a TopK dictionary, compared with a dense encode with top-k")
+    parser.add_argument("--memory", action="store_true", help="measure the peak memory of ours over 0.25M, 1M and 4M tokens")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Many clients of one job, in a process of their own: each listens to its events and polls it. Says on stdout, as JSON, how they fared."""
+"""Run many clients of one job in one process: each listens to its events and polls it. Print errors and times as JSON."""
 
 import asyncio
 import json

@@ -1,23 +1,23 @@
-"""Does the queue keep a fleet of 64 workers busy, and does a job of a million features leave room for a job of ten?
+"""Measure how busy the queue keeps 64 workers, and how long a job of ten features waits beside jobs of a million.
 
     python -m benches.fleet --json
 
-Simulated workers (`benches/simulated.py`) take chunks through the real queue: claim, lease, heartbeats, finish, notifications, the sweeper, on
-PostgreSQL and Redis. A quarter of them are gpu workers, the others llm workers; their work is a pause, drawn from what a fleet with GPUs and a
-hosted language model would need (a corpus shard two minutes, 64 features explained half a minute, scored a minute). These times, and how long a
-job may be passed by for one whose models are open, are divided by `--speed`: claims, ends and notifications come as many times more often,
-and what they cost weighs so many times as much. Heartbeats, progress and looking out for cancellation keep their pace. All figures are
-seconds of the clock on the wall, not multiplied back.
+Simulated workers (`benches/simulated.py`) take chunks through the real queue on PostgreSQL and Redis: claim, lease, heartbeats, finish,
+notifications, the sweeper. A quarter are gpu workers, the others llm workers. Their work is a pause, drawn from what a fleet with GPUs and a hosted
+language model would need: two minutes per corpus shard, half a minute to explain 64 features, one minute to score them. `--speed` divides these
+times, and the time that a job may wait for a worker that prefers its loaded models. Claims, ends and notifications are that many times more
+frequent, so their cost weighs that much more. Heartbeats, progress and checks for cancellation keep their interval. All figures are seconds of wall
+clock, not scaled back.
 
-- standing   two jobs of a million features (one whose evidence is there: 31,250 llm chunks; one to be collected), never done in the window;
-- middling   a job of 4,096 features every twentieth of the window, through all stages, on the big jobs' models;
-- small      jobs of ten features, every fortieth of it: one on the big jobs' models, the next on models that no worker has open.
+- standing   two jobs of a million features (one whose evidence exists: 31,250 llm chunks; one to be collected) that never finish in the window;
+- middling   a job of 4,096 features every twentieth of the window, through all stages, on the large jobs' models;
+- small      jobs of ten features, every fortieth of it: one on the large jobs' models, the next on models that no worker has loaded.
 
-`utilisation` is the share of the window in which workers had a chunk in work (`opening`: the part of it that went into opening models), over the
-fleet and for each queue. `gap_ms` is from the end of a chunk's work to the beginning of the worker's next, `gap_ms_of` the medians of its parts:
-writing the end, notifying workers, and claiming the next.
-`small_wait_s` is what a small job took beyond its own six chunks; `small_unfinished` counts those submitted in the first half of the window that
-had not come to their end when it closed. Without `--database-url` and `--broker-url`, private servers of this machine's binaries are started.
+`utilisation` is the share of the window in which workers had a chunk (`opening`: the part spent on loading models), over the fleet and per queue.
+`gap_ms` is the time from the end of a chunk's work to the beginning of the worker's next, `gap_ms_of` the medians of its parts: writing the end,
+notifying workers, and claiming the next chunk. `small_wait_s` is a small job's time beyond its own six chunks; `small_unfinished` counts those
+submitted in the first half of the window that had not finished when it closed. Without `--database-url` and `--broker-url`, private servers are
+started from this machine's binaries.
 """
 
 import argparse
@@ -295,10 +295,10 @@ def _settings(options: argparse.Namespace) -> Iterator[Settings]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=180.0, help="length of the window")
-    parser.add_argument("--speed", type=float, default=5.0, help="how many times faster than a real fleet's the work is")
-    parser.add_argument("--database-url", default="", help="a PostgreSQL server; the database itself is made and dropped")
-    parser.add_argument("--broker-url", default="", help="a Redis database that nobody else uses")
+    parser.add_argument("--seconds", type=float, default=180.0, help="length of the window in seconds")
+    parser.add_argument("--speed", type=float, default=5.0, help="factor by which the work is faster than a real fleet's")
+    parser.add_argument("--database-url", default="", help="URL of a PostgreSQL server; the database itself is created and dropped")
+    parser.add_argument("--broker-url", default="", help="URL of a Redis database that nothing else uses")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

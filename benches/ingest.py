@@ -1,7 +1,7 @@
-"""How many features' results a second does the database take, from one process and from several side by side?
+"""Measure how many features' results per second the database takes, from one process and from several.
 
-Every process makes its rows first and waits for the others; then all write, a transaction a chunk of a job's default size. What is timed is from the
-first one's beginning to the last one's end, so that nothing but writing goes on meanwhile.
+Every process makes its rows first and waits for the others. Then all write, one transaction per chunk of a job's default size. The time runs from
+the beginning of the first to the end of the last, so that it contains only writing.
 """
 
 import multiprocessing

@@ -1,18 +1,18 @@
-"""How much of a bare client's throughput is left when the whole explain and score path stands around each call?
+"""Compare the throughput of the whole explain and score path with that of a bare client.
 
     python -m benches.llm --json
 
-A scripted endpoint runs in a process of its own and answers after 200 ms. Against it, in turn:
+A scripted endpoint runs in a process of its own and answers after 200 ms. Two clients use it in turn:
 
-- bare     `openai.AsyncOpenAI().chat.completions.create` with the SDK's aiohttp transport, its retries off, in a closed loop of so many calls in
-           flight, with the very questions that ours has asked; the replies are thrown away;
-- ours     the explain and score chunks of a real job, as `glossator serve` runs them: one llm worker process a core, so many calls in flight among
-           them, evidence from the database, prompts, cache, budget with a cap, pacing, parsing, statistics, results and every call written down
-           (SQLite). `--workers 1` shows what one process does.
+- bare     `openai.AsyncOpenAI().chat.completions.create` with the SDK's aiohttp transport, its retries off, in a closed loop with a fixed number of
+           calls in flight, with the same requests as ours; the replies are discarded;
+- ours     the explain and score chunks of a real job, as `glossator serve` runs them: one llm worker process per core, the same number of calls in
+           flight in total, evidence from the database, prompts, cache, budget with a cap, rate limiting, parsing, statistics, results and every call
+           written to SQLite. `--workers 1` measures one process.
 
 `ratio_to_bare_client` is the median over the repeats of ours to the mean of the bare runs before and after it; `spread` its lowest and highest.
 Each job is new to the cache (a field of the request body differs). `cpu_ms_per_feature` is the CPU time of the workers, of which
-`client_cpu_ms_per_feature` is what a bare client takes for as many calls; what is left is orchestration, less what our way to the endpoint saves.
+`client_cpu_ms_per_feature` is a bare client's for as many calls; the rest is orchestration, less what our HTTP client saves compared with the SDK.
 Collecting the evidence is not timed.
 """
 
@@ -214,9 +214,9 @@ def _spec(base_url: str, features: int, name: str) -> JobSpec:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, choices=[size for size, _ in SIZES], default=None, help="only this many calls in flight")
+    parser.add_argument("--in-flight", type=int, choices=[size for size, _ in SIZES], default=None, help="only this number of calls in flight")
     parser.add_argument("--features", type=int, default=None)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="llm worker processes")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of llm worker processes")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Peak resident memory of this process, that can be measured anew for each part of a bench."""
+"""Measure the peak resident memory of this process, once per part of a benchmark."""
 
 import re
 import resource

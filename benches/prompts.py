@@ -1,6 +1,7 @@
-"""`python -m benches.prompts`: what a detection prompt is made of, in tokens, on windows of the standard library as the example's corpus cuts them.
+"""Count the tokens of the parts of a detection prompt: `python -m benches.prompts`.
 
-Tokens are those of `api.demo.fake_llm.tokens`: words, signs and digits, near what an English tokenizer makes of them.
+Windows are of the standard library, cut as in the example's corpus. Tokens are those of `api.demo.fake_llm.tokens`: words, signs and digits, close
+to the tokens of an English tokenizer.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def measured() -> list[dict[str, str | int]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one line of JSON each")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
     arguments = parser.parse_args()
     for line in measured():
         if arguments.json:

@@ -1,13 +1,13 @@
-"""What a step of the queue of record costs, and that it does not depend on how many chunks there are.
+"""Measure the cost of each step of the queue, which must not depend on the number of chunks.
 
     python -m benches.queue --json
 
-A job of `--chunks` chunks and `--jobs` small ones beside it, on a database of its own at a PostgreSQL server (`--server`), or in a SQLite file.
-Each step is timed alone, on one connection, at the beginning and again when a share of the chunks is done:
+The database holds a job of `--chunks` chunks and `--jobs` small ones, at a PostgreSQL server (`--server`) or in a SQLite file. Each step is timed
+alone, on one connection, at the beginning and again when a share of the chunks is done:
 
-- claim    a lease on the next chunk (`chunks.claim`), with the notification that brought the worker
+- claim    a lease on the next chunk (`chunks.claim`), with the notification that announced it
 - renew    a heartbeat
-- finish   the end of a chunk, with what it releases
+- finish   the end of a chunk, with the chunks that it makes ready
 - notify   the notifications that are due, after each end
 """
 
@@ -63,12 +63,12 @@ class Clock:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", default="postgresql://127.0.0.1:5432/postgres", help="PostgreSQL server with a user who may create databases")
+    parser.add_argument("--server", default="postgresql://127.0.0.1:5432/postgres", help="URL of a PostgreSQL server whose user may create databases")
     parser.add_argument("--sqlite", action="store_true")
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--jobs", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=500, help="steps timed in each part")
-    parser.add_argument("--between", type=int, default=10_000, help="chunks done between the two parts")
+    parser.add_argument("--steps", type=int, default=500, help="number of steps timed in each part")
+    parser.add_argument("--between", type=int, default=10_000, help="number of chunks done between the two parts")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with _database(arguments.server, arguments.sqlite) as url:

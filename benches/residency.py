@@ -1,10 +1,10 @@
-"""What it saves that a gpu worker keeps its models open between chunks.
+"""Measure the time saved by models that stay loaded between chunks of a gpu worker.
 
     python -m benches.residency --json
 
-Collect chunks of one job, each of `--tokens` tokens, with models open and with none: a random Llama of `--layers` layers, `--width` wide, and a
-random dictionary of `--features` features, written to a temporary folder first. Files are in the system's cache, so that a cold chunk pays for
-reading, converting and checking them, not for a slow disk. Both kinds in turns, medians of `--repeats`.
+Collect chunks of one job, each of `--tokens` tokens, run with models loaded and with none: a random Llama of `--layers` layers and d_model
+`--width`, and a random dictionary of `--features` features, written to a temporary folder first. Files are in the system's cache, so a cold chunk
+pays for reading, converting and checking them, not for a slow disk. Both kinds alternate; figures are medians of `--repeats`.
 """
 
 import argparse

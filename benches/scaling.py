@@ -1,15 +1,15 @@
-"""Does a feature cost more when more workers share the work?
+"""Measure whether a feature costs more CPU time with more workers.
 
     python -m benches.scaling --json
 
-The same job (the example's model and dictionary, a part of its features, the pattern explainer, detection and simulation) on three clusters: 1, 2
-and 4 gpu workers with as many llm workers, each with a PostgreSQL and a Redis of its own. They share the cores of this machine, so it is not speed
-that is measured but overhead: the CPU time of a cluster's workers, of its PostgreSQL and its Redis, from the job's submission to its end, a feature.
+The same job (the example's model and dictionary, a part of its features, the pattern explainer, detection and simulation) runs on three clusters:
+1, 2 and 4 gpu workers with as many llm workers, each with a PostgreSQL and a Redis of its own. They share the cores of this machine, so the
+benchmark measures overhead and not speed: the CPU time of a cluster's workers, PostgreSQL and Redis per feature, from the job's submission to its
+end.
 
-Every worker computes on one thread. All clusters are started once, and first jobs, not counted, go on until each gpu worker has opened the models.
-Then the clusters take turns, one job each in every repeat; the others are idle meanwhile. Every job is new to the evidence (another seed).
-`cpu_ms_per_feature` is the median over the repeats; `growth` the median of its ratio to one worker's in the same repeat, `spread` the lowest and
-highest.
+Every worker computes on one thread. All clusters are started once, and uncounted jobs run until each gpu worker has loaded the models. Then the
+clusters alternate, one job each per repeat, while the others are idle. Every job needs new evidence (another seed). `cpu_ms_per_feature` is the
+median over the repeats; `growth` the median of its ratio to one worker's in the same repeat, `spread` the lowest and highest.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What a scrape of /metrics costs on PostgreSQL, small and large: it must not grow with chunks, calls or features.
+"""Measure the cost of a scrape of /metrics on small and large databases; it must not grow with chunks, calls or features.
 
     python -m benches.scrape --json
 
-Two databases of a private server (or of `--database-url`), filled by INSERT through the triggers that count: a thousand chunks and calls, and a
-million of each, in 200 jobs of which a tenth is open, with 64 leases, 64 workers and 2,000 webhooks. `scrape_ms` are whole scrapes over HTTP with
-the figures read anew each time; `write_us` is what counting adds to the end of a chunk (the trigger, by the difference with the trigger off).
+Two databases of a private PostgreSQL (or of `--database-url`) are filled by INSERT through the triggers that count: a thousand chunks and calls,
+and a million of each, in 200 jobs of which a tenth is open, with 64 leases, 64 workers and 2,000 webhooks. `scrape_ms` are whole scrapes over HTTP
+with the values read anew each time; `write_us` is what counting adds to the end of a chunk (the difference with the trigger off).
 """
 
 import argparse
@@ -129,9 +129,9 @@ def measured(server: str, size: int, times: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="a JSON object a line")
-    parser.add_argument("--database-url", help="a PostgreSQL server where databases may be made; a private one when not given")
-    parser.add_argument("--times", type=int, default=30, help="scrapes of each database")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--database-url", help="URL of a PostgreSQL server whose user may create databases; default: a private one")
+    parser.add_argument("--times", type=int, default=30, help="number of scrapes of each database")
     arguments = parser.parse_args()
     metrics.KEEP_SECONDS = 0.0
     if arguments.database_url:

@@ -1,21 +1,21 @@
-"""How fast is the service on a large book, and how many clients does it bear?
+"""Measure the speed of the service on a large database, and with many clients.
 
     python -m benches.service --database postgresql://user@host/some_database --json
 
-On a PostgreSQL database of its own, kept from run to run: the book (`benches.bigbook`) is written once, through the real repositories, and a part of
-it anew to be timed. Then `glossator serve --no-workers` runs in a process of its own, and is asked over HTTP:
+The PostgreSQL database is kept between runs. Its results (`benches.bigbook`) are written once, through the real repositories, and a part of them
+again to be timed. Then `glossator serve --no-workers` runs in a process of its own and is read over HTTP:
 
-- `ingest`    a second: evidence (a blob of 4 KB and a row of the listing each), explanations, scores (each with its 40 items), and features with
-              all of theirs; from one process and from four, a transaction a chunk of a job's default size (`benches.ingest`);
+- `ingest`    per second: evidence (a blob of 4 KB and a row of the listing each), explanations, scores (each with its 40 items), and features with
+              all of theirs; from one process and from four, one transaction per chunk of a job's default size (`benches.ingest`);
 - `listing`   every sort and direction, filters that match much, little and nothing, texts common, rare and absent, at the first, the hundredth and
-              the last page; `rows` says how many a page had. `p50_ms` and `p95_ms` are of the whole answer as a client gets it, one at a time;
+              the last page; `rows` is the number of rows per page. `p50_ms` and `p95_ms` are of the whole response, one client at a time;
 - `reading`   one dictionary, one feature, one job, jobs, a job's usage and calls;
-- `crowd`     so many clients in another process, each with an event stream and polls, while the job goes on: errors, times, and the server's memory
+- `crowd`     many clients in another process, each with an event stream and polls, while the job runs: errors, times, and the server's memory
               before, during and after;
-- `submit`    from `POST /v1/jobs` to the lease on the job's first chunk (`benches.submission`), without and with so many clients.
+- `submit`    from `POST /v1/jobs` to the lease on the job's first chunk (`benches.submission`), without and with those clients.
 
-`--features` makes the book smaller, `--only` takes some of the kinds. What is chosen of PostgreSQL's own settings is the server's matter: the figures
-of docs/performance.md are of its defaults.
+`--features` makes the database smaller, `--only` chooses kinds. PostgreSQL's own settings are not changed: the figures of docs/performance.md are of
+its defaults.
 """
 
 import argparse
@@ -88,10 +88,10 @@ EXPLANATIONS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--database", default=os.environ.get("GLOSSATOR_BENCH_DATABASE_URL"), help="a PostgreSQL database that this bench may fill")
+    parser.add_argument("--database", default=os.environ.get("GLOSSATOR_BENCH_DATABASE_URL"), help="PostgreSQL database to fill")
     parser.add_argument("--features", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=1_000)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of the crowd")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of the crowd in seconds")
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--only", choices=KINDS, nargs="+", default=list(KINDS))
     parser.add_argument("--json", action="store_true")

@@ -1,6 +1,6 @@
-"""Workers whose work is a pause: everything about the queue is real (claim, lease, heartbeat, finish, notifications), and no model runs.
+"""Simulate workers: the queue is real (claim, lease, heartbeat, finish, notifications), the work is a pause, and no model runs.
 
-How long a chunk takes is drawn from what a fleet with GPUs and a hosted language model would need, divided by a speed.
+A chunk's time is drawn from what a fleet with GPUs and a hosted language model would need, divided by a speed.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""`python -m benches.startup`: what commands cost before they do anything, in seconds of wall clock and of CPU (the median of a few runs)."""
+"""Measure the start of commands in seconds of wall clock and of CPU, medians of a few runs: `python -m benches.startup`."""
 
 import argparse
 import json

@@ -1,11 +1,11 @@
-"""What does a feature leave in the database?
+"""Measure the rows and bytes that a feature adds to the database.
 
     python -m benches.storage --json
 
-Two jobs on a PostgreSQL of their own, one after the other in this process: the example's dictionary explained and scored by rules (`pattern`,
-`detection`, `simulation`), then, on the same evidence, by a scripted language model (`contexts`, `detection` with one null), every prompt and reply
-kept. A line a job and table: the rows and the bytes that a feature added to it, with indexes and TOAST, the tables vacuumed before they are measured;
-and a line for all tables together. Small tables weigh a little too much: pages are 8 kB.
+Two jobs run on a PostgreSQL database, one after the other in this process. The first explains and scores the example's dictionary by rules
+(`pattern`, `detection`, `simulation`). The second does so on the same evidence by a scripted language model (`contexts`, `detection` with one
+null), with every prompt and reply stored. The output has a line per job and table: the rows and bytes per feature, with indexes and TOAST, after
+VACUUM; and a line for all tables together. Small tables weigh a little too much, since pages are 8 kB.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""How long after its submission is a job taken up? Real processes: the API, one gpu worker, PostgreSQL and Redis; the tiny job of the tests.
+"""Measure the time from a job's submission to the lease on its first chunk, on real processes.
 
-From the moment before `POST /v1/jobs` to the lease on the job's first chunk, as the database has it. The job is cancelled then; the next one is
-submitted once that is over, at once or when the worker has been idle for a while. Clients poll and listen to another job meanwhile, a paused one.
+The processes are the API, one gpu worker, PostgreSQL and Redis; the job is the tests' smallest. The time runs from before `POST /v1/jobs` to the
+lease as the database records it. The job is then cancelled. The next one is submitted after that, at once or when the worker has been idle for a
+while. Clients poll and listen to another, paused job meanwhile.
 """
 
 import statistics

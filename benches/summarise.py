@@ -1,11 +1,11 @@
-"""What does the last chunk of a job hold in memory, and how long does it take?
+"""Measure the memory and time of a job's last chunk, the summarise stage.
 
     python -m benches.summarise --scores 100000 --json
 
-A book of so many scores on a database of its own, on a PostgreSQL that answers or one started for it: two explanations a feature, each with the score
-of two rules and of a language model with two nulls and two controls. Then a process of its own does what an llm worker does with `summarise`, twice:
-the second time all conclusions are there already and nothing is written. `peak_mb` is how far its resident memory rose, after a small book had been
-summarised in it, `bytes_per_score` that over all scores.
+A database of its own holds the given number of scores, on a PostgreSQL that answers or one started for it: two explanations per feature, each with
+the score of two rules and of a language model with two nulls and two controls. A process of its own then runs `summarise` as an llm worker does,
+twice. The second time all results exist and nothing is written. `peak_mb` is the rise of its resident memory, after a small job was summarised in
+it; `bytes_per_score` divides that by all scores.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""How often is an explanation that belongs to another feature called better than its null?
+"""Measure how often an explanation of another feature is called better than its null.
 
     python -m benches.swaps --features 300 --json
 
-On the newest complete job of the local book (that of `make demo`): each sampled feature is scored with the explanation of another feature,
-drawn as its nulls are, against the other ones drawn. A calibrated p value is at most 0.05 for 5% of such swaps. Beside it the same features with
-their own explanations.
+On the newest complete job of the local database (that of `make demo`), each sampled feature is scored with the explanation of another feature,
+drawn as its nulls are, and compared with the other ones drawn. A calibrated p value is at most 0.05 for 5% of such swaps. The same features with
+their own explanations are reported beside it.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Is what Glossator says true? Planted features of known meaning, judges of known rates, and the figures held against what is so.
+"""Validate the scores on planted features of known meaning, with judges of known error rates.
 
     python -m benches.truth --json
 
-One object a line with `bench`, its figures and `runs`; docs/truth.md has them as a table, with what each must be. `--runs` scales the Monte Carlo:
-1 takes some minutes on one core. `--only` names benches to make alone.
+The output has one object per line with `bench`, its figures and `runs`; docs/truth.md has them as tables, with the required values. `--runs` scales
+the Monte Carlo: 1 takes some minutes on one core. `--only` names the benches to run.
 """
 
 import argparse
@@ -128,8 +128,8 @@ DEMO = ("random_weights", "recall_by_strength", "sequential_saving")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=float, default=1.0, help="share of the Monte Carlo runs")
-    parser.add_argument("--only", nargs="*", default=[], help="benches to make alone")
+    parser.add_argument("--runs", type=float, default=1.0, help="factor of the number of Monte Carlo runs")
+    parser.add_argument("--only", nargs="*", default=[], help="names of the benches to run; default: all")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Experiments on nulls: twins among them, answers left open, p values of a feature's own, and lifts without an interval."""
+"""Experiments on nulls: twins among them, unanswered items, p values from a feature's own nulls, and lifts without an interval."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,7 @@
-"""How often is a label that is twice too broad caught: by its rate in a pool of windows, by its feature's own windows, by a model's verdicts?"""
+"""Measure how often a label that is twice too broad is flagged.
+
+Three figures are compared: its rate in a pool of windows, the feature's own windows, and a model's verdicts on near misses.
+"""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Experiments on the example's dictionary: labels on a subject that has learned nothing, and stopping early."""
+"""Experiments on the example's dictionary: labels on an untrained subject, and stopping early."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""How often intervals hold the truth, over grids of what features are like: the large version of what the tests beside this check."""
+"""Measure the coverage of intervals over grids of features; the large version of the tests of `tests/stats`."""
 
 from collections.abc import Iterator
 from itertools import product

@@ -1,4 +1,4 @@
-"""Judges of planted labels: the scripted readers, asked in this process (for Monte Carlo) or behind a real server."""
+"""Judges of planted labels: the scripted readers, in this process (for Monte Carlo) or behind a real server."""
 
 import asyncio
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""The whole way over a socket: planted features are explained and scored through the client and the scripted server, as a worker does it."""
+"""Explain and score planted features over HTTP, through the client and the scripted server, as a worker does."""
 
 import asyncio
 from collections.abc import Iterator, Sequence

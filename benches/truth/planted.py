@@ -1,4 +1,4 @@
-"""Experiments on the planted dictionary: what is scored is held against what is so. Each line of figures says how many runs it comes from."""
+"""Experiments on the planted dictionary: scores are compared with the truth. Each line of figures gives its number of runs."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

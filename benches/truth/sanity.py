@@ -1,5 +1,7 @@
-"""Does each figure fall when half of a label is missing, and when as much again is added to it? (Oikarinen, Yan and Weng, ICML 2025: missing and
-extra labels.)"""
+"""Measure whether each figure falls if half of a label is missing, and if as much again is added to it.
+
+These are the missing and extra labels of Oikarinen, Yan and Weng, ICML 2025.
+"""
 
 from collections.abc import Iterator
 from typing import Any

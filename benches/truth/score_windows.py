@@ -1,4 +1,4 @@
-"""Windows of tokens with real and predicted activations of a chosen kind: what a simulation score is made of."""
+"""Windows of tokens with real and predicted activations of a chosen kind, the input of a simulation score."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Two streams of answers that are looked at after each: how often is the truth ruled out?"""
+"""Measure how often the truth is excluded by sequential scoring, on two streams of answers that are checked after each answer."""
 
 import numpy as np
 from scipy.special import xlogy

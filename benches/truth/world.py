@@ -1,8 +1,8 @@
-"""A dictionary whose features mean what we know they mean, over real text, collected like any other.
+"""A dictionary whose features have known meanings, over real text, collected like any other.
 
-The subject is a GPT-2 of one block with weights set by hand: an embedding is a code of the token beside a code of the place, and one attention head
-copies the code of the token before. The dictionary, in SAELens' form, reads single tokens, pairs of tokens, a token after another, places, many
-frequent tokens, and a random direction. What fires where follows from the token ids alone, so that truth needs no activation.
+The subject is a GPT-2 of one block with weights set by hand: an embedding is a code of the token beside a code of the position, and one attention
+head copies the code of the token before. The dictionary, in SAELens' form, reads single tokens, pairs of tokens, a token after another, positions,
+many frequent tokens, and a random direction. Where a feature fires follows from the token ids alone, so the truth needs no activation.
 """
 
 import json
