@@ -1,4 +1,4 @@
-# Two commands matter on a fresh machine: `make demo` and `make test`. Neither needs a variable set.
+# On a fresh machine two commands matter, `make demo` and `make test`. Neither needs a variable.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,49 +8,49 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help demo demo-llm demo-cluster test faults fuzz lint bench figures install install-dev clean
 
-help: ## This list
+help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: install ## Explain and score every feature of examples/pystdlib, over REST, on this machine
+demo: install ## Explain and score all features of examples/pystdlib through the REST API, on this machine
 	$(BIN)/glossator demo
 
-demo-llm: install ## The same through a language model over HTTP: a scripted one that needs no key and often fails
+demo-llm: install ## The same with language models over HTTP: a scripted server without a key, with injected faults
 	$(BIN)/glossator demo --llm fake
 
-demo-cluster: install ## The same on PostgreSQL and Redis with many processes, two of them killed; FEATURES=0-99 makes it short
+demo-cluster: install ## The same on PostgreSQL and Redis with many processes, two of them killed; FEATURES=0-99 for a short run
 	$(BIN)/glossator demo --cluster $(if $(FEATURES),--features $(FEATURES))
 
-# In the order of the files: sorted by the number of tests, those of whole clusters would come last, with nothing left to run beside them.
-# Beside it ruff, mypy --strict and import-linter, which keep one processor busy for more than a minute: told at the end, and counted.
-test: install-dev ## The whole suite, and what `make lint` does
-	@told=$$(mktemp); $(MAKE) --no-print-directory lint >"$$told" 2>&1 & lint=$$!; \
+# Tests run in the order of the files: sorted by the number of tests, those of whole clusters would come last and run alone.
+# ruff, mypy --strict and import-linter run in parallel and take more than a minute of one processor; their output is printed at the end.
+test: install-dev ## Run all tests, and `make lint`
+	@output=$$(mktemp); $(MAKE) --no-print-directory lint >"$$output" 2>&1 & lint=$$!; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; suite=$$?; \
-	wait $$lint; linted=$$?; cat "$$told"; rm -f "$$told"; \
+	wait $$lint; linted=$$?; cat "$$output"; rm -f "$$output"; \
 	echo "tests: status $$suite, lint: status $$linted"; exit $$((suite ? suite : linted))
 
-faults: install-dev ## The long form of the faults: every kind many times, as a table
+faults: install-dev ## Run the long form of the fault tests: every kind many times, as a table
 	$(BIN)/python -m tests.faults
 
-fuzz: install-dev ## The long form of the attacks: 10,000 changed files of weights, configs and tokenizers, 20,000 requests, as tables
+fuzz: install-dev ## Run the long form of the security tests: 10,000 changed files of weights, configs and tokenizers, 20,000 requests
 	$(BIN)/python -m tests.security
 
-lint: install-dev ## ruff, mypy --strict, import-linter
+lint: install-dev ## Run ruff, mypy --strict and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install-dev ## The benchmarks, as a table
+bench: install-dev ## Run the benchmarks and print them as tables
 	$(BIN)/python -m benches
 
-figures: install-dev ## The held-out figures of the example's subject and dictionary
+figures: install-dev ## Measure the example's subject and dictionary on held-out files
 	$(BIN)/python -m examples.pystdlib.measure
 
-install: $(VENV)/.installed ## What running Glossator needs
+install: $(VENV)/.installed ## Install what Glossator needs to run
 
-install-dev: $(VENV)/.installed-dev ## What working on Glossator needs
+install-dev: $(VENV)/.installed-dev ## Install what development of Glossator needs
 
-# torch goes first and pinned: a CPU build that lies at hand is taken, and nothing after it asks for another.
+# torch is installed first and pinned: pip takes a CPU build if one is available, and no later requirement replaces it.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: install your system's venv package (Debian: python3-venv)" >&2; exit 1; }
@@ -62,5 +62,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install -q -c constraints.txt -e '.[models,s3,otel,dev]'
 	@touch $@
 
-clean: ## Remove the environment and the local book
+clean: ## Remove the environment and the local database
 	rm -rf $(VENV) .glossator .mypy_cache .ruff_cache .pytest_cache .hypothesis
