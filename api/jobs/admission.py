@@ -17,8 +17,7 @@ from interp.domain.errors import ChecksBusyError
 from interp.domain.spec import JobSpec
 from interp.planning import model_requirements as needs
 from interp.planning.model_requirements import Need
-from interp.planning.preflight import Preflight, named
-from interp.planning.preflight_task import CHECK, PreflightRequest
+from interp.planning.preflight import CHECK, Preflight, PreflightRequest, named
 from interp.security import addresses
 from interp.security.allowed_files import Roots
 from interp.security.sandbox import Processes, Task

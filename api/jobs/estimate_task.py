@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from api.jobs import estimate
 from api.jobs.estimate import SampleCount
 from api.jobs.estimate_sample import Drawn
-from interp.planning.preflight_task import PreflightRequest
+from interp.planning.preflight import PreflightRequest
 from interp.security import allowed_files
 from interp.security.allowed_files import Allowance
 from interp.security.sandbox import Task

@@ -1,8 +1,10 @@
-"""Everything that a job can be refused for before any work starts, found from files alone: no model is opened, torch is not needed."""
+"""The preflight of a job: all reasons to refuse it that files alone give, without opening a model and without torch."""
 
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from interp.corpus.corpus_files import CorpusListing, list_files
 from interp.corpus.documents import CorpusIndex, check_splits, check_start, empty, index, split_of
@@ -17,27 +19,28 @@ from interp.planning.fingerprint import evidence_identity
 from interp.planning.subject_weights import check_described, read_headers
 from interp.security import allowed_files
 from interp.security.allowed_files import Allowance, Roots
+from interp.security.sandbox import Task
 from interp.subject import hooks
 from interp.subject.hooks import HookPoint
 from interp.subject.location import check_folder, read_config, subject_name
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of, check_fit, read_tokenizer
 
-# What submission reads of a corpus at most: all of a small one, the beginnings of some files of a large one. The rest is read by a worker.
+# What submission reads of a corpus at most: all of a small one, the beginnings of some files of a large one. A worker reads the rest.
 READ_BYTES = 4 << 20
 READ_FILES = 2000
 CHECKED_FILES = 64
-# Numbers of a dictionary that submission converts, to see that they go together; of a larger one a worker does.
+# Numbers of the largest dictionary that submission converts to check its shapes; a worker converts larger ones.
 CONVERTED_NUMBERS = 1 << 24
-# How long, and through how many bytes, submission looks for numbers that are not finite; a worker looks at all.
+# Time and bytes of the search for numbers that are not finite; a worker searches all.
 FINITE_SECONDS, FINITE_BYTES = 20.0, 16 << 30
-# Entries of the corpus' folders that submission looks at.
+# Entries of the corpus' folders that submission lists.
 MOST_ENTRIES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """A job that can start, and what its files already say.
+    """A job that can start, and the facts of its files.
 
     `n_features` is the dictionary's size, `wanted` the half-open ranges of it that the job asks for. `evidence_id` and `identity` are those of
     `interp.planning.fingerprint.evidence_id`. A corpus too large to be read here has no `documents`, no id yet, and no digest in the identity.
@@ -61,7 +64,7 @@ class Preflight:
 
 
 def check(spec: JobSpec, roots: Roots | None = None, allowance: Allowance | None = None) -> Preflight:
-    """Checks a job by its files, of which only those inside `roots` (by default this process's) are read, and as much as `allowance` lets.
+    """Check a job by its files inside `roots` (by default this process's), as far as `allowance` allows.
 
     Raises the one error that says why the job cannot work: PathRefused, NotRegularFile, ReadingTooLong, FileMissing, SubjectError,
     HookPointUnknown, TokenizerMismatch, DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, WidthMismatch,
@@ -72,7 +75,7 @@ def check(spec: JobSpec, roots: Roots | None = None, allowance: Allowance | None
 
 
 def named(spec: JobSpec, facts: Preflight) -> JobSpec:
-    """The spec with its dictionary's name written out where another job's is made of it: the random-weights control's."""
+    """Return the spec with its dictionary's name, where the random-weights control makes another job of it."""
     if "random_weights" not in spec.controls:
         return spec
     return spec.model_copy(update={"dictionary": spec.dictionary.model_copy(update={"name": facts.dictionary_name})})
@@ -90,13 +93,13 @@ def _check(spec: JobSpec) -> Preflight:
     _check_positions(spec, header)
     point = hooks.parse(header.hook_point, shape)
     _check_width(header, point, shape)
-    wanted = _wanted(spec, header)
+    wanted = tuple(wanted_ranges(spec, header.n_features))
     listing = list_files(spec.corpus, MOST_ENTRIES)
     corpus = _read_corpus(spec.corpus, listing)
     check_folder(spec.subject)
     weights = read_headers(spec.subject)
     check_described(shape, weights)
-    # Numbers beyond this are looked at by the worker that loads them.
+    # The worker that loads the numbers checks the rest.
     with suppress(ReadingTooLongError), allowed_files.allowing(Allowance(FINITE_SECONDS, FINITE_BYTES)):
         check_finite(reading.tensors, header.files[0])
         for path, tensors in weights.items():
@@ -128,7 +131,7 @@ def _check(spec: JobSpec) -> Preflight:
 
 
 def _read_corpus(spec: CorpusSpec, listing: CorpusListing) -> CorpusIndex | None:
-    """A small corpus, read and checked whole; of a large one the beginnings of some files are checked, and None is returned.
+    """Read and check a small corpus; of a large one check the beginnings of some files, and return None.
 
     Raises CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable.
     """
@@ -177,13 +180,31 @@ def _check_width(header: DictionaryHeader, point: HookPoint, shape: ModelShape) 
     )
 
 
-def _wanted(spec: JobSpec, header: DictionaryHeader) -> tuple[tuple[int, int], ...]:
-    ranges = spec.feature_ranges() or [(0, header.n_features)]
-    if ranges[-1][1] > header.n_features:
+def wanted_ranges(spec: JobSpec, n_features: int) -> list[tuple[int, int]]:
+    """Return the half-open ranges of features that a job asks for. Raises FeatureOutOfRange."""
+    ranges = spec.feature_ranges() or [(0, n_features)]
+    if ranges[-1][1] > n_features:
         raise FeatureOutOfRangeError(
-            f"Feature {ranges[-1][1] - 1} is asked for, the dictionary has {header.n_features}.",
+            f"Feature {ranges[-1][1] - 1} is asked for, the dictionary has {n_features}.",
             why="Features are counted from 0.",
-            cure=f"Ask for features up to {header.n_features - 1}.",
-            features=header.n_features,
+            cure=f"Ask for features up to {n_features - 1}.",
+            features=n_features,
         )
-    return tuple(ranges)
+    return ranges
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightRequest:
+    """A job with absolute paths, the roots that it may read, and limits on time and bytes."""
+
+    spec: JobSpec
+    roots: Roots
+    seconds: float
+    nbytes: int
+
+
+def _run(request: PreflightRequest) -> Preflight:
+    return check(request.spec, request.roots, Allowance(request.seconds, request.nbytes))
+
+
+CHECK = Task("interp.planning.preflight:CHECK", _run, TypeAdapter(PreflightRequest), TypeAdapter(Preflight))

@@ -29,7 +29,7 @@ Given = TypeVar("Given")
 Found = TypeVar("Found")
 
 # Imported once, so that no child does it again.
-PRELOAD = ("interp.planning.preflight_task",)
+PRELOAD = ("interp.planning.preflight",)
 # The variables that say where programs, caches and texts are: nothing else goes to the processes, and no secret.
 VARIABLES = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"}

@@ -24,7 +24,7 @@ from benches.in_process import InProcess
 from interp.config.settings import EXAMPLES, Settings
 from interp.domain.errors import ChecksBusyError, FileMissingError, FilesTakeTooMuchError
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
-from interp.planning.preflight_task import CHECK, PreflightRequest
+from interp.planning.preflight import CHECK, PreflightRequest
 from interp.security import sandbox
 from interp.security.allowed_files import Roots
 from interp.security.sandbox import Processes, ResourceLimits

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from interp.planning.preflight import Preflight, named
-from interp.planning.preflight_task import CHECK, PreflightRequest
+from interp.planning.preflight import CHECK, Preflight, PreflightRequest, named
 from interp.security import allowed_files
 from interp.security.sandbox import Processes
 from interp.store.db.engine import Session

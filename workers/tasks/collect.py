@@ -1,4 +1,4 @@
-"""The tasks of a gpu worker: prepare, collect, combine, merge. They alone open models."""
+"""The tasks of a gpu worker: prepare, collect, combine, merge."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,19 +9,19 @@ import numpy as np
 from interp.collect import partial_file
 from interp.collect import run as collection
 from interp.collect.finish import finish
-from interp.collect.memory import Extent, collection_bytes, features_at_once
+from interp.collect.memory import collection_bytes, features_at_once
 from interp.collect.partial import merge as merge_partials
 from interp.corpus.documents import CorpusIndex, index
 from interp.corpus.tokenized import TokenizedCorpus, open_corpus, tokenize_corpus
-from interp.domain.errors import FeatureOutOfRangeError, WorkerTooSmallError, printable
+from interp.domain.errors import WorkerTooSmallError, printable
 from interp.domain.evidence import Split
 from interp.domain.job_warnings import JobWarning, Largest, of_backend, of_corpus
 from interp.domain.lifecycle import Queue, Stage
-from interp.domain.spec import JobSpec
 from interp.files.artifact_store import Store
 from interp.files.evidence_codec import encode_evidence
 from interp.planning.fingerprint import evidence_id
 from interp.planning.plan import Range, Shard, Sizes, count, plan, ranges_of, subtract
+from interp.planning.preflight import wanted_ranges
 from interp.planning.settings_digest import goes_in_batches
 from interp.store.db.engine import Session, snapshot
 from interp.store.queue import chunks, jobs, retention, workers
@@ -32,16 +32,16 @@ from workers.runtime import TaskResult, Work
 from workers.tasks import firing_levels
 from workers.tasks.model_cache import Models, models_of, usable, worker_memory
 
-# How far prepare is when the texts are known, the models open, the corpus in tokens; calibration goes on from there to the end.
+# Progress of prepare when the texts are known, the models open and the corpus tokenised; the rest is calibration.
 KNOWN, OPEN, TOKENISED = 0.1, 0.2, 0.4
-# A dictionary in more groups than this would be streamed through the subject as often.
+# Most passes of the corpus through the subject: one per group of features.
 MOST_GROUPS = 64
 
 
 def prepare(work: Work) -> TaskResult:
-    """Finds out what evidence is missing and plans the job. Models are opened, and the corpus tokenised, only when some is.
+    """Find out what evidence is missing, and plan the job. Models are opened, and the corpus is tokenised, only when some is.
 
-    The corpus is read here once to know its texts, and once more to tokenise them.
+    The corpus is read once to hash its texts, and once more to tokenise them.
     """
     found = index(work.spec.corpus, progress=lambda: work.progress(0))
     digest, identity = evidence_id(work.spec, found, library=True)
@@ -49,108 +49,27 @@ def prepare(work: Work) -> TaskResult:
         known = runs.find(session, digest)
         measured = ranges_of(evidence.features_with(session, known[0].id)) if known else []
     changed = _changed(work, found)
-    if known is not None and not subtract(asked_of(work.spec, known[1].n_features), measured):
-        warnings = [*changed, *warnings_of(known[0].corpus)]
-        return _reuse(work, known[1].id, known[0].id, asked_of(work.spec, known[1].n_features), warnings)
-    _prepared(work, KNOWN)
+    if known is not None:
+        run, row = known
+        asked = wanted_ranges(work.spec, row.n_features)
+        if not subtract(asked, measured):
+            return TaskResult(lambda session: _plan(session, work, row.id, run.id, asked, [*changed, *warnings_of(run.corpus)]))
+    _report(work, KNOWN)
     models = models_of(work.runtime, work.spec)
-    _prepared(work, OPEN)
-    asked = asked_of(work.spec, models.dictionary.n_features)
-    corpus = tokenize_corpus(work.spec.corpus, models.subject, _store(work), lambda _tokens: _prepared(work, OPEN), found)
-    _prepared(work, TOKENISED)
-    facts = facts_of(found, corpus)
-    warnings = [*changed, *warnings_of(facts), *of_backend(models.subject.config)]
-    return _gather(work, digest, identity, models, corpus, facts, warnings, asked, subtract(asked, measured))
-
-
-def _prepared(work: Work, share: float) -> None:
-    work.progress(int(share * work.lease.units))
-
-
-def collect(work: Work) -> TaskResult:
-    """One pass over a shard of the corpus, for a group of the features that lack evidence; leaves a file of partial evidence."""
-    spec, corpus = work.spec, _corpus(work)
-    start, stop = work.lease.payload["documents"]
-    features = np.concatenate([np.arange(*span, dtype=np.int64) for span in work.lease.payload["features"]])
-    models = models_of(work.runtime, spec, lambda models: collection_bytes(len(features), models.extent, spec.collection))
-    levels = firing_levels.load(work, models, corpus, features)
-    part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress, levels)
-    partial_file.save(_store(work), _partial(work, Stage.COLLECT, work.lease.number), part)
-    return TaskResult(lambda _session: {"tokens": work.lease.units})
-
-
-def combine(work: Work) -> TaskResult:
-    """Puts some files of partial evidence together into one, and removes them. Needs no model, and memory for a bounded number of features."""
-    store, inputs = _store(work), _inputs(work)
-    partial_file.combine(store, inputs, _partial(work, Stage.COMBINE, work.lease.number), work.progress)
-
-    def remove() -> None:
-        for name in inputs:
-            store.delete(name)
-
-    return TaskResult(lambda _session: {"parts": len(inputs)}, afterwards=remove)
-
-
-def merge(work: Work) -> TaskResult:
-    """Puts the partial evidence of a range of features together, and writes the evidence."""
-    models, corpus = models_of(work.runtime, work.spec), _corpus(work)
-    first, run_id = work.lease.payload["first"], work.run_id
-    store, rows = _store(work), (first, first + work.lease.units)
-    whole = merge_partials(partial_file.load(store, name, rows) for name in _inputs(work))
-    gathered: list[Gathered] = []
-    for item in finish(whole, models.subject, models.dictionary, corpus, work.spec.collection):
-        gathered.append(Gathered(item.feature, item.statistics, encode_evidence(item)))
-        work.progress(len(gathered))
-
-    def write(session: Session) -> dict[str, Any]:
-        evidence.save(session, run_id, gathered)
-        return {"bytes": sum(len(item.blob) for item in gathered)}
-
-    return TaskResult(write, afterwards=lambda: _clear(work))
-
-
-def asked_of(spec: JobSpec, features: int) -> list[Range]:
-    """The features that a job asks for, of a dictionary with so many. Raises FeatureOutOfRange."""
-    asked = spec.feature_ranges() or [(0, features)]
-    if asked[-1][1] > features:
-        raise FeatureOutOfRangeError(
-            f"Feature {asked[-1][1] - 1} was asked for.",
-            why=f"The dictionary has {features} features, 0 to {features - 1}.",
-            cure="Correct the range, or leave features out to take all.",
-            features=features,
-        )
-    return asked
-
-
-def _reuse(work: Work, dictionary_id: int, run_id: int, asked: Sequence[Range], warnings: Sequence[JobWarning]) -> TaskResult:
-    def write(session: Session) -> dict[str, Any]:
-        jobs.warn(session, work.lease.job_id, warnings)
-        return _plan(session, work, dictionary_id, run_id, asked, [], None)
-
-    return TaskResult(write)
-
-
-def _gather(
-    work: Work,
-    digest: str,
-    identity: dict[str, Any],
-    models: Models,
-    corpus: TokenizedCorpus,
-    facts: dict[str, Any],
-    warnings: Sequence[JobWarning],
-    asked: Sequence[Range],
-    missing: Sequence[Range],
-) -> TaskResult:
     subject, dictionary = models.subject, models.dictionary
+    _report(work, OPEN)
+    asked = wanted_ranges(work.spec, dictionary.n_features)
+    missing = subtract(asked, measured)
+    corpus = tokenize_corpus(work.spec.corpus, subject, _store(work), lambda _tokens: _report(work, OPEN), found)
+    _report(work, TOKENISED)
     features = np.concatenate([np.arange(*span, dtype=np.int64) for span in missing])
-    levels = firing_levels.find(work, models, corpus, features, lambda share: _prepared(work, TOKENISED + (1 - TOKENISED) * share))
-    at_once = _at_once(work, replace(models.extent, dense=levels is not None), models, count(missing))
+    levels = firing_levels.find(work, models, corpus, features, lambda share: _report(work, TOKENISED + (1 - TOKENISED) * share))
+    at_once = _at_once(work, models, count(missing), levels is not None)
     if levels is not None:
         firing_levels.save(work, levels)
-    facts = facts | {firing_levels.FACT: "zero" if levels is None else "quantile"}
+    facts = facts_of(found, corpus) | {firing_levels.FACT: "zero" if levels is None else "quantile"}
 
     def write(session: Session) -> dict[str, Any]:
-        jobs.warn(session, work.lease.job_id, warnings)
         dictionaries.save_subject(session, subject.digest, subject.name, subject.config, subject.vocabulary)
         dictionary_id = dictionaries.save_dictionary(
             session,
@@ -164,13 +83,60 @@ def _gather(
             config=dictionary.config,
         )
         run_id = runs.save(session, digest, dictionary_id, identity, facts, len(corpus.tokens))
-        return _plan(session, work, dictionary_id, run_id, asked, missing, corpus, at_once)
+        warnings = [*changed, *warnings_of(facts), *of_backend(subject.config)]
+        return _plan(session, work, dictionary_id, run_id, asked, warnings, missing, corpus, at_once)
 
     return TaskResult(write)
 
 
+def _report(work: Work, share: float) -> None:
+    work.progress(int(share * work.lease.units))
+
+
+def collect(work: Work) -> TaskResult:
+    """Run a shard of the corpus through the models for a group of features, and write a file of partial evidence."""
+    spec, corpus = work.spec, _corpus(work)
+    start, stop = work.lease.payload["documents"]
+    features = np.concatenate([np.arange(*span, dtype=np.int64) for span in work.lease.payload["features"]])
+    models = models_of(work.runtime, spec, lambda models: collection_bytes(len(features), models.extent, spec.collection))
+    levels = firing_levels.load(work, models, corpus, features)
+    part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress, levels)
+    partial_file.save(_store(work), _partial(work, Stage.COLLECT, work.lease.number), part)
+    return TaskResult(lambda _session: {"tokens": work.lease.units})
+
+
+def combine(work: Work) -> TaskResult:
+    """Merge some files of partial evidence into one, and delete them. Needs no model, and memory for a bounded number of features."""
+    store, inputs = _store(work), _inputs(work)
+    partial_file.combine(store, inputs, _partial(work, Stage.COMBINE, work.lease.number), work.progress)
+
+    def delete_inputs() -> None:
+        for name in inputs:
+            store.delete(name)
+
+    return TaskResult(lambda _session: {"parts": len(inputs)}, afterwards=delete_inputs)
+
+
+def merge(work: Work) -> TaskResult:
+    """Merge the partial evidence of a range of features, and write the evidence."""
+    models, corpus = models_of(work.runtime, work.spec), _corpus(work)
+    first, run_id = work.lease.payload["first"], work.run_id
+    store, rows = _store(work), (first, first + work.lease.units)
+    whole = merge_partials(partial_file.load(store, name, rows) for name in _inputs(work))
+    gathered: list[Gathered] = []
+    for item in finish(whole, models.subject, models.dictionary, corpus, work.spec.collection):
+        gathered.append(Gathered(item.feature, item.statistics, encode_evidence(item)))
+        work.progress(len(gathered))
+
+    def write(session: Session) -> dict[str, Any]:
+        evidence.save(session, run_id, gathered)
+        return {"bytes": sum(len(item.blob) for item in gathered)}
+
+    return TaskResult(write, afterwards=lambda: _delete_partials(work))
+
+
 def facts_of(found: CorpusIndex, corpus: TokenizedCorpus) -> dict[str, Any]:
-    """What a run says of its corpus: which files were read, and what came of them."""
+    """Return the facts of a run about its corpus: which files were read, and what they gave."""
     names = {entry.id: entry.place.name for entry in found.entries}
     largest = {split.name.lower(): {"name": printable(names[document]), "share": share} for split, (document, share) in corpus.largest().items()}
     return {
@@ -186,13 +152,13 @@ def facts_of(found: CorpusIndex, corpus: TokenizedCorpus) -> dict[str, Any]:
 
 
 def warnings_of(facts: dict[str, Any]) -> list[JobWarning]:
-    """What to warn of in the facts of a corpus."""
+    """Return the warnings of a corpus' facts."""
     largest = {Split[name.upper()]: Largest(**document) for name, document in facts.get("largest", {}).items()}
     return of_corpus(facts.get("files", {}).get("left_out", {}), facts.get("skipped", 0), largest)
 
 
 def _changed(work: Work, found: CorpusIndex) -> list[JobWarning]:
-    """Whether the corpus is still the one that submission saw."""
+    """Warn of a corpus that changed since submission."""
     seen = work.lease.payload.get("corpus")
     if seen is None or seen == found.listing.fingerprint:
         return []
@@ -207,26 +173,32 @@ def _plan(
     dictionary_id: int,
     run_id: int,
     asked: Sequence[Range],
-    missing: Sequence[Range],
-    corpus: TokenizedCorpus | None,
+    warnings: Sequence[JobWarning],
+    missing: Sequence[Range] = (),
+    corpus: TokenizedCorpus | None = None,
     at_once: int | None = None,
 ) -> dict[str, Any]:
-    """Writes the job's chunks; `at_once` features are collected together. Returns prepare's result."""
-    settings = work.runtime.settings
+    """Write the job's chunks and warnings; `at_once` features are collected together. Returns prepare's result."""
+    settings, job_id = work.runtime.settings, work.lease.job_id
     explain, score = (settings.batch_chunk_features if batched else settings.explain_chunk_features for batched in goes_in_batches(work.spec))
-    shards = [] if corpus is None else _shards(corpus, work.spec.collection.shard_tokens)
-    digest = None if corpus is None else corpus.digest
+    spans = [] if corpus is None else corpus.shards(work.spec.collection.shard_tokens)
+    shards = [] if corpus is None else [Shard(start, stop, int(corpus.offsets[stop] - corpus.offsets[start])) for start, stop in spans]
     sizes = Sizes(settings.merge_chunk_features, explain, score, at_once, settings.merge_fan_in)
-    plans = plan(asked, missing, shards, digest, bool(work.spec.scorers), sizes)
-    jobs.attach(session, work.lease.job_id, dictionary_id, run_id, sum(stop - start for start, stop in asked))
-    chunks.add(session, work.lease.job_id, work.spec.priority, plans)
-    return {"chunks": len(plans), "features_to_collect": sum(stop - start for start, stop in missing)}
+    plans = plan(asked, missing, shards, None if corpus is None else corpus.digest, bool(work.spec.scorers), sizes)
+    jobs.warn(session, job_id, warnings)
+    jobs.attach(session, job_id, dictionary_id, run_id, count(asked))
+    chunks.add(session, job_id, work.spec.priority, plans)
+    return {"chunks": len(plans), "features_to_collect": count(missing)}
 
 
-def _at_once(work: Work, extent: Extent, models: Models, features: int) -> int:
-    """How many features the least of the gpu workers collects together beside the models. Raises WorkerTooSmall."""
-    memory = _least_memory(work)
-    at_once = features_at_once(usable(memory) - models.nbytes, extent, work.spec.collection)
+def _at_once(work: Work, models: Models, features: int, is_dense: bool) -> int:
+    """Return how many features each gpu worker can collect together beside the models. Raises WorkerTooSmall."""
+    settings = work.runtime.settings
+    with snapshot(work.runtime.engine) as session:
+        least = workers.memory_of(session, Queue.GPU, settings.lease_seconds)
+    # The least of all live gpu workers, this one among them: any of them may take any chunk.
+    memory = min(worker_memory(settings), least or worker_memory(settings))
+    at_once = features_at_once(usable(memory) - models.nbytes, replace(models.extent, dense=is_dense), work.spec.collection)
     if at_once * MOST_GROUPS < features:
         raise WorkerTooSmallError(
             f"{features} features of {models.dictionary.name} cannot be collected with {memory / 1e9:.1f} GB of memory.",
@@ -238,19 +210,6 @@ def _at_once(work: Work, extent: Extent, models: Models, features: int) -> int:
     return at_once
 
 
-def _least_memory(work: Work) -> int:
-    """Bytes that every gpu worker that lives may use, this one among them: any of them may take any chunk."""
-    settings = work.runtime.settings
-    with snapshot(work.runtime.engine) as session:
-        told = workers.memory_of(session, Queue.GPU, settings.lease_seconds)
-    own = worker_memory(settings)
-    return own if told is None else min(own, told)
-
-
-def _shards(corpus: TokenizedCorpus, shard_tokens: int) -> list[Shard]:
-    return [Shard(start, stop, int(corpus.offsets[stop] - corpus.offsets[start])) for start, stop in corpus.shards(shard_tokens)]
-
-
 def _corpus(work: Work) -> TokenizedCorpus:
     store, digest = _store(work), work.lease.payload["corpus"]
     corpus = open_corpus(store, digest)
@@ -259,12 +218,12 @@ def _corpus(work: Work) -> TokenizedCorpus:
 
 
 def _inputs(work: Work) -> list[str]:
-    """The names of the partial evidence that a chunk reads."""
+    """Return the names of the partial evidence that a chunk reads."""
     return [_partial(work, Stage(stage), number) for stage, number in work.lease.payload["inputs"]]
 
 
-def _clear(work: Work) -> None:
-    """Removes the job's partial evidence once no merge chunk needs it: upkeep would, some time later."""
+def _delete_partials(work: Work) -> None:
+    """Delete the job's partial evidence once no merge chunk needs it, before maintenance does."""
     with snapshot(work.runtime.engine) as session:
         needed = retention.needs_partials(session, work.lease.job_id)
     if not needed:
