@@ -71,10 +71,10 @@ class InProcess:
         raise AbilityMissingError("No log-probs in process.")
 
 
-def judge(model: Model, spec: ScorerSpec, items: list[ScorerInput], world_vocabulary, seed: int = 0, **desk) -> list[Score]:
+def judge(model: Model, spec: ScorerSpec, items: list[ScorerInput], world_vocabulary, seed: int = 0, **context) -> list[Score]:
     """What a worker does with a chunk: one score an input, by the scorer of that name."""
     scorer = registry.judged(spec)
-    at_desk = ScoreContext(world_vocabulary, seed, model, **desk)
+    at_desk = ScoreContext(world_vocabulary, seed, model, **context)
 
     async def all_of_them():
         return [await scorer.score(item, at_desk) for item in items]

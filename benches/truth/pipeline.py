@@ -77,9 +77,9 @@ async def _explained(world: World, features: Sequence[int], reader: ScriptedRead
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
         client = LlmClient(Here(server.base_url), in_flight=8)
         model = client.model(ModelSpec(model="scripted"), MemoryCallStore(), Tag("job", "chunk", "explain", None, "contexts"))
-        desk = ExplainContext(world.vocabulary, 0, model, model)
+        context = ExplainContext(world.vocabulary, 0, model, model)
         try:
-            asked = [explainer.explain(ExplainerInput.of(world.evidence[feature], world.vocabulary), desk) for feature in features]
+            asked = [explainer.explain(ExplainerInput.of(world.evidence[feature], world.vocabulary), context) for feature in features]
             return await asyncio.gather(*asked)
         finally:
             await client.close()

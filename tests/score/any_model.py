@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from interp.llm.base import Ability, TokenChoice
-from tests.score.teller import Asked, Teller, reply
+from tests.score.fake_model import Asked, FakeModel, reply
 
 
 def said(asked: Asked) -> str:
@@ -26,7 +26,7 @@ def said(asked: Asked) -> str:
 
 
 @dataclass(frozen=True)
-class AnyModel(Teller):
+class AnyModel(FakeModel):
     abilities: frozenset[Ability] = frozenset({Ability.EMBEDDINGS, Ability.PROMPT_LOGPROBS})
     shown: list[str] = field(default_factory=list)
 

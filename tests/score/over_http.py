@@ -10,7 +10,7 @@ from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry
 from interp.score.base import ScoreContext, ScorerInput
-from tests.score.exam import VOCABULARY
+from tests.score.cat_feature import VOCABULARY
 
 
 @dataclass
@@ -22,8 +22,8 @@ class Endpoints:
 
 
 @dataclass
-class Desk:
-    """Books that outlive one score, as a job's do."""
+class ScoringEndpoint:
+    """A model at a server, with the calls that it recorded for several scores."""
 
     base_url: str
     books: MemoryCallStore = field(default_factory=MemoryCallStore)
@@ -35,8 +35,8 @@ class Desk:
             client = LlmClient(Endpoints(self.base_url), 8)
             try:
                 model = client.model(ModelSpec(model=self.model), self.books, Tag("job", "chunk", "score", item.feature, name), self.abilities)
-                desk = ScoreContext(vocabulary, seed, model, model, model, frozenset(controls), share)
-                return await registry.judged(ScorerSpec(name=name, **options)).score(item, desk)
+                endpoint = ScoreContext(vocabulary, seed, model, model, model, frozenset(controls), share)
+                return await registry.judged(ScorerSpec(name=name, **options)).score(item, endpoint)
             finally:
                 await client.close()
 

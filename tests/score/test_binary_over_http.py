@@ -8,8 +8,8 @@ from interp.domain.errors import BudgetReachedError
 from interp.domain.spec import BudgetSpec
 from interp.llm.base import Ability
 from interp.llm.memory_call_store import MemoryCallStore
-from tests.score.exam import item_of
-from tests.score.over_http import Desk
+from tests.score.cat_feature import item_of
+from tests.score.over_http import ScoringEndpoint
 from tests.score.test_choice import distractors
 
 LABEL, OTHERS = 'the word "cat"', ('the word "dog"', 'the word "fire"')
@@ -24,7 +24,7 @@ def item(feature=0):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_judge_that_reads_the_label_finds_it_right(name):
     with ScriptedServer() as server:
-        found = Desk(server.base_url).score(name, item(), CONTROLS)
+        found = ScoringEndpoint(server.base_url).score(name, item(), CONTROLS)
         # A question that is asked for two purposes (a null that is the baseline) is one call.
         assert server.ledger.calls == len({key for keys in found.provenance["calls"].values() for key in keys})
     assert found.failed == 0
@@ -37,10 +37,10 @@ def test_a_judge_that_reads_the_label_finds_it_right(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_passing_faults_change_nothing(name):
     with ScriptedServer() as server:
-        calm = Desk(server.base_url).score(name, item(), ("empty", "gold"))
+        calm = ScoringEndpoint(server.base_url).score(name, item(), ("empty", "gold"))
     faults = Faults.mixed(0.3, stalled=0.0)
     with ScriptedServer(faults=faults, seed=5) as server:
-        rough = Desk(server.base_url).score(name, item(), ("empty", "gold"))
+        rough = ScoringEndpoint(server.base_url).score(name, item(), ("empty", "gold"))
         assert sum(server.ledger.by_fault.values()) > 0
     assert (rough.value, rough.answered, rough.failed) == (calm.value, calm.answered, 0)
     assert [each.prediction for each in rough.items] == [each.prediction for each in calm.items]
@@ -50,16 +50,16 @@ def test_passing_faults_change_nothing(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_score_again_costs_nothing_and_is_the_same(name):
     with ScriptedServer() as server:
-        desk = Desk(server.base_url)
-        first, before = desk.score(name, item(), CONTROLS), server.ledger.calls
-        again = desk.score(name, item(), CONTROLS)
+        endpoint = ScoringEndpoint(server.base_url)
+        first, before = endpoint.score(name, item(), CONTROLS), server.ledger.calls
+        again = endpoint.score(name, item(), CONTROLS)
         assert server.ledger.calls == before
     assert again == first
 
 
 def test_log_probs_give_areas_under_curves():
     with ScriptedServer() as server:
-        found = Desk(server.base_url, abilities=frozenset({Ability.LOGPROBS})).score("detection", item())
+        found = ScoringEndpoint(server.base_url, abilities=frozenset({Ability.LOGPROBS})).score("detection", item())
     assert found.metrics["auc"] == 1
     assert all(0 < each.detail["probability"] < 1 for each in found.items)
 
@@ -67,8 +67,8 @@ def test_log_probs_give_areas_under_curves():
 @pytest.mark.parametrize("name", ["detection", "fuzz"])
 def test_a_noisy_judge_shows_its_own_rates_and_gold_knows_them(name):
     with ScriptedServer(NoisyReader(QuotedReader(), 0.85, 0.2)) as server:
-        desk = Desk(server.base_url)
-        found = [desk.score(name, item(feature), ("gold",)) for feature in range(12)]
+        endpoint = ScoringEndpoint(server.base_url)
+        found = [endpoint.score(name, item(feature), ("gold",)) for feature in range(12)]
     recall, specificity = (np.mean([score.metrics[figure] for score in found]) for figure in ("recall", "specificity"))
     assert recall == pytest.approx(0.85, abs=0.08)
     assert specificity == pytest.approx(0.8, abs=0.08)
@@ -81,8 +81,8 @@ def test_a_noisy_judge_shows_its_own_rates_and_gold_knows_them(name):
 @pytest.mark.parametrize("name", ["detection", "fuzz"])
 def test_stopping_early_asks_less_and_says_the_same(name):
     with ScriptedServer(faults=Faults.mixed(0.2, stalled=0.0), seed=2) as server:
-        desk = Desk(server.base_url)
-        found = desk.score(name, item(), stop="sequential", threshold=0.6)
+        endpoint = ScoringEndpoint(server.base_url)
+        found = endpoint.score(name, item(), stop="sequential", threshold=0.6)
     assert found.value == 1
     assert found.provenance["items"]["stopped"] == "above"
     assert found.provenance["items"]["asked"] < found.provenance["items"]["of"] / 2
@@ -92,15 +92,15 @@ def test_stopping_early_asks_less_and_says_the_same(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_budget_that_is_raised_goes_on_where_it_stopped(name):
     with ScriptedServer() as server:
-        whole = Desk(server.base_url).score(name, item(), CONTROLS)
+        whole = ScoringEndpoint(server.base_url).score(name, item(), CONTROLS)
         needed = server.ledger.calls
     with ScriptedServer() as server:
-        desk = Desk(server.base_url, MemoryCallStore(BudgetSpec(calls=needed // 2)))
+        endpoint = ScoringEndpoint(server.base_url, MemoryCallStore(BudgetSpec(calls=needed // 2)))
         with pytest.raises(BudgetReachedError):
-            desk.score(name, item(), CONTROLS)
+            endpoint.score(name, item(), CONTROLS)
         assert server.ledger.calls <= needed // 2
-        desk.books.budget = BudgetSpec(calls=needed)
-        again = desk.score(name, item(), CONTROLS)
+        endpoint.books.budget = BudgetSpec(calls=needed)
+        again = endpoint.score(name, item(), CONTROLS)
         assert server.ledger.calls == needed
     assert again.value == whole.value
     assert [(each.context, each.prediction) for each in again.items] == [(each.context, each.prediction) for each in whole.items]

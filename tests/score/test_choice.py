@@ -15,8 +15,8 @@ from interp.llm.base import Ability, TokenChoice
 from interp.score.base import Distractor
 from interp.score.scorers.choice import positions
 from interp.stats.information import bits_of
-from tests.score.exam import CAT, DOG, FULL, contexts_of, item_of, score
-from tests.score.teller import Teller, reply
+from tests.score.cat_feature import CAT, DOG, FULL, contexts_of, item_of, score
+from tests.score.fake_model import FakeModel, reply
 
 MARKED = re.compile("«([^»]*)»")
 BOTH = pytest.mark.parametrize("name", ["discrimination", "intruder"])
@@ -61,7 +61,7 @@ def test_bits_by_hand():
 
 
 def test_discrimination_of_one_who_knows():
-    model = Teller(knows)
+    model = FakeModel(knows)
     found = score("discrimination", model, item())
     assert found.value == pytest.approx(math.log2(5))
     assert 0 < found.interval.low < found.interval.high == pytest.approx(math.log2(5))
@@ -76,7 +76,7 @@ def test_discrimination_of_one_who_knows():
 
 
 def test_intruder_of_one_who_knows():
-    model = Teller(knows)
+    model = FakeModel(knows)
     found = score("intruder", model, item())
     assert (found.value, found.metrics["chance"]) == (1.0, pytest.approx(0.2))
     assert found.null is None
@@ -92,14 +92,14 @@ def test_the_right_place_is_each_place_as_often():
 
 @BOTH
 def test_a_guess_is_worth_nothing(name):
-    guesses = [score(name, Teller(lambda asked: json.dumps({KEYS[asked.kind]: 1})), item(nulls=(), feature=feature)) for feature in range(20)]
+    guesses = [score(name, FakeModel(lambda asked: json.dumps({KEYS[asked.kind]: 1})), item(nulls=(), feature=feature)) for feature in range(20)]
     assert 0.12 < np.mean([found.metrics["accuracy"] for found in guesses]) < 0.28
     assert all(found.interval.low <= (0.2 if name == "intruder" else 0.0) for found in guesses)
 
 
 @BOTH
 def test_rounds_show_other_windows_and_marks_of_like_number(name):
-    model = Teller(knows)
+    model = FakeModel(knows)
     found = score(name, model, item(nulls=()))
     shown = [identity for each in found.items for identity in (each.context.split() if name == "discrimination" else each.detail["windows"])]
     assert len(shown) == len(set(shown))
@@ -111,7 +111,7 @@ def test_a_foils_window_in_which_the_feature_fires_too_is_not_shown_as_the_foils
     own = contexts_of(FULL, 0)
     fires = own.select(np.flatnonzero(own.kinds == ContextKind.UNIFORM))
     twin = Distractor(300, fires)
-    found = score("discrimination", Teller(knows), item_of(own, nulls=(), distractors=(twin,)))
+    found = score("discrimination", FakeModel(knows), item_of(own, nulls=(), distractors=(twin,)))
     assert (found.value, found.answered) == (None, 0)
     assert "No other feature" in found.reason
 
@@ -121,7 +121,7 @@ def test_no_answer_is_a_failure_and_not_a_wrong_choice(name):
     def tell(asked):
         return knows(asked) if "fire" in asked.texts.get("1", asked.texts.get("1.1", "")) else json.dumps({KEYS[asked.kind]: 9})
 
-    found = score(name, Teller(tell), item(nulls=()))
+    found = score(name, FakeModel(tell), item(nulls=()))
     assert found.failed > 0 < found.answered
     assert found.value == pytest.approx(1.0 if name == "intruder" else math.log2(5))
     assert sum(each.prediction is None and "could be read" in each.failure for each in found.items) == found.failed
@@ -131,20 +131,25 @@ def test_no_answer_is_a_failure_and_not_a_wrong_choice(name):
 def test_nothing_to_choose_from_is_undefined(name):
     found = score(
         name,
-        Teller(knows),
+        FakeModel(knows),
         item_of(contexts_of({ContextKind.UNIFORM: 2}), distractors=distractors()),
         controls=("empty", "baseline", "repeat", "gold"),
     )
     assert (found.value, found.interval, found.answered) == (None, None, 0)
     assert "firing test windows" in found.reason
-    none = score("discrimination", Teller(knows), item(own=None))
+    none = score("discrimination", FakeModel(knows), item(own=None))
     assert "There is no explanation" in none.reason
 
 
 @BOTH
 def test_controls_of_choices(name):
     found = score(
-        name, Teller(knows), item(baseline="dogs"), ("empty", "baseline", "repeat", "judge_swap", "gold"), Teller(knows, name="second"), share=0.5
+        name,
+        FakeModel(knows),
+        item(baseline="dogs"),
+        ("empty", "baseline", "repeat", "judge_swap", "gold"),
+        FakeModel(knows, name="second"),
+        share=0.5,
     )
     controls = {control.name: control for control in found.controls}
     assert set(controls) == {"empty", "baseline", "repeat", "judge_swap", "gold"}
@@ -164,7 +169,7 @@ def test_probabilities_of_the_right_number():
         choices = [TokenChoice('{"group": ', 0.0), TokenChoice(str(said), math.log(0.6), tuple(others)), TokenChoice("}", 0.0)]
         return reply("".join(choice.token for choice in choices), choices=choices)
 
-    found = score("discrimination", Teller(tell, abilities=frozenset({Ability.LOGPROBS})), item(nulls=()))
+    found = score("discrimination", FakeModel(tell, abilities=frozenset({Ability.LOGPROBS})), item(nulls=()))
     assert found.metrics["bits_given"] == pytest.approx(math.log2(0.6 * 5))
     assert all(each.detail["probability"] == pytest.approx(0.6) for each in found.items)
 

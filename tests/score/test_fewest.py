@@ -9,9 +9,9 @@ from interp.domain.spec import ScorerSpec
 from interp.score import registry
 from interp.score.base import ScoreContext
 from interp.score.controls.fewest import FEWEST_EACH, too_few, with_enough
-from tests.score.exam import VOCABULARY, contexts_of, item_of
-from tests.score.teller import Teller
-from tests.score.test_graded import Reader
+from tests.score.cat_feature import VOCABULARY, contexts_of, item_of
+from tests.score.fake_model import FakeModel
+from tests.score.test_graded_metrics import Reader
 from tests.score.test_selection import ENOUGH
 
 NULL = NullResult(0.5, 0.4, Interval(0.3, 0.5, 0.95, "m"), 0.01, (1, 2), values=(0.5, 0.5), p_paired=0.02)
@@ -49,11 +49,11 @@ FEW = {
 
 @pytest.mark.parametrize("name", FEW)
 def test_every_scorer_of_two_classes_has_the_rule(name: str) -> None:
-    model = Reader() if name in ("embedding", "surprisal") else Teller(lambda asked: asked.prompt.typical)
+    model = Reader() if name in ("embedding", "surprisal") else FakeModel(lambda asked: asked.prompt.typical)
 
     def null(**options: int) -> NullResult:
-        desk = ScoreContext(VOCABULARY, 0, model, None, model, frozenset(), 0.5)
-        found = asyncio.run(registry.judged(ScorerSpec(name=name, **options)).score(item_of(contexts_of(ENOUGH)), desk))
+        context = ScoreContext(VOCABULARY, 0, model, None, model, frozenset(), 0.5)
+        found = asyncio.run(registry.judged(ScorerSpec(name=name, **options)).score(item_of(contexts_of(ENOUGH)), context))
         assert found.value is not None
         assert found.null is not None
         return found.null

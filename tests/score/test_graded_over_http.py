@@ -15,7 +15,7 @@ from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry
 from interp.score.base import ScoreContext
-from tests.score.exam import VOCABULARY, contexts_of, item_of
+from tests.score.cat_feature import VOCABULARY, contexts_of, item_of
 
 WINDOWS = {ContextKind.TOP: 6, ContextKind.UNIFORM: 10, ContextKind.WEIGHTED: 10, ContextKind.INACTIVE: 20, ContextKind.NEAR_MISS: 5}
 LABEL, OTHERS = 'the word "cat"', ('the word "man"', 'the word "fire"')
@@ -53,9 +53,9 @@ def scores(server, names, logprobs=False, own=LABEL, controls=(), books=None):
             for name in names:
                 model = client.model(ModelSpec(model="scripted", logprobs=logprobs), books, Tag("job", "chunk", "score", 0, name))
                 second = client.model(ModelSpec(model="another"), books, Tag("job", "chunk", "score", 0, name))
-                desk = ScoreContext(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
+                endpoint = ScoreContext(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
                 item = item_of(contexts_of(WINDOWS), own=own, nulls=OTHERS, baseline=OTHERS[0])
-                found[name] = await registry.judged(ScorerSpec(name=name, positives=16, negatives=20)).score(item, desk)
+                found[name] = await registry.judged(ScorerSpec(name=name, positives=16, negatives=20)).score(item, endpoint)
             return found
         finally:
             await client.close()

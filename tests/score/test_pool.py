@@ -10,7 +10,7 @@ from interp.score import registry
 from interp.score.base import ScorerInput
 from interp.score.items.pool import label_figures, pool_of
 from tests.explain.planted import evidence, text, where
-from tests.score.test_scorers import _explanation, _rule
+from tests.score.test_executable_scorers import _explanation, _rule
 
 
 def test_the_precision_of_a_label_is_what_the_feature_explains_of_its_rate():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from interp.domain.evidence import ContextKind, Contexts
 from interp.score.items.sampling import sample
 from interp.score.items.test_set import TestSet
-from tests.score.exam import FULL, contexts_of
+from tests.score.cat_feature import FULL, contexts_of
 
 
 def _both(contexts: Contexts, first: ContextKind, second: ContextKind, count: int) -> Contexts:

@@ -9,8 +9,8 @@ from interp.domain.evidence import ContextKind
 from interp.judge.selection import listed
 from interp.score.items.test_set import TestSet
 from interp.score.scorers.selection import calls_of
-from tests.score.exam import contexts_of, item_of, score
-from tests.score.teller import Teller, reply
+from tests.score.cat_feature import contexts_of, item_of, score
+from tests.score.fake_model import FakeModel, reply
 
 ENOUGH = {ContextKind.TOP: 10, ContextKind.UNIFORM: 5, ContextKind.WEIGHTED: 20, ContextKind.INACTIVE: 40, ContextKind.NEAR_MISS: 10}
 WORDS = {"cats": "cat", "dogs": "dog", "men": "man", "homes": "home"}
@@ -71,7 +71,7 @@ def test_what_is_no_answer_says_what_is_wrong(text, why):
 
 
 def test_a_good_explanation_is_right_everywhere():
-    model = Teller(finds)
+    model = FakeModel(finds)
     found = score("selection", model, item_of(contexts_of(ENOUGH)))
     assert (found.metric, found.value, found.answered, found.failed) == ("balanced_accuracy", 1.0, 56, 0)
     assert found.metrics["accuracy"] == 1.0
@@ -84,7 +84,7 @@ def test_a_good_explanation_is_right_everywhere():
 
 
 def test_an_empty_list_gets_what_saebench_gives_it():
-    found = score("selection", Teller(none), item_of(contexts_of(ENOUGH), nulls=()))
+    found = score("selection", FakeModel(none), item_of(contexts_of(ENOUGH), nulls=()))
     assert found.metrics["accuracy"] == found.metrics["accuracy_of_none"] == pytest.approx(0.714, abs=5e-4)
     assert found.value == 0.5
 
@@ -98,14 +98,14 @@ def test_a_call_without_an_answer_fails_its_windows_and_is_no_empty_list():
         refused[:] = refused or [texts]
         return reply("", finish="refusal") if texts == refused[0] else finds(asked)
 
-    found = score("selection", Teller(tell), item_of(contexts_of(ENOUGH), nulls=()))
+    found = score("selection", FakeModel(tell), item_of(contexts_of(ENOUGH), nulls=()))
     assert (found.value, found.answered, found.failed) == (1.0, 42, 14)
     assert sum(item.prediction is None for item in found.items) == 14
     assert all("refused" in item.failure for item in found.items if item.prediction is None)
 
 
 def test_too_few_windows_for_one_call_is_undefined_with_the_reason():
-    model = Teller(finds)
+    model = FakeModel(finds)
     found = score("selection", model, item_of(contexts_of({ContextKind.TOP: 5, ContextKind.WEIGHTED: 5, ContextKind.INACTIVE: 9})))
     assert (found.value, found.answered, found.failed, found.null.value) == (None, 0, 0, None)
     assert "10 silent" in found.reason
@@ -113,7 +113,7 @@ def test_too_few_windows_for_one_call_is_undefined_with_the_reason():
 
 
 def test_options_limit_the_calls():
-    model = Teller(finds)
+    model = FakeModel(finds)
     score("selection", model, item_of(contexts_of(ENOUGH), nulls=()), positives=8)
     assert len(model.asked) == 2
 
@@ -124,15 +124,15 @@ def test_recall_at_the_true_rate_weighs_strong_windows_down():
     for row, (strength, token) in enumerate([(10, 1), (10, 1), (8, 2), (4, 1)]):
         contexts.tokens[row], contexts.activations[row] = 3, 0
         contexts.tokens[row, 0], contexts.activations[row, 0] = token, strength
-    found = score("selection", Teller(finds), item_of(contexts, nulls=()))
+    found = score("selection", FakeModel(finds), item_of(contexts, nulls=()))
     assert found.metrics["recall"] == 0.75
     assert found.metrics["precision_at_rate"] == 1.0
     assert found.metrics["f1_at_rate"] == pytest.approx(2 * (2 / 3) / (1 + 2 / 3))
 
 
 def test_controls():
-    second = Teller(none, name="second")
-    model = Teller(finds)
+    second = FakeModel(none, name="second")
+    model = FakeModel(finds)
     item = item_of(contexts_of(ENOUGH), nulls=(), baseline="men")
     found = score("selection", model, item, controls=("empty", "baseline", "repeat", "judge_swap", "gold"), second=second, share=0.5)
     controls = {control.name: control for control in found.controls}
@@ -148,4 +148,4 @@ def test_controls():
 
 
 def test_the_typical_reply_can_be_read():
-    assert score("selection", Teller(lambda asked: asked.prompt.typical), item_of(contexts_of(ENOUGH), nulls=())).failed == 0
+    assert score("selection", FakeModel(lambda asked: asked.prompt.typical), item_of(contexts_of(ENOUGH), nulls=())).failed == 0

@@ -9,8 +9,8 @@ from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.literals import OneOf
 from interp.explain.pattern.rule import Clause, Rule
 from interp.explain.pattern.sentence import MOST_WRITTEN, sentence, whole_text
-from tests.score.exam import VOCABULARY, item_of, score
-from tests.score.teller import Teller, verdicts
+from tests.score.cat_feature import VOCABULARY, item_of, score
+from tests.score.fake_model import FakeModel, verdicts
 from tests.score.test_choice import distractors
 
 LONG = Vocabulary((*(f" w{number}".encode() for number in range(MOST_WRITTEN + 20)), b"\n    "), frozenset())
@@ -55,7 +55,7 @@ def test_the_judge_sees_the_whole_rule_of_own_null_and_baseline(name):
     own = explanation_of(OneOf("token", 0, (1, 2), rare=rare, share=0.9), VOCABULARY)
     assert not any(word in own.text for word in words)
     item = item_of(distractors=distractors())
-    model = Teller(verdicts(lambda text, label: True))
+    model = FakeModel(verdicts(lambda text, label: True))
     asked = type(item)(**{field: getattr(item, field) for field in type(item).__slots__} | {"explanation": own, "nulls": (own,), "baseline": own})
     score(name, model, asked, controls=frozenset({"baseline"}))
     labels = {each.label for each in model.asked}

@@ -6,10 +6,10 @@ import pytest
 from api.demo.fake_llm import Faults, ScriptedServer
 from interp.domain.errors import CallRejectedError
 from interp.judge.yes_no import Window
-from tests.score.exam import item_of, score
+from tests.score.cat_feature import item_of, score
+from tests.score.fake_model import FakeModel, verdicts
 from tests.score.over_http import Desk
-from tests.score.teller import Teller, verdicts
-from tests.score.test_asking import ask
+from tests.score.test_yes_no import ask
 
 LABEL = 'the text contains the word "cat"'
 BOTH = pytest.mark.parametrize("name", ["detection", "fuzz"])
@@ -38,7 +38,7 @@ def test_a_judge_that_always_fails_has_no_figure(name):
     def tell(asked):
         raise CallRejectedError("HTTP 400: the request is wrong.")
 
-    found = score(name, Teller(tell), controls=("empty", "repeat", "gold"))
+    found = score(name, FakeModel(tell), controls=("empty", "repeat", "gold"))
     assert (found.value, found.answered, found.failed) == (None, 0, 40)
     assert "HTTP 400" in found.reason
     assert found.metrics["specificity"] is None
@@ -56,7 +56,7 @@ def test_a_judge_that_fails_on_silent_windows_is_not_right_there(name):
             raise CallRejectedError("HTTP 400: the request is wrong.")
         return verdicts(lambda text, label: True)(asked)
 
-    found = score(name, Teller(tell), per_prompt=1)
+    found = score(name, FakeModel(tell), per_prompt=1)
     assert found.metrics["recall"] == 1
     silent = [each for each in found.items if each.kind in ("inactive", "near_miss")]
     assert silent and all(each.prediction is None for each in silent)
@@ -69,7 +69,7 @@ def test_a_judge_that_fails_on_silent_windows_is_not_right_there(name):
 @pytest.mark.parametrize("count", [1, 7, 10, 11, 23])
 def test_a_short_last_batch_is_a_batch(count):
     windows = [Window(str(place), f"text {place} cat") for place in range(count)]
-    model = Teller(verdicts(lambda text, label: True))
+    model = FakeModel(verdicts(lambda text, label: True))
     assert [verdict.value for verdict in ask(model, windows)] == [True] * count
     assert sum(len(asked.texts) for asked in model.asked) == count
 

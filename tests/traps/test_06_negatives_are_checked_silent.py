@@ -12,8 +12,8 @@ from interp.domain.spec import CollectionSpec, SplitCounts
 from interp.score.items.test_set import TestSet
 from tests.collect import reference
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
-from tests.score.exam import FULL, contexts_of, item_of, score
-from tests.score.teller import Teller, verdicts
+from tests.score.cat_feature import FULL, contexts_of, item_of, score
+from tests.score.fake_model import FakeModel, verdicts
 
 COUNTS = SplitCounts(top=3, uniform=5, weighted=5, inactive=12, near_miss=8)
 SPEC = CollectionSpec(row_tokens=64, window=16, batch_tokens=1024, explain=COUNTS, test=COUNTS)
@@ -59,7 +59,7 @@ def test_no_scorer_asks_about_a_window_as_silent_that_fires(name):
 
     for seed in range(5):
         found = score(
-            name, Teller(tell), item_of(contexts, nulls=()), seed=seed, **({"positives": 30, "negatives": 60} if name != "intruder" else {})
+            name, FakeModel(tell), item_of(contexts, nulls=()), seed=seed, **({"positives": 30, "negatives": 60} if name != "intruder" else {})
         )
         assert found.items
         assert not spoilt & {each.context for each in found.items if "inactive" in each.kind}

@@ -11,7 +11,7 @@ from interp.score.base import ScoreContext, ScorerInput
 from interp.score.scorers.fuzz import Fuzz
 from interp.stats.ranking import auroc
 from tests.explain.planted import evidence, text, where
-from tests.score.exam import VOCABULARY, WIDTH, item_of
+from tests.score.cat_feature import VOCABULARY, WIDTH, item_of
 
 
 def _questions(features: int, seed: int = 0):

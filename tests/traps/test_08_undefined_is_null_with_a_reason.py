@@ -16,7 +16,7 @@ from interp.stats.agreement import Confusion
 from interp.stats.chance import cohens_kappa
 from interp.stats.ranking import auprc, auroc
 from tests.score.any_model import any_model
-from tests.score.exam import VOCABULARY, contexts_of, item_of
+from tests.score.cat_feature import VOCABULARY, contexts_of, item_of
 from tests.score.test_choice import distractors
 
 FIRING = {ContextKind.TOP: 3, ContextKind.UNIFORM: 10, ContextKind.WEIGHTED: 10}
@@ -31,8 +31,8 @@ NO_FIGURE = {
 
 def judged(name, item):
     model = any_model()
-    desk = ScoreContext(VOCABULARY, 0, model, None, model, CONTROLS)
-    return asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, desk))
+    context = ScoreContext(VOCABULARY, 0, model, None, model, CONTROLS)
+    return asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, context))
 
 
 def executable(name, item):

@@ -12,7 +12,7 @@ from interp.domain.spec import ScorerSpec
 from interp.score import registry
 from interp.score.base import Distractor, ScoreContext
 from tests.score.any_model import any_model
-from tests.score.exam import VOCABULARY, item_of
+from tests.score.cat_feature import VOCABULARY, item_of
 from tests.score.test_choice import distractors
 
 CONTROLS = frozenset({"empty", "baseline", "repeat", "gold"})
@@ -22,8 +22,8 @@ ALL = pytest.mark.parametrize("name", sorted(registry.JUDGED))
 def shown(name, item):
     """All that any model was shown for a score, sorted: calls come in no order."""
     model = any_model()
-    desk = ScoreContext(VOCABULARY, 0, model, None, model, CONTROLS)
-    found = asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, desk))
+    context = ScoreContext(VOCABULARY, 0, model, None, model, CONTROLS)
+    found = asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, context))
     assert found.answered > 0
     return sorted(model.shown)
 

@@ -19,8 +19,8 @@ from interp.score import registry
 from interp.score.items.sampling import NEGATIVES, POSITIVES
 from interp.score.items.test_set import TestSet
 from interp.score.scorers.sequential import ask_in_rounds
-from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
-from tests.score.teller import Teller, reply, verdicts
+from tests.score.cat_feature import FULL, STATISTICS, contexts_of, item_of, score
+from tests.score.fake_model import FakeModel, reply, verdicts
 
 BOTH = pytest.mark.parametrize("name", ["detection", "fuzz"])
 MARKED = re.compile("«([^»]*)»")
@@ -35,7 +35,7 @@ def knows(text, label):
 
 @BOTH
 def test_a_judge_who_knows_gives_one_and_others_labels_half(name):
-    model = Teller(verdicts(knows))
+    model = FakeModel(verdicts(knows))
     found = score(name, model)
     assert (found.value, found.reason, found.metric) == (1.0, None, "balanced_accuracy")
     assert (found.answered, found.failed, found.abstained) == (POSITIVES + NEGATIVES, 0, 0)
@@ -53,7 +53,7 @@ def test_a_judge_who_knows_gives_one_and_others_labels_half(name):
 
 @BOTH
 def test_nulls_and_controls_answer_the_same_windows_in_the_same_prompts(name):
-    model = Teller(verdicts(knows))
+    model = FakeModel(verdicts(knows))
     score(name, model, item_of(baseline="dogs"), controls=("empty", "baseline"))
     prompts = {}
     for asked in model.asked:
@@ -65,7 +65,7 @@ def test_nulls_and_controls_answer_the_same_windows_in_the_same_prompts(name):
 @BOTH
 def test_windows_are_drawn_by_the_seed_and_never_by_the_explanation(name):
     def texts(seed, own):
-        model = Teller(verdicts(knows))
+        model = FakeModel(verdicts(knows))
         score(name, model, item_of(own=own, nulls=()), seed=seed)
         return [tuple(asked.texts.values()) for asked in model.asked]
 
@@ -74,15 +74,15 @@ def test_windows_are_drawn_by_the_seed_and_never_by_the_explanation(name):
 
 
 def test_detection_draws_half_uniform_half_weighted_and_a_quarter_near_misses():
-    found = score("detection", Teller(verdicts(knows)))
+    found = score("detection", FakeModel(verdicts(knows)))
     assert Counter(item.kind for item in found.items) == {"uniform": 10, "weighted": 10, "inactive": 15, "near_miss": 5}
     assert all(item.truth == item.prediction for item in found.items)
-    few = score("detection", Teller(verdicts(knows)), positives=6, negatives=8)
+    few = score("detection", FakeModel(verdicts(knows)), positives=6, negatives=8)
     assert Counter(item.kind for item in few.items) == {"uniform": 3, "weighted": 3, "inactive": 6, "near_miss": 2}
 
 
 def test_fuzz_marks_what_fires_and_as_much_that_does_not():
-    model = Teller(verdicts(knows))
+    model = FakeModel(verdicts(knows))
     found = score("fuzz", model)
     kinds = Counter(item.kind for item in found.items)
     assert sum(count for kind, count in kinds.items() if kind.endswith("+misplaced")) == NEGATIVES // 2
@@ -102,7 +102,7 @@ def test_fuzz_marks_what_fires_and_as_much_that_does_not():
 
 
 def test_a_judge_who_sees_only_the_text_cannot_tell_misplaced_marks():
-    found = score("fuzz", Teller(verdicts(lambda text, label: " cat" in text.replace("«", "").replace("»", ""))))
+    found = score("fuzz", FakeModel(verdicts(lambda text, label: " cat" in text.replace("«", "").replace("»", ""))))
     assert found.metrics["specificity_misplaced"] == 0
     assert found.metrics["specificity_inactive"] == 1
     assert found.value == pytest.approx(0.75)
@@ -119,7 +119,7 @@ def test_what_fails_and_what_is_unsure_counts_neither_way(name):
         return json.dumps(said | {"1": "unsure"} if len(prompts) % 2 else said)
 
     refused, prompts = {}, []
-    found = score(name, Teller(tell), item_of(nulls=()))
+    found = score(name, FakeModel(tell), item_of(nulls=()))
     assert found.value == 1
     assert found.failed > 0 < found.abstained
     assert found.answered + found.failed + found.abstained == len(found.items) == POSITIVES + NEGATIVES
@@ -131,7 +131,7 @@ def test_what_fails_and_what_is_unsure_counts_neither_way(name):
 
 @BOTH
 def test_no_explanation_is_not_asked_about(name):
-    model = Teller(verdicts(knows))
+    model = FakeModel(verdicts(knows))
     found = score(name, model, item_of(own=None), controls=("empty", "repeat", "gold"))
     assert model.asked == []
     assert (found.value, found.interval, found.answered) == (None, None, 0)
@@ -144,7 +144,7 @@ def test_no_explanation_is_not_asked_about(name):
 @BOTH
 def test_a_null_without_an_explanation_leaves_the_others(name):
     item = item_of(nulls=("dogs", None, "men"))
-    found = score(name, Teller(verdicts(knows)), item)
+    found = score(name, FakeModel(verdicts(knows)), item)
     assert found.null.values[1] is None
     assert found.null.value == pytest.approx((found.null.values[0] + found.null.values[2]) / 2)
 
@@ -154,12 +154,12 @@ def test_the_budget_stops_the_score():
         raise BudgetReachedError("The budget is reached.")
 
     with pytest.raises(BudgetReachedError):
-        score("detection", Teller(spent))
+        score("detection", FakeModel(spent))
 
 
 @BOTH
 def test_provenance_lists_every_call_by_purpose_and_each_item_its_own(name):
-    model, second = Teller(verdicts(knows)), Teller(verdicts(knows), name="second")
+    model, second = FakeModel(verdicts(knows)), FakeModel(verdicts(knows), name="second")
     found = score(name, model, item_of(baseline="dogs"), ("empty", "baseline", "repeat", "judge_swap", "gold"), second)
     calls = found.provenance["calls"]
     assert set(calls) == {name, *(f"{name}/{part}" for part in ("null", "empty", "baseline", "repeat", "judge_swap", "gold"))}
@@ -184,7 +184,7 @@ def test_graded_answers_give_areas_under_curves():
         choices.append(TokenChoice("}", 0.0))
         return reply("".join(choice.token for choice in choices), choices=choices)
 
-    found = score("detection", Teller(tell, abilities=frozenset({Ability.LOGPROBS})))
+    found = score("detection", FakeModel(tell, abilities=frozenset({Ability.LOGPROBS})))
     assert found.metrics["auc"] == found.metrics["auprc"] == 1
     assert 0.5 < found.metrics["auc_low"] < 1 == found.metrics["auc_high"]
     assert {round(item.detail["probability"], 6) for item in found.items} == {0.9, 0.2}
@@ -197,19 +197,19 @@ def _control(found, name):
 @BOTH
 def test_empty_and_baseline_are_the_same_exam_with_another_label(name):
     found = score(
-        name, Teller(verdicts(lambda text, label: label is not None and knows(text, label))), item_of(baseline="dogs"), ("empty", "baseline")
+        name, FakeModel(verdicts(lambda text, label: label is not None and knows(text, label))), item_of(baseline="dogs"), ("empty", "baseline")
     )
     empty, baseline = _control(found, "empty"), _control(found, "baseline")
     assert empty.value == 0.5
     assert empty.lift == 0.5
     assert empty.lift_interval.low > 0.2
     assert baseline.lift == pytest.approx(found.value - baseline.value)
-    assert _control(score(name, Teller(verdicts(knows)), controls=("baseline",)), "baseline").reason.startswith("The feature has no pattern")
+    assert _control(score(name, FakeModel(verdicts(knows)), controls=("baseline",)), "baseline").reason.startswith("The feature has no pattern")
 
 
 @BOTH
 def test_repeat_and_judge_swap_say_how_far_answers_can_be_trusted(name):
-    steady, contrary = Teller(verdicts(knows)), Teller(verdicts(lambda text, label: not knows(text, label)), name="contrary")
+    steady, contrary = FakeModel(verdicts(knows)), FakeModel(verdicts(lambda text, label: not knows(text, label)), name="contrary")
     found = score(name, steady, item_of(nulls=()), ("repeat", "judge_swap"), contrary, share=0.2)
     repeat, swap = _control(found, "repeat"), _control(found, "judge_swap")
     assert (repeat.value, repeat.details["compared"], repeat.details["agreement"]) == (1.0, 8, 1.0)
@@ -221,7 +221,7 @@ def test_repeat_and_judge_swap_say_how_far_answers_can_be_trusted(name):
 
 
 def test_agreement_of_answers_that_are_all_alike_is_undefined():
-    found = score("detection", Teller(verdicts(lambda text, label: True)), controls=("repeat",))
+    found = score("detection", FakeModel(verdicts(lambda text, label: True)), controls=("repeat",))
     assert _control(found, "repeat").value is None
     assert "same" in _control(found, "repeat").reason
     assert _control(found, "repeat").details["yes_yes"] == 4
@@ -229,7 +229,7 @@ def test_agreement_of_answers_that_are_all_alike_is_undefined():
 
 @BOTH
 def test_gold_questions_are_known_from_the_text_alone(name):
-    model = Teller(verdicts(knows))
+    model = FakeModel(verdicts(knows))
     gold = _control(score(name, model, controls=("gold",), gold_items=8), "gold")
     assert gold.value == 1
     assert {key: gold.details[key] for key in ("tp", "fn", "tn", "fp", "failed", "abstained")} == {
@@ -244,7 +244,7 @@ def test_gold_questions_are_known_from_the_text_alone(name):
     (word,) = re.findall('"(.*)"', asked.label)
     for text in asked.texts.values():
         assert ("«" in text) == (name == "fuzz")
-    always = _control(score(name, Teller(verdicts(lambda text, label: True)), controls=("gold",), gold_items=8), "gold")
+    always = _control(score(name, FakeModel(verdicts(lambda text, label: True)), controls=("gold",), gold_items=8), "gold")
     assert (always.value, always.details["tp"], always.details["fp"]) == (0.5, 4, 4)
     assert word in " ".join(asked.texts.values())
 
@@ -252,7 +252,7 @@ def test_gold_questions_are_known_from_the_text_alone(name):
 def test_no_gold_where_all_windows_are_alike():
     contexts = contexts_of({ContextKind.UNIFORM: 1, ContextKind.INACTIVE: 1})
     alike = replace(contexts, tokens=np.full_like(contexts.tokens, 4))
-    gold = _control(score("detection", Teller(verdicts(knows)), item_of(alike), controls=("gold",)), "gold")
+    gold = _control(score("detection", FakeModel(verdicts(knows)), item_of(alike), controls=("gold",)), "gold")
     assert gold.value is None
     assert gold.reason
 
@@ -263,7 +263,7 @@ def test_no_gold_where_all_windows_are_alike():
     [({"threshold": 0.6}, "above"), ({"threshold": 1.1}, "below"), ({"width": 0.9}, "narrow"), ({"threshold": 0.9999}, "all asked")],
 )
 def test_sequential_stops_when_its_interval_says_enough(name, options, why):
-    model = Teller(verdicts(knows))
+    model = FakeModel(verdicts(knows))
     found = score(name, model, item_of(baseline="dogs"), ("empty",), stop="sequential", per_prompt=4, positives=20, negatives=20, **options)
     items = found.provenance["items"]
     assert items["stopped"] == why
@@ -291,7 +291,7 @@ def test_stopping_early_errs_no_more_often_than_promised():
 
 
 def test_a_good_label_saves_most_of_the_questions():
-    found = score("detection", Teller(verdicts(knows)), stop="sequential", threshold=0.6)
+    found = score("detection", FakeModel(verdicts(knows)), stop="sequential", threshold=0.6)
     assert found.provenance["items"]["of"] == 80
     assert found.provenance["items"]["asked"] <= 30
 
@@ -299,7 +299,14 @@ def test_a_good_label_saves_most_of_the_questions():
 def test_nulls_never_make_it_stop():
     def stops(null):
         found = score(
-            "detection", Teller(verdicts(knows)), item_of(nulls=(null,)), stop="sequential", threshold=0.6, per_prompt=4, positives=20, negatives=20
+            "detection",
+            FakeModel(verdicts(knows)),
+            item_of(nulls=(null,)),
+            stop="sequential",
+            threshold=0.6,
+            per_prompt=4,
+            positives=20,
+            negatives=20,
         )
         return found.provenance["items"]["asked"]
 
@@ -312,7 +319,7 @@ def test_nulls_never_make_it_stop():
 @pytest.mark.parametrize("stop", [{}, {"stop": "sequential", "width": 0.1}])
 @BOTH
 def test_features_with_hardly_a_window_are_undefined_or_wide(name, counts, stop):
-    found = score(name, Teller(verdicts(knows)), item_of(contexts_of(counts)), ("empty", "repeat", "gold"), **stop)
+    found = score(name, FakeModel(verdicts(knows)), item_of(contexts_of(counts)), ("empty", "repeat", "gold"), **stop)
     if ContextKind.UNIFORM in counts and ContextKind.INACTIVE in counts:
         assert found.value == 1
         assert found.interval.high - found.interval.low > 0.3
@@ -356,7 +363,7 @@ def test_full_is_what_collection_keeps():
 
 def test_fuzz_says_nothing_of_the_true_rate_and_both_say_recall_by_strength():
     """How often marks are right in a corpus is no property of the feature, so a precision at its rate would mean nothing."""
-    model = Teller(verdicts(lambda text, label: " cat" in text))
+    model = FakeModel(verdicts(lambda text, label: " cat" in text))
     assert not {"precision_at_rate", "precision_at_rate_low", "f1_at_rate", "window_rate"} & set(score("fuzz", model).metrics)
     assert "precision_at_rate" in score("detection", model).metrics
     for name in ("fuzz", "detection"):

@@ -1,4 +1,4 @@
-"""A feature that fires on the word `cat`, its test contexts by hand, and desks to score it at."""
+"""A feature that fires on the word `cat`, its test contexts by hand, and a function that scores it."""
 
 import asyncio
 
@@ -61,6 +61,6 @@ def item_of(contexts=None, own="cats", nulls=("dogs", "men"), baseline=None, fea
 
 
 def score(name, model, item=None, controls=(), second=None, seed=0, share=0.1, gold_items=6, **options):
-    desk = ScoreContext(VOCABULARY, seed, model, second, None, frozenset(controls), share, gold_items)
+    context = ScoreContext(VOCABULARY, seed, model, second, None, frozenset(controls), share, gold_items)
     scorer = registry.judged(ScorerSpec(name=name, **options))
-    return asyncio.run(scorer.score(item_of() if item is None else item, desk))
+    return asyncio.run(scorer.score(item_of() if item is None else item, context))

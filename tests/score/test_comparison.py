@@ -12,8 +12,8 @@ from interp.score.scorers import binary_metrics
 from interp.score.scorers.simulation_metrics import null_figures, totals_of
 from interp.stats.agreement import pearson_of
 from interp.stats.intervals import cluster_degrees, fewest_degrees
-from tests.score.exam import FULL, STATISTICS, contexts_of, item_of, score
-from tests.score.teller import Teller, verdicts
+from tests.score.cat_feature import FULL, STATISTICS, contexts_of, item_of, score
+from tests.score.fake_model import FakeModel, verdicts
 
 
 def _borrowed(count):
@@ -112,7 +112,7 @@ def test_abstaining_buys_no_lift(name):
                 return "unsure"
             return coin if is_hard else " cat" in text
 
-        return Teller(verdicts(says))
+        return FakeModel(verdicts(says))
 
     lifts = [score(name, judge(True), item_of(feature=feature), seed=feature).null.lift for feature in range(12)]
     assert abs(np.mean(lifts)) < 0.03

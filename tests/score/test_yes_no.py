@@ -19,8 +19,8 @@ from interp.llm.base import Ability, TokenChoice
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
+from tests.score.fake_model import FakeModel, read, reply, verdicts
 from tests.score.over_http import Endpoints
-from tests.score.teller import Teller, read, reply, verdicts
 
 
 def ask(model, windows, label="cats", kind="detect", seed=0, per_prompt=10, sample=0):
@@ -38,7 +38,7 @@ def has_cat(text, label):
 @settings(max_examples=60)
 @given(st.lists(st.booleans(), max_size=80), st.integers(1, 12), st.integers(0, 2**31 - 1))
 def test_every_window_gets_its_own_verdict(truth, per_prompt, seed):
-    model = Teller(verdicts(has_cat))
+    model = FakeModel(verdicts(has_cat))
     found = ask(model, windows_of(truth), seed=seed, per_prompt=per_prompt)
     assert [verdict.value for verdict in found] == truth
     assert all(verdict.status == AnswerStatus.ANSWERED and verdict.key for verdict in found)
@@ -74,11 +74,11 @@ def test_no_place_of_a_prompt_tells_the_answer():
 
 def test_the_same_seed_makes_the_same_prompts_but_for_the_label():
     windows = windows_of([True, False] * 12)
-    first, second = Teller(verdicts(has_cat)), Teller(verdicts(has_cat))
+    first, second = FakeModel(verdicts(has_cat)), FakeModel(verdicts(has_cat))
     ask(first, windows, "cats", seed=5)
     ask(second, windows, "dogs", seed=5)
     assert [list(asked.texts.values()) for asked in first.asked] == [list(asked.texts.values()) for asked in second.asked]
-    third = Teller(verdicts(has_cat))
+    third = FakeModel(verdicts(has_cat))
     ask(third, windows, "cats", seed=6)
     assert [asked.texts for asked in first.asked] != [asked.texts for asked in third.asked]
 
@@ -92,7 +92,7 @@ def test_a_window_left_out_is_asked_again_alone_and_an_extra_one_is_ignored():
             said["77"] = "yes"
         return json.dumps(said)
 
-    model = Teller(tell)
+    model = FakeModel(tell)
     truth = [True, False, True, False, True]
     assert [verdict.value for verdict in ask(model, windows_of(truth))] == truth
     assert sorted(len(asked.texts) for asked in model.asked) == [1, 1, 5]
@@ -108,7 +108,7 @@ def test_many_windows_left_out_are_asked_for_in_one_turn():
         assert "no readable answer under 3, 4" in asked.prompt.messages[-1].content
         return json.dumps(dict(list(said.items())[2:]))
 
-    model = Teller(tell)
+    model = FakeModel(tell)
     truth = [True, False, True] * 5
     assert [verdict.value for verdict in ask(model, windows_of(truth), per_prompt=15)] == truth
     assert [len(asked.prompt.messages) for asked in model.asked] == [2, 4]
@@ -119,7 +119,7 @@ def test_what_a_repaired_reply_still_leaves_out_is_asked_for_alone():
         said = json.loads(verdicts(has_cat)(asked))
         return json.dumps(said if len(said) == 1 else {"1": said["1"]})
 
-    model = Teller(tell)
+    model = FakeModel(tell)
     truth = [True, False, True, False]
     assert [verdict.value for verdict in ask(model, windows_of(truth))] == truth
     assert len(model.asked) == 1 + 1 + 3
@@ -129,14 +129,14 @@ def test_a_window_that_is_never_answered_fails_alone():
     def tell(asked):
         return json.dumps({name: "yes" for name, text in asked.texts.items() if "text 2 " not in text})
 
-    found = ask(Teller(tell), windows_of([True] * 5))
+    found = ask(FakeModel(tell), windows_of([True] * 5))
     assert [verdict.status for verdict in found] == [AnswerStatus.ANSWERED] * 2 + [AnswerStatus.FAILED] + [AnswerStatus.ANSWERED] * 2
     assert "replies could be read" in found[2].failure
     assert found[2].value is None
 
 
 def test_unsure_is_an_abstention():
-    found = ask(Teller(verdicts(lambda text, label: "unsure" if "text 1 " in text else True)), windows_of([True, True, False]))
+    found = ask(FakeModel(verdicts(lambda text, label: "unsure" if "text 1 " in text else True)), windows_of([True, True, False]))
     assert [verdict.status for verdict in found] == [AnswerStatus.ANSWERED, AnswerStatus.ABSTAINED, AnswerStatus.ANSWERED]
     assert found[1].value is None
 
@@ -146,7 +146,7 @@ def test_a_window_that_makes_calls_fail_fails_alone(finish):
     def tell(asked):
         return reply("I would rather not", finish) if any("text 3 " in text for text in asked.texts.values()) else verdicts(has_cat)(asked)
 
-    model = Teller(tell)
+    model = FakeModel(tell)
     truth = [True, False] * 10
     found = ask(model, windows_of(truth))
     assert [verdict.value for verdict in found] == [*truth[:3], None, *truth[4:]]
@@ -156,7 +156,7 @@ def test_a_window_that_makes_calls_fail_fails_alone(finish):
 
 
 def test_a_model_that_always_refuses_is_not_asked_window_by_window():
-    model = Teller(lambda asked: reply("no", "refusal"))
+    model = FakeModel(lambda asked: reply("no", "refusal"))
     found = ask(model, windows_of([True, False] * 10))
     assert all(verdict.status == AnswerStatus.FAILED and verdict.value is None and "refused" in verdict.failure for verdict in found)
     # Two prompts and their halves, each with three fresh tries.
@@ -170,13 +170,13 @@ def test_a_rejected_call_is_a_failure_and_a_budget_stops_all():
     def spent(asked):
         raise BudgetReachedError("The budget is reached.")
 
-    assert all("HTTP 400" in verdict.failure for verdict in ask(Teller(rejected), windows_of([True, False])))
+    assert all("HTTP 400" in verdict.failure for verdict in ask(FakeModel(rejected), windows_of([True, False])))
     with pytest.raises(BudgetReachedError):
-        ask(Teller(spent), windows_of([True, False] * 20), per_prompt=4)
+        ask(FakeModel(spent), windows_of([True, False] * 20), per_prompt=4)
 
 
 def test_without_an_explanation_there_is_none_in_the_prompt():
-    model = Teller(verdicts(has_cat))
+    model = FakeModel(verdicts(has_cat))
     ask(model, windows_of([True, False]), label=None)
     assert model.asked[0].label is None
     assert "No explanation is given" in model.asked[0].prompt.messages[1].content
@@ -243,9 +243,9 @@ def test_probabilities_are_asked_for_only_where_they_are_known_to_come():
         ]
         return reply("".join(token.token for token in tokens), choices=tokens)
 
-    (verdict,) = ask(Teller(tell, abilities=frozenset({Ability.LOGPROBS})), windows_of([True]))
+    (verdict,) = ask(FakeModel(tell, abilities=frozenset({Ability.LOGPROBS})), windows_of([True]))
     assert (verdict.value, verdict.probability) == (False, pytest.approx(0.25))
-    (verdict,) = ask(Teller(verdicts(has_cat)), windows_of([True]))
+    (verdict,) = ask(FakeModel(verdicts(has_cat)), windows_of([True]))
     assert verdict.probability is None
 
 
@@ -267,7 +267,7 @@ def test_a_text_cannot_change_the_reading_of_any_other(injection):
     assert list(found.texts.values()) == texts
     assert found.label == injection
     windows = [Window(str(place), text) for place, text in enumerate(texts)]
-    verdict = {text: verdict.value for text, verdict in zip(texts, ask(Teller(verdicts(has_cat)), windows), strict=True)}
+    verdict = {text: verdict.value for text, verdict in zip(texts, ask(FakeModel(verdicts(has_cat)), windows), strict=True)}
     assert (verdict["a dog"], verdict["a cat"], verdict["a dog again"]) == (False, True, False)
 
 

@@ -1,4 +1,4 @@
-"""A language model in this process that reads our prompts as they are written: what it says is up to a function of the fenced texts."""
+"""A language model in this process that reads our prompts as they are written: a function of the fenced texts decides what it answers."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Teller:
+class FakeModel:
     """`tell(asked)` gives the reply's text, or a whole Reply, or raises. Shared by all purposes: `asked` is everything that was ever asked."""
 
     tell: Callable[[Asked], "str | Reply"]

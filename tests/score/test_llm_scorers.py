@@ -11,8 +11,8 @@ from interp.score import registry
 from interp.score.base import ScoreContext
 from interp.score.items.codec import decode_items, encode_items
 from tests.score.any_model import AnyModel, any_model
-from tests.score.exam import VOCABULARY, item_of
-from tests.score.teller import reply
+from tests.score.cat_feature import VOCABULARY, item_of
+from tests.score.fake_model import reply
 from tests.score.test_choice import distractors
 
 CONTROLS = frozenset({"empty", "baseline", "repeat", "judge_swap", "gold"})
@@ -20,9 +20,9 @@ ALL = pytest.mark.parametrize("name", sorted(registry.JUDGED))
 
 
 def score(name, model, seed=0, controls=CONTROLS):
-    desk = ScoreContext(VOCABULARY, seed, model, model, model, controls)
+    context = ScoreContext(VOCABULARY, seed, model, model, model, controls)
     item = item_of(baseline="dogs", distractors=distractors())
-    return asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, desk))
+    return asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, context))
 
 
 @ALL

@@ -17,8 +17,8 @@ from interp.score.base import ScoreContext
 from interp.score.items.test_set import TestSet
 from interp.score.scorers.graded_metrics import best_threshold, crossfitted, figure_of, grades_of, null_of
 from interp.score.scorers.surprisal import tail_of
-from tests.score.exam import FULL, STATISTICS, VOCABULARY, WORDS, contexts_of, item_of
-from tests.score.teller import Teller
+from tests.score.cat_feature import FULL, STATISTICS, VOCABULARY, WORDS, contexts_of, item_of
+from tests.score.fake_model import FakeModel
 
 MEANT = {"cats": "cat", "dogs": "dog", "men": "man"}
 NOUNS = [word.strip() for word in WORDS[1:]]
@@ -62,8 +62,8 @@ class Reader:
 
 
 def score(name, model, item=None, controls=(), second=None, **options):
-    desk = ScoreContext(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
-    return asyncio.run(registry.judged(ScorerSpec(name=name, **options)).score(item_of() if item is None else item, desk))
+    context = ScoreContext(VOCABULARY, 0, model, second, model, frozenset(controls), 0.5)
+    return asyncio.run(registry.judged(ScorerSpec(name=name, **options)).score(item_of() if item is None else item, context))
 
 
 BOTH = pytest.mark.parametrize("name", ["embedding", "surprisal"])
@@ -171,9 +171,9 @@ def test_embedding_has_twenty_nulls_where_none_are_asked_for():
 
 
 def test_embedding_without_an_embedding_model_says_what_to_do():
-    desk = ScoreContext(VOCABULARY, 0, Teller(lambda asked: ""))
+    context = ScoreContext(VOCABULARY, 0, FakeModel(lambda asked: ""))
     with pytest.raises(AbilityMissingError, match=r"models\.embedding"):
-        asyncio.run(registry.judged(ScorerSpec(name="embedding")).score(item_of(), desk))
+        asyncio.run(registry.judged(ScorerSpec(name="embedding")).score(item_of(), context))
 
 
 def test_embedding_embeds_its_windows_once_for_all_explanations():
@@ -193,7 +193,7 @@ def test_surprisal_is_what_the_explanation_adds_over_a_sentence_that_says_nothin
 
 
 def test_the_second_judge_that_cannot_read_is_a_reason_and_no_pause():
-    found = score("surprisal", Reader(), item_of(nulls=()), ("judge_swap",), Teller(lambda asked: ""))
+    found = score("surprisal", Reader(), item_of(nulls=()), ("judge_swap",), FakeModel(lambda asked: ""))
     (control,) = found.controls
     assert control.value is None and "log-probs" in control.reason
 
@@ -243,9 +243,9 @@ def test_nothing_that_is_asked_depends_on_where_and_how_strongly_the_feature_fir
     moved = replace(contexts, activations=(np.roll(contexts.activations, 5, axis=1) * np.float16(3)).astype(np.float16))
 
     def questions(shown):
-        reader, teller = Reader(), Teller(lambda asked: asked.prompt.typical)
-        desk = ScoreContext(VOCABULARY, 0, reader if name == "surprisal" else teller, None, reader)
-        asyncio.run(registry.judged(ScorerSpec(name=name)).score(item_of(shown), desk))
+        reader, teller = Reader(), FakeModel(lambda asked: asked.prompt.typical)
+        context = ScoreContext(VOCABULARY, 0, reader if name == "surprisal" else teller, None, reader)
+        asyncio.run(registry.judged(ScorerSpec(name=name)).score(item_of(shown), context))
         return sorted([str(asked.prompt.content()) for asked in teller.asked] + [text for _, text in reader.seen])
 
     assert questions(contexts) == questions(moved) != []
