@@ -15,7 +15,7 @@ COLUMNS = (
     "times tried",
     "recovered",
     "chunks done again",
-    "calls paid twice (in flight at the strike)",
+    "calls paid twice (in flight at the fault)",
     "time to recover, median and longest",
 )
 
