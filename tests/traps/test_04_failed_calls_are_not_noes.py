@@ -8,7 +8,7 @@ from interp.domain.errors import CallRejectedError
 from interp.judge.yes_no import Window
 from tests.score.cat_feature import item_of, score
 from tests.score.fake_model import FakeModel, verdicts
-from tests.score.over_http import Desk
+from tests.score.over_http import ScoringEndpoint
 from tests.score.test_yes_no import ask
 
 LABEL = 'the text contains the word "cat"'
@@ -20,9 +20,9 @@ def test_a_server_that_refuses_most_calls_makes_the_score_no_better_than_one_tha
     """Nearly every call refused: what is left is measured, what is missing is counted, and a "no" is nowhere made of it."""
     item = item_of(own=LABEL, nulls=('the word "dog"', 'the word "man"'))
     with ScriptedServer() as server:
-        whole = Desk(server.base_url).score(name, item, per_prompt=4)
+        whole = ScoringEndpoint(server.base_url).score(name, item, per_prompt=4)
     with ScriptedServer(faults=Faults(refused=0.97), seed=3) as server:
-        gaps = Desk(server.base_url).score(name, item, per_prompt=4)
+        gaps = ScoringEndpoint(server.base_url).score(name, item, per_prompt=4)
     assert (whole.answered, whole.failed) == (40, 0)
     assert gaps.failed > 5
     assert gaps.answered + gaps.failed == 40
@@ -78,7 +78,7 @@ def test_a_short_last_batch_is_a_batch(count):
 def test_verdicts_that_a_reply_leaves_out_are_asked_for_again(name):
     item = item_of(own=LABEL, nulls=())
     with ScriptedServer(faults=Faults(missing_verdicts=0.5, extra_verdicts=0.5), seed=1) as server:
-        found = Desk(server.base_url).score(name, item)
+        found = ScoringEndpoint(server.base_url).score(name, item)
         assert server.ledger.by_fault["missing_verdicts"] > 0
     assert found.answered + found.failed == 40
     assert found.answered >= 30
