@@ -3,7 +3,7 @@
     python -m benches.fleet --json
 
 Simulated workers (`benches/simulated.py`) take chunks through the real queue on PostgreSQL and Redis: claim, lease, heartbeats, finish,
-notifications, the sweeper. A quarter are gpu workers, the others llm workers. Their work is a pause, drawn from what a fleet with GPUs and a hosted
+notifications, upkeep. A quarter are gpu workers, the others llm workers. Their work is a pause, drawn from what a fleet with GPUs and a hosted
 language model would need: two minutes per corpus shard, half a minute to explain 64 features, one minute to score them. `--speed` divides these
 times, and the time that a job may wait for a worker that prefers its loaded models. Claims, ends and notifications are that many times more
 frequent, so their cost weighs that much more. Heartbeats, progress and checks for cancellation keep their interval. All figures are seconds of wall

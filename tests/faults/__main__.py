@@ -82,12 +82,12 @@ def _seeds(fault: Fault, given: argparse.Namespace) -> list[int]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=4, help="over how many seeds the trials of a fault go")
-    parser.add_argument("--points", type=int, default=100, help="random points of a job at which each kill strikes")
-    parser.add_argument("--tries", type=int, help="trials of each other fault")
-    parser.add_argument("--only", nargs="*", choices=list(FAULTS), help="these faults alone")
-    parser.add_argument("--json", help="file for all outcomes, a line each")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    parser.add_argument("--seeds", type=int, default=4, help="number of seeds over which the trials of a fault are spread")
+    parser.add_argument("--points", type=int, default=100, help="number of random points of a job for each kill")
+    parser.add_argument("--tries", type=int, help="number of trials of each other fault")
+    parser.add_argument("--only", nargs="*", choices=list(FAULTS), help="names of the faults to run; default: all")
+    parser.add_argument("--json", help="file for all outcomes, one JSON object per line")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/reliability.md")
     return parser.parse_args()
 
 

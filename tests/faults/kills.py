@@ -45,5 +45,5 @@ FAULTS = (
         is_kill=True,
         at_submission=lambda cluster: cluster.kill("api"),
     ),
-    Fault("kill-upkeep", "SIGKILL of the sweeper", of("upkeep"), ALL_STAGES, is_kill=True),
+    Fault("kill-upkeep", "SIGKILL of the upkeep worker", of("upkeep"), ALL_STAGES, is_kill=True),
 )

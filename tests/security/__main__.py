@@ -25,10 +25,10 @@ SHOWN = 20
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.security", description=__doc__)
-    parser.add_argument("--mutants", type=int, default=10_000, help="how many in all (10,000)")
-    parser.add_argument("--requests", type=int, default=20_000, help="how many in all, to both databases (20,000); 0 sends none")
-    parser.add_argument("--seed", type=int, default=0, help="of the changes (0)")
-    parser.add_argument("--only", help="kinds whose name contains this")
+    parser.add_argument("--mutants", type=int, default=10_000, help="number of changed files (10,000)")
+    parser.add_argument("--requests", type=int, default=20_000, help="number of requests to both databases together (20,000); 0 sends none")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the changes (0)")
+    parser.add_argument("--only", help="only kinds whose name contains this")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="glossator-fuzz-") as folder, within(Roots((os.path.realpath(folder),))):
         found = {name: case for name, case in cases(Path(folder)).items() if not given.only or given.only in name}
