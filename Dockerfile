@@ -19,7 +19,7 @@ FROM build AS build-lean
 COPY --from=source /src ./
 RUN pip install -c constraints.txt '.[s3,otel]'
 
-# The version of torch is that of the Makefile. It goes before the sources: another line of ours does not fetch it again.
+# The version of torch is that of the Makefile. It is installed before the sources are copied, so that a change of ours does not fetch it again.
 FROM build AS build-gpu
 ARG TORCH=torch==2.13.0
 RUN pip install -c constraints.txt "${TORCH}"
@@ -43,7 +43,7 @@ STOPSIGNAL SIGTERM
 
 FROM base AS api
 COPY --from=build-lean /opt/glossator /opt/glossator
-# Within a container every address is meant: what is published, and who gets there, is for whoever runs it to decide.
+# A container listens on all addresses: the operator decides what is published and to whom.
 ENV GLOSSATOR_HOST=0.0.0.0 GLOSSATOR_I_KNOW_THERE_IS_NO_LOGIN=true
 EXPOSE 8420
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
@@ -58,7 +58,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
 
 FROM base-worker AS worker
 COPY --from=build-lean /opt/glossator /opt/glossator
-# Several of them share the cores: numpy's own threads would only fight.
+# Several processes share the cores, so numpy gets one thread each.
 ENV OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 CMD ["glossator", "worker", "llm"]
 
