@@ -14,6 +14,7 @@ from api.app import create_app
 from api.cli import app
 from interp.config import environment
 from interp.config.settings import Settings
+from interp.domain.spec import JobSpec
 from tests.deploy.house import FOREIGN, ROOT, dockerfile_targets
 
 FOLDERS = ("api", "benches", "deploy", "docs", "examples", "glossator", "interp", "migrations", "tests", "workers")
@@ -108,6 +109,18 @@ def test_every_variable_is_a_setting(document: Path) -> None:
 @each_document
 def test_no_setting_has_its_old_name(document: Path) -> None:
     assert not {span for span in spans_of(document) if "_" in span} & set(environment.RENAMED)
+
+
+@each_document
+def test_every_field_of_a_job_exists(document: Path) -> None:
+    """Fields are written as `collection.left_context`."""
+    schema = JobSpec.model_json_schema()
+    for word in words_of(document):
+        parent, _, field = word.partition(".")
+        if parent in schema["properties"] and re.fullmatch(r"[a-z_]+", field):
+            references = re.findall(r"'\$ref': '#/\$defs/(\w+)'", str(schema["properties"][parent]))
+            known = set().union(*(schema["$defs"][name].get("properties", {}) for name in references))
+            assert field in known or is_file(word), word
 
 
 @each_document
