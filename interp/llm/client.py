@@ -62,13 +62,16 @@ class LlmClient:
         self._calls = CallsInFlight()
 
     @classmethod
-    def of(cls, settings: "Settings") -> "LlmClient":
-        return cls.under(settings, settings.llm_max_concurrent_calls, settings.llm_max_outage_seconds, settings.llm_batch_poll_interval_seconds)
-
-    @classmethod
-    def under(cls, settings: "Settings", in_flight: int, max_outage_seconds: float, batch_poll_interval_seconds: float = 30.0) -> "LlmClient":
-        """Make a client with limits of its own, which asks what the settings allow."""
-        return cls(settings, in_flight, max_outage_seconds, batch_poll_interval_seconds, settings.llm_guard(), settings.llm_max_reply_bytes)
+    def of(cls, settings: "Settings", in_flight: int | None = None, max_outage_seconds: float | None = None) -> "LlmClient":
+        """Make a client with the limits of the settings, or with other ones."""
+        return cls(
+            settings,
+            settings.llm_max_concurrent_calls if in_flight is None else in_flight,
+            settings.llm_max_outage_seconds if max_outage_seconds is None else max_outage_seconds,
+            settings.llm_batch_poll_interval_seconds,
+            settings.llm_guard(),
+            settings.llm_max_reply_bytes,
+        )
 
     def model(self, spec: ModelSpec, call_store: CallStore, tag: Tag, abilities: frozenset[Ability] = frozenset()) -> ClientModel:
         """Bind a model to a chunk's call store and to what its calls are for. `abilities` are those that a probe found.

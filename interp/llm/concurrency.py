@@ -1,7 +1,7 @@
-"""How many calls may be in flight: additive increase, multiplicative decrease, per endpoint, key and model.
+"""Limit of the calls in flight per endpoint, key and model: additive increase, multiplicative decrease.
 
-The rule is TCP's (Chiu and Jain 1989; RFC 5681): slow start doubles the window a round trip, then it grows by a fixed step a round trip; pushing
-back cuts it by a share, once for all calls that were in flight together. Used from one event loop: no lock, no task a waiter.
+The rule is TCP's (Chiu and Jain 1989; RFC 5681): until the first cut the window doubles per round trip, then it grows by a fixed step per round trip.
+A reply that pushes back cuts it by a share, once for all calls that were in flight together. Used from one event loop.
 """
 
 import asyncio
@@ -37,7 +37,6 @@ class ConcurrencyLimiter:
         self.ceiling, self._max_pause = ceiling, max_pause
         self.window = min(start, float(ceiling))
         self.in_flight = 0
-        self._threshold = float(ceiling)
         self._step = max(1.0, ceiling / STEPS_TO_CEILING)
         self._epoch = 0
         self._given = 0
@@ -93,11 +92,11 @@ class ConcurrencyLimiter:
         return Permit(self._epoch, self._given)
 
     def _grow(self) -> None:
-        self.window = min(float(self.ceiling), self.window + (1.0 if self.window < self._threshold else self._step / self.window))
+        self.window = min(float(self.ceiling), self.window + (1.0 if not self._epoch else self._step / self.window))
 
     def _cut(self) -> None:
         self._epoch += 1
-        self.window = self._threshold = max(FLOOR, self.window * CUT)
+        self.window = max(FLOOR, self.window * CUT)
 
     def _has_room(self) -> bool:
         return self.in_flight < int(self.window) and not self._resume_at

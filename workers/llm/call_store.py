@@ -20,7 +20,7 @@ from interp.store.llm import batches, calls, reply_cache
 from interp.store.queue import budgets
 from interp.store.queue.budgets import NOTHING, Grant, Sums, sums_of
 from interp.store.queue.chunks import Lease
-from workers.llm.singleton import one_a_process
+from workers.llm.event_loop import one_per_process
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class BudgetRequest:
 class WriteQueue:
     """What has come in since the last round. `settled` sums up what was reserved and what was spent, per account."""
 
-    lookups: dict[str, list[Future[StoredReply | None]]] = field(default_factory=dict)
+    lookups: list[tuple[str, Future[StoredReply | None]]] = field(default_factory=list)
     requests: list[BudgetRequest] = field(default_factory=list)
     actions: list[tuple[Callable[[Session], Any], Future[Any]]] = field(default_factory=list)
     flushes: list[Future[None]] = field(default_factory=list)
@@ -73,8 +73,7 @@ class WriteQueue:
 
     @property
     def futures(self) -> list[Future[Any]]:
-        looked_up = [future for same in self.lookups.values() for future in same]
-        return looked_up + [request.future for request in self.requests] + [future for _, future in self.actions] + self.flushes
+        return [future for _, future in (*self.lookups, *self.actions)] + [request.future for request in self.requests] + self.flushes
 
     def settle(self, account: Account, reserved: Sums, spent: Sums) -> None:
         before = self.settled.get(account, (NOTHING, NOTHING))
@@ -96,7 +95,7 @@ class CallWriter:
     def recall(self, key: str) -> Future[StoredReply | None]:
         """Return the future answer to a question asked before; None where there is none."""
         future: Future[StoredReply | None] = Future()
-        self._put(lambda queue: queue.lookups.setdefault(key, []).append(future))
+        self._put(lambda queue: queue.lookups.append((key, future)))
         return future
 
     def reserve(self, account: Account, amount: Amount) -> Future[None]:
@@ -166,14 +165,13 @@ class CallWriter:
         if not queue.lookups:
             return
         with snapshot(self._engine) as session:
-            found = reply_cache.recall(session, list(queue.lookups))
+            found = reply_cache.recall(session, [key for key, _ in queue.lookups])
         for call in queue.calls:  # answered, and not written yet
-            if call.key in queue.lookups and call.status == "answered" and call.raw is not None:
+            if call.status == "answered" and call.raw is not None:
                 found.setdefault(call.key, StoredReply(call.key, call.raw, call.usage, call.cost_usd))
-        for key, futures in queue.lookups.items():
-            for future in futures:
-                _resolve(future, found.get(key))
-        queue.lookups = {}
+        for key, future in queue.lookups:
+            _resolve(future, found.get(key))
+        queue.lookups = []
 
     def _write(self, queue: WriteQueue) -> None:
         packed = [calls.pack_call(call) for call in queue.calls]
@@ -202,7 +200,7 @@ class CallWriter:
                 self._queue.settle(account, reserved, spent)
 
 
-@one_a_process
+@one_per_process
 def call_writer_of(engine: Engine) -> CallWriter:
     """Return the process's writer for an engine."""
     return CallWriter(engine)

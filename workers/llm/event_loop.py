@@ -4,22 +4,26 @@ A loop per chunk with a client that outlives it ends in "Event loop is closed". 
 """
 
 import asyncio
+import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from interp.config.settings import Settings
 from interp.domain.errors import JobPausedError
-from workers.llm.singleton import one_a_process
 
 if TYPE_CHECKING:
     from interp.llm.client import LlmClient
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
+# Between two threads of the interpreter: with Python's own 5 ms, each step of a call waits that long for threads that compress or decode.
+SWITCH_SECONDS = 0.0005
 
 _clients: dict[Settings, "LlmClient"] = {}
 _creating = threading.Lock()
@@ -64,9 +68,25 @@ class EventLoopThread:
         self._loop.close()
 
 
-@one_a_process
+def one_per_process(make: Callable[P, T]) -> Callable[P, T]:
+    """Call `make` once per set of positional arguments. functools.cache would call it again for threads that race."""
+    lock = threading.Lock()
+    made: dict[Hashable, T] = {}
+
+    @wraps(make)
+    def get(*args: P.args, **kwargs: P.kwargs) -> T:
+        with lock:
+            if args not in made:
+                made[args] = make(*args, **kwargs)
+            return made[args]
+
+    return get
+
+
+@one_per_process
 def the_loop() -> EventLoopThread:
     """Return the process's loop."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     return EventLoopThread()
 
 
