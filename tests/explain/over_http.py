@@ -1,4 +1,4 @@
-"""Explainers over real HTTP: the client, a scripted server, books in memory."""
+"""Explainers over real HTTP: the client, a scripted server, a call store in memory."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,10 +22,10 @@ T = TypeVar("T")
 
 @dataclass
 class Wire:
-    """One client a run, on an event loop of its own; the books outlive it."""
+    """One client a run, on an event loop of its own; the call store outlives it."""
 
     llm_base_url: str
-    books: MemoryCallStore = field(default_factory=MemoryCallStore)
+    call_store: MemoryCallStore = field(default_factory=MemoryCallStore)
     spec: dict[str, Any] = field(default_factory=dict)
 
     def key_of(self, base_url: str) -> str:
@@ -41,7 +41,7 @@ class Wire:
             client = LlmClient(self, in_flight=16, max_outage_seconds=60.0)
             try:
                 return await work(
-                    client.model(ModelSpec(model="scripted", **self.spec), self.books, Tag("job", "chunk", "explain", feature, purpose))
+                    client.model(ModelSpec(model="scripted", **self.spec), self.call_store, Tag("job", "chunk", "explain", feature, purpose))
                 )
             finally:
                 await client.close()

@@ -22,7 +22,7 @@ def test_a_label_with_its_calls_in_the_book(name):
         made = wire.explain(name, selves(), text().vocabulary)
         assert made.failure is None
         assert "self" in made.text or name == "output_tokens"
-        by_key = {call.key: call for call in wire.books.calls}
+        by_key = {call.key: call for call in wire.call_store.calls}
         own = [by_key[key] for key in made.provenance["calls"]]
         assert own
         assert all(call.status == "answered" and call.template.startswith(made.provenance["template"].split("+")[0]) for call in own)
@@ -31,7 +31,7 @@ def test_a_label_with_its_calls_in_the_book(name):
         assert made.provenance["cost_usd"] is None  # nobody knows what a scripted model costs
         assert made.provenance["model"]["base_url"] == server.base_url
         assert len(by_key) == server.ledger.requests
-        purposes = {call.tag.purpose for call in wire.books.calls}
+        purposes = {call.tag.purpose for call in wire.call_store.calls}
         assert purposes <= {name, f"{name}/choose", f"{name}/probe"}
 
 
@@ -49,7 +49,7 @@ def test_the_digest_is_of_a_prompt_that_was_sent_and_stands_in_the_book(name):
         asked = [body for body in server.ledger.bodies if not body["messages"][0]["content"].startswith("Task: detect\n")]
         assert digest in {digest_of(body["messages"]) for body in asked}
         assert all(body["response_format"]["json_schema"]["schema"]["required"] == ["explanation"] for body in asked)
-        kept = [json.loads(call.prompt) for call in wire.books.calls if call.key in made.provenance["calls"]]
+        kept = [json.loads(call.prompt) for call in wire.call_store.calls if call.key in made.provenance["calls"]]
         assert digest in {digest_of(body["messages"]) for body in kept}
 
 
@@ -97,8 +97,8 @@ def test_a_model_that_always_refuses_is_a_failure_with_its_calls():
         made = wire.explain("contexts", selves(), text().vocabulary)
         assert made.text is None
         assert "refused" in made.failure
-        assert set(made.provenance["calls"]) == {call.key for call in wire.books.calls}
-        assert {call.status for call in wire.books.calls} == {"refused"}
+        assert set(made.provenance["calls"]) == {call.key for call in wire.call_store.calls}
+        assert {call.status for call in wire.call_store.calls} == {"refused"}
 
 
 def test_a_model_whose_replies_are_always_cut_short_is_a_failure():

@@ -1,4 +1,4 @@
-"""A worker to be killed: `python -m tests.llm.batch_worker URL FOLDER` asks a few questions in a batch, with books that are files of the folder."""
+"""A worker to be killed: `python -m tests.llm.batch_worker URL FOLDER` asks a few questions in a batch, with a call store of files."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from interp.llm.base import Message, Prompt, Usage
 from interp.llm.call_store import Call, PendingBatch, StoredReply
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.prompt_text import fence, fence_label, nonce_of
-from tests.llm.conftest import Desk, question
+from tests.llm.conftest import ClientHarness, question
 
 COUNT = 30
 EXPECTED = [f'{{"1": "{"no" if number % 3 else "yes"}"}}' for number in range(COUNT)]
@@ -60,5 +60,5 @@ def _write(path: Path, value: object) -> None:
 
 
 if __name__ == "__main__":
-    books = FileCallStore(folder=Path(sys.argv[2]))
-    print(json.dumps([reply.text for reply in Desk(sys.argv[1], books=books).ask_all(prompts(), transport="batch")]))
+    call_store = FileCallStore(folder=Path(sys.argv[2]))
+    print(json.dumps([reply.text for reply in ClientHarness(sys.argv[1], call_store=call_store).ask_all(prompts(), transport="batch")]))

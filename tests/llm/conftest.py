@@ -1,4 +1,4 @@
-"""A client against a scripted server on loopback, with books in memory."""
+"""A client against a scripted server on loopback, with a call store in memory."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -29,14 +29,14 @@ def question(text: str = "does it fire?", **others: Any) -> Prompt:
 
 
 @dataclass
-class Desk:
-    """What a worker has: a client, and books that outlive it."""
+class ClientHarness:
+    """What a worker has: a client, and a call store that outlives it."""
 
     base_url: str
     key: str = KEY
     in_flight: int = 64
     patience: float = 30.0
-    books: MemoryCallStore = field(default_factory=MemoryCallStore)
+    call_store: MemoryCallStore = field(default_factory=MemoryCallStore)
     listed: tuple[str, ...] = ()
 
     @property
@@ -54,7 +54,7 @@ class Desk:
                 self, self.in_flight, self.patience, batch_poll_interval_seconds=0.02, policy=OutgoingPolicy.of([self.base_url, *self.listed])
             )
             try:
-                return await work(client.model(ModelSpec(**({"model": "scripted", "timeout_seconds": 20.0} | spec)), self.books, TAG, abilities))
+                return await work(client.model(ModelSpec(**({"model": "scripted", "timeout_seconds": 20.0} | spec)), self.call_store, TAG, abilities))
             finally:
                 await client.close()
 
@@ -74,5 +74,5 @@ def server() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def desk(server: ScriptedServer) -> Desk:
-    return Desk(server.base_url)
+def harness(server: ScriptedServer) -> ClientHarness:
+    return ClientHarness(server.base_url)

@@ -16,7 +16,7 @@ from interp.explain.label import LabelAnswer, read_label, schema
 from interp.llm.base import Message, Prompt
 from interp.llm.model import ClientModel
 from interp.llm.replies.structured import Read, ask_for
-from tests.llm.conftest import Desk
+from tests.llm.conftest import ClientHarness
 
 GOOD = '{"explanation": "names of harbours"}'
 Answerer = Callable[[dict[str, Any], int], tuple[int, Any, dict[str, str]]]
@@ -59,8 +59,8 @@ def serving(answer: Answerer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             server.shutdown()
 
 
-def asked(base_url: str, count: int = 1, patience: float = 20.0) -> tuple[list[Read[LabelAnswer] | BaseException], Desk]:
-    desk = Desk(base_url, patience=patience)
+def asked(base_url: str, count: int = 1, patience: float = 20.0) -> tuple[list[Read[LabelAnswer] | BaseException], ClientHarness]:
+    harness = ClientHarness(base_url, patience=patience)
 
     async def work(model: ClientModel) -> list[Read[LabelAnswer] | BaseException]:
         prompts = [
@@ -70,7 +70,7 @@ def asked(base_url: str, count: int = 1, patience: float = 20.0) -> tuple[list[R
             *(ask_for(model, prompt, lambda text, prompt=prompt: read_label(text, prompt.messages)) for prompt in prompts), return_exceptions=True
         )
 
-    return desk.run(work), desk
+    return harness.run(work), harness
 
 
 def once(*first: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answerer:
@@ -109,10 +109,12 @@ def test_no_half_reply_and_no_draft_becomes_a_label(body: Any) -> None:
 def test_a_server_that_could_not_make_json_is_asked_for_a_fresh_sample() -> None:
     error = {"message": "Failed to generate JSON. Please adjust your prompt.", "type": "invalid_request_error", "code": "json_validate_failed"}
     with serving(once({"error": error | {"failed_generation": '{"explanation": "names of'}}, status=400)) as (base_url, seen):
-        (read,), desk = asked(base_url)
+        (read,), harness = asked(base_url)
     assert isinstance(read, Read) and read.value.label == "names of harbours"
     assert seen[0]["messages"] == seen[1]["messages"] and seen[1]["temperature"] > 0
-    assert [call.status for call in desk.books.calls] == ["failed", "answered"] and "Failed to generate JSON" in (desk.books.calls[0].error or "")
+    assert [call.status for call in harness.call_store.calls] == ["failed", "answered"] and "Failed to generate JSON" in (
+        harness.call_store.calls[0].error or ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,17 +128,17 @@ def test_a_server_that_could_not_make_json_is_asked_for_a_fresh_sample() -> None
 def test_a_filtered_prompt_fails_alone(body: Any, error: type[CallFailedError], why: str) -> None:
     """However many there are: a pause of the whole job would be for every feature that is left."""
     with serving(lambda sent, _: (200, chat(GOOD) if "feature 7 " in json.dumps(sent) else body, {})) as (base_url, seen):
-        reads, desk = asked(base_url, count=12)
+        reads, harness = asked(base_url, count=12)
     assert isinstance(reads[7], Read)
     assert all(type(read) is error and why in str(read) for place, read in enumerate(reads) if place != 7), reads
-    assert len(seen) <= 1 + 11 * 6 and desk.books.spent.calls == len(seen)
+    assert len(seen) <= 1 + 11 * 6 and harness.call_store.spent.calls == len(seen)
 
 
 def test_an_unknown_ending_is_named_in_the_reason() -> None:
     with serving(lambda *_: (200, chat(GOOD, "some_new_word"), {})) as (base_url, _):
-        (error,), desk = asked(base_url)
+        (error,), harness = asked(base_url)
     assert isinstance(error, ReplyInvalidError) and "'some_new_word'" in str(error)
-    assert {call.status for call in desk.books.calls} == {"failed"} and not desk.books.answers
+    assert {call.status for call in harness.call_store.calls} == {"failed"} and not harness.call_store.answers
 
 
 def test_a_key_refused_in_a_body_pauses_the_job_at_once() -> None:
@@ -167,22 +169,22 @@ def test_a_reset_far_away_holds_no_call_beyond_the_patience() -> None:
     """`x-ratelimit-reset-*` as a moment since 1970 reads as decades."""
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1764435600"}
     with serving(lambda *_: (200, chat(GOOD), headers)) as (base_url, seen):
-        desk = Desk(base_url, patience=0.5, in_flight=1)
+        harness = ClientHarness(base_url, patience=0.5, in_flight=1)
 
         async def work(model: ClientModel) -> list[Any]:
             return [await model.ask(Prompt((Message("user", f"{number}"),), "t@1", GOOD, 200)) for number in range(3)]
 
-        assert len(desk.run(work)) == 3 == len(seen)
+        assert len(harness.run(work)) == 3 == len(seen)
 
 
 def test_what_an_earlier_version_took_for_an_answer_is_asked_again() -> None:
     prompt = Prompt((Message("user", "?"),), "t@1", GOOD, 200)
     with serving(once()) as (base_url, seen):
-        desk = Desk(base_url)
-        assert desk.ask_all([prompt])[0].text == GOOD
-        [kept] = desk.books.answers.values()
+        harness = ClientHarness(base_url)
+        assert harness.ask_all([prompt])[0].text == GOOD
+        [kept] = harness.call_store.answers.values()
         for raw in (chat("[EXPLANATION]: names of har", "network_error"), chat("half", "max_tokens"), {"choices": []}):
-            desk.books.answers[kept.key] = type(kept)(kept.key, json.dumps(raw), kept.usage, kept.cost_usd)
-            again = desk.ask_all([prompt])[0]
+            harness.call_store.answers[kept.key] = type(kept)(kept.key, json.dumps(raw), kept.usage, kept.cost_usd)
+            again = harness.ask_all([prompt])[0]
             assert not isinstance(again, GlossatorError) and again.text == GOOD and not again.was_cached
     assert len(seen) == 4

@@ -23,51 +23,51 @@ from interp.llm.transports.payloads import batch_reply, bound_of, parse_batch_li
 from interp.llm.transports.quirks import EndpointQuirks
 from tests.fakes.openai_server import sdk
 from tests.llm.batch_worker import COUNT, EXPECTED, prompt, prompts
-from tests.llm.conftest import KEY, TAG, Desk, question
+from tests.llm.conftest import KEY, TAG, ClientHarness, question
 
 SPEC = ModelSpec(model="scripted", transport="batch")
 
 
-def answers(desk: Desk, count: int = COUNT, **spec):
-    return desk.ask_all(prompts(count), transport="batch", **spec)
+def answers(harness: ClientHarness, count: int = COUNT, **spec):
+    return harness.ask_all(prompts(count), transport="batch", **spec)
 
 
 def batches_of(server: ScriptedServer) -> int:
     return server.ledger.by_path["/v1/batches"]
 
 
-def test_questions_go_in_one_file_and_come_back_with_their_answers(server, desk):
-    replies = answers(desk)
+def test_questions_go_in_one_file_and_come_back_with_their_answers(server, harness):
+    replies = answers(harness)
     assert [reply.text for reply in replies] == EXPECTED
     assert batches_of(server) == 1
-    assert Counter((call.transport, call.status) for call in desk.books.calls) == {("batch", "answered"): COUNT}
-    assert desk.books.batches == []
+    assert Counter((call.transport, call.status) for call in harness.call_store.calls) == {("batch", "answered"): COUNT}
+    assert harness.call_store.batches == []
 
 
-def test_what_was_answered_in_a_batch_is_in_the_cache(server, desk):
-    answers(desk)
+def test_what_was_answered_in_a_batch_is_in_the_cache(server, harness):
+    answers(harness)
     calls = server.ledger.calls
-    assert all(reply.was_cached for reply in answers(desk))
+    assert all(reply.was_cached for reply in answers(harness))
     assert server.ledger.calls == calls == COUNT
 
 
-def test_the_books_hold_what_the_server_billed(server, desk):
-    answers(desk)
-    assert (desk.books.spent.calls, desk.books.spent.tokens) == (server.ledger.calls, server.ledger.tokens)
+def test_the_call_store_holds_what_the_server_billed(server, harness):
+    answers(harness)
+    assert (harness.call_store.spent.calls, harness.call_store.spent.tokens) == (server.ledger.calls, server.ledger.tokens)
 
 
-def test_a_cap_is_kept_and_what_fits_is_handed_in(server, desk):
-    desk.books.budget = BudgetSpec(calls=10)
-    replies = answers(desk)
+def test_a_cap_is_kept_and_what_fits_is_handed_in(server, harness):
+    harness.call_store.budget = BudgetSpec(calls=10)
+    replies = answers(harness)
     assert Counter(type(reply).__name__ for reply in replies) == {"Reply": 10, "BudgetReachedError": COUNT - 10}
     assert server.ledger.calls == 10
 
 
-def test_a_file_holds_no_more_lines_than_allowed(server, desk):
+def test_a_file_holds_no_more_lines_than_allowed(server, harness):
     async def work() -> None:
         transport = BatchTransport(Endpoint(server.base_url, KEY), EndpointQuirks(), poll_seconds=0.02, max_lines=7)
         requests = [ChatRequest(f"key-{number}", SPEC, prompt, bound_of(prompt.messages, None, 64)) for number, prompt in enumerate(prompts())]
-        found = await asyncio.gather(*(transport.chat(request, desk.books) for request in requests))
+        found = await asyncio.gather(*(transport.chat(request, harness.call_store) for request in requests))
         assert [answer.text for answer in found] == EXPECTED
         await transport.close()
         await transport.endpoint.close()
@@ -76,7 +76,7 @@ def test_a_file_holds_no_more_lines_than_allowed(server, desk):
     assert batches_of(server) == -(-COUNT // 7)
 
 
-class DyingBooks(MemoryCallStore):
+class DyingCallStore(MemoryCallStore):
     """Books of a worker that dies as it writes down a batch: before it is written, or after."""
 
     dies_at: tuple[str, bool] | None = None
@@ -95,26 +95,26 @@ class DyingBooks(MemoryCallStore):
 
 @pytest.mark.parametrize("place", ["file", "batch"])
 @pytest.mark.parametrize("is_written", [False, True], ids=["before", "after"])
-def test_a_worker_that_dies_between_submit_and_result_costs_nothing_twice(server, desk, place, is_written):
-    """Two clients, one after the other, with the same books: the server bills one run."""
-    desk.books = DyingBooks()
-    desk.books.dies_at = (place, is_written)
-    _first_worker(desk, lambda: desk.books.died.wait())
-    assert [reply.text for reply in answers(desk)] == EXPECTED
+def test_a_worker_that_dies_between_submit_and_result_costs_nothing_twice(server, harness, place, is_written):
+    """Two clients, one after the other, with the same call store: the server bills one run."""
+    harness.call_store = DyingCallStore()
+    harness.call_store.dies_at = (place, is_written)
+    _first_worker(harness, lambda: harness.call_store.died.wait())
+    assert [reply.text for reply in answers(harness)] == EXPECTED
     assert server.ledger.calls == COUNT, "one run is billed"
-    assert desk.books.batches == [], "nothing is left to read back"
+    assert harness.call_store.batches == [], "nothing is left to read back"
 
 
-def test_a_worker_that_dies_while_it_waits_costs_nothing_twice(desk, server):
+def test_a_worker_that_dies_while_it_waits_costs_nothing_twice(harness, server):
     async def is_away() -> None:
-        while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
+        while not any(not batch.id.startswith(FILE) for batch in harness.call_store.batches):
             await asyncio.sleep(0.01)
 
-    _first_worker(desk, is_away)
-    assert len(desk.books.batches) == 1
-    assert [reply.text for reply in answers(desk)] == EXPECTED
+    _first_worker(harness, is_away)
+    assert len(harness.call_store.batches) == 1
+    assert [reply.text for reply in answers(harness)] == EXPECTED
     assert (server.ledger.calls, batches_of(server)) == (COUNT, 1)
-    assert desk.books.batches == []
+    assert harness.call_store.batches == []
 
 
 def test_a_worker_that_is_killed_while_it_waits_costs_nothing_twice(tmp_path):
@@ -138,27 +138,27 @@ def _is_away(path) -> bool:
     return path.exists() and any(not row["id"].startswith(FILE) for row in json.loads(path.read_text()))
 
 
-def test_after_a_restart_a_part_of_the_questions_is_read_back_and_the_rest_can_wait(desk, server):
+def test_after_a_restart_a_part_of_the_questions_is_read_back_and_the_rest_can_wait(harness, server):
     async def is_away() -> None:
-        while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
+        while not any(not batch.id.startswith(FILE) for batch in harness.call_store.batches):
             await asyncio.sleep(0.01)
 
-    _first_worker(desk, is_away)
-    answers(desk, 10)
-    assert len(desk.books.batches) == 1, "answers that nobody has taken yet stay readable"
-    answers(desk)
+    _first_worker(harness, is_away)
+    answers(harness, 10)
+    assert len(harness.call_store.batches) == 1, "answers that nobody has taken yet stay readable"
+    answers(harness)
     assert server.ledger.calls == COUNT
-    assert desk.books.batches == []
+    assert harness.call_store.batches == []
 
 
-def _first_worker(desk: Desk, until) -> None:
+def _first_worker(harness: ClientHarness, until) -> None:
     """Asks everything, and is gone without a word once `until` returns."""
 
     async def work() -> None:
-        if isinstance(desk.books, DyingBooks):
-            desk.books.died = asyncio.Event()
-        client = LlmClient(desk, batch_poll_interval_seconds=0.02)
-        model = client.model(SPEC, desk.books, TAG)
+        if isinstance(harness.call_store, DyingCallStore):
+            harness.call_store.died = asyncio.Event()
+        client = LlmClient(harness, batch_poll_interval_seconds=0.02)
+        model = client.model(SPEC, harness.call_store, TAG)
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         await asyncio.wait_for(until(), 20)
         for task in tasks:
@@ -167,18 +167,18 @@ def _first_worker(desk: Desk, until) -> None:
         await client.close()
 
     asyncio.run(work())
-    desk.books._open.clear()
-    desk.books._freed = asyncio.Event()
+    harness.call_store._open.clear()
+    harness.call_store._freed = asyncio.Event()
 
 
-def test_lines_that_fail_are_handed_in_again_until_all_are_answered(server, desk):
+def test_lines_that_fail_are_handed_in_again_until_all_are_answered(server, harness):
     server.faults = Faults(server_error=0.15, rate_limited=0.15)
-    assert [reply.text for reply in answers(desk)] == EXPECTED
+    assert [reply.text for reply in answers(harness)] == EXPECTED
     assert batches_of(server) > 1
     assert server.ledger.calls == COUNT, "a line that failed is not billed, and one that was answered is not asked again"
 
 
-def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, desk):
+def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, harness):
     server.faults = Faults(batch_expired=1.0)
 
     def one_expires() -> bool:
@@ -191,53 +191,53 @@ def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, desk):
         server.faults = Faults()
         return await asyncio.gather(*tasks)
 
-    assert [reply.text for reply in desk.run(work, transport="batch")] == EXPECTED
+    assert [reply.text for reply in harness.run(work, transport="batch")] == EXPECTED
     assert batches_of(server) == 2
     assert server.ledger.calls == COUNT
-    assert desk.books.batches == []
+    assert harness.call_store.batches == []
 
 
 @pytest.mark.parametrize("fault", ["batch_failed", "batch_expired"])
-def test_batches_that_are_never_worked_off_pause_the_job(server, desk, fault):
+def test_batches_that_are_never_worked_off_pause_the_job(server, harness, fault):
     server.faults = Faults(**{fault: 1.0})
-    (reply,) = answers(desk, 1)  # half of one line is none
+    (reply,) = answers(harness, 1)  # half of one line is none
     assert type(reply) is JobPausedError
     assert str(MAX_SUBMISSIONS) in str(reply)
     assert batches_of(server) == MAX_SUBMISSIONS
-    assert desk.books.batches == []
+    assert harness.call_store.batches == []
 
 
-def test_a_batch_that_somebody_cancelled_pauses_the_job(desk):
+def test_a_batch_that_somebody_cancelled_pauses_the_job(harness):
     with ScriptedServer(key=KEY, batch_seconds=30) as server:
-        desk.base_url = server.base_url
+        harness.base_url = server.base_url
 
         async def work(model: ClientModel):
             task = asyncio.create_task(model.ask(question()))
-            while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
+            while not any(not batch.id.startswith(FILE) for batch in harness.call_store.batches):
                 await asyncio.sleep(0.01)
             await model.attempts.endpoint.cancel_batch("batch_1")
             with pytest.raises(JobPausedError, match="cancelled"):
                 await task
 
-        desk.run(work, transport="batch")
+        harness.run(work, transport="batch")
 
 
 @pytest.mark.parametrize("lacking", ["max_tokens", "json_schema", "temperature"])
-def test_what_the_endpoint_does_not_take_is_learned_from_the_lines(server, desk, lacking):
+def test_what_the_endpoint_does_not_take_is_learned_from_the_lines(server, harness, lacking):
     server.faults = Faults(lacks=frozenset({lacking}))
-    assert [reply.text for reply in answers(desk)] == EXPECTED
+    assert [reply.text for reply in answers(harness)] == EXPECTED
     assert batches_of(server) == 2
 
 
-def test_transport_faults_on_the_way_lose_nothing_and_make_no_second_batch(server, desk):
+def test_transport_faults_on_the_way_lose_nothing_and_make_no_second_batch(server, harness):
     """Dropped replies to the request that makes a batch are the trap: the batch may have been made."""
     server.faults = Faults(dropped=0.2, dropped_midway=0.1, truncated_body=0.1, rate_limited_silently=0.1)
-    desk.patience = 60.0
-    assert [reply.text for reply in answers(desk)] == EXPECTED
+    harness.patience = 60.0
+    assert [reply.text for reply in answers(harness)] == EXPECTED
     assert server.ledger.calls == COUNT
 
 
-def test_a_batch_whose_making_was_never_confirmed_is_found_and_not_made_again(server, desk):
+def test_a_batch_whose_making_was_never_confirmed_is_found_and_not_made_again(server, harness):
     server.faults = Faults(dropped=1.0, at=("/v1/batches",))
 
     async def work(model: ClientModel):
@@ -247,13 +247,13 @@ def test_a_batch_whose_making_was_never_confirmed_is_found_and_not_made_again(se
         server.faults = Faults()
         return await asyncio.gather(*tasks)
 
-    assert [reply.text for reply in desk.run(work, transport="batch")] == EXPECTED
+    assert [reply.text for reply in harness.run(work, transport="batch")] == EXPECTED
     assert server.ledger.calls == COUNT
     assert len(sdk(server, KEY).batches.list().data) == 1
-    assert desk.books.batches == []
+    assert harness.call_store.batches == []
 
 
-def test_an_output_file_that_was_cut_on_its_way_is_read_again(server, desk):
+def test_an_output_file_that_was_cut_on_its_way_is_read_again(server, harness):
     """What is missing in it is paid for."""
     server.faults = Faults(truncated_body=1.0, at=("/v1/files/file-2",))
 
@@ -264,60 +264,60 @@ def test_an_output_file_that_was_cut_on_its_way_is_read_again(server, desk):
         server.faults = Faults()
         return await asyncio.gather(*tasks)
 
-    assert [reply.text for reply in desk.run(work, transport="batch")] == EXPECTED
+    assert [reply.text for reply in harness.run(work, transport="batch")] == EXPECTED
     assert server.ledger.calls == COUNT
 
 
-def test_an_endpoint_without_batches_is_a_clear_error(server, desk):
+def test_an_endpoint_without_batches_is_a_clear_error(server, harness):
     server.faults = Faults(lacks=frozenset({"files", "batches"}))
-    (reply,) = answers(desk, 1)
+    (reply,) = answers(harness, 1)
     assert isinstance(reply, AbilityMissingError)
     assert "transport: live" in reply.cure
 
 
-def test_a_wrong_key_and_an_unknown_model_are_clear_errors(server, desk):
-    (reply,) = answers(desk, 1, model="nobody")
+def test_a_wrong_key_and_an_unknown_model_are_clear_errors(server, harness):
+    (reply,) = answers(harness, 1, model="nobody")
     assert isinstance(reply, ModelUnknownError)
-    desk.key = "sk-wrong-0123456789"
-    (reply,) = answers(desk, 1)
+    harness.key = "sk-wrong-0123456789"
+    (reply,) = answers(harness, 1)
     assert isinstance(reply, KeyRefusedError)
 
 
-def test_a_line_that_the_endpoint_calls_wrong_fails_alone(server, desk):
+def test_a_line_that_the_endpoint_calls_wrong_fails_alone(server, harness):
     async def work(model: ClientModel):
         return await asyncio.gather(model.ask(prompts()[0]), model.ask(prompt("too long " * 2000)), return_exceptions=True)
 
     server.faults = Faults(context_window=2000)
-    right, wrong = desk.run(work, transport="batch")
+    right, wrong = harness.run(work, transport="batch")
     assert right.text == EXPECTED[0]
     assert wrong.code == "prompt-too-long"
 
 
-def test_a_key_revoked_while_a_batch_is_away_pauses_and_keeps_the_batch(desk):
+def test_a_key_revoked_while_a_batch_is_away_pauses_and_keeps_the_batch(harness):
     with ScriptedServer(key=KEY, batch_seconds=0.3) as server:
-        desk.base_url = server.base_url
+        harness.base_url = server.base_url
 
         async def work(model: ClientModel):
             task = asyncio.create_task(model.ask(question()))
-            while not any(not batch.id.startswith(FILE) for batch in desk.books.batches):
+            while not any(not batch.id.startswith(FILE) for batch in harness.call_store.batches):
                 await asyncio.sleep(0.01)
             server.revoke_key()
             with pytest.raises(KeyRefusedError):
                 await task
 
-        desk.run(work, transport="batch")
-        assert len(desk.books.batches) == 1
+        harness.run(work, transport="batch")
+        assert len(harness.call_store.batches) == 1
         server.restore_key()
-        (reply,) = desk.ask_all([question()], transport="batch")
+        (reply,) = harness.ask_all([question()], transport="batch")
         assert reply.text
         assert server.ledger.calls == 1
 
 
-def test_a_server_that_is_gone_for_good_pauses_the_job(desk):
+def test_a_server_that_is_gone_for_good_pauses_the_job(harness):
     with ScriptedServer(key=KEY) as server:
-        desk.base_url = server.base_url
-    desk.patience = 0.5
-    (reply,) = answers(desk, 1)
+        harness.base_url = server.base_url
+    harness.patience = 0.5
+    (reply,) = answers(harness, 1)
     assert isinstance(reply, EndpointUnreachableError)
 
 

@@ -33,7 +33,7 @@ from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 from interp.llm.replies.structured import ask_for, json_object
 from interp.llm.transports.base import TransportError
-from tests.llm.conftest import KEY, TAG, Desk, question
+from tests.llm.conftest import KEY, TAG, ClientHarness, question
 
 PASSING = ("rate_limited", "rate_limited_silently", "server_error", "dropped", "dropped_midway", "truncated_body", "slow")
 
@@ -42,95 +42,95 @@ def prompts(count: int) -> list:
     return [question(f"context {number}") for number in range(count)]
 
 
-def test_an_answer_with_its_usage_and_its_story(server: ScriptedServer, desk: Desk) -> None:
-    (reply,) = desk.ask_all([question()], price={"input": 1.0, "output": 2.0})
-    (call,) = desk.books.calls
+def test_an_answer_with_its_usage_and_its_story(server: ScriptedServer, harness: ClientHarness) -> None:
+    (reply,) = harness.ask_all([question()], price={"input": 1.0, "output": 2.0})
+    (call,) = harness.call_store.calls
     assert json_object(reply.text)["1"] in ("yes", "no")
     assert reply.finish == "stop" and reply.attempts == 1 and not reply.was_cached and reply.usage.is_known
-    assert reply.usage.tokens == server.ledger.prompt_tokens + server.ledger.completion_tokens == desk.books.spent.tokens
+    assert reply.usage.tokens == server.ledger.prompt_tokens + server.ledger.completion_tokens == harness.call_store.spent.tokens
     assert reply.cost_usd == pytest.approx((reply.usage.prompt_tokens + 2 * reply.usage.completion_tokens) / 1e6) == call.cost_usd
     assert (call.key, call.status, call.tag, call.template, call.attempts) == (reply.key, "answered", TAG, "test@1", 1)
     assert "does it fire?" in call.prompt and reply.text in json_object(call.raw or "")["choices"][0]["message"]["content"]
 
 
-def test_a_second_run_makes_no_call(server: ScriptedServer, desk: Desk) -> None:
-    first = desk.ask_all(prompts(50))
+def test_a_second_run_makes_no_call(server: ScriptedServer, harness: ClientHarness) -> None:
+    first = harness.ask_all(prompts(50))
     before = server.ledger.requests
-    second = desk.ask_all(prompts(50))
+    second = harness.ask_all(prompts(50))
     assert server.ledger.requests == before == 50
     assert all(reply.was_cached for reply in second) and [reply.text for reply in second] == [reply.text for reply in first]
-    assert desk.books.spent.calls == 50
+    assert harness.call_store.spent.calls == 50
 
 
-def test_what_decides_the_answer_is_another_question(server: ScriptedServer, desk: Desk) -> None:
+def test_what_decides_the_answer_is_another_question(server: ScriptedServer, harness: ClientHarness) -> None:
     asked = [question(), question(sample=1), question(temperature=0.7), question(max_tokens=65), question(schema=None), question(seed=1)]
-    replies = desk.ask_all(asked)
+    replies = harness.ask_all(asked)
     assert len({reply.key for reply in replies}) == len(asked) == server.ledger.requests
-    desk.ask_all([question()], temperature=None)
-    desk.ask_all([question()], extra={"reasoning_effort": "low"})
+    harness.ask_all([question()], temperature=None)
+    harness.ask_all([question()], extra={"reasoning_effort": "low"})
     assert server.ledger.requests == len(asked) + 2
-    desk.ask_all([question()], timeout_seconds=19.0, price=Price(input=1, output=1))
+    harness.ask_all([question()], timeout_seconds=19.0, price=Price(input=1, output=1))
     assert server.ledger.requests == len(asked) + 2, "neither patience nor price decides an answer"
 
 
-def test_the_same_question_in_flight_many_times_is_asked_once(server: ScriptedServer, desk: Desk) -> None:
-    replies = desk.ask_all([question()] * 64)
-    assert server.ledger.requests == 1 and len(desk.books.calls) == 1
+def test_the_same_question_in_flight_many_times_is_asked_once(server: ScriptedServer, harness: ClientHarness) -> None:
+    replies = harness.ask_all([question()] * 64)
+    assert server.ledger.requests == 1 and len(harness.call_store.calls) == 1
     assert sum(not reply.was_cached for reply in replies) == 1 and len({reply.text for reply in replies}) == 1
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_no_passing_fault_fails_a_question(server: ScriptedServer, desk: Desk, fault: str) -> None:
+def test_no_passing_fault_fails_a_question(server: ScriptedServer, harness: ClientHarness, fault: str) -> None:
     server.faults = Faults(**{fault: 0.3})
-    replies = desk.ask_all(prompts(40))
+    replies = harness.ask_all(prompts(40))
     assert all(isinstance(reply, Reply) and reply.finish == "stop" for reply in replies), replies
-    assert all(call.status == "answered" for call in desk.books.calls)
+    assert all(call.status == "answered" for call in harness.call_store.calls)
     assert server.ledger.by_fault[fault] > 3
     if fault != "slow":
-        assert sum(call.attempts for call in desk.books.calls) == server.ledger.requests
+        assert sum(call.attempts for call in harness.call_store.calls) == server.ledger.requests
     truly = server.ledger.prompt_tokens + server.ledger.completion_tokens
-    assert desk.books.spent.tokens >= truly, "what may have been billed counts as billed"
-    assert desk.books.spent.calls == server.ledger.requests
+    assert harness.call_store.spent.tokens >= truly, "what may have been billed counts as billed"
+    assert harness.call_store.spent.calls == server.ledger.requests
 
 
-def test_a_stall_past_the_timeout_is_tried_again_and_counts_as_billed(server: ScriptedServer, desk: Desk) -> None:
+def test_a_stall_past_the_timeout_is_tried_again_and_counts_as_billed(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults(stalled=0.2)
-    replies = desk.ask_all(prompts(20), timeout_seconds=0.5)
+    replies = harness.ask_all(prompts(20), timeout_seconds=0.5)
     assert all(isinstance(reply, Reply) for reply in replies)
     stalled = [reply for reply in replies if reply.attempts > 1]
     assert stalled and not any(reply.usage.is_known for reply in stalled)
 
 
-def test_a_wrong_usage_counts_as_the_bound(server: ScriptedServer, desk: Desk) -> None:
+def test_a_wrong_usage_counts_as_the_bound(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults(wrong_usage=1.0)
-    replies = desk.ask_all(prompts(6))
+    replies = harness.ask_all(prompts(6))
     assert all(not reply.usage.is_known and reply.usage.completion_tokens == 64 and 100 < reply.usage.prompt_tokens < 2000 for reply in replies)
-    assert desk.books.spent.tokens == sum(reply.usage.tokens for reply in replies)
+    assert harness.call_store.spent.tokens == sum(reply.usage.tokens for reply in replies)
 
 
-def test_refused_and_truncated_replies_are_never_kept(server: ScriptedServer, desk: Desk) -> None:
+def test_refused_and_truncated_replies_are_never_kept(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults(refused=1.0)
-    assert desk.ask_all([question()])[0].finish == "refusal"
+    assert harness.ask_all([question()])[0].finish == "refusal"
     server.faults = Faults(cut_short=1.0)
-    assert desk.ask_all([question()])[0].finish == "length"
+    assert harness.ask_all([question()])[0].finish == "length"
     server.faults = Faults()
-    (reply,) = desk.ask_all([question()])
+    (reply,) = harness.ask_all([question()])
     assert reply.finish == "stop" and not reply.was_cached
-    assert [call.status for call in desk.books.calls] == ["refused", "truncated", "answered"]
+    assert [call.status for call in harness.call_store.calls] == ["refused", "truncated", "answered"]
 
 
-def test_a_key_revoked_midway_pauses_with_one_reason_and_few_calls(server: ScriptedServer, desk: Desk) -> None:
+def test_a_key_revoked_midway_pauses_with_one_reason_and_few_calls(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults(key_revoked_after=100)
-    ends = desk.ask_all(prompts(2000))
+    ends = harness.ask_all(prompts(2000))
     answered = [end for end in ends if isinstance(end, Reply)]
     assert len(answered) == 100
     assert all(isinstance(end, KeyRefusedError) for end in ends if not isinstance(end, Reply))
-    assert server.ledger.requests < 100 + 2 * desk.in_flight, "an open breaker asks nobody"
-    desk.ask_all(prompts(2000)[:100])
-    assert server.ledger.requests < 100 + 2 * desk.in_flight, "what was answered before is kept"
+    assert server.ledger.requests < 100 + 2 * harness.in_flight, "an open breaker asks nobody"
+    harness.ask_all(prompts(2000)[:100])
+    assert server.ledger.requests < 100 + 2 * harness.in_flight, "what was answered before is kept"
 
 
-def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer, harness: ClientHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interp.llm.circuit_breaker.COOL_DOWN", 0.0)
 
     async def work(model: ClientModel) -> list:
@@ -141,25 +141,25 @@ def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer
         server.faults = Faults()
         return await asyncio.gather(*(model.ask(prompt) for prompt in prompts(20)))
 
-    assert len(desk.run(work)) == 20
+    assert len(harness.run(work)) == 20
 
 
-def test_an_unknown_model_pauses(server: ScriptedServer, desk: Desk) -> None:
-    (error,) = desk.ask_all([question()], model="gpt-nope")
+def test_an_unknown_model_pauses(server: ScriptedServer, harness: ClientHarness) -> None:
+    (error,) = harness.ask_all([question()], model="gpt-nope")
     assert isinstance(error, ModelUnknownError) and "gpt-nope" in str(error)
 
 
-def test_an_endpoint_that_is_not_there_pauses_when_patience_ends(desk: Desk) -> None:
+def test_an_endpoint_that_is_not_there_pauses_when_patience_ends(harness: ClientHarness) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{reserved.getsockname()[1]}/v1"
-        gone = Desk(nowhere, patience=0.5)
+        gone = ClientHarness(nowhere, patience=0.5)
         ends = gone.ask_all(prompts(20))
     assert all(isinstance(end, EndpointUnreachableError) and nowhere in str(end) for end in ends)
-    assert gone.books.spent.calls == gone.books.spent.tokens == 0, "what never left costs nothing"
+    assert gone.call_store.spent.calls == gone.call_store.spent.tokens == 0, "what never left costs nothing"
 
 
-def test_an_endpoint_that_comes_back_is_waited_for(server: ScriptedServer, desk: Desk) -> None:
+def test_an_endpoint_that_comes_back_is_waited_for(server: ScriptedServer, harness: ClientHarness) -> None:
     async def work(model: ClientModel) -> list:
         await model.ask(question("before"))
         await asyncio.to_thread(server.stop)
@@ -169,25 +169,25 @@ def test_an_endpoint_that_comes_back_is_waited_for(server: ScriptedServer, desk:
         await asyncio.to_thread(server.start)
         return await asyncio.gather(*asking)
 
-    assert len(desk.run(work)) == 10
+    assert len(harness.run(work)) == 10
 
 
-def test_a_prompt_longer_than_the_window_fails_alone(server: ScriptedServer, desk: Desk) -> None:
+def test_a_prompt_longer_than_the_window_fails_alone(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults(context_window=200)
-    short, long = desk.ask_all([question(), question("word " * 400)])
+    short, long = harness.ask_all([question(), question("word " * 400)])
     assert isinstance(short, Reply)
-    assert isinstance(long, PromptTooLongError) and long.details["calls"] == [desk.books.calls[-1].key]
+    assert isinstance(long, PromptTooLongError) and long.details["calls"] == [harness.call_store.calls[-1].key]
 
 
-def test_settings_that_the_endpoint_rejects_pause_instead_of_failing_everything(server: ScriptedServer, desk: Desk) -> None:
+def test_settings_that_the_endpoint_rejects_pause_instead_of_failing_everything(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults(lacks=frozenset({"json_schema"}))
-    ends = desk.ask_all(prompts(500), structured="json_schema")
+    ends = harness.ask_all(prompts(500), structured="json_schema")
     assert {type(end) for end in ends} == {CallRejectedError, JobPausedError}
     assert server.ledger.requests < 100
 
 
 @pytest.mark.parametrize("lacks", ["json_schema", "json_object", "max_tokens", "temperature", "seed", "logprobs"])
-def test_a_parameter_that_is_not_known_is_put_otherwise_once(server: ScriptedServer, desk: Desk, lacks: str) -> None:
+def test_a_parameter_that_is_not_known_is_put_otherwise_once(server: ScriptedServer, harness: ClientHarness, lacks: str) -> None:
     server.faults = Faults(lacks=frozenset({"json_schema", lacks}) if lacks == "json_object" else frozenset({lacks}))
 
     async def work(model: ClientModel) -> list:
@@ -197,48 +197,51 @@ def test_a_parameter_that_is_not_known_is_put_otherwise_once(server: ScriptedSer
         assert server.ledger.requests == before + 10, "it is remembered"
         return [first, *rest]
 
-    replies = desk.run(work)
+    replies = harness.run(work)
     assert all(reply.finish == "stop" and reply.attempts == 1 for reply in replies)
     assert all("yes" in reply.text or "no" in reply.text for reply in replies)
     assert all(bool(reply.choices) == (lacks != "logprobs") for reply in replies)
 
 
 @pytest.mark.parametrize("budget", [BudgetSpec(calls=37), BudgetSpec(tokens=4000), BudgetSpec(usd=0.02)])
-def test_64_in_flight_never_pass_a_cap_and_a_raised_cap_goes_on(server: ScriptedServer, desk: Desk, budget: BudgetSpec) -> None:
+def test_64_in_flight_never_pass_a_cap_and_a_raised_cap_goes_on(server: ScriptedServer, harness: ClientHarness, budget: BudgetSpec) -> None:
     price = Price(input=5.0, output=10.0)
-    desk.books.budget = budget
-    ends = desk.ask_all(prompts(200), price=price)
+    harness.call_store.budget = budget
+    ends = harness.ask_all(prompts(200), price=price)
     done = [end for end in ends if isinstance(end, Reply)]
     assert 0 < len(done) < 200 and all(isinstance(end, BudgetReachedError) for end in ends if not isinstance(end, Reply))
     ledger = server.ledger
     truly = (ledger.requests, ledger.prompt_tokens + ledger.completion_tokens, (5 * ledger.prompt_tokens + 10 * ledger.completion_tokens) / 1e6)
     for cap, peak, spent in zip(
-        (budget.calls, budget.tokens, budget.usd), (desk.books.peak.calls, desk.books.peak.tokens, desk.books.peak.usd), truly, strict=True
+        (budget.calls, budget.tokens, budget.usd),
+        (harness.call_store.peak.calls, harness.call_store.peak.tokens, harness.call_store.peak.usd),
+        truly,
+        strict=True,
     ):
         assert cap is None or (spent <= cap and peak is not None and peak <= cap * (1 + 1e-9))
-    desk.books.budget = BudgetSpec()
-    assert all(isinstance(end, Reply) for end in desk.ask_all(prompts(200), price=price))
+    harness.call_store.budget = BudgetSpec()
+    assert all(isinstance(end, Reply) for end in harness.ask_all(prompts(200), price=price))
     assert ledger.requests == 200, "nothing was asked twice"
 
 
-def test_caps_hold_under_faults_too(server: ScriptedServer, desk: Desk) -> None:
+def test_caps_hold_under_faults_too(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults.mixed(0.4, stall_seconds=0.3)
-    desk.books.budget = BudgetSpec(tokens=20_000, calls=150)
-    desk.ask_all(prompts(300), timeout_seconds=0.2)
-    assert desk.books.peak.tokens <= 20_000 and desk.books.peak.calls <= 150
+    harness.call_store.budget = BudgetSpec(tokens=20_000, calls=150)
+    harness.ask_all(prompts(300), timeout_seconds=0.2)
+    assert harness.call_store.peak.tokens <= 20_000 and harness.call_store.peak.calls <= 150
     assert server.ledger.requests <= 150
-    assert server.ledger.prompt_tokens + server.ledger.completion_tokens <= desk.books.spent.tokens <= 20_000
+    assert server.ledger.prompt_tokens + server.ledger.completion_tokens <= harness.call_store.spent.tokens <= 20_000
 
 
-def test_a_cap_in_usd_and_no_price_is_refused_before_any_call(server: ScriptedServer, desk: Desk) -> None:
-    desk.books.budget = BudgetSpec(usd=1.0)
-    (error,) = desk.ask_all([question()])
+def test_a_cap_in_usd_and_no_price_is_refused_before_any_call(server: ScriptedServer, harness: ClientHarness) -> None:
+    harness.call_store.budget = BudgetSpec(usd=1.0)
+    (error,) = harness.ask_all([question()])
     assert isinstance(error, PriceUnknownError) and server.ledger.requests == 0
 
 
-def test_a_cancelled_call_gives_its_room_back(server: ScriptedServer, desk: Desk) -> None:
+def test_a_cancelled_call_gives_its_room_back(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults(stalled=1.0)
-    desk.books.budget = BudgetSpec(calls=10)
+    harness.call_store.budget = BudgetSpec(calls=10)
 
     async def work(model: ClientModel) -> None:
         asking = [asyncio.create_task(model.ask(prompt)) for prompt in prompts(4)]
@@ -249,13 +252,13 @@ def test_a_cancelled_call_gives_its_room_back(server: ScriptedServer, desk: Desk
         await asyncio.gather(*asking, return_exceptions=True)
         assert model.attempts.limiter.in_flight == 0
 
-    desk.run(work)
-    assert desk.books.spent.calls == 4 and desk.books.spent.tokens > 0, "they were sent, and may have been billed"
+    harness.run(work)
+    assert harness.call_store.spent.calls == 4 and harness.call_store.spent.tokens > 0, "they were sent, and may have been billed"
     server.faults = Faults()
-    assert all(isinstance(reply, Reply) for reply in desk.ask_all(prompts(4)))
+    assert all(isinstance(reply, Reply) for reply in harness.ask_all(prompts(4)))
 
 
-def test_an_asker_that_leaves_hands_the_question_to_the_next(server: ScriptedServer, desk: Desk) -> None:
+def test_an_asker_that_leaves_hands_the_question_to_the_next(server: ScriptedServer, harness: ClientHarness) -> None:
     async def work(model: ClientModel) -> Reply:
         server.faults = Faults(stalled=1.0)
         first = asyncio.create_task(model.ask(question()))
@@ -266,17 +269,17 @@ def test_an_asker_that_leaves_hands_the_question_to_the_next(server: ScriptedSer
         first.cancel()
         return await asyncio.wait_for(second, 10)
 
-    assert desk.run(work).finish == "stop"
+    assert harness.run(work).finish == "stop"
 
 
 def test_one_jobs_pause_is_not_anothers(server: ScriptedServer) -> None:
     poor, rich = MemoryCallStore(BudgetSpec(calls=0)), MemoryCallStore()
-    desk = Desk(server.base_url)
+    harness = ClientHarness(server.base_url)
 
     async def run() -> list:
-        client = LlmClient(desk)
+        client = LlmClient(harness)
         spec = ModelSpec(model="scripted")
-        models = [client.model(spec, books, TAG) for books in (poor, rich)]
+        models = [client.model(spec, call_store, TAG) for call_store in (poor, rich)]
         try:
             return await asyncio.gather(*(model.ask(question()) for model in models), return_exceptions=True)
         finally:
@@ -287,11 +290,11 @@ def test_one_jobs_pause_is_not_anothers(server: ScriptedServer) -> None:
 
 
 def test_no_key_shows_anywhere() -> None:
-    class Echoing(Desk):
+    class Echoing(ClientHarness):
         pass
 
     with ScriptedServer(key="another") as server:
-        desk = Echoing(server.base_url, key=KEY)
+        harness = Echoing(server.base_url, key=KEY)
 
         async def work(model: ClientModel) -> str:
             with pytest.raises(KeyRefusedError) as raised:
@@ -306,38 +309,38 @@ def test_no_key_shows_anywhere() -> None:
                 ]
             )
 
-        shown = desk.run(work)
+        shown = harness.run(work)
     assert KEY not in shown and KEY[3:] not in shown
-    assert desk.books.calls and all(KEY not in repr(call) for call in desk.books.calls)
+    assert harness.call_store.calls and all(KEY not in repr(call) for call in harness.call_store.calls)
 
 
 def test_a_key_is_sent_to_its_own_base_url_alone(server: ScriptedServer) -> None:
-    desk = Desk("http://127.0.0.1:1/v1", listed=(server.base_url,))
-    (error,) = desk.ask_all([question()], base_url=server.base_url)
+    harness = ClientHarness("http://127.0.0.1:1/v1", listed=(server.base_url,))
+    (error,) = harness.ask_all([question()], base_url=server.base_url)
     assert isinstance(error, KeyRefusedError)
 
 
-def test_hundreds_of_calls_on_one_loop_and_the_pace_finds_the_room(desk: Desk, server: ScriptedServer) -> None:
-    wide = replace(desk, in_flight=256)
+def test_hundreds_of_calls_on_one_loop_and_the_pace_finds_the_room(harness: ClientHarness, server: ScriptedServer) -> None:
+    wide = replace(harness, in_flight=256)
     replies = wide.ask_all(prompts(1500))
     assert all(isinstance(reply, Reply) for reply in replies)
     assert server.ledger.max_in_flight <= 256
 
 
-def test_an_endpoint_with_a_rate_limit_is_not_hammered(server: ScriptedServer, desk: Desk) -> None:
+def test_an_endpoint_with_a_rate_limit_is_not_hammered(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults(requests_per_second=100)
-    replies = desk.ask_all(prompts(200))
+    replies = harness.ask_all(prompts(200))
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert server.ledger.by_status[429] < 2 * desk.in_flight
+    assert server.ledger.by_status[429] < 2 * harness.in_flight
 
 
-def test_structured_reading_survives_what_is_no_json(server: ScriptedServer, desk: Desk) -> None:
+def test_structured_reading_survives_what_is_no_json(server: ScriptedServer, harness: ClientHarness) -> None:
     server.faults = Faults(invalid_json=0.15, refused=0.05, cut_short=0.05)
 
     async def work(model: ClientModel) -> list:
         return await asyncio.gather(*(ask_for(model, prompt, json_object) for prompt in prompts(40)))
 
-    assert all(set(read.value) == {"1"} for read in desk.run(work))
+    assert all(set(read.value) == {"1"} for read in harness.run(work))
 
 
 def test_a_process_that_asks_nobody_does_without_the_http_client() -> None:
@@ -352,7 +355,9 @@ def test_two_files_know_the_http_client_and_none_the_sdk() -> None:
     assert sorted(importing) == ["endpoint.py", "http.py"]
 
 
-def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_answered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_answered(
+    harness: ClientHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("interp.llm.transports.retry.FIRST_WAIT", 0.001)
 
     async def broken() -> tuple[str, Usage, dict[str, str]]:
@@ -368,11 +373,11 @@ def test_a_question_that_breaks_the_endpoint_every_time_fails_while_others_are_a
 
         asking = asyncio.create_task(others())
         with pytest.raises(CallFailedError, match="on this question, while it answers others") as raised:
-            await attempts.run(broken, Usage(10, 10), desk.books, cost)
+            await attempts.run(broken, Usage(10, 10), harness.call_store, cost)
         asking.cancel()
         return [raised.value, cost.attempts]
 
-    error, count = desk.run(work)
+    error, count = harness.run(work)
     assert "boom" in error.why and count >= 12
 
 
@@ -387,9 +392,9 @@ class Stopping(MemoryCallStore):
         self.sent += 1
 
 
-def test_what_waits_for_its_turn_never_goes_out_once_the_work_stops(server: ScriptedServer, desk: Desk) -> None:
-    few = replace(desk, in_flight=2, books=Stopping())
+def test_what_waits_for_its_turn_never_goes_out_once_the_work_stops(server: ScriptedServer, harness: ClientHarness) -> None:
+    few = replace(harness, in_flight=2, call_store=Stopping())
     replies = few.ask_all(prompts(40))
     assert server.ledger.requests == 4
     assert [type(reply) for reply in replies].count(WorkInterruptedError) == 36
-    assert few.books.spent.calls == 4, "what was set aside for the others is given back"
+    assert few.call_store.spent.calls == 4, "what was set aside for the others is given back"

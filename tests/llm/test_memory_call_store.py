@@ -13,25 +13,25 @@ from interp.llm.memory_call_store import MemoryCallStore
 
 def test_a_reservation_waits_while_others_may_give_room_back() -> None:
     async def run() -> None:
-        books = MemoryCallStore(BudgetSpec(tokens=100))
-        first = await books.reserve(Amount(1, 80, None))
-        waiting = asyncio.create_task(books.reserve(Amount(1, 80, None)))
+        call_store = MemoryCallStore(BudgetSpec(tokens=100))
+        first = await call_store.reserve(Amount(1, 80, None))
+        waiting = asyncio.create_task(call_store.reserve(Amount(1, 80, None)))
         await asyncio.sleep(0)
         assert not waiting.done()
-        books.settle(first, Amount(1, 15, None))
+        call_store.settle(first, Amount(1, 15, None))
         second = await waiting
-        books.settle(second, Amount(1, 80, None))
-        assert books.spent.tokens == 95
+        call_store.settle(second, Amount(1, 80, None))
+        assert call_store.spent.tokens == 95
 
     asyncio.run(run())
 
 
 def test_when_nothing_can_come_back_the_budget_is_reached() -> None:
     async def run() -> None:
-        books = MemoryCallStore(BudgetSpec(calls=1))
-        books.settle(await books.reserve(Amount(1, 1, None)), Amount(1, 1, None))
+        call_store = MemoryCallStore(BudgetSpec(calls=1))
+        call_store.settle(await call_store.reserve(Amount(1, 1, None)), Amount(1, 1, None))
         with pytest.raises(BudgetReachedError, match="budget of 1 calls"):
-            await books.reserve(Amount(1, 1, None))
+            await call_store.reserve(Amount(1, 1, None))
 
     asyncio.run(run())
 
@@ -45,23 +45,25 @@ def test_a_cap_in_usd_needs_a_price() -> None:
 def test_no_cap_is_ever_passed_with_64_at_once(budget: BudgetSpec) -> None:
     draw = random.Random(0)
 
-    async def one(books: MemoryCallStore) -> None:
+    async def one(call_store: MemoryCallStore) -> None:
         bound = draw.randrange(20, 200)
-        reserved = await books.reserve(Amount(1, bound, bound * 1e-5))
+        reserved = await call_store.reserve(Amount(1, bound, bound * 1e-5))
         await asyncio.sleep(0)
         used = draw.randrange(1, bound + 1)
-        books.settle(reserved, Amount(1, used, used * 1e-5))
+        call_store.settle(reserved, Amount(1, used, used * 1e-5))
 
-    async def worker(books: MemoryCallStore) -> None:
+    async def worker(call_store: MemoryCallStore) -> None:
         while True:
-            await one(books)
+            await one(call_store)
 
     async def run() -> MemoryCallStore:
-        books = MemoryCallStore(budget)
-        ends = await asyncio.gather(*(worker(books) for _ in range(64)), return_exceptions=True)
+        call_store = MemoryCallStore(budget)
+        ends = await asyncio.gather(*(worker(call_store) for _ in range(64)), return_exceptions=True)
         assert all(isinstance(end, BudgetReachedError) for end in ends)
-        return books
+        return call_store
 
-    books = asyncio.run(run())
-    for cap, peak in zip((budget.calls, budget.tokens, budget.usd), (books.peak.calls, books.peak.tokens, books.peak.usd or 0), strict=True):
+    call_store = asyncio.run(run())
+    for cap, peak in zip(
+        (budget.calls, budget.tokens, budget.usd), (call_store.peak.calls, call_store.peak.tokens, call_store.peak.usd or 0), strict=True
+    ):
         assert cap is None or cap * 0.5 < peak <= cap * (1 + 1e-9)

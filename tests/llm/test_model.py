@@ -10,61 +10,61 @@ from api.demo.fake_llm.faults import Faults
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError
 from interp.llm.model import ClientModel
 from interp.llm.transports.payloads import read_prompt_tokens
-from tests.llm.conftest import Desk
+from tests.llm.conftest import ClientHarness
 
 TEXTS = [f"text number {number}" for number in range(150)]
 
 
-def test_vectors_are_of_unit_length_and_in_order_and_kept(server: ScriptedServer, desk: Desk) -> None:
-    first = desk.run(lambda model: model.embed([*TEXTS, TEXTS[3]]))
+def test_vectors_are_of_unit_length_and_in_order_and_kept(server: ScriptedServer, harness: ClientHarness) -> None:
+    first = harness.run(lambda model: model.embed([*TEXTS, TEXTS[3]]))
     assert first.shape == (151, 256) and first.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1.0, atol=1e-5)
     np.testing.assert_array_equal(first[150], first[3])
     requests = server.ledger.requests
-    assert requests == 3 and len(desk.books.calls) == 150
-    assert sum(call.attempts for call in desk.books.calls) == 3
-    assert sum(call.usage.tokens for call in desk.books.calls) == server.ledger.prompt_tokens == desk.books.spent.tokens
-    again = desk.run(lambda model: model.embed(TEXTS[::-1]))
+    assert requests == 3 and len(harness.call_store.calls) == 150
+    assert sum(call.attempts for call in harness.call_store.calls) == 3
+    assert sum(call.usage.tokens for call in harness.call_store.calls) == server.ledger.prompt_tokens == harness.call_store.spent.tokens
+    again = harness.run(lambda model: model.embed(TEXTS[::-1]))
     assert server.ledger.requests == requests
     np.testing.assert_allclose(again, first[:150][::-1], atol=1e-6)
 
 
-def test_passing_faults_lose_no_vector(server: ScriptedServer, desk: Desk) -> None:
-    whole = desk.run(lambda model: model.embed(TEXTS))
+def test_passing_faults_lose_no_vector(server: ScriptedServer, harness: ClientHarness) -> None:
+    whole = harness.run(lambda model: model.embed(TEXTS))
     server.faults = Faults(truncated_body=0.3, server_error=0.2)
-    desk.books.answers.clear()
-    np.testing.assert_array_equal(desk.run(lambda model: model.embed(TEXTS)), whole)
+    harness.call_store.answers.clear()
+    np.testing.assert_array_equal(harness.run(lambda model: model.embed(TEXTS)), whole)
 
 
 def test_a_model_of_another_width_under_the_same_name_is_found_out() -> None:
     with ScriptedServer(embedding_width=64) as small:
-        desk = Desk(small.base_url)
-        desk.run(lambda model: model.embed(["a"]))
+        harness = ClientHarness(small.base_url)
+        harness.run(lambda model: model.embed(["a"]))
         small._endpoint.options = type(small._endpoint.options)(embedding_width=32)
         with pytest.raises(AbilityMissingError, match="32 and 64 numbers"):
-            desk.run(lambda model: model.embed(["a", "b"]))
+            harness.run(lambda model: model.embed(["a", "b"]))
 
 
-def test_no_texts_are_no_calls(server: ScriptedServer, desk: Desk) -> None:
-    assert len(desk.run(lambda model: model.embed([]))) == 0 and server.ledger.requests == 0
+def test_no_texts_are_no_calls(server: ScriptedServer, harness: ClientHarness) -> None:
+    assert len(harness.run(lambda model: model.embed([]))) == 0 and server.ledger.requests == 0
 
 
-def test_a_text_is_read_token_by_token_and_kept(server: ScriptedServer, desk: Desk) -> None:
+def test_a_text_is_read_token_by_token_and_kept(server: ScriptedServer, harness: ClientHarness) -> None:
     text = "def f(x):\n    return x"
-    choices = desk.run(lambda model: model.read(text))
+    choices = harness.run(lambda model: model.read(text))
     assert text.endswith("".join(choice.token for choice in choices)) and len(choices) > 3
     assert all(choice.logprob <= 0 for choice in choices)
-    assert desk.run(lambda model: model.read(text)) == choices and server.ledger.requests == 1
+    assert harness.run(lambda model: model.read(text)) == choices and server.ledger.requests == 1
 
 
 @pytest.mark.parametrize(("lacks", "ignores"), [({"completions"}, ()), ({"echo"}, ()), ((), {"logprobs"})])
-def test_an_endpoint_that_cannot_read_lacks_the_ability(server: ScriptedServer, desk: Desk, lacks: set, ignores: set) -> None:
+def test_an_endpoint_that_cannot_read_lacks_the_ability(server: ScriptedServer, harness: ClientHarness, lacks: set, ignores: set) -> None:
     server.faults = Faults(lacks=frozenset(lacks), ignores=frozenset(ignores))
     with pytest.raises(AbilityMissingError):
-        desk.run(lambda model: model.read("some text"))
+        harness.run(lambda model: model.read("some text"))
 
 
-def test_an_endpoint_without_embeddings_lacks_the_ability_and_goes_on_chatting(server: ScriptedServer, desk: Desk) -> None:
+def test_an_endpoint_without_embeddings_lacks_the_ability_and_goes_on_chatting(server: ScriptedServer, harness: ClientHarness) -> None:
     from tests.llm.conftest import question
 
     server.faults = Faults(lacks=frozenset({"embeddings"}))
@@ -74,7 +74,7 @@ def test_an_endpoint_without_embeddings_lacks_the_ability_and_goes_on_chatting(s
             await model.embed(["a"])
         assert (await model.ask(question())).finish == "stop"
 
-    desk.run(work)
+    harness.run(work)
 
 
 def test_vllms_own_way_is_read() -> None:
@@ -94,4 +94,4 @@ def test_what_was_generated_after_an_echo_is_left_out() -> None:
 
 def test_an_unreachable_endpoint_pauses_here_too() -> None:
     with pytest.raises(EndpointUnreachableError):
-        Desk("http://127.0.0.1:9/v1", patience=0.2).run(lambda model: asyncio.wait_for(model.embed(["a"]), 20))
+        ClientHarness("http://127.0.0.1:9/v1", patience=0.2).run(lambda model: asyncio.wait_for(model.embed(["a"]), 20))

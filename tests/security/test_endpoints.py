@@ -54,9 +54,9 @@ def reply(content: str = '{"1": "yes"}', choices: int = 1, **more: Any) -> bytes
 async def asked(at: Hostile, patience: float = 0.2, **spec: Any) -> Any:
     """What one question comes to: a reply, or the error."""
     client = LlmClient(_Named(at.base_url), max_outage_seconds=patience)
-    books = MemoryCallStore()
+    call_store = MemoryCallStore()
     try:
-        model = client.model(ModelSpec(model="m", timeout_seconds=spec.pop("seconds", 20.0), **spec), books, TAG)
+        model = client.model(ModelSpec(model="m", timeout_seconds=spec.pop("seconds", 20.0), **spec), call_store, TAG)
         return await model.ask(question(SECRET))
     except (CallFailedError, JobPausedError) as error:
         return error
@@ -404,11 +404,11 @@ def test_lines_of_a_file_that_nobody_asked_for_are_not_kept(peak: list[int]) -> 
 def test_ten_thousand_choices_are_no_answer_and_are_not_kept() -> None:
     async def work() -> None:
         async with hostile(says(json.dumps({"choices": [{"message": {"content": "y"}}] * 10_000}).encode())) as at:
-            client, books = LlmClient(_Named(at.base_url)), MemoryCallStore()
-            found = await client.model(ModelSpec(model="m"), books, TAG).ask(question())
+            client, call_store = LlmClient(_Named(at.base_url)), MemoryCallStore()
+            found = await client.model(ModelSpec(model="m"), call_store, TAG).ask(question())
             await client.close()
             assert found.finish == "invalid" and "10,000 choices" in found.reason
-            assert len(books.calls[0].raw or "") < 1000
+            assert len(call_store.calls[0].raw or "") < 1000
 
     asyncio.run(work())
 

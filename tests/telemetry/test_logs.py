@@ -15,7 +15,7 @@ from api.demo.fake_llm import ScriptedServer
 from interp.config.settings import Settings
 from interp.llm.base import Reply
 from interp.observability import logs
-from tests.llm.conftest import KEY, Desk, question
+from tests.llm.conftest import KEY, ClientHarness, question
 
 SECRETS = {
     "llm_api_key": "plain-key-of-the-endpoint",
@@ -161,7 +161,7 @@ def test_no_library_is_heard_below_a_warning_whatever_its_name(tmp_path: Path, l
 def test_the_endpoints_client_writes_no_line_a_call(tmp_path: Path) -> None:
     def write() -> None:
         with ScriptedServer(key=KEY) as server:
-            assert all(isinstance(reply, Reply) for reply in Desk(server.base_url).ask_all([question(f"{number}") for number in range(3)]))
+            assert all(isinstance(reply, Reply) for reply in ClientHarness(server.base_url).ask_all([question(f"{number}") for number in range(3)]))
 
     assert "HTTP Request" not in written(tmp_path, write, log_level="debug")
     assert written(tmp_path, lambda: None) == ""

@@ -1,4 +1,4 @@
-"""A chunk's books in the database: caps are never passed, whoever asks; what came back is durable; a lost lease spends nothing more."""
+"""A chunk's call store in the database: caps are never passed, whoever asks; answers are durable; a lost lease spends nothing more."""
 
 import asyncio
 import random
@@ -52,7 +52,7 @@ def state(engine: Engine, job_id: str) -> budgets.BudgetState:
     return found
 
 
-async def spend(books: DatabaseCallStore, seed: int, calls_each: int, tasks: int, most: int, spent: list[int]) -> int:
+async def spend(call_store: DatabaseCallStore, seed: int, calls_each: int, tasks: int, most: int, spent: list[int]) -> int:
     """Tasks that reserve, wait a little, and settle for less, until the budget is reached; how many were told so."""
 
     async def work(number: int) -> bool:
@@ -60,13 +60,13 @@ async def spend(books: DatabaseCallStore, seed: int, calls_each: int, tasks: int
         for _ in range(calls_each):
             amount = draw.randint(1, most)
             try:
-                room = await books.reserve(Amount(1, amount, None))
+                room = await call_store.reserve(Amount(1, amount, None))
             except BudgetReachedError:
                 return True
             await asyncio.sleep(draw.random() / 500)
             used = draw.randint(0, amount)
             spent.append(used)
-            books.settle(room, Amount(1, used, None))
+            call_store.settle(room, Amount(1, used, None))
         return False
 
     return sum(await asyncio.gather(*map(work, range(tasks))))
@@ -104,15 +104,15 @@ def test_many_calls_in_flight_never_pass_a_cap_and_use_what_there_is(engine: Eng
     spent: list[int] = []
     told = 0
     with Watch(engine, held[0].job_id, BudgetSpec(tokens=cap)) as watch:
-        books = [DatabaseCallStore(engine, lease) for lease in held]
-        ends = [loop.run(spend(book, seed + number, 6, 21, most, spent)) for number, book in enumerate(books)]
+        call_store = [DatabaseCallStore(engine, lease) for lease in held]
+        ends = [loop.run(spend(book, seed + number, 6, 21, most, spent)) for number, book in enumerate(call_store)]
         told = sum(end.result(60) for end in ends)
-        for book in books:
+        for book in call_store:
             book.__exit__()
         watch.look()
     found = state(engine, held[0].job_id)
     assert watch.peak <= cap
-    assert (found.spent.tokens, found.reserved) == (sum(spent), Amount(0, 0, 0.0)), "every settlement is in the books"
+    assert (found.spent.tokens, found.reserved) == (sum(spent), Amount(0, 0, 0.0)), "every settlement is in the call_store"
     assert found.spent.calls == len(spent)
     assert found.spent.tokens <= cap
     assert told == 0 or cap - found.spent.tokens < most, "nobody is sent away while there is room for any call"
@@ -123,20 +123,20 @@ def test_many_calls_in_flight_never_pass_a_cap_and_use_what_there_is(engine: Eng
 def test_caps_in_calls_and_dollars_are_kept_to_the_last_one(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(calls=10, usd=0.7), 1)
 
-    async def ask(books: DatabaseCallStore, price: float) -> int:
+    async def ask(call_store: DatabaseCallStore, price: float) -> int:
         granted = 0
         while True:
             try:
-                books.settle(await books.reserve(Amount(1, 10, price)), Amount(1, 10, price))
+                call_store.settle(await call_store.reserve(Amount(1, 10, price)), Amount(1, 10, price))
             except BudgetReachedError:
                 return granted
             granted += 1
 
-    with DatabaseCallStore(engine, lease) as books:
-        assert loop.run(ask(books, 0.1)).result(30) == 7, "seven times ten cents are seventy cents, and not one more picodollar"
+    with DatabaseCallStore(engine, lease) as call_store:
+        assert loop.run(ask(call_store, 0.1)).result(30) == 7, "seven times ten cents are seventy cents, and not one more picodollar"
     (lease,) = leases(engine, BudgetSpec(calls=10, usd=0.7), 1)
-    with DatabaseCallStore(engine, lease) as books:
-        assert loop.run(ask(books, 0.01)).result(30) == 10
+    with DatabaseCallStore(engine, lease) as call_store:
+        assert loop.run(ask(call_store, 0.01)).result(30) == 10
 
 
 PROCESS = """
@@ -150,9 +150,9 @@ engine = make_engine(sys.argv[1])
 lease = steps.take(engine, Queue.LLM)
 spent = []
 async def main():
-    books = DatabaseCallStore(engine, lease)
-    await spend(books, int(sys.argv[2]), 40, 64, 50, spent)
-    books.__exit__()
+    call_store = DatabaseCallStore(engine, lease)
+    await spend(call_store, int(sys.argv[2]), 40, 64, 50, spent)
+    call_store.__exit__()
 asyncio.run(main())
 print(sum(spent), len(spent))
 """
@@ -192,17 +192,17 @@ def test_a_call_waits_for_what_another_worker_may_give_back(engine: Engine, loop
 
 def test_a_price_that_nobody_knows_is_refused_under_a_cap_in_dollars(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(usd=1.0), 1)
-    with DatabaseCallStore(engine, lease) as books, pytest.raises(PriceUnknownError):
-        loop.run(books.reserve(Amount(1, 10, None))).result(10)
+    with DatabaseCallStore(engine, lease) as call_store, pytest.raises(PriceUnknownError):
+        loop.run(call_store.reserve(Amount(1, 10, None))).result(10)
 
 
 def test_without_a_cap_nothing_is_reserved_and_a_later_cap_counts_what_was_spent(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
-    with DatabaseCallStore(engine, lease) as books:
-        room = loop.run(books.reserve(Amount(1, 10, None))).result(10)
-        loop.call(books.settle, room, Amount(1, 10, None))
-        loop.call(books.record, call("k", job_id=lease.job_id, tokens=(7, 3), attempts=2))
-        loop.run(books.recall("k")).result(10)
+    with DatabaseCallStore(engine, lease) as call_store:
+        room = loop.run(call_store.reserve(Amount(1, 10, None))).result(10)
+        loop.call(call_store.settle, room, Amount(1, 10, None))
+        loop.call(call_store.record, call("k", job_id=lease.job_id, tokens=(7, 3), attempts=2))
+        loop.run(call_store.recall("k")).result(10)
     with snapshot(engine) as session:
         assert session.scalar(select(LlmReservationRow.lease_token)) is None
     with transaction(engine) as session:
@@ -214,13 +214,13 @@ def test_without_a_cap_nothing_is_reserved_and_a_later_cap_counts_what_was_spent
 
 def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
-    books = DatabaseCallStore(engine, lease)
-    loop.run(books.reserve(Amount(1, 60, None))).result(10)
+    call_store = DatabaseCallStore(engine, lease)
+    loop.run(call_store.reserve(Amount(1, 60, None))).result(10)
     assert completion.sweep(engine, lambda _owner: True, max_lost_leases=6) == 1
     found = state(engine, lease.job_id)
     assert (found.spent.tokens, found.reserved.tokens, found.unsettled.tokens) == (0, 0, 60)
     with pytest.raises(LeaseLostError):
-        loop.run(books.reserve(Amount(1, 1, None))).result(10)
+        loop.run(call_store.reserve(Amount(1, 1, None))).result(10)
     with pytest.raises(LeaseLostError):
         DatabaseCallStore(engine, lease)
     taken = steps.take(engine, Queue.LLM)
@@ -231,23 +231,23 @@ def test_what_a_dead_worker_had_set_aside_counts_as_spent(engine: Engine, loop: 
 def test_a_worker_that_stood_still_past_its_lease_asks_nothing_when_it_wakes(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
     kept = True
-    with DatabaseCallStore(engine, lease, is_kept=lambda: kept) as books:
-        loop.run(books.reserve(Amount(1, 10, None))).result(10)
-        books.check()
+    with DatabaseCallStore(engine, lease, is_kept=lambda: kept) as call_store:
+        loop.run(call_store.reserve(Amount(1, 10, None))).result(10)
+        call_store.check()
         kept = False
         with pytest.raises(WorkInterruptedError):
-            loop.run(books.reserve(Amount(1, 10, None))).result(10)
+            loop.run(call_store.reserve(Amount(1, 10, None))).result(10)
         with pytest.raises(WorkInterruptedError):
-            books.check()
+            call_store.check()
 
 
 def test_a_frozen_worker_that_thaws_may_still_tell_what_it_spent(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
-    with DatabaseCallStore(engine, lease) as books:
-        room = loop.run(books.reserve(Amount(1, 60, None))).result(10)
+    with DatabaseCallStore(engine, lease) as call_store:
+        room = loop.run(call_store.reserve(Amount(1, 60, None))).result(10)
         completion.sweep(engine, lambda _owner: True, max_lost_leases=6)
-        loop.call(books.settle, room, Amount(1, 20, None))
-        loop.run(books.recall("anything")).result(10)
+        loop.call(call_store.settle, room, Amount(1, 20, None))
+        loop.run(call_store.recall("anything")).result(10)
     found = state(engine, lease.job_id)
     assert (found.spent.tokens, found.reserved.tokens, found.unsettled.tokens) == (20, 0, 0)
 
@@ -255,34 +255,34 @@ def test_a_frozen_worker_that_thaws_may_still_tell_what_it_spent(engine: Engine,
 def test_room_that_was_granted_to_nobody_goes_back(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
 
-    async def give_up(books: DatabaseCallStore, number: int) -> None:
-        tasks = [asyncio.create_task(books.reserve(Amount(1, 1, None))) for _ in range(number)]
+    async def give_up(call_store: DatabaseCallStore, number: int) -> None:
+        tasks = [asyncio.create_task(call_store.reserve(Amount(1, 1, None))) for _ in range(number)]
         await asyncio.sleep(random.random() / 50)
         for task in tasks:
             task.cancel()
         for room in await asyncio.gather(*tasks, return_exceptions=True):
             if not isinstance(room, BaseException):
-                books.settle(room, Amount(0, 0, None))
+                call_store.settle(room, Amount(0, 0, None))
 
-    with DatabaseCallStore(engine, lease) as books:
+    with DatabaseCallStore(engine, lease) as call_store:
         for _ in range(10):
-            loop.run(give_up(books, 10)).result(10)
-        loop.run(books.recall("any")).result(10)
+            loop.run(give_up(call_store, 10)).result(10)
+        loop.run(call_store.recall("any")).result(10)
     found = state(engine, lease.job_id)
     assert (found.spent.calls, found.reserved.calls) == (0, 0)
 
 
-def test_stopped_books_let_nothing_out_and_still_take_in_what_comes_back(engine: Engine, loop: EventLoopThread) -> None:
+def test_a_stopped_call_store_lets_nothing_out_and_still_takes_in_what_comes_back(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(tokens=100), 1)
-    with DatabaseCallStore(engine, lease) as books:
-        room = loop.run(books.reserve(Amount(1, 100, None))).result(10)
-        waits = loop.run(books.reserve(Amount(1, 100, None)))
-        loop.call(books.stop)
-        for attempt in (waits, loop.run(books.reserve(Amount(1, 1, None))), loop.run(books.recall("k"))):
+    with DatabaseCallStore(engine, lease) as call_store:
+        room = loop.run(call_store.reserve(Amount(1, 100, None))).result(10)
+        waits = loop.run(call_store.reserve(Amount(1, 100, None)))
+        loop.call(call_store.stop)
+        for attempt in (waits, loop.run(call_store.reserve(Amount(1, 1, None))), loop.run(call_store.recall("k"))):
             with pytest.raises(WorkInterruptedError):
                 attempt.result(10)
-        loop.call(books.record, call("k", job_id=lease.job_id))
-        loop.call(books.settle, room, Amount(1, 5, None))
+        loop.call(call_store.record, call("k", job_id=lease.job_id))
+        loop.call(call_store.settle, room, Amount(1, 5, None))
         loop.run(asyncio.sleep(0)).result(10)
     assert state(engine, lease.job_id).spent.tokens == 5
     with snapshot(engine) as session:
@@ -292,15 +292,15 @@ def test_stopped_books_let_nothing_out_and_still_take_in_what_comes_back(engine:
 def test_an_answer_is_recalled_at_once_and_is_durable_on_the_way_out(engine: Engine, loop: EventLoopThread, database_url: str) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
 
-    async def ask(books: DatabaseCallStore) -> list[object]:
-        missing = await books.recall("k")
-        books.record(call("k", job_id=lease.job_id, raw="first"))
-        books.record(call("f", job_id=lease.job_id, status="refused"))
-        found = await books.recall("k")
-        return [missing, found and found.raw, await books.recall("f")]
+    async def ask(call_store: DatabaseCallStore) -> list[object]:
+        missing = await call_store.recall("k")
+        call_store.record(call("k", job_id=lease.job_id, raw="first"))
+        call_store.record(call("f", job_id=lease.job_id, status="refused"))
+        found = await call_store.recall("k")
+        return [missing, found and found.raw, await call_store.recall("f")]
 
-    with DatabaseCallStore(engine, lease) as books:
-        assert loop.run(ask(books)).result(10) == [None, "first", None]
+    with DatabaseCallStore(engine, lease) as call_store:
+        assert loop.run(ask(call_store)).result(10) == [None, "first", None]
     another = make_engine(database_url)
     with snapshot(another) as session:
         assert reply_cache.recall(session, ["k"])["k"].raw == "first"
@@ -311,9 +311,9 @@ def test_an_answer_is_recalled_at_once_and_is_durable_on_the_way_out(engine: Eng
 def test_text_that_no_database_takes_is_kept_all_the_same(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
     odd = call("k", job_id=lease.job_id, raw="lone \ud800 and \0", purpose="contexts")
-    with DatabaseCallStore(engine, lease) as books:
-        loop.call(books.record, odd)
-        loop.run(books.recall("k")).result(10)
+    with DatabaseCallStore(engine, lease) as call_store:
+        loop.call(call_store.record, odd)
+        loop.run(call_store.recall("k")).result(10)
     with snapshot(engine) as session:
         assert reply_cache.recall(session, ["k"])["k"].raw == "lone \ud800 and \0"
 
@@ -321,8 +321,8 @@ def test_text_that_no_database_takes_is_kept_all_the_same(engine: Engine, loop: 
 def test_batches_outlive_the_worker(engine: Engine, loop: EventLoopThread) -> None:
     (lease,) = leases(engine, BudgetSpec(), 1)
     batch = PendingBatch("batch_1", BASE_URL, MODEL, ("a", "b"))
-    with DatabaseCallStore(engine, lease) as books:
-        loop.run(books.batch_submitted(batch)).result(10)
+    with DatabaseCallStore(engine, lease) as call_store:
+        loop.run(call_store.batch_submitted(batch)).result(10)
     completion.sweep(engine, lambda _owner: True, max_lost_leases=6)
     with DatabaseCallStore(engine, steps.take(engine, Queue.LLM)) as again:
         assert loop.run(again.pending_batches(BASE_URL, MODEL)).result(10) == [batch]
@@ -341,14 +341,14 @@ def test_a_database_that_fails_for_a_while_loses_nothing(engine: Engine, loop: E
             raise RuntimeError("the database is away")
         save(*arguments)
 
-    with DatabaseCallStore(engine, lease) as books:
-        room = loop.run(books.reserve(Amount(1, 50, None))).result(10)
+    with DatabaseCallStore(engine, lease) as call_store:
+        room = loop.run(call_store.reserve(Amount(1, 50, None))).result(10)
         monkeypatch.setattr(calls, "save", fails_while_away)
-        loop.call(books.record, call("k", job_id=lease.job_id))
-        loop.call(books.settle, room, Amount(1, 9, None))
+        loop.call(call_store.record, call("k", job_id=lease.job_id))
+        loop.call(call_store.settle, room, Amount(1, 9, None))
         loop.run(asyncio.sleep(0)).result(10)
         with pytest.raises(RuntimeError):
-            books.__exit__()
+            call_store.__exit__()
         is_away.clear()
     with snapshot(engine) as session:
         assert set(reply_cache.recall(session, ["k"])) == {"k"}
