@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from api.http.problems import MEDIA_TYPE
-from api.schemas.examples import PROBLEMS
+from api.schemas.examples import EXAMPLES
 from api.schemas.service import Problem
 
 TAGS = [
@@ -31,7 +31,7 @@ def answers(example: Any, *problems: int, status: int = 200) -> dict[int | str, 
 
 def problem_response(status: int) -> dict[str, Any]:
     """A refusal, in the OpenAPI document."""
-    content = {MEDIA_TYPE: {"schema": PROBLEM_REFERENCE, "example": PROBLEMS[status]}}
+    content = {MEDIA_TYPE: {"schema": PROBLEM_REFERENCE, "example": EXAMPLES["problems"][status]}}
     return {"description": HTTPStatus(status).phrase, "content": content}
 
 

@@ -9,8 +9,8 @@ from api.reads import dictionaries, features, provenance
 from api.reads.cursors import WITHOUT_NUL
 from api.reads.dictionaries import RUN, FeatureFilters
 from api.routes.dependencies import CursorText, Limit, Reading, Tokens
-from api.schemas import examples
 from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePage
+from api.schemas.examples import EXAMPLES
 from api.schemas.features import FeatureAnswer
 from api.schemas.provenance import ProvenanceAnswer
 
@@ -21,25 +21,25 @@ Run = Annotated[str | None, Query(min_length=1, max_length=400, pattern=WITHOUT_
 FeatureIndex = Annotated[int, Path(ge=0, lt=2**31, examples=[123])]
 
 
-@router.get("", responses=answers(examples.DICTIONARY_PAGE, 422))
+@router.get("", responses=answers(EXAMPLES["dictionary_page"], 422))
 def list_dictionaries(session: Reading, cursor: CursorText = None, limit: Limit = 50) -> DictionaryPage:
     """Every dictionary that a job has opened, the first one first."""
     return dictionaries.dictionaries(session, cursor, limit)
 
 
-@router.get("/{dictionary}", responses=answers(examples.DICTIONARY, 404, 422))
+@router.get("/{dictionary}", responses=answers(EXAMPLES["dictionary"], 404, 422))
 def get_dictionary(session: Reading, dictionary: DictionaryReference) -> DictionaryAnswer:
     """One dictionary, by id or by name, with the features of its current run by state."""
     return dictionaries.dictionary(session, dictionary)
 
 
-@router.get("/{dictionary}/features", tags=["features"], responses=answers(examples.FEATURE_PAGE, 404, 422))
+@router.get("/{dictionary}/features", tags=["features"], responses=answers(EXAMPLES["feature_page"], 404, 422))
 def list_features(session: Reading, dictionary: DictionaryReference, filters: Annotated[FeatureFilters, Query()]) -> FeaturePage:
     """The features of one run of a dictionary, filtered and sorted by the figures of their best explanation. Without `run`, of its current run."""
     return dictionaries.features(session, dictionary, filters)
 
 
-@router.get("/{dictionary}/features/{index}", tags=["features"], responses=answers(examples.FEATURE, 404, 422))
+@router.get("/{dictionary}/features/{index}", tags=["features"], responses=answers(EXAMPLES["feature"], 404, 422))
 def get_feature(
     session: Reading,
     vocabularies: Tokens,
@@ -55,7 +55,7 @@ def get_feature(
     return features.feature(session, vocabularies, dictionary, index, run, items)
 
 
-@router.get("/{dictionary}/features/{index}/provenance", tags=["features"], responses=answers(examples.PROVENANCE, 404, 422))
+@router.get("/{dictionary}/features/{index}/provenance", tags=["features"], responses=answers(EXAMPLES["provenance"], 404, 422))
 def get_feature_provenance(
     session: Reading, vocabularies: Tokens, dictionary: DictionaryReference, index: FeatureIndex, run: Run = None
 ) -> ProvenanceAnswer:

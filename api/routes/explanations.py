@@ -8,13 +8,13 @@ from api.http.openapi import answers
 from api.reads import explanations as reads
 from api.reads.explanations import ExplanationFilters
 from api.routes.dependencies import Reading
-from api.schemas import examples
+from api.schemas.examples import EXAMPLES
 from api.schemas.explanations import ExplanationPage
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"])
 
 
-@router.get("", responses=answers(examples.EXPLANATION_PAGE, 404, 422))
+@router.get("", responses=answers(EXAMPLES["explanation_page"], 404, 422))
 def list_explanations(session: Reading, filters: Annotated[ExplanationFilters, Query()]) -> ExplanationPage:
     """Explanations with their scores (without the scores' items), and the reasons where there is no explanation.
 

@@ -14,7 +14,7 @@ from api.reads.cursors import WITHOUT_NUL
 from api.reads.jobs import CallFilters, job_answer
 from api.routes import job_events
 from api.routes.dependencies import Configured, CursorText, FileProcesses, KnownEndpoints, Limit, Reading, Store
-from api.schemas import examples
+from api.schemas.examples import EXAMPLES
 from api.schemas.jobs import DeliveryPage, JobAnswer, JobPage, ResumeRequest
 from api.schemas.usage import CallPage, EstimateAnswer, UsageAnswer
 from interp.config.settings import Settings
@@ -26,24 +26,24 @@ from interp.store.queue import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-JobId = Annotated[str, Path(max_length=36, pattern=WITHOUT_NUL, examples=[examples.JOB["id"]])]
+JobId = Annotated[str, Path(max_length=36, pattern=WITHOUT_NUL, examples=[EXAMPLES["job"]["id"]])]
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=255, description="The same key with the same body gives the same job; with another body it is refused."),
 ]
 
 
-NewJob = Annotated[JobSpec, Body(openapi_examples=examples.JOB_SPECS)]
+NewJob = Annotated[JobSpec, Body(openapi_examples=EXAMPLES["job_specs"])]
 
 
-@router.post("/estimate", responses=answers(examples.ESTIMATE, 422, 503))
+@router.post("/estimate", responses=answers(EXAMPLES["estimate"], 422, 503))
 def estimate_job(engine: Store, settings: Configured, processes: FileProcesses, spec: NewJob) -> EstimateAnswer:
     """What a job would ask of its language models, and what that costs. Nothing is stored, and no model is asked."""
     checked = admission.check_apart(admission.accept(spec, settings), processes, settings.preflight_wait_seconds)
     return admission.estimate_apart(checked, engine, processes, settings.preflight_wait_seconds)
 
 
-@router.post("", status_code=202, responses=answers(examples.JOB, 409, 422, 503, 507, status=202))
+@router.post("", status_code=202, responses=answers(EXAMPLES["job"], 409, 422, 503, 507, status=202))
 def submit_job(
     response: Response,
     engine: Store,
@@ -95,35 +95,35 @@ def _store(engine: Store, accepted: admission.Accepted, checked: admission.Admit
         return job_answer(session, jobs.submit(session, checked.spec, checked.facts, key, checked.noticed, accepted.spec))
 
 
-@router.get("", responses=answers(examples.JOB_PAGE, 422))
+@router.get("", responses=answers(EXAMPLES["job_page"], 422))
 def list_jobs(session: Reading, status: Annotated[JobStatus | None, Query()] = None, cursor: CursorText = None, limit: Limit = 50) -> JobPage:
     """All jobs, the newest first."""
     return reads.jobs(session, status, cursor, limit)
 
 
-@router.get("/{job_id}", responses=answers(examples.JOB, 404, 422))
+@router.get("/{job_id}", responses=answers(EXAMPLES["job"], 404, 422))
 def get_job(session: Reading, job_id: JobId) -> JobAnswer:
     """One job: status, counts, progress by stage, times, spend, the reason of a pause, and in the end its summary or its error."""
     return reads.job(session, job_id)
 
 
-@router.post("/{job_id}/cancel", status_code=202, responses=answers(examples.CANCELLED_JOB, 404, 409, 422, status=202))
+@router.post("/{job_id}/cancel", status_code=202, responses=answers(EXAMPLES["cancelled_job"], 404, 409, 422, status=202))
 def cancel_job(engine: Store, job_id: JobId) -> JobAnswer:
     """Cancel a job. Work stops between batches; what is stored stays. Asking twice changes nothing."""
     with transaction(engine) as session:
         return job_answer(session, jobs.cancel(session, job_id))
 
 
-@router.post("/{job_id}/pause", status_code=202, responses=answers(examples.PAUSED_JOB, 404, 409, 422, status=202))
+@router.post("/{job_id}/pause", status_code=202, responses=answers(EXAMPLES["paused_job"], 404, 409, 422, status=202))
 def pause_job(engine: Store, job_id: JobId) -> JobAnswer:
     """Pause a job. Work stops between batches and is handed back; resuming goes on from there. Asking twice changes nothing."""
     with transaction(engine) as session:
         return job_answer(session, jobs.pause(session, job_id))
 
 
-@router.post("/{job_id}/resume", status_code=202, responses=answers(examples.JOB, 404, 409, 422, status=202))
+@router.post("/{job_id}/resume", status_code=202, responses=answers(EXAMPLES["job"], 404, 409, 422, status=202))
 def resume_job(
-    engine: Store, settings: Configured, job_id: JobId, change: Annotated[ResumeRequest | None, Body(openapi_examples=examples.RESUMES)] = None
+    engine: Store, settings: Configured, job_id: JobId, change: Annotated[ResumeRequest | None, Body(openapi_examples=EXAMPLES["resumes"])] = None
 ) -> JobAnswer:
     """Let a paused job go on, with other caps if the body has them: caps that it does not name stay. Answers are kept, so nothing is paid twice."""
     with transaction(engine) as session:
@@ -133,7 +133,7 @@ def resume_job(
     return answer
 
 
-@router.post("/{job_id}/retry", status_code=202, responses=answers(examples.JOB, 404, 409, 422, status=202))
+@router.post("/{job_id}/retry", status_code=202, responses=answers(EXAMPLES["job"], 404, 409, 422, status=202))
 def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
     """Try again what failed, on a job that runs, has failed or has completed. What is done stays; what was answered is not asked again.
 
@@ -145,19 +145,19 @@ def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
     return answer
 
 
-@router.get("/{job_id}/webhook-deliveries", responses=answers(examples.DELIVERY_PAGE, 404, 422))
+@router.get("/{job_id}/webhook-deliveries", responses=answers(EXAMPLES["delivery_page"], 404, 422))
 def list_webhook_deliveries(session: Reading, job_id: JobId, cursor: CursorText = None, limit: Limit = 50) -> DeliveryPage:
     """The job's events for its webhook with the attempts to deliver them, oldest first. Empty where the job names no webhook."""
     return reads.deliveries(session, job_id, cursor, limit)
 
 
-@router.get("/{job_id}/usage", responses=answers(examples.USAGE, 404, 422))
+@router.get("/{job_id}/usage", responses=answers(EXAMPLES["usage"], 404, 422))
 def get_job_usage(session: Reading, job_id: JobId) -> UsageAnswer:
     """What a job has asked of language models so far: calls, tokens, cost, latency and attempts by stage, purpose and model, and its budget."""
     return reads.usage_of(session, job_id)
 
 
-@router.get("/{job_id}/calls", responses=answers(examples.CALL_PAGE, 404, 422))
+@router.get("/{job_id}/calls", responses=answers(EXAMPLES["call_page"], 404, 422))
 def list_job_calls(session: Reading, job_id: JobId, filters: Annotated[CallFilters, Query()]) -> CallPage:
     """Every call of a job to a language model. Prompts and replies are in the feature's provenance."""
     return reads.call_page(session, job_id, filters)
@@ -178,7 +178,7 @@ async def _known_job(request: Request, job_id: JobId) -> str:
 
 
 EVENTS: dict[int | str, dict[str, Any]] = answers(None, 404, 422) | {
-    200: {"content": {"text/event-stream": {"example": examples.EVENTS}}, "description": "`progress` events, then one `end` event."}
+    200: {"content": {"text/event-stream": {"example": EXAMPLES["events"]}}, "description": "`progress` events, then one `end` event."}
 }
 
 

@@ -9,8 +9,8 @@ from api.reads import runs as reads
 from api.reads.cursors import WITHOUT_NUL
 from api.routes.dependencies import CursorText, Limit, Reading, Store
 from api.routes.dictionaries import DictionaryReference
-from api.schemas import examples
 from api.schemas.dictionaries import DictionaryAnswer
+from api.schemas.examples import EXAMPLES
 from api.schemas.runs import CurrentRunRequest, RunAnswer, RunPage
 from interp.store.db.engine import transaction
 
@@ -20,29 +20,29 @@ OfDictionary = Annotated[
     str | None, Query(max_length=255, pattern=WITHOUT_NUL, description="Id or name of a dictionary.", examples=["pystdlib@1-res"])
 ]
 RunId = Annotated[int, Path(ge=0, lt=2**63, examples=[1])]
-Wanted = Annotated[CurrentRunRequest, Body(openapi_examples=examples.CURRENT_RUNS)]
+Wanted = Annotated[CurrentRunRequest, Body(openapi_examples=EXAMPLES["current_runs"])]
 
 
-@router.get("/runs", responses=answers(examples.RUN_PAGE, 404, 422))
+@router.get("/runs", responses=answers(EXAMPLES["run_page"], 404, 422))
 def list_runs(session: Reading, dictionary: OfDictionary = None, cursor: CursorText = None, limit: Limit = 50) -> RunPage:
     """The runs of a dictionary, or of all, the first one first."""
     return reads.runs(session, dictionary, cursor, limit)
 
 
-@router.get("/runs/{run_id}", responses=answers(examples.RUN, 404, 422))
+@router.get("/runs/{run_id}", responses=answers(EXAMPLES["run"], 404, 422))
 def get_run(session: Reading, run_id: RunId) -> RunAnswer:
     """One run: its corpus, coverage and jobs, and all that decides its evidence."""
     return reads.run(session, run_id)
 
 
-@router.put("/dictionaries/{dictionary}/current-run", responses=answers(examples.DICTIONARY, 404, 409, 422))
+@router.put("/dictionaries/{dictionary}/current-run", responses=answers(EXAMPLES["dictionary"], 404, 409, 422))
 def pin_current_run(engine: Store, dictionary: DictionaryReference, wanted: Wanted) -> DictionaryAnswer:
     """Choose the run that listings of the dictionary show when they name none. It must have completed."""
     with transaction(engine) as session:
         return reads.pin(session, dictionary, wanted.run)
 
 
-@router.delete("/dictionaries/{dictionary}/current-run", responses=answers(examples.DICTIONARY, 404, 422))
+@router.delete("/dictionaries/{dictionary}/current-run", responses=answers(EXAMPLES["dictionary"], 404, 422))
 def unpin_current_run(engine: Store, dictionary: DictionaryReference) -> DictionaryAnswer:
     """Leave the choice of the current run to the rule again. Asking twice changes nothing."""
     with transaction(engine) as session:

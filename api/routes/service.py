@@ -9,22 +9,22 @@ from api.http import pages, problems
 from api.http.metrics import Metrics
 from api.http.openapi import answers
 from api.http.readiness import HealthChecks
-from api.schemas import examples
+from api.schemas.examples import EXAMPLES
 from api.schemas.service import HealthStatus, ProblemKind, Readiness
 
 router = APIRouter(tags=["service"])
 NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"description": "Not ready.", "model": Readiness, "content": {"application/json": {"example": examples.NOT_READY}}}
+    503: {"description": "Not ready.", "model": Readiness, "content": {"application/json": {"example": EXAMPLES["not_ready"]}}}
 }
 
 
-@router.get("/healthz", responses=answers(examples.HEALTH))
+@router.get("/healthz", responses=answers(EXAMPLES["health"]))
 def get_health(request: Request) -> HealthStatus:
     """The process answers."""
     return HealthStatus(status="ok", version=request.app.version)
 
 
-@router.get("/readyz", responses=answers(examples.READINESS) | NOT_READY)
+@router.get("/readyz", responses=answers(EXAMPLES["readiness"]) | NOT_READY)
 def get_readiness(response: Response, request: Request) -> Readiness:
     """The database answers and has the tables of this version: requests can be answered. The broker and the artifact store are looked at, too:
     without them jobs start late, or not at all, while everything can be read and submitted."""
@@ -50,7 +50,7 @@ def list_problem_kinds(request: Request) -> Any:
     return pages.problems_page(kinds) if pages.prefers_html(request.headers.get("accept", "")) else kinds
 
 
-@router.get("/problems/{code}", response_model=ProblemKind, responses=answers(examples.PROBLEM_KIND, 404, 422))
+@router.get("/problems/{code}", response_model=ProblemKind, responses=answers(EXAMPLES["problem_kind"], 404, 422))
 def get_problem_kind(request: Request, code: str) -> ProblemKind | Response:
     """What a problem's `type` stands for: JSON for programs, a page for browsers."""
     kind = problems.kind(code)

@@ -180,7 +180,7 @@ def test_a_stored_row_takes_no_other_with_it(book: tuple[Client, Engine], column
     client, engine = book
     jobs = [client.submit_job(SPEC | {"seed": seed})["id"] for seed in range(3)]
     write(engine, f"UPDATE jobs SET {column} = :stored WHERE id = :id", stored=stored, id=jobs[1])
-    page = client._ask("GET", "/v1/jobs")
+    page = client._request("GET", "/v1/jobs")
     shown = {job["id"] for job in page["items"]}
     assert shown >= {jobs[0], jobs[2]}
     assert (jobs[1] not in shown) == is_left_out
@@ -202,9 +202,9 @@ OTHERS = [
 @pytest.mark.parametrize("stored", ['"\\ud800"', '{"a": NaN}', "{", "[[]]", "7"])
 def test_no_stored_value_breaks_a_listing(book: tuple[Client, Engine], table: str, column: str, path: str, stored: str) -> None:
     client, engine = book
-    before = client._ask("GET", path)
+    before = client._request("GET", path)
     write(engine, f"UPDATE {table} SET {column} = :stored WHERE id = (SELECT max(id) FROM {table})", stored=stored)
-    after = client._ask("GET", path)
+    after = client._request("GET", path)
     assert len(after["items"]) + len(after.get("unreadable", [])) == len(before["items"])
 
 

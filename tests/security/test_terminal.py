@@ -23,7 +23,7 @@ from api.cli import app, checks, connect, main
 from api.cli.output import progress, report
 from api.cli.output.console import Terminal
 from api.cli.registry import COMMANDS
-from api.schemas import examples
+from api.schemas.examples import EXAMPLES
 from interp.config.settings import Settings
 from interp.domain.cleaning import CONTROLS, escaped, lines, one_line, visible
 from interp.domain.errors import GlossatorError
@@ -67,20 +67,20 @@ class Outside:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         answers: dict[str, Any] = {
-            "list_jobs": examples.JOB_PAGE["items"],
-            "list_dictionaries": examples.DICTIONARY_PAGE["items"],
-            "list_runs": examples.RUN_PAGE["items"],
-            "list_features": examples.FEATURE_PAGE["items"],
-            "list_explanations": examples.EXPLANATION_PAGE["items"],
-            "list_webhook_deliveries": examples.DELIVERY_PAGE["items"],
-            "list_job_calls": examples.CALL_PAGE["items"],
-            "get_job_usage": examples.USAGE,
-            "get_feature": examples.FEATURE,
-            "get_feature_provenance": examples.PROVENANCE,
-            "get_dictionary": examples.DICTIONARY,
-            "get_run": examples.RUN,
-            "pin_current_run": examples.DICTIONARY,
-            "estimate_job": examples.ESTIMATE,
+            "list_jobs": EXAMPLES["job_page"]["items"],
+            "list_dictionaries": EXAMPLES["dictionary_page"]["items"],
+            "list_runs": EXAMPLES["run_page"]["items"],
+            "list_features": EXAMPLES["feature_page"]["items"],
+            "list_explanations": EXAMPLES["explanation_page"]["items"],
+            "list_webhook_deliveries": EXAMPLES["delivery_page"]["items"],
+            "list_job_calls": EXAMPLES["call_page"]["items"],
+            "get_job_usage": EXAMPLES["usage"],
+            "get_feature": EXAMPLES["feature"],
+            "get_feature_provenance": EXAMPLES["provenance"],
+            "get_dictionary": EXAMPLES["dictionary"],
+            "get_run": EXAMPLES["run"],
+            "pin_current_run": EXAMPLES["dictionary"],
+            "estimate_job": EXAMPLES["estimate"],
             "submit_job": FAILED,
         }
         content = hostile(answers.get(name, FAILED))
@@ -88,7 +88,12 @@ class Outside:
 
 
 PROBLEM = {"code": "x", "title": "A title", "detail": "what", "why": "because", "cure": "do"}
-FAILED = examples.JOB | {"status": "failed", "error": PROBLEM, "warnings": [{"code": "w", "detail": "a warning"}], "spec": {"webhook": {"url": "u"}}}
+FAILED = EXAMPLES["job"] | {
+    "status": "failed",
+    "error": PROBLEM,
+    "warnings": [{"code": "w", "detail": "a warning"}],
+    "spec": {"webhook": {"url": "u"}},
+}
 JOB_FILE = """
 subject: {model: m}
 dictionary: {source: d}
