@@ -1,4 +1,4 @@
-"""A client of the REST API. Bodies of requests and answers are plain dictionaries; docs/endpoints.md and `/docs` of a server describe them."""
+"""A client of the REST API. Bodies of requests and answers are plain dictionaries; `/docs` of a server describes them."""
 
 import json
 import logging

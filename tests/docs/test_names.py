@@ -189,3 +189,9 @@ def test_every_link_and_anchor_exists(document: Path) -> None:
         page = (document.parent / target).resolve() if target else document
         assert page.exists(), target
         assert not anchor or anchor in anchors_of(page), f"{target}#{anchor}"
+
+
+def test_every_document_that_the_code_names_exists() -> None:
+    for name in (name for name in files() if name.endswith(".py") and name != "tests/docs/test_names.py"):
+        for document in re.findall(r"docs/[\w-]+\.md", (ROOT / name).read_text(encoding="utf-8")):
+            assert (ROOT / document).is_file(), f"{name}: {document}"
