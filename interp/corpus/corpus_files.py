@@ -1,4 +1,4 @@
-"""The files of a corpus: found, told apart and measured by their names and metadata, and read as regular files alone."""
+"""The files of a corpus: listed by their names and metadata, and read as regular files alone."""
 
 import hashlib
 import os
@@ -16,9 +16,9 @@ from interp.security import allowed_files as files
 from interp.security.allowed_files import Roots
 from interp.security.globs import Globs
 
-# Files of which each line is a JSON object.
+# Suffixes of files with one JSON object per line.
 LINES = frozenset({".jsonl", ".ndjson"})
-# Suffixes that a summary names; the others it adds up.
+# Suffixes that a summary lists; the others are added up.
 NAMED_SUFFIXES = 12
 
 
@@ -33,16 +33,15 @@ class CorpusFile:
 
     @property
     def has_lines(self) -> bool:
-        """Whether each line is a document."""
         return self.path.suffix.lower() in LINES
 
     @property
     def stamp(self) -> bytes:
-        """What changes when the file is written to."""
+        """Bytes that change when the file is written to."""
         return b"%s\0%d\0%d\n" % (os.fsencode(self.name), self.size, self.changed_ns)
 
     def open(self) -> BufferedReader:
-        """Opens it for reading; never waits. Raises CorpusError where it cannot be read, or is no regular file inside the roots any more."""
+        """Open the file. Raises CorpusError where it cannot be read, or is no regular file inside the roots any more."""
         try:
             return files.open_file(self.path)
         except OSError as cause:
@@ -51,11 +50,11 @@ class CorpusFile:
             raise CorpusError(f"{self.name} is no regular file of this folder.", why=cause.why, cure="Leave it out with `exclude`.") from cause
 
     def open_head(self) -> BufferedReader:
-        """The same, for as many bytes as were seen: who writes to the file meanwhile does not make its reading endless."""
+        """Open the bytes that were listed, so that a file that grows is not read endlessly."""
         return BufferedReader(_Head(self.open(), self.size), 1 << 16)
 
     def is_unchanged(self) -> bool:
-        """Whether size and time of change are still those that were seen."""
+        """Return whether size and time of change are still those that were listed."""
         try:
             status = files.current().status(self.path)
         except (OSError, PathRefusedError):
@@ -97,13 +96,13 @@ class CorpusListing:
 
     @property
     def fingerprint(self) -> str | None:
-        """sha256 of names, sizes and times of change: the same while nobody writes; None of a listing that is not complete."""
+        """sha256 of names, sizes and times of change; None of a listing that is not complete."""
         if not self.complete:
             return None
         return hashlib.sha256(b"".join(sorted(file.stamp for file in self.files))).hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """What is read: files and bytes, altogether and by suffix (the largest first), and what is left out."""
+        """Return files and bytes, in total and by suffix (the largest first), and the entries that are left out."""
         suffixes: Counter[str] = Counter()
         counts: Counter[str] = Counter()
         for file in self.files:
@@ -124,7 +123,7 @@ class CorpusListing:
 
 
 def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
-    """The files of a corpus in the order of their names, from metadata alone; looks at `most` entries at most.
+    """List the files of a corpus in the order of their names, of the first `most` entries.
 
     Raises PathRefused, FileMissing, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
     """
@@ -145,13 +144,13 @@ def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
 
 
 def unreadable(name: str, cause: OSError) -> CorpusError:
-    """The error for a file or folder that the system does not let us read."""
+    """Return the error for a file or folder that cannot be read."""
     return CorpusError(f"{name} cannot be read.", why=cause.strerror or str(cause), cure="Check its permissions, or leave it out with `exclude`.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """A walk through a corpus' folder: what it takes, and what it leaves out. Links to folders are not followed."""
+    """A walk through a corpus' folder. Links to folders are not followed."""
 
     root: Path
     roots: Roots
@@ -173,7 +172,7 @@ class _Walk:
         return CorpusListing(tuple(self.found), dict(self.left_out), complete=True)
 
     def _entries(self, folder: Path, most: int | None) -> tuple[list[Path], int]:
-        """Takes a folder's files; the folders in it, and how many entries were looked at."""
+        """Add a folder's files; return the folders in it, and the number of entries."""
         within: list[Path] = []
         real = self.roots.resolve(folder)
         try:

@@ -1,8 +1,7 @@
-"""The documents of a corpus: found, identified by their text, and read in the order of their identity.
+"""The documents of a corpus: identified by a hash of their text, and read in the order of their ids.
 
-A document's id is a hash of its text, so that identical texts count once, the order is as good as shuffled, and the first n documents are a
-uniform sample. A second hash of the id decides the split. The corpus is read twice, to know the ids and then to use the texts: memory holds
-one entry a document, never the text.
+So identical texts count once, the order is as good as shuffled, and the first n documents are a uniform sample. A second hash, of the id, decides
+the split. The corpus is read twice, for the ids and for the texts: memory holds one entry per document, and no text.
 """
 
 import hashlib
@@ -20,13 +19,13 @@ from interp.domain.spec import CorpusSpec
 from interp.security import allowed_files
 from interp.security.bounded_json import check_line
 
-# What stands between the documents of a single text file.
+# Separator of the documents of a single text file.
 SEPARATOR = "<|endoftext|>"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text. `id` is the first 8 bytes of its sha256; `name` where it was found."""
+    """A text. `id` is the first 8 bytes of its sha256; `name` its place in the corpus."""
 
     id: int
     text: str
@@ -35,7 +34,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPosition:
-    """Where a document stands: bytes `start` to `stop` of a file. `line` is 0 where the whole file is one document."""
+    """The place of a document: bytes `start` to `stop` of a file. `line` is 0 where the whole file is one document."""
 
     file: CorpusFile
     start: int
@@ -54,7 +53,7 @@ class DocumentPosition:
 
 @dataclass(frozen=True, slots=True)
 class DocumentEntry:
-    """A document known by the sha256 of its text."""
+    """A document's place with the sha256 of its text."""
 
     digest: bytes
     place: DocumentPosition
@@ -66,7 +65,7 @@ class DocumentEntry:
 
 @dataclass(frozen=True, slots=True)
 class CorpusIndex:
-    """All documents of a corpus in the order of their ids. `duplicates`: texts met again; `skipped`: undecodable ones left out."""
+    """All documents of a corpus in the order of their ids. `duplicates` counts repeated texts, `skipped` undecodable ones."""
 
     spec: CorpusSpec
     entries: tuple[DocumentEntry, ...]
@@ -76,14 +75,14 @@ class CorpusIndex:
 
     @property
     def digest(self) -> str:
-        """sha256 of the texts' own digests: the same wherever the files lie and however they are called."""
+        """sha256 of the texts' digests, independent of the names of files."""
         whole = hashlib.sha256()
         for entry in self.entries:
             whole.update(entry.digest)
         return whole.hexdigest()
 
     def largest(self) -> dict[Split, Largest]:
-        """The largest document of each split, by bytes."""
+        """Return the largest document of each split, by bytes."""
         sizes: dict[Split, list[tuple[int, str]]] = {}
         for entry in self.entries:
             place = entry.place
@@ -91,7 +90,7 @@ class CorpusIndex:
         return {split: Largest(max(own)[1], max(own)[0] / sum(size for size, _ in own)) for split, own in sizes.items()}
 
     def documents(self) -> Iterator[Document]:
-        """Reads the texts, in order. Raises CorpusChanged when a file is no longer what was hashed."""
+        """Read the texts, in order. Raises CorpusChanged when a file is no longer what was hashed."""
         try:
             for entry in self.entries:
                 yield Document(entry.id, _text(entry.place.read(), entry.place, self.spec), entry.place.name)
@@ -101,7 +100,7 @@ class CorpusIndex:
         self.check_unchanged()
 
     def check_unchanged(self) -> None:
-        """Raises CorpusChanged when a file is no longer what was hashed, by its size and time of change."""
+        """Raise CorpusChanged when size or time of change of a file have changed since it was hashed."""
         changed = next((file for file in self.listing.files if not file.is_unchanged()), None)
         if changed is not None:
             raise CorpusChangedError(
@@ -112,12 +111,12 @@ class CorpusIndex:
 
 
 def documents(spec: CorpusSpec) -> Iterator[Document]:
-    """Every distinct document, in the order of ids. Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing."""
+    """Read every distinct document, in the order of ids. Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing."""
     return index(spec).documents()
 
 
 def index(spec: CorpusSpec, listing: CorpusListing | None = None, progress: Callable[[], None] = lambda: None) -> CorpusIndex:
-    """Finds and hashes every document: reads each file once. `listing` saves looking for the files; `progress` is called after each file.
+    """Hash every document, reading each file once. `listing` saves listing the files; `progress` is called for each file.
 
     Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing.
     """
@@ -145,7 +144,7 @@ def index(spec: CorpusSpec, listing: CorpusListing | None = None, progress: Call
 
 
 def empty(spec: CorpusSpec, skipped: int = 0) -> CorpusEmptyError:
-    """The error for a corpus without text."""
+    """Return the error for a corpus without text."""
     return CorpusEmptyError(
         f"{spec.path} holds no text.",
         why=f"include {list(spec.include)}, exclude {list(spec.exclude)}; {skipped} files were no UTF-8 text.",
@@ -154,7 +153,7 @@ def empty(spec: CorpusSpec, skipped: int = 0) -> CorpusEmptyError:
 
 
 def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
-    """Reads the first `most` bytes of a file, and whether they can be part of a corpus; returns how many it read.
+    """Check the first `most` bytes of a file, and return how many were read.
 
     Raises TextUndecodable and CorpusError, as `index` will.
     """
@@ -177,13 +176,13 @@ def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
 
 
 def split_of(document: int, test_share: float) -> Split:
-    """The split of a document: by a hash of its id, and by nothing else."""
+    """Return the split of a document, by a hash of its id alone."""
     digest = hashlib.sha256(b"split" + document.to_bytes(8, "big")).digest()
     return Split.TEST if int.from_bytes(digest[:8], "big") / 2**64 < test_share else Split.EXPLAIN
 
 
 def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
-    """Raises CorpusTooSmall when a split has no document."""
+    """Raise CorpusTooSmall when a split has no document."""
     counts = Counter(splits)
     if counts[Split.EXPLAIN] == 0 or counts[Split.TEST] == 0:
         raise CorpusTooSmallError(
@@ -194,7 +193,7 @@ def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
 
 
 def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[DocumentPosition, bytes]]:
-    """The documents of a file: its lines where these are JSON, the parts of a lone text file, else the whole."""
+    """Yield the documents of a file: its lines of JSON, the parts of a single text file, else the whole."""
     try:
         with file.open_head() as handle:
             if file.has_lines:
@@ -210,7 +209,7 @@ def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[DocumentPositio
 
 
 def _pieces(file: CorpusFile, pieces: Iterable[bytes], separator: bytes, *, counted: bool) -> Iterator[tuple[DocumentPosition, bytes]]:
-    """Pieces of a file with `separator` between them. Lines are counted by their line ends, or each piece is one."""
+    """Yield the pieces of a file between separators. With `counted` the line of each is counted by line ends, else each piece is one line."""
     start, line = 0, 1
     for piece in pieces:
         if piece.strip():
@@ -220,7 +219,7 @@ def _pieces(file: CorpusFile, pieces: Iterable[bytes], separator: bytes, *, coun
 
 
 def _whole_characters(content: bytes) -> bytes:
-    """The content without the bytes of a UTF-8 character that is cut in two at its end."""
+    """Return the content without the bytes of a UTF-8 character that is cut at its end."""
     for tail in range(1, min(4, len(content)) + 1):
         lead = content[-tail]
         if lead >= 0xC0:
@@ -249,7 +248,7 @@ def _field(line: str, place: DocumentPosition, spec: CorpusSpec) -> str:
         check_line(line)
         content = json.loads(line)
     except (ValueError, RecursionError) as cause:
-        # Beside what is no JSON: numbers of thousands of digits, and brackets in brackets without end.
+        # Also numbers of thousands of digits, and endless nesting.
         raise CorpusError(f"{place.name} is no JSON that can be read.", why=str(cause), cure="Each line has to be one JSON object.") from cause
     text = content.get(spec.text_field) if isinstance(content, dict) else None
     if not isinstance(text, str):
@@ -267,5 +266,5 @@ def _field(line: str, place: DocumentPosition, spec: CorpusSpec) -> str:
 
 
 def _shape(content: object) -> str:
-    """What a line is, without a name from it: whoever asks need not be who may read it."""
+    """Describe a line without a name from it: the user who submits may not be allowed to read it."""
     return f"It is an object of {len(content)} fields." if isinstance(content, dict) else "It is no object."

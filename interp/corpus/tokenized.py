@@ -1,4 +1,4 @@
-"""A corpus as token ids: one long array on disk, with where each document begins and which split it is in."""
+"""A corpus as token ids: one array on disk, with the offset and the split of each document."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class TokenizedCorpus:
         return len(self.documents)
 
     def shards(self, shard_tokens: int) -> list[tuple[int, int]]:
-        """Half-open, adjoining ranges of documents with at most `shard_tokens` tokens each, or one longer document alone."""
+        """Return half-open, adjoining ranges of documents with at most `shard_tokens` tokens each, or one longer document."""
         cuts = [0]
         while cuts[-1] < len(self):
             limit = self.offsets[cuts[-1]] + shard_tokens
@@ -56,7 +56,7 @@ class TokenizedCorpus:
         return list(pairwise(cuts))
 
     def largest(self) -> dict[Split, tuple[int, float]]:
-        """Of each split that has documents, the id of the largest and its share of the split's tokens."""
+        """Return the id of each split's largest document, and its share of the split's tokens."""
         lengths = np.diff(self.offsets)
         found = {}
         for split in Split:
@@ -67,7 +67,7 @@ class TokenizedCorpus:
         return found
 
     def save(self, folder: Path) -> None:
-        """Writes into a folder. Raises DiskFull."""
+        """Write into a folder. Raises DiskFull."""
         with writing(folder / "tokens.u32") as file:
             file.write(np.ascontiguousarray(self.tokens).data)
         with writing(folder / "documents.npz") as file:
@@ -78,7 +78,7 @@ class TokenizedCorpus:
 
     @classmethod
     def open(cls, folder: Path) -> "TokenizedCorpus":
-        """Maps what `save` wrote."""
+        """Map what `save` wrote."""
         facts = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         with np.load(folder / "documents.npz") as columns:
             offsets, documents, splits = columns["offsets"], columns["documents"], columns["splits"]
@@ -87,10 +87,7 @@ class TokenizedCorpus:
 
 
 def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
-    """A tokenised corpus of the store, mapped from this machine's disk; fetched there first where the store is elsewhere.
-
-    Raises ArtifactMissing, DiskFull.
-    """
+    """Open a tokenised corpus of the store, mapped from this machine's disk. Raises ArtifactMissing, DiskFull."""
     folder = store.folder(f"{CORPORA}/{digest}")
     if folder is None:
         raise ArtifactMissingError(
@@ -102,22 +99,18 @@ def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
 
 
 def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: Progress, found: CorpusIndex | None = None) -> TokenizedCorpus:
-    """The corpus in the subject's tokens, kept in the store by its digest; found there, it is not made again.
+    """Tokenise a corpus into the store, unless it is there by its digest.
 
     The last document is cut where `max_tokens` is reached. `progress` gets the tokens done so far; `found` saves hashing the texts again.
-    Raises CorpusTooSmall when a split has no document, CorpusChanged when a file is no longer what was hashed, TokenizerMismatch when an id is
-    beyond the subject's vocabulary, DiskFull, and what `interp.corpus.documents.index` raises.
+    Raises CorpusTooSmall, CorpusChanged, TokenizerMismatch when an id is beyond the subject's vocabulary, DiskFull, and what `index` raises.
     """
     found = found or index(spec)
     digest = tokens_digest(found, subject)
     name = f"{CORPORA}/{digest}"
     if kept := store.folder(name):
         return TokenizedCorpus.open(kept)
-    rows: list[NDArray[np.uint32]] = []
-    ids: list[int] = []
-    for document, row in _encoded(found, subject, progress):
-        ids.append(document)
-        rows.append(row)
+    encoded = list(_encoded(found, subject, progress))
+    ids, rows = [document for document, _ in encoded], [row for _, row in encoded]
     found.check_unchanged()
     splits = [split_of(document, found.spec.test_share) for document in ids]
     check_splits(splits, found.spec)
@@ -135,13 +128,13 @@ def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: 
 
 
 def tokens_digest(found: CorpusIndex, subject: Subject) -> str:
-    """What decides the token arrays: texts, settings, and the subject with its tokenizer."""
+    """Digest what the token arrays depend on: texts, settings, and the subject with its tokenizer."""
     settings = {"max_tokens": found.spec.max_tokens, "test_share": found.spec.test_share}
     return digest_of({"format": FORMAT, "texts": found.digest, "subject": subject.digest, **settings})
 
 
 def _encoded(found: CorpusIndex, subject: Subject, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-    """(document id, tokens), until the corpus or `max_tokens` ends."""
+    """Yield (document id, tokens), until the corpus or `max_tokens` ends."""
     left = found.spec.max_tokens or np.iinfo(np.int64).max
     limit, size = left, len(subject.vocabulary)
     texts = found.documents()

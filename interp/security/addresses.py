@@ -1,4 +1,4 @@
-"""Where a webhook's URL leads: a URL from a user must not make the server ask its own network."""
+"""Resolution of webhooks' URLs: a user's URL must not make the server connect to its own network."""
 
 import socket
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ LONGEST_URL = 200
 
 @dataclass(frozen=True, slots=True)
 class ResolvedUrl:
-    """Where a URL leads: its host's name, and every address that the name has now."""
+    """A URL with its host's name and all current addresses."""
 
     url: httpx.URL
     name: str
@@ -22,10 +22,9 @@ class ResolvedUrl:
 
 
 def find(url: str, guard: OutgoingPolicy) -> ResolvedUrl:
-    """Looks the host up. Blocks for as long as the resolver takes.
+    """Resolve the host, which blocks as long as the resolver takes.
 
-    Raises WebhookRefused for a URL that cannot be read or is on no list, and for a host with any address that is not allowed; OSError where no
-    address is found.
+    Raises WebhookRefused for a URL that is invalid or not listed, and for a host with any address that is not allowed; OSError where it has none.
     """
     link, parsed, reach = _read(url, guard)
     found = socket.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)

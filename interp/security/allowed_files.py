@@ -1,8 +1,8 @@
-"""Files that users name: opened inside the allowed roots alone, as regular files, and never by a link that leads out.
+"""Files that users name: opened inside the allowed roots alone, as regular files, and never through a link that leaves them.
 
-A path is resolved first, held against the roots, and then opened component by component from its root down without following any link, so that
-nothing that is changed in between leads elsewhere. Every reader of a subject, a dictionary or a corpus opens its files here; the roots are those
-of the `within` around it, else those of the process's own settings.
+A path is resolved, compared with the roots, and then opened component by component from its root without following links, so that no change in
+between leads elsewhere. All files of subjects, dictionaries and corpora are opened here; the roots are those of the enclosing `within`, else those
+of the process's settings.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from typing import Any, Literal
 from interp.config.settings import Settings, settings
 from interp.domain.errors import InputError, NotRegularFileError, PathRefusedError, ReadingTooLongError
 
-# Trees of the system whose files are no data: never read, whatever the roots.
+# Trees of the system, which are never read, whatever the roots.
 SYSTEM = ("/proc", "/sys", "/dev")
 
-# More files no model's folder has.
+# Most files in a model's folder.
 MOST_NAMES = 10_000
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
@@ -37,27 +37,27 @@ _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Folders whose files may be read, without the trees that never are. All are real paths: no link among their components."""
+    """Folders whose files may be read, and trees that may not. All are real paths, without links."""
 
     allowed: tuple[str, ...]
     denied: tuple[str, ...] = SYSTEM
 
     @classmethod
     def of(cls, found: Settings) -> "Roots":
-        """The roots that settings give: never the service's own files."""
+        """Return the roots of the settings, without the service's own files."""
         return cls(tuple(map(os.path.realpath, found.allowed_roots)), (*SYSTEM, *map(os.path.realpath, found.own_paths)))
 
     def permit(self, real: str) -> bool:
-        """Whether a path that is resolved lies inside."""
+        """Return whether a resolved path is inside."""
         return any(_is_below(real, root) for root in self.allowed) and not any(_is_below(real, tree) for tree in self.denied)
 
     def permit_path(self, path: str | os.PathLike[str]) -> bool:
-        """Whether the path leads inside once it is resolved; it need not exist."""
+        """Return whether the path is inside once it is resolved; it need not exist."""
         real = _resolved(path)
         return real is not None and self.permit(real)
 
     def resolve(self, path: str | os.PathLike[str]) -> str:
-        """The path without links. Raises PathRefused, the same for what exists outside and what does not; FileNotFoundError for what is no name."""
+        """Return the path without links. Raises PathRefused outside, whether it exists or not; FileNotFoundError for what is no name."""
         real = _resolved(path)
         if real is None:
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
@@ -66,10 +66,10 @@ class Roots:
         return real
 
     def open_file(self, path: str | os.PathLike[str]) -> BufferedReader:
-        """Opens a regular file for reading; never waits for a writer. Raises PathRefused, NotRegularFile, and OSError as `open` does."""
+        """Open a regular file for reading, without waiting for a writer. Raises PathRefused, NotRegularFile, and OSError as `open` does."""
         real = self.resolve(path)
         with self._parent(real) as (folder, name):
-            # Opening a device can do something: it is looked at before.
+            # Checked before, since opening a device can have effects.
             if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 raise not_regular(path)
             handle: BufferedReader = BufferedReader(_Charged(os.open(name, _FILE, dir_fd=folder)))
@@ -80,7 +80,7 @@ class Roots:
 
     @contextmanager
     def open_folder(self, path: str | os.PathLike[str]) -> Iterator[int]:
-        """A descriptor of a folder, for `os.scandir` and `dir_fd`. Raises PathRefused, and OSError as `os.open` does."""
+        """Open a folder, for `os.scandir` and `dir_fd`. Raises PathRefused, and OSError as `os.open` does."""
         with self._parent(self.resolve(path)) as (folder, name):
             found = os.open(name, _FOLDER | os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
         try:
@@ -89,13 +89,13 @@ class Roots:
             os.close(found)
 
     def status(self, path: str | os.PathLike[str]) -> os.stat_result:
-        """What `os.stat` says. Raises PathRefused, and OSError where nothing is there."""
+        """Return `os.stat`. Raises PathRefused, and OSError where nothing is there."""
         with self._parent(self.resolve(path)) as (folder, name):
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
     @contextmanager
     def _parent(self, real: str) -> Iterator[tuple[int, str]]:
-        """The folder of a resolved path, opened from its root down, and the last name. A component that has become a link is not followed."""
+        """Open the folder of a resolved path from its root down, without following links; yield it with the last name."""
         root = max((root for root in self.allowed if _is_below(real, root)), key=len)
         parts = [part for part in real[len(root) :].split("/") if part]
         if not parts:
@@ -114,7 +114,7 @@ class Roots:
 
 @dataclass(slots=True)
 class Allowance:
-    """How much may be read, and until when: what a job's files take before it starts is bounded, however large or slow they are."""
+    """Limit on the bytes and the time of reading, for a job's files before it starts."""
 
     seconds: float
     nbytes: int
@@ -125,7 +125,7 @@ class Allowance:
         self._until, self._left = time.monotonic() + self.seconds, self.nbytes
 
     def charge(self, nbytes: int) -> None:
-        """Counts bytes that were read. Raises ReadingTooLong."""
+        """Count bytes that were read. Raises ReadingTooLong."""
         self._left -= nbytes
         if self._left < 0 or time.monotonic() > self._until:
             raise ReadingTooLongError(
@@ -141,7 +141,7 @@ _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 @contextmanager
 def within(roots: Roots) -> Iterator[None]:
-    """Everything that this thread reads in the block is held against these roots."""
+    """Use these roots for all that this thread reads in the block."""
     token = _within.set(roots)
     try:
         yield
@@ -151,7 +151,7 @@ def within(roots: Roots) -> Iterator[None]:
 
 @contextmanager
 def allowing(allowance: Allowance | None) -> Iterator[None]:
-    """Everything that this thread reads in the block, through files that it opens there, counts against the allowance."""
+    """Count all that this thread reads in the block, through files that it opens there, against the allowance."""
     token = _allowance.set(allowance)
     try:
         yield
@@ -160,7 +160,7 @@ def allowing(allowance: Allowance | None) -> Iterator[None]:
 
 
 class _Charged(FileIO):
-    """A file whose reading counts against the allowance under which it was opened."""
+    """A file whose bytes count against the allowance under which it was opened."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "rb")
@@ -181,17 +181,17 @@ class _Charged(FileIO):
 
 
 def current() -> Roots:
-    """The roots that reading is held against here."""
+    """Return the roots of this thread."""
     return _within.get() or _of_this_process()
 
 
 def open_file(path: str | os.PathLike[str]) -> BufferedReader:
-    """`Roots.open_file` of the current roots."""
+    """Open a file within the current roots: `Roots.open_file`."""
     return current().open_file(path)
 
 
 def kind_of(path: str | os.PathLike[str]) -> Literal["file", "folder", "other", "nothing"]:
-    """What stands at a path. Raises PathRefused."""
+    """Return what is at a path. Raises PathRefused."""
     try:
         mode = current().status(path).st_mode
     except OSError:
@@ -200,7 +200,7 @@ def kind_of(path: str | os.PathLike[str]) -> Literal["file", "folder", "other", 
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file is there. Raises PathRefused, and NotRegularFile for a pipe, a socket or a device."""
+    """Return whether a regular file is there. Raises PathRefused, and NotRegularFile for a pipe, a socket or a device."""
     kind = kind_of(path)
     if kind == "other":
         raise not_regular(path)
@@ -208,12 +208,12 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder is there. Raises PathRefused."""
+    """Return whether a folder is there. Raises PathRefused."""
     return kind_of(path) == "folder"
 
 
 def names_in(folder: str | os.PathLike[str]) -> list[str]:
-    """The names in a folder of models, in order; none where it cannot be listed. Raises PathRefused, and InputError for one of too many files."""
+    """Return the sorted names in a model's folder; none where it cannot be listed. Raises PathRefused, and InputError for too many files."""
     try:
         with current().open_folder(folder) as descriptor, os.scandir(descriptor) as entries:
             names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
@@ -225,22 +225,19 @@ def names_in(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def check_folder(folder: Path) -> None:
-    """Looks at every entry before a library opens the folder by its name: regular files and folders inside the roots alone.
-
-    Raises PathRefused, NotRegularFile.
-    """
+    """Check, before a library opens a folder, that it holds only regular files and folders inside the roots. Raises PathRefused, NotRegularFile."""
     for name in names_in(folder):
         if kind_of(folder / name) == "other":
             raise not_regular(folder / name)
 
 
 def expand(text: str) -> str:
-    """The path with the process's own home for a leading `~`. Nobody else's is looked up: the answer would tell which users there are."""
+    """Expand a leading `~` to the process's home. Others' homes are not looked up: the answer would reveal which users exist."""
     return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text  # noqa: PTH111 - Path.expanduser raises where there is no home
 
 
 def refused(path: str | os.PathLike[str]) -> PathRefusedError:
-    """The one answer for all that lies outside, whether it exists or not."""
+    """Return the error for all that is outside, whether it exists or not."""
     return PathRefusedError(
         f"{os.fspath(path)} is not in a folder that jobs may read.",
         why="Jobs read files under the allowed roots alone; /proc, /sys, /dev and the service's own folder never.",
@@ -250,7 +247,7 @@ def refused(path: str | os.PathLike[str]) -> PathRefusedError:
 
 
 def not_regular(path: str | os.PathLike[str]) -> NotRegularFileError:
-    """The error for a pipe, a socket or a device."""
+    """Return the error for a pipe, a socket or a device."""
     return NotRegularFileError(
         f"{os.fspath(path)} is no regular file.", why="It is a named pipe, a socket or a device.", cure="Copy its content to a file, and name that."
     )
@@ -266,7 +263,7 @@ def _is_below(real: str, root: str) -> bool:
 
 
 def _resolved(path: str | os.PathLike[str]) -> str | None:
-    """The path without links; None for a name that no file can have."""
+    """Return the path without links; None for a name that no file can have."""
     try:
         return os.path.realpath(path)
     except (OSError, ValueError):
@@ -274,7 +271,7 @@ def _resolved(path: str | os.PathLike[str]) -> str | None:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's content; kept in this process for as long as size and time of change stay."""
+    """Return the sha256 of a file's content, cached while size and time of change stay."""
     status = current().status(path)
     return _file_digest(Path(current().resolve(path)), status.st_size, status.st_mtime_ns)
 

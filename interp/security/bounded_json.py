@@ -1,4 +1,4 @@
-"""The one reader of JSON that others wrote: bounded in bytes, values, depth and digits before anything is built of it.
+"""Reader of untrusted JSON: bytes, values, depth and digits are checked before it is parsed.
 
 Parsed JSON takes up to a hundred times the bytes of the file (`[[],[],...`), so that the file's size alone is no bound. Brackets, commas and
 colons outside strings are counted first: memory after parsing is at most some hundred bytes for each.
@@ -19,7 +19,7 @@ from interp.security.allowed_files import open_file
 
 @dataclass(frozen=True, slots=True)
 class JsonLimits:
-    """What a JSON text may hold. `constants`: NaN and Infinity come as the texts that they are written as, where they are not refused."""
+    """Limits of a JSON text. With `constants` NaN and Infinity are read as their texts, else they are refused."""
 
     nbytes: int
     values: int
@@ -29,31 +29,31 @@ class JsonLimits:
     nul: bool = True
 
 
-# A model's config.json may list quantised modules and labels; Mamba's holds an Infinity. What is read of it is typed by its reader.
+# A model's config.json may list quantised modules and labels; Mamba's has an Infinity.
 MODEL_CONFIG = JsonLimits(nbytes=4 << 20, values=200_000, constants=True)
-# A dictionary's config is kept in the database, which holds neither NUL nor NaN.
+# A dictionary's config is stored in the database, which takes neither NUL nor NaN.
 DICTIONARY_CONFIG = JsonLimits(nbytes=1 << 20, values=20_000, nul=False)
 # The largest tokenizers in use (262,144 pieces, 515,000 merges) have 33 MB and 2.2 million values.
 TOKENIZER = JsonLimits(nbytes=40 << 20, values=2_500_000)
 # The header of a safetensors file, with some 15 values a tensor; and that of a model's weights, which may be 50,000 tensors.
 DICTIONARY_HEADER = JsonLimits(nbytes=1 << 20, values=60_000)
 MODEL_HEADER = JsonLimits(nbytes=16 << 20, values=1_000_000)
-# A line of a corpus, which may be a long text with data of its own beside it.
+# A line of a corpus, which may be a long text beside other data.
 LINE = JsonLimits(nbytes=1 << 40, values=2_500_000, depth=500, digits=4300)
 SHORT_LINE = 1 << 18
 
-# To the end of the text where a string is not closed; possessive, so that no text makes it go back.
+# To the end of the text where a string is not closed; possessive, so that it never backtracks.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 _BLOCK = 1 << 20
-# What each byte outside strings adds to the depth.
+# The change of depth by each byte outside strings.
 _STEPS = np.zeros(256, dtype=np.int8)
 _STEPS[[ord("["), ord("{")]] = 1
 _STEPS[[ord("]"), ord("}")]] = -1
 
 
 def read_json(path: Path, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
-    """A JSON object from a file. Raises FileMissing, or `error` when it is not JSON or beyond the limits."""
+    """Read a JSON object from a file. Raises FileMissing, or `error` when it is not JSON or beyond the limits."""
     try:
         with open_file(path) as handle:
             content = parse_json(handle.read(limits.nbytes + 1), limits)
@@ -67,14 +67,14 @@ def read_json(path: Path, error: type[InputError] = SubjectError, limits: JsonLi
 
 
 def check_line(text: str) -> None:
-    """Raises ValueError for a line of a corpus that would take far more memory as values than as text. Short ones cannot."""
+    """Raise ValueError for a line of a corpus that would take far more memory as values than as text. Short ones cannot."""
     if len(text) > SHORT_LINE:
         raw = text.encode("utf-8", "surrogatepass")
         check_structure(raw, LINE)
 
 
 def parse_json(raw: bytes, limits: JsonLimits) -> Any:
-    """The value of a JSON text. Raises ValueError for what is no JSON or beyond the limits."""
+    """Parse a JSON text. Raises ValueError for what is no JSON or beyond the limits."""
     if len(raw) > limits.nbytes:
         raise ValueError(f"it is larger than {limits.nbytes >> 20} MiB")
     check_structure(raw, limits)
@@ -90,7 +90,7 @@ def parse_json(raw: bytes, limits: JsonLimits) -> Any:
 
 
 def check_structure(raw: bytes, limits: JsonLimits) -> None:
-    """Raises ValueError when a JSON text has too many values, too deep ones, or too long numbers. Nothing is built of it."""
+    """Raise ValueError when a JSON text has too many values, too deep ones, or too long numbers, without parsing it."""
     if raw.count(b'"') - raw.count(b'\\"') > 2 * (limits.values + 1):
         raise ValueError(f"it has more than {limits.values} texts")
     bare = _STRING.sub(b"", raw).translate(None, delete=b" \t\r\n")
@@ -108,16 +108,16 @@ def check_structure(raw: bytes, limits: JsonLimits) -> None:
         depth = int(depths[-1])
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {text[:40]} is beyond any float")
-    return value
-
-
 def _finite_or_text(text: str) -> float | str:
     value = float(text)
     return value if math.isfinite(value) else text
+
+
+def _finite(text: str) -> float:
+    value = _finite_or_text(text)
+    if isinstance(value, str):
+        raise ValueError(f"the number {text[:40]} is beyond any float")
+    return value
 
 
 def _refuse(name: str) -> Any:

@@ -1,24 +1,24 @@
-"""Match names against glob patterns in time linear in the name's length, whatever the patterns are.
+"""Glob patterns, matched in time linear in the name's length, whatever the patterns are.
 
-`**` crosses folders, `*` and `?` do not; every other character stands for itself. All patterns together are one nondeterministic automaton whose
-states are the bits of an integer (Baeza-Yates and Gonnet 1992); the sets of states that come up are kept, so that a character usually costs one
-look-up. Nothing is tried twice: no pattern makes a name cost more than a step a character.
+`**` crosses folders, `*` and `?` do not; every other character matches itself. All patterns together are one nondeterministic automaton whose states
+are the bits of an integer (Baeza-Yates and Gonnet 1992); the transitions that occur are cached, so that a character usually costs one look-up.
+There is no backtracking: a name costs one step per character with any pattern.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# Steps that are kept of one matcher at most; then it begins anew.
+# Transitions in the cache of one matcher; then it is cleared.
 KEPT_STEPS = 4096
 _PIECES = re.compile(r"\*\*/|\*\*|\*|\?|[^*?]")
-# The piece that two pieces side by side amount to: without it, long rows of wildcards would make long chains of empty steps.
+# Adjacent wildcards that are equal to one: long rows of them would make long chains of empty steps.
 _MERGED = {("*", "*"): "*", ("*", "**"): "**", ("**", "*"): "**", ("**", "**"): "**", ("**", "**/"): "**", ("**/", "**/"): "**/", ("**/", "**"): "**"}
 
 
 @dataclass(slots=True)
 class Globs:
-    """Any of some glob patterns. Made by `Globs.of`; its memory is bounded, and it may be used by several threads."""
+    """A matcher of any of some glob patterns, of bounded memory, for several threads. Use `Globs.of`."""
 
     start: int
     accepting: int
@@ -32,7 +32,7 @@ class Globs:
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> "Globs":
-        """The matcher of all the patterns; of none, it matches nothing."""
+        """Return the matcher of all the patterns; without any it matches nothing."""
         made = cls(0, 0, {}, 0, 0, 0, 0, 0)
         bit = 1
         for pattern in patterns:
@@ -45,7 +45,7 @@ class Globs:
         return made
 
     def matches(self, name: str) -> bool:
-        """Whether a pattern fits the whole name."""
+        """Return whether a pattern matches the whole name."""
         states = self.start
         for character in name:
             known = self._steps.get((states, character))
@@ -55,7 +55,7 @@ class Globs:
         return bool(states & self.accepting)
 
     def _add(self, piece: str, bit: int) -> int:
-        """Adds a piece that begins at the state `bit`; the state where it ends."""
+        """Add a piece that begins at the state `bit`, and return the state where it ends."""
         if piece == "**/":
             # Nothing at all, or anything that ends in a slash.
             inside, end = bit << 1, bit << 2
@@ -85,7 +85,7 @@ class Globs:
         return found
 
     def _closed(self, states: int) -> int:
-        """The states with all that are reached from them by empty steps."""
+        """Return the states with all that empty steps reach from them."""
         while True:
             more = states | ((states & self.empty_one) << 1) | ((states & self.empty_two) << 2)
             if more == states:
@@ -94,7 +94,7 @@ class Globs:
 
 
 def pieces(pattern: str) -> list[str]:
-    """A pattern's wildcards and characters; wildcards that stand side by side are put together."""
+    """Return a pattern's wildcards and characters, with adjacent wildcards merged."""
     found: list[str] = []
     for piece in _PIECES.findall(pattern):
         if found and (found[-1], piece) in _MERGED:

@@ -1,7 +1,7 @@
-"""Work on files that somebody else wrote, done in a process of its own with limits on memory and time, and waited for no longer than one likes.
+"""Tasks on untrusted files, in child processes with limits on memory and time.
 
-`interp.security.sandbox_server` forks these processes; what goes to and fro is JSON.
-A process that passes a limit is ended by the kernel, and so is one that nobody waits for any more.
+`interp.security.sandbox_server` forks these processes; requests and answers are JSON. The kernel ends a process that exceeds a limit, and the server
+one that nobody waits for.
 """
 
 import atexit
@@ -28,14 +28,14 @@ from interp.security.sandbox_server import REQUEST, STATUS
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 
-# Imported once, so that no child does it again.
+# Imported once by the server, and so by none of its children.
 PRELOAD = ("interp.planning.preflight",)
-# The variables that say where programs, caches and texts are: nothing else goes to the processes, and no secret.
+# The variables of paths and languages: the processes get no others, and no secret.
 VARIABLES = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"}
     | {"XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}
 )
-# One thread: a child of a fork has no other, and cores are for those that run at once.
+# One thread: a child of a fork has no other, and processes run at the same time.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 PROGRAM = """
 import json, sys
@@ -43,9 +43,9 @@ sys.path[:] = json.loads(sys.argv[1])
 from interp.security.sandbox_server import main
 main(int(sys.argv[2]), *json.loads(sys.argv[3]))
 """
-# How long beyond its deadline a child is waited for: for the server's start, and the kernel.
+# Wait beyond a child's deadline: for the server's start, and the kernel.
 GRACE_SECONDS = 10.0
-# What reads within an allowance of time says so itself, with a better cause: it is ended where it does not.
+# A task that reads within an allowance of time raises an error with a better cause before this limit.
 SPARE_SECONDS = 2.0
 STOP_SECONDS = 5.0
 MOST_BYTES = 64 << 20
@@ -54,7 +54,7 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Task(Generic[Given, Found]):
-    """A function that a child process carries out. `name` is where the task stands, as `module:NAME`."""
+    """A function for a child process. `name` is the task's own, as `module:NAME`."""
 
     name: str
     function: Callable[[Given], Found]
@@ -62,17 +62,16 @@ class Task(Generic[Given, Found]):
     found: TypeAdapter[Found]
 
     def carry_out(self, given: Any) -> dict[str, Any]:
-        """What the child does: JSON values in, JSON values out."""
+        """Run the function on JSON values in the child."""
         return {"found": self.found.dump_python(self.function(self.given.validate_python(given)), mode="json")}
 
     def request(self, given: Given) -> bytes:
-        """What is sent to the child."""
         return json.dumps({"task": self.name, "given": self.given.dump_python(given, mode="json")}).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """What one process may take: memory beyond that of its start, and seconds."""
+    """Limits of one process: memory beyond that of its start, and seconds."""
 
     memory_bytes: int
     seconds: float
@@ -83,18 +82,17 @@ class ResourceLimits:
 
 
 class Processes:
-    """Room for some processes at once, each within the same limits. Of any number of threads."""
+    """A bounded number of processes at once, each within the same limits, for any number of threads."""
 
     def __init__(self, limits: ResourceLimits, at_once: int) -> None:
         self._limits, self._room = limits, threading.BoundedSemaphore(at_once)
 
     @classmethod
     def of(cls, settings: Settings) -> "Processes":
-        """As many as the settings allow."""
         return cls(ResourceLimits.of(settings), settings.preflight_processes)
 
     def begin(self, task: Task[Given, Found], given: Given, seconds: float) -> "Pending[Found]":
-        """Starts a process, once there is room. Raises ChecksBusy where there is none within `seconds`."""
+        """Start a process. Raises ChecksBusy where none may be started within `seconds`."""
         if not self._room.acquire(timeout=seconds):
             raise ChecksBusyError(
                 "The server is looking at as many jobs as it may at once.",
@@ -109,13 +107,13 @@ class Processes:
 
 
 class Pending(Generic[Found]):
-    """A process at work. A context manager: leaving it ends the process, whatever it has done."""
+    """A running process. A context manager: leaving it ends the process."""
 
-    def __init__(self, task: Task[Any, Found], request: bytes, limits: ResourceLimits, let_go: Callable[[], None]) -> None:
-        self._task, self._limits, self._let_go = task, limits, let_go
+    def __init__(self, task: Task[Any, Found], request: bytes, limits: ResourceLimits, release: Callable[[], None]) -> None:
+        self._task, self._limits, self._release = task, limits, release
         self._deadline = time.monotonic() + limits.seconds + GRACE_SECONDS
         self._unsent, self._answer, self._status = memoryview(request), bytearray(), bytearray()
-        self._is_over = False  # nothing more can be sent or comes
+        self._is_over = False  # nothing more can be sent or received
         self._channel, self._ended = _server.fork(limits)
         self._send()
 
@@ -125,10 +123,10 @@ class Pending(Generic[Found]):
     def __exit__(self, *_error: object) -> None:
         self._channel.close()
         os.close(self._ended)
-        self._let_go()
+        self._release()
 
     def wait(self, seconds: float) -> bool:
-        """Whether the process has ended, which is waited for so long at most. Raises FilesTakeTooMuch past the deadline, however it is hung."""
+        """Wait up to `seconds`, and return whether the process has ended. Raises FilesTakeTooMuch past the deadline."""
         until = time.monotonic() + seconds
         while not self._has_ended(min(until, self._deadline) - time.monotonic()):
             if time.monotonic() >= self._deadline:
@@ -138,7 +136,7 @@ class Pending(Generic[Found]):
         return True
 
     def result(self) -> Found:
-        """What the task has found, waited for to its deadline. Raises what it raised, and FilesTakeTooMuch."""
+        """Return the task's result, by its deadline. Raises the task's error, and FilesTakeTooMuch."""
         while not self.wait(self._limits.seconds):
             pass
         status = STATUS.unpack(self._status)[0] if len(self._status) == STATUS.size else None
@@ -161,7 +159,7 @@ class Pending(Generic[Found]):
         return self._task.found.validate_python(answer["found"])
 
     def _has_ended(self, seconds: float) -> bool:
-        """Sends and takes what there is to, and waits for more so long."""
+        """Send and receive what is ready within `seconds`, and return whether the process has ended."""
         poll = select.poll()
         poll.register(self._ended, select.POLLIN)
         wanted = select.POLLIN | (select.POLLOUT if self._unsent else 0)
@@ -189,11 +187,11 @@ class Pending(Generic[Found]):
         except BlockingIOError:
             pass
         except OSError:
-            # It ended before it had read all: how, its status tells.
+            # It ended before it had read all: its status says how.
             self._unsent, self._is_over = memoryview(b""), True
 
     def _take(self) -> bool:
-        """Takes a part of the answer; False where there is none just now, or no more."""
+        """Receive a part of the answer; False where none is ready, or no more comes."""
         try:
             part = self._channel.recv(READ_BYTES)
         except BlockingIOError:
@@ -209,24 +207,21 @@ class Pending(Generic[Found]):
         while not self._is_over and self._take():
             pass
 
-    def _too_much(self, what: str) -> FilesTakeTooMuchError:
-        if what == "time":
-            return FilesTakeTooMuchError(
-                f"The job's files could not be looked at within {self._limits.seconds:g} seconds.",
-                why="What a job names is read within limits before it starts, and the process that did was ended.",
-                cure="Use files that are read sooner, or raise GLOSSATOR_PREFLIGHT_TIMEOUT_SECONDS.",
-                limit="time",
-            )
+    def _too_much(self, limit: str) -> FilesTakeTooMuchError:
+        within, lighter, setting = {
+            "time": (f"within {self._limits.seconds:g} seconds", "are read sooner", "GLOSSATOR_PREFLIGHT_TIMEOUT_SECONDS"),
+            "memory": (f"with {self._limits.memory_bytes >> 20:,} MiB of memory", "take less", "GLOSSATOR_PREFLIGHT_MEMORY_BYTES"),
+        }[limit]
         return FilesTakeTooMuchError(
-            f"The job's files could not be looked at with {self._limits.memory_bytes >> 20:,} MiB of memory.",
+            f"The job's files could not be looked at {within}.",
             why="What a job names is read within limits before it starts, and the process that did was ended.",
-            cure="Use files that take less, or raise GLOSSATOR_PREFLIGHT_MEMORY_BYTES.",
-            limit="memory",
+            cure=f"Use files that {lighter}, or raise {setting}.",
+            limit=limit,
         )
 
 
 class _SandboxProcess:
-    """The process that forks, one for this process: started when it is first needed, and anew where it has ended."""
+    """The server of this process: started when first needed, and again where it has ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -236,13 +231,13 @@ class _SandboxProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *later: str) -> None:
-        """Starts it where it does not run, and does not wait until it is ready. It loads the modules of `later` while nobody asks it."""
+        """Start the server without waiting for it. It loads the modules of `later` while it is idle."""
         with self._lock:
             self._later = later
             self._started()
 
     def fork(self, limits: ResourceLimits) -> tuple[socket.socket, int]:
-        """A new child: the channel to it, and the pipe that tells how it ended."""
+        """Fork a child, and return the channel to it and the pipe of its exit status."""
         ours, theirs = socket.socketpair()
         ended, ending = os.pipe()
         try:
@@ -264,13 +259,12 @@ class _SandboxProcess:
         return ours, ended
 
     def stop(self) -> None:
-        """Ends it, and what it forked."""
+        """End the server and its children."""
         with self._lock:
             self._forget()
 
     @property
     def pid(self) -> int | None:
-        """The process's id; None where none was started."""
         return self._process.pid if self._process is not None and self._owner == os.getpid() else None
 
     def _started(self) -> socket.socket:
@@ -279,7 +273,7 @@ class _SandboxProcess:
         self._forget()
         ours, theirs = socket.socketpair()
         with theirs:
-            # Without the folder of the start among its modules: files there are the user's.
+            # Without the working directory among its modules: files there are the user's.
             modules = [part for part in sys.path if part]
             command = [sys.executable, "-P", "-c", PROGRAM, json.dumps(modules), str(theirs.fileno()), json.dumps([PRELOAD, self._later])]
             self._process = subprocess.Popen(
@@ -292,7 +286,7 @@ class _SandboxProcess:
         if self._control is not None:
             self._control.close()
         if self._process is not None and self._owner == os.getpid():
-            # Closing the socket ends it as well, but not while it loads modules.
+            # Closing the socket ends it too, but not while it loads modules.
             self._process.terminate()
             try:
                 self._process.wait(STOP_SECONDS)
@@ -309,7 +303,7 @@ _TIME = frozenset({signal.SIGALRM, signal.SIGXCPU})
 
 
 def server_pid() -> int | None:
-    """The id of the process that forks; None where none was started."""
+    """Return the process id of the server; None where none was started."""
     return _server.pid
 
 
@@ -318,8 +312,8 @@ def _environment() -> dict[str, str]:
     return named | ONE_THREAD
 
 
-def _raised(told: dict[str, Any]) -> GlossatorError:
-    """The error that a child told of: of its own kind where this process knows it, else of the nearest."""
+def _raised(content: dict[str, Any]) -> GlossatorError:
+    """Return a child's error, of its own class where this process knows it, else of the nearest."""
     known = {kind.__name__: kind for kind in error_classes()}
-    kind = next(known[name] for name in told["kinds"] if name in known)
-    return kind(told["what"], why=told["why"], cure=told["cure"], **told["details"])
+    kind = next(known[name] for name in content["kinds"] if name in known)
+    return kind(content["what"], why=content["why"], cure=content["cure"], **content["details"])

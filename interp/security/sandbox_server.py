@@ -1,7 +1,7 @@
-"""A process that forks a child for each request, with limits on its memory and time. `interp.security.sandbox` starts it and asks it.
+"""Server process that forks a child per request, with limits on memory and time. `interp.security.sandbox` is its client.
 
-It has one thread, no secret in its environment, and nothing open but what it was given, so that a fork is quick and safe. It ends with the process
-that started it, and its children with it.
+It has one thread, no secret in its environment, and no open files but those it was given, so that a fork is quick and safe. It ends with the
+process that started it, and its children with it.
 """
 
 import gc
@@ -21,7 +21,7 @@ from typing import Any, Never
 
 from interp.domain.errors import GlossatorError
 
-# What stands in a request: bytes of memory beyond those of the start, and seconds. Its descriptors: the channel of the child, the pipe for its end.
+# A request: bytes of memory beyond those of the start, and seconds, with two descriptors: the channel of the child, the pipe for its exit status.
 REQUEST = struct.Struct("!qd")
 STATUS = struct.Struct("!i")
 DESCRIPTORS = 2
@@ -32,8 +32,8 @@ CHANNEL = 3
 
 
 def main(control: int, preload: Sequence[str], later: Sequence[str] = ()) -> None:
-    """Serves until the other end of the control socket is closed. Modules of `later` are loaded while nobody asks."""
-    # Ctrl-C in a terminal is for the process that asks.
+    """Serve until the other end of the control socket is closed. Modules of `later` are loaded while idle."""
+    # Ctrl-C in a terminal is for the client.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     woken, wake = os.pipe()
@@ -52,13 +52,13 @@ def _end(_number: int, _frame: FrameType | None) -> Never:
 
 def _load(module: str) -> None:
     importlib.import_module(module)
-    # What is here by now is in every child, and never collected: its pages stay shared.
+    # These objects are in every child, and never collected, so that their pages stay shared.
     gc.collect()
     gc.freeze()
 
 
 def _serve(asked: socket.socket, woken: int, later: list[str]) -> None:
-    children: dict[int, int] = {}  # the pipe of each child's end, by process
+    children: dict[int, int] = {}  # pipes of the exit statuses, by process
     poll = select.poll()
     poll.register(asked, select.POLLIN)
     poll.register(woken, select.POLLIN)
@@ -74,7 +74,7 @@ def _serve(asked: socket.socket, woken: int, later: list[str]) -> None:
                     if not _take(asked, children, poll):
                         return
                 else:
-                    # Nobody waits for this child any more.
+                    # The client has closed its end.
                     poll.unregister(descriptor)
                     _kill(pid for pid, status in children.items() if status == descriptor)
             _reap(children, poll)
@@ -83,7 +83,7 @@ def _serve(asked: socket.socket, woken: int, later: list[str]) -> None:
 
 
 def _take(asked: socket.socket, children: dict[int, int], poll: select.poll) -> bool:
-    """Starts a child for one request; False where nobody asks any more."""
+    """Start a child for one request; return False where the client has gone."""
     request, descriptors, _flags, _address = socket.recv_fds(asked, REQUEST.size, DESCRIPTORS)
     if len(request) != REQUEST.size or len(descriptors) != DESCRIPTORS:
         return False
@@ -99,7 +99,7 @@ def _take(asked: socket.socket, children: dict[int, int], poll: select.poll) -> 
 
 
 def _reap(children: dict[int, int], poll: select.poll) -> None:
-    """Tells of each child that has ended how it did: its exit status, or the signal that killed it as a negative number."""
+    """Write the exit status of each child that has ended, or the signal that killed it as a negative number."""
     for pid, descriptor in list(children.items()):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if not ended:
@@ -119,7 +119,7 @@ def _kill(pids: Any) -> None:
 
 
 def _child(channel: int, memory: int, seconds: float) -> None:
-    """Carries out one request, and ends this process."""
+    """Answer one request, and end this process."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -135,7 +135,7 @@ def _child(channel: int, memory: int, seconds: float) -> None:
 
 
 def _limit(memory: int, seconds: float) -> None:
-    """From here on the kernel ends this process where it takes more."""
+    """Let the kernel end this process beyond these limits."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     _lower(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
     _lower(resource.RLIMIT_CORE, 0)
@@ -147,13 +147,13 @@ def _limit(memory: int, seconds: float) -> None:
 def _lower(kind: int, wanted: int) -> None:
     _, most = resource.getrlimit(kind)
     value = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    # Systems differ in what they limit; the deadline holds on all.
+    # Systems differ in their limits; the deadline applies on all.
     with suppress(ValueError, OSError):
         resource.setrlimit(kind, (value, value))
 
 
 def _own_memory() -> int:
-    """Bytes of address space that this process has."""
+    """Return the bytes of this process's address space."""
     try:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - no path of a user's
             return int(file.read().split()[0]) * resource.getpagesize()
@@ -162,7 +162,7 @@ def _own_memory() -> int:
 
 
 def _keep_only(channel: int) -> None:
-    """Closes every descriptor but the channel, and lets nothing that files make a library print out."""
+    """Close every descriptor but the channel, and discard what libraries print."""
     if channel != CHANNEL:
         os.dup2(channel, CHANNEL)
     os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
@@ -180,8 +180,8 @@ def _answer(client: socket.socket) -> bytes:
     except MemoryError:
         return OUT_OF_MEMORY
     except GlossatorError as error:
-        return OUT_OF_MEMORY if _is_of_memory(error) else _written({"error": told(error)})
-    except Exception:  # a fault of this program: its own process logs it
+        return OUT_OF_MEMORY if _is_of_memory(error) else _written({"error": _content(error)})
+    except Exception:  # a defect, which the client logs
         import traceback
 
         return _written({"fault": traceback.format_exc()})
@@ -202,14 +202,14 @@ def _written(answer: dict[str, Any]) -> bytes:
 
 
 def _is_of_memory(error: BaseException) -> bool:
-    """Whether what a reader makes of its file comes of the limit in truth."""
+    """Return whether the error was caused by the limit on memory."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, MemoryError):
         cause = cause.__cause__
     return cause is not None
 
 
-def told(error: GlossatorError) -> dict[str, Any]:
-    """An error as another process makes it anew; its kinds begin with its own."""
+def _content(error: GlossatorError) -> dict[str, Any]:
+    """Return an error as JSON, with its class and the classes above it."""
     kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GlossatorError)]
     return {"kinds": kinds, "what": error.what, "why": error.why, "cure": error.cure, "details": error.details}
