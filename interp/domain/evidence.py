@@ -1,4 +1,4 @@
-"""What collection records of a feature: the frozen types that every later stage reads."""
+"""Evidence of a feature: the frozen types that collection writes and every later stage reads."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 
 class Split(IntEnum):
-    """A document belongs to exactly one. Explainers see EXPLAIN, scorers see TEST."""
+    """The split of a document. Explainers see EXPLAIN, scorers see TEST."""
 
     EXPLAIN = 0
     TEST = 1
 
 
 class ContextKind(IntEnum):
-    """Why a context was kept. TOP, UNIFORM and WEIGHTED fire; INACTIVE and NEAR_MISS are checked not to."""
+    """The sample of a context. The feature fires in TOP, UNIFORM and WEIGHTED, and not in INACTIVE and NEAR_MISS."""
 
     TOP = 0
     UNIFORM = 1
@@ -27,12 +27,12 @@ class ContextKind(IntEnum):
 
 ACTIVE_KINDS = (ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED)
 
-# Edges of every feature's histogram: fixed, so that histograms of any two runs add up. 4 bins an octave from 2^-10 to 2^14;
+# Edges of every feature's histogram: fixed, so that histograms of any two runs add up. 4 bins per octave from 2^-10 to 2^14;
 # activations outside fall into the first and last bin. float64 [HISTOGRAM_BINS + 1].
 HISTOGRAM_BINS = 96
 HISTOGRAM_EDGES: NDArray[np.float64] = 2.0 ** (np.arange(HISTOGRAM_BINS + 1) / 4 - 10)
 
-# A feature that fires in fewer windows of a split is called rare.
+# A feature that fires in fewer windows of a split is rare.
 FEWEST_WINDOWS = 5
 
 
@@ -52,8 +52,8 @@ class Contexts:
     left_lengths uint8   [N]     real tokens of `left`
     levels       float32 [N]     the feature's firing level, equal in all rows: it fires at activations above it
 
-    A window can be kept for several reasons (top and uniform, say): then it stands once for each. The left context is for reading alone: it has no
-    activations, is in no count and in no figure, and is never marked. Columns that are left out are empty (no left context) or 0 (the level).
+    A window in several samples (top and uniform, say) has one row for each. The left context is for reading alone: it has no activations, is in no
+    count and in no figure, and is never marked. Columns that are left out are empty (no left context) or 0 (the level).
     """
 
     tokens: NDArray[np.uint32]
@@ -79,7 +79,7 @@ class Contexts:
         return len(self.lengths)
 
     def select(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> "Contexts":
-        """The rows that a boolean mask `[N]` or an index array picks, in that order."""
+        """Return the rows of a boolean mask `[N]` or an index array, in that order."""
         return Contexts(
             self.tokens[keep],
             self.activations[keep],
@@ -95,46 +95,46 @@ class Contexts:
         )
 
     def of(self, split: Split, *kinds: ContextKind) -> "Contexts":
-        """The contexts of one split, of the given kinds (all kinds when none is given)."""
+        """Return the contexts of one split, of the given kinds (all kinds when none is given)."""
         keep = self.splits == split
         if kinds:
             keep &= np.isin(self.kinds, kinds)
         return self.select(keep)
 
     def maxima(self) -> NDArray[np.float32]:
-        """float32 [N]: the largest activation in each window."""
+        """Return the largest activation in each window, float32 [N]."""
         if len(self) == 0:
             return np.zeros(0, dtype=np.float32)
         largest: NDArray[np.float32] = self.activations.max(axis=1).astype(np.float32)
         return largest
 
     def fires(self) -> NDArray[np.bool_]:
-        """bool [N]: whether the feature fires somewhere in the window."""
+        """Return whether the feature fires somewhere in each window, bool [N]."""
         above: NDArray[np.bool_] = self.maxima() > self.levels
         return above
 
     def fires_at(self) -> NDArray[np.bool_]:
-        """bool [N, W]: the tokens at which the feature fires."""
+        """Return the tokens at which the feature fires, bool [N, W]."""
         above: NDArray[np.bool_] = self.activations > self.levels[:, None]
         return above
 
     def left_tokens(self, row: int) -> list[int]:
-        """The token ids before a window in its row, in the order of the text; empty at the row's beginning."""
+        """Return the token ids before a window in its row, in the order of the text; empty at the row's beginning."""
         ids: list[int] = self.left[row, self.left.shape[1] - int(self.left_lengths[row]) :].tolist()
         return ids
 
     def valid(self) -> NDArray[np.bool_]:
-        """bool [N, W]: true at real tokens."""
+        """Return where real tokens are, bool [N, W]."""
         return np.arange(self.tokens.shape[1])[None, :] < self.lengths[:, None]
 
     def identities(self) -> list[str]:
-        """One stable name a context: document and start. Two contexts of one window share it."""
+        """Return one stable name per context: document and start. Two contexts of one window share it."""
         return [f"{document:016x}:{start}" for document, start in zip(self.documents, self.starts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Exact counts and what follows from them. Special tokens are counted nowhere.
+    """Exact counts of a feature. Special tokens are counted nowhere.
 
     Pairs are (explain, test). `firing_level` is the activation above which the feature fires, and a token or window is active: 0 in a sparse
     dictionary. `mean_active` is the mean activation over active tokens, NaN-free: 0.0 for a dead feature.
@@ -154,7 +154,7 @@ class Statistics:
         return self.tokens_active / self.tokens_seen if self.tokens_seen else 0.0
 
     def window_density(self, split: Split) -> float:
-        """Share of a split's windows in which the feature fires: the base rate of a window scorer."""
+        """Return the share of a split's windows in which the feature fires: the base rate of a window scorer."""
         return self.windows_active[split] / self.windows_seen[split] if self.windows_seen[split] else 0.0
 
     @property
@@ -187,7 +187,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class FeatureEvidence:
-    """All that collection records of one feature. `histogram`: int64 [HISTOGRAM_BINS], active tokens by activation."""
+    """The evidence of one feature. `histogram`: int64 [HISTOGRAM_BINS], active tokens by activation."""
 
     feature: int
     statistics: Statistics
@@ -198,7 +198,7 @@ class FeatureEvidence:
     nearest: tuple[Neighbour, ...]
 
     def quantile(self, share: float) -> float | None:
-        """Activation below which `share` of the active tokens lie: the geometric middle of its bin; None for a dead feature."""
+        """Return the activation below which `share` of the active tokens lie, the geometric middle of its bin; None for a dead feature."""
         total = int(self.histogram.sum())
         if total == 0:
             return None

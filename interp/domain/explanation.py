@@ -1,4 +1,4 @@
-"""Define an explanation, and the family that it belongs to."""
+"""Explanations and their families."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 class Explanation:
     """A label with its provenance, or the reason why there is none. Exactly one of `text` and `failure` is set.
 
-    `rule` is the executable form of the label, when it has one: JSON that `interp.explain.pattern` can run.
-    `provenance` holds what made it: prompt digest, model, seed, settings, ids of the contexts shown.
+    `rule` is the executable form of the label, if any: JSON of a rule of `interp.explain.pattern`.
+    `provenance` has prompt digest, model, seed, settings and ids of the contexts shown.
     """
 
     feature: int
@@ -22,7 +22,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationFamily:
-    """Explanations of one kind: made in one run by the same explainer with the same settings."""
+    """Explanations of one run by the same explainer with the same settings."""
 
     run_id: int
     explainer: str

@@ -1,4 +1,4 @@
-"""What a job's user should know of how something was read, though nothing is wrong enough to refuse the job."""
+"""Warnings of a job: how its files were read, where that is no reason to refuse it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,13 +9,13 @@ from interp.domain.errors import printable
 if TYPE_CHECKING:
     from interp.domain.evidence import Split
 
-# A document that holds more than this share of a split decides that split's figures alone.
+# Share of a split above which its largest document dominates the split's figures.
 DOMINANT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class JobWarning:
-    """One warning; a job has one of each code at most. `detail` is a sentence for people."""
+    """One warning; a job has one per code at most. `detail` is a sentence."""
 
     code: str
     detail: str
@@ -30,14 +30,14 @@ class Largest:
 
 
 def merged(known: Iterable[Mapping[str, str]], new: Sequence[JobWarning]) -> list[dict[str, str]]:
-    """Stored warnings with new ones, which replace those of their code."""
+    """Return stored warnings with new ones, which replace those of their code."""
     by_code = {str(warning["code"]): dict(warning) for warning in known}
     by_code |= {warning.code: printable(asdict(warning)) for warning in new}
     return list(by_code.values())
 
 
 def of_corpus(left_out: Mapping[str, int], skipped: int, largest: "Mapping[Split, Largest]") -> list[JobWarning]:
-    """Warnings of a corpus: entries that are no files, texts that were skipped, documents that hold most of a split."""
+    """Warn of entries that are no files, texts that were skipped, and documents that hold most of a split."""
     found = []
     if left_out:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(left_out.items()))
@@ -52,18 +52,18 @@ def of_corpus(left_out: Mapping[str, int], skipped: int, largest: "Mapping[Split
 
 
 def of_dictionary(warnings: Sequence[str]) -> list[JobWarning]:
-    """What a dictionary's format says of how its files are read."""
+    """Return the warnings of a dictionary's format."""
     return [JobWarning("dictionary-reading", " ".join(warnings))] if warnings else []
 
 
 def of_backend(config: Mapping[str, Any]) -> list[JobWarning]:
-    """That another backend reads the subject than was asked for, and why."""
+    """Warn of another backend than the job's, with the reason."""
     reason = config.get("backend_reason")
     return [JobWarning("backend-fallback", f"The subject is read by the backend `huggingface`. {reason}")] if reason else []
 
 
 def of_row_length(row_tokens: int, trained: int | None) -> list[JobWarning]:
-    """Rows that are longer than those that the dictionary was trained on, where its files say how long these were."""
+    """Warn of rows that are longer than those that the dictionary was trained on, where its files say so."""
     if trained is None or row_tokens <= trained:
         return []
     detail = f"Rows have {row_tokens} tokens, the dictionary was trained on {trained}: what it does beyond was never trained."

@@ -1,10 +1,10 @@
-"""The legal states of a job and of a chunk: the only place that says which change is allowed."""
+"""States of jobs and chunks, and the legal transitions between them."""
 
 from enum import StrEnum
 
 
 class JobStatus(StrEnum):
-    """CHECKING jobs have files that nobody has looked at yet: a worker does, and then they are queued or have failed."""
+    """State of a job. A worker checks the files of CHECKING jobs, which are then queued or failed."""
 
     CHECKING = "checking"
     QUEUED = "queued"
@@ -17,7 +17,7 @@ class JobStatus(StrEnum):
 
 
 class ChunkStatus(StrEnum):
-    """WAITING chunks have a stage before them that is not done; READY ones may be leased."""
+    """State of a chunk. WAITING chunks depend on a stage that is not done; READY ones may be leased."""
 
     WAITING = "waiting"
     READY = "ready"
@@ -28,7 +28,7 @@ class ChunkStatus(StrEnum):
 
 
 class Stage(StrEnum):
-    """A job's stages, in order. `queue_of` says which worker takes each."""
+    """A job's stages, in order. `QUEUE_OF` has the queue of each."""
 
     CHECK = "check"
     PREPARE = "prepare"
@@ -87,10 +87,10 @@ CHUNK_OPEN = tuple(status for status in ChunkStatus if status not in CHUNK_ENDS)
 
 
 def sources_of(target: JobStatus) -> frozenset[JobStatus]:
-    """The job states from which `target` may be reached."""
+    """Return the job states from which `target` may be reached."""
     return frozenset(status for status, moves in JOB_MOVES.items() if target in moves)
 
 
 def chunk_sources_of(target: ChunkStatus) -> frozenset[ChunkStatus]:
-    """The chunk states from which `target` may be reached."""
+    """Return the chunk states from which `target` may be reached."""
     return frozenset(status for status, moves in CHUNK_MOVES.items() if target in moves)

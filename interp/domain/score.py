@@ -1,4 +1,4 @@
-"""Define a score: its items, interval, null and controls."""
+"""Scores with their items, intervals, nulls and controls."""
 
 from dataclasses import dataclass, field
 from typing import Any

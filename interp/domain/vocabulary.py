@@ -1,8 +1,8 @@
-"""Token ids to text, without torch or transformers: what the API and the explainers read contexts with."""
+"""The vocabulary of a subject: token ids to text, without torch or transformers."""
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,14 +30,14 @@ class Vocabulary:
         return isinstance(other, Vocabulary) and self.digest == other.digest
 
     def text(self, token: int) -> str:
-        """One token alone; bytes that are no whole character show as U+FFFD."""
+        """Return the text of one token; bytes that are no whole character become U+FFFD."""
         return self.tokens[token].decode("utf-8", errors="replace")
 
     def texts(self, ids: Iterable[int]) -> list[str]:
-        """One string a token, that join to the decoded text: a character split over tokens shows whole at its last token.
+        """Return one string per token, which join to the decoded text: a character of several tokens is whole at its last token.
 
-        The tokens before the last of such a character get the empty string. Bytes that are part of no character (a window that begins
-        in the middle of one) show as U+FFFD.
+        The tokens before the last of such a character get the empty string. Bytes of no whole character (where a window begins in the middle of one)
+        become U+FFFD.
         """
         pieces: list[str] = []
         pending = b""
@@ -59,8 +59,7 @@ class Vocabulary:
 
     @cached_property
     def wholes(self) -> tuple[str | None, ...]:
-        """The piece of every token that is whole characters, whatever stands beside it: its text, and the empty string for a special token.
-        None for a token that holds part of a character."""
+        """The text of every token of whole characters, empty for a special token; None for a token with part of a character."""
         return tuple("" if token in self.special else _whole(text) for token, text in enumerate(self.tokens))
 
     @cached_property
@@ -89,7 +88,7 @@ def _whole(token: bytes) -> str | None:
 
 
 def _decode_prefix(data: bytes) -> tuple[str, bytes]:
-    """The text of all whole characters, and the bytes (three at most) that may begin another."""
+    """Return the text of all whole characters, and the bytes (three at most) that may begin another."""
     for tail in range(min(4, len(data) + 1)):
         head, rest = data[: len(data) - tail], data[len(data) - tail :]
         if tail and not _may_begin_character(rest):
@@ -102,12 +101,7 @@ def _decode_prefix(data: bytes) -> tuple[str, bytes]:
 
 
 def _may_begin_character(rest: bytes) -> bool:
-    """Whether the bytes are the start of a UTF-8 character that is not complete."""
+    """Return whether the bytes are the start of an incomplete UTF-8 character."""
     lead = rest[0]
     needed = 2 if 0xC2 <= lead <= 0xDF else 3 if 0xE0 <= lead <= 0xEF else 4 if 0xF0 <= lead <= 0xF4 else 0
     return len(rest) < needed and all(0x80 <= byte <= 0xBF for byte in rest[1:])
-
-
-def join(pieces: Sequence[str]) -> str:
-    """The text of a window again."""
-    return "".join(pieces)

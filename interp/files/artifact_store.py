@@ -1,4 +1,4 @@
-"""Where the files that stages hand to one another lie: a folder, or a bucket that workers without a shared disk reach. Seen whole or not at all."""
+"""The artifact store: files that stages of a job exchange, in a folder or a bucket. Each is written atomically."""
 
 import os
 import shutil
@@ -18,15 +18,15 @@ from interp.files.atomic import clear_drafts, new_file, new_folder
 CORPORA, PARTIALS = "corpora", "partials"
 LOCAL = "file://"
 FOLDERS_CACHED = 4
-# What tells that all files of a folder in a bucket are there: written last, since a bucket has no rename.
+# Marker that all files of a folder in a bucket are there: written last, since a bucket has no rename.
 WHOLE = ".whole"
 
 
 @dataclass(frozen=True)
 class Store:
-    """Files and folders by name under one root. Names have `/` between their parts; what a name holds never changes once it is there.
+    """Immutable files and folders by names with `/` between their parts, under one root.
 
-    `root` is a path as `files` knows it. `cache` is a folder of this machine: drafts, and copies of folders, where `files` is not this machine's own.
+    `root` is a path of the file system `files`. `cache` is a folder of this machine, for drafts and copies of folders where `files` is remote.
     """
 
     files: Any
@@ -36,11 +36,11 @@ class Store:
 
     @classmethod
     def of(cls, url: str, options: dict[str, Any], cache: Path) -> "Store":
-        """The store at a URL of any file system that fsspec knows. Raises ArtifactsUnreachable where its driver is not installed."""
+        """Open the store at a URL of any file system of fsspec. Raises ArtifactsUnreachable where its driver is not installed."""
         if url.startswith(LOCAL):
             return cls(fsspec.filesystem("file", auto_mkdir=True), url.removeprefix(LOCAL).rstrip("/"), cache, is_local=True)
         try:
-            # Other workers write here: a listing kept from before would not show it.
+            # Other workers write here: a cached listing would not show it.
             files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
         except (ImportError, ValueError) as cause:
             raise ArtifactsUnreachableError(
@@ -52,11 +52,11 @@ class Store:
 
     @classmethod
     def in_folder(cls, folder: Path) -> "Store":
-        """The store in a folder of this machine."""
+        """Open the store in a folder of this machine."""
         return cls.of(f"{LOCAL}{folder.resolve()}", {}, folder / "cache")
 
     def put(self, name: str, write: Callable[[Path], None]) -> None:
-        """Lets `write` make a file at the path it is given, and puts it under `name`. Another file of that name goes. Raises DiskFull."""
+        """Store the file that `write` makes at the path it is given, and replace another of this name. Raises DiskFull."""
         self._tidy_cache()
         with new_file(Path(self._path(name)) if self.is_local else self._drafts / Path(name).name) as draft:
             write(draft)
@@ -67,9 +67,9 @@ class Store:
                 self.files.put_file(str(draft), self._path(name))
 
     def put_folder(self, name: str, make: Callable[[Path], None]) -> Path:
-        """Lets `make` fill the folder it is given, puts that under `name`, and returns where it lies on this machine. Raises DiskFull.
+        """Store the folder that `make` fills, and return its path on this machine. Raises DiskFull.
 
-        A folder that is there already stays: the name says what it holds.
+        A folder that is there already stays: the name determines its content.
         """
         target = self._place(name)
         self._tidy_cache()
@@ -82,7 +82,7 @@ class Store:
         return target
 
     def folder(self, name: str) -> Path | None:
-        """Where the folder lies on this machine, fetched to the cache if need be; None when the store does not have it. Raises DiskFull."""
+        """Return the folder's path on this machine, fetched to the cache if needed; None when the store does not have it. Raises DiskFull."""
         target = self._place(name)
         if self.is_local:
             return target if target.is_dir() else None
@@ -100,12 +100,12 @@ class Store:
         return target
 
     def read(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes of half-open spans of a file; fewer at its end. Raises ArtifactMissing."""
+        """Read half-open spans of a file; fewer bytes at its end. Raises ArtifactMissing."""
         path = self._path(name)
         try:
             if self.is_local:
                 return _read_spans(Path(path), spans)
-            wanted = [span for span in spans if span[0] < span[1]]  # HTTP knows no span of nothing
+            wanted = [span for span in spans if span[0] < span[1]]  # HTTP has no empty spans
             starts, stops = [start for start, _ in wanted], [stop for _, stop in wanted]
             parts = iter(self.files.cat_ranges([path] * len(wanted), starts, stops, on_error="raise"))
             return [bytes(next(parts)) if start < stop else b"" for start, stop in spans]
@@ -117,7 +117,7 @@ class Store:
             ) from cause
 
     def names(self, prefix: str) -> list[str]:
-        """What stands directly under a prefix, files and folders, sorted; nothing where there is no such prefix."""
+        """Return the sorted names of files and folders directly under a prefix."""
         with suppress(FileNotFoundError):
             found = self.files.ls(self._path(prefix), detail=False)
             names = {path.rstrip("/").rsplit("/", 1)[-1] for path in found if path.rstrip("/") != self._path(prefix)}
@@ -125,19 +125,19 @@ class Store:
         return []
 
     def delete(self, name: str) -> None:
-        """Removes a file, or all under a prefix. What is gone already is no error."""
+        """Delete a file, or all under a prefix, if it is there."""
         with suppress(FileNotFoundError):
             self.files.rm(self._path(name), recursive=True)
 
     def touch(self, name: str) -> None:
-        """Notes this moment under a name: `touched` gives it back."""
+        """Set the time of a file, for `touched`."""
         if self.is_local:
             Path(self._path(name)).touch()
         else:
             self.files.pipe_file(self._path(name), b"")
 
     def touched(self, name: str) -> datetime | None:
-        """When the file was last written or touched, in UTC; None when it is not there."""
+        """Return when the file was last written or touched, in UTC; None when it is not there."""
         try:
             moment: datetime = self.files.modified(self._path(name))
         except FileNotFoundError:
@@ -145,7 +145,7 @@ class Store:
         return moment.astimezone(UTC)
 
     def check(self) -> None:
-        """Writes a file and removes it again. Raises ArtifactsUnreachable, with what to do, when that cannot be done, and DiskFull."""
+        """Write a file and delete it again. Raises ArtifactsUnreachable, DiskFull."""
         name = f".check.{uuid.uuid4().hex[:8]}"
         try:
             self.put(name, lambda path: path.touch())
@@ -160,9 +160,9 @@ class Store:
             ) from cause
 
     def clear_drafts(self) -> int:
-        """Removes what processes left half-made on this machine's disks, that died over it; returns how many files and folders.
+        """Delete the drafts of dead processes on this machine's disks, and return their number.
 
-        Of a bucket's worker that is its own cache, which nobody else reaches: it clears that whenever it writes there.
+        With a bucket they are in the worker's own cache, which it clears whenever it writes there.
         """
         root = Path(self.root)
         own = [root, root / CORPORA, *(root / PARTIALS).glob("*")] if self.is_local else []
@@ -180,7 +180,7 @@ class Store:
         return f"{self.root}/{name}" if name else self.root
 
     def _place(self, name: str) -> Path:
-        """Where a folder of the store lies on this machine."""
+        """Return the path of a folder of the store on this machine."""
         return Path(self._path(name)) if self.is_local else self.cache / name
 
 
@@ -195,7 +195,7 @@ def _sync(path: Path) -> None:
 
 
 def _keep_newest(folder: Path, count: int) -> None:
-    """Removes all folders but those used last. Maps that another process has of them stay good."""
+    """Delete all folders but those used last. Memory maps of other processes stay valid."""
     folders = [path for path in folder.iterdir() if not path.name.startswith(".")]
     for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[count:]:
         shutil.rmtree(path, ignore_errors=True)

@@ -1,5 +1,6 @@
-"""Writing what must never be seen half-made: under another name first, then renamed. Whoever writes such a draft holds a lock on it, which ends
-with the process however that ends: so a draft that nobody holds is nobody's.
+"""Atomic writes: a draft under another name is renamed once it is whole.
+
+The writer of a draft holds a lock on it, which ends with the process: so an unlocked draft is abandoned.
 """
 
 import errno
@@ -16,19 +17,19 @@ from typing import BinaryIO
 
 from interp.domain.errors import DiskFullError, GlossatorError
 
-# A draft is made a moment before it is locked; and on network disks that only pretend to lock, a writer's last write is never so long ago.
+# A draft is made before it is locked, and network disks may ignore locks: a draft that was written to since is not abandoned.
 YOUNG_SECONDS = 3600.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# Of libraries that keep no number: Rust's standard library, numpy's tofile, SQLite.
+# Messages of libraries without an error number: Rust's standard library, numpy's tofile, SQLite.
 FULL_WORDS = re.compile(r"no space left on device|disk quota exceeded|\d+ requested and \d+ written|database or disk is full", re.IGNORECASE)
 DRAFT = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its name when the block ends well, and vanishes otherwise.
+    """Make a temporary folder beside `target` that gets its name when the block succeeds, and is deleted otherwise.
 
-    Where `target` exists already (another process was first with the same content) that one stays. Raises DiskFull.
+    A `target` that exists already, of another process with the same content, stays. Raises DiskFull.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft_of(target)
@@ -49,7 +50,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """An empty temporary file beside `target`, to be written and renamed in the block; one that was not renamed vanishes. Raises DiskFull."""
+    """Make an empty temporary file beside `target`, to be written and renamed in the block, else deleted. Raises DiskFull."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft_of(target)
     try:
@@ -60,7 +61,7 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 def clear_drafts(folder: Path) -> int:
-    """Removes the drafts in a folder whose writers died over them; returns how many. One that is held stays, however long its writer stands still."""
+    """Delete the abandoned drafts in a folder, and return their number. One that is locked stays, however old it is."""
     abandoned = [path for path in folder.glob(".*") if DRAFT.fullmatch(path.name) and _is_abandoned(path)]
     for path in abandoned:
         if path.is_dir():
@@ -72,9 +73,9 @@ def clear_drafts(folder: Path) -> int:
 
 @contextmanager
 def writing(target: Path) -> Iterator[BinaryIO]:
-    """A new binary file at `target`, open for writing. All files of the product are written through here. Raises DiskFull.
+    """Open a new binary file for writing. All files of the product are written through here. Raises DiskFull.
 
-    Arrays go in as buffers (`file.write(array.data)`): numpy's own `tofile` tells a full disk by an OSError without a number.
+    Write arrays as buffers (`file.write(array.data)`): numpy's own `tofile` raises an OSError without a number on a full disk.
     """
     with disk_full(target), target.open("wb") as file:
         yield file
@@ -82,7 +83,7 @@ def writing(target: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def disk_full(target: Path) -> Iterator[None]:
-    """Turns whatever a library says of a disk without room into DiskFull, naming what was being written."""
+    """Turn any library's error of a full disk into DiskFull, which names the file."""
     try:
         yield
     except GlossatorError:
@@ -99,7 +100,7 @@ def disk_full(target: Path) -> Iterator[None]:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says by its number or in words that a disk or quota has no room left."""
+    """Return whether an error, or one that caused it, is that of a full disk or quota, by its number or its message."""
     while error is not None and not isinstance(error, GlossatorError):
         if (isinstance(error, OSError) and error.errno in FULL) or FULL_WORDS.search(str(error)):
             return True
@@ -108,7 +109,7 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def has_room(target: Path) -> bool:
-    """Whether the disk of `target` has a block left for this user. A disk that does not say so counts as one with room."""
+    """Return whether the disk of `target` has a block left for this user; True for a disk that does not say."""
     try:
         found = os.statvfs(nearest_existing(target.absolute()))
     except OSError:
@@ -117,13 +118,13 @@ def has_room(target: Path) -> bool:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself, or the closest folder above it that is there."""
+    """Return the path itself, or the closest existing folder above it."""
     # Not Path.exists: it raises where a folder on the way may not be entered.
     return next(candidate for candidate in (path, *path.parents) if os.path.exists(candidate))  # noqa: PTH110
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be written to the folder, or the folder be made."""
+    """Return whether files can be written to the folder, or the folder be made."""
     nearest = nearest_existing(folder)
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
@@ -134,7 +135,7 @@ def _draft_of(target: Path) -> Path:
 
 @contextmanager
 def _held(draft: Path, flags: int) -> Iterator[None]:
-    """Opens the draft and holds its lock. A disk that has no locks is no error: what cannot be locked is never found abandoned."""
+    """Open the draft and hold its lock. On a disk without locks no draft is ever abandoned."""
     descriptor = os.open(draft, flags, 0o666)
     try:
         with suppress(OSError):
@@ -153,7 +154,7 @@ def _is_abandoned(draft: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or nobody can know
+    except OSError:  # locked, or on a disk without locks
         return False
     finally:
         os.close(descriptor)
