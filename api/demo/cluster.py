@@ -20,7 +20,8 @@ from interp.config.settings import Settings
 from interp.domain.errors import FileMissingError, GlossatorError
 from interp.domain.lifecycle import Queue, Stage
 from interp.store.db.engine import make_engine, snapshot
-from interp.store.queue.active_leases import ActiveLease, held
+from interp.store.queue import chunks
+from interp.store.queue.chunks import Lease
 
 START_SECONDS, STOP_SECONDS = 120.0, 30.0
 POLL_SECONDS, WATCH_SECONDS = 0.1, 0.005
@@ -50,7 +51,7 @@ class Kill:
 
     worker: str
     pid: int
-    held: ActiveLease
+    lease: Lease
 
 
 @dataclass
@@ -121,10 +122,10 @@ class Cluster:
                 why = " ".join(self._log_of(member).read_text(errors="replace").splitlines()[-LOG_LINES:])
                 raise ProcessEndedError(f"{member.name} ended with status {member.process.returncode}.", why=why, cure=f"See {self._log_of(member)}.")
 
-    def _at_work(self, job_id: str, stage: Stage) -> list[tuple[Member, ActiveLease]]:
+    def _at_work(self, job_id: str, stage: Stage) -> list[tuple[Member, Lease]]:
         by_pid = {str(member.process.pid): member for member in self._members if member.process is not None and member.process.poll() is None}
         with snapshot(self._engine) as session:
-            found = held(session, job_id, stage)
+            found = chunks.leased(session, job_id, stage)
         pairs = ((lease.owner.split("/")[1:2], lease) for lease in found)
         return [(by_pid[pid[0]], lease) for pid, lease in pairs if pid and pid[0] in by_pid]
 

@@ -26,7 +26,7 @@ from interp.domain.spec import JobSpec
 from interp.store.db import comparison, revision
 from interp.store.db.comparison import Compared, DatabaseSnapshot
 from interp.store.db.engine import make_engine, snapshot
-from interp.store.queue.active_leases import repeated
+from interp.store.queue.chunks import repeated
 
 KILLED = (Stage.COLLECT, Stage.EXPLAIN)
 FOLDER = "demo-cluster"
@@ -142,14 +142,14 @@ def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
 def _kill(cluster: Cluster, job_id: str, stage: Stage, over: threading.Event) -> Kill | None:
     kill = cluster.kill_a_worker(job_id, stage, over)
     if kill is not None:
-        say(f"killed {kill.worker} (pid {kill.pid}) while it held {kill.held.stage} {kill.held.number}")
+        say(f"killed {kill.worker} (pid {kill.pid}) while it held {kill.lease.stage} {kill.lease.number}")
     return kill
 
 
 def _print_kills(ran: Ran, again: dict[str, int]) -> None:
     out.print(Text("\nKilled at work", "bold"))
     for kill in filter(None, ran.kills.values()):
-        chunk = f"{kill.held.stage} {kill.held.number}"
+        chunk = f"{kill.lease.stage} {kill.lease.number}"
         out.print(f"  {kill.worker}, SIGKILL while it held {chunk}: begun again {again.get(chunk, 0)} time(s)", markup=False)
     out.print(f"  chunks begun again in all: {sum(again.values())}", markup=False)
 

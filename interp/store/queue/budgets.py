@@ -1,10 +1,12 @@
-"""Budgets: caps that are never passed. Room is set aside before a call goes out, in the budget's row and in the row of the lease that asked.
+"""Budgets: caps that are never passed.
 
-Order of locks: the job's row, its chunks, the budget's row, the lease's reservation.
+Room is reserved before a call goes out, in the budget's row and in the row of the lease that asked. Order of locks: the job's row, its chunks, the
+budget's row, the lease's reservation.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
@@ -19,13 +21,17 @@ from interp.store.llm.call_stats import PICO
 from interp.store.queue.chunks import Lease, held
 
 UNITS = ("calls", "tokens", "picodollars")
-Sums = tuple[int, int, int]
+SUMS = ("spent", "reserved", "unsettled")
+Sums = tuple[int, int, int]  # of each unit
 NOTHING: Sums = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """A budget as it stands. `unsettled` counts as spent: workers that died had set it aside, and their calls may have been billed."""
+    """A budget's caps and sums.
+
+    `unsettled` counts as spent: workers that died had reserved it, and their calls may have been billed.
+    """
 
     id: str
     caps: BudgetSpec
@@ -40,7 +46,7 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How many of the amounts asked for got their room, from the first on; the others may wait only while `may_wait`: for what others give back."""
+    """How many of the amounts asked for were reserved, from the first on. The others may wait for what is given back only while `may_wait`."""
 
     granted: int
     may_wait: bool
@@ -48,193 +54,162 @@ class Grant:
 
 
 def create(session: Session, job_id: str, caps: BudgetSpec) -> None:
-    """The budget of a new job."""
-    zero = {f"{of}_{what}": 0 for of in ("spent", "reserved", "unsettled") for what in UNITS}
+    """Write the budget of a new job."""
+    zero = {f"{kind}_{unit}": 0 for kind in SUMS for unit in UNITS}
     row = {"job_id": job_id, **_caps(caps), **zero}
     session.execute(insert(session, LlmBudgetRow).values(row).on_conflict_do_nothing(index_elements=["job_id"]))
 
 
 def get(session: Session, job_id: str) -> BudgetState | None:
-    """The job's budget: that of the job that it is the control of, where it is one. None for a job from before there were budgets."""
+    """Return the budget that a job draws on, or None for a job from before there were budgets."""
     row = session.get(LlmBudgetRow, owner_of(session, job_id), populate_existing=True)
     return None if row is None else _state(row)
 
 
 def of_owners(session: Session, owners: Collection[str]) -> dict[str, BudgetState]:
-    """The budgets of some jobs that have their own, by id."""
+    """Return the budgets of some jobs that have their own, by id."""
     return {row.job_id: _state(row) for row in session.scalars(select(LlmBudgetRow).where(LlmBudgetRow.job_id.in_(owners)))}
 
 
 def owner_of(session: Session, job_id: str) -> str:
-    """Whose budget a job draws on: its own, or that of the job that it is the control of."""
+    """Return the job whose budget a job draws on: itself, or the job that it is the control of."""
     return session.scalar(select(JobRow.control_of).where(JobRow.id == job_id)) or job_id
 
 
 def set_caps(session: Session, job_id: str, caps: BudgetSpec) -> None:
-    """Other caps. A budget that had none has kept no sums: what was spent is added up from the calls. The caller knows that no call is in flight."""
+    """Change the caps of a budget. The caller knows that no call is in flight.
+
+    A budget that had none has kept no sums: what was spent is added up from the calls.
+    """
     owner = owner_of(session, job_id)
     create(session, owner, BudgetSpec())
-    row = _hold(session, owner)
+    row = _lock(session, owner)
     values: dict[str, int | None] = dict(_caps(caps))
     if not _state(row).has_cap:
         jobs = select(JobRow.id).where((JobRow.id == owner) | (JobRow.control_of == owner))
         sums = select(func.sum(LlmCallRow.attempts), func.sum(LlmCallRow.prompt_tokens + LlmCallRow.completion_tokens), func.sum(LlmCallRow.cost_usd))
         calls, tokens, usd = session.execute(sums.where(LlmCallRow.job_id.in_(jobs))).one()
-        values |= {"spent_calls": int(calls or 0), "spent_tokens": int(tokens or 0), "spent_picodollars": _pico(float(usd or 0.0))}
+        values |= {"spent_calls": int(calls or 0), "spent_tokens": int(tokens or 0), "spent_picodollars": _picodollars(float(usd or 0.0))}
     session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == owner).values(values))
 
 
 def open_lease(session: Session, lease: Lease) -> BudgetState | None:
-    """Lets a lease set room aside, as long as it holds its chunk; the budget, or None where there is none. Raises LeaseLost."""
+    """Let a lease reserve room as long as it holds its chunk; return the budget, or None where there is none. Raises LeaseLostError."""
     owner = owner_of(session, lease.job_id)
     if session.scalar(select(ChunkRow.id).where(*held(lease)).with_for_update(read=True)) is None:
         raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
     row = session.get(LlmBudgetRow, owner)
     if row is None:
         return None
-    new = {"lease_token": lease.token, "budget_id": owner, "chunk_id": lease.chunk_id, "calls": 0, "tokens": 0, "picodollars": 0}
+    new = {"lease_token": lease.token, "budget_id": owner, "chunk_id": lease.chunk_id} | dict.fromkeys(UNITS, 0)
     session.execute(insert(session, LlmReservationRow).values(new).on_conflict_do_nothing(index_elements=["lease_token"]))
     return _state(row)
 
 
 def reserve(session: Session, budget: str, token: str, amounts: Sequence[Amount]) -> Grant:
-    """Sets aside room for as many of the amounts as fit, in their order. Raises LeaseLost when the lease is gone.
+    """Reserve room for as many of the amounts as fit, in their order. Raises LeaseLostError where the lease is gone.
 
-    An amount that does not fit may wait while it would fit if everything set aside came back, and something is set aside.
+    An amount that does not fit may wait while it would fit if everything reserved came back, and something is reserved.
     """
-    row = _hold(session, budget)
+    row = _lock(session, budget)
     if session.get(LlmReservationRow, token, populate_existing=True) is None:
-        raise LeaseLostError("the lease that sets aside room is gone")
-    caps = (row.cap_calls, row.cap_tokens, row.cap_picodollars)
-    used = _add((row.spent_calls, row.spent_tokens, row.spent_picodollars), (row.unsettled_calls, row.unsettled_tokens, row.unsettled_picodollars))
-    held_back = (row.reserved_calls, row.reserved_tokens, row.reserved_picodollars)
+        raise LeaseLostError("the lease that reserves is gone")
+    caps, spent, reserved, unsettled = (_sums(row, kind) for kind in ("cap", *SUMS))
+    used = _add(spent, unsettled)
     taken, granted = NOTHING, 0
     for amount in amounts:
         more = _add(taken, sums_of(amount))
-        if not _fits(_add(_add(used, held_back), more), caps):
+        if not _fits(_add(_add(used, reserved), more), caps):
             break
         taken, granted = more, granted + 1
     if granted:
-        _set_aside(session, budget, token, taken)
+        _change(session, budget, {"reserved": taken})
+        _reserve(session, token, taken)
     left = amounts[granted:]
-    in_flight = _add(held_back, taken)
-    may_wait = bool(left) and any(in_flight) and _fits(_add(used, sums_of(left[0])), caps)
+    may_wait = bool(left) and any(_add(reserved, taken)) and _fits(_add(used, sums_of(left[0])), caps)
     return Grant(granted, may_wait, _state(row))
 
 
 def settle(session: Session, budget: str, token: str, reserved: Sums, spent: Sums) -> None:
-    """What was set aside by a lease, and what of it was spent in truth: `sums_of` of both, added up.
+    """Turn what a lease had reserved into what was spent of it.
 
-    A lease that was lost meanwhile has its room among the unsettled; the truth about it is still welcome.
+    What a lease that was lost meanwhile had reserved is among the unsettled; the truth about it is still welcome.
     """
-    _hold(session, budget)
-    own = session.execute(
-        update(LlmReservationRow)
-        .where(LlmReservationRow.lease_token == token)
-        .values(
-            calls=LlmReservationRow.calls - reserved[0],
-            tokens=LlmReservationRow.tokens - reserved[1],
-            picodollars=LlmReservationRow.picodollars - reserved[2],
-        )
-        .returning(LlmReservationRow.lease_token)
-        .execution_options(synchronize_session=False)
-    ).first()
-    of = "reserved" if own is not None else "unsettled"
-    values = {f"{of}_{what}": getattr(LlmBudgetRow, f"{of}_{what}") - amount for what, amount in zip(UNITS, reserved, strict=True)}
-    values |= {f"spent_{what}": getattr(LlmBudgetRow, f"spent_{what}") + amount for what, amount in zip(UNITS, spent, strict=True)}
-    session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).values(values).execution_options(synchronize_session=False))
+    _lock(session, budget)
+    given_back = _negative(reserved)
+    kind = "reserved" if _reserve(session, token, given_back) else "unsettled"
+    _change(session, budget, {kind: given_back, "spent": spent})
 
 
 def close_lease(session: Session, token: str) -> None:
-    """The lease is over, however it ended: what it still has set aside may have been billed, and is unsettled from now on."""
+    """End a lease's reservation: what it still reserves may have been billed, and is unsettled from now on."""
     budget = session.scalar(select(LlmReservationRow.budget_id).where(LlmReservationRow.lease_token == token))
     if budget is None:
         return
-    _hold(session, budget)
+    _lock(session, budget)
     gone = delete(LlmReservationRow).where(LlmReservationRow.lease_token == token)
     left = session.execute(gone.returning(LlmReservationRow.calls, LlmReservationRow.tokens, LlmReservationRow.picodollars)).first()
-    if left is None or not any(left):
-        return
-    values = {
-        f"{of}_{what}": getattr(LlmBudgetRow, f"{of}_{what}") + sign * amount
-        for of, sign in (("reserved", -1), ("unsettled", 1))
-        for what, amount in zip(UNITS, left, strict=True)
-    }
-    session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).values(values).execution_options(synchronize_session=False))
+    if left is not None and any(left):
+        _change(session, budget, {"reserved": _negative(left), "unsettled": left})
 
 
 def orphans(session: Session) -> list[str]:
-    """Tokens of leases that are over and yet have a reservation: what a crash between two versions of this program may leave."""
+    """Return tokens of leases that are over and yet have a reservation: what a crash between two versions of this program may leave."""
     holds = exists().where(ChunkRow.lease_token == LlmReservationRow.lease_token, ChunkRow.status == ChunkStatus.LEASED)
     return list(session.scalars(select(LlmReservationRow.lease_token).where(~holds)))
 
 
 def sums_of(amount: Amount) -> Sums:
-    """(calls, tokens, picodollars); an unknown price counts as nothing, which a cap in dollars never lets through (`workers.llm.call_store`)."""
-    return (amount.calls, amount.tokens, _pico(amount.usd or 0.0))
+    """Return (calls, tokens, picodollars). An unknown price counts as 0: a cap in dollars lets no such call through (`workers.llm.call_store`)."""
+    return (amount.calls, amount.tokens, _picodollars(amount.usd or 0.0))
 
 
-def _set_aside(session: Session, budget: str, token: str, taken: Sums) -> None:
-    calls, tokens, usd = taken
-    fits = [
-        cap.is_(None) | (spent + reserved + unsettled + amount <= cap)
-        for cap, spent, reserved, unsettled, amount in (
-            (LlmBudgetRow.cap_calls, LlmBudgetRow.spent_calls, LlmBudgetRow.reserved_calls, LlmBudgetRow.unsettled_calls, calls),
-            (LlmBudgetRow.cap_tokens, LlmBudgetRow.spent_tokens, LlmBudgetRow.reserved_tokens, LlmBudgetRow.unsettled_tokens, tokens),
-            (
-                LlmBudgetRow.cap_picodollars,
-                LlmBudgetRow.spent_picodollars,
-                LlmBudgetRow.reserved_picodollars,
-                LlmBudgetRow.unsettled_picodollars,
-                usd,
-            ),
-        )
-    ]
-    values = {
-        "reserved_calls": LlmBudgetRow.reserved_calls + calls,
-        "reserved_tokens": LlmBudgetRow.reserved_tokens + tokens,
-        "reserved_picodollars": LlmBudgetRow.reserved_picodollars + usd,
-    }
-    statement = update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget, *fits).values(values).returning(LlmBudgetRow.job_id)
-    if session.execute(statement.execution_options(synchronize_session=False)).first() is None:
-        raise RuntimeError(f"budget {budget} changed under its lock")
-    session.execute(
-        update(LlmReservationRow)
-        .where(LlmReservationRow.lease_token == token)
-        .values({unit: getattr(LlmReservationRow, unit) + amount for unit, amount in zip(UNITS, taken, strict=True)})
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _hold(session: Session, budget: str) -> LlmBudgetRow:
+def _lock(session: Session, budget: str) -> LlmBudgetRow:
     statement = select(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).with_for_update(key_share=True)
     return session.scalars(statement.execution_options(populate_existing=True)).one()
 
 
-def _state(row: LlmBudgetRow) -> BudgetState:
-    def amount(calls: int, tokens: int, usd: int) -> Amount:
-        return Amount(calls, tokens, usd / PICO)
+def _change(session: Session, budget: str, changes: dict[str, Any]) -> None:
+    """Add to the sums of a budget, of some kinds."""
+    values = {
+        f"{kind}_{unit}": getattr(LlmBudgetRow, f"{kind}_{unit}") + amount
+        for kind, amounts in changes.items()
+        for unit, amount in zip(UNITS, amounts, strict=True)
+    }
+    session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).values(values).execution_options(synchronize_session=False))
 
-    caps = BudgetSpec(calls=row.cap_calls, tokens=row.cap_tokens, usd=None if row.cap_picodollars is None else row.cap_picodollars / PICO)
-    return BudgetState(
-        row.job_id,
-        caps,
-        spent=amount(row.spent_calls, row.spent_tokens, row.spent_picodollars),
-        reserved=amount(row.reserved_calls, row.reserved_tokens, row.reserved_picodollars),
-        unsettled=amount(row.unsettled_calls, row.unsettled_tokens, row.unsettled_picodollars),
-    )
+
+def _reserve(session: Session, token: str, amounts: Sums) -> bool:
+    """Add to what a lease has reserved; False where the lease is gone."""
+    values = {unit: getattr(LlmReservationRow, unit) + amount for unit, amount in zip(UNITS, amounts, strict=True)}
+    statement = update(LlmReservationRow).where(LlmReservationRow.lease_token == token).values(values).returning(LlmReservationRow.lease_token)
+    return session.execute(statement.execution_options(synchronize_session=False)).first() is not None
+
+
+def _state(row: LlmBudgetRow) -> BudgetState:
+    amounts = {kind: Amount(calls, tokens, picodollars / PICO) for kind in SUMS for calls, tokens, picodollars in [_sums(row, kind)]}
+    calls, tokens, picodollars = _sums(row, "cap")
+    return BudgetState(row.job_id, BudgetSpec(calls=calls, tokens=tokens, usd=None if picodollars is None else picodollars / PICO), **amounts)
+
+
+def _sums(row: LlmBudgetRow, kind: str) -> Any:
+    return tuple(getattr(row, f"{kind}_{unit}") for unit in UNITS)
 
 
 def _caps(caps: BudgetSpec) -> dict[str, int | None]:
-    return {"cap_calls": caps.calls, "cap_tokens": caps.tokens, "cap_picodollars": None if caps.usd is None else _pico(caps.usd)}
+    return {"cap_calls": caps.calls, "cap_tokens": caps.tokens, "cap_picodollars": None if caps.usd is None else _picodollars(caps.usd)}
 
 
-def _pico(usd: float) -> int:
+def _picodollars(usd: float) -> int:
     return round(usd * PICO)
 
 
 def _add(one: Sums, other: Sums) -> Sums:
     return (one[0] + other[0], one[1] + other[1], one[2] + other[2])
+
+
+def _negative(sums: Any) -> Sums:
+    return (-sums[0], -sums[1], -sums[2])
 
 
 def _fits(sums: Sums, caps: tuple[int | None, int | None, int | None]) -> bool:

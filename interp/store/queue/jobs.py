@@ -355,7 +355,7 @@ def _digest(spec: JobSpec) -> str:
 
 def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElement[bool], **values: Any) -> bool:
     statement = update(JobRow).where(JobRow.id == job_id, JobRow.status.in_(sources_of(target)), *where).values(status=target, **values)
-    moved = chunks.rows(session.execute(statement.execution_options(synchronize_session=False))) == 1
+    moved = chunks.changed_rows(session.execute(statement.execution_options(synchronize_session=False))) == 1
     if moved:
         webhooks.changed(session, job_id, target)
     return moved

@@ -14,7 +14,7 @@ from interp.store.db.dialect import now, unclaimed
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import Base, ChunkRow, JobRow, LlmCallRow, LlmReplyRow, RunRow, WebhookRow, WorkerRow
 from interp.store.queue import jobs
-from interp.store.queue.chunks import rows
+from interp.store.queue.chunks import changed_rows
 
 BATCH = 1000
 
@@ -92,7 +92,7 @@ def prune_chunks(engine: Engine, days: float, dry_run: bool = False) -> int:
 def forget_workers(session: Session, seconds: float) -> int:
     """Deletes what worker processes told of themselves that have been silent for so long; returns how many."""
     silent = delete(WorkerRow).where(WorkerRow.seen_at < now(session) - timedelta(seconds=seconds))
-    return rows(session.execute(silent.execution_options(synchronize_session=False)))
+    return changed_rows(session.execute(silent.execution_options(synchronize_session=False)))
 
 
 def needs_partials(session: Session, job_id: str) -> bool:
@@ -114,4 +114,4 @@ def _forget_chunks(engine: Engine, job_id: str) -> int:
         # Tried again since the listing, it lives.
         if jobs.hold(session, job_id).status not in JOB_ENDS:
             return 0
-        return rows(session.execute(delete(ChunkRow).where(ChunkRow.job_id == job_id).execution_options(synchronize_session=False)))
+        return changed_rows(session.execute(delete(ChunkRow).where(ChunkRow.job_id == job_id).execution_options(synchronize_session=False)))
