@@ -1,10 +1,12 @@
 """Add jobs as large as the database: one running job of all its features, with its chunks and calls, and some that have ended."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, func, select, update
 
+from interp.domain.job_warnings import JobWarning
 from interp.domain.lifecycle import ChunkStatus, Stage
 from interp.domain.spec import CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, SubjectSpec
 from interp.llm.base import Usage
@@ -33,8 +35,11 @@ SPEC = JobSpec(
 class Checked:
     """Stands for a preflight."""
 
-    features: int
+    n_features: int
     identity: dict[str, Any] = field(default_factory=lambda: {"subject": "big", "dictionary": "big", "hook_point": "big"})
+    warnings: Sequence[JobWarning] = ()
+    corpus: dict[str, Any] | None = None
+    fingerprint: str | None = None
 
 
 def fill(engine: Engine, dictionary_id: int, features: int) -> str:

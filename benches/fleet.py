@@ -41,6 +41,7 @@ from sqlalchemy import Engine, create_engine, func, make_url, select, text
 from api.demo.local_servers import LocalPostgres, LocalRedis
 from benches.simulated import COLLECTED, SHARD_TOKENS, Member, Served, identity_of, live
 from interp.config.settings import Settings
+from interp.domain.job_warnings import JobWarning
 from interp.domain.lifecycle import ChunkStatus, JobStatus, Queue
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.store import migrate
@@ -62,8 +63,11 @@ START_SECONDS = 120.0
 class Facts:
     """Stands for a preflight."""
 
-    features: int
+    n_features: int
     identity: dict[str, Any]
+    warnings: Sequence[JobWarning] = ()
+    corpus: dict[str, Any] | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)

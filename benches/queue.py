@@ -16,7 +16,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from interp.domain.job_warnings import JobWarning
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.planning.plan import ChunkPlan
@@ -43,8 +44,11 @@ Made = TypeVar("Made")
 class Facts:
     """Stands for a preflight."""
 
-    features: int = 1
+    n_features: int = 1
     identity: dict[str, Any] = field(default_factory=lambda: {"subject": "m", "dictionary": "d", "hook_point": "h"})
+    warnings: Sequence[JobWarning] = ()
+    corpus: dict[str, Any] | None = None
+    fingerprint: str | None = None
 
 
 @dataclass

@@ -22,7 +22,6 @@ from interp.security import addresses
 from interp.security.allowed_files import Roots
 from interp.security.sandbox import Processes, Task
 from interp.store.db.engine import Engine
-from interp.store.queue.jobs import Noticed
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -52,11 +51,6 @@ class AdmittedJob:
     spec: JobSpec
     facts: Preflight
     reading: PreflightRequest
-
-    @property
-    def noticed(self) -> Noticed:
-        """What the job keeps of the preflight."""
-        return Noticed(self.facts.warnings, self.facts.corpus, self.facts.fingerprint)
 
 
 def accept(spec: JobSpec, settings: Settings) -> Accepted:

@@ -91,8 +91,8 @@ def _checked(
 def _store(engine: Store, accepted: admission.Accepted, checked: admission.AdmittedJob | None, key: str | None) -> JobAnswer:
     with transaction(engine) as session:
         if checked is None:
-            return job_answer(session, jobs.submit_unchecked(session, accepted.spec, key))
-        return job_answer(session, jobs.submit(session, checked.spec, checked.facts, key, checked.noticed, accepted.spec))
+            return job_answer(session, jobs.submit(session, accepted.spec, idempotency_key=key))
+        return job_answer(session, jobs.submit(session, checked.spec, checked.facts, key, accepted.spec))
 
 
 @router.get("", responses=answers(EXAMPLES["job_page"], 422))

@@ -54,7 +54,7 @@ def small_chunks(tmp_path: Path) -> Settings:
 def test_workers_killed_in_every_stage(tiny_job: JobSpec, small_chunks: Settings, undisturbed: dict[str, list[dict[str, Any]]]) -> None:
     with serve(small_chunks) as service:
         with transaction(service.engine) as session:
-            job_id = jobs.submit_unchecked(session, tiny_job).id
+            job_id = jobs.submit(session, tiny_job).id
         killed = [service.kill_worker_in(job_id, stage) for stage in STAGES]
         service.completed(job_id)
         assert repeated(service.engine, job_id) == dict.fromkeys(killed, 1)

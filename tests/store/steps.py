@@ -1,11 +1,13 @@
 """What tests of the queue do over and over, each in a transaction of its own."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, select
 
+from interp.domain.job_warnings import JobWarning
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.planning.plan import ChunkPlan
@@ -25,6 +27,9 @@ class Checked:
 
     n_features: int = 10
     identity: dict[str, Any] = field(default_factory=lambda: {"subject": "m", "dictionary": "d", "hook_point": "h"})
+    warnings: Sequence[JobWarning] = ()
+    corpus: dict[str, Any] | None = None
+    fingerprint: str | None = None
 
 
 def submit(engine: Engine, spec: JobSpec = SPEC, key: str | None = None) -> str:

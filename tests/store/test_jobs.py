@@ -11,6 +11,7 @@ from interp.domain.spec import JobSpec
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import snapshot, transaction
 from interp.store.queue import chunks, completion, jobs
+from interp.store.queue.progress import progress
 from tests.store import steps
 
 
@@ -96,7 +97,7 @@ def test_what_is_over_cannot_be_cancelled_and_what_is_not_there_is_not_found(eng
     with pytest.raises(NotFoundError), transaction(engine) as session:
         jobs.cancel(session, "nobody")
     with pytest.raises(NotFoundError), snapshot(engine) as session:
-        jobs.progress(session, "nobody")
+        progress(session, "nobody")
 
 
 def test_progress_adds_up_stages_and_knows_when_it_will_end(engine: Engine) -> None:

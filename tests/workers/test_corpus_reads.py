@@ -79,7 +79,7 @@ def spec(tiny_job: JobSpec, tmp_path: Path) -> JobSpec:
 def submitted(runtime: Runtime, spec: JobSpec) -> str:
     facts = preflight.check(spec)
     with transaction(runtime.engine) as session:
-        return jobs.submit(session, spec, facts, None, jobs.Noticed(facts.warnings, facts.corpus, facts.fingerprint)).id
+        return jobs.submit(session, spec, facts).id
 
 
 def job_of(runtime: Runtime, job_id: str) -> JobRow:

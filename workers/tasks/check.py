@@ -7,17 +7,16 @@ from interp.security import allowed_files
 from interp.security.sandbox import Processes
 from interp.store.db.engine import Session
 from interp.store.queue import jobs
-from interp.store.queue.jobs import Noticed
 from workers.runtime import TaskResult, Work
 
 
 def check(work: Work) -> TaskResult:
     """Queues the job with what its files say. What they are refused for fails it: the errors are those of a submission."""
     facts = _look(work)
-    spec, noticed = named(work.spec, facts), Noticed(facts.warnings, facts.corpus, facts.fingerprint)
+    spec = named(work.spec, facts)
 
     def write(session: Session) -> dict[str, Any]:
-        jobs.admit(session, work.lease.job_id, spec, facts, noticed)
+        jobs.admit(session, work.lease.job_id, spec, facts)
         return {"documents": facts.documents}
 
     return TaskResult(write)

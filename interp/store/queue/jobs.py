@@ -1,10 +1,9 @@
-"""Jobs: submitting, and every change of a job's status. Nothing else writes one."""
+"""Jobs: their submission, and every change of a job's status. Nothing else writes one."""
 
 import hashlib
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, select, update
@@ -25,150 +24,105 @@ from interp.store.db.text import storable
 from interp.store.listings import queries
 from interp.store.llm import reply_cache
 from interp.store.queue import budgets, chunks, paused_time, webhooks
-from interp.store.queue.progress import JobProgress, RequestCounts, StageProgress, progress
 from interp.store.results import runs
-
-__all__ = [
-    "JobProgress",
-    "Noticed",
-    "RequestCounts",
-    "StageProgress",
-    "admit",
-    "cancel",
-    "complete",
-    "control_of",
-    "fail",
-    "get",
-    "hold",
-    "pause",
-    "progress",
-    "resume",
-    "retry",
-    "settle",
-    "start",
-    "submit",
-    "submit_unchecked",
-    "submitted",
-    "warn",
-]
 
 
 class PreflightFacts(Protocol):
-    """What a preflight found out that submission needs."""
+    """What submission needs of `interp.planning.preflight.Preflight`."""
 
     @property
     def n_features(self) -> int: ...
     @property
     def identity(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Noticed:
-    """What submission saw of a job's files without reading them all: what to warn of, what will be read, and its fingerprint."""
-
-    warnings: Sequence[JobWarning] = ()
-    corpus: dict[str, Any] | None = None
-    fingerprint: str | None = None
-
-
-NOTHING = Noticed()
+    @property
+    def warnings(self) -> Sequence[JobWarning]: ...
+    @property
+    def corpus(self) -> dict[str, Any] | None: ...
+    @property
+    def fingerprint(self) -> str | None: ...
 
 
 def submit(
-    session: Session,
-    spec: JobSpec,
-    preflight: PreflightFacts,
-    idempotency_key: str | None = None,
-    noticed: Noticed = NOTHING,
-    asked: JobSpec | None = None,
+    session: Session, spec: JobSpec, preflight: PreflightFacts | None = None, idempotency_key: str | None = None, asked: JobSpec | None = None
 ) -> JobRow:
-    """Writes a job, its budget and its first chunk. The same key with the same spec gives the job that is there already.
+    """Write a job, its budget and its first chunk. The same key with the same spec gives the job that is there already.
 
-    `asked` is the spec before anything of what the files say was written into it, and what the key belongs to; the same where it is not given.
-    With the control `random_weights` a second job is written: the same on a subject that has learned nothing, on the first one's budget.
-    Raises Conflict when the key was used for another spec.
+    Without a `preflight` the job's first chunk checks its files; `admit` or `fail` follow. `asked` is the spec before anything of what the files
+    say was written into it, which the key belongs to; `spec` by default. With the control `random_weights` a second job is written: the same on a
+    subject that has learned nothing, on the first one's budget. Raises ConflictError when the key was used for another spec.
     """
-    job = _write(session, spec, asked or spec, preflight, idempotency_key, None, noticed)
-    if job is None:
+    job_id = _write(session, spec, preflight, idempotency_key, asked=asked)
+    if job_id is None:
         return _same_request(session, str(idempotency_key), asked or spec)
-    budgets.create(session, job, spec.budget)
-    _write_control(session, spec, preflight, job, noticed)
-    return get(session, job)
+    budgets.create(session, job_id, spec.budget)
+    if preflight is not None:
+        _write_control(session, spec, preflight, job_id)
+    return get(session, job_id)
 
 
-def submit_unchecked(session: Session, spec: JobSpec, idempotency_key: str | None = None) -> JobRow:
-    """Writes a job whose files nobody has looked at yet, its budget, and the chunk that does: `admit` or `fail` follow.
-
-    The same key with the same spec gives the job that is there already. Raises Conflict when the key was used for another spec.
-    """
-    job = _write(session, spec, spec, None, idempotency_key, None, NOTHING)
-    if job is None:
-        return _same_request(session, str(idempotency_key), spec)
-    budgets.create(session, job, spec.budget)
-    return get(session, job)
-
-
-def admit(session: Session, job_id: str, spec: JobSpec, preflight: PreflightFacts, noticed: Noticed) -> None:
-    """The job's files are well: it is queued, as if it had been submitted with what they say. Raises LeaseLost where it is no longer checked."""
-    found = _facts(spec, preflight, noticed) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
+def admit(session: Session, job_id: str, spec: JobSpec, preflight: PreflightFacts) -> None:
+    """Queue a job whose files were checked, as if it had been submitted with what they say. Raises LeaseLostError where it is no longer checked."""
+    found = _facts(spec, preflight) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
     if not _move(session, job_id, JobStatus.QUEUED, JobRow.status == JobStatus.CHECKING, **found):
         raise LeaseLostError(f"job {job_id} is no longer being checked")
-    chunks.add(session, job_id, spec.priority, [plan_prepare(noticed.fingerprint)])
-    _write_control(session, spec, preflight, job_id, noticed)
+    chunks.add(session, job_id, spec.priority, [plan_prepare(preflight.fingerprint)])
+    _write_control(session, spec, preflight, job_id)
 
 
 def submitted(session: Session, spec: JobSpec, idempotency_key: str) -> JobRow | None:
-    """The job that this key gave before; None where it gave none. Raises Conflict when the key was used for another spec."""
+    """Return the job that this key gave before, or None. Raises ConflictError when the key was used for another spec."""
     known = session.scalar(select(JobRow.id).where(JobRow.idempotency_key == idempotency_key))
     return None if known is None else _same_request(session, idempotency_key, spec)
 
 
 def control_of(session: Session, job_id: str) -> JobRow | None:
-    """The job's random-weights control, where it asked for one."""
+    """Return the job's random-weights control, where it asked for one."""
     return session.scalars(select(JobRow).where(JobRow.control_of == job_id)).first()
 
 
 def _write(
-    session: Session, spec: JobSpec, asked: JobSpec, preflight: PreflightFacts | None, key: str | None, control_of: str | None, noticed: Noticed
+    session: Session,
+    spec: JobSpec,
+    preflight: PreflightFacts | None,
+    key: str | None = None,
+    asked: JobSpec | None = None,
+    control_of: str | None = None,
 ) -> str | None:
-    """The new job's id; None where the key gave one before. Without a preflight the job's files are to be checked."""
+    """The new job's id, or None where the key gave one before."""
     row: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "status": JobStatus.CHECKING if preflight is None else JobStatus.QUEUED,
         "priority": spec.priority,
         "spec": spec.model_dump(mode="json"),
         "idempotency_key": key,
-        "request_digest": _digest(asked),
+        "request_digest": _digest(asked or spec),
         "features_failed": 0,
         "control_of": control_of,
-        # A control's subject is another one than was looked at.
+        # A control's subject has other weights than those that were checked.
         "models_key": models_key(preflight.identity) if preflight is not None and control_of is None else None,
         "traceparent": traces.traceparent(),
         "created_at": now(session),
-    } | _facts(spec, preflight, noticed)
-    created = session.execute(
-        insert(session, JobRow).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(JobRow.id)
-    ).scalar()
+    } | _facts(spec, preflight)
+    statement = insert(session, JobRow).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"])
+    created = session.execute(statement.returning(JobRow.id)).scalar()
     if created is not None:
-        chunks.add(session, created, spec.priority, [plan_check() if preflight is None else plan_prepare(noticed.fingerprint)])
+        chunks.add(session, created, spec.priority, [plan_check() if preflight is None else plan_prepare(preflight.fingerprint)])
     return created
 
 
-def _write_control(session: Session, spec: JobSpec, preflight: PreflightFacts, job_id: str, noticed: Noticed) -> None:
-    """Writes the job's random-weights control, where it asks for one."""
+def _write_control(session: Session, spec: JobSpec, preflight: PreflightFacts, job_id: str) -> None:
     if "random_weights" in spec.controls and spec.subject.weights == "trained":
-        control = _random_weights(spec)
-        _write(session, control, control, preflight, None, job_id, noticed)
+        _write(session, _random_weights(spec), preflight, control_of=job_id)
 
 
-def _facts(spec: JobSpec, preflight: PreflightFacts | None, noticed: Noticed) -> dict[str, Any]:
+def _facts(spec: JobSpec, preflight: PreflightFacts | None) -> dict[str, Any]:
     """What a job's row holds of its files, as far as it is known."""
     ranges = spec.feature_ranges()
     features = None if preflight is None else preflight.n_features
     return {
         "features_total": features if ranges is None else count(ranges),
-        "warnings": merged((), noticed.warnings),
-        "corpus": noticed.corpus,
+        "warnings": merged((), () if preflight is None else preflight.warnings),
+        "corpus": None if preflight is None else preflight.corpus,
     }
 
 
@@ -176,17 +130,17 @@ get = queries.job
 
 
 def hold(session: Session, job_id: str) -> JobRow:
-    """The job, its row locked until the transaction ends: what fans in or ends a job goes through here, one at a time."""
+    """Return the job, its row locked until the transaction ends, so that what fans in or ends a job goes one at a time."""
     return session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True).execution_options(populate_existing=True)).one()
 
 
 def start(session: Session, job_id: str) -> None:
-    """A worker took the first chunk. A job that was paused meanwhile stays so."""
+    """Mark a queued job running: a worker took its first chunk. A job that was paused meanwhile stays so."""
     _move(session, job_id, JobStatus.RUNNING, JobRow.status == JobStatus.QUEUED, started_at=now(session))
 
 
 def complete(session: Session, job_id: str, summary: dict[str, Any]) -> None:
-    """The last chunk is done, and with it the job's run."""
+    """Complete a job, whose last chunk is done, and its run."""
     if _move(session, job_id, JobStatus.COMPLETED, summary=summary, finished_at=now(session)):
         run_id = session.scalar(select(JobRow.run_id).where(JobRow.id == job_id))
         if run_id is not None:
@@ -194,15 +148,15 @@ def complete(session: Session, job_id: str, summary: dict[str, Any]) -> None:
 
 
 def fail(session: Session, job_id: str, problem: dict[str, Any]) -> None:
-    """The job cannot go on: chunks that nobody works on are cancelled, workers notice at their next heartbeat."""
+    """Fail a job: chunks without a lease are cancelled, and workers notice at their next heartbeat."""
     if _move(session, job_id, JobStatus.FAILED, error=problem, finished_at=now(session)):
         chunks.cancel_open(session, job_id)
 
 
 def cancel(session: Session, job_id: str) -> JobRow:
-    """Cancels at once when nobody works on the job, else asks the workers to stop. Asking twice changes nothing.
+    """Cancel a job: at once where no worker has a lease, else the workers are asked to stop. Asking twice changes nothing.
 
-    Raises NotFound, and Conflict for a job that has completed or failed.
+    Raises NotFoundError, and ConflictError for a job that has completed or failed.
     """
     get(session, job_id)
     job = hold(session, job_id)
@@ -216,9 +170,9 @@ def cancel(session: Session, job_id: str) -> JobRow:
 
 
 def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) -> JobRow:
-    """No chunk of the job is taken any more, and workers hand back theirs. `problem` says why, where it was not the user's wish.
+    """Pause a job: none of its chunks is claimed, and workers hand back theirs. `problem` says why, where it was not the user's wish.
 
-    Pausing twice changes nothing. Raises NotFound, and Conflict for a job that is over, being cancelled, or still checked.
+    Pausing twice changes nothing. Raises NotFoundError, and ConflictError for a job that is over, being cancelled, or still checked.
     """
     get(session, job_id)
     job = hold(session, job_id)
@@ -230,10 +184,10 @@ def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) 
 
 
 def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> JobRow:
-    """The job goes on where it was, with other caps if given; ring afterwards. Resuming what runs changes nothing but the caps.
+    """Let a paused job go on, with other caps if given; notify workers afterwards. Resuming what runs changes nothing but the caps.
 
     Answers are kept, so nothing is paid for twice. Its random-weights control, paused on the same budget, goes on with it.
-    Raises NotFound, and Conflict for a job that is over or being cancelled, or whose workers may still spend what nobody counted.
+    Raises NotFoundError, and ConflictError for a job that is over or being cancelled, or whose workers may still spend what nobody counted.
     """
     get(session, job_id)
     job = hold(session, job_id)
@@ -253,9 +207,9 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
 
 
 def retry(session: Session, job_id: str) -> JobRow:
-    """What failed is tried again; ring afterwards. The job runs again where it had ended, and answers that could not be used are asked for anew.
+    """Try again what failed of a job; notify workers afterwards. Answers that could not be used are asked for anew.
 
-    Raises NotFound, and Conflict where nothing failed, or the job is paused, being cancelled or cancelled.
+    Raises NotFoundError, and ConflictError where nothing failed, or the job is paused, being cancelled or cancelled.
     """
     get(session, job_id)
     job = hold(session, job_id)
@@ -283,32 +237,32 @@ def retry(session: Session, job_id: str) -> JobRow:
 
 
 def settle(session: Session, job_id: str) -> None:
-    """A worker let go of a chunk of this job: a job being cancelled is cancelled once the last one did."""
+    """Cancel a job that is being cancelled, once its last leased chunk was handed back."""
     job = hold(session, job_id)
     if job.status == JobStatus.CANCELLING and not chunks.any_leased(session, job_id):
         _move(session, job_id, JobStatus.CANCELLED, finished_at=now(session))
 
 
 def attach(session: Session, job_id: str, dictionary_id: int, run_id: int, features: int) -> None:
-    """What prepare found out: the job's dictionary and run, and how many features it has."""
+    """Write what prepare found out: the job's dictionary and run, and how many features it has."""
     found = {"dictionary_id": dictionary_id, "run_id": run_id, "features_total": features}
     session.execute(update(JobRow).where(JobRow.id == job_id).values(found))
 
 
 def warn(session: Session, job_id: str, warnings: Sequence[JobWarning]) -> None:
-    """Adds warnings to a job's; one of a code that it has replaces that one."""
+    """Add warnings to a job's; one of a code that it has replaces that one."""
     if warnings:
         known = session.execute(select(JobRow.warnings).where(JobRow.id == job_id)).scalar_one()
         session.execute(update(JobRow).where(JobRow.id == job_id).values(warnings=merged(known or (), warnings)))
 
 
 def amend(session: Session, job_id: str, summary: dict[str, Any]) -> None:
-    """Another summary of a job that has completed, with what came to be known since. The caller holds the job's row."""
+    """Replace the summary of a job that has completed. The caller holds the job's row."""
     session.execute(update(JobRow).where(JobRow.id == job_id, JobRow.status == JobStatus.COMPLETED).values(summary=summary))
 
 
 def count_failed(session: Session, job_id: str, features: int) -> None:
-    """So many more features of this job could not be explained."""
+    """Add to the count of a job's features that could not be explained."""
     if features:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(features_failed=JobRow.features_failed + features))
 
