@@ -12,8 +12,7 @@ from scipy.stats import rankdata
 from interp.judge.verdicts import AnswerStatus, Verdicts
 from interp.score.items.test_set import TestSet
 from interp.score.scorers.binary_metrics import metrics_of
-from interp.stats.agreement import pearson, r_squared
-from interp.stats.information import bits_of
+from interp.stats.agreement import bits_of, pearson, r_squared
 
 Line = dict[str, Any]
 RATES = (0.1, 0.01, 0.001)

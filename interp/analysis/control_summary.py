@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.stats.chance import kappa_of_counts
+from interp.stats.agreement import kappa_of_counts
 from interp.stats.misclassification import ErrorRate, corrected_balanced_accuracy
 
 # The controls that compare figures, and those that compare answers.

@@ -1,6 +1,7 @@
-"""How well predictions agree with the truth. Undefined is None, never 0."""
+"""Measure how well predictions agree with the truth, and answers with one another. Undefined is None, never 0."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Counts of a yes/no question."""
+    """Counts of the answers to a yes/no question."""
 
     true_positives: int
     false_negatives: int
@@ -17,7 +18,7 @@ class Confusion:
 
     @classmethod
     def of(cls, truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> "Confusion":
-        """Both bool [N]."""
+        """Count answers; `truth` and `prediction` are bool [N]."""
         return cls(
             int((truth & prediction).sum()), int((truth & ~prediction).sum()), int((~truth & ~prediction).sum()), int((~truth & prediction).sum())
         )
@@ -51,30 +52,30 @@ class Confusion:
 
 
 def precision_at_rate(recall: float, false_positive_rate: float, rate: float) -> float | None:
-    """Precision where a share `rate` of all windows is positive: Bayes' rule on the two error rates."""
+    """Return the precision where a share `rate` of all windows is positive: Bayes' rule on the two error rates."""
     true_alarms, false_alarms = rate * recall, (1 - rate) * false_positive_rate
     return _ratio(true_alarms, true_alarms + false_alarms)
 
 
 def f1_of(precision: float | None, recall: float | None) -> float | None:
-    """Harmonic mean of both."""
+    """Return the harmonic mean of both."""
     if precision is None or recall is None:
         return None
     return _ratio(2 * precision * recall, precision + recall)
 
 
-# Columns of `sums`: what Pearson's r and R2 need to know of a set of pairs.
+# Columns of `sums`.
 SUMS = 6
 
 
 def sums(x: NDArray[np.float64], y: NDArray[np.float64], groups: NDArray[np.intp], count: int) -> NDArray[np.float64]:
-    """float64 [count, 6]: n, Σx, Σy, Σx², Σy², Σxy of the pairs of each group; x, y, groups are [M]."""
+    """Return n, Σx, Σy, Σx², Σy², Σxy of the pairs of each group, float64 [count, 6]; x, y, groups are [M]."""
     columns = (np.ones_like(x), x, y, x * x, y * y, x * y)
     return np.stack([np.bincount(groups, weights=column, minlength=count) for column in columns], axis=-1)
 
 
 def pearson_of(totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """float64 [...]: Pearson's r from sums [..., 6]; NaN where a side is constant."""
+    """Return Pearson's r from sums [..., 6], float64 [...]; NaN where a side is constant."""
     n, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         vx, vy = xx - x * x / n, yy - y * y / n
@@ -85,16 +86,59 @@ def pearson_of(totals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
-    """Pearson's r of two float [M]; None where a side is constant."""
+    """Return Pearson's r of two float [M]; None where a side is constant."""
     totals = sums(x.ravel().astype(np.float64), y.ravel().astype(np.float64), np.zeros(x.size, dtype=np.intp), 1)
     r = float(pearson_of(totals)[0])
     return None if np.isnan(r) else r
 
 
 def r_squared(predicted: NDArray[np.float64], real: NDArray[np.float64]) -> float | None:
-    """1 - SS_res / SS_tot about the mean of the real values; None where these are constant. Negative when worse than the mean."""
+    """Return 1 - SS_res / SS_tot about the mean of the real values; None where these are constant. Negative when worse than the mean."""
     spread = float(((real - real.mean()) ** 2).sum()) if real.size else 0.0
     return None if spread == 0 else 1 - float(((real - predicted) ** 2).sum()) / spread
+
+
+def cohens_kappa(a: NDArray[Any], b: NDArray[Any]) -> float | None:
+    """Return Cohen's kappa of two lists of answers to the same N items; None on no items, and where both give one answer throughout.
+
+    (agreement - expected) / (1 - expected), where `expected` is the agreement of two answerers who ignore the items but keep their own rates: 1 is
+    perfect, 0 is chance. Source: Cohen (Educ. Psychol. Meas. 20, 1960).
+    """
+    if len(a) == 0:
+        return None
+    answers, numbered = np.unique(np.concatenate([np.asarray(a), np.asarray(b)]), return_inverse=True)
+    both = numbered[: len(a)] * len(answers) + numbered[len(a) :]
+    return kappa_of_counts(np.bincount(both, minlength=len(answers) ** 2).reshape(len(answers), -1))
+
+
+def kappa_of_counts(counts: NDArray[np.integer]) -> float | None:
+    """Return Cohen's kappa from counts [K, K] of the items with answer i of the one and answer j of the other."""
+    total = int(counts.sum())
+    if not total:
+        return None
+    expected = float((counts.sum(axis=1) / total) @ (counts.sum(axis=0) / total))
+    if expected >= 1:
+        return None
+    return (float(counts.trace() / total) - expected) / (1 - expected)
+
+
+def bits_of(accuracy: NDArray[np.float64], options: int) -> NDArray[np.float64]:
+    """Return the bits that a choice among `options`, right at this rate, gives, float64 [...]; NaN for NaN.
+
+    log2 K + a log2 a + (1 - a) log2((1 - a) / (K - 1)): the mutual information of a K-ary channel whose errors fall on the others alike. Below
+    chance (a < 1/K) it is taken as negative, so that it rises with the accuracy throughout and guessing is not rewarded: -log2(K / (K - 1)) at none
+    right, 0 at chance, log2 K at all right. As it is monotone, the ends of an interval for the accuracy become those for the bits. One option: 0.
+    Source: Wolpaw et al. (IEEE Trans. Rehabil. Eng. 8, 2000, 164-173), after Pierce (An Introduction to Information Theory, 1980, 145-165).
+    """
+    # As in `intervals`: only where bits are computed.
+    from scipy.special import xlogy
+
+    if options < 2:
+        return np.asarray(accuracy, dtype=np.float64) * 0.0
+    a = np.asarray(accuracy, dtype=np.float64)
+    nats = np.log(options) + xlogy(a, a) + xlogy(1 - a, (1 - a) / (options - 1))
+    bits: NDArray[np.float64] = np.where(a < 1 / options, -1.0, 1.0) * np.maximum(nats, 0.0) / np.log(2)
+    return bits
 
 
 def _ratio(part: float, whole: float) -> float | None:

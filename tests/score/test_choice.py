@@ -14,7 +14,7 @@ from interp.judge.choice import KEYS, choice_of
 from interp.llm.base import Ability, TokenChoice
 from interp.score.base import Distractor
 from interp.score.scorers.choice import positions
-from interp.stats.information import bits_of
+from interp.stats.agreement import bits_of
 from tests.score.cat_feature import CAT, DOG, FULL, contexts_of, item_of, score
 from tests.score.fake_model import FakeModel, reply
 

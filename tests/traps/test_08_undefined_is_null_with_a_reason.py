@@ -12,8 +12,7 @@ from interp.explain.pattern.literals import OneOf
 from interp.explain.pattern.rule import Clause, Rule
 from interp.score import registry
 from interp.score.base import ScoreContext
-from interp.stats.agreement import Confusion
-from interp.stats.chance import cohens_kappa
+from interp.stats.agreement import Confusion, cohens_kappa
 from interp.stats.ranking import auprc, auroc
 from tests.score.any_model import any_model
 from tests.score.cat_feature import VOCABULARY, contexts_of, item_of

@@ -13,7 +13,7 @@ from interp.analysis.score_table import ScoreTable, table_of
 from interp.planning.plan import Range
 from interp.score.best import ORDER
 from interp.score.controls.fewest import scarce_by, too_few
-from interp.stats.chance import cohens_kappa
+from interp.stats.agreement import cohens_kappa
 from interp.stats.misclassification import ErrorRate, corrected_balanced_accuracy
 from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import pooled_p, strata_of

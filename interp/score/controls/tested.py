@@ -14,7 +14,7 @@ from interp.explain.pattern.sentence import whole_text
 from interp.judge.recorder import RecordingModel
 from interp.judge.verdicts import AnswerStatus, Verdict
 from interp.score.base import LlmScorer, ScoreContext, ScorerInput
-from interp.stats.chance import cohens_kappa
+from interp.stats.agreement import cohens_kappa
 
 NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection and fuzz."
 NO_BASELINE = "The feature has no pattern explanation to be held against."

@@ -17,8 +17,7 @@ from interp.score.base import LEVEL, Figure, LlmScorer, ScoreContext, ScorerInpu
 from interp.score.controls.comparison import NullFigures, compare_with_controls, compare_with_nulls
 from interp.score.controls.tested import TestedExplanation, not_made, provenance_of, repeat_judges, tested_of
 from interp.score.items.sampling import seed_of
-from interp.stats.chance import cohens_kappa
-from interp.stats.information import bits_of
+from interp.stats.agreement import bits_of, cohens_kappa
 from interp.stats.intervals import clustered_proportion
 
 Floats = NDArray[np.float64]

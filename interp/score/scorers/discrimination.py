@@ -11,7 +11,7 @@ from interp.score.items.marks import marked_text, right_marks
 from interp.score.items.sampling import seed_of
 from interp.score.items.test_set import TestSet
 from interp.score.scorers.choice import JudgedChoice, positions, taken
-from interp.stats.information import bits_of
+from interp.stats.agreement import bits_of
 
 Floats = NDArray[np.float64]
 # (identity, marked text) of windows.
