@@ -1,4 +1,4 @@
-"""Which windows stand in which prompt, and where in it."""
+"""Assign windows to prompts and to places in them."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,18 +7,18 @@ import numpy as np
 
 
 def prompts_of(groups: Sequence[int], per_prompt: int, seed: int) -> list[list[int]]:
-    """The places 0..N-1 of `groups` [N] dealt out to prompts of at most `per_prompt`, each once, by seed.
+    """Return the places 0..N-1 of `groups` [N] in prompts of at most `per_prompt`, each once, drawn by seed.
 
-    Prompts are of one length but for one place. Each group (the firing and the silent windows, say) is spread evenly: a prompt has its share of a
+    The lengths of prompts differ by one at most. Each group (the firing and the silent windows, say) is spread evenly: a prompt has its share of a
     group, and over the prompts each position has its share, both but for one where there are two groups. Which positions of one prompt a group
-    takes is uniformly random: within a prompt the order tells nothing.
+    takes is uniformly random: within a prompt the order gives nothing away.
     """
     return [list(prompt) for prompt in _dealt(tuple(groups), per_prompt, seed)]
 
 
 @lru_cache(maxsize=256)
 def _dealt(groups: tuple[int, ...], per_prompt: int, seed: int) -> tuple[tuple[int, ...], ...]:
-    """Kept for a while: every explanation of a feature is asked about in the same prompts."""
+    """Cached: every explanation of a feature is asked about in the same prompts."""
     if not groups:
         return ()
     random = np.random.default_rng(seed)
@@ -32,7 +32,7 @@ def _dealt(groups: tuple[int, ...], per_prompt: int, seed: int) -> tuple[tuple[i
 
 
 def _interleaved(numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """All places in an order of which every stretch has its share of each group: the j-th of n members stands at (j + u) / n of the way."""
+    """Return all places in an order in which every stretch has its share of each group: the j-th of n members is at (j + u) / n."""
     keys = np.empty(len(numbers))
     for kind in np.unique(numbers):
         members = random.permutation(np.flatnonzero(numbers == kind))
@@ -41,7 +41,7 @@ def _interleaved(numbers: np.ndarray, random: np.random.Generator) -> np.ndarray
 
 
 def _arranged(row: np.ndarray, numbers: np.ndarray, used: dict[int, np.ndarray], random: np.random.Generator) -> tuple[int, ...]:
-    """One prompt's places in order: each group takes the free positions that it has had least often, drawn among equals."""
+    """Return one prompt's places in order: each group takes the free positions that it has had least often, drawn among equals."""
     positions = np.full(len(row), -1, dtype=np.int64)
     for kind, counts in used.items():
         members = random.permutation(row[numbers[row] == kind])

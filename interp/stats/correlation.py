@@ -1,4 +1,4 @@
-"""Confidence interval of a correlation over tokens that come in documents, few of which decide it."""
+"""Compute the confidence interval of a correlation over tokens that come in documents, few of which decide it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,12 @@ LIMIT = 1 - 1e-9
 
 
 def firing_documents(totals: Floats) -> int:
-    """Documents in which the real activation is not 0 throughout, from their sums [m, 6] as `agreement.sums` makes them."""
+    """Count the documents in which the real activation is not 0 throughout, from their sums [m, 6] (`agreement.sums`)."""
     return int(np.count_nonzero(totals[:, 4] > 0))
 
 
 def ranks_above_lowest(values: NDArray[np.floating]) -> Floats:
-    """float64 [N]: midranks less that of the lowest value, which is 0. Most tokens are silent: only the others are sorted."""
+    """Return midranks less that of the lowest value, float64 [N]. Most tokens are silent: only the others are sorted."""
     ranks = np.zeros(len(values))
     above = values > values.min(initial=np.inf)
     ranks[above] = midranks(values[above].astype(np.float64)) + (np.count_nonzero(~above) - 1) / 2
@@ -31,9 +31,9 @@ def ranks_above_lowest(values: NDArray[np.floating]) -> Floats:
 
 
 def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
-    """Interval for Pearson's r of predicted (x) and real (y) values from the sums `totals` [m, 6] of m documents.
+    """Return the interval for Pearson's r of predicted (x) and real (y) values from the sums `totals` [m, 6] of m documents.
 
-    None with fewer than five documents that fire, and where r is undefined without one of them.
+    It is None with fewer than five documents that fire, and where r is undefined without one of them.
 
     On Fisher's z the spread hardly depends on r. It comes from leaving out each document, with two corrections for documents of unequal weight:
     Hall's transformation of Student's t for skewed influences, and degrees of freedom from their kurtosis (Satterthwaite). Both see only what is in
@@ -51,7 +51,7 @@ def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
     if firing_documents(totals) < FEWEST_DOCUMENTS:
         return None
     whole = totals.sum(axis=0)
-    # One look at all samples: the whole one, those with one document more, those with one less.
+    # All samples at once: the whole one, those with one document more, those with one less.
     more = _documents_more(totals)
     harmed = MOST_UNSEEN * (more[0] + more[1])
     found = _z(pearson_of(np.concatenate([whole[None], whole + more, (whole + harmed)[None], whole - totals])))
@@ -66,9 +66,9 @@ def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
 
 
 def pearson_error(correlation: float, replicates: Floats) -> float | None:
-    """Standard error of a correlation with leave-one-document-out values `replicates` [m], toward 0: on Fisher's z, and back. None where undefined.
+    """Return the standard error of a correlation toward 0, on Fisher's z and back; None where undefined.
 
-    The interval's lower end says more than that: what documents not seen may do.
+    `replicates` [m] are its leave-one-document-out values. The lower end of the interval also covers what documents not seen may do.
     """
     if len(replicates) < 2 or np.isnan(replicates).any():
         return None
@@ -76,7 +76,7 @@ def pearson_error(correlation: float, replicates: Floats) -> float | None:
 
 
 def _error(replicates: Floats) -> float:
-    """Jackknife standard error of a figure, from its m leave-one-out values."""
+    """Return the jackknife standard error of a figure, from its m leave-one-out values."""
     count = len(replicates)
     return float(np.sqrt((count - 1) / count * ((replicates - replicates.mean()) ** 2).sum()))
 
@@ -87,7 +87,7 @@ def _z(correlation: Floats) -> Floats:
 
 
 def _distances(replicates: Floats, level: float) -> tuple[float, float]:
-    """How far the ends lie below and above z, from its leave-one-out values [m].
+    """Return how far the ends lie below and above z, from its leave-one-out values [m].
 
     The inverse of Hall's t + s t^2 / 3 + s^2 t^3 / 27 + s / 6 at Student's t, times the error; s is the skewness of the influences over sqrt(m).
     Degrees of freedom are those of `influence_degrees`.
@@ -108,9 +108,9 @@ def _distances(replicates: Floats, level: float) -> tuple[float, float]:
 
 
 def influence_degrees(replicates: Floats) -> float:
-    """Degrees of freedom of a jackknife variance, from its m leave-one-out values: 3 / kurtosis of the influences times m, less one.
+    """Return the degrees of freedom of a jackknife variance, from its m leave-one-out values.
 
-    m - 1 for normal influences, few where few documents decide; 1 at least.
+    3 / kurtosis of the influences times m, less one: m - 1 for normal influences, few where few documents decide; 1 at least.
     """
     squares = (replicates.mean() - replicates) ** 2
     total, most = float(squares.sum()), float(len(replicates) - 1)
@@ -120,7 +120,7 @@ def influence_degrees(replicates: Floats) -> float:
 
 
 def _documents_more(totals: Floats) -> Floats:
-    """float64 [3, 6]: sums of one more document each, that is missed by the prediction, predicted falsely, predicted rightly."""
+    """Return the sums of one more document that is missed, predicted falsely or predicted rightly, float64 [3, 6]."""
     energy = totals[:, 4][totals[:, 4] > 0]
     strongest = float(energy.max())
     real, predicted = np.sqrt(strongest), np.sqrt(totals[:, 3].max())

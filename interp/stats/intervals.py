@@ -1,4 +1,4 @@
-"""Confidence intervals for figures whose items come in clusters: several windows of one document are not independent."""
+"""Compute confidence intervals for figures whose items come in clusters: windows of one document are not independent."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,15 +14,15 @@ CLUSTERS = 8_192
 
 @lru_cache(maxsize=4096)
 def t_quantile(level: float, degrees: float) -> float:
-    """Two-sided critical value of Student's t."""
-    # scipy.special takes a tenth of a second that a process which computes no interval does not wait for.
+    """Return the two-sided critical value of Student's t."""
+    # scipy.special takes a tenth of a second to import: only processes that compute an interval wait for it.
     from scipy import special
 
     return float(special.stdtrit(degrees, 0.5 + level / 2))
 
 
 def wilson(share: float, count: float, critical: float) -> Bounds:
-    """Wilson's score interval for a proportion of `count` (possibly effective, not whole) trials.
+    """Return Wilson's score interval for a proportion of `count` (possibly effective, not whole) trials.
 
     Never of zero width and never outside 0..1, also at shares of 0 and 1, where the normal interval collapses.
     Source: Wilson (J. Am. Stat. Assoc. 22, 1927), eq. for p in |p̂ - p| = z sqrt(p(1-p)/n).
@@ -30,19 +30,19 @@ def wilson(share: float, count: float, critical: float) -> Bounds:
     z2 = critical**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = critical / (1 + z2 / count) * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    # The share lies within, whatever rounding says.
+    # Rounding must not exclude the share itself.
     return max(0.0, min(share, float(middle - half))), min(1.0, max(share, float(middle + half)))
 
 
 def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], level: float = 0.95) -> Bounds:
-    """Wilson's interval at the effective sample size, for hits [N] that fall into clusters [N] (small integers).
+    """Return Wilson's interval at the effective sample size, for hits [N] in clusters [N] (small integers).
 
     The design effect is the ratio of the between-cluster (linearised) variance of the share to the binomial one; the effective size is N over it,
     never more than N. A cluster that holds much of the sample draws the share to itself and seems to deviate little, and it alone decides the
-    variance: `evened` and `cluster_degrees` correct for both, and change nothing where all clusters are of one size. At shares of 0 and 1, where no
-    variance can be seen, a whole cluster counts as one trial.
-    Source: Korn and Graubard (Survey Methodology 24, 1998) with Wilson's interval in place of Clopper-Pearson's, which Dean and
-    Pagano (J. Surv. Stat. Methodol. 3, 2015) found nearer to nominal coverage. Raises ValueError on no hits at all to count.
+    variance: `adjusted_residuals` and `cluster_degrees` correct for both, and change nothing where all clusters are of one size. At shares of 0 and
+    1, where no variance can be seen, a whole cluster counts as one trial. Source: Korn and Graubard (Survey Methodology 24, 1998) with Wilson's
+    interval in place of Clopper-Pearson's, which Dean and Pagano (J. Surv. Stat. Methodol. 3, 2015) found nearer to nominal coverage. Raises
+    ValueError on no hits at all to count.
     """
     if len(hits) == 0:
         raise ValueError("a proportion of nothing")
@@ -54,7 +54,7 @@ def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], le
 
 
 def clustered_counts(hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> Bounds:
-    """The same, to the bit, of so many hits and then misses [C] at a time, in clusters [C] that ascend; no item stands in memory for long.
+    """Return the same interval, to the bit, from counts of hits and then misses [C], in clusters [C] that ascend, with little memory.
 
     Raises ValueError on no hits at all to count.
     """
@@ -72,7 +72,7 @@ def clustered_counts(hits: NDArray[np.integer], misses: NDArray[np.integer], clu
 
 
 def _residuals(share: float, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer]) -> Floats:
-    """How far each cluster's hits are from those that the share would have, added up item by item."""
+    """Return how many more hits each cluster has than the share would give, added up item by item."""
     runs = np.stack([hits, misses], axis=1).ravel()
     numbered = np.unique(clusters, return_inverse=True)[1]
     weights = np.repeat(np.tile([1 - share, 0 - share], len(hits)), runs)
@@ -80,7 +80,7 @@ def _residuals(share: float, hits: NDArray[np.integer], misses: NDArray[np.integ
 
 
 def weighted_proportion(hits: NDArray[np.bool_], weights: Floats, clusters: NDArray[np.intp], level: float = 0.95) -> Bounds:
-    """Compute Wilson's interval of a weighted share, Σ w·hit / Σ w, whose items come in clusters.
+    """Return Wilson's interval of a weighted share, Σ w·hit / Σ w, whose items come in clusters.
 
     The weights [N], above 0, undo unequal chances of being drawn. The effective size is (Σ w)² / Σ w² over the design effect (Kish, Survey Sampling,
     1965, ch. 11.7), so that few large weights count as few items. Raises ValueError on no hits at all to count.
@@ -96,25 +96,25 @@ def weighted_proportion(hits: NDArray[np.bool_], weights: Floats, clusters: NDAr
     if hits.all() or not hits.any():
         return wilson(float(hits.all()), documents, critical)
     residuals = np.bincount(clusters, weights=weights * (hits - share))[some] / total
-    variance = float((evened(residuals, parts) ** 2).sum())
+    variance = float((adjusted_residuals(residuals, parts) ** 2).sum())
     effective = total**2 / float((weights**2).sum()) if len(parts) > 1 else 1.0
     return wilson(share, min(effective, share * (1 - share) / max(variance, 1e-12)), critical)
 
 
 def _clustered(share: float, sizes: NDArray[np.integer], residuals: Floats, level: float) -> Bounds:
-    """From the items of each cluster [G], all above 0, and by how many its hits exceed what the share would have [G]."""
+    """Return the interval from the items of each cluster [G], all above 0, and by how many its hits exceed the share [G]."""
     count = int(sizes.sum())
     weights = sizes / count
     critical = t_quantile(level, cluster_degrees(weights))
     if share in (0.0, 1.0):
         return wilson(share, len(sizes), critical)
-    variance = float((evened(residuals, weights) ** 2).sum()) / count**2
+    variance = float((adjusted_residuals(residuals, weights) ** 2).sum()) / count**2
     effect = max(1.0, variance / (share * (1 - share) / count)) if len(sizes) > 1 else float(count)
     return wilson(share, count / effect, critical)
 
 
-def evened(residuals: Floats, weights: Floats) -> Floats:
-    """float64 [G]: cluster totals of residuals about a common mean, each over sqrt(1 - w), w being its part in the mean.
+def adjusted_residuals(residuals: Floats, weights: Floats) -> Floats:
+    """Return cluster totals of residuals about a common mean, each over sqrt(1 - w), w being its part in the mean, float64 [G].
 
     `weights` [G] are the clusters' shares of the items, adding up to 1. Source: bias-reduced linearisation (CR2) of Bell and McCaffrey (Survey
     Methodology 28, 2002) for a mean; with equal clusters the sum of squares is G / (G - 1) times the plain one.
@@ -124,9 +124,10 @@ def evened(residuals: Floats, weights: Floats) -> Floats:
 
 
 def cluster_degrees(weights: Floats) -> float:
-    """Degrees of freedom of the variance of a mean whose clusters hold shares `weights` [G] of the items: G - 1 where all are equal, 1 at least.
+    """Return the degrees of freedom of the variance of a mean whose clusters hold shares `weights` [G] of the items.
 
-    Satterthwaite's 2 E(V)^2 / Var(V) for the sum of squares of `evened` residuals of independent items:
+    They are G - 1 where all clusters are equal, and 1 at least: Satterthwaite's 2 E(V)^2 / Var(V) for the sum of squares of adjusted residuals of
+    independent items,
     1 / (sum w^2 + (sum u)^2 - sum u^2), u = w^2 / (1 - w). One document that holds half of the windows leaves 2 to 3, however many others there are.
     Source: Bell and McCaffrey (Survey Methodology 28, 2002); Imbens and Kolesar (Rev. Econ. Stat. 98, 2016), eq. 9. Rounded to a tenth.
     """
@@ -137,12 +138,12 @@ def cluster_degrees(weights: Floats) -> float:
 
 
 def fewest_degrees(*sides: NDArray[np.integer] | Floats) -> float:
-    """`cluster_degrees` of a figure over several sides, firing and silent windows say: of the side that has fewest. Each is [G], items by cluster."""
+    """Return the least `cluster_degrees` of several sides (firing and silent windows, say); each is [G], items by cluster."""
     return min((cluster_degrees(side[side > 0] / side.sum()) for side in sides if side.any()), default=1.0)
 
 
 def mover_mean(first: float, first_bounds: Bounds, second: float, second_bounds: Bounds) -> Bounds:
-    """Interval for the mean of two independent figures from the interval of each: method of variance estimates recovery.
+    """Return the interval for the mean of two independent figures from that of each, by MOVER (method of variance estimates recovery).
 
     Keeps the asymmetry of its parts, which a normal interval for the sum throws away.
     Source: Donner and Zou (Stat. Methods Med. Res. 21, 2012), eq. 3.
@@ -154,7 +155,7 @@ def mover_mean(first: float, first_bounds: Bounds, second: float, second_bounds:
 
 
 def mover_difference(first: float, first_bounds: Bounds, second: float, second_bounds: Bounds, correlation: float) -> Bounds:
-    """Interval for first - second, two figures on the same items whose estimates correlate so much.
+    """Return the interval for first - second, two figures on the same items, from the correlation of their estimates.
 
     It lies between the least and the greatest difference of what the two intervals hold, so within the figures' range where they do.
     Source: Zou (Psychol. Methods 12, 2007), eq. 15; Donner and Zou (2012), eq. 7.
@@ -163,23 +164,26 @@ def mover_difference(first: float, first_bounds: Bounds, second: float, second_b
     other_down, other_up = second - second_bounds[0], second_bounds[1] - second
     low = np.sqrt(max(0.0, down**2 + other_up**2 - 2 * correlation * down * other_up))
     high = np.sqrt(max(0.0, up**2 + other_down**2 - 2 * correlation * up * other_down))
-    # Rounding aside this holds of itself, since |correlation| is at most 1.
+    # This guards against rounding alone, since |correlation| is at most 1.
     least, most = first_bounds[0] - second_bounds[1], first_bounds[1] - second_bounds[0]
     return max(first - second - float(low), least), min(first - second + float(high), most)
 
 
 def within(bounds: Bounds, span: Bounds) -> Bounds:
-    """The part of an interval that lies in the range `span` of its figure."""
+    """Return the part of an interval that lies in the range `span` of its figure."""
     return min(max(bounds[0], span[0]), span[1]), min(max(bounds[1], span[0]), span[1])
 
 
 def leave_one_out(totals: Floats, statistic: Callable[[Floats], Floats]) -> Floats:
-    """float64 [m, ...]: a statistic of sums, recomputed without each of m clusters; `totals` is [m, ..., S] and the statistic takes [..., S]."""
+    """Return a statistic of sums without each of m clusters, float64 [m, ...]; `totals` is [m, ..., S], and the statistic takes [..., S]."""
     return statistic(totals.sum(axis=0)[None] - totals)
 
 
 def jackknife_variance(replicates: Floats) -> Floats:
-    """float64 [...]: variance of a statistic from its m leave-one-out values [m, ...]. Source: Efron and Stein (Ann. Stat. 9, 1981)."""
+    """Return the variance of a statistic, float64 [...], from its leave-one-out values [m, ...].
+
+    Source: Efron and Stein (Ann. Stat. 9, 1981).
+    """
     count = len(replicates)
     deviations = replicates - replicates.mean(axis=0)
     variance: Floats = (count - 1) / count * (deviations**2).sum(axis=0)

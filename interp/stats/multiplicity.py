@@ -1,4 +1,4 @@
-"""Many tests at once."""
+"""Adjust p values of many tests."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def benjamini_hochberg(p_values: NDArray[np.float64] | Sequence[float | None]) -> NDArray[np.float64]:
-    """float64 [N]: the q value of each p value, the smallest false discovery rate at which it would be called significant.
+    """Return the q value of each p value, the smallest false discovery rate at which it would be significant, float64 [N].
 
     Entries that are None or NaN were not tested: they get NaN and do not count. Valid for independent and positively dependent tests.
     Source: Benjamini and Hochberg (J. R. Stat. Soc. B 57, 1995), as step-up adjusted p values. Raises ValueError outside 0..1.

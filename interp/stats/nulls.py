@@ -1,4 +1,4 @@
-"""Is a figure better than what other features' explanations reach on the same items?"""
+"""Compare a figure with the figures of other features' explanations on the same items."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ TAIL_DEGREES = 3
 
 
 def exceedance(own: float, nulls: Floats, error: float | None) -> float | None:
-    """One-sided p value of `own` (standard error `error`) against R figures `nulls` [R] of which it would be one more; None with fewer than two.
+    """Return the one-sided p value of `own` (standard error `error`) among the figures `nulls` [R]; None with fewer than two.
 
     Up to the largest null the p value is the rank, (1 + #{null >= own}) / (R + 1): exact for any distribution when a swapped explanation is
     exchangeable with the nulls, and on the safe side with ties. Beyond, ranks cannot tell 0.7 from 0.9: there the tail of a predictive t,
@@ -32,7 +32,7 @@ def exceedance(own: float, nulls: Floats, error: float | None) -> float | None:
     spread = float(np.hypot(nulls.std(ddof=1) * np.sqrt(1 + 1 / count), error or 0.0))
     if error is None or spread <= 1e-12:
         return 1 / (count + 1)
-    # As in `intervals`: only where a tail is computed.
+    # Imported here as in `intervals`.
     from scipy import special
 
     mean = float(nulls.mean())
@@ -41,7 +41,7 @@ def exceedance(own: float, nulls: Floats, error: float | None) -> float | None:
 
 
 def mean_bounds(nulls: Floats, sampling_variance: float, degrees: float, level: float = 0.95) -> tuple[float, float]:
-    """Interval for the mean figure of all explanations like the nulls, of which `nulls` [R] are a sample.
+    """Return the interval for the mean figure of all explanations like the nulls, of which `nulls` [R] are a sample.
 
     Two sources of error add up: which documents were drawn (`sampling_variance` on `degrees` degrees of freedom, few where one document holds much of
     the items: `intervals.cluster_degrees`) and which nulls were (their variance / R on R - 1). Degrees of the sum after Welch and Satterthwaite

@@ -1,4 +1,4 @@
-"""Is one explanation better than each of several others on the same items? A randomisation test over documents."""
+"""Test whether one explanation is better than each of several others on the same items, by randomisation over documents."""
 
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ FEWEST_DOCUMENTS = 5
 
 
 def paired_p(differences: Floats) -> float | None:
-    """One-sided p value of "no better than the best of R others"; None on too little.
+    """Return the one-sided p value of "no better than the best of R others"; None where there is too little to test.
 
     A column of `differences` [m, R] sums to the difference of two figures, each of m documents' part of it a row. Were the two explanations
     exchangeable, either could have given either answers in each document: every assignment of signs to the rows is as likely, and p is the share of
@@ -39,7 +39,7 @@ def paired_p(differences: Floats) -> float | None:
 
 @lru_cache(maxsize=64)
 def signs(documents: int) -> Floats:
-    """float64 [A, m]: the assignments, of which the first is the seen one, all +1."""
+    """Return the assignments of signs, float64 [A, m]; the first is the observed one, all +1."""
     if documents <= EXACT:
         bits = np.arange(2**documents)[:, None] >> np.arange(documents) & 1
         return (1 - 2 * bits).astype(np.float64)

@@ -1,9 +1,9 @@
-"""How well graded answers put firing items above silent ones. Undefined is None, never 0.5."""
+"""Measure how well graded answers rank firing items above silent ones. Undefined is None, never 0.5."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.stats.intervals import Bounds, cluster_degrees, evened, t_quantile
+from interp.stats.intervals import Bounds, adjusted_residuals, cluster_degrees, t_quantile
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -11,9 +11,10 @@ STEPS = 60
 
 
 def auroc(scores: Floats, truth: Mask) -> float | None:
-    """Area under the ROC curve: the chance that a firing item is graded above a silent one, ties counting half; None without either of them.
+    """Return the area under the ROC curve; None without firing or without silent items.
 
-    `scores` float [N], higher is more firing; `truth` bool [N]. Source: Mann and Whitney (Ann. Math. Stat. 18, 1947), by midranks.
+    That is the chance that a firing item is graded above a silent one, ties counting half. `scores` float [N], higher is more firing; `truth` bool
+    [N]. Source: Mann and Whitney (Ann. Math. Stat. 18, 1947), by midranks.
     """
     firing = int(truth.sum())
     silent = len(truth) - firing
@@ -24,7 +25,7 @@ def auroc(scores: Floats, truth: Mask) -> float | None:
 
 
 def midranks(values: Floats) -> Floats:
-    """Ranks from 1, float64 [N], ties sharing the mean of theirs; all NaN where a value is NaN.
+    """Return ranks from 1, float64 [N], ties sharing the mean of theirs; all NaN where a value is NaN.
 
     The same as `scipy.stats.rankdata`, whose package takes a second to import in every process that serves or scores.
     """
@@ -35,10 +36,10 @@ def midranks(values: Floats) -> Floats:
 
 
 def auprc(scores: Floats, truth: Mask) -> float | None:
-    """Average precision: the sum over distinct grades, from the highest, of precision times the gain in recall; None without a firing item.
+    """Return average precision; None without a firing item.
 
-    No line is drawn between points, which would promise too much (Davis and Goadrich, ICML 2006); tied grades are one point. A grade that says
-    nothing gives the share of firing items. Same as scikit-learn's `average_precision_score`.
+    That is the sum over distinct grades, from the highest, of precision times the gain in recall, without interpolation, which would promise too much
+    (Davis and Goadrich, ICML 2006). Tied grades are one point. Same as scikit-learn's `average_precision_score`.
     """
     firing = int(truth.sum())
     if not firing:
@@ -51,9 +52,9 @@ def auprc(scores: Floats, truth: Mask) -> float | None:
 
 
 def auroc_replicates(scores: Floats, truth: Mask, clusters: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """AUROC of E gradings of the same items, float64 [E], and the same without each cluster, [m, E]; NaN where undefined.
+    """Return the AUROC of E gradings of the same items, float64 [E], and the same without each cluster, [m, E]; NaN where undefined.
 
-    scores float [E, N], truth bool [N], clusters intp [N] (0 to m - 1). What the jackknife of a paired difference needs.
+    scores float [E, N], truth bool [N], clusters intp [N] (0 to m - 1).
     """
     count = int(clusters.max(initial=-1)) + 1
     firing, silent = np.eye(count)[clusters[truth]], np.eye(count)[clusters[~truth]]
@@ -70,15 +71,16 @@ def auroc_replicates(scores: Floats, truth: Mask, clusters: NDArray[np.intp]) ->
 
 
 def auroc_bounds(scores: Floats, truth: Mask, clusters: NDArray[np.intp], level: float = 0.95) -> Bounds | None:
-    """Interval for the AUROC of items [N] that fall into clusters [N]; None where the AUROC is undefined. Within 0..1 and never of zero width.
+    """Return the interval for the AUROC of items [N] in clusters [N]; None where the AUROC is undefined.
+
+    It lies within 0..1 and is never of zero width.
 
     All values A with |Â - A| <= t sqrt(V(A)): a score interval, as Wilson's is for a share, so that a perfect grading keeps a lower end. V is Hanley
     and McNeil's variance, A(1-A)(1 + (n-1)((1-A)/(2-A) + A/(1+A))) / (m k), n = (m+k)/2, times the ratio of the variance seen in the sample to V(Â):
     the structural components of DeLong summed within clusters. Where none can be seen (Â of 0 or 1), clusters count in place of items.
-    Â is a mean over firing and one over silent items: each is corrected for large clusters as any mean (`evened`), and Student's t has the degrees
-    of freedom of the one with fewer (`cluster_degrees`).
-    Sources: Newcombe (Stat. Med. 25, 2006, 559-573, method 5) for the score interval; Obuchowski (Biometrics 53, 1997, eq. 3-5) for clusters;
-    Bell and McCaffrey (Survey Methodology 28, 2002) for large ones.
+    Â is a mean over firing and one over silent items: each is corrected for large clusters as any mean (`adjusted_residuals`), and Student's t has
+    the degrees of freedom of the one with fewer (`cluster_degrees`). Sources: Newcombe (Stat. Med. 25, 2006, 559-573, method 5) for the score
+    interval; Obuchowski (Biometrics 53, 1997, eq. 3-5) for clusters; Bell and McCaffrey (Survey Methodology 28, 2002) for large ones.
     """
     area = auroc(scores, truth)
     if area is None:
@@ -98,17 +100,19 @@ def auroc_bounds(scores: Floats, truth: Mask, clusters: NDArray[np.intp], level:
 
 
 def pairs_won(firing: Floats, silent: Floats) -> Floats:
-    """float64 [P, Q]: 1 where the firing item is graded higher, 1/2 where they tie."""
+    """Return 1 where the firing item is graded higher, 1/2 where they tie, float64 [P, Q]."""
     return np.greater.outer(firing, silent) + 0.5 * np.equal.outer(firing, silent)
 
 
 def _clustered_variance(scores: Floats, truth: Mask, clusters: NDArray[np.intp], firing: Floats, silent: Floats) -> tuple[float, float]:
-    """Variance of the AUROC and its degrees of freedom, with clusters that may hold firing and silent items alike: the sum of squared cluster totals
-    of all components. `firing` and `silent` [G] are the shares that clusters have of those items."""
+    """Return the variance of the AUROC and its degrees of freedom, with clusters that may hold both firing and silent items.
+
+    It is the sum of squared cluster totals of all components. `firing` and `silent` [G] are the shares that clusters have of those items.
+    """
     wins = pairs_won(scores[truth], scores[~truth])
     area = float(wins.mean())
     totals = [
-        evened(np.bincount(clusters[side], weights=means - area, minlength=len(shares)) / len(means), shares)
+        adjusted_residuals(np.bincount(clusters[side], weights=means - area, minlength=len(shares)) / len(means), shares)
         for side, means, shares in ((truth, wins.mean(axis=1), firing), (~truth, wins.mean(axis=0), silent))
     ]
     # Welch and Satterthwaite's degrees of the sum cover less: what is seen of the larger part is small just when it is wrong.
@@ -117,18 +121,18 @@ def _clustered_variance(scores: Floats, truth: Mask, clusters: NDArray[np.intp],
 
 
 def _variance(area: float, firing: int, silent: int) -> float:
-    """Hanley and McNeil's variance in Newcombe's symmetric form."""
+    """Return Hanley and McNeil's variance in Newcombe's symmetric form."""
     mean = (firing + silent) / 2
     return area * (1 - area) * (1 + (mean - 1) * ((1 - area) / (2 - area) + area / (1 + area))) / (firing * silent)
 
 
 def _least_variance(area: float, firing: int, silent: int) -> float:
-    """Of yes/no grades that are right equally often on both sides, half of it: what a sample of few distinct grades can honestly show."""
+    """Return half the variance of yes/no grades that are right equally often on both sides: the least that few distinct grades can show."""
     return area * (1 - area) * (1 / firing + 1 / silent) / 8
 
 
 def _edge(area: float, end: float, firing: int, silent: int, factor: float) -> float:
-    """The value between the AUROC and an end of the scale at which (Â - A)^2 = factor V(A), by bisection."""
+    """Return the value between the AUROC and an end of the scale at which (Â - A)^2 = factor V(A), by bisection."""
     inside, outside = area, end
     for _ in range(STEPS):
         middle = (inside + outside) / 2

@@ -1,4 +1,4 @@
-"""Intervals that hold at every moment at once, so that one may look after each answer and stop."""
+"""Compute anytime-valid intervals, which hold at all moments at once, so that asking may stop after any answer."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,12 +14,12 @@ Ids = NDArray[np.integer]
 LOOKS, EARLIEST = 1.2, 12.0
 CELLS = 800
 _GRID: Floats = np.linspace(0, 1, CELLS + 1)
-# How alike windows of one document may be: intra-document correlations r as r / (1 - r).
-_LIKENESS: Floats = np.array([r / (1 - r) for r in (0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8)])
+# Intra-document correlations r of the beta-binomial, as r / (1 - r).
+_DISPERSIONS: Floats = np.array([r / (1 - r) for r in (0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8)])
 
 
 class Stop(StrEnum):
-    """Why there is no need to ask on."""
+    """Why asking ends."""
 
     ABOVE = "above"
     BELOW = "below"
@@ -27,7 +27,7 @@ class Stop(StrEnum):
 
 
 def decide(bounds: Bounds, threshold: float | None, width: float | None) -> Stop | None:
-    """Whether an interval says enough: it lies on one side of `threshold`, or is at most as wide as `width`; None to ask on."""
+    """Return why asking may end: the interval lies on one side of `threshold`, or is at most as wide as `width`; else None."""
     if threshold is not None and bounds[0] > threshold:
         return Stop.ABOVE
     if threshold is not None and bounds[1] < threshold:
@@ -36,7 +36,9 @@ def decide(bounds: Bounds, threshold: float | None, width: float | None) -> Stop
 
 
 def balanced_sequence(recall_hits: Mask, specificity_hits: Mask, level: float = 0.95, documents: tuple[Ids, Ids] | None = None) -> Bounds:
-    """Interval for the balanced accuracy from the answers so far: with chance `level` it holds the true value at **all** moments together.
+    """Return the interval for the balanced accuracy from the answers so far.
+
+    With probability `level` it holds the true value at **all** moments together.
 
     `recall_hits` [P] and `specificity_hits` [N] say which answers on firing and on silent windows were right; either may be empty. Windows must come
     in random order, one of each document before the second of any. `documents` number those that the windows are of, [P] and [N]; without them each
@@ -47,7 +49,7 @@ def balanced_sequence(recall_hits: Mask, specificity_hits: Mask, level: float = 
     log-likelihood; the interval is the range of the mean of all pairs that are left.
     """
     sides = (recall_hits, specificity_hits)
-    recall, specificity = (doubts(hits, each) for hits, each in zip(sides, documents or (None, None), strict=True))
+    recall, specificity = (likelihood_of(hits, each) for hits, each in zip(sides, documents or (None, None), strict=True))
     limit = threshold(len(recall_hits) + len(specificity_hits), level)
     low, high = _least_sum(recall, specificity, limit) / 2, 1 - _least_sum(recall.mirrored(), specificity.mirrored(), limit) / 2
     if not all(map(len, sides)):
@@ -57,39 +59,40 @@ def balanced_sequence(recall_hits: Mask, specificity_hits: Mask, level: float = 
 
 
 def threshold(answers: float, level: float = 0.95) -> float:
-    """Log-likelihood ratio at which a pair of rates is ruled out after t answers: log(1/a) + 1.2 log(1 + log t), a = 1 - level; t is 12 at least.
+    """Return the log-likelihood ratio at which a pair of rates is ruled out after t answers.
 
-    The second term pays for looking t times (law of the iterated logarithm). The form is Garivier and Kaufmann's (COLT 2016, section 6), who use it,
-    with 1 for 1.2, because it holds in practice. Larger ones are proved (Kaufmann and Koolen, J. Mach. Learn. Res. 22, 2021). The product of two
-    betting martingales (Waudby-Smith and Ramdas, J. R. Stat. Soc. B 86, 2024), proved too, was tried: it erred in under 1% of runs where 5% are
-    allowed, and stopped later for it. That this one keeps the level is measured, not proved: up to 1,000 answers, the most a scorer can be
-    told to ask, looked at after each, 10,000 runs for each of many pairs of rates (`python -m benches.truth`, docs/truth.md), and with windows of few
-    documents that are alike.
+    It is log(1/a) + 1.2 log(1 + log t), a = 1 - level; t is 12 at least. The second term pays for looking t times (law of the iterated logarithm).
+    The form is Garivier and Kaufmann's (COLT 2016, section 6), who use it, with 1 for 1.2, because it holds in practice. Larger ones are proved
+    (Kaufmann and Koolen, J. Mach. Learn. Res. 22, 2021). The product of two betting martingales (Waudby-Smith and Ramdas, J. R. Stat. Soc. B 86,
+    2024), proved too, erred in under 1% of runs where 5% are allowed, and so stopped later. That this one keeps the level is measured, not proved: up
+    to 1,000 answers, the most a scorer can be told to ask, with a look after each, 10,000 runs for each of many pairs of rates (`python -m
+    benches.truth`, docs/truth.md), and with windows of few documents that are alike.
     """
     return -float(np.log(1 - level)) + LOOKS * float(np.log1p(np.log(max(answers, EARLIEST))))
 
 
 @dataclass(frozen=True, slots=True)
-class Doubts:
-    """Cells of possible rates, ascending: from `low` [G] to `high` [G], and how far the best log-likelihood in each is `below` the best of all."""
+class RateLikelihood:
+    """Cells of possible rates from `low` [G] to `high` [G], ascending, and how far the best log-likelihood in each is `below` the maximum."""
 
     low: Floats
     high: Floats
     below: Floats
 
-    def mirrored(self) -> "Doubts":
-        """The same of 1 - rate."""
-        return Doubts(1 - self.high[::-1], 1 - self.low[::-1], self.below[::-1])
+    def mirrored(self) -> "RateLikelihood":
+        """Return the same of 1 - rate."""
+        return RateLikelihood(1 - self.high[::-1], 1 - self.low[::-1], self.below[::-1])
 
 
-def doubts(hits: Mask, documents: Ids | None = None) -> Doubts:
-    """What answers say of a rate: right ones `hits` [N], windows of `documents` [N] (None: each of its own), on the cells of a grid.
+def likelihood_of(hits: Mask, documents: Ids | None = None) -> RateLikelihood:
+    """Return the likelihood of a rate on the cells of a grid, from right answers `hits` [N].
 
-    Right answers of one document are beta-binomial: documents differ in their rates, by a correlation r between two windows of one. Of each rate the
-    likelihood is the greatest over r from 0 to 0.8. While each document has one window r plays no part, and the likelihood is the binomial one.
-    Source: Williams (Biometrics 31, 1975) for the beta-binomial likelihood of litters; Griffiths (Biometrics 29, 1973) for its form.
+    The windows are of `documents` [N] (None: each of its own). Right answers of one document are beta-binomial: documents differ in their rates, by a
+    correlation r between two windows of one. Of each rate the likelihood is the greatest over r from 0 to 0.8. While each document has one window r
+    plays no part, and the likelihood is the binomial one. Source: Williams (Biometrics 31, 1975) for the beta-binomial likelihood of litters;
+    Griffiths (Biometrics 29, 1973) for its form.
     """
-    # As in `intervals`: only where doubts are computed.
+    # Imported here as in `intervals`.
     from scipy.special import xlogy
 
     right, count = int(hits.sum()), len(hits)
@@ -103,15 +106,15 @@ def doubts(hits: Mask, documents: Ids | None = None) -> Doubts:
         likeliest, best = float(_GRID[np.argmax(likelihood)]), float(likelihood.max())
     below = best - np.maximum(likelihood[:-1], likelihood[1:])
     peak = min(int(np.searchsorted(_GRID, likeliest, side="right")) - 1, len(below) - 1)
-    # The likelihood has one peak: in the cell that holds it there is no doubt. Of a maximum of several that is made sure.
+    # The likelihood has one peak, in whose cell nothing is below it. A maximum over several correlations may have more, which are levelled.
     below[peak] = 0.0
     below[peak:] = np.minimum.accumulate(below[peak:][::-1])[::-1]
     below[: peak + 1] = np.minimum.accumulate(below[: peak + 1])
-    return Doubts(_GRID[:-1], _GRID[1:], below)
+    return RateLikelihood(_GRID[:-1], _GRID[1:], below)
 
 
 def _beta_binomial(hits: Mask, documents: Ids) -> Floats:
-    """float64 [CELLS + 1]: log-likelihood of each rate p, the greatest over the correlations.
+    """Return the log-likelihood of each rate p, the greatest over the correlations, float64 [CELLS + 1].
 
     With t = r / (1 - r) that of k right answers of n is sum_{i<k} log(p + i t) + sum_{i<n-k} log(1 - p + i t) - sum_{i<n} log(1 + i t).
     """
@@ -121,16 +124,18 @@ def _beta_binomial(hits: Mask, documents: Ids) -> Floats:
     turns = np.arange(int(count.max()))
     rights, wrongs, all_turns = ((each[:, None] > turns).sum(axis=0) for each in (right, count - right, count))
     found = np.full(len(_GRID), -np.inf)
-    for likeness in _LIKENESS:
-        added = turns * likeness
+    for dispersion in _DISPERSIONS:
+        added = turns * dispersion
         terms = xlogy(rights, _GRID[:, None] + added) + xlogy(wrongs, 1 - _GRID[:, None] + added)
         found = np.maximum(found, terms.sum(axis=1) - float((all_turns * np.log1p(added)).sum()))
     return found
 
 
-def _least_sum(first: Doubts, second: Doubts, limit: float) -> float:
-    """The least sum of two rates within the limit. From the likeliest rate down doubt only grows: bisection finds the least second rate that each
-    first one leaves room for."""
+def _least_sum(first: RateLikelihood, second: RateLikelihood, limit: float) -> float:
+    """Return the least sum of two rates within the limit.
+
+    The likelihood falls from the likeliest rate down, so that bisection finds the least second rate for each first one.
+    """
     peak = int(np.argmin(second.below))
     steps = np.searchsorted(second.below[peak::-1], limit - first.below, side="right")
     fits = steps > 0

@@ -1,4 +1,4 @@
-"""Estimates across a whole dictionary: how much of the spread between features is noise, and where each feature most likely stands."""
+"""Shrink figures across a whole dictionary, by how much of the spread between features is noise."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ BLOCK = 262_144
 
 @dataclass(frozen=True, slots=True)
 class Shrunken:
-    """What is believed of F features after seeing them all.
+    """The posterior of the figures of F features.
 
     means            float64 [F]  posterior means; NaN where there was no figure
     deviations       float64 [F]  posterior standard deviations
@@ -30,7 +30,7 @@ class Shrunken:
 
 
 def shrink(values: Floats, errors: Floats) -> Shrunken:
-    """Empirical Bayes, normal figures of normal prior: each of `values` [F] with standard error `errors` [F] drawn toward the mean of all.
+    """Shrink each of `values` [F] with standard errors `errors` [F] toward the mean of all: empirical Bayes, normal figures, normal prior.
 
     mean_i = m + (y_i - m) t² / (t² + e_i²), variance t² e_i² / (t² + e_i²). The prior's variance t² is Paule and Mandel's: that at which
     Σ (y_i - m)² / (e_i² + t²) is F - 1, or 0. Reliability is t² / (t² + mean e_i²). Features with NaN on either side have no part in it.
@@ -61,7 +61,7 @@ def shrink(values: Floats, errors: Floats) -> Shrunken:
 
 
 def _at(known: NDArray[np.bool_], values: Floats) -> Floats:
-    """The values at the known places, NaN elsewhere."""
+    """Return the values at the known places, NaN elsewhere."""
     found = np.full(len(known), np.nan)
     found[known] = values
     return found
@@ -72,7 +72,7 @@ def _middle(y: Floats, variances: Floats) -> float:
 
 
 def _between(y: Floats, variances: Floats) -> float:
-    """Paule and Mandel's t²: the excess falls as t² grows, so its root is bracketed by the observed spread."""
+    """Return Paule and Mandel's t². The excess falls as t² grows, so its root is bracketed by the observed spread."""
 
     def excess(spread: float) -> float:
         weights = variances + spread
@@ -93,7 +93,7 @@ def _between(y: Floats, variances: Floats) -> float:
 
 
 def rank_chances(means: Floats, deviations: Floats, k: int, draws: int = 400, seed: int = 0) -> Floats:
-    """float64 [F]: the chance that each feature is among the k lowest, over `draws` true figures drawn from the posterior; NaN for NaN.
+    """Return the chance that each feature is among the k lowest, float64 [F], over `draws` from the posterior; NaN for NaN.
 
     Source: Laird and Louis (J. Educ. Stat. 14, 1989). Memory is bounded; the same seed gives the same chances.
     """
@@ -116,9 +116,9 @@ def rank_chances(means: Floats, deviations: Floats, k: int, draws: int = 400, se
 
 
 def expected_overlap(means: Floats, deviations: Floats, k: int, draws: int = 400, seed: int = 0) -> float | None:
-    """What share of the k lowest posterior means are expected to be among the k features that are truly lowest; None without k known features.
+    """Return the share of the k lowest posterior means that are expected to be among the k truly lowest features.
 
-    k out of F by chance alone would share k / F.
+    None without k known features. By chance alone it would be k / F.
     """
     if k < 1 or int((~np.isnan(means)).sum()) < k:
         return None

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.stats.intervals import (
+    adjusted_residuals,
     cluster_degrees,
     clustered_counts,
     clustered_proportion,
-    evened,
     mover_difference,
     mover_mean,
     weighted_proportion,
@@ -130,7 +130,7 @@ def test_degrees_of_equal_clusters_are_one_less_and_a_large_one_leaves_few():
 def test_degrees_lie_between_one_and_those_of_equal_clusters(sizes):
     weights = np.array(sizes) / sum(sizes)
     assert 1 <= cluster_degrees(weights) <= len(sizes) - 1 + 0.05
-    assert (evened(np.ones(len(sizes)), weights) >= 1).all()
+    assert (adjusted_residuals(np.ones(len(sizes)), weights) >= 1).all()
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=30))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import xlogy
 
 from benches.truth.streams import clustered, crossings
-from interp.stats.sequential import Stop, balanced_sequence, decide, doubts, threshold
+from interp.stats.sequential import Stop, balanced_sequence, decide, likelihood_of, threshold
 
 NOTHING = np.zeros(0, dtype=bool)
 
@@ -60,7 +60,7 @@ def test_documents_widen_the_interval_and_it_holds_the_figure_seen(pairs, right)
     hits, documents = (np.array(column) for column in zip(*pairs, strict=True))
     low, high = balanced_sequence(hits, _hits(right, 40), documents=(documents, np.arange(40)))
     assert 0 <= low <= (hits.mean() + right / 40) / 2 <= high <= 1
-    below = doubts(hits, documents).below
+    below = likelihood_of(hits, documents).below
     peak = int(np.argmin(below))
     assert below[peak] == 0
     assert (np.diff(below[: peak + 1]) <= 0).all()

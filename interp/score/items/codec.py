@@ -1,4 +1,4 @@
-"""The items of a score as bytes: MessagePack columns under zstandard, behind a versioned header."""
+"""Encode the items of a score as bytes: MessagePack columns under zstandard, behind a versioned header."""
 
 import msgpack
 import zstandard
@@ -8,20 +8,20 @@ from interp.domain.score import Item
 
 MAGIC = b"GLIT\x01"
 LEVEL = 3
-# A header that promises more is damaged: it would be believed, and so much memory set aside.
+# A header that claims more is damaged; without this bound as much memory would be allocated.
 LARGEST = 1 << 28
 COLUMNS = ("context", "kind", "truth", "prediction", "failure", "detail")
 
 
 def encode_items(items: tuple[Item, ...]) -> bytes:
-    """Column by column, so that like stands beside like."""
+    """Encode column by column, which compresses better."""
     columns = [[getattr(item, column) for item in items] for column in COLUMNS]
     packed: bytes = msgpack.packb(columns)
     return MAGIC + zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(packed)
 
 
 def decode_items(blob: bytes) -> tuple[Item, ...]:
-    """The same items. Raises BlobCorrupt on anything else than what `encode_items` wrote."""
+    """Return the items. Raises BlobCorruptError on anything else than what `encode_items` wrote."""
     if not blob.startswith(MAGIC):
         raise BlobCorruptError("Score items cannot be read.", why="The header is not that of a known version.")
     try:

@@ -18,12 +18,12 @@ TWIN_COSINE = 0.4
 
 
 def twins_of(nearest: Iterable[Neighbour]) -> frozenset[int]:
-    """The features among `nearest` whose decoder directions are too alike for a null: their explanations may be right for this feature too."""
+    """Return the features among `nearest` whose decoder directions are too alike for a null: their explanations may fit this feature too."""
     return frozenset(neighbour.feature for neighbour in nearest if neighbour.cosine >= TWIN_COSINE)
 
 
 def bound_of(nearest: Iterable[Neighbour], seed: int) -> dict[str, Any]:
-    """Which features could be no nulls, for a score's provenance: the bound, those beyond it, and the seed of the draw."""
+    """Return which features could be no nulls, for a score's provenance: the bound, those beyond it, and the seed of the draw."""
     return {"twin_cosine": TWIN_COSINE, "twins": sorted(twins_of(nearest)), "seed": seed}
 
 
@@ -36,7 +36,7 @@ def choose_nulls(
     twins: Mapping[int, Collection[int]] | None = None,
     of: Sequence[int] | None = None,
 ) -> list[tuple[int, ...]]:
-    """For each feature `count` others (fewer where there are fewer), drawn by `seed` from those most like it; never itself or one of its `twins`.
+    """Return `count` others for each feature (fewer where there are fewer), drawn by `seed` from those most like it, without its `twins`.
 
     densities float64 [F], lengths int64 [F] (characters of the label) belong to `features` [F], of which those in `of` (all when not given) get
     nulls, in that order. Likeness is distance in the ranks of both, density counting twice: a borrowed rule that fires as often as the own one is the
@@ -69,7 +69,7 @@ def choose_nulls(
 
 
 def _ranks(values: NDArray[np.float64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Ranks from 0 to 1, equal values in the order of `ids`."""
+    """Return ranks from 0 to 1, equal values in the order of `ids`."""
     ranks = np.empty(len(values))
     ranks[np.lexsort((ids, values))] = np.arange(len(values))
     return ranks / max(len(values) - 1, 1)

@@ -15,7 +15,7 @@ FEATURES = 512
 
 
 def pool_of(evidence: Iterable[FeatureEvidence]) -> Contexts | None:
-    """Inactive test windows of the sparse features, each window once, in the order of document and start; None where there are none.
+    """Return inactive test windows of the sparse features, each once, in the order of document and start; None where there are none.
 
     Each feature's are a uniform sample of the windows in which it is silent, drawn by a hash of its own: nearly all windows, so that all of them
     together are like windows drawn at random. They say nothing of whether another feature fires in them.
@@ -30,7 +30,7 @@ def pool_of(evidence: Iterable[FeatureEvidence]) -> Contexts | None:
 
 
 def label_figures(said: NDArray[np.bool_], documents: NDArray[np.uint64], rate: float, recall: float | None, level: float) -> dict[str, float | None]:
-    """How often the label fires in windows drawn at random (`said` [N], of `documents` [N]), and what share of that the feature explains.
+    """Return how often the label fires in windows drawn at random (`said` [N], of `documents` [N]), and its precision there.
 
     A feature that fires in a share `rate` of all windows, of which the label finds `recall`, is right in rate·recall of them: divided by the label's
     own rate that is the label's precision at the true rate, whatever the label is too broad for. `precision_of_label_high` puts the lower end of the
