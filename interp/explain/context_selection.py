@@ -1,7 +1,7 @@
-"""Which of a feature's explain contexts are shown. All functions are deterministic in (contexts, seed, feature).
+"""Selection of the explain contexts that prompts show, deterministic in (contexts, seed, feature).
 
-Rows are indices into `Contexts`, intp [n]. A text is shown once, however many documents and samples hold it: boilerplate teaches nothing twice, and
-a text that stands in two parts of the explain split would leak from one into the other.
+Rows are indices into `Contexts`, intp [n]. A text is selected once, however many documents and samples hold it: repeated boilerplate adds nothing,
+and a text in two parts of the explain split would leak from one into the other.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ DECILES = 10
 
 
 def generator(item: ExplainerInput, seed: int) -> np.random.Generator:
-    """The draws of one feature: the same in any chunk, whatever was explained before."""
+    """Return the generator of one feature's draws, independent of chunks and of other features."""
     return np.random.default_rng((seed, item.feature))
 
 
 def firing(contexts: Contexts) -> Rows:
-    """Windows in which the feature fires, each text once, strongest first; ties by the window's identity."""
+    """Return windows in which the feature fires, each text once, strongest first; ties by the window's identity."""
     maxima = contexts.maxima()
     rows = np.flatnonzero(contexts.fires())
     order = np.lexsort((contexts.starts[rows], contexts.documents[rows], -maxima[rows]))
@@ -30,7 +30,7 @@ def firing(contexts: Contexts) -> Rows:
 
 
 def spread(contexts: Contexts, rows: Rows, number: int, random: np.random.Generator) -> Rows:
-    """So many of the rows, evenly over the tenths of their activations, strongest first (quantile sampling of arXiv 2410.13928)."""
+    """Sample rows evenly over the tenths of their activations, strongest first (quantile sampling of arXiv 2410.13928)."""
     ranked = rows[np.argsort(-contexts.maxima()[rows], kind="stable")]
     if len(ranked) <= number:
         return ranked
@@ -40,7 +40,7 @@ def spread(contexts: Contexts, rows: Rows, number: int, random: np.random.Genera
 
 
 def weighted(contexts: Contexts, rows: Rows, number: int, random: np.random.Generator) -> Rows:
-    """So many of the rows: those that collection drew by activation first, then others drawn alike.
+    """Sample rows by activation: those that collection sampled so first, then others.
 
     Keys `u^(1/a)`: drawing without replacement with chances proportional to the activation (Efraimidis and Spirakis 2006).
     """
@@ -53,10 +53,10 @@ def weighted(contexts: Contexts, rows: Rows, number: int, random: np.random.Gene
 
 
 def silent(contexts: Contexts, random: np.random.Generator) -> Rows:
-    """Windows in which the feature does not fire, each text once, one of each document before a second of any.
+    """Return windows in which the feature does not fire, each text once, one of each document before a second of any.
 
-    Of those that stand alike, windows that hold a token at which the feature peaks elsewhere come first, then near misses, the rest in drawn order:
-    rows of one table teach one thing.
+    Of windows with the same rank in their document, those with a token at which the feature peaks elsewhere come first, then near misses, then the
+    rest in random order. Documents alternate since rows of one table are alike.
     """
     drawn = random.permutation(_silent(contexts))
     holds = np.isin(contexts.tokens[drawn], _peaks(contexts)) & contexts.valid()[drawn]
@@ -69,7 +69,7 @@ def silent(contexts: Contexts, random: np.random.Generator) -> Rows:
 
 
 def _peaks(contexts: Contexts) -> NDArray[np.uint32]:
-    """The tokens at which windows have their largest activation."""
+    """Return the tokens at which windows have their largest activation."""
     rows = firing(contexts)
     found: NDArray[np.uint32] = np.unique(contexts.tokens[rows, contexts.activations[rows].argmax(axis=1)])
     return found
@@ -82,11 +82,10 @@ def _silent(contexts: Contexts) -> Rows:
 
 
 def parts(contexts: Contexts, shares: tuple[int, ...]) -> list[NDArray[np.bool_]]:
-    """The contexts cut into parts that share no document and no text: one mask [N] a part. `shares` says how many documents of each round go to
-    each part.
+    """Split the contexts into parts that share no document and no text: one mask [N] per part.
 
-    Documents are dealt out in the order of a hash, those in which the feature fires apart from the others, so that few documents still give every
-    part some of either sort.
+    Documents go to the parts in the order of a hash, `shares` of each round to each part, those in which the feature fires apart from the others, so
+    that few documents still give every part some of either kind.
     """
     rounds = [part for part, share in enumerate(shares) for _ in range(share)]
     fires = set(contexts.documents[contexts.fires()].tolist())
@@ -101,12 +100,12 @@ def parts(contexts: Contexts, shares: tuple[int, ...]) -> list[NDArray[np.bool_]
 
 
 def _hash(document: int) -> bytes:
-    """Another hash than the one that made the splits, so that its order says nothing about them."""
+    """Return another hash than that of the splits, so that its order is independent of them."""
     return hashlib.blake2b(document.to_bytes(8, "little"), digest_size=8, person=b"explain-part").digest()
 
 
 def _distinct(contexts: Contexts, rows: Rows) -> Rows:
-    """The first row of each text, order kept."""
+    """Return the first row of each text, in order."""
     seen: set[bytes] = set()
     kept: list[int] = []
     for row, length in zip(rows.tolist(), contexts.lengths[rows].tolist(), strict=True):

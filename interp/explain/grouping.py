@@ -1,4 +1,4 @@
-"""Vectors of contexts, and the groups that they fall into: as many as the vectors show, one where they show none."""
+"""Clustering of contexts, with as many groups as the vectors show, or one."""
 
 import zlib
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ Labels = NDArray[np.int64]
 WIDTH = 256
 RESTARTS, STEPS = 8, 50
 
-# Weights of the tokens before, at and after the strongest one: what a feature reacts to is mostly the token, then what leads up to it.
+# Weights of the tokens before, at and after the strongest one: a feature reacts mostly to the token, then to those before it.
 NEIGHBOURS = {-3: 0.15, -2: 0.25, -1: 0.5, 0: 1.0, 1: 0.25}
 
-# Two groups of lexical vectors whose centres are so alike fire at the same words: at `self` before a comma and at `self` before a dot, say.
+# Cosine of the centres of two groups of lexical vectors that fire at the same words: at `self` before a comma and before a dot, say.
 SAME_WORDS = 0.5
 
 # Below this average silhouette "no substantial structure has been found" (Kaufman and Rousseeuw 1990, table 4 of chapter 2).
@@ -26,9 +26,9 @@ STRUCTURE = 0.26
 
 
 def lexical(contexts: Contexts, rows: Sequence[int], vocabulary: Vocabulary) -> Floats:
-    """float64 [n, WIDTH], rows of unit length: hashed counts of the words at and around each window's strongest token.
+    """Return float64 [n, WIDTH], rows of unit length: hashed counts of the words at and around each window's strongest token.
 
-    What costs nothing where the job names no embedding model. A word counts apart for each place around the token.
+    They replace an embedding model. A word counts separately at each offset from the token.
     """
     vectors = np.zeros((len(rows), WIDTH))
     for place, row in enumerate(rows):
@@ -42,26 +42,26 @@ def lexical(contexts: Contexts, rows: Sequence[int], vocabulary: Vocabulary) -> 
 
 
 def _word(token: str) -> str:
-    """What of a token tells meanings apart: not its case, not the blanks around it, not which number it is."""
+    """Return a token without what does not distinguish meanings: case, blanks around it, the value of a number."""
     word = token.strip().lower()
     return "0" if word.isdigit() else word or ("\n" if "\n" in token else " ")
 
 
 def unit(vectors: Floats) -> Floats:
-    """Rows of unit length; a row of zeros stays."""
+    """Scale rows to unit length; a row of zeros stays."""
     scaled: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return scaled
 
 
 def groups(vectors: Floats, most: int, random: np.random.Generator, alike: float = 1.0) -> Labels:
-    """int64 [n]: the group of each row of unit vectors, groups numbered by size, the largest 0.
+    """Return the group of each row of unit vectors, int64 [n], numbered by size, the largest 0.
 
-    Spherical k-means for k = 2..`most`; the k with the best silhouette is taken, and one group where none reaches `STRUCTURE`. A silhouette knows
-    proportions alone, and finds structure in trifles: groups whose centres have a cosine of `alike` or more are one.
+    Spherical k-means for k = 2..`most`; the k with the best silhouette is taken, and one group where none reaches `STRUCTURE`. A silhouette is
+    relative, and finds structure in small differences too, so groups whose centres have a cosine of `alike` or more are merged.
     """
     best, labels = STRUCTURE, np.zeros(len(vectors), dtype=np.int64)
     for k in range(2, min(most, len(vectors) // 2) + 1):
-        found = _merged(vectors, _folded(vectors, k_means(vectors, k, random)), alike)
+        found = _merged(vectors, _without_singletons(vectors, k_means(vectors, k, random)), alike)
         if found.max() == 0:
             continue
         figure = silhouette(vectors, found)
@@ -71,13 +71,13 @@ def groups(vectors: Floats, most: int, random: np.random.Generator, alike: float
 
 
 def k_means(vectors: Floats, k: int, random: np.random.Generator) -> Labels:
-    """int64 [n]: the best of a few runs of spherical k-means (Dhillon and Modha 2001), begun as k-means++ does."""
-    runs = [_run(vectors, _begin(vectors, k, random)) for _ in range(RESTARTS)]
+    """Return the labels int64 [n] of the best of a few runs of spherical k-means (Dhillon and Modha 2001) with k-means++."""
+    runs = [_run(vectors, _first_centres(vectors, k, random)) for _ in range(RESTARTS)]
     return max(runs, key=lambda run: run[0])[1]
 
 
 def silhouette(vectors: Floats, labels: Labels) -> float:
-    """Average silhouette (Rousseeuw 1987) in cosine distance; a row alone in its group counts 0. At least two groups are needed."""
+    """Return the average silhouette (Rousseeuw 1987) in cosine distance of two groups or more; a row alone in its group counts 0."""
     distances = 1 - vectors @ vectors.T
     members = np.eye(int(labels.max()) + 1)[labels]
     sizes = members.sum(axis=0)
@@ -92,8 +92,8 @@ def silhouette(vectors: Floats, labels: Labels) -> float:
     return float(figures.mean())
 
 
-def _begin(vectors: Floats, k: int, random: np.random.Generator) -> Floats:
-    """k rows as first centres, each drawn with chances by the distance to those before (Arthur and Vassilvitskii 2007)."""
+def _first_centres(vectors: Floats, k: int, random: np.random.Generator) -> Floats:
+    """Draw k rows as first centres, by the distance to those before (k-means++, Arthur and Vassilvitskii 2007)."""
     chosen = [int(random.integers(len(vectors)))]
     while len(chosen) < k:
         far = np.clip(1 - (vectors @ vectors[chosen].T).max(axis=1), 0, None)
@@ -103,7 +103,7 @@ def _begin(vectors: Floats, k: int, random: np.random.Generator) -> Floats:
 
 
 def _run(vectors: Floats, centres: Floats) -> tuple[float, Labels]:
-    """(sum of cosines to the own centre, labels) when nothing moves any more."""
+    """Return (sum of cosines to the own centre, labels) at convergence."""
     labels = np.full(len(vectors), -1, dtype=np.int64)
     for _ in range(STEPS):
         found = np.argmax(vectors @ centres.T, axis=1).astype(np.int64)
@@ -114,8 +114,8 @@ def _run(vectors: Floats, centres: Floats) -> tuple[float, Labels]:
     return float((vectors * centres[labels]).sum()), labels
 
 
-def _folded(vectors: Floats, labels: Labels) -> Labels:
-    """Rows that are alone in their group go to the nearest other one: one context is no meaning."""
+def _without_singletons(vectors: Floats, labels: Labels) -> Labels:
+    """Move rows that are alone in their group to the nearest other one: one context is no meaning."""
     sizes = np.bincount(labels)
     if (sizes < 2).all():
         return np.zeros_like(labels)
@@ -125,7 +125,7 @@ def _folded(vectors: Floats, labels: Labels) -> Labels:
 
 
 def _merged(vectors: Floats, labels: Labels, alike: float) -> Labels:
-    """The two nearest groups made one, as long as their centres are alike."""
+    """Merge the two nearest groups as long as their centres are alike."""
     while labels.max() > 0:
         centres = _centres(vectors, labels)
         cosines = np.where(np.tri(len(centres), k=-1, dtype=np.bool_), centres @ centres.T, -np.inf)
@@ -141,7 +141,7 @@ def _centres(vectors: Floats, labels: Labels) -> Floats:
 
 
 def _by_size(labels: Labels) -> Labels:
-    """Groups numbered anew, the largest 0; of equal ones that with the earlier row first."""
+    """Number groups by size, the largest 0; of equal ones that with the earlier row first."""
     numbers, first, counts = np.unique(labels, return_index=True, return_counts=True)
     order = np.lexsort((first, -counts))
     renamed = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""From a reply to a label: what counts as an explanation, and what is none.
+"""Parsing of replies into labels.
 
-A reply that is no answer raises ValueError, and is asked for again; one that says there is nothing to say (`unclear`) is an answer, and a failure.
-Neither ever becomes a text.
+A reply that is no answer raises ValueError, for a repair turn; one that says that there is no explanation (`unclear`) is an answer, and a failure.
+Neither becomes a text.
 """
 
 import json
@@ -15,7 +15,7 @@ from interp.llm.prompt_text import parse_fenced, unmarked
 from interp.llm.replies.structured import json_object, last_marker
 
 LONGEST = 400  # characters
-ECHO_WORDS = 6  # so many words in the prompt's own order are no coincidence
+ECHO_WORDS = 6  # words in the order of the prompt that are an echo
 
 SHRUGS = frozenset({"unclear", "unknown", "none", "null", "nothing", "n/a", "na", "not applicable", "undetermined", "not clear", "it is unclear"})
 _NO_PATTERN = re.compile(
@@ -35,21 +35,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 @dataclass(frozen=True, slots=True)
 class LabelAnswer:
-    """What a model answered: a label, or (None) that there is none, in its own `words`."""
+    """A model's answer: a label, or None where it says that there is none, in its own `words`."""
 
     label: str | None
     words: str
 
 
 def schema(reasoning: bool) -> Schema:
-    """Of a reply that explains; with `thinking` before, so that it is written before."""
+    """Return the schema of a reply; `thinking` is first, so that it is written first."""
     names = ("thinking", "explanation") if reasoning else ("explanation",)
     properties = {name: {"type": "string"} for name in names}
     return Schema("explanation", {"type": "object", "properties": properties, "required": list(names), "additionalProperties": False})
 
 
 def typical(reasoning: bool, number: int = 0) -> str:
-    """A reply of usual shape and length; with a number another label, so that a dry run of several askings makes as many labels."""
+    """Return a reply of usual form and length; another per number, so that a dry run of several samples makes as many labels."""
     thinking = {"thinking": "The marked tokens are names of methods, each right after a dot. " * 4} if reasoning else {}
     return json.dumps(
         {**thinking, "explanation": f"names of methods right after a dot, where an object's method is called{f' ({number})' if number else ''}"}
@@ -57,7 +57,7 @@ def typical(reasoning: bool, number: int = 0) -> str:
 
 
 def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -> LabelAnswer:
-    """The answer in a reply to `messages`. Raises ValueError(why) where the reply is none: a refusal, an echo of the prompt, a copied answer."""
+    """Parse the reply to `messages`. Raises ValueError(why) for no answer: a refusal, an echo of the prompt, a copied answer."""
     words = _clean(_answer(text))
     bare = _bare(words)
     if bare in SHRUGS or _NO_PATTERN.fullmatch(bare) or _BLANK.fullmatch(words):
@@ -74,7 +74,7 @@ def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -
 
 
 def _answer(text: str) -> str:
-    """The explanation of a reply: of the JSON object that the reply is, else what comes after the last marker, else of the last JSON object."""
+    """Return the explanation of a reply: of its JSON object, else the text after the last marker, else of the last JSON object."""
     try:
         return _explanation(json.loads(text))
     except (json.JSONDecodeError, RecursionError):
@@ -97,31 +97,31 @@ def _explanation(answer: Any) -> str:
 
 
 def _clean(words: str) -> str:
-    """One line of characters that can be stored and shown: half a surrogate pair or a NUL can come out of a JSON escape."""
+    """Return one line without controls and lone surrogates, which JSON escapes can give."""
     whole = words.encode("utf-8", errors="replace").decode()
     return " ".join(_CONTROL.sub(" ", whole).split())
 
 
 def _bare(words: str) -> str:
-    """A text to compare by: lower case, single spaces, word characters at its ends; as it is where it has none, since "`(`" is a label."""
+    """Normalise for comparison: lower case, single spaces, word characters at the ends; unchanged without any, since "`(`" is a label."""
     return " ".join(re.sub(r"^[\W_]+|[\W_]+$", "", words.casefold()).split()) or words
 
 
 def _is_echo(bare: str, messages: Sequence[Message]) -> bool:
-    """Whether the words stand in the prompt as they are. An earlier answer of the model's own may be repeated."""
+    """Return whether the prompt contains the words. An earlier answer of the model may be repeated."""
     if len(bare.split()) < ECHO_WORDS:
         return False
     return any(bare in " ".join(unmarked(message.content).casefold().split()) for message in messages if message.role != "assistant")
 
 
 def _planted_in(messages: Sequence[Message]) -> set[str]:
-    """All that the quoted texts of a prompt would answer."""
+    """Return all answers in the quoted texts of a prompt."""
     suspects = [message.content for message in messages if message.role == "user" and "explanation" in message.content.lower()]
     return {_bare(planted) for content in suspects for fenced in parse_fenced(content) for planted in _planted(fenced.text)}
 
 
 def _planted(text: str) -> Iterator[str]:
-    """What a quoted text would answer, if it were taken for a reply: read as it stands, and lists of tokens as the text that they came from too."""
+    """Yield the answers of a quoted text if it were a reply: as it is, and lists of tokens also joined."""
     as_shown = _ESCAPE.sub("\n", unmarked(text))
     joined = "".join(line.partition("\t")[0] for line in unmarked(text).split("\n"))
     for reading in dict.fromkeys((as_shown, _ESCAPE.sub("\n", joined))):

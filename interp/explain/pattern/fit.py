@@ -41,9 +41,6 @@ class Pattern:
     name = EXPLAINER
     version = 4
 
-    def __init__(self, settings: SearchSettings = SearchSettings()) -> None:
-        self.settings = settings
-
     def explain(self, items: Sequence[ExplainerInput], vocabulary: Vocabulary, seed: int) -> list[Explanation]:  # noqa: ARG002
         """Return one explanation per input, in the same order."""
         return [self._explain(item, vocabulary, properties_of(vocabulary)) for item in items]
@@ -51,16 +48,17 @@ class Pattern:
     def _explain(self, item: ExplainerInput, vocabulary: Vocabulary, properties: TokenProperties) -> Explanation:
         provenance = {"version": self.version, "contexts": len(item.contexts)}
         why = item.obstacle()
-        fitted = fit(item.contexts, properties, self.settings) if why is None else None
+        fitted = fit(item.contexts, properties) if why is None else None
         if fitted is None:
             why = why or "No rule predicts the feature better than silence on explain contexts that the rule was not fitted on."
             return Explanation(item.feature, self.name, text=None, failure=why, provenance=provenance)
+        rule, worth = fitted
         return Explanation(
             feature=item.feature,
             explainer=self.name,
-            text=sentence(fitted.rule, vocabulary),
-            rule=fitted.rule.to_json(),
-            provenance=provenance | {"cross_checked_worth": round(fitted.worth, 4)},
+            text=sentence(rule, vocabulary),
+            rule=rule.to_json(),
+            provenance=provenance | {"cross_checked_worth": round(worth, 4)},
         )
 
 
@@ -71,14 +69,6 @@ class CrossValidation:
     clauses: int
     worth: float
     error: float
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """A rule, and its cross-validated worth (0 to 1) on explain documents."""
-
-    rule: Rule
-    worth: float
 
 
 def distinct(contexts: Contexts) -> Contexts:
@@ -96,9 +86,12 @@ def target_of(activations: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(active, FIRING_SHARE + (1 - FIRING_SHARE) * graded, 0.0).astype(np.float32)
 
 
-def fit(contexts: Contexts, properties: TokenProperties, settings: SearchSettings = SearchSettings()) -> Fit | None:
-    """Return the best rule for these contexts; None when none is better than silence. At least one token must fire."""
-    contexts = distinct(contexts)
+def fit(contexts: Contexts, properties: TokenProperties) -> tuple[Rule, float] | None:
+    """Return the best rule for these contexts with its cross-validated worth (0 to 1); None when none is better than silence.
+
+    At least one token must fire.
+    """
+    contexts, settings = distinct(contexts), SearchSettings()
     windows = TokenWindows.of(contexts, properties)
     # Below its firing level a feature counts as silent, here as in every count.
     activations = np.where(windows.usable & contexts.fires_at(), contexts.activations.astype(np.float32), 0)
@@ -119,7 +112,7 @@ def fit(contexts: Contexts, properties: TokenProperties, settings: SearchSetting
         return None
     search = Search(table, settings, rows)
     found = without_special_cases([search.without_rare(clause) for clause in _kept(search.clauses(), validated.clauses)])
-    return Fit(Rule(_clauses(search, found, strength), search.outline(found)), validated.worth) if found else None
+    return (Rule(_clauses(search, found, strength), search.outline(found)), validated.worth) if found else None
 
 
 def _kept(found: list[FoundClause], count: int) -> list[FoundClause]:
@@ -138,7 +131,7 @@ def _cross_validate(table: CandidateTable, settings: SearchSettings, rows: Rows,
     predicted = np.zeros((settings.clauses + 1, len(rows)))
     for fold in range(FOLDS):
         # A narrow search is enough to measure how much holds on other documents, and takes less time.
-        search = Search(table, replace(settings, width=1), rows[folds != fold])
+        search = Search(table, replace(settings, beam_width=1), rows[folds != fold])
         here = np.flatnonzero(folds == fold)
         found = search.greedy()
         for count in range(1, settings.clauses + 1):

@@ -1,13 +1,14 @@
-"""The search for a rule: clause after clause, each a conjunction grown by beam search.
+"""Search for a rule, clause by clause, each a conjunction found by beam search.
 
-A clause that covers n tokens whose targets sum to S, and predicts their mean, takes S^2 / n off the sum of squares about zero: so the gain of a
-set of values of one attribute depends on sums alone, and by Breiman et al. (Classification and Regression Trees, 1984, section 4.2.2) the best
-of all 2^k sets is a prefix of the values ordered by their mean. A pseudo-count in the denominator stands for the tokens not seen, and every
-clause pays for the bits that it takes to say it (minimum description length).
+A clause that covers n tokens whose targets sum to S, and predicts their mean, reduces the sum of squares about zero by S^2 / n: so the gain of a set
+of values of one attribute depends on sums alone, and by Breiman et al. (Classification and Regression Trees, 1984, section 4.2.2) the best of all
+2^k sets is a prefix of the values ordered by their mean. A pseudo-count in the denominator accounts for unseen tokens, and every clause costs the
+bits of its description (minimum description length).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,39 +22,43 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 # The cheapest literal: one word where there is no other.
 LEAST_BITS = 2.0
-# A value of a set is named when it carries this share of the set's targets, up to so many. Where the named carry less than half, so many are named
-# in any case.
+# A value of a set is named when it carries this share of the set's targets, up to MOST_NAMED. Where these carry less than COMMON_SHARE,
+# FEWEST_NAMED are named.
 NAMED_SHARE = 0.04
 MOST_NAMED = 5
 FEWEST_NAMED = 3
-# Where others are left over, a label names so many: fewer where those are the set's main case.
-MOST_SAID = 3
 COMMON_SHARE = 0.5
+# Values that a label names of a set that it does not name whole.
+MOST_SAID = 3
 # When the named values carry this share, the others are left out.
 SLIGHT_SHARE = 0.95
-
-
-# A product of two lists reads as nonsense: in a conjunction with another list each value beyond so many costs so many bits more.
+# A product of two lists is hard to read: in a conjunction with another list each value beyond SHORT_LIST costs more bits.
 SHORT_LIST = 2
 PRODUCT_BITS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """`price`: share of the sum of squares that one bit costs. `prior`: pseudo-count of unseen tokens that would not fire."""
+    """Settings of the search.
+
+    price       share of the sum of squares that one bit costs
+    prior       pseudo-count of unseen tokens that would not fire
+    beam_width  conjunctions that are grown at once, of at most `depth` literals
+    most_values values of a set, and of a short set in a second search
+    """
 
     price: float = 0.0015
     prior: float = 3.0
-    width: int = 2
+    beam_width: int = 2
     depth: int = 2
     clauses: int = 2
-    members: int = 48
-    wordy: int = 6
+    most_values: int = 48
+    few_values: int = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition as the search knows it: `number` is an attribute, a flag or a word, `chosen` the bins of the attribute."""
+    """A condition of the search: `number` is an attribute, a flag or a word, `chosen` the bins of the attribute."""
 
     source: str
     number: int
@@ -63,7 +68,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class FoundClause:
-    """A conjunction, the tokens (rows of the table) where it holds, and what it is worth after its bits are paid."""
+    """A conjunction, the tokens (rows of the table) where it holds, and its gain less the cost of its bits."""
 
     terms: tuple[Term, ...]
     rows: Rows
@@ -82,19 +87,19 @@ class CandidateLiteral:
 
 
 def _has_list(state: FoundClause) -> bool:
-    """Whether a condition of the conjunction is a set of several values."""
+    """Return whether a condition of the conjunction is a set of several values."""
     return any(len(term.chosen) > 1 for term in state.terms if term.source == "one_of")
 
 
 def _value_bits(number: int, counts: NDArray[np.intp]) -> float:
-    """Bits that name one value of an attribute. A piece of a word costs what the word does: there are fewer pieces, but they say less."""
+    """Return the bits of one value of an attribute. A piece of a word costs as much as the word: there are fewer, but they are less specific."""
     words = next(other for other, asked in enumerate(ATTRIBUTES) if (asked.name, asked.at) == ("word", ATTRIBUTES[number].at))
     least = counts[words] if ATTRIBUTES[number].name in PIECES_OF_WORDS else 0
     return float(np.log2(max(counts[number], least) + 1))
 
 
 class Search:
-    """One feature's search over `rows` of a table. Deterministic: ties go to what stands first."""
+    """One feature's search over `rows` of a table. Deterministic: ties go to the first."""
 
     def __init__(self, table: CandidateTable, settings: SearchSettings, rows: Rows) -> None:
         self.table = table
@@ -108,23 +113,23 @@ class Search:
         self._asked = np.flatnonzero(np.diff(self._starts))
 
     def clauses(self) -> list[FoundClause]:
-        """The clauses in the order in which they were found, each on what those before left over. Empty when nothing pays its bits.
+        """Return the clauses, each found on the tokens that those before do not cover. Empty when none is worth its bits.
 
-        A greedy start with a long list of values may hide that a class and a short list say the same: so a wordy rule is held against the one
-        whose first clause had to be short.
+        A greedy first clause with a long list of values may be worse than a class and a short list: so a rule with a long list is compared with the
+        one whose first clause has to be short.
         """
         found = self.greedy()
-        if any(len(term.chosen) > self.settings.wordy for clause in found for term in clause.terms):
-            brief = self._revise(self.greedy(self.settings.wordy))
+        if any(len(term.chosen) > self.settings.few_values for clause in found for term in clause.terms):
+            brief = self._revise(self.greedy(self.settings.few_values))
             found = max(found, brief, key=lambda clauses: sum(clause.score for clause in clauses))
         return found
 
-    def greedy(self, members: int | None = None) -> list[FoundClause]:
-        """Clause after clause as long as they pay their bits; the first with at most `members` values in a set."""
+    def greedy(self, most_values: int | None = None) -> list[FoundClause]:
+        """Find clauses as long as they are worth their bits; the first with at most `most_values` values in a set."""
         found: list[FoundClause] = []
         left = self.rows
         while len(found) < self.settings.clauses and self.table.target[left].any():
-            best = self._clause(left, members if not found else None)
+            best = self._clause(left, most_values if not found else None)
             if best is None:
                 break
             found.append(best)
@@ -132,20 +137,17 @@ class Search:
         return found
 
     def _revise(self, found: list[FoundClause]) -> list[FoundClause]:
-        """Find each clause but the last again on what the others leave over: a set of values that grew for want of a better word shrinks."""
+        """Find each clause but the last again on the tokens that the others do not cover, where a shorter set of values may do."""
         for place in range(len(found) - 1):
             others = found[:place] + found[place + 1 :]
-            left = self.rows
-            for other in others:
-                left = left[~self.holds(other.terms, left)]
-            again = self._clause(left)
+            again = self._clause(reduce(lambda left, other: left[~self.holds(other.terms, left)], others, self.rows))
             if again is None:
                 return self._revise(others) if len(others) > 1 else others
             found = [*found[:place], again, *found[place + 1 :]]
         return self._rescored(found)
 
     def _rescored(self, found: list[FoundClause]) -> list[FoundClause]:
-        """Each clause with its worth on what those before it leave over."""
+        """Score each clause on the tokens that those before it do not cover."""
         left = self.rows
         rescored: list[FoundClause] = []
         for clause in found:
@@ -160,30 +162,29 @@ class Search:
         return tuple(self._literal(term, found.rows) for term in found.terms)
 
     def without_rare(self, found: FoundClause) -> FoundClause:
-        """The clause less the tails of its sets that carry next to nothing. Other tails stay: they hold on other documents, too."""
-        terms = tuple(self._without_rare(term, found.rows) if term.source == "one_of" else term for term in found.terms)
+        """Return the clause without the tails of its sets that carry next to nothing. Other tails hold on other documents too."""
+
+        def without(term: Term) -> Term:
+            named, _, share = self._by_weight(term, found.rows)
+            return replace(term, chosen=tuple(named)) if share >= SLIGHT_SHARE else term
+
+        terms = tuple(without(term) if term.source == "one_of" else term for term in found.terms)
         return found if terms == found.terms else replace(found, terms=terms, rows=found.rows[self.holds(terms, found.rows)])
 
-    def _without_rare(self, term: Term, rows: Rows) -> Term:
-        named, _, share = self._by_weight(term, rows)
-        return replace(term, chosen=tuple(named)) if share >= SLIGHT_SHARE else term
-
     def holds(self, terms: Sequence[Term], rows: Rows) -> Mask:
-        """bool [len(rows)]: where all terms hold."""
+        """Return where all terms hold, bool [len(rows)]."""
         held = np.ones(len(rows), dtype=np.bool_)
         for term in terms:
             held &= self._holds(term, rows)
         return held
 
-    # Growing a conjunction.
-
-    def _clause(self, left: Rows, members: int | None = None) -> FoundClause | None:
-        """The best conjunction on the tokens `left`, with at most `members` values in a set; None when none pays its bits."""
-        self._members = members or self.settings.members
+    def _clause(self, left: Rows, most_values: int | None = None) -> FoundClause | None:
+        """Return the best conjunction on the tokens `left`, with at most `most_values` values in a set; None when none is worth its bits."""
+        self._most_values = most_values or self.settings.most_values
         best: FoundClause | None = None
         states = [FoundClause((), left, 0.0)]
         for _ in range(self.settings.depth):
-            states = self._grow([state for state in states if best is None or self._promise(state) > best.score])
+            states = self._grow([state for state in states if best is None or self._bound(state) > best.score])
             if not states or (best is not None and states[0].score <= best.score):
                 break
             best = states[0]
@@ -191,12 +192,12 @@ class Search:
             return None
         return self._polish(best, left)
 
-    def _promise(self, state: FoundClause) -> float:
-        """More than this no longer conjunction can be worth: all the targets that the state holds, predicted to the point."""
+    def _bound(self, state: FoundClause) -> float:
+        """Return an upper bound on the score of longer conjunctions: all targets of the state predicted exactly."""
         return float((self.table.target[state.rows] ** 2).sum()) / self._squares - self.settings.price * (state.bits + LEAST_BITS)
 
     def _grow(self, states: list[FoundClause]) -> list[FoundClause]:
-        """The best conjunctions that are one literal longer, each covering other tokens."""
+        """Return the best conjunctions that are one literal longer, each covering other tokens."""
         candidates = [candidate for state in states for candidate in self._expand(state)]
         candidates.sort(key=lambda candidate: -candidate.score)
         grown: list[FoundClause] = []
@@ -208,7 +209,7 @@ class Search:
                 continue
             covered.add(key)
             grown.append(FoundClause((*candidate.parent.terms, candidate.term), rows, candidate.score))
-            if len(grown) == self.settings.width:
+            if len(grown) == self.settings.beam_width:
                 break
         return grown
 
@@ -225,8 +226,6 @@ class Search:
                 best = FoundClause(terms, rows[self._holds(again.term, rows)], again.score)
         return best
 
-    # Candidates.
-
     def _expand(self, state: FoundClause) -> Iterator[CandidateLiteral]:
         yield from self._by_value(state)
         yield from self._by_flag(state)
@@ -237,7 +236,7 @@ class Search:
         return score
 
     def _by_value(self, state: FoundClause, only: int | None = None) -> Iterator[CandidateLiteral]:
-        """The best sets of values, one an attribute; of one attribute alone if asked."""
+        """Yield the best sets of values, one per attribute, or of the attribute `only`."""
         table = self.table
         bins = table.bins[:, state.rows].ravel()
         size = table.bin_count + 1
@@ -248,15 +247,15 @@ class Search:
         start = self._starts[table.bin_attribute]
         sums = np.concatenate([[0.0], np.cumsum(total[order])])
         counts = np.concatenate([[0.0], np.cumsum(count[order])])
-        members = np.arange(len(order)) - start + 1
-        own_bits = self._base_bits[table.bin_attribute] + self._value_bits[table.bin_attribute] * members
+        sizes = np.arange(len(order)) - start + 1
+        own_bits = self._base_bits[table.bin_attribute] + self._value_bits[table.bin_attribute] * sizes
         if _has_list(state):
-            own_bits += PRODUCT_BITS * np.maximum(members - SHORT_LIST, 0)
+            own_bits += PRODUCT_BITS * np.maximum(sizes - SHORT_LIST, 0)
         score = self._score(sums[1:] - sums[start], counts[1:] - counts[start], state.bits + own_bits)
-        score[members > self._members] = -np.inf
+        score[sizes > self._most_values] = -np.inf
         if only is None:
             best = np.maximum.reduceat(score, self._starts[self._asked])
-            numbers = self._asked[np.argsort(-best, kind="stable")[: self.settings.width + 1]]
+            numbers = self._asked[np.argsort(-best, kind="stable")[: self.settings.beam_width + 1]]
         else:
             numbers = np.array([only])
         for number in numbers:
@@ -265,7 +264,7 @@ class Search:
             yield CandidateLiteral(state, Term("one_of", int(number), tuple(order[low : end + 1].tolist()), float(own_bits[end])), float(score[end]))
 
     def _by_flag(self, state: FoundClause) -> Iterator[CandidateLiteral]:
-        """The best flags, and the best absent flags."""
+        """Yield the best flags, and the best negated flags."""
         table = self.table
         target = table.target[state.rows]
         sums = table.flags[:, state.rows] @ np.stack([target, np.ones_like(target)], axis=1).astype(np.float32)
@@ -275,11 +274,11 @@ class Search:
             ("no_flag", target.sum() - total, len(target) - count, table.flag_bits + table.negation_bits),
         ):
             score = self._score(totals, counts, state.bits + bits)
-            for number in np.argsort(-score, kind="stable")[: self.settings.width]:
+            for number in np.argsort(-score, kind="stable")[: self.settings.beam_width]:
                 yield CandidateLiteral(state, Term(source, int(number), (), float(bits[number])), float(score[number]))
 
     def _by_word(self, state: FoundClause) -> Iterator[CandidateLiteral]:
-        """The best words to have been seen before."""
+        """Yield the best words that were seen before."""
         cells = self.table.cells[state.rows]
         size = self.table.windows.ids.size
         sums = np.concatenate([[0.0], np.cumsum(np.bincount(cells, weights=self.table.target[state.rows], minlength=size))])
@@ -293,10 +292,8 @@ class Search:
             )
             own = SEEN_BITS + float(np.log2(len(total) + 1))
             score = self._score(total, count, np.full(len(total), state.bits + own))
-            for number in np.argsort(-score, kind="stable")[: self.settings.width]:
+            for number in np.argsort(-score, kind="stable")[: self.settings.beam_width]:
                 yield CandidateLiteral(state, Term("seen", int(number), (scope,), own), float(score[number]))
-
-    # Terms.
 
     def _holds(self, term: Term, rows: Rows) -> Mask:
         table = self.table
@@ -325,9 +322,9 @@ class Search:
         return replace(literal, negated=True) if term.source == "no_flag" and isinstance(literal, Flag) else literal
 
     def _by_weight(self, term: Term, rows: Rows) -> tuple[list[int], list[int], float]:
-        """The values of a set that are worth naming, the weightiest first, the rest, and the share of the targets that the named carry.
+        """Return the values of a set that are named, the heaviest first, the rest, and the share of the targets of the former.
 
-        Worth naming is what carries a good part of the targets, in more documents than one. Places in a line or row are all named.
+        Named are values with a good part of the targets, in more documents than one. Places in a line or row are all named.
         """
         table = self.table
         bins = table.bins[term.number, rows]
@@ -345,12 +342,12 @@ class Search:
         return named, [value for value in ordered if value not in named], float(weight[named].sum()) / max(total, 1e-9)
 
     def _weights(self, term: Term, rows: Rows) -> Floats:
-        """float64 [B + 1]: the targets on each value of an attribute."""
+        """Return the sums of the targets by value of an attribute, float64 [B + 1]."""
         table = self.table
         return np.bincount(table.bins[term.number, rows], weights=table.target[rows], minlength=table.bin_count + 1).astype(np.float64)
 
     def _said(self, named: list[int], rest: list[int], share: float, weights: Floats) -> tuple[list[int], list[int], float]:
-        """Of a set that is not named whole no more than a reader needs: the few that carry most of it, or a few examples."""
+        """Name, of a set that is not named whole, only the few values that carry most of it, or a few examples."""
         if not rest:
             return named, rest, share
         carried = np.cumsum(weights[named]) / max(float(weights[[*named, *rest]].sum()), 1e-9)
@@ -358,7 +355,7 @@ class Search:
         return named[:count], [*named[count:], *rest], float(carried[count - 1])
 
     def _is_outlined(self, term: Term) -> bool:
-        """Whether a set of characters, or of strings of them, is too long to be read as a list."""
+        """Return whether a set of characters, or of strings of them, is too long for a list."""
         if term.source != "one_of":
             return False
         asked = ATTRIBUTES[term.number]
@@ -367,7 +364,7 @@ class Search:
         return len(term.chosen) > (1 if asked.name in TAILS else MOST_SAID) and asked.name in (*TAILS, "token", "bare", "word")
 
     def outline(self, found: Sequence[FoundClause]) -> Outline | None:
-        """What the places of a rule share that asks for a set of strings of characters; None of other rules."""
+        """Return the outline of a rule on a set of strings of characters; None for other rules."""
         if not any(self._is_outlined(term) for clause in found for term in clause.terms):
             return None
         table = self.table
