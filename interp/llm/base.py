@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -97,19 +97,23 @@ class Reply:
     """A reply, fresh or from the cache. `key` is that of its recorded call. `cost_usd` is None where the price is not known.
 
     `text` is the answer without the reasoning that a server left in it, `choices` its tokens. `finish` is "stop" only for a whole answer;
-    `reason` says why the reply is none, where there is more to say than that.
+    `reason` says why the reply is none, where there is more to say than that. `raw`, `sent` and `headers` are the reply's body, the request's body as
+    JSON and the headers in lower case, until the call is recorded.
     """
 
     text: str
     finish: Finish
     usage: Usage
-    key: str
+    key: str = ""
     cost_usd: float | None = None
     was_cached: bool = False
     seconds: float = 0.0
     attempts: int = 1
     choices: tuple[TokenChoice, ...] = ()
     reason: str = ""
+    raw: str = field(default="", repr=False)
+    sent: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 class Ability(StrEnum):

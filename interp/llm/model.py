@@ -17,11 +17,11 @@ from interp.domain.spec import ModelSpec
 from interp.llm.attempts import Attempt, AttemptLoop, CallCost
 from interp.llm.base import Ability, Finish, Prompt, Reply, TokenChoice, Usage
 from interp.llm.cache_key import Namer, packed_tokens, packed_vector, settings_of, shown_url, unpacked_tokens, unpacked_vector
-from interp.llm.call_store import Call, CallStatus, CallStore, Tag
+from interp.llm.call_store import Call, CallStatus, CallStore, StoredReply, Tag
 from interp.llm.gather import CallsInFlight
 from interp.llm.pricing import Rates
 from interp.llm.transports import payloads
-from interp.llm.transports.base import ChatRequest, ChatTransport, TransportError, TransportReply
+from interp.llm.transports.base import ChatRequest, ChatTransport, TransportError
 from interp.observability import logs
 
 T = TypeVar("T")
@@ -99,29 +99,21 @@ class ClientModel:
     async def _ask(self, key: str, prompt: Prompt) -> Reply:
         bound = payloads.bound_of(prompt.messages, prompt.schema.body if prompt.schema else None, self.spec.max_tokens or prompt.max_tokens)
         kept = await self.call_store.recall(key)
-        answer = None if kept is None else _kept_answer(kept.raw, bound)
-        if kept is not None and answer is not None:
-            return Reply(answer.text, answer.finish, kept.usage, key, kept.cost_usd, was_cached=True, choices=answer.choices, reason=answer.reason)
+        answer = None if kept is None else _kept_answer(kept, bound)
+        if answer is not None:
+            return answer
         request, cost = ChatRequest(key, self.spec, prompt, bound), CallCost(self.rates)
 
-        async def send() -> tuple[TransportReply, Usage, Mapping[str, str]]:
+        async def send() -> tuple[Reply, Usage, Mapping[str, str]]:
             reply = await self.transport.chat(request, self.call_store)
             return reply, reply.usage, reply.headers
 
         with self._failure_recorded(key, prompt.template, cost, lambda: json.dumps(payloads.chat_body(request, self.attempts.quirks))):
-            answer = await self.attempts.run(send, bound, self.call_store, cost, is_limited=self.transport.name == "live")
-        self._record(key, prompt.template, cost, STATUS[answer.finish], answer.sent, answer.raw, answer.reason or None)
-        return Reply(
-            text=answer.text,
-            finish=answer.finish,
-            usage=cost.usage,
-            key=key,
-            cost_usd=cost.usd,
-            seconds=cost.seconds,
-            attempts=cost.attempts,
-            choices=answer.choices,
-            reason=answer.reason,
-        )
+            reply = await self.attempts.run(send, bound, self.call_store, cost, is_limited=self.transport.name == "live")
+        self._record(key, prompt.template, cost, STATUS[reply.finish], reply.sent, reply.raw, reply.reason or None)
+        # What is recorded is not for explainers and scorers.
+        made = replace(reply, key=key, usage=cost.usage, cost_usd=cost.usd, seconds=cost.seconds, attempts=cost.attempts)
+        return replace(made, raw="", sent="", headers={})
 
     async def _embed_once(self, keys: Mapping[str, str], texts: list[str]) -> dict[str, NDArray[np.float32]]:
         name = hashlib.sha256("".join(keys[text] for text in texts).encode()).hexdigest()
@@ -208,13 +200,15 @@ class ClientModel:
         _log(call)
 
 
-def _kept_answer(raw: str, bound: Usage) -> TransportReply | None:
+def _kept_answer(kept: StoredReply, bound: Usage) -> Reply | None:
     """Return the answer in a kept reply; None, and so asked again, where what an earlier version took for one is none."""
     try:
-        answer = payloads.read_chat(raw, bound, "", {})
+        reply = payloads.read_chat(kept.raw, bound, "", {})
     except TransportError:
         return None
-    return answer if answer.finish == "stop" else None
+    if reply.finish != "stop":
+        return None
+    return replace(reply, key=kept.key, usage=kept.usage, cost_usd=kept.cost_usd, was_cached=True, raw="", sent="", headers={})
 
 
 def _bytes_of(text: str) -> int:

@@ -1,12 +1,12 @@
 """Types between the client and its two transports, live and batch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from interp.domain.cleaning import one_line
 from interp.domain.spec import ModelSpec
-from interp.llm.base import Finish, Prompt, TokenChoice, Usage
+from interp.llm.base import Prompt, Reply, Usage
 from interp.llm.call_store import CallStore
 
 # `oversized`: past a cap on what a reply may hold; `forbidden`: the host has only addresses that may not be asked.
@@ -26,23 +26,6 @@ class ChatRequest:
     spec: ModelSpec
     prompt: Prompt
     bound: Usage
-
-
-@dataclass(frozen=True, slots=True)
-class TransportReply:
-    """A reply as a transport read it. `raw` is the body as the endpoint sent it, `sent` the request's body as JSON, `headers` in lower case.
-
-    `text`, `choices`, `finish` and `reason` as in `Reply`.
-    """
-
-    text: str
-    finish: Finish
-    usage: Usage
-    raw: str
-    sent: str
-    choices: tuple[TokenChoice, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    reason: str = ""
 
 
 class TransportError(Exception):
@@ -89,7 +72,7 @@ class ChatTransport(Protocol):
     @property
     def name(self) -> Literal["live", "batch"]: ...
 
-    async def chat(self, request: ChatRequest, call_store: CallStore) -> TransportReply:
+    async def chat(self, request: ChatRequest, call_store: CallStore) -> Reply:
         """Return the answer to one attempt. Raises TransportError where there is none.
 
         `call_store` is the same for all questions of one chunk; the live transport does not need it. A batch transport gathers questions, submits

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from interp.domain.errors import AbilityMissingError, JobPausedError
+from interp.llm.base import Reply
 from interp.llm.call_store import CallStore, PendingBatch
-from interp.llm.transports.base import ChatRequest, TransportError, TransportReply
+from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.endpoint import BatchInfo, Endpoint
 from interp.llm.transports.payloads import (
     BATCH_PATH,
@@ -62,7 +63,7 @@ class BatchTransport:
         self.poll_seconds, self.quiet_seconds, self.max_outage_seconds = poll_seconds, min(QUIET_SECONDS, poll_seconds), max_outage_seconds
         self._queues: dict[tuple[int, str], BatchQueue] = {}
 
-    async def chat(self, request: ChatRequest, call_store: CallStore) -> TransportReply:
+    async def chat(self, request: ChatRequest, call_store: CallStore) -> Reply:
         """Return the answer once its batch has ended.
 
         Raises TransportError; AbilityMissingError where the endpoint has no batches; JobPausedError where somebody cancelled the batch there.
@@ -97,7 +98,7 @@ class BatchQuestion:
     """A question and everyone who waits for its answer. `sent` is its body as it was submitted last."""
 
     request: ChatRequest
-    futures: list[asyncio.Future[TransportReply]] = field(default_factory=list)
+    futures: list[asyncio.Future[Reply]] = field(default_factory=list)
     sent: dict[str, Any] = field(default_factory=dict)
     submissions: int = 0
     lessons: int = 0
@@ -106,7 +107,7 @@ class BatchQuestion:
     def is_wanted(self) -> bool:
         return any(not future.done() for future in self.futures)
 
-    def answer(self, answer: TransportReply) -> None:
+    def answer(self, answer: Reply) -> None:
         for future in self.futures:
             if not future.done():
                 future.set_result(answer)
@@ -186,7 +187,7 @@ class BatchQueue:
         else:
             await self.call_store.batch_ended(batch_id)
 
-    def take(self, request: ChatRequest) -> asyncio.Future[TransportReply]:
+    def take(self, request: ChatRequest) -> asyncio.Future[Reply]:
         """Return the future answer: from the batch that holds the question, or else from the next one."""
         future = asyncio.get_running_loop().create_future()
         batch = self.batch_of.get(request.key)

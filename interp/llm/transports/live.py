@@ -3,8 +3,9 @@
 import json
 from typing import TYPE_CHECKING, Literal
 
+from interp.llm.base import Reply
 from interp.llm.call_store import CallStore
-from interp.llm.transports.base import ChatRequest, TransportError, TransportReply
+from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.payloads import chat_body, extra_bytes_of, read_chat, read_failed_generation
 from interp.llm.transports.quirks import MAX_LESSONS, EndpointQuirks
 
@@ -20,7 +21,7 @@ class LiveTransport:
     def __init__(self, endpoint: "Endpoint", quirks: EndpointQuirks) -> None:
         self.endpoint, self.quirks = endpoint, quirks
 
-    async def chat(self, request: ChatRequest, call_store: CallStore) -> TransportReply:  # noqa: ARG002
+    async def chat(self, request: ChatRequest, call_store: CallStore) -> Reply:  # noqa: ARG002
         for lesson in range(MAX_LESSONS + 1):
             body = chat_body(request, self.quirks)
             sent = json.dumps(body)

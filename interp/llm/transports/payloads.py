@@ -3,17 +3,18 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.cleaning import one_line
-from interp.llm.base import Message, TokenChoice, Usage
+from interp.llm.base import Message, Reply, TokenChoice, Usage
 from interp.llm.replies.error_body import ErrorSaid, error_inside, error_of
 from interp.llm.replies.finish_reasons import Ending, ending_of
 from interp.llm.replies.reasoning import answer_in, answer_tokens
-from interp.llm.transports.base import ChatRequest, TransportError, TransportReply
+from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.quirks import EndpointQuirks
 
 TEXTS_PER_CALL = 64  # embeddings
@@ -89,53 +90,45 @@ def in_words(schema: dict[str, Any]) -> str:
     return f"\n\nReply with one JSON object that fits this JSON schema, and with nothing else:\n{json.dumps(schema)}"
 
 
-def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> TransportReply:
+def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> Reply:
     """Return the answer in a body of `/chat/completions`, or what came in place of one. A body without choices is a filtered prompt's: a refusal.
 
     Raises TransportError where the body is garbage or an error under status 200, and where the server broke off while it wrote.
     """
     body = json_of(raw, headers)
     usage = usage_of(body, bound)
+    reply = Reply("", "invalid", usage, raw=raw, sent=sent, headers=headers)
     listed = body.get("choices")
     choice = next((each for each in listed if isinstance(each, dict)), None) if isinstance(listed, list) else None
     if choice is None:
-        return TransportReply("", "refusal" if listed == [] else "invalid", usage, raw, sent, (), headers, "the reply holds no choices")
+        return replace(reply, finish="refusal" if listed == [] else "invalid", reason="the reply holds no choices")
     if isinstance(listed, list) and len(listed) > MAX_CHOICES:
-        return TransportReply("", "invalid", usage, "", sent, (), headers, f"the reply holds {len(listed):,} choices where one was asked for")
+        return replace(reply, raw="", reason=f"the reply holds {len(listed):,} choices where one was asked for")
     if (error := error_inside({"error": choice.get("error")})) is not None:
         raise _fault_of(error, raw, headers, usage)
-    return _read_choice(choice, usage, raw, sent, headers)
-
-
-def _read_choice(choice: dict[str, Any], usage: Usage, raw: str, sent: str, headers: Mapping[str, str]) -> TransportReply:
     word, found = choice.get("finish_reason"), choice.get("message")
     message: dict[str, Any] = found if isinstance(found, dict) else {}
-    said = _text_of(message.get("content"))
-    refusal = message.get("refusal")
-    ending = ending_of(word, bool(said))
+    content, refusal = _text_of(message.get("content")), message.get("refusal")
+    ending = ending_of(word, bool(content))
     if ending is Ending.FAILURE:
-        raise TransportError(
-            "garbage", f"the endpoint broke off with finish_reason {one_line(str(word), SHOWN)!r}", headers=headers, raw=raw, usage=usage
-        )
+        why = f"the endpoint broke off with finish_reason {one_line(str(word), SHOWN)!r}"
+        raise TransportError("garbage", why, headers=headers, raw=raw, usage=usage)
     if not isinstance(found, dict):
-        return TransportReply("", "refusal", usage, raw, sent, (), headers, "the reply holds no message")
+        return replace(reply, finish="refusal", reason="the reply holds no message")
     if ending is Ending.REFUSAL or (refusal and isinstance(refusal, str)):
-        return TransportReply(said or str(refusal or ""), "refusal", usage, raw, sent, (), headers)
-    text, choices = answer_in(said), answer_tokens(choices_of(choice.get("logprobs")))
+        return replace(reply, text=content or str(refusal or ""), finish="refusal")
+    reply = replace(reply, text=answer_in(content), choices=answer_tokens(choices_of(choice.get("logprobs"))))
     if ending is Ending.LENGTH:
-        return TransportReply(text, "length", usage, raw, sent, choices, headers)
+        return replace(reply, finish="length")
     if ending is Ending.OTHER:
-        why = (
-            f"it ended with finish_reason {one_line(word, SHOWN)!r}"
-            if isinstance(word, str) and word
-            else "it is empty, and does not say why it ended"
-        )
-        return TransportReply(text, "invalid", usage, raw, sent, choices, headers, f"{why}, which is no end of an answer")
-    has_reasoning = said or message.get("content") or message.get("reasoning_content") or message.get("reasoning")
-    return TransportReply(text, "stop", usage, raw, sent, choices, headers, "it holds reasoning and no answer" if has_reasoning and not text else "")
+        is_named = isinstance(word, str) and word
+        why = f"it ended with finish_reason {one_line(str(word), SHOWN)!r}" if is_named else "it is empty, and does not say why it ended"
+        return replace(reply, reason=f"{why}, which is no end of an answer")
+    has_reasoning = content or message.get("content") or message.get("reasoning_content") or message.get("reasoning")
+    return replace(reply, finish="stop", reason="it holds reasoning and no answer" if has_reasoning and not reply.text else "")
 
 
-def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> TransportReply | None:
+def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> Reply | None:
     """Return an invalid reply, to be sampled again, for a server's error that the model wrote no valid JSON; None for any other fault.
 
     Groq's `json_validate_failed` (status 400), and what others say in its place.
@@ -143,7 +136,7 @@ def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> Tr
     if fault.kind != "status" or not (fault.code in NO_JSON_CODES or NO_JSON.search(fault.message)):
         return None
     why = f"the endpoint could not make valid JSON of it ({fault.message})"
-    return TransportReply("", "invalid", bound, fault.raw or "", sent, (), fault.headers, why)
+    return Reply("", "invalid", bound, raw=fault.raw or "", sent=sent, headers=fault.headers, reason=why)
 
 
 def json_of(raw: str | bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
