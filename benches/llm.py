@@ -21,13 +21,9 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
-import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +32,7 @@ import httpx2
 import openai
 from sqlalchemy import select
 
+from api.demo.fake_llm import ScriptedProcess
 from api.jobs import admission
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus, Queue
@@ -91,7 +88,8 @@ def main() -> None:
 
 def measure(in_flight: int, features: int, repeats: int, workers: int) -> dict[str, Any]:
     """One setting: the ways in turn, a bare run before and after each of ours."""
-    with tempfile.TemporaryDirectory() as folder, scripted_server() as base_url, (Path(folder) / "workers.log").open("ab") as log_to:
+    with tempfile.TemporaryDirectory() as folder, scripted_process() as scripted, (Path(folder) / "workers.log").open("ab") as log_to:
+        base_url = scripted.base_url
         settings = Settings(
             home=Path(folder), llm_base_url=base_url, llm_max_concurrent_calls=in_flight // workers, gpu_workers=0, llm_workers=workers
         )
@@ -184,16 +182,9 @@ async def ask_bare(base_url: str, bodies: list[dict[str, Any]], in_flight: int) 
     return run
 
 
-@contextmanager
-def scripted_server() -> Iterator[str]:
-    """The base URL of a scripted endpoint in a process of its own."""
-    command = [sys.executable, "-m", "api.demo.fake_llm", "--latency", str(LATENCY)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
+def scripted_process() -> ScriptedProcess:
+    """Return a scripted endpoint as a process of its own, to be entered."""
+    return ScriptedProcess("--latency", str(LATENCY))
 
 
 def _spec(base_url: str, features: int, name: str) -> JobSpec:

@@ -1,6 +1,6 @@
 """Count the tokens of the parts of a detection prompt: `python -m benches.prompts`.
 
-Windows are of the standard library, cut as in the example's corpus. Tokens are those of `api.demo.fake_llm.tokens`: words, signs and digits, close
+Windows are of the standard library, cut as in the example's corpus. Tokens are those of `api.demo.fake_llm.texts`: words, signs and digits, close
 to the tokens of an English tokenizer.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from api.demo.fake_llm.tokens import split
+from api.demo.fake_llm.texts import split
 from interp.judge.prompts import explanation_part, template
 from interp.judge.yes_no import prompt_of
 from interp.llm.prompt_text import FENCE_RULE, nonce_of

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, func, select, text
 
 from api.demo.local_servers import LocalPostgres
 from api.jobs import admission
-from benches.llm import scripted_server
+from benches.llm import scripted_process
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus, Queue
 from interp.domain.spec import BudgetSpec, CorpusSpec, DictionarySpec, ExplainerSpec, JobSpec, ModelSpec, ModelsSpec, ScorerSpec, SubjectSpec
@@ -48,12 +48,12 @@ def main() -> None:
 
 def measure(features: int) -> Iterator[dict[str, Any]]:
     """The lines of both jobs."""
-    with tempfile.TemporaryDirectory() as folder, LocalPostgres() as postgres, scripted_server() as base_url:
-        settings = Settings(home=Path(folder), database_url=postgres.url, llm_base_url=base_url)
+    with tempfile.TemporaryDirectory() as folder, LocalPostgres() as postgres, scripted_process() as scripted:
+        settings = Settings(home=Path(folder), database_url=postgres.url, llm_base_url=scripted.base_url)
         migrate.upgrade(settings.database_url)
         runtime = Runtime.of(settings)
         before = sizes(runtime.engine)
-        for name, spec in (("rules", rules(features)), ("language model", language_model(features, base_url))):
+        for name, spec in (("rules", rules(features)), ("language model", language_model(features, scripted.base_url))):
             _run(runtime, spec)
             after = sizes(runtime.engine)
             yield from _lines(name, features, before, after)

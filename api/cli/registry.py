@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": Command("api.cli.commands.doctor:doctor", "Look at everything an installation needs, and say what to do about what is missing."),
     "config": Command("api.cli.commands.config:config", "Show all settings by group: value, unit, and where the value comes from."),
     "demo": Command("api.demo.command:demo", "Explain and score the features of examples/pystdlib on this machine, and print what came of it."),
-    "fake-llm": Command("api.demo.fake_llm_command:fake_llm", "Serve a scripted language model in the shape of OpenAI's API."),
+    "fake-llm": Command("api.demo.fake_llm.command:fake_llm", "Serve a scripted language model in the shape of OpenAI's API."),
     "db": Command("api.cli.commands.serve:database", "The database's tables."),
 }
 

@@ -47,7 +47,7 @@ def run(home: Path, job: Path, features: str) -> None:
             failures = _failures(client, finished)
             report.print_report(client, finished)
             print_usage(usage)
-            _print_outcome(finished, usage, scripted.ledger, pauses, failures, time.monotonic() - began)
+            _print_outcome(finished, usage, scripted.totals, pauses, failures, time.monotonic() - began)
             progress.require_explained(client, finished)
 
 
@@ -81,7 +81,7 @@ def _failures(client: Client, job: dict[str, Any]) -> tuple[int, int]:
     return lost, verdicts
 
 
-def _print_outcome(job: dict[str, Any], usage: dict[str, Any], ledger: CallTotals, pauses: int, failures: tuple[int, int], seconds: float) -> None:
+def _print_outcome(job: dict[str, Any], usage: dict[str, Any], totals: CallTotals, pauses: int, failures: tuple[int, int], seconds: float) -> None:
     total, budget = usage["total"], usage["budget"]
     held = budget["spent"]["tokens"] + budget["unsettled"]["tokens"]
     table = Table("what", "figure", box=None, pad_edge=False, show_header=False)
@@ -89,12 +89,12 @@ def _print_outcome(job: dict[str, Any], usage: dict[str, Any], ledger: CallTotal
         "features": f"{thousands(job['request_counts']['total'])} asked, {thousands(job['summary']['features']['explained'])} explained",
         "lost": f"{thousands(job['request_counts']['failed'])} features of chunks that failed",
         "failed for a passing fault": f"{thousands(failures[0])} features, {thousands(failures[1])} verdicts",
-        "requests that met a fault": f"{thousands(sum(ledger.by_fault.values()))} of {thousands(ledger.requests)}",
+        "requests that met a fault": f"{thousands(sum(totals.by_fault.values()))} of {thousands(totals.requests)}",
         "calls": f"{thousands(total['calls'])}, {thousands(total['unanswered'])} unanswered",
         "retries": thousands(total["attempts"] - total["calls"]),
-        "tokens, as the endpoint bills them": thousands(ledger.tokens),
+        "tokens, as the endpoint bills them": thousands(totals.tokens),
         "tokens, as we count them": f"{thousands(held)} (an attempt that may have been billed counts whole)",
-        "cap": f"{thousands(budget['caps']['tokens'])} tokens: {'kept' if ledger.tokens <= held <= budget['caps']['tokens'] else 'PASSED'}",
+        "cap": f"{thousands(budget['caps']['tokens'])} tokens: {'kept' if totals.tokens <= held <= budget['caps']['tokens'] else 'PASSED'}",
         "paused at the cap and resumed": thousands(pauses),
         "cost": dollars(total["cost_usd"]),
         "time": duration(seconds),

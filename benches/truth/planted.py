@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from api.demo.fake_llm.draws import draw
 from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, ScriptedReader
+from api.demo.fake_llm.texts import draw
 from benches.truth.judges import InProcess, judge, oracle
 from benches.truth.world import Meaning, World
 from interp.domain.evidence import ContextKind, Contexts, FeatureEvidence, Split

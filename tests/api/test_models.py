@@ -155,15 +155,15 @@ def test_a_key_is_sent_to_its_own_endpoint_alone_and_a_wrong_one_is_refused(aski
 def test_an_endpoint_without_what_a_scorer_needs_is_refused(
     asking: httpx.Client, body: dict[str, Any], endpoint: ScriptedServer, lacks: set[str], change: dict[str, Any], says: str
 ) -> None:
-    endpoint.faults = Faults(lacks=frozenset(lacks))
+    endpoint.state.faults = Faults(lacks=frozenset(lacks))
     try:
         refused = asking.post("/v1/jobs", json=body | change)
         assert (refused.status_code, refused.json()["code"]) == (422, "ability-missing"), refused.text
         assert says in refused.text
-        endpoint.faults = Faults()
+        endpoint.state.faults = Faults()
         assert asking.post("/v1/jobs", json=body | change).status_code == 202, "a refusal is not kept: the cure works at once"
     finally:
-        endpoint.faults = Faults()
+        endpoint.state.faults = Faults()
 
 
 def test_prompts_longer_than_the_window_are_refused(asking: httpx.Client, body: dict[str, Any]) -> None:
@@ -175,9 +175,9 @@ def test_prompts_longer_than_the_window_are_refused(asking: httpx.Client, body: 
 
 def test_endpoints_are_asked_once_a_minute(asking: httpx.Client, body: dict[str, Any], endpoint: ScriptedServer) -> None:
     asking.post("/v1/jobs", json=body)
-    before = endpoint.ledger.requests
+    before = endpoint.totals.requests
     assert asking.post("/v1/jobs", json=body).status_code == 202
-    assert endpoint.ledger.requests == before
+    assert endpoint.totals.requests == before
 
 
 def test_the_same_key_gives_the_same_job_though_the_endpoint_is_gone(
@@ -234,9 +234,9 @@ def estimate(asking: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
 def test_a_dry_run_stores_nothing_asks_nobody_and_says_what_it_rests_on(
     asking: httpx.Client, store: Engine, body: dict[str, Any], endpoint: ScriptedServer
 ) -> None:
-    before, asked = jobs_stored(store), endpoint.ledger.requests
+    before, asked = jobs_stored(store), endpoint.totals.requests
     found = estimate(asking, body)
-    assert (jobs_stored(store), endpoint.ledger.requests) == (before, asked)
+    assert (jobs_stored(store), endpoint.totals.requests) == (before, asked)
     assert (found["basis"], found["features"], found["sampled_features"]) == ("settings", tiny.FEATURES, 24)
     rows = {(row["stage"], row["purpose"]): row for row in found["rows"]}
     assert list(rows) == [("explain", "contexts"), ("score", "detection"), ("score", "detection/null")]

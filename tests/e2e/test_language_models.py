@@ -88,7 +88,7 @@ def wait_for(client: Client, job_id: str) -> dict[str, Any]:
 
 @pytest.mark.timeout(400)
 def test_faults_that_pass_lose_nothing(client: Client, finished: dict[str, Any], endpoint: ScriptedServer) -> None:
-    assert sum(endpoint.ledger.by_fault.values()) > 10, "the endpoint did fail"
+    assert sum(endpoint.totals.by_fault.values()) > 10, "the endpoint did fail"
     assert finished["request_counts"] == {"total": 12, "completed": 12, "failed": 0}
     rows = list(client.list_explanations(dictionary=finished["dictionary"], explainer="contexts"))
     assert [row["index"] for row in rows] == list(range(12))
@@ -105,7 +105,7 @@ def test_the_books_hold_at_least_what_the_endpoint_bills_and_no_more_than_the_ca
     assert budget["reserved"] == {"calls": 0, "tokens": 0, "usd": 0.0}
     assert held <= budget["caps"]["tokens"]
     probes = 100  # what submission asked is the server's own
-    assert endpoint.ledger.tokens - probes <= held
+    assert endpoint.totals.tokens - probes <= held
     assert {row["purpose"] for row in usage["rows"]} == {"contexts", "detection", "detection/null", "detection/baseline", "detection/repeat"}
     assert usage["total"]["attempts"] > usage["total"]["calls"], "faults were met with other attempts"
 
@@ -140,10 +140,10 @@ def test_a_score_is_shown_beside_what_makes_it_doubtful(client: Client, finished
 
 @pytest.mark.timeout(400)
 def test_the_same_job_again_asks_nothing(client: Client, finished: dict[str, Any], body: dict[str, Any], endpoint: ScriptedServer) -> None:
-    before = endpoint.ledger.calls_by_path["/v1/chat/completions"]
+    before = endpoint.totals.calls_by_path["/v1/chat/completions"]
     again = client.submit_job(body)
     assert wait_for(client, again["id"])["status"] == "completed"
-    assert endpoint.ledger.calls_by_path["/v1/chat/completions"] == before
+    assert endpoint.totals.calls_by_path["/v1/chat/completions"] == before
     assert client.get_job_usage(again["id"])["rows"] == []
 
 

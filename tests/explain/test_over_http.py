@@ -30,7 +30,7 @@ def test_a_label_with_its_calls_in_the_book(name):
         assert made.provenance["usage"]["is_known"]
         assert made.provenance["cost_usd"] is None  # nobody knows what a scripted model costs
         assert made.provenance["model"]["base_url"] == server.base_url
-        assert len(by_key) == server.ledger.requests
+        assert len(by_key) == server.totals.requests
         purposes = {call.tag.purpose for call in wire.call_store.calls}
         assert purposes <= {name, f"{name}/choose", f"{name}/probe"}
 
@@ -46,7 +46,7 @@ def test_the_digest_is_of_a_prompt_that_was_sent_and_stands_in_the_book(name):
     with ScriptedServer() as server, Wire(server.base_url) as wire:
         made = wire.explain(name, selves(), text().vocabulary)
         digest = made.provenance["prompt_digest"]
-        asked = [body for body in server.ledger.bodies if not body["messages"][0]["content"].startswith("Task: detect\n")]
+        asked = [body for body in server.totals.bodies if not body["messages"][0]["content"].startswith("Task: detect\n")]
         assert digest in {digest_of(body["messages"]) for body in asked}
         assert all(body["response_format"]["json_schema"]["schema"]["required"] == ["explanation"] for body in asked)
         kept = [json.loads(call.prompt) for call in wire.call_store.calls if call.key in made.provenance["calls"]]
@@ -57,9 +57,9 @@ def test_the_digest_is_of_a_prompt_that_was_sent_and_stands_in_the_book(name):
 def test_a_second_time_costs_no_call(name):
     with ScriptedServer() as server, Wire(server.base_url) as wire:
         first = wire.explain(name, selves(), text().vocabulary)
-        requests = server.ledger.requests
+        requests = server.totals.requests
         second = wire.explain(name, selves(), text().vocabulary)
-        assert server.ledger.requests == requests
+        assert server.totals.requests == requests
         assert second.text == first.text
         assert second.provenance["calls"] == first.provenance["calls"]
 
@@ -81,7 +81,7 @@ def test_faults_that_pass_fail_no_feature(name, seed):
         made = wire.explain(name, selves(), text().vocabulary, seed=seed)
         assert made.failure is None
         assert "self" in made.text
-        assert server.ledger.requests
+        assert server.totals.requests
 
 
 def test_faults_did_happen():
@@ -89,7 +89,7 @@ def test_faults_did_happen():
     with ScriptedServer(faults=FAULTS, seed=1) as server, Wire(server.base_url, spec={"timeout_seconds": 5}) as wire:
         for feature in range(3):
             wire.explain("best_of", selves(), text().vocabulary, seed=feature)
-        assert sum(server.ledger.by_fault.values()) >= 5
+        assert sum(server.totals.by_fault.values()) >= 5
 
 
 def test_a_model_that_always_refuses_is_a_failure_with_its_calls():
@@ -121,5 +121,5 @@ def test_two_meanings_found_with_an_embedding_model():
     with ScriptedServer() as server, Wire(server.base_url) as wire:
         made = wire.explain("clusters", two_meanings(), text().vocabulary, clusters=3)
         assert made.failure is None
-        assert server.ledger.by_path["/v1/embeddings"] >= 1
+        assert server.totals.by_path["/v1/embeddings"] >= 1
         assert sum(cluster["share"] for cluster in made.provenance["clusters"]) == pytest.approx(1)

@@ -128,7 +128,7 @@ class Cluster:
 
     def clean(self) -> None:
         """An empty book, and no file of an earlier job: all is to be done anew. What workers tell of themselves stays."""
-        until(lambda: self.server.ledger.in_flight == 0, "the last call's end")
+        until(lambda: self.server.totals.in_flight == 0, "the last call's end")
         until(self._is_emptied, "an empty book")
         shutil.rmtree(self.settings.home / "artifacts", ignore_errors=True)
 

@@ -50,7 +50,7 @@ def reference(folder: Path, server: ScriptedServer) -> Reference:
     settings = Settings(home=folder / "undisturbed", merge_chunk_features=20, explain_chunk_features=13, llm_base_url=server.base_url)
     migrate.upgrade(settings.database_url)
     runtime = Runtime(settings, make_engine(settings.database_url))
-    before = server.ledger.calls
+    before = server.totals.calls
     with transaction(runtime.engine) as session:
         jobs.submit(session, spec, preflight.check(spec))
     drain(runtime, Queue.GPU, Queue.LLM)
@@ -58,7 +58,7 @@ def reference(folder: Path, server: ScriptedServer) -> Reference:
     found = results(runtime.engine)
     runtime.engine.dispose()
     assert all(found.values()), "every table has rows"
-    return Reference(spec, found, server.ledger.calls - before)
+    return Reference(spec, found, server.totals.calls - before)
 
 
 def spec_of(tiny_job: JobSpec, server: ScriptedServer) -> JobSpec:

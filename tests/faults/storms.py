@@ -18,19 +18,19 @@ LONGEST_SECONDS = 120.0
 def storm(scene: Scene) -> None:
     """Nine of ten requests are turned away, until so many have been: the long one for two minutes at most."""
     server = scene.cluster.server
-    before, begun = server.ledger.by_status[429], time.monotonic()
+    before, begun = server.totals.by_status[429], time.monotonic()
 
     def is_over() -> bool:
-        refused = server.ledger.by_status[429] - before
+        refused = server.totals.by_status[429] - before
         is_long_enough = refused >= (LONG_REFUSED if scene.is_long else REFUSED)
         is_long_ago = refused >= REFUSED and time.monotonic() - begun > LONGEST_SECONDS
         return is_long_enough or is_long_ago or status_of(scene.cluster.engine, scene.job_id) in JOB_ENDS
 
-    server.faults = STORM
+    server.state.faults = STORM
     try:
         until(is_over, "the storm to pass")
     finally:
-        server.faults = Faults()
+        server.state.faults = Faults()
 
 
 FAULTS = (Fault("storm", "429 storm at the judge", storm, (Stage.EXPLAIN, Stage.SCORE)),)

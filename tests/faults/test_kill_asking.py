@@ -57,7 +57,7 @@ def spec_for(tiny_job: JobSpec, server: ScriptedServer, explainer: str, judge: s
 def asked(service: Service, server: ScriptedServer, spec: JobSpec, kill_in: Sequence[Stage]) -> int:
     """Does a job, kills a worker in each of the stages, and holds the books against what the endpoint saw. How many questions were answered."""
     kills = len(kill_in)
-    calls_before, tokens_before = server.ledger.calls, server.ledger.tokens
+    calls_before, tokens_before = server.totals.calls, server.totals.tokens
     with transaction(service.engine) as session:
         job_id = jobs.submit(session, spec, preflight.check(spec)).id
     for stage in kill_in:
@@ -65,14 +65,14 @@ def asked(service: Service, server: ScriptedServer, spec: JobSpec, kill_in: Sequ
     service.completed(job_id)
     runtime = Runtime(service.settings, service.engine)
     keys = [row.key for row in recorded(runtime, job_id)]
-    lost = server.ledger.calls - calls_before - attempts(runtime, job_id)
+    lost = server.totals.calls - calls_before - attempts(runtime, job_id)
     with snapshot(service.engine) as session:
         spent = budgets.get(session, job_id)
     assert spent is not None
     assert len(keys) == len(set(keys)), "no question that was answered is asked again"
-    assert 0 <= lost <= kills * server.ledger.max_in_flight, "what was in flight at a kill is all that is paid for twice"
+    assert 0 <= lost <= kills * server.totals.max_in_flight, "what was in flight at a kill is all that is paid for twice"
     assert spent.reserved.tokens == 0
-    assert server.ledger.tokens - tokens_before <= spent.spent.tokens + spent.unsettled.tokens <= CAP, "what was in flight counts as spent"
+    assert server.totals.tokens - tokens_before <= spent.spent.tokens + spent.unsettled.tokens <= CAP, "what was in flight counts as spent"
     assert (spent.unsettled.calls >= lost) if kills else (spent.unsettled.calls == 0 == lost)
     assert max(repeated(service.engine, job_id).values(), default=0) <= kills
     return len(keys)

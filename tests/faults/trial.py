@@ -52,8 +52,8 @@ class Scene:
         """Sees who works on what, and what is out, just now."""
         self.chunks_before = sum(repeated(self.cluster.engine, self.job_id).values())
         self.held = leases(self.cluster.engine, self.job_id)
-        recorded, ledger = _recorded(self.cluster, self.job_id), self.cluster.server.ledger
-        self.in_flight = ledger.calls - self.calls_before + ledger.in_flight - recorded
+        recorded, totals = _recorded(self.cluster, self.job_id), self.cluster.server.totals
+        self.in_flight = totals.calls - self.calls_before + totals.in_flight - recorded
 
     def _look_closely(self) -> None:
         """What a worker that stands still had handed to the network counts as out; the server reads it a moment later."""
@@ -72,7 +72,7 @@ class Scene:
         for name in sorted({name for held in leases(engine, self.job_id) if (name := self._worker_of(held, queue))}):
             self.cluster.freeze(name)
             found = [held for held in leases(engine, self.job_id) if self.cluster.member_of(held.owner) == name]
-            if found and (self.is_hasty or server.ledger.in_flight or queue != "llm"):
+            if found and (self.is_hasty or server.totals.in_flight or queue != "llm"):
                 self._look_closely()
                 return name, found
             self.cluster.thaw(name)
@@ -135,7 +135,7 @@ def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_
     # Half of the jobs have no cap: what a cap's books would stop must not go out twice without one.
     spec = reference.spec if random.random() < 0.5 else reference.spec.model_copy(update={"budget": BudgetSpec()})
     cluster.clean()
-    calls_before, tokens_before, ended_before = cluster.server.ledger.calls, cluster.server.ledger.tokens, len(cluster.ended)
+    calls_before, tokens_before, ended_before = cluster.server.totals.calls, cluster.server.totals.tokens, len(cluster.ended)
     begun = time.monotonic()
     with _meanwhile(moment.after, fault.at_submission, cluster):
         job_id = submit(cluster, spec)
@@ -146,12 +146,12 @@ def attempt(cluster: Cluster, reference: Reference, fault: Fault, seed: int, is_
     recovery = _recovered(scene)
     broken = [*_unfinished(cluster, job_id), *cluster.ended[ended_before:]]
     job_seconds = time.monotonic() - begun
-    ledger = cluster.server.ledger
-    until(lambda: ledger.in_flight == 0, "the last call's end")
-    calls = ledger.calls - calls_before - reference.calls
+    totals = cluster.server.totals
+    until(lambda: totals.in_flight == 0, "the last call's end")
+    calls = totals.calls - calls_before - reference.calls
     chunks = sum(repeated(cluster.engine, job_id).values()) - scene.chunks_before
     broken += _differences(cluster, reference)
-    broken += _overspent(cluster, job_id, ledger.tokens - tokens_before)
+    broken += _overspent(cluster, job_id, totals.tokens - tokens_before)
     if not 0 <= calls <= scene.in_flight + scene.unseen:
         broken.append(f"{calls} calls were paid twice, and {scene.in_flight} were in flight")
     return Outcome(fault.key, seed, str(moment), tuple(broken), chunks, calls, scene.in_flight, recovery, job_seconds)

@@ -33,7 +33,7 @@ def answers(harness: ClientHarness, count: int = COUNT, **spec):
 
 
 def batches_of(server: ScriptedServer) -> int:
-    return server.ledger.by_path["/v1/batches"]
+    return server.totals.by_path["/v1/batches"]
 
 
 def test_questions_go_in_one_file_and_come_back_with_their_answers(server, harness):
@@ -46,21 +46,21 @@ def test_questions_go_in_one_file_and_come_back_with_their_answers(server, harne
 
 def test_what_was_answered_in_a_batch_is_in_the_cache(server, harness):
     answers(harness)
-    calls = server.ledger.calls
+    calls = server.totals.calls
     assert all(reply.was_cached for reply in answers(harness))
-    assert server.ledger.calls == calls == COUNT
+    assert server.totals.calls == calls == COUNT
 
 
 def test_the_call_store_holds_what_the_server_billed(server, harness):
     answers(harness)
-    assert (harness.call_store.spent.calls, harness.call_store.spent.tokens) == (server.ledger.calls, server.ledger.tokens)
+    assert (harness.call_store.spent.calls, harness.call_store.spent.tokens) == (server.totals.calls, server.totals.tokens)
 
 
 def test_a_cap_is_kept_and_what_fits_is_handed_in(server, harness):
     harness.call_store.budget = BudgetSpec(calls=10)
     replies = answers(harness)
     assert Counter(type(reply).__name__ for reply in replies) == {"Reply": 10, "BudgetReachedError": COUNT - 10}
-    assert server.ledger.calls == 10
+    assert server.totals.calls == 10
 
 
 def test_a_file_holds_no_more_lines_than_allowed(server, harness):
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_between_submit_and_result_costs_nothing_twice(server
     harness.call_store.dies_at = (place, is_written)
     _first_worker(harness, lambda: harness.call_store.died.wait())
     assert [reply.text for reply in answers(harness)] == EXPECTED
-    assert server.ledger.calls == COUNT, "one run is billed"
+    assert server.totals.calls == COUNT, "one run is billed"
     assert harness.call_store.batches == [], "nothing is left to read back"
 
 
@@ -113,7 +113,7 @@ def test_a_worker_that_dies_while_it_waits_costs_nothing_twice(harness, server):
     _first_worker(harness, is_away)
     assert len(harness.call_store.batches) == 1
     assert [reply.text for reply in answers(harness)] == EXPECTED
-    assert (server.ledger.calls, batches_of(server)) == (COUNT, 1)
+    assert (server.totals.calls, batches_of(server)) == (COUNT, 1)
     assert harness.call_store.batches == []
 
 
@@ -130,7 +130,7 @@ def test_a_worker_that_is_killed_while_it_waits_costs_nothing_twice(tmp_path):
         second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert second.returncode == 0, second.stderr
         assert json.loads(second.stdout) == EXPECTED
-        assert server.ledger.calls == COUNT, "one run is billed, in however many batches a busy machine handed it in"
+        assert server.totals.calls == COUNT, "one run is billed, in however many batches a busy machine handed it in"
         assert json.loads((tmp_path / "batches.json").read_text()) == []
 
 
@@ -147,7 +147,7 @@ def test_after_a_restart_a_part_of_the_questions_is_read_back_and_the_rest_can_w
     answers(harness, 10)
     assert len(harness.call_store.batches) == 1, "answers that nobody has taken yet stay readable"
     answers(harness)
-    assert server.ledger.calls == COUNT
+    assert server.totals.calls == COUNT
     assert harness.call_store.batches == []
 
 
@@ -172,34 +172,34 @@ def _first_worker(harness: ClientHarness, until) -> None:
 
 
 def test_lines_that_fail_are_handed_in_again_until_all_are_answered(server, harness):
-    server.faults = Faults(server_error=0.15, rate_limited=0.15)
+    server.state.faults = Faults(server_error=0.15, rate_limited=0.15)
     assert [reply.text for reply in answers(harness)] == EXPECTED
     assert batches_of(server) > 1
-    assert server.ledger.calls == COUNT, "a line that failed is not billed, and one that was answered is not asked again"
+    assert server.totals.calls == COUNT, "a line that failed is not billed, and one that was answered is not asked again"
 
 
 def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, harness):
-    server.faults = Faults(batch_expired=1.0)
+    server.state.faults = Faults(batch_expired=1.0)
 
     def one_expires() -> bool:
-        return server.ledger.by_fault["batch_expired"] == 1
+        return server.totals.by_fault["batch_expired"] == 1
 
     async def work(model: ClientModel):
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         while not one_expires():
             await asyncio.sleep(0.005)
-        server.faults = Faults()
+        server.state.faults = Faults()
         return await asyncio.gather(*tasks)
 
     assert [reply.text for reply in harness.run(work, transport="batch")] == EXPECTED
     assert batches_of(server) == 2
-    assert server.ledger.calls == COUNT
+    assert server.totals.calls == COUNT
     assert harness.call_store.batches == []
 
 
 @pytest.mark.parametrize("fault", ["batch_failed", "batch_expired"])
 def test_batches_that_are_never_worked_off_pause_the_job(server, harness, fault):
-    server.faults = Faults(**{fault: 1.0})
+    server.state.faults = Faults(**{fault: 1.0})
     (reply,) = answers(harness, 1)  # half of one line is none
     assert type(reply) is JobPausedError
     assert str(MAX_SUBMISSIONS) in str(reply)
@@ -224,52 +224,52 @@ def test_a_batch_that_somebody_cancelled_pauses_the_job(harness):
 
 @pytest.mark.parametrize("lacking", ["max_tokens", "json_schema", "temperature"])
 def test_what_the_endpoint_does_not_take_is_learned_from_the_lines(server, harness, lacking):
-    server.faults = Faults(lacks=frozenset({lacking}))
+    server.state.faults = Faults(lacks=frozenset({lacking}))
     assert [reply.text for reply in answers(harness)] == EXPECTED
     assert batches_of(server) == 2
 
 
 def test_transport_faults_on_the_way_lose_nothing_and_make_no_second_batch(server, harness):
     """Dropped replies to the request that makes a batch are the trap: the batch may have been made."""
-    server.faults = Faults(dropped=0.2, dropped_midway=0.1, truncated_body=0.1, rate_limited_silently=0.1)
+    server.state.faults = Faults(dropped=0.2, dropped_midway=0.1, truncated_body=0.1, rate_limited_silently=0.1)
     harness.patience = 60.0
     assert [reply.text for reply in answers(harness)] == EXPECTED
-    assert server.ledger.calls == COUNT
+    assert server.totals.calls == COUNT
 
 
 def test_a_batch_whose_making_was_never_confirmed_is_found_and_not_made_again(server, harness):
-    server.faults = Faults(dropped=1.0, at=("/v1/batches",))
+    server.state.faults = Faults(dropped=1.0, at=("/v1/batches",))
 
     async def work(model: ClientModel):
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
-        while server.ledger.by_path["/v1/batches"] < 6:  # more than one hand-in tries
+        while server.totals.by_path["/v1/batches"] < 6:  # more than one hand-in tries
             await asyncio.sleep(0.01)
-        server.faults = Faults()
+        server.state.faults = Faults()
         return await asyncio.gather(*tasks)
 
     assert [reply.text for reply in harness.run(work, transport="batch")] == EXPECTED
-    assert server.ledger.calls == COUNT
+    assert server.totals.calls == COUNT
     assert len(sdk(server, KEY).batches.list().data) == 1
     assert harness.call_store.batches == []
 
 
 def test_an_output_file_that_was_cut_on_its_way_is_read_again(server, harness):
     """What is missing in it is paid for."""
-    server.faults = Faults(truncated_body=1.0, at=("/v1/files/file-2",))
+    server.state.faults = Faults(truncated_body=1.0, at=("/v1/files/file-2",))
 
     async def work(model: ClientModel):
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
-        while server.ledger.by_fault["truncated_body"] < 2:
+        while server.totals.by_fault["truncated_body"] < 2:
             await asyncio.sleep(0.005)
-        server.faults = Faults()
+        server.state.faults = Faults()
         return await asyncio.gather(*tasks)
 
     assert [reply.text for reply in harness.run(work, transport="batch")] == EXPECTED
-    assert server.ledger.calls == COUNT
+    assert server.totals.calls == COUNT
 
 
 def test_an_endpoint_without_batches_is_a_clear_error(server, harness):
-    server.faults = Faults(lacks=frozenset({"files", "batches"}))
+    server.state.faults = Faults(lacks=frozenset({"files", "batches"}))
     (reply,) = answers(harness, 1)
     assert isinstance(reply, AbilityMissingError)
     assert "transport: live" in reply.cure
@@ -287,7 +287,7 @@ def test_a_line_that_the_endpoint_calls_wrong_fails_alone(server, harness):
     async def work(model: ClientModel):
         return await asyncio.gather(model.ask(prompts()[0]), model.ask(prompt("too long " * 2000)), return_exceptions=True)
 
-    server.faults = Faults(context_window=2000)
+    server.state.faults = Faults(context_window=2000)
     right, wrong = harness.run(work, transport="batch")
     assert right.text == EXPECTED[0]
     assert wrong.code == "prompt-too-long"
@@ -310,7 +310,7 @@ def test_a_key_revoked_while_a_batch_is_away_pauses_and_keeps_the_batch(harness)
         server.restore_key()
         (reply,) = harness.ask_all([question()], transport="batch")
         assert reply.text
-        assert server.ledger.calls == 1
+        assert server.totals.calls == 1
 
 
 def test_a_server_that_is_gone_for_good_pauses_the_job(harness):

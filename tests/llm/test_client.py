@@ -47,7 +47,7 @@ def test_an_answer_with_its_usage_and_its_story(server: ScriptedServer, harness:
     (call,) = harness.call_store.calls
     assert json_object(reply.text)["1"] in ("yes", "no")
     assert reply.finish == "stop" and reply.attempts == 1 and not reply.was_cached and reply.usage.is_known
-    assert reply.usage.tokens == server.ledger.prompt_tokens + server.ledger.completion_tokens == harness.call_store.spent.tokens
+    assert reply.usage.tokens == server.totals.prompt_tokens + server.totals.completion_tokens == harness.call_store.spent.tokens
     assert reply.cost_usd == pytest.approx((reply.usage.prompt_tokens + 2 * reply.usage.completion_tokens) / 1e6) == call.cost_usd
     assert (call.key, call.status, call.tag, call.template, call.attempts) == (reply.key, "answered", TAG, "test@1", 1)
     assert "does it fire?" in call.prompt and reply.text in json_object(call.raw or "")["choices"][0]["message"]["content"]
@@ -55,9 +55,9 @@ def test_an_answer_with_its_usage_and_its_story(server: ScriptedServer, harness:
 
 def test_a_second_run_makes_no_call(server: ScriptedServer, harness: ClientHarness) -> None:
     first = harness.ask_all(prompts(50))
-    before = server.ledger.requests
+    before = server.totals.requests
     second = harness.ask_all(prompts(50))
-    assert server.ledger.requests == before == 50
+    assert server.totals.requests == before == 50
     assert all(reply.was_cached for reply in second) and [reply.text for reply in second] == [reply.text for reply in first]
     assert harness.call_store.spent.calls == 50
 
@@ -65,36 +65,36 @@ def test_a_second_run_makes_no_call(server: ScriptedServer, harness: ClientHarne
 def test_what_decides_the_answer_is_another_question(server: ScriptedServer, harness: ClientHarness) -> None:
     asked = [question(), question(sample=1), question(temperature=0.7), question(max_tokens=65), question(schema=None), question(seed=1)]
     replies = harness.ask_all(asked)
-    assert len({reply.key for reply in replies}) == len(asked) == server.ledger.requests
+    assert len({reply.key for reply in replies}) == len(asked) == server.totals.requests
     harness.ask_all([question()], temperature=None)
     harness.ask_all([question()], extra={"reasoning_effort": "low"})
-    assert server.ledger.requests == len(asked) + 2
+    assert server.totals.requests == len(asked) + 2
     harness.ask_all([question()], timeout_seconds=19.0, price=Price(input=1, output=1))
-    assert server.ledger.requests == len(asked) + 2, "neither patience nor price decides an answer"
+    assert server.totals.requests == len(asked) + 2, "neither patience nor price decides an answer"
 
 
 def test_the_same_question_in_flight_many_times_is_asked_once(server: ScriptedServer, harness: ClientHarness) -> None:
     replies = harness.ask_all([question()] * 64)
-    assert server.ledger.requests == 1 and len(harness.call_store.calls) == 1
+    assert server.totals.requests == 1 and len(harness.call_store.calls) == 1
     assert sum(not reply.was_cached for reply in replies) == 1 and len({reply.text for reply in replies}) == 1
 
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_no_passing_fault_fails_a_question(server: ScriptedServer, harness: ClientHarness, fault: str) -> None:
-    server.faults = Faults(**{fault: 0.3})
+    server.state.faults = Faults(**{fault: 0.3})
     replies = harness.ask_all(prompts(40))
     assert all(isinstance(reply, Reply) and reply.finish == "stop" for reply in replies), replies
     assert all(call.status == "answered" for call in harness.call_store.calls)
-    assert server.ledger.by_fault[fault] > 3
+    assert server.totals.by_fault[fault] > 3
     if fault != "slow":
-        assert sum(call.attempts for call in harness.call_store.calls) == server.ledger.requests
-    truly = server.ledger.prompt_tokens + server.ledger.completion_tokens
+        assert sum(call.attempts for call in harness.call_store.calls) == server.totals.requests
+    truly = server.totals.prompt_tokens + server.totals.completion_tokens
     assert harness.call_store.spent.tokens >= truly, "what may have been billed counts as billed"
-    assert harness.call_store.spent.calls == server.ledger.requests
+    assert harness.call_store.spent.calls == server.totals.requests
 
 
 def test_a_stall_past_the_timeout_is_tried_again_and_counts_as_billed(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults(stalled=0.2)
+    server.state.faults = Faults(stalled=0.2)
     replies = harness.ask_all(prompts(20), timeout_seconds=0.5)
     assert all(isinstance(reply, Reply) for reply in replies)
     stalled = [reply for reply in replies if reply.attempts > 1]
@@ -102,32 +102,32 @@ def test_a_stall_past_the_timeout_is_tried_again_and_counts_as_billed(server: Sc
 
 
 def test_a_wrong_usage_counts_as_the_bound(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults(wrong_usage=1.0)
+    server.state.faults = Faults(wrong_usage=1.0)
     replies = harness.ask_all(prompts(6))
     assert all(not reply.usage.is_known and reply.usage.completion_tokens == 64 and 100 < reply.usage.prompt_tokens < 2000 for reply in replies)
     assert harness.call_store.spent.tokens == sum(reply.usage.tokens for reply in replies)
 
 
 def test_refused_and_truncated_replies_are_never_kept(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults(refused=1.0)
+    server.state.faults = Faults(refused=1.0)
     assert harness.ask_all([question()])[0].finish == "refusal"
-    server.faults = Faults(cut_short=1.0)
+    server.state.faults = Faults(cut_short=1.0)
     assert harness.ask_all([question()])[0].finish == "length"
-    server.faults = Faults()
+    server.state.faults = Faults()
     (reply,) = harness.ask_all([question()])
     assert reply.finish == "stop" and not reply.was_cached
     assert [call.status for call in harness.call_store.calls] == ["refused", "truncated", "answered"]
 
 
 def test_a_key_revoked_midway_pauses_with_one_reason_and_few_calls(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults(key_revoked_after=100)
+    server.state.faults = Faults(key_revoked_after=100)
     ends = harness.ask_all(prompts(2000))
     answered = [end for end in ends if isinstance(end, Reply)]
     assert len(answered) == 100
     assert all(isinstance(end, KeyRefusedError) for end in ends if not isinstance(end, Reply))
-    assert server.ledger.requests < 100 + 2 * harness.in_flight, "an open breaker asks nobody"
+    assert server.totals.requests < 100 + 2 * harness.in_flight, "an open breaker asks nobody"
     harness.ask_all(prompts(2000)[:100])
-    assert server.ledger.requests < 100 + 2 * harness.in_flight, "what was answered before is kept"
+    assert server.totals.requests < 100 + 2 * harness.in_flight, "what was answered before is kept"
 
 
 def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer, harness: ClientHarness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,10 +135,10 @@ def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer
 
     async def work(model: ClientModel) -> list:
         model.attempts.breaker._cool_down = 0.0
-        server.faults = Faults(quota_after=0)
+        server.state.faults = Faults(quota_after=0)
         with pytest.raises(QuotaExhaustedError, match="quota"):
             await model.ask(question())
-        server.faults = Faults()
+        server.state.faults = Faults()
         return await asyncio.gather(*(model.ask(prompt) for prompt in prompts(20)))
 
     assert len(harness.run(work)) == 20
@@ -173,28 +173,28 @@ def test_an_endpoint_that_comes_back_is_waited_for(server: ScriptedServer, harne
 
 
 def test_a_prompt_longer_than_the_window_fails_alone(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults(context_window=200)
+    server.state.faults = Faults(context_window=200)
     short, long = harness.ask_all([question(), question("word " * 400)])
     assert isinstance(short, Reply)
     assert isinstance(long, PromptTooLongError) and long.details["calls"] == [harness.call_store.calls[-1].key]
 
 
 def test_settings_that_the_endpoint_rejects_pause_instead_of_failing_everything(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults(lacks=frozenset({"json_schema"}))
+    server.state.faults = Faults(lacks=frozenset({"json_schema"}))
     ends = harness.ask_all(prompts(500), structured="json_schema")
     assert {type(end) for end in ends} == {CallRejectedError, JobPausedError}
-    assert server.ledger.requests < 100
+    assert server.totals.requests < 100
 
 
 @pytest.mark.parametrize("lacks", ["json_schema", "json_object", "max_tokens", "temperature", "seed", "logprobs"])
 def test_a_parameter_that_is_not_known_is_put_otherwise_once(server: ScriptedServer, harness: ClientHarness, lacks: str) -> None:
-    server.faults = Faults(lacks=frozenset({"json_schema", lacks}) if lacks == "json_object" else frozenset({lacks}))
+    server.state.faults = Faults(lacks=frozenset({"json_schema", lacks}) if lacks == "json_object" else frozenset({lacks}))
 
     async def work(model: ClientModel) -> list:
         first = await model.ask(question("first", seed=3, top_logprobs=2))
-        before = server.ledger.requests
+        before = server.totals.requests
         rest = await asyncio.gather(*(model.ask(question(f"{number}", seed=3, top_logprobs=2)) for number in range(10)))
-        assert server.ledger.requests == before + 10, "it is remembered"
+        assert server.totals.requests == before + 10, "it is remembered"
         return [first, *rest]
 
     replies = harness.run(work)
@@ -210,8 +210,8 @@ def test_64_in_flight_never_pass_a_cap_and_a_raised_cap_goes_on(server: Scripted
     ends = harness.ask_all(prompts(200), price=price)
     done = [end for end in ends if isinstance(end, Reply)]
     assert 0 < len(done) < 200 and all(isinstance(end, BudgetReachedError) for end in ends if not isinstance(end, Reply))
-    ledger = server.ledger
-    truly = (ledger.requests, ledger.prompt_tokens + ledger.completion_tokens, (5 * ledger.prompt_tokens + 10 * ledger.completion_tokens) / 1e6)
+    totals = server.totals
+    truly = (totals.requests, totals.prompt_tokens + totals.completion_tokens, (5 * totals.prompt_tokens + 10 * totals.completion_tokens) / 1e6)
     for cap, peak, spent in zip(
         (budget.calls, budget.tokens, budget.usd),
         (harness.call_store.peak.calls, harness.call_store.peak.tokens, harness.call_store.peak.usd),
@@ -221,31 +221,31 @@ def test_64_in_flight_never_pass_a_cap_and_a_raised_cap_goes_on(server: Scripted
         assert cap is None or (spent <= cap and peak is not None and peak <= cap * (1 + 1e-9))
     harness.call_store.budget = BudgetSpec()
     assert all(isinstance(end, Reply) for end in harness.ask_all(prompts(200), price=price))
-    assert ledger.requests == 200, "nothing was asked twice"
+    assert totals.requests == 200, "nothing was asked twice"
 
 
 def test_caps_hold_under_faults_too(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults.mixed(0.4, stall_seconds=0.3)
+    server.state.faults = Faults.mixed(0.4, stall_seconds=0.3)
     harness.call_store.budget = BudgetSpec(tokens=20_000, calls=150)
     harness.ask_all(prompts(300), timeout_seconds=0.2)
     assert harness.call_store.peak.tokens <= 20_000 and harness.call_store.peak.calls <= 150
-    assert server.ledger.requests <= 150
-    assert server.ledger.prompt_tokens + server.ledger.completion_tokens <= harness.call_store.spent.tokens <= 20_000
+    assert server.totals.requests <= 150
+    assert server.totals.prompt_tokens + server.totals.completion_tokens <= harness.call_store.spent.tokens <= 20_000
 
 
 def test_a_cap_in_usd_and_no_price_is_refused_before_any_call(server: ScriptedServer, harness: ClientHarness) -> None:
     harness.call_store.budget = BudgetSpec(usd=1.0)
     (error,) = harness.ask_all([question()])
-    assert isinstance(error, PriceUnknownError) and server.ledger.requests == 0
+    assert isinstance(error, PriceUnknownError) and server.totals.requests == 0
 
 
 def test_a_cancelled_call_gives_its_room_back(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults(stalled=1.0)
+    server.state.faults = Faults(stalled=1.0)
     harness.call_store.budget = BudgetSpec(calls=10)
 
     async def work(model: ClientModel) -> None:
         asking = [asyncio.create_task(model.ask(prompt)) for prompt in prompts(4)]
-        while server.ledger.in_flight < 4:
+        while server.totals.in_flight < 4:
             await asyncio.sleep(0.01)
         for task in asking:
             task.cancel()
@@ -254,18 +254,18 @@ def test_a_cancelled_call_gives_its_room_back(server: ScriptedServer, harness: C
 
     harness.run(work)
     assert harness.call_store.spent.calls == 4 and harness.call_store.spent.tokens > 0, "they were sent, and may have been billed"
-    server.faults = Faults()
+    server.state.faults = Faults()
     assert all(isinstance(reply, Reply) for reply in harness.ask_all(prompts(4)))
 
 
 def test_an_asker_that_leaves_hands_the_question_to_the_next(server: ScriptedServer, harness: ClientHarness) -> None:
     async def work(model: ClientModel) -> Reply:
-        server.faults = Faults(stalled=1.0)
+        server.state.faults = Faults(stalled=1.0)
         first = asyncio.create_task(model.ask(question()))
         second = asyncio.create_task(model.ask(question()))
-        while server.ledger.in_flight < 1:
+        while server.totals.in_flight < 1:
             await asyncio.sleep(0.01)
-        server.faults = Faults()
+        server.state.faults = Faults()
         first.cancel()
         return await asyncio.wait_for(second, 10)
 
@@ -324,18 +324,18 @@ def test_hundreds_of_calls_on_one_loop_and_the_pace_finds_the_room(harness: Clie
     wide = replace(harness, in_flight=256)
     replies = wide.ask_all(prompts(1500))
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert server.ledger.max_in_flight <= 256
+    assert server.totals.max_in_flight <= 256
 
 
 def test_an_endpoint_with_a_rate_limit_is_not_hammered(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults(requests_per_second=100)
+    server.state.faults = Faults(requests_per_second=100)
     replies = harness.ask_all(prompts(200))
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert server.ledger.by_status[429] < 2 * harness.in_flight
+    assert server.totals.by_status[429] < 2 * harness.in_flight
 
 
 def test_structured_reading_survives_what_is_no_json(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.faults = Faults(invalid_json=0.15, refused=0.05, cut_short=0.05)
+    server.state.faults = Faults(invalid_json=0.15, refused=0.05, cut_short=0.05)
 
     async def work(model: ClientModel) -> list:
         return await asyncio.gather(*(ask_for(model, prompt, json_object) for prompt in prompts(40)))
@@ -395,6 +395,6 @@ class Stopping(MemoryCallStore):
 def test_what_waits_for_its_turn_never_goes_out_once_the_work_stops(server: ScriptedServer, harness: ClientHarness) -> None:
     few = replace(harness, in_flight=2, call_store=Stopping())
     replies = few.ask_all(prompts(40))
-    assert server.ledger.requests == 4
+    assert server.totals.requests == 4
     assert [type(reply) for reply in replies].count(WorkInterruptedError) == 36
     assert few.call_store.spent.calls == 4, "what was set aside for the others is given back"

@@ -20,18 +20,18 @@ def test_vectors_are_of_unit_length_and_in_order_and_kept(server: ScriptedServer
     assert first.shape == (151, 256) and first.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1.0, atol=1e-5)
     np.testing.assert_array_equal(first[150], first[3])
-    requests = server.ledger.requests
+    requests = server.totals.requests
     assert requests == 3 and len(harness.call_store.calls) == 150
     assert sum(call.attempts for call in harness.call_store.calls) == 3
-    assert sum(call.usage.tokens for call in harness.call_store.calls) == server.ledger.prompt_tokens == harness.call_store.spent.tokens
+    assert sum(call.usage.tokens for call in harness.call_store.calls) == server.totals.prompt_tokens == harness.call_store.spent.tokens
     again = harness.run(lambda model: model.embed(TEXTS[::-1]))
-    assert server.ledger.requests == requests
+    assert server.totals.requests == requests
     np.testing.assert_allclose(again, first[:150][::-1], atol=1e-6)
 
 
 def test_passing_faults_lose_no_vector(server: ScriptedServer, harness: ClientHarness) -> None:
     whole = harness.run(lambda model: model.embed(TEXTS))
-    server.faults = Faults(truncated_body=0.3, server_error=0.2)
+    server.state.faults = Faults(truncated_body=0.3, server_error=0.2)
     harness.call_store.answers.clear()
     np.testing.assert_array_equal(harness.run(lambda model: model.embed(TEXTS)), whole)
 
@@ -40,13 +40,13 @@ def test_a_model_of_another_width_under_the_same_name_is_found_out() -> None:
     with ScriptedServer(embedding_width=64) as small:
         harness = ClientHarness(small.base_url)
         harness.run(lambda model: model.embed(["a"]))
-        small._endpoint.options = type(small._endpoint.options)(embedding_width=32)
+        small.state.options = type(small.state.options)(embedding_width=32)
         with pytest.raises(AbilityMissingError, match="32 and 64 numbers"):
             harness.run(lambda model: model.embed(["a", "b"]))
 
 
 def test_no_texts_are_no_calls(server: ScriptedServer, harness: ClientHarness) -> None:
-    assert len(harness.run(lambda model: model.embed([]))) == 0 and server.ledger.requests == 0
+    assert len(harness.run(lambda model: model.embed([]))) == 0 and server.totals.requests == 0
 
 
 def test_a_text_is_read_token_by_token_and_kept(server: ScriptedServer, harness: ClientHarness) -> None:
@@ -54,12 +54,12 @@ def test_a_text_is_read_token_by_token_and_kept(server: ScriptedServer, harness:
     choices = harness.run(lambda model: model.read(text))
     assert text.endswith("".join(choice.token for choice in choices)) and len(choices) > 3
     assert all(choice.logprob <= 0 for choice in choices)
-    assert harness.run(lambda model: model.read(text)) == choices and server.ledger.requests == 1
+    assert harness.run(lambda model: model.read(text)) == choices and server.totals.requests == 1
 
 
 @pytest.mark.parametrize(("lacks", "ignores"), [({"completions"}, ()), ({"echo"}, ()), ((), {"logprobs"})])
 def test_an_endpoint_that_cannot_read_lacks_the_ability(server: ScriptedServer, harness: ClientHarness, lacks: set, ignores: set) -> None:
-    server.faults = Faults(lacks=frozenset(lacks), ignores=frozenset(ignores))
+    server.state.faults = Faults(lacks=frozenset(lacks), ignores=frozenset(ignores))
     with pytest.raises(AbilityMissingError):
         harness.run(lambda model: model.read("some text"))
 
@@ -67,7 +67,7 @@ def test_an_endpoint_that_cannot_read_lacks_the_ability(server: ScriptedServer, 
 def test_an_endpoint_without_embeddings_lacks_the_ability_and_goes_on_chatting(server: ScriptedServer, harness: ClientHarness) -> None:
     from tests.llm.conftest import question
 
-    server.faults = Faults(lacks=frozenset({"embeddings"}))
+    server.state.faults = Faults(lacks=frozenset({"embeddings"}))
 
     async def work(model: ClientModel) -> None:
         with pytest.raises(AbilityMissingError):

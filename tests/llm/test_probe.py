@@ -31,7 +31,7 @@ def found(server_url: str, *needs: Ability, model: str = "scripted", key: str = 
 
 def test_a_listed_model_costs_no_question(server: ScriptedServer) -> None:
     assert found(server.base_url).models == ("scripted", "scripted-embedding", "scripted-judge")
-    assert server.ledger.requests == 1 and server.ledger.calls == 0
+    assert server.totals.requests == 1 and server.totals.calls == 0
 
 
 def test_abilities_are_tried_when_they_are_needed(server: ScriptedServer) -> None:
@@ -51,7 +51,7 @@ def test_abilities_are_tried_when_they_are_needed(server: ScriptedServer) -> Non
     ],
 )
 def test_a_missing_ability_is_told(server: ScriptedServer, ability: Ability, faults: Faults) -> None:
-    server.faults = faults
+    server.state.faults = faults
     with pytest.raises(AbilityMissingError):
         found(server.base_url, ability)
 
@@ -76,7 +76,7 @@ def test_an_endpoint_that_is_not_there_is_told_at_once() -> None:
 
 
 def test_an_endpoint_that_never_answers_is_told_in_time(server: ScriptedServer) -> None:
-    server.faults = Faults(stalled=1.0)
+    server.state.faults = Faults(stalled=1.0)
     with pytest.raises(EndpointUnreachableError):
         found(server.base_url, timeout=0.5)
 
@@ -87,31 +87,31 @@ def test_a_url_that_cannot_be_is_told() -> None:
 
 
 def test_an_endpoint_without_a_list_of_models_is_no_error(server: ScriptedServer) -> None:
-    server.faults = Faults(lacks=frozenset({"models"}))
+    server.state.faults = Faults(lacks=frozenset({"models"}))
     assert found(server.base_url).models == ()
     with pytest.raises(ModelUnknownError):
         found(server.base_url, model="nope")
 
 
 def test_passing_faults_do_not_refuse_a_job(server: ScriptedServer) -> None:
-    server.faults = Faults(server_error=0.2, dropped=0.1)
+    server.state.faults = Faults(server_error=0.2, dropped=0.1)
     for _ in range(3):
         assert found(server.base_url, Ability.LOGPROBS, timeout=20.0).abilities == {Ability.LOGPROBS}
 
 
 def test_a_probe_tries_again_as_any_question_would(server: ScriptedServer) -> None:
     """Half of what it asks meets a fault, stalls among them; it answers as soon as the endpoint does, and one stall takes no more than its part."""
-    server.faults = Faults(server_error=0.15, dropped=0.15, rate_limited=0.15, stalled=0.05, stall_seconds=3600.0)
+    server.state.faults = Faults(server_error=0.15, dropped=0.15, rate_limited=0.15, stalled=0.05, stall_seconds=3600.0)
     for _ in range(3):
         assert found(server.base_url, Ability.LOGPROBS, timeout=30.0).abilities == {Ability.LOGPROBS}
-    assert sum(server.ledger.by_fault.values()) > 0
+    assert sum(server.totals.by_fault.values()) > 0
 
 
 def test_a_probe_that_gives_up_says_how_long_it_tried_and_what_came_last(server: ScriptedServer) -> None:
-    server.faults = Faults(server_error=1.0)
+    server.state.faults = Faults(server_error=1.0)
     with pytest.raises(EndpointUnreachableError) as raised:
         found(server.base_url, Ability.LOGPROBS, timeout=2.0)
-    assert "The server had an error" in str(raised.value) and server.ledger.calls == 0 and server.ledger.requests > 4
+    assert "The server had an error" in str(raised.value) and server.totals.calls == 0 and server.totals.requests > 4
 
 
 def test_what_answers_but_not_in_chat_is_refused() -> None:

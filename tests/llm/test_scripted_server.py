@@ -24,13 +24,13 @@ def server():
 
 
 def test_the_sdk_reads_a_chat_completion(server):
-    before = server.ledger.calls, server.ledger.tokens
+    before = server.totals.calls, server.totals.tokens
     reply = sdk(server).chat.completions.create(model=MODEL, messages=question("detect", '"cat"', ["a cat", "a dog"]), temperature=0)
     assert json.loads(reply.choices[0].message.content) == {"1": "yes", "2": "no"}
     assert reply.choices[0].finish_reason == "stop"
-    assert server.ledger.calls == before[0] + 1
-    assert server.ledger.tokens == before[1] + reply.usage.total_tokens
-    assert server.ledger.by_task["detect"] >= 1
+    assert server.totals.calls == before[0] + 1
+    assert server.totals.tokens == before[1] + reply.usage.total_tokens
+    assert server.totals.by_task["detect"] >= 1
 
 
 def test_log_probs_join_to_the_text_and_agree_with_the_verdicts(server):
@@ -129,7 +129,7 @@ def test_the_key_is_asked_for_and_can_be_revoked():
         assert post(server, body(), key="right").status_code == 401
         server.restore_key()
         assert post(server, body(), key="right").status_code == 200
-        assert server.ledger.calls == 2
+        assert server.totals.calls == 2
 
 
 def test_a_server_that_was_away_comes_back_on_its_port_with_its_ledger():
@@ -142,7 +142,7 @@ def test_a_server_that_was_away_comes_back_on_its_port_with_its_ledger():
         server.start()
         assert server.base_url == url
         post(server, body())
-        assert server.ledger.calls == 2
+        assert server.totals.calls == 2
 
 
 def test_a_port_that_is_taken_is_an_error_at_start():
@@ -159,17 +159,17 @@ def test_what_is_in_flight_is_counted():
         began = time.monotonic()
         asyncio.run(ask())
         assert time.monotonic() - began >= 0.3
-        assert (server.ledger.max_in_flight, server.ledger.in_flight) == (8, 0)
+        assert (server.totals.max_in_flight, server.totals.in_flight) == (8, 0)
 
 
 def test_as_a_process_it_tells_its_ledger_and_takes_orders():
     with ScriptedProcess("--judge", "yes") as process:
         reply = httpx.post(process.base_url + "/chat/completions", json=body())
         assert json.loads(reply.json()["choices"][0]["message"]["content"]) == {"1": "yes", "2": "yes"}
-        assert process.ledger()["calls"] == 1
+        assert process.totals()["calls"] == 1
         httpx.post(process.base_url.removesuffix("/v1") + "/scripted/faults", json={"server_error": 1.0})
         assert httpx.post(process.base_url + "/chat/completions", json=body()).status_code == 500
-        assert process.ledger()["by_status"] == {"200": 1, "500": 1}
+        assert process.totals()["by_status"] == {"200": 1, "500": 1}
 
 
 def test_how_fast_it_serves(capsys):
@@ -194,7 +194,7 @@ def test_how_fast_it_serves(capsys):
         began = time.monotonic()
         asyncio.run(all_clients(process.base_url))
         seconds, cpu = time.monotonic() - began, _cpu_seconds(process.process.pid) - cpu
-        calls = process.ledger()["calls"]
+        calls = process.totals()["calls"]
     with capsys.disabled():
         print(f"\nscripted server: {calls / seconds:,.0f} requests/s, {calls / cpu:,.0f} a second of its CPU ({len(content):,} bytes each)")
     assert calls == MANY // AT_ONCE * AT_ONCE

@@ -26,7 +26,7 @@ def test_a_judge_that_reads_the_label_finds_it_right(name):
     with ScriptedServer() as server:
         found = ScoringEndpoint(server.base_url).score(name, item(), CONTROLS)
         # A question that is asked for two purposes (a null that is the baseline) is one call.
-        assert server.ledger.calls == len({key for keys in found.provenance["calls"].values() for key in keys})
+        assert server.totals.calls == len({key for keys in found.provenance["calls"].values() for key in keys})
     assert found.failed == 0
     if name != "intruder":  # whose judge guesses by the likeness of words
         assert found.metrics["accuracy" if name == "discrimination" else "balanced_accuracy"] == 1
@@ -41,7 +41,7 @@ def test_passing_faults_change_nothing(name):
     faults = Faults.mixed(0.3, stalled=0.0)
     with ScriptedServer(faults=faults, seed=5) as server:
         rough = ScoringEndpoint(server.base_url).score(name, item(), ("empty", "gold"))
-        assert sum(server.ledger.by_fault.values()) > 0
+        assert sum(server.totals.by_fault.values()) > 0
     assert (rough.value, rough.answered, rough.failed) == (calm.value, calm.answered, 0)
     assert [each.prediction for each in rough.items] == [each.prediction for each in calm.items]
     assert rough.null.values == calm.null.values if calm.null else rough.null is None
@@ -51,9 +51,9 @@ def test_passing_faults_change_nothing(name):
 def test_the_same_score_again_costs_nothing_and_is_the_same(name):
     with ScriptedServer() as server:
         endpoint = ScoringEndpoint(server.base_url)
-        first, before = endpoint.score(name, item(), CONTROLS), server.ledger.calls
+        first, before = endpoint.score(name, item(), CONTROLS), server.totals.calls
         again = endpoint.score(name, item(), CONTROLS)
-        assert server.ledger.calls == before
+        assert server.totals.calls == before
     assert again == first
 
 
@@ -93,14 +93,14 @@ def test_stopping_early_asks_less_and_says_the_same(name):
 def test_a_budget_that_is_raised_goes_on_where_it_stopped(name):
     with ScriptedServer() as server:
         whole = ScoringEndpoint(server.base_url).score(name, item(), CONTROLS)
-        needed = server.ledger.calls
+        needed = server.totals.calls
     with ScriptedServer() as server:
         endpoint = ScoringEndpoint(server.base_url, MemoryCallStore(BudgetSpec(calls=needed // 2)))
         with pytest.raises(BudgetReachedError):
             endpoint.score(name, item(), CONTROLS)
-        assert server.ledger.calls <= needed // 2
+        assert server.totals.calls <= needed // 2
         endpoint.books.budget = BudgetSpec(calls=needed)
         again = endpoint.score(name, item(), CONTROLS)
-        assert server.ledger.calls == needed
+        assert server.totals.calls == needed
     assert again.value == whole.value
     assert [(each.context, each.prediction) for each in again.items] == [(each.context, each.prediction) for each in whole.items]

@@ -98,7 +98,7 @@ def test_passing_faults_change_no_figure(logprobs):
         calm, _ = scores(server, names, logprobs)
     with Server(faults=Faults(**PASSING), seed=3) as server:
         rough, _ = scores(server, names, logprobs)
-        assert server.ledger.by_fault["missing_verdicts"] and server.ledger.by_fault["refused"]
+        assert server.totals.by_fault["missing_verdicts"] and server.totals.by_fault["refused"]
     for name in names:
         assert rough[name].failed == 0, name
         assert rough[name].value == pytest.approx(calm[name].value), name
@@ -128,9 +128,9 @@ def test_a_coin_is_worth_nothing():
 def test_a_second_look_asks_nothing():
     with Server() as server:
         first, books = scores(server, NAMES)
-        asked = server.ledger.requests
+        asked = server.totals.requests
         again, _ = scores(server, NAMES, books=books)
-        assert server.ledger.requests == asked
+        assert server.totals.requests == asked
     assert again == first
 
 

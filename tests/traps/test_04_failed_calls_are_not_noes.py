@@ -79,6 +79,6 @@ def test_verdicts_that_a_reply_leaves_out_are_asked_for_again(name):
     item = item_of(own=LABEL, nulls=())
     with ScriptedServer(faults=Faults(missing_verdicts=0.5, extra_verdicts=0.5), seed=1) as server:
         found = ScoringEndpoint(server.base_url).score(name, item)
-        assert server.ledger.by_fault["missing_verdicts"] > 0
+        assert server.totals.by_fault["missing_verdicts"] > 0
     assert found.answered + found.failed == 40
     assert found.answered >= 30

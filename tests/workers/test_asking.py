@@ -61,8 +61,8 @@ def test_a_job_with_every_control_from_end_to_end(runtime: Runtime, server: Scri
     assert detection["ranking"]["features"] == detection["scored"]
     assert found.summary["scores"]["simulation"]["scored"] == 0, "words have no rule to run"
     used = found.summary["language_models"]
-    assert used["questions"] == len(recorded(runtime, found.job_id)) == server.ledger.calls
-    assert used["prompt_tokens"] + used["completion_tokens"] == server.ledger.tokens
+    assert used["questions"] == len(recorded(runtime, found.job_id)) == server.totals.calls
+    assert used["prompt_tokens"] + used["completion_tokens"] == server.totals.tokens
     assert used["cost_usd"] is None, "nobody knows the price of the scripted model"
     assert {line["purpose"] for line in used["lines"]} >= {"contexts", "detection", "detection/null", "detection/empty", "detection/baseline", "fuzz"}
     with snapshot(runtime.engine) as session:
@@ -84,25 +84,25 @@ def test_a_second_identical_job_makes_no_call_and_other_nulls_pay_for_themselves
     runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec
 ) -> None:
     complete(runtime, spec_of(tiny_job, server))
-    before = server.ledger.calls
+    before = server.totals.calls
     again = complete(runtime, spec_of(tiny_job, server))
-    assert server.ledger.calls == before > 0
+    assert server.totals.calls == before > 0
     assert recorded(runtime, again.job_id) == []
     more = [{"name": "detection", "positives": 4, "negatives": 4, "per_prompt": 4, "nulls": 3}]
     other = complete(runtime, spec_of(tiny_job, server, scorers=more))
     purposes = {row.purpose for row in recorded(runtime, other.job_id)}
     assert purposes == {"detection/null"}, "explanations and their own answers come from the cache"
-    after = server.ledger.calls
+    after = server.totals.calls
     complete(runtime, spec_of(tiny_job, server, scorers=more, controls=[]))
-    assert server.ledger.calls == after, "a job without nulls has nothing left to ask"
+    assert server.totals.calls == after, "a job without nulls has nothing left to ask"
 
 
 def test_a_job_without_the_cache_of_explanations_still_recalls_every_answer(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> None:
     """Another batch of features a chunk changes nothing of what is asked: the key is the question, not the chunk."""
     complete(runtime, spec_of(tiny_job, server, features="0-3"))
-    before = server.ledger.by_task["explain"]
+    before = server.totals.by_task["explain"]
     complete(runtime, spec_of(tiny_job, server, features="0-7"))
-    assert server.ledger.by_task["explain"] > before
+    assert server.totals.by_task["explain"] > before
     with snapshot(runtime.engine) as session:
         digests = set(session.scalars(select(ExplanationRow.settings_digest).where(ExplanationRow.explainer == "contexts")))
     assert len(digests) == 1
@@ -117,7 +117,7 @@ def test_a_budget_pauses_the_job_and_a_larger_one_finishes_it_paying_nothing_twi
     assert found.pause_reason is not None
     assert (found.pause_reason["code"], found.pause_reason["details"]["caps"]) == ("budget-reached", {"calls": 9})
     assert found.paused_at is not None
-    assert server.ledger.calls == 9 == attempts(runtime, job_id), "the cap is used up, and not passed by one"
+    assert server.totals.calls == 9 == attempts(runtime, job_id), "the cap is used up, and not passed by one"
     spent = state(runtime, job_id)
     assert (spent.spent.calls, spent.reserved.calls, spent.unsettled.calls) == (9, 0, 0)
     assert set(steps.statuses(runtime.engine, job_id).values()) <= {"done", "ready", "waiting"}, "nothing is lost or held"
@@ -125,27 +125,27 @@ def test_a_budget_pauses_the_job_and_a_larger_one_finishes_it_paying_nothing_twi
     with transaction(runtime.engine) as session:
         jobs.resume(session, job_id)
     assert work(runtime, job_id).status == "paused", "the same budget gives the same answer"
-    assert server.ledger.calls == 9
+    assert server.totals.calls == 9
     with transaction(runtime.engine) as session:
         jobs.resume(session, job_id, BudgetSpec(calls=10_000))
     found = work(runtime, job_id)
     assert (found.status, found.pause_reason, found.paused_at) == ("completed", None, None)
     keys = [row.key for row in recorded(runtime, job_id)]
-    assert len(keys) == len(set(keys)) == server.ledger.calls == state(runtime, job_id).spent.calls
+    assert len(keys) == len(set(keys)) == server.totals.calls == state(runtime, job_id).spent.calls
 
 
 def test_a_token_cap_is_never_passed_whatever_goes_wrong_on_the_way(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> None:
-    server.faults = Faults(server_error=0.1, dropped=0.1, truncated_body=0.1, invalid_json=0.1)
+    server.state.faults = Faults(server_error=0.1, dropped=0.1, truncated_body=0.1, invalid_json=0.1)
     cap = 60_000
     job_id = submit(runtime, spec_of(tiny_job, server, budget={"tokens": cap}))
     found = work(runtime, job_id)
     spent = state(runtime, job_id)
     assert found.status in ("paused", "completed"), found.pause_reason
-    assert server.ledger.tokens <= (spent.spent.tokens or 0) + (spent.unsettled.tokens or 0) <= cap
+    assert server.totals.tokens <= (spent.spent.tokens or 0) + (spent.unsettled.tokens or 0) <= cap
 
 
 def test_passing_faults_leave_no_trace_in_the_result(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> None:
-    server.faults = Faults(rate_limited=0.1, server_error=0.1, dropped=0.1, retry_after_seconds=0.05)
+    server.state.faults = Faults(rate_limited=0.1, server_error=0.1, dropped=0.1, retry_after_seconds=0.05)
     found = complete(runtime, spec_of(tiny_job, server))
     assert found.request_counts.failed == 0
     with snapshot(runtime.engine) as session:

@@ -33,18 +33,18 @@ def test_a_wish_is_heeded_within_one_call(settings: Settings, tiny_job: JobSpec,
         drain(runtime, Queue.GPU)
         worker = threading.Thread(target=run_chunk, args=[runtime, Queue.LLM])
         worker.start()
-        until(lambda: server.ledger.calls >= 2 and server.ledger.in_flight == IN_FLIGHT, "a worker in the midst of its calls")
+        until(lambda: server.totals.calls >= 2 and server.totals.in_flight == IN_FLIGHT, "a worker in the midst of its calls")
         with transaction(runtime.engine) as session:
             wish(session, job_id)
-        out = server.ledger.calls + server.ledger.in_flight
+        out = server.totals.calls + server.totals.in_flight
         worker.join()
-        assert server.ledger.calls <= out + IN_FLIGHT, "one call each, let out before the next look"
-        assert server.ledger.calls < 8, "there was more to ask"
+        assert server.totals.calls <= out + IN_FLIGHT, "one call each, let out before the next look"
+        assert server.totals.calls < 8, "there was more to ask"
         assert steps.look(runtime.engine, job_id).status == status
-        assert len(recorded(runtime, job_id)) == server.ledger.calls, "what was answered is kept"
+        assert len(recorded(runtime, job_id)) == server.totals.calls, "what was answered is kept"
         if status == "paused":
             with transaction(runtime.engine) as session:
                 jobs.resume(session, job_id)
             assert work(runtime, job_id).status == "completed"
             keys = [call.key for call in recorded(runtime, job_id)]
-            assert len(keys) == len(set(keys)) == server.ledger.calls, "nothing is asked twice"
+            assert len(keys) == len(set(keys)) == server.totals.calls, "nothing is asked twice"

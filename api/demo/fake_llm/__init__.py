@@ -1,10 +1,10 @@
 """A scripted language model behind a real HTTP server: for tests, benches, and a first try without a key."""
 
 from api.demo.fake_llm.asked import FencedText, Span
-from api.demo.fake_llm.call_totals import CallTotals
 from api.demo.fake_llm.faults import Faults
 from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, OracleReader, Predicate, QuotedReader, ScriptedReader
 from api.demo.fake_llm.server import ScriptedProcess, ScriptedServer
+from api.demo.fake_llm.state import CallTotals
 
 __all__ = [
     "CallTotals",

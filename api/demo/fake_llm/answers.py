@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from api.demo.fake_llm.asked import FencedText, ScriptedQuestion, Span, unescaped
-from api.demo.fake_llm.draws import draw
 from api.demo.fake_llm.readers import ScriptedReader
-from api.demo.fake_llm.tokens import Odds
+from api.demo.fake_llm.texts import Odds, draw
 from interp.llm.prompt_text import CLOSE, OPEN
 
 Form = Literal["json", "lines", "marker", "text"]

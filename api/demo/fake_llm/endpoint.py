@@ -3,20 +3,17 @@
 import asyncio
 import json
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from api.demo.fake_llm import openai_batches, openai_replies
-from api.demo.fake_llm.call_totals import CallTotals
 from api.demo.fake_llm.faults import OF_TRANSPORT, Faults
 from api.demo.fake_llm.openai_replies import OpenAIError
-from api.demo.fake_llm.readers import ScriptedReader
+from api.demo.fake_llm.state import DEFAULT_MODELS, EndpointState
 from api.demo.fake_llm.wire import Delivery, Request, Response
 
-DEFAULT_MODELS = ("scripted", "scripted-judge", "scripted-embedding")
-UNHURT = frozenset({"/scripted/ledger", "/scripted/faults"})
+UNHURT = frozenset({"/scripted/totals", "/scripted/faults"})
 GENERATING = {
     "/v1/chat/completions": openai_replies.chat,
     "/v1/completions": openai_replies.completion,
@@ -25,27 +22,13 @@ GENERATING = {
 DELIVERIES: dict[str, Delivery] = {"dropped": "dropped", "dropped_midway": "dropped_midway", "slow": "slow"}
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a server is made with and keeps. `batch_seconds` is how long a batch stays in each of its states."""
-
-    latency_seconds: float = 0.0
-    key: str = ""
-    models: tuple[str, ...] = DEFAULT_MODELS
-    seed: int = 0
-    embedding_width: int = 256
-    batch_seconds: float = 0.05
-
-
 class ScriptedEndpoint:
-    """One endpoint's state: it outlives the socket, so that a server can go away and come back. Used from one event loop."""
+    """Answer requests. Used from one event loop."""
 
-    def __init__(self, reader: ScriptedReader, faults: Faults, options: Options) -> None:
-        self.reader, self.faults, self.options = reader, faults, options
-        self.ledger = CallTotals()
+    def __init__(self, state: EndpointState) -> None:
+        self.state = state
         self.is_key_revoked = False
-        self.askings: Counter[str] = Counter()
-        self.batches = openai_batches.Batches(self)
+        self.batches = openai_batches.Batches(state, self.drawn, lambda path, body, fault: self.generated(path, body, self.numbers, fault))
         self.numbers = 0
         self._room: float | None = None
         self._room_at = 0.0
@@ -54,27 +37,27 @@ class ScriptedEndpoint:
         """The reply to one request, after the latency and whatever fault it drew."""
         if request.path in UNHURT:
             return self._own(request)
-        ledger = self.ledger
-        ledger.requests += 1
-        ledger.by_path[request.path] += 1
-        ledger.in_flight += 1
-        ledger.max_in_flight = max(ledger.max_in_flight, ledger.in_flight)
+        totals = self.state.totals
+        totals.requests += 1
+        totals.by_path[request.path] += 1
+        totals.in_flight += 1
+        totals.max_in_flight = max(totals.max_in_flight, totals.in_flight)
         try:
-            response = await self._answered(request, ledger.requests)
+            response = await self._answered(request, totals.requests)
         finally:
-            ledger.in_flight -= 1
-        ledger.by_status[response.status] += 1
+            totals.in_flight -= 1
+        totals.by_status[response.status] += 1
         return response
 
     async def _answered(self, request: Request, number: int) -> Response:
         limits: tuple[tuple[str, str], ...] = ()
-        if self.options.latency_seconds:
-            await asyncio.sleep(self.options.latency_seconds)
+        if self.state.options.latency_seconds:
+            await asyncio.sleep(self.state.options.latency_seconds)
         try:
             limits = self._admit(request, number)
             fault = self.drawn(request.path)
             if fault in ("rate_limited", "rate_limited_silently"):
-                raise _rate_limited(self.faults.retry_after_seconds if fault == "rate_limited" else None)
+                raise _rate_limited(self.state.faults.retry_after_seconds if fault == "rate_limited" else None)
             if fault == "server_error":
                 raise OpenAIError(500, "The server had an error while processing your request. Sorry about that!", "server_error")
             found = self._routed(request, number, None if fault in OF_TRANSPORT else fault)
@@ -82,30 +65,30 @@ class ScriptedEndpoint:
         except OpenAIError as error:
             fault, response = None, error.response()
         if fault == "stalled":
-            await asyncio.sleep(self.faults.stall_seconds)
+            await asyncio.sleep(self.state.faults.stall_seconds)
         if fault == "truncated_body":
             response = replace(response, body=response.body[: len(response.body) // 2])
         if fault in DELIVERIES:
-            response = replace(response, delivery=DELIVERIES[fault], seconds=self.faults.slow_seconds)
+            response = replace(response, delivery=DELIVERIES[fault], seconds=self.state.faults.slow_seconds)
         return replace(response, headers=(*response.headers, *limits, ("x-request-id", f"req_{number}")))
 
     def drawn(self, path: str) -> str | None:
         """The fault of this request. Requests that were turned away draw none, so the share of faults holds among those let in."""
-        if self.faults.at and not path.startswith(self.faults.at):
+        if self.state.faults.at and not path.startswith(self.state.faults.at):
             return None
         self.numbers += 1
-        fault = self.faults.drawn(self.options.seed, self.numbers)
+        fault = self.state.faults.drawn(self.state.options.seed, self.numbers)
         if fault:
-            self.ledger.by_fault[fault] += 1
+            self.state.totals.by_fault[fault] += 1
         return fault
 
     def _admit(self, request: Request, number: int) -> tuple[tuple[str, str], ...]:
         """Key, quota and rate. The `x-ratelimit-*` headers where there is a limit; raises ApiError."""
-        faults = self.faults
+        faults = self.state.faults
         if faults.key_revoked_after is not None and number > faults.key_revoked_after:
             self.is_key_revoked = True
         sent = request.headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")
-        if self.is_key_revoked or (self.options.key and sent != self.options.key):
+        if self.is_key_revoked or (self.state.options.key and sent != self.state.options.key):
             raise OpenAIError(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key")
         if faults.quota_after is not None and number > faults.quota_after:
             raise OpenAIError(
@@ -131,13 +114,13 @@ class ScriptedEndpoint:
         return headers
 
     def _routed(self, request: Request, number: int, fault: str | None) -> dict[str, Any] | Response:
-        path, lacks = request.path, self.faults.lacks
+        path, lacks = request.path, self.state.faults.lacks
         kind = path.removeprefix("/v1/").partition("/")[0]
         if kind in lacks:
             raise OpenAIError(404, f"There is no {path} here.", "invalid_request_error", "not_found")
         if path in GENERATING and request.method == "POST":
             body = openai_replies.parsed(request.body)
-            self.ledger.bodies.append(body)
+            self.state.totals.bodies.append(body)
             return self.generated(path, body, number, fault)
         if kind == "models" and request.method == "GET":
             return self._models(path.removeprefix("/v1/models").strip("/"))
@@ -147,18 +130,18 @@ class ScriptedEndpoint:
 
     def generated(self, path: str, body: dict[str, Any], number: int, fault: str | None) -> dict[str, Any]:
         """The body of a reply in words or numbers, billed. Raises ApiError."""
-        if self.options.models and body.get("model") not in self.options.models:
+        if self.state.options.models and body.get("model") not in self.state.options.models:
             name = body.get("model")
             raise OpenAIError(404, f"The model `{name}` does not exist or you do not have access to it.", "invalid_request_error", "model_not_found")
         make: Callable[..., openai_replies.ScriptedReply] = GENERATING[path]
-        made = make(self, body, number, fault)
-        self.ledger.bill(path, made.prompt_tokens, made.completion_tokens)
+        made = make(self.state, body, number, fault)
+        self.state.totals.bill(path, made.prompt_tokens, made.completion_tokens)
         if made.task:
-            self.ledger.by_task[made.task] += 1
+            self.state.totals.by_task[made.task] += 1
         return made.body
 
     def _models(self, name: str) -> dict[str, Any]:
-        entries = [{"id": model, "object": "model", "created": 1, "owned_by": "glossator"} for model in self.options.models or DEFAULT_MODELS]
+        entries = [{"id": model, "object": "model", "created": 1, "owned_by": "glossator"} for model in self.state.options.models or DEFAULT_MODELS]
         if not name:
             return {"object": "list", "data": entries}
         found = next((entry for entry in entries if entry["id"] == name), None)
@@ -167,13 +150,13 @@ class ScriptedEndpoint:
         return found
 
     def _own(self, request: Request) -> Response:
-        """For tests and benches that run the server as a process: its ledger, and orders for faults as `{"rate_limited": 0.1}`."""
+        """For tests and benches that run the server as a process: its totals, and orders for faults as `{"rate_limited": 0.1}`."""
         if request.path == "/scripted/faults" and request.method == "POST":
             orders: dict[str, Any] = openai_replies.parsed(request.body)
-            self.faults = Faults(
+            self.state.faults = Faults(
                 **(orders | {name: frozenset(orders[name]) for name in ("lacks", "ignores") if name in orders} | {"at": tuple(orders.get("at", ()))})
             )
-        return Response(200, json.dumps(self.ledger.as_json()).encode())
+        return Response(200, json.dumps(self.state.totals.as_json()).encode())
 
 
 def _rate_limited(seconds: float | None, headers: tuple[tuple[str, str], ...] = ()) -> OpenAIError:

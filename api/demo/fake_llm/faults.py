@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from api.demo.fake_llm.draws import draw
+from api.demo.fake_llm.texts import draw
 
 # Shares of requests. Each request draws for itself, so the same question asked again most likely fares better.
 PASSING = (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from api.demo.fake_llm.asked import Span
-from api.demo.fake_llm.vectors import COMMON
+from api.demo.fake_llm.texts import COMMON
 from interp.explain.pattern.properties import WORD_CLASSES
 
 Reading = Callable[[str], list[Span]]

@@ -4,15 +4,13 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from api.demo.fake_llm.openai_replies import OpenAIError
+from api.demo.fake_llm.state import EndpointState
 from api.demo.fake_llm.wire import Request, Response
-
-if TYPE_CHECKING:
-    from api.demo.fake_llm.endpoint import ScriptedEndpoint
 
 MOST_LINES, MOST_BYTES = 50_000, 200 * 2**20
 WINDOW_SECONDS = 24 * 3600
@@ -80,10 +78,12 @@ class ScriptedBatch:
 
 
 class Batches:
-    """All files and batches of one endpoint."""
+    """Keep the files and batches of one endpoint. `drawn(path)` draws a line's fault, `generated(path, body, fault)` makes and bills its reply."""
 
-    def __init__(self, endpoint: "ScriptedEndpoint") -> None:
-        self.endpoint = endpoint
+    def __init__(
+        self, state: EndpointState, drawn: Callable[[str], str | None], generated: Callable[[str, dict[str, Any], str | None], dict[str, Any]]
+    ) -> None:
+        self.state, self.drawn, self.generated = state, drawn, generated
         self.files: dict[str, File] = {}
         self.made: dict[str, ScriptedBatch] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +94,7 @@ class Batches:
         if kind == "files":
             return self._files(request, name, action)
         if not name:
-            return self._make(request) if request.method == "POST" else self._listed(list(self.made.values()))
+            return self._make(request) if request.method == "POST" else self._listed()
         batch = self.made.get(name)
         if batch is None:
             raise OpenAIError(404, f"No batch found with id '{name}'.", "invalid_request_error")
@@ -103,21 +103,16 @@ class Batches:
         return batch.as_json()
 
     def _files(self, request: Request, name: str, action: str) -> dict[str, Any] | Response:
-        if not name:
-            return self._upload(request) if request.method == "POST" else self._listed(list(self.files.values()))
+        if request.method == "POST":
+            return self._upload(request)
         file = self.files.get(name)
-        if file is None:
+        if file is None or action != "content":
             raise OpenAIError(404, f"No such File object: {name}", "invalid_request_error", None, "id")
-        if action == "content":
-            return Response(200, file.content, content_type="application/octet-stream")
-        if request.method == "DELETE":
-            del self.files[name]
-            return {"id": name, "object": "file", "deleted": True}
-        return file.as_json()
+        return Response(200, file.content, content_type="application/octet-stream")
 
-    def _listed(self, entries: Sequence[File | ScriptedBatch]) -> dict[str, Any]:
-        """The newest first, one page of them."""
-        data = [entry.as_json() for entry in reversed(entries)]
+    def _listed(self) -> dict[str, Any]:
+        """Return a page of batches, the newest first."""
+        data = [batch.as_json() for batch in reversed(self.made.values())]
         return {"object": "list", "data": data[:PAGE], "has_more": len(data) > PAGE}
 
     def _upload(self, request: Request) -> dict[str, Any]:
@@ -156,10 +151,10 @@ class Batches:
         task.add_done_callback(self.tasks.discard)
 
     async def _work(self, batch: ScriptedBatch, source: File) -> None:
-        pause = self.endpoint.options.batch_seconds
-        fault = self.endpoint.faults.of_batch(self.endpoint.options.seed, len(self.made))
+        pause = self.state.options.batch_seconds
+        fault = self.state.faults.of_batch(self.state.options.seed, len(self.made))
         if fault:
-            self.endpoint.ledger.by_fault[fault] += 1
+            self.state.totals.by_fault[fault] += 1
         await asyncio.sleep(pause)
         lines, batch.errors = validated(source.content, batch.path)
         if fault == "batch_failed" and not batch.errors:
@@ -204,11 +199,11 @@ class Batches:
             batch.error_file = self._keep(f"{batch.id}_error.jsonl", "".join(failed).encode("utf-8", "surrogatepass"), "batch_output").id
 
     def _answered(self, batch: ScriptedBatch, line: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        fault = self.endpoint.drawn(batch.path)
+        fault = self.drawn(batch.path)
         if fault in LINE_ERRORS:
             return LINE_ERRORS[fault], OpenAIError(LINE_ERRORS[fault], "The server had an error.", "server_error").body
         try:
-            return 200, self.endpoint.generated(batch.path, line["body"], self.endpoint.numbers, fault)
+            return 200, self.generated(batch.path, line["body"], fault)
         except OpenAIError as error:
             return error.status, error.body
 

@@ -3,16 +3,13 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from api.demo.fake_llm.answers import answer
 from api.demo.fake_llm.asked import question
-from api.demo.fake_llm.tokens import chat_logprobs, prompt_tokens, read_logprobs, split
-from api.demo.fake_llm.vectors import embedding, encoded
+from api.demo.fake_llm.state import EndpointState
+from api.demo.fake_llm.texts import chat_logprobs, embedding, encoded, prompt_tokens, read_logprobs, split
 from api.demo.fake_llm.wire import Response
-
-if TYPE_CHECKING:
-    from api.demo.fake_llm.endpoint import ScriptedEndpoint
 
 REFUSAL = "I'm sorry, but I cannot assist with that request."
 NO_JSON = 'Sure! Here is what I found: {"1": "ye'
@@ -63,19 +60,19 @@ def as_response(body: dict[str, Any]) -> Response:
     return Response(200, events.encode(), content_type="text/event-stream")
 
 
-def chat(endpoint: "ScriptedEndpoint", body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
+def chat(state: EndpointState, body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
     """`POST /v1/chat/completions`."""
     messages = _messages(body)
     response_format = body.get("response_format") or {}
-    _refuse_what_is_lacking(endpoint.faults.lacks, body, response_format)
-    form = {} if response_format.get("type") in endpoint.faults.ignores else response_format
-    wants_logprobs = bool(body.get("logprobs")) and "logprobs" not in endpoint.faults.ignores
+    _refuse_what_is_lacking(state.faults.lacks, body, response_format)
+    form = {} if response_format.get("type") in state.faults.ignores else response_format
+    wants_logprobs = bool(body.get("logprobs")) and "logprobs" not in state.faults.ignores
     prompt = prompt_tokens([text for _, text in messages])
     room = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_ROOM
-    _fits_the_window(endpoint.faults.context_window, prompt, room)
+    _fits_the_window(state.faults.context_window, prompt, room)
     key = hashlib.blake2b(json.dumps(messages).encode(), digest_size=16).hexdigest()
     asked = question(messages, form, key)
-    found = answer(asked, endpoint.reader, _variant(endpoint, body, key)).spoiled(fault, number)
+    found = answer(asked, state.reader, _variant(state, body, key)).spoiled(fault, number)
     text, odds = found.rendered()
     if fault == "refused":
         text, odds = REFUSAL, {}
@@ -94,7 +91,7 @@ def chat(endpoint: "ScriptedEndpoint", body: dict[str, Any], number: int, fault:
         "finish_reason": "length" if is_cut else "stop",
     }
     reply = {"id": f"chatcmpl-{number}", "object": "chat.completion", "created": CREATED, "model": body["model"], "choices": [choice]}
-    reply |= _usage(endpoint, prompt, len(tokens), fault)
+    reply |= _usage(state, prompt, len(tokens), fault)
     return ScriptedReply(_streamed(reply) if body.get("stream") else reply, prompt, len(tokens), asked.kind or "other")
 
 
@@ -133,20 +130,20 @@ def _fits_the_window(window: int | None, prompt: int, room: int) -> None:
         raise OpenAIError(400, what, "invalid_request_error", "context_length_exceeded", "messages")
 
 
-def _variant(endpoint: "ScriptedEndpoint", body: dict[str, Any], key: str) -> int:
+def _variant(state: EndpointState, body: dict[str, Any], key: str) -> int:
     """How often the same question was asked before, where the temperature (1 when not given) lets answers differ."""
     if body.get("temperature", 1) == 0:
         return 0
-    endpoint.askings[key] += 1
-    return endpoint.askings[key] - 1
+    state.askings[key] += 1
+    return state.askings[key] - 1
 
 
-def _usage(endpoint: "ScriptedEndpoint", prompt: int, completion: int, fault: str | None) -> dict[str, Any]:
+def _usage(state: EndpointState, prompt: int, completion: int, fault: str | None) -> dict[str, Any]:
     """The `usage` object, or a wrong one: negative, absurd or missing by turns."""
-    if "usage" in endpoint.faults.ignores:
+    if "usage" in state.faults.ignores:
         return {}
     if fault == "wrong_usage":
-        turn = endpoint.ledger.by_fault["wrong_usage"] % 3
+        turn = state.totals.by_fault["wrong_usage"] % 3
         if turn == 0:
             return {}
         prompt, completion = (-prompt, -completion) if turn == 1 else (ABSURD, ABSURD)
@@ -163,30 +160,30 @@ def _streamed(reply: dict[str, Any]) -> dict[str, Any]:
     return {"chunks": [head | {"choices": [begun]}, head | {"choices": [ended]}, *usage]}
 
 
-def completion(endpoint: "ScriptedEndpoint", body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
+def completion(state: EndpointState, body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
     """`POST /v1/completions`: with `echo` the log-probabilities of the prompt, else the answer to it as to one user message."""
     prompts = body.get("prompt")
     prompts = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(prompts, list) or not prompts or not all(isinstance(text, str) for text in prompts):
         raise OpenAIError(400, "A prompt is a string or a list of strings.", "invalid_request_error", None, "prompt")
-    _refuse_what_is_lacking(endpoint.faults.lacks, body, {})
+    _refuse_what_is_lacking(state.faults.lacks, body, {})
     room = int(body.get("max_tokens", 16))
     used = sum(len(split(text)) for text in prompts)
-    _fits_the_window(endpoint.faults.context_window, used, room)
-    choices = [_completed(endpoint, body, text, place, room, fault) for place, text in enumerate(prompts)]
+    _fits_the_window(state.faults.context_window, used, room)
+    choices = [_completed(state, body, text, place, room, fault) for place, text in enumerate(prompts)]
     said = sum(choice.pop("said") for choice in choices)
     reply = {"id": f"cmpl-{number}", "object": "text_completion", "created": CREATED, "model": body["model"], "choices": choices}
-    return ScriptedReply(reply | _usage(endpoint, used, said, fault), used, said, "read" if body.get("echo") else "completion")
+    return ScriptedReply(reply | _usage(state, used, said, fault), used, said, "read" if body.get("echo") else "completion")
 
 
-def _completed(endpoint: "ScriptedEndpoint", body: dict[str, Any], prompt: str, index: int, room: int, fault: str | None) -> dict[str, Any]:
-    answered = answer(question([("system", prompt), ("user", prompt)], {}, prompt), endpoint.reader).rendered()[0] if room else ""
+def _completed(state: EndpointState, body: dict[str, Any], prompt: str, index: int, room: int, fault: str | None) -> dict[str, Any]:
+    answered = answer(question([("system", prompt), ("user", prompt)], {}, prompt), state.reader).rendered()[0] if room else ""
     if fault == "invalid_json":
         answered = NO_JSON
     said = split(answered)[:room]
     tokens = [*split(prompt), *said] if body.get("echo") else said
     logprobs = None
-    if body.get("logprobs") is not None and body.get("logprobs") is not False and "logprobs" not in endpoint.faults.ignores:
+    if body.get("logprobs") is not None and body.get("logprobs") is not False and "logprobs" not in state.faults.ignores:
         values = read_logprobs(tokens) if body.get("echo") else [-0.01] * len(tokens)
         offsets = [0]
         for token in tokens:
@@ -197,7 +194,7 @@ def _completed(endpoint: "ScriptedEndpoint", body: dict[str, Any], prompt: str, 
     return {"text": "".join(tokens), "index": index, "logprobs": logprobs, "finish_reason": finish, "said": len(said)}
 
 
-def embeddings(endpoint: "ScriptedEndpoint", body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
+def embeddings(state: EndpointState, body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
     """`POST /v1/embeddings` of strings, or of lists of token ids, which count as words."""
     del number
     given = body.get("input")
@@ -207,11 +204,11 @@ def embeddings(endpoint: "ScriptedEndpoint", body: dict[str, Any], number: int, 
     if not isinstance(texts, list) or not texts:
         raise OpenAIError(400, "Missing required parameter: 'input'.", "invalid_request_error", "missing_required_parameter", "input")
     words = [text if isinstance(text, str) else " ".join(map(str, text)) for text in texts]
-    width = int(body.get("dimensions") or endpoint.options.embedding_width)
+    width = int(body.get("dimensions") or state.options.embedding_width)
     form = str(body.get("encoding_format") or "float")
     data = [{"object": "embedding", "index": place, "embedding": encoded(embedding(text, width), form)} for place, text in enumerate(words)]
     used = prompt_tokens(words)
-    usage = _usage(endpoint, used, 0, fault)
+    usage = _usage(state, used, 0, fault)
     if usage:
         usage["usage"].pop("completion_tokens")
     return ScriptedReply({"object": "list", "model": body["model"], "data": data} | usage, used, 0, "embed")

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from api.demo.fake_llm.asked import FencedText, Span
-from api.demo.fake_llm.draws import draw, pick
 from api.demo.fake_llm.labels import reading
-from api.demo.fake_llm.vectors import embedding
+from api.demo.fake_llm.texts import draw, embedding, pick
 
 STRONGEST = 10.0
 SURE_YES, SURE_NO = 0.97, 0.03
@@ -221,3 +220,15 @@ def agreement(spans: Sequence[Span], marks: Sequence[tuple[int, int]]) -> float:
     touched = sum(any(start < right and left < end for start, end, _ in spans) for left, right in marks)
     touching = sum(any(start < right and left < end for left, right in marks) for start, end, _ in spans)
     return min(touched / len(marks), touching / len(spans))
+
+
+def judge_of(order: str, seed: int = 0) -> ScriptedReader:
+    """`quoted`, `yes`, `no`, `coin`, or `noisy:0.9,0.1` (true- and false-positive rate). Raises ValueError."""
+    name, _, rates = order.partition(":")
+    if name == "noisy" and rates:
+        true_positive, false_positive = (float(rate) for rate in rates.split(","))
+        return NoisyReader(QuotedReader(), true_positive, false_positive, seed)
+    plain: dict[str, ScriptedReader] = {"quoted": QuotedReader(), "yes": ConstantReader(True), "no": ConstantReader(False), "coin": CoinReader(seed)}
+    if order not in plain:
+        raise ValueError(f"there is no judge {order!r}: it is quoted, yes, no, coin or noisy:TPR,FPR")
+    return plain[order]

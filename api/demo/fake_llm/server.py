@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.request import urlopen
 
-from api.demo.fake_llm.call_totals import CallTotals
-from api.demo.fake_llm.endpoint import DEFAULT_MODELS, Options, ScriptedEndpoint
+from api.demo.fake_llm.endpoint import ScriptedEndpoint
 from api.demo.fake_llm.faults import Faults
 from api.demo.fake_llm.readers import QuotedReader, ScriptedReader
+from api.demo.fake_llm.state import DEFAULT_MODELS, CallTotals, EndpointState, Options
 from api.demo.fake_llm.wire import ScriptedConnection
 
 BACKLOG = 2048
@@ -34,10 +34,10 @@ class ScriptedServer:
 
         with ScriptedServer(faults=Faults.mixed(0.3)) as server:
             ask(server.base_url)
-        server.ledger.tokens
+        server.totals.tokens
 
-    `faults` may be changed while it runs. `stop` and `start` take the server away and bring it back on the same port, with its ledger, its files and
-    its batches. Nothing is asked of `key` when it is empty; any model is known when `models` is empty.
+    `state.faults` and `state.reader` may be changed while it runs. `stop` and `start` take the server away and bring it back on the same port,
+    with its totals, files and batches. No key is checked when `key` is empty; any model is known when `models` is empty.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ScriptedServer:
         batch_seconds: float = 0.05,
     ) -> None:
         options = Options(latency_seconds, key, models, seed, embedding_width, batch_seconds)
-        self._endpoint = ScriptedEndpoint(reader or QuotedReader(), faults or Faults(), options)
+        self._endpoint = ScriptedEndpoint(EndpointState(reader or QuotedReader(), faults or Faults(), options))
         self._host, self._port = host, port
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] = lambda: None
@@ -66,24 +66,13 @@ class ScriptedServer:
         return f"http://{self._host}:{self._port}/v1"
 
     @property
-    def ledger(self) -> CallTotals:
-        return self._endpoint.ledger
+    def totals(self) -> CallTotals:
+        return self._endpoint.state.totals
 
     @property
-    def faults(self) -> Faults:
-        return self._endpoint.faults
-
-    @faults.setter
-    def faults(self, faults: Faults) -> None:
-        self._endpoint.faults = faults
-
-    @property
-    def reader(self) -> ScriptedReader:
-        return self._endpoint.reader
-
-    @reader.setter
-    def reader(self, reader: ScriptedReader) -> None:
-        self._endpoint.reader = reader
+    def state(self) -> EndpointState:
+        """What may be changed while it runs: `faults` and `reader`."""
+        return self._endpoint.state
 
     def revoke_key(self) -> None:
         """From now on every request gets 401."""
@@ -141,18 +130,19 @@ class ScriptedServer:
 
 
 class ScriptedProcess:
-    """The same as a process of its own, for benches: its work is not the client's. `arguments` as `python -m api.demo.fake_llm` takes."""
+    """The same as a process of its own, for benches: its work is not the client's. `arguments` as `glossator fake-llm` takes."""
 
     def __init__(self, *arguments: str) -> None:
         self.arguments = arguments
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "api.demo.fake_llm", *self.arguments]
+        command = [sys.executable, "-m", "api.demo.fake_llm", "--port", "0", *self.arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        self.base_url = self.process.stdout.readline().strip()
-        if not self.base_url:
+        line = self.process.stdout.readline()
+        if not line:
             raise RuntimeError(f"{' '.join(command)} ended with status {self.process.wait()} before it listened")
+        self.base_url = line.split()[-1]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -161,8 +151,8 @@ class ScriptedProcess:
         assert self.process.stdout is not None
         self.process.stdout.close()
 
-    def ledger(self) -> dict[str, Any]:
+    def totals(self) -> dict[str, Any]:
         """`CallTotals.as_json` of this moment."""
-        with urlopen(self.base_url.removesuffix("/v1") + "/scripted/ledger") as reply:
+        with urlopen(self.base_url.removesuffix("/v1") + "/scripted/totals") as reply:
             found: dict[str, Any] = json.load(reply)
         return found

@@ -1,11 +1,15 @@
-"""Tokens as a scripted model counts and draws them: short words, digits, spaces and signs, joining to the text."""
+"""Texts as a scripted model sees them: seeded draws, tokens that join to the text, and embeddings of hashed words."""
 
+import base64
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
-from api.demo.fake_llm.draws import draw
+import numpy as np
+from numpy.typing import NDArray
 
 TOKEN = re.compile(r" ?[^\W\d_]{1,12}|\d{1,3}|\s|[^\w\s]|_|.", re.DOTALL)
 BYTES_A_TOKEN = 4
@@ -16,6 +20,23 @@ JUNK = (" the", "\n", " a", "_", " I", "-", "~", "…", " of", " so", "?", " in"
 SURE = 0.999
 
 Odds = tuple[tuple[str, float], ...]
+
+WORD = re.compile(r"[^\W_]+|[^\w\s]")
+SIGN_WEIGHT, COMMON_WEIGHT = 0.3, 0.2
+COMMON = frozenset(
+    ("a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "in", "is", "it", "of", "on", "or", "that", "the", "this", "to", "was", "with")
+)
+
+
+def draw(*parts: object) -> float:
+    """A number in [0, 1), uniform over different parts, equal for equal ones."""
+    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest()) / 2**64
+
+
+def pick(count: int, *parts: object) -> int:
+    """A place in 0..count-1."""
+    return int(draw(*parts) * count)
 
 
 def split(text: str) -> list[str]:
@@ -68,3 +89,27 @@ def read_logprobs(tokens: Sequence[str]) -> list[float | None]:
     if found:
         found[0] = None
     return found
+
+
+@lru_cache(maxsize=65536)
+def _place(word: str, width: int) -> tuple[int, float]:
+    weight = SIGN_WEIGHT if not word[:1].isalnum() else COMMON_WEIGHT if word in COMMON else 1.0
+    return pick(width, "place", word), weight if draw("sign", word) < 0.5 else -weight
+
+
+def embedding(text: str, width: int) -> NDArray[np.float32]:
+    """float32 [width] of unit length; the first axis alone for a text without words."""
+    vector = np.zeros(width, dtype=np.float32)
+    for word in WORD.findall(text.casefold()):
+        place, weight = _place(word, width)
+        vector[place] += weight
+    length = float(np.linalg.norm(vector))
+    if length == 0:
+        vector[0] = length = 1.0
+    unit: NDArray[np.float32] = vector / np.float32(length)
+    return unit
+
+
+def encoded(vector: NDArray[np.float32], form: str) -> list[float] | str:
+    """As the API sends it: `float` numbers, or `base64` of little-endian float32."""
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if form == "base64" else vector.tolist()

@@ -1,15 +1,19 @@
-"""What a scripted server was asked, and what a real one would have billed for it."""
+"""What an endpoint is made with, and what it counts: requests, and what a real endpoint would have billed."""
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.readers import ScriptedReader
+
+DEFAULT_MODELS = ("scripted", "scripted-judge", "scripted-embedding")
 BODIES_KEPT = 256
 
 
 @dataclass(slots=True)
 class CallTotals:
-    """Counts since the server was made. Written by the server's thread alone.
+    """Count requests and bills since the server was made. Written by the server's thread alone.
 
     A call is billed once its answer is made, whether or not the answer arrives: so are dropped, stalled and truncated ones, and not 4xx and 5xx.
     `prompt_tokens` and `completion_tokens` are the true ones, whatever the reply says. `calls` counts lines of batches, too.
@@ -43,3 +47,26 @@ class CallTotals:
         names = ("requests", "calls", "prompt_tokens", "completion_tokens", "tokens", "in_flight", "max_in_flight")
         counters = ("by_path", "calls_by_path", "by_status", "by_fault", "by_task")
         return {name: getattr(self, name) for name in names} | {name: dict(getattr(self, name)) for name in counters}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Hold what a server is made with. `batch_seconds` is how long a batch stays in each of its states."""
+
+    latency_seconds: float = 0.0
+    key: str = ""
+    models: tuple[str, ...] = DEFAULT_MODELS
+    seed: int = 0
+    embedding_width: int = 256
+    batch_seconds: float = 0.05
+
+
+@dataclass(slots=True)
+class EndpointState:
+    """Hold what outlives the socket, so that a server can go away and come back. `askings` counts equal questions."""
+
+    reader: ScriptedReader
+    faults: Faults
+    options: Options
+    totals: CallTotals = field(default_factory=CallTotals)
+    askings: Counter[str] = field(default_factory=Counter)

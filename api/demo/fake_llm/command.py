@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from api.cli.output.console import out, say
-from api.demo.fake_llm import Faults, ScriptedServer
-from api.demo.fake_llm.endpoint import DEFAULT_MODELS
-from api.demo.fake_llm.orders import judge_of
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.readers import judge_of
+from api.demo.fake_llm.server import ScriptedServer
+from api.demo.fake_llm.state import DEFAULT_MODELS
 
 ANY_KEY = "none"
 
@@ -46,4 +47,4 @@ def fake_llm(
     out.print(f"  export GLOSSATOR_LLM_API_KEY={key or ANY_KEY}", markup=False, soft_wrap=True)
     ended.wait()
     server.stop()
-    say(f"Stopped; calls answered: {server.ledger.calls:,}, tokens: {server.ledger.tokens:,}.")
+    say(f"Stopped; calls answered: {server.totals.calls:,}, tokens: {server.totals.tokens:,}.")
