@@ -1,9 +1,11 @@
 """Hold all scores of one scorer over a dictionary as columns of numbers, some 80 bytes per score."""
 
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,34 +16,12 @@ from interp.planning.plan import Range
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer]
 Mask = NDArray[np.bool_]
-Name = TypeVar("Name")
 
 # Half-width of a 95% interval in standard errors.
 NORMAL = 1.96
 # How a p value was made: by rank among a feature's own nulls, from the nulls of all features, by randomisation over documents.
 P_METHODS = (None, "rank", "pooled", "paired")
 RANK, POOLED, PAIRED = 1, 2, 3
-
-
-class ScoreFamily(NamedTuple):
-    """Explanations of one explainer with the same settings."""
-
-    explainer: str
-    settings_digest: str
-
-
-class NumberedNames(Generic[Name]):
-    """Numbers values of which there are few different ones, in the order in which they come."""
-
-    def __init__(self, *first: Name) -> None:
-        self._numbers = {name: number for number, name in enumerate(first)}
-
-    def numbers(self, values: Iterable[Name]) -> list[int]:
-        known = self._numbers
-        return [known.setdefault(value, len(known)) for value in values]
-
-    def all(self) -> tuple[Name, ...]:
-        return tuple(self._numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +58,8 @@ class ScoreTable:
     values, lifts, p_values, q_values, shrunken_values, paired  float64 [N], as in the database or adjusted; `paired` are p values, too
     errors             float64 [N]  standard errors, from the intervals' widths
     p_methods          int32 [N]  places in `P_METHODS`
-    families, metrics, reasons      int32 [N]  places in `all_families`, `all_metrics`, `all_reasons` (of nulls; the first is None)
+    families           int32 [N]  explanations of one explainer with the same settings are a family, by number from 0 to `family_count` - 1
+    metrics, reasons   int32 [N]  places in `all_metrics`, `all_reasons` (of nulls; the first is None)
     nulls              what p values are pooled from
     controls           of the features that the job asked for
     """
@@ -97,7 +78,7 @@ class ScoreTable:
     paired: Floats
     errors: Floats
     p_methods: Integers
-    all_families: tuple[ScoreFamily, ...]
+    family_count: int
     all_metrics: tuple[str, ...]
     all_reasons: tuple[str | None, ...]
     nulls: Nulls
@@ -109,66 +90,49 @@ class ScoreTable:
 
 # Type codes of `array` for each column: arrays grow in place, where a list of portions would need twice the memory when it is joined.
 TYPES = {"ids": "q", "features": "i", "explanations": "q", "families": "i", "metrics": "i", "reasons": "i", "p_methods": "i"}
-TYPES |= dict.fromkeys(("values", "lifts", "p_values", "q_values", "shrunken_values", "paired", "errors"), "d")
+FIGURES = ("values", "lifts", "p_values", "q_values", "shrunken_values", "paired")
+TYPES |= dict.fromkeys((*FIGURES, "errors"), "d")
 
 
 def table_of(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]) -> ScoreTable:
     """Return the rows of `interp.store.results.dictionary_scores.scores_of` as columns; `asked` are the features of the job."""
-    builder = TableBuilder(asked)
+    columns = {name: array(code) for name, code in TYPES.items()}
+    # Values of which there are few different ones, by number in the order in which they come.
+    families, metrics, reasons = (defaultdict[Any, int](count().__next__) for _ in range(3))
+    reasons[None]
+    few, lengths, null_values = array("b"), array("i"), array("d")
+    all_controls = Controls()
     for rows in portions:
-        builder.add(rows)
-    return builder.table()
-
-
-class TableBuilder:
-    """Builds a table from portions of rows."""
-
-    def __init__(self, asked: Sequence[Range]) -> None:
-        self._asked = asked
-        self._columns = {name: array(code) for name, code in TYPES.items()}
-        self._families, self._metrics, self._reasons = NumberedNames[ScoreFamily](), NumberedNames[str](), NumberedNames[str | None](None)
-        self._few, self._lengths, self._nulls = array("b"), array("i"), array("d")
-        self._controls = Controls()
-
-    def add(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Add the rows of a portion, at least one."""
-        ids, features, explanations, explainers, digests, metrics, *figures, lows, highs, methods, reasons, nulls, controls = zip(*rows, strict=True)
-        columns = self._columns
+        ids, features, explained, explainers, digests, names, *figures, lows, highs, methods, causes, nulls, controls = zip(
+            *rows, strict=True
+        )
         columns["ids"].extend(ids)
         columns["features"].extend(features)
-        columns["explanations"].extend(explanations)
-        columns["families"].extend(self._families.numbers(map(ScoreFamily, explainers, digests)))
-        columns["metrics"].extend(self._metrics.numbers(metrics))
-        columns["reasons"].extend(self._reasons.numbers(reasons))
+        columns["explanations"].extend(explained)
+        columns["families"].extend(families[family] for family in zip(explainers, digests, strict=True))
+        columns["metrics"].extend(metrics[name] for name in names)
+        columns["reasons"].extend(reasons[reason] for reason in causes)
         columns["p_methods"].extend(map(P_METHODS.index, methods))
-        for name, values in zip(("values", "lifts", "p_values", "q_values", "shrunken_values", "paired"), figures, strict=True):
+        for name, values in zip(FIGURES, figures, strict=True):
             columns[name].frombytes(_floats(values).tobytes())
         columns["errors"].frombytes(((_floats(highs) - _floats(lows)) / (2 * NORMAL)).tobytes())
-        self._add_nulls(nulls, methods)
-        for feature, some, is_asked in zip(features, controls, is_within(np.array(features), self._asked).tolist(), strict=True):
-            if is_asked and some:
-                self._controls.add(feature, some)
-
-    def table(self) -> ScoreTable:
-        """Return all that was added; nothing can be added after that."""
-        columns = {name: _array(column) for name, column in self._columns.items()}
-        nulls = Nulls(_array(self._few).astype(np.bool_), _array(self._lengths), _array(self._nulls))
-        return ScoreTable(
-            **columns,
-            all_families=self._families.all(),
-            all_metrics=self._metrics.all(),
-            all_reasons=self._reasons.all(),
-            nulls=nulls,
-            controls=self._controls,
-        )
-
-    def _add_nulls(self, nulls: Iterable[Sequence[float | None] | None], methods: Iterable[str | None]) -> None:
         for values, method in zip(nulls, methods, strict=True):
-            few = method != P_METHODS[RANK]
-            kept = (values or ()) if few else ()
-            self._few.append(few)
-            self._lengths.append(len(kept))
-            self._nulls.extend(np.nan if value is None else value for value in kept)
+            is_few = method != P_METHODS[RANK]
+            kept = (values or ()) if is_few else ()
+            few.append(is_few)
+            lengths.append(len(kept))
+            null_values.extend(np.nan if value is None else value for value in kept)
+        for feature, some, is_asked in zip(features, controls, is_within(np.array(features), asked).tolist(), strict=True):
+            if is_asked and some:
+                all_controls.add(feature, some)
+    return ScoreTable(
+        **{name: _array(column) for name, column in columns.items()},
+        family_count=len(families),
+        all_metrics=tuple(metrics),
+        all_reasons=tuple(reasons),
+        nulls=Nulls(_array(few).astype(np.bool_), _array(lengths), _array(null_values)),
+        controls=all_controls,
+    )
 
 
 def is_within(features: Integers, ranges: Sequence[Range]) -> Mask:

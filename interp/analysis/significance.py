@@ -74,10 +74,10 @@ def ranking_of(table: ScoreTable, chosen: Mask) -> dict[str, Any]:
 
 
 def _families(table: ScoreTable) -> Iterator[Members]:
-    if len(table.all_families) == 1:
+    if table.family_count == 1:
         yield slice(None)
         return
-    for family in range(len(table.all_families)):
+    for family in range(table.family_count):
         yield np.flatnonzero(table.families == family)
 
 
@@ -91,7 +91,7 @@ def _with_pooled_p(table: ScoreTable, densities: Floats) -> ScoreTable:
     # Scores of too few windows have no p value: where each score has one null, figures alone would be ranked, theirs too.
     scarce = np.array([scarce_by(reason) is not None for reason in table.all_reasons])[table.reasons]
     p_values[scarce], p_methods[scarce] = np.nan, 0
-    for family in range(len(table.all_families)):
+    for family in range(table.family_count):
         few = nulls.few & ~scarce & (table.families == family)
         matrix = nulls.matrix(few)
         strata = strata_of(densities[table.features[few]], STRATA)
