@@ -103,9 +103,7 @@ def table_of(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]
     few, lengths, null_values = array("b"), array("i"), array("d")
     all_controls = Controls()
     for rows in portions:
-        ids, features, explained, explainers, digests, names, *figures, lows, highs, methods, causes, nulls, controls = zip(
-            *rows, strict=True
-        )
+        ids, features, explained, explainers, digests, names, *figures, lows, highs, methods, causes, nulls, controls = zip(*rows, strict=True)
         columns["ids"].extend(ids)
         columns["features"].extend(features)
         columns["explanations"].extend(explained)

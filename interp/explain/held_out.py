@@ -79,7 +79,7 @@ def held_out(item: ExplainerInput, part: NDArray[np.bool_], seed: int) -> HeldOu
 async def try_label(judge: Model, label: str, windows: HeldOut, context: ExplainContext) -> Trial:
     """Ask the judge with this label. Prompts of two labels differ in the label alone. Raises JobPaused."""
     asked = [
-        Window(str(row), plain_after_left(windows.contexts, row, context.vocabulary), int(fires))
+        Window(plain_after_left(windows.contexts, row, context.vocabulary), int(fires))
         for row, fires in zip(windows.rows.tolist(), windows.fires.tolist(), strict=True)
     ]
     verdicts = await ask_windows(judge, "detect", label, asked, context.seed, PER_PROMPT)

@@ -61,6 +61,19 @@ class Verdicts:
     probabilities: NDArray[np.float64] | None = None
     reason: str | None = None
 
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Verdict[bool]]], reason: str | None = None) -> "Verdicts":
+        """Return the verdicts [E][N] of yes/no questions as arrays."""
+        odds = np.array([[np.nan if one.probability is None else one.probability for one in row] for row in rows], dtype=np.float64)
+        return cls(
+            values=np.array([[bool(one.value) for one in row] for row in rows], dtype=np.bool_),
+            statuses=np.array([[one.status for one in row] for row in rows], dtype=np.uint8),
+            failures=[one.failure for one in rows[0]],
+            details=[_detail(one) for one in rows[0]],
+            probabilities=None if np.isnan(odds[0]).all() else odds,
+            reason=reason,
+        )
+
     @property
     def answered(self) -> NDArray[np.bool_]:
         """bool [E, N]."""
@@ -78,6 +91,12 @@ class Verdicts:
     def first_failure(self) -> str | None:
         return next((failure for failure in self.failures if failure), None)
 
-    def of(self, rows: slice) -> "Verdicts":
+    def select(self, rows: slice) -> "Verdicts":
         """Return the verdicts of some explanations."""
         return Verdicts(self.values[rows], self.statuses[rows])
+
+
+def _detail(verdict: Verdict[bool]) -> dict[str, object] | None:
+    if verdict.key is None:
+        return None
+    return {"call": verdict.key} if verdict.probability is None else {"call": verdict.key, "probability": verdict.probability}

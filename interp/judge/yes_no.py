@@ -35,7 +35,6 @@ class Window:
     Windows of one `group` are spread evenly over prompts and places in them: where the group is the right answer, no order gives it away.
     """
 
-    id: str
     text: str
     group: int = 0
 

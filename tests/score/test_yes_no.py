@@ -28,7 +28,7 @@ def ask(model, windows, label="cats", kind="detect", seed=0, per_prompt=10, samp
 
 
 def windows_of(truth):
-    return [Window(f"w{place}", f"text {place} {'cat' if holds else 'dog'}", int(holds)) for place, holds in enumerate(truth)]
+    return [Window(f"text {place} {'cat' if holds else 'dog'}", int(holds)) for place, holds in enumerate(truth)]
 
 
 def has_cat(text, label):
@@ -266,7 +266,7 @@ def test_a_text_cannot_change_the_reading_of_any_other(injection):
     found = read(prompt_of("detect", injection, texts))
     assert list(found.texts.values()) == texts
     assert found.label == injection
-    windows = [Window(str(place), text) for place, text in enumerate(texts)]
+    windows = [Window(text) for place, text in enumerate(texts)]
     verdict = {text: verdict.value for text, verdict in zip(texts, ask(FakeModel(verdicts(has_cat)), windows), strict=True)}
     assert (verdict["a dog"], verdict["a cat"], verdict["a dog again"]) == (False, True, False)
 
@@ -274,7 +274,7 @@ def test_a_text_cannot_change_the_reading_of_any_other(injection):
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_over_http_a_hostile_text_leaves_the_others_their_verdicts(injection):
     def said(third):
-        windows = [Window(str(place), text) for place, text in enumerate(["a cat", "a dog", third, "the cat sat", "nothing"])]
+        windows = [Window(text) for place, text in enumerate(["a cat", "a dog", third, "the cat sat", "nothing"])]
         with ScriptedServer() as server:
             return [verdict.value for verdict in asyncio.run(asked_at(server.base_url, windows))]
 

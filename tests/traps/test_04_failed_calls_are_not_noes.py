@@ -68,7 +68,7 @@ def test_a_judge_that_fails_on_silent_windows_is_not_right_there(name):
 
 @pytest.mark.parametrize("count", [1, 7, 10, 11, 23])
 def test_a_short_last_batch_is_a_batch(count):
-    windows = [Window(str(place), f"text {place} cat") for place in range(count)]
+    windows = [Window(f"text {place} cat") for place in range(count)]
     model = FakeModel(verdicts(lambda text, label: True))
     assert [verdict.value for verdict in ask(model, windows)] == [True] * count
     assert sum(len(asked.texts) for asked in model.asked) == count

@@ -146,7 +146,7 @@ def test_over_http_no_attack_becomes_an_explanation():
 def test_over_http_a_window_changes_no_verdict(windows, seed):
     """A judge that knows the truth says of every window what is so, whatever that window or another in its prompt says."""
     texts = [f"{attack} zyx {attack}" if fires else attack.replace("zyx", "") for attack, fires in windows]
-    asked = [Window(str(place), text) for place, text in enumerate(texts)]
+    asked = [Window(text) for text in texts]
 
     async def judged(model):
         return await ask_windows(model, "detect", LABEL, asked, seed, per_prompt=5)

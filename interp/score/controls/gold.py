@@ -1,6 +1,7 @@
 """Ask questions of known answer about the feature's own test windows, for the error rates of the judge."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from interp.domain.evidence import Contexts
 from interp.domain.score import ControlResult
 from interp.domain.vocabulary import Vocabulary
-from interp.judge.verdicts import AnswerStatus, Verdict
+from interp.judge.verdicts import AnswerStatus
 from interp.judge.yes_no import Question, Window, ask_windows
 from interp.llm.base import Model
 from interp.llm.prompt_text import mark, pieces, shown
@@ -19,23 +20,17 @@ LABELS = {"detect": 'the text contains the word "{word}"', "fuzz": 'the word "{w
 NO_WORD = "No word stands in some of the test windows and is absent from others, so that nothing is plainly known of them."
 
 
-@dataclass(frozen=True, slots=True)
-class GoldQuestions:
-    """Questions about one word: `label` is plainly true of the windows of group 1 and plainly false of those of group 0."""
+def gold_of(kind: Question, contexts: Contexts, vocabulary: Vocabulary, count: int, seed: int) -> tuple[str, list[Window]] | None:
+    """Return a label and at most `count` windows, of which it is plainly true (group 1) of one half and plainly false (group 0) of the other.
 
-    label: str
-    windows: list[Window]
-
-
-def gold_of(kind: Question, contexts: Contexts, vocabulary: Vocabulary, count: int, seed: int) -> GoldQuestions | None:
-    """Return at most `count` questions, half of them true, about one word drawn by seed.
-
-    None where no word tells windows apart. A word is present where it stands by itself, as it is written, and absent where its letters stand nowhere,
-    in any case: windows in between are not asked about. For fuzz the word's own tokens are marked where that is right, and as many others, in windows
-    without it, where it is wrong.
+    It is about one word, drawn by seed; None where no word tells windows apart. A word is present where it stands by itself, as it is written, and
+    absent where its letters stand nowhere, in any case: windows in between are not asked about. For fuzz the word's own tokens are marked where that
+    is right, and as many others, in windows without it, where it is wrong.
     """
     random = np.random.default_rng(seed)
-    texts = [_Text.of(contexts, row, vocabulary) for row in _distinct(contexts)]
+    # One row per window, in an order that does not depend on that of the contexts.
+    rows = np.unique(contexts.identities(), return_index=True)[1].tolist()
+    texts = [_Text.of(contexts, row, vocabulary) for row in rows]
     word = _drawn_word(texts, count, random)
     if word is None:
         return None
@@ -43,22 +38,20 @@ def gold_of(kind: Question, contexts: Contexts, vocabulary: Vocabulary, count: i
     half = max(1, count // 2)
     right = [present[place] for place in random.permutation(len(present))[:half]]
     wrong = [absent[place] for place in random.permutation(len(absent))[: count - len(right)][: half + count % 2]]
-    windows = [Window(f"gold {place}", _shown(kind, text, text.marks_of(word)), 1) for place, text in enumerate(right)]
+    windows = [Window(_shown(kind, text, text.marks_of(word)), 1) for text in right]
     for place, text in enumerate(wrong, start=len(right)):
         wanted = int(right[place % len(right)].marks_of(word).sum())
-        windows.append(Window(f"gold {place}", _shown(kind, text, text.other_marks(wanted, random)), 0))
-    return GoldQuestions(LABELS[kind].format(word=word), windows)
+        windows.append(Window(_shown(kind, text, text.other_marks(wanted, random)), 0))
+    return LABELS[kind].format(word=word), windows
 
 
-async def ask_gold(model: Model, kind: Question, gold: GoldQuestions | None, seed: int, per_prompt: int) -> ControlResult:
+async def ask_gold(model: Model, kind: Question, gold: tuple[str, list[Window]] | None, seed: int, per_prompt: int) -> ControlResult:
     """Return the share of right answers; `details` counts true and false positives and negatives, for the error rates of the judge."""
     if gold is None:
         return ControlResult("gold", None, reason=NO_WORD)
-    return gold_result(gold, await ask_windows(model, kind, gold.label, gold.windows, seed, per_prompt))
-
-
-def gold_result(gold: GoldQuestions, verdicts: list[Verdict[bool]]) -> ControlResult:
-    pairs = [(bool(window.group), verdict.value) for window, verdict in zip(gold.windows, verdicts, strict=True)]
+    label, windows = gold
+    verdicts = await ask_windows(model, kind, label, windows, seed, per_prompt)
+    pairs = [(bool(window.group), verdict.value) for window, verdict in zip(windows, verdicts, strict=True)]
     counts = {
         "tp": pairs.count((True, True)),
         "fn": pairs.count((True, False)),
@@ -67,7 +60,7 @@ def gold_result(gold: GoldQuestions, verdicts: list[Verdict[bool]]) -> ControlRe
         "failed": sum(verdict.status == AnswerStatus.FAILED for verdict in verdicts),
         "abstained": sum(verdict.status == AnswerStatus.ABSTAINED for verdict in verdicts),
     }
-    details = counts | {"label": gold.label}
+    details = counts | {"label": label}
     answered = sum(counts[name] for name in ("tp", "fn", "tn", "fp"))
     if not answered:
         return ControlResult("gold", None, reason="None of the known questions was answered.", details=details)
@@ -105,14 +98,6 @@ def _shown(kind: Question, text: _Text, marks: NDArray[np.bool_]) -> str:
     return mark(text.strings, marks) if kind == "fuzz" else text.text
 
 
-def _distinct(contexts: Contexts) -> list[int]:
-    """Return one row per window, in an order that does not depend on that of the contexts."""
-    rows: dict[str, int] = {}
-    for row, identity in enumerate(contexts.identities()):
-        rows.setdefault(identity, row)
-    return [rows[identity] for identity in sorted(rows)]
-
-
 def _alone(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
 
@@ -124,13 +109,11 @@ def _split(texts: list[_Text], word: str) -> tuple[list[_Text], list[_Text]]:
 
 def _drawn_word(texts: list[_Text], count: int, random: np.random.Generator) -> str | None:
     """Draw a word that divides the texts well enough for `count` questions, or else as well as any does."""
-    often: dict[str, int] = {}
+    often: Counter[str] = Counter()
     for text in texts:
         # A word at an end of the window may be the rest of a longer one.
-        for word in {found[0] for found in _WORD.finditer(text.text) if found.start() > 0 and found.end() < len(text.text)}:
-            often[word] = often.get(word, 0) + 1
-    half = max(1, count // 2)
-    for wanted in range(half, 0, -1):
+        often.update({found[0] for found in _WORD.finditer(text.text) if found.start() > 0 and found.end() < len(text.text)})
+    for wanted in range(max(1, count // 2), 0, -1):
         common = sorted(word for word, times in often.items() if times >= wanted)
         for place in random.permutation(len(common)):
             word = common[int(place)]

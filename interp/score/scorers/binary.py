@@ -55,12 +55,11 @@ class JudgedBinary(LlmScorer):
         """See `LlmScorer.score`. An explanation that could not be made is not asked about: its score is undefined, with the reason."""
         judge, seed = RecordingModel(context.judge, self.name), seed_of(context.seed, self.name, item.feature)
         everything, texts = self.questions(item, context)
-        groups = everything.positive.astype(int).tolist()
-        windows = [Window(*window) for window in zip(everything.contexts.identities(), texts, groups, strict=True)]
+        windows = [Window(text, int(group)) for text, group in zip(texts, everything.positive, strict=True)]
         tested = tested_of(item, context.controls, context.vocabulary)
         asked = await self._ask(judge, everything, windows, tested, seed)
         repeated = await self._repeat(judge, tested[0], [windows[row] for row in asked.rows], asked.verdicts[0], item, context, seed)
-        test_set, verdicts, bounds = everything.select(asked.rows), _verdicts(tested[0], asked.verdicts), asked.bounds
+        test_set, verdicts, bounds = everything.select(asked.rows), Verdicts.of(asked.verdicts, tested[0].failure), asked.bounds
         own = figure_of(test_set, verdicts, bounds=bounds)
         controls = compare_with_controls(
             tested,
@@ -136,22 +135,3 @@ class JudgedBinary(LlmScorer):
         if "judge_swap" in context.controls and context.second_judge is None:
             found.append(ControlResult("judge_swap", None, reason=NO_SECOND))
         return found
-
-
-def _verdicts(own: TestedExplanation, verdicts: Sequence[Sequence[Verdict[bool]]]) -> Verdicts:
-    """Return the verdicts [E][N] of all explanations as arrays."""
-    odds = np.array([[np.nan if one.probability is None else one.probability for one in row] for row in verdicts], dtype=np.float64)
-    return Verdicts(
-        values=np.array([[bool(one.value) for one in row] for row in verdicts], dtype=np.bool_),
-        statuses=np.array([[one.status for one in row] for row in verdicts], dtype=np.uint8),
-        failures=[one.failure for one in verdicts[0]],
-        details=[_detail(one) for one in verdicts[0]],
-        probabilities=None if np.isnan(odds[0]).all() else odds,
-        reason=own.failure,
-    )
-
-
-def _detail(verdict: Verdict[bool]) -> dict[str, Any] | None:
-    if verdict.key is None:
-        return None
-    return {"call": verdict.key} if verdict.probability is None else {"call": verdict.key, "probability": verdict.probability}

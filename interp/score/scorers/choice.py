@@ -121,10 +121,9 @@ class JudgedChoice(LlmScorer):
 
 def _verdicts(questions: Sequence[ChoiceQuestion], choices: Sequence[Sequence[Verdict[int]]]) -> Verdicts:
     """Return whether each choice [E][N] is right, bool [E, N]."""
-    shape = (len(choices), len(questions))
     right = [[choice.value == question.answer for question, choice in zip(questions, row, strict=True)] for row in choices]
     statuses = np.array([[choice.status for choice in row] for row in choices], dtype=np.uint8)
-    return Verdicts(np.array(right, dtype=np.bool_).reshape(shape), statuses.reshape(shape), [choice.failure for choice in choices[0]])
+    return Verdicts(np.array(right, dtype=np.bool_), statuses, [choice.failure for choice in choices[0]])
 
 
 def _metrics(verdicts: Verdicts, choices: Sequence[Verdict[int]], options: int) -> dict[str, float | None]:

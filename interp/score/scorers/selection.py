@@ -51,7 +51,7 @@ class Selection(LlmScorer):
         answers = await gather_all(
             [_ask(one.bound(judge), one, texts) for one in tested] + [_ask(other, tested[0], texts[: WINDOWS * few], 1) for other in judges.values()]
         )
-        verdicts = _verdicts(answers[: len(tested)])
+        verdicts = Verdicts.of(answers[: len(tested)])
         own = figure_of(test_set, verdicts)
         compared = compare_with_controls(tested, verdicts.answered, lambda place, both: figure_of(test_set, verdicts, place, both))
         repeated = [agreement(name, answers[0][: len(again)], again) for name, again in zip(judges, answers[len(tested) :], strict=True)]
@@ -110,13 +110,6 @@ def _per_window(call: Verdict[NDArray[np.bool_]]) -> list[Verdict[bool]]:
     if call.value is None:
         return [Verdict.failed(str(call.failure))] * WINDOWS
     return [Verdict.answered(bool(fires)) for fires in call.value]
-
-
-def _verdicts(answers: Sequence[Sequence[Verdict[bool]]]) -> Verdicts:
-    shape = (len(answers), len(answers[0]))
-    values = np.array([[bool(one.value) for one in row] for row in answers], dtype=np.bool_).reshape(shape)
-    statuses = np.array([[one.status for one in row] for row in answers], dtype=np.uint8).reshape(shape)
-    return Verdicts(values, statuses, [one.failure for one in answers[0]])
 
 
 def _accuracy(test_set: TestSet, verdicts: Verdicts) -> dict[str, float | None]:

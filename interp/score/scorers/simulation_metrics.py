@@ -24,7 +24,7 @@ def content_of(test_set: TestSet, vocabulary: Vocabulary) -> Mask:
 
 def figure_of(test_set: TestSet, verdicts: Verdicts, content: Mask, place: int = 0, among: Mask | None = None) -> Figure:
     """Return Pearson's r of one explanation over the windows that it answered, of those in the mask `among` [N] if given."""
-    one = verdicts.of(slice(place, place + 1))
+    one = verdicts.select(slice(place, place + 1))
     if among is not None:
         one = Verdicts(one.values, np.where(among[None], one.statuses, np.uint8(AnswerStatus.FAILED)))
     totals = totals_of(test_set, one, content)
@@ -74,7 +74,7 @@ def null_of(test_set: TestSet, verdicts: Verdicts, content: Mask, own: Figure, i
     """Compare the own figure with those of the nulls, which follow the own explanation in `verdicts`."""
     if not item.nulls:
         return None
-    return compare_with_nulls(own, null_figures(test_set, verdicts.of(slice(0, 1 + len(item.nulls))), content, own.value), item.nulls)
+    return compare_with_nulls(own, null_figures(test_set, verdicts.select(slice(0, 1 + len(item.nulls))), content, own.value), item.nulls)
 
 
 def null_figures(test_set: TestSet, verdicts: Verdicts, content: Mask, own: float | None) -> NullFigures:
@@ -82,7 +82,7 @@ def null_figures(test_set: TestSet, verdicts: Verdicts, content: Mask, own: floa
     answered, values = verdicts.answered, verdicts.values
     both = np.where(answered[:1] & answered[1:], np.uint8(AnswerStatus.ANSWERED), np.uint8(AnswerStatus.FAILED))
     theirs = totals_of(test_set, Verdicts(values[1:], both), content)
-    alone = totals_of(test_set, verdicts.of(slice(0, 1)), content)
+    alone = totals_of(test_set, verdicts.select(slice(0, 1)), content)
     # Where both answered the same windows, as rules always do, the own sums are those on both.
     is_same = bool((answered[:1] == (answered[:1] & answered[1:])).all())
     own_values = np.broadcast_to(values[:1], values[1:].shape)
