@@ -16,20 +16,9 @@ from typing import Any, Literal, TypeVar
 from interp.domain.errors import AbilityMissingError, JobPausedError
 from interp.llm.base import Reply
 from interp.llm.call_store import CallStore, PendingBatch
+from interp.llm.transports import payloads
 from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.endpoint import BatchInfo, Endpoint
-from interp.llm.transports.payloads import (
-    BATCH_PATH,
-    MAX_BATCH_BYTES,
-    MAX_BATCH_LINES,
-    batch_line,
-    batch_reply,
-    chat_body,
-    extra_bytes_of,
-    parse_batch_line,
-    read_chat,
-    read_failed_generation,
-)
 from interp.llm.transports.quirks import MAX_LESSONS, EndpointQuirks
 from interp.llm.transports.retry import decide, retried
 
@@ -56,7 +45,7 @@ class BatchTransport:
         endpoint: Endpoint,
         quirks: EndpointQuirks,
         poll_seconds: float = 30.0,
-        max_lines: int = MAX_BATCH_LINES,
+        max_lines: int = payloads.MAX_BATCH_LINES,
         max_outage_seconds: float = MAX_OUTAGE_SECONDS,
     ) -> None:
         self.endpoint, self.quirks, self.max_lines = endpoint, quirks, max_lines
@@ -107,15 +96,14 @@ class BatchQuestion:
     def is_wanted(self) -> bool:
         return any(not future.done() for future in self.futures)
 
-    def answer(self, answer: Reply) -> None:
+    def finish(self, outcome: Reply | Exception) -> None:
         for future in self.futures:
-            if not future.done():
-                future.set_result(answer)
-
-    def fail(self, error: Exception) -> None:
-        for future in self.futures:
-            if not future.done():
-                future.set_exception(error)
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
 
 
 @dataclass
@@ -144,7 +132,7 @@ class BatchQueue:
         self._known: set[str] = set()
         self._arrivals = 0
         self._submitter: asyncio.Task[None] | None = None
-        self._opening: asyncio.Task[None] | None = None
+        self._opening, self._is_open = asyncio.Lock(), False
         self._tasks: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -158,29 +146,30 @@ class BatchQueue:
 
         Raises TransportError.
         """
-        if self._opening is None or (self._opening.done() and (self._opening.cancelled() or self._opening.exception() is not None)):
-            self._opening = asyncio.get_running_loop().create_task(self._recover())
-        try:
-            await asyncio.shield(self._opening)
-        except TransportError as fault:
-            raise _batch_error(fault) from None
+        async with self._opening:
+            if not self._is_open:
+                try:
+                    await self._recover()
+                except TransportError as fault:
+                    raise _batch_error(fault) from None
+                self._is_open = True
 
     async def _recover(self) -> None:
         for batch in await self.call_store.pending_batches(self.endpoint.base_url, self.model):
-            if batch.id in self._known:
-                continue
             if not batch.id.startswith(FILE):
                 await self._adopt(batch.id, batch.keys)
-                continue
-            file = batch.id.removeprefix(FILE)
-            found = await retried(lambda _: self.endpoint.batch_of_file(file), MAX_TRIES, "batches")  # noqa: B023  (awaited at once)
-            if found is not None:
-                await self.call_store.batch_submitted(replace(batch, id=found.id))
-                await self._adopt(found.id, batch.keys)
-            await self.call_store.batch_ended(batch.id)
+            elif batch.id not in self._known:
+                file = batch.id.removeprefix(FILE)
+                found = await retried(lambda _: self.endpoint.batch_of_file(file), MAX_TRIES, "batches")  # noqa: B023  (awaited at once)
+                if found is not None:
+                    await self.call_store.batch_submitted(replace(batch, id=found.id))
+                    await self._adopt(found.id, batch.keys)
+                await self.call_store.batch_ended(batch.id)
 
     async def _adopt(self, batch_id: str, keys: Sequence[str]) -> None:
         """Track a batch of an earlier worker, or end it where all its answers are recorded."""
+        if batch_id in self._known:
+            return
         unknown = [key for key in keys if await self.call_store.recall(key) is None]
         if unknown:
             self._track(batch_id, unknown, {})
@@ -208,10 +197,9 @@ class BatchQueue:
 
     async def close(self) -> None:
         await asyncio.gather(*self._endings, return_exceptions=True)
-        tasks = [*self._tasks, *([self._opening] if self._opening else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for question in [*self.waiting.values(), *(question for batch in self.batches.values() for question in batch.questions.values())]:
             for future in question.futures:
                 future.cancel()
@@ -256,9 +244,9 @@ class BatchQueue:
             if not question.is_wanted:
                 del self.waiting[key]
                 continue
-            question.sent = chat_body(question.request, self.quirks)
-            line = batch_line(key, question.sent)
-            if lines and (len(lines) >= self.transport.max_lines or size + len(line) > MAX_BATCH_BYTES):
+            question.sent = payloads.chat_body(question.request, self.quirks)
+            line = payloads.batch_line(key, question.sent)
+            if lines and (len(lines) >= self.transport.max_lines or size + len(line) > payloads.MAX_BATCH_BYTES):
                 break
             del self.waiting[key]
             questions[key] = question
@@ -277,7 +265,7 @@ class BatchQueue:
             info = await self._create(keys, content)
         except Exception as error:  # whoever waits must get it
             for question in questions.values():
-                question.fail(_batch_error(error))
+                question.finish(_batch_error(error))
             return
         batch = self._track(info.id, keys, questions)
         batch.follower = self._start(self._follow(batch))
@@ -295,7 +283,7 @@ class BatchQueue:
                 await self.call_store.batch_ended(uploaded.id)
             else:
                 self._known.discard(uploaded.id)
-                self._opening = None
+                self._is_open = False
             raise
         self._known.add(info.id)
         await self.call_store.batch_submitted(replace(uploaded, id=info.id))
@@ -305,7 +293,7 @@ class BatchQueue:
     async def _find_or_create(self, file: str, tries: int) -> BatchInfo:
         """Return the batch of a file. After a try that may have created it, the endpoint is asked for it first."""
         found = await self.endpoint.batch_of_file(file) if tries else None
-        return found or await self.endpoint.create_batch(file, BATCH_PATH)
+        return found or await self.endpoint.create_batch(file, payloads.BATCH_PATH)
 
     def _track(self, batch_id: str, keys: Sequence[str], questions: dict[str, BatchQuestion]) -> Batch:
         batch = Batch(batch_id, set(keys), questions)
@@ -338,7 +326,7 @@ class BatchQueue:
                 await asyncio.sleep(self.transport.poll_seconds)
         except Exception as error:  # whoever waits must get it
             for question in batch.questions.values():
-                question.fail(_batch_error(error))
+                question.finish(_batch_error(error))
         batch.follower = None
         if batch.info is None:
             batch.questions.clear()
@@ -361,12 +349,12 @@ class BatchQueue:
         found: dict[str, dict[str, Any]] = {}
 
         def take(text: bytes) -> None:
-            line = parse_batch_line(text)
+            line = payloads.parse_batch_line(text)
             if line is not None and line[0] in batch.keys:
                 found[line[0]] = line[1]
 
         if file is not None:
-            extra_bytes = max((extra_bytes_of(question.request) for question in batch.questions.values()), default=0)
+            extra_bytes = max((payloads.extra_bytes_of(question.request) for question in batch.questions.values()), default=0)
             size = min(MAX_FILE_BYTES, len(batch.keys) * (LINE_BYTES + extra_bytes))
             await self.endpoint.read_lines(file, size, extra_bytes, take)
         return found
@@ -393,17 +381,17 @@ class BatchQueue:
         self.batch_of.pop(key, None)
         batch.keys.discard(key)
         line = batch.lines.pop(key, None)
-        sent = question.sent or chat_body(question.request, self.quirks)
+        sent = question.sent or payloads.chat_body(question.request, self.quirks)
         try:
-            raw = batch_reply(line) if line is not None else None
+            raw = payloads.batch_reply(line) if line is not None else None
             if raw is None:
                 self._submit_again(question, batch.info)
             else:
-                question.answer(read_chat(self.endpoint.clean(raw), question.request.bound, json.dumps(sent), {}))
+                question.finish(payloads.read_chat(self.endpoint.clean(raw), question.request.bound, json.dumps(sent), {}))
         except TransportError as fault:
-            answer = read_failed_generation(fault, question.request.bound, json.dumps(sent))
+            answer = payloads.read_failed_generation(fault, question.request.bound, json.dumps(sent))
             if answer is not None:
-                question.answer(answer)
+                question.finish(answer)
             elif not question.submissions:
                 self._enqueue(question)  # an earlier worker's attempt: reported by it, or lost with it
             elif question.lessons < MAX_LESSONS and self.quirks.learn(fault, question.request, sent):
@@ -411,16 +399,16 @@ class BatchQueue:
                 question.submissions -= 1
                 self._enqueue(question)
             else:
-                question.fail(fault)
+                question.finish(fault)
 
     def _submit_again(self, question: BatchQuestion, info: BatchInfo) -> None:
         why = "; ".join(info.errors) or f"Its last state was {info.status}."
         if info.status == "cancelled":
-            question.fail(JobPausedError("Somebody cancelled the batch at the endpoint.", cure="Resume the job to hand its questions in again."))
+            question.finish(JobPausedError("Somebody cancelled the batch at the endpoint.", cure="Resume the job to hand its questions in again."))
         elif question.submissions < MAX_SUBMISSIONS:
             self._enqueue(question)
         else:
-            question.fail(
+            question.finish(
                 JobPausedError(f"The endpoint did not work off a batch, {MAX_SUBMISSIONS} times.", why=why, cure="Resume the job, or take it live.")
             )
 
