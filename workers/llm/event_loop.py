@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
 # Between two threads of the interpreter: with Python's own 5 ms, each step of a call waits that long for threads that compress or decode.
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.001
 
 _clients: dict[Settings, "LlmClient"] = {}
 _creating = threading.Lock()
