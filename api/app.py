@@ -9,13 +9,13 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from api.http import openapi, pages, problems
-from api.http.body_limits import Edge
-from api.http.head import Head
+from api.http.body_limits import RequestLimits
+from api.http.head import HeadAsGet
 from api.http.metrics import Metrics
-from api.http.origins import Hosts, Origins
+from api.http.origins import AllowedHosts, OriginCheck
 from api.http.query_parameters import known_parameters
 from api.http.readiness import HealthChecks
-from api.http.request_log import Requests
+from api.http.request_log import RequestLog
 from api.jobs.endpoint_check import EndpointProbeCache
 from api.reads.vocabularies import Vocabularies
 from api.routes import dictionaries, explanations, jobs, runs, service
@@ -66,11 +66,11 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     app.state.readers = CapacityLimiter(READERS)
     app.state.progress = ProgressReader(engine)
     app.state.metrics, app.state.readiness = Metrics(engine, settings), HealthChecks(engine, settings)
-    app.add_middleware(Edge, seconds=settings.request_body_timeout_seconds)
+    app.add_middleware(RequestLimits, seconds=settings.request_body_timeout_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES, compresslevel=COMPRESSION)
-    app.add_middleware(Head)
-    app.add_middleware(Origins, hosts=Hosts.of(settings))
-    app.add_middleware(Requests, metrics=app.state.metrics)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(OriginCheck, hosts=AllowedHosts.of(settings))
+    app.add_middleware(RequestLog, metrics=app.state.metrics)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

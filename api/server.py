@@ -15,7 +15,7 @@ from typing import IO, Self
 import uvicorn
 
 from api.app import create_app
-from api.http.connection_limits import Bounds, protocol
+from api.http.connection_limits import ConnectionLimits, protocol
 from interp.config.home import held
 from interp.config.settings import Settings, is_loopback
 from interp.domain.errors import GlossatorError
@@ -28,18 +28,12 @@ START_SECONDS = 30.0
 STOP_SECONDS = 5
 
 
-class AddressTakenError(GlossatorError):
+class AddressTakenError(GlossatorError, code="address-taken", title="The address cannot be listened on", exit_status=2):
     """The service cannot listen where it was told to."""
 
-    code, title = "address-taken", "The address cannot be listened on"
-    exit_status = 2
 
-
-class LoginMissingError(GlossatorError):
+class LoginMissingError(GlossatorError, code="login-missing", title="Anyone who reaches the address could do anything", exit_status=2):
     """The service has no accounts, and was told to listen where other machines reach it."""
-
-    code, title = "login-missing", "Anyone who reaches the address could do anything"
-    exit_status = 2
 
 
 class Service:
@@ -59,7 +53,7 @@ class Service:
             app = create_app(settings.model_copy(update={"host": host}), is_stopping=lambda: self._server.should_exit)
             config = uvicorn.Config(
                 app,
-                http=protocol(Bounds.of(settings)),
+                http=protocol(ConnectionLimits.of(settings)),
                 ws="none",
                 log_level="warning",
                 log_config=None,

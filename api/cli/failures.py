@@ -7,16 +7,12 @@ from interp.domain.errors import DatabaseUnfitError, DiskFullError, GlossatorErr
 from interp.files.atomic import is_full
 
 
-class RefusedError(GlossatorError):
+class RefusedError(GlossatorError, code="refused", title="The server refused"):
     """The server refused what a command asked of it."""
 
-    code, title = "refused", "The server refused"
 
-
-class FileUnusableError(GlossatorError):
+class FileUnusableError(GlossatorError, code="file-unusable", title="A file cannot be used"):
     """A file that a command reads or writes cannot be opened."""
-
-    code, title = "file-unusable", "A file cannot be used"
 
 
 def known(error: Exception) -> GlossatorError | None:

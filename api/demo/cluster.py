@@ -28,10 +28,8 @@ POLL_SECONDS, WATCH_SECONDS = 0.1, 0.005
 LOG_LINES = 10
 
 
-class ProcessEndedError(GlossatorError):
+class ProcessEndedError(GlossatorError, code="process-ended", title="A process of the cluster ended"):
     """One of the cluster's processes ended by itself."""
-
-    code, title = "process-ended", "A process of the cluster ended"
 
 
 @dataclass(eq=False)

@@ -33,16 +33,12 @@ FOLDER = "demo-cluster"
 SERVERS = {"named": "the one that the environment names", "local": "the one at the default local port", "private": "a private one of this machine's"}
 
 
-class DatabasesDifferError(GlossatorError):
+class DatabasesDifferError(GlossatorError, code="books-differ", title="The two books differ"):
     """The cluster's book is not the embedded demo's."""
 
-    code, title = "books-differ", "The two books differ"
 
-
-class NoWorkerKilledError(GlossatorError):
+class NoWorkerKilledError(GlossatorError, code="nobody-killed", title="No worker was killed"):
     """The job was over before a worker could be caught at work."""
-
-    code, title = "nobody-killed", "No worker was killed"
 
 
 @dataclass(frozen=True)

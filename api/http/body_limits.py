@@ -1,4 +1,4 @@
-"""The first look at a request: a body is read whole, within its bounds, and nothing that cannot be stored or shown gets any further."""
+"""Limits of a request: its body is read whole, in time and size, and text that cannot be stored or shown is refused."""
 
 from anyio import fail_after
 from starlette.datastructures import Headers
@@ -7,18 +7,20 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http import text_limits
-from api.http.problems import http_error, unreadable
+from api.http.problems import http_error, invalid
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # a list of a few hundred thousand feature indices
 TOO_LARGE, TOO_SLOW = 413, 408
-# What is left of a body that is not read would be taken for the next request.
+# The rest of a body that is not read would be taken for the next request.
 CLOSE = {"Connection": "close"}
+WHY = "No database, log or answer could hold it."
+CURE = "Correct what `errors` names: text is UTF-8 without NUL characters, numbers are finite and of 64 bits."
 
 
-class Edge:
-    """Refuses a body that is, or says that it is, too large, or that comes too slowly, and every text or number of a request that could not be kept.
+class RequestLimits:
+    """Middleware that refuses bodies that are too large or too slow, and texts and numbers that cannot be stored.
 
-    FastAPI's own limit answers in plain text; this one is a problem document like every refusal.
+    FastAPI's own limit answers in plain text; this one answers with a problem document.
     """
 
     def __init__(self, app: ASGIApp, seconds: float, limit: int = MAX_BODY_BYTES) -> None:
@@ -28,28 +30,27 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
         wrong = text_limits.wrong_in_head(scope.get("raw_path") or scope["path"].encode(), scope["query_string"], scope["headers"])
         if wrong:
-            await unreadable(request, wrong)(scope, receive, send)
+            await invalid(scope, wrong, WHY, CURE)(scope, receive, send)
             return
         try:
             with fail_after(self._seconds):
                 body = await self._body(scope, receive)
         except (HTTPException, TimeoutError) as error:
-            told = error if isinstance(error, HTTPException) else HTTPException(TOO_SLOW, headers=CLOSE)
-            await (await http_error(request, told))(scope, receive, send)
+            refusal = error if isinstance(error, HTTPException) else HTTPException(TOO_SLOW, headers=CLOSE)
+            await (await http_error(Request(scope), refusal))(scope, receive, send)
             return
         if body is None:
             return
         wrong = text_limits.wrong_in_body(body) if body else []
         if wrong:
-            await unreadable(request, wrong)(scope, receive, send)
+            await invalid(scope, wrong, WHY, CURE)(scope, receive, send)
             return
         await self._app(scope, _replaying(body, receive), send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The whole body; None where the client went away. Raises HTTPException."""
+        """Return the whole body; None where the client went away. Raises HTTPException."""
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > self._limit:
             raise HTTPException(TOO_LARGE, headers=CLOSE)
@@ -68,7 +69,7 @@ class Edge:
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that was read, and then whatever comes: that the client goes away."""
+    """Return a `receive` that gives the body that was read, and then the messages that follow: that the client goes away."""
     given = False
 
     async def replay() -> Message:

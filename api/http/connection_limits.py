@@ -1,6 +1,6 @@
-"""Bounds on what one client, or many, may hold of the server: connections, and the time for a head, for an idle connection, and for taking an answer.
+"""Limits of connections: their number, and the time for a head, for an idle connection, and for taking an answer.
 
-uvicorn has a limit for idle connections alone. What is beyond a bound is closed at once: nobody waits in a queue for it.
+uvicorn limits idle connections alone. What is beyond a limit is closed at once: no connection waits in a queue.
 """
 
 import asyncio
@@ -12,21 +12,21 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from interp.config.settings import Settings
 
-MOST_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 # Files that the process needs beside its connections: databases, pipes of workers, corpora.
 OWN_FILES = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a server lets its clients have: `connections` in all; seconds for a head, for an idle connection, and for taking what is sent."""
+class ConnectionLimits:
+    """The number of connections, and the seconds for a head, for an idle connection, and for taking what is sent."""
 
     connections: int
     head_seconds: float
     send_seconds: float
 
     @classmethod
-    def of(cls, settings: Settings) -> "Bounds":
+    def of(cls, settings: Settings) -> "ConnectionLimits":
         return cls(
             min(settings.max_connections, _files_for(settings.max_connections) - OWN_FILES),
             settings.request_head_timeout_seconds,
@@ -35,7 +35,7 @@ class Bounds:
 
 
 def _files_for(connections: int) -> int:
-    """How many files the process may have open, after it asked for as many as so many connections need."""
+    """Raise the limit of open files to what so many connections need, as far as the system allows; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OWN_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -44,15 +44,15 @@ def _files_for(connections: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else max(soft, OWN_FILES + 1)
 
 
-def protocol(bounds: Bounds) -> type[asyncio.Protocol]:
-    """The protocol of each connection of a server with these bounds, as uvicorn takes it."""
-    return type("Bounded", (BoundedConnection,), {"bounds": bounds})
+def protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
+    """Return the protocol class that uvicorn makes each connection with."""
+    return type("Bounded", (BoundedConnection,), {"limits": limits})
 
 
 class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's protocol, with an end to whatever a client can draw out."""
+    """uvicorn's protocol, with a time limit for each part of a request and an answer."""
 
-    bounds: Bounds
+    limits: ConnectionLimits
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -62,8 +62,8 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self._send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Refuses the connection where there are too many, and else waits for a head."""
-        if len(self.connections) >= self.bounds.connections:
+        """Refuse the connection where there are too many, else start the timer of the head."""
+        if len(self.connections) >= self.limits.connections:
             self.transport = transport
             self._refuse(503, "Service Unavailable", "too-many-connections", "The server has as many connections as it takes.", "Try again later.")
             return
@@ -71,7 +71,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """Hands on what came, as long as the head that it belongs to is small and comes in time."""
+        """Pass on what came, as long as the head that it belongs to is small and in time."""
         if self._is_refused:
             return
         if self._is_idle() and self._head_timer is None:
@@ -82,42 +82,42 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self._stop_head_timer()
             return
         self._head_bytes += len(data)
-        if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             cure = "Send fewer or shorter headers."
             self._refuse(431, "Request Header Fields Too Large", "request-header-fields-too-large", "The head of the request is too large.", cure)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Lets go of everything."""
+        """Stop all timers."""
         self._stop_head_timer()
         self._stop_send_timer()
         if self.flow is not None:
             super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client does not take what is sent: it has some time to go on."""
+        """Start the timer of a client that does not take what is sent."""
         if self.flow is not None:
             super().pause_writing()
         if self._send_timer is None:
-            self._send_timer = self.loop.call_later(self.bounds.send_seconds, self.transport.abort)
+            self._send_timer = self.loop.call_later(self.limits.send_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Stop the timer."""
         self._stop_send_timer()
         if self.flow is not None:
             super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Closes an idle connection, at last without what its client did not take."""
+        """Close an idle connection, even if its client does not take what was sent."""
         super().timeout_keep_alive_handler()
-        self.loop.call_later(self.bounds.send_seconds, self.transport.abort)
+        self.loop.call_later(self.limits.send_seconds, self.transport.abort)
 
     def _is_idle(self) -> bool:
-        """Whether no request is being answered."""
+        """Return whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
         self._stop_head_timer()
-        self._head_timer = self.loop.call_later(self.bounds.head_seconds, self._head_is_late)
+        self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_is_late)
 
     def _head_is_late(self) -> None:
         self._head_timer = None
@@ -136,7 +136,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         again = "retry-after: 5\r\n" if status == 503 else ""
         self.transport.write(f"{head}{again}\r\n{body}".encode("ascii"))
         self.transport.close()
-        self.loop.call_later(self.bounds.send_seconds, self.transport.abort)
+        self.loop.call_later(self.limits.send_seconds, self.transport.abort)
 
     def _stop_head_timer(self) -> None:
         self._head_bytes = 0

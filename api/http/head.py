@@ -1,13 +1,13 @@
-"""HEAD wherever GET is answered, as HTTP asks for: the same headers, and no body."""
+"""HEAD for every GET route, as HTTP requires: the same headers, and no body."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# A stream of events has no end to wait for.
+# An event stream has no end to wait for.
 STREAMS = "/events"
 
 
-class Head:
-    """Middleware that asks the application as if by GET, and leaves the body out."""
+class HeadAsGet:
+    """Middleware that answers HEAD as GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

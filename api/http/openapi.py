@@ -1,4 +1,4 @@
-"""The OpenAPI document: an example for every body and answer, problem documents for every refusal, names that make a good client."""
+"""The OpenAPI document: an example for every body and answer, and problem documents for every refusal."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -13,35 +13,35 @@ from api.schemas.examples import EXAMPLES
 from api.schemas.service import Problem
 
 TAGS = [
-    {"name": "jobs", "description": "Orders: which features of which dictionary, explained and scored how. Long work is always a job."},
+    {"name": "jobs", "description": "Which features of which dictionary to explain and score, and how. Long work is always a job."},
     {"name": "dictionaries", "description": "Sparse dictionaries, and listings of their features."},
     {"name": "runs", "description": "Collections: the corpus and the settings that results belong to, and each dictionary's current one."},
     {"name": "features", "description": "Everything known of one feature."},
     {"name": "explanations", "description": "Labels with their scores, over features and dictionaries."},
-    {"name": "service", "description": "Whether the service is well, and what its problems mean."},
+    {"name": "service", "description": "Health of the service, and the meaning of its problems."},
 ]
 PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 
 def answers(example: Any, *problems: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route: the example of the good answer, and the problems it may give instead."""
+    """Return the `responses` of a route: the example of its answer, and the problems that it may answer instead."""
     good: dict[int | str, dict[str, Any]] = {status: {"content": {"application/json": {"example": example}}}}
     return good | {code: problem_response(code) for code in problems}
 
 
 def problem_response(status: int) -> dict[str, Any]:
-    """A refusal, in the OpenAPI document."""
+    """Return the description of a problem answer."""
     content = {MEDIA_TYPE: {"schema": PROBLEM_REFERENCE, "example": EXAMPLES["problems"][status]}}
     return {"description": HTTPStatus(status).phrase, "content": content}
 
 
 def operation_id(route: APIRoute) -> str:
-    """The endpoint's own name: `submit_job`, `list_features`."""
+    """Return the endpoint's name: `submit_job`, `list_features`."""
     return route.name
 
 
 def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
-    """Give the app its OpenAPI document, made once. `routers` are those that the app includes."""
+    """Set the app's OpenAPI document, built once. `routers` are those that the app includes."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -58,7 +58,7 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
 
 
 def _restore_examples(document: dict[str, Any], router: APIRouter) -> None:
-    """FastAPI drops every null from the document, but in an example a null says that the field is there and empty."""
+    """Put the examples back as they are: FastAPI drops every null from the document."""
     for route in router.routes:
         if not isinstance(route, APIRoute) or not route.include_in_schema:
             continue

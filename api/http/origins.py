@@ -1,7 +1,7 @@
-"""Whom a request is for, and which page sent it: what keeps other people's web pages from a server on this machine or network.
+"""Checks of the Host and Origin of requests, which keep other sites' web pages from a server on this machine or network.
 
-A page may give a name of its own the address of this machine (DNS rebinding) and then reads answers as its own: so requests must name a host that
-this server goes by. A page may send requests that change something without being allowed to read the answer: browsers say so, and they are refused.
+A page may resolve its own name to the address of this machine (DNS rebinding) and then read answers as its own: so requests must name a known host.
+A page may send requests that change something without being allowed to read the answer: browsers say so, and such requests are refused.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from interp.domain.cleaning import one_line
 from interp.domain.errors import GlossatorError
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-# What a browser says of a request that the page's own server, or its user, asked for.
+# Sec-Fetch-Site of a request that a page of this server, or the user, made.
 OWN_SITES = frozenset({"same-origin", "none"})
-# Nothing of these answers is for another site's pages: not in a frame, nor as a script or image.
+# No answer may be used by another site's page, in a frame, as a script or as an image.
 PROTECTION = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -30,23 +30,19 @@ PROTECTION = {
 LONGEST_SHOWN = 200
 
 
-class HostRefusedError(GlossatorError):
-    """The request names a host that this server does not go by: its address under another name, as an attacker's page would use it."""
-
-    code, status, title = "host-refused", 421, "The request is for another host"
+class HostRefusedError(GlossatorError, code="host-refused", status=421, title="The request is for another host"):
+    """The request names a host that is not this server's, as an attacker's page would."""
 
 
-class CrossSiteRefusedError(GlossatorError):
+class CrossSiteRefusedError(GlossatorError, code="cross-site-refused", status=403, title="The request comes from another site"):
     """A browser says that a page of another site sent this request."""
-
-    code, status, title = "cross-site-refused", 403, "The request comes from another site"
 
 
 @dataclass(frozen=True, slots=True)
-class Hosts:
-    """The hosts that a server goes by: those of this machine, the address that it listens on, and names of the settings.
+class AllowedHosts:
+    """The hosts that requests may name: those of this machine, the address that is listened on, and names of the settings.
 
-    One that listens on all addresses cannot know its own: then any address will do, since no attacker's page can be called by one.
+    A server that listens on all addresses cannot know its own: then any address is allowed, since an attacker's page needs a name.
     """
 
     names: frozenset[str]
@@ -65,7 +61,7 @@ class Hosts:
         )
 
     def permit(self, header: str) -> bool:
-        """Whether a Host header, with its port or without, is one of them."""
+        """Return whether a Host header, with its port or without, is one of them."""
         name = host_of(header)
         if self.takes_any:
             return True
@@ -77,7 +73,7 @@ class Hosts:
 
 
 def host_of(header: str) -> str | None:
-    """The host of a Host header in small letters, without port and brackets; None where it is none."""
+    """Return the host of a Host header in lower case, without port and brackets; None where it is invalid."""
     name, colon, port = header.rpartition(":") if not header.endswith("]") else (header, "", "")
     if not colon:
         name = header
@@ -90,10 +86,10 @@ def host_of(header: str) -> str | None:
     return name.lower().rstrip(".")
 
 
-class Origins:
-    """Refuses requests for other hosts, and those of other sites' pages that would change something."""
+class OriginCheck:
+    """Middleware that refuses requests for other hosts, and requests of other sites' pages that change something."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
         self._app, self._hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,10 +103,10 @@ class Origins:
         await self._app(scope, receive, _protected(send))
 
     def refusal(self, scope: Scope) -> GlossatorError | None:
-        """Why the request is not answered; None where it is."""
+        """Return why the request is refused; None where it is not."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        # Nothing but a program speaks HTTP/1.0 without a host: probes of load balancers do.
+        # Only programs speak HTTP/1.0 without a host, such as probes of load balancers.
         is_named = bool(hosts) or scope["http_version"] != "1.0"
         if is_named and (len(hosts) != 1 or not self._hosts.permit(hosts[0])):
             return _wrong_host(hosts)
@@ -120,7 +116,7 @@ class Origins:
 
 
 def _is_own(headers: Headers, hosts: Sequence[str]) -> bool:
-    """Whether no browser says that another site's page sent the request. Programs say nothing."""
+    """Return whether no browser says that another site's page sent the request. Programs send neither header."""
     sites = headers.getlist("sec-fetch-site")
     if sites:
         return len(sites) == 1 and sites[0] in OWN_SITES
@@ -135,7 +131,7 @@ def _is_own(headers: Headers, hosts: Sequence[str]) -> bool:
 def _wrong_host(hosts: Sequence[str]) -> HostRefusedError:
     given = one_line(", ".join(hosts), LONGEST_SHOWN)
     return HostRefusedError(
-        f"The request is for the host {given!r}, which this server does not go by." if hosts else "The request names no host.",
+        f"The request is for the host {given!r}, which is not this server's." if hosts else "The request names no host.",
         why="A page that gives its own name this server's address could else read what is here.",
         cure="Ask by the address that the server listens on, or add the name to GLOSSATOR_ALLOWED_HOSTS where the server runs.",
     )

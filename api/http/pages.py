@@ -1,4 +1,4 @@
-"""Pages for readers: the OpenAPI document at `/docs`, and what problems mean. Nothing on them is asked of another host."""
+"""Pages for browsers: the OpenAPI document at `/docs`, and the problems. They load nothing from other hosts."""
 
 from html import escape
 from pathlib import Path
@@ -48,13 +48,13 @@ def get_docs() -> HTMLResponse:
 
 
 def prefers_html(accept: str) -> bool:
-    """Whether a browser asks: programs that name JSON, or name nothing, get JSON."""
+    """Return whether the Accept header is a browser's: programs that name JSON, or nothing, get JSON."""
     kinds = [part.partition(";")[0].strip() for part in accept.split(",")]
     return "text/html" in kinds and not any(kind.startswith("application/json") for kind in kinds[: kinds.index("text/html")])
 
 
 def problem_page(kind: ProblemKind) -> HTMLResponse:
-    """What one problem means."""
+    """Return the page of one problem."""
     body = (
         f"<h1>{escape(kind.title)}</h1>\n<p><code>{escape(kind.code)}</code>, HTTP status {kind.status}</p>\n<p>{escape(kind.explanation)}</p>\n"
         "<p>The answer itself says what happened (<code>detail</code>), why (<code>why</code>), and what to do about it (<code>cure</code>).</p>\n"
@@ -64,7 +64,7 @@ def problem_page(kind: ProblemKind) -> HTMLResponse:
 
 
 def problems_page(kinds: list[ProblemKind]) -> HTMLResponse:
-    """A row per problem."""
+    """Return the page of all problems."""
     row = '<tr><td><a href="/problems/{code}">{code}</a></td><td>{status}</td><td>{title}</td></tr>'
     rows = "\n".join(row.format(code=escape(kind.code), status=kind.status, title=escape(kind.title)) for kind in kinds)
     return HTMLResponse(PAGE.format(title="Problems", body=f"<h1>Problems</h1>\n<table>\n{rows}\n</table>"))

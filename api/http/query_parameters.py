@@ -1,4 +1,4 @@
-"""Query parameters: a name that the endpoint does not know is refused, so that a typo never gives another listing than was asked for."""
+"""Unknown query parameters are refused, so that a typo does not return an unfiltered listing."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from api.schemas.field_errors import suggestion
 
 
 async def known_parameters(request: Request) -> None:
-    """A dependency of every endpoint. Raises RequestValidationError, which names the parameters that there are."""
+    """Check the parameters of a request: a dependency of every endpoint. Raises RequestValidationError, which names the known ones."""
     if not request.query_params:
         return
     known = _names(getattr(request.scope.get("route"), "dependant", None))
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
-        told = [(name, suggestion(name, known) or "This endpoint takes none.") for name in unknown]
+        hints = [(name, suggestion(name, known) or "This endpoint takes none.") for name in unknown]
         raise RequestValidationError(
-            [{"type": "parameter_unknown", "loc": ("query", name), "msg": f"there is no such parameter. {hint}"} for name, hint in told]
+            [{"type": "parameter_unknown", "loc": ("query", name), "msg": f"there is no such parameter. {hint}"} for name, hint in hints]
         )
 
 
 def _names(dependant: Any) -> set[str]:
-    """The query parameters of an endpoint and of what it depends on."""
+    """Return the query parameters of an endpoint and of its dependencies."""
     if dependant is None:
         return set()
     names = set().union(*(_names(inner) for inner in dependant.dependencies))

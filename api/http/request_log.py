@@ -1,4 +1,4 @@
-"""What is known of every request: its id, how long it took, and a line in the log."""
+"""Ids, durations and log lines of requests."""
 
 import re
 import time
@@ -15,12 +15,12 @@ log = logs.get_logger(__name__)
 REQUEST_ID = "X-Request-ID"
 GIVEN_ID = re.compile(r"[\w.:/+=-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# What clients and orchestrators ask again and again is no news.
+# Clients and orchestrators repeat these: they are logged at debug level.
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Requests:
-    """Names each request (by the caller's `X-Request-ID`, if it has one), answers with that name, measures, and logs."""
+class RequestLog:
+    """Middleware that gives each request an id (the caller's `X-Request-ID` if valid), measures it, and logs it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -30,25 +30,25 @@ class Requests:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID, "")
-        name = given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
         began = time.perf_counter()
         status, is_stream = 500, False
 
-        async def named(message: Message) -> None:
+        async def with_id(message: Message) -> None:
             nonlocal status, is_stream
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = name
+                headers[REQUEST_ID] = request_id
                 status, is_stream = message["status"], headers.get("content-type", "").startswith("text/event-stream")
             await send(message)
 
-        with logs.bound(request=name):
+        with logs.bound(request=request_id):
             try:
-                await self._app(scope, receive, named)
+                await self._app(scope, receive, with_id)
             finally:
-                self._tell(scope, status, time.perf_counter() - began, is_stream)
+                self._log(scope, status, time.perf_counter() - began, is_stream)
 
-    def _tell(self, scope: Scope, status: int, seconds: float, is_stream: bool) -> None:
+    def _log(self, scope: Scope, status: int, seconds: float, is_stream: bool) -> None:
         method = scope["method"] if scope["method"] in METHODS else "other"
         if not is_stream:
             self._metrics.answered(method, getattr(scope.get("route"), "path", "none"), status, seconds)

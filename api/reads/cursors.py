@@ -25,8 +25,7 @@ Figure = Annotated[float, Field(allow_inf_nan=False)]
 Words = Annotated[str, StringConstraints(pattern=WITHOUT_NUL)]
 
 
-class CursorInvalidError(InputError):
-    code, title = "cursor-invalid", "The cursor does not fit this listing"
+class CursorInvalidError(InputError, code="cursor-invalid", title="The cursor does not fit this listing"): ...
 
 
 def encode(listing: dict[str, Any], place: tuple[Any, ...] | None) -> str | None:

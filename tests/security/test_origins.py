@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.http.origins import Hosts, host_of
+from api.http.origins import AllowedHosts, host_of
 from benches.in_process import InProcess
 from interp.config.settings import Settings
 from interp.domain.errors import SettingsInvalidError
@@ -50,8 +50,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-def hosts(**values: object) -> Hosts:
-    return Hosts.of(Settings(database_url="sqlite://", **values))
+def hosts(**values: object) -> AllowedHosts:
+    return AllowedHosts.of(Settings(database_url="sqlite://", **values))
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/dictionaries", "/metrics", "/healthz", "/readyz", "/docs", "/openapi.json", "/static/x", "/none"])

@@ -12,9 +12,8 @@ from sqlalchemy import Engine, text
 import interp.stats
 from api.app import create_app
 from benches.in_process import InProcess
-from glossator import Client
+from glossator import ApiError, Client
 from interp.config.settings import EXAMPLES, Settings
-from interp.domain.errors import GlossatorError
 from interp.store import migrate
 from interp.store.db import engine as engines
 from tests.api import synthetic
@@ -214,7 +213,7 @@ def test_the_client_tells_of_rows_that_cannot_be_shown(book: tuple[Client, Engin
     write(engine, "UPDATE jobs SET warnings = '7' WHERE id = :id", id=jobs[0])
     assert [job["id"] for job in client.list_jobs()] == jobs[1:]
     assert jobs[0] in caplog.text
-    with pytest.raises(GlossatorError):
+    with pytest.raises(ApiError):
         client.get_job(jobs[0])
 
 

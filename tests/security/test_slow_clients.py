@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.http.connection_limits import MOST_HEAD_BYTES, Bounds
+from api.http.connection_limits import MAX_HEAD_BYTES, ConnectionLimits
 from api.server import Service
 from interp.config.settings import Settings
 from interp.store.db.engine import make_engine
@@ -22,6 +22,7 @@ from tests.api import synthetic
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+ESTIMATE = POST.replace(b"/v1/jobs", b"/v1/jobs/estimate")
 PATIENCE = 60.0
 Connect = Callable[[], socket.socket]
 
@@ -138,7 +139,7 @@ def test_a_head_without_measure_is_refused(connect: Connect) -> None:
     connection = connect()
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
         connection.sendall(GET)
-        for number in range(MOST_HEAD_BYTES):
+        for number in range(MAX_HEAD_BYTES):
             connection.sendall(b"X-%d: " % number + b"a" * 1000 + b"\r\n")
 
 
@@ -202,7 +203,7 @@ def test_what_is_no_request_is_refused(connect: Connect, service: Service, said:
 
 
 def test_as_many_connections_as_files_allow() -> None:
-    bounds = Bounds.of(Settings(max_connections=100_000))
+    bounds = ConnectionLimits.of(Settings(max_connections=100_000))
     assert 1 <= bounds.connections <= 100_000
 
 
@@ -228,7 +229,7 @@ def test_sigterm_ends_the_server_with_requests_in_flight(tmp_path: Path) -> None
                 body = b'{"subject":{"model":"m"},"dictionary":{"source":"d"},"corpus":{"path":"c"}}'
                 for number in range(30):
                     connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
-                    connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + (body if number % 2 else body[:5]))
+                    connection.sendall(ESTIMATE + b"Content-Length: %d\r\n\r\n" % len(body) + (body if number % 2 else body[:5]))
                 # The server has read what came before this.
                 assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE).status_code == 200
                 began = time.monotonic()

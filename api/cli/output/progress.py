@@ -197,16 +197,12 @@ def _wait_for(client: "Client") -> None:
         time.sleep(RETRY_SECONDS)
 
 
-class JobDidNotCompleteError(GlossatorError):
+class JobDidNotCompleteError(GlossatorError, code="job-did-not-complete", title="The job did not complete"):
     """The job that was followed ended without completing."""
 
-    code, title = "job-did-not-complete", "The job did not complete"
 
-
-class JobIsPausedError(JobDidNotCompleteError):
+class JobIsPausedError(JobDidNotCompleteError, code="job-is-paused", title="The job is paused"):
     """The job that was followed is paused until somebody resumes it."""
-
-    code, title = "job-is-paused", "The job is paused"
 
 
 def raise_unless_completed(job: dict[str, Any]) -> None:
@@ -223,10 +219,8 @@ def raise_unless_completed(job: dict[str, Any]) -> None:
     raise JobDidNotCompleteError(what, why=error.get("why", ""), cure=error.get("cure", ""))
 
 
-class NothingExplainedError(GlossatorError):
+class NothingExplainedError(GlossatorError, code="nothing-explained", title="No feature was explained"):
     """A job completed, and not one of its features has an explanation."""
-
-    code, title = "nothing-explained", "No feature was explained"
 
 
 def require_explained(reader: "Client | Local", job: dict[str, Any]) -> None:

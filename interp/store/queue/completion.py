@@ -17,10 +17,8 @@ from interp.store.queue.chunks import Lease, Released
 ALIVE = frozenset({*WORKABLE, JobStatus.PAUSED})
 
 
-class WorkersLostError(GlossatorError):
+class WorkersLostError(GlossatorError, code="workers-lost", title="The chunk's workers died"):
     """Every worker that took the chunk died."""
-
-    code, title = "workers-lost", "The chunk's workers died"
 
 
 def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Released:
