@@ -213,7 +213,7 @@ def _figures(found: Settings) -> MetricValues | None:
         return None
     try:
         with snapshot(engine) as session:
-            return metrics.figures(session, found.lease_seconds)
+            return metrics.read(session, found.lease_seconds)
     except SQLAlchemyError:
         return None
     finally:

@@ -159,7 +159,7 @@ class ServiceFigures(Collector):
         began = time.monotonic()
         try:
             with snapshot(self._engine) as session:
-                self._figures = metrics.figures(session, self._worker_seconds)
+                self._figures = metrics.read(session, self._worker_seconds)
         except SQLAlchemyError:
             self._figures = None
         self._read_at = time.monotonic()

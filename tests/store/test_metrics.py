@@ -32,7 +32,7 @@ PLANS = (
 
 def read(engine: Engine) -> MetricValues:
     with snapshot(engine) as session:
-        return metrics.figures(session, 30.0)
+        return metrics.read(session, 30.0)
 
 
 def finish(engine: Engine, of: Queue) -> None:

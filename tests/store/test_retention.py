@@ -183,6 +183,6 @@ def test_workers_that_are_long_silent_are_forgotten(engine: Engine) -> None:
             seen = datetime.now(UTC) - timedelta(seconds=silent)
             session.add(WorkerRow(owner=owner, queue="gpu", name=owner, version="1", loaded_models=[], started_at=seen, seen_at=seen))
     with transaction(engine) as session:
-        assert retention.forget_workers(session, 600.0) == 1
+        assert retention.delete_silent_workers(session, 600.0) == 1
     with snapshot(engine) as session:
         assert list(session.scalars(select(WorkerRow.owner))) == ["here"]

@@ -132,8 +132,8 @@ def test_nobody_is_passed_by_for_open_models_beyond_the_patience(waiting: list[R
     late = at(2000 - PATIENCE)
     for priority in range(3):
         found = [job for job in in_order(waiting, resident, at(2000), PATIENCE) if job.priority == priority]
-        if any(job.models_key not in resident and job.since < late for job in found):
-            assert found[0] == min(found, key=lambda job: (job.last_claimed_at is not None, job.since, job.created_at, job.job_id))
+        if any(job.models_key not in resident and job.waits_since < late for job in found):
+            assert found[0] == min(found, key=lambda job: (job.last_claimed_at is not None, job.waits_since, job.created_at, job.job_id))
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40)), min_size=2, max_size=6), st.integers(1, 4), st.floats(0.5, 20))
@@ -154,5 +154,5 @@ def test_every_job_is_served_again_within_a_bounded_time(sizes: list[tuple[str, 
             left[job.job_id] -= 1
             served[job.job_id] = at(clock)
             shelf[worker] = frozenset({str(job.models_key)})
-            longest = max((at(clock) - other.since).total_seconds() for other in waiting)
+            longest = max((at(clock) - other.waits_since).total_seconds() for other in waiting)
             assert longest <= patience + len(sizes) + 1

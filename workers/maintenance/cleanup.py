@@ -16,7 +16,7 @@ def tidy(engine: Engine, settings: Settings) -> None:
     clear_partials(engine, settings)
     artifact_paths.store_of(settings).clear_drafts()
     with transaction(engine) as session:
-        retention.forget_workers(session, SILENT_LEASES * settings.lease_seconds)
+        retention.delete_silent_workers(session, SILENT_LEASES * settings.lease_seconds)
 
 
 def clear_partials(engine: Engine, settings: Settings) -> int:

@@ -51,7 +51,7 @@ def summarise(work: Work) -> TaskResult:
 
     def write(session: Session) -> dict[str, Any]:
         last = made if dictionary_scores.begin_summary(session, work.run_id) == made.seen else _made(work)
-        dictionary_scores.save_conclusions(session, in_order(last.changes))
+        dictionary_scores.save_adjusted(session, in_order(last.changes))
         dictionary_scores.show_best(session, work.run_id, dictionary_scores.shown(last.best, partial(dictionary_scores.labels, session)))
         return _with_control(session, work.lease.job_id, last.summary)
 

@@ -1,4 +1,4 @@
-"""How a chunk ends, and what that does to its job. Each function is one transaction's work, and takes the job's row first."""
+"""End chunks, and change their jobs accordingly. Each function is one transaction's work, and locks the job's row first."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,9 +22,9 @@ class WorkersLostError(GlossatorError, code="workers-lost", title="The chunk's w
 
 
 def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Released:
-    """Marks the chunk done and lets go on what waited for it. The end of summarise completes the job, with `result` as its summary.
+    """Mark the chunk done and release what waited for it. The end of summarise completes the job, with `result` as its summary.
 
-    Call it last in the transaction that writes the chunk's results. Raises LeaseLost when they must not be written: a job that was paused
+    Call it last in the transaction that writes the chunk's results. Raises LeaseLostError when they must not be written: a job that was paused
     meanwhile takes them, since they are paid for, but is not completed.
     """
     job = jobs.hold(session, lease.job_id)
@@ -38,10 +38,10 @@ def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Rel
 
 
 def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
-    """Back to the queue while attempts are left; after that the chunk fails, and its job too unless it can go on without.
+    """Return the chunk to the queue while attempts are left; then fail it, and its job too unless that can go on without.
 
     `max_attempts` 0: no retry would help, and the job cannot go on. A paused job's chunk goes back whatever happened: it is tried again once the
-    job goes on. Raises LeaseLost.
+    job goes on. Raises LeaseLostError.
     """
     job = jobs.hold(session, lease.job_id)
     if job.status == JobStatus.PAUSED:
@@ -61,7 +61,7 @@ def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: 
 
 
 def pause(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
-    """No chunk of the job can go on as things are: it is paused with the problem, and this chunk goes back uncounted. Raises LeaseLost."""
+    """Pause the job with the problem that stops all its chunks, and return this one uncounted. Raises LeaseLostError."""
     job = jobs.hold(session, lease.job_id)
     if job.status in sources_of(JobStatus.PAUSED):
         jobs.pause(session, lease.job_id, _of_job(problem, lease))
@@ -69,8 +69,10 @@ def pause(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
 
 
 def hand_back(session: Session, lease: Lease, problem: dict[str, Any] | None = None) -> None:
-    """The worker stops before the end: the chunk goes to the next one, or is cancelled with its job. `problem` says why, where something is wrong
-    with the worker's surroundings. Raises LeaseLost."""
+    """Return the chunk of a worker that stops to the queue, or cancel it with its job. Raises LeaseLostError.
+
+    `problem` says why, where something is wrong with the worker's machine.
+    """
     job = jobs.hold(session, lease.job_id)
     if job.status in ALIVE:
         chunks.again(session, lease, problem, counts=False)
@@ -80,7 +82,7 @@ def hand_back(session: Session, lease: Lease, problem: dict[str, Any] | None = N
 
 
 def sweep(engine: Engine, is_gone: Callable[[str], bool], max_lost_leases: int) -> int:
-    """Takes back the chunks whose workers are silent or gone; returns how many. A chunk that lost `max_lost_leases` workers fails as poison."""
+    """Return chunks whose workers are silent or gone to the queue; return how many. One that lost `max_lost_leases` workers fails."""
     with snapshot(engine) as session:
         suspects = chunks.expired(session, is_gone)
     taken = 0
@@ -94,8 +96,10 @@ def sweep(engine: Engine, is_gone: Callable[[str], bool], max_lost_leases: int) 
 
 
 def close_orphans(engine: Engine) -> int:
-    """Takes what leases that are over still have set aside for spent; returns of how many. No way to end a lease leaves any: this is for what
-    nobody thought of, since room that nobody gives back would keep a job waiting for ever."""
+    """Close the leases that are over and still have a reservation; return how many.
+
+    No way to end a lease leaves any: room that is never given back would keep a job waiting for ever.
+    """
     with snapshot(engine) as session:
         tokens = budgets.orphans(session)
     for token in tokens:
@@ -119,5 +123,5 @@ def _cancelled(session: Session, lease: Lease) -> None:
 
 
 def _of_job(problem: dict[str, Any], lease: Lease) -> dict[str, Any]:
-    """What a user sees of a chunk's problem: all but the traceback."""
+    """The problem as a user sees it: without the traceback."""
     return {key: value for key, value in problem.items() if key != "traceback"} | {"stage": lease.stage, "chunk": lease.number}

@@ -1,4 +1,4 @@
-"""Whose turn it is: jobs of one priority are served in turns, however many chunks each has."""
+"""The order in which jobs are served: those of one priority take turns, however many chunks each has."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from interp.store.db.tables import ChunkRow, FairShareRow, JobRow
 
 @dataclass(frozen=True, slots=True)
 class ReadyJob:
-    """A job with a chunk that is ready. `last_claimed_at`: when it last had one taken, None before the first."""
+    """A job with a chunk that is ready. `last_claimed_at` is when a worker last claimed one of its chunks."""
 
     job_id: str
     priority: int
@@ -24,13 +24,12 @@ class ReadyJob:
     last_claimed_at: datetime | None
 
     @property
-    def since(self) -> datetime:
-        """When it began to wait."""
+    def waits_since(self) -> datetime:
         return self.last_claimed_at or self.created_at
 
 
 def candidates(session: Session, queue: Queue, *ready: ColumnElement[bool]) -> list[ReadyJob]:
-    """The jobs that may be worked on and have a chunk of the queue that is ready, and for which `ready` holds. O(open jobs)."""
+    """Return the jobs that may be worked on and have a ready chunk of the queue for which `ready` holds. O(open jobs)."""
     first = (
         # A number, and not EXISTS: a planner that expects many ready chunks would look for one by reading the table.
         select(ChunkRow.number)
@@ -48,30 +47,30 @@ def candidates(session: Session, queue: Queue, *ready: ColumnElement[bool]) -> l
     return [ReadyJob(*row) for row in session.execute(statement)]
 
 
-def in_order(waiting: Collection[ReadyJob], loaded_models: Collection[str], moment: datetime, patience_seconds: float) -> list[ReadyJob]:
-    """Highest priority first, then the job that was served longest ago; one that was never served before all that were, the older first.
+def in_order(waiting: Collection[ReadyJob], loaded_models: Collection[str], moment: datetime, affinity_seconds: float) -> list[ReadyJob]:
+    """Return jobs by priority, then those never served by age, then those served longest ago.
 
-    Within a priority, jobs whose models are `loaded_models` come first as long as none of the others has waited longer than `patience_seconds`.
+    Within a priority, jobs whose models are `loaded_models` come first as long as none of the others has waited longer than `affinity_seconds`.
     """
-    late = moment - timedelta(seconds=patience_seconds)
-    impatient = {job.priority for job in waiting if job.models_key not in loaded_models and job.since < late}
+    late = moment - timedelta(seconds=affinity_seconds)
+    overdue = {job.priority for job in waiting if job.models_key not in loaded_models and job.waits_since < late}
 
     def place(job: ReadyJob) -> tuple[int, bool, bool, datetime, datetime, str]:
-        waits_for_others = job.models_key not in loaded_models and job.priority not in impatient
-        return (-job.priority, waits_for_others, job.last_claimed_at is not None, job.since, job.created_at, job.job_id)
+        waits_for_others = job.models_key not in loaded_models and job.priority not in overdue
+        return (-job.priority, waits_for_others, job.last_claimed_at is not None, job.waits_since, job.created_at, job.job_id)
 
     return sorted(waiting, key=place)
 
 
 def add_queues(session: Session, job_id: str, queues: Collection[Queue]) -> None:
-    """The job has chunks of these queues from now on."""
+    """Write that the job has chunks of these queues from now on."""
     rows = [{"job_id": job_id, "queue": queue, "last_claimed_at": None} for queue in sorted(queues)]
     if rows:
         session.execute(insert(session, FairShareRow).values(rows).on_conflict_do_nothing(index_elements=["job_id", "queue"]))
 
 
 def mark_claimed(session: Session, job_id: str, queue: Queue, moment: datetime) -> None:
-    """The job had a chunk taken. Waits for nobody: whoever holds the row just now writes the same."""
+    """Write that a worker has claimed a chunk of the job. Never waits: whoever has locked the row writes the same."""
     own = (FairShareRow.job_id == job_id, FairShareRow.queue == queue)
     free = unclaimed(select(FairShareRow.job_id).where(*own), of=FairShareRow).scalar_subquery()
     statement = update(FairShareRow).where(FairShareRow.queue == queue, FairShareRow.job_id == free).values(last_claimed_at=moment)

@@ -1,6 +1,6 @@
-"""The service in numbers, for `/metrics`: every figure comes from sums that are kept or from rows that an index holds apart, at any size.
+"""Read the values of `/metrics`, from sums that triggers and calls keep and from rows that an index separates.
 
-What is read grows with the jobs, the workers and the leases, and not with chunks, features or calls.
+The cost grows with the jobs, the workers and the leases, and not with chunks, features or calls.
 """
 
 from collections import defaultdict
@@ -16,19 +16,17 @@ from interp.store.db.dialect import now
 from interp.store.db.tables import ChunkRow, FairShareRow, JobRow, LlmTotalRow, StageCountRow, WebhookRow, WorkerRow
 from interp.store.llm.call_stats import PICO
 
-# By the values of its labels.
 Labels = tuple[str, ...]
 Readings = Mapping[Labels, float]
-# Those that chunks wait in.
 QUEUES = (Queue.GPU, Queue.LLM)
 FEATURE_STATES = {Stage.MERGE: "collected", Stage.EXPLAIN: "explained", Stage.SCORE: "scored"}
 
 
 @dataclass(frozen=True, slots=True)
 class MetricValues:
-    """All that is read from the database. Times in seconds, money in US dollars; labels as `api.http.metrics.METRICS` names them.
+    """The values of every metric, by the values of its labels (`api.http.metrics.METRICS`). Times in seconds, money in US dollars.
 
-    What counts what was done (chunks, features, tokens, calls) never gets less, whatever is tried again or cleared away.
+    Counters (chunks, features, tokens, calls) never fall, whatever is retried or deleted.
     """
 
     queue_chunks: Readings
@@ -61,8 +59,8 @@ class OpenStage:
     since: datetime
 
 
-def figures(session: Session, worker_seconds: float) -> MetricValues:
-    """Everything at once. A worker counts as alive that told of itself within `worker_seconds`."""
+def read(session: Session, worker_seconds: float) -> MetricValues:
+    """Read all metrics. A worker is alive that was seen within `worker_seconds`."""
     moment = now(session)
     stages = _open_stages(session)
     return MetricValues(
@@ -78,7 +76,7 @@ def figures(session: Session, worker_seconds: float) -> MetricValues:
 
 
 def _open_stages(session: Session) -> list[OpenStage]:
-    """One statement, so that its counts belong to one moment: a chunk that is leased meanwhile is not ready, too."""
+    """One statement, so that its counts are of one moment: no chunk is both leased and ready."""
     leased = (
         select(ChunkRow.job_id, ChunkRow.stage, func.count().label("number"))
         .where(ChunkRow.status == ChunkStatus.LEASED)
@@ -86,17 +84,9 @@ def _open_stages(session: Session) -> list[OpenStage]:
         .subquery()
     )
     number = func.coalesce(leased.c.number, 0)
+    counts = (StageCountRow.queue, JobRow.status, StageCountRow.waiting, StageCountRow.open, number)
     statement = (
-        select(
-            StageCountRow.queue,
-            JobRow.status,
-            StageCountRow.waiting,
-            StageCountRow.open,
-            number,
-            JobRow.created_at,
-            StageCountRow.released_at,
-            FairShareRow.last_claimed_at,
-        )
+        select(*counts, JobRow.created_at, StageCountRow.released_at, FairShareRow.last_claimed_at)
         .join(JobRow, JobRow.id == StageCountRow.job_id)
         .outerjoin(leased, (leased.c.job_id == StageCountRow.job_id) & (leased.c.stage == StageCountRow.stage))
         .outerjoin(FairShareRow, (FairShareRow.job_id == StageCountRow.job_id) & (FairShareRow.queue == StageCountRow.queue))
@@ -109,10 +99,8 @@ def _open_stages(session: Session) -> list[OpenStage]:
 
 
 def _queue_chunks(stages: Iterable[OpenStage]) -> Readings:
-    """Ready and waiting chunks of a job that is paused, or being cancelled, are not to be worked on: they are `paused`."""
-    found: dict[Labels, float] = {
-        (str(queue), status): 0.0 for queue in (Queue.GPU, Queue.LLM) for status in ("waiting", "ready", "leased", "paused")
-    }
+    """Open chunks by queue and status. Ready and waiting chunks of a job that is paused, or being cancelled, are `paused`."""
+    found: dict[Labels, float] = {(str(queue), status): 0.0 for queue in QUEUES for status in ("waiting", "ready", "leased", "paused")}
     for stage in stages:
         found[stage.queue, "leased"] += stage.leased
         if stage.status in WORKABLE:
@@ -182,6 +170,6 @@ def _webhooks(session: Session) -> Readings:
 
 
 def _of_all(names: Iterable[str], counts: Iterable[Row[str, int]]) -> Readings:
-    """The counts, with 0 for names that have none: a series that comes and goes is no good for a rule."""
+    """The counts, with 0 for names that have none: alerts need series that do not come and go."""
     found: dict[Labels, float] = {(str(name),): 0.0 for name in names}
     return found | {(name,): float(count) for name, count in counts}

@@ -1,9 +1,9 @@
-"""Time in which nothing could be done for a job: between a pause and going on, between an end and another try. No stage has worked in it."""
+"""Count the time in which no worker could do anything for a job: while it was paused, and between its end and a retry."""
 
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import Stage
@@ -12,36 +12,36 @@ from interp.store.db.tables import JobRow, StageCountRow
 
 
 def count_pause(session: Session, job_id: str, since: datetime) -> None:
-    """The job goes on that was paused `since`. Of its stages this takes in those that have begun, and have something left to do."""
-    begun = select(StageCountRow.stage).where(StageCountRow.job_id == job_id, StageCountRow.open > 0, StageCountRow.started_at.is_not(None))
-    seconds = _seconds(since, now(session))
-    for stage in session.scalars(begun).all():
-        _add_to_stage(session, job_id, stage, seconds)
-    _add_to_job(session, job_id, seconds)
+    """Count the pause that began at `since` and ends now, for the job and its stages that have begun and are not over."""
+    _count_stages(session, job_id, since, StageCountRow.open > 0, StageCountRow.started_at.is_not(None))
+    _count_job(session, job_id, since)
 
 
 def count_rest(session: Session, job_id: str, reopened: Collection[Stage], since: datetime | None) -> None:
-    """Chunks of these stages are about to be opened again: stages of which all had ended rested since. So did the job, if it ended `since`."""
-    ended = (StageCountRow.open == 0, StageCountRow.finished_at.is_not(None), StageCountRow.stage.in_(reopened))
-    moment = now(session)
-    for stage, finished in session.execute(
-        select(StageCountRow.stage, StageCountRow.finished_at).where(StageCountRow.job_id == job_id, *ended)
-    ).all():
-        assert finished is not None
-        _add_to_stage(session, job_id, stage, _seconds(finished, moment))
+    """Count the time since the end of stages that are about to be opened again, and of the job, if it ended at `since`."""
+    _count_stages(session, job_id, None, StageCountRow.open == 0, StageCountRow.finished_at.is_not(None), StageCountRow.stage.in_(reopened))
     if since is not None:
-        _add_to_job(session, job_id, _seconds(since, moment))
+        _count_job(session, job_id, since)
+
+
+def _count_stages(session: Session, job_id: str, since: datetime | None, *where: ColumnElement[bool]) -> None:
+    """Add the time from `since`, or from the stage's own end, to each of some stages."""
+    moment = now(session)
+    for stage, finished_at in session.execute(
+        select(StageCountRow.stage, StageCountRow.finished_at).where(StageCountRow.job_id == job_id, *where)
+    ).all():
+        start = since or finished_at
+        assert start is not None
+        seconds = StageCountRow.inactive_seconds + _seconds(start, moment)
+        of_stage = update(StageCountRow).where(StageCountRow.job_id == job_id, StageCountRow.stage == stage)
+        session.execute(of_stage.values(inactive_seconds=seconds))
+
+
+def _count_job(session: Session, job_id: str, since: datetime) -> None:
+    seconds = JobRow.inactive_seconds + _seconds(since, now(session))
+    session.execute(update(JobRow).where(JobRow.id == job_id).values(inactive_seconds=seconds))
 
 
 def _seconds(since: datetime, moment: datetime) -> float:
     # The database's clock may have gone back meanwhile.
     return max((moment - since).total_seconds(), 0.0)
-
-
-def _add_to_stage(session: Session, job_id: str, stage: str, seconds: float) -> None:
-    of = (StageCountRow.job_id == job_id, StageCountRow.stage == stage)
-    session.execute(update(StageCountRow).where(*of).values(inactive_seconds=StageCountRow.inactive_seconds + seconds))
-
-
-def _add_to_job(session: Session, job_id: str, seconds: float) -> None:
-    session.execute(update(JobRow).where(JobRow.id == job_id).values(inactive_seconds=JobRow.inactive_seconds + seconds))

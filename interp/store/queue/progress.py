@@ -1,17 +1,17 @@
-"""How far a job is: sums of its stages that triggers keep, and the chunks that are being worked on. A look costs the same at any size."""
+"""Progress of jobs, from the sums of their stages that triggers keep and from leased chunks. It costs the same for jobs of any size."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import NotFoundError
 from interp.domain.lifecycle import JOB_ENDS, QUEUE_OF, ChunkStatus, JobStatus, Stage
 from interp.store.db.dialect import now
 from interp.store.db.tables import ChunkRow, JobRow, StageCountRow
+from interp.store.listings import queries
 
 UNITS = {Stage.CHECK: "chunks", Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
 QUEUES = sorted(set(QUEUE_OF.values()))
@@ -19,7 +19,7 @@ QUEUES = sorted(set(QUEUE_OF.values()))
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """Features of a job: asked for, through all of its stages, and those that could not be explained."""
+    """How many features a job asks for, how many are through all of its stages, and how many could not be explained."""
 
     total: int
     completed: int
@@ -30,8 +30,8 @@ class RequestCounts:
 class StageProgress:
     """One stage of a job. `unit` says what `done` and `total` count; `chunks` counts chunks by status.
 
-    `seconds` is wall time from the stage's first start to its last end (or now, or the pause), without what lay between an end and another try, or
-    between a pause and going on. `eta_seconds` is None until a rate is known.
+    `seconds` is wall time from the stage's first start to its last end (or now, or the pause), without pauses and the time between an end and a
+    retry. `eta_seconds` is None until a rate is known.
     """
 
     stage: Stage
@@ -47,7 +47,7 @@ class StageProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job as a user watches it. `eta` is None until every open stage has a known rate. `inactive_seconds`: paused, or over until a retry."""
+    """A job's progress. `eta` is None until every open stage has a known rate. `inactive_seconds` adds up pauses and times between end and retry."""
 
     job_id: str
     status: str
@@ -67,8 +67,8 @@ class JobProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """A stage: what its triggers keep, and how many chunks of it are leased, what they have done, and when the first of them was taken."""
+class StageSums:
+    """A stage's sums, how many chunks of it are leased, the units that they have done, and the first one's start."""
 
     kept: StageCountRow
     leased: int
@@ -76,7 +76,7 @@ class Sums:
     started_at: datetime | None
 
     def chunks(self) -> dict[str, int]:
-        """Chunks by status, of those that there are some of."""
+        """Return the number of chunks by status, where there are any."""
         kept = self.kept
         counts = {
             ChunkStatus.WAITING: kept.waiting,
@@ -90,44 +90,27 @@ class Sums:
 
 
 def progress(session: Session, job_id: str) -> JobProgress:
-    """The job's progress as the database has it; raises NotFound."""
-    job = session.get(JobRow, job_id, populate_existing=True)
-    if job is None:
-        raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator job list` (GET /v1/jobs).", job=job_id)
-    return of_jobs(session, [job])[job.id]
+    """Return the progress of a job. Raises NotFoundError."""
+    return of_jobs(session, [queries.job(session, job_id)])[job_id]
 
 
 def of_jobs(session: Session, rows: Sequence[JobRow]) -> dict[str, JobProgress]:
-    """The progress of some jobs, by id: one statement for all of them."""
+    """Return the progress of some jobs by id, with one statement for all of them."""
     moment = now(session)
     found = _sums(session, [job.id for job in rows])
     return {job.id: _progress(job, found.get(job.id, []), moment) for job in rows}
 
 
-def _progress(job: JobRow, found: Sequence[Sums], moment: datetime) -> JobProgress:
+def _progress(job: JobRow, found: Sequence[StageSums], moment: datetime) -> JobProgress:
     by_stage = {sums.kept.stage: sums for sums in found}
     stages = tuple(_stage(by_stage[stage], job.paused_at or moment) for stage in Stage if stage in by_stage)
-    return JobProgress(
-        job.id,
-        job.status,
-        _counts(job, stages),
-        stages,
-        job.created_at,
-        job.started_at,
-        job.cancelling_at,
-        job.finished_at,
-        None if job.status in JOB_ENDS else _eta(stages, moment),
-        job.summary,
-        job.error,
-        job.pause_reason,
-        job.paused_at,
-        job.control_of,
-        job.inactive_seconds,
-    )
+    eta = None if job.status in JOB_ENDS else _eta(stages, moment)
+    columns = {field.name: getattr(job, field.name) for field in fields(JobProgress) if field.name in JobRow.__table__.c}
+    return JobProgress(job.id, request_counts=_counts(job, stages), stages=stages, eta=eta, **columns)
 
 
-def _sums(session: Session, job_ids: Sequence[str]) -> dict[str, list[Sums]]:
-    """The stages of each job: the sums that are kept, and the few chunks that are worked on. One statement, so that both are of one moment."""
+def _sums(session: Session, job_ids: Sequence[str]) -> dict[str, list[StageSums]]:
+    """The stages of each job. One statement, so that the kept sums and the leased chunks are of one moment."""
     leased = (
         select(
             ChunkRow.job_id,
@@ -147,13 +130,13 @@ def _sums(session: Session, job_ids: Sequence[str]) -> dict[str, list[Sums]]:
         .where(StageCountRow.job_id.in_(job_ids), StageCountRow.chunks > 0)
         .execution_options(populate_existing=True)
     )
-    found: dict[str, list[Sums]] = {}
+    found: dict[str, list[StageSums]] = {}
     for kept, number, units, started_at in session.execute(statement):
-        found.setdefault(kept.job_id, []).append(Sums(kept, int(number), int(units), started_at))
+        found.setdefault(kept.job_id, []).append(StageSums(kept, int(number), int(units), started_at))
     return found
 
 
-def _stage(sums: Sums, moment: datetime) -> StageProgress:
+def _stage(sums: StageSums, moment: datetime) -> StageProgress:
     kept, stage = sums.kept, Stage(sums.kept.stage)
     done, total = kept.units_now + sums.units, kept.units_total
     started = min((start for start in (kept.started_at, sums.started_at) if start), default=None)
@@ -161,9 +144,9 @@ def _stage(sums: Sums, moment: datetime) -> StageProgress:
     seconds = max(((finished or moment) - started).total_seconds() - kept.inactive_seconds, 0.0) if started else 0.0
     unit = UNITS.get(stage, "features")
     if unit == "percent" and total == kept.chunks:
-        # A job of before, whose chunk counted as one.
+        # A job of an older version, whose chunk counted as one.
         unit = "chunks"
-    # Percents take unequal times: there is no rate to go on with.
+    # Percents take unequal times, so there is no rate.
     remaining = seconds / done * (total - done) if done and unit != "percent" else None
     eta = remaining if kept.open else 0.0
     return StageProgress(stage, unit, done, total, sums.chunks(), started, finished, seconds, eta)

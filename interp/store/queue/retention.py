@@ -1,5 +1,8 @@
-"""What may be forgotten: rows that no result needs, some time after their job has ended. Each pass goes once over a table, in order of its key,
-a few rows a transaction, and passes over rows that somebody else holds: any number of processes may be at it."""
+"""Delete rows that no result needs, some time after their job has ended.
+
+A pass goes once over a table in order of its key, a few rows per transaction, and skips rows that another process has locked: any number of
+processes may prune at once.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
-    """Rows of one table that may go: `is_old(moment)` says which, of what was over at that moment; `needed` finds those that stay yet."""
+    """Which rows of a table are deleted: those that are `is_old(moment)`, but for the keys that `needed` returns."""
 
     table: type[Base]
     key: InstrumentedAttribute[Any]
@@ -41,8 +44,8 @@ def _replies(moment: datetime) -> ColumnElement[bool]:
     return LlmReplyRow.created_at < moment
 
 
-def _paid_by_the_living(session: Session, keys: Sequence[Any]) -> set[Any]:
-    """Replies that a job which is not over may yet read again. Asked a batch at a time: one look for all would read every live job's calls."""
+def _read_by_live_jobs(session: Session, keys: Sequence[Any]) -> set[Any]:
+    """Replies that a job which is not over may read again. By batch: one query for all would read every live job's calls."""
     live = select(LlmCallRow.key).join(JobRow, JobRow.id == LlmCallRow.job_id).where(LlmCallRow.key.in_(keys), JobRow.status.not_in(JOB_ENDS))
     return set(session.scalars(live.distinct()))
 
@@ -53,13 +56,13 @@ def _webhooks(moment: datetime) -> ColumnElement[bool]:
 
 RULES = {
     "calls": RetentionRule(LlmCallRow, LlmCallRow.id, _calls),
-    "replies": RetentionRule(LlmReplyRow, LlmReplyRow.key, _replies, _paid_by_the_living),
+    "replies": RetentionRule(LlmReplyRow, LlmReplyRow.key, _replies, _read_by_live_jobs),
     "webhooks": RetentionRule(WebhookRow, WebhookRow.id, _webhooks),
 }
 
 
 def prune(engine: Engine, rule: RetentionRule, days: float, dry_run: bool = False) -> int:
-    """Deletes the rows that a rule lets go after so many days; returns how many. With `dry_run` it only counts them."""
+    """Delete the rows that are old by a rule after `days`; return how many. With `dry_run` only count them."""
     last, count = None, 0
     while True:
         with snapshot(engine) if dry_run else transaction(engine) as session:
@@ -76,9 +79,9 @@ def prune(engine: Engine, rule: RetentionRule, days: float, dry_run: bool = Fals
 
 
 def prune_chunks(engine: Engine, days: float, dry_run: bool = False) -> int:
-    """Deletes the chunks of jobs that ended so many days ago, all of a job at once: one that has some of its chunks must never be tried again.
+    """Delete the chunks of jobs that ended `days` ago; return how many. With `dry_run` only count them.
 
-    Returns how many; with `dry_run` it only counts them.
+    All of a job at once: one that has some of its chunks must never be tried again.
     """
     with snapshot(engine) as session:
         has_chunks = exists().where(ChunkRow.job_id == JobRow.id)
@@ -86,32 +89,32 @@ def prune_chunks(engine: Engine, days: float, dry_run: bool = False) -> int:
         old = session.scalars(select(JobRow.id).where(_over_before(moment), has_chunks).order_by(JobRow.finished_at)).all()
         if dry_run:
             return session.scalar(select(func.count()).select_from(ChunkRow).where(ChunkRow.job_id.in_(old))) or 0
-    return sum(_forget_chunks(engine, job_id) for job_id in old)
+    return sum(_delete_chunks(engine, job_id) for job_id in old)
 
 
-def forget_workers(session: Session, seconds: float) -> int:
-    """Deletes what worker processes told of themselves that have been silent for so long; returns how many."""
+def delete_silent_workers(session: Session, seconds: float) -> int:
+    """Delete worker processes that have been silent for `seconds`; return how many."""
     silent = delete(WorkerRow).where(WorkerRow.seen_at < now(session) - timedelta(seconds=seconds))
     return changed_rows(session.execute(silent.execution_options(synchronize_session=False)))
 
 
 def needs_partials(session: Session, job_id: str) -> bool:
-    """Whether the job's partial evidence may still be merged: now, or once a job that failed is tried again."""
+    """Return whether the job's partial evidence may still be merged: now, or once a job that failed is tried again."""
     unmerged = exists().where(ChunkRow.job_id == JobRow.id, ChunkRow.stage.in_((Stage.COMBINE, Stage.MERGE)), ChunkRow.status != ChunkStatus.DONE)
     return bool(session.scalar(select(exists().where(JobRow.id == job_id, JobRow.status != JobStatus.CANCELLED, unmerged))))
 
 
 def corpora_in_use(session: Session) -> set[str] | None:
-    """Digests of the tokenised corpora of jobs that are not over; None while a job is being prepared: nobody knows yet which one it reads."""
+    """Return digests of the tokenised corpora of jobs that are not over; None while a job is being prepared, whose corpus is not known yet."""
     if session.scalar(select(exists().where(ChunkRow.stage == Stage.PREPARE, ChunkRow.status == ChunkStatus.LEASED))):
         return None
     read = select(RunRow.corpus).join(JobRow, JobRow.run_id == RunRow.id).where(JobRow.status.not_in(JOB_ENDS))
     return {corpus["tokens_digest"] for corpus in session.scalars(read)}
 
 
-def _forget_chunks(engine: Engine, job_id: str) -> int:
+def _delete_chunks(engine: Engine, job_id: str) -> int:
     with transaction(engine) as session:
-        # Tried again since the listing, it lives.
+        # It may have been retried since the listing.
         if jobs.hold(session, job_id).status not in JOB_ENDS:
             return 0
         return changed_rows(session.execute(delete(ChunkRow).where(ChunkRow.job_id == job_id).execution_options(synchronize_session=False)))

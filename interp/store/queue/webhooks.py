@@ -1,4 +1,4 @@
-"""Webhooks: written in the transaction that changes a job, delivered by upkeep. A row is an event that one receiver is owed."""
+"""Webhook events: written in the transaction that changes a job, delivered by the upkeep process."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ FIRST_WAIT, LAST_WAIT = 5.0, 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One try to deliver: the `attempt`-th, from 1. `id` is the event's own, the same at every try."""
+    """One attempt to deliver an event, counted from 1. `id` is the event's, the same at every attempt."""
 
     id: str
     url: str
@@ -27,9 +27,9 @@ class Delivery:
 
 
 def changed(session: Session, job_id: str, status: JobStatus) -> None:
-    """The job's status has changed, in this transaction: owes its receiver the event, if it named one that wants it.
+    """Write the event of a job's new status, where the job names a receiver that wants it.
 
-    A random-weights control is not told of: its receiver never heard of that job.
+    A random-weights control has no events: its receiver knows nothing of that job.
     """
     row = session.execute(
         select(JobRow.spec, JobRow.control_of, JobRow.error, JobRow.pause_reason, JobRow.features_total, JobRow.features_failed).where(
@@ -63,7 +63,7 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
 
 
 def take(session: Session, limit: int, seconds: float) -> list[Delivery]:
-    """The next tries that are due, the longest due first. Each is the caller's for so many seconds: a process that dies over it costs no more."""
+    """Return the deliveries that are due, the longest due first. Each is the caller's for `seconds`, and due again after them."""
     moment = now(session)
     due = select(WebhookRow).where(WebhookRow.next_at <= moment).order_by(WebhookRow.next_at).limit(limit)
     found = []
@@ -74,25 +74,22 @@ def take(session: Session, limit: int, seconds: float) -> list[Delivery]:
     return found
 
 
-def wait_after(attempt: int) -> float:
-    """Seconds to the next try after so many: each twice as long as the one before, an hour at most."""
-    return min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 20))
-
-
 def delivered(session: Session, delivery: Delivery) -> None:
-    """The receiver has taken it."""
+    """Mark an event delivered."""
     session.execute(update(WebhookRow).where(WebhookRow.id == delivery.id).values(delivered_at=now(session), next_at=None, error=None))
 
 
 def missed(session: Session, delivery: Delivery, reason: str, is_last: bool) -> None:
-    """The try failed, for this reason; after the last one the event is given up. Changes nothing where another process has tried since."""
-    next_at = None if is_last else now(session) + timedelta(seconds=wait_after(delivery.attempt))
+    """Mark an attempt failed and the next one due, unless it was the last. Changes nothing where another process has tried since."""
+    # Each wait is twice as long as the one before, an hour at most.
+    wait = min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(delivery.attempt - 1, 20))
+    next_at = None if is_last else now(session) + timedelta(seconds=wait)
     same_try = (WebhookRow.id == delivery.id, WebhookRow.attempts == delivery.attempt, WebhookRow.delivered_at.is_(None))
     session.execute(update(WebhookRow).where(*same_try).values(error=reason, next_at=next_at))
 
 
 def of_job(session: Session, job_id: str, after: tuple[datetime, str] | None = None, limit: int = 50) -> Sequence[WebhookRow]:
-    """Up to `limit` events of a job that somebody was told of, or is yet to be, oldest first. `after` is the last row's time and id."""
+    """Return up to `limit` events of a job, oldest first. `after` is the last row's time and id."""
     order = (WebhookRow.created_at, WebhookRow.id)
     statement = select(WebhookRow).where(WebhookRow.job_id == job_id).order_by(*order).limit(limit)
     return session.scalars(statement if after is None else statement.where(tuple_(*order) > tuple_(*after))).all()

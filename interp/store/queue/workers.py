@@ -1,4 +1,4 @@
-"""Worker processes as they tell of themselves: written with their heartbeats, read by planning, `/metrics` and `glossator doctor`."""
+"""Worker processes: written with their heartbeats, read by planning, `/metrics` and `glossator doctor`."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class KnownWorker:
-    """A worker process as it last told of itself. `seen_at` is the database's time."""
+    """A worker process at its last heartbeat, which came at `seen_at` by the database's clock."""
 
     owner: str
     queue: Queue
@@ -43,7 +43,7 @@ class KnownWorker:
 
 
 def seen(session: Session, owner: str, info: WorkerInfo) -> None:
-    """The process lives, and this is what it tells."""
+    """Write a worker process, which is alive."""
     moment = now(session)
     row = {
         "owner": owner,
@@ -60,12 +60,12 @@ def seen(session: Session, owner: str, info: WorkerInfo) -> None:
 
 
 def gone(session: Session, owner: str) -> None:
-    """The process has ended."""
+    """Delete a worker process, which has ended."""
     session.execute(delete(WorkerRow).where(WorkerRow.owner == owner))
 
 
 def alive(session: Session, seconds: float) -> list[KnownWorker]:
-    """The processes that were seen within the last `seconds`, by queue and name."""
+    """Return the processes that were seen within the last `seconds`, by queue and name."""
     statement = (
         select(WorkerRow)
         .where(WorkerRow.seen_at >= now(session) - timedelta(seconds=seconds))
@@ -80,6 +80,6 @@ def alive(session: Session, seconds: float) -> list[KnownWorker]:
 
 
 def memory_of(session: Session, queue: Queue, seconds: float) -> int | None:
-    """What any worker of the queue that lives may use, in bytes: the least of what they tell. None where none tells."""
+    """Return the least memory in bytes that any live worker of the queue may use. None where none states it."""
     since = now(session) - timedelta(seconds=seconds)
     return session.scalar(select(func.min(WorkerRow.memory_bytes)).where(WorkerRow.queue == queue, WorkerRow.seen_at >= since))

@@ -1,4 +1,4 @@
-"""Subjects and dictionaries: what a job's prepare stage writes down once, and everyone reads."""
+"""Write subjects and dictionaries, as a job's prepare stage does."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from interp.store.db.tables import DictionaryRow, SubjectRow
 
 
 def save_subject(session: Session, digest: str, name: str, config: dict[str, Any], vocabulary: Vocabulary) -> None:
-    """Writes the subject unless it is there: its digest says all."""
+    """Write the subject unless one with its digest is there."""
     row = {"id": digest, "name": name, "config": config, "vocabulary": vocabulary.to_bytes(), "created_at": now(session)}
     upsert(session, SubjectRow, [row], keys=["id"], update=[])
 
@@ -29,9 +29,9 @@ def save_dictionary(
     n_features: int,
     config: dict[str, Any],
 ) -> int:
-    """The id of the dictionary with this digest at this hook point of this subject; written when it is new.
+    """Return the id of the dictionary with this digest at this hook point of this subject; write it when it is new.
 
-    Names are unique: where other weights have the name already, the new ones get it with the start of their digest behind.
+    Names are unique: where other weights have the name already, the new ones get the start of their digest appended.
     """
     known = select(DictionaryRow.id).where(
         DictionaryRow.digest == digest, DictionaryRow.subject_id == subject_id, DictionaryRow.hook_point == hook_point

@@ -1,7 +1,4 @@
-"""What only all scores of a dictionary together say: what it is made from, read in portions, and where it is written, in portions too.
-
-However large the dictionary, no more than a portion is held here.
-"""
+"""Read all scores of a run and write what only all of them together say, in portions of bounded size."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +27,7 @@ Portions = Iterator[Sequence[Row[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class AdjustedScore:
-    """What all scores together say of one of them. `p_method`: how its p value was made; `null_reason`: why there is no more to say of its null."""
+    """What all scores of a run together give one of them. `p_method` is how its p value was made, `null_reason` why its null says no more."""
 
     id: int
     p_value: float | None
@@ -42,7 +39,7 @@ class AdjustedScore:
 
 @dataclass(frozen=True, slots=True)
 class BestExplanation:
-    """What a listing shows of a feature's best explanation."""
+    """A feature's best explanation as listings show it."""
 
     feature: int
     explanation_id: int
@@ -55,7 +52,7 @@ class BestExplanation:
 
 
 def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) -> Portions:
-    """Every score of one scorer in a run: the whole run's, not one job's. Ascending by feature, then explanation.
+    """Read every score of one scorer in a run, of all jobs, ascending by feature, then explanation.
 
     Columns: id, feature, explanation id, explainer and settings digest of the explanation, metric, value, lift, p value, q value, shrunken value,
     paired p value, low and high end of the interval, method of the p value, reason of the null, null values (None where the score has a p value by
@@ -76,13 +73,13 @@ def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) 
 
 
 def explained(session: Session, run_id: int) -> Portions:
-    """Feature, id, explainer and settings digest of every good explanation of the run."""
+    """Read feature, id, explainer and settings digest of every good explanation of the run."""
     statement = select(ExplanationRow.feature, ExplanationRow.id, ExplanationRow.explainer, ExplanationRow.settings_digest)
     return _portions(session, statement.where(ExplanationRow.run_id == run_id, ExplanationRow.text.is_not(None)))
 
 
 def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]) -> Portions:
-    """The run's defined scores that are not of a `known` scorer and settings digest.
+    """Read the run's defined scores that are not of a `known` scorer and settings digest.
 
     Columns: feature, explanation id, scorer, value, shrunken value, lift, q value.
     """
@@ -94,52 +91,52 @@ def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]
 
 
 def summaries(session: Session, run_id: int) -> int:
-    """How many summaries of the run have been written."""
+    """Return how many summaries of the run have been written."""
     return session.execute(select(RunRow.summaries_written).where(RunRow.id == run_id)).scalar_one()
 
 
 def begin_summary(session: Session, run_id: int) -> int:
-    """Takes the run's row until the transaction ends, and counts one summary more: returns how many were written before this one."""
+    """Lock the run's row until the transaction ends, and count one summary more; return how many were written before."""
     before = session.execute(select(RunRow.summaries_written).where(RunRow.id == run_id).with_for_update(key_share=True)).scalar_one()
     session.execute(update(RunRow).where(RunRow.id == run_id).values(summaries_written=before + 1))
     return before
 
 
 def densities(session: Session, run_id: int) -> Portions:
-    """Feature and firing rate, the share of tokens, of every feature of the run."""
+    """Read feature and density, the share of tokens that it fires on, of every feature of the run."""
     return _portions(session, select(EvidenceRow.feature, EvidenceRow.density).where(EvidenceRow.run_id == run_id))
 
 
 def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[str, int]:
-    """How many features of the run in the ranges are active, rare or dead."""
+    """Return how many features of the run in the ranges are active, rare or dead."""
     of = (FeatureRow.run_id == run_id, within(FeatureRow.feature, ranges))
     return dict(session.execute(select(FeatureRow.state, func.count()).where(*of).group_by(FeatureRow.state)).all())
 
 
 def labels(session: Session, explanation_ids: Sequence[int]) -> dict[int, str | None]:
-    """The texts of a portion's explanations, by id."""
+    """Return the texts of some explanations, by id."""
     return dict(session.execute(select(ExplanationRow.id, ExplanationRow.text).where(ExplanationRow.id.in_(explanation_ids))).all())
 
 
-def save_conclusions(session: Session, conclusions: Iterable[AdjustedScore]) -> None:
-    """Writes what is concluded of each score. Give them ascending by id."""
-    for some in _cut(conclusions):
+def save_adjusted(session: Session, scores: Iterable[AdjustedScore]) -> None:
+    """Write the adjusted values of scores, which come ascending by id."""
+    for some in _cut(scores):
         update_rows(session, ScoreRow, [_row(item) for item in some], keys=["id"])
 
 
 def show_best(session: Session, run_id: int, best: Iterable[BestExplanation]) -> None:
-    """Lists each feature of the run with its best explanation and that one's figures. Give them ascending by feature."""
+    """List each feature of the run with its best explanation. They come ascending by feature."""
     for some in _cut(best):
         update_rows(session, FeatureRow, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
 
 
 def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[BestExplanation]:
-    """Each feature's best explanation with its figures, as they are written; `labels` gives the texts of a portion's explanations."""
+    """Yield each feature's best explanation with its figures. `labels` gives the texts of a portion's explanations."""
     for start in range(0, len(best), PORTION):
         some = slice(start, start + PORTION)
         made = best.explanations[some].tolist()
         texts = labels(made)
-        # Figures that are not defined rank nothing, and are not shown.
+        # Undefined figures rank nothing, and are not shown.
         scorers = [
             None if rank == UNSCORED or math.isnan(value) else ORDER[rank] for rank, value in zip(best.ranks[some], best.values[some], strict=True)
         ]
@@ -149,12 +146,12 @@ def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str |
 
 
 def numbers(column: Floats) -> list[float | None]:
-    """NaN as None."""
+    """Return the numbers of a column, NaN as None."""
     return [None if math.isnan(value) else value for value in column.tolist()]
 
 
 def _portions(session: Session, statement: Select[*tuple[Any, ...]]) -> Portions:
-    """One statement's rows, which are of one moment; the server keeps those that are not asked for yet."""
+    """The rows of one statement, which are of one moment, as they are fetched from the server."""
     return session.execute(statement, execution_options={"yield_per": PORTION}).partitions()
 
 

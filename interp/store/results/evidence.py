@@ -1,4 +1,4 @@
-"""Evidence, a blob a feature, and the counts of it that listings show."""
+"""Evidence, one blob per feature, and its statistics that listings show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,37 +24,37 @@ class Gathered:
 
 
 def within(column: InstrumentedAttribute[int], ranges: Sequence[Range]) -> ColumnElement[bool]:
-    """Whether the column lies in one of half-open ranges: at most some hundred of more than one feature each, or SQLite finds them too deep."""
+    """Return the condition that a column lies in one of half-open ranges. SQLite takes some hundred ranges of more than one feature."""
     lone = [start for start, stop in ranges if stop - start == 1]
     return or_(column.in_(lone), *(column.between(start, stop - 1) for start, stop in ranges if stop - start > 1))
 
 
 def features_with(session: Session, run_id: int) -> list[int]:
-    """The features that have evidence in the run, ascending."""
+    """Return the features that have evidence in the run, ascending."""
     return list(session.scalars(select(EvidenceRow.feature).where(EvidenceRow.run_id == run_id).order_by(EvidenceRow.feature)))
 
 
 def load(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, bytes]:
-    """The blobs of the features in the ranges that have one, by feature, ascending."""
+    """Return the blobs of the features in the ranges that have one, by feature, ascending."""
     statement = select(EvidenceRow.feature, EvidenceRow.blob).where(EvidenceRow.run_id == run_id, within(EvidenceRow.feature, ranges))
     return dict(session.execute(statement.order_by(EvidenceRow.feature)).all())
 
 
 def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, str]:
-    """active, rare or dead, for the features in the ranges that have evidence in the run."""
+    """Return the state (active, rare or dead) of the features in the ranges that have evidence in the run."""
     statement = select(FeatureRow.feature, FeatureRow.state).where(FeatureRow.run_id == run_id, within(FeatureRow.feature, ranges))
     return dict(session.execute(statement).all())
 
 
 def save(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
-    """Writes the blobs and the counts. Give the features in ascending order."""
+    """Write the blobs and the listed statistics of features, which come in ascending order."""
     blobs = [{"run_id": run_id, "feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
     upsert(session, EvidenceRow, blobs, KEYS)
     enlist(session, run_id, gathered)
 
 
 def enlist(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
-    """Writes the counts that listings show. Give the features in ascending order."""
+    """Write the listed statistics of features, which come in ascending order."""
     rows = [
         {
             "run_id": run_id,

@@ -1,4 +1,4 @@
-"""Explanations: written once per (run, feature, explainer, settings), read by scorers with what nulls are matched on."""
+"""Explanations: one per (run, feature, explainer, settings), read by scorers with what nulls are matched on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ KEYS = ("run_id", "feature", "explainer", "settings_digest")
 
 @dataclass(frozen=True, slots=True)
 class NullCandidate:
-    """Whose explanation a null may borrow: the feature, and what it is matched on."""
+    """A feature whose explanation a null may borrow, with what it is matched on."""
 
     feature: int
     density: float
@@ -27,18 +27,18 @@ class NullCandidate:
 
 
 def features_with(session: Session, family: ExplanationFamily, ranges: Sequence[Range]) -> set[int]:
-    """The features in the ranges that have a good explanation of the family."""
+    """Return the features in the ranges that have a good explanation of the family."""
     return set(session.scalars(select(Row.feature).where(*_of(family), within(Row.feature, ranges), Row.text.is_not(None))))
 
 
 def load(session: Session, family: ExplanationFamily, ranges: Sequence[Range]) -> dict[int, tuple[int, Explanation]]:
-    """(id, explanation) of the features in the ranges, failed ones too, by feature, ascending."""
+    """Return (id, explanation) of the features in the ranges, failed ones too, by feature, ascending."""
     rows = session.scalars(select(Row).where(*_of(family), within(Row.feature, ranges)).order_by(Row.feature))
     return {row.feature: (row.id, Explanation(row.feature, row.explainer, row.text, row.failure, row.rule, row.provenance)) for row in rows}
 
 
 def candidates(session: Session, family: ExplanationFamily, job_id: str) -> list[NullCandidate]:
-    """Good explanations to borrow for nulls, ascending by feature: those that the job made, and all that were there before it.
+    """Return good explanations to borrow for nulls, ascending by feature: those of the job, and those from before it.
 
     What other jobs write meanwhile is left out, so that every chunk of a job chooses from the same.
     """
@@ -53,9 +53,9 @@ def candidates(session: Session, family: ExplanationFamily, job_id: str) -> list
 
 
 def save(session: Session, family: ExplanationFamily, explanations: Sequence[Explanation], job_id: str) -> None:
-    """Writes the explanations, but never over a good one: another job may have been faster. Give the features in ascending order.
+    """Write explanations, which come in ascending order of features, but never over a good one: another job may have been faster.
 
-    Scores of what is written over go with it.
+    Scores of explanations that are written over are deleted.
     """
     moment = now(session)
     rows = [

@@ -1,4 +1,4 @@
-"""Scores and their items. What is made of all of them together stands in `conclusions.py`."""
+"""Scores and their items. `dictionary_scores` has what all of them together say."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from interp.store.db.tables import ScoreRow as Row
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A score, the explanation it is of, and its items as `interp.score.items.codec` packs them."""
+    """A score, its explanation, and its items as `interp.score.items.codec` packs them."""
 
     explanation_id: int
     score: Score
@@ -24,7 +24,7 @@ class Scored:
 
 
 def explanations_with(session: Session, scorer: str, settings_digest: str, explanation_ids: Iterable[int], only_answered: bool = False) -> set[int]:
-    """Which of the explanations have this score already; with `only_answered` those alone of which not every item failed."""
+    """Return which explanations have this score; with `only_answered` only those of which not every item failed."""
     statement = select(Row.explanation_id).where(Row.scorer == scorer, Row.settings_digest == settings_digest)
     if only_answered:
         statement = statement.where((Row.answered > 0) | (Row.failed == 0))
@@ -32,7 +32,7 @@ def explanations_with(session: Session, scorer: str, settings_digest: str, expla
 
 
 def save(session: Session, run_id: int, settings_digest: str, scored: Sequence[Scored], job_id: str) -> None:
-    """Writes scores of one scorer and their items. Give the features in ascending order."""
+    """Write scores of one scorer and their items. They come in ascending order of features."""
     shared = {"run_id": run_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": now(session)}
     rows = [shared | _columns(item) for item in scored]
     written = upsert(session, Row, rows, ("explanation_id", "scorer", "settings_digest"), returning=[Row.explanation_id, Row.id])
