@@ -29,7 +29,7 @@ from interp.observability import logs, traces
 from interp.observability.import_time import without_collecting
 from interp.security import allowed_files
 from interp.security.allowed_files import Roots
-from interp.store.db.engine import DBAPIError, Session, SQLAlchemyError, is_passing, snapshot, transaction
+from interp.store.db.engine import DBAPIError, Session, SQLAlchemyError, is_transient, snapshot, transaction
 from interp.store.queue import chunks, completion, jobs
 from interp.store.queue.chunks import Lease
 from workers.runtime import HAND_BACK_SECONDS, Runtime, Task, Work
@@ -201,7 +201,7 @@ def run_chunk(runtime: Runtime, queue: Queue, chunk_id: str | None = None, askin
             log.error("chunk failed, and no other attempt would help", why=str(error))
             _end(runtime, completion.fail, lease, problem_of(error), 0)
         except Exception as error:  # whatever a task raises is kept on the chunk, with its traceback, and tried again
-            if is_passing(error):
+            if is_transient(error):
                 log.warning("chunk handed back", why=str(error))
                 _end(runtime, completion.hand_back, lease, problem_of(error))
                 raise
@@ -286,7 +286,7 @@ def _write(runtime: Runtime, write: Callable[Concatenate[Session, P], object], *
                 write(session, *args, **kwargs)
             return
         except DBAPIError as error:
-            if not is_passing(error) or runtime.stopping.wait(WRITE_AGAIN_SECONDS):
+            if not is_transient(error) or runtime.stopping.wait(WRITE_AGAIN_SECONDS):
                 raise
             log.warning("the database is away, what is to be written waits", why=str(error))
 

@@ -56,4 +56,4 @@ def _of_database(error: Exception) -> GlossatorError | None:
     if isinstance(error, CommandError):
         cure = "Install the version of Glossator that it was made with, or a newer one."
         return DatabaseUnfitError("The database was made by another version of Glossator.", why=str(error), cure=cure)
-    return engine.told(error) if isinstance(error, DBAPIError) else None
+    return engine.database_error(error) if isinstance(error, DBAPIError) else None

@@ -17,7 +17,7 @@ from starlette.types import Scope
 from api.schemas.field_errors import field_errors
 from api.schemas.service import FieldError, Problem, ProblemKind
 from interp.domain.errors import GlossatorError, NotFoundError, printable, problem_of
-from interp.store.db.engine import DBAPIError, told
+from interp.store.db.engine import DBAPIError, database_error
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ async def _glossator_error(request: Request, error: Exception) -> Response:
 async def _database_error(request: Request, error: Exception) -> Response:
     """Answer 503 for a database that does not answer, with one line in the log. Any other error of it is a defect."""
     assert isinstance(error, DBAPIError)
-    known = told(error)
+    known = database_error(error)
     if known is None:
         raise error
     log.error("%s %s: %s", request.method, request.scope["path"], known)

@@ -31,7 +31,7 @@ PORTION = 500
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Brings the database up to `revision`, all of it or nothing. Several processes may do so at once. Raises DatabaseUnfit."""
+    """Upgrade the database to `revision`, all of it or nothing. Several processes may do so at once. Raises DatabaseUnfitError."""
     engine = make_engine(url)
     with _configured(engine) as config:
         connection: Connection = config.attributes["connection"]
@@ -47,7 +47,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Takes the database back to `revision`; `base` is the empty database."""
+    """Downgrade the database to `revision`; `base` is the empty database."""
     engine = make_engine(url)
     with _configured(engine) as config:
         command.downgrade(config, revision)
@@ -55,7 +55,7 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def differences(engine: Engine) -> list[Any]:
-    """What a new revision would have to change for the database to be as `tables.py` says; empty when nothing."""
+    """Return what a new revision would have to change for the database to be as `tables.py` says."""
     with engine.connect() as connection:
         opts = {"compare_type": True, "include_name": _is_of_tables}
         return list(compare_metadata(MigrationContext.configure(connection, opts=opts), Base.metadata))
@@ -81,7 +81,7 @@ def _configured(engine: Engine) -> Iterator[Config]:
 
 
 def _check_empty(connection: Connection) -> None:
-    """Raises DatabaseUnfit where tables of another program have the names of ours."""
+    """Raise DatabaseUnfitError where another program's tables have the names of these."""
     if taken := sorted(set(inspect(connection).get_table_names()) & set(Base.metadata.tables)):
         why = f"It has no revision of Glossator's, and tables of these names already: {', '.join(taken[:NAMES_SHOWN])}."
         raise DatabaseUnfitError("The database is another program's.", why=why, cure="Give Glossator a database of its own (GLOSSATOR_DATABASE_URL).")

@@ -54,9 +54,7 @@ def fill(engine: Engine) -> None:
         scored = [scores.Scored(ids[index], score(index), encode_items(score(index).items)) for index in range(10)]
         scores.save(session, run_id, "x" * 64, scored, job_id="j")
         written = [row for rows in dictionary_scores.scores_of(session, run_id, "detection", "x" * 64) for row in rows]
-        dictionary_scores.save_adjusted(
-            session, [AdjustedScore(row.id, row.p_value, row.p_method, 0.01, None, row.null_reason) for row in written]
-        )
+        dictionary_scores.save_adjusted(session, [AdjustedScore(row.id, row.p_value, row.p_method, 0.01, None, row.null_reason) for row in written])
         shown = [
             BestExplanation(
                 row.feature,

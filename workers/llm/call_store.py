@@ -15,7 +15,7 @@ from typing import Any
 
 from interp.domain.errors import BudgetReachedError, DiskFullError, LeaseLostError, PriceUnknownError, WorkInterruptedError
 from interp.llm.call_store import Amount, Call, PendingBatch, StoredReply
-from interp.store.db.engine import DBAPIError, Engine, Session, is_passing, snapshot, transaction
+from interp.store.db.engine import DBAPIError, Engine, Session, is_transient, snapshot, transaction
 from interp.store.llm import batches, calls, reply_cache
 from interp.store.queue import budgets
 from interp.store.queue.budgets import NOTHING, Grant, Sums, sums_of
@@ -237,7 +237,7 @@ class DatabaseCallStore:
             try:
                 return self._writer.flush()
             except (DBAPIError, DiskFullError) as error:
-                if not is_passing(error) or time.monotonic() > end:
+                if not is_transient(error) or time.monotonic() > end:
                     raise
                 time.sleep(RETRY_SECONDS)
 

@@ -16,8 +16,8 @@ def is_postgresql(session: Session) -> bool:
     return session.get_bind().dialect.name == "postgresql"
 
 
-def unclaimed(statement: Select[*Columns], of: type[Base]) -> Select[*Columns]:
-    """The same SELECT, that locks its rows of one table and passes over those that somebody else holds.
+def skip_locked(statement: Select[*Columns], of: type[Base]) -> Select[*Columns]:
+    """Return the SELECT with a lock on its rows of one table that skips rows which another transaction has locked.
 
     On SQLite the transaction already holds the only write lock (BEGIN IMMEDIATE), and the clause compiles to nothing.
     """
@@ -25,7 +25,7 @@ def unclaimed(statement: Select[*Columns], of: type[Base]) -> Select[*Columns]:
 
 
 def now(session: Session) -> datetime:
-    """The one clock that decides leases: the database server's, or this machine's for the embedded database."""
+    """Return the time by the clock that decides leases: the database server's, or this machine's for SQLite."""
     if is_postgresql(session):
         moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
         return moment.astimezone(UTC)
@@ -33,51 +33,51 @@ def now(session: Session) -> datetime:
 
 
 def in_index_order(session: Session) -> None:
-    """Until the transaction ends, or one of the next two is called, rows that are asked for in the order of an index are read along it.
+    """Plan until the transaction ends, or until another function is called, so that ordered rows are read along an index.
 
-    PostgreSQL weighs that against sorting what passes the filters; but filters on figures that go together (score and lift) let pass a hundred times
-    what it expects, and then it sorts them all for one page.
+    PostgreSQL weighs that against sorting the filtered rows. Filters on correlated columns (score and lift) leave a hundred times the rows that it
+    expects, and then it would sort them all for one page.
     """
     _plan_with(session, enable_sort="off")
 
 
 def by_any_index(session: Session) -> None:
-    """Until the transaction ends, rows are looked for in the index that leads to the fewest, and what is found may be sorted."""
+    """Plan until the transaction ends with the index that leads to the fewest rows, which may be sorted."""
     _plan_with(session, enable_sort="on", enable_seqscan="off")
 
 
 def by_trigrams(session: Session) -> None:
-    """Until the transaction ends, a part of a text is looked for in the index of trigrams, and what is found may be sorted."""
+    """Plan until the transaction ends with the trigram index for a part of a text. What is found may be sorted."""
     _plan_with(session, enable_sort="on", enable_seqscan="off", enable_indexonlyscan="off")
 
 
 def has_trigrams(session: Session, table: type[Base]) -> bool:
-    """Whether the table has its index of trigrams: migration 0004 makes it where the server can."""
+    """Return whether the table has its trigram index, which migration 0004 makes where the server can."""
     if not is_postgresql(session):
         return False
     return session.execute(select(func.to_regclass(f"ix_{table.__tablename__}_trigrams").is_not(None))).scalar_one()
 
 
 def _plan_with(session: Session, **switches: str) -> None:
-    """Each statement is planned for what it asks: a prepared one that was asked five times may be planned for anything, and a bound be anywhere."""
+    """Set planner switches. Each statement is planned for its own bounds, not as a prepared one is after five executions."""
     if is_postgresql(session):
         switches |= {"plan_cache_mode": "force_custom_plan"}
         session.execute(select(*(func.set_config(name, value, True) for name, value in switches.items())))
 
 
 def clock(session: Session, ahead: timedelta = timedelta()) -> ColumnElement[datetime]:
-    """`now`, and so much more, as an expression for statements that write it: on PostgreSQL it costs no question of its own."""
+    """Return `now` plus some time as an expression: on PostgreSQL it takes no statement of its own."""
     if is_postgresql(session):
         return func.clock_timestamp(type_=UtcTime()) + literal(ahead, Interval())
     return literal(datetime.now(UTC) + ahead, UtcTime())
 
 
 def analyze(session: Session, table: type[Base]) -> None:
-    """Tells PostgreSQL to look at the table anew: it plans by what it knows, and would hear of many new rows only minutes later."""
+    """Update PostgreSQL's statistics of the table, which it would do only minutes after many rows were written."""
     if is_postgresql(session):
         session.execute(text(f"ANALYZE (SKIP_LOCKED) {table.__tablename__}"))
 
 
 def is_disk_full(error: DBAPIError) -> bool:
-    """Whether a database error means that there is no room (SQLITE_FULL, or PostgreSQL's 53100)."""
+    """Return whether a database error means that the disk is full (SQLITE_FULL, or PostgreSQL's 53100)."""
     return getattr(error.orig, "sqlstate", None) == "53100" or "database or disk is full" in str(error.orig)

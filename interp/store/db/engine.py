@@ -1,4 +1,4 @@
-"""Engines and transactions. Every write of the project goes through `transaction`, every plain read through `snapshot`."""
+"""Engines and transactions. Every write goes through `transaction`, every plain read through `snapshot`."""
 
 import json
 import re
@@ -20,17 +20,18 @@ from interp.config.environment import without_password
 from interp.domain.errors import DatabaseUnfitError, DatabaseUnreachableError, DiskFullError, GlossatorError, SettingsInvalidError, printable
 from interp.store.db.dialect import is_disk_full
 
+WRITE_URL = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
-# A network that falls silent would else be noticed after a quarter of an hour, by either side.
-SILENCE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-# A process that stands still in the middle of a transaction holds its locks, and all that wait for them: the server ends such a session.
-STANDSTILL = {"idle_in_transaction_session_timeout": 15_000}
+# Without these, either side would notice a silent network only after a quarter of an hour.
+KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+# The server ends the session of a process that is stuck in a transaction, and with it the locks that others wait for.
+IDLE = {"idle_in_transaction_session_timeout": 15_000}
 # Busy, locked, an error of the file, a file that cannot be opened: SQLite's driver calls a wrong statement an OperationalError as well.
-SQLITE_PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
-# What stands in the place of a JSON value that cannot be read.
+SQLITE_TRANSIENT = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+# The key of what replaces a JSON value that cannot be read.
 UNREADABLE = "unreadable"
-# What no waiting mends.
+# Errors that do not pass, with what to do.
 SQLITE_UNFIT = {
     sqlite3.SQLITE_NOTADB: (
         "The database is no SQLite database.",
@@ -40,15 +41,15 @@ SQLITE_UNFIT = {
     sqlite3.SQLITE_READONLY: ("The database cannot be written to.", "Give this user the right to write its file and folder, or set GLOSSATOR_HOME."),
     sqlite3.SQLITE_PERM: ("The database may not be opened.", "Give this user the right to its file and folder, or set GLOSSATOR_HOME."),
 }
-# PostgreSQL's server answers, and will not let this user in.
+# PostgreSQL's server answers, and refuses this user.
 REFUSED = re.compile(r"does not exist|authentication failed|no password supplied|no pg_hba\.conf entry|not permitted to log in|permission denied")
 READING = {"glossator_reading": True, "postgresql_readonly": True}
 
 
 def make_engine(url: str) -> Engine:
-    """An engine with the dialect's settings for many processes on one database. Creates the folder of a SQLite file.
+    """Return an engine with settings for many processes on one database. Creates the folder of a SQLite file.
 
-    Raises SettingsInvalid for a URL that cannot be read, and DatabaseUnreachable where that folder cannot be made.
+    Raises SettingsInvalidError for a URL that cannot be read, and DatabaseUnreachableError where that folder cannot be made.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
@@ -63,19 +64,18 @@ def _created(url: URL, **options: Any) -> Engine:
         return create_engine(url, **options)
     except (ArgumentError, ImportError, TypeError, ValueError) as error:
         shown = url.render_as_string(hide_password=True)
-        cure = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
-        raise SettingsInvalidError(f"{shown!r} cannot be opened.", why=str(error).splitlines()[0], cure=cure) from error
+        raise SettingsInvalidError(f"{shown!r} cannot be opened.", why=str(error).splitlines()[0], cure=WRITE_URL) from error
 
 
-def told(error: DBAPIError) -> GlossatorError | None:
-    """The error where it is the database's, its server's or its disk's; None for a defect of ours."""
+def database_error(error: DBAPIError) -> GlossatorError | None:
+    """Return the error of the database, its server or its disk for a user to read; None for a defect of this program."""
     if is_disk_full(error):
         return DiskFullError("The database cannot grow.", why=_first_line(error), cure="Free some space on its disk.")
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in SQLITE_UNFIT:
         what, cure = SQLITE_UNFIT[code & 0xFF]
         return DatabaseUnfitError(what, why=f"SQLite says: {_first_line(error)}.", cure=cure)
-    return unreachable(error) if is_passing(error) else None
+    return unreachable(error) if is_transient(error) else None
 
 
 def _first_line(error: DBAPIError) -> str:
@@ -83,7 +83,7 @@ def _first_line(error: DBAPIError) -> str:
 
 
 def unreachable(error: DBAPIError) -> DatabaseUnreachableError:
-    """The error of a database that does not answer, in a few words. The driver names the address, and never the password."""
+    """Return the error of a database that does not answer. The driver names the address, and never the password."""
     why = _first_line(error)
     if REFUSED.search(why):
         cure = "Make the database or the user (createdb, createuser), or correct user, password and name in GLOSSATOR_DATABASE_URL."
@@ -97,24 +97,23 @@ def _parsed(url: str) -> URL:
     try:
         return make_url(url)
     except (ArgumentError, ValueError) as error:
-        cure = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
-        raise SettingsInvalidError(f"{without_password(url)!r} is no URL of a database.", why=str(error).splitlines()[0], cure=cure) from error
+        raise SettingsInvalidError(f"{without_password(url)!r} is no URL of a database.", why=str(error).splitlines()[0], cure=WRITE_URL) from error
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether it is trouble of the database's server, of the way to it, or of a disk: nobody's fault who asked, and over some time."""
+def is_transient(error: BaseException) -> bool:
+    """Return whether an error of the database's server, the network or a disk may pass by itself."""
     if isinstance(error, DBAPIError):
         code = getattr(error.orig, "sqlite_errorcode", None)
         if code is not None:
-            return code & 0xFF in SQLITE_PASSING
+            return code & 0xFF in SQLITE_TRANSIENT
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     return isinstance(error, DiskFullError)
 
 
 def _postgres_arguments() -> dict[str, Any]:
-    of_server = STANDSTILL | {name if name.startswith("tcp") else f"tcp_{name}": value for name, value in SILENCE.items()}
+    of_server = IDLE | {name if name.startswith("tcp") else f"tcp_{name}": value for name, value in KEEPALIVE.items()}
     options = " ".join(f"-c {name}={value}" for name, value in of_server.items())
-    return SILENCE | {"connect_timeout": CONNECT_SECONDS, "client_encoding": "utf8", "options": options}
+    return KEEPALIVE | {"connect_timeout": CONNECT_SECONDS, "client_encoding": "utf8", "options": options}
 
 
 def _sqlite_engine(url: str, database: str | None) -> Engine:
@@ -131,7 +130,7 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
 
 
 def read_json(text: str) -> Any:
-    """A stored JSON value, whatever somebody wrote into the file past this program: PostgreSQL looks at what it stores, SQLite does not."""
+    """Parse a stored JSON value, or say why it cannot be read: unlike PostgreSQL, SQLite does not validate what others write."""
     try:
         value = json.loads(text, parse_constant=_nothing)
     except (ValueError, RecursionError) as error:
@@ -140,7 +139,7 @@ def read_json(text: str) -> Any:
 
 
 def _nothing(_constant: str) -> None:
-    """NaN and the infinities, which are no JSON."""
+    """Read NaN and the infinities, which are no JSON, as None."""
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
@@ -158,9 +157,9 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
-    """A session that commits at the end, or rolls everything back. Keep it short: on SQLite it holds the write lock.
+    """Open a session that commits at the end, or rolls everything back. Keep it short: on SQLite it holds the write lock.
 
-    Raises DiskFull where the database says that there is no room.
+    Raises DiskFullError where the database has no room.
     """
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
@@ -177,6 +176,6 @@ def transaction(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Session]:
-    """A session that only reads, and sees one state of the database throughout on SQLite. It takes no lock that a writer waits for."""
+    """Open a session that only reads, and on SQLite sees one state of the database. No writer waits for it."""
     with Session(engine.execution_options(**READING), expire_on_commit=False) as session:
         yield session

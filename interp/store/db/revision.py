@@ -1,4 +1,4 @@
-"""Which revision a database stands at, and the newest one. Without Alembic, which takes a quarter of a second that readers do not wait for."""
+"""Read which revision a database stands at. Without Alembic, whose import takes a quarter of a second."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,18 +11,18 @@ FOLDER = Path(__file__).parents[3] / "migrations"
 
 
 def is_current(engine: Engine) -> bool:
-    """Whether the database stands at the head. Raises SQLAlchemyError where it does not answer."""
+    """Return whether the database stands at the newest revision. Raises SQLAlchemyError where it does not answer."""
     return _found(engine) == [head()]
 
 
 def check(engine: Engine) -> None:
-    """Raises DatabaseUnfit unless the database stands at the head, and SQLAlchemyError where it does not answer."""
+    """Raise DatabaseUnfitError unless the database stands at the newest revision, and SQLAlchemyError where it does not answer."""
     if fault := unfit(engine):
         raise fault
 
 
 def unfit(engine: Engine) -> DatabaseUnfitError | None:
-    """What is wrong with the database's tables: there are none yet, or those of an older or a newer version."""
+    """Return what is wrong with the database's tables: there are none yet, or those of an older or a newer version."""
     found = _found(engine)
     if found == [head()]:
         return None
@@ -47,11 +47,11 @@ def _found(engine: Engine) -> list[str]:
 
 @lru_cache(maxsize=1)
 def known() -> frozenset[str]:
-    """Every revision that this version knows."""
+    """Return every revision that this version knows."""
     return frozenset(file.name.partition("_")[0] for file in (FOLDER / "versions").glob("[0-9]*_*.py"))
 
 
 @lru_cache(maxsize=1)
 def head() -> str:
-    """The newest revision: files are named by theirs, in one line of ascending numbers."""
+    """Return the newest revision: files are named by theirs, in ascending numbers."""
     return max(known())

@@ -1,4 +1,4 @@
-"""A PostgreSQL database of one's own on somebody's server, for as long as it is needed: for tests, and for the demo on many processes."""
+"""Create a temporary PostgreSQL database, for tests, benches and the demo in many processes."""
 
 import contextlib
 import uuid
@@ -16,9 +16,9 @@ CONNECT_SECONDS = 5
 
 @contextmanager
 def own_database(server_url: str) -> Iterator[str]:
-    """URL of a new, empty database beside the one that `server_url` names; dropped in the end.
+    """Yield the URL of a new, empty database on the server of `server_url`, which is dropped in the end.
 
-    Raises ServerUnreachable where no server answers, where it is too old, and where its user may make no database.
+    Raises ServerUnreachableError where no server answers, where it is too old, and where its user may make no database.
     """
     server = make_url(server_url).set(drivername="postgresql+psycopg")
     name = f"glossator_{uuid.uuid4().hex[:12]}"
@@ -37,6 +37,6 @@ def own_database(server_url: str) -> Iterator[str]:
     try:
         yield server.set(database=name).render_as_string(hide_password=False)
     finally:
-        # A server that has gone by then took the database with it, or keeps it for whoever stopped it.
+        # The server may have gone by then.
         with contextlib.suppress(OperationalError), admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))

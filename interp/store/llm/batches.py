@@ -1,4 +1,4 @@
-"""Batches under way at an endpoint: what a restarted worker must read back instead of paying for it again."""
+"""Batches that an endpoint works on: a restarted worker reads them instead of paying for them again."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from interp.store.db.tables import LlmBatchRow
 
 
 def pending(session: Session, chunk_id: str, base_url: str, model: str) -> list[PendingBatch]:
-    """The chunk's batches that were handed in and not read back, oldest first. By chunk: another chunk's are its own worker's to read."""
+    """Return the chunk's batches that were submitted and not read yet, oldest first."""
     statement = (
         select(LlmBatchRow)
         .where(LlmBatchRow.chunk_id == chunk_id, LlmBatchRow.ended_at.is_(None), LlmBatchRow.base_url == base_url, LlmBatchRow.model == model)
@@ -22,7 +22,7 @@ def pending(session: Session, chunk_id: str, base_url: str, model: str) -> list[
 
 
 def submitted(session: Session, job_id: str, chunk_id: str, batch: PendingBatch) -> None:
-    """The endpoint has taken the batch."""
+    """Write a batch that the endpoint has accepted."""
     row = {
         "job_id": job_id,
         "id": batch.id,
@@ -37,11 +37,11 @@ def submitted(session: Session, job_id: str, chunk_id: str, batch: PendingBatch)
 
 
 def ended(session: Session, job_id: str, batch_id: str) -> None:
-    """Every answer of it is recorded, or can never be read."""
+    """Mark a batch ended: every answer of it is recorded, or can never be read."""
     statement = update(LlmBatchRow).where(LlmBatchRow.job_id == job_id, LlmBatchRow.id == batch_id, LlmBatchRow.ended_at.is_(None))
     session.execute(statement.values(ended_at=now(session)).execution_options(synchronize_session=False))
 
 
 def of_job(session: Session, job_id: str) -> Sequence[LlmBatchRow]:
-    """Every batch of a job, oldest first."""
+    """Return every batch of a job, oldest first."""
     return session.scalars(select(LlmBatchRow).where(LlmBatchRow.job_id == job_id).order_by(LlmBatchRow.created_at, LlmBatchRow.id)).all()

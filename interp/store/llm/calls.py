@@ -1,4 +1,4 @@
-"""The record of calls: one row a question that went out, in the order in which they were recorded."""
+"""Recorded calls: one row per question that went out, in the order in which they were recorded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from interp.store.llm import call_stats, reply_cache
 
 @dataclass(frozen=True, slots=True)
 class CallRows:
-    """A call as rows: of `llm_calls`, and of `llm_replies` when it was answered. Made outside of any transaction, since it compresses."""
+    """The rows of a call in `llm_calls`, and in `llm_replies` when it was answered."""
 
     call: dict[str, Any]
     reply: dict[str, Any] | None
@@ -24,7 +24,7 @@ class CallRows:
 
 @dataclass(frozen=True, slots=True)
 class CallQuery:
-    """Which calls of a job, in the order in which they were recorded. `after` is the last row's id."""
+    """Select calls of a job. `after` is the last row's id."""
 
     job_id: str
     stage: str | None = None
@@ -35,7 +35,7 @@ class CallQuery:
 
 
 def pack_call(call: Call) -> CallRows:
-    """The rows of a call, but for their time."""
+    """Return the rows of a call, but for their time. Outside of a transaction, since it compresses texts."""
     of_both = {
         "key": call.key,
         "model": call.model,
@@ -66,7 +66,7 @@ def pack_call(call: Call) -> CallRows:
 
 
 def save(session: Session, packed: Sequence[CallRows]) -> None:
-    """Writes calls, the answers among them to the cache, and adds them to the sums of their jobs and models."""
+    """Write calls, their answers into the cache, and add them to the sums of their jobs and models."""
     if not packed:
         return
     moment = now(session)
@@ -76,20 +76,18 @@ def save(session: Session, packed: Sequence[CallRows]) -> None:
 
 
 def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCallRow]:
-    """Every question of a job that was about one feature, in the order in which they were recorded."""
+    """Return every call of a job about one feature, in the order in which they were recorded."""
     return session.scalars(select(LlmCallRow).where(LlmCallRow.job_id == job_id, LlmCallRow.feature == feature).order_by(LlmCallRow.id)).all()
 
 
 def page(session: Session, query: CallQuery) -> Sequence[LlmCallRow]:
-    """Up to `limit` calls after the cursor: a walk along an index that holds what is filtered by."""
+    """Return up to `limit` calls after the cursor, by a scan of an index that holds what is filtered by."""
     in_index_order(session)
     statement = select(LlmCallRow.id).where(LlmCallRow.job_id == query.job_id).order_by(LlmCallRow.id).limit(query.limit)
-    if query.stage is not None:
-        statement = statement.where(LlmCallRow.stage == query.stage)
-    if query.feature is not None:
-        statement = statement.where(LlmCallRow.feature == query.feature)
-    if query.status is not None:
-        statement = statement.where(LlmCallRow.status == query.status)
+    for name in ("stage", "feature", "status"):
+        value = getattr(query, name)
+        if value is not None:
+            statement = statement.where(getattr(LlmCallRow, name) == value)
     if query.after is not None:
         statement = statement.where(LlmCallRow.id > query.after)
     # Keys alone, or PostgreSQL might read all jobs' calls in the order of their ids, where a job has many of them.
@@ -98,7 +96,7 @@ def page(session: Session, query: CallQuery) -> Sequence[LlmCallRow]:
 
 
 def by_key(session: Session, keys: Sequence[str]) -> list[LlmCallRow]:
-    """Every recorded asking of these questions, of any job, oldest first: where failed ones stand with what came back."""
+    """Return every recorded call with one of these keys, of any job, oldest first, failed ones too."""
     found: list[LlmCallRow] = []
     for start in range(0, len(keys), reply_cache.MOST_KEYS):
         some = keys[start : start + reply_cache.MOST_KEYS]

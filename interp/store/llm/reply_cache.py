@@ -1,4 +1,4 @@
-"""The cache of answers, by the key of what decides an answer. First write wins; what was refused, cut short or failed never comes here."""
+"""The cache of answers by the key of what decides an answer. The first write wins; no refused, truncated or failed call is in it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ MOST_KEYS = 500
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A kept question and its answer, whole. `prompt` and `raw` are JSON texts."""
+    """A cached question and its answer, whole. `prompt` and `raw` are JSON texts."""
 
     key: str
     model: str
@@ -34,24 +34,15 @@ class Exchange:
 
 
 def recall(session: Session, keys: Collection[str]) -> dict[str, StoredReply]:
-    """The kept answers among `keys`."""
-    columns = (
-        LlmReplyRow.key,
-        LlmReplyRow.raw,
-        LlmReplyRow.prompt_tokens,
-        LlmReplyRow.completion_tokens,
-        LlmReplyRow.usage_known,
-        LlmReplyRow.cost_usd,
-    )
-    found: dict[str, StoredReply] = {}
-    for some in _portions(keys):
-        for key, raw, asked, answered, is_known, cost in session.execute(select(*columns).where(LlmReplyRow.key.in_(some))):
-            found[key] = StoredReply(key, unpack(raw), Usage(asked, answered, is_known), cost)
-    return found
+    """Return the cached answers among `keys`."""
+    usage = (LlmReplyRow.prompt_tokens, LlmReplyRow.completion_tokens, LlmReplyRow.usage_known)
+    statement = select(LlmReplyRow.key, LlmReplyRow.raw, LlmReplyRow.cost_usd, *usage)
+    rows = (row for some in _portions(keys) for row in session.execute(statement.where(LlmReplyRow.key.in_(some))))
+    return {key: StoredReply(key, unpack(raw), Usage(asked, answered, known), cost) for key, raw, cost, asked, answered, known in rows}
 
 
 def load(session: Session, keys: Collection[str]) -> dict[str, Exchange]:
-    """Questions with their answers, for those of `keys` that were ever answered."""
+    """Return the cached questions with their answers among `keys`."""
     found: dict[str, Exchange] = {}
     for some in _portions(keys):
         for row in session.scalars(select(LlmReplyRow).where(LlmReplyRow.key.in_(some))):
@@ -62,13 +53,13 @@ def load(session: Session, keys: Collection[str]) -> dict[str, Exchange]:
 
 
 def save(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows of `llm_replies`, in the order of their keys so that two writers cannot deadlock; those that are there stay."""
+    """Write rows of `llm_replies` that are not there yet, in the order of their keys so that two writers cannot deadlock."""
     one_a_key = {row["key"]: row for row in reversed(rows)}
     upsert(session, LlmReplyRow, [one_a_key[key] for key in sorted(one_a_key)], keys=["key"], update=[])
 
 
 def unusable(session: Session, job_id: str, run_id: int | None) -> list[str]:
-    """Keys of the job's questions whose answers came to nothing: no explanation, or a score of which every item failed."""
+    """Return keys of the job's calls that gave no explanation, or a score of which every item failed."""
     unexplained = select(LlmCallRow.key).join(
         ExplanationRow,
         (ExplanationRow.run_id == run_id) & (ExplanationRow.feature == LlmCallRow.feature) & (ExplanationRow.explainer == LlmCallRow.purpose),
@@ -84,7 +75,7 @@ def unusable(session: Session, job_id: str, run_id: int | None) -> list[str]:
 
 
 def forget(session: Session, keys: Collection[str]) -> None:
-    """These answers are asked for anew when somebody asks the same again."""
+    """Delete cached answers, so that the same questions are asked again."""
     for some in _portions(sorted(keys)):
         session.execute(delete(LlmReplyRow).where(LlmReplyRow.key.in_(some)).execution_options(synchronize_session=False))
 

@@ -18,7 +18,7 @@ from interp.domain.lifecycle import CHUNK_ENDS, CHUNK_OPEN, QUEUE_OF, WORKABLE, 
 from interp.planning.plan import ChunkPlan
 from interp.planning.retry_plan import ChunkState
 from interp.store.db.bulk import upsert
-from interp.store.db.dialect import analyze, clock, now, unclaimed
+from interp.store.db.dialect import analyze, clock, now, skip_locked
 from interp.store.db.tables import ChunkRow, JobRow, StageCountRow
 from interp.store.queue import fair_share
 
@@ -114,7 +114,7 @@ def claim(
             .order_by(ChunkRow.number)
             .limit(1)
         )
-        found = session.execute(unclaimed(ready, of=ChunkRow)).first()
+        found = session.execute(skip_locked(ready, of=ChunkRow)).first()
         if found is not None:
             fair_share.mark_claimed(session, job.job_id, queue, moment)
             return _lend(session, found[0], owner, moment, seconds, starts_job=found[1] == JobStatus.QUEUED)
@@ -249,7 +249,7 @@ def expired(session: Session, is_gone: Callable[[str], bool], chunk_id: str | No
     moment = now(session)
     rows = select(ChunkRow).where(ChunkRow.status == ChunkStatus.LEASED).execution_options(populate_existing=True)
     if chunk_id is not None:
-        rows = unclaimed(rows.where(ChunkRow.id == chunk_id), of=ChunkRow)
+        rows = skip_locked(rows.where(ChunkRow.id == chunk_id), of=ChunkRow)
     return [_lease(chunk) for chunk in session.scalars(rows) if _is_over(chunk, moment, is_gone)]
 
 
@@ -266,7 +266,7 @@ def due_notifications(session: Session, queue: Queue, window: int, seconds: floa
     due: list[str] = []
     for job in fair_share.in_order(fair_share.candidates(session, queue, is_due), (), moment, 0.0) if limit > 0 else ():
         ready = select(ChunkRow.id).where(ChunkRow.job_id == job.job_id, ChunkRow.queue == queue, ChunkRow.status == ChunkStatus.READY, is_due)
-        due += session.scalars(unclaimed(ready.order_by(ChunkRow.number).limit(limit - len(due)), of=ChunkRow))
+        due += session.scalars(skip_locked(ready.order_by(ChunkRow.number).limit(limit - len(due)), of=ChunkRow))
         if len(due) >= limit:
             break
     if due:
@@ -341,7 +341,7 @@ def _lease(chunk: ChunkRow) -> Lease:
 def _mark_answered(session: Session, chunk_id: str) -> None:
     """The notification of this chunk has reached a worker. Does not wait for the row."""
     notified = select(ChunkRow.id).where(ChunkRow.id == chunk_id, ChunkRow.notified_at.is_not(None))
-    if session.scalar(unclaimed(notified, of=ChunkRow)) is not None:
+    if session.scalar(skip_locked(notified, of=ChunkRow)) is not None:
         _set_notified(session, None, ChunkRow.id == chunk_id)
 
 

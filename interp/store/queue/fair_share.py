@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import WORKABLE, ChunkStatus, Queue
 from interp.store.db.bulk import insert
-from interp.store.db.dialect import unclaimed
+from interp.store.db.dialect import skip_locked
 from interp.store.db.tables import ChunkRow, FairShareRow, JobRow
 
 
@@ -72,6 +72,6 @@ def add_queues(session: Session, job_id: str, queues: Collection[Queue]) -> None
 def mark_claimed(session: Session, job_id: str, queue: Queue, moment: datetime) -> None:
     """Write that a worker has claimed a chunk of the job. Never waits: whoever has locked the row writes the same."""
     own = (FairShareRow.job_id == job_id, FairShareRow.queue == queue)
-    free = unclaimed(select(FairShareRow.job_id).where(*own), of=FairShareRow).scalar_subquery()
+    free = skip_locked(select(FairShareRow.job_id).where(*own), of=FairShareRow).scalar_subquery()
     statement = update(FairShareRow).where(FairShareRow.queue == queue, FairShareRow.job_id == free).values(last_claimed_at=moment)
     session.execute(statement.execution_options(synchronize_session=False))

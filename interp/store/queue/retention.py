@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Engine, delete, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from interp.domain.lifecycle import JOB_ENDS, ChunkStatus, JobStatus, Stage
-from interp.store.db.dialect import now, unclaimed
+from interp.store.db.dialect import now, skip_locked
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import Base, ChunkRow, JobRow, LlmCallRow, LlmReplyRow, RunRow, WebhookRow, WorkerRow
 from interp.store.queue import jobs
@@ -68,7 +68,7 @@ def prune(engine: Engine, rule: RetentionRule, days: float, dry_run: bool = Fals
         with snapshot(engine) if dry_run else transaction(engine) as session:
             old = select(rule.key).where(rule.is_old(now(session) - timedelta(days=days))).order_by(rule.key).limit(BATCH)
             beyond = old if last is None else old.where(rule.key > last)
-            keys = session.scalars(beyond if dry_run else unclaimed(beyond, of=rule.table)).all()
+            keys = session.scalars(beyond if dry_run else skip_locked(beyond, of=rule.table)).all()
             going = sorted(set(keys) - rule.needed(session, keys))
             if going and not dry_run:
                 session.execute(delete(rule.table).where(rule.key.in_(going)).execution_options(synchronize_session=False))

@@ -10,7 +10,7 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import JobStatus
-from interp.store.db.dialect import now, unclaimed
+from interp.store.db.dialect import now, skip_locked
 from interp.store.db.tables import JobRow, WebhookRow
 
 FIRST_WAIT, LAST_WAIT = 5.0, 3600.0
@@ -67,7 +67,7 @@ def take(session: Session, limit: int, seconds: float) -> list[Delivery]:
     moment = now(session)
     due = select(WebhookRow).where(WebhookRow.next_at <= moment).order_by(WebhookRow.next_at).limit(limit)
     found = []
-    for row in session.scalars(unclaimed(due, of=WebhookRow)):
+    for row in session.scalars(skip_locked(due, of=WebhookRow)):
         row.attempts += 1
         row.next_at = moment + timedelta(seconds=seconds)
         found.append(Delivery(row.id, row.url, row.payload, row.attempts))

@@ -1,4 +1,4 @@
-"""Runs: one collection each, with all results that belong to it; and which run of a dictionary is its current one."""
+"""Runs: one collection each, with all results that belong to it, and which run of a dictionary is its current one."""
 
 import re
 from collections.abc import Collection
@@ -16,18 +16,18 @@ from interp.store.db.tables import DictionaryRow, EvidenceRow, FeatureRow, JobRo
 
 # A run's number, or the start of its digest; eight digits and more are a digest's.
 NUMBER, DIGEST = re.compile(r"[1-9][0-9]{0,6}", re.ASCII), re.compile(r"[0-9a-f]{8,64}", re.ASCII)
-# Jobs of a run that are told of.
+# Jobs of a run that are listed with it.
 MOST_JOBS = 20
 # Of completed runs, the current one first.
 ORDER = (RunRow.pinned_at.is_(None), RunRow.pinned_at.desc(), RunRow.covered_features.desc(), RunRow.completed_at.desc(), RunRow.id.desc())
 
 
 def save(session: Session, digest: str, dictionary_id: int, identity: dict[str, Any], corpus: dict[str, Any], tokens: int) -> int:
-    """The id of the run with this digest; written with the dictionary's next number when it is new.
+    """Return the id of the run with this digest; write it with the dictionary's next number when it is new.
 
-    `corpus` says what the pass as a whole saw; `tokens` how many.
+    `corpus` is what the pass over the corpus found out, `tokens` how many it read.
     """
-    # The dictionary's row is held, so that two new runs do not take one number.
+    # The dictionary's row is locked, so that two new runs do not take one number.
     session.execute(select(DictionaryRow.id).where(DictionaryRow.id == dictionary_id).with_for_update(key_share=True))
     last = select(func.coalesce(func.max(RunRow.number), 0) + 1).where(RunRow.dictionary_id == dictionary_id).scalar_subquery()
     row = {"digest": digest, "dictionary_id": dictionary_id, "identity": identity, "corpus": corpus, "tokens": tokens, "created_at": now(session)}
@@ -36,7 +36,7 @@ def save(session: Session, digest: str, dictionary_id: int, identity: dict[str, 
 
 
 def find(session: Session, digest: str) -> tuple[RunRow, DictionaryRow] | None:
-    """The run with this digest and its dictionary, or None when nothing was gathered under that identity yet."""
+    """Return the run with this digest and its dictionary, or None when nothing was collected under that identity yet."""
     found = session.execute(
         select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.digest == digest)
     ).first()
@@ -44,7 +44,7 @@ def find(session: Session, digest: str) -> tuple[RunRow, DictionaryRow] | None:
 
 
 def digest_of_fingerprint(session: Session, identity: dict[str, Any], fingerprint: str | None) -> str | None:
-    """The newest run's digest of an identity whose corpus nobody has read yet, by the fingerprint of the corpus' files; None without one."""
+    """Return the newest run's digest of an identity whose corpus was not read yet, by the fingerprint of its files; None without one."""
     statement = (
         select(RunRow.digest, RunRow.identity, RunRow.corpus)
         .join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id)
@@ -64,23 +64,23 @@ def n_features_of(session: Session, run_id: int) -> int:
 
 
 def tokens_of(session: Session, run_id: int) -> int:
-    """How many tokens the evidence was gathered from."""
+    """Return how many tokens the evidence was collected from."""
     return session.execute(select(RunRow.tokens).where(RunRow.id == run_id)).scalar_one()
 
 
 def facts_of(session: Session, run_id: int) -> dict[str, Any]:
-    """What the run's pass over the corpus says of itself, as `save` was told."""
+    """Return what the run's pass over the corpus found out, as `save` wrote it."""
     facts: dict[str, Any] = session.execute(select(RunRow.corpus).where(RunRow.id == run_id)).scalar_one()
     return facts
 
 
 def vocabulary_of(session: Session, run_id: int) -> Vocabulary:
-    """The vocabulary of the subject that the evidence was gathered from."""
+    """Return the vocabulary of the subject that the evidence was collected from."""
     return Vocabulary.from_bytes(vocabulary_blob(session, run_id))
 
 
 def vocabulary_blob(session: Session, run_id: int) -> bytes:
-    """The same as it is stored."""
+    """Return the packed vocabulary of the subject that the evidence was collected from."""
     return session.execute(
         select(SubjectRow.vocabulary)
         .join(DictionaryRow, DictionaryRow.subject_id == SubjectRow.id)
@@ -90,13 +90,13 @@ def vocabulary_blob(session: Session, run_id: int) -> bytes:
 
 
 def complete(session: Session, run_id: int) -> None:
-    """A job of the run has completed: from now on the run may be its dictionary's current one. Its coverage is counted anew."""
+    """Mark a run completed, since a job of it has, and count its features anew. From now on it may be its dictionary's current run."""
     covered = select(func.count()).select_from(EvidenceRow).where(EvidenceRow.run_id == run_id).scalar_subquery()
     session.execute(update(RunRow).where(RunRow.id == run_id).values(covered_features=covered, completed_at=now(session)))
 
 
 def current(session: Session, dictionary_id: int) -> RunRow | None:
-    """The dictionary's current run: None before any has completed.
+    """Return the dictionary's current run, or None before any has completed.
 
     The pinned one; else of those that have completed the one with evidence of most features; of equals the last that completed.
     """
@@ -105,9 +105,9 @@ def current(session: Session, dictionary_id: int) -> RunRow | None:
 
 
 def named(session: Session, dictionary: DictionaryRow, reference: str) -> RunRow:
-    """A dictionary's run by its number, its address `dictionary/number`, or eight or more digits of its digest.
+    """Return a dictionary's run by its number, its address `dictionary/number`, or eight or more digits of its digest.
 
-    Raises InputError for what is none of these, NotFound where no run of the dictionary is meant, or several are.
+    Raises InputError for what is none of these, NotFoundError where no run of the dictionary is meant, or several are.
     """
     name = reference.removeprefix(f"{dictionary.name}/")
     of = select(RunRow).where(RunRow.dictionary_id == dictionary.id).order_by(RunRow.id)
@@ -128,9 +128,9 @@ def named(session: Session, dictionary: DictionaryRow, reference: str) -> RunRow
 
 
 def shown(session: Session, dictionary: DictionaryRow, reference: str | None = None, begun: int | None = None) -> RunRow:
-    """The run that a reader means: the one that the page before `begun` was of, else the named one, else the dictionary's current one.
+    """Return the run to read: the one with the id `begun` that the last page was of, else the named one, else the dictionary's current one.
 
-    A listing ends in the run that it began in, whichever is current by then. Raises NotFound and InputError.
+    A listing ends in the run that it began in, whichever is current by then. Raises NotFoundError and InputError.
     """
     before = None if begun is None else session.get(RunRow, begun)
     if before is not None and before.dictionary_id == dictionary.id:
@@ -144,7 +144,7 @@ def shown(session: Session, dictionary: DictionaryRow, reference: str | None = N
 
 
 def _none_finished(session: Session, dictionary: DictionaryRow) -> NotFoundError:
-    """Says which job is at work, and how to see what it has so far."""
+    """The error that names the job at work, and how to see what it has so far."""
     last = session.execute(
         select(RunRow.number, JobRow.id, JobRow.status)
         .outerjoin(JobRow, JobRow.run_id == RunRow.id)
@@ -161,7 +161,7 @@ def _none_finished(session: Session, dictionary: DictionaryRow) -> NotFoundError
 
 
 def all_current(session: Session, dictionary_ids: Collection[int] | None = None) -> list[RunRow]:
-    """The current run of each dictionary (of all, or of some) that has one, in the order of the dictionaries."""
+    """Return the current run of each dictionary (of all, or of some) that has one, in the order of the dictionaries."""
     place = func.row_number().over(partition_by=RunRow.dictionary_id, order_by=ORDER).label("place")
     completed = select(RunRow.id, place).where(RunRow.completed_at.is_not(None))
     ranked = (completed if dictionary_ids is None else completed.where(RunRow.dictionary_id.in_(dictionary_ids))).subquery()
@@ -169,7 +169,7 @@ def all_current(session: Session, dictionary_ids: Collection[int] | None = None)
 
 
 def current_from(session: Session, run_id: int | None) -> tuple[int, ...]:
-    """Where a listing over all dictionaries goes on: the run that it has reached, current or not, then the current runs of the dictionaries after."""
+    """Return the runs that a listing over all dictionaries still reads: the one it has reached, then the current ones of later dictionaries."""
     begun = None if run_id is None else session.get(RunRow, run_id)
     if begun is None:
         return tuple(run.id for run in all_current(session))
@@ -177,13 +177,13 @@ def current_from(session: Session, run_id: int | None) -> tuple[int, ...]:
 
 
 def of_ids(session: Session, ids: Collection[int]) -> dict[int, tuple[RunRow, DictionaryRow]]:
-    """Some runs with their dictionaries, by id."""
+    """Return some runs with their dictionaries, by id."""
     found = session.execute(select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.id.in_(ids)))
     return {run.id: (run, dictionary) for run, dictionary in found}
 
 
 def pin(session: Session, dictionary: DictionaryRow, run: RunRow) -> None:
-    """Makes the run its dictionary's current one, whatever the rule says. Raises Conflict for a run that has not completed."""
+    """Make the run its dictionary's current one, whatever the rule says. Raises ConflictError for a run that has not completed."""
     if run.completed_at is None:
         raise ConflictError(
             f"Run {dictionary.name}/{run.number} is not finished and cannot be the current one.",
@@ -195,40 +195,36 @@ def pin(session: Session, dictionary: DictionaryRow, run: RunRow) -> None:
 
 
 def unpin(session: Session, dictionary: DictionaryRow) -> None:
-    """Leaves the choice of the current run to the rule."""
+    """Leave the choice of the current run to the rule."""
     session.execute(update(RunRow).where(RunRow.dictionary_id == dictionary.id, RunRow.pinned_at.is_not(None)).values(pinned_at=None))
 
 
 def page(session: Session, dictionary_id: int | None, after: int, limit: int) -> list[tuple[RunRow, DictionaryRow]]:
-    """Some runs with their dictionaries, of all dictionaries or of one, in the order in which they came."""
+    """Return some runs with their dictionaries, of all dictionaries or of one, by id."""
     statement = select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.id > after)
     of = statement if dictionary_id is None else statement.where(RunRow.dictionary_id == dictionary_id)
     return [(run, dictionary) for run, dictionary in session.execute(of.order_by(RunRow.id).limit(limit))]
 
 
 def covered(session: Session, ids: Collection[int]) -> dict[int, int]:
-    """How many features of some runs have evidence now."""
-    if not ids:
-        return {}
+    """Return how many features of some runs have evidence now."""
     counted = dict(session.execute(select(FeatureRow.run_id, func.count()).where(FeatureRow.run_id.in_(ids)).group_by(FeatureRow.run_id)).all())
     return {run_id: counted.get(run_id, 0) for run_id in ids}
 
 
 def jobs_of(session: Session, ids: Collection[int]) -> dict[int, list[JobRow]]:
-    """The last jobs of some runs, the newest first."""
+    """Return the last jobs of some runs, the newest first."""
     place = func.row_number().over(partition_by=JobRow.run_id, order_by=(JobRow.created_at.desc(), JobRow.id)).label("place")
     ranked = select(JobRow.id, place).where(JobRow.run_id.in_(ids)).subquery()
-    rows = session.scalars(
-        select(JobRow).join(ranked, ranked.c.id == JobRow.id).where(ranked.c.place <= MOST_JOBS).order_by(JobRow.created_at.desc(), JobRow.id)
-    )
+    newest = select(JobRow).join(ranked, ranked.c.id == JobRow.id).where(ranked.c.place <= MOST_JOBS)
     found: dict[int, list[JobRow]] = {}
-    for row in rows:
+    for row in session.scalars(newest.order_by(JobRow.created_at.desc(), JobRow.id)):
         found.setdefault(int(row.run_id or 0), []).append(row)
     return found
 
 
 def addressed(session: Session, reference: str) -> RunRow:
-    """A run of any dictionary by its address `dictionary/number`, or eight or more digits of its digest. Raises NotFound and InputError."""
+    """Return a run of any dictionary by its address or eight or more digits of its digest. Raises NotFoundError and InputError."""
     of, _, number = reference.rpartition("/")
     if of:
         dictionary = session.scalar(select(DictionaryRow).where(DictionaryRow.name == of))
