@@ -37,7 +37,7 @@ def feature(session: Session, vocabularies: Vocabularies, dictionary: str, index
     """Return one feature of a run, the current one when none is named. Raises NotFoundError and BlobCorruptError."""
     row = queries.dictionary(session, dictionary)
     of = runs.shown(session, row, run)
-    found = feature_detail.entry(session, row, of, index)
+    found = feature_detail.read(session, row, of, index)
     labels = feature_detail.explanations_of(session, of, index)
     scores = queries.scores_of(session, [label.id for label in labels])
     packed = feature_detail.items_of(session, [score for group in scores.values() for score in group]) if items else {}

@@ -113,7 +113,7 @@ def provenance(session: Session, vocabularies: Vocabularies, dictionary: str, in
     """Return where all that is said of a feature comes from. Raises NotFoundError and BlobCorruptError."""
     of = queries.dictionary(session, dictionary)
     of_run, vocabulary = runs.shown(session, of, run), vocabularies.of(session, of.subject_id)
-    found = feature_detail.entry(session, of, of_run, index)
+    found = feature_detail.read(session, of, of_run, index)
     rows = feature_detail.explanations_of(session, of_run, index)
     scores = queries.scores_of(session, [row.id for row in rows])
     all_scores = [score for group in scores.values() for score in group]

@@ -1,4 +1,4 @@
-"""One entry of the book: everything known of one feature, in a handful of reads by key."""
+"""Read everything about one feature, with a few reads by key."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FeatureDetailRow:
-    """A feature's row, its evidence and where that came from. `subject` is the short name of the model that was read; `labels` names its nearest
-    features: index to (label, score).
-    """
+    """A feature's row, its evidence, its run and the short name of its subject. `labels` gives (label, score) of its nearest features, by index."""
 
     row: FeatureRow
     evidence: "FeatureEvidence"
@@ -27,9 +25,10 @@ class FeatureDetailRow:
     labels: dict[int, tuple[str | None, float | None]]
 
 
-def entry(session: Session, dictionary: DictionaryRow, run: RunRow, index: int) -> FeatureDetailRow:
-    """Everything about one feature of a run but its explanations. Raises NotFound, which tells an index outside the dictionary from a feature
-    that no job has collected, and BlobCorrupt.
+def read(session: Session, dictionary: DictionaryRow, run: RunRow, index: int) -> FeatureDetailRow:
+    """Read everything about one feature of a run but its explanations.
+
+    Raises NotFoundError, which tells an index outside the dictionary from a feature that no job has collected, and BlobCorruptError.
     """
     statement = (
         select(FeatureRow, EvidenceRow.blob, SubjectRow.name)
@@ -41,7 +40,7 @@ def entry(session: Session, dictionary: DictionaryRow, run: RunRow, index: int) 
     if known is None:
         raise _missing(dictionary, run, index)
     row, blob, subject = known
-    # NumPy: listings do without.
+    # Imports NumPy, which listings do without.
     from interp.files.evidence_codec import decode_evidence
 
     evidence = decode_evidence(blob)
@@ -65,28 +64,28 @@ def _missing(dictionary: DictionaryRow, run: RunRow, index: int) -> NotFoundErro
 
 
 def explanations_of(session: Session, run: RunRow, index: int) -> Sequence[ExplanationRow]:
-    """Every explanation of a feature in a run, the newest first."""
+    """Return every explanation of a feature in a run, the newest first."""
     statement = select(ExplanationRow).where(ExplanationRow.run_id == run.id, ExplanationRow.feature == index)
     return session.scalars(statement.order_by(ExplanationRow.id.desc())).all()
 
 
 def items_of(session: Session, scores: Sequence[ScoreRow]) -> dict[int, bytes]:
-    """The packed items of each score that has any, by the score's id."""
+    """Return the packed items of each score that has any, by the score's id."""
     found = session.execute(select(ScoreItemsRow.score_id, ScoreItemsRow.blob).where(ScoreItemsRow.score_id.in_([score.id for score in scores])))
     return dict(found.all())
 
 
 def states(session: Session, run_id: int) -> dict[str, int]:
-    """How many features of a run are active, rare and dead."""
+    """Return how many features of a run are active, rare and dead."""
     statement = select(FeatureRow.state, func.count()).where(FeatureRow.run_id == run_id).group_by(FeatureRow.state)
     return dict(session.execute(statement).all())
 
 
 def subject_names(session: Session, ids: Collection[str]) -> dict[str, str]:
-    """The short names of some subjects, by id."""
+    """Return the short names of some subjects, by id."""
     return dict(session.execute(select(SubjectRow.id, SubjectRow.name).where(SubjectRow.id.in_(ids))).all())
 
 
 def vocabulary_blob(session: Session, subject_id: str) -> bytes:
-    """The packed vocabulary of a subject."""
+    """Return the packed vocabulary of a subject."""
     return session.scalars(select(SubjectRow.vocabulary).where(SubjectRow.id == subject_id)).one()

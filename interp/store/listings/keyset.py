@@ -1,12 +1,11 @@
-"""How a page of a listing is read: a walk along one index, from the cursor on, until the page is full.
+"""Read a page of a listing: a scan of one index from the cursor on, until the page is full.
 
-Every listing has an index in its order that also holds all that its filters look at, so that an entry that does not match costs 40 ns, and a page
-costs the same at any depth. Filters on figures that go together, as score and lift do, may match nothing for a million entries on end: where filters
-leave few rows in all, these are found by the index of one of them, and sorted.
+Every listing has an index in its order that also holds all columns that its filters use, so that an entry that does not match costs 40 ns, and a
+page costs the same at any depth. Correlated filters, as of score and lift, may match nothing for a million entries: where filters leave few rows in
+all, these are found by the index of one of them, and sorted.
 
-A part of a text is the one thing that no such index can hold. It is looked for in the next `EXAMINED` rows; where it is rare there, in the index of
-trigrams, as long as all in all no more than `RARE` rows have it. What remains is a text that many rows have, and few of those that the other filters
-and the order lead to: such a page ends after what was examined, short or empty, with a cursor to go on from.
+No such index can hold a part of a text. It is searched in the next `EXAMINED` rows; where it is rare there, in the trigram index, as long as at most
+`RARE` rows have it. Otherwise the page ends after the rows examined, short or empty, with a cursor to go on from.
 """
 
 import re
@@ -20,13 +19,13 @@ from sqlalchemy.orm import Session, aliased
 from interp.store.db.dialect import by_any_index, by_trigrams, has_trigrams, in_index_order
 from interp.store.db.tables import Base
 
-# Rows that filters leave, that are sooner sorted than looked for along the listing's order; and so few of them, that it costs nothing to try.
+# So many rows that filters leave are sorted faster than they are found along the listing's order; so many are tried first.
 FEW, HANDFUL = 45_000, 1_000
 EXAMINED = 5_000
 RARE = 5_000
-# A text that more of the examined rows have is not looked for in the index: a million rows would hold too many.
+# A text that more of the examined rows have is not searched in the trigram index: a million rows would hold too many.
 FOUND_OF_RARE = 25
-# pg_trgm makes trigrams of letters and digits alone: of a text without three in a row it would read its whole index.
+# pg_trgm makes trigrams of letters and digits only: for a text without three in a row it would read its whole index.
 TRIGRAM = re.compile(r"[^\W_]{3}")
 
 Row = TypeVar("Row", bound=Base)
@@ -35,7 +34,7 @@ Conditions = tuple[ColumnElement[bool], ...]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Part of a column's text, A to Z in either case."""
+    """A part of a column's text, A to Z in either case."""
 
     column: str
     part: str
@@ -43,10 +42,11 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class KeysetListing(Generic[Row]):
-    """Rows of one table. `parts` gives, for the table or an alias of it, the conditions of each stretch of an index, one after the other.
+    """A listing of one table.
 
-    The last column of `order` is the key of the rows, among those for which `same` holds. `covered` are the columns that every index of the table
-    has; `parts` speak of these and of `order` alone. `may_sort`: another index than that of the order may lead to few rows.
+    `parts` returns, for the table or an alias of it, the conditions of each range of the index, one after the other; they use only columns of `order`
+    and of `covered`, which every index of the table has. The last column of `order` is the key of the rows for which `same` holds. `may_sort` says
+    that another index than that of the order may lead to few rows.
     """
 
     table: type[Row]
@@ -62,17 +62,17 @@ class KeysetListing(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class KeysetPage(Generic[Row]):
-    """Rows of a page, and the row beyond which the next one begins: None on the last page."""
+    """Rows of a page, and the row after which the next page begins: None on the last page."""
 
     rows: tuple[Row, ...]
     last: Row | None
 
 
 def read(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row]:
-    """One page."""
+    """Read one page."""
     if listing.text is not None:
         in_index_order(session)
-        return _search(session, listing)
+        return _search_text(session, listing)
     keys: list[int] = []
     for part, statement in zip(listing.parts(listing.table), statements(listing), strict=True):
         found = _sorted(session, listing, part) if listing.may_sort else None
@@ -86,15 +86,15 @@ def read(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row]:
 
 
 def statements(listing: KeysetListing[Row]) -> list[Select[Any]]:
-    """What finds the keys of a page without a text along its order, a statement a part: the second is asked where the first does not fill the page.
+    """Return the statements that find the keys of a page along its order, one per part: the next is run where the last does not fill the page.
 
-    Keys alone, since an index that has all that is asked for is chosen whatever else there is to choose.
+    Keys alone, since PostgreSQL then always chooses the index that has all columns.
     """
     return [_keys(listing, listing.table, part) for part in listing.parts(listing.table)]
 
 
 def _sorted(session: Session, listing: KeysetListing[Row], part: Conditions) -> Sequence[int] | None:
-    """The keys of a page of a part, found without its order's index: None where the part has more rows than are sooner sorted."""
+    """The keys of a page of a part, found by another index and sorted; None where the part has too many rows."""
     by_any_index(session)
     columns = [getattr(listing.table, name) for name in listing.order]
     handful = select(*columns).where(*part).limit(HANDFUL + 1).cte("handful")
@@ -102,41 +102,41 @@ def _sorted(session: Session, listing: KeysetListing[Row], part: Conditions) -> 
     found = session.execute(_keys(listing, aliased(listing.table, handful), ()).add_columns(number)).all()
     if not found or found[0][1] <= HANDFUL:
         return [key for key, _ in found]
-    # Of an index that has not all columns, each row itself must be read.
+    # For an index that lacks a column, each row itself must be read.
     most = FEW if set(listing.order) <= set(listing.covered) else EXAMINED
     if session.execute(select(_key(listing)).where(*part).offset(most).limit(1)).first() is not None:
         return None
-    # PostgreSQL plans what is within an OFFSET by itself: the order without would lead it along its own index.
+    # PostgreSQL plans a subquery with an OFFSET apart: otherwise it would follow the index of the outer order.
     few = select(*columns).where(*part).offset(0).subquery()
     return session.scalars(_keys(listing, aliased(listing.table, few), ())).all()
 
 
-def _search(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row]:
+def _search_text(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row]:
     rows: list[Row] = []
     for part in listing.parts(listing.table):
-        rows += session.scalars(_look(listing, part).limit(listing.limit + 1 - len(rows)))
+        rows += session.scalars(_search_next(listing, part).limit(listing.limit + 1 - len(rows)))
         if len(rows) > listing.limit:
             return _cut(rows, listing.limit)
         stopped = session.scalars(_ordered(listing, listing.table, part).offset(EXAMINED - 1).limit(1)).first()
         if stopped is not None:
-            everywhere = _look_up(session, listing) if _may_be_rare(session, listing, len(rows)) else None
+            everywhere = _search_trigrams(session, listing) if _may_use_trigrams(session, listing, len(rows)) else None
             return everywhere or KeysetPage(tuple(rows), stopped)
     return KeysetPage(tuple(rows), None)
 
 
-def _look(listing: KeysetListing[Row], part: Conditions) -> Select[Any]:
-    """The rows that have the text, among the next few of a part."""
+def _search_next(listing: KeysetListing[Row], part: Conditions) -> Select[Any]:
+    """The rows that have the text, among the next `EXAMINED` of a part."""
     row = aliased(listing.table, _ordered(listing, listing.table, part).limit(EXAMINED).subquery())
     return _in_order(select(row).where(_contains(listing, row)), listing, row)
 
 
-def _may_be_rare(session: Session, listing: KeysetListing[Row], found: int) -> bool:
+def _may_use_trigrams(session: Session, listing: KeysetListing[Row], found: int) -> bool:
     is_indexed = listing.text is not None and TRIGRAM.search(listing.text.part) is not None
     return is_indexed and found <= FOUND_OF_RARE and has_trigrams(session, listing.table)
 
 
-def _look_up(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row] | None:
-    """The page among all rows that have the text, wherever they are: None where they are too many."""
+def _search_trigrams(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row] | None:
+    """The page among all rows that have the text, by the trigram index; None where they are too many."""
     by_trigrams(session)
     having = select(*_columns(listing)).where(*listing.same, _contains(listing, listing.table)).limit(RARE + 1).cte("having")
     number = select(literal(-1).label("part"), null().label("key"), func.count().label("number")).select_from(having)

@@ -1,8 +1,8 @@
-"""The listings of the book: keyset cursors, never an OFFSET. How a page is read stands in `listing.py`.
+"""Listings with keyset cursors, never an OFFSET; `keyset` reads their pages.
 
-A page is ordered by (sort value, key). Rows without a value come last in both directions: the rows that have one and those that have none
-are two stretches of the same index. Ties and the rows without a value go by key in the direction of the listing, so that a descending page is the
-same index read backwards.
+A page is ordered by (sort value, key). Rows without a value come last in both directions: the rows that have one and those that have none are two
+ranges of the same index. Ties and the rows without a value are ordered by key in the direction of the listing, so that a descending page is the same
+index read backwards.
 """
 
 from collections.abc import Collection, Sequence
@@ -26,16 +26,16 @@ Row = TypeVar("Row")
 Place = TypeVar("Place")
 
 PLACE_OF_EXPLANATION = ("run_id", "feature", "id")
-# Sorts that some features have no value of.
+# Sorts that some features have no value for.
 FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN_SCORE})
 WITHOUT_VALUE = FIGURES | {FeatureSort.LABEL}
-# What every index of features has, whatever its order.
+# Columns that every index of features has.
 OF_EVERY_INDEX = ("run_id", "feature", "state", "score", "lift", "density", "q_value")
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page of features ended: the last row's sort value (None where it has none) and its index."""
+    """The end of a page of features: the last row's sort value (None where it has none) and its index."""
 
     value: float | str | None
     feature: int
@@ -43,7 +43,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class FeatureQuery:
-    """Which features of one run, in which order. Bounds are inclusive; a feature without a value is within no bound."""
+    """Select and order features of one run. Bounds are inclusive; a feature without a value is within no bound."""
 
     run_id: int
     sort: FeatureSort = FeatureSort.INDEX
@@ -63,9 +63,9 @@ class FeatureQuery:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationQuery:
-    """Which explanations of some runs: one run after another, each in the order (feature, id). `after` is the last row's run, feature and id.
+    """Select explanations of some runs: one run after another, each in the order (feature, id).
 
-    A run that `after` names comes first in `runs`.
+    `after` is the last row's run, feature and id; its run comes first in `runs`.
     """
 
     runs: tuple[int, ...]
@@ -78,7 +78,7 @@ class ExplanationQuery:
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Which jobs, newest first. `after` is the last row's time of creation and id."""
+    """Select jobs, newest first. `after` is the last row's time of creation and id."""
 
     status: JobStatus | None = None
     after: tuple[datetime, str] | None = None
@@ -87,14 +87,14 @@ class JobQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListingPage(Generic[Row, Place]):
-    """Some rows, and where to go on; `next` is None on the last page."""
+    """Rows of a page, and the cursor of the next one: None on the last page."""
 
     rows: tuple[Row, ...]
     next: Place | None
 
 
 def job(session: Session, job_id: str) -> JobRow:
-    """The job, as it is stored now. Raises NotFound."""
+    """Return a job as it is stored now. Raises NotFoundError."""
     found = session.get(JobRow, job_id, populate_existing=True)
     if found is None:
         raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator job list` (GET /v1/jobs).", job=job_id)
@@ -102,14 +102,14 @@ def job(session: Session, job_id: str) -> JobRow:
 
 
 def features(session: Session, query: FeatureQuery) -> ListingPage[FeatureRow, Position]:
-    """One page of a run's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
+    """Read one page of a run's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
     found = keyset.read(session, feature_listing(query))
     last = found.last
     return ListingPage(found.rows, None if last is None else Position(getattr(last, query.sort.column), last.feature))
 
 
 def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
-    """The index that a page of features is read along, and the rows on it that belong to the listing."""
+    """Return the index that a page of features is read along, and the conditions of its rows."""
 
     def parts(row: Any) -> list[Conditions]:
         own = (row.run_id == query.run_id, *_feature_filters(row, query))
@@ -126,13 +126,13 @@ def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
 
 
 def _may_have_value(query: FeatureQuery) -> bool:
-    """Whether rows with a sort value can still come. What never fires has no figures: they need not be looked through for such a one."""
+    """Whether rows with a sort value can still come. Dead features have no figures, so that none is searched among them."""
     has_none = query.state == "dead" and query.sort in FIGURES
     return not has_none and (query.after is None or query.after.value is not None)
 
 
 def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:
-    """The rows that have a sort value, beyond the cursor."""
+    """The rows with a sort value, after the cursor."""
     if query.after is None:
         return (column.is_not(None),)
     key, place = tuple_(column, row.feature), tuple_(query.after.value, query.after.feature)
@@ -140,7 +140,7 @@ def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:
 
 
 def _valueless(row: Any, column: Any, query: FeatureQuery) -> Conditions:
-    """The rows that have none, beyond the cursor where it already lies among them."""
+    """The rows without one, after the cursor where it is already among them."""
     if query.after is None or query.after.value is not None:
         return (column.is_(None),)
     beyond = row.feature < query.after.feature if query.descending else row.feature > query.after.feature
@@ -153,31 +153,26 @@ def _feature_filters(row: Any, query: FeatureQuery) -> list[ColumnElement[bool]]
 
 
 def _bounds(row: Any, query: FeatureQuery) -> list[tuple[Any, Conditions]]:
-    """Each column that is bounded, and how."""
+    """Each bounded column with its conditions."""
     bounds = (
         (row.score, query.min_score, query.max_score),
         (row.lift, query.min_lift, query.max_lift),
         (row.density, query.min_density, query.max_density),
         (row.q_value, None, query.max_q),
     )
-    of_each = [(column, (*_at_least(column, low), *_at_most(column, high))) for column, low, high in bounds]
-    return [(column, conditions) for column, conditions in of_each if conditions]
-
-
-def _at_least(column: Any, low: float | None) -> Conditions:
-    return () if low is None else (column >= low,)
-
-
-def _at_most(column: Any, high: float | None) -> Conditions:
-    return () if high is None else (column <= high,)
+    found = []
+    for column, low, high in bounds:
+        conditions = (*(() if low is None else (column >= low,)), *(() if high is None else (column <= high,)))
+        found += [(column, conditions)] if conditions else []
+    return found
 
 
 def explanations(session: Session, query: ExplanationQuery) -> ListingPage[ExplanationRow, tuple[int, int, int]]:
-    """One page of explanations. With a text it may hold fewer than `limit`, and yet not be the last one."""
+    """Read one page of explanations. With a text it may hold fewer than `limit`, and yet not be the last one."""
     rows: list[ExplanationRow] = []
     for run_id in query.runs:
         left = query.limit - len(rows)
-        # Where the page is full, one row more says that there is another page.
+        # When the page is full, one more row says that there is another page.
         found = keyset.read(session, explanation_listing(replace(query, limit=max(left, 1)), run_id))
         if left == 0 and (found.rows or found.last is not None):
             return ListingPage(tuple(rows), _place(rows[-1]))
@@ -192,9 +187,9 @@ def _place(row: ExplanationRow) -> tuple[int, int, int]:
 
 
 def explanation_listing(query: ExplanationQuery, run_id: int) -> KeysetListing[ExplanationRow]:
-    """The index that a page of one run's explanations is read along: each set of filters has its own."""
+    """Return the index that a page of one run's explanations is read along: each set of filters has its own."""
     wanted = {"run_id": run_id} | {name: getattr(query, name) for name in ("feature", "explainer") if getattr(query, name) is not None}
-    # What is the same in all rows orders nothing; and beside its equality PostgreSQL would not begin at a place that names it, but at the first row.
+    # Columns that are the same in all rows are left out: with them PostgreSQL would begin at the first row, not at the cursor.
     order = tuple(name for name in PLACE_OF_EXPLANATION if name not in wanted)
     after = query.after if query.after is not None and query.after[0] == run_id else None
 
@@ -211,19 +206,19 @@ def explanation_listing(query: ExplanationQuery, run_id: int) -> KeysetListing[E
 
 
 def explanations_by_id(session: Session, ids: Sequence[int]) -> dict[int, ExplanationRow]:
-    """Some explanations, by id."""
+    """Return some explanations, by id."""
     return {row.id: row for row in session.scalars(select(ExplanationRow).where(ExplanationRow.id.in_(ids)))}
 
 
 def listed_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, FeatureRow]:
-    """The listing's row of each explanation's feature, by the explanation's id; explanations of features that are not listed are left out."""
+    """Return the listed row of each explanation's feature, by the explanation's id; without those of features that are not listed."""
     same = (FeatureRow.run_id == ExplanationRow.run_id, FeatureRow.feature == ExplanationRow.feature)
     statement = select(ExplanationRow.id, FeatureRow).join(FeatureRow, and_(*same)).where(ExplanationRow.id.in_(explanation_ids))
     return dict(session.execute(statement).all())
 
 
 def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[ScoreRow]]:
-    """The scores of each explanation, by scorer; explanations without one are left out."""
+    """Return the scores of each explanation, by scorer; without explanations that have none."""
     found: dict[int, list[ScoreRow]] = {}
     statement = select(ScoreRow).where(ScoreRow.explanation_id.in_(explanation_ids)).order_by(ScoreRow.explanation_id, ScoreRow.scorer, ScoreRow.id)
     for score in session.scalars(statement):
@@ -232,7 +227,7 @@ def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, lis
 
 
 def jobs(session: Session, query: JobQuery) -> ListingPage[JobRow, tuple[datetime, str]]:
-    """One page of jobs, the newest first."""
+    """Read one page of jobs, the newest first."""
     order = (JobRow.created_at, JobRow.id)
     statement = select(JobRow).order_by(*(column.desc() for column in order)).limit(query.limit + 1)
     if query.status is not None:
@@ -244,19 +239,19 @@ def jobs(session: Session, query: JobQuery) -> ListingPage[JobRow, tuple[datetim
 
 
 def controls_of(session: Session, job_ids: Collection[str]) -> dict[str, JobRow]:
-    """The random-weights controls of some jobs, by the job whose control each is."""
+    """Return the random-weights controls of some jobs, by the job that each is the control of."""
     return {str(row.control_of): row for row in session.scalars(select(JobRow).where(JobRow.control_of.in_(job_ids)))}
 
 
 def dictionaries(session: Session, after: int | None = None, limit: int = 50) -> ListingPage[DictionaryRow, int]:
-    """One page of dictionaries, in the order in which they came."""
+    """Read one page of dictionaries, by id."""
     statement = select(DictionaryRow).where(DictionaryRow.id > (after or 0)).order_by(DictionaryRow.id).limit(limit + 1)
     rows, more = _cut(session.scalars(statement).all(), limit)
     return ListingPage(rows, rows[-1].id if more else None)
 
 
 def dictionary(session: Session, reference: str) -> DictionaryRow:
-    """The dictionary of an id or a name. Raises NotFound, which lists the names there are."""
+    """Return a dictionary by its id or name. Raises NotFoundError, which lists the names there are."""
     chosen = DictionaryRow.id == int(reference) if reference.isdecimal() and len(reference) < 10 else DictionaryRow.name == reference
     found = session.scalar(select(DictionaryRow).where(chosen))
     if found is None:
@@ -267,7 +262,7 @@ def dictionary(session: Session, reference: str) -> DictionaryRow:
 
 
 def dictionary_names(session: Session, ids: Collection[int]) -> dict[int, str]:
-    """The names of some dictionaries, by id."""
+    """Return the names of some dictionaries, by id."""
     return dict(session.execute(select(DictionaryRow.id, DictionaryRow.name).where(DictionaryRow.id.in_(ids))).all())
 
 
