@@ -1,4 +1,4 @@
-"""`glossator demo --cluster`: the demo on PostgreSQL and Redis with many processes, two of them killed at work, held against the plain demo."""
+"""`glossator demo --cluster`: the demo on PostgreSQL and Redis with many processes, two of them killed at work, compared with the plain demo."""
 
 import shutil
 import threading
@@ -15,7 +15,7 @@ from rich.text import Text
 from api.cli.output import progress, report
 from api.cli.output.console import duration, err, out, say, thousands
 from api.demo.cluster import Cluster, Kill
-from api.demo.command import embedded
+from api.demo.embedded import run_embedded
 from api.demo.servers import POSTGRES, REDIS, own
 from api.jobs.paths import paths_of
 from glossator import Client
@@ -33,8 +33,8 @@ FOLDER = "demo-cluster"
 SERVERS = {"named": "the one that the environment names", "local": "the one at the default local port", "private": "a private one of this machine's"}
 
 
-class DatabasesDifferError(GlossatorError, code="books-differ", title="The two books differ"):
-    """The cluster's book is not the embedded demo's."""
+class DatabasesDifferError(GlossatorError, code="books-differ", title="The two databases differ"):
+    """The cluster's database is not the embedded demo's."""
 
 
 class NoWorkerKilledError(GlossatorError, code="nobody-killed", title="No worker was killed"):
@@ -42,7 +42,7 @@ class NoWorkerKilledError(GlossatorError, code="nobody-killed", title="No worker
 
 
 @dataclass(frozen=True)
-class Ran:
+class ClusterRun:
     """The job as it ended in the cluster, who was killed in each stage (None: nobody could be caught), and how long it took, in seconds."""
 
     job: dict[str, Any]
@@ -51,14 +51,14 @@ class Ran:
 
 
 def run(home: Path, spec: JobSpec) -> None:
-    """Both books, and a table of what was compared. Raises BooksDiffer where one row of them does, and NobodyKilled.
+    """Run both demos and print a comparison. Raises DatabasesDifferError where one row differs, and NoWorkerKilledError.
 
     The servers are those of GLOSSATOR_DATABASE_URL and GLOSSATOR_BROKER_URL, else those on the default local ports, else private ones. In any
-    case the demo has a database and a number of its own there, and drops them in the end.
+    case the demo has a database and a Redis database of its own there, and drops them in the end.
     """
     began = time.monotonic()
     with ExitStack() as stack:
-        plain = plain_book(embedded_settings(home, spec), spec)
+        plain = embedded_snapshot(embedded_settings(home, spec), spec)
         stack.callback(plain.engine.dispose)
         settings = _clustered_settings(stack, home, spec)
         ran = _in_a_cluster(settings, spec)
@@ -81,19 +81,19 @@ def embedded_settings(home: Path, spec: JobSpec) -> Settings:
     return Settings(home=home, database_url="", broker_url="", artifacts_url="", roots=paths_of(spec))
 
 
-def plain_book(settings: Settings, spec: JobSpec) -> DatabaseSnapshot:
+def embedded_snapshot(settings: Settings, spec: JobSpec) -> DatabaseSnapshot:
     """The embedded demo's: the user's own, where this job stands in it alone, else a new one."""
     if (settings.home / "glossator.db").exists():
         engine = make_engine(settings.database_url)
         job_id = comparison.sole_job(engine, spec) if revision.is_current(engine) else None
         if job_id is not None:
-            say(f"The embedded demo's book is in {settings.home}: job {job_id}")
+            say(f"The embedded demo's database is in {settings.home}: job {job_id}")
             return DatabaseSnapshot(engine, job_id)
         engine.dispose()
     fresh = embedded_settings(settings.home / FOLDER / "embedded", spec)
     shutil.rmtree(fresh.home, ignore_errors=True)
     say("First the embedded demo, to compare with.")
-    finished = embedded(fresh, spec, reported=False)
+    finished = run_embedded(fresh, spec, reported=False)
     return DatabaseSnapshot(make_engine(fresh.database_url), finished["id"])
 
 
@@ -109,7 +109,7 @@ def _clustered_settings(stack: ExitStack, home: Path, spec: JobSpec) -> Settings
     return Settings(home=folder, database_url=database.url, broker_url=broker.url, artifacts_url="", roots=paths_of(spec))
 
 
-def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
+def _in_a_cluster(settings: Settings, spec: JobSpec) -> ClusterRun:
     """The job, followed to its end, while a gpu worker is killed as it collects and an llm worker as it explains.
 
     Raises JobDidNotComplete.
@@ -132,7 +132,7 @@ def _in_a_cluster(settings: Settings, spec: JobSpec) -> Ran:
         progress.raise_unless_completed(job)
         report.print_report(client, job)
         progress.require_explained(client, job)
-        return Ran(job, {stage: kill.result() for stage, kill in kills.items()}, seconds)
+        return ClusterRun(job, {stage: kill.result() for stage, kill in kills.items()}, seconds)
 
 
 def _kill(cluster: Cluster, job_id: str, stage: Stage, over: threading.Event) -> Kill | None:
@@ -142,7 +142,7 @@ def _kill(cluster: Cluster, job_id: str, stage: Stage, over: threading.Event) ->
     return kill
 
 
-def _print_kills(ran: Ran, again: dict[str, int]) -> None:
+def _print_kills(ran: ClusterRun, again: dict[str, int]) -> None:
     out.print(Text("\nKilled at work", "bold"))
     for kill in filter(None, ran.kills.values()):
         chunk = f"{kill.lease.stage} {kill.lease.number}"
@@ -151,18 +151,18 @@ def _print_kills(ran: Ran, again: dict[str, int]) -> None:
 
 
 def require_equal(found: list[Compared]) -> None:
-    """Raises BooksDiffer, with the first rows that differ, where one row does."""
+    """Raises DatabasesDifferError, with the first rows that differ, where one row does."""
     if not all(compared.is_equal for compared in found):
         raise DatabasesDifferError(
-            "The cluster's book is not the embedded demo's.",
+            "The cluster's database is not the embedded demo's.",
             why=" ".join(f"{compared.what} {example}." for compared in found for example in compared.examples),
-            cure="Where the embedded book was made by another version of Glossator, give a new folder with --home.",
+            cure="Where the embedded database was made by another version of Glossator, give a new folder with --home.",
         )
 
 
 def print_compared(found: list[Compared]) -> None:
-    """The embedded demo's book on the left, the cluster's on the right."""
-    out.print(Text("\nThe embedded demo's book and the cluster's", "bold"))
+    """The embedded demo's database on the left, the cluster's on the right."""
+    out.print(Text("\nThe embedded demo's database and the cluster's", "bold"))
     table = Table("what", "rows the same", "different", "in the embedded alone", "in the cluster's alone", box=None, pad_edge=False)
     for compared in found:
         counts = (compared.same, compared.different, compared.only_first, compared.only_second)

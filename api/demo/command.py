@@ -3,17 +3,15 @@
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from api.cli.commands.submit import read_spec
-from api.cli.output import progress, report
-from api.cli.output.console import duration, err, out, say
+from api.cli.output.console import duration, out
+from api.demo.embedded import run_embedded
 from api.jobs.paths import paths_of
-from glossator import Client
-from interp.config.home import make_home
-from interp.config.settings import Settings, take_settings
+from interp.config.settings import take_settings
 from interp.domain.errors import FileMissingError, InputError
 from interp.domain.spec import JobSpec
 
@@ -65,24 +63,7 @@ def _by_rules(home: Path, spec: JobSpec) -> None:
     """With rules in place of a language model: no key, no cost."""
     started = time.monotonic()
     settings = take_settings(home=home, roots=paths_of(spec))
-    name = embedded(settings, spec)["dictionary"]
-    out.print(f"\nThe demo took {duration(time.monotonic() - started)}. The book is kept in {settings.home}:", markup=False, soft_wrap=True)
+    name = run_embedded(settings, spec)["dictionary"]
+    out.print(f"\nThe demo took {duration(time.monotonic() - started)}. The database is kept in {settings.home}:", markup=False, soft_wrap=True)
     for command in (f"glossator features {name} --sort lift --order desc", f"glossator feature {name}:0", "glossator serve"):
         out.print(f"  {command}", markup=False, soft_wrap=True)
-
-
-def embedded(settings: Settings, spec: JobSpec, reported: bool = True) -> dict[str, Any]:
-    """The job, submitted to a service of this process with workers of its own and followed to its end. Raises JobDidNotComplete."""
-    from api.server import Service
-
-    make_home(settings.home)
-    with (settings.home / "workers.log").open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
-        say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
-        submitted = client.submit_job(spec.model_dump(mode="json"))
-        say(f"job {submitted['id']}")
-        finished = progress.follow(client, submitted["id"], err)
-        progress.raise_unless_completed(finished)
-        if reported:
-            report.print_report(client, finished)
-        progress.require_explained(client, finished)
-    return finished

@@ -1,11 +1,13 @@
 """Private PostgreSQL and Redis servers of this machine's own binaries: for `glossator demo --cluster`, and for tests.
 
-Each listens on loopback with a password of its own, keeps its data in one folder, and ends with the process that started it.
+Each listens on loopback with a password of its own, keeps its data in one folder, and ends with the process that started it. Wheels that carry
+PostgreSQL lack pg_trgm, which listings are searched by.
 """
 
 import os
 import pwd
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -16,7 +18,7 @@ import time
 from abc import ABC, abstractmethod
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import psycopg
 import redis
@@ -26,7 +28,7 @@ from interp.domain.errors import ServerMissingError, ServerUnreachableError
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin")
 REDIS_PROGRAMS = ("redis-server", "valkey-server")
-# Servers that refuse root, or need no rights, run as the first of these that the machine has.
+# Servers that refuse root, or need no rights, run as the first of these users that the machine has.
 UNPRIVILEGED = ("postgres", "redis", "nobody")
 START_SECONDS, STOP_SECONDS, POLL_SECONDS = 60.0, 30.0, 0.05
 # Below the range that the kernel gives to clients: while a server is away, a client that tries again could else be given
@@ -38,53 +40,77 @@ LOG_LINES = 5
 class LocalServer(ABC):
     """A server process of one port and one folder. As a context it runs from start to end.
 
-    `start` and `stop` may be called in turn, by any signal in between: the port, the password and the data stay.
-    With no `folder` given it makes one and removes it at the end.
+    `start` and `stop` may be called in turn, by any signal: the port, the password and the data stay. Without a `folder` a temporary one is
+    used. `gentle` is the signal for a shutdown that loses nothing.
     """
 
-    program = ""
-    gentle = signal.SIGTERM
+    program: ClassVar[str]
+    gentle: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Raises ServerMissing where the machine has no such server, ServerUnreachable where the folder cannot be used."""
+        """Raise ServerMissingError where the machine has no such server."""
         self._command = self.find()
-        self._own_folder = folder is None
+        self._is_temporary = folder is None
         self.folder = (folder or Path(tempfile.mkdtemp(prefix=f"glossator-{self.program}-"))).resolve()
         self.port = free_port()
+        self._secret, self._log = self.folder / "password", self.folder / "server.log"
+        # A folder that the user may stand in and, for root, another user.
+        user = unprivileged()
+        self._options: dict[str, Any] = {"cwd": self.folder}
+        if user is not None:
+            self._options |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: ChildGuard | None = None
+
+    @classmethod
+    @abstractmethod
+    def find(cls) -> Path:
+        """Return the server's program on this machine. Raises ServerMissingError."""
 
     @property
     @abstractmethod
     def url(self) -> str:
         """What clients connect to, with its password."""
 
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what the folder needs before a start."""
+
+    @abstractmethod
+    def _arguments(self) -> list[str]: ...
+
+    @abstractmethod
+    def _answers(self) -> bool: ...
+
     @property
     def pid(self) -> int:
-        """The process that a signal goes to. Raises ServerUnreachable where none runs."""
+        """The process that a signal goes to. Raises ServerUnreachableError where none runs."""
         if self._process is None:
             raise ServerUnreachableError(f"The private {self.program} does not run.", cure="Call `start()`.")
         return self._process.pid
 
     def start(self) -> None:
-        """Returns when the server answers. Raises ServerUnreachable with the end of its log."""
+        """Return when the server answers. Raises ServerUnreachableError with the end of its log."""
         deadline = time.monotonic() + START_SECONDS
         self._claim_folder()
         self._prepare()
-        self._spawn()
+        process = self._spawn()
         while not self._answers():
-            if time.monotonic() > deadline or (self._has_ended() and not self._may_start_later()):
-                log = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            log = self._log.read_text(errors="replace")
+            # PostgreSQL's processes hold the shared memory of a killed server for a moment.
+            if process.poll() is not None and "still in use" in log and time.monotonic() < deadline:
+                process = self._spawn()
+            elif process.poll() is not None or time.monotonic() > deadline:
                 self.stop(signal.SIGKILL)
                 raise ServerUnreachableError(
-                    f"The private {self.program} in {self.folder} did not start.", why=" ".join(log), cure="See its log there."
+                    f"The private {self.program} in {self.folder} did not start.",
+                    why=" ".join(log.splitlines()[-LOG_LINES:]),
+                    cure="See its log there.",
                 )
-            if self._has_ended():
-                self._spawn()
             time.sleep(POLL_SECONDS)
 
     def stop(self, by: signal.Signals | None = None) -> None:
-        """Ends the server by a signal, its gentle one when none is named, and waits until it is gone. Does nothing where none runs."""
+        """End the server by a signal, `gentle` when none is named, and wait until it is gone. Does nothing where none runs."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -95,10 +121,10 @@ class LocalServer(ABC):
             self._process.kill()
             self._process.wait()
         self._process = None
-        self._unguard()
+        self._release_guard()
 
     def restart(self, by: signal.Signals | None = None) -> None:
-        """Stops and starts on the same port and data."""
+        """Stop, and start on the same port and data."""
         self.stop(by)
         self.start()
 
@@ -106,71 +132,34 @@ class LocalServer(ABC):
         try:
             self.start()
         except BaseException:
-            self._forget_folder()
+            self._remove_folder()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._forget_folder()
+        self._remove_folder()
 
-    @classmethod
-    @abstractmethod
-    def find(cls) -> Path:
-        """The server's program on this machine. Raises ServerMissing."""
-
-    @abstractmethod
-    def _prepare(self) -> None:
-        """Whatever the folder needs before the first start."""
-
-    @abstractmethod
-    def _arguments(self) -> list[str]: ...
-
-    @abstractmethod
-    def _answers(self) -> bool: ...
-
-    def _has_ended(self) -> bool:
-        return self._process is not None and self._process.poll() is not None
-
-    def _may_start_later(self) -> bool:
-        """Whether a process that ended at once may come up when it is tried again."""
-        return False
-
-    @property
-    def _secret(self) -> Path:
-        return self.folder / "password"
-
-    @property
-    def _log(self) -> Path:
-        return self.folder / "server.log"
-
-    def _spawn(self) -> None:
-        self._unguard()
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        self._release_guard()
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [str(self._command), *self._arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, **self._as_user()
-            )
-        self._guard = ChildGuard(self._process.pid, self.gentle, self.folder if self._own_folder else None)
+            command = [str(self._command), *self._arguments()]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, **self._options)
+        self._guard = ChildGuard(self._process.pid, self.gentle, self.folder if self._is_temporary else None)
+        return self._process
 
-    def _unguard(self) -> None:
+    def _release_guard(self) -> None:
         if self._guard is not None:
             self._guard.release()
             self._guard = None
 
-    def _as_user(self) -> dict[str, Any]:
-        """Arguments of Popen: a folder that the user may stand in and, for root, somebody else."""
-        options: dict[str, Any] = {"cwd": self.folder}
-        user = unprivileged()
-        return options if user is None else options | {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
     def _claim_folder(self) -> None:
-        """The folder, there and owned by whom the server runs as."""
+        """Make the folder and the password; both belong to the user that the server runs as."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        user = unprivileged()
-        if user is not None:
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
-        if subprocess.run(["test", "-w", str(self.folder)], **self._as_user()).returncode != 0:
+        _give_to_server(self.folder)
+        if subprocess.run(["test", "-w", str(self.folder)], **self._options).returncode != 0:
+            user = unprivileged()
             raise ServerUnreachableError(
                 f"The private {self.program} cannot use {self.folder}.",
                 why=f"It runs as {user.pw_name if user else 'you'}, who may not enter or write there.",
@@ -181,19 +170,17 @@ class LocalServer(ABC):
 
     @property
     def _password(self) -> str:
-        """It stands in a file beside the data that it opens: the arguments of a process are everybody's to read."""
+        """Kept in a file beside the data: the arguments of a process are readable for everyone."""
         return self._secret.read_text()
 
     def _write(self, file: Path, text: str) -> None:
-        """A file for the server's eyes alone."""
+        """Write a file that the server alone may read."""
         file.touch(mode=0o600)
         file.write_text(text)
-        user = unprivileged()
-        if user is not None:
-            os.chown(file, user.pw_uid, user.pw_gid)
+        _give_to_server(file)
 
-    def _forget_folder(self) -> None:
-        if self._own_folder:
+    def _remove_folder(self) -> None:
+        if self._is_temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -206,32 +193,28 @@ class LocalPostgres(LocalServer):
 
     @property
     def url(self) -> str:
-        """A SQLAlchemy URL of the `postgres` database; its user may make others."""
+        """A SQLAlchemy URL of the `postgres` database; its user may create others."""
         return f"postgresql+psycopg://{self.user}:{self._password}@127.0.0.1:{self.port}/postgres"
 
     @classmethod
     def find(cls) -> Path:
-        """The newest `postgres` of this machine that has `initdb` beside it, the one on the PATH first."""
+        """Return the `postgres` on the PATH, else the newest of this machine, that has `initdb` beside it."""
         on_path = shutil.which("postgres")
-        folders = (folder for pattern in POSTGRES_FOLDERS for folder in Path("/").glob(pattern.removeprefix("/")))
-        candidates = [Path(on_path).resolve()] if on_path else []
-        candidates += sorted((folder / "postgres" for folder in folders), key=_version, reverse=True)
-        found = next((program for program in candidates if program.exists() and program.with_name("initdb").exists()), None)
-        if found is None:
-            why = f"There is no `postgres` with `initdb` on the PATH, nor in {', '.join(POSTGRES_FOLDERS)}."
-            raise ServerMissingError("PostgreSQL is not installed.", why=why, cure="Debian: apt install postgresql. Or name a server by its URL.")
-        return found
-
-    @property
-    def _data(self) -> Path:
-        return self.folder / "data"
+        installed = [folder / "postgres" for pattern in POSTGRES_FOLDERS for folder in Path("/").glob(pattern.removeprefix("/"))]
+        # By the numbers in the path: 16 is newer than 9.6.
+        installed.sort(key=lambda program: [int(number) for number in re.findall(r"\d+", str(program))], reverse=True)
+        for program in [*([Path(on_path).resolve()] if on_path else []), *installed]:
+            if program.exists() and program.with_name("initdb").exists():
+                return program
+        why = f"There is no `postgres` with `initdb` on the PATH, nor in {', '.join(POSTGRES_FOLDERS)}."
+        raise ServerMissingError("PostgreSQL is not installed.", why=why, cure="Debian: apt install postgresql. Or name a server by its URL.")
 
     def _prepare(self) -> None:
-        if (self._data / "PG_VERSION").exists():
+        data = self.folder / "data"
+        if (data / "PG_VERSION").exists():
             return
         command = [str(self._command.with_name("initdb")), "--no-sync", "--no-locale", "--encoding=UTF8", "--auth=scram-sha-256"]
-        command += [f"--username={self.user}", f"--pwfile={self._secret}", str(self._data)]
-        done = subprocess.run(command, capture_output=True, **self._as_user())
+        done = subprocess.run([*command, f"--username={self.user}", f"--pwfile={self._secret}", str(data)], capture_output=True, **self._options)
         if done.returncode != 0:
             why = done.stderr.decode(errors="replace").strip()
             raise ServerUnreachableError(f"initdb failed in {self.folder}.", why=why, cure="Check the installation of PostgreSQL, and the disk.")
@@ -242,11 +225,11 @@ class LocalPostgres(LocalServer):
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": "200",
-            # The data is thrown away in the end; that no commit is lost when a process is killed needs no fsync.
+            # The data is deleted in the end; that no commit is lost when a process is killed needs no fsync.
             "fsync": "off",
             "full_page_writes": "off",
         }
-        return ["-D", str(self._data), *(word for name, value in options.items() for word in ("-c", f"{name}={value}"))]
+        return ["-D", str(self.folder / "data"), *(word for name, value in options.items() for word in ("-c", f"{name}={value}"))]
 
     def _answers(self) -> bool:
         try:
@@ -254,10 +237,6 @@ class LocalPostgres(LocalServer):
                 return True
         except psycopg.OperationalError:
             return False
-
-    def _may_start_later(self) -> bool:
-        """Processes of a killed server still hold its shared memory, for a moment."""
-        return "still in use" in self._log.read_text(errors="replace")
 
 
 class LocalRedis(LocalServer):
@@ -272,7 +251,7 @@ class LocalRedis(LocalServer):
 
     @classmethod
     def find(cls) -> Path:
-        """Redis, or Valkey."""
+        """Return the program of Redis, or of Valkey."""
         found = next((path for path in map(shutil.which, REDIS_PROGRAMS) if path), None)
         if found is None:
             why = f"There is neither of {', '.join(REDIS_PROGRAMS)} on the PATH."
@@ -296,20 +275,19 @@ class LocalRedis(LocalServer):
 
 @cache
 def unprivileged() -> pwd.struct_passwd | None:
-    """Whom servers run as when this process is root; None for anybody else."""
+    """Return the user that servers run as when this process is root; None for any other user."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
-    found = next((known[name] for name in UNPRIVILEGED if name in known), None)
-    if found is None:
-        raise ServerMissingError(
-            "PostgreSQL does not run as root.", why=f"None of {', '.join(UNPRIVILEGED)} is a user here.", cure="Run as a plain user."
-        )
-    return found
+    for name in UNPRIVILEGED:
+        if name in known:
+            return known[name]
+    why = f"None of {', '.join(UNPRIVILEGED)} is a user here."
+    raise ServerMissingError("PostgreSQL does not run as root.", why=why, cure="Run as a plain user.")
 
 
 def free_port() -> int:
-    """A port of loopback that nothing listens on."""
+    """Return a port of loopback that nothing listens on."""
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             try:
@@ -320,6 +298,7 @@ def free_port() -> int:
     raise ServerUnreachableError("No port is free.", why=f"All of {PORTS.start} to {PORTS.stop - 1} are taken.", cure="Stop what listens there.")
 
 
-def _version(program: Path) -> tuple[int, ...]:
-    """The numbers in the program's folder: 16 is newer than 9.6."""
-    return tuple(int(word) for word in "".join(character if character.isdigit() else " " for character in str(program)).split())
+def _give_to_server(path: Path) -> None:
+    user = unprivileged()
+    if user is not None:
+        os.chown(path, user.pw_uid, user.pw_gid)

@@ -1,4 +1,4 @@
-"""`glossator demo --cluster`, small: many processes on PostgreSQL and Redis, two killed at work, and the embedded demo's book byte for byte. And
+"""`glossator demo --cluster`, small: many processes on PostgreSQL and Redis, two killed at work, and the embedded demo's database byte for byte. And
 whom such a cluster tells of it.
 """
 
@@ -48,7 +48,7 @@ def job(tiny_job: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_the_clusters_book_is_the_embedded_demos_and_a_byte_that_differs_is_told(
+def test_the_clusters_database_is_the_embedded_demos_and_a_byte_that_differs_is_told(
     job: Path, tmp_path: Path, servers_named: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = demo(tmp_path / "home", job, **servers_named)
@@ -64,24 +64,24 @@ def test_the_clusters_book_is_the_embedded_demos_and_a_byte_that_differs_is_told
 
 
 def assert_a_changed_byte_is_told(embedded: Path, home: Path, job: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The steps of the demo after its cluster, on a copy of the embedded book with one changed byte. The cluster's book equals the original."""
+    """The steps of the demo after its cluster, on a copy of the embedded database with one changed byte. The cluster's equals the original."""
     shutil.copytree(embedded, home)
     with sqlite3.connect(home / "glossator.db") as connection:
         (blob,) = connection.execute("SELECT blob FROM evidence WHERE feature = 7").fetchone()
         connection.execute("UPDATE evidence SET blob = ? WHERE feature = 7", (blob[:-1] + bytes([blob[-1] ^ 1]),))
     spec = read_spec(job, {})
-    changed, original = (cluster_command.plain_book(cluster_command.embedded_settings(folder, spec), spec) for folder in (home, embedded))
+    changed, original = (cluster_command.embedded_snapshot(cluster_command.embedded_settings(folder, spec), spec) for folder in (home, embedded))
     found = comparison.compare(changed, original)
-    for book in (changed, original):
-        book.engine.dispose()
+    for each in (changed, original):
+        each.engine.dispose()
     cluster_command.print_compared(found)
     with pytest.raises(cluster_command.DatabasesDifferError) as refused:
         cluster_command.require_equal(found)
     printed = capsys.readouterr()
-    assert f"The embedded demo's book is in {home}" in printed.err, "found, and not run again"
+    assert f"The embedded demo's database is in {home}" in printed.err, "found, and not run again"
     told = [line.split() for line in printed.out.splitlines() if line.startswith("evidence ")]
     assert ["evidence", "31", "1", "0", "0"] in told, printed.out
-    assert "The cluster's book is not the embedded demo's." in str(refused.value)
+    assert "The cluster's database is not the embedded demo's." in str(refused.value)
 
 
 def test_a_cluster_tells_a_receiver_once_and_signed_though_it_stumbled_at_first(
@@ -129,7 +129,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 240.0) -> N
 
 
 def assert_nobody_is_left(home: Path) -> None:
-    """No process that was started for this book."""
+    """No process that was started for this database."""
     environments = [_environment(process) for process in Path("/proc").glob("[0-9]*")]
     assert not [found for found in environments if f"GLOSSATOR_HOME={home}".encode() in found]
 

@@ -80,7 +80,7 @@ def run(client: Client, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(400)
-def test_a_job_over_rest_fills_the_book(client: Client, first: dict[str, Any]) -> None:
+def test_a_job_over_rest_fills_the_database(client: Client, first: dict[str, Any]) -> None:
     assert first["request_counts"]["total"] == tiny.FEATURES
     assert {stage["stage"] for stage in first["stages"]} == {"prepare", "collect", "merge", "explain", "score", "summarise"}
     assert all(stage["done"] == stage["total"] for stage in first["stages"])
@@ -156,7 +156,7 @@ def test_a_job_on_another_corpus_stands_apart_in_rest_command_line_and_export(
 
 
 @pytest.mark.timeout(400)
-def test_the_book_can_be_read_when_the_server_is_gone(server: Server, home: Path, first: dict[str, Any]) -> None:
+def test_the_database_can_be_read_when_the_server_is_gone(server: Server, home: Path, first: dict[str, Any]) -> None:
     environment = os.environ | {"GLOSSATOR_HOME": str(home), "GLOSSATOR_PORT": "1"}
     command = [*GLOSSATOR, "feature", f"{first['dictionary']}:0"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)

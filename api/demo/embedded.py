@@ -1,0 +1,27 @@
+"""One job on an embedded service of this process, followed to its end: the plain demo."""
+
+from typing import Any
+
+from api.cli.output import progress, report
+from api.cli.output.console import err, say
+from glossator import Client
+from interp.config.home import make_home
+from interp.config.settings import Settings
+from interp.domain.spec import JobSpec
+
+
+def run_embedded(settings: Settings, spec: JobSpec, reported: bool = True) -> dict[str, Any]:
+    """Submit the job to a service of this process, follow it, and return it. Raises JobDidNotCompleteError."""
+    from api.server import Service
+
+    make_home(settings.home)
+    with (settings.home / "workers.log").open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
+        say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
+        submitted = client.submit_job(spec.model_dump(mode="json"))
+        say(f"job {submitted['id']}")
+        finished = progress.follow(client, submitted["id"], err)
+        progress.raise_unless_completed(finished)
+        if reported:
+            report.print_report(client, finished)
+        progress.require_explained(client, finished)
+    return finished
