@@ -147,12 +147,16 @@ class BatchQueue:
         Raises TransportError.
         """
         async with self._opening:
-            if not self._is_open:
-                try:
-                    await self._recover()
-                except TransportError as fault:
-                    raise _batch_error(fault) from None
-                self._is_open = True
+            if self._is_open:
+                return
+            self._is_open = True
+            try:
+                await self._recover()
+            except BaseException as error:
+                self._is_open = False
+                if isinstance(error, TransportError):
+                    raise _batch_error(error) from None
+                raise
 
     async def _recover(self) -> None:
         for batch in await self.call_store.pending_batches(self.endpoint.base_url, self.model):
