@@ -50,7 +50,10 @@ class CallCost:
 
 
 class AttemptLoop:
-    """Run attempts until one succeeds. Shared by all calls to one model at one endpoint with one key; used from one event loop."""
+    """Run attempts until one succeeds.
+
+    Shared by all calls to one model at one endpoint with one key. Used from one event loop.
+    """
 
     def __init__(self, endpoint: "Endpoint", model: str, shown_url: str, in_flight: int, max_outage: float) -> None:
         self.endpoint, self.model = endpoint, model

@@ -94,11 +94,12 @@ class TokenChoice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply, fresh or from the cache. `key` is that of its recorded call. `cost_usd` is None where the price is not known.
+    """A reply, fresh or from the cache.
 
-    `text` is the answer without the reasoning that a server left in it, `choices` its tokens. `finish` is "stop" only for a whole answer;
-    `reason` says why the reply is none, where there is more to say than that. `raw`, `sent` and `headers` are the reply's body, the request's body as
-    JSON and the headers in lower case, until the call is recorded.
+    `key` is that of its recorded call. `cost_usd` is None where the price is not known. `text` is the answer without the reasoning that a server
+    left in it, `choices` its tokens. `finish` is "stop" only for a whole answer; `reason` says why the reply is none, where there is more to say
+    than that. `raw`, `sent` and `headers` are the reply's body, the request's body as JSON and the headers in lower case, until the call is
+    recorded.
     """
 
     text: str

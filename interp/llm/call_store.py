@@ -97,7 +97,10 @@ class CallStore(Protocol):
         ...
 
     def settle(self, reserved: Amount, spent: Amount) -> None:
-        """Replace a reservation by what the attempt cost, at most as much. One that may have been billed, as after a timeout, costs all of it."""
+        """Replace a reservation by what the attempt cost, at most as much.
+
+        An attempt that may have been billed, as after a timeout, costs all of it.
+        """
         ...
 
     def record(self, call: Call) -> None:

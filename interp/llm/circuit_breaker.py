@@ -1,4 +1,4 @@
-"""The circuit breaker of one model at one endpoint: while no call can succeed, none is made, and jobs pause with the reason."""
+"""Circuit breaker of one model at one endpoint: while no call can succeed, jobs pause with the reason."""
 
 import asyncio
 from collections.abc import Callable
@@ -55,7 +55,10 @@ class Breaker:
         self._end_trial()
 
     def rejected(self, why: str) -> None:
-        """Count a rejected request, or a reply that was too large. Many in a row without one answer are the settings' fault, and open the breaker."""
+        """Count a rejected request, or a reply that was too large.
+
+        Many in a row without one answer are the fault of the settings, and open the breaker.
+        """
         self._failing_since, self._faults = None, 0
         if self._error is not None:
             self._rejected_while_open()
@@ -66,7 +69,10 @@ class Breaker:
             self.open(JobPausedError(what, why=why, cure="Mend the model's settings, or ask for another model."))
 
     def _rejected_while_open(self) -> None:
-        """End the trial: it failed where rejections opened the breaker; else it has shown that the endpoint works, if not for this question."""
+        """End the trial by a rejection.
+
+        It failed where rejections opened the breaker; else it has shown that the endpoint works, if not for this question.
+        """
         if self._trial is None:
             return
         if type(self._error) is JobPausedError:

@@ -145,9 +145,9 @@ class LlmClient:
 
 
 def reach_of(guard: OutgoingPolicy, base_url: str, field: str = "") -> Reach:
-    """The addresses at which an endpoint may be asked. `field` says where a job names it, for people.
+    """Return the addresses at which an endpoint may be asked. `field` says where a job names it, for people.
 
-    Raises EndpointUnreachable for a base URL that cannot be read, and EndpointRefused for one that is on no list.
+    Raises EndpointUnreachableError for a base URL that cannot be read, and EndpointRefusedError for one that is on no list.
     """
     shown = one_line(USER.sub("//", base_url.partition("?")[0]), MAX_URL)
     try:

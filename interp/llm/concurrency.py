@@ -31,7 +31,10 @@ class Permit:
 
 
 class ConcurrencyLimiter:
-    """The window of one model at one endpoint. `ceiling` is the most that may ever be in flight, `max_pause` in seconds bounds a pause."""
+    """The window of one model at one endpoint.
+
+    `ceiling` is the most that may ever be in flight, `max_pause` in seconds bounds a pause.
+    """
 
     def __init__(self, ceiling: int, start: float = START, max_pause: float = MAX_PAUSE_SECONDS) -> None:
         self.ceiling, self._max_pause = ceiling, max_pause
@@ -59,7 +62,10 @@ class ConcurrencyLimiter:
             raise
 
     def release(self, permit: Permit, outcome: Outcome) -> None:
-        """Give the permit back and let the outcome move the window, which grows only where it was full while the call was in flight."""
+        """Give the permit back and let the outcome move the window.
+
+        The window grows only where it was full while the call was in flight.
+        """
         self.in_flight -= 1
         if outcome == "success" and self._last_full >= permit.number and permit.epoch == self._epoch:
             self._grow()
@@ -108,7 +114,7 @@ class ConcurrencyLimiter:
                 waiter.set_result(self._permit())
 
     def _arm(self) -> None:
-        """Start the one timer of a pause, which alone ends it: two readers of a clock that moves could each leave that to the other."""
+        """Start the timer of a pause. It alone ends it: two readers of a moving clock could each leave that to the other."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(self._resume_at, self._pause_ends)
 

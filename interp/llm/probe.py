@@ -1,4 +1,4 @@
-"""Probe a model before a job is stored: whether it answers, to this key, under this name, and with what a scorer needs."""
+"""Probes of models before a job is stored: whether they answer, and have what a scorer needs."""
 
 import asyncio
 import difflib

@@ -94,7 +94,10 @@ def plain_after_left(contexts: Contexts, row: int, vocabulary: Vocabulary) -> st
 
 
 def marked(contexts: Contexts, row: int, vocabulary: Vocabulary, threshold: float) -> str:
-    """Return the window's text with tokens that fire at `threshold` (an activation; 0 marks all that fire) or more between « and »."""
+    """Return the window's text with the tokens that fire between « and ».
+
+    `threshold` is the least activation that is marked; 0 marks all that fire.
+    """
     values = contexts.activations[row, : int(contexts.lengths[row])].astype(np.float32)
     return mark(pieces(contexts, row, vocabulary), (values > contexts.levels[row]) & (values >= threshold))
 
@@ -166,7 +169,10 @@ def numbered(strings: Sequence[str]) -> str:
 
 
 def nonce_of(texts: Iterable[str]) -> str:
-    """Return 8 hex digits that occur in none of the texts: the same for the same texts, and not to be guessed without all of them."""
+    """Return 8 hex digits that occur in none of the texts.
+
+    They are the same for the same texts, and cannot be guessed without all of them.
+    """
     texts = list(texts)
     digest = hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", errors="surrogatepass")).hexdigest()
     while any(digest[:8] in text.lower() for text in texts):
@@ -202,7 +208,10 @@ class Fenced:
 
 
 def parse_fenced(message: str) -> list[Fenced]:
-    """Return all fenced texts of a message, in order. A tag inside a fenced text is text: only its own nonce closes a fence."""
+    """Return all fenced texts of a message, in order.
+
+    A tag inside a fenced text is text: only its own nonce closes a fence.
+    """
     found: list[Fenced] = []
     place = 0
     while (tag := _TAG.search(message, place)) is not None:

@@ -17,7 +17,7 @@ from interp.domain.errors import (
     RefusalError,
 )
 from interp.llm.transports.base import TransportError
-from interp.llm.transports.retry import LONGEST_WAIT, announced_wait, backoff, decide
+from interp.llm.transports.retry import MAX_WAIT, announced_wait, backoff, decide
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -117,7 +117,7 @@ def test_waits_are_read_in_every_form(headers: dict[str, str], seconds: float | 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_backoff_is_jittered_and_bounded(attempt: int, chance: float) -> None:
-    assert 0 < backoff(attempt, chance) <= LONGEST_WAIT
+    assert 0 < backoff(attempt, chance) <= MAX_WAIT
     assert backoff(attempt, 0.0) < backoff(attempt, 0.99)
     assert backoff(attempt, chance) <= backoff(attempt + 1, chance)
 

@@ -207,9 +207,10 @@ def call_writer_of(engine: Engine) -> CallWriter:
 
 
 class DatabaseCallStore:
-    """`CallStore` of one chunk: a context manager of the worker's thread whose exit makes everything durable; its methods belong to the event loop.
+    """`CallStore` of one chunk in the database.
 
-    Creating one raises LeaseLostError. After `stop`, every call that would go out raises WorkInterruptedError.
+    A context manager of the worker's thread, whose exit makes everything durable. Its methods belong to the event loop. Creating one raises
+    LeaseLostError. After `stop`, every call that would go out raises WorkInterruptedError.
     """
 
     def __init__(self, engine: Engine, lease: Lease, is_kept: Callable[[], bool] = lambda: True) -> None:

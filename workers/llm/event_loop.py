@@ -1,4 +1,4 @@
-"""One event loop and one language model client per process, in a thread of their own, and coroutines that run there for a chunk.
+"""The event loop and language model client of a process, and coroutines that run there for a chunk.
 
 A loop per chunk with a client that outlives it ends in "Event loop is closed". Worker threads hand coroutines over and watch them.
 """
@@ -31,9 +31,10 @@ _creating = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds between two reports of progress; seconds for calls in flight to end when the work stops, and when the job is about to pause.
+    """Timeouts in seconds.
 
-    Calls of a job that pauses get longer, since they are paid for.
+    `poll`: between two reports of progress. `stop`, `pause`: for calls in flight to end when the work stops, and when the job pauses. Calls of a
+    job that pauses get longer, since they are paid for.
     """
 
     poll: float

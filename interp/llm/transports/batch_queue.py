@@ -142,7 +142,9 @@ class BatchQueue:
         return bool(self._tasks or self.waiting)
 
     async def open(self) -> None:
-        """Find the batches of an earlier worker before the first question, and again where it is not known whether a batch was created.
+        """Find the batches of an earlier worker before the first question.
+
+        Done again where it is not known whether a batch was created.
 
         Raises TransportError.
         """
@@ -380,7 +382,10 @@ class BatchQueue:
         self._end_if_all_taken(batch)
 
     def _settle(self, batch: Batch, key: str, question: BatchQuestion) -> None:
-        """Give a question its answer or fault, or submit it again: its line expired, or its parameters can be put in another way."""
+        """Give a question its answer or fault, or submit it again.
+
+        It is submitted again where its line expired, or its parameters can be written otherwise.
+        """
         assert batch.info is not None
         self.batch_of.pop(key, None)
         batch.keys.discard(key)
@@ -421,7 +426,7 @@ class BatchQueue:
             self._endings.add(self._start(self._end(batch.id)))
 
     async def _end(self, batch_id: str) -> None:
-        """End a batch after those who were just answered have run: each records its call in the step in which its answer arrives."""
+        """End a batch after those who were just answered have recorded their calls, in the step in which the answer arrives."""
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await self.call_store.batch_ended(batch_id)

@@ -116,7 +116,10 @@ class Endpoint:
         return _batch_info(await self._json("POST", f"/batches/{quote(batch_id, safe='')}/cancel"))
 
     async def read_lines(self, file_id: str, size: int, extra_bytes: int, take: Callable[[bytes], None]) -> None:
-        """Hand over the lines of a file as they come: no more than `size` bytes in all, and none longer than one reply may be."""
+        """Hand over the lines of a file as they come.
+
+        Reads no more than `size` bytes in all, and no line longer than one reply may be.
+        """
         caps = Caps(size + self._reply_bytes, FILE_SECONDS, PAGE_SECONDS, self._max_bytes(extra_bytes))
         await self._send("GET", f"/files/{quote(file_id, safe='')}/content", None, caps, take)
 

@@ -44,7 +44,10 @@ class EncodingUnknownError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What one reply may take: `size` in bytes, on the wire and decoded alike; seconds until its `first` byte and in `total`; bytes of a `line`."""
+    """Limits of one reply.
+
+    `size` in bytes, on the wire and decoded alike; seconds until its `first` byte and in `total`; bytes of a `line`.
+    """
 
     size: int
     total: float

@@ -39,9 +39,10 @@ NO_JSON = re.compile(
 
 
 def bound_of(messages: tuple[Message, ...], schema: dict[str, Any] | None, max_tokens: int) -> Usage:
-    """Return an upper bound of a request's tokens: one per byte sent, what a chat template adds, and all that the reply may take.
+    """Return an upper bound of a request's tokens.
 
-    Byte-level tokenisers start at bytes and only merge, so no text has more tokens than bytes.
+    One per byte sent, what a chat template adds, and all that the reply may take. Byte-level tokenisers start at bytes and only merge, so no text
+    has more tokens than bytes.
     """
     size = sum(len(message.content.encode("utf-8", "replace")) + TOKENS_PER_MESSAGE for message in messages)
     size += len(json.dumps(schema)) + 128 if schema else 0
@@ -91,9 +92,10 @@ def in_words(schema: dict[str, Any]) -> str:
 
 
 def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> Reply:
-    """Return the answer in a body of `/chat/completions`, or what came in place of one. A body without choices is a filtered prompt's: a refusal.
+    """Return the answer in a body of `/chat/completions`, or what came in place of one.
 
-    Raises TransportError where the body is garbage or an error under status 200, and where the server broke off while it wrote.
+    A body without choices is a filtered prompt's: a refusal. Raises TransportError where the body is garbage or an error under status 200, and
+    where the server broke off while it wrote.
     """
     body = json_of(raw, headers)
     usage = usage_of(body, bound)
@@ -129,9 +131,9 @@ def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> 
 
 
 def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> Reply | None:
-    """Return an invalid reply, to be sampled again, for a server's error that the model wrote no valid JSON; None for any other fault.
+    """Return an invalid reply for a server's error that the model wrote no valid JSON.
 
-    Groq's `json_validate_failed` (status 400), and what others say in its place.
+    None for any other fault. Groq's `json_validate_failed` (status 400), and what others say in its place.
     """
     if fault.kind != "status" or not (fault.code in NO_JSON_CODES or NO_JSON.search(fault.message)):
         return None

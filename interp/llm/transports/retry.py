@@ -29,7 +29,7 @@ E = TypeVar("E", CallFailedError, JobPausedError)
 R = TypeVar("R")
 
 FIRST_WAIT = 0.5
-LONGEST_WAIT = 30.0
+MAX_WAIT = 30.0
 FLOOR = 0.1  # share of a wait's ceiling
 CONTEXT = re.compile(
     r"context[ _](length|window|size)|maximum context|prompt is too long|too many (input )?tokens|exceeds the (available|model's)|input is too long",
@@ -75,7 +75,7 @@ def decide(fault: TransportError, attempt: int, jitter: float, now: datetime | N
         return Decision(fault, wait=wait)
     announced = announced_wait(fault.headers, now)
     if announced is not None:
-        # Never below a floor that grows with the attempts: an endpoint may report_device a millisecond for ever.
+        # Never below a floor that grows with the attempts: an endpoint may ask for a millisecond for ever.
         wait = max(announced, FLOOR * _ceiling(attempt) * (1.0 + jitter))
     is_rate_limited = status == 429 or announced is not None
     return Decision(fault, None, wait, announced, is_rate_limited, is_rate_limited or status in OVERLOAD)
@@ -146,7 +146,7 @@ def backoff(attempt: int, jitter: float) -> float:
 
 
 def _ceiling(attempt: int) -> float:
-    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 16))
+    return min(MAX_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 16))
 
 
 def announced_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
