@@ -45,16 +45,16 @@ def abstention(world: World, seeds: int, nulls: int = 2) -> Line:
     for seed in range(seeds):
         for feature in named(world):
             found = item(world, feature, world.meanings[feature], seed=seed)
-            exam = sample(TestSet.of(found.contexts, found.statistics), 20, 20, seed, feature)
+            test_set = sample(TestSet.of(found.contexts, found.statistics), 20, 20, seed, feature)
             random = np.random.default_rng((seed, feature, 7))
-            is_hard = random.random(len(exam)) < 0.5
-            is_right = random.random((1 + nulls, len(exam))) < np.where(is_hard, 0.5, 0.9)
-            said = np.where(is_right, exam.truth, ~exam.truth)
+            is_hard = random.random(len(test_set)) < 0.5
+            is_right = random.random((1 + nulls, len(test_set))) < np.where(is_hard, 0.5, 0.9)
+            said = np.where(is_right, test_set.truth, ~test_set.truth)
             answered = np.ones_like(said)
             answered[0, is_hard] = False
-            own = float(figures_of(exam, answered[:1], said[:1])[0][0])
-            lifts.append(own - null_figures(exam, answered, said, own).values.mean())
-            unpaired.append(own - figures_of(exam, answered[1:], said[1:])[0].mean())
+            own = float(figures_of(test_set, answered[:1], said[:1])[0][0])
+            lifts.append(own - null_figures(test_set, answered, said, own).values.mean())
+            unpaired.append(own - figures_of(test_set, answered[1:], said[1:])[0].mean())
     error = 1.96 * float(np.std(lifts)) / np.sqrt(len(lifts))
     return {
         "bench": "abstention",

@@ -72,9 +72,9 @@ def _detection(fires: np.ndarray, said: np.ndarray, noise: np.ndarray, rate: flo
     count = len(fires)
     groups = {"uniform": fires, "weighted": np.zeros(count, dtype=bool), "inactive": ~fires, "near_miss": np.zeros(count, dtype=bool)}
     names = [str(number) for number in range(count)]
-    exam = TestSet(names, names, groups, fires, fires, ~fires, np.arange(count), real.max(axis=1).astype(np.float32), rate)
-    sheet = Verdicts(said[None], np.full((1, count), AnswerStatus.ANSWERED, dtype=np.uint8), probabilities=(0.9 * said + noise)[None])
-    metrics = metrics_of(exam, sheet)
+    test_set = TestSet(names, names, groups, fires, fires, ~fires, np.arange(count), real.max(axis=1).astype(np.float32), rate)
+    verdicts = Verdicts(said[None], np.full((1, count), AnswerStatus.ANSWERED, dtype=np.uint8), probabilities=(0.9 * said + noise)[None])
+    metrics = metrics_of(test_set, verdicts)
     return {f"detection: {name}": float(metrics[name] or 0.0) for name in OF_DETECTION}
 
 

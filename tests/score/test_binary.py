@@ -278,15 +278,15 @@ def test_sequential_stops_when_its_interval_says_enough(name, options, why):
 
 def test_stopping_early_errs_no_more_often_than_promised():
     """A judge whose true figure is the threshold itself: whichever side the interval takes is wrong, after any round."""
-    exam = TestSet.of(contexts_of(FULL), STATISTICS)
+    test_set = TestSet.of(contexts_of(FULL), STATISTICS)
     spec = ScorerSpec(name="detection", stop="sequential", threshold=0.7)
     random = np.random.default_rng(0)
 
     async def ask(rows, number):
-        says = random.random(len(rows)) < np.where(exam.positive[rows], 0.8, 0.4)
+        says = random.random(len(rows)) < np.where(test_set.positive[rows], 0.8, 0.4)
         return [[Verdict.answered(bool(said)) for said in says]]
 
-    ends = [asyncio.run(ask_in_rounds(exam, spec, seed, ask)).stopped for seed in range(300)]
+    ends = [asyncio.run(ask_in_rounds(test_set, spec, seed, ask)).stopped for seed in range(300)]
     assert 1 - ends.count("all asked") / len(ends) <= 0.07
 
 

@@ -143,11 +143,11 @@ def test_a_selection_that_fails_on_calls_gains_no_lift():
     lifts = []
     for seed in range(30):
         random = np.random.default_rng(seed)
-        exam = TestSet.of(contexts_of(FULL, seed), STATISTICS)
-        is_hard = random.random(len(exam)) < 0.5
-        said = np.where(is_hard, random.random((3, len(exam))) < 0.5, exam.truth)
+        test_set = TestSet.of(contexts_of(FULL, seed), STATISTICS)
+        is_hard = random.random(len(test_set)) < 0.5
+        said = np.where(is_hard, random.random((3, len(test_set))) < 0.5, test_set.truth)
         answered = np.ones_like(said)
         answered[0, is_hard] = False
-        own = float(binary_metrics.figures_of(exam, answered[:1], said[:1])[0][0])
-        lifts.append(own - binary_metrics.null_figures(exam, answered, said, own).values.mean())
+        own = float(binary_metrics.figures_of(test_set, answered[:1], said[:1])[0][0])
+        lifts.append(own - binary_metrics.null_figures(test_set, answered, said, own).values.mean())
     assert abs(np.mean(lifts)) < 0.01

@@ -181,8 +181,8 @@ def test_recall_by_strength_is_by_the_peak_relative_to_the_features_maximum():
     """Peaks of 8, 3 and 1 under a maximum of 10, five windows each, only the strong ones found: by count a third, by strength two thirds."""
     rows = [([1, 2] if peak == 8 else [2, 2], [peak, 0]) for peak in (8.0, 3.0, 1.0) for _ in range(5)] + [([2, 2], [0, 0])] * 5
     contexts = _contexts(rows, [ContextKind.UNIFORM] * 15 + [ContextKind.INACTIVE] * 5)
-    exam = TestSet.of(contexts, STATISTICS)
-    found = by_strength(exam, np.ones(20, bool), exam.strengths == 8)
+    test_set = TestSet.of(contexts, STATISTICS)
+    found = by_strength(test_set, np.ones(20, bool), test_set.strengths == 8)
     assert [found[f"recall_{name}"] for name in ("strong", "medium", "weak")] == [1, 0, 0]
     assert [found[f"share_{name}"] for name in ("strong", "medium", "weak")] == pytest.approx([1 / 3] * 3)
     assert found["recall_of_strength"] == pytest.approx(8 / 12)
@@ -200,8 +200,8 @@ def test_recall_of_the_corpus_needs_no_sample_of_one_kind():
         rows = np.concatenate([uniform, weighted])
         groups = {"uniform": np.arange(40) < 20, "weighted": np.arange(40) >= 20}
         every = np.ones(40, bool)
-        exam = TestSet([""] * 40, [""] * 40, groups, every, every, ~every, np.arange(40), peaks[rows].astype(np.float32), 0.1, float(peaks.max()))
-        found.append(by_strength(exam, every, hits[rows]))
+        test_set = TestSet([""] * 40, [""] * 40, groups, every, every, ~every, np.arange(40), peaks[rows].astype(np.float32), 0.1, float(peaks.max()))
+        found.append(by_strength(test_set, every, hits[rows]))
     for name, true in (("recall_of_windows", hits.mean()), ("recall_of_strength", peaks[hits].sum() / peaks.sum())):
         value, low, high = (np.array([line[each] for line in found]) for each in (name, f"{name}_low", f"{name}_high"))
         assert value.mean() == pytest.approx(true, abs=0.02), name

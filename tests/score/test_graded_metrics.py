@@ -207,12 +207,12 @@ def test_the_tail_of_a_reading_is_the_window(text, covered):
 def test_thresholds_come_from_the_other_half_of_the_documents():
     """Grades that separate in one half at 0.5 and in the other at 5: each half is judged by the other's threshold, and fails by it."""
     contexts = contexts_of({ContextKind.UNIFORM: 20, ContextKind.INACTIVE: 20})
-    exam = TestSet.of(contexts, STATISTICS)
-    odd = exam.clusters % 2 == 1
-    scores = np.where(exam.positive, 1.0, 0.0) * np.where(odd, 10.0, 1.0)
-    said, decided = crossfitted(scores, exam, np.ones(40, dtype=bool))
+    test_set = TestSet.of(contexts, STATISTICS)
+    odd = test_set.clusters % 2 == 1
+    scores = np.where(test_set.positive, 1.0, 0.0) * np.where(odd, 10.0, 1.0)
+    said, decided = crossfitted(scores, test_set, np.ones(40, dtype=bool))
     assert decided.all()
-    assert (said[odd] == exam.positive[odd]).all()
+    assert (said[odd] == test_set.positive[odd]).all()
     assert not said[~odd].any()
 
 
@@ -226,12 +226,12 @@ def test_the_best_threshold_by_hand():
 def test_swapped_explanations_are_significant_no_more_often_than_promised():
     """21 gradings that know nothing of the feature, one of them called its own: with twenty nulls p is 0.05 or less in one of twenty."""
     random = np.random.default_rng(0)
-    exam = TestSet.of(contexts_of(FULL), STATISTICS)
+    test_set = TestSet.of(contexts_of(FULL), STATISTICS)
     item = item_of(nulls=tuple(map(str, range(20))))
     p_values = []
     for _ in range(300):
-        grades = grades_of(random.normal(size=(21, len(exam))), [None] * len(exam))
-        p_values.append(null_of(exam, grades, figure_of(exam, grades), item).p_value)
+        grades = grades_of(random.normal(size=(21, len(test_set))), [None] * len(test_set))
+        p_values.append(null_of(test_set, grades, figure_of(test_set, grades), item).p_value)
     assert 0.02 <= np.mean(np.array(p_values) <= 0.05) <= 0.08
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
 

@@ -209,13 +209,13 @@ def _with_pooled_p(figures: Sequence[Figure], densities: Mapping[int, float]) ->
     enough = (~np.isnan(nulls)).sum() >= 200
     pooled = {figure.id: _number(p) for figure, p in zip(few, p_values, strict=True)}
 
-    def told(figure: Figure) -> Figure:
+    def adjusted(figure: Figure) -> Figure:
         is_paired = not enough and figure.p_paired is not None
         p = figure.p_paired if is_paired else pooled[figure.id]
         method = None if p is None else "paired" if is_paired else "pooled"
         return replace(figure, p_value=p, p_method=method, null_reason=None if p is not None and figure.lift is not None else figure.null_reason)
 
-    return [told(figure) if figure.id in pooled else figure for figure in figures]
+    return [adjusted(figure) if figure.id in pooled else figure for figure in figures]
 
 
 def _shrunk(figures: Sequence[Figure]) -> Shrunken:

@@ -46,10 +46,10 @@ def concluded(figures: Sequence[Figure], densities: Mapping[int, float] | None) 
     were = in_columns(figures)
     found = summary.adjusted(were, None if densities is None else rates(densities))
     new = {row.id: row for row in in_order([changed(were, found)])}
-    return [told(item, new[item.id]) if item.id in new else item for item in figures]
+    return [adjusted(item, new[item.id]) if item.id in new else item for item in figures]
 
 
-def told(item: Figure, new: AdjustedScore) -> Figure:
+def adjusted(item: Figure, new: AdjustedScore) -> Figure:
     written = {name: getattr(new, name) for name in ("p_value", "p_method", "q_value", "shrunken_value", "null_reason")}
     assert replace(item, **written) != item
     return replace(item, **written)

@@ -40,7 +40,7 @@ SPEC = steps.SPEC.model_copy(
 EXPLANATION_COLUMNS = ("explanation_id", "label", "scorer", "score", "lift", "q_value", "shrunken_score")
 
 
-class Book:
+class ScoredRun:
     """A dictionary whose features are explained and scored at random, and the work to summarise it."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -133,20 +133,20 @@ class Book:
 
 
 @pytest.fixture
-def book(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Book]:
+def scored(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScoredRun]:
     """Portions are of a few rows."""
     for module in (dictionary_scores, updates):
         monkeypatch.setattr(module, "PORTION", 7)
-    made = Book(engine, settings)
+    made = ScoredRun(engine, settings)
     yield made
     made.work.runtime.engine.dispose()
 
 
-def expected(book: Book) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def expected(scored: ScoredRun) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Figures and rows by the definition."""
     asked = [(0, 41)]
-    judged = {"fuzz": plain.concluded(book.figures["fuzz"], book.densities), "detection": plain.concluded(book.figures["detection"], book.densities)}
-    labels = [(feature, row, text) for some in book.explained.values() for feature, (row, text) in some.items()]
+    judged = {name: plain.concluded(scored.figures[name], scored.densities) for name in ("fuzz", "detection")}
+    labels = [(feature, row, text) for some in scored.explained.values() for feature, (row, text) in some.items()]
     listed = {feature: BestExplanation(feature, None, None) for feature in range(FEATURES)}  # type: ignore[arg-type]
     listed |= {item.feature: item for item in plain.best_of(judged, labels)}
     scores = sorted((item.id, item.p_value, item.q_value, item.shrunken_value, item.null_reason) for items in judged.values() for item in items)
@@ -154,20 +154,20 @@ def expected(book: Book) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     return figures, {"scores": scores, "features": [tuple(asdict(item).values()) for item in listed.values()]}
 
 
-def test_it_writes_what_the_definition_says_and_again_the_same(book: Book) -> None:
-    figures, rows = expected(book)
-    first = book.summarise()
+def test_it_writes_what_the_definition_says_and_again_the_same(scored: ScoredRun) -> None:
+    figures, rows = expected(scored)
+    first = scored.summarise()
     assert first["scores"] == figures
-    labels = book.explained[book.families[1]] | book.explained[book.families[0]]
+    labels = scored.explained[scored.families[1]] | scored.explained[scored.families[0]]
     counts = {"asked": 41, "explained": sum(feature <= 40 for feature in labels), "failed": 0, "active": 41, "rare": 0, "dead": 0}
     assert first["features"] == counts
-    assert book.rows() == rows
-    again = book.summarise()
-    assert (again["scores"], book.rows()) == (figures, rows)
+    assert scored.rows() == rows
+    again = scored.summarise()
+    assert (again["scores"], scored.rows()) == (figures, rows)
 
 
-def test_one_that_dies_while_it_writes_leaves_the_book_as_it_was(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, rows = book.rows(), expected(book)[1]
+def test_one_that_dies_while_it_writes_leaves_the_book_as_it_was(scored: ScoredRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, rows = scored.rows(), expected(scored)[1]
     calls = []
 
     def labels(*_: Any) -> dict[int, str | None]:
@@ -177,76 +177,76 @@ def test_one_that_dies_while_it_writes_leaves_the_book_as_it_was(book: Book, mon
     with monkeypatch.context() as patch:
         patch.setattr(dictionary_scores, "labels", labels)
         with pytest.raises(RuntimeError, match="dies"):
-            book.summarise()
+            scored.summarise()
     assert calls
-    assert book.rows() == before
-    book.summarise()
-    assert book.rows() == rows
+    assert scored.rows() == before
+    scored.summarise()
+    assert scored.rows() == rows
 
 
-def test_rows_that_say_it_already_are_not_written_again(book: Book) -> None:
-    if book.engine.dialect.name != "postgresql":
+def test_rows_that_say_it_already_are_not_written_again(scored: ScoredRun) -> None:
+    if scored.engine.dialect.name != "postgresql":
         pytest.skip("SQLite keeps no versions of a row")
     versions = []
     for _ in range(2):
-        book.summarise()
-        with book.engine.connect() as connection:
+        scored.summarise()
+        with scored.engine.connect() as connection:
             statement = "SELECT 's', id, xmin::text FROM scores UNION ALL SELECT 'f', feature, xmin::text FROM features ORDER BY 1, 2"
             versions.append(connection.exec_driver_sql(statement).all())
     assert versions[0] == versions[1]
 
 
-def test_a_job_without_scorers_shows_the_oldest_labels(book: Book) -> None:
-    with transaction(book.engine) as session:
+def test_a_job_without_scorers_shows_the_oldest_labels(scored: ScoredRun) -> None:
+    with transaction(scored.engine) as session:
         session.execute(delete(ScoreRow))
-    book.work = replace(book.work, spec=SPEC.model_copy(update={"scorers": ()}))
-    assert book.summarise()["scores"] == {}
-    labels = [(feature, row, text) for some in book.explained.values() for feature, (row, text) in some.items()]
+    scored.work = replace(scored.work, spec=SPEC.model_copy(update={"scorers": ()}))
+    assert scored.summarise()["scores"] == {}
+    labels = [(feature, row, text) for some in scored.explained.values() for feature, (row, text) in some.items()]
     shown = {item.feature: item for item in plain.best_of({}, labels)}
-    assert [row[1:3] for row in book.rows()["features"]] == [
+    assert [row[1:3] for row in scored.rows()["features"]] == [
         (shown[feature].explanation_id, shown[feature].label) if feature in shown else (None, None) for feature in range(FEATURES)
     ]
 
 
 @pytest.mark.parametrize("scorers", [(), SPEC.scorers[:1], SPEC.scorers[1:]], ids=["none", "fuzz", "detection"])
-def test_a_job_with_fewer_scorers_leaves_the_best_of_the_run_as_it_is(book: Book, scorers: tuple[ScorerSpec, ...]) -> None:
+def test_a_job_with_fewer_scorers_leaves_the_best_of_the_run_as_it_is(scored: ScoredRun, scorers: tuple[ScorerSpec, ...]) -> None:
     """What it does not score itself was scored by another job."""
-    book.summarise()
-    rows = book.rows()
-    book.work = replace(book.work, spec=SPEC.model_copy(update={"scorers": scorers}))
-    book.summarise()
-    assert book.rows() == rows
+    scored.summarise()
+    rows = scored.rows()
+    scored.work = replace(scored.work, spec=SPEC.model_copy(update={"scorers": scorers}))
+    scored.summarise()
+    assert scored.rows() == rows
 
 
-def test_a_worse_explanation_that_comes_later_takes_no_label(book: Book) -> None:
+def test_a_worse_explanation_that_comes_later_takes_no_label(scored: ScoredRun) -> None:
     """Of an explainer whose one score is a weak detection, without a lift."""
-    book.summarise()
-    before = {row[0]: row for row in book.rows()["features"]}
-    scored = [feature for feature, row in before.items() if row[3] == "detection"]
-    with transaction(book.engine) as session:
-        for feature in scored:
-            shared = {"run_id": book.run, "created_at": MOMENT, "provenance": {}, "explainer": "weaker", "settings_digest": "w"}
+    scored.summarise()
+    before = {row[0]: row for row in scored.rows()["features"]}
+    detected = [feature for feature, row in before.items() if row[3] == "detection"]
+    with transaction(scored.engine) as session:
+        for feature in detected:
+            shared = {"run_id": scored.run, "created_at": MOMENT, "provenance": {}, "explainer": "weaker", "settings_digest": "w"}
             made = session.execute(
                 insert(ExplanationRow).values(shared | {"feature": feature, "text": "weak"}).returning(ExplanationRow.id)
             ).scalar_one()
-            row = {"explanation_id": made, "run_id": book.run, "feature": feature, "scorer": "detection", "settings_digest": "other", "metric": "m"}
+            row = {"explanation_id": made, "run_id": scored.run, "feature": feature, "scorer": "detection", "settings_digest": "other", "metric": "m"}
             session.execute(insert(ScoreRow).values(**row, value=-1.0, answered=1, failed=0, abstained=0, details={}, created_at=MOMENT))
-    book.summarise()
-    assert len(scored) > 10
-    assert {row[0]: row for row in book.rows()["features"]} == before
+    scored.summarise()
+    assert len(detected) > 10
+    assert {row[0]: row for row in scored.rows()["features"]} == before
 
 
-def test_two_summaries_of_a_run_end_the_same_whichever_is_written_last(book: Book) -> None:
-    first = summarise(book.work)
-    with transaction(book.engine) as session:
+def test_two_summaries_of_a_run_end_the_same_whichever_is_written_last(scored: ScoredRun) -> None:
+    first = summarise(scored.work)
+    with transaction(scored.engine) as session:
         session.execute(update(ScoreRow).where(ScoreRow.feature % 2 == 0).values(value=0.99))
-    second = summarise(book.work)
-    with transaction(book.engine) as session:
+    second = summarise(scored.work)
+    with transaction(scored.engine) as session:
         second.write(session)
-    rows = book.rows()
-    with transaction(book.engine) as session:
+    rows = scored.rows()
+    with transaction(scored.engine) as session:
         first.write(session)
-    assert book.rows() == rows
+    assert scored.rows() == rows
 
 
 def test_a_pause_after_all_other_stages_is_no_time_of_work(engine: Engine) -> None:
