@@ -1,5 +1,6 @@
 """Memory of a collection: bounded by features, contexts and window, and independent of the number of tokens."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,11 +62,7 @@ def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
 
 def features_at_once(nbytes: int, of: Extent, spec: CollectionSpec) -> int:
     """Return how many features of a dictionary can be collected in `nbytes`; 0 when not one can."""
-    low, high = 0, of.n_features
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if collection_bytes(middle, of, spec) <= nbytes else (low, middle - 1)
-    return low
+    return bisect_right(range(1, of.n_features + 1), nbytes, key=lambda features: collection_bytes(features, of, spec))
 
 
 def _entries_bytes(spec: CollectionSpec, dense: bool, slots: Callable[[int], int]) -> int:

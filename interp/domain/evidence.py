@@ -1,6 +1,6 @@
 """Evidence of a feature: the frozen types that collection writes and every later stage reads."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import Literal
 
@@ -80,19 +80,7 @@ class Contexts:
 
     def select(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> "Contexts":
         """Return the rows of a boolean mask `[N]` or an index array, in that order."""
-        return Contexts(
-            self.tokens[keep],
-            self.activations[keep],
-            self.lengths[keep],
-            self.kinds[keep],
-            self.splits[keep],
-            self.documents[keep],
-            self.starts[keep],
-            self.positions[keep],
-            self.left[keep],
-            self.left_lengths[keep],
-            self.levels[keep],
-        )
+        return Contexts(*(getattr(self, column.name)[keep] for column in fields(self)))
 
     def of(self, split: Split, *kinds: ContextKind) -> "Contexts":
         """Return the contexts of one split, of the given kinds (all kinds when none is given)."""

@@ -52,7 +52,7 @@ class Wire:
         explainer = registry.asking(ExplainerSpec(name=name, **options))
 
         async def work(model: ClientModel) -> Explanation:
-            desk = ExplainContext(vocabulary, seed, model, model, model if options.get("clusters") else None)
-            return await explainer.explain(ExplainerInput.of(found, vocabulary), desk)
+            context = ExplainContext(vocabulary, seed, model, model, model if options.get("clusters") else None)
+            return await explainer.explain(ExplainerInput.of(found, vocabulary), context)
 
         return self.run(work, name, found.feature)

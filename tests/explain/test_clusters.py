@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from interp.domain.errors import CallFailedError
 from interp.explain.grouping import groups, k_means, silhouette, unit
 from interp.llm.prompt_text import parse_fenced
-from tests.explain.asked import Answering, explain, selves, two_meanings
+from tests.explain.explaining import Answering, explain, selves, two_meanings
 from tests.explain.planted import evidence, where
 
 

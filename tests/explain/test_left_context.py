@@ -10,7 +10,7 @@ from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
 from interp.llm.prompt_text import BEGIN, OPEN, left_text, parse_fenced, plain, plain_after_left
-from tests.explain.asked import selves, text
+from tests.explain.explaining import selves, text
 
 
 def with_left():

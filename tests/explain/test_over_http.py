@@ -6,7 +6,7 @@ import json
 import pytest
 
 from api.demo.fake_llm import Faults, OracleReader, ScriptedServer
-from tests.explain.asked import NAMES, selves, text, two_meanings
+from tests.explain.explaining import NAMES, selves, text, two_meanings
 from tests.explain.over_http import Wire
 
 FAULTS = Faults(

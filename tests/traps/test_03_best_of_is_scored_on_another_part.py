@@ -16,7 +16,7 @@ from interp.explain.base import ExplainerInput
 from interp.explain.registry import asking
 from interp.llm.prompt_text import parse_fenced, plain
 from interp.score.base import ScorerInput
-from tests.explain.asked import Answering, desk, explain, judging, selves, shown_to, text
+from tests.explain.explaining import Answering, explain, explain_context, judging, selves, shown_to, text
 
 FEATURES, SAMPLES = 60, 5
 
@@ -46,7 +46,7 @@ def test_what_a_maximum_gains_by_selection_is_no_part_of_the_score():
         made = []
         for feature in range(FEATURES):
             model = Answering(lambda prompt, feature=feature: json.dumps({"explanation": f"guess {feature} number {prompt.sample}"}))
-            made.append(await explainer.explain(item, desk(model, Answering(coin, "judge"))))
+            made.append(await explainer.explain(item, explain_context(model, Answering(coin, "judge"))))
         return made
 
     winners = asyncio.run(all_made())

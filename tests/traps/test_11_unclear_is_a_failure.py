@@ -3,7 +3,7 @@
 import pytest
 
 from interp.llm.base import Reply, Usage
-from tests.explain.asked import NAMES, Answering, explain, selves
+from tests.explain.explaining import NAMES, Answering, explain, selves
 
 SHRUGS = ["unclear", "Unknown.", "n/a", "", "No clear pattern"]
 

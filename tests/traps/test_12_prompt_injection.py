@@ -20,7 +20,7 @@ from interp.explain.label import read_label
 from interp.judge.yes_no import Window, ask_windows, words_of
 from interp.judge.yes_no import prompt_of as judge_prompt
 from interp.llm.prompt_text import parse_fenced
-from tests.explain.asked import NAMES, Answering, explain
+from tests.explain.explaining import NAMES, Answering, explain
 from tests.explain.hostile import ATTACKS, PWNED, corpus
 from tests.explain.over_http import Wire
 

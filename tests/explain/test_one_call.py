@@ -15,7 +15,7 @@ from interp.explain.base import ExplainerInput
 from interp.explain.context_selection import firing
 from interp.explain.label import read_label
 from interp.llm.prompt_text import CLOSE, LEVEL, OPEN, escaped, parse_fenced
-from tests.explain.asked import NAMES, Answering, explain, selves, text
+from tests.explain.explaining import NAMES, Answering, explain, selves, text
 from tests.explain.random_evidence import VOCABULARY, documents, evidences
 
 ONE_CALL = tuple(registry.ONE_CALL)

@@ -59,7 +59,7 @@ class Answering:
         return [prompt for _, prompt in self.asked]
 
 
-def desk(model, judge=None, embedder=None, vocabulary: Vocabulary | None = None, seed: int = 0) -> ExplainContext:
+def explain_context(model, judge=None, embedder=None, vocabulary: Vocabulary | None = None, seed: int = 0) -> ExplainContext:
     return ExplainContext(vocabulary or text().vocabulary, seed, model, judge or model, embedder)
 
 
@@ -67,7 +67,7 @@ def explain(name: str, found: FeatureEvidence, model, judge=None, embedder=None,
     """One explanation of evidence that may hold both splits, as a worker would have it made."""
     explainer = registry.asking(ExplainerSpec(name=name, **options))
     item = ExplainerInput.of(found, vocabulary or text().vocabulary)
-    return asyncio.run(explainer.explain(item, desk(model, judge, embedder, vocabulary, seed)))
+    return asyncio.run(explainer.explain(item, explain_context(model, judge, embedder, vocabulary, seed)))
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from interp.domain.evidence import Split
 from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.llm.prompt_text import parse_fenced, plain
-from tests.explain.asked import Answering, explain, judging, selves, shown_to, text
+from tests.explain.explaining import Answering, explain, judging, selves, shown_to, text
 
 LABELS = ["import", "(", "self", "unclear", "e"]
 
