@@ -1,7 +1,7 @@
-"""The tables. Portable types only; what the two dialects do differently stands in `dialect.py`.
+"""The tables. Column types are those that both databases have; `dialect` has what they do differently.
 
-The book is three tables that carry what listings filter and sort by (`features`, `explanations`, `scores`) and their heavy parts beside
-them (`evidence`, `score_items`), so that a page of a listing never reads a blob.
+What listings filter and sort by is in `features`, `explanations` and `scores`; their large parts are in `evidence` and `score_items`, so that a page
+of a listing never reads a blob.
 """
 
 from datetime import UTC, datetime
@@ -17,12 +17,12 @@ from sqlalchemy.types import TypeDecorator
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 # SQLite gives row ids only to INTEGER primary keys.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
-# Text that listings sort by and search in: by code points on both databases, letters A to Z alike in search, whatever locale a server was made with.
+# Text that listings sort and search: by code points on both databases, whatever the server's locale.
 Sortable = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A point in time, always aware and in UTC; SQLite keeps no zone, so it is put back on the way out."""
+    """A point in time in UTC. SQLite stores no time zone, so it is added when read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -39,12 +39,11 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """A user's order. `spec` is the JobSpec as JSON; `error` is the problem document of a failed job, `pause_reason` that of a paused one.
+    """A job. `spec` is the JobSpec as JSON; `error` is the problem document of a failed job, `pause_reason` that of a paused one.
 
-    `control_of` names the job that this one is the random-weights control of; the two share that job's budget.
-    `models_key` is `interp.planning.fingerprint.models_key`: workers that have these models open are preferred.
-    `traceparent` is the W3C trace context of the request that submitted it, which all spans of its chunks belong to.
-    `warnings` are those of `interp.domain.job_warnings`. `corpus` sums up the files that are read.
+    `control_of` names the job that this one is the random-weights control of; the two share that job's budget. `models_key` is
+    `interp.planning.fingerprint.models_key`: workers that have these models loaded are preferred. `traceparent` is the W3C trace context of the
+    request that submitted the job. `warnings` are those of `interp.domain.job_warnings`. `corpus` sums up the files that are read.
     """
 
     __tablename__ = "jobs"
@@ -88,8 +87,8 @@ NOTIFIED = "notified_at IS NOT NULL"
 class ChunkRow(Base):
     """A leased unit of a job's work.
 
-    `waits_for` names what must be done first: a stage, a chunk `stage:number`, or a span of them `stage:first-last`. `awaited_in` holds the names
-    of the spans that this chunk is in. `notified_at` is when a worker was last notified of it, NULL once one has answered.
+    `waits_for` names what must be done first: a stage, a chunk `stage:number`, or a span `stage:first-last`. `awaited_in` lists the spans that this
+    chunk is in. `notified_at` is when a worker was last notified of it, NULL once one has answered.
     """
 
     __tablename__ = "chunks"
@@ -128,7 +127,7 @@ class ChunkRow(Base):
 
 
 class FairShareRow(Base):
-    """When a job last had a chunk of a queue taken: jobs of one priority take turns, however many chunks each has."""
+    """When a worker last claimed a chunk of a job's queue: jobs of one priority take turns, however many chunks each has."""
 
     __tablename__ = "fair_shares"
 
@@ -138,9 +137,9 @@ class FairShareRow(Base):
 
 
 class WorkerRow(Base):
-    """A worker process, as it last told of itself. A row that was not renewed for a lease's time is of a worker that is gone.
+    """A worker process at its last heartbeat. One that was not seen for the length of a lease is gone.
 
-    `memory_bytes` is what collection may use there, `loaded_models` the `models_key` of each pair of models that it has open.
+    `memory_bytes` is what collection may use there, `loaded_models` the `models_key` of each pair of models that it has loaded.
     """
 
     __tablename__ = "workers"
@@ -159,7 +158,7 @@ class WorkerRow(Base):
 
 
 class WebhookRow(Base):
-    """One event to be delivered: written in the transaction that changed the job, sent by upkeep until it is taken or given up."""
+    """A webhook event: written in the transaction that changed the job, sent until it is delivered or given up."""
 
     __tablename__ = "webhooks"
 
@@ -178,7 +177,7 @@ class WebhookRow(Base):
 
 
 class SubjectRow(Base):
-    """A language model that evidence was gathered from, with its vocabulary so that contexts can be shown without it."""
+    """A language model that evidence was collected from, with its vocabulary so that contexts can be shown without it."""
 
     __tablename__ = "subjects"
 
@@ -209,9 +208,9 @@ class DictionaryRow(Base):
 class RunRow(Base):
     """One collection: a subject's dictionary, a corpus and collection settings. Every result belongs to one run.
 
-    `digest` is the digest of `identity`, which is all that decides the evidence. `number` counts the runs of a dictionary from 1, so that
-    `pystdlib@1-res/2` names one. `covered_features` is how many features had evidence when a job of the run last completed, at `completed_at`.
-    `pinned_at` is set where an operator chose this run as the dictionary's current one.
+    `digest` is the digest of `identity`, which is all that decides the evidence. `number` counts the runs of a dictionary from 1: `pystdlib@1-res/2`
+    names one. `covered_features` had evidence when a job of the run last completed, at `completed_at`. `pinned_at` is set where an operator chose
+    this run as the dictionary's current one.
     """
 
     __tablename__ = "runs"
@@ -233,7 +232,7 @@ class RunRow(Base):
 
 
 class EvidenceRow(Base):
-    """One feature's evidence: the blob of `interp.files.evidence_codec`, read whole or not at all; beside it what nulls are matched on."""
+    """One feature's evidence as `interp.files.evidence_codec` encodes it, and its density, which nulls are matched on."""
 
     __tablename__ = "evidence"
 
@@ -243,22 +242,21 @@ class EvidenceRow(Base):
     blob: Mapped[bytes]
 
 
-# What listings of features filter by.
+# Columns that listings of features filter by.
 FILTERED = ("state", "score", "lift", "density", "q_value")
 
 
 def _listed_by(column: str) -> Index:
-    """A sort of the features' listing: its own order, and behind it all that filters look at.
+    """The index of a sort of the features' listing: its order, then all columns of filters.
 
-    So a page is one walk along the index from its cursor, in which every filter is held against the index entry alone: some 40 ns an entry that
-    does not match, and no row is read but those of the page.
+    A page is then one scan from its cursor that checks every filter in the index, at some 40 ns per entry, and reads no row but those of the page.
     """
     order = list(dict.fromkeys((column, "feature")))
     return Index(f"ix_features_{column}", "run_id", *order, *(name for name in FILTERED if name != column))
 
 
 class FeatureRow(Base):
-    """A feature as listings of one run show it: counts of its evidence, and its best explanation with that one's figures."""
+    """A feature as listings of one run show it: statistics of its evidence, and its best explanation with that one's figures."""
 
     __tablename__ = "features"
 
@@ -272,7 +270,7 @@ class FeatureRow(Base):
     firing_level: Mapped[float] = mapped_column(Float, server_default="0")  # the activation above which the feature fires
     explanation_id: Mapped[int | None] = mapped_column(BigInteger)
     label: Mapped[str | None] = mapped_column(Sortable)
-    scorer: Mapped[str | None] = mapped_column(String(64))  # whose figures these are
+    scorer: Mapped[str | None] = mapped_column(String(64))  # of these figures
     score: Mapped[float | None] = mapped_column(Float)
     lift: Mapped[float | None] = mapped_column(Float)
     q_value: Mapped[float | None] = mapped_column(Float)
@@ -282,7 +280,7 @@ class FeatureRow(Base):
 
 
 class ExplanationRow(Base):
-    """A label with its provenance, or the reason why it could not be had. One per (run, feature, explainer, settings)."""
+    """A label with its provenance, or the reason of its failure. One per (run, feature, explainer, settings)."""
 
     __tablename__ = "explanations"
 
@@ -307,11 +305,11 @@ class ExplanationRow(Base):
 
 
 class ScoreRow(Base):
-    """One figure for one explanation, its interval, its counts and its null. `value` NULL goes with a `reason`.
+    """One score of one explanation, with its interval, counts and null. A `value` of NULL has a `reason`.
 
-    `null_values` is the figure of each null; `controls` a list of `ControlResult` as JSON. `lift_reason` says why a lift has no interval, `p_method`
+    `null_values` is the score of each null; `controls` a list of `ControlResult` as JSON. `lift_reason` says why a lift has no interval, `p_method`
     how `p_value` was made (rank, pooled, paired), and `p_paired` is the p value that needs no other feature (`interp.stats.paired`).
-    `shrunken_value` is the value drawn towards the dictionary's mean by as much as it is uncertain (`interp.stats.shrinkage`).
+    `shrunken_value` is the value shrunk to the dictionary's mean by its uncertainty (`interp.stats.shrinkage`).
     """
 
     __tablename__ = "scores"
@@ -357,7 +355,7 @@ class ScoreRow(Base):
 
 
 class ScoreItemsRow(Base):
-    """The items of one score: every question and answer, packed (see `interp.files.evidence_codec`)."""
+    """The items of one score, each question and answer, as `interp.score.items.codec` packs them."""
 
     __tablename__ = "score_items"
 
@@ -366,7 +364,7 @@ class ScoreItemsRow(Base):
 
 
 class LlmReplyRow(Base):
-    """The cache: an answered question by the key of what decides its answer. `prompt` and `raw` are JSON texts, compressed (`store/pack.py`)."""
+    """An answer in the cache, by the key of what decides it. `prompt` and `raw` are JSON texts, compressed (`interp.store.db.text`)."""
 
     __tablename__ = "llm_replies"
 
@@ -383,8 +381,9 @@ class LlmReplyRow(Base):
 
 
 class LlmCallRow(Base):
-    """One question that went out, however many attempts it took; answers from the cache leave no row. What was asked and answered stands in
-    `llm_replies` under `key`, or here where it was not answered.
+    """One question that went out, however many attempts it took; answers from the cache leave no row.
+
+    An answered one has `prompt` and `raw` in `llm_replies` under `key`, another one here.
     """
 
     __tablename__ = "llm_calls"
@@ -421,10 +420,10 @@ class LlmCallRow(Base):
 
 
 class LlmBudgetRow(Base):
-    """What a job may spend, has spent, and has set aside. A cap of NULL is none.
+    """What a job may spend, has spent, and has reserved. A cap of NULL is none.
 
-    `unsettled` was set aside by workers that died or lost their lease: those calls may have been billed, so it counts as spent. Dollars are whole
-    picodollars: sums that are held against a cap must not drift as floats do.
+    `unsettled` was reserved by workers that died or lost their lease: those calls may have been billed, so it counts as spent. Dollars are counted in
+    whole picodollars: sums that are compared with a cap must not drift as floats do.
     """
 
     __tablename__ = "llm_budgets"
@@ -445,7 +444,7 @@ class LlmBudgetRow(Base):
 
 
 class LlmReservationRow(Base):
-    """What one lease has set aside of a budget. The row lives as long as the lease: without it nothing can be reserved."""
+    """What one lease has reserved of a budget. The row lives as long as the lease; without it nothing can be reserved."""
 
     __tablename__ = "llm_reservations"
 
@@ -460,7 +459,7 @@ class LlmReservationRow(Base):
 
 
 class LlmBatchRow(Base):
-    """A batch handed in at an endpoint. `id` is the endpoint's; `ended_at` is NULL until every answer is recorded or can never be read."""
+    """A batch at an endpoint, whose `id` is the endpoint's. `ended_at` is NULL until every answer is recorded or can never be read."""
 
     __tablename__ = "llm_batches"
 
@@ -477,13 +476,13 @@ class LlmBatchRow(Base):
 
 
 class StageCountRow(Base):
-    """A job's stage in numbers, so that nobody has to count chunks. Kept by triggers (`migrations/counts.py`).
+    """The counts of a job's stage, kept by triggers (`migrations/counts.py`, `migrations/progress.py`).
 
-    `open` chunks are waiting, ready or leased. `done`, `failed` and `cancelled` count every end: a chunk that was tried again counts again; `units`
-    adds up the units of those done. `released_at`: when a chunk was first, or first again after a retry, ready.
+    `open` chunks are waiting, ready or leased. `done`, `failed` and `cancelled` count every end: a chunk that is retried counts again; `units`
+    adds up the units of those done. `released_at` is when a chunk was first, or first again after a retry, ready.
 
-    What ends in `now` takes back a chunk that is opened again; `units_now` is what chunks that have ended have done. `started_at` is the first start
-    of a chunk that has ended since, `finished_at` the last end, `inactive_seconds` how much of the time between nothing could be done (`idle.py`).
+    Columns that end in `now` take back a chunk that is opened again; `units_now` adds up what chunks that have ended have done. `started_at` is the
+    first start of a chunk that has ended since, `finished_at` the last end, `inactive_seconds` the pauses between (`interp.store.queue.paused_time`).
     """
 
     __tablename__ = "stage_counts"
@@ -509,9 +508,9 @@ class StageCountRow(Base):
 
 
 class LlmTotalRow(Base):
-    """What all recorded calls to a model add up to. Each process adds to one of a few slots, so that few wait for one another.
+    """Sums of all recorded calls to a model. Each process adds to one of a few slots, so that few wait for one another.
 
-    `picodollars` are 1e-12 US dollars; `unpriced` calls are those whose price nobody knows. Never gets less: retention takes away calls, not sums.
+    `picodollars` are 1e-12 US dollars; `unpriced` calls are those without a known price. Sums never fall: retention deletes calls only.
     """
 
     __tablename__ = "llm_totals"
@@ -527,13 +526,8 @@ class LlmTotalRow(Base):
     unpriced: Mapped[int] = mapped_column(BigInteger)
 
 
-class LlmUsageRow(Base):
-    """What a job's calls of one purpose to one model add up to, a row a slot (`interp.store.llm.call_stats`). `picodollars` are 1e-12 US dollars.
-
-    `usage_unknown` calls are those whose tokens the endpoint did not count, `unpriced` those whose price nobody knows.
-    """
-
-    __tablename__ = "llm_usage"
+class CallGroup:
+    """Key columns of a job's calls of one purpose to one model."""
 
     job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
     stage: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -541,6 +535,16 @@ class LlmUsageRow(Base):
     model: Mapped[str] = mapped_column(String(255), primary_key=True)
     base_url: Mapped[str] = mapped_column(Text, primary_key=True)
     transport: Mapped[str] = mapped_column(String(8), primary_key=True)
+
+
+class LlmUsageRow(CallGroup, Base):
+    """Sums of a job's calls of one purpose to one model, one row per slot. `picodollars` are 1e-12 US dollars.
+
+    `usage_unknown` calls are those whose tokens the endpoint did not count, `unpriced` those without a known price.
+    """
+
+    __tablename__ = "llm_usage"
+
     slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     questions: Mapped[int] = mapped_column(BigInteger)
     answered: Mapped[int] = mapped_column(BigInteger)
@@ -553,17 +557,11 @@ class LlmUsageRow(Base):
     seconds: Mapped[float] = mapped_column(Float)
 
 
-class LlmLatencyRow(Base):
-    """How many of a job's calls of one purpose to one model took about so long (`interp.store.llm.call_stats`), a row a slot."""
+class LlmLatencyRow(CallGroup, Base):
+    """Histogram of the latency of a job's calls of one purpose to one model: a row per bucket (`interp.store.llm.call_stats`) and slot."""
 
     __tablename__ = "llm_latency"
 
-    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    stage: Mapped[str] = mapped_column(String(16), primary_key=True)
-    purpose: Mapped[str] = mapped_column(String(128), primary_key=True)
-    model: Mapped[str] = mapped_column(String(255), primary_key=True)
-    base_url: Mapped[str] = mapped_column(Text, primary_key=True)
-    transport: Mapped[str] = mapped_column(String(8), primary_key=True)
     bucket: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     calls: Mapped[int] = mapped_column(BigInteger)
