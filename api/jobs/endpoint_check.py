@@ -1,4 +1,4 @@
-"""Whether the models that a job names answer, and can do what is asked of them: looked at before the job is stored."""
+"""Checks that the models of a job answer, and can do what the job needs, before it is stored."""
 
 import time
 from collections.abc import Sequence
@@ -12,57 +12,57 @@ from interp.llm.base import Ability
 from interp.llm.probe import SECONDS, ProbeResult, probe_now
 from interp.planning.model_requirements import Need
 
-# For all models of a job together, and for the last of them however long the others took.
+# For all models of a job together, and at least for each of them.
 PROBE_SECONDS = SECONDS
-LEAST_SECONDS = 10.0
-# What an endpoint said is believed for so long; a refusal is never kept, so that a cure works at once.
-KEPT_SECONDS = 60.0
-MOST_KEPT = 256
+MIN_PROBE_SECONDS = 10.0
+# How long a result is kept. A refusal is never kept, so that a cure works at once.
+KEEP_SECONDS = 60.0
+MAX_KEPT = 256
 
 
 class EndpointProbeCache:
-    """What endpoints said in the last minute. Endpoints of the API run in threads: two may ask the same at once, which costs one request more."""
+    """Results of probes of the last minute. Two threads may probe the same endpoint at once, which costs one more request."""
 
     def __init__(self) -> None:
-        self._said: dict[object, tuple[float, ProbeResult]] = {}
+        self._results: dict[object, tuple[float, ProbeResult]] = {}
         self._lock = Lock()
 
     def check(self, spec: JobSpec, needs: Sequence[Need], settings: Settings) -> dict[str, int | None]:
-        """The context window of each role's model in tokens, None where nobody says.
+        """Return the context window of each role's model in tokens, None where unknown.
 
-        Raises EndpointUnreachable, KeyRefused, ModelUnknown, AbilityMissing: what would pause the job refuses it.
+        Raises EndpointUnreachableError, KeyRefusedError, ModelUnknownError, AbilityMissingError: what would pause the job refuses it.
         """
         windows: dict[str, int | None] = {}
         deadline = time.monotonic() + PROBE_SECONDS
         for role, abilities in _by_role(needs).items():
             model: ModelSpec = getattr(spec.models, role)
-            found = self._ask(settings, model, abilities, max(LEAST_SECONDS, deadline - time.monotonic()))
+            found = self._ask(settings, model, abilities, max(MIN_PROBE_SECONDS, deadline - time.monotonic()))
             windows[role] = model.context_window or found.context_window
         return windows
 
     def _ask(self, settings: Settings, model: ModelSpec, abilities: frozenset[Ability], seconds: float) -> ProbeResult:
         key = (model.model_dump_json(), abilities, settings.key_of(model.base_url or settings.llm_base_url))
         with self._lock:
-            kept = self._said.get(key)
-        if kept is not None and time.monotonic() - kept[0] < KEPT_SECONDS:
+            kept = self._results.get(key)
+        if kept is not None and time.monotonic() - kept[0] < KEEP_SECONDS:
             return kept[1]
         found = probe_now(settings, model, abilities, seconds)
         with self._lock:
-            while len(self._said) >= MOST_KEPT:
-                self._said.pop(next(iter(self._said)))
-            self._said[key] = (time.monotonic(), found)
+            while len(self._results) >= MAX_KEPT:
+                self._results.pop(next(iter(self._results)))
+            self._results[key] = (time.monotonic(), found)
         return found
 
 
 def check_prices(spec: JobSpec, needs: Sequence[Need]) -> None:
-    """Raises PriceUnknown where a cap in USD could not be held, since nobody knows what a model costs."""
+    """Raise PriceUnknownError where a cap in USD could not be kept, since a model's price is unknown."""
     if spec.budget.usd is None:
         return
     for role in _by_role(needs):
         model: ModelSpec = getattr(spec.models, role)
         if pricing.rates_of(model, model.base_url or "") is None:
             raise PriceUnknownError(
-                f"The job has a cap in USD, and nobody knows what {model.model!r} costs at {model.base_url}.",
+                f"The job has a cap in USD, and the price of {model.model!r} at {model.base_url} is unknown.",
                 why="The price list does not have it, and the job states none.",
                 cure=f'Set models.{role}.price to {{"input": ..., "output": ...}} (USD for a million tokens), or cap calls or tokens instead.',
                 role=role,
@@ -71,7 +71,7 @@ def check_prices(spec: JobSpec, needs: Sequence[Need]) -> None:
 
 
 def check_windows(spec: JobSpec, longest: dict[str, int], windows: dict[str, int | None]) -> None:
-    """Raises PromptTooLong where the job's own prompts (`longest`, in tokens, by role) will not fit a model's context window."""
+    """Raise PromptTooLongError where the job's longest prompts (in tokens, by role) do not fit a model's context window."""
     for role, tokens in longest.items():
         window = windows.get(role)
         if window is not None and tokens > window:

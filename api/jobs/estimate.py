@@ -1,4 +1,4 @@
-"""What a job would ask of its language models: its own explainers and scorers, run on some features with models that ask nobody."""
+"""Estimates: a job's explainers and scorers, run on some features with models that send nothing."""
 
 import asyncio
 import json
@@ -25,8 +25,8 @@ from interp.score.base import OWN_CONTROLS, Distractor, ScoreContext, ScorerInpu
 
 T = TypeVar("T")
 
-# What a free explainer writes, for its length: fitting rules would take longer than all the rest.
-STAND_IN = "the token ` self` at the start of a line or right before `.`, in 84% of cases; else ` cls`"
+# A text as long as a free explainer's: fitting rules would take longer than the rest of the estimate.
+PLACEHOLDER = "the token ` self` at the start of a line or right before `.`, in 84% of cases; else ` cls`"
 CACHE = "Answers kept from earlier jobs cost nothing and are not taken off here: a job like an earlier one costs less, the same one nothing."
 SEQUENTIAL = "Sequential scorers are counted as if they asked everything; they stop earlier."
 RETRIES = "Retries after faults, and repairs of replies that cannot be read, are not counted."
@@ -35,7 +35,7 @@ CONTROL = "The random-weights control is a second job of the same size on the sa
 
 @dataclass(frozen=True, slots=True)
 class SampleCount:
-    """What a sample would ask: lines with their roles, and tokens of the longest prompt with the room for its reply, by role."""
+    """What a sample would ask: lines with their roles, and tokens of the longest prompt and its reply, by role."""
 
     lines: tuple[tuple[str, EstimateLine], ...]
     longest: dict[str, int]
@@ -43,25 +43,28 @@ class SampleCount:
 
 @dataclass
 class EstimateTally:
-    """What the sample asked, of each role's model apart."""
+    """What the sample asked, by role."""
 
     models: ModelsSpec
     by_role: dict[str, Estimate] = field(default_factory=dict)
 
     def model(self, role: str, stage: Stage, purpose: str) -> DryModel:
-        """A model that asks nobody, for one purpose of one stage."""
+        """Return a model that sends nothing, for one purpose of one stage."""
         spec, tag = getattr(self.models, role), Tag("estimate", "estimate", stage, None, purpose)
         abilities = frozenset({Ability.LOGPROBS}) if spec.logprobs else frozenset[Ability]()
         return Distinct(spec, tag, self.by_role.setdefault(role, Estimate()), abilities=abilities)
 
     def counted(self) -> SampleCount:
-        """What came of it."""
+        """Return the counts."""
         lines = tuple((role, line) for role in ROLES if role in self.by_role for line in self.by_role[role].lines.values())
         return SampleCount(lines, {role: max(found.longest.values()) for role, found in self.by_role.items() if found.longest})
 
 
 class Distinct(DryModel):
-    """Writes another label for every question, as a real model would: a question that is asked twice counts once, and of alike labels most would."""
+    """A dry model that writes another label for every prompt, as a real one would.
+
+    A prompt that is sent twice counts once, and with equal labels most prompts would be equal.
+    """
 
     async def ask(self, prompt: Prompt) -> Reply:
         reply = await super().ask(prompt)
@@ -71,19 +74,19 @@ class Distinct(DryModel):
             return reply
         if not isinstance(content, dict) or not isinstance(content.get("explanation"), str):
             return reply
-        told = content | {"explanation": f"{content['explanation']} {reply.key[:4]}"}
-        return replace(reply, text=json.dumps(told, ensure_ascii=False))
+        distinct = content | {"explanation": f"{content['explanation']} {reply.key[:4]}"}
+        return replace(reply, text=json.dumps(distinct, ensure_ascii=False))
 
 
 def count(spec: JobSpec, sample: Sample) -> SampleCount:
-    """Runs every explainer and scorer that asks a language model on the sample. Raises what they raise on what a job cannot mean."""
+    """Run every explainer and scorer that asks a language model on the sample. Raises what they raise."""
     tally = EstimateTally(spec.models)
     asyncio.run(_run(spec, sample, tally))
     return tally.counted()
 
 
 def answer(spec: JobSpec, drawn: Drawn, counted: SampleCount, facts: Preflight) -> EstimateAnswer:
-    """The estimate of a job, with what it rests on."""
+    """Return the estimate of a job, with its basis."""
     scale = drawn.counted / max(len(drawn.features), 1)
     rows = [_row(role, line.times(scale)) for role, line in counted.lines]
     twice = "random_weights" in spec.controls
@@ -121,15 +124,15 @@ async def _run(spec: JobSpec, sample: Sample, tally: EstimateTally) -> None:
 
 async def _explain(spec: JobSpec, explainer: ExplainerSpec, sample: Sample, tally: EstimateTally) -> list[Explanation]:
     if explainers.is_free(explainer.name):
-        return [Explanation(item.feature, explainer.name, f"{STAND_IN} {item.feature}") for item in sample.features]
+        return [Explanation(item.feature, explainer.name, f"{PLACEHOLDER} {item.feature}") for item in sample.features]
     asking, model = explainers.asking(explainer), _models(spec, tally, Stage.EXPLAIN, explainer.name)
-    desk = ExplainContext(sample.vocabulary, spec.seed, model["explainer"], model.get("judge", model["explainer"]), model.get("embedding"))
-    return [await asking.explain(ExplainerInput.of(item, sample.vocabulary), desk) for item in sample.features]
+    context = ExplainContext(sample.vocabulary, spec.seed, model["explainer"], model.get("judge", model["explainer"]), model.get("embedding"))
+    return [await asking.explain(ExplainerInput.of(item, sample.vocabulary), context) for item in sample.features]
 
 
 async def _score(spec: JobSpec, scorer: ScorerSpec, sample: Sample, made: Sequence[Explanation], tally: EstimateTally) -> None:
     asking, model = scorers.judged(scorer), _models(spec, tally, Stage.SCORE, scorer.name)
-    desk = ScoreContext(
+    context = ScoreContext(
         sample.vocabulary,
         spec.seed,
         judge=model["judge"],
@@ -143,10 +146,10 @@ async def _score(spec: JobSpec, scorer: ScorerSpec, sample: Sample, made: Sequen
         if explanation.text is None:
             continue
         nulls = _others([other for other in made if other.text is not None], place, scorers.nulls_of(scorer, spec))
-        baseline = Explanation(item.feature, "pattern", f"{STAND_IN} {item.feature}") if "baseline" in spec.controls else None
+        baseline = Explanation(item.feature, "pattern", f"{PLACEHOLDER} {item.feature}") if "baseline" in spec.controls else None
         others = _others(sample.features, place, scorer.foils) if asking.needs_distractors else []
         distractors = [Distractor(other.feature, other.contexts.of(Split.TEST)) for other in others]
-        await asking.score(ScorerInput.of(item, explanation, nulls, baseline, distractors), desk)
+        await asking.score(ScorerInput.of(item, explanation, nulls, baseline, distractors), context)
 
 
 def _models(spec: JobSpec, tally: EstimateTally, stage: Stage, purpose: str) -> dict[str, DryModel]:
@@ -154,7 +157,7 @@ def _models(spec: JobSpec, tally: EstimateTally, stage: Stage, purpose: str) -> 
 
 
 def _others(found: Sequence[T], place: int, wanted: int) -> list[T]:
-    """The `wanted` after a place, going round: a sample of one stands in for its own others, since only sizes count."""
+    """Return the `wanted` items after a place, cyclically: a sample of one stands for its own others, since only sizes count."""
     return [found[(place + 1 + number) % len(found)] for number in range(wanted)] if found else []
 
 
@@ -169,7 +172,7 @@ def _row(role: str, line: EstimateLine) -> EstimateRow:
         prompt_tokens=line.prompt_tokens,
         completion_tokens=line.completion_tokens,
         cost_usd=cost,
-        why=None if cost is not None else f"nobody knows what {model.model} costs at {model.base_url}; models.{role}.price would say",
+        why=None if cost is not None else f"the price of {model.model} at {model.base_url} is unknown; set models.{role}.price",
     )
 
 
@@ -185,9 +188,9 @@ def _total(rows: Sequence[EstimateRow], times: int) -> EstimateTotal:
 
 
 def _within(total: EstimateTotal, caps: BudgetSpec) -> bool | None:
-    """Whether the total fits under every cap; None without caps, or where only the unknown price could tell."""
+    """Return whether the total fits under every cap; None without caps, or where an unknown price decides."""
     pairs = [(total.calls, caps.calls), (total.tokens, caps.tokens), (total.cost_usd, caps.usd)]
-    told = [amount <= cap for amount, cap in pairs if amount is not None and cap is not None]
-    if not all(told):
+    fits = [amount <= cap for amount, cap in pairs if amount is not None and cap is not None]
+    if not all(fits):
         return False
-    return True if told and not (caps.usd is not None and total.cost_usd is None) else None
+    return True if fits and not (caps.usd is not None and total.cost_usd is None) else None

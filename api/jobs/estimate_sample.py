@@ -1,4 +1,4 @@
-"""Features to make an estimate from: real evidence where there is some with the job's identity, else what it will probably look like."""
+"""Features that an estimate is made from: stored evidence of the job's identity, else synthetic evidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Base64Bytes
 
-from api.jobs.synthetic_evidence import supposed, vocabulary_in
+from api.jobs.synthetic_evidence import synthetic_evidence, vocabulary_in
 from interp.domain.evidence import FeatureEvidence
 from interp.domain.spec import JobSpec
 from interp.domain.vocabulary import Vocabulary
@@ -17,7 +17,7 @@ from interp.planning.preflight import Preflight
 from interp.store.db.engine import Engine, Session, snapshot
 from interp.store.results import evidence, runs
 
-MOST = 24
+MAX_FEATURES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Which features are looked at, and their evidence as it is stored, where there is some: nothing of it is read yet.
+    """The features of a sample, with their stored evidence where there is some, not yet decoded.
 
-    `counted` is how many features they stand for: those asked for without the dead, where these are known.
+    `counted` is how many features they stand for: those asked for without the dead ones, where these are known.
     """
 
     basis: Literal["evidence", "settings"]
@@ -43,15 +43,15 @@ class Drawn:
     evidence: tuple[Base64Bytes, ...] = ()
 
     def sample(self, spec: JobSpec) -> Sample:
-        """The features with their evidence, or what it will probably look like: that reads the subject's tokenizer."""
+        """Return the features with their evidence. Synthetic evidence needs the subject's tokenizer."""
         if self.vocabulary is not None:
             return Sample(Vocabulary.from_bytes(self.vocabulary), tuple(map(decode_evidence, self.evidence)))
         vocabulary = vocabulary_in(spec)
-        return Sample(vocabulary, tuple(supposed(spec.collection, vocabulary, feature, spec.seed) for feature in self.features))
+        return Sample(vocabulary, tuple(synthetic_evidence(spec.collection, vocabulary, feature, spec.seed) for feature in self.features))
 
 
-def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MOST) -> Drawn:
-    """Up to `most` of the features asked for, the same ones every time."""
+def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MAX_FEATURES) -> Drawn:
+    """Return up to `most` of the features asked for, the same ones every time."""
     asked = list(facts.wanted)
     with snapshot(engine) as session:
         found = _collected(session, spec, facts, asked, most)
@@ -63,22 +63,22 @@ def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MOST) -> D
 
 
 def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequence[Range], most: int) -> Drawn | None:
-    """From evidence of the same identity, for as many of the features as there are; None where nothing was collected.
+    """Return a sample of stored evidence of the same identity; None where nothing was collected.
 
-    Features that were not collected yet are taken to be dead as often as the others.
+    Features that were not collected yet are assumed dead as often as the others.
     """
     digest = facts.evidence_id or runs.digest_of_fingerprint(session, facts.identity, facts.fingerprint)
     known = None if digest is None else runs.find(session, digest)
     wanted = {feature for start, stop in asked for feature in range(start, stop)}
-    there = sorted(wanted & set(evidence.features_with(session, known[0].id))) if known else []
-    if known is None or not there:
+    collected = sorted(wanted & set(evidence.features_with(session, known[0].id))) if known else []
+    if known is None or not collected:
         return None
     run_id = known[0].id
     states = evidence.states(session, run_id, asked)
-    alive = [feature for feature in there if states.get(feature) != "dead"]
+    alive = [feature for feature in collected if states.get(feature) != "dead"]
     chosen = _some(alive, spec.seed, most)
     blobs = evidence.load(session, run_id, [(feature, feature + 1) for feature in chosen])
-    counted = round(len(alive) * len(wanted) / len(there))
+    counted = round(len(alive) * len(wanted) / len(collected))
     return Drawn("evidence", tuple(blobs), counted, len(wanted), runs.vocabulary_blob(session, run_id), tuple(blobs.values()))
 
 

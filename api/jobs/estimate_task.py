@@ -1,4 +1,4 @@
-"""The counting of an estimate as a task of a process with limits: it reads the tokenizer, and runs on texts of the job's files."""
+"""Counting of an estimate in a process with limits: it reads the tokenizer and texts of the job's files."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,17 @@ from interp.security.sandbox import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Counting:
-    """What is counted: a job, and the features that were drawn for it."""
+class CountRequest:
+    """A job, and the features that were drawn for it."""
 
     asked: PreflightRequest
     drawn: Drawn
 
 
-def _count(given: Counting) -> SampleCount:
+def _count(given: CountRequest) -> SampleCount:
     asked = given.asked
     with allowed_files.within(asked.roots), allowed_files.allowing(Allowance(asked.seconds, asked.nbytes)):
         return estimate.count(asked.spec, given.drawn.sample(asked.spec))
 
 
-COUNT = Task("api.jobs.estimate_task:COUNT", _count, TypeAdapter(Counting), TypeAdapter(SampleCount))
+COUNT = Task("api.jobs.estimate_task:COUNT", _count, TypeAdapter(CountRequest), TypeAdapter(SampleCount))

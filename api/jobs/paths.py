@@ -1,24 +1,27 @@
-"""Paths of a job: made absolute where they stand, because a worker may run elsewhere."""
+"""Paths of a job: made absolute, because a worker may run elsewhere, and checked against the server's roots."""
 
 import os
 from pathlib import Path
 from typing import Any
 
-from interp.domain.spec import JobSpec
+from interp.domain.errors import InputError
+from interp.domain.spec import LONGEST_PATH, JobSpec
 from interp.security import allowed_files
+from interp.security.allowed_files import Roots
+from interp.subject.location import looks_like_path
 
 # The settings that name a file or folder: (section, field).
 FIELDS = (("subject", "model"), ("dictionary", "source"), ("corpus", "path"))
 
 
 def paths_of(spec: JobSpec) -> tuple[Path, ...]:
-    """The absolute paths among a job's: the roots of a service that is there for this job alone."""
+    """Return the absolute paths among a job's: the roots of a service that runs this job alone."""
     named = (Path(str(getattr(getattr(spec, section), field))) for section, field in FIELDS)
     return tuple(path for path in named if path.is_absolute())
 
 
 def absolute(spec: JobSpec, base: Path) -> JobSpec:
-    """The spec with every path that exists under `base` made absolute; what is no path (a model's name on the Hub) stays as it is."""
+    """Return the spec with every path that exists under `base` made absolute. A model's name on the Hub stays as it is."""
     sections = {
         section: getattr(spec, section).model_copy(update={field: found(getattr(getattr(spec, section), field), base)}) for section, field in FIELDS
     }
@@ -26,7 +29,7 @@ def absolute(spec: JobSpec, base: Path) -> JobSpec:
 
 
 def absolute_content(content: dict[str, Any], base: Path) -> dict[str, Any]:
-    """The same for a job that is not yet complete, as it was read from a file."""
+    """Return the same for a job that may be incomplete, as it was read from a file."""
     for section, field in FIELDS:
         values = content.get(section)
         if isinstance(values, dict) and isinstance(values.get(field), str):
@@ -35,7 +38,7 @@ def absolute_content(content: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def found(text: str, base: Path) -> str:
-    """The absolute path of what `text` names under `base`, or the text itself when there is no such file.
+    """Return the absolute path of what `text` names under `base`, or the text itself when there is no such file.
 
     Links stay as they are: a name that says what a file is may be a link to one that does not.
     """
@@ -44,5 +47,40 @@ def found(text: str, base: Path) -> str:
 
 
 def without_steps_up(path: Path) -> str:
-    """The absolute path as text. Links stay links, but for a path with `..`, whose meaning hangs on them."""
+    """Return the absolute path as text. Links stay links, except in a path with `..`, whose meaning depends on them."""
     return os.path.realpath(path) if ".." in path.parts else str(path.absolute())
+
+
+def located(spec: JobSpec, base: Path, roots: Roots) -> JobSpec:
+    """Return the spec with its paths absolute, each inside the roots. A model's name on the Hub stays as it is.
+
+    Nothing outside the roots is read, so that the answer does not tell whether something is there.
+
+    Raises PathRefusedError, and InputError for a path that is too long.
+    """
+    model = spec.subject.model
+    if looks_like_path(model) or _is_inside(model, base, roots):
+        model = _inside(model, base, roots)
+    return spec.model_copy(
+        update={
+            "subject": spec.subject.model_copy(update={"model": model}),
+            "dictionary": spec.dictionary.model_copy(update={"source": _inside(spec.dictionary.source, base, roots)}),
+            "corpus": spec.corpus.model_copy(update={"path": _inside(spec.corpus.path, base, roots)}),
+        }
+    )
+
+
+def _inside(text: str, base: Path, roots: Roots) -> str:
+    path = base / allowed_files.expand(text)
+    if not roots.permit_path(path):
+        raise allowed_files.refused(text)
+    found = without_steps_up(path)
+    if len(found) > LONGEST_PATH:
+        raise InputError(f"A path of {len(found):,} characters is too long.", why=f"A path has {LONGEST_PATH:,} at most.", cure="Give a shorter one.")
+    return found
+
+
+def _is_inside(text: str, base: Path, roots: Roots) -> bool:
+    """Return whether the text names something inside the roots."""
+    path = base / text
+    return roots.permit_path(path) and os.path.exists(path)  # noqa: PTH110

@@ -1,4 +1,4 @@
-"""Evidence as it will probably look, for an estimate before anything was collected: the sizes are those of the job, the text is drawn."""
+"""Synthetic evidence for an estimate before collection: sizes are those of the job, tokens are drawn at random."""
 
 import numpy as np
 
@@ -16,13 +16,13 @@ SPREAD = 0.6  # of the logarithm of activations
 
 
 def vocabulary_in(spec: JobSpec) -> Vocabulary:
-    """The subject's vocabulary from its files, without opening the model; special tokens are told by the tokenizer's own list."""
+    """Return the subject's vocabulary from its files, without opening the model. Special tokens are those of the tokenizer's list."""
     file = read_tokenizer(spec.subject)
     return vocabulary_of(file, file.special(), ModelShape.from_config(read_config(spec.subject)).vocabulary)
 
 
-def supposed(collection: CollectionSpec, vocabulary: Vocabulary, feature: int, seed: int) -> FeatureEvidence:
-    """One feature with as many full windows of each kind as collection keeps at most. Every window is of a document of its own."""
+def synthetic_evidence(collection: CollectionSpec, vocabulary: Vocabulary, feature: int, seed: int) -> FeatureEvidence:
+    """Return one feature with as many full windows of each kind as collection keeps at most, each of its own document."""
     draw = np.random.default_rng((seed, feature))
     kinds, splits = _plan(collection)
     count, window = len(kinds), collection.window
@@ -50,7 +50,7 @@ def supposed(collection: CollectionSpec, vocabulary: Vocabulary, feature: int, s
 
 
 def _plan(collection: CollectionSpec) -> tuple[np.ndarray, np.ndarray]:
-    """kinds uint8 [N] and splits uint8 [N] of all windows."""
+    """Return the kinds, uint8 [N], and splits, uint8 [N], of all windows."""
     rows = [
         (kind, split)
         for split, counts in ((Split.EXPLAIN, collection.explain), (Split.TEST, collection.test))
@@ -65,7 +65,7 @@ def _counts(counts: SplitCounts) -> dict[ContextKind, int]:
 
 
 def _tokens(draw: np.random.Generator, vocabulary: Vocabulary, count: int) -> np.ndarray:
-    """uint32 [count]: tokens that show as text, frequent ones oftener."""
+    """Draw tokens that have a text, frequent ones more often: uint32 [count]."""
     usable = np.array([token for token, text in enumerate(vocabulary.tokens) if text and token not in vocabulary.special], np.uint32)
     weights = 1 / (np.arange(len(usable)) + MANDELBROT)
     return draw.choice(usable, size=count, p=weights / weights.sum())

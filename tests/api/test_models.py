@@ -188,7 +188,7 @@ def test_the_same_key_gives_the_same_job_though_the_endpoint_is_gone(
         asking = asking_too(leaving.base_url)
         models = {"explainer": MODEL | {"base_url": leaving.base_url, "timeout_seconds": 77}, "judge": JUDGE}
         first = asking.post("/v1/jobs", json=body | {"models": models}, headers=headers)
-    monkeypatch.setattr(endpoint_check, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(endpoint_check, "KEEP_SECONDS", 0.0)
     again = asking.post("/v1/jobs", json=body | {"models": models}, headers=headers)
     assert (first.status_code, again.status_code) == (202, 202)
     assert again.json()["id"] == first.json()["id"]

@@ -15,7 +15,7 @@ from api.app import create_app
 from api.cli import checks
 from api.cli.commands.submit import submit
 from api.jobs import admission
-from api.jobs.path_resolution import located
+from api.jobs.paths import located
 from benches.in_process import InProcess
 from glossator import Client
 from interp.config.settings import EXAMPLES, Settings
