@@ -24,7 +24,7 @@ from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.domain.spec import CollectionSpec, JobSpec
 from workers import artifact_paths
 from workers.runtime import Runtime
-from workers.tasks.model_cache import models_of, residency_of
+from workers.tasks.model_cache import model_cache_of, models_of
 
 
 def job(folder: Path, layers: int, width: int, features: int) -> JobSpec:
@@ -56,7 +56,7 @@ def measure(spec: JobSpec, settings: Settings, tokens: int, repeats: int) -> dic
     warm: list[tuple[float, float]] = []
     cold: list[tuple[float, float]] = []
     for _ in range(repeats):
-        residency_of.cache_clear()
+        model_cache_of.cache_clear()
         cold.append(chunk(runtime, spec, corpus, documents))
         warm.append(chunk(runtime, spec, corpus, documents))
     opening, working = median(item[0] for item in cold), median(item[1] for item in warm)

@@ -49,7 +49,7 @@ class Supervisor:
         llm_workers = settings.llm_workers if settings.llm_workers is not None else max(1, os.cpu_count() or 1)
         self._children = [Child(Queue.GPU, f"gpu-{number}") for number in range(settings.gpu_workers)]
         self._children += [Child(Queue.LLM, f"llm-{number}") for number in range(llm_workers)]
-        self._sweeper = MaintenanceThreads(self._engine, settings)
+        self._maintenance = MaintenanceThreads(self._engine, settings)
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
@@ -58,7 +58,7 @@ class Supervisor:
         sweep(self._engine, self._settings)
         for child in self._children:
             self._spawn(child)
-        self._sweeper.start()
+        self._maintenance.start()
         self._watcher.start()
 
     def stop(self) -> None:
@@ -69,7 +69,7 @@ class Supervisor:
         for process in running:
             process.terminate()
         deadline = time.monotonic() + share_of(self._settings.stop_timeout_seconds) + HAND_BACK_SECONDS + 1.0
-        duties = threading.Thread(target=self._sweeper.stop, daemon=True)
+        duties = threading.Thread(target=self._maintenance.stop, daemon=True)
         duties.start()
         for process in running:
             try:
@@ -116,7 +116,7 @@ class Supervisor:
         status = child.process.poll()
         if status is None:
             return
-        self._sweeper.wake()
+        self._maintenance.sweep_now()
         if time.monotonic() - child.started > HEALTHY_SECONDS:
             child.backoff = FIRST_BACKOFF
         log.warning("worker %s ended with status %d; it starts again in %.1f s", child.name, status, child.backoff)

@@ -16,61 +16,61 @@ from workers.tasks import model_cache
 from workers.tasks.model_cache import USABLE, LruModels, Models, models_of, report_device
 
 
-def loaded(shelf: LruModels, name: str, size: int, keep: tuple[str, ...] = ()) -> bool:
+def loaded(lru: LruModels, name: str, size: int, keep: tuple[str, ...] = ()) -> bool:
     """Whether asking for the model loaded it."""
     loads: list[str] = []
-    shelf.get(name, lambda: loads.append(name) or name, lambda _: size, size, (name, *keep))
+    lru.get(name, lambda: loads.append(name) or name, lambda _: size, size, (name, *keep))
     return bool(loads)
 
 
 def test_the_model_used_longest_ago_goes_first() -> None:
-    shelf = LruModels(room=100)
-    assert [loaded(shelf, name, 40) for name in ("a", "b", "a", "c")] == [True, True, False, True]
-    assert "b" not in shelf, "a was used after b"
-    assert "a" in shelf
-    assert shelf.held == 80
+    lru = LruModels(capacity_bytes=100)
+    assert [loaded(lru, name, 40) for name in ("a", "b", "a", "c")] == [True, True, False, True]
+    assert "b" not in lru, "a was used after b"
+    assert "a" in lru
+    assert lru.used_bytes == 80
 
 
 def test_the_old_one_goes_before_the_new_one_is_loaded() -> None:
-    shelf = LruModels(room=100)
-    loaded(shelf, "a", 90)
+    lru = LruModels(capacity_bytes=100)
+    loaded(lru, "a", 90)
     seen: list[bool] = []
-    shelf.get("b", lambda: seen.append("a" in shelf) or "b", lambda _: 90, 90, ("b",))
+    lru.get("b", lambda: seen.append("a" in lru) or "b", lambda _: 90, 90, ("b",))
     assert seen == [False]
 
 
 def test_what_a_job_needs_stays_though_it_is_too_large() -> None:
-    shelf = LruModels(room=100)
-    loaded(shelf, "subject", 80, keep=("dictionary",))
-    loaded(shelf, "dictionary", 80, keep=("subject",))
-    assert "subject" in shelf
-    assert not loaded(shelf, "dictionary", 80)
+    lru = LruModels(capacity_bytes=100)
+    loaded(lru, "subject", 80, keep=("dictionary",))
+    loaded(lru, "dictionary", 80, keep=("subject",))
+    assert "subject" in lru
+    assert not loaded(lru, "dictionary", 80)
 
 
 def test_room_for_work_is_made_by_models_of_other_jobs_alone() -> None:
-    shelf = LruModels(room=100)
+    lru = LruModels(capacity_bytes=100)
     for name in ("a", "b", "mine"):
-        loaded(shelf, name, 30)
-    shelf.make_room(60, keep=("mine",))
-    assert ("a" in shelf, "b" in shelf, "mine" in shelf) == (False, False, True)
-    shelf.make_room(1000, keep=("mine",))
-    assert "mine" in shelf
+        loaded(lru, name, 30)
+    lru.evict_for(60, keep=("mine",))
+    assert ("a" in lru, "b" in lru, "mine" in lru) == (False, False, True)
+    lru.evict_for(1000, keep=("mine",))
+    assert "mine" in lru
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 120)), max_size=40))
 def test_the_room_is_kept_to_unless_one_model_alone_passes_it(asked: list[tuple[str, int]]) -> None:
-    shelf, sizes = LruModels(room=100), {name: len(name) * 7 + ord(name) % 50 for name in "abcdef"}
+    lru, sizes = LruModels(capacity_bytes=100), {name: len(name) * 7 + ord(name) % 50 for name in "abcdef"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_cache, "give_back_memory", lambda: None)  # takes a tenth of a second, and there is nothing to give back
         for name, needed in asked:
-            loaded(shelf, name, sizes[name])
-            shelf.make_room(needed, keep=(name,))
-            assert shelf.held + needed <= 100 or shelf.held == sizes[name]
+            loaded(lru, name, sizes[name])
+            lru.evict_for(needed, keep=(name,))
+            assert lru.used_bytes + needed <= 100 or lru.used_bytes == sizes[name]
 
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Runtime:
-    model_cache.residency_of.cache_clear()
+    model_cache.model_cache_of.cache_clear()
     return Runtime.of(Settings(home=tmp_path))
 
 
@@ -99,7 +99,7 @@ def other_dictionary(spec: JobSpec, folder: Path, seed: float) -> JobSpec:
 def test_dictionaries_share_a_subject_and_go_when_there_is_no_room(tmp_path: Path, tiny_job: JobSpec) -> None:
     others = [other_dictionary(tiny_job, tmp_path / str(number), number) for number in range(2)]
     sizes = models_of(Runtime.of(Settings(home=tmp_path)), tiny_job)
-    model_cache.residency_of.cache_clear()
+    model_cache.model_cache_of.cache_clear()
     room = sizes.nbytes + sizes.dictionary.nbytes + sizes.dictionary.nbytes // 2
     runtime = Runtime.of(Settings(home=tmp_path, gpu_worker_memory_bytes=int(room / USABLE)))
     subjects = [models_of(runtime, spec).subject for spec in (tiny_job, *others)]
@@ -108,4 +108,4 @@ def test_dictionaries_share_a_subject_and_go_when_there_is_no_room(tmp_path: Pat
     assert set(runtime.info.loaded_models) == {keys[1], keys[2]}, "two dictionaries fit beside the subject"
     needs: Callable[[Models], int] = lambda models: models.dictionary.nbytes  # noqa: E731
     models_of(runtime, others[1], needs)
-    assert model_cache.residency_of(runtime.settings).shelf.held == sizes.nbytes, "work needs what the other one took"
+    assert model_cache.model_cache_of(runtime.settings).lru.used_bytes == sizes.nbytes, "work needs what the other one took"

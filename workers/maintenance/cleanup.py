@@ -11,7 +11,7 @@ from workers import artifact_paths
 SILENT_LEASES = 20
 
 
-def tidy(engine: Engine, settings: Settings) -> None:
+def clean_up(engine: Engine, settings: Settings) -> None:
     """Clears away what nothing can read any more: partial evidence of jobs that will not merge it, drafts and rows of workers that are gone."""
     clear_partials(engine, settings)
     artifact_paths.store_of(settings).clear_drafts()

@@ -1,7 +1,7 @@
-"""Upkeep: takes back what dead workers held, rings again for what nobody took, delivers webhooks, clears away what ended jobs left.
+"""Maintenance: take back leases of dead workers, notify again, deliver webhooks, delete what ended jobs left.
 
-Each of these is a duty with a thread of its own, so that a receiver or a store that does not answer never keeps a lease from being taken back.
-Any number of processes may do them at once.
+Each task has a thread of its own, so that a receiver or a store that does not answer never keeps a lease from being taken back. Any number of
+processes may run them at once.
 """
 
 import logging
@@ -15,19 +15,19 @@ from interp.domain.errors import GlossatorError
 from interp.store.db.engine import Engine, SQLAlchemyError
 from interp.store.queue import completion
 from workers.machine import is_gone
-from workers.maintenance.cleanup import prune, tidy
+from workers.maintenance.cleanup import clean_up, prune
 from workers.maintenance.webhooks import deliver_due
 from workers.wakeup import notify
 
 log = logging.getLogger(__name__)
 
-# A listing of the artifact store is dear where that is a bucket.
-SWEEPS_A_TIDYING = 5
+# A listing of the artifact store is expensive where that is a bucket.
+SWEEPS_PER_CLEANUP = 5
 PRUNE_SECONDS = 3600.0
 
 
 def sweep(engine: Engine, settings: Settings) -> int:
-    """One round; returns how many leases were taken back."""
+    """Take back leases that have run out, and notify workers; return how many leases."""
     taken = completion.sweep(engine, is_gone, settings.max_lost_leases)
     completion.close_orphans(engine)
     notify(engine, settings)
@@ -36,85 +36,75 @@ def sweep(engine: Engine, settings: Settings) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """What is done over and over: `work`, and so many seconds later again."""
+    """Describe work that is done again so many seconds after its end."""
 
     name: str
     work: Callable[[Engine, Settings], object]
     seconds: Callable[[Settings], float]
 
 
-SWEEPING = PeriodicTask("sweeper", sweep, lambda settings: settings.sweep_interval_seconds)
-DUTIES = (
-    SWEEPING,
+SWEEP = PeriodicTask("sweeper", sweep, lambda settings: settings.sweep_interval_seconds)
+TASKS = (
+    SWEEP,
     PeriodicTask("webhooks", deliver_due, lambda settings: settings.sweep_interval_seconds),
-    PeriodicTask("tidying", tidy, lambda settings: SWEEPS_A_TIDYING * settings.sweep_interval_seconds),
+    PeriodicTask("cleanup", clean_up, lambda settings: SWEEPS_PER_CLEANUP * settings.sweep_interval_seconds),
     PeriodicTask("retention", prune, lambda _settings: PRUNE_SECONDS),
 )
 
 
 class MaintenanceThreads:
-    """All duties, a thread each, until `stop`. `wake` sweeps at once."""
+    """Run all tasks, a thread each, from `start` to `stop`."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._rounds = {duty: PeriodicThread(duty, engine, settings) for duty in DUTIES}
+        self._threads = {task: PeriodicThread(task, engine, settings) for task in TASKS}
         self._stop_seconds = settings.stop_timeout_seconds
 
     def start(self) -> None:
-        for each in self._rounds.values():
-            each.start()
+        for thread in self._threads.values():
+            thread.start()
 
-    def wake(self) -> None:
-        """A worker has died: look now."""
-        self._rounds[SWEEPING].wake()
+    def sweep_now(self) -> None:
+        """Sweep at once: a worker has died."""
+        self._threads[SWEEP].wake.set()
 
     def stop(self) -> None:
-        """Lets each duty come to the end of its round, for `stop_timeout_seconds` at most: all that they do may be broken off anywhere."""
+        """Wait for the end of what each task is at, within `stop_timeout_seconds`: all of them may be broken off anywhere."""
         deadline = time.monotonic() + self._stop_seconds
-        for each in self._rounds.values():
-            each.ask_to_stop()
-        for each in self._rounds.values():
-            each.join(max(0.0, deadline - time.monotonic()))
+        for thread in self._threads.values():
+            thread.ask_to_stop()
+        for thread in self._threads.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
-class PeriodicThread:
-    """A thread that does one duty over and over. No error ends it: a database that is away comes back, and leases must be taken back then."""
+class PeriodicThread(threading.Thread):
+    """Run one task over and over. No error ends it: a database that is away comes back, and leases must be taken back then."""
 
-    def __init__(self, duty: PeriodicTask, engine: Engine, settings: Settings) -> None:
-        self._duty, self._engine, self._settings = duty, engine, settings
-        self._wake, self._stopping = threading.Event(), threading.Event()
+    def __init__(self, task: PeriodicTask, engine: Engine, settings: Settings) -> None:
+        super().__init__(name=task.name, daemon=True)
+        self._task, self._engine, self._settings = task, engine, settings
+        self.wake, self._stopping = threading.Event(), threading.Event()
         self._is_failing = False
-        self._thread = threading.Thread(target=self._run, name=duty.name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def wake(self) -> None:
-        self._wake.set()
 
     def ask_to_stop(self) -> None:
         self._stopping.set()
-        self._wake.set()
+        self.wake.set()
 
-    def join(self, seconds: float) -> None:
-        self._thread.join(seconds)
-
-    def _run(self) -> None:
-        seconds = self._duty.seconds(self._settings)
+    def run(self) -> None:
         while not self._stopping.is_set():
-            self._wake.clear()
-            self._once()
-            self._wake.wait(seconds)
+            self.wake.clear()
+            self._run_once()
+            self.wake.wait(self._task.seconds(self._settings))
 
-    def _once(self) -> None:
-        """One round. Of errors that go on, the first is told of, and their end."""
+    def _run_once(self) -> None:
+        """Run the task once. Of errors that go on, the first is logged, and their end."""
         try:
-            self._duty.work(self._engine, self._settings)
-        except Exception as error:  # whatever it is, the next round may go well
+            self._task.work(self._engine, self._settings)
+        except Exception as error:  # whatever it is, the next run may go well
             if not self._is_failing:
-                foreseen = isinstance(error, SQLAlchemyError | GlossatorError | OSError)
-                log.warning("%s failed, tried again until it goes well: %s", self._duty.name, error, exc_info=not foreseen)
+                is_expected = isinstance(error, SQLAlchemyError | GlossatorError | OSError)
+                log.warning("%s failed, tried again until it goes well: %s", self._task.name, error, exc_info=not is_expected)
             self._is_failing = True
         else:
             if self._is_failing:
-                log.info("%s goes well again", self._duty.name)
+                log.info("%s goes well again", self._task.name)
             self._is_failing = False

@@ -28,35 +28,35 @@ FLOAT = 4
 
 
 class LruModels:
-    """Models by what decides them, within `room` bytes together with the work to be done; the one used longest ago goes first.
+    """Keep models, by what decides them, within a capacity that the work to be done counts for; evict the least recently used first.
 
     Not for several threads at once.
     """
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
         self._models: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def get(self, key: Hashable, load: Callable[[], Model], size: Callable[[Model], int], about: int, keep: Collection[Hashable]) -> Model:
-        """The model under the key, loaded when it is not there; room for `about` bytes is made before, but not by what is to `keep`."""
+        """Return the model under the key, loaded if need be once `about` bytes are free; models to `keep` are not evicted for it."""
         if key not in self._models:
-            self.make_room(about, keep)
+            self.evict_for(about, keep)
             made = load()
             self._models[key] = (made, size(made))
         self._models.move_to_end(key)
         model: Model = self._models[key][0]
         return model
 
-    def make_room(self, needed: int, keep: Collection[Hashable]) -> None:
-        """Lets models go until `needed` bytes are free, or only those to `keep` are left."""
+    def evict_for(self, needed: int, keep: Collection[Hashable]) -> None:
+        """Evict models until `needed` bytes are free, or only those to `keep` are left."""
         others = [key for key in self._models if key not in keep]
-        while others and self.held + needed > self.room:
+        while others and self.used_bytes + needed > self.capacity_bytes:
             del self._models[others.pop(0)]
-            if not others or self.held + needed <= self.room:
+            if not others or self.used_bytes + needed <= self.capacity_bytes:
                 give_back_memory()
 
     @property
-    def held(self) -> int:
+    def used_bytes(self) -> int:
         """Bytes of all models."""
         return sum(size for _, size in self._models.values())
 
@@ -66,7 +66,7 @@ class LruModels:
 
 @dataclass(frozen=True)
 class Models:
-    """A subject and a dictionary that fit each other, on the subject's device. `keys` name them on the shelf."""
+    """A subject and a dictionary that fit each other, on the subject's device. `keys` are theirs in the cache."""
 
     subject: Subject
     dictionary: Dictionary
@@ -84,25 +84,25 @@ class Models:
 
 
 class ModelCache:
-    """A gpu worker's open models, and what it tells of them."""
+    """Keep a gpu worker's open models, and report them."""
 
-    def __init__(self, room: int) -> None:
-        self.shelf = LruModels(room)
+    def __init__(self, capacity_bytes: int) -> None:
+        self.lru = LruModels(capacity_bytes)
         self._pairs: dict[str, tuple[Hashable, Hashable]] = {}
 
     def open(self, runtime: Runtime, spec: JobSpec) -> Models:
-        """The job's models, from the shelf if they are there with the same content. Raises what opening raises, and WidthMismatch."""
+        """Return the job's models, from the cache if they are there with the same content. Raises what opening raises, and WidthMismatch."""
         model, header, identity = subject_name(spec.subject, read_config(spec.subject)), header_of(spec.dictionary), models_identity(spec)
         keys = (
             (spec.subject.model_dump_json(), subject_digest(spec.subject), identity["hook_point"]),
             (spec.dictionary.model_dump_json(), model, dictionary_digest(spec.dictionary), spec.subject.device),
         )
-        subject = self.shelf.get(keys[0], lambda: open_subject(spec.subject, header.hook_point), _bytes, _about(spec.subject), keys)
+        subject = self.lru.get(keys[0], lambda: open_subject(spec.subject, header.hook_point), _bytes, _about(spec.subject), keys)
         load = lambda: open_dictionary(spec.dictionary, model).to(subject.device)  # noqa: E731
-        dictionary = self.shelf.get(keys[1], load, _bytes, 2 * header.n_features * header.d_in * FLOAT, keys)
+        dictionary = self.lru.get(keys[1], load, _bytes, 2 * header.n_features * header.d_in * FLOAT, keys)
         _check_width(subject, dictionary)
         self._pairs[models_key(identity)] = keys
-        self._pairs = {name: pair for name, pair in self._pairs.items() if pair[0] in self.shelf and pair[1] in self.shelf}
+        self._pairs = {name: pair for name, pair in self._pairs.items() if pair[0] in self.lru and pair[1] in self.lru}
         report_device(runtime)
         runtime.info.loaded_models = tuple(self._pairs)
         return Models(subject, dictionary, keys)
@@ -113,30 +113,30 @@ def models_of(runtime: Runtime, spec: JobSpec, needs: Callable[[Models], int] = 
 
     Raises what opening raises, and WidthMismatch.
     """
-    residency = residency_of(runtime.settings)
-    models = residency.open(runtime, spec)
-    residency.shelf.make_room(needs(models), models.keys)
+    cache = model_cache_of(runtime.settings)
+    models = cache.open(runtime, spec)
+    cache.lru.evict_for(needs(models), models.keys)
     return models
 
 
 def report_device(runtime: Runtime) -> None:
-    """Tells what this worker computes on: planning and `glossator doctor` read it."""
+    """Report what this worker computes on: planning and `glossator doctor` read it."""
     runtime.info.device, runtime.info.memory_bytes = device_name(), worker_memory(runtime.settings)
 
 
 def worker_memory(settings: Settings) -> int:
-    """Bytes that a gpu worker may use: as set, else all of its GPU, else of its container or machine."""
+    """Return the bytes that a gpu worker may use: as set, else all of its GPU, else of its container or machine."""
     return settings.gpu_worker_memory_bytes or device_memory() or memory_limit()
 
 
 def usable(memory_bytes: int) -> int:
-    """What of a worker's memory models and collection may take."""
+    """Return the part of a worker's memory that models and collection may take."""
     return int(USABLE * memory_bytes)
 
 
 @lru_cache(maxsize=1)
-def residency_of(settings: Settings) -> ModelCache:
-    """This process's one."""
+def model_cache_of(settings: Settings) -> ModelCache:
+    """Return this process's model cache."""
     return ModelCache(usable(worker_memory(settings)))
 
 

@@ -108,7 +108,7 @@ def test_upkeep_outlives_a_database_that_is_away(private_postgres: LocalServer, 
         engine.dispose()
 
 
-def test_no_error_of_a_duty_ends_it(engine: Engine, quick: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_error_of_a_task_ends_its_thread(engine: Engine, quick: Settings, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[int] = []
 
     def stumbling(_engine: Engine, _settings: Settings) -> None:
@@ -127,14 +127,14 @@ def test_no_error_of_a_duty_ends_it(engine: Engine, quick: Settings, caplog: pyt
     assert "Traceback" in caplog.text, "an error that nobody foresaw is told of whole"
 
 
-def test_stopping_waits_for_no_duty_longer_than_it_may(engine: Engine, quick: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopping_waits_for_no_task_longer_than_allowed(engine: Engine, quick: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, hanging = threading.Event(), threading.Event()
 
     def hang(_engine: Engine, _settings: Settings) -> None:
         begun.set()
         hanging.wait(60)
 
-    monkeypatch.setattr(scheduler, "DUTIES", (scheduler.SWEEPING, PeriodicTask("hanging", hang, lambda _settings: 1.0)))
+    monkeypatch.setattr(scheduler, "TASKS", (scheduler.SWEEP, PeriodicTask("hanging", hang, lambda _settings: 1.0)))
     sweeper = MaintenanceThreads(engine, quick.model_copy(update={"stop_timeout_seconds": 0.3}))
     sweeper.start()
     assert begun.wait(60)
@@ -167,7 +167,7 @@ def test_the_draft_of_a_worker_that_was_killed_goes_while_its_job_goes_on(engine
     old = (datetime.now(UTC) - timedelta(hours=9)).timestamp()
     for path in (draft, whole):
         os.utime(path, (old, old))
-    cleanup.tidy(engine, quick)
+    cleanup.clean_up(engine, quick)
     assert list(whole.parent.iterdir()) == [whole]
 
 
