@@ -110,11 +110,6 @@ class CorpusIndex:
             )
 
 
-def documents(spec: CorpusSpec) -> Iterator[Document]:
-    """Read every distinct document, in the order of ids. Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing."""
-    return index(spec).documents()
-
-
 def index(spec: CorpusSpec, listing: CorpusListing | None = None, progress: Callable[[], None] = lambda: None) -> CorpusIndex:
     """Hash every document, reading each file once. `listing` saves listing the files; `progress` is called for each file.
 

@@ -104,7 +104,8 @@ class Store:
         path = self._path(name)
         try:
             if self.is_local:
-                return _read_spans(Path(path), spans)
+                with Path(path).open("rb") as file:
+                    return [os.pread(file.fileno(), stop - start, start) for start, stop in spans]
             wanted = [span for span in spans if span[0] < span[1]]  # HTTP has no empty spans
             starts, stops = [start for start, _ in wanted], [stop for _, stop in wanted]
             parts = iter(self.files.cat_ranges([path] * len(wanted), starts, stops, on_error="raise"))
@@ -182,11 +183,6 @@ class Store:
     def _place(self, name: str) -> Path:
         """Return the path of a folder of the store on this machine."""
         return Path(self._path(name)) if self.is_local else self.cache / name
-
-
-def _read_spans(path: Path, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-    with path.open("rb") as file:
-        return [os.pread(file.fileno(), stop - start, start) for start, stop in spans]
 
 
 def _sync(path: Path) -> None:

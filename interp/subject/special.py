@@ -23,44 +23,34 @@ class AddedToken(Foreign):
 
 
 class TokenizerSettings(Foreign):
-    """tokenizer_config.json with special_tokens_map.json over it."""
+    """tokenizer_config.json with special_tokens_map.json over it; `tokens` has keys such as `bos_token`."""
 
-    bos_token: str | AddedToken | None = None
-    eos_token: str | AddedToken | None = None
-    pad_token: str | AddedToken | None = None
-    unk_token: str | AddedToken | None = None
-    cls_token: str | AddedToken | None = None
-    sep_token: str | AddedToken | None = None
-    mask_token: str | AddedToken | None = None
+    tokens: dict[str, str | AddedToken | None]
     tokenizer_class: str | None = None
 
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "TokenizerSettings":
+        fields = {"tokens": _by_role(content, "token"), "tokenizer_class": content.get("tokenizer_class")}
+        return typed(cls, fields, "The tokenizer's settings", TokenizerMismatchError, CURE)
+
     def text(self, role: str) -> str | None:
-        token: str | AddedToken | None = getattr(self, f"{role}_token")
+        token = self.tokens.get(f"{role}_token")
         return token.content if isinstance(token, AddedToken) else token
 
     @property
     def names_bos(self) -> bool:
         """Whether a file has a BOS, or says that there is none."""
-        return "bos_token" in self.model_fields_set
-
-
-Ids = Annotated[list[int], FirstError()]
+        return "bos_token" in self.tokens
 
 
 class TokenIds(Foreign):
-    """The ids that config.json and generation_config.json name."""
+    """The ids in config.json and generation_config.json, with keys such as `bos_token_id`."""
 
-    bos_token_id: int | Ids | None = None
-    eos_token_id: int | Ids | None = None
-    pad_token_id: int | Ids | None = None
-    unk_token_id: int | Ids | None = None
-    cls_token_id: int | Ids | None = None
-    sep_token_id: int | Ids | None = None
-    mask_token_id: int | Ids | None = None
+    ids: dict[str, int | Annotated[list[int], FirstError()] | None]
 
-    def token(self, role: str) -> int | list[int] | None:
-        token: int | list[int] | None = getattr(self, f"{role}_token_id")
-        return token
+
+def _by_role(content: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    return {name: content[name] for role in ROLES if (name := f"{role}_{suffix}") in content}
 
 
 class Classes(Foreign):
@@ -109,7 +99,7 @@ def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: Tokenizer
     written = dict(settings or {})
     if "added_tokens_decoder" not in written:
         written |= _optional(spec, "special_tokens_map.json") or {}
-    texts = typed(TokenizerSettings, written, "The tokenizer's settings", TokenizerMismatchError, CURE)
+    texts = TokenizerSettings.of(written)
     ids = _configured(config, _optional(spec, "generation_config.json") or {})
     named = {role: known[text] for role in ROLES if (text := texts.text(role)) is not None and text in known}
     if settings is None:
@@ -143,11 +133,11 @@ def _optional(spec: SubjectSpec, name: str) -> dict[str, Any] | None:
 def _configured(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, int]:
     """Return the id of each role in the first file that has one. Lists (several ends) and ids below 0 are none."""
     text = typed(Classes, config, "config.json", TokenizerMismatchError, CURE).text_config or {}
+    sources = {"config.json": config, "config.json: text_config": text, "generation_config.json": generation}
     places = [
-        typed(TokenIds, content, source, TokenizerMismatchError, CURE)
-        for content, source in ((config, "config.json"), (text, "config.json: text_config"), (generation, "generation_config.json"))
+        typed(TokenIds, {"ids": _by_role(content, "token_id")}, source, TokenizerMismatchError, CURE).ids for source, content in sources.items()
     ]
-    found = {role: next((token for place in places if (token := place.token(role)) is not None), None) for role in ROLES}
+    found = {role: next((token for place in places if (token := place.get(f"{role}_token_id")) is not None), None) for role in ROLES}
     return {role: token for role, token in found.items() if isinstance(token, int) and token >= 0}
 
 

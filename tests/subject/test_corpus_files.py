@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from interp.corpus.corpus_files import list_files
-from interp.corpus.documents import check_start, documents, index
+from interp.corpus.documents import check_start, index
 from interp.domain.errors import CorpusChangedError, CorpusError, FileMissingError, InputError, TextUndecodableError, problem_of
 from interp.domain.spec import CorpusSpec
 
@@ -130,8 +130,8 @@ def test_lines_that_cannot_be_read_are_named(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize("name", ["a.jsonl", "a.JSONL", "a.ndjson", "a.NDJson"])
 def test_json_lines_by_any_of_their_suffixes(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"text": "one"}\n{"text": "two"}\n', encoding="utf-8")
-    assert {document.text for document in documents(spec(tmp_path))} == {"one", "two"}
-    assert {document.text for document in documents(spec(tmp_path / name))} == {"one", "two"}
+    assert {document.text for document in index(spec(tmp_path)).documents()} == {"one", "two"}
+    assert {document.text for document in index(spec(tmp_path / name)).documents()} == {"one", "two"}
 
 
 def test_a_beginning_may_end_within_a_character_or_a_line(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.corpus.documents import check_splits, documents, index, split_of
+from interp.corpus.documents import check_splits, index, split_of
 from interp.domain.errors import CorpusEmptyError, CorpusError, CorpusTooSmallError, FileMissingError, TextUndecodableError
 from interp.domain.evidence import Split
 from interp.domain.spec import CorpusSpec
@@ -19,7 +19,7 @@ def spec(path: Path, **settings: Any) -> CorpusSpec:
 
 
 def names(path: Path, **settings: Any) -> set[str]:
-    return {document.name for document in documents(spec(path, **settings))}
+    return {document.name for document in index(spec(path, **settings)).documents()}
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ def test_patterns(folder: Path) -> None:
 
 
 def test_order_is_that_of_the_ids_and_ids_are_of_the_text_alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    first = list(documents(spec(folder)))
+    first = list(index(spec(folder)).documents())
     assert [document.id for document in first] == sorted(document.id for document in first)
     other = tmp_path_factory.mktemp("other")
     for number, document in enumerate(first):
         (other / f"{number}.md").write_text(document.text, encoding="utf-8")
-    assert [document.id for document in documents(spec(other))] == [document.id for document in first]
+    assert [document.id for document in index(spec(other)).documents()] == [document.id for document in first]
     assert index(spec(other)).digest == index(spec(folder)).digest
     (other / "0.md").write_text("changed", encoding="utf-8")
     assert index(spec(other)).digest != index(spec(folder)).digest
@@ -80,7 +80,7 @@ def test_jsonl(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     rows = [{"body": "one é", "id": 1}, {"body": "two"}, {"body": "two"}, {"body": "  "}]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) + "\n", encoding="utf-8")
-    found = list(documents(spec(path, text_field="body")))
+    found = list(index(spec(path, text_field="body")).documents())
     assert {document.name: document.text for document in found} == {"corpus.jsonl:1": "one é", "corpus.jsonl:2": "two"}
     with pytest.raises(CorpusError, match=r"corpus\.jsonl:1 has no text in 'text'\. It is an object of 2 fields") as refused:
         index(spec(path))
@@ -101,7 +101,7 @@ def test_damaged_jsonl_names_the_line(tmp_path: Path) -> None:
 def test_a_lone_text_file_is_cut_at_the_separator(tmp_path: Path) -> None:
     path = tmp_path / "stories.txt"
     path.write_text("One day.<|endoftext|>\nAnother é day.<|endoftext|>\n", encoding="utf-8")
-    assert {document.text for document in documents(spec(path))} == {"One day.", "\nAnother é day."}
+    assert {document.text for document in index(spec(path)).documents()} == {"One day.", "\nAnother é day."}
 
 
 def test_nothing_there(tmp_path: Path) -> None:

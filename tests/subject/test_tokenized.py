@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from interp.corpus.documents import documents, split_of
+from interp.corpus.documents import index, split_of
 from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.domain.errors import CorpusTooSmallError, DiskFullError, TokenizerMismatchError
 from interp.domain.spec import CorpusSpec
@@ -44,7 +44,7 @@ def silent(_: int) -> None:
 
 def test_all_documents_in_order_with_their_splits(spec: CorpusSpec, tmp_path: Path) -> None:
     corpus = tokenize_corpus(spec, byte_subject(), Store.in_folder(tmp_path), silent)
-    texts = {document.id: document.text for document in documents(spec)}
+    texts = {document.id: document.text for document in index(spec).documents()}
     assert corpus.documents.tolist() == list(texts)
     for place, (identity, text) in enumerate(texts.items()):
         row = corpus.tokens[corpus.offsets[place] : corpus.offsets[place + 1]]
