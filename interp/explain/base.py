@@ -8,7 +8,7 @@ from interp.domain.evidence import Contexts, FeatureEvidence, Split
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.llm.base import Ability, Model
+from interp.llm.base import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,6 @@ class LlmExplainer(Protocol):
 
     name: str
     version: int
-    needs: frozenset[Ability]
     spec: ExplainerSpec
 
     async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:

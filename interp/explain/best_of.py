@@ -16,7 +16,7 @@ from interp.explain.held_out import HeldOut, Trial, best_figure, held_out, restr
 from interp.explain.label import typical
 from interp.explain.label_call import PACKAGE, LabelPrompt, LabelResult, answer_rule, ask, explained, failed
 from interp.explain.one_call import OneCall
-from interp.llm.base import Ability, Message
+from interp.llm.base import Message
 from interp.llm.gather import gather_all
 from interp.llm.prompt_text import FENCE_RULE, plain_after_left
 from interp.llm.templates import template
@@ -39,7 +39,6 @@ class BestOf:
 
     name = "best_of"
     version = 2
-    needs: frozenset[Ability] = frozenset()
 
     def __init__(self, spec: ExplainerSpec, base: OneCall) -> None:
         self.spec = spec
@@ -94,7 +93,6 @@ class Refine:
 
     name = "refine"
     version = 2
-    needs: frozenset[Ability] = frozenset()
 
     def __init__(self, spec: ExplainerSpec, base: OneCall) -> None:
         self.spec = spec

@@ -14,7 +14,6 @@ from interp.explain.formatting import MARKED, counted, excerpt, fence_all
 from interp.explain.grouping import SAME_WORDS, groups, lexical, unit
 from interp.explain.label import LONGEST
 from interp.explain.label_call import LabelPrompt, LabelResult, ask, explained, failed, prompt_of
-from interp.llm.base import Ability
 from interp.llm.gather import gather_all
 from interp.llm.prompt_text import unmarked
 
@@ -28,7 +27,6 @@ class Clusters:
 
     name = "clusters"
     version = 2
-    needs: frozenset[Ability] = frozenset()
 
     def __init__(self, spec: ExplainerSpec) -> None:
         self.spec = spec

@@ -17,7 +17,7 @@ from interp.llm.replies.structured import json_object, last_marker
 LONGEST = 400  # characters
 ECHO_WORDS = 6  # words in the order of the prompt that are an echo
 
-SHRUGS = frozenset({"unclear", "unknown", "none", "null", "nothing", "n/a", "na", "not applicable", "undetermined", "not clear", "it is unclear"})
+NO_ANSWERS = frozenset({"unclear", "unknown", "none", "null", "nothing", "n/a", "na", "not applicable", "undetermined", "not clear", "it is unclear"})
 _NO_PATTERN = re.compile(
     r"(there is )?no (\w+ )?(explanation|pattern|theme|meaning)( \w+){0,2}|cannot (be )?determined?|(it is )?(unclear|unknown)( to me)?"
 )
@@ -60,7 +60,7 @@ def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -
     """Parse the reply to `messages`. Raises ValueError(why) for no answer: a refusal, an echo of the prompt, a copied answer."""
     words = _clean(_answer(text))
     bare = _bare(words)
-    if bare in SHRUGS or _NO_PATTERN.fullmatch(bare) or _BLANK.fullmatch(words):
+    if bare in NO_ANSWERS or _NO_PATTERN.fullmatch(bare) or _BLANK.fullmatch(words):
         return LabelAnswer(None, words)
     if bare in _PLACEHOLDERS or _is_echo(bare, messages):
         raise ValueError("its explanation repeats the prompt")

@@ -13,7 +13,6 @@ from interp.explain.base import ExplainContext, ExplainerInput
 from interp.explain.context_selection import firing, generator, silent, spread, weighted
 from interp.explain.formatting import activations, counted, excerpt, fence_all, level_list, level_window, levels, strong_window, token_at, token_list
 from interp.explain.label_call import LabelPrompt, ask, explained, failed, prompt_of
-from interp.llm.base import Ability
 from interp.llm.prompt_text import CLOSE, OPEN, escaped, left_text, pieces, plain_after_left, shown
 
 NONE_KNOWN = "(none is known)"
@@ -24,7 +23,6 @@ class OneCall:
 
     name: str
     version = 2
-    needs: frozenset[Ability] = frozenset()
     default_count: int  # contexts, or tokens, that the prompt shows by default
 
     def __init__(self, spec: ExplainerSpec) -> None:

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 from urllib.parse import urlsplit
 
 from interp.config.settings import Settings
 from interp.domain.errors import InputError
 from interp.domain.spec import ROLES, JobSpec, ModelSpec
 from interp.explain import registry as explainers
-from interp.explain.base import LlmExplainer
 from interp.llm.base import Ability
 from interp.llm.client import reach_of
 from interp.score import registry as scorers
@@ -103,13 +101,9 @@ def resolved(spec: JobSpec, settings: Settings) -> JobSpec:
 
 def _of_explainers(spec: JobSpec) -> Iterator[Need]:
     for explainer in spec.explainers:
-        found = explainers.get(explainer)
-        if explainers.is_free(explainer.name):
-            continue
-        by, abilities = f"The explainer {explainer.name!r}", cast(LlmExplainer, found).needs
-        yield Need("explainer", by, abilities - {Ability.EMBEDDINGS})
-        if Ability.EMBEDDINGS in abilities:
-            yield Need("embedding", by, frozenset({Ability.EMBEDDINGS}))
+        explainers.get(explainer)  # raises InputError
+        if not explainers.is_free(explainer.name):
+            yield Need("explainer", f"The explainer {explainer.name!r}", frozenset())
 
 
 def _of_scorers(spec: JobSpec) -> Iterator[Need]:
