@@ -10,7 +10,7 @@ from benches.truth.grids import EACH, LABELS, TAILS, WINDOWS
 from benches.truth.score_windows import World
 from interp.stats import correlation
 from interp.stats.agreement import pearson_of
-from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds
+from interp.stats.correlation import MIN_DOCUMENTS, firing_documents, pearson_bounds
 
 Line = dict[str, Any]
 Bounds = tuple[float, float]
@@ -24,7 +24,7 @@ def compared(runs: int) -> Iterator[Line]:
         true = World(tail, label, skill, 48, each).true(runs=1000)
         for windows in WINDOWS:
             world = World(tail, label, skill, windows, each)
-            kept = [totals for totals in world.totals(np.random.default_rng(1), runs) if firing_documents(totals) >= FEWEST_DOCUMENTS]
+            kept = [totals for totals in world.totals(np.random.default_rng(1), runs) if firing_documents(totals) >= MIN_DOCUMENTS]
             kept = [totals for totals in kept if not np.isnan(pearson_of(totals.sum(axis=0) - totals)).any()]
             if len(kept) < runs / 2:
                 continue

@@ -8,9 +8,9 @@ import numpy as np
 
 from interp.analysis.control_summary import median_of
 from interp.analysis.score_table import PAIRED, POOLED, Floats, Integers, Mask, ScoreTable
-from interp.score.controls.fewest import scarce_by, too_few
+from interp.score.controls.min_windows import scarce_kind_of, too_few
 from interp.stats.multiplicity import benjamini_hochberg
-from interp.stats.pooled import FEWEST, pooled_p, strata_of
+from interp.stats.pooled import MIN_POOLED, pooled_p, strata_of
 from interp.stats.shrinkage import Shrunken, expected_overlap, shrink
 
 # q at or below this counts as better than its null.
@@ -84,19 +84,20 @@ def _families(table: ScoreTable) -> Iterator[Members]:
 def _with_pooled_p(table: ScoreTable, densities: Floats) -> ScoreTable:
     """Return the table with p values for the scores that have too few nulls for one by rank; these lose their reason.
 
-    They are made from the nulls of all such features of a family where these are `FEWEST` or more, else by pairs. The number decides, never a figure.
+    They are made from the nulls of all such features of a family where these are `MIN_POOLED` or more, else by pairs. The number decides, never a
+    figure.
     """
     nulls = table.nulls
     p_values, p_methods = table.p_values.copy(), table.p_methods.copy()
     # Scores of too few windows have no p value: where each score has one null, figures alone would be ranked, theirs too.
-    scarce = np.array([scarce_by(reason) is not None for reason in table.all_reasons])[table.reasons]
+    scarce = np.array([scarce_kind_of(reason) is not None for reason in table.all_reasons])[table.reasons]
     p_values[scarce], p_methods[scarce] = np.nan, 0
     for family in range(table.family_count):
         few = nulls.few & ~scarce & (table.families == family)
         matrix = nulls.matrix(few)
         strata = strata_of(densities[table.features[few]], STRATA)
         pooled = pooled_p(table.values[few], matrix, strata) if matrix.shape[1] else np.full(len(matrix), np.nan)
-        is_paired = ~np.isnan(table.paired[few]) & (np.count_nonzero(~np.isnan(matrix)) < FEWEST)
+        is_paired = ~np.isnan(table.paired[few]) & (np.count_nonzero(~np.isnan(matrix)) < MIN_POOLED)
         p_values[few] = np.where(is_paired, table.paired[few], pooled)
         p_methods[few] = np.where(np.isnan(p_values[few]), 0, np.where(is_paired, PAIRED, POOLED))
     says_enough = nulls.few & ~np.isnan(p_values) & ~np.isnan(table.lifts)

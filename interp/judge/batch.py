@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 LEFT_OUT = "The reply left this window out."
 # So few missing answers are asked for one by one. For more, the reply is repaired first: a prompt costs more than a repair turn.
-FEW_MISSING = 2
+MAX_ASKED_ALONE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class BatchQuestion(Generic[Item, Parsed, Answer]):
             was_first, is_first = is_first, False
             found = self.parse(text, items)
             missing = [str(number) for number in _missing(found, items)]
-            if was_first and len(missing) > FEW_MISSING:
+            if was_first and len(missing) > MAX_ASKED_ALONE:
                 raise ValueError(f"it has no readable answer under {', '.join(missing)}")
             return found
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 ORDER = ("detection", "fuzz", "simulation", "discrimination", "intruder", "selection", "embedding", "surprisal")
 UNSCORED = len(ORDER)
 # Fewer new candidates are kept as they are, and sorted later.
-FEW = 65_536
+SORT_AT_LEAST = 65_536
 
 Rows = NDArray[np.intp]
 
@@ -110,7 +110,7 @@ class BestSoFar:
         self._parts.append(some)
         self._pending += len(some)
         # Sort once the new candidates are as many as the old ones: each is then sorted a few times, not once per portion.
-        if self._pending > max(FEW, len(self._parts[0])):
+        if self._pending > max(SORT_AT_LEAST, len(self._parts[0])):
             self.best()
 
     def best(self) -> Candidates:

@@ -9,7 +9,7 @@ from interp.stats.ranking import midranks
 
 Floats = NDArray[np.float64]
 # With the feature firing in fewer documents nothing covered the true correlation often enough (docs/truth.md).
-FEWEST_DOCUMENTS = 5
+MIN_DOCUMENTS = 5
 # How much stronger than the strongest document seen the one not seen is taken to be: the ratio of strongest and median to this power.
 TAIL = 0.35
 # So many documents not seen, each missed and each falsely predicted, bound how far the corrections for unequal documents may move the lower end.
@@ -48,7 +48,7 @@ def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
     1992, 221-228); Satterthwaite (Biometrics Bull. 2, 1946). The added documents are this module's own, after the pseudo-observations of Agresti and
     Coull (Am. Stat. 52, 1998); that the interval covers is measured, not proved (`python -m benches.truth --only pearson_coverage`).
     """
-    if firing_documents(totals) < FEWEST_DOCUMENTS:
+    if firing_documents(totals) < MIN_DOCUMENTS:
         return None
     whole = totals.sum(axis=0)
     # All samples at once: the whole one, those with one document more, those with one less.

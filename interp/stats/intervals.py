@@ -137,7 +137,7 @@ def cluster_degrees(weights: Floats) -> float:
     return max(1.0, round(1 / float((weights**2).sum() + u.sum() ** 2 - (u**2).sum()), 1))
 
 
-def fewest_degrees(*sides: NDArray[np.integer] | Floats) -> float:
+def least_degrees(*sides: NDArray[np.integer] | Floats) -> float:
     """Return the least `cluster_degrees` of several sides (firing and silent windows, say); each is [G], items by cluster."""
     return min((cluster_degrees(side[side > 0] / side.sum()) for side in sides if side.any()), default=1.0)
 

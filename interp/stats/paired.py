@@ -12,7 +12,7 @@ EXACT = 12
 DRAWN = 4_095
 SEED = 20_231
 # With fewer documents no assignment has a probability of 0.05 or less.
-FEWEST_DOCUMENTS = 5
+MIN_DOCUMENTS = 5
 
 
 def paired_p(differences: Floats) -> float | None:
@@ -28,7 +28,7 @@ def paired_p(differences: Floats) -> float | None:
     assignments; Berger (Technometrics 24, 1982) for the joint claim.
     """
     differences = differences[:, ~np.isnan(differences).any(axis=0)]
-    if not differences.shape[1] or len(differences) < FEWEST_DOCUMENTS:
+    if not differences.shape[1] or len(differences) < MIN_DOCUMENTS:
         return None
     seen = differences.sum(axis=0)
     sums = signs(len(differences)) @ differences

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 # A stratum with fewer null figures joins its neighbour: a handful of good labels among hundreds is only seen (q) by p values well below 0.01.
-FEWEST = 200
+MIN_POOLED = 200
 # Features whose nulls are subtracted from one another at a time.
 BLOCK = 4_096
 
@@ -87,7 +87,7 @@ def _joined(strata: NDArray[np.intp], references: Floats) -> NDArray[np.intp]:
     names, name, filled = np.zeros(len(sizes), dtype=np.intp), 0, 0
     for stratum, size in enumerate(sizes.tolist()):
         names[stratum], filled = name, filled + size
-        if filled >= FEWEST:
+        if filled >= MIN_POOLED:
             name, filled = name + 1, 0
     if filled and name:
         names[names == name] = name - 1

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-FEWEST = 3
+MIN_FIGURES = 3
 # Floats of one block of simulated rankings, unless a single ranking is longer: 2 MiB.
 BLOCK = 262_144
 
@@ -42,7 +42,7 @@ def shrink(values: Floats, errors: Floats) -> Shrunken:
     y, variances = values[known], errors[known]
     if (variances < 0).any():
         raise ValueError("a standard error is not negative")
-    if len(y) < FEWEST:
+    if len(y) < MIN_FIGURES:
         return Shrunken(_at(known, y), _at(known, variances), float(y.mean()) if len(y) else float("nan"), float("nan"), None)
     # In place from here on: a dictionary has millions of features. An error of exactly 0 would weigh without end where they do not differ.
     variances *= variances

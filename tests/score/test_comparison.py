@@ -11,7 +11,7 @@ from interp.score.items.test_set import TestSet
 from interp.score.scorers import binary_metrics
 from interp.score.scorers.simulation_metrics import null_figures, totals_of
 from interp.stats.agreement import pearson_of
-from interp.stats.intervals import cluster_degrees, fewest_degrees
+from interp.stats.intervals import cluster_degrees, least_degrees
 from tests.score.cat_feature import FULL, STATISTICS, contexts_of, item_of, score
 from tests.score.fake_model import FakeModel, verdicts
 
@@ -84,9 +84,9 @@ def test_one_document_that_holds_half_of_the_windows_widens_the_lifts_interval()
 
 def test_degrees_of_freedom_are_those_of_the_side_with_fewer_effective_documents():
     firing, silent = np.array([50, 5, 5, 5, 5, 5]), np.array([1, 1, 1, 1, 1, 1, 1, 1])
-    assert fewest_degrees(firing, silent) == cluster_degrees(firing / firing.sum()) < 3
-    assert fewest_degrees(silent) == 7
-    assert fewest_degrees(np.zeros(3)) == 1
+    assert least_degrees(firing, silent) == cluster_degrees(firing / firing.sum()) < 3
+    assert least_degrees(silent) == 7
+    assert least_degrees(np.zeros(3)) == 1
 
 
 def test_figures_on_common_items_move_a_null_by_how_far_it_is_behind():

@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 
 from benches.truth.score_windows import World
 from interp.stats.agreement import pearson_of, sums
-from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds, ranks_above_lowest
+from interp.stats.correlation import MIN_DOCUMENTS, firing_documents, pearson_bounds, ranks_above_lowest
 
 RUNS = 300
 
@@ -48,10 +48,10 @@ def test_ranks_are_midranks_counted_from_the_lowest(values):
 
 def test_few_firing_documents_have_no_interval():
     real = np.zeros((40, 8))
-    real[: FEWEST_DOCUMENTS - 1, 2] = 1
+    real[: MIN_DOCUMENTS - 1, 2] = 1
     assert pearson_bounds(_totals(real, real)) is None
-    real[FEWEST_DOCUMENTS, 2] = 1
-    assert firing_documents(_totals(real, real)) == FEWEST_DOCUMENTS
+    real[MIN_DOCUMENTS, 2] = 1
+    assert firing_documents(_totals(real, real)) == MIN_DOCUMENTS
     assert pearson_bounds(_totals(real, real)) is not None
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from interp.stats.intervals import fewest_degrees, jackknife_variance
+from interp.stats.intervals import jackknife_variance, least_degrees
 from interp.stats.nulls import TAIL_DEGREES, exceedance, mean_bounds
 
 RUNS = 8000
@@ -106,6 +106,6 @@ def test_the_mean_of_the_nulls_is_covered_where_one_document_holds_much_of_the_i
         parts = random.normal(size=(documents, 1)) + random.normal(scale=0.3, size=(documents, NULLS))
         own = random.normal(scale=spread, size=NULLS)
         without = (weights @ parts - weights[:, None] * parts) / (1 - weights)[:, None] + own
-        low, high = mean_bounds(weights @ parts + own, float(jackknife_variance(without.mean(axis=1))), fewest_degrees(weights))
+        low, high = mean_bounds(weights @ parts + own, float(jackknife_variance(without.mean(axis=1))), least_degrees(weights))
         covered.append(low <= 0 <= high)
     assert 0.935 <= np.mean(covered) <= 0.98

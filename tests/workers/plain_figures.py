@@ -12,7 +12,7 @@ import numpy as np
 from interp.analysis.score_table import ScoreTable, table_of
 from interp.planning.plan import Range
 from interp.score.best import ORDER
-from interp.score.controls.fewest import scarce_by, too_few
+from interp.score.controls.min_windows import scarce_kind_of, too_few
 from interp.stats.agreement import cohens_kappa
 from interp.stats.misclassification import ErrorRate, corrected_balanced_accuracy
 from interp.stats.multiplicity import benjamini_hochberg
@@ -199,8 +199,8 @@ def _random_control(random: np.random.Generator, name: str, maybe: Any) -> dict[
 
 
 def _with_pooled_p(figures: Sequence[Figure], densities: Mapping[int, float]) -> list[Figure]:
-    figures = [replace(figure, p_value=None, p_method=None) if scarce_by(figure.null_reason) else figure for figure in figures]
-    few = [figure for figure in figures if figure.p_method != "rank" and not scarce_by(figure.null_reason)]
+    figures = [replace(figure, p_value=None, p_method=None) if scarce_kind_of(figure.null_reason) else figure for figure in figures]
+    few = [figure for figure in figures if figure.p_method != "rank" and not scarce_kind_of(figure.null_reason)]
     most = max((len(figure.null_values) for figure in few), default=0)
     nulls = np.array([[*figure.null_values, *[None] * (most - len(figure.null_values))] for figure in few], dtype=np.float64).reshape(len(few), most)
     own = np.array([figure.value for figure in few], dtype=np.float64)

@@ -12,7 +12,7 @@ from interp.analysis.significance import STRATA
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.planning import preflight
-from interp.stats.pooled import FEWEST, pooled_p, strata_of
+from interp.stats.pooled import MIN_POOLED, pooled_p, strata_of
 from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import FeatureRow, ScoreRow
@@ -74,13 +74,13 @@ def test_nulls_of_an_earlier_job_join_the_pool(engine: Engine, settings: Setting
     spec = tiny_job.model_copy(update={"scorers": (ScorerSpec(name="detection", nulls=NULLS),), "features": FIRST})
     earlier = complete(engine, settings, spec)
     alone = [row for row in scored(engine) if row[0].value is not None]
-    assert 0 < np.count_nonzero(~np.isnan(nulls_of(alone))) < FEWEST
+    assert 0 < np.count_nonzero(~np.isnan(nulls_of(alone))) < MIN_POOLED
     assert "pooled" not in {score.p_method for score, _ in alone}
     later = complete(engine, settings, spec.model_copy(update={"features": SECOND}))
 
     rows = [row for row in scored(engine) if row[0].value is not None and not _is_scarce(row[0])]
     own, nulls = np.array([score.value for score, _ in rows], dtype=np.float64), nulls_of(rows)
-    assert np.count_nonzero(~np.isnan(nulls)) >= FEWEST, "only both jobs' together are enough"
+    assert np.count_nonzero(~np.isnan(nulls)) >= MIN_POOLED, "only both jobs' together are enough"
     assert {(score.job_id, score.p_method) for score, _ in rows} == {(earlier, "pooled"), (later, "pooled")}
     expected = pooled_p(own, nulls, strata_of(np.array([density for _, density in rows]), STRATA))
     np.testing.assert_allclose([score.p_value for score, _ in rows], expected)

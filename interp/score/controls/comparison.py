@@ -14,14 +14,14 @@ from interp.score.controls.tested import TestedExplanation
 from interp.stats.correlation import influence_degrees
 from interp.stats.intervals import jackknife_variance, mover_difference, within
 from interp.stats.nulls import exceedance, mean_bounds
-from interp.stats.paired import FEWEST_DOCUMENTS, paired_p
+from interp.stats.paired import MIN_DOCUMENTS, paired_p
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 METHOD = "mover-difference"
-FEWEST = 2
+MIN_NULLS = 2
 # With fewer nulls the least rank p value is above 0.05, and the rank among a feature's own nulls says too little.
-ENOUGH_FOR_P = 19
+MIN_NULLS_FOR_P = 19
 # Half-width of a normal 95% interval in standard errors: a figure of 1 has no visible spread, but its interval has a lower end.
 NORMAL = 1.96
 RANK = "rank"
@@ -36,7 +36,7 @@ class NullFigures:
                                  where both answered the same items
     replicates   float64 [m, R]  the same without each of the m documents
     differences  float64 [m, R]  each document's part of the difference own minus borrowed (they add up to it); None where no paired test is made
-    degrees      degrees of freedom of a figure's variance over documents (`interp.stats.intervals.fewest_degrees`); None: read off the replicates
+    degrees      degrees of freedom of a figure's variance over documents (`interp.stats.intervals.least_degrees`); None: read off the replicates
     """
 
     values: Floats
@@ -84,15 +84,15 @@ def compare_with_nulls(own: Figure, nulls: NullFigures, borrowed: Sequence[Expla
     is_defined = ~np.isnan(nulls.values)
     defined = nulls.values[is_defined]
     count = len(defined)
-    mean = float(defined.mean()) if count >= FEWEST else None
+    mean = float(defined.mean()) if count >= MIN_NULLS else None
     if own.value is None or mean is None:
         reason = "The score itself is undefined."
-        if count < FEWEST:
-            reason = f"{count} of {len(values)} borrowed explanations have a defined figure on these items; {FEWEST} are needed."
+        if count < MIN_NULLS:
+            reason = f"{count} of {len(values)} borrowed explanations have a defined figure on these items; {MIN_NULLS} are needed."
         return NullResult(mean, None, None, None, features, reason, values, lift_reason=reason, p_paired_reason=reason)
     interval, why = _lift_interval(own, nulls, is_defined)
     error = own.error if own.error is not None or own.bounds is None else (own.value - own.bounds[0]) / NORMAL
-    p_value = exceedance(own.value, defined, error) if count >= ENOUGH_FOR_P else None
+    p_value = exceedance(own.value, defined, error) if count >= MIN_NULLS_FOR_P else None
     few = f"{count} defined nulls are too few for a rank p value of one feature; the summary makes it from the nulls of all."
     paired, no_pair = _paired(nulls.differences, is_defined)
     return NullResult(
@@ -114,7 +114,7 @@ def _paired(differences: Floats | None, defined: Mask) -> tuple[float | None, st
     if differences is None:
         return None, STOPPED
     found = paired_p(differences[:, defined])
-    return found, None if found is not None else f"The items come from {len(differences)} documents; {FEWEST_DOCUMENTS} are needed."
+    return found, None if found is not None else f"The items come from {len(differences)} documents; {MIN_DOCUMENTS} are needed."
 
 
 def _lift_interval(own: Figure, nulls: NullFigures, defined: Mask) -> tuple[Interval | None, str | None]:
@@ -127,7 +127,7 @@ def _lift_interval(own: Figure, nulls: NullFigures, defined: Mask) -> tuple[Inte
         return None, "The score has no interval of its own."
     values, replicates = nulls.values[defined], nulls.replicates[:, defined]
     counts = (~np.isnan(replicates)).sum(axis=1)
-    if len(counts) < FEWEST:
+    if len(counts) < MIN_NULLS:
         return None, "The items come from one document."
     if not counts.all():
         return None, "Without one of the documents no borrowed explanation has a defined figure."

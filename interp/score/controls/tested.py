@@ -20,7 +20,7 @@ NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection 
 NO_BASELINE = "The feature has no pattern explanation to be held against."
 NO_SECOND = "The job names no second judge."
 # Fewer answers cannot both agree and differ.
-FEWEST = 2
+MIN_REPEATED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def share_of_both(positive: NDArray[np.bool_], share: float, seed: int) -> NDArr
     There are as many firing as silent ones, as far as both reach.
     """
     random = np.random.default_rng(seed)
-    count = min(len(positive), max(FEWEST, int(np.ceil(share * len(positive)))))
+    count = min(len(positive), max(MIN_REPEATED, int(np.ceil(share * len(positive)))))
     firing, silent = random.permutation(np.flatnonzero(positive)), random.permutation(np.flatnonzero(~positive))
     half = max(min(len(firing), -(-count // 2)), count - len(silent))
     return np.sort(np.concatenate([firing[:half], silent[: count - half]])).astype(np.intp)
@@ -99,7 +99,7 @@ def agreement(name: str, first: Sequence[Verdict[bool]], second: Sequence[Verdic
         "no_no": pairs.count((False, False)),
         **(details or {}),
     }
-    if len(pairs) < FEWEST:
+    if len(pairs) < MIN_REPEATED:
         return ControlResult(name, None, reason=f"{len(pairs)} of {len(first)} questions were answered both times.", details=found)
     kappa = cohens_kappa(np.array([one for one, _ in pairs]), np.array([other for _, other in pairs]))
     found["agreement"] = (found["yes_yes"] + found["no_no"]) / len(pairs)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from interp.domain.evidence import Neighbour
 
 # The nulls are drawn from so many times as many nearest features: matched, and yet not the same few for all.
-POOL = 4
-LEAST_POOL = 60
+POOL_FACTOR = 4
+MIN_POOL = 60
 FEATURES_AT_ONCE = 4096
 # Decoder cosine from which on a feature is no null of another: parts of a split feature lie at 0.4 and above, and in a model's width of some hundreds
 # two directions that have nothing to do with one another lie within 0.15.
@@ -54,7 +54,7 @@ def choose_nulls(
 
     tree = cKDTree(places[order])
     place_of = {int(feature): place for place, feature in enumerate(ids)}
-    pool_size = max(POOL * count, LEAST_POOL)
+    pool_size = max(POOL_FACTOR * count, MIN_POOL)
     near = min(pool_size + max((len(never.get(feature, ())) for feature in asked), default=0), len(ids) - 1) + 1
     chosen: list[tuple[int, ...]] = []
     for start in range(0, len(asked), FEATURES_AT_ONCE):

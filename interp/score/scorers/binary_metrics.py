@@ -8,10 +8,10 @@ from interp.domain.score import Item, NullResult
 from interp.judge.verdicts import Verdicts
 from interp.score.base import LEVEL, Figure, ScorerInput
 from interp.score.controls.comparison import NullFigures, compare_with_nulls
-from interp.score.controls.fewest import with_enough
+from interp.score.controls.min_windows import with_enough
 from interp.score.items.test_set import TestSet
 from interp.stats.agreement import Confusion, f1_of, precision_at_rate
-from interp.stats.intervals import Bounds, clustered_proportion, fewest_degrees, leave_one_out, mover_mean, weighted_proportion
+from interp.stats.intervals import Bounds, clustered_proportion, least_degrees, leave_one_out, mover_mean, weighted_proportion
 from interp.stats.ranking import auprc, auroc, auroc_bounds
 
 Floats = NDArray[np.float64]
@@ -99,7 +99,7 @@ def null_figures(test_set: TestSet, answered: Mask, said: Mask, own: float | Non
     firing, silent = (np.bincount(test_set.clusters[side & answered[0]]) for side in (test_set.positive, test_set.negative))
     differences = _differences(test_set, both, said) if is_fixed else None
     figure = Figure(own, replicates=own_replicates[:, 0])
-    return NullFigures.of(figure, own_both, own_both_replicates, nulls, replicates, differences, degrees=fewest_degrees(firing, silent))
+    return NullFigures.of(figure, own_both, own_both_replicates, nulls, replicates, differences, degrees=least_degrees(firing, silent))
 
 
 def _differences(test_set: TestSet, both: Mask, said: Mask) -> Floats:

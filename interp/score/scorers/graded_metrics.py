@@ -10,11 +10,11 @@ from interp.domain.score import ControlResult, Item, NullResult, Score
 from interp.judge.verdicts import AnswerStatus, Verdicts
 from interp.score.base import LEVEL, Figure, LlmScorer, ScorerInput, score_of
 from interp.score.controls.comparison import NullFigures, compare_with_controls, compare_with_nulls
-from interp.score.controls.fewest import with_enough
+from interp.score.controls.min_windows import with_enough
 from interp.score.controls.tested import TestedExplanation
 from interp.score.items.test_set import TestSet
 from interp.score.scorers.binary_metrics import answered_of, metrics_of
-from interp.stats.intervals import fewest_degrees
+from interp.stats.intervals import least_degrees
 from interp.stats.ranking import auprc, auroc, auroc_bounds, auroc_replicates, pairs_won
 
 Floats = NDArray[np.float64]
@@ -92,7 +92,7 @@ def null_of(test_set: TestSet, grades: Verdicts, own: Figure, item: ScorerInput)
         found.append((*_area(test_set, scores[0], use), *_area(test_set, scores[place], use), parts))
     columns = [np.stack(column, axis=-1) for column in zip(*found, strict=True)]
     firing, silent = (np.bincount(test_set.clusters[side & answered[0]]) for side in (test_set.positive, test_set.negative))
-    null = compare_with_nulls(own, NullFigures.of(own, *columns, degrees=fewest_degrees(firing, silent)), item.nulls)
+    null = compare_with_nulls(own, NullFigures.of(own, *columns, degrees=least_degrees(firing, silent)), item.nulls)
     return with_enough(null, *answered_of(test_set, answered[0]))
 
 

@@ -10,7 +10,7 @@ from interp.score.base import CORRELATION, LEVEL, Figure, ScorerInput
 from interp.score.controls.comparison import NullFigures, compare_with_nulls
 from interp.score.items.test_set import Mask, TestSet
 from interp.stats.agreement import SUMS, pearson, pearson_of, r_squared, sums
-from interp.stats.correlation import FEWEST_DOCUMENTS, firing_documents, pearson_bounds, pearson_error, ranks_above_lowest
+from interp.stats.correlation import MIN_DOCUMENTS, firing_documents, pearson_bounds, pearson_error, ranks_above_lowest
 from interp.stats.intervals import leave_one_out
 
 Floats = NDArray[np.float64]
@@ -36,8 +36,8 @@ def figure_of(test_set: TestSet, verdicts: Verdicts, content: Mask, place: int =
     if bounds is None:
         firing = firing_documents(totals[:, 0])
         why = "No interval: without one of its documents nothing is left to correlate."
-        if firing < FEWEST_DOCUMENTS:
-            why = f"No interval: the feature fires in {firing} documents of those asked about, and one needs {FEWEST_DOCUMENTS}."
+        if firing < MIN_DOCUMENTS:
+            why = f"No interval: the feature fires in {firing} documents of those asked about, and one needs {MIN_DOCUMENTS}."
     return Figure(r, bounds, replicates, why, CORRELATION, pearson_error(r, replicates))
 
 

@@ -8,7 +8,7 @@ from interp.domain.score import Interval, NullResult
 from interp.domain.spec import ScorerSpec
 from interp.score import registry
 from interp.score.base import ScoreContext
-from interp.score.controls.fewest import FEWEST_EACH, too_few, with_enough
+from interp.score.controls.min_windows import MIN_WINDOWS, too_few, with_enough
 from tests.score.cat_feature import VOCABULARY, contexts_of, item_of
 from tests.score.fake_model import FakeModel
 from tests.score.test_graded_metrics import Reader
@@ -17,7 +17,7 @@ from tests.score.test_selection import ENOUGH
 NULL = NullResult(0.5, 0.4, Interval(0.3, 0.5, 0.95, "m"), 0.01, (1, 2), values=(0.5, 0.5), p_paired=0.02)
 
 
-@pytest.mark.parametrize(("firing", "silent"), [(FEWEST_EACH, FEWEST_EACH - 1), (FEWEST_EACH - 1, 40), (40, 1), (40, 0)])
+@pytest.mark.parametrize(("firing", "silent"), [(MIN_WINDOWS, MIN_WINDOWS - 1), (MIN_WINDOWS - 1, 40), (40, 1), (40, 0)])
 def test_no_lift_and_no_p_of_too_few(firing: int, silent: int) -> None:
     found = with_enough(NULL, firing, silent)
     assert found is not None
@@ -29,7 +29,7 @@ def test_no_lift_and_no_p_of_too_few(firing: int, silent: int) -> None:
 
 
 def test_enough_changes_nothing() -> None:
-    assert with_enough(NULL, FEWEST_EACH, FEWEST_EACH) is NULL
+    assert with_enough(NULL, MIN_WINDOWS, MIN_WINDOWS) is NULL
     assert with_enough(None, 0, 0) is None
 
 
@@ -68,7 +68,7 @@ def test_a_summary_counts_them_and_names_the_scorer_that_fits() -> None:
     reasons = {reason_of(20, 1): 3, reason_of(30, 0): 2, None: 7, "another": 4}
     found = too_few(reasons)
     assert found == {
-        "scores": 5, "needed": FEWEST_EACH, "firing": 0, "silent": 5, "reason": "Fewer than 5 silent windows were answered.", "fits": "simulation",
+        "scores": 5, "needed": MIN_WINDOWS, "firing": 0, "silent": 5, "reason": "Fewer than 5 silent windows were answered.", "fits": "simulation",
     }  # fmt: skip
     rare = too_few({reason_of(3, 40): 1, reason_of(4, 4): 1})
     assert rare is not None
