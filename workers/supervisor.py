@@ -1,4 +1,4 @@
-"""The embedded service's workers: child processes that are started, watched, restarted and stopped, and the sweeper."""
+"""The embedded service's workers: child processes that are started, watched, restarted and stopped, and maintenance threads."""
 
 import logging
 import os
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.2
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 30.0
-# A worker that lived this long was well: its next restart waits no longer than the first.
+# A worker that ran this long was healthy: its next restart waits no longer than the first.
 HEALTHY_SECONDS = 60.0
 
 
 @dataclass
 class Child:
-    """One worker process, or the place of one that waits for its restart."""
+    """Represent one worker process, or one that waits for its restart."""
 
     queue: Queue
     name: str
@@ -37,7 +37,7 @@ class Child:
 
 
 class Supervisor:
-    """One gpu worker and an llm worker a core, as children of this process, and a sweeper thread. `start()` and `stop()` once each.
+    """Run gpu workers, llm workers (one per core) as children of this process, and maintenance in threads. `start()` and `stop()` once each.
 
     Children end with this process, even when it is killed: each reads a pipe whose other end is held here. Chunks of workers that are
     gone, from this run or an earlier one, go back to the queue at once.
@@ -54,7 +54,7 @@ class Supervisor:
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Takes back what an earlier run left, then starts the workers."""
+        """Take back leases that an earlier run left, then start the workers."""
         sweep(self._engine, self._settings)
         for child in self._children:
             self._spawn(child)
@@ -62,33 +62,33 @@ class Supervisor:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Lets the workers hand back their chunks, which they do within `stop_timeout_seconds` in all, then kills what is left."""
+        """Have the workers hand back their chunks within `stop_timeout_seconds` in all, then kill what is left."""
         self._stopping.set()
         self._watcher.join()
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             process.terminate()
         deadline = time.monotonic() + share_of(self._settings.stop_timeout_seconds) + HAND_BACK_SECONDS + 1.0
-        duties = threading.Thread(target=self._maintenance.stop, daemon=True)
-        duties.start()
+        maintenance = threading.Thread(target=self._maintenance.stop, daemon=True)
+        maintenance.start()
         for process in running:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        duties.join()
+        maintenance.join()
         sweep(self._engine, self._settings)
         self._engine.dispose()
 
     def pids(self) -> dict[str, int]:
-        """The process ids of the workers that run, by name."""
+        """Return the process ids of the workers that run, by name."""
         return {child.name: child.process.pid for child in self._children if child.process is not None and child.process.poll() is None}
 
     def _spawn(self, child: Child) -> None:
         environment = self._settings.model_copy(update={"stop_timeout_seconds": share_of(self._settings.stop_timeout_seconds)}).environment()
         if child.queue is Queue.LLM:
-            # Several of them share the cores: numpy's own threads would only fight.
+            # Several of them share the cores: numpy's own threads would compete.
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "workers.process", child.queue.value, "--name", child.name, "--supervised"]
         # A process group of its own: Ctrl-C in the terminal is for this process, which then stops the workers in good order.
@@ -106,9 +106,9 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
             for child in self._children:
-                self._look_after(child)
+                self._check(child)
 
-    def _look_after(self, child: Child) -> None:
+    def _check(self, child: Child) -> None:
         if child.process is None:
             if time.monotonic() >= child.restart_at:
                 self._spawn(child)
@@ -125,5 +125,5 @@ class Supervisor:
 
 
 def share_of(stop_timeout_seconds: float) -> float:
-    """What a worker of this process may take to come to an end by itself: after it there is still time to hand back for it, and to kill it."""
+    """Return the part of the stop timeout that a worker has for itself: after it there is time to hand back for it, and to kill it."""
     return max(stop_timeout_seconds - HAND_BACK_SECONDS - 1.0, stop_timeout_seconds / 2)

@@ -1,4 +1,4 @@
-"""The service's own folder: whether it can be used, and which server uses it."""
+"""The service's home folder: whether it can be used, and which server uses it."""
 
 import fcntl
 import json
@@ -13,25 +13,25 @@ from interp.domain.errors import DiskFullError, GlossatorError, HomeTakenError, 
 from interp.files.atomic import is_full, nearest_existing
 
 LOCK = "server.lock"
-# What a transaction of the embedded database may need, and a record of a job.
-LEAST_ROOM = 16 * 1024**2
+# Bytes that a transaction of the embedded database may need.
+MIN_FREE_BYTES = 16 * 1024**2
 PROBE = b"\0" * 65_536
 CURE = "Set GLOSSATOR_HOME to a folder in which this user may write."
 
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """A server that uses a home. `url` is empty until it listens."""
+    """Describe the server that uses a home. `url` is empty until it listens."""
 
     pid: int
     url: str = ""
 
 
 class HomeLock:
-    """The right to be the one server of a home: a lock on a file in it, which the kernel takes back however the process ends."""
+    """Lock a home for one server: a file lock, which the kernel releases however the process ends."""
 
     def __init__(self, home: Path) -> None:
-        """Raises HomeUnusable, and HomeTaken where another server has the home."""
+        """Take the lock. Raises HomeUnusableError, and HomeTakenError where another server has the home."""
         make_home(home)
         self._home = home
         try:
@@ -48,11 +48,11 @@ class HomeLock:
         self._write(Occupant(os.getpid()))
 
     def name(self, url: str) -> None:
-        """Says where the server listens, for whoever finds the home taken."""
+        """Record where the server listens, for errors of other servers."""
         self._write(Occupant(os.getpid(), url))
 
     def release(self) -> None:
-        """Gives the home up. The file stays: removing it would let two servers lock two files of one name."""
+        """Release the lock. The file stays: removing it would let two servers lock two files of one name."""
         if self._file >= 0:
             with suppress(OSError):
                 os.ftruncate(self._file, 0)
@@ -72,7 +72,7 @@ class HomeLock:
 
 
 def occupant(home: Path) -> Occupant | None:
-    """The server that uses the home now; None where none does. Changes nothing."""
+    """Return the server that uses the home now, None where none does. Changes nothing."""
     try:
         file = os.open(home / LOCK, os.O_RDONLY)
     except OSError:
@@ -89,7 +89,7 @@ def occupant(home: Path) -> Occupant | None:
 
 
 def make_home(home: Path) -> None:
-    """Makes the folder where it is missing, and tries to write to it. Raises HomeUnusable, DiskFull."""
+    """Create the folder if need be, and test that it can be written to. Raises HomeUnusableError, DiskFullError."""
     if misformed := _form_fault(home):
         raise misformed
     try:
@@ -103,7 +103,7 @@ def make_home(home: Path) -> None:
 
 
 def check_readable(home: Path) -> None:
-    """Raises HomeUnusable for a home that is no folder, or whose files this user may not read. One that is not made yet is fine."""
+    """Raise HomeUnusableError for a home that is no folder, or that this user may not read. A missing one is fine."""
     if fault := _form_fault(home):
         raise fault
     nearest = nearest_existing(home)
@@ -112,7 +112,7 @@ def check_readable(home: Path) -> None:
 
 
 def write_fault(folder: Path) -> GlossatorError | None:
-    """What stops this process from writing to an existing folder: rights, a full disk, a quota. The file that is tried has no name."""
+    """Return what stops this process from writing to an existing folder: rights, a full disk, a quota. The test file has no name."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(PROBE)
@@ -122,24 +122,24 @@ def write_fault(folder: Path) -> GlossatorError | None:
             return full(folder)
         return HomeUnusableError(f"{folder} cannot be written to.", why=error.strerror or str(error), cure=CURE)
     found = os.statvfs(folder)
-    # Disks that count no blocks say 0 of 0.
-    if found.f_blocks and found.f_bavail * found.f_frsize < LEAST_ROOM:
+    # File systems that count no blocks report 0 of 0.
+    if found.f_blocks and found.f_bavail * found.f_frsize < MIN_FREE_BYTES:
         return full(folder)
     return None
 
 
 def full(folder: Path) -> DiskFullError:
-    """The error of a folder whose disk has no room left."""
+    """Return the error of a folder whose disk is full."""
     return DiskFullError(
         f"The disk of {folder} is full.",
-        why=f"Less than {LEAST_ROOM // 1024**2} MiB can be written there, or a quota is used up.",
+        why=f"Less than {MIN_FREE_BYTES // 1024**2} MiB can be written there, or a quota is used up.",
         cure="Free some space, or set GLOSSATOR_HOME to a folder on another disk.",
     )
 
 
 @contextmanager
 def held(home: Path) -> Iterator[HomeLock]:
-    """The home, locked for as long as the block lasts."""
+    """Lock the home for as long as the block lasts."""
     lock = HomeLock(home)
     try:
         yield lock
@@ -174,7 +174,7 @@ def _taken(home: Path) -> HomeTakenError:
 
 
 def _read(file: int) -> Occupant:
-    """What the server wrote of itself; it may be at it."""
+    """Read what the server recorded; it may be writing just now."""
     try:
         content = json.loads(os.pread(file, 4096, 0))
         return Occupant(int(content["pid"]), str(content["url"]))

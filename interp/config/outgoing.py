@@ -1,4 +1,4 @@
-"""Guards of outgoing connections: which URLs the service may ask, and at which network addresses. Pure; no look-ups."""
+"""Policy of outgoing connections: which URLs may be requested, and at which network addresses. Pure; no DNS queries."""
 
 import re
 import socket
@@ -24,7 +24,7 @@ METADATA = frozenset({IPv6Address("fd00:ec2::254"), IPv4Address("100.100.100.200
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A URL as a connection sees it: `host` in lower case, `port` a number, `path` without a slash at its end; user and query left out."""
+    """Represent a URL as a connection uses it: `host` in lower case, `port` a number, `path` without a slash at its end."""
 
     scheme: str
     host: str
@@ -33,7 +33,7 @@ class Link:
 
     @classmethod
     def of(cls, url: str) -> "Link":
-        """Reads a URL. Raises ValueError, with the reason, for one that two readers might read differently."""
+        """Parse a URL. Raises ValueError, with the reason, for one that two parsers might read differently."""
         if not (url.isascii() and url.isprintable()) or " " in url or "\\" in url:
             raise ValueError("it holds characters that have to be encoded: write another alphabet's host name as xn--...")
         parts = urlsplit(url)
@@ -47,14 +47,14 @@ class Link:
         return cls(parts.scheme, _host(parts.hostname or ""), parts.port or PORTS[parts.scheme], path)
 
     def covers(self, other: "Link") -> bool:
-        """Whether the other URL is this one or lies beneath it."""
+        """Return whether the other URL is this one or lies beneath it."""
         is_there = (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
         return is_there and f"{other.path}/".startswith(f"{self.path}/")
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Addresses at which one host may be asked: public ones, those of `networks`, and what the operator means who named the host."""
+    """Decide at which addresses one host may be reached: public ones, those of `networks`, and those that a named host implies."""
 
     host: str
     is_named: bool
@@ -65,7 +65,7 @@ class Reach:
         return is_public(address) or any(inner in network for network in self.networks) or (self.is_named and self._means(inner))
 
     def _means(self, address: Address) -> bool:
-        """A literal means itself, `localhost` this machine, and a name that only a local network has its ordinary addresses."""
+        """A literal implies itself, `localhost` this machine, and a name of a local network its ordinary addresses."""
         if literal := _literal(self.host):
             return address == (_wrapped(literal) or literal)
         if self.host == "localhost" or self.host.endswith(".localhost"):
@@ -76,7 +76,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingPolicy:
-    """Which URLs may be asked: those on a list, or any where `takes_any`; private addresses only where they are named."""
+    """Decide which URLs may be requested: listed ones, or any with `takes_any`; private addresses only where they are named."""
 
     listed: tuple[Link, ...]
     networks: tuple[Network, ...] = ()
@@ -84,30 +84,30 @@ class OutgoingPolicy:
 
     @classmethod
     def of(cls, urls: Iterable[str], networks: Iterable[str] = (), takes_any: bool = False) -> "OutgoingPolicy":
-        """A guard of written URLs and networks. A URL that cannot be read allows nothing."""
+        """Return the policy of URLs and networks as text. A URL that cannot be parsed allows nothing."""
         return cls(tuple(link for url in urls if (link := _read(url))), tuple(ip_network(network) for network in networks), takes_any)
 
     def reach(self, url: str) -> Reach | None:
-        """Where the URL may be asked; None where it may not. Raises ValueError, with the reason, for one that cannot be read."""
+        """Return where the URL may be reached, None for nowhere. Raises ValueError, with the reason, for one that cannot be parsed."""
         link = Link.of(url)
         is_named = any(entry.covers(link) for entry in self.listed)
         return Reach(link.host, is_named, self.networks) if is_named or self.takes_any else None
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is of the internet at large, looked at through every way to wrap an IPv4 address in an IPv6 one."""
+    """Return whether the address is public, with every way to wrap an IPv4 address in an IPv6 one undone."""
     inner = _wrapped(address)
     return address.is_global and not address.is_multicast and (inner is None or is_public(inner))
 
 
 def is_local_name(host: str) -> bool:
-    """Whether a name has no meaning in the public DNS: a single label, or one of the endings kept for local networks."""
+    """Return whether a name is not of the public DNS: a single label, or an ending reserved for local networks."""
     labels = host.split(".")
     return len(labels) == 1 or labels[-1] in LOCAL_ENDS or ".".join(labels[-2:]) in LOCAL_ENDS
 
 
 def address_of(sockaddr: tuple[Any, ...]) -> Address:
-    """The address in what `getaddrinfo` gives, without the zone of a link-local one."""
+    """Return the address in an entry of `getaddrinfo`, without the zone of a link-local one."""
     return ip_address(str(sockaddr[0]).partition("%")[0])
 
 

@@ -1,4 +1,4 @@
-"""Secrets of the environment: out of it once they are read, and handed to child processes over a pipe.
+"""Secrets of the environment: removed once they are read, and passed to child processes over a pipe.
 
 A process's first environment stays readable as `/proc/<pid>/environ`, to every process of the same user, whatever is unset later: what is secret is
 overwritten where it stands.
@@ -19,7 +19,7 @@ FOREIGN = re.compile(r"(?i).*(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL).*")
 
 
 def take_inherited() -> None:
-    """Puts into the environment what the parent handed over, for whoever reads the settings next."""
+    """Put the secrets that the parent process passed into the environment, for the next reading of the settings."""
     descriptor = os.environ.pop(DESCRIPTOR, "")
     if descriptor:
         with open(int(descriptor), "rb") as pipe:  # noqa: PTH123 - a descriptor is no path
@@ -27,7 +27,7 @@ def take_inherited() -> None:
 
 
 def conceal(own: Iterable[str]) -> None:
-    """Takes our own secrets out of the environment, and moves other programs' to where only this process sees them."""
+    """Remove our secrets from the environment, and move other programs' to where only this process sees them."""
     names = {name.upper() for name in own}
     for name, value in list(os.environ.items()):
         if name.upper() in names:
@@ -39,7 +39,7 @@ def conceal(own: Iterable[str]) -> None:
 
 
 def start_child(command: Sequence[str], environment: Mapping[str, str], secrets: Mapping[str, str], **options: Any) -> "subprocess.Popen[bytes]":
-    """Starts a process of ours with more variables than this one has; the secrets among them go over a pipe. `options` are those of `Popen`."""
+    """Start a child process with additional variables; the secrets among them go over a pipe. `options` are those of `Popen`."""
     reading, writing = os.pipe()
     try:
         try:
@@ -57,14 +57,14 @@ def start_child(command: Sequence[str], environment: Mapping[str, str], secrets:
 
 
 def _send(descriptor: int, content: bytes) -> None:
-    """Writes all of it to a pipe."""
+    """Write all of it to a pipe."""
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
 
 
 def _overwrite(name: str) -> None:
-    """Zeroes over a variable's value where the C library has it, which for those of the start is what `/proc/<pid>/environ` shows."""
+    """Overwrite a variable's value with zeroes where the C library has it: for first variables, what `/proc/<pid>/environ` shows."""
     import ctypes
 
     library = ctypes.CDLL(None)

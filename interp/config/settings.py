@@ -27,14 +27,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # The order of the bases is the reverse of the groups': pydantic takes the fields of the last base first.
 class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Workers, Server, Inputs, Storage, BaseSettings):
-    """With nothing set, everything lives in one folder and needs no server."""
+    """Hold all settings. With nothing set, everything is in one folder and needs no server."""
 
     model_config = SettingsConfigDict(env_prefix="GLOSSATOR_", frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
     if not TYPE_CHECKING:  # pydantic's plugin knows the fields; this only changes what a failure looks like
 
         def __init__(self, **values: Any) -> None:
-            """Reads the environment. Raises SettingsInvalid, which names the variable, what is wrong with it, and the cure."""
+            """Read the environment. Raises SettingsInvalidError, which names the variable, what is wrong with it, and the cure."""
             check_names(os.environ, set(type(self).model_fields), sys.stderr)
             try:
                 super().__init__(**values)
@@ -53,7 +53,7 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
         }
 
     def __hash__(self) -> int:
-        """Settings key caches; a dict among them cannot be hashed itself, and equal settings agree in these two."""
+        """Hash by two fields: settings key caches, and a dict among them cannot be hashed."""
         return hash((self.database_url, self.broker_url))
 
     @property
@@ -63,7 +63,7 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
 
     @property
     def is_alone(self) -> bool:
-        """Whether one server has all of it: the database or the broker is files of this machine, which a second server would tread on."""
+        """Whether the home allows one server alone: its database or broker is files of this machine."""
         return self.is_embedded or self.database_url.startswith("sqlite")
 
     @property
@@ -107,20 +107,20 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
         return {variable_of(name): _plain(value) for name, value in values.items() if value is not None}
 
     def secret_environment(self) -> dict[str, str]:
-        """Of `environment`, what nobody else may see: keys, and URLs that may hold passwords."""
+        """Return the secrets of `environment`: keys, and URLs that may hold passwords."""
         return {name: value for name, value in self.environment().items() if name in SECRETS}
 
     def llm_guard(self) -> OutgoingPolicy:
-        """Which endpoints models may be at: those that these settings name."""
+        """Return the policy for endpoints of models: those that these settings name."""
         return OutgoingPolicy.of([self.llm_base_url, *self.llm_keys, *self.llm_endpoints], self.allowed_private_networks)
 
     def webhook_guard(self) -> OutgoingPolicy:
-        """Where webhooks may go: to the receivers on the list where there is one, else to any."""
+        """Return the policy for webhooks: listed receivers where there are any, else all."""
         networks = EVERYWHERE if self.webhook_allow_private_networks else self.allowed_private_networks
         return OutgoingPolicy.of(self.webhook_endpoints, networks, takes_any=not self.webhook_endpoints)
 
     def key_of(self, base_url: str) -> str:
-        """The key that belongs to an endpoint; empty for one that needs none, or that nobody gave a key for."""
+        """Return the key of an endpoint, empty for one without."""
         if base_url.rstrip("/") == self.llm_base_url.rstrip("/"):
             return self.llm_api_key.get_secret_value()
         keys = {url.rstrip("/"): key for url, key in self.llm_keys.items()}
@@ -128,7 +128,7 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is this machine's own."""
+    """Return whether an address to listen on is of this machine alone."""
     if host == "localhost":
         return True
     try:
@@ -138,7 +138,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _invalid(error: ValidationError | SettingsError) -> SettingsInvalidError:
-    """What is wrong, by variable; a value of a secret is never shown."""
+    """Return the error that says what is wrong, by variable, without the value of a secret."""
     if isinstance(error, SettingsError):
         # pydantic-settings names the field between quotation marks, and nothing else of use.
         field = str(error).split('"')[1] if '"' in str(error) else ""
@@ -158,12 +158,12 @@ def _plain(value: Any) -> str:
 
 
 def _url_of(place: str) -> str:
-    """A URL as it is, a path as that of a file."""
+    """Return a URL as it is, and a path as a file URL."""
     return place if "://" in place else f"file://{_resolved(place)}"
 
 
 def _resolved(place: str) -> Path:
-    """The absolute path. Raises ValueError for one that leads nowhere: somebody unknown's home, links in a circle, a name that is too long."""
+    """Return the absolute path. Raises ValueError for one that cannot be resolved: an unknown user, a circle of links, a name too long."""
     try:
         found = Path(place).expanduser().resolve()
         found.exists()
@@ -176,12 +176,12 @@ def _resolved(place: str) -> Path:
 
 @cache
 def settings() -> Settings:
-    """The settings of this process, read from the environment once."""
+    """Return the settings of this process, read from the environment once."""
     return take_settings()
 
 
 def take_settings(**values: Any) -> Settings:
-    """Settings of the environment and of the parent process; what is secret in the environment then leaves it."""
+    """Return settings of the environment and of the parent process, and remove the secrets from the environment."""
     take_inherited()
     found = Settings(**values)
     conceal({*SECRETS, "OPENAI_API_KEY"})

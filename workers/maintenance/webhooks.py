@@ -1,4 +1,4 @@
-"""Delivering webhooks: what is owed is taken in the database, sent, and ticked off. At least once, in any number of processes."""
+"""Delivery of webhooks: due ones are claimed in the database, sent, and marked. At least once, from any number of processes."""
 
 import json
 import logging
@@ -21,16 +21,16 @@ from interp.store.queue.webhooks import Delivery
 
 log = logging.getLogger(__name__)
 
-# Sent at once: a receiver that does not answer keeps no more than these waiting.
+# Sent concurrently: a receiver that does not answer delays no more than these.
 AT_ONCE = 32
-# Beside the try itself: room to write down how it ended before another process may take it.
+# Beside the attempt itself: time to record how it ended before another process may claim it.
 SPARE_SECONDS = 10.0
 LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """How a try ended: `reason` is None where the receiver took it; `is_hopeless` where no further try would change that."""
+    """Describe how an attempt ended: `reason` is None for a delivery; `is_hopeless` where no further attempt would help."""
 
     delivery: Delivery
     reason: str | None = None
@@ -38,7 +38,7 @@ class DeliveryResult:
 
 
 def deliver_due(engine: Engine, settings: Settings) -> int:
-    """Sends what is due, once each; returns how many tries that were. Raises what the database raises."""
+    """Send what is due, once each; return the number of attempts. Raises what the database raises."""
     tried = 0
     while due := _take(engine, settings):
         outcomes = anyio.run(_send_all, due, settings)
@@ -49,13 +49,13 @@ def deliver_due(engine: Engine, settings: Settings) -> int:
                 else:
                     is_last = outcome.is_hopeless or outcome.delivery.attempt >= settings.webhook_max_attempts
                     webhooks.missed(session, outcome.delivery, outcome.reason, is_last)
-                    log.warning("webhook %s, try %d%s: %s", outcome.delivery.id, outcome.delivery.attempt, ", the last" * is_last, outcome.reason)
+                    log.warning("webhook %s, attempt %d%s: %s", outcome.delivery.id, outcome.delivery.attempt, ", the last" * is_last, outcome.reason)
         tried += len(due)
     return tried
 
 
 def signed(delivery: Delivery, secret: str, moment: datetime) -> tuple[dict[str, str], bytes]:
-    """Headers and body of one try, as the Standard Webhooks specification has them; without a signature where there is no secret."""
+    """Return headers and body of one attempt, as the Standard Webhooks specification has them; unsigned without a secret."""
     body = json.dumps(delivery.payload, ensure_ascii=False, separators=(",", ":"))
     headers = {
         "content-type": "application/json",
@@ -79,7 +79,7 @@ async def _send_all(due: list[Delivery], settings: Settings) -> list[DeliveryRes
     async def one(delivery: Delivery) -> None:
         outcomes.append(await _send(client, delivery, settings))
 
-    # No proxy of the environment: it would look up the name itself, and the address that was looked at would count for nothing.
+    # No proxy of the environment: it would look up the name itself, and the check of the address would not hold.
     async with (
         httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=settings.webhook_timeout_seconds) as client,
         anyio.create_task_group() as group,
@@ -91,7 +91,7 @@ async def _send_all(due: list[Delivery], settings: Settings) -> list[DeliveryRes
 
 async def _send(client: httpx.AsyncClient, delivery: Delivery, settings: Settings) -> DeliveryResult:
     if delivery.attempt > settings.webhook_max_attempts:
-        return DeliveryResult(delivery, "the process that made the last try died over it", is_hopeless=True)
+        return DeliveryResult(delivery, "the process that made the last attempt died during it", is_hopeless=True)
     try:
         with anyio.fail_after(settings.webhook_timeout_seconds):
             place = await anyio.to_thread.run_sync(find, delivery.url, settings.webhook_guard(), abandon_on_cancel=True)
@@ -102,11 +102,11 @@ async def _send(client: httpx.AsyncClient, delivery: Delivery, settings: Setting
         return DeliveryResult(delivery, f"no answer within {settings.webhook_timeout_seconds:g} s")
     except (httpx.HTTPError, OSError) as error:
         return DeliveryResult(delivery, one_line(f"{type(error).__name__}: {error}", LONGEST_REASON))
-    return _judged(delivery, status)
+    return _result_of(delivery, status)
 
 
 async def _post(client: httpx.AsyncClient, place: ResolvedUrl, headers: dict[str, str], body: bytes) -> int:
-    """The answer's status. Asks the very addresses that were looked at, one after the other: a name may say something else a moment later."""
+    """Return the answer's status. Connects to the addresses that were checked, in turn: a name may resolve otherwise a moment later."""
     named = headers | {"host": place.url.netloc.decode("ascii")}
     for address in place.addresses:
         url = place.url.copy_with(host=str(address))
@@ -119,7 +119,7 @@ async def _post(client: httpx.AsyncClient, place: ResolvedUrl, headers: dict[str
     raise httpx.ConnectError(f"{place.name} has no address")
 
 
-def _judged(delivery: Delivery, status: int) -> DeliveryResult:
+def _result_of(delivery: Delivery, status: int) -> DeliveryResult:
     if 200 <= status < 300:
         return DeliveryResult(delivery)
     if 300 <= status < 400:
@@ -130,5 +130,5 @@ def _judged(delivery: Delivery, status: int) -> DeliveryResult:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Certificates as the rest of Python's HTTP clients here take them: SSL_CERT_FILE where it is set, else certifi's."""
+    """Return certificates as other Python HTTP clients here use them: SSL_CERT_FILE where it is set, else certifi's."""
     return httpx.create_ssl_context()
