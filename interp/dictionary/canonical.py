@@ -137,7 +137,7 @@ class DictionaryHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class StoredDictionary:
     """A dictionary on disk: its header, its tensors as stored, and their conversion.
 
     `made` counts the numbers of a format without weights.

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from interp.dictionary.canonical import DictionaryHeader, Reading, as_dictionary_errors
+from interp.dictionary.canonical import DictionaryHeader, StoredDictionary, as_dictionary_errors
 from interp.dictionary.weights import check_expansion
 from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, FileMissingError
@@ -23,7 +23,7 @@ class Format(Protocol):
         """Return whether the files look like this family's, by names and configs alone."""
         ...
 
-    def read(self, source: Path, spec: DictionarySpec) -> Reading:
+    def read(self, source: Path, spec: DictionarySpec) -> StoredDictionary:
         """Read headers. Raises DictionaryError."""
         ...
 
@@ -35,7 +35,7 @@ FORMATS = ("saelens", "sparsify", "dictionary_learning", "gemma_scope", "openai"
 LONGEST_PART = 120
 
 
-def read(spec: DictionarySpec) -> Reading:
+def read(spec: DictionarySpec) -> StoredDictionary:
     """Open the dictionary at `spec.source` without its numbers. Raises FileMissing, DictionaryFormatUnknown, DictionaryError."""
     source = Path(allowed_files.expand(spec.source))
     kind = allowed_files.kind_of(source)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, matrix_shape, require
+from interp.dictionary.canonical import Canonical, DictionaryHeader, StoredDictionary, matrix_shape, require
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats, StoredTensor
 from interp.domain.errors import DictionaryError
@@ -20,7 +20,7 @@ def recognise(source: Path) -> bool:
     return allowed_files.is_file(source) and source.suffix == ".pt" and bool(_places(tensors_of(read_torch(source))))
 
 
-def read(source: Path, spec: DictionarySpec) -> Reading:
+def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     stored = tensors_of(read_torch(source))
     places = _places(stored)
     if not places:
@@ -37,7 +37,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
     require(tensors, PARTS, source)
     n_features, d_in = matrix_shape(tensors, "encoder.0.weight", source)
     header = DictionaryHeader(format="apollo", architecture="relu", n_features=n_features, d_in=d_in, hook_point=hook_point, files=(source,))
-    return Reading(header, tensors, _convert)
+    return StoredDictionary(header, tensors, _convert)
 
 
 def _convert(arrays: Mapping[str, Floats]) -> Canonical:

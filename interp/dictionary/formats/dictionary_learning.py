@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, DictionaryHeader, Positions, Reading, divided, has_files, matrix_shape, whole_number
+from interp.dictionary.canonical import Canonical, DictionaryHeader, Positions, StoredDictionary, divided, has_files, matrix_shape, whole_number
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
 from interp.domain.errors import DictionaryError
@@ -59,7 +59,7 @@ def recognise(source: Path) -> bool:
     return has_files(source, WEIGHTS, CONFIG)
 
 
-def read(source: Path, spec: DictionarySpec) -> Reading:
+def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     weights = source / WEIGHTS
     config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
     parsed = typed(DictionaryLearningConfig, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
@@ -87,7 +87,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         context=None if buffer.ctx_len is None else whole_number(buffer.ctx_len, "ctx_len", source),
         warnings=_warnings(spec, buffer),
     )
-    return Reading(header, tensors, lambda arrays: CLASSES[kind](arrays, trainer))
+    return StoredDictionary(header, tensors, lambda arrays: CLASSES[kind](arrays, trainer))
 
 
 def _warnings(spec: DictionarySpec, buffer: Buffer) -> tuple[str, ...]:

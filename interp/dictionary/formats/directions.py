@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, matrix_shape
+from interp.dictionary.canonical import Canonical, DictionaryHeader, StoredDictionary, matrix_shape
 from interp.dictionary.weights import Floats, read_npy, read_safetensors
 from interp.domain.spec import DictionarySpec
 from interp.security import allowed_files
@@ -21,13 +21,13 @@ def recognise(source: Path) -> bool:
     return allowed_files.is_file(source) and source.suffix == ".safetensors" and "directions" in read_safetensors(source)
 
 
-def read(source: Path, spec: DictionarySpec) -> Reading:
+def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     tensors = {"directions": read_npy(source)} if source.suffix == ".npy" else read_safetensors(source)
     n_features, d_in = matrix_shape(tensors, "directions", source)
     header = DictionaryHeader(
         format="directions", architecture="directions", n_features=n_features, d_in=d_in, hook_point=spec.hook_point or "", files=(source,)
     )
-    return Reading(header, tensors, _convert)
+    return StoredDictionary(header, tensors, _convert)
 
 
 def _convert(arrays: Mapping[str, Floats]) -> Canonical:

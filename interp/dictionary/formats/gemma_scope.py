@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, matrix_shape, require
+from interp.dictionary.canonical import Canonical, DictionaryHeader, StoredDictionary, matrix_shape, require
 from interp.dictionary.weights import Floats, StoredTensor, read_npz, read_safetensors
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
@@ -43,7 +43,7 @@ def recognise(source: Path) -> bool:
     return _weights(source) is not None
 
 
-def read(source: Path, spec: DictionarySpec) -> Reading:
+def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     weights = _weights(source)
     if weights is None:
         raise DictionaryError(f"{source} holds no params.npz or params.safetensors.", cure="Give the folder that holds it.")
@@ -60,7 +60,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         files=(weights,),
         config={"path": "/".join(weights.parts[-4:])},
     )
-    return Reading(header, tensors, _convert)
+    return StoredDictionary(header, tensors, _convert)
 
 
 def _convert(arrays: Mapping[str, Floats]) -> Canonical:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading
+from interp.dictionary.canonical import Canonical, DictionaryHeader, StoredDictionary
 from interp.dictionary.weights import Floats
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
@@ -22,7 +22,7 @@ def recognise(source: Path) -> bool:  # noqa: ARG001
     return False
 
 
-def read(source: Path, spec: DictionarySpec) -> Reading:
+def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     if spec.hook_point is None:
         raise DictionaryError(
             "Neurons of which layer?", why="The format `neurons` has no file that says.", cure="Set hook_point, such as blocks.3.mlp.hook_post."
@@ -38,4 +38,4 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
         identity, zeros = np.eye(d_in, dtype=np.float32), np.zeros(d_in, dtype=np.float32)
         return Canonical(W_enc=identity, b_enc=zeros, W_dec=identity, b_dec=zeros)
 
-    return Reading(header, {}, convert, made=2 * d_in * d_in)
+    return StoredDictionary(header, {}, convert, made=2 * d_in * d_in)

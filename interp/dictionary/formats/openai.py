@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from interp.dictionary.canonical import Canonical, DictionaryHeader, Reading, matrix_shape, require, whole_number
+from interp.dictionary.canonical import Canonical, DictionaryHeader, StoredDictionary, matrix_shape, require, whole_number
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import Floats
 from interp.domain.errors import DictionaryError
@@ -41,7 +41,7 @@ def recognise(source: Path) -> bool:
     return allowed_files.is_file(source) and source.suffix == ".pt" and _is_ours(read_torch(source))
 
 
-def read(source: Path, spec: DictionarySpec) -> Reading:
+def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     content = read_torch(source)
     if not _is_ours(content):
         raise DictionaryError(f"{source} is no OpenAI autoencoder.", why=f"It lacks {', '.join(NAMES)}.", cure="Name its format.")
@@ -80,7 +80,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
             input_norm="layer_norm" if normalised else "none",
         )
 
-    return Reading(header, tensors, convert)
+    return StoredDictionary(header, tensors, convert)
 
 
 def _is_ours(content: Any) -> bool:

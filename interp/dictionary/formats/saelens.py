@@ -13,7 +13,7 @@ from interp.dictionary.canonical import (
     DictionaryHeader,
     InputNorm,
     Positions,
-    Reading,
+    StoredDictionary,
     divided,
     has_files,
     matrix_shape,
@@ -114,7 +114,7 @@ def recognise(source: Path) -> bool:
     return has_files(source, CONFIG, WEIGHTS)
 
 
-def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
+def read(source: Path, spec: DictionarySpec) -> StoredDictionary:  # noqa: ARG001
     weights = source / WEIGHTS
     raw = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
     content = modern(raw, source)
@@ -155,7 +155,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:  # noqa: ARG001
         warnings=_warnings(raw, metadata),
     )
     input_norm = _input_norm(config, source)
-    return Reading(header, tensors, lambda arrays: _convert(arrays, config, input_norm, k))
+    return StoredDictionary(header, tensors, lambda arrays: _convert(arrays, config, input_norm, k))
 
 
 def modern(config: dict[str, Any], source: Path) -> dict[str, Any]:

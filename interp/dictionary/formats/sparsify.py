@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from interp.dictionary.canonical import Activation, Canonical, DictionaryHeader, Reading, has_files, matrix_shape, require, whole_number
+from interp.dictionary.canonical import Activation, Canonical, DictionaryHeader, StoredDictionary, has_files, matrix_shape, require, whole_number
 from interp.dictionary.weights import Floats, read_safetensors
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
@@ -34,7 +34,7 @@ def recognise(source: Path) -> bool:
     return has_files(source, WEIGHTS, CONFIG)
 
 
-def read(source: Path, spec: DictionarySpec) -> Reading:
+def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     weights = source / WEIGHTS
     config = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
     parsed = typed(SparsifyConfig, config, source / CONFIG, DictionaryError, "Correct it, or name the format whose config this is.")
@@ -75,7 +75,7 @@ def read(source: Path, spec: DictionarySpec) -> Reading:
             W_skip=None if skip is None else skip.T,
         )
 
-    return Reading(header, tensors, convert)
+    return StoredDictionary(header, tensors, convert)
 
 
 def _hook_point(folder: str, transcode: bool) -> str:

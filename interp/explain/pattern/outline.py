@@ -94,14 +94,13 @@ class _Part:
 
 def outline_of(places: TokenCells) -> Outline:
     """Return the description with the best F score (van Rijsbergen, 1979) between activation and described places, less the cost of its length."""
-    wanted = places.target
-    total = max(float(wanted.sum()), 1e-9)
+    total = max(float(places.target.sum()), 1e-9)
     best: tuple[float, float, float, _Part, _Part] | None = None
-    befores, alone = list(_befores(places, wanted)), [_anywhere(places)]
-    for last in (*_lasts(places, wanted), *_pairs(places, wanted)):
+    befores, alone = list(_befores(places)), [_anywhere(places)]
+    for last in (*_lasts(places), *_pairs(places)):
         for before in alone if any(len(text) > 1 for text in last.listed) else befores:
             described = last.holds & before.holds
-            share = float(wanted[described].sum()) / total
+            share = float(places.target[described].sum()) / total
             hits = float((places.target[described] > 0).mean()) if described.any() else 0.0
             score = (1 + BETA**2) * share * hits / max(share + BETA**2 * hits, 1e-9) - last.cost - before.cost
             score -= PRODUCT_COST if len(last.listed) > 1 and len(before.listed) > 1 else 0.0
@@ -113,36 +112,38 @@ def outline_of(places: TokenCells) -> Outline:
     return Outline(last.listed, before.listed, _words(places, fires), last.name, before.name, round(share, 2), round(hits, 2))
 
 
-def _lasts(places: TokenCells, wanted: Weights) -> Iterator[_Part]:
+def _lasts(places: TokenCells) -> Iterator[_Part]:
     ids = places.windows.ids.ravel()[places.cells]
-    yield from _listed(ids, wanted, places.windows.properties.strings, ITEM_COST)
+    yield from _listed(ids, places.target, places.windows.properties.strings, ITEM_COST)
     yield from _classes(ids, CLASSES, places.windows.properties.strings)
 
 
-def _befores(places: TokenCells, wanted: Weights) -> Iterator[_Part]:
+def _befores(places: TokenCells) -> Iterator[_Part]:
     yield _anywhere(places)
     ids = places.windows.at(-1).ravel()[places.cells]
     strings = (*places.windows.properties.strings, "")
     yield from _classes(ids, BEFORE_CLASSES, strings)
     further = places.windows.at(-2).ravel()[places.cells]
-    for part in _listed(ids, np.where(np.array([text.isspace() for text in strings])[ids], 0.0, wanted), strings, BEFORE_COST):
+    # The start of a word has a class of its own.
+    weights = np.where(np.array([text.isspace() for text in strings])[ids], 0.0, places.target)
+    parts = list(_listed(ids, weights, strings, BEFORE_COST))
+    for part in parts:
         near = np.array([text in part.listed for text in strings])[further]
         yield _Part(part.listed, WITHIN, part.holds | near, part.cost + CLASS_COST)
-    # The start of a word has a class of its own.
-    yield from _listed(ids, np.where(np.array([text.isspace() for text in strings])[ids], 0.0, wanted), strings, BEFORE_COST)
+    yield from parts
 
 
 def _anywhere(places: TokenCells) -> _Part:
     return _Part((), "", np.ones(len(places.cells), dtype=np.bool_), 0.0)
 
 
-def _pairs(places: TokenCells, wanted: Weights) -> Iterator[_Part]:
+def _pairs(places: TokenCells) -> Iterator[_Part]:
     """Yield the one, two and three heaviest strings of two characters, of those at whose end the feature fires often."""
     strings = (*places.windows.properties.strings, "")
     size = len(strings)
     codes, inverse = np.unique(places.windows.at(-1).ravel()[places.cells] * size + places.windows.ids.ravel()[places.cells], return_inverse=True)
-    weights = np.bincount(inverse, weights=wanted)
-    hits = np.bincount(inverse, weights=(wanted > 0).astype(np.float64)) / np.bincount(inverse)
+    weights = np.bincount(inverse, weights=places.target)
+    hits = np.bincount(inverse, weights=(places.target > 0).astype(np.float64)) / np.bincount(inverse)
     ordered = np.argsort(-np.where(hits >= PAIR_HITS, weights, 0.0), kind="stable")[:MOST_LISTED].tolist()
     texts = [strings[int(codes[pair]) // size] + strings[int(codes[pair]) % size] for pair in ordered]
     for count in range(1, len(ordered) + 1):
