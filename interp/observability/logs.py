@@ -1,7 +1,7 @@
-"""The log: one line an event, with the ids of the request, job and chunk that it belongs to, whoever wrote it, on standard error.
+"""The log on standard error: one line per event, with the ids of its request, job and chunk.
 
-`get_logger` gives structlog's loggers; those of the standard library, and so of every library, come out of the same handler. Ids are bound by
-`bound`, for all that happens inside, on threads and event loops that are handed the context, too.
+`get_logger` returns structlog's loggers; those of the standard library, and so of every library, use the same handler. `bound` binds ids for a
+block, and for threads and event loops that are given its context.
 """
 
 import json
@@ -22,13 +22,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from interp.config.settings import Settings
 from interp.domain.cleaning import lines, visible
 
-# Whose lines below a warning are written. A library tells at `info` what only its authors want to know (the HTTP client a line a call), and at
-# `debug` what nobody should: headers, and whole requests. By our own names, since a list of theirs is wrong with the next library or its next name.
+# Packages whose lines below a warning are written. Libraries log a line per call at `info`, and headers and whole requests at `debug`.
 OURS = ("api", "interp", "migrations", "workers")
 HIDDEN = "***"
 SECRET_NAMES = re.compile(r"key|secret|token|password", re.IGNORECASE)
-# What looks like a secret wherever it comes from: credentials in headers, passwords in URLs (what stands between `://user:` and `@`, not the port of
-# `://host:8000/`), keys of the usual shape.
+# Secrets by their form: credentials in headers, passwords in URLs (between `://user:` and `@`, not the port of `://host:8000/`), usual keys.
 SECRETS = re.compile(
     r"(?i)(?P<before>\b(?:bearer|basic)\s+)[^\s@\"',;]+"
     r"|(?P<url>://[^\s/:@\[]*:)(?!\d{1,5}(?:[/?#]|$))(?:[^\s/\"',;]*|[^\s@\"',;]*)(?P<after>@)"
@@ -36,10 +34,10 @@ SECRETS = re.compile(
 )
 SEVERAL_LINES = ("exception", "stack")
 INDENT = "  "
-# Shorter ones would take words out of the log that are no secret.
-SHORTEST = 6
+# Shorter secrets would remove ordinary words from the log.
+MIN_SECRET_LENGTH = 6
 
-# Records carry what structlog's loggers were given as `extra`: a program that sets up no log of its own gets plain lines from `logging`.
+# Values of structlog's loggers are the records' `extra`: a program that sets up no log of its own gets plain lines from `logging`.
 structlog.configure(
     processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
     wrapper_class=structlog.stdlib.BoundLogger,
@@ -49,29 +47,29 @@ structlog.configure(
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger whose methods take an event and its values: `log.info("call", model=..., seconds=...)`."""
+    """Return a logger whose methods take an event and its values: `log.info("call", model=..., seconds=...)`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
 def bound(**ids: object) -> AbstractContextManager[object]:
-    """Every line that is written inside has these values."""
+    """Bind these values to every line that is written inside."""
     return structlog.contextvars.bound_contextvars(**ids)
 
 
 def configure(settings: Settings, name: str | None = None, stream: TextIO | None = None) -> None:
-    """Sets up this process's log as `settings` say. `name` is the worker's, and stands in each of its lines."""
+    """Set up this process's log. `name` is the worker's, and a value of each of its lines."""
     target = stream or sys.stderr
     handler = logging.StreamHandler(target)
     handler.setFormatter(_formatter(settings, name, target.isatty()))
-    handler.addFilter(_is_told)
+    handler.addFilter(_is_logged)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=max(logging.WARNING, level), handlers=[handler], force=True)
     for name in OURS:
         logging.getLogger(name).setLevel(level)
     logging.captureWarnings(True)
     if stream is None:
-        # What nobody caught goes the same way, and not to standard error as it is.
+        # Uncaught errors are logged, without their secrets.
         sys.excepthook = _uncaught
         threading.excepthook = lambda found: _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
 
@@ -82,8 +80,8 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, trace: Tra
     logging.getLogger(__name__).critical("an error that nothing caught", exc_info=(kind, error or kind(), trace))
 
 
-def _is_told(record: logging.LogRecord) -> bool:
-    """Whether a line is ours or a warning. Libraries that set the level of their own loggers (uvicorn, alembic) get no further."""
+def _is_logged(record: logging.LogRecord) -> bool:
+    """Return whether a record is ours or a warning, whatever level a library gave its own loggers (uvicorn, alembic)."""
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] in OURS
 
 
@@ -113,15 +111,15 @@ def _formatter(settings: Settings, name: str | None, colours: bool) -> logging.F
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             *renderers,
-            _Hide(secrets_of(settings)),
+            _HideSecrets(secrets_of(settings)),
         ],
     )
 
 
 def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Takes controls out of a line for people, before it is coloured: a value may hold anything, but neither colours nor lines of its own.
+    """Remove control characters from a line for people, before it is coloured.
 
-    What stands in several lines is moved in, so that none of them passes for a line of the log.
+    Values of several lines are indented, so that none of them looks like a line of the log.
     """
     for name, value in event.items():
         if name in SEVERAL_LINES and isinstance(value, str):
@@ -132,7 +130,7 @@ def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:
-    """Every secret that the settings hold, each also as JSON writes it."""
+    """Return every secret of the settings, each also as JSON writes it."""
     signing = settings.webhook_secret.get_secret_value()
     found = [settings.llm_api_key.get_secret_value(), signing, signing.removeprefix("whsec_")]
     found += [key.get_secret_value() for key in settings.llm_keys.values()]
@@ -140,7 +138,7 @@ def secrets_of(settings: Settings) -> frozenset[str]:
     for url in (settings.database_url, settings.broker_url):
         password = urlsplit(url).password or ""
         found += [password, unquote(password)]
-    return frozenset(text for secret in found for text in (secret, json.dumps(secret)[1:-1]) if len(text) >= SHORTEST)
+    return frozenset(text for secret in found for text in (secret, json.dumps(secret)[1:-1]) if len(text) >= MIN_SECRET_LENGTH)
 
 
 def _secret_values(options: dict[str, Any]) -> Iterator[str]:
@@ -151,8 +149,8 @@ def _secret_values(options: dict[str, Any]) -> Iterator[str]:
             yield str(value)
 
 
-class _Hide:
-    """The last step: takes secrets out of the line, whichever way they came in, tracebacks and other people's messages included."""
+class _HideSecrets:
+    """Remove secrets from the finished line, with its traceback and messages of libraries."""
 
     def __init__(self, secrets: frozenset[str]) -> None:
         known = "|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))
@@ -164,7 +162,7 @@ class _Hide:
 
 
 def _with_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The ids that lead from a line to its span, where there is one."""
+    """Add the ids of the current span."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"], event["span_id"] = trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)

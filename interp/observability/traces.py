@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry: a request, the chunks of the job that it submitted, their questions to language models, all in one trace.
+"""OpenTelemetry spans: a request, the chunks of its job, and their calls to language models, in one trace.
 
 A job keeps the W3C trace context of its submission in its row, and workers begin there: a notification that is lost or doubled takes no span with it.
 Without a collector (`GLOSSATOR_OTEL_ENDPOINT`) or without the extra `otel` all of this does nothing. Samplers, headers and the like are
@@ -32,7 +32,7 @@ _tracer = trace.get_tracer("glossator")
 
 
 def configure(settings: Settings, service: str, name: str) -> bool:
-    """Sends this process's spans to the collector of the settings; whether there is one. `service`: api, gpu, llm or upkeep. Once a process."""
+    """Send this process's spans to the collector of the settings, if any; return whether there is one. `service`: api, gpu, llm or upkeep."""
     if not settings.otel_endpoint:
         return False
     try:
@@ -53,14 +53,14 @@ def configure(settings: Settings, service: str, name: str) -> bool:
 
 
 def _send_the_rest_at_exit(send: Callable[[], object]) -> None:
-    """What is left goes out when the process ends, which a collector that does not answer holds up for `LAST_SECONDS` and no longer."""
+    """Send remaining spans at exit, for at most `LAST_SECONDS`."""
     ending = threading.Event()
 
     def wait_and_send() -> None:
         ending.wait()
         send()
 
-    # Begun now: a process that ends can begin no thread.
+    # Started now: an interpreter that exits starts no thread.
     sender = threading.Thread(target=wait_and_send, name="last-spans", daemon=True)
     sender.start()
 
@@ -72,7 +72,7 @@ def _send_the_rest_at_exit(send: Callable[[], object]) -> None:
 
 
 def instrument(app: "FastAPI") -> None:
-    """A span a request, in a process that sends spans. What orchestrators ask every few seconds has none."""
+    """Record a span per request, but for the endpoints that orchestrators poll."""
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -81,7 +81,7 @@ def instrument(app: "FastAPI") -> None:
 
 
 def traceparent() -> str | None:
-    """Where we are, as the W3C header says it; None where nobody traces."""
+    """Return the current trace context as its W3C header; None outside any trace."""
     carrier: dict[str, str] = {}
     _W3C.inject(carrier)
     return carrier.get(HEADER)
@@ -89,7 +89,7 @@ def traceparent() -> str | None:
 
 @contextmanager
 def within(parent: str | None) -> Iterator[None]:
-    """Spans that begin inside belong to this trace context."""
+    """Make this trace context the parent of spans that begin inside."""
     if parent is None:
         yield
         return
@@ -102,7 +102,7 @@ def within(parent: str | None) -> Iterator[None]:
 
 @contextmanager
 def span(name: str, attributes: Mapping[str, Value], kind: SpanKind = SpanKind.INTERNAL) -> Iterator[Span]:
-    """A span of what happens inside. An error that leaves it is named by its type alone: messages may quote what no collector should have."""
+    """Record a span of the block. Of an error only its type is recorded: messages may quote what no collector should have."""
     with _tracer.start_as_current_span(name, attributes=attributes, kind=kind, record_exception=False, set_status_on_exception=False) as current:
         try:
             yield current
@@ -113,6 +113,6 @@ def span(name: str, attributes: Mapping[str, Value], kind: SpanKind = SpanKind.I
 
 
 def question(operation: str, model: str, server: str) -> AbstractContextManager[Span]:
-    """A question to a language model, in the words of OpenTelemetry's conventions for them. `operation`: chat, embeddings or completions."""
+    """Record a call to a language model by OpenTelemetry's conventions. `operation`: chat, embeddings or completions."""
     attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": model, "server.address": server}
     return span(f"{operation} {model}", attributes, SpanKind.CLIENT)
