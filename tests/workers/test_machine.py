@@ -1,9 +1,12 @@
-"""What a worker may use is the least of the limits that it stands under."""
+"""Memory is the least of a worker's limits; a process is told from the dead, and from another with its pid."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from workers import machine
 from workers.machine import cgroup_limits, machine_bytes, memory_limit
 from workers.process import GPU_DRIVER
 
@@ -58,3 +61,28 @@ def test_a_worker_without_a_gpu_tells_of_its_memory_before_it_loads_torch(tmp_pa
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     if not GPU_DRIVER.exists():
         assert done.stdout.split() == ["123", "cpu", "False"]
+
+
+def test_this_process_lives() -> None:
+    assert not machine.is_gone(machine.this_process())
+
+
+def test_a_killed_process_is_gone_even_before_it_is_reaped() -> None:
+    code = "from workers.machine import this_process; print(this_process(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        name = process.stdout.readline().strip()
+        assert not machine.is_gone(name)
+        process.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert machine.is_gone(name)
+
+
+def test_a_number_given_again_is_another_process() -> None:
+    host, pid, _start = machine.this_process().rsplit("/", 2)
+    assert machine.is_gone(f"{host}/{pid}/1")
+
+
+def test_nobody_here_knows_of_other_machines() -> None:
+    assert not machine.is_gone("elsewhere-1/1/1")
+    assert not machine.is_gone("test")

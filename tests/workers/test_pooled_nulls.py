@@ -18,7 +18,7 @@ from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import FeatureRow, ScoreRow
 from interp.store.queue import jobs
 from tests.store import steps
-from tests.workers.test_embedded import until
+from tests.workers.test_supervisor import until
 from workers.supervisor import Supervisor
 from workers.wakeup import notify
 
