@@ -1,4 +1,4 @@
-"""The application factory. Nothing here loads torch: a test holds it."""
+"""The application factory. It does not import torch: a test checks that."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,21 +28,21 @@ from interp.store.db.engine import make_engine
 
 DESCRIPTION = """Label and score every feature of a sparse dictionary of a language model.
 
-Submit one job to `POST /v1/jobs`, follow it at `/v1/jobs/{id}/events`, then read the book: features by score, lift over null, density or label,
+Submit one job to `POST /v1/jobs`, follow it at `/v1/jobs/{id}/events`, then read its features by score, lift over null, density or label,
 and each feature with its contexts, explanations and scores. Listings are paged by `next_cursor`. Every refusal is a problem document (RFC 9457).
 """
-# Answers of a page or more are packed for those who ask for it; event streams never are.
+# Smaller answers are not compressed; event streams never are.
 COMPRESSED_BYTES, COMPRESSION = 4096, 4
 ROUTERS = (jobs.router, dictionaries.router, runs.router, explanations.router, service.router)
 
 
 def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: False) -> FastAPI:
-    """The REST service on the database of `settings`. `is_stopping` tells event streams to end, so that a server can stop while clients listen."""
+    """Return the REST service on the database of `settings`. Event streams end once `is_stopping`, so that a server can stop."""
     engine = make_engine(settings.database_url)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # Not awaited: a first job that comes at once waits for it.
+        # Not awaited: a job that comes at once waits for it.
         sandbox.start("api.jobs.estimate_task")
         yield
         engine.dispose()

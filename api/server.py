@@ -1,4 +1,4 @@
-"""The embedded service: REST in a thread of this process, workers as supervised child processes."""
+"""The service: REST in a thread of this process, workers as supervised child processes."""
 
 import logging
 import math
@@ -29,11 +29,11 @@ STOP_SECONDS = 5
 
 
 class AddressTakenError(GlossatorError, code="address-taken", title="The address cannot be listened on", exit_status=2):
-    """The service cannot listen where it was told to."""
+    """The service cannot listen on its address."""
 
 
 class LoginMissingError(GlossatorError, code="login-missing", title="Anyone who reaches the address could do anything", exit_status=2):
-    """The service has no accounts, and was told to listen where other machines reach it."""
+    """The service has no accounts, and its address can be reached from other machines."""
 
 
 class Service:
@@ -43,7 +43,7 @@ class Service:
         """`port` 0 takes a free one. Without `workers` jobs wait for `glossator worker`. `log_to` takes what the workers log (default: stderr)."""
         self._settings = settings
         with ExitStack() as opened:
-            # Before the address: a second server on the home is told of the first, not of its port.
+            # Before the address: the error of a second server on the home names the first server, not its port.
             lock = opened.enter_context(held(settings.home)) if settings.is_alone else None
             self._socket = opened.enter_context(_listen(host, port, settings.i_know_there_is_no_login))
             name = f"[{host}]" if ":" in host else host
@@ -58,7 +58,7 @@ class Service:
                 log_level="warning",
                 log_config=None,
                 server_header=False,
-                timeout_keep_alive=settings.keep_alive_timeout_seconds,  # type: ignore[arg-type]  # It is an event loop's: any number.
+                timeout_keep_alive=settings.keep_alive_timeout_seconds,  # type: ignore[arg-type]  # The event loop takes any number.
                 timeout_graceful_shutdown=math.ceil(min(STOP_SECONDS, settings.stop_timeout_seconds / 2)),
             )
             self._server = uvicorn.Server(config)
@@ -79,24 +79,24 @@ class Service:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # The home is given up last: until then workers write to it.
+        # The home is released last: until then workers write to it.
         with self._opened:
-            # At once: neither waits for the other.
+            # Both at once: neither waits for the other.
             self._server.should_exit = True
             if self._supervisor:
                 self._supervisor.stop()
             self._stop_server()
 
     def wait(self) -> None:
-        """Blocks until SIGINT or SIGTERM. Only in the main thread: nothing else may set signal handlers."""
-        asked = threading.Event()
+        """Block until SIGINT or SIGTERM. Only in the main thread, which alone may set signal handlers."""
+        stopped = threading.Event()
 
         def stop(_number: int, _frame: FrameType | None) -> None:
-            asked.set()
+            stopped.set()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            while not asked.wait(1.0) and self._thread.is_alive():
+            while not stopped.wait(1.0) and self._thread.is_alive():
                 pass
         finally:
             for number, handler in before.items():
@@ -117,9 +117,9 @@ class Service:
 
 
 def end_process() -> None:
-    """Ends this process under threads that still work on requests: their clients are gone, and transactions that are not committed are undone.
+    """End this process although threads still work on requests: their clients are gone, and open transactions are rolled back.
 
-    Python would wait for them, for as long as a look at files or at an endpoint takes. Where there are none, the process ends as any other.
+    Python would wait for them, as long as reading files or probing an endpoint takes. Without such threads the process ends normally.
     """
     left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     if left:
@@ -130,11 +130,11 @@ def end_process() -> None:
 
 
 def _listen(host: str, port: int, is_open: bool) -> socket.socket:
-    """A socket that listens there. Raises AddressTaken, and LoginMissing where others than this machine would reach it unless that is meant."""
+    """Return a listening socket. Raises AddressTakenError, and LoginMissingError where other machines would reach it and `is_open` is false."""
     if not is_open and not is_loopback(host):
         raise _login_missing(host)
     listening = _bound(host, port)
-    # A name leads where the machine's own tables say.
+    # A host name may resolve to another address.
     if not is_open and not is_loopback(listening.getsockname()[0]):
         listening.close()
         raise _login_missing(host)

@@ -1,4 +1,4 @@
-"""What `glossator doctor` looks at: one function a thing. Looking changes nothing, but for a file that is written to a bucket and removed again."""
+"""Checks of `glossator doctor`, one function each. They change nothing, except for a file that is written to a bucket and removed again."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ NAMES_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `cure` is empty where all is well."""
+    """The result of one check. `cure` is empty where all is well."""
 
     name: str
     well: bool
@@ -58,7 +58,7 @@ def versions(_found: Settings) -> list[Finding]:
 
 
 def home(found: Settings) -> list[Finding]:
-    """The service's folder, and who serves from it."""
+    """Check the service's folder, and name the process that serves it."""
     if not found.is_alone:
         return [Finding("home", True, f"{found.home}; the database and the broker are servers")]
     try:
@@ -74,7 +74,7 @@ def home(found: Settings) -> list[Finding]:
 
 
 def address(found: Settings) -> list[Finding]:
-    """Where a server would listen, and whether that is open to others without anybody having said so."""
+    """Check where a server would listen, and whether other machines reach it unintended."""
     if is_loopback(found.host):
         return [Finding("address", True, f"{found.host}:{found.port}, which only this machine reaches")]
     if found.i_know_there_is_no_login:
@@ -112,7 +112,7 @@ def broker(found: Settings) -> list[Finding]:
 
 
 def workers(found: Settings) -> list[Finding]:
-    """Who is alive, and which queue has nobody. Before the first start there is no database, and nobody is missed."""
+    """Check that each queue has a live worker. Before the first start there is no database, and none is needed."""
     if _is_unmade(found):
         return [Finding("workers", True, "none yet; `glossator serve` starts them")]
     figures = _figures(found)
@@ -135,7 +135,7 @@ def workers(found: Settings) -> list[Finding]:
 
 
 def endpoints(found: Settings) -> list[Finding]:
-    """Every endpoint that a key is there for, and the server's own if it is no public one."""
+    """Check every endpoint that has a key, and the server's own if it is set."""
     asked = [found.llm_base_url] if found.llm_api_key.get_secret_value() or "llm_base_url" in found.model_fields_set else []
     asked += [url for url in found.llm_keys if url.rstrip("/") != found.llm_base_url.rstrip("/")]
     if not asked:
@@ -165,7 +165,7 @@ def artifacts(found: Settings) -> list[Finding]:
 
 
 def roots(found: Settings) -> list[Finding]:
-    """What jobs of a server or worker that is started here may read."""
+    """Check the folders that jobs of a server started here may read."""
     if not found.allowed_roots:
         return [Finding("roots", True, "jobs may name no files, only models of the Hub; GLOSSATOR_ROOTS opens folders")]
     own = Roots.of(found)
@@ -185,7 +185,7 @@ def space(found: Settings) -> list[Finding]:
 
 
 def models(found: Settings) -> list[Finding]:
-    """In a process of its own, because this one must not load torch. Where workers run elsewhere, this machine need not have any of it."""
+    """Import the model packages in another process, because this one must not load torch. Not needed where workers run elsewhere."""
     if not found.is_embedded and not any(map(find_spec, MODELS)):
         return [Finding("models", True, f"not installed here: what runs gpu workers needs {', '.join(MODELS)}")]
     code = f"import {', '.join(MODELS)}; print('cuda' if torch.cuda.is_available() else 'cpu')"
@@ -201,7 +201,7 @@ def models(found: Settings) -> list[Finding]:
 
 
 def _is_unmade(found: Settings) -> bool:
-    """Whether the database is a file that is still to be made: looking must not make it."""
+    """Return whether the database is a file that does not exist yet: a check must not create it."""
     url = make_url(found.database_url)
     return url.get_backend_name() == "sqlite" and not os.path.exists(str(url.database))  # noqa: PTH110 - a folder may be shut
 
@@ -221,12 +221,12 @@ def _figures(found: Settings) -> MetricValues | None:
 
 
 def finding_of(error: GlossatorError, name: str) -> Finding:
-    """An error as what a check found."""
+    """Return an error as the result of a check."""
     return Finding(name, False, f"{error.what} {error.why}".strip(), error.cure or "See docs/deploy.md.")
 
 
-def look(check: Check, found: Settings) -> list[Finding]:
-    """What one check finds; a fault of the installation that it stumbles over is a finding, too."""
+def run(check: Check, found: Settings) -> list[Finding]:
+    """Return what one check finds. A fault of the installation that stops the check is a finding, too."""
     try:
         return check(found)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Failures of a command that are the user's or a server's to mend, as errors with a cure; all others are defects, and keep their traceback."""
+"""Errors of a command that the user or the server's operator can fix, with a cure. All others are defects, and keep their traceback."""
 
 import sys
 
@@ -16,7 +16,7 @@ class FileUnusableError(GlossatorError, code="file-unusable", title="A file cann
 
 
 def known(error: Exception) -> GlossatorError | None:
-    """The error in words; None for a defect."""
+    """Return the error with its cure; None for a defect."""
     if isinstance(error, GlossatorError):
         return error
     if is_full(error):
@@ -45,7 +45,7 @@ def _of_client(error: Exception) -> GlossatorError | None:
 
 
 def _of_database(error: Exception) -> GlossatorError | None:
-    """An error of SQLAlchemy or Alembic, if this process has loaded them at all."""
+    """Return an error of SQLAlchemy or Alembic, if this process has loaded them."""
     if "sqlalchemy" not in sys.modules:
         return None
     from alembic.util import CommandError

@@ -1,4 +1,4 @@
-"""Every command of the command line by name; its module is imported when the command runs, so that `--help` is quick."""
+"""Commands by name. The module of a command is imported when the command runs, so that `--help` is quick."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "export": Command(
         "api.cli.commands.export:export",
-        "Write every explanation of one run of a dictionary with its scores: one JSON object an explanation, or one CSV row a score.",
+        "Write every explanation of one run of a dictionary with its scores: one JSON object per explanation, or one CSV row per score.",
     ),
-    "doctor": Command("api.cli.commands.doctor:doctor", "Look at everything an installation needs, and say what to do about what is missing."),
+    "doctor": Command("api.cli.commands.doctor:doctor", "Check everything an installation needs, and say what to do about what is missing."),
     "config": Command("api.cli.commands.config:config", "Show all settings by group: value, unit, and where the value comes from."),
     "demo": Command("api.demo.command:demo", "Explain and score the features of examples/pystdlib on this machine, and print what came of it."),
     "fake-llm": Command("api.demo.fake_llm.command:fake_llm", "Serve a scripted language model in the shape of OpenAI's API."),

@@ -1,6 +1,4 @@
-"""Whether this process can serve, and what else of the installation is well: each thing is looked at in a thread of its own, so that one that hangs
-holds up no probe.
-"""
+"""Readiness of this process and health of what it depends on. Each check runs in its own thread, so that one that hangs delays no probe."""
 
 import threading
 import time
@@ -17,17 +15,17 @@ from interp.store.db.engine import READING, Engine, SQLAlchemyError
 from workers.artifact_paths import store_of
 from workers.wakeup import broker_fault
 
-# How long a probe waits for what is being looked at.
+# How long a probe waits for checks that are running.
 WAIT_SECONDS = 1.0
 OK = "ok"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something to look at: `fault` says what is wrong with it, or None. What was seen is believed for `keep_seconds`.
+    """One check: `fault` returns what is wrong, or None. A result is kept for `keep_seconds`.
 
-    Without what is `needed` nothing can be answered. The rest is told and no more: without a broker workers look for themselves, and the API
-    itself writes no artifact, so that an API that is taken out of service for either would only add to the harm.
+    Only a fault of what is `needed` makes the process unready. Without a broker workers poll, and the API itself writes no artifacts: taking the API
+    out of service for either would add to the harm.
     """
 
     name: str
@@ -37,7 +35,7 @@ class Check:
 
 
 class HealthChecks:
-    """One an application."""
+    """The checks of one application."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         checks = [
@@ -47,58 +45,58 @@ class HealthChecks:
             Check("artifacts", lambda: artifacts_fault(settings), 30.0),
         ]
         if settings.is_alone:
-            # A book in a file takes no job once its disk is full. A database server looks after its own.
+            # A database in a file takes no job once its disk is full. A database server has its own monitoring.
             checks.append(Check("disk", lambda: disk_fault(settings), 5.0, needed=settings.database_url.startswith("sqlite")))
-        self._looks = [HealthCheck(check) for check in checks]
+        self._checks = [HealthCheck(check) for check in checks]
 
     def states(self) -> tuple[bool, dict[str, str]]:
-        """Whether requests can be answered, and `ok` or what is wrong of everything, by name."""
-        for look in self._looks:
-            look.begin()
+        """Return whether requests can be answered, and `ok` or what is wrong of each check, by name."""
+        for each in self._checks:
+            each.begin()
         deadline = time.monotonic() + WAIT_SECONDS
-        faults = {look.check.name: look.fault(max(0.0, deadline - time.monotonic())) for look in self._looks}
-        is_ready = not any(faults[look.check.name] for look in self._looks if look.check.needed)
+        faults = {each.check.name: each.fault(max(0.0, deadline - time.monotonic())) for each in self._checks}
+        is_ready = not any(faults[each.check.name] for each in self._checks if each.check.needed)
         return is_ready, {name: fault or OK for name, fault in faults.items()}
 
 
 class HealthCheck:
-    """One check as it was last seen, and the thread that looks again."""
+    """The last result of one check, and the thread that runs it again."""
 
     def __init__(self, check: Check) -> None:
         self.check = check
         self._lock = threading.Lock()
-        self._seen = threading.Event()
+        self._done = threading.Event()
         self._running = False
-        self._began, self._looked_at = 0.0, float("-inf")
+        self._began, self._checked_at = 0.0, float("-inf")
         self._fault: str | None = None
 
     def begin(self) -> None:
-        """Looks again, if the last look is too long ago and none is under way."""
+        """Run the check in a thread, unless it is running or its result is recent."""
         with self._lock:
-            if self._running or time.monotonic() - self._looked_at < self.check.keep_seconds:
+            if self._running or time.monotonic() - self._checked_at < self.check.keep_seconds:
                 return
             self._running, self._began = True, time.monotonic()
-            self._seen.clear()
-        threading.Thread(target=self._run, name=f"look-{self.check.name}", daemon=True).start()
+            self._done.clear()
+        threading.Thread(target=self._run, name=f"check-{self.check.name}", daemon=True).start()
 
     def fault(self, seconds: float) -> str | None:
-        """What is wrong; waits so many seconds for a look that is under way."""
-        if self._seen.wait(seconds):
+        """Return what is wrong. Waits `seconds` for a check that is running."""
+        if self._done.wait(seconds):
             return self._fault
         return f"has not answered for {time.monotonic() - self._began:.1f} s"
 
     def _run(self) -> None:
         try:
             fault = self.check.fault()
-        except Exception as error:  # a probe says what is wrong, whatever it is
+        except Exception as error:  # a probe reports any error
             fault = f"{type(error).__name__}: {error}"
         with self._lock:
-            self._fault, self._running, self._looked_at = fault, False, time.monotonic()
-            self._seen.set()
+            self._fault, self._running, self._checked_at = fault, False, time.monotonic()
+            self._done.set()
 
 
 def database_fault(engine: Engine) -> str | None:
-    """What is wrong with the database; None when it answers."""
+    """Return what is wrong with the database; None when it answers."""
     try:
         with engine.execution_options(**READING).connect() as connection:
             connection.exec_driver_sql("SELECT 1")
@@ -108,7 +106,7 @@ def database_fault(engine: Engine) -> str | None:
 
 
 def migrations_fault(engine: Engine) -> str | None:
-    """What is wrong with the database's tables; None when they are those of this version."""
+    """Return what is wrong with the database's tables; None when they are those of this version."""
     try:
         fault = revision.unfit(engine.execution_options(**READING))
     except SQLAlchemyError:
@@ -117,7 +115,7 @@ def migrations_fault(engine: Engine) -> str | None:
 
 
 def disk_fault(settings: Settings) -> str | None:
-    """What stops the service from writing to its home and its database's folder: a full disk, a quota, a read-only disk. None: nothing does."""
+    """Return what prevents writing to the service's home and database folder (a full disk, a quota, a read-only disk), or None."""
     for folder in {nearest_existing(path) for path in settings.own_folders}:
         if fault := write_fault(folder):
             return str(fault)
@@ -125,7 +123,7 @@ def disk_fault(settings: Settings) -> str | None:
 
 
 def artifacts_fault(settings: Settings) -> str | None:
-    """What is wrong with the artifact store; None when files can be written to it. Of what is tried nothing stays."""
+    """Return what is wrong with the artifact store; None when files can be written to it. The file that is written is removed."""
     try:
         store = store_of(settings)
         if store.is_local:

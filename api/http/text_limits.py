@@ -1,4 +1,4 @@
-"""Texts and numbers of a request that no database, log or answer could hold: found before any of it is read into a model.
+"""Texts and numbers of a request that no database, log or answer can hold, found before the request is parsed into a model.
 
 A lone surrogate (half of a character, which JSON's escapes allow) has no UTF-8 form, a NUL is refused by PostgreSQL and by every file system, and
 neither NaN nor an infinity is JSON.
@@ -12,10 +12,10 @@ from urllib.parse import unquote_to_bytes
 
 from api.schemas.service import FieldError
 
-MOST_NESTED = 64
-LONGEST_TARGET = 16 * 1024
-MOST_INTEGER = 2**63
-MOST_TOLD = 10
+MAX_NESTING = 64
+MAX_TARGET_BYTES = 16 * 1024
+MAX_INTEGER = 2**63
+MAX_ERRORS = 10
 # The first control characters but the tab, DEL, and those that ISO 8859-1 has above: a header may hold none of them.
 CONTROLS = {*range(9), *range(10, 32), *range(127, 160)}
 
@@ -30,17 +30,17 @@ class _NotFiniteError(ValueError):
 
 
 def wrong_in_head(path: bytes, query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[FieldError]:
-    """What is wrong with the address and the headers of a request, as they were sent."""
-    if len(path) + len(query) > LONGEST_TARGET:
-        return [FieldError(field="path", message=f"is longer than {LONGEST_TARGET:,} bytes, with the query")]
+    """Return the errors of the address and the headers of a request, as they were sent."""
+    if len(path) + len(query) > MAX_TARGET_BYTES:
+        return [FieldError(field="path", message=f"is longer than {MAX_TARGET_BYTES:,} bytes, with the query")]
     found = [("path", _wrong_bytes(unquote_to_bytes(path)))]
     found += [("query", _wrong_bytes(unquote_to_bytes(part))) for part in query.split(b"&")]
     found += [(f"header.{_name(name)}", _wrong_header(name) or _wrong_header(value)) for name, value in headers]
-    return [FieldError(field=field, message=message) for field, message in found if message][:MOST_TOLD]
+    return [FieldError(field=field, message=message) for field, message in found if message][:MAX_ERRORS]
 
 
 def wrong_in_body(body: bytes) -> list[FieldError]:
-    """What is wrong with a JSON body. A body that is no JSON has nothing here: what reads it says where."""
+    """Return the errors of a JSON body. A body that is not JSON has none here: its parser reports it."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -60,18 +60,18 @@ def wrong_in_body(body: bytes) -> list[FieldError]:
     found: list[FieldError] = []
     for path, message in _wrong_values(content):
         found.append(FieldError(field=printable_path(path), message=message))
-        if len(found) == MOST_TOLD:
+        if len(found) == MAX_ERRORS:
             break
     return found
 
 
 def printable_path(path: tuple[str | int, ...]) -> str:
-    """`body.corpus.include.0`, whatever the names hold."""
+    """Return a path such as `body.corpus.include.0` as printable ASCII."""
     return ".".join(str(part).encode("ascii", "backslashreplace").decode().replace("\0", "\\x00")[:60] for part in ("body", *path))
 
 
 def _wrong_values(content: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Every text and number of a JSON value that is refused, with the way to it. Without recursion: the value may be as deep as its author likes."""
+    """Yield every refused text and number of a JSON value with its path. Without recursion: the value may be nested arbitrarily deep."""
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), content)]
     while waiting:
         path, value = waiting.pop()
@@ -86,7 +86,7 @@ def _wrong_values(content: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
                 yield path, wrong
         for name, item in items:
             if isinstance(item, dict | list):
-                if len(path) >= MOST_NESTED:
+                if len(path) >= MAX_NESTING:
                     yield path, _too_deep()
                     return
                 waiting.append(((*path, name), item))
@@ -98,7 +98,7 @@ def _wrong_scalar(value: Any) -> str:
     if isinstance(value, str):
         return _wrong_text(value)
     if isinstance(value, int):
-        return "" if -MOST_INTEGER <= value < MOST_INTEGER else "is an integer of more than 64 bits"
+        return "" if -MAX_INTEGER <= value < MAX_INTEGER else "is an integer of more than 64 bits"
     return NUMBER if isinstance(value, float) and not math.isfinite(value) else ""
 
 
@@ -141,4 +141,4 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _too_deep() -> str:
-    return f"is nested more than {MOST_NESTED} deep"
+    return f"is nested more than {MAX_NESTING} deep"

@@ -8,7 +8,6 @@ from interp.domain.errors import InputError
 from interp.domain.spec import LONGEST_PATH, JobSpec
 from interp.security import allowed_files
 from interp.security.allowed_files import Roots
-from interp.subject.location import looks_like_path
 
 # The settings that name a file or folder: (section, field).
 FIELDS = (("subject", "model"), ("dictionary", "source"), ("corpus", "path"))
@@ -58,6 +57,9 @@ def located(spec: JobSpec, base: Path, roots: Roots) -> JobSpec:
 
     Raises PathRefusedError, and InputError for a path that is too long.
     """
+    # NumPy: a command that submits does without.
+    from interp.subject.location import looks_like_path
+
     model = spec.subject.model
     if looks_like_path(model) or _is_inside(model, base, roots):
         model = _inside(model, base, roots)

@@ -1,4 +1,4 @@
-"""What is wrong with the fields of a request or of a job file, in words."""
+"""Errors of the fields of a request or of a job file, in words."""
 
 from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
@@ -12,9 +12,9 @@ NAMES_SHOWN = 12
 
 
 def field_errors(errors: Sequence[Any], model: type[BaseModel] | None = None) -> list[FieldError]:
-    """Pydantic's errors, a field each; those of one union's branches are joined, because only one branch was meant.
+    """Return Pydantic's errors by field. Errors of one union's branches are joined, because only one branch was meant.
 
-    `model` is what was to be read: fields that it has not are told with the names that it has.
+    For an unknown field the message names fields of `model`.
     """
     found: dict[str, list[str]] = {}
     for error in errors:
@@ -28,7 +28,7 @@ def field_errors(errors: Sequence[Any], model: type[BaseModel] | None = None) ->
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """`Did you mean ...?` where a known name is near, and else the known names, if they are few enough to read."""
+    """Return `Did you mean ...?` where a known name is similar, else the first known names."""
     near = get_close_matches(name, known, n=2, cutoff=0.6)
     if near:
         return f"Did you mean {' or '.join(near)}?"
@@ -45,7 +45,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> str:
 
 
 def _names(model: type[BaseModel], path: Sequence[Any]) -> set[str]:
-    """The fields of the models that a path leads to. Parts that are no field (`body`, an index, a branch of a union) are passed by."""
+    """Return the fields of the models at a path. Parts that are no field (`body`, an index, a branch of a union) are skipped."""
     models = {model}
     for part in path:
         inner = {one for found in models if part in found.model_fields for one in _models_of(found.model_fields[part].annotation)}
@@ -54,7 +54,7 @@ def _names(model: type[BaseModel], path: Sequence[Any]) -> set[str]:
 
 
 def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models within an annotation: of a union, a list, an annotated type."""
+    """Yield the models within an annotation: of a union, a list, an annotated type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

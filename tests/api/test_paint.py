@@ -72,8 +72,8 @@ def test_recall_of_all_firing_windows_stands_beside_a_score_with_its_interval() 
     bounds = {f"recall_of_{name}_{end}": value for name in ("windows", "strength") for end, value in (("low", 0.2), ("high", 0.9))}
     metrics = {"recall_strong": 0.9, "recall_weak": None, "recall_of_windows": 0.5, "recall_of_strength": 0.75} | bounds
     score = {"judge": None, "shrunken_score": None, "controls": [], "details": {"metrics": metrics}}
-    assert str(paint.beside(score)) == "recall strong 0.90, of windows 0.50 [0.20, 0.90], of strength 0.75 [0.20, 0.90]"
-    assert paint.beside(score | {"details": {"metrics": {"recall_of_windows": None}}}) is None
+    assert str(paint.score_details(score)) == "recall strong 0.90, of windows 0.50 [0.20, 0.90], of strength 0.75 [0.20, 0.90]"
+    assert paint.score_details(score | {"details": {"metrics": {"recall_of_windows": None}}}) is None
 
 
 def test_the_rank_correlation_stands_before_pearsons() -> None:
@@ -90,5 +90,5 @@ def test_the_rank_correlation_stands_before_pearsons() -> None:
         "abstained": 0,
         "details": {"metrics": {"spearman": 0.81, "spearman_low": 0.7, "spearman_high": 0.9}},
     }
-    assert str(paint.chip(score)).strip().startswith("simulation  spearman 0.81 [0.70, 0.90], pearson 0.65 [0.10, 0.95]")
-    assert "spearman" not in str(paint.chip(score | {"details": {}}))
+    assert str(paint.score_line(score)).strip().startswith("simulation  spearman 0.81 [0.70, 0.90], pearson 0.65 [0.10, 0.95]")
+    assert "spearman" not in str(paint.score_line(score | {"details": {}}))

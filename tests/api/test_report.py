@@ -31,7 +31,7 @@ FIGURES: dict[str, Any] = {
 def test_a_report_says_what_to_doubt(capsys: pytest.CaptureFixture[str]) -> None:
     spent = {"questions": 317, "attempts": 362, "prompt_tokens": 271_734, "completion_tokens": 24_640, "cost_usd": None}
     random = {"job": "r", "scores": {"detection": {"median": 0.52, "lift": 0.04}}}
-    report.print_doubts({"scores": {"detection": FIGURES}, "random_weights": random, "language_models": spent})
+    report.print_caveats({"scores": {"detection": FIGURES}, "random_weights": random, "language_models": spent})
     said = capsys.readouterr().out
     for part in (
         "19% of the spread between features is more than noise; of the 20 that look worst, 65% are expected to be",
@@ -46,7 +46,7 @@ def test_a_report_says_what_to_doubt(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_report_of_rules_says_nothing_of_language_models(capsys: pytest.CaptureFixture[str]) -> None:
-    report.print_doubts(
+    report.print_caveats(
         {"scores": {"detection": {"metric": "balanced_accuracy", "ranking": {"features": 1, "reliability": None, "worst": 0, "worst_found": None}}}}
     )
     assert capsys.readouterr().out == ""

@@ -17,7 +17,7 @@ from api.cli.commands.submit import submit
 from api.jobs import admission
 from api.jobs.paths import located
 from benches.in_process import InProcess
-from glossator import Client
+from glossator import ApiError, Client
 from interp.config.settings import EXAMPLES, Settings
 from interp.corpus.corpus_files import list_files
 from interp.corpus.documents import index
@@ -164,7 +164,7 @@ def test_the_command_line_prints_the_cure(job: JobSpec, service: Settings, monke
     migrate.upgrade(service.database_url)
     with Client("http://test", InProcess(create_app(service))) as client:
         monkeypatch.setattr("api.cli.connect.server", lambda: client)
-        with pytest.raises(GlossatorError, match=r"Move it under an allowed root, or add its folder to GLOSSATOR_ROOTS"):
+        with pytest.raises(ApiError, match=r"Move it under an allowed root, or add its folder to GLOSSATOR_ROOTS"):
             submit(None, job.subject.model, job.dictionary.source, str(tmp_path / "outside"))
 
 

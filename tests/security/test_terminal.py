@@ -127,7 +127,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., st
 
     for name in ("reader", "server"):
         monkeypatch.setattr(connect, name, outside)
-    monkeypatch.setattr(checks, "look", lambda *_: [checks.Finding("a" + ATTACK, False, "b" + ATTACK, "c" + ATTACK)])
+    monkeypatch.setattr(checks, "run", lambda *_: [checks.Finding("a" + ATTACK, False, "b" + ATTACK, "c" + ATTACK)])
     monkeypatch.setenv("COLUMNS", "300")
     file = tmp_path / "job.yaml"
     file.write_text(JOB_FILE, encoding="utf-8")
@@ -175,7 +175,7 @@ def test_a_job_that_is_followed_prints_no_control(capsys: pytest.CaptureFixture[
         with pytest.raises(GlossatorError) as error:
             progress.raise_unless_completed(hostile(job))
         main_with(error.value)
-    report.print_doubts(hostile({"scores": {"detection" + ATTACK: FIGURES}, "random_weights": None, "language_models": None}))
+    report.print_caveats(hostile({"scores": {"detection" + ATTACK: FIGURES}, "random_weights": None, "language_models": None}))
     report._print_features(Outside(), hostile(FAILED), "lift", "best", "desc", 1)  # type: ignore[arg-type]
     shown = capsys.readouterr()
     check(shown.out + shown.err)

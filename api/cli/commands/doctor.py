@@ -1,4 +1,4 @@
-"""`glossator doctor`: what an installation needs, what is there, and what to do about the rest."""
+"""`glossator doctor`: checks of an installation."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -13,14 +13,14 @@ from interp.domain.errors import SettingsInvalidError
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Look at everything an installation needs, and say what to do about what is missing."""
+    """Check everything an installation needs, and say what to do about what is missing."""
     try:
         found = settings()
     except SettingsInvalidError as error:
         if as_json:
             print_json([asdict(checks.finding_of(error, "settings"))])
         raise
-    findings = [finding for check in checks.CHECKS for finding in checks.look(check, found)]
+    findings = [finding for check in checks.CHECKS for finding in checks.run(check, found)]
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -200,8 +200,8 @@ def _print_explanation(to: Console, found: dict[str, Any]) -> None:
     to.print(Text(f"\n{found['explainer']}  ", style="dim") + label)
     to.print(f"  run {found['run']}  settings {found['settings_digest'][:8]}  job {found['job'] or '–'}", style="dim")
     for score in found["scores"]:
-        to.print(Text("  ") + paint.chip(score))
-        beside = paint.beside(score)
+        to.print(Text("  ") + paint.score_line(score))
+        beside = paint.score_details(score)
         if beside:
             to.print(Text("    ") + beside)
 

@@ -1,4 +1,4 @@
-"""`glossator provenance`: what stands behind a feature's explanations and scores, prompt by prompt."""
+"""`glossator provenance`: the prompts, replies and items behind a feature's explanations and scores."""
 
 import json
 from typing import Annotated, Any
@@ -31,39 +31,39 @@ def provenance(
         return
     out.print(Text(found["name"], "bold") + Text(f"  {found['state']}  run {found['run']}  corpus {found['corpus']}", "dim"))
     texts = _texts(found)
-    for told in found["explanations"]:
-        _print_explanation(told, texts, None if full else LONGEST)
+    for explained in found["explanations"]:
+        _print_explanation(explained, texts, None if full else LONGEST)
     out.print(Text(f"\nall of it: {_spend(found['spend'])}", "bold"))
 
 
 def _texts(found: dict[str, Any]) -> dict[str, str]:
-    """The text of every context that the answer speaks of, by id, on one line, marks around the tokens that fire."""
+    """Return the text of every context of the answer by id, on one line, with marks around the tokens that fire."""
     # All explanations are of one run, and so of one firing level.
-    level = max((told["explanation"]["firing_level"] or 0.0 for told in found["explanations"]), default=0.0)
-    shown = [context for told in found["explanations"] for context in told["contexts"]] + found["contexts"]
+    level = max((explained["explanation"]["firing_level"] or 0.0 for explained in found["explanations"]), default=0.0)
+    shown = [context for explained in found["explanations"] for context in explained["contexts"]] + found["contexts"]
     return {context["id"]: paint.marked(context, level) for context in shown}
 
 
-def _print_explanation(told: dict[str, Any], texts: dict[str, str], longest: int | None) -> None:
-    explanation = told["explanation"]
+def _print_explanation(explained: dict[str, Any], texts: dict[str, str], longest: int | None) -> None:
+    explanation = explained["explanation"]
     label = visible(explanation["text"] or f"no label: {explanation['failure']}")
     out.print(Text(f"\n{explanation['explainer']}  ", "dim") + Text(label, "bold"))
-    if told["whole_text"] not in (None, explanation["text"]):
-        out.print(Text(f"  whole: {visible(told['whole_text'])}"))
+    if explained["whole_text"] not in (None, explanation["text"]):
+        out.print(Text(f"  whole: {visible(explained['whole_text'])}"))
     facts = {
         "settings": explanation["settings_digest"][:8],
-        "template": told["template"],
-        "prompt": (told["prompt_digest"] or "")[:16] or None,
-        "seed": told["seed"],
+        "template": explained["template"],
+        "prompt": (explained["prompt_digest"] or "")[:16] or None,
+        "seed": explained["seed"],
         "job": explanation["job"],
     }
     out.print("  " + "  ".join(f"{name} {value}" for name, value in facts.items() if value is not None), style="dim")
-    out.print(f"  {len(told['contexts'])} contexts shown; {_spend(told['spend'])}", style="dim")
-    for context in told["contexts"]:
+    out.print(f"  {len(explained['contexts'])} contexts shown; {_spend(explained['spend'])}", style="dim")
+    for context in explained["contexts"]:
         _print_context(context["id"], texts, longest)
-    for call in told["calls"]:
+    for call in explained["calls"]:
         _print_call(call, longest)
-    for scored in told["scores"]:
+    for scored in explained["scores"]:
         _print_score(scored, texts, longest)
 
 
@@ -76,7 +76,7 @@ def _print_context(name: str, texts: dict[str, str], longest: int | None) -> Non
 
 def _print_score(scored: dict[str, Any], texts: dict[str, str], longest: int | None) -> None:
     score = scored["score"]
-    out.print(Text("\n  ") + paint.chip(score))
+    out.print(Text("\n  ") + paint.score_line(score))
     out.print(f"    judge {score['judge'] or '–'}; {_spend(scored['spend'])}", style="dim")
     _print_nulls(scored)
     for item in score["items"] or ():
@@ -90,12 +90,12 @@ def _print_score(scored: dict[str, Any], texts: dict[str, str], longest: int | N
 
 
 def _print_nulls(scored: dict[str, Any]) -> None:
-    """What the nulls come to, which features could be none, and a line a borrowed explanation with its figure."""
+    """Print the mean of the nulls, the features left out of them, and each borrowed explanation with its figure."""
     null, bound = scored["score"]["null"], scored["null_exclusion"]
     if scored["nulls"]:
         figures = {"p": null["p_value"], "paired p": null["p_paired"], "q": null["q_value"]}
-        told = [f"mean {figure(null['value'])}", *(f"{name} {probability(value)}" for name, value in figures.items() if value is not None)]
-        out.print(f"    {len(scored['nulls'])} nulls: {', '.join(told)}")
+        parts = [f"mean {figure(null['value'])}", *(f"{name} {probability(value)}" for name, value in figures.items() if value is not None)]
+        out.print(f"    {len(scored['nulls'])} nulls: {', '.join(parts)}")
         if null["reason"]:
             out.print(f"    {null['reason']}", style="dim")
     if bound:
@@ -106,7 +106,7 @@ def _print_nulls(scored: dict[str, Any]) -> None:
 
 
 def _null(null: dict[str, Any]) -> str:
-    """A borrowed explanation with its figure on the same items."""
+    """Return a borrowed explanation with its figure on the same items."""
     value = "undefined" if null["value"] is None else figure(null["value"])
     return f"null of {null['index']}: {value}  {visible(null['text'] or 'its explanation is no longer kept')}"
 
@@ -125,7 +125,7 @@ def _print_call(call: dict[str, Any], longest: int | None) -> None:
 
 
 def _text(value: Any, longest: int | None) -> str:
-    """The value as JSON on one line, cut to `longest` characters."""
+    """Return the value as JSON on one line, cut to `longest` characters."""
     text = visible(json.dumps(value, ensure_ascii=False))
     return text if longest is None or len(text) <= longest else f"{text[:longest]}… ({thousands(len(text))} characters; --full prints all)"
 

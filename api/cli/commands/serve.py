@@ -1,4 +1,4 @@
-"""`glossator serve`, `glossator worker` and `glossator db upgrade`: what brings the rest of the house along when it runs."""
+"""`glossator serve`, `glossator worker` and `glossator db`."""
 
 from typing import Annotated
 
@@ -25,10 +25,10 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the REST API, with its own workers. Jobs that were under way go on."""
-    # What jobs may read hangs on the address.
+    # The folders that jobs may read depend on the address.
     given = {"host": host, "i_know_there_is_no_login": i_know_there_is_no_login or None}
     found = settings().model_copy(update={name: value for name, value in given.items() if value is not None})
-    # uvicorn and Celery: half a second that no other command needs, and wrong settings do not wait for.
+    # Imported here, after the settings were checked: uvicorn and Celery take half a second.
     with without_collecting():
         from api.server import Service, end_process
         from workers.wakeup import check_broker
@@ -59,7 +59,7 @@ def worker(
 
 
 def _check_installation(found: Settings) -> None:
-    """What a worker cannot do without when it starts. Later it outlives a database or a broker that goes away.
+    """Check what a worker needs when it starts. Later it survives a database or a broker that goes away.
 
     Raises HomeUnusable, DatabaseUnfit, BrokerUnreachable, and the driver's error for a database that does not answer.
     """

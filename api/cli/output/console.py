@@ -1,7 +1,7 @@
 """Where the command line prints: results on stdout, everything else on stderr.
 
-What is printed comes from outside, by way of files, endpoints and databases. Everything that a command shows goes through here, and so is free of
-control characters, whoever wrote it: `Terminal` for people, `print_json` for programs, `print_traceback` for defects.
+What is printed comes from files, endpoints and databases. Everything that a command shows goes through here, which replaces control characters:
+`Terminal` for people, `print_json` for programs, `print_traceback` for defects.
 """
 
 import json
@@ -20,16 +20,16 @@ from interp.domain.errors import GlossatorError
 
 
 class Terminal(Console):
-    """A console that shows control characters as signs, whatever they stand in: tables and progress bars, too. Its own colours stay.
+    """A console that shows control characters as visible signs, in tables and progress bars, too. Its own colours stay.
 
-    Text is text: what looks like markup or the name of an emoji in it is neither.
+    Markup and emoji names in text are printed as they are. Long lines are not cut: people copy commands from them.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"highlight": False, "markup": False, "emoji": False, "soft_wrap": True} | options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """What is to be shown, piece by piece; all that rich prints comes by here."""
+        """Yield the segments of what is printed: all that rich prints passes here."""
         for segment in super().render(renderable, options):
             yield segment if segment.control or segment.text.isprintable() else Segment(lines(segment.text), segment.style)
 
@@ -40,37 +40,37 @@ err = Terminal(stderr=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout, as it is: rich would wrap and colour it."""
+    """Print one JSON document on stdout. rich would wrap and colour it."""
     sys.stdout.write(escaped(json.dumps(value, ensure_ascii=False, indent=2)) + "\n")
 
 
 def print_traceback(error: BaseException) -> None:
-    """A defect of ours, as Python prints it."""
+    """Print the traceback of a defect, as Python prints it."""
     sys.stderr.write(lines("".join(traceback.format_exception(error))))
 
 
 def say(text: str) -> None:
-    """One line of news on stderr, not cut at the window's width: people copy commands from it."""
-    err.print(text, markup=False, soft_wrap=True)
+    """Print one line on stderr."""
+    err.print(text)
 
 
 def print_error(error: GlossatorError) -> None:
-    """What happened, why, and what to do about it: of the installation in one line, as a log takes it."""
+    """Print what happened, why, and what to do about it. Errors of the installation are one line, as a log needs it."""
     if error.exit_status == 2:
         parts = ("", error.what), ("why: ", error.why), ("cure: ", error.cure)
         said = " ".join(f"{name}{one_line(part)}" for name, part in parts if part)
-        err.print(Text("error: ", style="bold red") + Text(said), soft_wrap=True)
+        err.print(Text("error: ", style="bold red") + Text(said))
         return
-    err.print(Text("error: ", style="bold red") + Text(error.what), soft_wrap=True)
+    err.print(Text("error: ", style="bold red") + Text(error.what))
     for name, part in (("why", error.why), ("cure", error.cure)):
         if part:
-            err.print(Text(f"  {name}: ", style="dim") + Text(part), soft_wrap=True)
+            err.print(Text(f"  {name}: ", style="dim") + Text(part))
 
 
 def print_warnings(found: dict[str, Any]) -> None:
-    """What to know of how the files of a job or an estimate were read, a line a warning."""
+    """Print the warnings of a job or an estimate, one line each."""
     for warning in found.get("warnings") or []:
-        err.print(Text("warning: ", style="yellow") + Text(warning["detail"]), soft_wrap=True)
+        err.print(Text("warning: ", style="yellow") + Text(warning["detail"]))
 
 
 def thousands(value: float) -> str:
@@ -85,23 +85,23 @@ def duration(seconds: float) -> str:
 
 
 def figure(value: float | None, digits: int = 2, signed: bool = False) -> str:
-    """A score as people read it: never `-0.00`; a dash where it is not defined."""
+    """Format a score: never `-0.00`; a dash where it is undefined."""
     if value is None:
         return "–"
-    # Adding 0.0 takes the sign off a zero.
+    # Adding 0.0 removes the sign of a zero.
     rounded = round(value, digits) + 0.0
     return f"{rounded:+.{digits}f}" if signed else f"{rounded:.{digits}f}"
 
 
 def probability(value: float | None) -> str:
-    """A p or q value."""
+    """Format a p or q value."""
     if value is None:
         return "–"
     return f"{value:.1g}" if value < 0.01 else f"{value:.2f}"
 
 
 def dollars(value: float | None) -> str:
-    """An amount of money; "unknown" where nobody knows a price."""
+    """Format an amount of money; `unknown` without a price."""
     if value is None:
         return "unknown"
     return f"${value:,.2f}" if value >= 1 or value == 0 else f"${value:.4f}"

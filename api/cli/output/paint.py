@@ -1,4 +1,4 @@
-"""Contexts, histograms and score chips as terminal text. Contexts are untrusted: nothing in them reaches the terminal as a control."""
+"""Contexts, histograms and scores as terminal text, with control characters shown as signs."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ FAINT, FULL = (4, 60, 44), (16, 185, 129)  # emerald, from the weakest activatio
 
 
 def token(text: str) -> str:
-    """One token alone, its spaces shown too."""
+    """Return one token with its spaces visible."""
     return visible(text).replace(" ", "␣")
 
 
 def context(found: dict[str, Any], strongest: float, console: Console, level: float = 0.0) -> Text:
-    """One context, the activation of each token above the firing level as its background, or between « » where there is no colour."""
+    """Return one context. Tokens above the firing level have their activation as background, or « » where there is no colour."""
     line = Text()
     for token, activation in zip(found["tokens"], found["activations"], strict=True):
         shown = visible(token)
@@ -34,30 +34,30 @@ def context(found: dict[str, Any], strongest: float, console: Console, level: fl
 
 
 def marked(found: dict[str, Any], level: float = 0.0) -> str:
-    """One context as plain text, the tokens above the firing level between « »."""
+    """Return one context as plain text, the tokens above the firing level between « »."""
     pairs = zip(found["tokens"], found["activations"], strict=True)
     return "".join(f"«{visible(token)}»" if value > level and token else visible(token) for token, value in pairs)
 
 
 def heat(share: float) -> str:
-    """The style of a token whose activation is `share` of the strongest: opacity grows with the logarithm, so that weak ones still show."""
+    """Return the style of a token whose activation is `share` of the strongest. Opacity grows with the logarithm, so that weak ones show."""
     depth = math.log1p(9 * min(share, 1.0)) / math.log(10)
     red, green, blue = (round(low + (high - low) * depth) for low, high in zip(FAINT, FULL, strict=True))
     return f"{'black' if depth > 0.6 else 'white'} on rgb({red},{green},{blue})"
 
 
 def sparkline(counts: Sequence[int]) -> str:
-    """One character a bin; heights by square root, so that the tail shows beside the bulk."""
+    """Return one character per bin; heights by square root, so that the tail shows beside the bulk."""
     tallest = max(counts, default=0)
     if tallest == 0:
         return ""
     return "".join(BARS[math.ceil(math.sqrt(count / tallest) * (len(BARS) - 1))] for count in counts)
 
 
-def chip(score: dict[str, Any]) -> Text:
-    """One score: value with its interval, null, lift over it, lift over the pattern, q, and how many answers stand behind it.
+def score_line(score: dict[str, Any]) -> Text:
+    """Return one score: value with interval, null, lift over it, lift over the pattern, q, and the number of answers.
 
-    Spearman's correlation, which few strong tokens do not decide, stands before Pearson's, whose interval says little where tails are heavy.
+    Spearman's correlation comes before Pearson's: few strong tokens do not decide it, and heavy tails widen Pearson's interval.
     """
     text = Text(f" {score['scorer']} ", style="reverse")
     ranks = _bounded(score["details"].get("metrics", {}), "spearman")
@@ -85,8 +85,8 @@ def chip(score: dict[str, Any]) -> Text:
     return text
 
 
-def beside(score: dict[str, Any]) -> Text | None:
-    """What stands beside a score: who judged, the shrunken figure, and the controls. None where there is nothing of it."""
+def score_details(score: dict[str, Any]) -> Text | None:
+    """Return the judge, the shrunken score and the controls of a score; None where it has none of them."""
     parts = [f"judge {visible(score['judge'])}"] if score["judge"] not in (None, "executable") else []
     parts += _recall_by_strength(score["details"].get("metrics", {}))
     if score["shrunken_score"] is not None:

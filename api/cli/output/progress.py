@@ -125,7 +125,7 @@ class PlainLines:
                 running = stage
         if not running and not self._ended and not self._last:
             self._last = time.monotonic()
-            self._console.print("waiting for a worker", markup=False)
+            self._console.print("waiting for a worker")
         if running and time.monotonic() - self._last >= self._every:
             self._print(running, spent)
 

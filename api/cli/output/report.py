@@ -1,4 +1,4 @@
-"""What came of a job, for the terminal: coverage, medians, speed, and the best and the worst with a context each."""
+"""The report of a job: coverage, medians, speed, and the best and the worst features with a context each."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -33,11 +33,11 @@ def _stage_row(stage: dict[str, Any]) -> tuple[Cell, ...]:
 
 
 def print_report(client: "Client", job: dict[str, Any]) -> None:
-    """Prints a completed job's summary and, read over REST, its best and worst features."""
+    """Print a completed job's summary and its best and worst features."""
     dictionary, summary = client.get_dictionary(job["dictionary"]), job["summary"]
     _print_coverage(dictionary, summary["features"])
     _print_scores(summary["scores"])
-    print_doubts(summary)
+    print_caveats(summary)
     print_warnings(job)
     _print_speed(job, summary)
     has_lift = any(figures["median_lift"] is not None for figures in summary["scores"].values())
@@ -67,19 +67,19 @@ SCORED = (
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    """What came of a job's features, its scores, and how far to trust them."""
+    """Print the counts of a job's features, its scores, and their caveats."""
     counts = summary["features"]
-    told = {"explained": "explained", "rare": "too rare", "dead": "dead", "failed": "failed"}
-    out.print(f"\n{thousands(counts['asked'])} features: {', '.join(f'{thousands(counts[name])} {word}' for name, word in told.items())}")
+    words = {"explained": "explained", "rare": "too rare", "dead": "dead", "failed": "failed"}
+    out.print(f"\n{thousands(counts['asked'])} features: {', '.join(f'{thousands(counts[name])} {word}' for name, word in words.items())}")
     if summary["scores"]:
         _print_scores(summary["scores"])
-    print_doubts(summary)
+    print_caveats(summary)
     rate = f"{figure(summary['features_per_s'], 1)} features/s" if summary["features_per_s"] else "evidence reused"
     out.print(f"{thousands(summary['tokens'])} tokens, {rate}, {duration(summary['total_seconds'])} in all")
 
 
 def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
-    """Medians over features, a row per scorer."""
+    """Print the medians over features, a row per scorer."""
     print_table(out, SCORED, [_score_row(scorer, figures) for scorer, figures in scores.items()])
 
 
@@ -89,10 +89,10 @@ def _score_row(scorer: str, figures: dict[str, Any]) -> tuple[Cell, ...]:
     return scorer, figures["metric"], thousands(figures["scored"]), thousands(figures["undefined"]), *medians, better
 
 
-def print_doubts(summary: dict[str, Any]) -> None:
-    """What tells how far to trust a job's scores: the ranking's reliability, the controls, the corrected median, random weights, and the spend."""
+def print_caveats(summary: dict[str, Any]) -> None:
+    """Print the reliability of the ranking, the controls, the corrected median, random weights, and the spend."""
     for scorer, figures in summary["scores"].items():
-        for line in _doubts(figures):
+        for line in _caveats(figures):
             out.print(Text(f"  {scorer}: ", "dim") + Text(line))
     for scorer, figures in (summary.get("random_weights") or {"scores": {}})["scores"].items():
         line = f"on random weights the median is {figure(figures['median'])} (lift over them {figure(figures['lift'], signed=True)})"
@@ -104,8 +104,8 @@ def print_doubts(summary: dict[str, Any]) -> None:
         out.print(Text("  language models: ", "dim") + Text(f"{calls}, {tokens}, cost {dollars(spent['cost_usd'])}"))
 
 
-def _doubts(figures: dict[str, Any]) -> Iterator[str]:
-    """A sentence for each thing that one scorer's summary says beside its medians."""
+def _caveats(figures: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each figure of one scorer's summary beside its medians."""
     few = figures.get("too_few")
     if few:
         cure = f" `{few['fits']}` fits features that are hardly ever silent." if few["fits"] else ""
@@ -162,7 +162,7 @@ def _print_features(client: "Client", job: dict[str, Any], by: str, name: str, o
 
 
 def around_peak(context: dict[str, Any], characters: int) -> dict[str, Any]:
-    """The part of a context around its strongest token that is at most `characters` long."""
+    """Return the part of a context around its strongest token, at most `characters` long."""
     tokens, activations = context["tokens"], context["activations"]
     first = last = max(range(len(tokens)), key=activations.__getitem__)
     length = len(tokens[first])

@@ -1,4 +1,4 @@
-"""Tables that fit the window: columns that matter less are left out, and none is cut in the middle of a figure."""
+"""Tables that fit the terminal: columns that matter less are left out, and no figure is cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from api.cli.output.console import say
 
 GAP = 2
 
+Cell = str | Text
+
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
@@ -20,31 +22,32 @@ class TableColumn:
     rank: int = 0
     least: int | None = None
 
-
-Cell = str | Text
+    def widths(self, cells: Sequence[Cell]) -> tuple[int, int]:
+        """Return the fewest characters that the column needs, and the most that it can use."""
+        most = max([len(self.name), *(len(cell) if isinstance(cell, str) else cell.cell_len for cell in cells)])
+        return most if self.least is None else min(most, max(self.least, len(self.name))), most
 
 
 def fitting(columns: Sequence[TableColumn], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
-    """The places of the columns that fit into `width` characters, in their order."""
-    widths = [_width(column, [row[place] for row in rows]) for place, column in enumerate(columns)]
+    """Return the places of the columns that fit into `width` characters, in their order."""
+    least = [column.widths([row[place] for row in rows])[0] for place, column in enumerate(columns)]
     kept = list(range(len(columns)))
-    while sum(widths[place] for place in kept) + GAP * (len(kept) - 1) > width:
-        droppable = [place for place in kept if columns[place].rank]
-        if not droppable:
+    while sum(least[place] for place in kept) + GAP * (len(kept) - 1) > width:
+        optional = [place for place in kept if columns[place].rank]
+        if not optional:
             break
-        kept.remove(max(droppable, key=lambda place: columns[place].rank))
+        kept.remove(max(optional, key=lambda place: columns[place].rank))
     return kept
 
 
 def print_table(to: Console, columns: Sequence[TableColumn], rows: Sequence[Sequence[Cell]]) -> None:
-    """Prints what fits, and says on standard error what did not."""
+    """Print the columns that fit, and name those that do not on standard error."""
     kept = fitting(columns, rows, to.width)
-    cells = {place: [row[place] for row in rows] for place in kept}
-    left = to.width - sum(_width(columns[place], cells[place]) for place in kept) - GAP * (len(kept) - 1)
+    widths = [columns[place].widths([row[place] for row in rows]) for place in kept]
+    left = to.width - sum(least for least, _ in widths) - GAP * (len(kept) - 1)
     table = Table(box=None, pad_edge=False)
-    for place in kept:
-        least = _width(columns[place], cells[place])
-        width = min(_natural(columns[place], cells[place]), least + max(left, 0))
+    for place, (least, most) in zip(kept, widths, strict=True):
+        width = min(most, least + max(left, 0))
         left -= width - least
         table.add_column(columns[place].name, no_wrap=True, overflow="ellipsis", width=width)
     for row in rows:
@@ -52,13 +55,3 @@ def print_table(to: Console, columns: Sequence[TableColumn], rows: Sequence[Sequ
     to.print(table, soft_wrap=False)
     if left_out := [column.name for place, column in enumerate(columns) if place not in kept]:
         say(f"left out for want of width: {', '.join(left_out)} (--json prints all)")
-
-
-def _width(column: TableColumn, cells: Sequence[Cell]) -> int:
-    """The fewest characters that the column can do with."""
-    natural = _natural(column, cells)
-    return natural if column.least is None else min(natural, max(column.least, len(column.name)))
-
-
-def _natural(column: TableColumn, cells: Sequence[Cell]) -> int:
-    return max([len(column.name), *(Text(cell).cell_len if isinstance(cell, str) else cell.cell_len for cell in cells)])
