@@ -84,7 +84,7 @@ def inputs(book: Book) -> Iterator[tuple[ScorerInput, ScorerInput]]:
 def measure(book: Book) -> Iterator[dict[str, Any]]:
     own, swapped = zip(*inputs(book), strict=True)
     for name in ("detection", "simulation"):
-        scorer = registry.get(name, ScorerSpec(name=name, nulls=NULLS))
+        scorer = registry.get(ScorerSpec(name=name, nulls=NULLS))
         for kind, items in (("own", own), ("swapped", swapped)):
             scores = scorer.score(items, book.vocabulary, book.seed)
             p = np.array([score.null.p_value for score in scores if score.null is not None and score.null.p_value is not None])

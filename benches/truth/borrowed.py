@@ -76,7 +76,7 @@ def paired(world: World, swaps: int) -> Iterator[Line]:
                 swapped.append(item(world, feature, world.meanings[borrowed[0]], borrowed[1:], seed=swap))
                 right.append(item(world, feature, world.meanings[feature], borrowed[1:], seed=swap))
         for name in ("detection", "simulation"):
-            scorer = registry.get(name, ScorerSpec(name=name))
+            scorer = registry.get(ScorerSpec(name=name))
             found = scorer.score(swapped, world.vocabulary, 0)
             p, power = (_paired_p(scores) for scores in (found, scorer.score(right, world.vocabulary, 0)))
             yield {

@@ -74,7 +74,7 @@ def untrained(trained: Demo, random: Demo) -> Iterator[Line]:
         "random subject, explained afresh": (random.evidence, random.explanations),
     }
     for name, (evidence, explanations) in cases.items():
-        scores = registry.get("detection", ScorerSpec(name="detection")).score(_inputs(evidence, explanations), trained.vocabulary, 0)
+        scores = registry.get(ScorerSpec(name="detection")).score(_inputs(evidence, explanations), trained.vocabulary, 0)
         lifts = np.array([score.null.lift for score in scores if score.null is not None and score.null.lift is not None])
         half = t_quantile(0.95, max(len(lifts) - 1, 1)) * float(lifts.std(ddof=1)) / np.sqrt(len(lifts))
         yield {
@@ -105,7 +105,7 @@ def _inputs(evidence: Sequence[FeatureEvidence], explanations: Sequence[Explanat
 
 def by_strength(trained: Demo) -> Line:
     """Recall of the rules by the window's peak relative to its feature's maximum, over all positives; and of all firing windows."""
-    scores = registry.get("detection", ScorerSpec(name="detection")).score(_inputs(trained.evidence, trained.explanations), trained.vocabulary, 0)
+    scores = registry.get(ScorerSpec(name="detection")).score(_inputs(trained.evidence, trained.explanations), trained.vocabulary, 0)
     scores = [score for score in scores if score.metrics.get("recall_of_windows") is not None]
     positives = np.array([sum(item.truth > 0 and item.kind != "top" for item in score.items) for score in scores])
     line: Line = {"bench": "recall_by_strength"}

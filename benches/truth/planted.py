@@ -141,7 +141,7 @@ def swaps_executable(world: World, swaps: int) -> Iterator[Line]:
             borrowed = np.random.default_rng((swap, feature)).permutation(others).tolist()
             items.append(item(world, feature, world.meanings[borrowed[0]], borrowed[1:], seed=swap))
     for name in ("detection", "simulation"):
-        scores = registry.get(name, ScorerSpec(name=name)).score(items, world.vocabulary, 0)
+        scores = registry.get(ScorerSpec(name=name)).score(items, world.vocabulary, 0)
         p = np.array([score.null.p_value for score in scores if score.null is not None and score.null.p_value is not None])
         yield _calibration(f"executable {name}, 20 nulls", p, len(items))
 

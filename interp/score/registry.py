@@ -51,11 +51,12 @@ def nulls_of(spec: ScorerSpec, job: JobSpec) -> int:
 
 def of_job(spec: ScorerSpec, job: JobSpec) -> Scorer | LlmScorer:
     """Return the scorer with the judge that it has in this job. Raises InputError on an unknown name, and on options that it does not have."""
-    return judged(spec) if uses_llm(spec, job) else get(spec.name, spec)
+    return judged(spec) if uses_llm(spec, job) else get(spec)
 
 
-def get(name: str, spec: ScorerSpec, judge: ExecutableJudge | None = None) -> Scorer:
-    """Return the scorer of that name with the executable judge. Raises InputError as `of_job`."""
+def get(spec: ScorerSpec, judge: ExecutableJudge | None = None) -> Scorer:
+    """Return the scorer with the executable judge. Raises InputError as `of_job`."""
+    name = spec.name
     if name in JUDGED and name not in SCORERS:
         raise InputError(
             f"The scorer {name!r} asks a language model.", why="A rule cannot answer its questions.", cure='Set its judge to "llm".', name=name

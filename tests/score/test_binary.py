@@ -338,13 +338,13 @@ def test_who_judges():
     assert registry.uses_llm(ScorerSpec(name="detection", judge="llm"), without)
     assert registry.uses_llm(ScorerSpec(name="fuzz"), without)
     with pytest.raises(InputError, match="asks a language model"):
-        registry.get("fuzz", ScorerSpec(name="fuzz", judge="executable"))
+        registry.get(ScorerSpec(name="fuzz", judge="executable"))
     with pytest.raises(InputError, match="no scorer"):
         registry.judged(ScorerSpec(name="fuz"))
     with pytest.raises(InputError, match="cannot stop early"):
         registry.judged(ScorerSpec(name="simulation", stop="sequential", width=0.1))
     with pytest.raises(InputError, match="cannot stop early"):
-        registry.get("detection", ScorerSpec(name="detection", stop="sequential", width=0.1))
+        registry.get(ScorerSpec(name="detection", stop="sequential", width=0.1))
 
 
 @pytest.mark.parametrize("name", sorted(registry.JUDGED))

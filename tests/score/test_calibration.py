@@ -52,7 +52,7 @@ def test_swapped_explanations_are_significant_no_more_often_than_promised(name):
         feature = swap % len(evidences)
         borrowed = [explanations[other] for other in random.permutation(chosen[feature])]
         items.append(ScorerInput.of(evidences[feature], borrowed[0], borrowed[1:]))
-    scores = registry.get(name, ScorerSpec(name=name)).score(items, text().vocabulary, 0)
+    scores = registry.get(ScorerSpec(name=name)).score(items, text().vocabulary, 0)
     p_values = _p_values(scores)
     assert len(p_values) > SWAPS / 3
     paired = [score.null.p_paired for score in scores if score.null.p_paired is not None]
@@ -65,7 +65,7 @@ def test_swapped_explanations_are_significant_no_more_often_than_promised(name):
         ScorerInput.of(evidences[feature], explanations[feature], [explanations[other] for other in chosen[feature][:20]])
         for feature in range(JUDGED)
     ]
-    right = registry.get(name, ScorerSpec(name=name)).score(true, text().vocabulary, 0)
+    right = registry.get(ScorerSpec(name=name)).score(true, text().vocabulary, 0)
     assert np.mean(np.array(_p_values(right)) <= 0.05) > 0.9
     assert np.mean([score.null.p_paired <= 0.05 for score in right if score.null.p_paired is not None]) > 0.9
 

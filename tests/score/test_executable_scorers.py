@@ -53,7 +53,7 @@ STATISTICS = Statistics(1000, 10, (100, 100), (10, 10), 10.0, 5.0)
 
 def _score(name, contexts, explanation, nulls=(), judge=None, vocabulary=WORDS):
     spec = ScorerSpec(name=name)
-    scorer = registry.get(name, spec, judge)
+    scorer = registry.get(spec, judge)
     return scorer.score([ScorerInput(0, contexts, STATISTICS, explanation, tuple(nulls))], vocabulary, 0)[0]
 
 
@@ -169,7 +169,7 @@ def test_a_label_twice_too_broad_shows_at_the_true_rate():
     found = evidence(narrow)
     assert narrow.sum() * 2 < broad.sum()
     right, wide = (
-        registry.get("detection", DETECTION).score([ScorerInput.of(found, _explanation(rule=rule), ())], text().vocabulary, 0)[0]
+        registry.get(DETECTION).score([ScorerInput.of(found, _explanation(rule=rule), ())], text().vocabulary, 0)[0]
         for rule in (_rule("import"), _rule("import", "return", "if"))
     )
     assert right.metrics["precision_at_rate"] > 0.9
@@ -252,7 +252,7 @@ def test_a_true_explanation_beats_its_nulls_and_its_interval_holds_the_figure(na
     for number in (0, 2, 5):
         found = evidence(where(plants[number]), number)
         others = [explanation for explanation in explanations if explanation.feature != number]
-        score = registry.get(name, SIMULATION).score([ScorerInput.of(found, explanations[number], others)], text().vocabulary, 0)[0]
+        score = registry.get(ScorerSpec(name=name)).score([ScorerInput.of(found, explanations[number], others)], text().vocabulary, 0)[0]
         assert score.value > 0.8
         assert score.interval.low <= score.value <= score.interval.high
         assert score.null.p_paired < 0.02
@@ -266,14 +266,14 @@ def test_items_in_any_order_give_the_same_score(name):
     digits = _explanation(rule=Rule((Clause((Flag("digits"),), 1.0),)).to_json())
     item = ScorerInput.of(found, digits, [_explanation(1, _rule("self")), _explanation(2, _rule("if")), _explanation(3, _rule("(", ")"))])
     shuffled = replace(item, contexts=item.contexts.select(np.random.default_rng(0).permutation(len(item.contexts))))
-    scorer = registry.get(name, ScorerSpec(name=name))
+    scorer = registry.get(ScorerSpec(name=name))
     first, second = scorer.score([item, shuffled], text().vocabulary, 0)
     assert first == second
 
 
 def test_unknown_scorers_are_refused_with_the_known_ones():
     with pytest.raises(InputError, match="Known are: detection, "):
-        registry.get("detecton", DETECTION)
+        registry.get(ScorerSpec(name="detecton"))
 
 
 def test_spearman_stands_beside_pearson_and_is_not_moved_by_one_strong_token():

@@ -43,7 +43,7 @@ def test_detection_says_how_often_its_rule_fires():
     counts = SplitCounts(top=0, uniform=20, weighted=10, inactive=200, near_miss=0)
     own = evidence(where(lambda t: t.strip() == "yield"), 0, test=counts)
     pool = pool_of([own, evidence(where(lambda t: t.strip() == "lambda"), 1, test=counts)])
-    scorer = registry.get("detection", ScorerSpec(name="detection"))
+    scorer = registry.get(ScorerSpec(name="detection"))
     right, broad = (
         scorer.score([ScorerInput.of(own, _explanation(0, _rule(*words)), [], pool=pool)], text().vocabulary, 0)[0]
         for words in (("yield",), ("yield", "self"))

@@ -30,7 +30,7 @@ def test_scores_of_rules_have_a_null_a_lift_and_a_p_value(name, world):
     features = [feature for feature in named(world) if world.meanings[feature].kind == "token"]
     others = matched(world, features, 20, 0)
     items = [item(world, feature, world.meanings[feature], others[feature], seed=0) for feature in features[:5]]
-    for score in registry.get(name, ScorerSpec(name=name)).score(items, world.vocabulary, 0):
+    for score in registry.get(ScorerSpec(name=name)).score(items, world.vocabulary, 0):
         assert score.null.value is not None
         assert score.null.lift == pytest.approx(score.value - score.null.value)
         # A perfect correlation has no spread to make an interval of.

@@ -35,7 +35,7 @@ def judged(name, item):
 
 
 def executable(name, item):
-    return registry.get(name, ScorerSpec(name=name)).score([item], VOCABULARY, 0)[0]
+    return registry.get(ScorerSpec(name=name)).score([item], VOCABULARY, 0)[0]
 
 
 def check(found):
