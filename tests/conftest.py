@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from api.demo.local_servers import LocalServer
-from api.demo.servers import POSTGRES, REDIS, empty_number
+from api.demo.servers import POSTGRES, REDIS, empty_redis
 from benches import tiny
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
@@ -65,7 +65,7 @@ def redis_room() -> Iterator[str]:
 @pytest.fixture
 def redis_url(redis_room: str) -> str:
     """URL of a Redis database number without a key in it but the one that says whose it is."""
-    empty_number(redis_room)
+    empty_redis(redis_room)
     return redis_room
 
 

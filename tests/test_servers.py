@@ -15,7 +15,7 @@ import redis
 import api.demo.local_servers
 import api.demo.servers
 from api.demo.local_servers import LocalServer
-from api.demo.servers import POSTGRES, REDIS, ServerKind, own, own_number
+from api.demo.servers import POSTGRES, REDIS, ServerKind, own, own_redis
 from interp.domain.errors import ServerMissingError, ServerUnreachableError
 from interp.store.db import temporary_database
 from tests import servers
@@ -171,7 +171,7 @@ def test_a_database_is_nobody_elses_and_is_dropped(private_postgres: LocalServer
 
 
 def test_numbers_are_nobody_elses(private_redis: LocalServer) -> None:
-    with own_number(private_redis.url) as first, own_number(private_redis.url) as second:
+    with own_redis(private_redis.url) as first, own_redis(private_redis.url) as second:
         assert first != second
         redis.Redis.from_url(first).set("key", "value")
         assert redis.Redis.from_url(second).get("key") is None
@@ -181,7 +181,7 @@ def test_numbers_are_nobody_elses(private_redis: LocalServer) -> None:
 def test_a_number_with_somebodys_keys_in_it_is_left_alone(private_redis: LocalServer) -> None:
     with redis.Redis.from_url(private_redis.url.removesuffix("/0") + "/1") as connection:
         connection.set("theirs", "value")
-        with own_number(private_redis.url) as url:
+        with own_redis(private_redis.url) as url:
             assert not url.endswith("/1")
         assert connection.get("theirs") == b"value"
         connection.flushdb()

@@ -1,4 +1,4 @@
-"""The end of a child process with this one, however this one ends: for programs that do not watch for it themselves."""
+"""Guards that end a child process when this process ends, however it ends: for programs that do not do so themselves."""
 
 import signal
 import subprocess
@@ -15,14 +15,14 @@ test -z "$2" || rm -rf "$2"
 
 
 class ChildGuard:
-    """Sends `by` to the process when this one has ended, SIGKILL ten seconds later, and then removes a folder that was its own."""
+    """Send `by` to the process when this one has ended, SIGKILL ten seconds later, and then delete its folder."""
 
     def __init__(self, pid: int, by: signal.Signals, folder: Path | None = None) -> None:
         words = [str(pid), by.name.removeprefix("SIG"), *([str(folder)] if folder else [])]
         self._shell = subprocess.Popen(["sh", "-c", SCRIPT, *words], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0)
 
     def release(self) -> None:
-        """Leaves the process alone from now on. To be called before its pid can be somebody else's."""
+        """Stop guarding. To be called before the pid can be used again."""
         self._shell.kill()
         self._shell.wait()
         if self._shell.stdin is not None:

@@ -1,4 +1,4 @@
-"""A service of many processes on this machine, each started as a user would start it: `glossator serve --no-workers`, `glossator worker`."""
+"""A service of many processes on this machine, each started by its command: `glossator serve --no-workers`, `glossator worker`."""
 
 import contextlib
 import os
@@ -34,10 +34,10 @@ class ProcessEndedError(GlossatorError, code="process-ended", title="A process o
 
 @dataclass(eq=False)
 class Member:
-    """One process: its name, the words after `glossator`, and the threads that its arithmetic may use."""
+    """Represent one process: its name, its arguments of `glossator`, and its threads for computation."""
 
     name: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     threads: int = 1
     process: "subprocess.Popen[bytes] | None" = None
     guard: ChildGuard | None = None
@@ -45,7 +45,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Kill:
-    """A worker that was killed, and the chunk that it held."""
+    """Describe a worker that was killed, and the chunk that it held."""
 
     worker: str
     pid: int
@@ -54,9 +54,9 @@ class Kill:
 
 @dataclass
 class Cluster:
-    """One api, some workers of each queue and an upkeep process on the database and broker of the settings. As a context it runs until the end.
+    """Run an api, workers of each queue and an upkeep process on the database and broker of the settings, as a context.
 
-    Several gpu workers on one machine share its cores: each gets its part of them. Logs go to `home`, a file a process.
+    Several gpu workers on one machine share its cores: each gets its part of them. Logs go to `home`, a file per process.
     """
 
     settings: Settings
@@ -79,8 +79,8 @@ class Cluster:
 
     @property
     def commands(self) -> list[str]:
-        """What a user would type for the same, one a process."""
-        return [f"glossator {' '.join(member.words)}" for member in self._members]
+        """The commands that start the same, one per process."""
+        return [f"glossator {' '.join(member.arguments)}" for member in self._members]
 
     def __enter__(self) -> Self:
         make_home(self.settings.home)
@@ -100,7 +100,7 @@ class Cluster:
         self._stop()
 
     def kill_a_worker(self, job_id: str, stage: Stage, stopping: threading.Event) -> Kill | None:
-        """SIGKILLs a worker while it holds a chunk of the job's stage, for certain: it is stopped first, and looked at again.
+        """Send SIGKILL to a worker that holds a chunk of the job's stage: it is stopped first, and checked again.
 
         Waits until one does; None when `stopping` is set before.
         """
@@ -114,7 +114,7 @@ class Cluster:
         return None
 
     def check(self) -> None:
-        """Raises ProcessEnded for a process that ended though nobody told it to."""
+        """Raise ProcessEndedError for a process that ended by itself."""
         for member in self._members:
             if member.process is not None and member.process.poll() not in (None, -signal.SIGKILL):
                 why = " ".join(self._log_of(member).read_text(errors="replace").splitlines()[-LOG_LINES:])
@@ -131,7 +131,7 @@ class Cluster:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(member.threads))
         with self._log_of(member).open("ab") as log:
             member.process = start_child(
-                [str(_program()), *member.words],
+                [str(_program()), *member.arguments],
                 self.settings.environment() | threads,
                 self.settings.secret_environment(),
                 stdin=subprocess.DEVNULL,
@@ -141,8 +141,8 @@ class Cluster:
             )
         member.guard = ChildGuard(member.process.pid, signal.SIGTERM)
 
-    def _run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
-        command = [str(_program()), *words]
+    def _run(self, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        command = [str(_program()), *arguments]
         with start_child(
             command, self.settings.environment(), self.settings.secret_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
@@ -163,7 +163,7 @@ class Cluster:
                 time.sleep(POLL_SECONDS)
 
     def _stop(self) -> None:
-        """All at once, in good order; what is still there after a while is killed."""
+        """Stop all processes at once; kill those that still run after `STOP_SECONDS`."""
         running = [member for member in self._members if member.process is not None]
         for member in running:
             _signal(member, signal.SIGTERM)
@@ -188,7 +188,7 @@ def _worker(queue: Queue, name: str, threads: int) -> Member:
 
 
 def _signal(member: Member, number: signal.Signals) -> int:
-    """Sends a signal to a process that has not been waited for, so that its pid is nobody else's. The pid."""
+    """Send a signal to a process that has not been waited for, so that its pid is its own; return the pid."""
     assert member.process is not None
     with contextlib.suppress(ProcessLookupError):
         member.process.send_signal(number)
@@ -196,7 +196,7 @@ def _signal(member: Member, number: signal.Signals) -> int:
 
 
 def _program() -> Path:
-    """The `glossator` that belongs to this Python."""
+    """Return the `glossator` that belongs to this Python."""
     found = Path(sys.executable).with_name("glossator")
     if not found.exists():
         raise FileMissingError(

@@ -43,7 +43,7 @@ class NoWorkerKilledError(GlossatorError, code="nobody-killed", title="No worker
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """The job as it ended in the cluster, who was killed in each stage (None: nobody could be caught), and how long it took, in seconds."""
+    """Hold the finished job, the worker killed in each stage (None: none was caught in time), and the seconds it took."""
 
     job: dict[str, Any]
     kills: dict[Stage, Kill | None]
@@ -77,12 +77,12 @@ def run(home: Path, spec: JobSpec) -> None:
 
 
 def embedded_settings(home: Path, spec: JobSpec) -> Settings:
-    """Of the plain demo, whatever servers the environment names."""
+    """Return the settings of the plain demo, whatever servers the environment names."""
     return Settings(home=home, database_url="", broker_url="", artifacts_url="", roots=paths_of(spec))
 
 
 def embedded_snapshot(settings: Settings, spec: JobSpec) -> DatabaseSnapshot:
-    """The embedded demo's: the user's own, where this job stands in it alone, else a new one."""
+    """Return the embedded demo's database: the user's own, where it holds this job alone, else a new one."""
     if (settings.home / "glossator.db").exists():
         engine = make_engine(settings.database_url)
         job_id = comparison.sole_job(engine, spec) if revision.is_current(engine) else None
@@ -98,7 +98,7 @@ def embedded_snapshot(settings: Settings, spec: JobSpec) -> DatabaseSnapshot:
 
 
 def _clustered_settings(stack: ExitStack, home: Path, spec: JobSpec) -> Settings:
-    """A database, a number and a folder of the demo's own, for as long as the stack is open."""
+    """Provide a PostgreSQL database, a Redis database and a folder of the demo's own, for as long as the stack is open."""
     named = Settings(home=home)
     database = stack.enter_context(own(POSTGRES, "" if named.database_url.startswith("sqlite") else named.database_url))
     broker = stack.enter_context(own(REDIS, "" if named.is_embedded else named.broker_url))
@@ -110,7 +110,7 @@ def _clustered_settings(stack: ExitStack, home: Path, spec: JobSpec) -> Settings
 
 
 def _in_a_cluster(settings: Settings, spec: JobSpec) -> ClusterRun:
-    """The job, followed to its end, while a gpu worker is killed as it collects and an llm worker as it explains.
+    """Follow the job to its end, while a gpu worker is killed as it collects and an llm worker as it explains.
 
     Raises JobDidNotComplete.
     """
@@ -151,7 +151,7 @@ def _print_kills(ran: ClusterRun, again: dict[str, int]) -> None:
 
 
 def require_equal(found: list[Compared]) -> None:
-    """Raises DatabasesDifferError, with the first rows that differ, where one row does."""
+    """Raise DatabasesDifferError, with the first rows that differ, where one row does."""
     if not all(compared.is_equal for compared in found):
         raise DatabasesDifferError(
             "The cluster's database is not the embedded demo's.",

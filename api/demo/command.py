@@ -1,4 +1,4 @@
-"""`glossator demo`: the whole way, on the example that comes with the repository."""
+"""`glossator demo`: the example of the repository, from corpus to scores."""
 
 import time
 from enum import StrEnum
@@ -44,14 +44,14 @@ def demo(
     if not job.exists():
         raise FileMissingError(f"There is no {job}.", why="The demo runs from a checkout of the repository.", cure="Clone it, then type `make demo`.")
     if llm:
-        # The scripted server: nothing that another command needs.
+        # Imported here: no other command needs the scripted server.
         from api.demo import llm_command
 
         llm_command.run(home, job, features or FEATURES_LLM)
         return
     spec = read_spec(job, {"features": features} if features else {})
     if cluster:
-        # PostgreSQL, Redis and processes: nothing that another command needs.
+        # Imported here: no other command needs PostgreSQL, Redis and processes.
         from api.demo import cluster_command
 
         cluster_command.run(home, spec)
@@ -60,7 +60,7 @@ def demo(
 
 
 def _by_rules(home: Path, spec: JobSpec) -> None:
-    """With rules in place of a language model: no key, no cost."""
+    """Run the job with rules in place of a language model: no key, no cost."""
     started = time.monotonic()
     settings = take_settings(home=home, roots=paths_of(spec))
     name = run_embedded(settings, spec)["dictionary"]

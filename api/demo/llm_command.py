@@ -27,7 +27,7 @@ NOTHING_TO_SAY = "The model has no explanation to give"
 
 
 def run(home: Path, job: Path, features: str) -> None:
-    """The whole path, and a table of what came of it. The first cap is half of the estimate, so that the job pauses once and is resumed."""
+    """Run the job and print a table. The first cap is half of the estimate, so that the job pauses once and is resumed."""
     from api.server import Service
 
     began = time.monotonic()
@@ -41,7 +41,7 @@ def run(home: Path, job: Path, features: str) -> None:
             say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
             estimate = client.estimate_job(spec.model_dump(mode="json"))
             print_estimate(estimate)
-            finished, pauses = _through(client, _capped(spec, estimate))
+            finished, pauses = _run_job(client, _capped(spec, estimate))
             progress.raise_unless_completed(finished)
             usage = client.get_job_usage(finished["id"])
             failures = _failures(client, finished)
@@ -52,13 +52,13 @@ def run(home: Path, job: Path, features: str) -> None:
 
 
 def _capped(spec: JobSpec, estimate: dict[str, Any]) -> JobSpec:
-    """With a cap on tokens that will be reached: half of the estimate, or a few calls' room."""
+    """Set a cap on tokens that will be reached: half of the estimate, or a few calls."""
     tokens = max(estimate["total"]["tokens"] // 2, estimate["longest_prompt_tokens"] * LEAST_CALLS)
     return spec.model_copy(update={"budget": spec.budget.model_copy(update={"tokens": tokens})})
 
 
-def _through(client: Client, spec: JobSpec) -> tuple[dict[str, Any], int]:
-    """Submits and follows to the end; a budget that is reached is doubled, as a user would. The job, and how often it paused for that."""
+def _run_job(client: Client, spec: JobSpec) -> tuple[dict[str, Any], int]:
+    """Submit the job and follow it; double a budget that is reached. Return the job, and how often it paused for that."""
     job = client.submit_job(spec.model_dump(mode="json"))
     say(f"job {job['id']}")
     for pauses in range(RAISES):
@@ -72,7 +72,7 @@ def _through(client: Client, spec: JobSpec) -> tuple[dict[str, Any], int]:
 
 
 def _failures(client: Client, job: dict[str, Any]) -> tuple[int, int]:
-    """Explanations that were asked for and not had, but for those that the model itself had no words for; and verdicts that failed."""
+    """Count explanations that failed, but for those that the model declined, and failed verdicts."""
     lost = verdicts = 0
     for row in client.list_explanations(dictionary=job["dictionary"], run=job["run"]):
         if row["job"] == job["id"] and row["failure"] and row["provenance"].get("calls") and not row["failure"].startswith(NOTHING_TO_SAY):

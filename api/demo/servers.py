@@ -1,4 +1,4 @@
-"""Where PostgreSQL and Redis are found, and room of one's own on them: a new database, an empty number.
+"""PostgreSQL and Redis for the demo and tests, with a database of one's own on each: new in PostgreSQL, empty in Redis.
 
 In this order: the server that is named, one that answers on the default local port, a private one of this machine's binaries.
 """
@@ -18,15 +18,15 @@ from interp.store.db.temporary_database import own_database
 
 LEAST_REDIS = 7
 REDIS_SECONDS = 5.0
-# Redis has 16 numbers unless it was told otherwise; 0 is what everybody uses who did not think about it.
-REDIS_NUMBERS = range(1, 16)
+# Redis has 16 databases by default; 0 is what clients use that name none.
+REDIS_DATABASES = range(1, 16)
 CLAIM = "glossator:taken-by"
 CLAIM_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
 class ServerKind:
-    """One kind of server: URLs to try where none is named, the private one, and how to get room of one's own."""
+    """Describe a kind of server: URLs to try where none is named, the private server, and how to get a database of one's own."""
 
     name: str
     local: tuple[str, ...]
@@ -36,7 +36,7 @@ class ServerKind:
 
 @dataclass(frozen=True)
 class OwnServer:
-    """A URL of one's own database or number, and where it is: `named`, `local` or `private`."""
+    """Hold the URL of a database of one's own, and where it is: `named`, `local` or `private`."""
 
     url: str
     where: str
@@ -44,7 +44,7 @@ class OwnServer:
 
 @contextmanager
 def own(kind: ServerKind, named: str = "") -> Iterator[OwnServer]:
-    """Room of one's own on the first server that gives any, for as long as the block lasts.
+    """Provide a database of one's own on the first server that gives one, for as long as the block lasts.
 
     Raises ServerUnreachable where the named one gives none, ServerMissing where none is named, none answers and none is installed.
     """
@@ -63,43 +63,43 @@ def _own(kind: ServerKind, named: str, stack: ExitStack) -> OwnServer:
 
 
 @contextmanager
-def own_number(server_url: str) -> Iterator[str]:
-    """URL of an empty database number on a Redis server, which is emptied in the end.
+def own_redis(server_url: str) -> Iterator[str]:
+    """Provide the URL of an empty database of a Redis server, which is emptied in the end.
 
-    Raises ServerUnreachable where no server answers, where it is too old, and where every number is in use.
+    Raises ServerUnreachable where no server answers, where it is too old, and where every database is in use.
     """
     try:
-        number = _claim_number(server_url)
+        number = _claim_database(server_url)
     except redis.RedisError as error:
         raise ServerUnreachableError(f"No Redis to use at {_shown(server_url)}.", why=str(error), cure="Name one that answers.") from error
     try:
-        yield _with_number(server_url, number)
+        yield _with_database(server_url, number)
     finally:
-        with contextlib.suppress(redis.RedisError), _connect(_with_number(server_url, number)) as connection:
+        with contextlib.suppress(redis.RedisError), _connect(_with_database(server_url, number)) as connection:
             connection.flushdb()
 
 
-def empty_number(url: str) -> None:
-    """Deletes every key of a number that `own_number` gave, but the one that says that it is taken."""
+def empty_redis(url: str) -> None:
+    """Delete every key of a database that `own_redis` gave, but the one that claims it."""
     with _connect(url) as connection:
         for key in connection.scan_iter(count=1000):
             if key != CLAIM.encode():
                 connection.delete(key)
 
 
-def _claim_number(server_url: str) -> int:
+def _claim_database(server_url: str) -> int:
     with _connect(server_url) as connection:
         version = str(connection.info("server")["redis_version"])
     if int(version.split(".")[0]) < LEAST_REDIS:
         raise ServerUnreachableError(f"The Redis at {_shown(server_url)} is too old.", why=f"It is {version}.", cure=f"Use {LEAST_REDIS} or newer.")
-    for number in REDIS_NUMBERS:
-        with _connect(_with_number(server_url, number)) as connection:
+    for number in REDIS_DATABASES:
+        with _connect(_with_database(server_url, number)) as connection:
             if not connection.set(CLAIM, os.getpid(), nx=True, ex=CLAIM_SECONDS):
                 continue
             if connection.dbsize() == 1:
                 return number
             connection.delete(CLAIM)
-    why = f"Numbers {REDIS_NUMBERS.start} to {REDIS_NUMBERS.stop - 1} are all in use."
+    why = f"Databases {REDIS_DATABASES.start} to {REDIS_DATABASES.stop - 1} are all in use."
     raise ServerUnreachableError(f"The Redis at {_shown(server_url)} has no empty database.", why=why, cure="Empty one, or name another server.")
 
 
@@ -107,14 +107,14 @@ def _connect(url: str) -> "redis.Redis":
     return redis.Redis.from_url(url, socket_connect_timeout=REDIS_SECONDS, socket_timeout=REDIS_SECONDS)
 
 
-def _with_number(server_url: str, number: int) -> str:
-    """The same server, another number: `redis://host:6379` and `redis://host:6379/0` alike."""
+def _with_database(server_url: str, number: int) -> str:
+    """Return the URL of another database of the same server."""
     scheme, rest = server_url.split("://", 1)
     return f"{scheme}://{rest.split('/', 1)[0]}/{number}"
 
 
 def _shown(url: str) -> str:
-    """Without the password."""
+    """Return the URL without its password."""
     return url.rsplit("@", 1)[-1].removeprefix("redis://")
 
 
@@ -131,4 +131,4 @@ POSTGRES = ServerKind(
     LocalPostgres,
     own_database,
 )
-REDIS = ServerKind("Redis", ("redis://127.0.0.1:6379/0",), LocalRedis, own_number)
+REDIS = ServerKind("Redis", ("redis://127.0.0.1:6379/0",), LocalRedis, own_redis)
