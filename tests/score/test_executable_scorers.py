@@ -21,7 +21,7 @@ from interp.score.items.test_set import TestSet
 from interp.score.scorers.binary_metrics import by_strength
 from tests.explain.planted import evidence, text, where
 
-DETECTION, SIMULATION = ScorerSpec(name="detection"), ScorerSpec(name="simulation")
+DETECTION = ScorerSpec(name="detection")
 WORDS = Vocabulary(tuple(word.encode() for word in ("<bos>", "on", "off", "up", "1", "2")), frozenset({0}))
 
 

@@ -43,9 +43,9 @@ def choose_nulls(
     fair comparison, and long labels win with lenient judges. Which nulls a feature gets depends on the set of features given, its twins and the seed,
     not on their order. Memory is O(F). Raises KeyError on a feature in `of` that is none of `features`.
     """
-    asked, never = list(features if of is None else of), twins or {}
+    wanted, excluded = list(features if of is None else of), twins or {}
     if len(features) < 2 or count <= 0:
-        return [() for _ in asked]
+        return [() for _ in wanted]
     ids = np.asarray(features, dtype=np.int64)
     places = np.stack([2 * _ranks(np.asarray(densities, dtype=np.float64), ids), _ranks(np.asarray(lengths, dtype=np.float64), ids)], axis=1)
     order = np.argsort(ids, kind="stable")
@@ -55,13 +55,13 @@ def choose_nulls(
     tree = cKDTree(places[order])
     place_of = {int(feature): place for place, feature in enumerate(ids)}
     pool_size = max(POOL_FACTOR * count, MIN_POOL)
-    near = min(pool_size + max((len(never.get(feature, ())) for feature in asked), default=0), len(ids) - 1) + 1
+    near = min(pool_size + max((len(excluded.get(feature, ())) for feature in wanted), default=0), len(ids) - 1) + 1
     chosen: list[tuple[int, ...]] = []
-    for start in range(0, len(asked), FEATURES_AT_ONCE):
-        some = asked[start : start + FEATURES_AT_ONCE]
+    for start in range(0, len(wanted), FEATURES_AT_ONCE):
+        some = wanted[start : start + FEATURES_AT_ONCE]
         _, found = tree.query(places[[place_of[feature] for feature in some]], k=near)
         for feature, row in zip(some, ids[order][np.asarray(found)], strict=True):
-            others = row[~np.isin(row, [feature, *never.get(feature, ())])]
+            others = row[~np.isin(row, [feature, *excluded.get(feature, ())])]
             pool = np.sort(others[:pool_size])
             draw = np.random.default_rng((seed, int(feature))).choice(pool, size=min(count, len(pool)), replace=False)
             chosen.append(tuple(int(other) for other in np.sort(draw)))
