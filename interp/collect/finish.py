@@ -1,8 +1,8 @@
 """Evidence from merged partial evidence: token ids are read back from the corpus, and facts of the decoder are added."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,55 +42,35 @@ def finish(partial: Partial, subject: Subject, dictionary: Dictionary, corpus: T
             )
 
 
-@dataclass(frozen=True)
-class _Entries:
-    """All entries of some features, as columns; `activations` [E, window]."""
-
-    features: NDArray[np.int64]
-    kinds: NDArray[np.uint8]
-    splits: NDArray[np.uint8]
-    ordinals: NDArray[np.int64]
-    activations: NDArray[np.float16]
-
-
 def _contexts(partial: Partial, rows: NDArray[np.int64], layout: Layout, corpus: TokenizedCorpus, left: int) -> Iterator[Contexts]:
     """Yield the contexts of each feature, by split, then kind, then descending priority."""
-    entries = _entries(partial, rows, layout.window)
-    places = layout.locate(entries.ordinals)
-    before, counts = layout.left(corpus.tokens, places, left)
-    all_contexts = Contexts(
-        tokens=layout.tokens(corpus.tokens, places),
-        activations=entries.activations,
-        lengths=places.lengths.astype(np.uint16),
-        kinds=entries.kinds,
-        splits=entries.splits,
-        documents=corpus.documents[places.documents],
-        starts=places.starts.astype(np.uint32),
-        positions=places.positions.astype(np.uint16),
-        left=before,
-        left_lengths=counts,
-        levels=partial.levels[rows][entries.features],
-    )
-    edges = np.searchsorted(entries.features, np.arange(len(rows) + 1))
-    for low, high in pairwise(edges):
-        yield all_contexts.select(np.arange(low, high))
-
-
-def _entries(partial: Partial, rows: NDArray[np.int64], window: int) -> _Entries:
-    """Return all entries grouped by feature; within one, by split, kind and priority."""
-    columns: list[_Entries] = []
+    parts: list[tuple[NDArray[Any], ...]] = []
     for split, kind in product(Split, ContextKind):
         keys = partial.keys[kind, split]
-        features, places = np.nonzero(keys[rows] != EMPTY)
+        found, places = np.nonzero(keys[rows] != EMPTY)
         stored = partial.activations.get((kind, split))
-        activations = np.zeros((len(features), window), dtype=np.float16) if stored is None else stored[rows[features], places]
-        ordinals = ORDINAL_MASK - (keys[rows[features], places] & ORDINAL_MASK)
-        labels = np.full((2, len(features)), ((kind,), (split,)), dtype=np.uint8)
-        columns.append(_Entries(features, labels[0], labels[1], ordinals, activations))
-    order = np.argsort(np.concatenate([column.features for column in columns]), kind="stable")
-    return _Entries(
-        *(np.concatenate([getattr(column, name) for column in columns])[order] for name in ("features", "kinds", "splits", "ordinals", "activations"))
+        values = np.zeros((len(found), layout.window), dtype=np.float16) if stored is None else stored[rows[found], places]
+        kept = ORDINAL_MASK - (keys[rows[found], places] & ORDINAL_MASK)
+        parts.append((found, np.full(len(found), kind, np.uint8), np.full(len(found), split, np.uint8), kept, values))
+    order = np.argsort(np.concatenate([part[0] for part in parts]), kind="stable")
+    features, kinds, splits, ordinals, activations = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
+    positions = layout.locate(ordinals)
+    before, counts = layout.left(corpus.tokens, positions, left)
+    contexts = Contexts(
+        tokens=layout.tokens(corpus.tokens, positions),
+        activations=activations,
+        lengths=positions.lengths.astype(np.uint16),
+        kinds=kinds,
+        splits=splits,
+        documents=corpus.documents[positions.documents],
+        starts=positions.starts.astype(np.uint32),
+        positions=positions.positions.astype(np.uint16),
+        left=before,
+        left_lengths=counts,
+        levels=partial.levels[rows][features],
     )
+    for low, high in pairwise(np.searchsorted(features, np.arange(len(rows) + 1))):
+        yield contexts.select(np.arange(low, high))
 
 
 def _statistics(partial: Partial, row: int) -> Statistics:
