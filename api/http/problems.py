@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from api.schemas.field_errors import field_errors
 from api.schemas.service import FieldError, Problem, ProblemKind
-from interp.domain.errors import GlossatorError, NotFoundError, printable, problem_of
+from interp.domain.errors import GlossatorError, NotFoundError, error_classes, printable, problem_of
 from interp.store.db.engine import DBAPIError, database_error
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def kind(code: str) -> ProblemKind:
 
 def kinds() -> list[ProblemKind]:
     """Return every problem that an answer or a job can name, by code. Computed each time: a module that is imported late adds its own."""
-    tree: list[type[GlossatorError]] = [GlossatorError, *_descendants(GlossatorError)]
+    tree: list[type[GlossatorError]] = list(error_classes())
     own = [ProblemKind(code=one.code, title=one.title, status=one.status, explanation=inspect.getdoc(one) or one.title) for one in tree]
     own.append(
         ProblemKind(code=VALIDATION_CODE, title=VALIDATION_TITLE, status=422, explanation="`errors` lists each field and what is wrong with it.")
@@ -52,12 +52,6 @@ def kinds() -> list[ProblemKind]:
 
 def _code_of(status: HTTPStatus) -> str:
     return status.phrase.lower().replace(" ", "-").replace("'", "")
-
-
-def _descendants(kind: type[GlossatorError]) -> Iterator[type[GlossatorError]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _descendants(child)
 
 
 def install(app: FastAPI) -> None:
