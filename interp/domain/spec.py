@@ -1,4 +1,4 @@
-"""What a user asks for: the job, as one frozen tree of settings. Everything that decides a result stands here."""
+"""The spec of a job: one frozen tree of all settings that decide a result."""
 
 import json
 import re
@@ -16,25 +16,25 @@ class Frozen(BaseModel):
     @field_validator("*")
     @classmethod
     def _without_nul(cls, value: Any) -> Any:
-        """No path and no database takes one."""
+        """Refuse NUL, which no path and no database takes."""
         if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, tuple) else (value,))):
             raise ValueError("holds a NUL character")
         return value
 
 
 Glob = Annotated[str, Field(max_length=256)]
-# Longer ones no system takes.
+# The longest path of any system.
 LONGEST_PATH = 4096
-# What registries and databases take of a name, and git of a revision.
+# Limits of registries and databases on names, and of git on revisions.
 LONGEST_NAME, LONGEST_WORD = 64, 255
 DEVICE = r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$"
-# More tokens than any corpus or budget has; sums of them stay within the databases' integers.
+# More than any corpus or budget has; sums stay within the databases' integers.
 MOST_TOKENS = 10**15
 # Amounts are kept in millionths of a millionth of a dollar, in 64 bits.
 MOST_USD = 9e6
-# For a million tokens: ten times what the dearest model takes.
+# Per million tokens: ten times the price of the most expensive model.
 MOST_PRICE = 1e4
-# More settings of a request body than any endpoint reads, in bytes of JSON: they go along with every prompt.
+# Bytes of JSON of the additional fields of a request body, which are sent with every prompt.
 MOST_EXTRA = 64 * 1024
 MOST_PARTS = 32
 
@@ -144,7 +144,7 @@ class CollectionSpec(Frozen):
     @field_validator("test", mode="before")
     @classmethod
     def _test_counts(cls, value: Any) -> Any:
-        """Counts that a job does not name are those of the test split, not those of the explain split."""
+        """Take the test split's defaults for counts that a job does not name."""
         return TEST_COUNTS.model_dump() | value if isinstance(value, dict) else value
 
     @field_validator("row_tokens")
@@ -159,7 +159,7 @@ class CollectionSpec(Frozen):
             raise ValueError(f"window ({self.window}) must divide row_tokens ({self.row_tokens})")
 
     def identity(self) -> dict[str, Any]:
-        """What of these settings decides the evidence."""
+        """Return the settings that decide the evidence."""
         return self.model_dump(mode="json", exclude={"batch_tokens", "shard_tokens"})
 
 
@@ -218,7 +218,7 @@ OWN_FIELDS = frozenset(
 )
 
 
-# What a model of a job is asked for: the fields of `ModelsSpec`.
+# The roles of a job's models: the fields of `ModelsSpec`.
 ROLES = ("explainer", "judge", "second_judge", "embedding")
 
 
@@ -251,7 +251,7 @@ class ExplainerSpec(Frozen):
     clusters: int = Field(default=4, ge=2, le=16, description="Meanings that `clusters` looks for at most.")
 
     def options(self) -> dict[str, Any]:
-        """What is set, for digests: a default that is not touched does not tell two settings apart."""
+        """Return the options that differ from their defaults, for digests."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
@@ -327,13 +327,13 @@ class JobSpec(Frozen):
     budget: BudgetSpec = BudgetSpec()
     seed: int = Field(default=0, ge=0, lt=2**31)
     priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first.")
-    # Left out where there is none: jobs from before there were webhooks keep the digest of their request.
+    # Left out where there is none: jobs from before webhooks existed keep the digest of their request.
     webhook: WebhookSpec | None = Field(default=None, exclude_if=lambda webhook: webhook is None, description="Who is told when the job changes.")
 
     @field_validator("explainers", "scorers", mode="before")
     @classmethod
     def _names_are_specs(cls, value: Any) -> Any:
-        """`["detection"]` is short for `[{"name": "detection"}]`."""
+        """Accept `["detection"]` for `[{"name": "detection"}]`."""
         if isinstance(value, list | tuple):
             return tuple({"name": item} if isinstance(item, str) else item for item in value)
         return value
@@ -351,7 +351,7 @@ class JobSpec(Frozen):
         self.feature_ranges()  # raises where a range runs backwards: at submission, not in a worker
 
     def feature_ranges(self) -> list[tuple[int, int]] | None:
-        """Half-open, sorted, disjoint ranges of the features asked for; None for all."""
+        """Return the half-open, sorted, disjoint ranges of the features asked for; None for all."""
         if self.features == "all":
             return None
         if isinstance(self.features, str):

@@ -1,4 +1,4 @@
-"""What decides a result, as digests: two jobs with the same evidence id may share evidence. Reads files, never a model."""
+"""Identities of evidence: two jobs with the same evidence id may share evidence. Reads files, and no model."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ HOOKS = 2
 
 
 def corpus_digest(spec: CorpusSpec) -> str:
-    """The distinct texts, whatever their files are called."""
+    """Digest the distinct texts, whatever their files are called."""
     return index(spec).digest
 
 
 def models_identity(spec: JobSpec) -> dict[str, Any]:
-    """What of an evidence's identity is the models': subject and dictionary, at a hook point."""
+    """Return the part of an evidence's identity that its models decide: subject and dictionary, at a hook point."""
     shape = ModelShape.from_config(read_config(spec.subject))
     return {
         "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": spec.subject.backend, "hooks": HOOKS},
@@ -34,7 +34,7 @@ def models_identity(spec: JobSpec) -> dict[str, Any]:
 
 
 def models_key(identity: dict[str, Any]) -> str:
-    """The name of what a worker must have open to collect evidence of this identity, or of these models' identity alone."""
+    """Return the key of the models that a worker needs for evidence of this identity, or of these models' identity alone."""
     return digest_of({name: identity[name] for name in ("subject", "dictionary", "hook_point")})
 
 
@@ -57,6 +57,6 @@ def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = Fals
 
 
 def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None, *, library: bool = False) -> tuple[str, dict[str, Any]]:
-    """The address of the evidence that a job needs, and all that made it. `corpus` saves reading the texts again."""
+    """Return the digest of the evidence that a job needs, and its identity. `corpus` saves reading the texts again."""
     identity = evidence_identity(spec, (corpus or index(spec.corpus)).digest, library=library)
     return digest_of(identity), identity

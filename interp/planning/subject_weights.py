@@ -1,4 +1,4 @@
-"""A subject's own weights, by their headers: what they hold against what config.json says, before a worker opens them."""
+"""A subject's weights by their headers, compared with its config.json before a worker opens them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ SMALL = 1 << 26
 
 
 def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
-    """The tensors of each file of weights in a subject's folder; none for a name of the Hub, or for files of torch before 1.6.
+    """Read the tensors of each file of weights in a subject's folder; none for a name of the Hub, or for files of torch before 1.6.
 
     Raises FileMissing, DictionaryError, PickleRefused.
     """
@@ -38,7 +38,7 @@ def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
 
 
 def check_described(shape: ModelShape, weights: Mapping[Path, Mapping[str, StoredTensor]]) -> None:
-    """Raises SubjectError when config.json describes far more than the files hold: what they lack would be made, in memory, as random numbers."""
+    """Raise SubjectError when config.json describes far more than the files hold: missing tensors would be random numbers in memory."""
     held = sum(tensor.size for tensors in weights.values() for tensor in tensors.values())
     described = shape.vocabulary * shape.d_model + shape.layers * shape.d_model**2
     if weights and described > MOST_DESCRIBED * held + SMALL:
