@@ -4,9 +4,9 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from api.reads.cursors import FeatureIndex
 from api.schemas.field_errors import field_errors
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Body = dict[str, Any]
-RunName = Annotated[str | None, Field(min_length=1, max_length=400)]
-Filters = TypeVar("Filters", bound=BaseModel)
-Value = TypeVar("Value")
+Arguments = TypeVar("Arguments", bound=BaseModel)
+
+
+class FeatureOfRun(BaseModel):
+    """A feature's index, and a run as a user names it."""
+
+    index: FeatureIndex
+    run: str | None = Field(default=None, min_length=1, max_length=400)
 
 
 class Local:
@@ -71,7 +76,7 @@ class Local:
         from api.reads import dictionaries as reads
 
         def page(session: Session, cursor: str | None, size: int) -> BaseModel:
-            return reads.features(session, dictionary, _filters(reads.FeatureFilters, filters, cursor, size))
+            return reads.features(session, dictionary, _validated(reads.FeatureFilters, **filters, cursor=cursor, limit=size))
 
         return self._pages(page, limit)
 
@@ -95,20 +100,20 @@ class Local:
     def get_feature(self, dictionary: str, index: int, items: bool = False, run: str | None = None) -> Body:
         from api.reads import features
 
-        place, named = _checked("index", TypeAdapter[int](FeatureIndex), index), _checked("run", TypeAdapter[str | None](RunName), run)
-        return self._read(lambda session: features.feature(session, self._vocabularies, dictionary, place, named, items))
+        of = _validated(FeatureOfRun, index=index, run=run)
+        return self._read(lambda session: features.feature(session, self._vocabularies, dictionary, of.index, of.run, items))
 
     def get_feature_provenance(self, dictionary: str, index: int, run: str | None = None) -> Body:
         from api.reads import provenance
 
-        place, named = _checked("index", TypeAdapter[int](FeatureIndex), index), _checked("run", TypeAdapter[str | None](RunName), run)
-        return self._read(lambda session: provenance.provenance(session, self._vocabularies, dictionary, place, named))
+        of = _validated(FeatureOfRun, index=index, run=run)
+        return self._read(lambda session: provenance.provenance(session, self._vocabularies, dictionary, of.index, of.run))
 
     def list_explanations(self, limit: int | None = None, **filters: Any) -> Iterator[Body]:
         from api.reads import explanations as reads
 
         def page(session: Session, cursor: str | None, size: int) -> BaseModel:
-            return reads.explanations(session, _filters(reads.ExplanationFilters, filters, cursor, size))
+            return reads.explanations(session, _validated(reads.ExplanationFilters, **filters, cursor=cursor, limit=size))
 
         return self._pages(page, limit)
 
@@ -144,23 +149,11 @@ def _body(answer: BaseModel) -> Body:
     return found
 
 
-def _filters(kind: type[Filters], given: Mapping[str, Any], cursor: str | None, size: int) -> Filters:
-    """Return the filters that are set. Raises InputError for values that the API would refuse."""
-    wanted = {name: value for name, value in given.items() if value is not None} | {"cursor": cursor, "limit": size}
+def _validated(kind: type[Arguments], **given: Any) -> Arguments:
+    """Return the arguments that are not None, validated as the API validates them. Raises InputError."""
     try:
-        return kind.model_validate(wanted)
+        return kind.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise _refused(error, kind) from error
-
-
-def _checked(name: str, kind: TypeAdapter[Value], value: Value) -> Value:
-    """Return one argument, validated as the API validates it. Raises InputError."""
-    try:
-        return kind.validate_python(value)
-    except ValidationError as error:
-        raise _refused(error, None, name) from error
-
-
-def _refused(error: ValidationError, kind: type[BaseModel] | None, *within: str) -> InputError:
-    found = field_errors([{**item, "loc": (*within, *item["loc"])} for item in error.errors()], kind)
-    return InputError("; ".join(f"{item.field}: {item.message}" for item in found), cure="Correct what is named; `--help` lists every option.")
+        found = field_errors(error.errors(), kind)
+        cure = "Correct what is named; `--help` lists every option."
+        raise InputError("; ".join(f"{item.field}: {item.message}" for item in found), cure=cure) from error

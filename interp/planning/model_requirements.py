@@ -1,4 +1,4 @@
-"""Which language models a job asks, and for what: pure, from the spec alone."""
+"""The language models that a job asks, and the abilities that they need: from the spec alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ SET_MODEL = 'Add "models": {{"{role}": {{"model": "..."}}}} to the job. Without 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One model that a part of the job asks. `by` names the part, for people."""
+    """One model that a part of the job asks. `by` names the part in messages."""
 
     role: str
     by: str
@@ -29,19 +29,19 @@ class Need:
 
 
 def needs_of(spec: JobSpec) -> list[Need]:
-    """Every model that the job will ask, with who asks. Raises InputError on a name that no registry knows, and what else the registries raise."""
+    """Return every model that the job asks, and the part that asks it. Raises InputError on an unknown name, and what the registries raise."""
     return [_with_logprobs(spec, need) for need in (*_of_explainers(spec), *_of_scorers(spec))]
 
 
 def _with_logprobs(spec: JobSpec, need: Need) -> Need:
-    """A model whose settings promise log-probabilities has to give them."""
+    """Require log-probabilities of a model whose settings promise them."""
     model: ModelSpec | None = getattr(spec.models, need.role)
     promised = model is not None and model.logprobs and need.role != "embedding"
     return replace(need, abilities=need.abilities | {Ability.LOGPROBS}) if promised else need
 
 
 def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> None:
-    """Raises InputError where a model is asked that the job does not name, or a control is wanted that nobody would make."""
+    """Raise InputError where the job does not name a model that it asks, or wants a control that no scorer makes."""
     for need in needs:
         if getattr(spec.models, need.role) is None:
             raise InputError(
@@ -68,7 +68,7 @@ def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> Non
 
 
 def check_no_secrets(spec: JobSpec) -> None:
-    """Raises InputError where a model's settings hold what looks like a key. The message names the field and never its content."""
+    """Raise InputError where a model's settings hold what looks like a key. The message names the field and never its content."""
     for role in ROLES:
         model: ModelSpec | None = getattr(spec.models, role)
         if model is None:
@@ -81,7 +81,7 @@ def check_no_secrets(spec: JobSpec) -> None:
 
 
 def check_endpoints(spec: JobSpec, settings: Settings) -> None:
-    """Raises EndpointRefused where a model is at an endpoint that no setting names, and EndpointUnreachable where its base URL cannot be read."""
+    """Raise EndpointRefused where a model is at an endpoint that no setting names, and EndpointUnreachable where its base URL cannot be read."""
     guard = settings.llm_guard()
     for role in ROLES:
         model: ModelSpec | None = getattr(spec.models, role)

@@ -8,7 +8,7 @@ import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.http import cursors
+from api.reads import cursors
 from api.routes.dictionaries import FeatureFilters
 from tests.api.synthetic import NAME
 
