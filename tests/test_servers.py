@@ -146,7 +146,7 @@ def test_an_installation_that_fails_skips(kind: ServerKind, bare: Path, as_root:
 def test_one_line_counts_what_was_skipped() -> None:
     """In a session of its own, over two processes, where no server may be used."""
     environment = os.environ | {servers.NO_SERVERS: "1"}
-    command = [sys.executable, "-m", "pytest", "-n", "2", "tests/store/test_clock.py", "tests/test_servers.py::test_numbers_are_nobody_elses"]
+    command = [sys.executable, "-m", "pytest", "-n", "2", "tests/store/test_dialect.py", "tests/test_servers.py::test_numbers_are_nobody_elses"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1], timeout=160)
     assert done.returncode == 0, done.stdout
     lines = [line for line in done.stdout.splitlines() if "TESTS WERE SKIPPED" in line]

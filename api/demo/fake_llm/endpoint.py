@@ -11,7 +11,7 @@ from api.demo.fake_llm import openai_batches, openai_replies
 from api.demo.fake_llm.faults import OF_TRANSPORT, Faults
 from api.demo.fake_llm.openai_replies import OpenAIError
 from api.demo.fake_llm.state import DEFAULT_MODELS, EndpointState
-from api.demo.fake_llm.wire import Delivery, Request, Response
+from api.demo.fake_llm.wire import Delivery, ScriptedRequest, ScriptedResponse
 
 UNHURT = frozenset({"/scripted/totals", "/scripted/faults"})
 GENERATING = {
@@ -33,7 +33,7 @@ class ScriptedEndpoint:
         self._room: float | None = None
         self._room_at = 0.0
 
-    async def handle(self, request: Request) -> Response:
+    async def handle(self, request: ScriptedRequest) -> ScriptedResponse:
         """The reply to one request, after the latency and whatever fault it drew."""
         if request.path in UNHURT:
             return self._own(request)
@@ -49,7 +49,7 @@ class ScriptedEndpoint:
         totals.by_status[response.status] += 1
         return response
 
-    async def _answered(self, request: Request, number: int) -> Response:
+    async def _answered(self, request: ScriptedRequest, number: int) -> ScriptedResponse:
         limits: tuple[tuple[str, str], ...] = ()
         if self.state.options.latency_seconds:
             await asyncio.sleep(self.state.options.latency_seconds)
@@ -61,7 +61,7 @@ class ScriptedEndpoint:
             if fault == "server_error":
                 raise OpenAIError(500, "The server had an error while processing your request. Sorry about that!", "server_error")
             found = self._routed(request, number, None if fault in OF_TRANSPORT else fault)
-            response = found if isinstance(found, Response) else openai_replies.as_response(found)
+            response = found if isinstance(found, ScriptedResponse) else openai_replies.as_response(found)
         except OpenAIError as error:
             fault, response = None, error.response()
         if fault == "stalled":
@@ -82,7 +82,7 @@ class ScriptedEndpoint:
             self.state.totals.by_fault[fault] += 1
         return fault
 
-    def _admit(self, request: Request, number: int) -> tuple[tuple[str, str], ...]:
+    def _admit(self, request: ScriptedRequest, number: int) -> tuple[tuple[str, str], ...]:
         """Key, quota and rate. The `x-ratelimit-*` headers where there is a limit; raises ApiError."""
         faults = self.state.faults
         if faults.key_revoked_after is not None and number > faults.key_revoked_after:
@@ -113,7 +113,7 @@ class ScriptedEndpoint:
         self._room -= 1
         return headers
 
-    def _routed(self, request: Request, number: int, fault: str | None) -> dict[str, Any] | Response:
+    def _routed(self, request: ScriptedRequest, number: int, fault: str | None) -> dict[str, Any] | ScriptedResponse:
         path, lacks = request.path, self.state.faults.lacks
         kind = path.removeprefix("/v1/").partition("/")[0]
         if kind in lacks:
@@ -149,14 +149,14 @@ class ScriptedEndpoint:
             raise OpenAIError(404, f"The model '{name}' does not exist.", "invalid_request_error", "model_not_found")
         return found
 
-    def _own(self, request: Request) -> Response:
+    def _own(self, request: ScriptedRequest) -> ScriptedResponse:
         """For tests and benches that run the server as a process: its totals, and orders for faults as `{"rate_limited": 0.1}`."""
         if request.path == "/scripted/faults" and request.method == "POST":
             orders: dict[str, Any] = openai_replies.parsed(request.body)
             self.state.faults = Faults(
                 **(orders | {name: frozenset(orders[name]) for name in ("lacks", "ignores") if name in orders} | {"at": tuple(orders.get("at", ()))})
             )
-        return Response(200, json.dumps(self.state.totals.as_json()).encode())
+        return ScriptedResponse(200, json.dumps(self.state.totals.as_json()).encode())
 
 
 def _rate_limited(seconds: float | None, headers: tuple[tuple[str, str], ...] = ()) -> OpenAIError:

@@ -10,7 +10,7 @@ from typing import Any
 
 from api.demo.fake_llm.openai_replies import OpenAIError
 from api.demo.fake_llm.state import EndpointState
-from api.demo.fake_llm.wire import Request, Response
+from api.demo.fake_llm.wire import ScriptedRequest, ScriptedResponse
 
 MOST_LINES, MOST_BYTES = 50_000, 200 * 2**20
 WINDOW_SECONDS = 24 * 3600
@@ -88,7 +88,7 @@ class Batches:
         self.made: dict[str, ScriptedBatch] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def routed(self, request: Request) -> dict[str, Any] | Response:
+    def routed(self, request: ScriptedRequest) -> dict[str, Any] | ScriptedResponse:
         kind, _, rest = request.path.removeprefix("/v1/").partition("/")
         name, _, action = rest.partition("/")
         if kind == "files":
@@ -102,20 +102,20 @@ class Batches:
             batch.enter("cancelled")
         return batch.as_json()
 
-    def _files(self, request: Request, name: str, action: str) -> dict[str, Any] | Response:
+    def _files(self, request: ScriptedRequest, name: str, action: str) -> dict[str, Any] | ScriptedResponse:
         if request.method == "POST":
             return self._upload(request)
         file = self.files.get(name)
         if file is None or action != "content":
             raise OpenAIError(404, f"No such File object: {name}", "invalid_request_error", None, "id")
-        return Response(200, file.content, content_type="application/octet-stream")
+        return ScriptedResponse(200, file.content, content_type="application/octet-stream")
 
     def _listed(self) -> dict[str, Any]:
         """Return a page of batches, the newest first."""
         data = [batch.as_json() for batch in reversed(self.made.values())]
         return {"object": "list", "data": data[:PAGE], "has_more": len(data) > PAGE}
 
-    def _upload(self, request: Request) -> dict[str, Any]:
+    def _upload(self, request: ScriptedRequest) -> dict[str, Any]:
         parts = multipart(request)
         if "file" not in parts or "purpose" not in parts:
             raise OpenAIError(400, "Missing required parameter: 'file' or 'purpose'.", "invalid_request_error", "missing_required_parameter", "file")
@@ -126,7 +126,7 @@ class Batches:
         self.files[file.id] = file
         return file
 
-    def _make(self, request: Request) -> dict[str, Any]:
+    def _make(self, request: ScriptedRequest) -> dict[str, Any]:
         body = json.loads(request.body)
         source = self.files.get(str(body.get("input_file_id")))
         if source is None:
@@ -242,7 +242,7 @@ def _wrong(code: str, message: str, line: int | None) -> dict[str, Any]:
     return {"code": code, "message": message, "param": None, "line": line}
 
 
-def multipart(request: Request) -> dict[str, tuple[str, bytes]]:
+def multipart(request: ScriptedRequest) -> dict[str, tuple[str, bytes]]:
     """(file name, content) of each part of a multipart/form-data body, by its field."""
     boundary = re.search(rb'boundary="?([^";]+)', request.headers.get(b"content-type", b""))
     if boundary is None:

@@ -9,7 +9,7 @@ from api.demo.fake_llm.answers import answer
 from api.demo.fake_llm.asked import question
 from api.demo.fake_llm.state import EndpointState
 from api.demo.fake_llm.texts import chat_logprobs, embedding, encoded, prompt_tokens, read_logprobs, split
-from api.demo.fake_llm.wire import Response
+from api.demo.fake_llm.wire import ScriptedResponse
 
 REFUSAL = "I'm sorry, but I cannot assist with that request."
 NO_JSON = 'Sure! Here is what I found: {"1": "ye'
@@ -28,8 +28,8 @@ class OpenAIError(Exception):
         self.status, self.headers = status, headers
         self.body = {"error": {"message": message, "type": kind, "param": parameter, "code": code}}
 
-    def response(self) -> Response:
-        return Response(self.status, json.dumps(self.body).encode(), self.headers)
+    def response(self) -> ScriptedResponse:
+        return ScriptedResponse(self.status, json.dumps(self.body).encode(), self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ def parsed(body: bytes) -> dict[str, Any]:
     return found
 
 
-def as_response(body: dict[str, Any]) -> Response:
+def as_response(body: dict[str, Any]) -> ScriptedResponse:
     """JSON; for a body with `chunks` the stream of events that they make."""
     if "chunks" not in body:
-        return Response(200, json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        return ScriptedResponse(200, json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     events = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in body["chunks"]) + "data: [DONE]\n\n"
-    return Response(200, events.encode(), content_type="text/event-stream")
+    return ScriptedResponse(200, events.encode(), content_type="text/event-stream")
 
 
 def chat(state: EndpointState, body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:

@@ -16,7 +16,7 @@ PIECES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ScriptedRequest:
     """`path` without the query; names of headers in lower case."""
 
     method: str
@@ -26,7 +26,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class ScriptedResponse:
     """`delivery` says how much of it arrives, and `seconds` over what time a slow body comes."""
 
     status: int
@@ -43,7 +43,7 @@ class Response:
         return STATUS_LINES[self.status] + "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[ScriptedRequest], Awaitable[ScriptedResponse]]
 
 
 class ScriptedConnection(asyncio.Protocol):
@@ -58,7 +58,7 @@ class ScriptedConnection(asyncio.Protocol):
     def __init__(self, handler: Handler, open_connections: set["ScriptedConnection"]) -> None:
         self.handler, self.open = handler, open_connections
         self.parser = httptools.HttpRequestParser(self)
-        self.waiting: deque[tuple[Request, bool]] = deque()
+        self.waiting: deque[tuple[ScriptedRequest, bool]] = deque()
         self.task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -74,7 +74,7 @@ class ScriptedConnection(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
-            self.transport.write(Response(400, b"").head(keep_alive=False))
+            self.transport.write(ScriptedResponse(400, b"").head(keep_alive=False))
             self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -95,7 +95,7 @@ class ScriptedConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         path = self.url.partition(b"?")[0].decode("latin-1")
-        request = Request(self.parser.get_method().decode(), path, self.headers, b"".join(self.chunks))
+        request = ScriptedRequest(self.parser.get_method().decode(), path, self.headers, b"".join(self.chunks))
         self.waiting.append((request, self.parser.should_keep_alive()))
         if self.task is None:
             self.task = asyncio.get_running_loop().create_task(self._serve())
@@ -106,7 +106,7 @@ class ScriptedConnection(asyncio.Protocol):
             await self._deliver(await self.handler(request), keep_alive)
         self.task = None
 
-    async def _deliver(self, response: Response, keep_alive: bool) -> None:
+    async def _deliver(self, response: ScriptedResponse, keep_alive: bool) -> None:
         if response.delivery == "dropped":
             self.transport.abort()
             return
@@ -123,7 +123,7 @@ class ScriptedConnection(asyncio.Protocol):
         if not keep_alive:
             self.transport.close()
 
-    async def _dribble(self, response: Response) -> None:
+    async def _dribble(self, response: ScriptedResponse) -> None:
         size = -(-len(response.body) // PIECES) or 1
         for start in range(0, len(response.body), size):
             await asyncio.sleep(response.seconds / PIECES)
