@@ -1,7 +1,7 @@
-"""Sums that stand for big tables: `stage_counts` for chunks, kept by triggers, and `llm_totals` for calls.
+"""Sums of large tables: `stage_counts` for chunks, kept by triggers, and `llm_totals` for calls.
 
-Triggers, so that no way of changing a chunk can forget to count it. A chunk that goes from ready to leased or back changes no sum: a claim never
-waits for another one's counts. All other changes are made under the lock of the job's row, and so are those of its sums.
+With triggers no change of a chunk can go uncounted. A chunk that goes from ready to leased or back changes no sum, so that a claim never waits for
+the counts of another one. All other changes are made under the lock of the job's row, and so are those of its sums.
 """
 
 import sqlalchemy as sa
@@ -30,18 +30,39 @@ def upgrade() -> None:
 
 
 def make() -> None:
-    """The triggers, with what they need."""
-    if op.get_bind().dialect.name == "postgresql":
+    """Create the triggers and their functions."""
+    if is_postgresql():
         _postgresql()
     else:
         _sqlite()
 
 
-def downgrade() -> None:
+def drop() -> None:
+    """Drop the triggers and their functions."""
     for name in ("count_added_chunks", "count_moved_chunks"):
-        op.execute(f"DROP TRIGGER {name}" + (" ON chunks" if op.get_bind().dialect.name == "postgresql" else ""))
-    if op.get_bind().dialect.name == "postgresql":
+        op.execute(f"DROP TRIGGER {name}" + (" ON chunks" if is_postgresql() else ""))
+    if is_postgresql():
         op.execute("DROP FUNCTION count_added_chunks, count_moved_chunks")
+
+
+def is_postgresql() -> bool:
+    return op.get_bind().dialect.name == "postgresql"
+
+
+def create_triggers() -> None:
+    """Create PostgreSQL's triggers of the two functions: once per statement, however many chunks it changes."""
+    op.execute(
+        "CREATE TRIGGER count_added_chunks AFTER INSERT ON chunks REFERENCING NEW TABLE AS added "
+        "FOR EACH STATEMENT EXECUTE FUNCTION count_added_chunks()"
+    )
+    op.execute(
+        "CREATE TRIGGER count_moved_chunks AFTER UPDATE ON chunks REFERENCING OLD TABLE AS moved_was NEW TABLE AS moved_now "
+        "FOR EACH STATEMENT EXECUTE FUNCTION count_moved_chunks()"
+    )
+
+
+def downgrade() -> None:
+    drop()
     for table in ("llm_totals", "stage_counts"):
         op.drop_table(table)
 
@@ -84,7 +105,6 @@ def _counted(chunks: str, released_at: str) -> str:
 
 
 def _postgresql() -> None:
-    """Once a statement, however many chunks it changes."""
     op.execute(
         "CREATE FUNCTION count_added_chunks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"INSERT INTO stage_counts ({COLUMNS}) {_counted('added', 'clock_timestamp()')} "
@@ -107,18 +127,11 @@ def _postgresql() -> None:
         "WHERE counts.job_id = moved.job_id AND counts.stage = moved.stage; "
         "RETURN NULL; END $$"
     )
-    op.execute(
-        "CREATE TRIGGER count_added_chunks AFTER INSERT ON chunks REFERENCING NEW TABLE AS added "
-        "FOR EACH STATEMENT EXECUTE FUNCTION count_added_chunks()"
-    )
-    op.execute(
-        "CREATE TRIGGER count_moved_chunks AFTER UPDATE ON chunks REFERENCING OLD TABLE AS moved_was NEW TABLE AS moved_now "
-        "FOR EACH STATEMENT EXECUTE FUNCTION count_moved_chunks()"
-    )
+    create_triggers()
 
 
 def _sqlite() -> None:
-    """Row by row: nothing else is writing meanwhile."""
+    """Row by row: no other transaction writes meanwhile."""
     # As SQLAlchemy writes a time: six digits of a second.
     moment = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
     ends = ", ".join(f"NEW.status = '{end}'" for end in ENDS)

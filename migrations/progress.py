@@ -1,12 +1,13 @@
-"""The triggers on chunks once more, that keep all that the progress of a job is made of: what `counts.py` counts, and how things are now.
+"""The triggers on chunks, second version: they keep what `counts.py` counts and what the progress of a job is made of.
 
-What a stage has ended is counted for good there (a metric never falls); here a chunk that is opened again is taken back. `started_at` is the first
-start of a chunk that has ended. A leased chunk's start and units change no sum, so that neither a claim nor a heartbeat waits: who looks adds them.
+Ended chunks are counted for good there (a counter never falls); here a chunk that is opened again is taken back. `started_at` is the first start of
+a chunk that has ended. A leased chunk's start and units change no sum, so that neither a claim nor a heartbeat waits: reads of progress add them.
 """
 
 from alembic import op
 
-from migrations.counts import ADDED, ENDS, KNOWN, OPEN, SUMS
+from migrations.counts import ADDED, ENDS, KNOWN, OPEN, SUMS, create_triggers, is_postgresql
+from migrations.counts import drop as drop
 
 ENDED = "('done', 'failed', 'cancelled')"
 NOW = ("chunks", "done_now", "failed_now", "units_total", "units_now")
@@ -15,23 +16,15 @@ COLUMNS = f"job_id, stage, queue, {', '.join(SUMS)}, released_at, {', '.join((*N
 
 
 def make() -> None:
-    """The triggers, in the place of those that were dropped."""
-    if op.get_bind().dialect.name == "postgresql":
+    """Create the triggers and their functions, in the place of those that were dropped."""
+    if is_postgresql():
         _postgresql()
     else:
         _sqlite()
 
 
-def drop() -> None:
-    is_postgresql = op.get_bind().dialect.name == "postgresql"
-    for name in ("count_added_chunks", "count_moved_chunks"):
-        op.execute(f"DROP TRIGGER {name}" + (" ON chunks" if is_postgresql else ""))
-    if is_postgresql:
-        op.execute("DROP FUNCTION count_added_chunks, count_moved_chunks")
-
-
 def recount() -> None:
-    """How things are now, from the chunks that are there."""
+    """Fill the columns from the chunks that are there."""
     counted = {
         "chunks": "count(*)",
         "done_now": "sum(CASE WHEN status = 'done' THEN 1 ELSE 0 END)",
@@ -54,7 +47,6 @@ JOINED = f"{ADDED}, {KNOWN}, chunks = stage_counts.chunks + excluded.chunks, uni
 
 
 def _postgresql() -> None:
-    """Once a statement, however many chunks it changes."""
     ends = ", ".join(f"count(*) FILTER (WHERE status = '{end}')" for end in ENDS)
     is_released = "CASE WHEN bool_or(status <> 'waiting') THEN clock_timestamp() END"
     op.execute(
@@ -89,18 +81,11 @@ def _postgresql() -> None:
         "WHERE counts.job_id = moved.job_id AND counts.stage = moved.stage; "
         "RETURN NULL; END $$"
     )
-    op.execute(
-        "CREATE TRIGGER count_added_chunks AFTER INSERT ON chunks REFERENCING NEW TABLE AS added "
-        "FOR EACH STATEMENT EXECUTE FUNCTION count_added_chunks()"
-    )
-    op.execute(
-        "CREATE TRIGGER count_moved_chunks AFTER UPDATE ON chunks REFERENCING OLD TABLE AS moved_was NEW TABLE AS moved_now "
-        "FOR EACH STATEMENT EXECUTE FUNCTION count_moved_chunks()"
-    )
+    create_triggers()
 
 
 def _sqlite() -> None:
-    """Row by row: nothing else is writing meanwhile."""
+    """Row by row: no other transaction writes meanwhile."""
     # As SQLAlchemy writes a time: six digits of a second. Texts of one length, so that the least is the first.
     moment = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
     ends = ", ".join(f"NEW.status = '{end}'" for end in ENDS)

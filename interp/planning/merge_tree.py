@@ -1,4 +1,4 @@
-"""How many partial results become few: a tree in which no step reads more than so many. Pure."""
+"""The tree by which many partial results are merged, so that no step reads more than a bounded number. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something to be put together with others: a leaf (`node` is False), or what a step of the tree gave."""
+    """An input of a step: a leaf, or the result of an earlier step."""
 
-    node: bool
+    is_step: bool
     number: int
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
-    """`steps[k]` are the parts that step k puts together, leaves or steps before it; `top` are the parts that remain, `fan_in` at most.
+class MergeTree:
+    """`steps[k]` are the inputs of step k; `top` are the parts that remain, `fan_in` at most.
 
-    The parts of a step are all leaves or all steps; what stands between the first and the last of them belongs to that step, too.
+    The inputs of a step are all leaves or all steps, and adjacent: all between the first and the last of them are inputs, too.
     """
 
     steps: tuple[tuple[Part, ...], ...]
@@ -24,35 +24,35 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Knot:
-    last: int  # the last leaf under it
+class _Node:
+    last_leaf: int
     depth: int
-    below: "tuple[_Knot, ...]" = ()
+    children: "tuple[_Node, ...]" = ()
 
 
-def fold(leaves: int, fan_in: int) -> Fold:
-    """The tree over leaves 0 to `leaves - 1`, each level spread evenly.
+def merge_tree(leaves: int, fan_in: int) -> MergeTree:
+    """Return the tree over leaves 0 to `leaves - 1`, each level spread evenly.
 
-    Steps are numbered in the order in which they can be taken when leaves come in their order, so that whoever takes the lowest number first
-    needs room for `fan_in` parts a level of the tree, whatever the number of leaves.
+    Steps are numbered in the order in which they can be taken when leaves come in their order. So workers that take the lowest number first need
+    room for `fan_in` parts per level of the tree, whatever the number of leaves.
     """
-    level = [_Knot(leaf, 0) for leaf in range(leaves)]
-    knots: list[_Knot] = []
+    level = [_Node(leaf, 0) for leaf in range(leaves)]
+    nodes: list[_Node] = []
     depth = 0
     while len(level) > fan_in:
         depth += 1
-        level = [_Knot(below[-1].last, depth, tuple(below)) for below in _evenly(level, -(-len(level) // fan_in))]
-        knots += level
-    knots.sort(key=lambda knot: (knot.last, knot.depth))
-    numbers = {id(knot): number for number, knot in enumerate(knots)}
+        level = [_Node(children[-1].last_leaf, depth, tuple(children)) for children in _evenly(level, -(-len(level) // fan_in))]
+        nodes += level
+    nodes.sort(key=lambda node: (node.last_leaf, node.depth))
+    numbers = {id(node): number for number, node in enumerate(nodes)}
 
-    def parts(below: Sequence[_Knot]) -> tuple[Part, ...]:
-        return tuple(Part(True, numbers[id(knot)]) if knot.depth else Part(False, knot.last) for knot in below)
+    def parts(children: Sequence[_Node]) -> tuple[Part, ...]:
+        return tuple(Part(True, numbers[id(node)]) if node.depth else Part(False, node.last_leaf) for node in children)
 
-    return Fold(tuple(parts(knot.below) for knot in knots), parts(level))
+    return MergeTree(tuple(parts(node.children) for node in nodes), parts(level))
 
 
-def _evenly(knots: Sequence[_Knot], groups: int) -> list[Sequence[_Knot]]:
-    """Adjoining groups whose sizes differ by one at most."""
-    edges = [len(knots) * group // groups for group in range(groups + 1)]
-    return [knots[edges[group] : edges[group + 1]] for group in range(groups)]
+def _evenly(nodes: Sequence[_Node], groups: int) -> list[Sequence[_Node]]:
+    """Adjacent groups whose sizes differ by one at most."""
+    edges = [len(nodes) * group // groups for group in range(groups + 1)]
+    return [nodes[edges[group] : edges[group + 1]] for group in range(groups)]

@@ -1,17 +1,17 @@
-"""From a job's spec and the facts to its chunks. Pure: no store, no model, no clock.
+"""Plan a job's chunks from its spec and the facts. Pure: no store, no model, no clock.
 
 The stages, and what each chunk waits for:
 
-    check (1, where the files were not looked at before)
-                -> prepare (1) -> collect (one a corpus shard and group of features) -> combine (a tree, where there are many shards)
-                -> merge (by feature range, waits for what its group's tree leaves)
+    check (1, where the files were not checked before)
+                -> prepare (1) -> collect (one per corpus shard and group of features) -> combine (a tree, where there are many shards)
+                -> merge (by feature range, waits for the top of its group's tree)
                 -> explain (by feature range, waits for its own merge) -> score (by feature range, waits for all of explain)
                 -> summarise (1, waits for all of score)
 
-Features that have evidence already skip to explain; when all have, no model is opened.
+Features with evidence skip to explain; when all have some, no model is loaded.
 
-**Memory.** A worker holds what collects one group at once: some 50 kB a feature (`interp.collect.memory`). A group is all features, unless they pass
-what workers have; then each group streams the whole corpus again. Putting parts together takes a bounded number of features at a time.
+**Memory.** A worker holds the state of one group: some 50 kB per feature (`interp.collect.memory`). A group is all features, unless they exceed the
+memory of workers; then each group streams the whole corpus again. Merging takes a bounded number of features at a time.
 
 **Storage.** A part holds 8 kB a feature of its group with the default settings: 8 GB a shard for a million features. A combine chunk removes what it
 read, and chunks are numbered so that workers, who take the lowest number first, combine as soon as they can and come to a group after the one
@@ -24,14 +24,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from interp.domain.lifecycle import Stage
-from interp.planning.merge_tree import Part, fold
+from interp.planning.merge_tree import Part, merge_tree
 
 Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlan:
-    """One chunk to be. `units` are tokens for collect and features for what follows; `waits_for` is `stage`, `stage:number` or `stage:first-last`."""
+    """A chunk to write. `units` are tokens for collect, features for what follows; `waits_for` is `stage`, `stage:number` or `stage:first-last`."""
 
     stage: Stage
     number: int
@@ -51,10 +51,10 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Features a chunk, at most, and how many parts one reads.
+    """How many features a chunk has at most, and how many parts one reads.
 
-    `score` is as `explain` when not given: they differ where the calls of one stage go in batches, which want many. `collect` is all features when
-    not given: fewer where a worker cannot hold what collects them all.
+    `score` is `explain` by default: they differ where the calls of one stage go in batches, which want many. `collect` is all features by default:
+    fewer where a worker cannot hold the state of all.
     """
 
     merge: int
@@ -65,12 +65,12 @@ class Sizes:
 
 
 def count(ranges: Iterable[Range]) -> int:
-    """How many features half-open ranges hold."""
+    """Return how many features half-open ranges hold."""
     return sum(stop - start for start, stop in ranges)
 
 
 def subtract(ranges: Sequence[Range], holes: Sequence[Range]) -> list[Range]:
-    """`ranges` without `holes`. Both sorted and disjoint, half-open; so is the result."""
+    """Return `ranges` without `holes`. Both are sorted, disjoint and half-open; so is the result."""
     left: list[Range] = []
     pending = iter(holes)
     hole = next(pending, None)
@@ -91,7 +91,7 @@ def subtract(ranges: Sequence[Range], holes: Sequence[Range]) -> list[Range]:
 
 
 def ranges_of(features: Iterable[int]) -> list[Range]:
-    """Ascending feature indices as half-open ranges."""
+    """Return ascending feature indices as half-open ranges."""
     ranges: list[Range] = []
     for feature in features:
         if ranges and ranges[-1][1] == feature:
@@ -102,7 +102,7 @@ def ranges_of(features: Iterable[int]) -> list[Range]:
 
 
 def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
-    """Groups of ranges that hold `size` features each (the last may hold fewer), in order."""
+    """Return groups of ranges that hold `size` features each (the last may hold fewer), in order."""
     groups: list[list[Range]] = [[]]
     room = size
     for start, stop in ranges:
@@ -117,24 +117,24 @@ def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
     return groups if groups[-1] else groups[:-1]
 
 
-# Prepare reads, opens and calibrates: what it has done is counted in percent.
+# Prepare reads, loads and calibrates: its progress is counted in percent.
 PREPARE_UNITS = 100
 
 
 def plan_check() -> ChunkPlan:
-    """The first chunk of a job whose files nobody has looked at yet."""
+    """Return the first chunk of a job whose files were not checked yet."""
     return ChunkPlan(Stage.CHECK, 0, units=1)
 
 
 def plan_prepare(fingerprint: str | None = None) -> ChunkPlan:
-    """The first chunk of every job whose files are well: it looks at what there is and plans the rest. `fingerprint` is the corpus' at submission."""
+    """Return the first chunk of every job whose files were checked, which plans the rest. `fingerprint` is the corpus' at submission."""
     return ChunkPlan(Stage.PREPARE, 0, units=PREPARE_UNITS, payload={} if fingerprint is None else {"corpus": fingerprint})
 
 
 def plan(
     asked: Sequence[Range], missing: Sequence[Range], shards: Sequence[Shard], corpus: str | None, has_scorers: bool, sizes: Sizes
 ) -> list[ChunkPlan]:
-    """All chunks after prepare.
+    """Return all chunks after prepare.
 
     asked    features of the job, half-open, sorted, disjoint
     missing  those of them that have no evidence yet
@@ -155,12 +155,12 @@ def plan(
 
 
 def _gather(missing: Sequence[Range], shards: Sequence[Shard], corpus: str | None, sizes: Sizes) -> list[ChunkPlan]:
-    """What brings evidence together, group after group of features: collect chunks, then the tree of combine chunks, then merge chunks.
+    """The chunks that make evidence, group after group of features: collect, the tree of combine chunks, then merge.
 
     A combine or merge chunk's `inputs` are the chunks whose parts it reads, as (stage, number); `first` is where a merge chunk's features begin
     among those of its group: the row of the parts.
     """
-    tree = fold(len(shards), sizes.fan_in)
+    tree = merge_tree(len(shards), sizes.fan_in)
     collect: list[ChunkPlan] = []
     combine: list[ChunkPlan] = []
     merge: list[ChunkPlan] = []
@@ -182,23 +182,23 @@ def _gather(missing: Sequence[Range], shards: Sequence[Shard], corpus: str | Non
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """Which chunks give the parts of a group's tree: where its chunks begin among all of their stage."""
+    """The first numbers of a group's chunks among all of their stage."""
 
     collect: int
     combine: int
 
     def of(self, parts: Sequence[Part]) -> list[tuple[Stage, int]]:
-        return [(Stage.COMBINE, self.combine + part.number) if part.node else (Stage.COLLECT, self.collect + part.number) for part in parts]
+        return [(Stage.COMBINE, self.combine + part.number) if part.is_step else (Stage.COLLECT, self.collect + part.number) for part in parts]
 
 
 def _all_of(inputs: Sequence[tuple[Stage, int]]) -> str:
-    """What a chunk with these inputs waits for: what stands between them leads to them, too."""
+    """What a chunk with these inputs waits for. All chunks between them are inputs of the inputs."""
     (stage, first), (_, last) = inputs[0], inputs[-1]
     return f"{stage}:{first}" if first == last else f"{stage}:{first}-{last}"
 
 
 def _groups(features: Sequence[Range], size: int | None) -> list[list[Range]]:
-    """Groups of at most `size` features, as even as can be; one group when there is no limit."""
+    """Groups of at most `size` features, as even as possible; one group when there is no limit."""
     total = count(features)
     if size is None or total <= size:
         return [list(features)] if total else []
