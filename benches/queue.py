@@ -115,7 +115,7 @@ def _work(engine: Engine, number: int, clock: Clock) -> None:
         notification = notifications.pop(0) if notifications else None
         lease = clock.time("claim", engine, chunks.claim, Queue.LLM, "bench", LEASE_SECONDS, notification)
         assert lease is not None
-        clock.time("renew", engine, chunks.heartbeat, lease, LEASE_SECONDS, 1)
+        clock.time("renew", engine, chunks.renew, [(lease, 1)], LEASE_SECONDS)
         clock.time("finish", engine, completion.finish, lease, None)
         notifications += clock.time("notify", engine, chunks.due_notifications, Queue.LLM, WINDOW, NOTIFY_AGAIN_SECONDS)
 

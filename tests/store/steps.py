@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from interp.domain.job_warnings import JobWarning
 from interp.domain.lifecycle import Queue
@@ -88,3 +89,8 @@ def chunk(engine: Engine, chunk_id: str) -> ChunkRow:
 def look(engine: Engine, job_id: str) -> JobProgress:
     with snapshot(engine) as session:
         return progress(session, job_id)
+
+
+def heartbeat(session: Session, lease: Lease, seconds: float, units_done: int) -> bool:
+    """Renew one lease; False when it is gone or the job is no longer to be worked on."""
+    return bool(chunks.renew(session, [(lease, units_done)], seconds))

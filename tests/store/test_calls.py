@@ -2,11 +2,12 @@
 
 import threading
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from interp.llm.base import Usage
 from interp.llm.call_store import PendingBatch
 from interp.store.db.engine import snapshot, transaction
+from interp.store.db.tables import LlmBatchRow
 from interp.store.llm import batches, call_stats, calls, reply_cache
 from interp.store.llm.calls import CallQuery, pack_call
 from tests.store.asked import BASE_URL, MODEL, call
@@ -38,7 +39,7 @@ def test_what_was_not_answered_is_kept_with_what_came_back_and_never_recalled(en
     )
     with snapshot(engine) as session:
         assert reply_cache.recall(session, ["refused", "truncated", "failed", "none"]) == {}
-        found = calls.of_feature(session, "job", 7)
+        found = calls.page(session, CallQuery("job", feature=7))
     assert [(row.status, row.error) for row in found[:2]] == [("refused", "it was refused"), ("truncated", "it was truncated")]
     assert [row.raw is None for row in found] == [False, False, False, True]
     assert all(row.prompt is not None for row in found)
@@ -116,4 +117,4 @@ def test_a_batch_is_pending_until_it_has_ended(engine: Engine) -> None:
         batches.ended(session, "job", "batch_1")
     with snapshot(engine) as session:
         assert batches.pending(session, "chunk", BASE_URL, MODEL) == []
-        assert len(batches.of_job(session, "job")) == 2
+        assert session.scalar(select(func.count()).select_from(LlmBatchRow)) == 2

@@ -128,7 +128,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(engine: Engine) -> None:
         completion.finish(session, frozen, None)
     assert steps.look(engine, job_id).request_counts.failed == 0
     with transaction(engine) as session:
-        assert not chunks.heartbeat(session, frozen, 30, 1)
+        assert not steps.heartbeat(session, frozen, 30, 1)
     for ending in (chunks.cancelled, lambda session, lease: chunks.again(session, lease, None, counts=True)):
         with pytest.raises(LeaseLostError), transaction(engine) as session:
             ending(session, frozen)
@@ -140,7 +140,7 @@ def test_a_heartbeat_keeps_the_lease_and_writes_progress(engine: Engine) -> None
     steps.running(engine, *explains(1))
     lease = steps.take(engine, Queue.LLM, seconds=-1)
     with transaction(engine) as session:
-        assert chunks.heartbeat(session, lease, 30, 3)
+        assert steps.heartbeat(session, lease, 30, 3)
     assert completion.sweep(engine, nobody_is_gone, max_lost_leases=6) == 0
     assert steps.chunk(engine, lease.chunk_id).units_done == 3
 

@@ -24,7 +24,7 @@ def test_a_lease_of_the_future_is_over_unless_its_worker_has_renewed_it_since(en
         began = now(session) + HOUR
         session.execute(update(ChunkRow).where(ChunkRow.id == lease.chunk_id).values(started_at=began, lease_expires_at=began + LEASE))
         if is_renewed:
-            assert chunks.heartbeat(session, lease, LEASE.total_seconds(), 0)
+            assert steps.heartbeat(session, lease, LEASE.total_seconds(), 0)
     with snapshot(engine) as session:
         found = chunks.expired(session, lambda _owner: False)
     assert [one.chunk_id for one in found] == ([] if is_renewed else [lease.chunk_id])

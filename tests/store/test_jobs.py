@@ -10,7 +10,7 @@ from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import snapshot, transaction
-from interp.store.queue import chunks, completion, jobs
+from interp.store.queue import completion, jobs
 from interp.store.queue.progress import progress
 from tests.store import steps
 
@@ -57,7 +57,7 @@ def test_a_job_whose_first_chunk_was_taken_a_moment_ago_is_cancelled_too(engine:
         assert jobs.cancel(session, job_id).status == "cancelling", "the worker has not said yet that it runs"
     with transaction(engine) as session:
         jobs.start(session, job_id)
-        assert not chunks.heartbeat(session, lease, 30, 0)
+        assert not steps.heartbeat(session, lease, 30, 0)
     with pytest.raises(LeaseLostError):
         steps.finish(engine, lease)
     with transaction(engine) as session:
@@ -74,7 +74,7 @@ def test_a_running_job_is_cancelled_when_its_worker_lets_go(engine: Engine) -> N
     assert steps.statuses(engine, job_id)["explain:2"] == "cancelled"
     for lease, expected in zip(leases, ["cancelling", "cancelled"], strict=True):
         with transaction(engine) as session:
-            assert not chunks.heartbeat(session, lease, 30, 1)
+            assert not steps.heartbeat(session, lease, 30, 1)
         with transaction(engine) as session:
             completion.hand_back(session, lease)
         assert steps.look(engine, job_id).status == expected
@@ -106,7 +106,7 @@ def test_progress_adds_up_stages_and_knows_when_it_will_end(engine: Engine) -> N
     job_id = steps.running(engine, *plans, ChunkPlan(Stage.SUMMARISE, 0, 1, {}, Stage.SCORE))
     lease = steps.take(engine, Queue.LLM)
     with transaction(engine) as session:
-        chunks.heartbeat(session, lease, 30, 3)
+        steps.heartbeat(session, lease, 30, 3)
     found = steps.look(engine, job_id)
     explaining = next(stage for stage in found.stages if stage.stage == Stage.EXPLAIN)
     assert (explaining.done, explaining.total, explaining.chunks) == (3, 10, {"leased": 1, "ready": 1})
@@ -117,7 +117,7 @@ def test_progress_adds_up_stages_and_knows_when_it_will_end(engine: Engine) -> N
     steps.finish(engine, steps.take(engine, Queue.LLM))
     scoring = steps.take(engine, Queue.LLM)
     with transaction(engine) as session:
-        chunks.heartbeat(session, scoring, 30, 4)
+        steps.heartbeat(session, scoring, 30, 4)
     found = steps.look(engine, job_id)
     assert found.eta is not None
     assert found.request_counts.completed == 4

@@ -37,7 +37,7 @@ def test_a_worker_pauses_its_job_and_the_others_hand_back_uncounted(engine: Engi
     assert found.error is None
     assert found.pause_reason == {"code": "budget-reached", "title": "t", "detail": "d", "stage": "explain", "chunk": first.number}
     with transaction(engine) as session:
-        assert not chunks.heartbeat(session, second, 30, 1), "the other worker notices"
+        assert not steps.heartbeat(session, second, 30, 1), "the other worker notices"
     pause(engine, second)
     assert steps.claim(engine, Queue.LLM) is None
     with transaction(engine) as session:

@@ -69,7 +69,7 @@ STEPS: dict[str, Callable[[Session, Lease], object]] = {
     "finish": lambda session, lease: completion.finish(session, lease, None),
     "fail": lambda session, lease: completion.fail(session, lease, {"code": "x"}, 1),
     "hand back": lambda session, lease: completion.hand_back(session, lease),
-    "renew": lambda session, lease: chunks.heartbeat(session, lease, 30, 1),
+    "renew": lambda session, lease: steps.heartbeat(session, lease, 30, 1),
     "notify": lambda session, _lease: chunks.due_notifications(session, Queue.LLM, 64, 30),
     "look for the dead": lambda session, _lease: chunks.expired(session, lambda _owner: False),
     "watch": lambda session, lease: progress.progress(session, lease.job_id),

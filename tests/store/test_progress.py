@@ -66,7 +66,7 @@ class Watched:
     def work(self, draw: random.Random) -> None:
         for lease in self.leases[-1:]:
             with transaction(self.engine) as session:
-                chunks.heartbeat(session, lease, 30, draw.randrange(lease.units + 1))
+                steps.heartbeat(session, lease, 30, draw.randrange(lease.units + 1))
 
     def end(self, draw: random.Random) -> None:
         if not self.leases:

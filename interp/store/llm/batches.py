@@ -1,7 +1,5 @@
 """Batches that an endpoint works on: a restarted worker reads them instead of paying for them again."""
 
-from collections.abc import Sequence
-
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -40,8 +38,3 @@ def ended(session: Session, job_id: str, batch_id: str) -> None:
     """Mark a batch ended: every answer of it is recorded, or can never be read."""
     statement = update(LlmBatchRow).where(LlmBatchRow.job_id == job_id, LlmBatchRow.id == batch_id, LlmBatchRow.ended_at.is_(None))
     session.execute(statement.values(ended_at=now(session)).execution_options(synchronize_session=False))
-
-
-def of_job(session: Session, job_id: str) -> Sequence[LlmBatchRow]:
-    """Return every batch of a job, oldest first."""
-    return session.scalars(select(LlmBatchRow).where(LlmBatchRow.job_id == job_id).order_by(LlmBatchRow.created_at, LlmBatchRow.id)).all()

@@ -75,11 +75,6 @@ def save(session: Session, packed: Sequence[CallRows]) -> None:
     call_stats.add(session, [item.call for item in packed])
 
 
-def of_feature(session: Session, job_id: str, feature: int) -> Sequence[LlmCallRow]:
-    """Return every call of a job about one feature, in the order in which they were recorded."""
-    return session.scalars(select(LlmCallRow).where(LlmCallRow.job_id == job_id, LlmCallRow.feature == feature).order_by(LlmCallRow.id)).all()
-
-
 def page(session: Session, query: CallQuery) -> Sequence[LlmCallRow]:
     """Return up to `limit` calls after the cursor, by a scan of an index that holds what is filtered by."""
     in_index_order(session)

@@ -121,11 +121,6 @@ def claim(
     return None
 
 
-def heartbeat(session: Session, lease: Lease, seconds: float, units_done: int) -> bool:
-    """Renew one lease and write its progress. False when the lease is gone or the job is no longer to be worked on."""
-    return bool(renew(session, [(lease, units_done)], seconds))
-
-
 def renew(session: Session, leases: Sequence[tuple[Lease, int]], seconds: float) -> set[str]:
     """Renew leases and write how many units of each are done; return the tokens of those that are still held and wanted."""
     units = case({lease.token: done for lease, done in leases}, value=ChunkRow.lease_token)
