@@ -75,7 +75,7 @@ def deliveries(session: Session, job_id: str, cursor: str | None, limit: int) ->
     return pages.build(
         DeliveryPage,
         found[:limit],
-        lambda rows: [DeliveryAnswer.of(row, next_attempt_at=row.next_at) for row in rows],
+        lambda rows: [DeliveryAnswer.of(row) for row in rows],
         lambda row: row.id,
         listing,
         place,

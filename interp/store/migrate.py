@@ -130,4 +130,4 @@ def _list_features(session: Session, run_id: int) -> None:
         for feature, blob in evidence.load(session, run_id, ranges_of(features[start : start + PORTION])).items():
             with suppress(BlobCorruptError):
                 gathered.append(Gathered(feature, decode_evidence(blob).statistics, b""))
-        evidence.enlist(session, run_id, gathered)
+        evidence.save_statistics(session, run_id, gathered)

@@ -1,4 +1,4 @@
-"""What the queue of record promises: one owner a chunk, results only from the owner, nothing lost, fan-in exactly once."""
+"""Chunks: one owner per chunk, results only from the owner, nothing lost, fan-in exactly once."""
 
 import threading
 from collections.abc import Callable

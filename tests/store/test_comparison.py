@@ -1,4 +1,4 @@
-"""Two books held side by side: equal across dialects, and one row or byte that differs is found and named."""
+"""Two databases compared: equal across dialects, and one row or byte that differs is found and named."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,8 +19,8 @@ from tests.store import steps
 SUMMARY = {"features": {"explained": 10}, "total_seconds": 12.5, "seconds": {"collect": 3.0}}
 
 
-def book(engine: Engine, summary: dict[str, Any]) -> DatabaseSnapshot:
-    """The synthetic book, and a job that says that it wrote it."""
+def filled(engine: Engine, summary: dict[str, Any]) -> DatabaseSnapshot:
+    """The synthetic results, and a job that says that it wrote them."""
     synthetic.fill(engine)
     job_id = steps.submit(engine)
     with transaction(engine) as session:
@@ -36,7 +36,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseSnapshot
     url = f"sqlite:///{tmp_path_factory.mktemp('plain') / 'plain.db'}"
     databases.upgrade(url)
     engine = make_engine(url)
-    yield book(engine, SUMMARY)
+    yield filled(engine, SUMMARY)
     engine.dispose()
 
 
@@ -44,7 +44,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseSnapshot
 def other(engine: Engine) -> DatabaseSnapshot:
     """On each dialect, made at another time, with other job and row ids."""
     synthetic.empty_run(engine, "another")
-    return book(engine, SUMMARY | {"total_seconds": 99.0, "tokens_per_s": 7.0})
+    return filled(engine, SUMMARY | {"total_seconds": 99.0, "tokens_per_s": 7.0})
 
 
 def unequal(plain: DatabaseSnapshot, other: DatabaseSnapshot) -> dict[str, tuple[int, int, int]]:

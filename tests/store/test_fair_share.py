@@ -1,4 +1,4 @@
-"""Whose turn it is: priority, then turns between jobs, then models that are open already; nobody starves."""
+"""The order of jobs: priority, then turns, then models that are loaded already; every job is served in bounded time."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from interp.store.queue.fair_share import ReadyJob, in_order
 from tests.store import steps
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
-PATIENCE = 60.0
+AFFINITY = 60.0
 
 
 def at(seconds: float) -> datetime:
@@ -32,9 +32,9 @@ def has_models(engine: Engine, job_id: str, key: str) -> None:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(models_key=key))
 
 
-def take(engine: Engine, resident: frozenset[str] = frozenset(), patience: float = PATIENCE) -> str:
+def take(engine: Engine, loaded: frozenset[str] = frozenset(), affinity: float = AFFINITY) -> str:
     with transaction(engine) as session:
-        lease = chunks.claim(session, Queue.LLM, "test", 30, loaded_models=resident, model_affinity_seconds=patience)
+        lease = chunks.claim(session, Queue.LLM, "test", 30, loaded_models=loaded, model_affinity_seconds=affinity)
     assert lease is not None
     return lease.job_id
 
@@ -77,7 +77,7 @@ def test_a_worker_stays_with_the_models_it_has_open_until_somebody_has_waited_to
     has_models(engine, warm, "warm")
     assert [take(engine, frozenset({"warm"})) for _ in range(4)] == [warm] * 4
     assert take(engine) == cold, "a worker that has nothing open takes turns"
-    assert [take(engine, frozenset({"warm"}), patience=0.0) for _ in range(4)] == [warm, cold, warm, cold]
+    assert [take(engine, frozenset({"warm"}), affinity=0.0) for _ in range(4)] == [warm, cold, warm, cold]
 
 
 def test_a_notification_for_one_job_brings_a_worker_to_the_job_whose_turn_it_is(engine: Engine) -> None:
@@ -117,32 +117,32 @@ jobs = st.lists(
     unique_by=lambda job: job.job_id,
     max_size=12,
 )
-shelves = st.frozensets(st.sampled_from(["a", "b", "c"]))
+loaded_sets = st.frozensets(st.sampled_from(["a", "b", "c"]))
 
 
-@given(jobs, shelves, st.floats(0, 3000))
-def test_the_order_holds_every_job_once_and_priorities_descend(waiting: list[ReadyJob], resident: frozenset[str], patience: float) -> None:
-    found = in_order(waiting, resident, at(2000), patience)
+@given(jobs, loaded_sets, st.floats(0, 3000))
+def test_the_order_holds_every_job_once_and_priorities_descend(waiting: list[ReadyJob], loaded: frozenset[str], affinity: float) -> None:
+    found = in_order(waiting, loaded, at(2000), affinity)
     assert Counter(found) == Counter(waiting)
     assert [job.priority for job in found] == sorted((job.priority for job in waiting), reverse=True)
 
 
-@given(jobs, shelves)
-def test_nobody_is_passed_by_for_open_models_beyond_the_patience(waiting: list[ReadyJob], resident: frozenset[str]) -> None:
-    late = at(2000 - PATIENCE)
+@given(jobs, loaded_sets)
+def test_nobody_is_passed_by_for_open_models_beyond_the_affinity(waiting: list[ReadyJob], loaded: frozenset[str]) -> None:
+    late = at(2000 - AFFINITY)
     for priority in range(3):
-        found = [job for job in in_order(waiting, resident, at(2000), PATIENCE) if job.priority == priority]
-        if any(job.models_key not in resident and job.waits_since < late for job in found):
+        found = [job for job in in_order(waiting, loaded, at(2000), AFFINITY) if job.priority == priority]
+        if any(job.models_key not in loaded and job.waits_since < late for job in found):
             assert found[0] == min(found, key=lambda job: (job.last_claimed_at is not None, job.waits_since, job.created_at, job.job_id))
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40)), min_size=2, max_size=6), st.integers(1, 4), st.floats(0.5, 20))
-def test_every_job_is_served_again_within_a_bounded_time(sizes: list[tuple[str, int]], workers: int, patience: float) -> None:
-    """Workers that each keep one pair of models open, a chunk a second: no job waits longer than its patience and a turn of all the others."""
+def test_every_job_is_served_again_within_a_bounded_time(sizes: list[tuple[str, int]], workers: int, affinity: float) -> None:
+    """Workers that each keep one pair of models open, a chunk a second: no job waits longer than its affinity and a turn of all the others."""
     left = {str(number): chunks_of for number, (_, chunks_of) in enumerate(sizes)}
     models = {str(number): key for number, (key, _) in enumerate(sizes)}
     served: dict[str, datetime] = {}
-    shelf: list[frozenset[str]] = [frozenset()] * workers
+    loaded_by: list[frozenset[str]] = [frozenset()] * workers
     clock = 0.0
     while any(left.values()):
         for worker in range(workers):
@@ -150,9 +150,9 @@ def test_every_job_is_served_again_within_a_bounded_time(sizes: list[tuple[str, 
             if not waiting:
                 break
             clock += 1.0 / workers
-            job = in_order(waiting, shelf[worker], at(clock), patience)[0]
+            job = in_order(waiting, loaded_by[worker], at(clock), affinity)[0]
             left[job.job_id] -= 1
             served[job.job_id] = at(clock)
-            shelf[worker] = frozenset({str(job.models_key)})
+            loaded_by[worker] = frozenset({str(job.models_key)})
             longest = max((at(clock) - other.waits_since).total_seconds() for other in waiting)
-            assert longest <= patience + len(sizes) + 1
+            assert longest <= affinity + len(sizes) + 1

@@ -1,4 +1,4 @@
-"""Listings of the book: the same pages on both dialects as a plain reference gives, and plans that read one index and sort nothing."""
+"""Listings of the results: the same pages on both dialects as a plain reference gives, and plans that read one index and sort nothing."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -176,7 +176,7 @@ BEFORE_RUNS = [f"000{number}" for number in range(1, 9)]
 
 
 def two_runs(engine: Engine) -> None:
-    """The synthetic book, whose job has completed, and a newer run of its dictionary with features of its own and no finished job."""
+    """The synthetic results, whose job has completed, and a newer run of its dictionary with features of its own and no finished job."""
     synthetic.fill(engine)
     job_id = steps.submit(engine)
     with transaction(engine) as session:
@@ -194,7 +194,7 @@ def two_runs(engine: Engine) -> None:
         dictionary_scores.show_best(session, second, [dictionary_scores.BestExplanation(2, made, synthetic.explanation(2).text)])
 
 
-def book_by_run(engine: Engine) -> dict[str, list[Any]]:
+def results_by_run(engine: Engine) -> dict[str, list[Any]]:
     """All results, under the digest of their run; what a listing shows beside."""
     listed = (FeatureRow.feature, FeatureRow.state, FeatureRow.density, FeatureRow.label, FeatureRow.score, FeatureRow.lift, FeatureRow.q_value)
     with snapshot(engine) as session:
@@ -221,7 +221,7 @@ def book_by_run(engine: Engine) -> dict[str, list[Any]]:
 def test_runs_come_out_of_each_earlier_revision_with_every_row(engine: Engine, database_url: str, revision: str) -> None:
     """Listings held a dictionary's newest evidence alone: an older run's rows are made of its evidence, its labels of its explanations and scores."""
     two_runs(engine)
-    before = book_by_run(engine)
+    before = results_by_run(engine)
     # The unfinished run was covered by three; of what is counted when a job completes, an older database knows nothing.
     before["runs"] = [
         (digest, number, tokens, 12 if digest == synthetic.RUN else 3, unfinished) for digest, number, tokens, _, unfinished in before["runs"]
@@ -233,7 +233,7 @@ def test_runs_come_out_of_each_earlier_revision_with_every_row(engine: Engine, d
     assert kept == 13, "twelve features and one more, whose newest rows stand"
     engine.dispose()
     migrate.upgrade(database_url)
-    assert book_by_run(engine) == before
+    assert results_by_run(engine) == before
 
 
 EARLIER = [f"{number:04}" for number in range(1, 14)]

@@ -1,4 +1,4 @@
-"""Time in which nothing could be done is no time of work: what is told of speed stays true after a pause and after a retry."""
+"""Pauses and rests between an end and a retry count as no working time of a job or a stage."""
 
 from datetime import timedelta
 

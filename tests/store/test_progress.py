@@ -1,4 +1,4 @@
-"""What whoever watches a job is told is what counting its chunks would say, after any history, on both dialects."""
+"""Progress of a job is what counting its chunks would say, after any history, on both databases."""
 
 import random
 from collections import Counter

@@ -73,7 +73,7 @@ def test_webhooks_that_are_still_owed_stay(engine: Engine) -> None:
         for status in (JobStatus.PAUSED, JobStatus.FAILED):
             webhooks.changed(session, job_id, status)
         session.execute(update(WebhookRow).values(created_at=ago(DAYS + 1)))
-        session.execute(update(WebhookRow).where(WebhookRow.event == "job.failed").values(next_at=None))
+        session.execute(update(WebhookRow).where(WebhookRow.event == "job.failed").values(next_attempt_at=None))
     assert prune(engine, RULES["webhooks"], DAYS) == 1
     with snapshot(engine) as session:
         assert [row.event for row in webhooks.of_job(session, job_id)] == ["job.paused"]

@@ -1,4 +1,4 @@
-"""Who works: processes that told of themselves within a lease's time, and what the least of them can do."""
+"""Live worker processes, and the least memory among them."""
 
 from datetime import timedelta
 

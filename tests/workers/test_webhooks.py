@@ -55,7 +55,9 @@ def only(engine: Engine, job_id: str) -> WebhookRow:
 def make_due(engine: Engine) -> None:
     """Time passes: whatever is put off is due."""
     with transaction(engine) as session:
-        session.execute(update(WebhookRow).where(WebhookRow.next_at.is_not(None)).values(next_at=datetime.now(UTC) - timedelta(seconds=1)))
+        session.execute(
+            update(WebhookRow).where(WebhookRow.next_attempt_at.is_not(None)).values(next_attempt_at=datetime.now(UTC) - timedelta(seconds=1))
+        )
 
 
 def test_the_receiver_can_verify_who_sent_the_event_and_reads_which_job_it_is(engine: Engine, allowed: Settings, to: Receiver) -> None:
@@ -70,7 +72,7 @@ def test_the_receiver_can_verify_who_sent_the_event_and_reads_which_job_it_is(en
     assert (sent.json["type"], sent.json["data"]["id"], sent.json["data"]["url"]) == ("job.completed", job_id, f"/v1/jobs/{job_id}")
     row = only(engine, job_id)
     assert sent.headers["webhook-id"] == row.id
-    assert (row.attempts, row.next_at, row.error) == (1, None, None)
+    assert (row.attempts, row.next_attempt_at, row.error) == (1, None, None)
     assert row.delivered_at is not None
 
 
@@ -96,8 +98,8 @@ def test_a_receiver_that_fails_is_tried_again_later_and_later_under_the_same_id(
         before = datetime.now(UTC)
         deliver_due(engine, allowed)
         row = only(engine, job_id)
-        assert row.next_at is not None
-        waits.append((row.next_at - before).total_seconds())
+        assert row.next_attempt_at is not None
+        waits.append((row.next_attempt_at - before).total_seconds())
         assert deliver_due(engine, allowed) == 0, "it is not its time yet"
         make_due(engine)
     assert 1.5 < waits[1] / waits[0] < 2.5
@@ -118,7 +120,7 @@ def test_it_is_given_up_after_so_many_tries_and_the_reason_is_kept(engine: Engin
         make_due(engine)
         deliver_due(engine, few)
     row = only(engine, job_id)
-    assert (len(to.sent), row.attempts, row.next_at, row.delivered_at) == (3, 3, None, None)
+    assert (len(to.sent), row.attempts, row.next_attempt_at, row.delivered_at) == (3, 3, None, None)
     assert row.error == "the receiver answered 500"
 
 
@@ -126,7 +128,7 @@ def test_a_receiver_that_wants_no_more_is_left_alone(engine: Engine, allowed: Se
     to.answers = [410]
     job_id = owed(engine, to.url)
     deliver_due(engine, allowed)
-    assert only(engine, job_id).next_at is None
+    assert only(engine, job_id).next_attempt_at is None
 
 
 def test_a_redirect_is_not_followed(engine: Engine, allowed: Settings, to: Receiver) -> None:
@@ -144,7 +146,7 @@ def test_a_private_address_is_never_asked_however_it_is_written(engine: Engine, 
     deliver_due(engine, settings)
     row = only(engine, job_id)
     assert to.sent == []
-    assert row.next_at is None, "no later try would change that"
+    assert row.next_attempt_at is None, "no later try would change that"
     assert "private network" in (row.error or "")
 
 
@@ -180,7 +182,7 @@ def test_a_receiver_that_drips_is_given_its_time_and_no_more(engine: Engine, all
     deliver_due(engine, allowed.model_copy(update={"webhook_timeout_seconds": 0.3}))
     row = only(engine, job_id)
     assert row.error == "no answer within 0.3 s"
-    assert row.next_at is not None
+    assert row.next_attempt_at is not None
 
 
 def test_nobody_at_the_address_and_no_such_name_are_reasons(engine: Engine, allowed: Settings) -> None:
@@ -227,7 +229,7 @@ def test_a_process_that_died_over_the_last_try_leaves_a_reason(engine: Engine, a
     deliver_due(engine, once)
     row = only(engine, job_id)
     assert to.sent == []
-    assert row.next_at is None
+    assert row.next_attempt_at is None
     assert "died" in (row.error or "")
 
 
@@ -240,7 +242,7 @@ def test_a_try_that_comes_too_late_does_not_undo_what_another_process_did(engine
         webhooks.missed(session, late, "too late", is_last=False)
     row = only(engine, job_id)
     assert row.delivered_at is not None
-    assert (row.error, row.next_at) == (None, None)
+    assert (row.error, row.next_attempt_at) == (None, None)
 
 
 def certificate(folder: Path, name: str) -> Path:

@@ -168,12 +168,12 @@ class WebhookRow(Base):
     url: Mapped[str] = mapped_column(Text)
     payload: Mapped[dict[str, Any]]
     attempts: Mapped[int] = mapped_column(Integer, default=0)
-    next_at: Mapped[datetime | None]  # NULL: delivered, or given up
+    next_attempt_at: Mapped[datetime | None]  # NULL: delivered, or given up
     delivered_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_webhooks_next", "next_at"), Index("ix_webhooks_job", "job_id", "created_at"))
+    __table_args__ = (Index("ix_webhooks_next_attempt", "next_attempt_at"), Index("ix_webhooks_job", "job_id", "created_at"))
 
 
 class SubjectRow(Base):

@@ -165,7 +165,7 @@ def _llm(session: Session) -> dict[str, Readings]:
 
 
 def _webhooks(session: Session) -> Readings:
-    state = case((WebhookRow.next_at.is_not(None), "waiting"), (WebhookRow.delivered_at.is_not(None), "delivered"), else_="given_up")
+    state = case((WebhookRow.next_attempt_at.is_not(None), "waiting"), (WebhookRow.delivered_at.is_not(None), "delivered"), else_="given_up")
     return _of_all(("waiting", "delivered", "given_up"), session.execute(select(state, func.count()).group_by(state)))
 
 

@@ -51,7 +51,7 @@ def _read_by_live_jobs(session: Session, keys: Sequence[Any]) -> set[Any]:
 
 
 def _webhooks(moment: datetime) -> ColumnElement[bool]:
-    return WebhookRow.next_at.is_(None) & (WebhookRow.created_at < moment)
+    return WebhookRow.next_attempt_at.is_(None) & (WebhookRow.created_at < moment)
 
 
 RULES = {

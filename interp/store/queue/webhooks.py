@@ -31,11 +31,8 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
 
     A random-weights control has no events: its receiver knows nothing of that job.
     """
-    row = session.execute(
-        select(JobRow.spec, JobRow.control_of, JobRow.error, JobRow.pause_reason, JobRow.features_total, JobRow.features_failed).where(
-            JobRow.id == job_id
-        )
-    ).one()
+    columns = (JobRow.spec, JobRow.control_of, JobRow.error, JobRow.pause_reason, JobRow.features_total, JobRow.features_failed)
+    row = session.execute(select(*columns).where(JobRow.id == job_id)).one()
     wanted, event = row.spec.get("webhook"), f"job.{status}"
     if wanted is None or row.control_of is not None or event not in wanted["events"]:
         return
@@ -56,7 +53,7 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
             url=wanted["url"],
             payload={"type": event, "timestamp": moment.isoformat(), "data": job},
             attempts=0,
-            next_at=moment,
+            next_attempt_at=moment,
             created_at=moment,
         )
     )
@@ -65,27 +62,27 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
 def take(session: Session, limit: int, seconds: float) -> list[Delivery]:
     """Return the deliveries that are due, the longest due first. Each is the caller's for `seconds`, and due again after them."""
     moment = now(session)
-    due = select(WebhookRow).where(WebhookRow.next_at <= moment).order_by(WebhookRow.next_at).limit(limit)
+    due = select(WebhookRow).where(WebhookRow.next_attempt_at <= moment).order_by(WebhookRow.next_attempt_at).limit(limit)
     found = []
     for row in session.scalars(skip_locked(due, of=WebhookRow)):
         row.attempts += 1
-        row.next_at = moment + timedelta(seconds=seconds)
+        row.next_attempt_at = moment + timedelta(seconds=seconds)
         found.append(Delivery(row.id, row.url, row.payload, row.attempts))
     return found
 
 
 def delivered(session: Session, delivery: Delivery) -> None:
     """Mark an event delivered."""
-    session.execute(update(WebhookRow).where(WebhookRow.id == delivery.id).values(delivered_at=now(session), next_at=None, error=None))
+    session.execute(update(WebhookRow).where(WebhookRow.id == delivery.id).values(delivered_at=now(session), next_attempt_at=None, error=None))
 
 
 def missed(session: Session, delivery: Delivery, reason: str, is_last: bool) -> None:
     """Mark an attempt failed and the next one due, unless it was the last. Changes nothing where another process has tried since."""
     # Each wait is twice as long as the one before, an hour at most.
     wait = min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(delivery.attempt - 1, 20))
-    next_at = None if is_last else now(session) + timedelta(seconds=wait)
+    next_attempt_at = None if is_last else now(session) + timedelta(seconds=wait)
     same_try = (WebhookRow.id == delivery.id, WebhookRow.attempts == delivery.attempt, WebhookRow.delivered_at.is_(None))
-    session.execute(update(WebhookRow).where(*same_try).values(error=reason, next_at=next_at))
+    session.execute(update(WebhookRow).where(*same_try).values(error=reason, next_attempt_at=next_attempt_at))
 
 
 def of_job(session: Session, job_id: str, after: tuple[datetime, str] | None = None, limit: int = 50) -> Sequence[WebhookRow]:

@@ -50,22 +50,11 @@ def save(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
     """Write the blobs and the listed statistics of features, which come in ascending order."""
     blobs = [{"run_id": run_id, "feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
     upsert(session, EvidenceRow, blobs, KEYS)
-    enlist(session, run_id, gathered)
+    save_statistics(session, run_id, gathered)
 
 
-def enlist(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
+def save_statistics(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
     """Write the listed statistics of features, which come in ascending order."""
-    rows = [
-        {
-            "run_id": run_id,
-            "feature": item.feature,
-            "state": item.statistics.state,
-            "density": item.statistics.density,
-            "tokens_active": item.statistics.tokens_active,
-            "max_activation": item.statistics.max_activation,
-            "mean_active": item.statistics.mean_active,
-            "firing_level": item.statistics.firing_level,
-        }
-        for item in gathered
-    ]
+    names = ("state", "density", "tokens_active", "max_activation", "mean_active", "firing_level")
+    rows = [{"run_id": run_id, "feature": item.feature} | {name: getattr(item.statistics, name) for name in names} for item in gathered]
     upsert(session, FeatureRow, rows, KEYS)

@@ -41,31 +41,19 @@ def save(session: Session, run_id: int, settings_digest: str, scored: Sequence[S
 
 
 def _columns(item: Scored) -> dict[str, Any]:
-    score, null = item.score, item.score.null
+    score, interval, null = item.score, item.score.interval, item.score.null
     lift = null.lift_interval if null else None
-    return {
+    row = {name: getattr(score, name) for name in ("feature", "scorer", "metric", "value", "reason", "answered", "failed", "abstained")}
+    row |= {name: getattr(null, name, None) for name in ("lift", "lift_reason", "p_value", "p_method", "p_paired", "p_paired_reason")}
+    return row | {
         "explanation_id": item.explanation_id,
-        "feature": score.feature,
-        "scorer": score.scorer,
-        "metric": score.metric,
-        "value": score.value,
-        "low": score.interval.low if score.interval else None,
-        "high": score.interval.high if score.interval else None,
-        "interval_method": score.interval.method if score.interval else None,
-        "reason": score.reason,
-        "answered": score.answered,
-        "failed": score.failed,
-        "abstained": score.abstained,
-        "null_value": null.value if null else None,
-        "lift": null.lift if null else None,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "interval_method": interval.method if interval else None,
         "lift_low": lift.low if lift else None,
         "lift_high": lift.high if lift else None,
         "lift_method": lift.method if lift else None,
-        "lift_reason": null.lift_reason if null else None,
-        "p_value": null.p_value if null else None,
-        "p_method": null.p_method if null else None,
-        "p_paired": null.p_paired if null else None,
-        "p_paired_reason": null.p_paired_reason if null else None,
+        "null_value": null.value if null else None,
         "null_reason": null.reason if null else None,
         "null_values": list(null.values) if null and null.values else None,
         "controls": [asdict(control) for control in score.controls] or None,
@@ -73,6 +61,6 @@ def _columns(item: Scored) -> dict[str, Any]:
             "metrics": score.metrics,
             "provenance": score.provenance,
             "null_features": list(null.features) if null else [],
-            "level": score.interval.level if score.interval else None,
+            "level": interval.level if interval else None,
         },
     }
