@@ -136,10 +136,8 @@ class CallWriter:
             queue = self._gather()
             try:
                 self._look_up(queue)
-                if queue.must_write or time.monotonic() - self._written_at >= WRITE_SECONDS:
-                    self._write(queue)
-                else:
-                    self._put_back(queue)
+                self._write(queue)
+                self._put_back(queue)
             except BaseException as error:  # whoever waits must get it, and the next round may succeed
                 log.warning("calls cannot be written, trying again: %s", error)
                 self._put_back(queue)
@@ -174,7 +172,11 @@ class CallWriter:
         queue.lookups = []
 
     def _write(self, queue: WriteQueue) -> None:
-        packed = [calls.pack_call(call) for call in queue.calls]
+        """Write what somebody waits for; calls only every WRITE_SECONDS, since a transaction of many costs little more than one of few."""
+        is_due = bool(queue.flushes) or time.monotonic() - self._written_at >= WRITE_SECONDS
+        if not (queue.must_write or is_due):
+            return
+        packed = [calls.pack_call(call) for call in queue.calls] if is_due else []
         with transaction(self._engine) as session:
             # Jobs' rows before budgets' rows: the order in which every transaction locks them.
             results = [(future, action(session)) for action, future in queue.actions]
@@ -182,8 +184,9 @@ class CallWriter:
             for account, (reserved, spent) in sorted(queue.settled.items()):
                 budgets.settle(session, *account, reserved, spent)
             outcomes, self._waiting = _reserve(session, queue.requests)
-        self._written_at = time.monotonic()
-        queue.calls, queue.settled = [], {}
+        queue.settled = {}
+        if is_due:
+            queue.calls, self._written_at = [], time.monotonic()
         for future, result in results:
             _resolve(future, result)
         for request, error in outcomes:
