@@ -61,7 +61,7 @@ def calibrate(
 
     `progress` is called after every batch, and may raise to stop the work. Raises ActivationsNotFinite.
     """
-    sample = Sample(subject, dictionary.to(subject.device), corpus, spec)
+    sample = CalibrationSample(subject, dictionary.to(subject.device), corpus, spec)
     if not sample.has_levels(lambda share: progress(PROBE_SHARE * share)):
         return None
     most = int(spec.firing_rate * CALIBRATION_TOKENS + spec.firing_rate * spec.row_tokens) + 2
@@ -78,7 +78,7 @@ def calibrate(
 
 
 @dataclass(frozen=True)
-class Sample:
+class CalibrationSample:
     """The calibration sample of a corpus, with the subject and the dictionary that run on it."""
 
     subject: Subject

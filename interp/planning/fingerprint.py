@@ -39,10 +39,10 @@ def models_key(identity: dict[str, Any]) -> str:
 
 
 def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = False, tokenizer: TokenizerFile | None = None) -> dict[str, Any]:
-    """All that makes the evidence that a job needs. `corpus` is the digest of its texts; None where nobody has read them yet.
+    """Return the identity of the evidence that a job needs. `corpus` is the digest of its texts; None where they are not read yet.
 
-    The BOS is the one that AutoTokenizer gives with `library`, else the one that the files tell without torch. Which features are asked for,
-    explainers and scorers are no part of it, nor device, batch and shard size. `tokenizer` saves reading tokenizer.json again.
+    The BOS is AutoTokenizer's with `library`, else that of the files alone. The features asked for, explainers and scorers are no part of
+    it, nor device, batch and shard size. `tokenizer` saves reading tokenizer.json again.
     """
     positions = header_of(spec.dictionary).positions
     return models_identity(spec) | {
