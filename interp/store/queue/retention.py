@@ -36,28 +36,16 @@ def _over_before(moment: datetime) -> ColumnElement[bool]:
     return JobRow.status.in_(JOB_ENDS) & (JobRow.finished_at < moment)
 
 
-def _calls(moment: datetime) -> ColumnElement[bool]:
-    return LlmCallRow.job_id.in_(select(JobRow.id).where(_over_before(moment)))
-
-
-def _replies(moment: datetime) -> ColumnElement[bool]:
-    return LlmReplyRow.created_at < moment
-
-
 def _read_by_live_jobs(session: Session, keys: Sequence[Any]) -> set[Any]:
     """Replies that a job which is not over may read again. By batch: one query for all would read every live job's calls."""
     live = select(LlmCallRow.key).join(JobRow, JobRow.id == LlmCallRow.job_id).where(LlmCallRow.key.in_(keys), JobRow.status.not_in(JOB_ENDS))
     return set(session.scalars(live.distinct()))
 
 
-def _webhooks(moment: datetime) -> ColumnElement[bool]:
-    return WebhookRow.next_attempt_at.is_(None) & (WebhookRow.created_at < moment)
-
-
 RULES = {
-    "calls": RetentionRule(LlmCallRow, LlmCallRow.id, _calls),
-    "replies": RetentionRule(LlmReplyRow, LlmReplyRow.key, _replies, _read_by_live_jobs),
-    "webhooks": RetentionRule(WebhookRow, WebhookRow.id, _webhooks),
+    "calls": RetentionRule(LlmCallRow, LlmCallRow.id, lambda moment: LlmCallRow.job_id.in_(select(JobRow.id).where(_over_before(moment)))),
+    "replies": RetentionRule(LlmReplyRow, LlmReplyRow.key, lambda moment: LlmReplyRow.created_at < moment, _read_by_live_jobs),
+    "webhooks": RetentionRule(WebhookRow, WebhookRow.id, lambda moment: WebhookRow.next_attempt_at.is_(None) & (WebhookRow.created_at < moment)),
 }
 
 
