@@ -1,4 +1,4 @@
-"""What a scripted model replies to each kind of question: a few lines a kind, in the shapes that our prompts ask for."""
+"""Replies of a scripted model to each kind of question, in the forms that our prompts ask for."""
 
 import json
 import random
@@ -26,14 +26,14 @@ REPEATED = frozenset({"tokens", "firing", "following", "suppressed"})
 
 @dataclass(frozen=True, slots=True)
 class ScriptedAnswer:
-    """A reply before it is text. `odds` are chances of the tokens in a value's place, by its key."""
+    """Hold a reply before it is text. `odds` are probabilities of the tokens in a value's place, by its key."""
 
     fields: dict[str, Any]
     odds: dict[str, Odds] = field(default_factory=dict)
     form: Form = "json"
 
     def rendered(self) -> tuple[str, dict[int, Odds]]:
-        """The text, and the odds by the place in it at which their token starts."""
+        """Return the text, and the odds by the position in it at which their token starts."""
         if self.form in ("marker", "text"):
             thinking = [str(value) for name, value in self.fields.items() if name != "explanation"]
             said = str(self.fields.get("explanation", ""))
@@ -47,8 +47,8 @@ class ScriptedAnswer:
             text += shown + ("\n" if self.form == "lines" else "")
         return text + ("" if self.form == "lines" else "}"), places
 
-    def spoiled(self, fault: str | None, number: int) -> "ScriptedAnswer":
-        """With a verdict too few or too many; which one, the request's number decides."""
+    def with_fault(self, fault: str | None, number: int) -> "ScriptedAnswer":
+        """Return the answer with a verdict too few or too many, chosen by the request's number."""
         if fault == "missing_verdicts" and self.fields:
             left_out = list(self.fields)[number % len(self.fields)]
             return replace(self, fields={key: value for key, value in self.fields.items() if key != left_out})
@@ -58,7 +58,7 @@ class ScriptedAnswer:
 
 
 def explain(question: ScriptedQuestion, reader: ScriptedReader, variant: int) -> ScriptedAnswer:
-    """A label for what is marked. Every variant but the first is shown a part of the contexts, so that samples differ."""
+    """Write a label for what is marked. Every variant but the first sees a part of the contexts, so that samples differ."""
     texts = [as_marked(shown) for shown in question.all_texts if shown.kind not in REPEATED]
     marked = [shown for shown in texts if shown.marks]
     if variant and len(marked) > 1:
@@ -70,7 +70,7 @@ def explain(question: ScriptedQuestion, reader: ScriptedReader, variant: int) ->
 
 
 def as_marked(shown: FencedText) -> FencedText:
-    """A text whose marks are «»: made from levels where it is shown as `token<TAB>level` lines, and around each token of a list of tokens."""
+    """Return the text with «» marks: from levels where it is shown as `token<TAB>level` lines, and around each token of a list."""
     lines = shown.shown.split("\n")
     if shown.kind in LISTS:
         return FencedText(shown.id, "\n".join(f"{OPEN}{line}{CLOSE}" for line in lines), shown.kind)
@@ -99,7 +99,7 @@ def fuzz(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> Scripted
 
 
 def simulate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
-    """Levels of numbered tokens: as JSON of those above 0, or as a line a token with the chances of its level."""
+    """Give levels of numbered tokens: as JSON of those above 0, or as a line per token with the probabilities of its level."""
     if question.schema is not None or "JSON" in question.system:
         return ScriptedAnswer(
             {context.id: [list(pair) for pair in _levels(context, question.label, reader) if pair[1]] for context in question.contexts}
@@ -115,7 +115,7 @@ def _levels(context: FencedText, label: str | None, reader: ScriptedReader) -> l
         places.append((number, len(text), len(text) + len(token)))
         text += token
     spans = reader.strengths(label, text)
-    # What stands before the text is number 0: it is read, and has no level.
+    # Number 0 is what precedes the text: it is read, and has no level.
     return [(number, _strongest(spans, start, end)) for number, start, end in places if number]
 
 
@@ -135,7 +135,7 @@ def select(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> Script
 
 
 def discriminate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
-    """The group whose contexts the label fits best; among equals a guess that the question decides."""
+    """Choose the group whose contexts the label fits best; among equals by a hash of the question."""
     groups: dict[str, list[float]] = {}
     for context in question.contexts:
         chance = reader.says_yes(question.label, context, are_marks_asked=bool(context.marks))
@@ -153,8 +153,8 @@ def intrude(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> Scrip
     return ScriptedAnswer({"intruder": _number(question.contexts[place].id) if question.contexts else 1})
 
 
-def otherwise(question: ScriptedQuestion, _: ScriptedReader, variant: int) -> ScriptedAnswer:
-    """A question of a kind that nobody here knows, a user's own for one: any answer of the shape that is asked for."""
+def answer_by_schema(question: ScriptedQuestion, _: ScriptedReader, variant: int) -> ScriptedAnswer:
+    """Answer a question of an unknown kind, as a user's own: any answer of the requested schema."""
     del variant
     properties = question.schema.get("properties", {}) if question.schema else {}
     if not properties:
@@ -185,5 +185,5 @@ ANSWERS: dict[str, Callable[[ScriptedQuestion, ScriptedReader, int], ScriptedAns
 
 
 def answer(question: ScriptedQuestion, reader: ScriptedReader, variant: int = 0) -> ScriptedAnswer:
-    """`variant` counts askings of the same question at a temperature above 0."""
-    return ANSWERS.get(question.kind, otherwise)(question, reader, variant)
+    """Return the answer; `variant` counts equal questions at a temperature above 0."""
+    return ANSWERS.get(question.kind, answer_by_schema)(question, reader, variant)

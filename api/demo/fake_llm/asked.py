@@ -1,4 +1,4 @@
-"""What a prompt of ours asks, as a scripted model finds it. What stands between fences is data, whatever it says."""
+"""Questions in our prompts, as a scripted model parses them. Text between fences is data, whatever it says."""
 
 import re
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ class ScriptedQuestion:
 
 
 def question(messages: Sequence[tuple[str, str]], response_format: dict[str, Any], key: str) -> ScriptedQuestion:
-    """Reads (role, text) messages. The kind stands in the first line of a system message alone, the question in the last message that has fences."""
+    """Parse (role, text) messages. The kind is in the first line of a system message, the question in the last message with fences."""
     system = "\n".join(text for role, text in messages if role in ("system", "developer"))
     task = TASK.match(system)
     asked = [found for role, text in messages if role == "user" and (found := parse_fenced(text))]

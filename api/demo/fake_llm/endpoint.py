@@ -1,4 +1,4 @@
-"""The API behind the wire: which request gets which reply, and what it costs."""
+"""The API of a scripted endpoint: which request gets which reply, and what it costs."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from api.demo.fake_llm.openai_replies import OpenAIError
 from api.demo.fake_llm.state import DEFAULT_MODELS, EndpointState
 from api.demo.fake_llm.wire import Delivery, ScriptedRequest, ScriptedResponse
 
-UNHURT = frozenset({"/scripted/totals", "/scripted/faults"})
+CONTROL_PATHS = frozenset({"/scripted/totals", "/scripted/faults"})
 GENERATING = {
     "/v1/chat/completions": openai_replies.chat,
     "/v1/completions": openai_replies.completion,
@@ -30,12 +30,12 @@ class ScriptedEndpoint:
         self.is_key_revoked = False
         self.batches = openai_batches.Batches(state, self.drawn, lambda path, body, fault: self.generated(path, body, self.numbers, fault))
         self.numbers = 0
-        self._room: float | None = None
-        self._room_at = 0.0
+        self._bucket: float | None = None
+        self._filled_at = 0.0
 
     async def handle(self, request: ScriptedRequest) -> ScriptedResponse:
-        """The reply to one request, after the latency and whatever fault it drew."""
-        if request.path in UNHURT:
+        """Return the reply to one request, after the latency and with the fault that was drawn."""
+        if request.path in CONTROL_PATHS:
             return self._own(request)
         totals = self.state.totals
         totals.requests += 1
@@ -73,7 +73,7 @@ class ScriptedEndpoint:
         return replace(response, headers=(*response.headers, *limits, ("x-request-id", f"req_{number}")))
 
     def drawn(self, path: str) -> str | None:
-        """The fault of this request. Requests that were turned away draw none, so the share of faults holds among those let in."""
+        """Draw the fault of this request. Refused requests draw none, so that shares hold among the admitted ones."""
         if self.state.faults.at and not path.startswith(self.state.faults.at):
             return None
         self.numbers += 1
@@ -83,7 +83,7 @@ class ScriptedEndpoint:
         return fault
 
     def _admit(self, request: ScriptedRequest, number: int) -> tuple[tuple[str, str], ...]:
-        """Key, quota and rate. The `x-ratelimit-*` headers where there is a limit; raises ApiError."""
+        """Check key, quota and rate. Returns `x-ratelimit-*` headers where there is a limit; raises OpenAIError."""
         faults = self.state.faults
         if faults.key_revoked_after is not None and number > faults.key_revoked_after:
             self.is_key_revoked = True
@@ -94,23 +94,23 @@ class ScriptedEndpoint:
             raise OpenAIError(
                 429, "You exceeded your current quota, please check your plan and billing details.", "insufficient_quota", "insufficient_quota"
             )
-        return self._within_rate(faults.requests_per_second) if faults.requests_per_second is not None else ()
+        return self._check_rate(faults.requests_per_second) if faults.requests_per_second is not None else ()
 
-    def _within_rate(self, rate: float) -> tuple[tuple[str, str], ...]:
-        """A bucket that holds a second's requests and fills at `rate`."""
+    def _check_rate(self, rate: float) -> tuple[tuple[str, str], ...]:
+        """Take one request from a token bucket that holds a second's requests and fills at `rate`."""
         size, now = max(rate, 1.0), time.monotonic()
-        self._room = size if self._room is None else min(size, self._room + (now - self._room_at) * rate)
-        self._room_at = now
-        wait = (1 - self._room) / rate
-        reset = max(size - self._room, 0) / rate
+        self._bucket = size if self._bucket is None else min(size, self._bucket + (now - self._filled_at) * rate)
+        self._filled_at = now
+        wait = (1 - self._bucket) / rate
+        reset = max(size - self._bucket, 0) / rate
         headers = (
             ("x-ratelimit-limit-requests", str(int(size))),
-            ("x-ratelimit-remaining-requests", str(int(max(self._room - 1, 0)))),
+            ("x-ratelimit-remaining-requests", str(int(max(self._bucket - 1, 0)))),
             ("x-ratelimit-reset-requests", f"{reset * 1000:.0f}ms"),
         )
         if wait > 0:
             raise _rate_limited(wait, headers)
-        self._room -= 1
+        self._bucket -= 1
         return headers
 
     def _routed(self, request: ScriptedRequest, number: int, fault: str | None) -> dict[str, Any] | ScriptedResponse:
@@ -129,7 +129,7 @@ class ScriptedEndpoint:
         raise OpenAIError(404, f"Unknown request URL: {request.method} {path}.", "invalid_request_error", "unknown_url")
 
     def generated(self, path: str, body: dict[str, Any], number: int, fault: str | None) -> dict[str, Any]:
-        """The body of a reply in words or numbers, billed. Raises ApiError."""
+        """Return the body of a reply, billed. Raises OpenAIError."""
         if self.state.options.models and body.get("model") not in self.state.options.models:
             name = body.get("model")
             raise OpenAIError(404, f"The model `{name}` does not exist or you do not have access to it.", "invalid_request_error", "model_not_found")
@@ -150,7 +150,7 @@ class ScriptedEndpoint:
         return found
 
     def _own(self, request: ScriptedRequest) -> ScriptedResponse:
-        """For tests and benches that run the server as a process: its totals, and orders for faults as `{"rate_limited": 0.1}`."""
+        """Serve tests and benchmarks of a process: its totals, and faults to set as `{"rate_limited": 0.1}`."""
         if request.path == "/scripted/faults" and request.method == "POST":
             orders: dict[str, Any] = openai_replies.parsed(request.body)
             self.state.faults = Faults(

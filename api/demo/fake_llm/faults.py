@@ -1,4 +1,4 @@
-"""What goes wrong on order."""
+"""Faults of a scripted endpoint."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,13 +26,13 @@ PASSING = (
 OF_TRANSPORT = frozenset(
     {"rate_limited", "rate_limited_silently", "server_error", "dropped", "dropped_midway", "stalled", "truncated_body", "slow"},
 )
-# Mixed faults are for whole jobs, whose clients have patience: a stall there is one more long wait, not a lost minute.
+# Mixed faults are for whole jobs, whose clients wait: a stall there is one more long wait, not a lost minute.
 MIXED_STALL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Orders for a scripted server: shares of the passing faults, then what lasts.
+    """Hold the faults of a scripted server: shares of transient faults, then lasting ones.
 
     rate_limited            429 with `Retry-After: retry_after_seconds`; `_silently`: without the header
     server_error            500
@@ -85,13 +85,13 @@ class Faults:
 
     @classmethod
     def mixed(cls, share: float, **others: Any) -> "Faults":
-        """All passing faults alike, together `share` of the requests; `others` sets what else there is to set."""
+        """Return equal shares of all transient faults, together `share` of the requests; `others` are further fields."""
         if not 0 <= share <= 1:
             raise ValueError(f"a share lies between 0 and 1, and {share} does not")
         return cls(**{name: share / len(PASSING) for name in PASSING} | {"stall_seconds": MIXED_STALL_SECONDS} | others)
 
     def drawn(self, seed: int, number: int) -> str | None:
-        """The passing fault of the request that came as the `number`th; None for most."""
+        """Return the transient fault of the `number`th request, None for most."""
         chance = draw(seed, number)
         for name in PASSING:
             chance -= getattr(self, name)

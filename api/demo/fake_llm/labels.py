@@ -1,4 +1,4 @@
-"""Labels as the default scripted judge understands them: what they quote, where it must stand, and else their words.
+"""Labels as the default scripted judge reads them: what they quote, where it must be, and else their words.
 
 It reads the sentences of `interp.explain.pattern` well enough for a try without a key: it sees characters, not the subject's tokens, and passes
 over conditions that it does not know.
@@ -76,7 +76,7 @@ STRONG, WEAK = 10.0, 6.0
 
 @lru_cache(maxsize=4096)
 def reading(label: str) -> Reading:
-    """What finds the label's meaning in a text: spans, not sorted, perhaps overlapping."""
+    """Return a function that finds the label's meaning in a text: spans, unsorted, perhaps overlapping."""
     quotes: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
@@ -113,7 +113,7 @@ def _clause(clause: str, quotes: list[str]) -> Reading | None:
 
 
 def _head(clause: str, quotes: list[str]) -> Callable[[str], list[re.Match[str]]] | None:
-    """What is named; the place where it must stand comes after it in the sentence, and is no part of it."""
+    """Find what the clause names, without the conditions on its place."""
     for shape, pattern in SHAPES:
         if (match := shape.search(clause)) is not None:
             either = "|".join(re.escape(value.strip()) for value in _listed(match, quotes))

@@ -140,7 +140,7 @@ class Batches:
         return batch.as_json()
 
     def resume(self) -> None:
-        """Takes up the batches that a server's end had interrupted; what they had answered is answered, and billed, anew."""
+        """Restart batches that a stop of the server interrupted; their lines are answered, and billed, again."""
         for batch in self.made.values():
             if batch.status in ("validating", "in_progress"):
                 self._start(batch, self.files[batch.input_file])
@@ -171,7 +171,7 @@ class Batches:
             batch.enter("expired" if fault == "batch_expired" else "completed")
 
     async def _run(self, batch: ScriptedBatch, lines: list[dict[str, Any]], until: int) -> None:
-        """Answers lines up to `until`; the rest expire."""
+        """Answer lines up to `until`; the rest expire."""
         done, failed = list[str](), list[str]()
         for number, line in enumerate(lines):
             if batch.status != "in_progress":
@@ -213,7 +213,7 @@ class Batches:
 
 
 def validated(content: bytes, path: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The lines of an input file, and what is wrong with them."""
+    """Return the lines of an input file, and its errors."""
     lines, errors, seen = list[dict[str, Any]](), list[dict[str, Any]](), set[str]()
     if len(content) > MOST_BYTES:
         return [], [_wrong("file_too_large", "The file is larger than 200 MB.", None)]
@@ -227,7 +227,7 @@ def validated(content: bytes, path: str) -> tuple[list[dict[str, Any]], list[dic
         if not wanted or line.get("url") != path:
             errors.append(_wrong("mismatched_endpoint", f"This line is no POST to {path}.", number))
         elif line["custom_id"] in seen:
-            errors.append(_wrong("duplicate_custom_id", f"The custom_id {line['custom_id']} stands twice.", number))
+            errors.append(_wrong("duplicate_custom_id", f"The custom_id {line['custom_id']} occurs twice.", number))
         else:
             seen.add(line["custom_id"])
             lines.append(line)

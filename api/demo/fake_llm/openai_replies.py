@@ -15,7 +15,7 @@ REFUSAL = "I'm sorry, but I cannot assist with that request."
 NO_JSON = 'Sure! Here is what I found: {"1": "ye'
 CREATED = 1_750_000_000  # a constant: equal questions get equal replies
 ABSURD = 10**12
-DEFAULT_ROOM = 4096
+DEFAULT_MAX_TOKENS = 4096
 
 
 class OpenAIError(Exception):
@@ -64,24 +64,24 @@ def chat(state: EndpointState, body: dict[str, Any], number: int, fault: str | N
     """`POST /v1/chat/completions`."""
     messages = _messages(body)
     response_format = body.get("response_format") or {}
-    _refuse_what_is_lacking(state.faults.lacks, body, response_format)
+    _check_supported(state.faults.lacks, body, response_format)
     form = {} if response_format.get("type") in state.faults.ignores else response_format
     wants_logprobs = bool(body.get("logprobs")) and "logprobs" not in state.faults.ignores
     prompt = prompt_tokens([text for _, text in messages])
-    room = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_ROOM
-    _fits_the_window(state.faults.context_window, prompt, room)
+    max_tokens = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_MAX_TOKENS
+    _check_context_window(state.faults.context_window, prompt, max_tokens)
     key = hashlib.blake2b(json.dumps(messages).encode(), digest_size=16).hexdigest()
     asked = question(messages, form, key)
-    found = answer(asked, state.reader, _variant(state, body, key)).spoiled(fault, number)
+    found = answer(asked, state.reader, _variant(state, body, key)).with_fault(fault, number)
     text, odds = found.rendered()
     if fault == "refused":
         text, odds = REFUSAL, {}
     elif fault == "invalid_json":
         text, odds = NO_JSON, {}
     tokens = split(text)
-    is_cut = len(tokens) > room or (fault == "cut_short" and len(tokens) > 1)
+    is_cut = len(tokens) > max_tokens or (fault == "cut_short" and len(tokens) > 1)
     if is_cut:
-        tokens = tokens[: min(room, len(tokens) // 2) if fault == "cut_short" else room]
+        tokens = tokens[: min(max_tokens, len(tokens) // 2) if fault == "cut_short" else max_tokens]
         text = "".join(tokens)
     is_refusal = fault == "refused"
     choice = {
@@ -109,7 +109,7 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _refuse_what_is_lacking(lacks: frozenset[str], body: dict[str, Any], response_format: dict[str, Any]) -> None:
+def _check_supported(lacks: frozenset[str], body: dict[str, Any], response_format: dict[str, Any]) -> None:
     kind = response_format.get("type")
     if kind in lacks:
         what = f"Invalid parameter: 'response_format' of type '{kind}' is not supported with this model."
@@ -121,11 +121,11 @@ def _refuse_what_is_lacking(lacks: frozenset[str], body: dict[str, Any], respons
             raise OpenAIError(400, what, "invalid_request_error", "unsupported_parameter", name)
 
 
-def _fits_the_window(window: int | None, prompt: int, room: int) -> None:
-    if window is not None and prompt + room > window:
+def _check_context_window(window: int | None, prompt: int, max_tokens: int) -> None:
+    if window is not None and prompt + max_tokens > window:
         what = (
-            f"This model's maximum context length is {window} tokens. However, you requested {prompt + room} tokens ({prompt} in the messages, "
-            f"{room} in the completion). Please reduce the length of the messages or completion."
+            f"This model's maximum context length is {window} tokens. However, you requested {prompt + max_tokens} tokens ({prompt} in the messages, "
+            f"{max_tokens} in the completion). Please reduce the length of the messages or completion."
         )
         raise OpenAIError(400, what, "invalid_request_error", "context_length_exceeded", "messages")
 
@@ -134,8 +134,8 @@ def _variant(state: EndpointState, body: dict[str, Any], key: str) -> int:
     """How often the same question was asked before, where the temperature (1 when not given) lets answers differ."""
     if body.get("temperature", 1) == 0:
         return 0
-    state.askings[key] += 1
-    return state.askings[key] - 1
+    state.question_counts[key] += 1
+    return state.question_counts[key] - 1
 
 
 def _usage(state: EndpointState, prompt: int, completion: int, fault: str | None) -> dict[str, Any]:
@@ -166,21 +166,21 @@ def completion(state: EndpointState, body: dict[str, Any], number: int, fault: s
     prompts = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(prompts, list) or not prompts or not all(isinstance(text, str) for text in prompts):
         raise OpenAIError(400, "A prompt is a string or a list of strings.", "invalid_request_error", None, "prompt")
-    _refuse_what_is_lacking(state.faults.lacks, body, {})
-    room = int(body.get("max_tokens", 16))
+    _check_supported(state.faults.lacks, body, {})
+    max_tokens = int(body.get("max_tokens", 16))
     used = sum(len(split(text)) for text in prompts)
-    _fits_the_window(state.faults.context_window, used, room)
-    choices = [_completed(state, body, text, place, room, fault) for place, text in enumerate(prompts)]
+    _check_context_window(state.faults.context_window, used, max_tokens)
+    choices = [_completed(state, body, text, place, max_tokens, fault) for place, text in enumerate(prompts)]
     said = sum(choice.pop("said") for choice in choices)
     reply = {"id": f"cmpl-{number}", "object": "text_completion", "created": CREATED, "model": body["model"], "choices": choices}
     return ScriptedReply(reply | _usage(state, used, said, fault), used, said, "read" if body.get("echo") else "completion")
 
 
-def _completed(state: EndpointState, body: dict[str, Any], prompt: str, index: int, room: int, fault: str | None) -> dict[str, Any]:
-    answered = answer(question([("system", prompt), ("user", prompt)], {}, prompt), state.reader).rendered()[0] if room else ""
+def _completed(state: EndpointState, body: dict[str, Any], prompt: str, index: int, max_tokens: int, fault: str | None) -> dict[str, Any]:
+    answered = answer(question([("system", prompt), ("user", prompt)], {}, prompt), state.reader).rendered()[0] if max_tokens else ""
     if fault == "invalid_json":
         answered = NO_JSON
-    said = split(answered)[:room]
+    said = split(answered)[:max_tokens]
     tokens = [*split(prompt), *said] if body.get("echo") else said
     logprobs = None
     if body.get("logprobs") is not None and body.get("logprobs") is not False and "logprobs" not in state.faults.ignores:
@@ -190,7 +190,7 @@ def _completed(state: EndpointState, body: dict[str, Any], prompt: str, index: i
             offsets.append(offsets[-1] + len(token))
         top = [None if value is None else {token: value} for token, value in zip(tokens, values, strict=True)]
         logprobs = {"tokens": tokens, "token_logprobs": values, "top_logprobs": top, "text_offset": offsets[:-1]}
-    finish = "length" if len(said) == room else "stop"
+    finish = "length" if len(said) == max_tokens else "stop"
     return {"text": "".join(tokens), "index": index, "logprobs": logprobs, "finish_reason": finish, "said": len(said)}
 
 

@@ -1,4 +1,4 @@
-"""Judges to order: who reads contexts and labels behind a scripted server."""
+"""Scripted judges: what reads contexts and labels behind a scripted server."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ Predicate = Callable[[str], bool | Sequence[Span]]
 
 
 class ScriptedReader(Protocol):
-    """Answers for a model. All of it is decided by what is shown: asked again, it says the same."""
+    """Answer for a model. Equal inputs get equal answers."""
 
     def strengths(self, label: str | None, text: str) -> list[Span]:
         """(start, end, strength) of characters at which what the label names would fire: 0 < strength <= 10, in order, not overlapping."""
@@ -32,16 +32,16 @@ class ScriptedReader(Protocol):
         ...
 
     def writes(self, contexts: Sequence[FencedText]) -> str:
-        """A label for what is marked."""
+        """Return a label for what is marked."""
         ...
 
     def odd_one_out(self, contexts: Sequence[FencedText]) -> int:
-        """Place of the context that does not belong."""
+        """Return the index of the context that does not belong."""
         ...
 
 
 class QuotedReader:
-    """Finds in a text what the label quotes ("..." or `...` or '...'), and reads the sentences of the `pattern` explainer and plain words besides.
+    """Find in a text what the label quotes ("..." or `...` or '...'), and read sentences of the `pattern` explainer and plain words.
 
     Without a label it guesses.
     """
@@ -95,7 +95,7 @@ def _common_words(contexts: Sequence[FencedText]) -> list[str]:
 
 
 class OracleReader(QuotedReader):
-    """Knows what is true of each label; a label that it does not know is true of nothing. It writes the label that fits the marks best."""
+    """Answer by the truth of each label; an unknown label is true of nothing. It writes the label that fits the marks best."""
 
     def __init__(self, truth: Mapping[str, Predicate]) -> None:
         self.truth = {label.strip(): predicate for label, predicate in truth.items()}
@@ -129,14 +129,14 @@ class OracleReader(QuotedReader):
 
 
 class NoisyReader:
-    """Another reader whose verdicts come out wrong at given rates: the same verdict on the same label and text every time."""
+    """Answer as another reader, wrong at given rates: equal labels and texts get equal verdicts."""
 
     def __init__(self, inner: ScriptedReader, true_positive_rate: float, false_positive_rate: float, seed: int = 0) -> None:
         self.inner, self.seed = inner, seed
         self.true_positive_rate, self.false_positive_rate = true_positive_rate, false_positive_rate
 
     def _keeps(self, is_yes: bool, *what: object) -> bool:
-        """Whether it says yes where the truth is `is_yes`."""
+        """Return whether it says yes where the truth is `is_yes`."""
         return draw(self.seed, *what) < (self.true_positive_rate if is_yes else self.false_positive_rate)
 
     def strengths(self, label: str | None, text: str) -> list[Span]:
@@ -165,7 +165,7 @@ class NoisyReader:
 
 
 class ConstantReader(QuotedReader):
-    """Says yes to everything, or no."""
+    """Say yes to everything, or no."""
 
     def __init__(self, says: bool = True) -> None:
         self.says = says
@@ -180,7 +180,7 @@ class ConstantReader(QuotedReader):
 
 
 class CoinReader(QuotedReader):
-    """Tosses a coin for each label and text."""
+    """Answer by a coin toss per label and text."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed

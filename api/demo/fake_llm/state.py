@@ -63,10 +63,10 @@ class Options:
 
 @dataclass(slots=True)
 class EndpointState:
-    """Hold what outlives the socket, so that a server can go away and come back. `askings` counts equal questions."""
+    """Hold what outlives the socket, so that a server can go away and come back. `question_counts` counts equal questions."""
 
     reader: ScriptedReader
     faults: Faults
     options: Options
     totals: CallTotals = field(default_factory=CallTotals)
-    askings: Counter[str] = field(default_factory=Counter)
+    question_counts: Counter[str] = field(default_factory=Counter)

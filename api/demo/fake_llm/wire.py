@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a socket, down to the byte: a server that must drop connections and dribble bodies cannot leave that to a framework."""
+"""HTTP/1.1 on a socket: a server that must drop connections and send bodies slowly cannot leave that to a framework."""
 
 import asyncio
 from collections import deque
@@ -17,7 +17,7 @@ PIECES = 10
 
 @dataclass(frozen=True, slots=True)
 class ScriptedRequest:
-    """`path` without the query; names of headers in lower case."""
+    """Represent a request: `path` without the query, names of headers in lower case."""
 
     method: str
     path: str
@@ -27,7 +27,7 @@ class ScriptedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedResponse:
-    """`delivery` says how much of it arrives, and `seconds` over what time a slow body comes."""
+    """Represent a response: `delivery` says how much of it arrives, `seconds` over what time a slow body comes."""
 
     status: int
     body: bytes
@@ -47,7 +47,7 @@ Handler = Callable[[ScriptedRequest], Awaitable[ScriptedResponse]]
 
 
 class ScriptedConnection(asyncio.Protocol):
-    """One client's connection: requests are answered one after the other, as they came."""
+    """Serve one client's connection: requests are answered in their order."""
 
     transport: asyncio.Transport
     # Of the request that is being read.
