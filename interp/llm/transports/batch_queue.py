@@ -83,7 +83,7 @@ class BatchTransport:
 
 
 @dataclass
-class BatchQuestion:
+class PendingQuestion:
     """A question and everyone who waits for its answer. `sent` is its body as it was submitted last."""
 
     request: ChatRequest
@@ -112,7 +112,7 @@ class Batch:
 
     id: str
     keys: set[str]
-    questions: dict[str, BatchQuestion] = field(default_factory=dict)
+    questions: dict[str, PendingQuestion] = field(default_factory=dict)
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
     info: BatchInfo | None = None
     reads: int = 0
@@ -126,7 +126,7 @@ class BatchQueue:
         self.transport, self.call_store, self.model = transport, call_store, model
         self.endpoint, self.quirks = transport.endpoint, transport.quirks
         self.users = 0
-        self.waiting: dict[str, BatchQuestion] = {}
+        self.waiting: dict[str, PendingQuestion] = {}
         self.batches: dict[str, Batch] = {}
         self.batch_of: dict[str, Batch] = {}
         self._known: set[str] = set()
@@ -187,7 +187,7 @@ class BatchQueue:
         future = asyncio.get_running_loop().create_future()
         batch = self.batch_of.get(request.key)
         question = batch.questions.get(request.key) if batch else self.waiting.get(request.key)
-        question = question or BatchQuestion(request)
+        question = question or PendingQuestion(request)
         question.futures.append(future)
         if batch is None:
             self._enqueue(question)
@@ -221,7 +221,7 @@ class BatchQueue:
         self._endings.discard(task)
         self.transport.release(self)
 
-    def _enqueue(self, question: BatchQuestion) -> None:
+    def _enqueue(self, question: PendingQuestion) -> None:
         self.waiting[question.request.key] = question
         self._arrivals += 1
         if self._submitter is None:
@@ -243,9 +243,9 @@ class BatchQueue:
         finally:
             self._submitter = None
 
-    async def _take_file(self) -> tuple[dict[str, BatchQuestion], bytes]:
+    async def _take_file(self) -> tuple[dict[str, PendingQuestion], bytes]:
         """Take from the waiting questions what fits one file; drop those that nobody waits for any more."""
-        questions, lines, size = dict[str, BatchQuestion](), list[bytes](), 0
+        questions, lines, size = dict[str, PendingQuestion](), list[bytes](), 0
         for number, (key, question) in enumerate(list(self.waiting.items())):
             if not question.is_wanted:
                 del self.waiting[key]
@@ -262,7 +262,7 @@ class BatchQueue:
                 await asyncio.sleep(0)
         return questions, b"".join(lines)
 
-    async def _submit(self, questions: dict[str, BatchQuestion], content: bytes) -> None:
+    async def _submit(self, questions: dict[str, PendingQuestion], content: bytes) -> None:
         """Create a batch of the questions, and wait for it once it is recorded."""
         keys = tuple(questions)
         for question in questions.values():
@@ -301,7 +301,7 @@ class BatchQueue:
         found = await self.endpoint.batch_of_file(file) if tries else None
         return found or await self.endpoint.create_batch(file, payloads.BATCH_PATH)
 
-    def _track(self, batch_id: str, keys: Sequence[str], questions: dict[str, BatchQuestion]) -> Batch:
+    def _track(self, batch_id: str, keys: Sequence[str], questions: dict[str, PendingQuestion]) -> Batch:
         batch = Batch(batch_id, set(keys), questions)
         self.batches[batch_id] = batch
         self._known.add(batch_id)
@@ -381,7 +381,7 @@ class BatchQueue:
             self.batch_of.pop(key, None)
         self._end_if_all_taken(batch)
 
-    def _settle(self, batch: Batch, key: str, question: BatchQuestion) -> None:
+    def _settle(self, batch: Batch, key: str, question: PendingQuestion) -> None:
         """Give a question its answer or fault, or submit it again.
 
         It is submitted again where its line expired, or its parameters can be written otherwise.
@@ -410,7 +410,7 @@ class BatchQueue:
             else:
                 question.finish(fault)
 
-    def _submit_again(self, question: BatchQuestion, info: BatchInfo) -> None:
+    def _submit_again(self, question: PendingQuestion, info: BatchInfo) -> None:
         why = "; ".join(info.errors) or f"Its last state was {info.status}."
         if info.status == "cancelled":
             question.finish(JobPausedError("Somebody cancelled the batch at the endpoint.", cure="Resume the job to hand its questions in again."))
