@@ -1,4 +1,4 @@
-"""Define what a scorer is, what it reads, and how a figure becomes a score."""
+"""Define scorers, their input, and how a figure becomes a score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,10 +34,10 @@ class Distractor:
 
 @dataclass(frozen=True, slots=True)
 class ScorerInput:
-    """All that a scorer may see of a feature: test contexts, the exact counts, and the explanation under test.
+    """All data of one feature that a scorer may read.
 
-    `nulls` are other features' explanations. `baseline` is the `pattern` explanation of the same feature where the job asks for that control and
-    there is one. `pool` are test windows drawn at random, the same for all features of a job; their activations are those of other features.
+    `contexts` are test contexts. `nulls` are explanations of other features. `baseline` is the feature's own `pattern` explanation, where the job
+    asks for it. `pool` holds test windows drawn at random, the same for all features of a job. Its activations are those of other features.
     """
 
     feature: int
@@ -64,7 +64,7 @@ class ScorerInput:
 
 
 class Scorer(Protocol):
-    """A scorer with the executable judge. Pure: no store, no clock, no global state."""
+    """A scorer with the executable judge, without store, clock or global state."""
 
     name: str
     version: int
@@ -78,9 +78,9 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScoreContext:
-    """What a scorer that asks language models works with.
+    """The models and settings of a scorer that asks language models.
 
-    `controls` are those of the job that the scorer makes itself (`empty`, `baseline`, `repeat`, `judge_swap`, `gold`); nulls come with the input.
+    `controls` are those that the scorer makes itself (`empty`, `baseline`, `repeat`, `judge_swap`, `gold`). Nulls come with the input.
     """
 
     vocabulary: Vocabulary
@@ -94,7 +94,7 @@ class ScoreContext:
 
 
 class LlmScorer:
-    """A scorer that asks a language model. Pure but for its calls through the models of the context."""
+    """A scorer that asks language models, and has no other side effect."""
 
     name: str
     version: int
@@ -108,8 +108,8 @@ class LlmScorer:
     async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
         """Return the score. Raises JobPausedError.
 
-        A call that failed is counted on its items, and nothing answered is an undefined score. `provenance["calls"]` lists the keys of all calls by
-        purpose: `{"detection": [...], "detection/null": [...]}`.
+        A failed call is a failure of each of its items. Without any answer the score is undefined. `provenance["calls"]` lists the keys of all calls
+        by purpose: `{"detection": [...], "detection/null": [...]}`.
         """
         raise NotImplementedError
 
@@ -118,8 +118,8 @@ class LlmScorer:
 class Figure:
     """A figure with its interval, and its values without each document, float64 [m].
 
-    `value` None is undefined, with a `reason`; a value without an interval has a reason, too. `span` is the range that the figure can have, `error`
-    its standard error where that is not read off the interval.
+    `value` None is undefined, with a `reason`. A value without an interval has a reason, too. `span` is the range that the figure can have. `error`
+    is its standard error, where that is not computed from the interval.
     """
 
     value: float | None
@@ -144,7 +144,7 @@ def score_of(
     controls: Sequence[ControlResult] = (),
     reason: str | None = None,
 ) -> Score:
-    """Return the score of the explanation under test. `method` made its interval; `reason` replaces that of an undefined figure."""
+    """Return the score of the tested explanation. `reason` replaces that of an undefined figure."""
     counts = {status: int((verdicts.statuses[0] == status).sum()) for status in AnswerStatus}
     return Score(
         feature=item.feature,

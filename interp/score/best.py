@@ -1,14 +1,14 @@
-"""Choose the best explanation of a feature, for listings, feature pages, exports and neighbours' labels. Pure.
+"""Choose the best explanation of each feature.
 
-The best explanation is the one with the greatest score, in this order of comparison:
+Listings, feature pages, exports and neighbours' labels use it. The best explanation has the greatest score, compared in this order:
 
 1. the scorer: the first in `ORDER` by which any explanation of the feature has a defined value;
 2. the shrunken score, or the plain value where there is none;
 3. the lift over null, none being least;
 4. the older explanation.
 
-An explanation without a defined value comes after all that have one. The order is total, so the best of a run depends on its scores alone, not on
-which job wrote them or which came last; a score that is added changes the best only where it is greater.
+An explanation without a defined value comes after all that have one. The order is total. So the best of a run depends on its scores alone, not on
+which job wrote them or which came last. A new score changes the best only where it is greater.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# The scorers by how much they say of an explanation, the first the most. Others are not ranked.
+# The scorers, the most informative about an explanation first. Others are not ranked.
 ORDER = ("detection", "fuzz", "simulation", "discrimination", "intruder", "selection", "embedding", "surprisal")
 UNSCORED = len(ORDER)
-# Fewer new candidates are kept as they are, and sorted later.
+# Fewer new candidates are kept unsorted.
 SORT_AT_LEAST = 65_536
 
 Rows = NDArray[np.intp]
@@ -28,12 +28,12 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """N pairs of an explanation and a score of it, or an explanation alone. NaN is None.
+    """Columns of N pairs of an explanation and a score of it, or none.
 
     features                                   int32 [N]
     explanations                               int64 [N]  ids, ascending with age
     ranks                                      int16 [N]  the scorer's place in `ORDER`; UNSCORED without a score
-    values, shrunken_values, lifts, q_values   float64 [N]
+    values, shrunken_values, lifts, q_values   float64 [N]  NaN is None
     """
 
     features: NDArray[np.integer]
@@ -84,7 +84,7 @@ def scored(
 
 
 def in_order(found: Candidates) -> Rows:
-    """Return the rows of all candidates in order, int [N]: ascending by feature, those of one feature the best first."""
+    """Return the rows by feature, the best of each feature first, int [N]."""
     ranks = np.where(np.isnan(found.values), UNSCORED, found.ranks)
     main = np.where(np.isnan(found.shrunken_values), found.values, found.shrunken_values)
     figures = [-np.nan_to_num(column, nan=-np.inf) for column in (found.lifts, main)]
@@ -100,7 +100,7 @@ def best(found: Candidates) -> Candidates:
 
 
 class BestSoFar:
-    """The best of candidates that come in portions. Holds some three candidates per feature at most."""
+    """The best of candidates that come in portions, at most some three per feature."""
 
     def __init__(self) -> None:
         self._parts = [unscored((), ())]

@@ -18,7 +18,7 @@ NO_RULE = "The explanation has no rule that the executable judge could run."
 
 
 class ExecutableJudge:
-    """Runs the rule of each explanation; one in words alone cannot be run, and its items fail."""
+    """A judge that runs rules; items of an explanation without a rule fail."""
 
     name = "executable"
 
@@ -31,7 +31,7 @@ class ExecutableJudge:
         return replace(simulated, values=np.asarray((simulated.values > 0).any(axis=2)))
 
     def simulate(self, explanations: Sequence[Explanation], contexts: Contexts, vocabulary: Vocabulary) -> Verdicts:
-        """Return how strongly it fires at each token, float32 [E, N, W]."""
+        """Return the predicted activation at each token, float32 [E, N, W]."""
         windows = TokenWindows.of(contexts, properties_of(vocabulary))
         values = np.zeros((len(explanations), *windows.shape), dtype=np.float32)
         statuses = np.full((len(explanations), len(contexts)), AnswerStatus.ANSWERED, dtype=np.uint8)

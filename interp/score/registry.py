@@ -1,4 +1,4 @@
-"""The scorers by name. To add one: a class in a file of its own, and a line here; see `Scorer` and `LlmScorer` for what it has."""
+"""List the scorers by name; `Scorer` and `LlmScorer` say what a new one needs."""
 
 from collections.abc import Callable
 
@@ -21,15 +21,15 @@ JUDGED: dict[str, Callable[[ScorerSpec], LlmScorer]] = {
     scorer.name: scorer for scorer in (JudgedDetection, Fuzz, Discrimination, Intruder, JudgedSimulation, Selection, Embedding, Surprisal)
 }
 
-# Those that ask window by window, and so can stop early.
+# These ask window by window, and so can stop early.
 SEQUENTIAL = frozenset({JudgedDetection.name, Fuzz.name})
 
-# Nulls per feature where the options name no number. Those of rules cost nothing, and those of an embedding nearly so.
+# Default numbers of nulls per feature. Those of rules cost nothing, and those of an embedding little.
 FREE_NULLS, ASKED_NULLS = 20, 2
 
 
 def names() -> list[str]:
-    """Return the names of all scorers, whoever judges."""
+    """Return the names of all scorers, of either judge."""
     return sorted(SCORERS.keys() | JUDGED.keys())
 
 
@@ -41,7 +41,7 @@ def uses_llm(spec: ScorerSpec, job: JobSpec) -> bool:
 
 
 def nulls_of(spec: ScorerSpec, job: JobSpec) -> int:
-    """Return the number of nulls per feature: none where the job does without that control."""
+    """Return the number of nulls per feature, 0 where the job has no such control."""
     if "null" not in job.controls:
         return 0
     if spec.nulls is not None:
@@ -50,7 +50,7 @@ def nulls_of(spec: ScorerSpec, job: JobSpec) -> int:
 
 
 def of_job(spec: ScorerSpec, job: JobSpec) -> Scorer | LlmScorer:
-    """Return the scorer with the judge that it has in this job. Raises InputError on an unknown name, and on options that it does not have."""
+    """Return the scorer with its judge. Raises InputError on an unknown name or option."""
     return judged(spec) if uses_llm(spec, job) else get(spec)
 
 

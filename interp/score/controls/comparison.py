@@ -1,4 +1,4 @@
-"""Compare a figure with its nulls and with the controls: the same items, answered with another explanation."""
+"""Compare a figure with its nulls and controls on the same items."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 METHOD = "mover-difference"
 MIN_NULLS = 2
-# With fewer nulls the least rank p value is above 0.05, and the rank among a feature's own nulls says too little.
+# With fewer nulls the least possible rank p value is above 0.05.
 MIN_NULLS_FOR_P = 19
-# Half-width of a normal 95% interval in standard errors: a figure of 1 has no visible spread, but its interval has a lower end.
+# Half-width of a normal 95% interval in standard errors. A figure of 1 has no spread, but its interval has a lower end.
 NORMAL = 1.96
 RANK = "rank"
 STOPPED = "Asking stopped once the interval said enough; a paired p value needs a number of items that was fixed before."
@@ -30,13 +30,13 @@ STOPPED = "Asking stopped once the interval said enough; a paired p value needs 
 
 @dataclass(frozen=True, slots=True)
 class NullFigures:
-    """Figures of R borrowed explanations beside the own one, each on the items that both answered.
+    """Figures of R nulls beside the own one, on common answered items.
 
-    values       float64 [R]     own figure minus the difference of both figures on those items; NaN where undefined. It is the borrowed figure itself
+    values       float64 [R]     own figure minus the difference of both figures on the common items; NaN where undefined. It is the null's own figure
                                  where both answered the same items
     replicates   float64 [m, R]  the same without each of the m documents
-    differences  float64 [m, R]  each document's part of the difference own minus borrowed (they add up to it); None where no paired test is made
-    degrees      degrees of freedom of a figure's variance over documents (`interp.stats.intervals.least_degrees`); None: read off the replicates
+    differences  float64 [m, R]  each document's part of the difference own minus null (they add up to it); None where no paired test is made
+    degrees      degrees of freedom of a figure's variance over documents (`interp.stats.intervals.least_degrees`); None: computed from the replicates
     """
 
     values: Floats
@@ -56,10 +56,9 @@ class NullFigures:
         *,
         degrees: float | None = None,
     ) -> "NullFigures":
-        """Combine figures on the items that both answered: `own_both` and `nulls` [R], with replicates [m, R].
+        """Combine figures on common answered items: `own_both` and `nulls` [R], replicates [m, R].
 
-        An item that one explanation has no answer to says nothing of the other, so a borrowed explanation counts by how far it is behind on common
-        items.
+        An item without an answer of one explanation says nothing about the other. So a null counts by its difference on common items.
         """
         if own.value is None:
             return cls(nulls, replicates, differences, degrees)
@@ -68,16 +67,16 @@ class NullFigures:
 
 
 def _moved(own: Floats | np.float64, own_both: Floats, nulls: Floats) -> Floats:
-    # Where nothing moves the figure stays as it is, to the bit: ties are counted.
+    # An unmoved figure stays the same to the bit, since ties are counted.
     moved: Floats = np.where(own == own_both, nulls, own - (own_both - nulls))
     return moved
 
 
 def compare_with_nulls(own: Figure, nulls: NullFigures, borrowed: Sequence[Explanation]) -> NullResult:
-    """Return lift and p values of `own` over the figures of the borrowed explanations.
+    """Return lift and p values of `own` over the figures of the nulls.
 
     The sampling variance of the nulls' mean and its correlation with the own figure come from the replicates. With fewer than 19 defined nulls the
-    rank p value is left to the summary, which has the nulls of all features.
+    summary computes the rank p value, from the nulls of all features.
     """
     features = tuple(explanation.feature for explanation in borrowed)
     values = tuple(None if np.isnan(value) else float(value) for value in nulls.values)
@@ -120,8 +119,7 @@ def _paired(differences: Floats | None, defined: Mask) -> tuple[float | None, st
 def _lift_interval(own: Figure, nulls: NullFigures, defined: Mask) -> tuple[Interval | None, str | None]:
     """Return the interval of the lift, or why there is none.
 
-    The mean without a document is that of the nulls that are defined without it, just as the mean itself is of those that are defined: the exact
-    jackknife of the figure that is shown.
+    The mean without a document is that of the nulls that are defined without it. This is the exact jackknife of the figure that is shown.
     """
     if own.value is None or own.bounds is None:
         return None, "The score has no interval of its own."
@@ -132,8 +130,8 @@ def _lift_interval(own: Figure, nulls: NullFigures, defined: Mask) -> tuple[Inte
     if not counts.all():
         return None, "Without one of the documents no borrowed explanation has a defined figure."
     means = np.nansum(replicates, axis=1) / counts
-    # With two nulls the t interval of their mean is 12.7 standard errors each way, far past the ends of the figure's range.
-    # A mean of moved figures may lie beyond them itself.
+    # With two nulls the t interval of their mean is 12.7 standard errors each way, far beyond the figure's range.
+    # A mean of moved figures may lie beyond that range itself.
     mean = float(values.mean())
     span = (min(own.span[0], mean), max(own.span[1], mean))
     degrees = influence_degrees(means) if nulls.degrees is None else nulls.degrees
@@ -143,7 +141,7 @@ def _lift_interval(own: Figure, nulls: NullFigures, defined: Mask) -> tuple[Inte
 
 
 def _correlation(one: Floats, other: Floats) -> float:
-    """Return Pearson's r of two figures without each document [m]; 0 where one is undefined or constant."""
+    """Return Pearson's r of two replicates [m]; 0 where undefined or constant."""
     both = np.stack([one, other])
     if both.shape[1] < 2 or np.isnan(both).any() or (both.std(axis=1) < 1e-12).any():
         return 0.0
@@ -156,9 +154,9 @@ def compare_with_controls(
     figure: Callable[[int, Mask], Figure],
     details: Callable[[Mask], dict[str, Any]] = lambda both: {"items": int(both.sum())},
 ) -> list[ControlResult]:
-    """Return the results of `empty` and `baseline`, as far as they were asked, on the items that both explanations answered.
+    """Return `empty` and `baseline`, where asked, on the items that both explanations answered.
 
-    `answered` is bool [E, N]; `figure` is given the place of an explanation and a mask [N] of items.
+    `answered` is bool [E, N]. `figure` takes the place of an explanation and a mask [N] of items.
     """
     found = []
     for place, one in enumerate(tested):
@@ -169,7 +167,7 @@ def compare_with_controls(
 
 
 def compare_with_control(name: str, own: Figure, control: Figure, details: dict[str, Any]) -> ControlResult:
-    """Return the lift of `own` over a control's figure, both on the items that both answered."""
+    """Return the lift of `own` over a control's figure, both on common items."""
     if control.value is None or own.value is None:
         reason = control.reason if control.value is None else own.reason
         return ControlResult(name, control.value, None, None, reason or "The figure is undefined on the items that both answered.", details)

@@ -1,4 +1,4 @@
-"""Ask questions of known answer about the feature's own test windows, for the error rates of the judge."""
+"""Ask questions of known answer, to measure the judge's error rates."""
 
 import re
 from collections import Counter
@@ -21,11 +21,11 @@ NO_WORD = "No word stands in some of the test windows and is absent from others,
 
 
 def gold_of(kind: Question, contexts: Contexts, vocabulary: Vocabulary, count: int, seed: int) -> tuple[str, list[Window]] | None:
-    """Return a label and at most `count` windows, of which it is plainly true (group 1) of one half and plainly false (group 0) of the other.
+    """Return a label and at most `count` windows: half true (group 1), half false (0).
 
-    It is about one word, drawn by seed; None where no word tells windows apart. A word is present where it stands by itself, as it is written, and
-    absent where its letters stand nowhere, in any case: windows in between are not asked about. For fuzz the word's own tokens are marked where that
-    is right, and as many others, in windows without it, where it is wrong.
+    The label is about one word of the feature's own test windows, drawn by seed. None where no word divides the windows. A word is present where it
+    stands by itself, as written. It is absent where its letters occur nowhere, in any case. Other windows are not asked about. For fuzz the word's
+    own tokens are marked in true windows, and as many other tokens in false ones.
     """
     random = np.random.default_rng(seed)
     # One row per window, in an order that does not depend on that of the contexts.
@@ -46,7 +46,7 @@ def gold_of(kind: Question, contexts: Contexts, vocabulary: Vocabulary, count: i
 
 
 async def ask_gold(model: Model, kind: Question, gold: tuple[str, list[Window]] | None, seed: int, per_prompt: int) -> ControlResult:
-    """Return the share of right answers; `details` counts true and false positives and negatives, for the error rates of the judge."""
+    """Return the share of right answers, with counts for the judge's error rates."""
     if gold is None:
         return ControlResult("gold", None, reason=NO_WORD)
     label, windows = gold
@@ -78,7 +78,7 @@ class _Text:
         return cls(strings, "".join(strings))
 
     def marks_of(self, word: str) -> NDArray[np.bool_]:
-        """Return the tokens that hold a part of the word, where it stands by itself, bool [n]."""
+        """Return the tokens of the word where it stands by itself, bool [n]."""
         ends = np.cumsum([len(string) for string in self.strings])
         starts = ends - [len(string) for string in self.strings]
         marks = np.zeros(len(self.strings), dtype=np.bool_)
@@ -87,7 +87,7 @@ class _Text:
         return marks
 
     def other_marks(self, wanted: int, random: np.random.Generator) -> NDArray[np.bool_]:
-        """Draw so many tokens that show something, bool [n]."""
+        """Draw `wanted` tokens that show something, bool [n]."""
         readable = np.array([bool(string.strip()) for string in self.strings], dtype=np.bool_)
         marks = np.zeros(len(self.strings), dtype=np.bool_)
         marks[random.permutation(np.flatnonzero(readable))[:wanted]] = True
@@ -103,15 +103,15 @@ def _alone(word: str) -> re.Pattern[str]:
 
 
 def _split(texts: list[_Text], word: str) -> tuple[list[_Text], list[_Text]]:
-    """Return the texts in which the word stands by itself, and those without its letters."""
+    """Return the texts with the word by itself, and those without its letters."""
     return [text for text in texts if _alone(word).search(text.text)], [text for text in texts if word.lower() not in text.text.lower()]
 
 
 def _drawn_word(texts: list[_Text], count: int, random: np.random.Generator) -> str | None:
-    """Draw a word that divides the texts well enough for `count` questions, or else as well as any does."""
+    """Draw a word that divides the texts for `count` questions, or the best one."""
     often: Counter[str] = Counter()
     for text in texts:
-        # A word at an end of the window may be the rest of a longer one.
+        # A word at an end of the window may be part of a longer one.
         often.update({found[0] for found in _WORD.finditer(text.text) if found.start() > 0 and found.end() < len(text.text)})
     for wanted in range(max(1, count // 2), 0, -1):
         common = sorted(word for word, times in often.items() if times >= wanted)

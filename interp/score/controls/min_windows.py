@@ -1,4 +1,4 @@
-"""Decide which scores have enough windows of either kind to be compared with their nulls."""
+"""Decide which scores have enough windows for a comparison with nulls."""
 
 import re
 from collections.abc import Mapping
@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 from interp.domain.score import NullResult
 
-# Firing and silent windows that a lift needs: with fewer, one window more or less moves balanced accuracy by more than .1.
+# Firing and silent windows that a lift needs. With fewer, one window changes balanced accuracy by more than 0.1.
 MIN_WINDOWS = 5
-# Of features that are hardly ever silent: it compares activations, and needs no silent windows.
+# For features that are seldom silent: it compares activations, and needs no silent windows.
 FITS = "simulation"
 REASON = re.compile(r"(\d+) firing and (\d+) silent windows were answered;", re.ASCII)
 Scarce = Literal["firing", "silent"]
 
 
 def scarce_kind(firing: int, silent: int) -> Scarce | None:
-    """Return the kind of windows of which too few were answered, firing ones where both are.
+    """Return the kind with too few answered windows, firing first.
 
-    None where there are enough, or nothing was answered at all.
+    None where there are enough, or no window was answered.
     """
     if not firing + silent or min(firing, silent) >= MIN_WINDOWS:
         return None
@@ -25,9 +25,10 @@ def scarce_kind(firing: int, silent: int) -> Scarce | None:
 
 
 def with_enough(null: NullResult | None, firing: int, silent: int) -> NullResult | None:
-    """Return the null, without lift and p values and with the reason where fewer than `MIN_WINDOWS` windows of a kind were answered.
+    """Return the null, without lift and p values where windows are too few.
 
-    Such a score is in no ranking by lift, and gets no q value. Its own figure and its counts stay.
+    Too few is fewer than `MIN_WINDOWS` answered windows of a kind. Such a score is not ranked by lift, and gets no q value. Its own figure and counts
+    stay.
     """
     kind = scarce_kind(firing, silent)
     if null is None or kind is None:
@@ -39,15 +40,15 @@ def with_enough(null: NullResult | None, firing: int, silent: int) -> NullResult
 
 
 def scarce_kind_of(reason: str | None) -> Scarce | None:
-    """Return the kind of windows that a null's reason says were too few; None for any other reason."""
+    """Return the scarce kind that a null's reason names; None for other reasons."""
     match = REASON.match(reason or "")
     return None if match is None else scarce_kind(int(match[1]), int(match[2]))
 
 
 def too_few(reasons: Mapping[str | None, int]) -> dict[str, Any] | None:
-    """Count the scores with too few windows of a kind, from the nulls' reasons and how many scores have each; None where no score has.
+    """Count the scores with too few windows of a kind; None where there are none.
 
-    `fits` names the scorer that fits, None where firing windows alone are too few: no scorer does without them.
+    `fits` names the scorer that fits, None where only firing windows are too few: every scorer needs them.
     """
     counts: dict[Scarce, int] = {"firing": 0, "silent": 0}
     for reason, scores in reasons.items():

@@ -1,4 +1,4 @@
-"""List the explanations and the judges that answer the items of one score: the feature's own, the nulls, and the controls."""
+"""List the explanations and judges that answer the items of one score."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from interp.stats.agreement import cohens_kappa
 NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection and fuzz."
 NO_BASELINE = "The feature has no pattern explanation to be held against."
 NO_SECOND = "The job names no second judge."
-# Fewer answers cannot both agree and differ.
+# One answer cannot both agree and differ.
 MIN_REPEATED = 2
 
 
@@ -27,8 +27,8 @@ MIN_REPEATED = 2
 class TestedExplanation:
     """An explanation that a judge is asked about.
 
-    `part` is empty for the feature's own, else `null`, `empty` or `baseline`. `label` is what the judge sees: of a rule all of it, not the display
-    text. A label of None asks without an explanation (`empty`); with `failure` set there is nothing to ask about.
+    `part` is empty for the feature's own explanation, else `null`, `empty` or `baseline`. `label` is what the judge sees: of a rule all of it, not
+    the display text. A label of None asks without an explanation (`empty`). With `failure` set nothing is asked.
     """
 
     part: str
@@ -41,7 +41,7 @@ class TestedExplanation:
 
 
 def tested_of(item: ScorerInput, controls: Collection[str], vocabulary: Vocabulary, with_legend: bool = True) -> list[TestedExplanation]:
-    """Return the own explanation, the nulls in their order, then `empty` and `baseline` where the job asks for them and there is one.
+    """Return the own explanation, then the nulls, then `empty` and `baseline` where they apply.
 
     `with_legend`: the text of a rule ends with the meaning of its signs.
     """
@@ -60,7 +60,7 @@ def tested_of(item: ScorerInput, controls: Collection[str], vocabulary: Vocabula
 
 
 def repeat_judges(judge: RecordingModel, context: ScoreContext) -> dict[str, RecordingModel]:
-    """Return the models that are asked a part of the items again, by the control's name."""
+    """Return the models that answer some items again, by control name."""
     judges = {"repeat": judge.for_purpose("repeat")} if "repeat" in context.controls else {}
     if "judge_swap" in context.controls and context.second_judge is not None:
         judges["judge_swap"] = judge.with_model(context.second_judge, "judge_swap")
@@ -68,9 +68,9 @@ def repeat_judges(judge: RecordingModel, context: ScoreContext) -> dict[str, Rec
 
 
 def share_of_both(positive: NDArray[np.bool_], share: float, seed: int) -> NDArray[np.intp]:
-    """Return rows of `positive` [N], drawn by seed and sorted: a share of them and at least two.
+    """Return sorted rows of `positive` [N], drawn by seed: a share, at least two.
 
-    There are as many firing as silent ones, as far as both reach.
+    There are as many firing as silent rows, where both suffice.
     """
     random = np.random.default_rng(seed)
     count = min(len(positive), max(MIN_REPEATED, int(np.ceil(share * len(positive)))))
@@ -82,8 +82,8 @@ def share_of_both(positive: NDArray[np.bool_], share: float, seed: int) -> NDArr
 def agreement(name: str, first: Sequence[Verdict[bool]], second: Sequence[Verdict[bool]], details: dict[str, Any] | None = None) -> ControlResult:
     """Return Cohen's kappa of two answers to the same questions.
 
-    `details` counts pairs, so that those of many features add up to one table. Pairs of which one has no answer are left out and counted. Kappa is
-    undefined where both sides give one answer throughout; the counts remain.
+    `details` counts pairs, so that those of many features add up to one table. Pairs without both answers are left out and counted. Kappa is
+    undefined where both sides always give one answer; the counts remain.
     """
     pairs = [
         (one.value, other.value)
@@ -108,7 +108,7 @@ def agreement(name: str, first: Sequence[Verdict[bool]], second: Sequence[Verdic
 
 
 def provenance_of(scorer: LlmScorer, item: ScorerInput, context: ScoreContext, judge: RecordingModel, template: str | None) -> dict[str, Any]:
-    """Return what every score with a language model as judge says of its making."""
+    """Return the common provenance of scores with a language model as judge."""
     return {
         "judge": judge.name,
         "model": judge.provenance,
@@ -121,7 +121,7 @@ def provenance_of(scorer: LlmScorer, item: ScorerInput, context: ScoreContext, j
 
 
 def not_made(item: ScorerInput, context: ScoreContext, **reasons: str) -> list[ControlResult]:
-    """Return the controls that the job asks for and that cannot be made, each with its reason; `reasons` holds a scorer's own."""
+    """Return the requested controls that cannot be made, with reasons; `reasons` replaces the default ones."""
     why = {"gold": NO_GOLD}
     if item.baseline is None:
         why["baseline"] = NO_BASELINE

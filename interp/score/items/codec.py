@@ -1,4 +1,4 @@
-"""Encode the items of a score as bytes: MessagePack columns under zstandard, behind a versioned header."""
+"""Encode the items of a score as MessagePack columns under zstandard, with a versioned header."""
 
 import msgpack
 import zstandard
@@ -8,7 +8,7 @@ from interp.domain.score import Item
 
 MAGIC = b"GLIT\x01"
 LEVEL = 3
-# A header that claims more is damaged; without this bound as much memory would be allocated.
+# A header that claims more is damaged. The bound keeps a damaged one from allocating that memory.
 LARGEST = 1 << 28
 COLUMNS = ("context", "kind", "truth", "prediction", "failure", "detail")
 
@@ -21,7 +21,7 @@ def encode_items(items: tuple[Item, ...]) -> bytes:
 
 
 def decode_items(blob: bytes) -> tuple[Item, ...]:
-    """Return the items. Raises BlobCorruptError on anything else than what `encode_items` wrote."""
+    """Return the items. Raises BlobCorruptError on bytes that `encode_items` did not write."""
     if not blob.startswith(MAGIC):
         raise BlobCorruptError("Score items cannot be read.", why="The header is not that of a known version.")
     try:

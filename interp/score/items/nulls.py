@@ -1,4 +1,4 @@
-"""Choose whose explanations are borrowed: features alike in density and length of label, but no twins."""
+"""Choose nulls: features with similar density and label length, but no twins."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -8,22 +8,22 @@ from numpy.typing import NDArray
 
 from interp.domain.evidence import Neighbour
 
-# The nulls are drawn from so many times as many nearest features: matched, and yet not the same few for all.
+# Nulls are drawn from this multiple of nearest features: similar, but not the same few for all.
 POOL_FACTOR = 4
 MIN_POOL = 60
 FEATURES_AT_ONCE = 4096
-# Decoder cosine from which on a feature is no null of another: parts of a split feature lie at 0.4 and above, and in a model's width of some hundreds
-# two directions that have nothing to do with one another lie within 0.15.
+# Decoder cosine from which on a feature is no null of another. Parts of a split feature lie at 0.4 and above.
+# Unrelated directions in some hundreds of dimensions lie within 0.15.
 TWIN_COSINE = 0.4
 
 
 def twins_of(nearest: Iterable[Neighbour]) -> frozenset[int]:
-    """Return the features among `nearest` whose decoder directions are too alike for a null: their explanations may fit this feature too."""
+    """Return the features whose explanations may fit, too, by decoder cosine."""
     return frozenset(neighbour.feature for neighbour in nearest if neighbour.cosine >= TWIN_COSINE)
 
 
 def bound_of(nearest: Iterable[Neighbour], seed: int) -> dict[str, Any]:
-    """Return which features could be no nulls, for a score's provenance: the bound, those beyond it, and the seed of the draw."""
+    """Return the twin bound, the twins and the seed, for a score's provenance."""
     return {"twin_cosine": TWIN_COSINE, "twins": sorted(twins_of(nearest)), "seed": seed}
 
 
@@ -36,12 +36,12 @@ def choose_nulls(
     twins: Mapping[int, Collection[int]] | None = None,
     of: Sequence[int] | None = None,
 ) -> list[tuple[int, ...]]:
-    """Return `count` others for each feature (fewer where there are fewer), drawn by `seed` from those most like it, without its `twins`.
+    """Return `count` similar features per feature, drawn by `seed`, without its `twins`.
 
-    densities float64 [F], lengths int64 [F] (characters of the label) belong to `features` [F], of which those in `of` (all when not given) get
-    nulls, in that order. Likeness is distance in the ranks of both, density counting twice: a borrowed rule that fires as often as the own one is the
-    fair comparison, and long labels win with lenient judges. Which nulls a feature gets depends on the set of features given, its twins and the seed,
-    not on their order. Memory is O(F). Raises KeyError on a feature in `of` that is none of `features`.
+    densities float64 [F] and lengths int64 [F] (characters of the label) belong to `features` [F]. Those in `of` (default: all) get nulls, in that
+    order, fewer than `count` where there are fewer. Likeness is distance in the ranks of both, with density counting twice. A null that fires as
+    often is the fair comparison, and lenient judges prefer long labels. A feature's nulls depend on the set of features, its twins and the seed, not
+    on their order. Memory is O(F). Raises KeyError on a feature in `of` that is not in `features`.
     """
     wanted, excluded = list(features if of is None else of), twins or {}
     if len(features) < 2 or count <= 0:
@@ -49,7 +49,7 @@ def choose_nulls(
     ids = np.asarray(features, dtype=np.int64)
     places = np.stack([2 * _ranks(np.asarray(densities, dtype=np.float64), ids), _ranks(np.asarray(lengths, dtype=np.float64), ids)], axis=1)
     order = np.argsort(ids, kind="stable")
-    # A quarter of a second to import: only what plans scores needs it.
+    # Imported here since it takes 0.25 s, and only the planning of scores needs it.
     from scipy.spatial import cKDTree
 
     tree = cKDTree(places[order])

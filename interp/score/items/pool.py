@@ -1,4 +1,4 @@
-"""Estimate how often a label fires from test windows drawn at random, many more than a feature keeps of its own."""
+"""Estimate how often a label fires from a large random pool of test windows."""
 
 from collections.abc import Iterable
 
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from interp.domain.evidence import ContextKind, Contexts, FeatureEvidence, Split
 from interp.stats.intervals import clustered_proportion
 
-# A feature that fires in more of the windows leaves too few silent ones for these to be like any window.
+# The silent windows of a feature that fires in a larger share are not like any window.
 SPARSE = 0.05
-# Features whose silent windows are put together.
+# Number of features whose silent windows are joined.
 FEATURES = 512
 
 
 def pool_of(evidence: Iterable[FeatureEvidence]) -> Contexts | None:
-    """Return inactive test windows of the sparse features, each once, in the order of document and start; None where there are none.
+    """Return distinct inactive test windows of the sparse features; None where there are none.
 
-    Each feature's are a uniform sample of the windows in which it is silent, drawn by a hash of its own: nearly all windows, so that all of them
-    together are like windows drawn at random. They say nothing of whether another feature fires in them.
+    They are in the order of document and start. Each feature's windows are a uniform sample of those in which it is silent, drawn by its own hash.
+    Those are nearly all windows, so together they are like windows drawn at random. They do not show whether another feature fires in them.
     """
     parts = [item.contexts.of(Split.TEST, ContextKind.INACTIVE) for item in evidence if item.statistics.window_density(Split.TEST) <= SPARSE]
     keys = [np.stack([part.documents, part.starts.astype(np.uint64)], axis=1) for part in parts if len(part)]
@@ -30,11 +30,11 @@ def pool_of(evidence: Iterable[FeatureEvidence]) -> Contexts | None:
 
 
 def label_figures(said: NDArray[np.bool_], documents: NDArray[np.uint64], rate: float, recall: float | None, level: float) -> dict[str, float | None]:
-    """Return how often the label fires in windows drawn at random (`said` [N], of `documents` [N]), and its precision there.
+    """Return the label's firing rate in pool windows, and its precision there.
 
-    A feature that fires in a share `rate` of all windows, of which the label finds `recall`, is right in rate·recall of them: divided by the label's
-    own rate that is the label's precision at the true rate, whatever the label is too broad for. `precision_of_label_high` puts the lower end of the
-    rate's interval in its place: below 1 the label fires where the feature does not.
+    `said` [N] are its answers, of `documents` [N]. A feature that fires in a share `rate` of all windows, of which the label finds `recall`, is right
+    in rate·recall of them. Divided by the label's own rate this is its precision at the true rate. `precision_of_label_high` divides by the lower end
+    of the rate's interval: below 1 the label fires where the feature does not.
     """
     names = ("label_rate", "label_rate_low", "label_rate_high", "precision_of_label", "precision_of_label_high")
     if recall is None or not len(said):

@@ -1,4 +1,4 @@
-"""Draw the test windows that a language model is asked about: each costs something, so a seeded part of them."""
+"""Draw a seeded sample of test windows for a language model."""
 
 import hashlib
 
@@ -7,30 +7,30 @@ import numpy as np
 from interp.domain.spec import ScorerSpec
 from interp.score.items.test_set import Rows, TestSet
 
-# Firing and silent windows, unless the options say otherwise.
+# Default numbers of firing and silent windows.
 POSITIVES, NEGATIVES = 20, 20
-# So many of the silent windows are near misses, where there are enough.
+# Share of near misses among the silent windows, where there are enough.
 NEAR_MISS_SHARE = 0.25
 
 
 def seed_of(*parts: object) -> int:
-    """Return a seed of 63 bits, the same for the same parts, different for any others."""
+    """Return a seed of 63 bits that depends on the parts alone."""
     text = "\x1f".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
 def counts_of(spec: ScorerSpec, positives: int = POSITIVES, negatives: int = NEGATIVES) -> tuple[int, int]:
-    """Return the largest numbers of firing and silent windows: those of the options, else the scorer's own."""
+    """Return the maximum numbers of firing and silent windows, from the options or defaults."""
     return spec.positives or positives, spec.negatives or negatives
 
 
 def sample(test_set: TestSet, positives: int, negatives: int, seed: int, feature: int) -> TestSet:
-    """Return at most so many firing and silent windows, drawn by (seed, feature), in the order of the test set.
+    """Return at most so many firing and silent windows, drawn by (seed, feature).
 
-    Half of the firing ones are from the uniform and half from the weighted sample, and a quarter of the silent ones are near misses. Where there are
-    too few of one kind, the other fills up. Windows kept only as top ones are left out. A window's chance depends on its kind alone, never on a
-    document or an answer; and those that count as uniform or inactive are a uniform part of all that do, so that precision at the true rate stays
-    unbiased.
+    They are in the order of the test set. Half of the firing ones are from the uniform and half from the weighted sample, and a quarter of the silent
+    ones are near misses. Where one kind has too few, the other fills up. Windows kept only as top ones are left out. A window's chance depends on its
+    kind alone, never on a document or an answer. The uniform and inactive windows are a uniform part of all such, so that precision at the true rate
+    stays unbiased.
     """
     random = np.random.default_rng((seed, feature))
     groups = test_set.groups
@@ -42,7 +42,7 @@ def sample(test_set: TestSet, positives: int, negatives: int, seed: int, feature
 
 
 def _drawn(first: Rows, second: Rows, count: int, from_second: int, random: np.random.Generator) -> Rows:
-    """Draw `count` rows, `from_second` of them of the second kind, as far as both reach."""
+    """Draw `count` rows, `from_second` of them of `second`, as far as both suffice."""
     first, second = random.permutation(first), random.permutation(second)
     taken = min(from_second, len(second))
     taken = min(len(second), max(taken, count - len(first)))

@@ -1,4 +1,4 @@
-"""Define the test set of a feature: the distinct windows that are asked about, with the right answers."""
+"""Define the test set of a feature: distinct windows with the right answers."""
 
 from dataclasses import dataclass
 
@@ -15,18 +15,18 @@ DECILES = 10
 
 @dataclass(frozen=True, slots=True)
 class TestSet:
-    """N questions about distinct windows of one feature, as columns.
+    """Columns of N questions about distinct windows of one feature.
 
     contexts   the windows
     kinds      why each was kept, joined: `uniform+weighted`
     groups     bool [N] each: the windows that were kept for one reason, by its name
     truth      bool [N]  the right answer
-    positive   bool [N]  firing windows of the uniform and the weighted sample: what recall is measured on
+    positive   bool [N]  firing windows of the uniform and the weighted sample, on which recall is measured
     negative   bool [N]  silent windows, inactive ones and near misses; windows of neither are reported separately
     clusters   intp [N]  documents, numbered
     strengths  float32 [N]  the largest activation of each window
-    rate       share of all test windows in which the feature fires; None where it is not known, or is not what the question is about
-    ceiling    the largest activation of the feature; 0 where it is not known: then the largest of the windows is used
+    rate       share of all test windows in which the feature fires; None where unknown, or where the question is not about firing
+    ceiling    the largest activation of the feature; 0 where unknown: then the largest of the windows is used
     """
 
     __test__ = False
@@ -44,10 +44,10 @@ class TestSet:
 
     @classmethod
     def of(cls, contexts: Contexts, statistics: Statistics | None = None) -> "TestSet":
-        """Return the question "does the feature fire somewhere in the window?" about each window.
+        """Return the question "does the feature fire in the window?" about each window.
 
-        A window kept for several reasons is asked about once: a judge would give the same answer, and it would count twice. A reason counts only
-        where it is true: a window that was kept as silent and fires is no negative, nor a silent one a positive.
+        A window kept for several reasons is asked about once, so that it counts once. A reason counts only where it is true: a window that was kept
+        as silent and fires is no negative, nor a silent one a positive.
         """
         keys = np.stack([contexts.documents, contexts.starts.astype(np.uint64)], axis=1)
         _, first, same = np.unique(keys, axis=0, return_index=True, return_inverse=True)
@@ -84,11 +84,11 @@ class TestSet:
         return int(self.clusters.max(initial=-1)) + 1
 
     def membership(self) -> NDArray[np.float64]:
-        """Return which window is of which document, float64 [N, m] of 0 and 1: a product with it sums over documents."""
+        """Return 0 or 1 per window and document, float64 [N, m], to sum over documents."""
         return np.eye(self.documents)[self.clusters]
 
     def select(self, rows: Rows | Mask) -> "TestSet":
-        """Return the questions of these rows, or of a mask [N], with their documents numbered anew."""
+        """Return the questions of these rows or mask [N], with documents renumbered."""
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return TestSet(
             contexts=self.contexts.select(chosen),
@@ -104,7 +104,7 @@ class TestSet:
         )
 
     def deciles(self, among: Mask) -> list[Rows]:
-        """Return the rows of the firing windows in the mask `among` [N] in ten parts, from the weakest to the strongest."""
+        """Return the firing rows in the mask `among` [N] in ten parts, weakest first."""
         rows = np.flatnonzero(self.positive & among)
         return np.array_split(rows[np.argsort(self.strengths[rows], kind="stable")], DECILES)
 

@@ -1,4 +1,4 @@
-"""Score by yes/no questions to a language model, the same for all explanations: what `detection` and `fuzz` share."""
+"""Score by yes/no questions to a language model, for `detection` and `fuzz`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -31,12 +31,12 @@ from interp.score.scorers.binary_metrics import METHOD, figure_of, items_of, met
 from interp.score.scorers.sequential import METHOD as ANYTIME
 from interp.score.scorers.sequential import SequentialVerdicts, ask_in_rounds
 
-# For scorers that stop by themselves: about what collection keeps.
+# Maximum numbers for sequential stopping: about as many as collection keeps.
 MOST_POSITIVES, MOST_NEGATIVES = 40, 40
 
 
 class JudgedBinary(LlmScorer):
-    """`value` is balanced accuracy of the judge's yes and no. A subclass makes the questions."""
+    """Balanced accuracy of the judge's answers to a subclass's yes/no questions."""
 
     kind: Question
     version = 7
@@ -44,15 +44,15 @@ class JudgedBinary(LlmScorer):
     options: ClassVar[Mapping[str, Any]] = {}
 
     def questions(self, item: ScorerInput, context: ScoreContext) -> tuple[TestSet, list[str]]:
-        """Return the test set of a feature and the texts of its windows as the judge sees them. They do not depend on an explanation."""
+        """Return a feature's test set and window texts, which are independent of explanations."""
         raise NotImplementedError
 
     def counts(self) -> tuple[int, int]:
-        """Return the largest numbers of firing and silent windows."""
+        """Return the maximum numbers of firing and silent windows."""
         return counts_of(self.spec, MOST_POSITIVES, MOST_NEGATIVES) if self.spec.stop == "sequential" else counts_of(self.spec)
 
     async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
-        """See `LlmScorer.score`. An explanation that could not be made is not asked about: its score is undefined, with the reason."""
+        """Return the score, which is undefined, with the reason, for a failed explanation."""
         judge, seed = RecordingModel(context.judge, self.name), seed_of(context.seed, self.name, item.feature)
         everything, texts = self.questions(item, context)
         windows = [Window(text, int(group)) for text, group in zip(texts, everything.positive, strict=True)]
@@ -87,7 +87,7 @@ class JudgedBinary(LlmScorer):
     async def _ask(
         self, judge: RecordingModel, test_set: TestSet, windows: Sequence[Window], tested: Sequence[TestedExplanation], seed: int
     ) -> SequentialVerdicts:
-        """Ask about the same windows with all explanations, in the same prompts but for the label."""
+        """Return the verdicts of all explanations on the same windows, in like prompts."""
 
         async def ask(rows: Rows, number: int) -> list[list[Verdict[bool]]]:
             part = [windows[row] for row in rows]
@@ -115,7 +115,7 @@ class JudgedBinary(LlmScorer):
         context: ScoreContext,
         seed: int,
     ) -> list[ControlResult]:
-        """Ask a share of the windows once more, of the same judge and of another one, and questions of known answer."""
+        """Return `repeat`, `judge_swap` and `gold`: a share asked again, and questions of known answer."""
         if own.failure is not None:
             return [ControlResult(name, None, reason=own.failure) for name in ("repeat", "judge_swap", "gold") if name in context.controls]
 

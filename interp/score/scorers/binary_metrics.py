@@ -1,4 +1,4 @@
-"""Compute the figures of yes/no answers about windows, for `detection`, `fuzz` and `selection`, whoever judges."""
+"""Compute the figures of yes/no answers, for `detection`, `fuzz` and `selection`."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,16 @@ from interp.stats.ranking import auprc, auroc, auroc_bounds
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 METHOD = "wilson-cluster-mover"
-# Bands of a firing window's peak, as shares of the feature's largest activation: from the first up to below the second.
+# Bands [low, high) of a firing window's peak, as shares of the feature's largest activation.
 BANDS = {"weak": (0.0, 0.25), "medium": (0.25, 0.5), "strong": (0.5, np.inf)}
 FIRING = frozenset(kind.name.lower() for kind in ACTIVE_KINDS)
 NO_PRECISION: dict[str, float | None] = {"precision_at_rate": None, "precision_at_rate_low": None, "f1_at_rate": None}
 
 
 def figure_of(test_set: TestSet, verdicts: Verdicts, place: int = 0, among: Mask | None = None, bounds: Bounds | None = None) -> Figure:
-    """Return the balanced accuracy of one explanation over the windows that it answered, of those in the mask `among` [N] if given.
+    """Return the balanced accuracy of one explanation over its answered windows in `among` [N].
 
-    `bounds` is its interval where that was made while asking.
+    `bounds` is the interval, where it was computed while asking.
     """
     answered, said = verdicts.answered[place], verdicts.values[place]
     answered = answered if among is None else answered & among
@@ -37,7 +37,7 @@ def figure_of(test_set: TestSet, verdicts: Verdicts, place: int = 0, among: Mask
 
 
 def null_of(test_set: TestSet, verdicts: Verdicts, own: Figure, item: ScorerInput, is_fixed: bool = True) -> NullResult | None:
-    """Compare the own figure with those of the nulls, which follow the own explanation in `verdicts`."""
+    """Return the own figure's comparison with the nulls, which follow it in `verdicts`."""
     if not item.nulls:
         return None
     answered, said = verdicts.answered[: 1 + len(item.nulls)], verdicts.values[: 1 + len(item.nulls)]
@@ -46,7 +46,7 @@ def null_of(test_set: TestSet, verdicts: Verdicts, own: Figure, item: ScorerInpu
 
 
 def why_undefined(test_set: TestSet, verdicts: Verdicts) -> str:
-    """Return why the explanation under test has no balanced accuracy."""
+    """Return why the tested explanation has no balanced accuracy."""
     if verdicts.reason is not None:
         return verdicts.reason
     answered = verdicts.answered[0]
@@ -57,12 +57,12 @@ def why_undefined(test_set: TestSet, verdicts: Verdicts) -> str:
 
 
 def answered_of(test_set: TestSet, answered: Mask) -> tuple[int, int]:
-    """Count the firing and the silent windows that one explanation answered, of the mask [N]."""
+    """Count the firing and the silent windows in the mask `answered` [N]."""
     return int((test_set.positive & answered).sum()), int((test_set.negative & answered).sum())
 
 
 def bounds_of(test_set: TestSet, answered: Mask, said: Mask) -> Bounds:
-    """Return the 95% interval of the balanced accuracy: Wilson's at the effective size for each rate, joined by MOVER."""
+    """Return the 95% interval: Wilson's at the effective size per rate, joined by MOVER."""
     firing, silent = test_set.positive & answered, test_set.negative & answered
     recall = clustered_proportion(said[firing], test_set.clusters[firing], LEVEL)
     specificity = clustered_proportion(~said[silent], test_set.clusters[silent], LEVEL)
@@ -70,9 +70,9 @@ def bounds_of(test_set: TestSet, answered: Mask, said: Mask) -> Bounds:
 
 
 def figures_of(test_set: TestSet, answered: Mask, said: Mask) -> tuple[Floats, Floats]:
-    """Return the balanced accuracy of each explanation, float64 [E], and the same without each document, [m, E]; NaN where undefined.
+    """Return balanced accuracies, float64 [E], and replicates without each document, [m, E].
 
-    `answered` and `said` are bool [E, N].
+    `answered` and `said` are bool [E, N]. Undefined figures are NaN.
     """
     firing, silent = test_set.positive & answered, test_set.negative & answered
     counts = np.stack([firing & said, firing, silent & ~said, silent], axis=-1).astype(np.float64)
@@ -81,16 +81,16 @@ def figures_of(test_set: TestSet, answered: Mask, said: Mask) -> tuple[Floats, F
 
 
 def _balanced(totals: Floats) -> Floats:
-    """float64 [...] from counts [..., 4]: hits and items among firing, then among silent windows."""
+    """Return balanced accuracies [...] from hits and items of both sides [..., 4]."""
     with np.errstate(divide="ignore", invalid="ignore"):
         figures: Floats = (totals[..., 0] / totals[..., 1] + totals[..., 2] / totals[..., 3]) / 2
     return figures
 
 
 def null_figures(test_set: TestSet, answered: Mask, said: Mask, own: float | None, is_fixed: bool = True) -> NullFigures:
-    """Return the figures of the nulls beside the own one, `own`, which is the first of `answered` and `said` [1 + R, N].
+    """Return the figures of the nulls beside the own one, `own`.
 
-    `is_fixed`: the number of windows was fixed before asking, so that a paired test is valid.
+    Row 0 of `answered` and `said` [1 + R, N] is the own one. `is_fixed`: the number of windows was fixed before asking, so a paired test is valid.
     """
     both = answered[:1] & answered[1:]
     nulls, replicates = figures_of(test_set, both, said[1:])
@@ -103,7 +103,7 @@ def null_figures(test_set: TestSet, answered: Mask, said: Mask, own: float | Non
 
 
 def _differences(test_set: TestSet, both: Mask, said: Mask) -> Floats:
-    """float64 [m, R]: each document's part of the difference of two balanced accuracies, NaN where these are undefined."""
+    """Return each document's part of the difference of figures, float64 [m, R]; NaN where undefined."""
     parts = []
     better = said[0].astype(np.float64) - said[1:]
     for side, sign in ((test_set.positive, 1.0), (test_set.negative, -1.0)):
@@ -115,7 +115,7 @@ def _differences(test_set: TestSet, both: Mask, said: Mask) -> Floats:
 
 
 def metrics_of(test_set: TestSet, verdicts: Verdicts) -> dict[str, float | None]:
-    """Return all figures of the explanation under test."""
+    """Return all figures of the tested explanation."""
     answered, said = verdicts.answered[0], verdicts.values[0]
     use = test_set.scored & answered
     own = Confusion.of(test_set.positive[use], said[use])
@@ -139,7 +139,7 @@ def _share(hits: Mask) -> float | None:
 
 
 def _at_true_rate(test_set: TestSet, answered: Mask, said: Mask) -> dict[str, float | None]:
-    """Compute precision and F1 over the corpus, where the question is whether the feature fires.
+    """Compute precision and F1 over the corpus, where the question is about firing.
 
     The uniform firing and the inactive windows are each weighted to their true share of all windows.
     """
@@ -153,10 +153,10 @@ def _at_true_rate(test_set: TestSet, answered: Mask, said: Mask) -> dict[str, fl
 
 
 def precision_of(recall: float, alarms: Mask, clusters: NDArray[np.intp], rate: float) -> dict[str, float | None]:
-    """Compute precision and F1 where a share `rate` of all windows fires, from the answers about inactive windows [n].
+    """Compute precision and F1 where a share `rate` of all windows fires.
 
-    `precision_at_rate_low` uses the upper end of the interval of the false-positive rate: forty inactive windows without a false alarm prove little
-    about a feature that fires in one window of a thousand.
+    `alarms` [n] are the answers about inactive windows. `precision_at_rate_low` uses the upper end of the interval of the false-positive rate: forty
+    inactive windows without a false alarm prove little about a feature that fires in one window of a thousand.
     """
     precision = precision_at_rate(recall, float(alarms.mean()), rate)
     low = precision_at_rate(recall, clustered_proportion(alarms, clusters, LEVEL)[1], rate)
@@ -166,7 +166,7 @@ def precision_of(recall: float, alarms: Mask, clusters: NDArray[np.intp], rate: 
 def by_strength(test_set: TestSet, answered: Mask, said: Mask) -> dict[str, float | None]:
     """Compute recall in bands of a window's peak, and of all firing windows.
 
-    The bands are of the peak relative to the feature's largest activation; `share_...` is each one's part of the positives.
+    Bands are of the peak relative to the feature's largest activation. `share_...` is the part of a band in the positives.
     """
     firing = test_set.positive & answered
     peaks, hits = test_set.strengths[firing].astype(np.float64), said[firing]
@@ -179,11 +179,11 @@ def by_strength(test_set: TestSet, answered: Mask, said: Mask) -> dict[str, floa
 
 
 def _of_the_corpus(test_set: TestSet, firing: Mask, hits: Mask, peaks: Floats) -> dict[str, float | None]:
-    """Estimate recall among all firing windows, by their number and by their peaks, with intervals.
+    """Estimate recall among all firing windows, by number and peaks, with intervals.
 
-    Both are estimated from both samples at once. With u uniform and w activation-weighted windows, one of peak a was drawn in proportion to
-    u + w a / mean a (the balance heuristic of Veach and Guibas, SIGGRAPH 1995), and weighs 1 or a over that (Horvitz and Thompson, J. Am. Stat.
-    Assoc. 47, 1952); the mean peak of all firing windows is that of the uniform ones. None without a uniform window.
+    Both estimates use both samples. With u uniform and w activation-weighted windows, one of peak a was drawn in proportion to u + w a / mean a (the
+    balance heuristic of Veach and Guibas, SIGGRAPH 1995), and weighs 1 or a over that (Horvitz and Thompson, J. Am. Stat. Assoc. 47, 1952). The mean
+    peak of all firing windows is that of the uniform ones. None without a uniform window.
     """
     uniform, weighted = (test_set.groups[name][firing] if name in test_set.groups else np.zeros_like(hits) for name in ("uniform", "weighted"))
     found: dict[str, float | None] = {}
@@ -199,7 +199,7 @@ def _of_the_corpus(test_set: TestSet, firing: Mask, hits: Mask, peaks: Floats) -
 
 
 def _areas(test_set: TestSet, odds: Floats, use: Mask) -> dict[str, float | None]:
-    """Compute areas under the curves where every answer that counts has a probability: those of a part would be of other items."""
+    """Compute areas under curves; None unless every counted answer has a probability."""
     odds, truth = odds[use], test_set.positive[use]
     if np.isnan(odds).any():
         return {"auc": None, "auc_low": None, "auc_high": None, "auprc": None}
@@ -208,7 +208,7 @@ def _areas(test_set: TestSet, odds: Floats, use: Mask) -> dict[str, float | None
 
 
 def items_of(test_set: TestSet, verdicts: Verdicts) -> tuple[Item, ...]:
-    """Return one item per window, with the answer of the explanation under test."""
+    """Return one item per window, with the answer for the tested explanation."""
     answered, said, truths = verdicts.answered[0].tolist(), verdicts.values[0].tolist(), test_set.truth.tolist()
     return tuple(
         Item(

@@ -1,4 +1,4 @@
-"""Score by choices among K options: what `discrimination` and `intruder` share."""
+"""Score by choices among K options, for `discrimination` and `intruder`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,13 +26,13 @@ METHOD = "wilson-rounds"
 
 
 class JudgedChoice(LlmScorer):
-    """`value` is made of the share of questions answered rightly; questions without an answer are left out and counted."""
+    """A scorer by the share of right choices among the answered questions."""
 
     kind: Kind
     version = 5
 
     def questions(self, item: ScorerInput, context: ScoreContext) -> list[ChoiceQuestion] | str:
-        """Return the questions about a feature, all with as many options, or why there are none. They do not depend on an explanation."""
+        """Return a feature's questions, with equal numbers of options, or why there are none."""
         raise NotImplementedError
 
     def tested(self, item: ScorerInput, context: ScoreContext) -> list[TestedExplanation]:
@@ -85,14 +85,14 @@ class JudgedChoice(LlmScorer):
     async def _repeat(
         self, judge: RecordingModel, own: TestedExplanation, questions: Sequence[ChoiceQuestion], first: Sequence[Verdict[int]], context: ScoreContext
     ) -> list[ControlResult]:
-        """Return `repeat` and `judge_swap`: Cohen's kappa of the options chosen, on a share of the questions."""
+        """Return `repeat` and `judge_swap`: Cohen's kappa of choices on a share of questions."""
         count = min(len(questions), max(2, int(np.ceil(context.control_share * len(questions)))))
         judges = repeat_judges(judge, context)
         second = await gather_all(self._ask(other, own, questions[:count], int(name == "repeat")) for name, other in judges.items())
         return [_agreement(name, first[:count], other, judges[name].name) for name, other in zip(judges, second, strict=True)]
 
     def _figure(self, verdicts: Verdicts, options: int, place: int = 0, among: Mask | None = None) -> Figure:
-        """Return the figure of one explanation, on the questions that it answered or a mask [N] of them; replicates leave out one question each."""
+        """Return one explanation's figure on answered questions; a replicate leaves out one question."""
         right, answered = verdicts.values[place], verdicts.answered[place] if among is None else among
         count = int(answered.sum())
         if not count:
@@ -127,9 +127,9 @@ def _verdicts(questions: Sequence[ChoiceQuestion], choices: Sequence[Sequence[Ve
 
 
 def _metrics(verdicts: Verdicts, choices: Sequence[Verdict[int]], options: int) -> dict[str, float | None]:
-    """Compute accuracy and bits; `bits_given` is the mean of log2(K p), p being what the judge gave the right answer.
+    """Compute accuracy and bits.
 
-    That is a proper score, which punishes being sure and wrong.
+    `bits_given`, the mean of log2(K p) with the judge's probability p of the right answer, is a proper score.
     """
     right = verdicts.values[0][verdicts.answered[0]]
     probabilities = [choice.probability for choice in choices if choice.value is not None]
@@ -147,12 +147,12 @@ def _or_nan(value: float | None) -> float:
 
 
 def taken(items: Sequence[Any], count: int, place: int) -> list[Any]:
-    """Return `count` of the items from the place-th portion on, starting again at the end."""
+    """Return the `place`-th portion of `count` items, starting again at the end."""
     return [items[(place * count + number) % len(items)] for number in range(count)]
 
 
 def positions(count: int, options: int, seed: int) -> list[int]:
-    """Return where the right answer stands in each question, 1 to `options`: each place as often as any other but for one, in random order."""
+    """Return the right answer's position per question, 1 to `options`, balanced and shuffled."""
     random = np.random.default_rng(seed_of(seed, "positions"))
     turns = [random.permutation(options) + 1 for _ in range(-(-count // options))]
     return [int(place) for place in np.concatenate(turns)[:count]] if turns else []

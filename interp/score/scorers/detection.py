@@ -1,4 +1,4 @@
-"""Detection: of shuffled windows, in which does the feature fire? (Paulo et al., arXiv 2410.13928, section 4.1.)"""
+"""Score detection: which windows fire? (Paulo et al., arXiv 2410.13928, section 4.1.)"""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from interp.score.scorers.binary_metrics import METHOD, figure_of, items_of, met
 class Detection:
     """Detection with the executable judge.
 
-    `value` is balanced accuracy on firing (uniform, weighted) against silent (inactive, near-miss) windows.
+    `value` is balanced accuracy on firing (uniform, weighted) and silent (inactive, near-miss) windows.
     """
 
     name = "detection"
@@ -30,7 +30,7 @@ class Detection:
         self.judge = judge
 
     def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:  # noqa: ARG002
-        """Return one score per input, in the same order. The executable judge needs no `seed`."""
+        """Return one score per input, in order, without use of `seed`."""
         return [self._score(item, vocabulary) for item in items]
 
     def _score(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
@@ -60,7 +60,7 @@ class Detection:
 
 
 class JudgedDetection(JudgedBinary):
-    """Firing windows of the uniform and the weighted sample against inactive ones and near misses, shown without marks."""
+    """Detection with a language model, on windows without marks."""
 
     name = "detection"
     kind = "detect"

@@ -1,4 +1,4 @@
-"""Discrimination: which of several features is this explanation about?"""
+"""Score discrimination: which of several features does this explanation describe?"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,10 @@ TOO_FEW = f"A round needs {CONTEXTS} firing test windows, and there are not so m
 
 
 class Discrimination(JudgedChoice):
-    """`value` is bits recovered about which of K features it is, of log2 K: 0 is chance.
+    """Bits recovered about which of K features it is, of log2 K; chance is 0.
 
-    Groups of marked firing windows of the feature and of its distractors stand in random order; each question shows other windows of the feature.
-    Windows of a distractor in which the feature is known to fire are left out.
+    Groups of marked firing windows of the feature and its distractors are in random order. Each question shows other windows of the feature. Windows
+    of a distractor in which the feature is known to fire are left out.
     """
 
     name = "discrimination"
@@ -55,7 +55,7 @@ class Discrimination(JudgedChoice):
 
 
 def _marked(contexts: Contexts, vocabulary: Vocabulary, seed: int, known: frozenset[str]) -> MarkedWindows:
-    """Return the firing windows of the uniform and the weighted sample in random order, without those `known` to be another's."""
+    """Return the sampled firing windows in random order, without those in `known`."""
     test_set = TestSet.of(contexts)
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(test_set.positive))
     windows, identities = test_set.contexts, test_set.contexts.identities()

@@ -1,4 +1,4 @@
-"""Embedding: are windows in which the feature fires nearer to the explanation than silent ones? (Paulo et al., arXiv 2410.13928, section 4.5.)"""
+"""Score explanations by embedding similarity (Paulo et al., arXiv 2410.13928, section 4.5)."""
 
 from collections.abc import Sequence
 
@@ -20,16 +20,16 @@ from interp.score.scorers.graded_metrics import METRIC, graded_score, grades_of
 
 Vector = NDArray[np.float32]
 POSITIVES, NEGATIVES = 50, 50
-# Stands for no explanation: an empty text cannot be embedded everywhere.
+# Replaces a missing explanation: not every model embeds an empty text.
 NOTHING = "text"
 SAME_EACH_TIME = "The embedding of a text comes out the same each time."
 NO_SECOND_EMBEDDER = "A second judge reads and answers; the job has one embedding model."
 
 
 class Embedding(LlmScorer):
-    """`value` is the AUROC of the cosine of explanation and window, firing against silent windows: all of them up to 50 each.
+    """AUROC of the cosine of explanation and window, for firing against silent windows.
 
-    Models that want a prefix for queries and documents get it from the endpoint or not at all: both sides are embedded alike.
+    At most 50 windows of each kind are used. Both sides are embedded alike: prefixes for queries and documents are left to the endpoint.
     """
 
     name = "embedding"
@@ -38,7 +38,7 @@ class Embedding(LlmScorer):
     needs = frozenset({Ability.EMBEDDINGS})
 
     async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
-        """See `LlmScorer.score`. Raises AbilityMissingError where the job names no embedding model."""
+        """Return the score. Raises AbilityMissingError where the job names no embedding model."""
         if context.embedder is None:
             raise AbilityMissingError("The scorer embedding has no embedding model.", cure="Name one as models.embedding.", scorer=self.name)
         embedder = RecordingModel(context.embedder, self.name)
@@ -68,7 +68,7 @@ class Embedding(LlmScorer):
 
 
 async def vectors_of(model: Model, texts: Sequence[str]) -> list[Vector | str]:
-    """Return a vector for each text, or why it has none: one text that is too long costs the others nothing. Raises JobPausedError."""
+    """Return a vector per text, or why it fails alone. Raises JobPausedError."""
 
     async def embed(part: Sequence[str]) -> list[Vector | str] | CallFailedError:
         try:

@@ -1,4 +1,4 @@
-"""Fuzz: are the marked tokens those at which the feature fires? (Paulo et al., arXiv 2410.13928, section 4.2.)"""
+"""Score fuzz: are the right tokens marked? (Paulo et al., arXiv 2410.13928, section 4.2.)"""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -13,13 +13,13 @@ from interp.score.items.test_set import Mask, TestSet
 from interp.score.scorers.binary import JudgedBinary
 from interp.score.scorers.binary_metrics import FIRING
 
-# Of the wrongly marked windows so many are firing ones, marked where the feature is silent: there the text alone gives nothing away.
+# Share of firing windows among the wrongly marked ones: there the text alone does not reveal the answer.
 MISPLACED_SHARE = 0.5
 MISPLACED = "misplaced"
 
 
 class Fuzz(JudgedBinary):
-    """Firing windows with the firing tokens marked, against as many marks on silent tokens: in other firing, inactive and near-miss windows."""
+    """Windows with marked firing tokens against windows with as many marked silent tokens."""
 
     name = "fuzz"
     kind = "fuzz"
@@ -39,7 +39,7 @@ class Fuzz(JudgedBinary):
 
 
 def _rightly_marked(test_set: TestSet, share: float, random: np.random.Generator) -> Mask:
-    """Draw a share of the firing windows to be marked where the feature fires, bool [N], so that the rest are windows of one kind."""
+    """Draw a share of the firing windows to be marked rightly, bool [N]."""
     firing = random.permutation(np.flatnonzero(test_set.positive))
     right = np.zeros(len(test_set), dtype=np.bool_)
     right[firing[: int(np.ceil(share * len(firing)))]] = True
@@ -49,7 +49,7 @@ def _rightly_marked(test_set: TestSet, share: float, random: np.random.Generator
 def _marks(test_set: TestSet, right: Mask, vocabulary: Vocabulary, random: np.random.Generator) -> list[Flags]:
     """Return the marks of each window.
 
-    Wrong marks follow the right ones of a rightly marked window, drawn without repeating any before all had their turn.
+    Wrong marks follow the pattern of a rightly marked window. Each pattern is used once before any is repeated.
     """
     contexts = test_set.contexts
     patterns = [right_marks(contexts, row) for row in np.flatnonzero(right).tolist()]
@@ -65,7 +65,7 @@ def _marks(test_set: TestSet, right: Mask, vocabulary: Vocabulary, random: np.ra
 
 
 def _about_marks(test_set: TestSet, right: Mask) -> TestSet:
-    """Return the question whether the marks are right: no rate of firing windows says how often they are."""
+    """Return the question whether the marks are right, which has no firing rate."""
     misplaced = test_set.positive & ~right
     kinds = [f"{kind}+{MISPLACED}" if wrong else kind for kind, wrong in zip(test_set.kinds, misplaced, strict=True)]
     groups = {name: mask & right if name in FIRING else mask for name, mask in test_set.groups.items()} | {MISPLACED: misplaced}

@@ -1,4 +1,4 @@
-"""Compute the figures of graded windows, for `embedding` and `surprisal`. A grade is any number that is higher where the feature should fire."""
+"""Compute figures of grades, which are higher where the feature should fire."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ METRIC = "auc"
 
 
 def grades_of(values: Floats, failures: Sequence[str | None]) -> Verdicts:
-    """Return grades [E, N] as verdicts, NaN where there is no answer; `failures` [N] are those of the own explanation."""
+    """Return grades [E, N] as verdicts (NaN failed), with own `failures` [N]."""
     statuses = np.where(np.isnan(values), np.uint8(AnswerStatus.FAILED), np.uint8(AnswerStatus.ANSWERED))
     return Verdicts(values, statuses, failures)
 
@@ -40,7 +40,7 @@ def graded_score(
     provenance: dict[str, Any],
     metrics: dict[str, float | None] | None = None,
 ) -> Score:
-    """Return the score of the explanation under test. `controls` and `metrics` are those that the scorer has beside the common ones."""
+    """Return the score of the tested explanation, with added `controls` and `metrics`."""
     own = figure_of(test_set, grades)
     compared = compare_with_controls(tested, grades.answered, lambda place, both: figure_of(test_set, grades, place, both))
     return score_of(
@@ -58,7 +58,7 @@ def graded_score(
 
 
 def figure_of(test_set: TestSet, grades: Verdicts, place: int = 0, among: Mask | None = None) -> Figure:
-    """Return the AUROC of one explanation over the windows that it answered, of those in the mask `among` [N] if given."""
+    """Return the AUROC of one explanation over its answered windows in `among` [N]."""
     use = test_set.scored & grades.answered[place]
     use = use if among is None else use & among
     value, replicates = _area(test_set, grades.values[place], use)
@@ -71,7 +71,7 @@ def figure_of(test_set: TestSet, grades: Verdicts, place: int = 0, among: Mask |
 
 
 def _area(test_set: TestSet, scores: Floats, use: Mask) -> tuple[float, Floats]:
-    """Return the AUROC over the windows `use` [N], NaN where undefined, and the same without each document, float64 [m].
+    """Return the AUROC over the windows `use` [N], and replicates [m]; NaN where undefined.
 
     Leaving out a document without an answer changes nothing.
     """
@@ -82,7 +82,7 @@ def _area(test_set: TestSet, scores: Floats, use: Mask) -> tuple[float, Floats]:
 
 
 def null_of(test_set: TestSet, grades: Verdicts, own: Figure, item: ScorerInput) -> NullResult | None:
-    """Compare the own figure with those of the nulls, which follow the own explanation in `grades`."""
+    """Return the own figure's comparison with the nulls, which follow it in `grades`."""
     if not item.nulls:
         return None
     answered, scores, found = grades.answered, grades.values, []
@@ -97,9 +97,9 @@ def null_of(test_set: TestSet, grades: Verdicts, own: Figure, item: ScorerInput)
 
 
 def _parts(test_set: TestSet, scores: Floats, use: Mask) -> Floats:
-    """Return each document's part of the AUROC, half by its firing and half by its silent windows, float64 [m]; NaN where it is undefined.
+    """Return each document's part of the AUROC, float64 [m]; NaN where it is undefined.
 
-    Source: the structural components of DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988).
+    Half is by its firing, half by its silent windows. Source: the structural components of DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988).
     """
     firing, silent = np.flatnonzero(test_set.positive & use), np.flatnonzero(test_set.negative & use)
     found = np.zeros(test_set.documents)
@@ -112,9 +112,9 @@ def _parts(test_set: TestSet, scores: Floats, use: Mask) -> Floats:
 
 
 def graded_metrics(test_set: TestSet, grades: Verdicts) -> dict[str, float | None]:
-    """Return all figures of the explanation under test.
+    """Return all figures of the tested explanation.
 
-    Areas, areas by tenth of the firing windows against all silent ones, and what a yes or no at a threshold would be worth.
+    These are areas, areas by tenth of the firing windows against all silent ones, and the figures of yes or no at a threshold.
     """
     scores, truth = grades.values[0], test_set.positive
     use = test_set.scored & grades.answered[0]
@@ -133,10 +133,10 @@ def graded_metrics(test_set: TestSet, grades: Verdicts) -> dict[str, float | Non
 
 
 def crossfitted(scores: Floats, test_set: TestSet, use: Mask) -> tuple[Mask, Mask]:
-    """Decide yes or no for each window, and return also whether it could be decided, bool [N] both.
+    """Return yes or no per window, and whether it could be decided, bool [N] both.
 
-    A grade has no natural threshold, and one that is chosen on the windows that it is judged by flatters itself. So the documents are halved, and
-    each half is decided by the threshold that has the best balanced accuracy on the other.
+    A grade has no natural threshold, and one chosen on the judged windows is biased upwards. So the documents are halved, and each half is decided by
+    the threshold with the best balanced accuracy on the other.
     """
     said, decided = np.zeros(len(scores), dtype=np.bool_), np.zeros(len(scores), dtype=np.bool_)
     for half in (0, 1):
@@ -148,7 +148,7 @@ def crossfitted(scores: Floats, test_set: TestSet, use: Mask) -> tuple[Mask, Mas
 
 
 def best_threshold(scores: Floats, truth: Mask) -> float | None:
-    """Return the middle between two neighbouring grades at which balanced accuracy is best.
+    """Return the middle of two neighbouring grades with the best balanced accuracy.
 
     None without a firing and a silent window, or where all grades are equal.
     """

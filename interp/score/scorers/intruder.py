@@ -1,6 +1,7 @@
-"""Intruder: which of five windows does not belong? No explanation is shown: what comes out is a property of the feature.
+"""Score intruder: which of five windows does not belong?
 
-Sources: Chang et al. (Reading Tea Leaves, NeurIPS 2009) for topics; Paulo and Belrose (arXiv 2507.08473) for sparse features.
+No explanation is shown, so the score is a property of the feature. Sources: Chang et al. (Reading Tea Leaves, NeurIPS 2009) for topics; Paulo and
+Belrose (arXiv 2507.08473) for sparse features.
 """
 
 import numpy as np
@@ -22,10 +23,10 @@ NO_EXPLANATION = "No explanation is shown, so that there is nothing to hold agai
 
 
 class Intruder(JudgedChoice):
-    """`value` is accuracy, 1/5 by chance.
+    """Accuracy of choosing the intruder, 1/5 by chance.
 
-    Four firing windows, marked where the feature fires, and one in which it is checked to be silent with as many marks at like places: near misses
-    and inactive windows in turn. Windows of other features would do only if they were checked, too.
+    A question has four firing windows, marked where the feature fires, and one known silent window with similar marks. Near misses and inactive
+    windows alternate. Windows of other features are not used, since they are not known to be silent.
     """
 
     name = "intruder"
@@ -73,7 +74,7 @@ def _question(test_set: TestSet, own: list[int], intruder: int, place: int, cont
 
 
 def _alternating(test_set: TestSet, random: np.random.Generator) -> list[int]:
-    """Return the silent windows: a near miss, an inactive one, and so on as far as both reach, then the rest."""
+    """Return the silent windows: near misses and inactive ones in turn, then the rest."""
     near_misses = test_set.groups["near_miss"]
     near: list[int] = random.permutation(np.flatnonzero(near_misses)).tolist()
     inactive: list[int] = random.permutation(np.flatnonzero(test_set.negative & ~near_misses)).tolist()

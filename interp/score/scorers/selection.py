@@ -1,4 +1,4 @@
-"""Selection: of 14 windows, which fire? Several calls, each with the same mix (Karvonen et al., SAEBench, 2025)."""
+"""Score selection: which of 14 windows fire? (Karvonen et al., SAEBench, 2025.)"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,9 +28,9 @@ TOO_FEW = f"A call needs {TOP} top, {WEIGHTED} other weighted and {SILENT} silen
 
 
 class Selection(LlmScorer):
-    """`value` is balanced accuracy over the windows of all calls, as many as the windows allow, or as fit into `positives` and `negatives`.
+    """Balanced accuracy over the windows of all calls.
 
-    SAEBench's own figure is accuracy, in which "none" gets 10/14 = 0.714.
+    There are as many calls as the windows, `positives` and `negatives` allow. SAEBench's own figure is accuracy, in which "none" gets 10/14 = 0.714.
     """
 
     name = "selection"
@@ -42,7 +42,7 @@ class Selection(LlmScorer):
         everything = TestSet.of(item.contexts, item.statistics)
         calls = calls_of(everything, self._most(), seed_of(context.seed, item.feature, self.name))
         test_set = everything.select(np.concatenate(calls) if calls else np.zeros(0, dtype=np.intp))
-        # Top windows count here, since the calls are made with them.
+        # Top windows count here, since the calls contain them.
         test_set = replace(test_set, positive=test_set.truth, negative=~test_set.truth)
         texts = [plain_after_left(test_set.contexts, row, context.vocabulary) for row in range(len(test_set))]
         tested = tested_of(item, context.controls, context.vocabulary)
@@ -79,15 +79,15 @@ class Selection(LlmScorer):
 
 
 def calls_of(test_set: TestSet, most: int | None, seed: int) -> list[Rows]:
-    """Return the rows of each call, 14 in shuffled order, no window in two calls: as many calls as the windows allow, at most `most`.
+    """Return the shuffled rows of each call, at most `most` calls, without repeated windows.
 
-    Two top windows, two of the activation-weighted sample and ten that are silent: SAEBench draws those at random and takes them for silent, but of a
-    feature that fires in a tenth of all windows one in ten is not; these were checked.
+    A call has two top windows, two of the activation-weighted sample and ten silent ones. SAEBench draws the silent ones at random, so that of a
+    feature that fires in a tenth of all windows one in ten is not silent. These are known to be silent.
     """
     random = np.random.default_rng(seed)
     groups = test_set.groups
     top = random.permutation(np.flatnonzero(groups["top"]))
-    top = top[np.argsort(groups["weighted"][top], kind="stable")]  # those that could be asked about as weighted ones come last
+    top = top[np.argsort(groups["weighted"][top], kind="stable")]  # weighted ones come last
     weighted = random.permutation(np.flatnonzero(groups["weighted"]))
     silent = random.permutation(np.flatnonzero(groups["inactive"]))
     count = min(len(top) // TOP, len(silent) // SILENT, most if most is not None else len(silent))
@@ -113,7 +113,7 @@ def _per_window(call: Verdict[NDArray[np.bool_]]) -> list[Verdict[bool]]:
 
 
 def _accuracy(test_set: TestSet, verdicts: Verdicts) -> dict[str, float | None]:
-    """Compute the share of right answers over the calls' windows, as SAEBench does, and what an empty list would get."""
+    """Compute the share of right answers, as SAEBench does, and that of no selection."""
     answered = verdicts.answered[0]
     right = verdicts.values[0][answered] == test_set.truth[answered]
     return {"accuracy": float(right.mean()) if answered.any() else None, "accuracy_of_none": SILENT / WINDOWS}
@@ -122,8 +122,8 @@ def _accuracy(test_set: TestSet, verdicts: Verdicts) -> dict[str, float | None]:
 def _at_true_rate(test_set: TestSet, verdicts: Verdicts) -> dict[str, float | None]:
     """Compute precision and F1 over the corpus.
 
-    Firing windows come from the activation-weighted sample: each hit counts for as many windows as its chance to be drawn was small, 1 / activation
-    (Hájek's estimate of a share). What was kept as a top window alone is no sample of anything and is left out.
+    Firing windows come from the activation-weighted sample, so each hit is weighted by 1 / activation (Hájek's estimate of a share). Windows kept
+    only as top ones are no sample, and are left out.
     """
     answered, said = verdicts.answered[0], verdicts.values[0]
     firing, silent = test_set.groups["weighted"] & answered, test_set.groups["inactive"] & answered

@@ -1,4 +1,4 @@
-"""Ask about the windows of a test set: all at once, or in rounds until the interval is narrow enough or on one side of a threshold."""
+"""Ask about a test set in rounds, until the interval is decisive."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from interp.stats.sequential import balanced_sequence, decide
 
 METHOD = "anytime-beta-binomial"
 ALL_ASKED = "all asked"
-# Ask for the verdicts [E][n] of all explanations on some rows of a test set, in the round of that number.
+# Asks for the verdicts [E][n] of all explanations on rows of a test set, in a numbered round.
 Ask = Callable[[Rows, int], Awaitable[list[list[Verdict[bool]]]]]
 
 
@@ -23,7 +23,7 @@ Ask = Callable[[Rows, int], Awaitable[list[list[Verdict[bool]]]]]
 class SequentialVerdicts:
     """The verdicts [E][n] on `rows` of a test set, in the order of asking.
 
-    `bounds` is the interval, and `stopped` why asking ended, where the number of windows was not fixed before.
+    Where the number of windows was not fixed before, `bounds` is the interval, and `stopped` is why asking ended.
     """
 
     rows: Rows
@@ -40,11 +40,11 @@ class SequentialVerdicts:
 
 
 async def ask_in_rounds(test_set: TestSet, spec: ScorerSpec, seed: int, ask: Ask) -> SequentialVerdicts:
-    """Ask one prompt per round, half of it firing windows, until the interval of the explanation under test reaches the goal of the spec.
+    """Ask one prompt per round, until the own interval meets the spec's goal.
 
-    Windows come in random order, but one of each document before the second of any: alike windows add little. The interval holds at all rounds at
-    once (`interp.stats.sequential`), so that a look after each costs nothing. Every explanation is asked about the same windows, and only the first
-    decides: nulls and controls never make it stop.
+    Half of a prompt is firing windows. Windows are in random order, but one of each document precedes the second of any, since similar windows add
+    little. The interval holds at all rounds at once (`interp.stats.sequential`), so that each may be checked. Every explanation is asked about the
+    same windows. Only the first decides when to stop, not nulls and controls.
     """
     asked: list[Rows] = []
     verdicts: list[list[Verdict[bool]]] = []
@@ -71,7 +71,7 @@ def _rounds(test_set: TestSet, per_prompt: int, seed: int) -> list[Rows]:
 
 
 def _by_turns(rows: Rows, clusters: Rows) -> Rows:
-    """Return the rows in their order, but the first of each cluster before the second of any: alike windows come late."""
+    """Return the rows with the first of each cluster before the second of any."""
     seen: dict[int, int] = {}
     turns = np.zeros(len(rows), dtype=np.intp)
     for place, cluster in enumerate(clusters[rows].tolist()):

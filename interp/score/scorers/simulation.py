@@ -1,4 +1,4 @@
-"""Simulation: how strongly does the feature fire at each token? (Bills et al., Language models can explain neurons, 2023.)"""
+"""Score simulation of activations (Bills et al., Language models can explain neurons, 2023)."""
 
 from collections.abc import Sequence
 
@@ -25,14 +25,14 @@ from interp.score.scorers.graded_metrics import crossfitted
 from interp.score.scorers.simulation_metrics import METHOD, by_decile, content_of, figure_of, items_of, metrics_of, null_of, why_undefined
 from interp.stats.agreement import pearson
 
-# Written levels from here on round to 1 or more.
+# Least written level that rounds to 1 or more.
 FIRES = 0.5
 
 
 class Simulation:
     """Simulation with the executable judge.
 
-    `value` is Pearson's r of predicted and real activations over all tokens of the scored windows, put one after the other.
+    `value` is Pearson's r of predicted and real activations over all tokens of the scored windows.
     """
 
     name = "simulation"
@@ -44,7 +44,7 @@ class Simulation:
         self.judge = judge
 
     def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:  # noqa: ARG002
-        """Return one score per input, in the same order. The executable judge needs no `seed`."""
+        """Return one score per input, in order, without use of `seed`."""
         return [self._score(item, vocabulary) for item in items]
 
     def _score(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
@@ -68,7 +68,7 @@ class Simulation:
 
 
 class JudgedSimulation(LlmScorer):
-    """`value` is Pearson's r of the levels that a model gives each token and the real activations, over the tokens of all windows."""
+    """Pearson's r of a model's levels and the activations, over all tokens."""
 
     name = "simulation"
     version = 7
@@ -129,7 +129,7 @@ async def _ask(
 
 
 def _verdicts(levels: Sequence[Sequence[Verdict[NDArray[np.float32]]]], windows: Sequence[Tokens], width: int, unit: float) -> Verdicts:
-    """Return the levels of E explanations on N windows as activations [E, N, W], each level worth `unit`."""
+    """Return the levels of E explanations on N windows as activations [E, N, W]."""
     values = np.zeros((len(levels), len(windows), width), dtype=np.float32)
     statuses = np.full((len(levels), len(windows)), AnswerStatus.FAILED, dtype=np.uint8)
     for place, row in enumerate(levels):
@@ -149,7 +149,7 @@ def _reason(test_set: TestSet, verdicts: Verdicts, content: Mask) -> str:
 
 
 def _agreement(name: str, part: TestSet, content: Mask, verdicts: Verdicts, rows: Rows, again: Verdicts) -> ControlResult:
-    """Return Pearson's r of two answers to the same windows, over their tokens, with each one's own r with the truth."""
+    """Return Pearson's r of two answers per token, with each one's r with the truth."""
     first = Verdicts(verdicts.values[:1, rows], verdicts.statuses[:1, rows])
     both = (first.answered & again.answered)[0]
     use = content & both[:, None]
@@ -160,10 +160,10 @@ def _agreement(name: str, part: TestSet, content: Mask, verdicts: Verdicts, rows
 
 
 def _yes_no(test_set: TestSet, verdicts: Verdicts, unit: float, is_expected: bool) -> Verdicts:
-    """Return the same answers as a yes or no per window, with the highest level as its grade.
+    """Return the answers as yes or no per window, with the highest level as grade.
 
-    Written levels are a yes where one rounds to 1 or more. Expected ones are never 0, since a model that is sure of silence still weighs other digits
-    a little: they are decided as grades are.
+    A written level is a yes where it rounds to 1 or more. Expected levels are never 0, since a model gives other digits some weight. So they are
+    decided as grades are.
     """
     highest, statuses = verdicts.values[:1].max(axis=2, initial=0).astype(np.float64), verdicts.statuses[:1]
     if not is_expected:

@@ -1,4 +1,4 @@
-"""Compute the figures of predicted activations, for `simulation`, whoever judges."""
+"""Compute the figures of predicted activations, for `simulation`."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,12 @@ METHOD = "fisher-hall-cluster"
 
 
 def content_of(test_set: TestSet, vocabulary: Vocabulary) -> Mask:
-    """Return the tokens that count, bool [N, W]; special ones do not."""
+    """Return the tokens that count, without special ones, bool [N, W]."""
     return test_set.contexts.valid() & ~np.isin(test_set.contexts.tokens, list(vocabulary.special))
 
 
 def figure_of(test_set: TestSet, verdicts: Verdicts, content: Mask, place: int = 0, among: Mask | None = None) -> Figure:
-    """Return Pearson's r of one explanation over the windows that it answered, of those in the mask `among` [N] if given."""
+    """Return Pearson's r of one explanation over its answered windows in `among` [N]."""
     one = verdicts.select(slice(place, place + 1))
     if among is not None:
         one = Verdicts(one.values, np.where(among[None], one.statuses, np.uint8(AnswerStatus.FAILED)))
@@ -54,9 +54,9 @@ def why_undefined(test_set: TestSet, verdicts: Verdicts, content: Mask) -> str:
 
 
 def totals_of(test_set: TestSet, verdicts: Verdicts, content: Mask) -> Floats:
-    """Return the sums that Pearson's r needs, for each document and explanation, over answered windows, float64 [m, E, 6].
+    """Return the sums for Pearson's r per document and explanation, float64 [m, E, 6].
 
-    The predictions of a rule are 0 at most tokens, so the moments of the windows are one matrix product each.
+    They are over answered windows. The predictions of a rule are 0 at most tokens, so the moments of the windows are one matrix product each.
     """
     use = (content[None] & verdicts.answered[:, :, None]).astype(np.float64)
     predicted = verdicts.values.astype(np.float64) * use
@@ -71,19 +71,19 @@ def totals_of(test_set: TestSet, verdicts: Verdicts, content: Mask) -> Floats:
 
 
 def null_of(test_set: TestSet, verdicts: Verdicts, content: Mask, own: Figure, item: ScorerInput) -> NullResult | None:
-    """Compare the own figure with those of the nulls, which follow the own explanation in `verdicts`."""
+    """Return the own figure's comparison with the nulls, which follow it in `verdicts`."""
     if not item.nulls:
         return None
     return compare_with_nulls(own, null_figures(test_set, verdicts.select(slice(0, 1 + len(item.nulls))), content, own.value), item.nulls)
 
 
 def null_figures(test_set: TestSet, verdicts: Verdicts, content: Mask, own: float | None) -> NullFigures:
-    """Return the figures of the nulls beside the own one, `own`, which is the first of `verdicts`."""
+    """Return the figures of the nulls beside `own`, the first of `verdicts`."""
     answered, values = verdicts.answered, verdicts.values
     both = np.where(answered[:1] & answered[1:], np.uint8(AnswerStatus.ANSWERED), np.uint8(AnswerStatus.FAILED))
     theirs = totals_of(test_set, Verdicts(values[1:], both), content)
     alone = totals_of(test_set, verdicts.select(slice(0, 1)), content)
-    # Where both answered the same windows, as rules always do, the own sums are those on both.
+    # Where both answered the same windows, as rules always do, the own sums are the common ones.
     is_same = bool((answered[:1] == (answered[:1] & answered[1:])).all())
     own_values = np.broadcast_to(values[:1], values[1:].shape)
     ours = np.broadcast_to(alone, theirs.shape) if is_same else totals_of(test_set, Verdicts(own_values, both), content)
@@ -98,9 +98,9 @@ def null_figures(test_set: TestSet, verdicts: Verdicts, content: Mask, own: floa
 
 
 def _parts(totals: Floats) -> Floats:
-    """Return each document's part of r, Σ (x - mean x)(y - mean y) / (n sd x sd y) over its tokens, float64 [m, R]; NaN where r is.
+    """Return each document's part of r, float64 [m, R]; NaN where r is.
 
-    `totals` are sums [m, R, 6].
+    It is Σ (x - mean x)(y - mean y) / (n sd x sd y) over its tokens. `totals` are sums [m, R, 6].
     """
     n, x, y, _, _, xy = np.moveaxis(totals, -1, 0)
     whole = totals.sum(axis=0)
@@ -112,9 +112,9 @@ def _parts(totals: Floats) -> Floats:
 
 
 def metrics_of(test_set: TestSet, verdicts: Verdicts, content: Mask, r: float | None) -> dict[str, float | None]:
-    """Return Pearson's r, R2 and Spearman's rank correlation of the first explanation, with its interval, which is made as Pearson's is.
+    """Return r, R2, and Spearman's rank correlation with its interval, of the first explanation.
 
-    Ranks are counted from that of the lowest value, so that silence is 0. A few very strong tokens weigh no more in it than others.
+    The interval is computed as Pearson's is. Ranks count from that of the lowest value, so that silence is 0 and very strong tokens weigh no more.
     """
     use = content & verdicts.answered[0][:, None]
     predicted, real = verdicts.values[0][use], test_set.contexts.activations[use]
@@ -127,7 +127,7 @@ def metrics_of(test_set: TestSet, verdicts: Verdicts, content: Mask, r: float | 
 
 
 def by_decile(test_set: TestSet, verdicts: Verdicts, content: Mask) -> dict[str, float | None]:
-    """Return Pearson's r over each tenth of the firing windows, from the weakest (1) to the strongest (10)."""
+    """Return Pearson's r per tenth of the firing windows, weakest (1) to strongest (10)."""
     found: dict[str, float | None] = {}
     for number, tenth in enumerate(test_set.deciles(verdicts.answered[0]), start=1):
         use = content[tenth]
@@ -139,7 +139,7 @@ def by_decile(test_set: TestSet, verdicts: Verdicts, content: Mask) -> dict[str,
 def items_of(test_set: TestSet, verdicts: Verdicts, content: Mask) -> tuple[Item, ...]:
     """Return one item per window for the first explanation.
 
-    `truth` and `prediction` are the window's largest values; `detail` lists [column, value] of the tokens that are not 0.
+    `truth` and `prediction` are the window's largest values. `detail` lists [column, value] of the tokens that are not 0.
     """
     real = np.where(content, test_set.contexts.activations, 0).astype(np.float32)
     said = np.where(content, verdicts.values[0], 0)

@@ -1,4 +1,4 @@
-"""Surprisal: does an explanation make windows in which the feature fires likelier? (Paulo et al., arXiv 2410.13928, section 4.4.)"""
+"""Score the surprisal of windows given an explanation (Paulo et al., arXiv 2410.13928, section 4.4)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -36,9 +36,9 @@ class Reading(NamedTuple):
 
 
 class Surprisal(LlmScorer):
-    """`value` is the AUROC of log p(window | explanation) - log p(window | a sentence that says nothing), firing against silent windows.
+    """AUROC of each window's gain in log-probability over a neutral sentence.
 
-    The model only reads: it writes nothing that a text could bend, so the text stands in the prompt as it is, without a fence.
+    The model writes nothing, so a text cannot inject instructions. The prompt has the text without a fence.
     """
 
     name = "surprisal"
@@ -51,7 +51,7 @@ class Surprisal(LlmScorer):
         test_set = sample(TestSet.of(item.contexts, item.statistics), *counts_of(self.spec), context.seed, item.feature)
         texts = [plain(test_set.contexts, row, context.vocabulary) for row in range(len(test_set))]
         tested = tested_of(item, context.controls, context.vocabulary)
-        # No explanation is the sentence that says nothing: its grades are 0 without a call.
+        # `empty` is the neutral sentence: its grades are 0 without a call.
         generic, *read = await gather_all(
             [read_all(judge, None, texts)] + [_read_tested(one.bound(judge), one, texts) for one in tested if one.part != "empty"]
         )
@@ -74,7 +74,7 @@ class Surprisal(LlmScorer):
 
 
 async def read_all(model: Model, label: str | None, texts: Sequence[str]) -> list[Verdict[Reading]]:
-    """Return each text as read after the explanation; `label` None: after the sentence that says nothing."""
+    """Return each text as read after the explanation, or after the neutral sentence (None)."""
     return await gather_all(_read(model, label, text) for text in texts)
 
 
@@ -92,8 +92,8 @@ async def _read(model: Model, label: str | None, text: str) -> Verdict[Reading]:
 def tail_of(read: Sequence[TokenChoice], text: str) -> Sequence[TokenChoice]:
     """Return the tokens at the end that cover `text`.
 
-    What stands before it is the same in every prompt, so a token that reaches over its beginning, or a character that a tokenizer shows in pieces, is
-    counted alike with every explanation.
+    The prompt before it is always the same. So a token across its beginning, or a character that a tokenizer shows in pieces, counts alike with every
+    explanation.
     """
     covered = 0
     for place in range(len(read) - 1, -1, -1):
@@ -110,7 +110,7 @@ async def _read_tested(model: Model, one: TestedExplanation, texts: Sequence[str
 
 
 def _gain(explained: Sequence[Verdict[Reading]], generic: Sequence[Verdict[Reading]]) -> Floats:
-    """Return how much likelier each text is with the explanation, in nats, float64 [N]; NaN where one of the two was not read."""
+    """Return each text's gain in log-probability, in nats, float64 [N]; NaN where unread."""
     pairs = zip(explained, generic, strict=True)
     gains = [one.value.logprob - other.value.logprob if one.value and other.value else np.nan for one, other in pairs]
     return np.array(gains, dtype=np.float64)
@@ -119,7 +119,7 @@ def _gain(explained: Sequence[Verdict[Reading]], generic: Sequence[Verdict[Readi
 async def _swapped(
     judge: RecordingModel, context: ScoreContext, own: TestedExplanation, texts: Sequence[str], rows: NDArray[np.intp], first: Floats
 ) -> list[ControlResult]:
-    """Return Pearson's r of the grades `first` [N] and those of the second judge, which need not be able to read."""
+    """Return Pearson's r of the grades `first` [N] and the second judge's."""
     second_judge = repeat_judges(judge, context).get("judge_swap")
     if second_judge is None:
         return []
@@ -136,7 +136,7 @@ async def _swapped(
 
 
 def _by_length(test_set: TestSet, grades: Verdicts, generic: Sequence[Verdict[Reading]]) -> dict[str, float | None]:
-    """Compute the AUROC of the mean per token, and what the number of tokens alone would reach: a sum over tokens grows with their number."""
+    """Compute the AUROC of the mean per token, and of the length alone."""
     use = test_set.scored & grades.answered[0]
     lengths = np.array([one.value.tokens if one.value else 0 for one in generic], dtype=np.float64)
     lengths = np.maximum(lengths[use], 1)
