@@ -130,7 +130,7 @@ def workers(found: Settings) -> list[Finding]:
     expired = int(sum(figures.leases_expired.values()))
     if expired:
         cure = "Start upkeep: glossator worker upkeep (`glossator serve` with workers does it by itself)."
-        return [Finding("workers", False, f"{detail}; {expired} leases have run out, and nobody has taken them back", cure)]
+        return [Finding("workers", False, f"{detail}; {expired} leases have expired, and upkeep has not released them", cure)]
     return [Finding("workers", True, detail)]
 
 
@@ -144,7 +144,7 @@ def endpoints(found: Settings) -> list[Finding]:
 
 
 def _endpoint(found: Settings, base_url: str) -> Finding:
-    # The SDK behind it: a second of imports, which those who ask nobody do without.
+    # Imported here: the SDK behind it takes a second.
     from interp.llm.cache_key import shown_url
     from interp.llm.probe import models_now
 

@@ -1,4 +1,4 @@
-"""Vocabularies of subjects, kept while they are used."""
+"""A cache of subjects' vocabularies."""
 
 from collections import OrderedDict
 from threading import Lock
@@ -11,14 +11,14 @@ VOCABULARIES = 8
 
 
 class Vocabularies:
-    """The vocabularies of the last few subjects, unpacked once. A subject's id is its digest, so none ever goes stale."""
+    """A cache of the vocabularies of the last few subjects. A subject's id is its digest, so no entry becomes stale."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Vocabulary] = OrderedDict()
         self._lock = Lock()
 
     def of(self, session: Session, subject_id: str) -> Vocabulary:
-        """The vocabulary of a subject. Endpoints run in threads: two may unpack the same one at once, which costs time and nothing else."""
+        """Return the vocabulary of a subject. Two threads may decode the same one at once, which costs time alone."""
         with self._lock:
             found = self._known.get(subject_id)
         if found is None:

@@ -55,8 +55,8 @@ def submit_job(
 ) -> JobAnswer:
     """Submit a job. Everything that can be refused without opening a model is refused here, before anything is stored.
 
-    Where looking at the job's files takes more than a second, the answer is a job that is `checking`: a worker goes on, and the job is then queued,
-    or has failed of what it would have been refused for.
+    Where reading the job's files takes more than a second, the answer is a job that is `checking`: a worker continues, and the job is then queued,
+    or fails with the error that it would have been refused for.
     """
     accepted = admission.accept(spec, settings)
     answer = _known(engine, accepted.spec, idempotency_key)
@@ -68,7 +68,7 @@ def submit_job(
 
 
 def _known(engine: Store, spec: JobSpec, key: str | None) -> JobAnswer | None:
-    """The job that the key gave before: it hangs neither on what an endpoint says today, nor on how files are by now."""
+    """Return the job that was submitted with this key before, whatever endpoints and files are like by now."""
     if key is None:
         return None
     with snapshot(engine) as session:
@@ -79,7 +79,7 @@ def _known(engine: Store, spec: JobSpec, key: str | None) -> JobAnswer | None:
 def _checked(
     engine: Store, settings: Settings, endpoints: EndpointProbeCache, processes: Processes, accepted: admission.Accepted
 ) -> admission.AdmittedJob | None:
-    """The job with all that can be looked at; None where its files take longer than a request waits."""
+    """Return the checked job; None where its files take longer to read than a request waits."""
     checked = admission.check_in_time(accepted, processes, settings.preflight_wait_seconds)
     admission.check_receiver(accepted.spec, settings)
     windows = admission.check_models(accepted, settings, endpoints)
@@ -109,14 +109,14 @@ def get_job(session: Reading, job_id: JobId) -> JobAnswer:
 
 @router.post("/{job_id}/cancel", status_code=202, responses=answers(EXAMPLES["cancelled_job"], 404, 409, 422, status=202))
 def cancel_job(engine: Store, job_id: JobId) -> JobAnswer:
-    """Cancel a job. Work stops between batches; what is stored stays. Asking twice changes nothing."""
+    """Cancel a job. Work stops between batches; what is stored stays. Cancelling twice changes nothing."""
     with transaction(engine) as session:
         return job_answer(session, jobs.cancel(session, job_id))
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=answers(EXAMPLES["paused_job"], 404, 409, 422, status=202))
 def pause_job(engine: Store, job_id: JobId) -> JobAnswer:
-    """Pause a job. Work stops between batches and is handed back; resuming goes on from there. Asking twice changes nothing."""
+    """Pause a job. Work stops between batches, and chunks are returned; resuming continues from there. Pausing twice changes nothing."""
     with transaction(engine) as session:
         return job_answer(session, jobs.pause(session, job_id))
 
@@ -125,7 +125,7 @@ def pause_job(engine: Store, job_id: JobId) -> JobAnswer:
 def resume_job(
     engine: Store, settings: Configured, job_id: JobId, change: Annotated[ResumeRequest | None, Body(openapi_examples=EXAMPLES["resumes"])] = None
 ) -> JobAnswer:
-    """Let a paused job go on, with other caps if the body has them: caps that it does not name stay. Answers are kept, so nothing is paid twice."""
+    """Resume a paused job, with other caps if the body has them: caps that it does not name stay. Answers are kept, so nothing is paid twice."""
     with transaction(engine) as session:
         caps = reads.caps_after(session, job_id, None if change is None else change.budget)
         answer = job_answer(session, jobs.resume(session, job_id, caps))
@@ -135,9 +135,9 @@ def resume_job(
 
 @router.post("/{job_id}/retry", status_code=202, responses=answers(EXAMPLES["job"], 404, 409, 422, status=202))
 def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
-    """Try again what failed, on a job that runs, has failed or has completed. What is done stays; what was answered is not asked again.
+    """Retry what failed of a job that runs, has failed or has completed. What is done stays; answered calls are not repeated.
 
-    A merge that failed is tried again with the parts that were collected for it; where these are gone, they are collected once more.
+    A failed merge is retried with the parts that were collected for it; where these are gone, they are collected again.
     """
     with transaction(engine) as session:
         answer = job_answer(session, jobs.retry(session, job_id))

@@ -1,4 +1,4 @@
-"""Whether the service is well, and what its problems mean."""
+"""Health of the service, and the meaning of its problems."""
 
 from http import HTTPStatus
 from typing import Any
@@ -26,10 +26,10 @@ def get_health(request: Request) -> HealthStatus:
 
 @router.get("/readyz", responses=answers(EXAMPLES["readiness"]) | NOT_READY)
 def get_readiness(response: Response, request: Request) -> Readiness:
-    """The database answers and has the tables of this version: requests can be answered. The broker and the artifact store are looked at, too:
+    """The database answers and has the tables of this version: requests can be answered. The broker and the artifact store are checked, too:
     without them jobs start late, or not at all, while everything can be read and submitted."""
-    looks: HealthChecks = request.app.state.readiness
-    ready, checks = looks.states()
+    health: HealthChecks = request.app.state.readiness
+    ready, checks = health.states()
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(ready=ready, checks=checks)
@@ -37,7 +37,7 @@ def get_readiness(response: Response, request: Request) -> Readiness:
 
 @router.get("/metrics", include_in_schema=False)
 def get_metrics(request: Request) -> Response:
-    """The service in numbers, for Prometheus: `docs/metrics.md` says what each means."""
+    """Metrics for Prometheus, described in docs/metrics.md."""
     metrics: Metrics = request.app.state.metrics
     text, content_type = metrics.text(request.headers.get("accept", ""))
     return Response(text, media_type=content_type)

@@ -92,7 +92,7 @@ class ExplanationAnswer(ResponseModel):
     corpus: str = Field(description="The run's corpus, by its short name.")
     index: int
     explainer: str
-    settings_digest: str = Field(description="Digest of the explainer's settings: it tells two explanations of one explainer apart.")
+    settings_digest: str = Field(description="Digest of the explainer's settings, which distinguishes two explanations of one explainer.")
     best: bool = Field(description="Whether listings show this one for the feature.")
     firing_level: float | None = Field(
         description="The feature fires at activations above this: scores count windows by it. Null where the feature is not listed."

@@ -1,4 +1,4 @@
-"""A job: what was asked for, how far it is, what it may spend."""
+"""Jobs: their spec, progress and budget."""
 
 from datetime import datetime
 from typing import Any
@@ -20,17 +20,17 @@ class SuffixAnswer(ResponseModel):
 
 
 class CorpusAnswer(ResponseModel):
-    """The files that a corpus' path and patterns name, from their metadata. Submission looks at a bounded number of entries."""
+    """The files that a corpus' path and patterns name, from their metadata. Submission lists a bounded number of entries."""
 
     files: int
     bytes: int
     by_suffix: dict[str, SuffixAnswer] = Field(description="By suffix, the largest first; `none` is files without one.")
     left_out: dict[str, int] = Field(description="Entries that are no regular files, by kind.")
-    complete: bool = Field(description="False where there are more entries than submission looked at.")
+    complete: bool = Field(description="False where there are more entries than submission lists.")
 
 
 class AmountAnswer(ResponseModel):
-    """Calls, tokens (prompt and reply together) and dollars; null where there is no cap, or nobody knows a price."""
+    """Calls, tokens (prompt and reply together) and dollars; null where there is no cap, or a price is unknown."""
 
     calls: int | None
     tokens: int | None
@@ -38,9 +38,9 @@ class AmountAnswer(ResponseModel):
 
 
 class BudgetAnswer(ResponseModel):
-    """A job's money. What is left of a cap is cap - spent - unsettled - reserved, and it is never passed.
+    """A job's budget. What is left of a cap is cap - spent - unsettled - reserved, and it is never exceeded.
 
-    `reserved` is set aside for calls in flight. `unsettled` was set aside by workers that died: those calls may have been billed, so it counts.
+    `reserved` is set aside for calls in flight. `unsettled` was set aside by workers that died: those calls may have been billed.
     """
 
     caps: AmountAnswer
@@ -50,7 +50,7 @@ class BudgetAnswer(ResponseModel):
 
 
 class Progress(ResponseModel):
-    """How far a job is: the part of a job that changes, and what the event stream sends."""
+    """The progress of a job: the part that changes, and what the event stream sends."""
 
     status: JobStatus
     request_counts: RequestCounts
@@ -79,9 +79,9 @@ class ControlComparison(ResponseModel):
 
 
 class ControlJob(ResponseModel):
-    """The same job on the same subject with random weights: what the dictionary and the judge make of a model that has learned nothing.
+    """The same job on the same subject with random weights: a control of a model that has learned nothing.
 
-    `scores` compares, a scorer each, the medians of this job with those of the control; null until both are done.
+    `scores` compares the medians of this job with those of the control, per scorer; null until both are done.
     """
 
     id: str
@@ -91,7 +91,7 @@ class ControlJob(ResponseModel):
 
 
 class JobAnswer(Progress):
-    """One job: what was asked for, how far it is, what came of it."""
+    """One job: its spec, progress and results."""
 
     id: str
     priority: int

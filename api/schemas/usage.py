@@ -1,4 +1,4 @@
-"""What language models would cost, and have cost."""
+"""Estimates and usage of language models."""
 
 from datetime import datetime
 from typing import Literal
@@ -12,7 +12,7 @@ from interp.domain.lifecycle import Stage
 
 
 class EstimateRow(ResponseModel):
-    """What one purpose of one stage will take. `cost_usd` is null where nobody knows the price, and `why` says so."""
+    """What one purpose of one stage will take. `cost_usd` is null where the price is unknown, with the reason in `why`."""
 
     stage: Stage
     purpose: str = Field(description="The explainer's or scorer's name, and what part of it: `detection/null`.")
@@ -49,7 +49,7 @@ class EstimateAnswer(ResponseModel):
     budget: AmountAnswer = Field(description="The job's caps.")
     within_budget: bool | None = Field(description="Null without a cap, or where a cap in USD meets an unknown price.")
     longest_prompt_tokens: int = Field(description="The longest prompt of the sample, with the room for its reply.")
-    context_windows: dict[str, int | None] = Field(description="Of each role's model, in tokens; null where nobody says.")
+    context_windows: dict[str, int | None] = Field(description="Of each role's model, in tokens; null where unknown.")
     notes: list[str]
     corpus: CorpusAnswer | None = Field(default=None, description="The files that the job would read.")
     warnings: list[JobWarning] = Field(default=[], description="What to know of how the job's files are read.")

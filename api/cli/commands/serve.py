@@ -41,7 +41,7 @@ def serve(
     with Service(found, found.host, found.port if port is None else port, workers) as service:
         out.print(f"Glossator is listening on {service.url}  (REST: {service.url}/docs, data: {found.home})")
         service.wait()
-        log.info("stopping: workers hand back what they hold")
+        log.info("stopping: workers return their chunks")
     end_process()
 
 
@@ -94,7 +94,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: say what would go.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Forget now what GLOSSATOR_RETAIN_..._DAYS let go; upkeep does so every hour. No evidence, explanation or score ever goes."""
+    """Delete now what GLOSSATOR_RETAIN_..._DAYS no longer keep; upkeep does so every hour. Evidence, explanations and scores stay."""
     found = settings()
     # Celery's settings and an artifact store's driver: no other command here needs them.
     from interp.store.db import revision

@@ -28,7 +28,7 @@ RATE_SECONDS = 2.0  # over which the rate of calls is measured
 ASKING = (Stage.EXPLAIN, Stage.SCORE)
 # Units whose rate says nothing.
 UNRATED = frozenset({"chunks", "percent"})
-# A paused job goes on only when somebody resumes it: there is nothing to follow.
+# A paused job waits until it is resumed: there is nothing to follow.
 STOPS = JOB_ENDS | {JobStatus.PAUSED}
 
 
