@@ -1,18 +1,15 @@
-"""Cleaning of untrusted text for terminals, errors, logs and records, so that nothing in it acts as a control.
-
-`visible` and `lines` keep every character, or a sign of it, in its place; `one_line` makes a short line of any text.
-"""
+"""Cleaning of untrusted text, so that no control character takes effect when it is shown."""
 
 import re
 
 LONGEST_LINE = 1000
-# ECMA-48: control sequences, strings (titles, links), and what is two characters long.
+# ECMA-48: control sequences, strings (titles, links) and escapes of two characters.
 ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?")
-READ = 4  # times the limit: characters that are read for a line with many escapes and blanks
+READ = 4  # times the limit: characters read for a line with many escapes and blanks
 
 
 def one_line(text: str, limit: int = LONGEST_LINE) -> str:
-    """Return the text as one line of at most `limit` characters, without control characters, escapes and direction marks."""
+    """Return at most `limit` characters on one line, without controls, escapes and direction marks."""
     begun = text[: READ * limit]
     if not begun.isprintable():
         begun = "".join(letter if letter.isprintable() else " " for letter in ESCAPE.sub("", begun))
@@ -20,14 +17,14 @@ def one_line(text: str, limit: int = LONGEST_LINE) -> str:
     return line if len(line) <= limit and len(text) <= READ * limit else line[: limit - 1] + "…"
 
 
-# Controls of both ISO 2022 sets, marks of direction and of lines, and lone surrogates, which no stream takes.
+# Controls of both ISO 2022 sets, marks of direction and of lines, and lone surrogates, which no stream accepts.
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 SIGNS = {"\n": "↵", "\t": "→", "\r": "␍", "\x7f": "␡"}
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 def visible(text: str) -> str:
-    """Return the text with every control character as a visible sign: newline as ↵, escape as ␛."""
+    """Return the text with each control character as a visible sign (newline: ↵, escape: ␛)."""
     return CONTROLS.sub(_sign, text)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-# Part of all identities: a change gives every subject, dictionary and run another digest.
+# Part of all identities: a change gives each subject, dictionary and run another digest.
 IDENTITY_VERSION = 2
 
 

@@ -1,4 +1,4 @@
-"""The errors that are raised on purpose. Each says what happened, why, and what to do about it."""
+"""Errors that are raised on purpose; each says what happened, why, and the cure."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -8,10 +8,7 @@ Value = TypeVar("Value")
 
 
 def printable(value: Value) -> Value:
-    """Escape lone surrogates (in names of files that are no UTF-8, in JSON) in texts at any depth.
-
-    They have no UTF-8 form, so that no answer, log or database can store them.
-    """
+    """Escape lone surrogates in texts at any depth; answers, logs and databases cannot store them."""
     clean: Any = value
     if isinstance(value, str):
         clean = value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -26,19 +23,19 @@ def printable(value: Value) -> Value:
 
 
 class GlossatorError(Exception):
-    """Base of every error raised on purpose.
+    """Base of all errors that are raised on purpose.
 
-    `code` is stable and machine-readable, `status` the HTTP status it maps to, `details` goes into the problem document.
+    `code` is stable and machine-readable, `status` the HTTP status, `details` a part of the problem document.
     """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
-    # Of the command line. 2: a fault of the installation, printed in one line.
+    # Status of the command line. 2: a fault of the installation, printed in one line.
     exit_status: int = 1
 
     def __init_subclass__(cls, *, code: str = "", status: int = 0, title: str = "", exit_status: int = 0) -> None:
-        """Set what the class statement gives; the rest is inherited."""
+        """Set the attributes that the class statement gives; the others are inherited."""
         super().__init_subclass__()
         cls.code, cls.status, cls.title = code or cls.code, status or cls.status, title or cls.title
         cls.exit_status = exit_status or cls.exit_status
@@ -49,22 +46,22 @@ class GlossatorError(Exception):
 
 
 class InputError(GlossatorError, code="invalid-input", status=422, title="Invalid input"):
-    """Input that cannot work, whatever is retried."""
+    """Input that cannot work; a retry gives the same error."""
 
 
 class FileMissingError(InputError, code="file-missing", title="File not found"): ...
 
 
 class PathRefusedError(InputError, code="path-refused", title="The path is not one that jobs may read"):
-    """A path outside the allowed roots, whether anything is there or not."""
+    """A path outside the allowed roots, whether it exists or not."""
 
 
 class NotRegularFileError(InputError, code="not-a-regular-file", title="Not a regular file"):
-    """A named pipe, a socket or a device in the place of a file."""
+    """A named pipe, a socket or a device where a file is expected."""
 
 
 class ReadingTooLongError(InputError, code="reading-too-long", title="The job's files take too long to check"):
-    """A job's files are larger or slower than a submission may read."""
+    """A job's files that are larger or slower than the limits of a submission."""
 
 
 class SubjectError(InputError, code="subject-invalid", title="The subject cannot be opened"): ...
@@ -90,7 +87,7 @@ class PickleRefusedError(DictionaryError, code="pickle-refused", title="The weig
 
 
 class WeightsNotFiniteError(InputError, code="weights-not-finite", title="NaN or infinity in weights"):
-    """In the dictionary's files or the subject's."""
+    """NaN or infinity in the files of the dictionary or the subject."""
 
 
 class WidthMismatchError(DictionaryError, code="width-mismatch", title="The dictionary's width is not the subject's"): ...
@@ -100,7 +97,7 @@ class FeatureOutOfRangeError(InputError, code="feature-out-of-range", title="Fea
 
 
 class WorkerTooSmallError(InputError, code="worker-too-small", title="The workers have too little memory"):
-    """The memory of a gpu worker does not hold the models and a share of their features."""
+    """A gpu worker's memory does not hold the models and some of their features."""
 
 
 class CorpusError(InputError, code="corpus-invalid", title="The corpus cannot be used"): ...
@@ -113,7 +110,7 @@ class CorpusTooSmallError(CorpusError, code="corpus-too-small", title="The corpu
 
 
 class CorpusChangedError(CorpusError, code="corpus-changed", title="The corpus changed while it was read"):
-    """A file of the corpus was written to while it was read."""
+    """A file of the corpus that was written to while it was read."""
 
 
 class TextUndecodableError(CorpusError, code="text-undecodable", title="A document is not readable text"): ...
@@ -124,11 +121,11 @@ class FilesTakeTooMuchError(InputError, code="files-take-too-much", title="The f
 
 
 class WebhookRefusedError(InputError, code="webhook-refused", title="The webhook's receiver cannot be used"):
-    """Webhooks go to public addresses alone, unless the settings allow others: a user names the receiver, and the server calls it."""
+    """A receiver at an address that is not public and not allowed by the settings."""
 
 
 class SettingsInvalidError(InputError, code="settings-invalid", title="The settings cannot be used", exit_status=2):
-    """A `GLOSSATOR_...` variable of the environment has a value that cannot be used, or a name that nothing reads."""
+    """A `GLOSSATOR_...` environment variable with an invalid value or an unknown name."""
 
 
 class NotFoundError(GlossatorError, code="not-found", status=404, title="Not found"): ...
@@ -138,14 +135,14 @@ class ConflictError(GlossatorError, code="conflict", status=409, title="Conflict
 
 
 class ActivationsNotFiniteError(GlossatorError, code="activations-not-finite", title="NaN or infinity in activations"):
-    """NaN or infinity came out of the subject or the dictionary: retrying gives the same."""
+    """NaN or infinity in the output of subject or dictionary; a retry gives the same."""
 
 
 class DiskFullError(GlossatorError, code="disk-full", status=507, title="No space left on disk", exit_status=2): ...
 
 
 class ArtifactsUnreachableError(GlossatorError, code="artifacts-unreachable", status=503, title="The artifact store cannot be used", exit_status=2):
-    """The artifact store cannot be opened or written to."""
+    """An artifact store that cannot be opened or written to."""
 
 
 class ArtifactMissingError(GlossatorError, code="artifact-missing", title="A file of an earlier stage is gone"): ...
@@ -155,11 +152,14 @@ class BlobCorruptError(GlossatorError, code="blob-corrupt", title="Stored eviden
 
 
 class LeaseLostError(GlossatorError, code="lease-lost", title="The lease is gone"):
-    """Another worker owns the chunk now, or its job has ended: no result may be written. Never shown to a user."""
+    """Another worker owns the chunk, or the job has ended: no result is written.
+
+    Never shown to users.
+    """
 
 
 class WorkInterruptedError(GlossatorError, code="interrupted", title="Work was interrupted"):
-    """Work stops between batches: its lease is gone or its job was cancelled. Never shown to a user."""
+    """The lease is gone or the job was cancelled; never shown to users."""
 
 
 class ServerUnreachableError(GlossatorError, code="server-unreachable", status=503, title="No server answers", exit_status=2): ...
@@ -170,19 +170,19 @@ class DatabaseUnfitError(GlossatorError, code="database-unfit", status=503, titl
 
 
 class DatabaseUnreachableError(GlossatorError, code="database-unreachable", status=503, title="The database does not answer", exit_status=2):
-    """The database's server does not answer, or its file cannot be opened. Nothing that is stored is lost: a retry helps once it is back."""
+    """The database or its file cannot be reached; stored data is safe, so retry later."""
 
 
 class BrokerUnreachableError(GlossatorError, code="broker-unreachable", status=503, title="The broker does not answer", exit_status=2):
-    """The broker cannot be used. Running processes continue without it; one that is being started ends with this error."""
+    """The broker cannot be used: running processes continue without it, starting ones end."""
 
 
 class HomeUnusableError(GlossatorError, code="home-unusable", status=503, title="The home cannot be used", exit_status=2):
-    """The service's folder is no folder, or this user may not use it."""
+    """A home that is not a folder, or that this user may not use."""
 
 
 class HomeTakenError(GlossatorError, code="home-taken", status=409, title="Another server uses the home", exit_status=2):
-    """Another server uses the home: two would manage the same workers and database."""
+    """Another server uses the home; two would manage the same workers and database."""
 
 
 class ServerMissingError(GlossatorError, code="server-missing", status=503, title="A server is not installed", exit_status=2):
@@ -190,19 +190,19 @@ class ServerMissingError(GlossatorError, code="server-missing", status=503, titl
 
 
 class ChecksBusyError(GlossatorError, code="checks-busy", status=503, title="Too many jobs are being looked at"):
-    """No process is free to check a job's files. A retry helps."""
+    """No process is free to check a job's files; a retry helps."""
 
 
 class LlmError(GlossatorError, code="llm-error", status=502, title="The language model did not answer"):
     """A failure between the service and a language model."""
 
     def copy(self) -> Self:
-        """Return an equal error: one instance raised in many tasks would gather their tracebacks and details."""
+        """Return an equal error, since a shared one would collect the tracebacks of many tasks."""
         return type(self)(self.what, why=self.why, cure=self.cure, **self.details)
 
 
 class CallFailedError(LlmError, code="call-failed", title="A call failed"):
-    """One prompt has no answer, and a retry would not change that: the item fails with this reason, and the job goes on."""
+    """A prompt has no answer, which a retry would not change; the job continues."""
 
 
 class RefusalError(CallFailedError, code="refused-by-model", title="The model refused to answer"): ...
@@ -212,22 +212,25 @@ class ReplyTruncatedError(CallFailedError, code="reply-truncated", title="The re
 
 
 class ReplyInvalidError(CallFailedError, code="reply-invalid", title="The reply cannot be read"):
-    """The reply cannot be parsed, after a repair turn and retries."""
+    """A reply that cannot be parsed, after a repair turn and retries."""
 
 
 class ReplyTooLargeError(CallFailedError, code="reply-too-large", title="The reply is too large"):
-    """The reply is larger than any answer to the prompt: it is not read to its end."""
+    """A reply larger than any answer to the prompt; the rest is not read."""
 
 
 class PromptTooLongError(CallFailedError, code="prompt-too-long", status=422, title="The prompt is longer than the model's window"): ...
 
 
 class CallRejectedError(CallFailedError, code="call-rejected", title="The endpoint rejected the request"):
-    """The endpoint rejects the request itself (HTTP 400 and the like)."""
+    """A request that the endpoint rejects (HTTP 400 and the like)."""
 
 
 class JobPausedError(LlmError, code="job-paused", status=409, title="The job is paused"):
-    """No call of the job can go on: it pauses with this reason and can be resumed. At submission the same error refuses the job."""
+    """No call of the job can continue: it pauses and can be resumed.
+
+    At submission the same error refuses the job.
+    """
 
 
 class BudgetReachedError(JobPausedError, code="budget-reached", title="The budget is reached"): ...
@@ -237,7 +240,7 @@ class EndpointUnreachableError(JobPausedError, code="endpoint-unreachable", stat
 
 
 class EndpointRefusedError(JobPausedError, code="endpoint-refused", status=422, title="The endpoint may not be asked"):
-    """The endpoint is not on the settings' list, or at a private address that is not named there."""
+    """The endpoint, or its private address, is not on the settings' list."""
 
 
 class KeyRefusedError(JobPausedError, code="key-refused", status=422, title="The endpoint refuses the key"): ...
@@ -247,7 +250,7 @@ class ModelUnknownError(JobPausedError, code="model-unknown", status=422, title=
 
 
 class AbilityMissingError(JobPausedError, code="ability-missing", status=422, title="The model lacks what the scorer needs"):
-    """A scorer needs what the model or its endpoint lacks: log-probs, log-probs of the prompt, embeddings."""
+    """A scorer needs log-probs or embeddings that the model or its endpoint lacks."""
 
 
 class QuotaExhaustedError(JobPausedError, code="quota-exhausted", title="The account's quota is used up"): ...
@@ -257,7 +260,7 @@ class PriceUnknownError(JobPausedError, code="price-unknown", status=422, title=
 
 
 def error_classes(kind: type[GlossatorError] = GlossatorError) -> Iterator[type[GlossatorError]]:
-    """Yield a class of errors and all below it."""
+    """Yield a class of errors and all its subclasses."""
     yield kind
     for child in kind.__subclasses__():
         yield from error_classes(child)
@@ -265,15 +268,15 @@ def error_classes(kind: type[GlossatorError] = GlossatorError) -> Iterator[type[
 
 @cache
 def installation_codes() -> frozenset[str]:
-    """Return the codes of errors that are faults of the installation, with which a command ends with status 2."""
+    """Return the codes of errors that are faults of the installation (exit status 2)."""
     return frozenset(kind.code for kind in error_classes() if kind.exit_status == 2)
 
 
 def problem_of(error: BaseException) -> dict[str, Any]:
-    """Return the error as an RFC 9457 problem document: jobs and chunks store it, and the API answers it, with the request as `instance`.
+    """Return the error as an RFC 9457 problem document, for jobs, chunks and API answers.
 
-    `type` is a relative reference to a page of the API. The document of another error than a GlossatorError has its type and message alone; the
-    traceback is in the log and on the chunk.
+    The API adds the request as `instance`. `type` is a relative reference to a page of the API. For an error that is not a GlossatorError the
+    document has only type and message; the traceback is in the log and on the chunk.
     """
     kind = error if isinstance(error, GlossatorError) else GlossatorError(f"{type(error).__name__}: {error}")
     problem = {"type": f"/problems/{kind.code}", "title": kind.title, "status": kind.status, "code": kind.code, "detail": kind.what}

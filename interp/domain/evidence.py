@@ -1,4 +1,4 @@
-"""Evidence of a feature: the frozen types that collection writes and every later stage reads."""
+"""Types of a feature's evidence, which collection writes and later stages read."""
 
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 
 class Split(IntEnum):
-    """The split of a document. Explainers see EXPLAIN, scorers see TEST."""
+    """Split of a document; explainers see EXPLAIN, scorers see TEST."""
 
     EXPLAIN = 0
     TEST = 1
 
 
 class ContextKind(IntEnum):
-    """The sample of a context. The feature fires in TOP, UNIFORM and WEIGHTED, and not in INACTIVE and NEAR_MISS."""
+    """Sample of a context; the feature fires in the ACTIVE_KINDS and not in the others."""
 
     TOP = 0
     UNIFORM = 1
@@ -27,7 +27,7 @@ class ContextKind(IntEnum):
 
 ACTIVE_KINDS = (ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED)
 
-# Edges of every feature's histogram: fixed, so that histograms of any two runs add up. 4 bins per octave from 2^-10 to 2^14;
+# Edges of each feature's histogram, fixed so that histograms of any two runs add up. 4 bins per octave from 2^-10 to 2^14;
 # activations outside fall into the first and last bin. float64 [HISTOGRAM_BINS + 1].
 HISTOGRAM_BINS = 96
 HISTOGRAM_EDGES: NDArray[np.float64] = 2.0 ** (np.arange(HISTOGRAM_BINS + 1) / 4 - 10)
@@ -38,7 +38,9 @@ FEWEST_WINDOWS = 5
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """N windows of one feature, as columns; row i of every array is one context. Padded on the right to W tokens.
+    """N windows of one feature, as columns of arrays.
+
+    Row i of each array is one context. Windows are padded on the right to W tokens.
 
     tokens       uint32  [N, W]  token ids; 0 beyond `lengths`
     activations  float16 [N, W]  the feature's activation at each token; 0 beyond `lengths` and at special tokens
@@ -52,8 +54,8 @@ class Contexts:
     left_lengths uint8   [N]     real tokens of `left`
     levels       float32 [N]     the feature's firing level, equal in all rows: it fires at activations above it
 
-    A window in several samples (top and uniform, say) has one row for each. The left context is for reading alone: it has no activations, is in no
-    count and in no figure, and is never marked. Columns that are left out are empty (no left context) or 0 (the level).
+    A window in several samples (top and uniform, say) has one row for each. The left context is only for reading: it has no activations, enters no
+    count or figure, and is never marked. Columns that are left out are empty (no left context) or 0 (the level).
     """
 
     tokens: NDArray[np.uint32]
@@ -83,7 +85,7 @@ class Contexts:
         return Contexts(*(getattr(self, column.name)[keep] for column in fields(self)))
 
     def of(self, split: Split, *kinds: ContextKind) -> "Contexts":
-        """Return the contexts of one split, of the given kinds (all kinds when none is given)."""
+        """Return the contexts of one split, of the given kinds (default: all)."""
         keep = self.splits == split
         if kinds:
             keep &= np.isin(self.kinds, kinds)
@@ -107,25 +109,25 @@ class Contexts:
         return above
 
     def left_tokens(self, row: int) -> list[int]:
-        """Return the token ids before a window in its row, in the order of the text; empty at the row's beginning."""
+        """Return the token ids before a window in its row, in text order."""
         ids: list[int] = self.left[row, self.left.shape[1] - int(self.left_lengths[row]) :].tolist()
         return ids
 
     def valid(self) -> NDArray[np.bool_]:
-        """Return where real tokens are, bool [N, W]."""
+        """Return a mask of the real tokens, bool [N, W]."""
         return np.arange(self.tokens.shape[1])[None, :] < self.lengths[:, None]
 
     def identities(self) -> list[str]:
-        """Return one stable name per context: document and start. Two contexts of one window share it."""
+        """Return document and start of each context as its name; samples may share windows."""
         return [f"{document:016x}:{start}" for document, start in zip(self.documents, self.starts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Exact counts of a feature. Special tokens are counted nowhere.
+    """Exact counts of a feature, without special tokens.
 
     Pairs are (explain, test). `firing_level` is the activation above which the feature fires, and a token or window is active: 0 in a sparse
-    dictionary. `mean_active` is the mean activation over active tokens, NaN-free: 0.0 for a dead feature.
+    dictionary. `mean_active` is the mean activation over active tokens; 0.0 for a dead feature.
     """
 
     tokens_seen: int
@@ -138,11 +140,11 @@ class Statistics:
 
     @property
     def density(self) -> float:
-        """Share of tokens at which the feature fires."""
+        """Return the share of tokens at which the feature fires."""
         return self.tokens_active / self.tokens_seen if self.tokens_seen else 0.0
 
     def window_density(self, split: Split) -> float:
-        """Return the share of a split's windows in which the feature fires: the base rate of a window scorer."""
+        """Return the share of a split's windows in which the feature fires, the base rate."""
         return self.windows_active[split] / self.windows_seen[split] if self.windows_seen[split] else 0.0
 
     @property
@@ -151,7 +153,7 @@ class Statistics:
 
     @property
     def state(self) -> Literal["active", "rare", "dead"]:
-        """Rare: it fires in too few windows of a split to be explained, or to be scored."""
+        """Return the state; a rare feature fires in fewer than FEWEST_WINDOWS windows of a split."""
         if self.is_dead:
             return "dead"
         return "rare" if min(self.windows_active) < FEWEST_WINDOWS else "active"
@@ -159,7 +161,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class TokenEffect:
-    """A vocabulary token and how far the feature's decoder direction, through the unembedding, moves its logit."""
+    """A vocabulary token and the change of its logit by the feature's decoder direction."""
 
     token: int
     logit: float
@@ -186,7 +188,7 @@ class FeatureEvidence:
     nearest: tuple[Neighbour, ...]
 
     def quantile(self, share: float) -> float | None:
-        """Return the activation below which `share` of the active tokens lie, the geometric middle of its bin; None for a dead feature."""
+        """Return the activation below which `share` of active tokens lie; None for a dead feature."""
         total = int(self.histogram.sum())
         if total == 0:
             return None

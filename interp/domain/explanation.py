@@ -6,9 +6,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A label with its provenance, or the reason why there is none. Exactly one of `text` and `failure` is set.
+    """A label with its provenance, or the reason why there is none.
 
-    `rule` is the executable form of the label, if any: JSON of a rule of `interp.explain.pattern`.
+    Exactly one of `text` and `failure` is set. `rule` is the executable form of the label, if any: JSON of a rule of `interp.explain.pattern`.
     `provenance` has prompt digest, model, seed, settings and ids of the contexts shown.
     """
 

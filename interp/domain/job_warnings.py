@@ -1,4 +1,4 @@
-"""Warnings of a job: how its files were read, where that is no reason to refuse it."""
+"""Warnings of a job about its files, where they are no reason to refuse it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ DOMINANT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class JobWarning:
-    """One warning; a job has one per code at most. `detail` is a sentence."""
+    """One warning, with a sentence as `detail`; a job has at most one per code."""
 
     code: str
     detail: str
@@ -23,21 +23,21 @@ class JobWarning:
 
 @dataclass(frozen=True, slots=True)
 class Largest:
-    """The largest document of a split: its name, and its share of the split's tokens or bytes."""
+    """The name of a split's largest document, and its share of tokens or bytes."""
 
     name: str
     share: float
 
 
 def merged(known: Iterable[Mapping[str, str]], new: Sequence[JobWarning]) -> list[dict[str, str]]:
-    """Return stored warnings with new ones, which replace those of their code."""
+    """Return the stored warnings with the new ones, which replace those of their code."""
     by_code = {str(warning["code"]): dict(warning) for warning in known}
     by_code |= {warning.code: printable(asdict(warning)) for warning in new}
     return list(by_code.values())
 
 
 def of_corpus(left_out: Mapping[str, int], skipped: int, largest: "Mapping[Split, Largest]") -> list[JobWarning]:
-    """Warn of entries that are no files, texts that were skipped, and documents that hold most of a split."""
+    """Return warnings of left-out entries, skipped texts and dominant documents."""
     found = []
     if left_out:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(left_out.items()))
@@ -57,13 +57,13 @@ def of_dictionary(warnings: Sequence[str]) -> list[JobWarning]:
 
 
 def of_backend(config: Mapping[str, Any]) -> list[JobWarning]:
-    """Warn of another backend than the job's, with the reason."""
+    """Return a warning of a backend other than the job's, with the reason."""
     reason = config.get("backend_reason")
     return [JobWarning("backend-fallback", f"The subject is read by the backend `huggingface`. {reason}")] if reason else []
 
 
 def of_row_length(row_tokens: int, trained: int | None) -> list[JobWarning]:
-    """Warn of rows that are longer than those that the dictionary was trained on, where its files say so."""
+    """Return a warning of rows longer than the dictionary's training rows, where those are known."""
     if trained is None or row_tokens <= trained:
         return []
     detail = f"Rows have {row_tokens} tokens, the dictionary was trained on {trained}: what it does beyond was never trained."

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class JobStatus(StrEnum):
-    """State of a job. A worker checks the files of CHECKING jobs, which are then queued or failed."""
+    """State of a job; a worker checks the files of CHECKING jobs."""
 
     CHECKING = "checking"
     QUEUED = "queued"
@@ -17,7 +17,7 @@ class JobStatus(StrEnum):
 
 
 class ChunkStatus(StrEnum):
-    """State of a chunk. WAITING chunks depend on a stage that is not done; READY ones may be leased."""
+    """State of a chunk; WAITING depends on an unfinished stage, READY may be leased."""
 
     WAITING = "waiting"
     READY = "ready"
@@ -28,7 +28,7 @@ class ChunkStatus(StrEnum):
 
 
 class Stage(StrEnum):
-    """A job's stages, in order. `QUEUE_OF` has the queue of each."""
+    """Stages of a job, in order; `QUEUE_OF` has the queue of each."""
 
     CHECK = "check"
     PREPARE = "prepare"
@@ -64,7 +64,7 @@ JOB_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.PAUSED: frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING, JobStatus.CANCELLED}),
     JobStatus.CANCELLING: frozenset({JobStatus.CANCELLED, JobStatus.FAILED}),
     JobStatus.CANCELLED: frozenset(),
-    # What has ended goes on only where what failed is tried again (`store.jobs.retry`).
+    # An ended job continues only where its failed chunks are retried (`store.jobs.retry`).
     JobStatus.COMPLETED: frozenset({JobStatus.RUNNING}),
     JobStatus.FAILED: frozenset({JobStatus.CHECKING, JobStatus.QUEUED, JobStatus.RUNNING}),
 }
@@ -79,7 +79,7 @@ CHUNK_MOVES: dict[ChunkStatus, frozenset[ChunkStatus]] = {
     ChunkStatus.CANCELLED: frozenset({ChunkStatus.WAITING, ChunkStatus.READY}),
 }
 
-# Jobs whose chunks may be taken and worked on.
+# Jobs whose chunks may be leased.
 WORKABLE = (JobStatus.CHECKING, JobStatus.QUEUED, JobStatus.RUNNING)
 JOB_ENDS = frozenset({JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.FAILED})
 CHUNK_ENDS = frozenset({ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.CANCELLED})

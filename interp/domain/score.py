@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A two-sided interval. `method` names how it was made, as docs/scores.md explains it."""
+    """A two-sided interval; `method` is a name of docs/scores.md."""
 
     low: float
     high: float
@@ -16,10 +16,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question that a judge was asked, and the answer.
+    """One question to a judge, and the answer.
 
-    `context` is the context's identity, `truth` what is so, `prediction` what the judge said (None: it failed or abstained, see `failure`).
-    For detection truth and prediction are 0/1; for simulation they are the Pearson inputs' summary and `detail` has the tokens' values.
+    `context` is the context's identity, `truth` the right answer, `prediction` the judge's (None: it failed or abstained, see `failure`). For
+    detection truth and prediction are 0/1. For simulation they summarise the inputs of Pearson's correlation, and `detail` has the tokens' values.
     """
 
     context: str
@@ -32,11 +32,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class NullResult:
-    """The same items answered with other features' explanations. `lift` is the mean paired difference own minus null.
+    """Result of the same items answered with other features' explanations.
 
-    `p_value` is one-sided (own is better), by rank among the nulls; None with `reason` where it is not defined. `p_method` names how it was made.
-    `p_paired` needs no other feature: better than each null, by randomisation over documents. `lift_reason`: why the lift has no interval.
-    `features` are whose explanations were borrowed, `values` their figures (`interp.score.controls.comparison.NullFigures`).
+    - `lift` is the mean paired difference own minus null; `lift_reason` says why it has no interval.
+    - `p_value` is one-sided (own is better), by rank among the nulls; None with `reason` where it is not defined. `p_method` names its method.
+    - `p_paired` needs no other feature: better than each null, by randomisation over documents.
+    - `features` are the features whose explanations were used, `values` their figures (`interp.score.controls.comparison.NullFigures`).
     """
 
     value: float | None
@@ -56,9 +57,9 @@ class NullResult:
 class ControlResult:
     """The same score under one control: `empty`, `baseline`, `repeat`, `judge_swap` or `gold`.
 
-    `value` is the control's own figure: of no explanation, of the pattern explanation judged alike, agreement of the answers with themselves
-    (Cohen's kappa), with the second judge's, the share of known answers that came out right. `lift` is the own figure minus the control's where both
-    are of one kind (`empty`, `baseline`), on the same items. `details` has what else there is to say, counts for one.
+    `value` is the control's own figure, in this order: the score of no explanation; the score of the pattern explanation, judged alike; the agreement
+    of the answers with themselves (Cohen's kappa); their agreement with the second judge's; the share of gold items answered rightly. `lift` is the
+    own figure minus the control's on the same items, where both are of one kind (`empty`, `baseline`). `details` has further figures, such as counts.
     """
 
     name: str
@@ -71,9 +72,9 @@ class ControlResult:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One figure for one explanation, with all that is needed to trust or doubt it.
+    """One figure for one explanation, with its interval, null, controls and items.
 
-    Undefined is `value=None` with `reason`; a value without an interval has a `reason`, too.
+    An undefined figure is `value=None` with `reason`. A value without an interval also has a `reason`.
     """
 
     feature: int

@@ -1,4 +1,4 @@
-"""The spec of a job: one frozen tree of all settings that decide a result."""
+"""The spec of a job: all settings that decide a result."""
 
 import json
 import re
@@ -16,7 +16,7 @@ class Frozen(BaseModel):
     @field_validator("*")
     @classmethod
     def _without_nul(cls, value: Any) -> Any:
-        """Refuse NUL, which no path and no database takes."""
+        """Refuse NUL, which no path and no database accepts."""
         if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, tuple) else (value,))):
             raise ValueError("holds a NUL character")
         return value
@@ -60,7 +60,7 @@ class SubjectSpec(Frozen):
 
 
 class DictionarySpec(Frozen):
-    """The sparse dictionary, and where in the subject it reads."""
+    """The sparse dictionary and the place in the subject that it reads."""
 
     source: str = Field(
         min_length=1,
@@ -83,7 +83,7 @@ class DictionarySpec(Frozen):
 
 
 class CorpusSpec(Frozen):
-    """The text. Identical documents count once; the split of a document is decided by a hash of its text."""
+    """The text of a job; a hash of each distinct document decides its split."""
 
     path: str = Field(
         min_length=1,
@@ -102,7 +102,7 @@ class CorpusSpec(Frozen):
 
 
 class SplitCounts(Frozen):
-    """How many windows of each kind to keep for one split of a feature."""
+    """Numbers of windows to keep per kind, for one split of a feature."""
 
     top: int = Field(default=10, ge=0, le=1000)
     uniform: int = Field(default=15, ge=0, le=1000)
@@ -119,7 +119,7 @@ TEST_COUNTS = SplitCounts(top=10, uniform=20, weighted=20, inactive=40, near_mis
 
 
 class CollectionSpec(Frozen):
-    """How evidence is gathered. All of it is part of the evidence's identity but `batch_tokens` and `shard_tokens`."""
+    """Settings of collection: the evidence's identity, except `batch_tokens` and `shard_tokens`."""
 
     row_tokens: int = Field(default=256, ge=16, le=8192, description="Tokens of a row that the subject reads at once, BOS included.")
     window: int = Field(default=32, ge=8, le=512, description="Tokens of a context; divides row_tokens.")
@@ -144,7 +144,7 @@ class CollectionSpec(Frozen):
     @field_validator("test", mode="before")
     @classmethod
     def _test_counts(cls, value: Any) -> Any:
-        """Take the test split's defaults for counts that a job does not name."""
+        """Fill counts that a job does not name with the test split's defaults."""
         return TEST_COUNTS.model_dump() | value if isinstance(value, dict) else value
 
     @field_validator("row_tokens")
@@ -164,14 +164,14 @@ class CollectionSpec(Frozen):
 
 
 class Price(Frozen):
-    """USD for a million tokens: for a model that the price list does not know, or knows wrongly."""
+    """USD per million tokens, for models missing or wrong in the price list."""
 
     input: float = Field(ge=0, le=MOST_PRICE)
     output: float = Field(ge=0, le=MOST_PRICE)
 
 
 class ModelSpec(Frozen):
-    """A language model at an OpenAI-compatible endpoint. Keys never stand here: the server has them, by base URL."""
+    """A language model at an OpenAI-compatible endpoint; the server has its key, by base URL."""
 
     model: str = Field(min_length=1, max_length=255, description="The name that the endpoint knows the model by.", examples=["gpt-5-mini"])
     base_url: str | None = Field(
@@ -223,7 +223,7 @@ ROLES = ("explainer", "judge", "second_judge", "embedding")
 
 
 class ModelsSpec(Frozen):
-    """Who writes explanations, who judges them, who judges some a second time, who turns text into vectors."""
+    """Models that write explanations, judge them, judge some again, and embed text."""
 
     explainer: ModelSpec | None = None
     judge: ModelSpec | None = None
@@ -232,7 +232,7 @@ class ModelsSpec(Frozen):
 
 
 class BudgetSpec(Frozen):
-    """Hard caps. Room is set aside before each call, so none is ever passed; reaching one pauses the job, raising it resumes."""
+    """Hard caps, which no call may pass; a job that reaches one pauses."""
 
     calls: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
     tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS, description="Prompt and reply together.")
@@ -240,7 +240,7 @@ class BudgetSpec(Frozen):
 
 
 class ExplainerSpec(Frozen):
-    """An explainer by name, with its options; None takes the explainer's own default."""
+    """An explainer by name, with its options; None means its own default."""
 
     name: str = Field(max_length=LONGEST_NAME)
     contexts: int | None = Field(default=None, ge=1, le=500, description="Contexts shown.")
@@ -256,7 +256,7 @@ class ExplainerSpec(Frozen):
 
 
 class ScorerSpec(Frozen):
-    """A scorer by name, with its options; None takes the scorer's own default."""
+    """A scorer by name, with its options; None means its own default."""
 
     name: str = Field(max_length=LONGEST_NAME)
     judge: Literal["auto", "executable", "llm"] = Field(default="auto", description="`auto` is the job's judge model where it has one.")
@@ -282,7 +282,7 @@ WebhookEvent = Literal["job.running", "job.paused", "job.cancelled", "job.comple
 
 
 class WebhookSpec(Frozen):
-    """Where to tell of the job. Nothing here decides a result. docs/webhooks.md says what is sent, and how a receiver checks who sent it."""
+    """Receiver of a job's events (docs/webhooks.md); it decides no result."""
 
     url: str = Field(
         max_length=2000,
@@ -305,7 +305,7 @@ RANGES = re.compile(r"^\s*\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\s*$")
 
 
 class JobSpec(Frozen):
-    """One job: which features of which dictionary, from what text, explained and scored how."""
+    """One job: features of a dictionary, a corpus, explainers and scorers."""
 
     subject: SubjectSpec
     dictionary: DictionarySpec
@@ -327,13 +327,13 @@ class JobSpec(Frozen):
     budget: BudgetSpec = BudgetSpec()
     seed: int = Field(default=0, ge=0, lt=2**31)
     priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first.")
-    # Left out where there is none: jobs from before webhooks existed keep the digest of their request.
+    # Left out where there is none: jobs older than webhooks keep the digest of their request.
     webhook: WebhookSpec | None = Field(default=None, exclude_if=lambda webhook: webhook is None, description="Who is told when the job changes.")
 
     @field_validator("explainers", "scorers", mode="before")
     @classmethod
     def _names_are_specs(cls, value: Any) -> Any:
-        """Accept `["detection"]` for `[{"name": "detection"}]`."""
+        """Accept `["detection"]` as `[{"name": "detection"}]`."""
         if isinstance(value, list | tuple):
             return tuple({"name": item} if isinstance(item, str) else item for item in value)
         return value
@@ -348,10 +348,10 @@ class JobSpec(Frozen):
         return value
 
     def model_post_init(self, _: Any) -> None:
-        self.feature_ranges()  # raises where a range runs backwards: at submission, not in a worker
+        self.feature_ranges()  # raises for a backward range at submission, not in a worker
 
     def feature_ranges(self) -> list[tuple[int, int]] | None:
-        """Return the half-open, sorted, disjoint ranges of the features asked for; None for all."""
+        """Return the features as half-open, sorted, disjoint ranges; None for all."""
         if self.features == "all":
             return None
         if isinstance(self.features, str):

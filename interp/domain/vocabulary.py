@@ -11,10 +11,7 @@ import msgpack
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The bytes of every token of a subject, and which ids are special (BOS and friends).
-
-    Byte-level tokens may hold part of a character: `texts` joins them so that pieces always join to the text.
-    """
+    """Bytes of each token of a subject (possibly parts of characters), and its special ids."""
 
     tokens: tuple[bytes, ...]
     special: frozenset[int]
@@ -22,7 +19,7 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    # By the digest: comparing the tokens takes milliseconds.
+    # By the digest, because comparing the tokens takes milliseconds.
     def __hash__(self) -> int:
         return hash(self.digest)
 
@@ -30,14 +27,13 @@ class Vocabulary:
         return isinstance(other, Vocabulary) and self.digest == other.digest
 
     def text(self, token: int) -> str:
-        """Return the text of one token; bytes that are no whole character become U+FFFD."""
+        """Return the text of one token; bytes of incomplete characters become U+FFFD."""
         return self.tokens[token].decode("utf-8", errors="replace")
 
     def texts(self, ids: Iterable[int]) -> list[str]:
-        """Return one string per token, which join to the decoded text: a character of several tokens is whole at its last token.
+        """Return one string per token; together they join to the decoded text.
 
-        The tokens before the last of such a character get the empty string. Bytes of no whole character (where a window begins in the middle of one)
-        become U+FFFD.
+        A character of several tokens is whole at its last token; those before get the empty string. Bytes of incomplete characters become U+FFFD.
         """
         pieces: list[str] = []
         pending = b""
@@ -54,17 +50,17 @@ class Vocabulary:
 
     @cached_property
     def strings(self) -> tuple[str, ...]:
-        """`text` of every token, made once."""
+        """Return the text of each token."""
         return tuple(token.decode("utf-8", errors="replace") for token in self.tokens)
 
     @cached_property
     def wholes(self) -> tuple[str | None, ...]:
-        """The text of every token of whole characters, empty for a special token; None for a token with part of a character."""
+        """Return each token's text: empty for special tokens, None for parts of characters."""
         return tuple("" if token in self.special else _whole(text) for token, text in enumerate(self.tokens))
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the tokens and the special ids."""
+        """Return the sha256 of the tokens and the special ids."""
         return hashlib.sha256(self._packed()).hexdigest()
 
     def _packed(self) -> bytes:
@@ -88,7 +84,7 @@ def _whole(token: bytes) -> str | None:
 
 
 def _decode_prefix(data: bytes) -> tuple[str, bytes]:
-    """Return the text of all whole characters, and the bytes (three at most) that may begin another."""
+    """Return the text of all whole characters, and the bytes (three at most) after them."""
     for tail in range(min(4, len(data) + 1)):
         head, rest = data[: len(data) - tail], data[len(data) - tail :]
         if tail and not _may_begin_character(rest):
@@ -101,7 +97,6 @@ def _decode_prefix(data: bytes) -> tuple[str, bytes]:
 
 
 def _may_begin_character(rest: bytes) -> bool:
-    """Return whether the bytes are the start of an incomplete UTF-8 character."""
     lead = rest[0]
     needed = 2 if 0xC2 <= lead <= 0xDF else 3 if 0xE0 <= lead <= 0xEF else 4 if 0xF0 <= lead <= 0xF4 else 0
     return len(rest) < needed and all(0x80 <= byte <= 0xBF for byte in rest[1:])
