@@ -165,7 +165,7 @@ def test_the_api_loads_neither_torch_nor_transformers(tiny_job: JobSpec, service
     script = """
 import json, sys
 from api.app import create_app
-from tests.in_process import in_process
+from benches.in_process import in_process
 from interp.config.settings import Settings
 with in_process(create_app(Settings())) as client:
     client.get_job(client.submit_job(json.loads(sys.stdin.read()))["id"])
