@@ -1,4 +1,4 @@
-"""Ask about several items in one prompt, and recover the items that a failed call or an incomplete reply leaves without an answer."""
+"""Ask about several items per prompt, and recover items without an answer."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ Parsed = TypeVar("Parsed")
 Answer = TypeVar("Answer")
 
 LEFT_OUT = "The reply left this window out."
-# So few missing answers are asked for one by one. For more, the reply is repaired first: a prompt costs more than a repair turn.
+# At most this many missing answers are asked for one by one. For more, the reply is repaired first: a prompt costs more than a repair turn.
 MAX_ASKED_ALONE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class BatchQuestion(Generic[Item, Parsed, Answer]):
-    """One question about several items: how its prompt is made, and how its replies are read.
+    """One question about several items, with its prompt and its reply parser.
 
-    `parse` returns the answers of a reply by the item's number, from 1, and raises ValueError where there is none at all.
+    `parse` returns the answers of a reply by the item's number, from 1. It raises ValueError where there is none.
     """
 
     model: Model
@@ -32,10 +32,10 @@ class BatchQuestion(Generic[Item, Parsed, Answer]):
     verdicts_of: Callable[[Mapping[int, Parsed], Reply], Mapping[int, Verdict[Answer]]]
 
     async def ask(self, items: Sequence[Item]) -> list[Verdict[Answer]]:
-        """Return a verdict per item, from one prompt if all goes well. Raises JobPausedError.
+        """Return a verdict per item, if possible from one prompt. Raises JobPausedError.
 
-        Items that a reply leaves out are asked about again: many of them in a repair turn, and those still missing each in a prompt of its own.
-        A prompt that fails is bisected.
+        Items that a reply leaves out are asked about again: many of them in a repair turn, and those still missing each in a prompt of its own. A
+        failed prompt is bisected.
         """
         return await bisect(self._ask_once, items, failed_verdict)
 
@@ -51,7 +51,7 @@ class BatchQuestion(Generic[Item, Parsed, Answer]):
         return [found.get(number, Verdict.failed(LEFT_OUT, read.reply.key)) for number in range(1, len(items) + 1)]
 
     def _complete_once(self, items: Sequence[Item]) -> Callable[[str], Mapping[int, Parsed]]:
-        """Return a parser that refuses the first reply if it leaves out more than a few answers: the repair turn then asks for them."""
+        """Return a parser that rejects a first reply with many missing answers, for a repair."""
         is_first = True
 
         def read(text: str) -> Mapping[int, Parsed]:
@@ -66,7 +66,7 @@ class BatchQuestion(Generic[Item, Parsed, Answer]):
         return read
 
     def _merged(self, replies: Sequence[Reply], items: Sequence[Item]) -> dict[int, Verdict[Answer]]:
-        """Return the verdicts by number, each from the last reply that has it: a repair need not repeat what an earlier reply said."""
+        """Return the verdicts by number, each from the last reply that has it."""
         found: dict[int, Verdict[Answer]] = {}
         for reply in replies:
             try:
@@ -82,11 +82,11 @@ async def bisect(
     items: Sequence[Item],
     failed: Callable[[CallFailedError], Answer],
 ) -> list[Answer]:
-    """Return an answer per item. `ask` sends one prompt about several items and returns a failure as a value; `failed` makes an answer of it.
+    """Return an answer per item, halving the prompts that fail.
 
-    One item may be to blame, that the model refuses to read or that is too long. So the halves of a prompt that failed are asked separately, and the
-    half that fails is halved again. Where both fail it is no one item's doing, and all fail: a model that refuses everything is not asked item by
-    item.
+    `ask` sends one prompt about several items and returns a failure as a value. `failed` makes an answer of it. One item may cause the failure, since
+    the model refuses it or it is too long. So the halves of a failed prompt are asked separately, and a failed half is halved again. Where both
+    halves fail, all fail: a model that refuses everything is not asked item by item.
     """
 
     async def halved(part: Sequence[Item], error: CallFailedError) -> list[Answer]:
@@ -105,7 +105,7 @@ async def bisect(
 
 
 def failed_verdict(error: CallFailedError) -> Verdict[Any]:
-    """Return the verdict of a call that failed, with the key of its last attempt."""
+    """Return the verdict of a failed call, with its last attempt's key."""
     keys = error.details.get("calls") or [None]
     return Verdict.failed(str(error), keys[-1])
 
@@ -113,7 +113,7 @@ def failed_verdict(error: CallFailedError) -> Verdict[Any]:
 async def ask_prompts(
     ask: Callable[[Sequence[Item]], Coroutine[Any, Any, list[Answer]]], items: Sequence[Item], prompts: Sequence[Sequence[int]]
 ) -> list[Answer]:
-    """Return an answer per item, in order. `prompts` lists the places of the items that share a prompt."""
+    """Return an answer per item, in order. `prompts` lists item places per prompt."""
     answers = await gather_all(ask([items[place] for place in prompt]) for prompt in prompts)
     found = {place: answer for prompt, part in zip(prompts, answers, strict=True) for place, answer in zip(prompt, part, strict=True)}
     return [found[place] for place in range(len(items))]

@@ -1,4 +1,4 @@
-"""Ask a language model to choose one among several: which group, which text?"""
+"""Ask a language model to choose one of several groups or texts."""
 
 import json
 import math
@@ -20,7 +20,7 @@ Kind = Literal["discriminate", "intrude"]
 KEYS = {"discriminate": "group", "intrude": "intruder"}
 ALTERNATIVES = 10
 MAX_TOKENS = 48
-# A choice is the number that a text begins with; what follows it is a reason.
+# A choice is the number at the beginning of a text. A reason may follow.
 _LEADING = re.compile(r"[\W_]*([0-9]{1,4})\b(?!\s*(?:[.,/|-]|\bor\b|\band\b)\s*[0-9])")
 
 
@@ -29,7 +29,7 @@ class ChoiceQuestion:
     """A question with several options, of which one is right.
 
     `texts` are (id, text) pairs; the id is `3`, or `2.1` for the first text of group 2. `answer` is the right option, 1 to `options`. `items` are the
-    identities of the windows that decide, `kind` and `detail` what its item keeps.
+    identities of the deciding windows. `kind` and `detail` are kept in its item.
     """
 
     texts: list[tuple[str, str]]
@@ -41,7 +41,7 @@ class ChoiceQuestion:
 
 
 async def choose(model: Model, kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0) -> Verdict[int]:
-    """Return the option that the model chooses. `label` None asks without an explanation. Raises JobPausedError."""
+    """Return the model's choice, without an explanation where `label` is None. Raises JobPausedError."""
     key, options = KEYS[kind], question.options
     prompt = prompt_of(kind, label, question, sample, Ability.LOGPROBS in model.abilities)
     try:
@@ -52,7 +52,7 @@ async def choose(model: Model, kind: Kind, label: str | None, question: ChoiceQu
 
 
 def prompt_of(kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0, with_odds: bool = False) -> Prompt:
-    """Return the prompt of a question. No explanation is shown for an intruder."""
+    """Return the prompt of a question; for an intruder without the explanation."""
     source = template(kind)
     nonce = nonce_of([text for _, text in question.texts] + [label or ""])
     values = {"fence_rule": FENCE_RULE, "contexts": fence(question.texts, nonce)}
@@ -70,7 +70,7 @@ def prompt_of(kind: Kind, label: str | None, question: ChoiceQuestion, sample: i
 
 
 def choice_of(text: str, key: str, options: int) -> int:
-    """Return the number under `key`, 1 to `options`. Raises ValueError where there is none."""
+    """Return the number under `key`, 1 to `options`. Raises ValueError where none is valid."""
     value = json_object(text).get(key)
     if isinstance(value, str) and (leading := _LEADING.match(value)) is not None:
         value = int(leading[1])
@@ -80,7 +80,7 @@ def choice_of(text: str, key: str, options: int) -> int:
 
 
 def probability_of(choices: Sequence[TokenChoice], key: str, answer: int, options: int) -> float | None:
-    """Return the answer's share of the probability of all numbers 1 to `options` at the place of the choice; None without log-probs for any."""
+    """Return the answer's share of the probability of all options; None without log-probs."""
     text = "".join(choice.token for choice in choices)
     found = list(re.finditer(rf'"{key}"\s*:\s*"?(\d)', text))
     if not found:

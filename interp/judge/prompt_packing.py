@@ -7,18 +7,18 @@ import numpy as np
 
 
 def prompts_of(groups: Sequence[int], per_prompt: int, seed: int) -> list[list[int]]:
-    """Return the places 0..N-1 of `groups` [N] in prompts of at most `per_prompt`, each once, drawn by seed.
+    """Return the places 0..N-1 of `groups` [N] in prompts, each once, drawn by seed.
 
-    The lengths of prompts differ by one at most. Each group (the firing and the silent windows, say) is spread evenly: a prompt has its share of a
-    group, and over the prompts each position has its share, both but for one where there are two groups. Which positions of one prompt a group
-    takes is uniformly random: within a prompt the order gives nothing away.
+    A prompt has at most `per_prompt` places, and lengths differ by one at most. Each group (say, the firing windows) is spread evenly over prompts
+    and over positions, with two groups to within one. The positions of a group in one prompt are uniformly random, so their order does not reveal the
+    group.
     """
     return [list(prompt) for prompt in _dealt(tuple(groups), per_prompt, seed)]
 
 
 @lru_cache(maxsize=256)
 def _dealt(groups: tuple[int, ...], per_prompt: int, seed: int) -> tuple[tuple[int, ...], ...]:
-    """Cached: every explanation of a feature is asked about in the same prompts."""
+    """Return the prompts, cached since all explanations of a feature share them."""
     if not groups:
         return ()
     random = np.random.default_rng(seed)
@@ -32,7 +32,7 @@ def _dealt(groups: tuple[int, ...], per_prompt: int, seed: int) -> tuple[tuple[i
 
 
 def _interleaved(numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return all places in an order in which every stretch has its share of each group: the j-th of n members is at (j + u) / n."""
+    """Spread each group evenly over the order: member j is at (j + u) / n."""
     keys = np.empty(len(numbers))
     for kind in np.unique(numbers):
         members = random.permutation(np.flatnonzero(numbers == kind))
@@ -41,7 +41,7 @@ def _interleaved(numbers: np.ndarray, random: np.random.Generator) -> np.ndarray
 
 
 def _arranged(row: np.ndarray, numbers: np.ndarray, used: dict[int, np.ndarray], random: np.random.Generator) -> tuple[int, ...]:
-    """Return one prompt's places in order: each group takes the free positions that it has had least often, drawn among equals."""
+    """Return one prompt's order: a group takes its least used free positions, ties random."""
     positions = np.full(len(row), -1, dtype=np.int64)
     for kind, counts in used.items():
         members = random.permutation(row[numbers[row] == kind])

@@ -1,4 +1,4 @@
-"""Prompt templates of the scorers, and the part of a prompt that shows the explanation."""
+"""Load the scorers' prompt templates, and write the explanation's part of a prompt."""
 
 from interp.llm import templates
 from interp.llm.prompt_text import fence_label
@@ -12,5 +12,5 @@ def template(name: str) -> templates.Template:
 
 
 def explanation_part(label: str | None, nonce: str) -> str:
-    """Return what a prompt says of the explanation under test; None means that there is none."""
+    """Return the prompt's part about the tested explanation; None means that there is none."""
     return NO_EXPLANATION if label is None else f"What the feature reacts to:\n{fence_label(label, nonce)}"

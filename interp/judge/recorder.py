@@ -1,4 +1,4 @@
-"""Record the keys of a model's calls for the provenance of a score."""
+"""Record the keys of a model's calls for a score's provenance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class RecordingModel:
         return RecordingModel(self.model.for_purpose(purpose), f"{self.purpose}/{purpose}", self.calls)
 
     def with_model(self, model: Model, part: str) -> "RecordingModel":
-        """Return another model (a second judge) that records its calls in the same place."""
+        """Return another model (a second judge) that records into the same `calls`."""
         return RecordingModel(model.for_purpose(part), f"{self.purpose}/{part}", self.calls)
 
     async def ask(self, prompt: Prompt) -> Reply:
@@ -57,7 +57,7 @@ class RecordingModel:
         return await self.model.read(text)
 
     def recorded(self) -> dict[str, list[str]]:
-        """Return the keys by purpose, each once and sorted: calls come back in no order."""
+        """Return the distinct keys by purpose, sorted since calls return in no order."""
         return {purpose: sorted(set(keys)) for purpose, keys in sorted(self.calls.items())}
 
     def _record(self, keys: Sequence[str]) -> None:

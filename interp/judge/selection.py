@@ -1,4 +1,4 @@
-"""Ask a language model to list, of several windows, those in which a feature fires (Karvonen et al., SAEBench, 2025, automated interpretability)."""
+"""Ask a language model in which windows a feature fires (Karvonen et al., SAEBench, 2025)."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ SCHEMA = Schema(
 
 
 async def select(model: Model, label: str | None, texts: Sequence[str], sample: int = 0) -> Verdict[NDArray[np.bool_]]:
-    """Return in which of the N texts the feature fires, bool [N]. `label` None asks without an explanation. Raises JobPausedError."""
+    """Return in which of N texts the feature fires, bool [N]. Raises JobPausedError."""
     nonce = nonce_of([label or "", *texts])
     source = template("select")
     contexts = fence([(str(number), text) for number, text in enumerate(texts, start=1)], nonce)
@@ -47,7 +47,7 @@ async def select(model: Model, label: str | None, texts: Sequence[str], sample: 
 
 
 def listed(text: str, count: int) -> NDArray[np.bool_]:
-    """Return bool [count] from the numbers that a reply lists. Raises ValueError where it is no list of numbers of texts."""
+    """Return bool [count] from a reply's numbers. Raises ValueError on an invalid list."""
     numbers = json_object(text).get("fires")
     if not isinstance(numbers, list):
         raise ValueError('it has no list under "fires"')

@@ -1,4 +1,4 @@
-"""Ask a language model how strongly a feature fires at each token of a window (Bills et al., Language models can explain neurons, 2023)."""
+"""Ask a model for levels per token (Bills et al., Language models can explain neurons, 2023)."""
 
 import json
 import math
@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 
 HIGHEST = 10
 LEVELS = {str(level): level for level in range(HIGHEST + 1)}
-# As many alternatives as there are levels, and a few for what else a model may want to write there.
+# As many alternatives as there are levels, and a few for other tokens.
 ALTERNATIVES = 15
 
 _LINE = re.compile(r"^[ ]*(\d+)[\t :]+(\d+)", re.MULTILINE)
@@ -59,11 +59,11 @@ def tokens_of(contexts: Contexts, vocabulary: Vocabulary) -> list[Tokens]:
 async def simulate(
     model: Model, label: str | None, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], sample: int = 0
 ) -> list[Verdict[Floats]]:
-    """Return the levels of each window, float32 [n] from 0 to 10, in order. Raises JobPausedError.
+    """Return the levels of each window, float32 [n] from 0 to 10. Raises JobPausedError.
 
-    `label` None asks without an explanation; `prompts` lists the places of the windows that share a prompt. Where the model is known to give
-    log-probabilities, each window has a prompt of its own, and a level is the expectation over the digits that the model weighed. Else the reply is
-    JSON; see `BatchQuestion.ask` for incomplete replies and failed calls.
+    `label` None asks without an explanation. `prompts` lists the places of the windows that share a prompt. Where the model gives log-probabilities,
+    each window has its own prompt, and a level is the expectation over the digits. Else the reply is JSON; see `BatchQuestion.ask` for incomplete
+    replies.
     """
     if Ability.LOGPROBS in model.abilities:
         return await ask_prompts(lambda part: _ask_levels(model, label, part, sample), windows, [[place] for prompt in prompts for place in prompt])
@@ -82,7 +82,7 @@ def template_of(model: Model) -> str:
 
 
 async def _ask_levels(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Verdict[Floats]]:
-    """Ask about one window for a line per token, whose digits have log-probabilities."""
+    """Return the levels of one window from a line per token, with log-probabilities."""
     (window,) = windows
     typical = "\n".join(f"{number}\t0" for number in range(1, len(window) + 1))
     prompt = _prompt("simulate_levels", label, windows, typical, 32 + 6 * len(window), sample)
@@ -121,15 +121,15 @@ def _prompt(
 
 
 def _lines(window: Tokens) -> str:
-    """Return a line per token after its number; what stands before the window is number 0."""
+    """Return a numbered line per token; the text before the window is number 0."""
     before = f"0\t{escaped(window.before)}\n" if window.before else ""
     return before + numbered(window.strings)
 
 
 def pairs_of(text: str, sizes: Sequence[int]) -> dict[int, Floats]:
-    """Return the levels of each window by number from a JSON reply, float32 [n] for n = sizes[number - 1] tokens.
+    """Return the levels of each window by number from a JSON reply, float32 [n].
 
-    A window that is left out or cannot be read is missing. Raises ValueError where none can, with what is wrong with the first.
+    n is sizes[number - 1]. A missing or unreadable window is left out. Raises ValueError where none is readable, with the first fault.
     """
     reply = json_object(text)
     found: dict[int, Floats] = {}
@@ -164,7 +164,7 @@ def _pairs(reply: dict[str, Any], key: str, size: int) -> Floats:
 
 
 def written_levels(text: str, count: int) -> Floats:
-    """Return the levels of a reply in lines `n<TAB>level`, float32 [count]. Raises ValueError where one is missing or no level."""
+    """Return the levels of lines `n<TAB>level`, float32 [count]. Raises ValueError on missing or invalid levels."""
     levels = {int(line[1]): int(line[2]) for line in _LINE.finditer(text)}
     missing = [number for number in range(1, count + 1) if number not in levels]
     if missing:
@@ -175,10 +175,10 @@ def written_levels(text: str, count: int) -> Floats:
 
 
 def expected_level(alternatives: Iterable[tuple[str, float]]) -> float | None:
-    """Return the mean level of (token, natural log-probability) pairs; None where no level is among them.
+    """Return the mean level of (token, natural log-probability) pairs; None without a level.
 
-    Each level is weighted by its probability. What is no level from 0 to 10 is left out, and the rest made to add up to 1. Source: Bills et al.
-    (2023), the expectation over the predicted digits.
+    Each level is weighted by its probability. Tokens that are no level from 0 to 10 are left out, and the rest are scaled to a sum of 1. Source:
+    Bills et al. (2023), the expectation over the predicted digits.
     """
     weights = [(LEVELS[token.strip()], math.exp(logprob)) for token, logprob in alternatives if token.strip() in LEVELS]
     whole = sum(weight for _, weight in weights)
@@ -186,7 +186,7 @@ def expected_level(alternatives: Iterable[tuple[str, float]]) -> float | None:
 
 
 def expected_levels(reply: Reply, written: Floats) -> Floats:
-    """Return the expectation at each token, float32 [n]; the written level where the reply has no alternatives for it."""
+    """Return the expectation at each token, float32 [n], or the written level without alternatives."""
     starts = np.cumsum([0] + [len(choice.token) for choice in reply.choices])
     text = "".join(choice.token for choice in reply.choices)
     levels = written.copy()
@@ -204,7 +204,7 @@ def expected_levels(reply: Reply, written: Floats) -> Floats:
 def _weighed(choices: Sequence[TokenChoice], place: int, written: str) -> list[tuple[str, float]]:
     """Return the alternatives where a level begins.
 
-    A tokenizer of single digits writes 10 as 1 and 0: then the weight of 1 is shared between both.
+    A tokenizer of single digits writes 10 as 1 and 0. Then the weight of 1 is shared between both.
     """
     choice = choices[place]
     pairs = list(dict([(choice.token, choice.logprob), *choice.alternatives]).items())

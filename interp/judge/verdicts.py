@@ -1,4 +1,4 @@
-"""Define a verdict, the answer of a judge to one question, and the verdicts of several explanations as arrays."""
+"""Define a judge's verdict on one question, and verdicts as arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class AnswerStatus(IntEnum):
-    """A judge that fails or abstains has not answered "no"."""
+    """The status of an answer: a failure or abstention is not a "no"."""
 
     ANSWERED = 0
     FAILED = 1
@@ -23,8 +23,8 @@ class AnswerStatus(IntEnum):
 class Verdict(Generic[T]):
     """The answer of a judge to one question.
 
-    `value` is None where the judge failed or abstained, and `failure` says why. `probability` is the one that the judge gave a yes or the right
-    choice, where it shows log-probabilities. `key` addresses the call that answered, or the last one that failed.
+    `value` is None where the judge failed or abstained, and `failure` says why. `probability` is the judge's for a yes or the right choice, where it
+    gives log-probabilities. `key` addresses the call that answered, or the last failed one.
     """
 
     status: AnswerStatus
@@ -44,14 +44,14 @@ class Verdict(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """The answers of E explanations to the same N questions; the first explanation is the one under test.
+    """The answers of E explanations to the same N questions, the tested one first.
 
     values         [E, N] yes or no (bool) or a grade (float), or float32 [E, N, W] the activation at each token; meaningless where not answered
     statuses       uint8 [E, N]  `AnswerStatus`
-    failures       [N]  why a question has no answer for the explanation under test
-    details        [N]  what its items keep of the call
-    probabilities  float64 [E, N]  of a yes, NaN where the judge gave none; None where it gave none at all
-    reason         why nothing was asked about the explanation under test
+    failures       [N]  why a question has no answer for the tested explanation
+    details        [N]  the part of the call that its items keep
+    probabilities  float64 [E, N]  of a yes, NaN where the judge gave none; None where it never gave one
+    reason         why nothing was asked about the tested explanation
     """
 
     values: NDArray[Any]
@@ -81,7 +81,7 @@ class Verdicts:
         return answered
 
     def failure(self, place: int) -> str | None:
-        """Return why the question has no answer for the explanation under test; None where it has one."""
+        """Return why the question has no answer for the tested explanation, or None."""
         status = AnswerStatus(self.statuses[0, place])
         if status == AnswerStatus.ANSWERED:
             return None

@@ -1,4 +1,4 @@
-"""Ask a language model yes/no questions about windows of text, several per prompt: `detect` and `fuzz`."""
+"""Ask a language model yes/no questions about windows, several per prompt."""
 
 import math
 import re
@@ -21,7 +21,7 @@ YES, NO, UNSURE = "yes", "no", "unsure"
 WORDS = (YES, NO, UNSURE)
 ALTERNATIVES = 5
 MAX_TOKENS, MAX_TOKENS_PER_WINDOW = 32, 12
-# A verdict is the word that a reply begins with; what follows it is a reason. "yes or no" and "no doubt" are no verdicts.
+# A verdict is the first word of a reply. A reason may follow. "yes or no" and "no doubt" are no verdicts.
 _LEADING = re.compile(
     r"[\W_]*(yes|no|unsure)\b(?!['’]|\s*(?:[/|,]|\bor\b|\band\b)\s*(?:yes|no|unsure)\b|\s+(?:doubt|question|idea|wonder)\b)", re.IGNORECASE
 )
@@ -32,7 +32,7 @@ _VERDICT = re.compile(r'"(\d+)"\s*:\s*"?(yes|no|unsure|true|false)\b', re.IGNORE
 class Window:
     """A text as the judge sees it (`interp.llm.prompt_text.plain` or `mark`).
 
-    Windows of one `group` are spread evenly over prompts and places in them: where the group is the right answer, no order gives it away.
+    Windows of one `group` are spread evenly over prompts and places in them, so that no order reveals a group that is the right answer.
     """
 
     text: str
@@ -42,10 +42,10 @@ class Window:
 async def ask_windows(
     model: Model, kind: Question, label: str | None, windows: Sequence[Window], seed: int, per_prompt: int, sample: int = 0
 ) -> list[Verdict[bool]]:
-    """Return one verdict per window, in their order. `label` None asks without an explanation. Raises JobPausedError.
+    """Return one verdict per window, in order. Raises JobPausedError.
 
-    The same windows, seed and `per_prompt` give the same prompts but for the label, so that two labels are judged alike. See `BatchQuestion.ask` for
-    incomplete replies and failed calls.
+    `label` None asks without an explanation. The same windows, seed and `per_prompt` give prompts that differ in the label only, so that two labels
+    are judged alike. See `BatchQuestion.ask` for incomplete replies and failed calls.
     """
     has_odds = Ability.LOGPROBS in model.abilities
     question: BatchQuestion[Window, str, bool] = BatchQuestion(
@@ -75,14 +75,14 @@ def prompt_of(kind: Question, label: str | None, texts: Sequence[str], sample: i
 
 @cache
 def schema_of(count: int) -> Schema:
-    """Return the schema of an object with one verdict under each of the numbers 1 to `count`."""
+    """Return the schema of an object with verdicts under 1 to `count`."""
     numbers = [str(number) for number in range(1, count + 1)]
     properties: dict[str, Any] = {number: {"type": "string", "enum": list(WORDS)} for number in numbers}
     return Schema(f"verdicts_{count}", {"type": "object", "properties": properties, "required": numbers, "additionalProperties": False})
 
 
 def words_of(text: str, count: int) -> dict[int, str]:
-    """Return the readable words of a reply by number, 1 to `count`, and ignore the rest. Raises ValueError where there is none at all."""
+    """Return a reply's readable words by number, 1 to `count`. Raises ValueError without any."""
     found: dict[int, str] = {}
     for name, value in json_object(text).items():
         word = _word(value)
@@ -94,7 +94,7 @@ def words_of(text: str, count: int) -> dict[int, str]:
 
 
 def _word(value: object) -> str | None:
-    """Return the word of a value: true, false, or a text that begins with one of the words; None for anything else."""
+    """Return the word of a value (true, false, or a text's first word), or None."""
     if isinstance(value, str):
         found = _LEADING.match(value)
         return found[1].lower() if found else None
@@ -113,10 +113,10 @@ def _verdict(word: str, odds: float | None, key: str) -> Verdict[bool]:
 
 
 def odds_of(choices: Sequence[TokenChoice]) -> dict[int, float]:
-    """Return P(yes) / (P(yes) + P(no)) by number, from the alternatives of the token with which each verdict begins.
+    """Return P(yes) / (P(yes) + P(no)) by number, from each verdict's first token.
 
-    A number is left out where neither word is among the alternatives, or where the reply names it more than once: which of them counts, its
-    log-probs cannot say.
+    A number is left out where neither word is among the alternatives, or where the reply names it more than once, since then the log-probs are
+    ambiguous.
     """
     text = "".join(choice.token for choice in choices)
     places = [(int(match[1]), match.start(2)) for match in _VERDICT.finditer(text)]
@@ -134,14 +134,14 @@ def odds_of(choices: Sequence[TokenChoice]) -> dict[int, float]:
 
 
 def _yes_share(choice: TokenChoice, before: str) -> float | None:
-    """`before` is what the chosen token holds ahead of the word (a quotation mark, a blank): an alternative may hold more or less of it."""
+    """Return the share of yes; `before` is the chosen token's part before the word."""
     weights = {YES: 0.0, NO: 0.0}
     alternatives = dict(choice.alternatives)
     alternatives.setdefault(choice.token, choice.logprob)
     for token, logprob in alternatives.items():
         word = token.removeprefix(before).lstrip(' "\n\t').lower()
         for name, others in ((YES, "true"), (NO, "false")):
-            # A shorter token may be the beginning of the word; a longer one ends it with a quotation mark, a comma.
+            # A shorter token may be the beginning of the word. A longer one ends with a quotation mark or a comma.
             if word and any(full.startswith(word) or word.startswith(full) for full in (name, others)):
                 weights[name] += math.exp(logprob)
     total = weights[YES] + weights[NO]
