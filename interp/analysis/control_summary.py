@@ -1,4 +1,4 @@
-"""Sum up the controls of all features: each is kept as its few figures, and counted at the end."""
+"""Summarise the controls of all features, from a few figures of each."""
 
 from array import array
 from collections import defaultdict
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from interp.stats.agreement import kappa_of_counts
 from interp.stats.misclassification import ErrorRate, corrected_balanced_accuracy
 
-# The controls that compare figures, and those that compare answers.
+# Controls that compare figures, and controls that compare answers.
 COMPARED, REPEATED = ("empty", "baseline"), ("repeat", "judge_swap")
-# Answers of a judge, and of the same or another one to the same questions.
+# Two answers to the same question, of one judge or of two.
 TWICE = ("yes_yes", "yes_no", "no_yes", "no_no")
 # Answers to questions of known answer.
 GOLD = ("tp", "fn", "tn", "fp")
 
 
 class Controls:
-    """The controls of all features together. Add them by feature, ascending."""
+    """The controls of all features, added by feature, ascending."""
 
     def __init__(self) -> None:
         self._values: dict[str, array[float]] = defaultdict(lambda: array("d"))
@@ -30,7 +30,7 @@ class Controls:
         self._gold = {name: array("i") for name in ("feature", *GOLD)}
 
     def add(self, feature: int, controls: Iterable[Mapping[str, Any]]) -> None:
-        """Add the controls of one score, as `interp.domain.score.ControlResult` is written."""
+        """Add the controls of one score, in the form of `interp.domain.score.ControlResult`."""
         for control in controls:
             name, details = control["name"], control["details"]
             if name == "gold":
@@ -44,7 +44,7 @@ class Controls:
                     self._counts[name][key] += int(details.get(key, 0))
 
     def summary(self, balanced_accuracies: NDArray[np.float64]) -> dict[str, Any]:
-        """Return a summary by control, without those that the job does not have. `balanced_accuracies`: all defined values of that metric."""
+        """Return a summary per control of the job, for all defined `balanced_accuracies`."""
         found: dict[str, Any] = {name: self._compared(name) for name in COMPARED if name in self._values}
         found |= {name: self._repeated(name) for name in REPEATED if name in self._values}
         if len(self._gold["feature"]):
@@ -61,9 +61,9 @@ class Controls:
         }
 
     def _repeated(self, name: str) -> dict[str, Any]:
-        """Return one kappa over the answers to all features: with a handful of answers per feature, each kappa alone says little.
+        """Return one kappa over the answers to all features.
 
-        Where answers are graded, so that a feature's figure is no kappa of counts, it is the median of the features' figures.
+        A feature has too few answers for its own kappa. Graded answers have no counts, so theirs is the median of the features' figures.
         """
         counts = self._counts[name]
         table = np.array(list(counts.values())).reshape(2, 2)[::-1, ::-1]
@@ -74,9 +74,9 @@ class Controls:
         return {"kappa": kappa_of_counts(table), "compared": compared, "agreement": float(table.trace() / compared), **counts}
 
     def _known(self, balanced_accuracies: NDArray[np.float64]) -> dict[str, Any]:
-        """Return the judge's error rates on known answers, clustered by feature, and the median of balanced accuracy corrected for them.
+        """Return the judge's error rates, clustered by feature, and the corrected median accuracy.
 
-        That is Rogan and Gladen's correction (`interp.stats.misclassification`); its interval holds the uncertainty of the judge's rates alone.
+        The correction is Rogan and Gladen's (`interp.stats.misclassification`). Its interval covers the uncertainty of the rates alone.
         """
         sensitivity, specificity = self._rate("tp", "fn"), self._rate("tn", "fp")
         found: dict[str, Any] = {
@@ -99,7 +99,7 @@ class Controls:
 
 
 def median_of(values: NDArray[np.float64]) -> float | None:
-    """Return the median; None of none."""
+    """Return the median, or None without values."""
     return float(np.median(values)) if len(values) else None
 
 

@@ -1,4 +1,4 @@
-"""Hold all scores of one scorer over a dictionary as columns of numbers, some 80 bytes per score."""
+"""Hold all scores of one scorer as columns, some 80 bytes per score."""
 
 from array import array
 from collections import defaultdict
@@ -19,17 +19,17 @@ Mask = NDArray[np.bool_]
 
 # Half-width of a 95% interval in standard errors.
 NORMAL = 1.96
-# How a p value was made: by rank among a feature's own nulls, from the nulls of all features, by randomisation over documents.
+# Sources of p values: rank among a feature's own nulls, nulls of all features, randomisation over documents.
 P_METHODS = (None, "rank", "pooled", "paired")
 RANK, POOLED, PAIRED = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Nulls:
-    """Figures of the nulls of the scores that have too few of them for a p value of their own.
+    """Null figures of the scores with too few for an own p value.
 
     few      bool [N]   whether a score is one of these
-    lengths  int32 [N]  how many figures it has, undefined ones too; 0 where not few
+    lengths  int32 [N]  number of its figures, undefined ones too; 0 where not few
     values   float64    all figures, score by score; NaN where undefined
     """
 
@@ -38,7 +38,7 @@ class Nulls:
     values: Floats
 
     def matrix(self, chosen: Mask) -> Floats:
-        """Return the figures of the F chosen scores, float64 [F, R], R the most that one of them has; NaN beyond a score's own."""
+        """Return the figures of the F chosen scores, float64 [F, R], padded with NaN."""
         lengths = self.lengths[chosen]
         values = self.values if chosen.all() else self.values[np.repeat(chosen, self.lengths)]
         most = int(lengths.max(initial=0))
@@ -51,7 +51,7 @@ class Nulls:
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """N scores of one scorer, ascending by feature, of one feature by explanation. NaN is None.
+    """N scores of one scorer, by ascending feature, then explanation. NaN is None.
 
     ids, explanations  int64 [N]
     features           int32 [N]
@@ -60,7 +60,7 @@ class ScoreTable:
     p_methods          int32 [N]  places in `P_METHODS`
     families           int32 [N]  explanations of one explainer with the same settings are a family, by number from 0 to `family_count` - 1
     metrics, reasons   int32 [N]  places in `all_metrics`, `all_reasons` (of nulls; the first is None)
-    nulls              what p values are pooled from
+    nulls              the figures from which p values are pooled
     controls           of the features that the job asked for
     """
 
@@ -88,16 +88,16 @@ class ScoreTable:
         return len(self.ids)
 
 
-# Type codes of `array` for each column: arrays grow in place, where a list of portions would need twice the memory when it is joined.
+# Type codes of `array` per column. Arrays grow in place; joining a list of portions would need twice the memory.
 TYPES = {"ids": "q", "features": "i", "explanations": "q", "families": "i", "metrics": "i", "reasons": "i", "p_methods": "i"}
 FIGURES = ("values", "lifts", "p_values", "q_values", "shrunken_values", "paired")
 TYPES |= dict.fromkeys((*FIGURES, "errors"), "d")
 
 
 def table_of(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]) -> ScoreTable:
-    """Return the rows of `interp.store.results.dictionary_scores.scores_of` as columns; `asked` are the features of the job."""
+    """Return rows of `interp.store.results.dictionary_scores.scores_of` as columns; `asked` are the job's features."""
     columns = {name: array(code) for name, code in TYPES.items()}
-    # Values of which there are few different ones, by number in the order in which they come.
+    # Few distinct values each, numbered in order of appearance.
     families, metrics, reasons = (defaultdict[Any, int](count().__next__) for _ in range(3))
     reasons[None]
     few, lengths, null_values = array("b"), array("i"), array("d")
@@ -134,7 +134,7 @@ def table_of(portions: Iterable[Sequence[Sequence[Any]]], asked: Sequence[Range]
 
 
 def is_within(features: Integers, ranges: Sequence[Range]) -> Mask:
-    """Return whether each feature lies in one of the ascending, disjoint ranges, bool [N]."""
+    """Return whether each feature is in an ascending, disjoint range, bool [N]."""
     starts, stops = np.array([start for start, _ in ranges], dtype=np.int64), np.array([0, *(stop for _, stop in ranges)], dtype=np.int64)
     found: Mask = features < stops[np.searchsorted(starts, features, side="right")]
     return found

@@ -1,4 +1,4 @@
-"""Adjust the scores of one scorer by all of them: pooled p values, q values, shrunken scores, and how reliable their order is. Pure."""
+"""Adjust the scores of one scorer: pooled p values, q values, shrunken scores."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,20 +13,20 @@ from interp.stats.multiplicity import benjamini_hochberg
 from interp.stats.pooled import MIN_POOLED, pooled_p, strata_of
 from interp.stats.shrinkage import Shrunken, expected_overlap, shrink
 
-# q at or below this counts as better than its null.
+# A score with q at or below this is better than its null.
 SIGNIFICANT = 0.05
-# Features of like firing rate share their nulls.
+# Features with similar firing rates share their nulls.
 STRATA = 4
 WORST = 100
 
-# Rows of a table: all of them as a slice, so that a column is not copied.
+# Rows of a table. All rows are a slice, so that no column is copied.
 Members = Integers | slice
 
 
 def adjusted(table: ScoreTable, densities: Floats | None) -> ScoreTable:
-    """Return the table with pooled p values where `densities` [features] are given, q values and shrunken scores.
+    """Return the table with q values, shrunken scores, and (with `densities` [features]) pooled p values.
 
-    Both are of a family as a whole: the explanations of one explainer with the same settings, over the whole dictionary, are one set of tests.
+    All are per family: the explanations of one explainer with the same settings, over the whole dictionary, are one set of tests.
     """
     if densities is not None:
         table = _with_pooled_p(table, densities)
@@ -38,10 +38,10 @@ def adjusted(table: ScoreTable, densities: Floats | None) -> ScoreTable:
 
 
 def summary_of(table: ScoreTable, chosen: Mask) -> dict[str, Any]:
-    """Sum up one scorer over a job's features, `chosen` [N]. Medians are over defined values; None where there are none.
+    """Return a summary of one scorer over a job's features, `chosen` [N].
 
-    `ranking`: `reliability` is the share of the spread between features that is not noise, `worst_found` how many of the hundred features that look
-    worst (fewer in a small job) are expected to be among the hundred worst.
+    Medians are over defined values, None where there are none. `ranking`: `reliability` is the share of the spread between features that is not
+    noise. `worst_found` is how many of the hundred features with the lowest scores (fewer in a small job) are expected to be among the hundred worst.
     """
     values = _defined(table.values, chosen)
     q_values = _defined(table.q_values, chosen)
@@ -64,7 +64,7 @@ def summary_of(table: ScoreTable, chosen: Mask) -> dict[str, Any]:
 
 
 def ranking_of(table: ScoreTable, chosen: Mask) -> dict[str, Any]:
-    """Say how reliable the order of the features is, over the first family that has figures among the `chosen` [N]."""
+    """Return how reliable the features' order is, for the first family in `chosen` [N]."""
     members = chosen & (table.families == table.families[chosen.argmax()]) if chosen.any() else chosen
     found: Shrunken = shrink(table.values[members], table.errors[members])
     known = int(np.count_nonzero(~np.isnan(found.means)))
@@ -82,14 +82,14 @@ def _families(table: ScoreTable) -> Iterator[Members]:
 
 
 def _with_pooled_p(table: ScoreTable, densities: Floats) -> ScoreTable:
-    """Return the table with p values for the scores that have too few nulls for one by rank; these lose their reason.
+    """Return the table with p values for scores with too few nulls for ranks.
 
-    They are made from the nulls of all such features of a family where these are `MIN_POOLED` or more, else by pairs. The number decides, never a
-    figure.
+    These lose their reason. Their p values are pooled from the nulls of all such features of a family, where these are `MIN_POOLED` or more, else
+    paired. The number decides, never a figure.
     """
     nulls = table.nulls
     p_values, p_methods = table.p_values.copy(), table.p_methods.copy()
-    # Scores of too few windows have no p value: where each score has one null, figures alone would be ranked, theirs too.
+    # Scores of too few windows have no p value. Where each score has one null, raw figures, theirs included, would be ranked.
     scarce = np.array([scarce_kind_of(reason) is not None for reason in table.all_reasons])[table.reasons]
     p_values[scarce], p_methods[scarce] = np.nan, 0
     for family in range(table.family_count):

@@ -1,4 +1,4 @@
-"""Find the scores that an adjustment changes, as columns until they are written. Pure."""
+"""Find the scores that an adjustment changes, as columns until written."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from interp.store.results.dictionary_scores import PORTION, AdjustedScore, numbe
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The scores that differ from those in the database, ascending by id. NaN is None; `reasons` are places in `all_reasons`."""
+    """The scores that differ from the database, by id; `reasons` index `all_reasons`."""
 
     ids: Integers
     p_values: Floats
@@ -51,5 +51,5 @@ def changed(before: ScoreTable, after: ScoreTable) -> Changes:
 
 
 def in_order(changes: Iterable[Changes]) -> Iterator[AdjustedScore]:
-    """Yield the changes of several scorers ascending by id: all writers lock rows in one order, so that they cannot deadlock."""
+    """Yield the changes of several scorers ascending by id, to avoid deadlocks."""
     return heapq.merge(*(some.rows() for some in changes), key=lambda row: row.id)
