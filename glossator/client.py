@@ -100,7 +100,9 @@ class Client:
                     source.response.read()
                     _raise_for_problem(source.response)
                 for event in source.iter_sse():
-                    yield Event(event.event, json.loads(event.data))
+                    # httpx-sse makes an event without data of a comment that keeps the connection open.
+                    if event.data:
+                        yield Event(event.event, json.loads(event.data))
         except NO_ANSWER as error:
             raise self._unreachable(error) from error
 
