@@ -210,7 +210,7 @@ def test_a_worker_that_dies_over_it_is_followed_by_another(http: httpx.Client, r
     assert job_row(runtime.engine, job["id"]).status == "queued"
     found = admission.check(tiny_job, runtime.settings)
     with pytest.raises(LeaseLostError), transaction(runtime.engine) as session:
-        jobs.admit(session, job["id"], found.spec, found.facts, found.noticed)
+        jobs.admit(session, job["id"], found.spec, found.facts)
     with snapshot(runtime.engine) as session:
         assert sorted(session.scalars(select(ChunkRow.stage).where(ChunkRow.job_id == job["id"]))) == ["check", "prepare"]
 
