@@ -1,4 +1,4 @@
-"""Measure how well predictions agree with the truth, and answers with one another. Undefined is None, never 0."""
+"""Measure agreement of predictions with the truth, and between answers; undefined is None."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +52,7 @@ class Confusion:
 
 
 def precision_at_rate(recall: float, false_positive_rate: float, rate: float) -> float | None:
-    """Return the precision where a share `rate` of all windows is positive: Bayes' rule on the two error rates."""
+    """Return the precision at a positive share `rate`, by Bayes' rule."""
     true_alarms, false_alarms = rate * recall, (1 - rate) * false_positive_rate
     return _ratio(true_alarms, true_alarms + false_alarms)
 
@@ -69,7 +69,7 @@ SUMS = 6
 
 
 def sums(x: NDArray[np.float64], y: NDArray[np.float64], groups: NDArray[np.intp], count: int) -> NDArray[np.float64]:
-    """Return n, Σx, Σy, Σx², Σy², Σxy of the pairs of each group, float64 [count, 6]; x, y, groups are [M]."""
+    """Return n, Σx, Σy, Σx², Σy², Σxy per group, float64 [count, 6]; inputs are [M]."""
     columns = (np.ones_like(x), x, y, x * x, y * y, x * y)
     return np.stack([np.bincount(groups, weights=column, minlength=count) for column in columns], axis=-1)
 
@@ -79,7 +79,7 @@ def pearson_of(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     n, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         vx, vy = xx - x * x / n, yy - y * y / n
-        # A constant side leaves only rounding.
+        # A constant side leaves only rounding errors.
         undefined = (n < 2) | (vx <= 1e-12 * xx) | (vy <= 1e-12 * yy)
         r = (xy - x * y / n) / np.sqrt(vx * vy)
     return np.where(undefined, np.nan, np.clip(r, -1.0, 1.0))
@@ -93,16 +93,16 @@ def pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
 
 
 def r_squared(predicted: NDArray[np.float64], real: NDArray[np.float64]) -> float | None:
-    """Return 1 - SS_res / SS_tot about the mean of the real values; None where these are constant. Negative when worse than the mean."""
+    """Return 1 - SS_res / SS_tot about the real values' mean; None where constant."""
     spread = float(((real - real.mean()) ** 2).sum()) if real.size else 0.0
     return None if spread == 0 else 1 - float(((real - predicted) ** 2).sum()) / spread
 
 
 def cohens_kappa(a: NDArray[Any], b: NDArray[Any]) -> float | None:
-    """Return Cohen's kappa of two lists of answers to the same N items; None on no items, and where both give one answer throughout.
+    """Return Cohen's kappa of two answers to N items; None where undefined.
 
-    (agreement - expected) / (1 - expected), where `expected` is the agreement of two answerers who ignore the items but keep their own rates: 1 is
-    perfect, 0 is chance. Source: Cohen (Educ. Psychol. Meas. 20, 1960).
+    It is (agreement - expected) / (1 - expected): 1 is perfect, 0 is chance. `expected` is the agreement of two answerers who ignore the items but
+    keep their own rates. It is undefined without items, and where both give one answer throughout. Source: Cohen (Educ. Psychol. Meas. 20, 1960).
     """
     if len(a) == 0:
         return None
@@ -112,7 +112,7 @@ def cohens_kappa(a: NDArray[Any], b: NDArray[Any]) -> float | None:
 
 
 def kappa_of_counts(counts: NDArray[np.integer]) -> float | None:
-    """Return Cohen's kappa from counts [K, K] of the items with answer i of the one and answer j of the other."""
+    """Return Cohen's kappa from counts [K, K] of items by both answers."""
     total = int(counts.sum())
     if not total:
         return None
@@ -123,14 +123,14 @@ def kappa_of_counts(counts: NDArray[np.integer]) -> float | None:
 
 
 def bits_of(accuracy: NDArray[np.float64], options: int) -> NDArray[np.float64]:
-    """Return the bits that a choice among `options`, right at this rate, gives, float64 [...]; NaN for NaN.
+    """Return the bits of a choice with this accuracy, float64 [...]; NaN for NaN.
 
-    log2 K + a log2 a + (1 - a) log2((1 - a) / (K - 1)): the mutual information of a K-ary channel whose errors fall on the others alike. Below
-    chance (a < 1/K) it is taken as negative, so that it rises with the accuracy throughout and guessing is not rewarded: -log2(K / (K - 1)) at none
-    right, 0 at chance, log2 K at all right. As it is monotone, the ends of an interval for the accuracy become those for the bits. One option: 0.
-    Source: Wolpaw et al. (IEEE Trans. Rehabil. Eng. 8, 2000, 164-173), after Pierce (An Introduction to Information Theory, 1980, 145-165).
+    They are log2 K + a log2 a + (1 - a) log2((1 - a) / (K - 1)), the mutual information of a K-ary channel whose errors fall on the others alike.
+    Below chance (a < 1/K) they are negative, so that they rise with the accuracy and guessing is not rewarded: -log2(K / (K - 1)) at 0, 0 at chance,
+    log2 K at 1. As the bits are monotone, an interval's ends for the accuracy give those for the bits. With one option they are 0. Source: Wolpaw et
+    al. (IEEE Trans. Rehabil. Eng. 8, 2000, 164-173), after Pierce (An Introduction to Information Theory, 1980, 145-165).
     """
-    # As in `intervals`: only where bits are computed.
+    # Imported here as in `intervals`.
     from scipy.special import xlogy
 
     if options < 2:

@@ -1,4 +1,4 @@
-"""Compute the confidence interval of a correlation over tokens that come in documents, few of which decide it."""
+"""Compute the confidence interval of a correlation over tokens in documents."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,22 +8,22 @@ from interp.stats.intervals import Bounds, t_quantile
 from interp.stats.ranking import midranks
 
 Floats = NDArray[np.float64]
-# With the feature firing in fewer documents nothing covered the true correlation often enough (docs/truth.md).
+# With fewer firing documents no interval covered the true correlation often enough (docs/truth.md).
 MIN_DOCUMENTS = 5
-# How much stronger than the strongest document seen the one not seen is taken to be: the ratio of strongest and median to this power.
+# The unseen document exceeds the strongest seen one by the ratio of strongest and median to this power.
 TAIL = 0.35
-# So many documents not seen, each missed and each falsely predicted, bound how far the corrections for unequal documents may move the lower end.
+# This many unseen missed documents, and as many falsely predicted ones, limit the corrections of the lower end.
 MOST_UNSEEN = 3
 LIMIT = 1 - 1e-9
 
 
 def firing_documents(totals: Floats) -> int:
-    """Count the documents in which the real activation is not 0 throughout, from their sums [m, 6] (`agreement.sums`)."""
+    """Count the documents with a non-zero activation, from `agreement.sums` [m, 6]."""
     return int(np.count_nonzero(totals[:, 4] > 0))
 
 
 def ranks_above_lowest(values: NDArray[np.floating]) -> Floats:
-    """Return midranks less that of the lowest value, float64 [N]. Most tokens are silent: only the others are sorted."""
+    """Return midranks less the lowest value's, float64 [N], sorting only higher values."""
     ranks = np.zeros(len(values))
     above = values > values.min(initial=np.inf)
     ranks[above] = midranks(values[above].astype(np.float64)) + (np.count_nonzero(~above) - 1) / 2
@@ -31,27 +31,28 @@ def ranks_above_lowest(values: NDArray[np.floating]) -> Floats:
 
 
 def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
-    """Return the interval for Pearson's r of predicted (x) and real (y) values from the sums `totals` [m, 6] of m documents.
+    """Return the interval for Pearson's r from the sums `totals` [m, 6] of documents.
 
-    It is None with fewer than five documents that fire, and where r is undefined without one of them.
+    `totals` are `agreement.sums` of predicted and real values. None with fewer than five firing documents, and where r is undefined without one of
+    them.
 
     On Fisher's z the spread hardly depends on r. It comes from leaving out each document, with two corrections for documents of unequal weight:
-    Hall's transformation of Student's t for skewed influences, and degrees of freedom from their kurtosis (Satterthwaite). Both see only what is in
-    the sample. Where activations have a heavy tail, most samples lack the few tokens that decide the true r and look harmless. So each end is moved
-    by what one more document would do: to the lower end one that fires without being predicted, stronger than the strongest seen by as much as
-    activations spread, or one that is predicted without firing; to the upper end one as strong as the strongest that is predicted rightly. So an
-    interval has a width where all documents agree, too, and r lies within.
-    Where one or two documents decide, these corrections alone would move the lower end of a high r below 0. They move it no further than Student's t
-    without them does (with the error on z or, as z knows no bounds near r = 1, with that on r), or `MOST_UNSEEN` documents more of both harmful
-    kinds, whichever is lower. That leaves the coverage as it is, and takes a quarter of the width.
-    Sources: Fisher (Metron 1, 1921) for z; Efron (The Jackknife, the Bootstrap and Other Resampling Plans, 1982, ch. 3); Hall (J. R. Stat. Soc. B 54,
-    1992, 221-228); Satterthwaite (Biometrics Bull. 2, 1946). The added documents are this module's own, after the pseudo-observations of Agresti and
-    Coull (Am. Stat. 52, 1998); that the interval covers is measured, not proved (`python -m benches.truth --only pearson_coverage`).
+    Hall's transformation of Student's t for skewed influences, and degrees of freedom from their kurtosis (Satterthwaite). Both see only the sample.
+    With heavy-tailed activations, most samples lack the few tokens that decide the true r. So each end is moved by the effect of one more document.
+    For the lower end it fires without being predicted, stronger than the strongest seen by as much as activations spread, or it is predicted without
+    firing. For the upper end it is as strong as the strongest and predicted rightly. So an interval always has a width, and contains r.
+
+    Where one or two documents decide, these corrections alone would move the lower end of a high r below 0. So it goes no lower than the lower of two
+    limits. One is Student's t without corrections (with the error on z or, near r = 1, that on r). The other is `MOST_UNSEEN` more documents of both
+    harmful kinds. That keeps the coverage, and removes a quarter of the width. Sources: Fisher (Metron 1, 1921) for z; Efron (The Jackknife, the
+    Bootstrap and Other Resampling Plans, 1982, ch. 3); Hall (J. R. Stat. Soc. B 54, 1992, 221-228); Satterthwaite (Biometrics Bull. 2, 1946). The
+    added documents are this module's own, after the pseudo-observations of Agresti and Coull (Am. Stat. 52, 1998). The coverage is measured, not
+    proved (`python -m benches.truth --only pearson_coverage`).
     """
     if firing_documents(totals) < MIN_DOCUMENTS:
         return None
     whole = totals.sum(axis=0)
-    # All samples at once: the whole one, those with one document more, those with one less.
+    # All samples at once: the whole one, those with one more document, those with one less.
     more = _documents_more(totals)
     harmed = MOST_UNSEEN * (more[0] + more[1])
     found = _z(pearson_of(np.concatenate([whole[None], whole + more, (whole + harmed)[None], whole - totals])))
@@ -66,9 +67,9 @@ def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
 
 
 def pearson_error(correlation: float, replicates: Floats) -> float | None:
-    """Return the standard error of a correlation toward 0, on Fisher's z and back; None where undefined.
+    """Return a correlation's standard error toward 0, by Fisher's z; None where undefined.
 
-    `replicates` [m] are its leave-one-document-out values. The lower end of the interval also covers what documents not seen may do.
+    `replicates` [m] are its leave-one-document-out values. The lower end of the interval also covers documents not seen.
     """
     if len(replicates) < 2 or np.isnan(replicates).any():
         return None
@@ -76,7 +77,7 @@ def pearson_error(correlation: float, replicates: Floats) -> float | None:
 
 
 def _error(replicates: Floats) -> float:
-    """Return the jackknife standard error of a figure, from its m leave-one-out values."""
+    """Return the jackknife standard error of a figure, from m leave-one-out values."""
     count = len(replicates)
     return float(np.sqrt((count - 1) / count * ((replicates - replicates.mean()) ** 2).sum()))
 
@@ -87,10 +88,10 @@ def _z(correlation: Floats) -> Floats:
 
 
 def _distances(replicates: Floats, level: float) -> tuple[float, float]:
-    """Return how far the ends lie below and above z, from its leave-one-out values [m].
+    """Return the distances of the ends from z, from leave-one-out values [m].
 
-    The inverse of Hall's t + s t^2 / 3 + s^2 t^3 / 27 + s / 6 at Student's t, times the error; s is the skewness of the influences over sqrt(m).
-    Degrees of freedom are those of `influence_degrees`.
+    They are the inverse of Hall's t + s t^2 / 3 + s^2 t^3 / 27 + s / 6 at Student's t, times the error. s is the skewness of the influences over
+    sqrt(m). Degrees of freedom are those of `influence_degrees`.
     """
     influences = replicates.mean() - replicates
     squares = influences**2
@@ -108,9 +109,9 @@ def _distances(replicates: Floats, level: float) -> tuple[float, float]:
 
 
 def influence_degrees(replicates: Floats) -> float:
-    """Return the degrees of freedom of a jackknife variance, from its m leave-one-out values.
+    """Return the degrees of freedom of a jackknife variance, from leave-one-out values [m].
 
-    3 / kurtosis of the influences times m, less one: m - 1 for normal influences, few where few documents decide; 1 at least.
+    They are 3 m / kurtosis of the influences, less one, and at least 1: m - 1 for normal influences, few where few documents decide.
     """
     squares = (replicates.mean() - replicates) ** 2
     total, most = float(squares.sum()), float(len(replicates) - 1)
@@ -120,7 +121,7 @@ def influence_degrees(replicates: Floats) -> float:
 
 
 def _documents_more(totals: Floats) -> Floats:
-    """Return the sums of one more document that is missed, predicted falsely or predicted rightly, float64 [3, 6]."""
+    """Return sums of a missed, a falsely and a rightly predicted document, float64 [3, 6]."""
     energy = totals[:, 4][totals[:, 4] > 0]
     strongest = float(energy.max())
     real, predicted = np.sqrt(strongest), np.sqrt(totals[:, 3].max())

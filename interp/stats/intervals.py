@@ -1,4 +1,4 @@
-"""Compute confidence intervals for figures whose items come in clusters: windows of one document are not independent."""
+"""Compute confidence intervals for figures whose items are clustered by document."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -8,24 +8,24 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Bounds = tuple[float, float]
-# Clusters whose items are in memory at once, where they are counted.
+# Number of clusters whose items are in memory at once.
 CLUSTERS = 8_192
 
 
 @lru_cache(maxsize=4096)
 def t_quantile(level: float, degrees: float) -> float:
     """Return the two-sided critical value of Student's t."""
-    # scipy.special takes a tenth of a second to import: only processes that compute an interval wait for it.
+    # Imported here since it takes 0.1 s, and not every process computes an interval.
     from scipy import special
 
     return float(special.stdtrit(degrees, 0.5 + level / 2))
 
 
 def wilson(share: float, count: float, critical: float) -> Bounds:
-    """Return Wilson's score interval for a proportion of `count` (possibly effective, not whole) trials.
+    """Return Wilson's score interval for a proportion of `count` (possibly effective) trials.
 
-    Never of zero width and never outside 0..1, also at shares of 0 and 1, where the normal interval collapses.
-    Source: Wilson (J. Am. Stat. Assoc. 22, 1927), eq. for p in |p̂ - p| = z sqrt(p(1-p)/n).
+    It never has zero width and never leaves 0..1, also at shares of 0 and 1, where the normal interval collapses. Source: Wilson (J. Am. Stat. Assoc.
+    22, 1927), eq. for p in |p̂ - p| = z sqrt(p(1-p)/n).
     """
     z2 = critical**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
@@ -35,14 +35,13 @@ def wilson(share: float, count: float, critical: float) -> Bounds:
 
 
 def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], level: float = 0.95) -> Bounds:
-    """Return Wilson's interval at the effective sample size, for hits [N] in clusters [N] (small integers).
+    """Return Wilson's interval at the effective size, for hits [N] in clusters [N].
 
-    The design effect is the ratio of the between-cluster (linearised) variance of the share to the binomial one; the effective size is N over it,
-    never more than N. A cluster that holds much of the sample draws the share to itself and seems to deviate little, and it alone decides the
-    variance: `adjusted_residuals` and `cluster_degrees` correct for both, and change nothing where all clusters are of one size. At shares of 0 and
-    1, where no variance can be seen, a whole cluster counts as one trial. Source: Korn and Graubard (Survey Methodology 24, 1998) with Wilson's
-    interval in place of Clopper-Pearson's, which Dean and Pagano (J. Surv. Stat. Methodol. 3, 2015) found nearer to nominal coverage. Raises
-    ValueError on no hits at all to count.
+    Clusters are small integers. The design effect is the ratio of the between-cluster (linearised) variance of the share to the binomial one. The
+    effective size is N over it, at most N. A large cluster pulls the share toward its own and so seems to deviate little, and it alone decides the
+    variance. `adjusted_residuals` and `cluster_degrees` correct for both, and change nothing with clusters of equal size. At shares of 0 and 1, where
+    the variance is 0, a whole cluster counts as one trial. Source: Korn and Graubard (Survey Methodology 24, 1998), with Wilson's interval in place
+    of Clopper-Pearson's: Dean and Pagano (J. Surv. Stat. Methodol. 3, 2015) found its coverage nearer to nominal. Raises ValueError without items.
     """
     if len(hits) == 0:
         raise ValueError("a proportion of nothing")
@@ -54,9 +53,9 @@ def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], le
 
 
 def clustered_counts(hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> Bounds:
-    """Return the same interval, to the bit, from counts of hits and then misses [C], in clusters [C] that ascend, with little memory.
+    """Return the same interval, to the bit, from counts, with little memory.
 
-    Raises ValueError on no hits at all to count.
+    Counts are of hits and misses [C], in ascending clusters [C]. Raises ValueError without items.
     """
     some = hits + misses > 0
     hits, misses, clusters = hits[some], misses[some], clusters[some]
@@ -72,7 +71,7 @@ def clustered_counts(hits: NDArray[np.integer], misses: NDArray[np.integer], clu
 
 
 def _residuals(share: float, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer]) -> Floats:
-    """Return how many more hits each cluster has than the share would give, added up item by item."""
+    """Return each cluster's hits less the expected ones, summed item by item."""
     runs = np.stack([hits, misses], axis=1).ravel()
     numbered = np.unique(clusters, return_inverse=True)[1]
     weights = np.repeat(np.tile([1 - share, 0 - share], len(hits)), runs)
@@ -80,10 +79,10 @@ def _residuals(share: float, hits: NDArray[np.integer], misses: NDArray[np.integ
 
 
 def weighted_proportion(hits: NDArray[np.bool_], weights: Floats, clusters: NDArray[np.intp], level: float = 0.95) -> Bounds:
-    """Return Wilson's interval of a weighted share, Σ w·hit / Σ w, whose items come in clusters.
+    """Return Wilson's interval of a weighted share, Σ w·hit / Σ w, of clustered items.
 
-    The weights [N], above 0, undo unequal chances of being drawn. The effective size is (Σ w)² / Σ w² over the design effect (Kish, Survey Sampling,
-    1965, ch. 11.7), so that few large weights count as few items. Raises ValueError on no hits at all to count.
+    The weights [N], above 0, correct unequal chances of being drawn. The effective size is (Σ w)² / Σ w² over the design effect (Kish, Survey
+    Sampling, 1965, ch. 11.7), so that few large weights count as few items. Raises ValueError without items.
     """
     if len(hits) == 0:
         raise ValueError("a proportion of nothing")
@@ -102,7 +101,7 @@ def weighted_proportion(hits: NDArray[np.bool_], weights: Floats, clusters: NDAr
 
 
 def _clustered(share: float, sizes: NDArray[np.integer], residuals: Floats, level: float) -> Bounds:
-    """Return the interval from the items of each cluster [G], all above 0, and by how many its hits exceed the share [G]."""
+    """Return the interval from the clusters' sizes, all above 0, and residuals, both [G]."""
     count = int(sizes.sum())
     weights = sizes / count
     critical = t_quantile(level, cluster_degrees(weights))
@@ -114,22 +113,21 @@ def _clustered(share: float, sizes: NDArray[np.integer], residuals: Floats, leve
 
 
 def adjusted_residuals(residuals: Floats, weights: Floats) -> Floats:
-    """Return cluster totals of residuals about a common mean, each over sqrt(1 - w), w being its part in the mean, float64 [G].
+    """Return cluster totals of residuals, each over sqrt(1 - w), float64 [G].
 
-    `weights` [G] are the clusters' shares of the items, adding up to 1. Source: bias-reduced linearisation (CR2) of Bell and McCaffrey (Survey
-    Methodology 28, 2002) for a mean; with equal clusters the sum of squares is G / (G - 1) times the plain one.
+    `weights` w [G] are the clusters' shares of the items, with sum 1. Source: bias-reduced linearisation (CR2) of Bell and McCaffrey (Survey
+    Methodology 28, 2002) for a mean. With equal clusters the sum of squares is G / (G - 1) times the plain one.
     """
     scaled: Floats = residuals / np.sqrt(np.maximum(1 - weights, 1e-12))
     return scaled
 
 
 def cluster_degrees(weights: Floats) -> float:
-    """Return the degrees of freedom of the variance of a mean whose clusters hold shares `weights` [G] of the items.
+    """Return the degrees of freedom of a mean's variance, from cluster shares [G].
 
-    They are G - 1 where all clusters are equal, and 1 at least: Satterthwaite's 2 E(V)^2 / Var(V) for the sum of squares of adjusted residuals of
-    independent items,
-    1 / (sum w^2 + (sum u)^2 - sum u^2), u = w^2 / (1 - w). One document that holds half of the windows leaves 2 to 3, however many others there are.
-    Source: Bell and McCaffrey (Survey Methodology 28, 2002); Imbens and Kolesar (Rev. Econ. Stat. 98, 2016), eq. 9. Rounded to a tenth.
+    They are Satterthwaite's 2 E(V)^2 / Var(V) for the sum of squares of adjusted residuals of independent items: 1 / (sum w^2 + (sum u)^2 - sum u^2),
+    u = w^2 / (1 - w), rounded to a tenth. They are G - 1 for equal clusters, and at least 1. One document with half of the windows leaves 2 to 3,
+    however many others there are. Source: Bell and McCaffrey (Survey Methodology 28, 2002); Imbens and Kolesar (Rev. Econ. Stat. 98, 2016), eq. 9.
     """
     if len(weights) < 2:
         return 1.0
@@ -138,15 +136,15 @@ def cluster_degrees(weights: Floats) -> float:
 
 
 def least_degrees(*sides: NDArray[np.integer] | Floats) -> float:
-    """Return the least `cluster_degrees` of several sides (firing and silent windows, say); each is [G], items by cluster."""
+    """Return the least `cluster_degrees` of several sides; each is items by cluster [G]."""
     return min((cluster_degrees(side[side > 0] / side.sum()) for side in sides if side.any()), default=1.0)
 
 
 def mover_mean(first: float, first_bounds: Bounds, second: float, second_bounds: Bounds) -> Bounds:
-    """Return the interval for the mean of two independent figures from that of each, by MOVER (method of variance estimates recovery).
+    """Return the interval for the mean of two independent figures, by MOVER.
 
-    Keeps the asymmetry of its parts, which a normal interval for the sum throws away.
-    Source: Donner and Zou (Stat. Methods Med. Res. 21, 2012), eq. 3.
+    MOVER, the method of variance estimates recovery, keeps the asymmetry of both intervals. Source: Donner and Zou (Stat. Methods Med. Res. 21,
+    2012), eq. 3.
     """
     low = np.hypot(first - first_bounds[0], second - second_bounds[0]) / 2
     high = np.hypot(first_bounds[1] - first, second_bounds[1] - second) / 2
@@ -155,27 +153,27 @@ def mover_mean(first: float, first_bounds: Bounds, second: float, second_bounds:
 
 
 def mover_difference(first: float, first_bounds: Bounds, second: float, second_bounds: Bounds, correlation: float) -> Bounds:
-    """Return the interval for first - second, two figures on the same items, from the correlation of their estimates.
+    """Return the interval for first - second, two correlated figures on the same items.
 
-    It lies between the least and the greatest difference of what the two intervals hold, so within the figures' range where they do.
-    Source: Zou (Psychol. Methods 12, 2007), eq. 15; Donner and Zou (2012), eq. 7.
+    It lies between the least and the greatest difference of values of the two intervals, so within the figures' range where they do. Source: Zou
+    (Psychol. Methods 12, 2007), eq. 15; Donner and Zou (2012), eq. 7.
     """
     down, up = first - first_bounds[0], first_bounds[1] - first
     other_down, other_up = second - second_bounds[0], second_bounds[1] - second
     low = np.sqrt(max(0.0, down**2 + other_up**2 - 2 * correlation * down * other_up))
     high = np.sqrt(max(0.0, up**2 + other_down**2 - 2 * correlation * up * other_down))
-    # This guards against rounding alone, since |correlation| is at most 1.
+    # This corrects rounding alone, since |correlation| is at most 1.
     least, most = first_bounds[0] - second_bounds[1], first_bounds[1] - second_bounds[0]
     return max(first - second - float(low), least), min(first - second + float(high), most)
 
 
 def within(bounds: Bounds, span: Bounds) -> Bounds:
-    """Return the part of an interval that lies in the range `span` of its figure."""
+    """Return an interval clipped to the range `span` of its figure."""
     return min(max(bounds[0], span[0]), span[1]), min(max(bounds[1], span[0]), span[1])
 
 
 def leave_one_out(totals: Floats, statistic: Callable[[Floats], Floats]) -> Floats:
-    """Return a statistic of sums without each of m clusters, float64 [m, ...]; `totals` is [m, ..., S], and the statistic takes [..., S]."""
+    """Return a statistic of sums [m, ..., S] without each cluster, float64 [m, ...]."""
     return statistic(totals.sum(axis=0)[None] - totals)
 
 

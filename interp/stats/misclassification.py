@@ -1,4 +1,4 @@
-"""Correct figures for a judge that misreads, by its error rates on questions of known answer."""
+"""Correct figures for a judge's error rates on questions of known answer."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from interp.stats.intervals import Bounds, clustered_counts, clustered_proportio
 
 @dataclass(frozen=True, slots=True)
 class ErrorRate:
-    """A share and its interval, of whatever level."""
+    """A share and its interval, of any level."""
 
     value: float
     low: float
@@ -18,14 +18,14 @@ class ErrorRate:
 
     @classmethod
     def of(cls, hits: NDArray[np.bool_], clusters: NDArray[np.intp] | None = None, level: float = 0.95) -> "ErrorRate":
-        """Return the rate of hits [N] in clusters [N] (None: each alone). Raises ValueError where N is 0."""
+        """Return the rate of hits [N] in clusters [N], or unclustered. Raises ValueError without items."""
         groups = np.arange(len(hits)) if clusters is None else clusters
         low, high = clustered_proportion(hits, groups, level)
         return cls(float(hits.mean()), low, high)
 
     @classmethod
     def of_counts(cls, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> "ErrorRate":
-        """Return the rate of so many hits and misses [C] at a time, in clusters [C], ascending. Raises ValueError where all are 0."""
+        """Return the rate from counts [C] in ascending clusters [C]. Raises ValueError without items."""
         low, high = clustered_counts(hits, misses, clusters, level)
         return cls(float(hits.sum() / (hits.sum() + misses.sum())), low, high)
 
@@ -40,14 +40,13 @@ class Corrected:
 
 
 def corrected_balanced_accuracy(recall: ErrorRate, false_alarm: ErrorRate, sensitivity: ErrorRate, specificity: ErrorRate) -> Corrected:
-    """Return balanced accuracy with recall and false alarms corrected: 1/2 + (recall - false alarm) / 2J, J = sensitivity + specificity - 1.
+    """Return balanced accuracy corrected for the judge's `sensitivity` and `specificity` on known answers.
 
-    `sensitivity` and `specificity` are the judge's on known answers. Its errors pull a figure toward 1/2, and the correction undoes that. Recall and
-    false alarms share the judge's rates, so their intervals cannot just be joined: the interval is that of the ratio of (recall - false alarm) to J
-    (Youden's index), by MOVER, cut to 0..1. It is 0..1 whole where the judge's errors alone could explain anything. Undefined when the judge is no
-    better than chance.
-    Sources: Rogan and Gladen (Am. J. Epidemiol. 107, 1978) for the figure; Fieller (J. R. Stat. Soc. B 16, 1954) and Donner and Zou (Stat. Methods
-    Med. Res. 21, 2012, section 2.3) for the interval of a ratio.
+    It is 1/2 + (recall - false alarm) / 2J, with Youden's index J = sensitivity + specificity - 1. The judge's errors pull a figure toward 1/2, and
+    the correction undoes that. Recall and false alarms share the judge's rates. So the interval is that of (recall - false alarm) / J, by MOVER, cut
+    to 0..1. It is all of 0..1 where the judge's errors could explain any figure. Undefined where the judge is no better than chance. Sources: Rogan
+    and Gladen (Am. J. Epidemiol. 107, 1978) for the figure; Fieller (J. R. Stat. Soc. B 16, 1954) and Donner and Zou (Stat. Methods Med. Res. 21,
+    2012, section 2.3) for the interval of a ratio.
     """
     youden = sensitivity.value + specificity.value - 1
     if youden <= 0:
@@ -61,14 +60,14 @@ def corrected_balanced_accuracy(recall: ErrorRate, false_alarm: ErrorRate, sensi
     gap_high = gap + float(np.hypot(recall.high - recall.value, false_alarm.value - false_alarm.low))
     youden_down = float(np.hypot(sensitivity.value - sensitivity.low, specificity.value - specificity.low))
     youden_up = float(np.hypot(sensitivity.high - sensitivity.value, specificity.high - specificity.value))
-    # gap - ratio youden loses by a larger index where the ratio is positive, by a smaller one where it is negative.
+    # A larger index lowers gap - ratio youden where the ratio is positive, a smaller one where it is negative.
     low = _root(youden**2 - (youden_up if gap_low > 0 else youden_down) ** 2, gap * youden, gap**2 - (gap - gap_low) ** 2, -1, -1.0)
     high = _root(youden**2 - (youden_down if gap_high > 0 else youden_up) ** 2, gap * youden, gap**2 - (gap_high - gap) ** 2, 1, 1.0)
     return _within((1 + gap / youden) / 2, ((1 + low) / 2, (1 + high) / 2))
 
 
 def _root(square: float, linear: float, constant: float, side: int, edge: float) -> float:
-    """Return the lower (-1) or upper (1) root of square x² - 2 linear x + constant; `edge` where the parabola does not open upward."""
+    """Return the lower (-1) or upper (1) root, or `edge` if not convex."""
     if square <= 0:
         return edge
     return (linear + side * float(np.sqrt(max(linear**2 - square * constant, 0.0)))) / square

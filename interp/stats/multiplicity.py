@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 
 def benjamini_hochberg(p_values: NDArray[np.float64] | Sequence[float | None]) -> NDArray[np.float64]:
-    """Return the q value of each p value, the smallest false discovery rate at which it would be significant, float64 [N].
+    """Return the q value of each p value, float64 [N]. Raises ValueError outside 0..1.
 
-    Entries that are None or NaN were not tested: they get NaN and do not count. Valid for independent and positively dependent tests.
-    Source: Benjamini and Hochberg (J. R. Stat. Soc. B 57, 1995), as step-up adjusted p values. Raises ValueError outside 0..1.
+    It is the smallest false discovery rate at which the p value would be significant. None and NaN were not tested: they give NaN and do not count.
+    Valid for independent and positively dependent tests. Source: Benjamini and Hochberg (J. R. Stat. Soc. B 57, 1995), as step-up p values.
     """
     values = np.asarray(p_values, dtype=np.float64)
     tested = ~np.isnan(values)
@@ -18,7 +18,7 @@ def benjamini_hochberg(p_values: NDArray[np.float64] | Sequence[float | None]) -
     if ((p < 0) | (p > 1)).any():
         raise ValueError("p values lie between 0 and 1")
     order = np.argsort(p, kind="stable")
-    # In place from here on: a dictionary has millions of them.
+    # In place from here on, since a dictionary has millions of p values.
     q = p[order]
     q *= len(p)
     q /= np.arange(1, len(p) + 1)

@@ -1,30 +1,29 @@
-"""Compute p values from the null figures of all features together, where each has few of its own."""
+"""Compute p values from the pooled null figures of all features."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-# A stratum with fewer null figures joins its neighbour: a handful of good labels among hundreds is only seen (q) by p values well below 0.01.
+# A stratum with fewer null figures joins its neighbour. A few good labels among hundreds get a low q only with p values well below 0.01.
 MIN_POOLED = 200
-# Features whose nulls are subtracted from one another at a time.
+# Number of features whose nulls are subtracted at a time.
 BLOCK = 4_096
 
 
 def pooled_p(own: Floats, nulls: Floats, strata: NDArray[np.intp] | None = None, paired: bool = True) -> Floats:
-    """Return the share of null figures in its stratum that reach each of `own` [F], (1 + #{null >= own}) / (1 + n), float64 [F]; NaN for NaN.
+    """Return p values of `own` [F] among their stratum's nulls, float64 [F].
 
-    `nulls` [F, R] are the figures of R borrowed explanations on the items of each feature, NaN where undefined; `strata` [F] puts features alike
-    together (0 to S - 1, neighbours alike; see `strata_of`), and those short of nulls are joined. Ties count against the explanation.
-    A feature without a defined null has no p value, however many the others have.
+    They are (1 + #{null >= own}) / (1 + n), so ties count against the explanation. `nulls` [F, R] are null figures on the items of each feature, NaN
+    where undefined. `strata` [F] group similar features (0 to S - 1, neighbours are similar; see `strata_of`). Those short of nulls are joined. A
+    feature without an own figure or a defined null has NaN.
 
-    paired: all figures are taken relative to other nulls of the same feature, since figures of random explanations differ more between features
-    than between explanations, and an easy feature is no merit. Each null is compared with the mean of the other R - 1, and so the own figure with
-    the mean of R - 1 nulls, one being left out in turn: only so are both differences alike in distribution, whatever that is, when the own
-    explanation is one more draw. Where no feature has a second null, and with paired=False, raw figures are compared, and p is exact for features
-    that are alike.
+    paired: all figures are relative to other nulls of the same feature. Figures of random explanations differ more between features than between
+    explanations, and a feature that is easy to explain is no merit. Each null is compared with the mean of the other R - 1. So is the own figure,
+    with one null left out in turn: only then do both differences have one distribution when the own explanation is one more draw. Where no feature
+    has a second null, and with paired=False, raw figures are compared, and p is exact for similar features.
 
-    These are conformal p values: a swapped explanation is one more draw of its stratum's nulls, however these are spread. They share their nulls and
-    so depend on one another positively, under which Benjamini and Hochberg's procedure is valid: Bates, Candès, Lei, Romano and Sesia (Ann. Stat. 51,
+    These are conformal p values: a swapped explanation is one more draw of its stratum's nulls, whatever their distribution. They share their nulls,
+    so they are positively dependent, for which Benjamini and Hochberg's procedure is valid: Bates, Candès, Lei, Romano and Sesia (Ann. Stat. 51,
     2023, 149-178, theorem 2).
     """
     figures, references = _all_relative(own, nulls) if paired and nulls.shape[1] > 1 else (_with_nulls(own, nulls), nulls)
@@ -48,14 +47,14 @@ def _with_nulls(own: Floats, nulls: Floats) -> Floats:
 
 
 def strata_of(values: Floats, count: int) -> NDArray[np.intp]:
-    """Return `count` strata of as many features each, by rank of `values` [F] (firing rates, say), 0 the lowest, intp [F]."""
+    """Return `count` equal strata by rank of `values` [F], 0 the lowest, intp [F]."""
     ranks = np.empty(len(values), dtype=np.intp)
     ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
     return ranks * count // max(len(values), 1)
 
 
 def _all_relative(own: Floats, nulls: Floats) -> tuple[Floats, Floats]:
-    """Compute `_relative` by blocks: it needs some ten times the memory of its result."""
+    """Return `_relative` by blocks, since it needs ten times its result's memory."""
     figures, references = np.empty(len(own)), np.empty(nulls.shape)
     for start in range(0, len(own), BLOCK):
         some = slice(start, start + BLOCK)
@@ -64,10 +63,10 @@ def _all_relative(own: Floats, nulls: Floats) -> tuple[Floats, Floats]:
 
 
 def _relative(own: Floats, nulls: Floats, first: int) -> tuple[Floats, Floats]:
-    """Return own figures less the mean of all nulls but one [F], and each null less the mean of the others [F, R]; NaN without any.
+    """Return own figures [F] and nulls [F, R], each less the mean of other nulls.
 
-    Which null is left out of the own one's mean goes round from feature to feature, and `first` is the first one's number. Rounded at 1e-12, so that
-    figures that tie still tie after a mean was subtracted.
+    Own figures leave out one null, in turn from feature to feature, beginning with the number `first`. NaN without any. Rounded at 1e-12, so that
+    ties remain ties after the subtraction.
     """
     defined = ~np.isnan(nulls)
     count = defined.sum(axis=1)
@@ -81,7 +80,7 @@ def _relative(own: Floats, nulls: Floats, first: int) -> tuple[Floats, Floats]:
 
 
 def _joined(strata: NDArray[np.intp], references: Floats) -> NDArray[np.intp]:
-    """Join strata with too few null figures to the next, and the last ones to those before."""
+    """Join strata with too few null figures to their neighbours."""
     sizes = np.zeros(int(strata.max(initial=-1)) + 1, dtype=np.intp)
     np.add.at(sizes, strata, np.count_nonzero(~np.isnan(references), axis=1))
     names, name, filled = np.zeros(len(sizes), dtype=np.intp), 0, 0

@@ -1,4 +1,4 @@
-"""Measure how well graded answers rank firing items above silent ones. Undefined is None, never 0.5."""
+"""Measure how well grades rank firing items above silent ones; undefined is None."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,9 @@ STEPS = 60
 
 
 def auroc(scores: Floats, truth: Mask) -> float | None:
-    """Return the area under the ROC curve; None without firing or without silent items.
+    """Return the area under the ROC curve; None without firing or silent items.
 
-    That is the chance that a firing item is graded above a silent one, ties counting half. `scores` float [N], higher is more firing; `truth` bool
+    It is the chance that a firing item is graded above a silent one, with ties counting half. `scores` float [N], higher is more firing; `truth` bool
     [N]. Source: Mann and Whitney (Ann. Math. Stat. 18, 1947), by midranks.
     """
     firing = int(truth.sum())
@@ -25,7 +25,7 @@ def auroc(scores: Floats, truth: Mask) -> float | None:
 
 
 def midranks(values: Floats) -> Floats:
-    """Return ranks from 1, float64 [N], ties sharing the mean of theirs; all NaN where a value is NaN.
+    """Return ranks from 1, float64 [N], with ties averaged; all NaN with any NaN.
 
     The same as `scipy.stats.rankdata`, whose package takes a second to import in every process that serves or scores.
     """
@@ -38,8 +38,8 @@ def midranks(values: Floats) -> Floats:
 def auprc(scores: Floats, truth: Mask) -> float | None:
     """Return average precision; None without a firing item.
 
-    That is the sum over distinct grades, from the highest, of precision times the gain in recall, without interpolation, which would promise too much
-    (Davis and Goadrich, ICML 2006). Tied grades are one point. Same as scikit-learn's `average_precision_score`.
+    It is the sum over distinct grades, from the highest, of precision times the gain in recall. It is not interpolated, since that would be too
+    optimistic (Davis and Goadrich, ICML 2006). Tied grades are one point. Same as scikit-learn's `average_precision_score`.
     """
     firing = int(truth.sum())
     if not firing:
@@ -52,7 +52,7 @@ def auprc(scores: Floats, truth: Mask) -> float | None:
 
 
 def auroc_replicates(scores: Floats, truth: Mask, clusters: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Return the AUROC of E gradings of the same items, float64 [E], and the same without each cluster, [m, E]; NaN where undefined.
+    """Return E AUROCs, float64 [E], and replicates without each cluster, [m, E]; NaN where undefined.
 
     scores float [E, N], truth bool [N], clusters intp [N] (0 to m - 1).
     """
@@ -71,16 +71,16 @@ def auroc_replicates(scores: Floats, truth: Mask, clusters: NDArray[np.intp]) ->
 
 
 def auroc_bounds(scores: Floats, truth: Mask, clusters: NDArray[np.intp], level: float = 0.95) -> Bounds | None:
-    """Return the interval for the AUROC of items [N] in clusters [N]; None where the AUROC is undefined.
+    """Return the interval for the AUROC of clustered items [N]; None where undefined.
 
-    It lies within 0..1 and is never of zero width.
+    It lies within 0..1 and never has zero width. It holds all values A with |Â - A| <= t sqrt(V(A)): a score interval, as Wilson's is for a share, so
+    that a perfect grading has a lower end. V is Hanley and McNeil's variance, A(1-A)(1 + (n-1)((1-A)/(2-A) + A/(1+A))) / (m k), n = (m+k)/2, times
+    the ratio of the sample's variance to V(Â). The sample's variance is that of DeLong's structural components, summed within clusters. Where it is 0
+    (Â of 0 or 1), clusters count in place of items.
 
-    All values A with |Â - A| <= t sqrt(V(A)): a score interval, as Wilson's is for a share, so that a perfect grading keeps a lower end. V is Hanley
-    and McNeil's variance, A(1-A)(1 + (n-1)((1-A)/(2-A) + A/(1+A))) / (m k), n = (m+k)/2, times the ratio of the variance seen in the sample to V(Â):
-    the structural components of DeLong summed within clusters. Where none can be seen (Â of 0 or 1), clusters count in place of items.
-    Â is a mean over firing and one over silent items: each is corrected for large clusters as any mean (`adjusted_residuals`), and Student's t has
-    the degrees of freedom of the one with fewer (`cluster_degrees`). Sources: Newcombe (Stat. Med. 25, 2006, 559-573, method 5) for the score
-    interval; Obuchowski (Biometrics 53, 1997, eq. 3-5) for clusters; Bell and McCaffrey (Survey Methodology 28, 2002) for large ones.
+    Â is a mean over firing and one over silent items. Each is corrected for large clusters as any mean (`adjusted_residuals`), and Student's t has
+    the lower of their degrees of freedom (`cluster_degrees`). Sources: Newcombe (Stat. Med. 25, 2006, 559-573, method 5) for the score interval;
+    Obuchowski (Biometrics 53, 1997, eq. 3-5) for clusters; Bell and McCaffrey (Survey Methodology 28, 2002) for large ones.
     """
     area = auroc(scores, truth)
     if area is None:
@@ -89,7 +89,7 @@ def auroc_bounds(scores: Floats, truth: Mask, clusters: NDArray[np.intp], level:
     counts = (int(firing.sum()), int(silent.sum()))
     if 0 < area < 1 and np.count_nonzero(firing + silent) > 1:
         seen, degrees = _clustered_variance(scores, truth, clusters, firing / counts[0], silent / counts[1])
-        # A sample's own variance is trusted upward without limit, downward not below that of as many independent binary grades.
+        # A sample's variance has no upper limit; its lower limit is that of independent binary grades.
         scale = max(seen, _least_variance(area, *counts)) / _variance(area, *counts)
     else:
         both = (firing / counts[0] + silent / counts[1]) / 2
@@ -100,14 +100,14 @@ def auroc_bounds(scores: Floats, truth: Mask, clusters: NDArray[np.intp], level:
 
 
 def pairs_won(firing: Floats, silent: Floats) -> Floats:
-    """Return 1 where the firing item is graded higher, 1/2 where they tie, float64 [P, Q]."""
+    """Return 1 where the firing item is graded higher, 1/2 for ties, float64 [P, Q]."""
     return np.greater.outer(firing, silent) + 0.5 * np.equal.outer(firing, silent)
 
 
 def _clustered_variance(scores: Floats, truth: Mask, clusters: NDArray[np.intp], firing: Floats, silent: Floats) -> tuple[float, float]:
-    """Return the variance of the AUROC and its degrees of freedom, with clusters that may hold both firing and silent items.
+    """Return the variance of the AUROC over mixed clusters, and its degrees of freedom.
 
-    It is the sum of squared cluster totals of all components. `firing` and `silent` [G] are the shares that clusters have of those items.
+    It is the sum of squared cluster totals of all components. `firing` and `silent` [G] are the clusters' shares of those items.
     """
     wins = pairs_won(scores[truth], scores[~truth])
     area = float(wins.mean())
@@ -115,7 +115,7 @@ def _clustered_variance(scores: Floats, truth: Mask, clusters: NDArray[np.intp],
         adjusted_residuals(np.bincount(clusters[side], weights=means - area, minlength=len(shares)) / len(means), shares)
         for side, means, shares in ((truth, wins.mean(axis=1), firing), (~truth, wins.mean(axis=0), silent))
     ]
-    # Welch and Satterthwaite's degrees of the sum cover less: what is seen of the larger part is small just when it is wrong.
+    # Welch and Satterthwaite's degrees cover less: the larger part's sample variance is small just when it is wrong.
     degrees = min(cluster_degrees(shares[shares > 0]) for shares in (firing, silent))
     return float(((totals[0] + totals[1]) ** 2).sum()), degrees
 
@@ -127,12 +127,12 @@ def _variance(area: float, firing: int, silent: int) -> float:
 
 
 def _least_variance(area: float, firing: int, silent: int) -> float:
-    """Return half the variance of yes/no grades that are right equally often on both sides: the least that few distinct grades can show."""
+    """Return half the variance of yes/no grades with equal accuracy on both sides."""
     return area * (1 - area) * (1 / firing + 1 / silent) / 8
 
 
 def _edge(area: float, end: float, firing: int, silent: int, factor: float) -> float:
-    """Return the value between the AUROC and an end of the scale at which (Â - A)^2 = factor V(A), by bisection."""
+    """Return where (Â - A)^2 = factor V(A) between the AUROC and `end`, by bisection."""
     inside, outside = area, end
     for _ in range(STEPS):
         middle = (inside + outside) / 2

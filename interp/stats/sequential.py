@@ -1,4 +1,4 @@
-"""Compute anytime-valid intervals, which hold at all moments at once, so that asking may stop after any answer."""
+"""Compute anytime-valid intervals, so that asking may stop after any answer."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +19,7 @@ _DISPERSIONS: Floats = np.array([r / (1 - r) for r in (0.0, 0.05, 0.1, 0.2, 0.3,
 
 
 class Stop(StrEnum):
-    """Why asking ends."""
+    """A reason why asking ends."""
 
     ABOVE = "above"
     BELOW = "below"
@@ -27,7 +27,7 @@ class Stop(StrEnum):
 
 
 def decide(bounds: Bounds, threshold: float | None, width: float | None) -> Stop | None:
-    """Return why asking may end: the interval lies on one side of `threshold`, or is at most as wide as `width`; else None."""
+    """Return why asking may end: clear of `threshold`, or within `width`; else None."""
     if threshold is not None and bounds[0] > threshold:
         return Stop.ABOVE
     if threshold is not None and bounds[1] < threshold:
@@ -40,13 +40,12 @@ def balanced_sequence(recall_hits: Mask, specificity_hits: Mask, level: float = 
 
     With probability `level` it holds the true value at **all** moments together.
 
-    `recall_hits` [P] and `specificity_hits` [N] say which answers on firing and on silent windows were right; either may be empty. Windows must come
-    in random order, one of each document before the second of any. `documents` number those that the windows are of, [P] and [N]; without them each
-    window is of its own. What is covered is the figure over the corpus: it is not known when the last window kept is asked about, nor does the
-    interval close then.
+    `recall_hits` [P] and `specificity_hits` [N] are the right answers on firing and on silent windows; either may be empty. Windows must come in
+    random order, one of each document before the second of any. `documents` numbers their documents, [P] and [N]; without it each window is its own.
+    The interval is for the figure over the corpus: it does not close when the last window is asked about.
 
-    A pair of rates is ruled out when the answers so far are less likely under it than under the likeliest pair by more than `threshold` in
-    log-likelihood; the interval is the range of the mean of all pairs that are left.
+    A pair of rates is excluded when its log-likelihood is more than `threshold` below that of the likeliest pair. The interval is the range of the
+    mean of all other pairs.
     """
     sides = (recall_hits, specificity_hits)
     recall, specificity = (likelihood_of(hits, each) for hits, each in zip(sides, documents or (None, None), strict=True))
@@ -59,38 +58,38 @@ def balanced_sequence(recall_hits: Mask, specificity_hits: Mask, level: float = 
 
 
 def threshold(answers: float, level: float = 0.95) -> float:
-    """Return the log-likelihood ratio at which a pair of rates is ruled out after t answers.
+    """Return the log-likelihood ratio at which a pair of rates is excluded.
 
-    It is log(1/a) + 1.2 log(1 + log t), a = 1 - level; t is 12 at least. The second term pays for looking t times (law of the iterated logarithm).
-    The form is Garivier and Kaufmann's (COLT 2016, section 6), who use it, with 1 for 1.2, because it holds in practice. Larger ones are proved
-    (Kaufmann and Koolen, J. Mach. Learn. Res. 22, 2021). The product of two betting martingales (Waudby-Smith and Ramdas, J. R. Stat. Soc. B 86,
-    2024), proved too, erred in under 1% of runs where 5% are allowed, and so stopped later. That this one keeps the level is measured, not proved: up
-    to 1,000 answers, the most a scorer can be told to ask, with a look after each, 10,000 runs for each of many pairs of rates (`python -m
-    benches.truth`, docs/truth.md), and with windows of few documents that are alike.
+    After t answers, at least 12, it is log(1/a) + 1.2 log(1 + log t), a = 1 - level. The second term pays for t looks (law of the iterated
+    logarithm). The form is Garivier and Kaufmann's (COLT 2016, section 6), who use it, with 1 for 1.2, because it holds in practice. Larger ones are
+    proved (Kaufmann and Koolen, J. Mach. Learn. Res. 22, 2021). The product of two betting martingales (Waudby-Smith and Ramdas, J. R. Stat. Soc. B
+    86, 2024), proved too, erred in under 1% of runs where 5% are allowed, and so stopped later. That this one keeps the level is measured, not
+    proved: up to 1,000 answers, the most of a scorer, with a look after each, in 10,000 runs for each of many pairs of rates, and with few documents
+    of similar windows (`python -m benches.truth`, docs/truth.md).
     """
     return -float(np.log(1 - level)) + LOOKS * float(np.log1p(np.log(max(answers, EARLIEST))))
 
 
 @dataclass(frozen=True, slots=True)
 class RateLikelihood:
-    """Cells of possible rates from `low` [G] to `high` [G], ascending, and how far the best log-likelihood in each is `below` the maximum."""
+    """Cells of rates `low` to `high` [G], with log-likelihoods `below` the maximum."""
 
     low: Floats
     high: Floats
     below: Floats
 
     def mirrored(self) -> "RateLikelihood":
-        """Return the same of 1 - rate."""
+        """Return the likelihood of 1 - rate."""
         return RateLikelihood(1 - self.high[::-1], 1 - self.low[::-1], self.below[::-1])
 
 
 def likelihood_of(hits: Mask, documents: Ids | None = None) -> RateLikelihood:
-    """Return the likelihood of a rate on the cells of a grid, from right answers `hits` [N].
+    """Return the likelihood of a rate on a grid, from right answers `hits` [N].
 
     The windows are of `documents` [N] (None: each of its own). Right answers of one document are beta-binomial: documents differ in their rates, by a
-    correlation r between two windows of one. Of each rate the likelihood is the greatest over r from 0 to 0.8. While each document has one window r
-    plays no part, and the likelihood is the binomial one. Source: Williams (Biometrics 31, 1975) for the beta-binomial likelihood of litters;
-    Griffiths (Biometrics 29, 1973) for its form.
+    correlation r between two windows of one. The likelihood of a rate is the greatest over r from 0 to 0.8. While each document has one window, it is
+    the binomial one. Source: Williams (Biometrics 31, 1975) for the beta-binomial likelihood of litters; Griffiths (Biometrics 29, 1973) for its
+    form.
     """
     # Imported here as in `intervals`.
     from scipy.special import xlogy
@@ -106,7 +105,7 @@ def likelihood_of(hits: Mask, documents: Ids | None = None) -> RateLikelihood:
         likeliest, best = float(_GRID[np.argmax(likelihood)]), float(likelihood.max())
     below = best - np.maximum(likelihood[:-1], likelihood[1:])
     peak = min(int(np.searchsorted(_GRID, likeliest, side="right")) - 1, len(below) - 1)
-    # The likelihood has one peak, in whose cell nothing is below it. A maximum over several correlations may have more, which are levelled.
+    # The likelihood has one peak, and its cell is 0. A maximum over several correlations may have more peaks, which are levelled.
     below[peak] = 0.0
     below[peak:] = np.minimum.accumulate(below[peak:][::-1])[::-1]
     below[: peak + 1] = np.minimum.accumulate(below[: peak + 1])
@@ -114,7 +113,7 @@ def likelihood_of(hits: Mask, documents: Ids | None = None) -> RateLikelihood:
 
 
 def _beta_binomial(hits: Mask, documents: Ids) -> Floats:
-    """Return the log-likelihood of each rate p, the greatest over the correlations, float64 [CELLS + 1].
+    """Return each rate's log-likelihood, the greatest over the correlations, float64 [CELLS + 1].
 
     With t = r / (1 - r) that of k right answers of n is sum_{i<k} log(p + i t) + sum_{i<n-k} log(1 - p + i t) - sum_{i<n} log(1 + i t).
     """
@@ -134,7 +133,7 @@ def _beta_binomial(hits: Mask, documents: Ids) -> Floats:
 def _least_sum(first: RateLikelihood, second: RateLikelihood, limit: float) -> float:
     """Return the least sum of two rates within the limit.
 
-    The likelihood falls from the likeliest rate down, so that bisection finds the least second rate for each first one.
+    The likelihood falls from the likeliest rate down, so bisection finds the least second rate for each first one.
     """
     peak = int(np.argmin(second.below))
     steps = np.searchsorted(second.below[peak::-1], limit - first.below, side="right")

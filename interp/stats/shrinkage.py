@@ -1,4 +1,4 @@
-"""Shrink figures across a whole dictionary, by how much of the spread between features is noise."""
+"""Shrink figures across a dictionary, by the share of noise in their spread."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 MIN_FIGURES = 3
-# Floats of one block of simulated rankings, unless a single ranking is longer: 2 MiB.
+# Floats per block of simulated rankings (2 MiB), unless a single ranking is longer.
 BLOCK = 262_144
 
 
@@ -30,11 +30,11 @@ class Shrunken:
 
 
 def shrink(values: Floats, errors: Floats) -> Shrunken:
-    """Shrink each of `values` [F] with standard errors `errors` [F] toward the mean of all: empirical Bayes, normal figures, normal prior.
+    """Shrink `values` [F] with standard errors [F] toward the mean, by empirical Bayes.
 
-    mean_i = m + (y_i - m) t² / (t² + e_i²), variance t² e_i² / (t² + e_i²). The prior's variance t² is Paule and Mandel's: that at which
-    Σ (y_i - m)² / (e_i² + t²) is F - 1, or 0. Reliability is t² / (t² + mean e_i²). Features with NaN on either side have no part in it.
-    The 100 lowest raw figures are mostly the noisiest ones; the 100 lowest posterior means are the best guess at the 100 worst features.
+    Figures and prior are normal: mean_i = m + (y_i - m) t² / (t² + e_i²), variance t² e_i² / (t² + e_i²). The prior's variance t² is Paule and
+    Mandel's: that at which Σ (y_i - m)² / (e_i² + t²) is F - 1, or 0. Reliability is t² / (t² + mean e_i²). Features with NaN in either input are
+    left out. The 100 lowest raw figures are mostly the noisiest ones; the 100 lowest posterior means are the best estimate of the 100 worst features.
     Sources: Efron and Morris (J. Am. Stat. Assoc. 70, 1975); Paule and Mandel (J. Res. Natl. Bur. Stand. 87, 1982), which Veroniki et al. (Res.
     Synth. Methods 7, 2016) recommend. Raises ValueError on a negative error.
     """
@@ -44,7 +44,7 @@ def shrink(values: Floats, errors: Floats) -> Shrunken:
         raise ValueError("a standard error is not negative")
     if len(y) < MIN_FIGURES:
         return Shrunken(_at(known, y), _at(known, variances), float(y.mean()) if len(y) else float("nan"), float("nan"), None)
-    # In place from here on: a dictionary has millions of features. An error of exactly 0 would weigh without end where they do not differ.
+    # In place from here on: a dictionary has millions of features. An error of exactly 0 would have infinite weight where they do not differ.
     variances *= variances
     np.maximum(variances, 1e-12, out=variances)
     spread = _between(y, variances)
@@ -72,7 +72,7 @@ def _middle(y: Floats, variances: Floats) -> float:
 
 
 def _between(y: Floats, variances: Floats) -> float:
-    """Return Paule and Mandel's t². The excess falls as t² grows, so its root is bracketed by the observed spread."""
+    """Return Paule and Mandel's t², a root bracketed by the observed spread."""
 
     def excess(spread: float) -> float:
         weights = variances + spread
@@ -83,7 +83,7 @@ def _between(y: Floats, variances: Floats) -> float:
 
     if excess(0.0) <= 0:
         return 0.0
-    # A quarter of a second to import: only what ends a job needs it.
+    # Imported here since it takes 0.25 s, and only the end of a job needs it.
     from scipy.optimize import brentq
 
     most = float(y.var(ddof=1)) + 1e-12
@@ -93,9 +93,9 @@ def _between(y: Floats, variances: Floats) -> float:
 
 
 def rank_chances(means: Floats, deviations: Floats, k: int, draws: int = 400, seed: int = 0) -> Floats:
-    """Return the chance that each feature is among the k lowest, float64 [F], over `draws` from the posterior; NaN for NaN.
+    """Return each feature's chance to be among the k lowest, float64 [F].
 
-    Source: Laird and Louis (J. Educ. Stat. 14, 1989). Memory is bounded; the same seed gives the same chances.
+    It is over `draws` from the posterior, NaN for NaN. Source: Laird and Louis (J. Educ. Stat. 14, 1989). The same seed gives the same chances.
     """
     known = ~np.isnan(means)
     count, random = int(known.sum()), np.random.default_rng(seed)
@@ -116,7 +116,7 @@ def rank_chances(means: Floats, deviations: Floats, k: int, draws: int = 400, se
 
 
 def expected_overlap(means: Floats, deviations: Floats, k: int, draws: int = 400, seed: int = 0) -> float | None:
-    """Return the share of the k lowest posterior means that are expected to be among the k truly lowest features.
+    """Return the expected share of truly lowest features among the k lowest means.
 
     None without k known features. By chance alone it would be k / F.
     """
