@@ -32,7 +32,7 @@ def _dealt(groups: tuple[int, ...], per_prompt: int, seed: int) -> tuple[tuple[i
 
 
 def _interleaved(numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Spread each group evenly over the order: member j is at (j + u) / n."""
+    """Spread each group evenly: member j is at (j + u) / n."""
     keys = np.empty(len(numbers))
     for kind in np.unique(numbers):
         members = random.permutation(np.flatnonzero(numbers == kind))

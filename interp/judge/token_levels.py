@@ -1,4 +1,4 @@
-"""Ask a model for levels per token (Bills et al., Language models can explain neurons, 2023)."""
+"""Ask for levels per token (Bills et al., Language models can explain neurons, 2023)."""
 
 import json
 import math
