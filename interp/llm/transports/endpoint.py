@@ -1,16 +1,17 @@
-"""An OpenAI-compatible endpoint: chat, embeddings, completions, models, files and batches over one HTTP client."""
+"""An OpenAI-compatible endpoint, asked through the OpenAI SDK over a guarded connection."""
 
 import json
-import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import httpx2
+import openai
 from aiohttp.abc import AbstractResolver
 
 from interp.config.outgoing import Link, Reach
@@ -29,9 +30,9 @@ MAX_MODELS, MAX_NAME = 5000, 255
 KEY_SHAPE = re.compile(r"\b(sk|pk|rk|gsk|hf|xai)[-_][A-Za-z0-9*_-]{6,}")
 MAX_MESSAGE = 1000
 SHOWN_ERRORS = 10
-# Sent to OpenAI alone.
-OPENAI_HEADERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
-FAILURES = (aiohttp.ClientError, OSError, BodyTooLargeError, EncodingUnknownError, zlib.error, ValueError)
+# Made anew by the connection.
+OWN_HEADERS = ("host", "connection", "content-length", "accept-encoding")
+FAILURES = (aiohttp.ClientError, httpx2.HTTPError, openai.OpenAIError, OSError, BodyTooLargeError, EncodingUnknownError, zlib.error, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,17 @@ class Endpoint:
         except ValueError as error:
             raise EndpointUnreachableError(f"{one_line(self.base_url)} is no URL that can be called.", why=str(error)) from None
         self._http = HttpConnection(self.base_url, reach or Reach(link.host, is_named=True), resolver)
-        self._headers = {"Accept": "application/json", "User-Agent": f"glossator/{version('glossator')}"}
-        if key:
-            self._headers["Authorization"] = f"Bearer {key}"
-        if link.host == "openai.com" or link.host.endswith(".openai.com"):
-            self._headers |= {name: value for name, variable in OPENAI_HEADERS.items() if (value := os.environ.get(variable))}
+        self._sdk = openai.AsyncOpenAI(
+            base_url=self.base_url,
+            api_key=key or "none",
+            max_retries=0,
+            timeout=None,
+            http_client=httpx2.AsyncClient(
+                transport=_GuardedTransport(self._http, has_key=bool(key)), timeout=None, trust_env=False, follow_redirects=False
+            ),
+        )
+        if not (link.host == "openai.com" or link.host.endswith(".openai.com")):
+            self._sdk.organization = self._sdk.project = None  # read from the environment by the SDK, and meant for OpenAI alone
 
     def __repr__(self) -> str:
         return f"Endpoint({self.base_url!r})"
@@ -86,34 +93,39 @@ class Endpoint:
 
         `extra_bytes` is what the question needs of its reply beside `reply_bytes`.
         """
-        return await self._send("POST", path, body, Caps(self._max_bytes(extra_bytes), timeout))
+        return await self._send(self._sdk.post(path, cast_to=httpx2.Response, content=body), Caps(self._max_bytes(extra_bytes), timeout))
 
     async def models(self, timeout: float) -> list[dict[str, Any]]:
         """Return what `/models` lists, each with an `id`; names that no job could give are left out."""
-        listed = _list_of((await self._json("GET", "/models", seconds=timeout)).get("data"))
+        listed = _list_of((await self._json(self._sdk.get("/models", cast_to=httpx2.Response), timeout)).get("data"))
         return [model for model in listed[:MAX_MODELS] if _is_name(model.get("id"))]
 
     async def upload_batch_file(self, lines: bytes) -> str:
         """Upload a file of JSON lines; returns its id."""
-        form = aiohttp.FormData({"purpose": "batch"})
-        form.add_field("file", lines, filename="batch.jsonl", content_type="application/jsonl")
-        return _id((await self._json("POST", "/files", form, FILE_SECONDS)).get("id"))
+        upload = self._sdk.post(
+            "/files",
+            cast_to=httpx2.Response,
+            body={"purpose": "batch"},
+            files={"file": ("batch.jsonl", lines, "application/jsonl")},
+            options={"headers": {"Content-Type": "multipart/form-data"}},
+        )
+        return _id((await self._json(upload, FILE_SECONDS)).get("id"))
 
     async def create_batch(self, file_id: str, path: str) -> BatchInfo:
         """Create a batch of an uploaded file; `path` is `/v1/chat/completions`."""
-        body = json.dumps({"input_file_id": file_id, "endpoint": path, "completion_window": "24h"}).encode()
-        return _batch_info(await self._json("POST", "/batches", body))
+        body = {"input_file_id": file_id, "endpoint": path, "completion_window": "24h"}
+        return _batch_info(await self._json(self._sdk.post("/batches", cast_to=httpx2.Response, body=body)))
 
     async def batch(self, batch_id: str) -> BatchInfo:
-        return _batch_info(await self._json("GET", f"/batches/{quote(batch_id, safe='')}"))
+        return _batch_info(await self._json(self._sdk.get(f"/batches/{quote(batch_id, safe='')}", cast_to=httpx2.Response)))
 
     async def batch_of_file(self, file_id: str) -> BatchInfo | None:
         """Return the batch that was made of an uploaded file, among the newest hundred; None when none was."""
-        listed = _list_of((await self._json("GET", "/batches?limit=100")).get("data"))
+        listed = _list_of((await self._json(self._sdk.get("/batches?limit=100", cast_to=httpx2.Response))).get("data"))
         return next((_batch_info(batch) for batch in listed if batch.get("input_file_id") == file_id), None)
 
     async def cancel_batch(self, batch_id: str) -> BatchInfo:
-        return _batch_info(await self._json("POST", f"/batches/{quote(batch_id, safe='')}/cancel"))
+        return _batch_info(await self._json(self._sdk.post(f"/batches/{quote(batch_id, safe='')}/cancel", cast_to=httpx2.Response)))
 
     async def read_lines(self, file_id: str, size: int, extra_bytes: int, take: Callable[[bytes], None]) -> None:
         """Hand over the lines of a file as they come.
@@ -121,10 +133,10 @@ class Endpoint:
         Reads no more than `size` bytes in all, and no line longer than one reply may be.
         """
         caps = Caps(size + self._reply_bytes, FILE_SECONDS, PAGE_SECONDS, self._max_bytes(extra_bytes))
-        await self._send("GET", f"/files/{quote(file_id, safe='')}/content", None, caps, take)
+        await self._send(self._sdk.get(f"/files/{quote(file_id, safe='')}/content", cast_to=httpx2.Response), caps, take)
 
     async def close(self) -> None:
-        await self._http.close()
+        await self._sdk.close()
 
     def clean(self, text: str) -> str:
         """Remove the key from a text, whole or as endpoints like to quote it."""
@@ -135,8 +147,8 @@ class Endpoint:
     def _max_bytes(self, extra_bytes: int) -> int:
         return self._reply_bytes + min(extra_bytes, MAX_EXTRA_BYTES)
 
-    async def _json(self, method: str, path: str, data: bytes | aiohttp.FormData | None = None, seconds: float | None = None) -> dict[str, Any]:
-        response = await self._send(method, path, data, Caps(PAGE_BYTES, PAGE_SECONDS if seconds is None else seconds))
+    async def _json(self, request: Awaitable[httpx2.Response], seconds: float | None = None) -> dict[str, Any]:
+        response = await self._send(request, Caps(PAGE_BYTES, PAGE_SECONDS if seconds is None else seconds))
         try:
             body = json.loads(response.body)
         except (ValueError, RecursionError):
@@ -145,22 +157,28 @@ class Endpoint:
             raise TransportError("garbage", f"{self.base_url} sent no JSON object", headers=response.headers)
         return body
 
-    async def _send(
-        self, method: str, path: str, data: bytes | aiohttp.FormData | None, caps: Caps, take_line: Callable[[bytes], None] | None = None
-    ) -> Response:
-        headers = self._headers | {"Content-Type": "application/json"} if isinstance(data, bytes) else self._headers
+    async def _send(self, request: Awaitable[httpx2.Response], caps: Caps, take_line: Callable[[bytes], None] | None = None) -> Response:
+        """Await a request of the SDK within `caps`; its lines go to `take_line` where that is given."""
+        token = _LIMITS.set((caps, take_line))
         try:
-            response = await self._http.send(method, self.base_url + path, headers, data, caps, take_line)
+            answer = await request
+        except openai.APIStatusError as error:
+            raise self._refusal(error.response) from None
         except FAILURES as error:
             raise self._failure(error, caps) from None
-        if 200 <= response.status < 300:
-            return response
-        text = self.clean(response.body.decode("utf-8", "replace"))
+        finally:
+            _LIMITS.reset(token)
+        return Response(answer.status_code, dict(answer.headers), answer.content)
+
+    def _refusal(self, response: httpx2.Response) -> TransportError:
+        text = self.clean(response.content.decode("utf-8", "replace"))
         said = error_of(text)
         # Where a redirect leads, without a query, which may hold secrets.
-        target = one_line(response.headers.get("location", "").partition("?")[0], MAX_NAME) if response.status < 400 else ""
-        message = f"HTTP {response.status}, to {target}" if target else said.message or f"HTTP {response.status}"
-        raise TransportError("status", message, status=response.status, code=said.code, param=said.param, headers=response.headers, raw=text)
+        target = one_line(response.headers.get("location", "").partition("?")[0], MAX_NAME) if response.status_code < 400 else ""
+        message = f"HTTP {response.status_code}, to {target}" if target else said.message or f"HTTP {response.status_code}"
+        return TransportError(
+            "status", message, status=response.status_code, code=said.code, param=said.param, headers=dict(response.headers), raw=text
+        )
 
     def _failure(self, error: BaseException, caps: Caps) -> TransportError:
         causes = [error]
@@ -178,6 +196,27 @@ class Endpoint:
         if isinstance(error, TimeoutError):
             return TransportError("timeout", f"{self.base_url} did not answer within {caps.total:g} s")
         return TransportError("dropped", f"{self.base_url} dropped the connection: {why}")
+
+
+class _GuardedTransport(httpx2.AsyncBaseTransport):
+    """Transport of the SDK over the guarded connection, within the limits of the request."""
+
+    def __init__(self, http: HttpConnection, has_key: bool) -> None:
+        self._http = http
+        self._left_out = OWN_HEADERS if has_key else (*OWN_HEADERS, "authorization")  # the SDK demands a key, endpoints may not
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        caps, take_line = _LIMITS.get()
+        headers = {name: value for name, value in request.headers.items() if name not in self._left_out}
+        response = await self._http.send(request.method, str(request.url), headers, await request.aread() or None, caps, take_line)
+        return httpx2.Response(response.status, headers=dict(response.headers), content=response.body, request=request)
+
+    async def aclose(self) -> None:
+        await self._http.close()
+
+
+# Of the request that the task sends: the SDK has no place for them.
+_LIMITS: ContextVar[tuple[Caps, Callable[[bytes], None] | None]] = ContextVar("limits")
 
 
 def _batch_info(batch: Mapping[str, Any]) -> BatchInfo:
