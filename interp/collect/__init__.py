@@ -1,1 +1,1 @@
-"""Collection: rows of text through the subject and the dictionary, into counts and samples of every feature."""
+"""Collection: counts and samples of each feature from rows of text."""

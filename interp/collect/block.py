@@ -1,4 +1,4 @@
-"""Counts and reservoirs of one range of features. Ranges are independent, so that each thread has its own."""
+"""Counts and reservoirs of one range of features, which one thread processes alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from interp.domain.spec import SplitCounts
 
 @dataclass(frozen=True)
 class Pairs:
-    """P pairs of a feature and a window in which it fires: features, windows int64 [P]; maxima float32 [P]."""
+    """P active windows of features: features, windows int64 [P]; maxima float32 [P]."""
 
     features: Tensor
     windows: Tensor
@@ -27,7 +27,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class FeatureRange:
-    """The constants of the features of a block.
+    """Constants of the features of a block.
 
     multipliers int32   [2, F]  see `interp.collect.hashing`
     limits      of F features   values above which they are active, and fire
@@ -69,15 +69,15 @@ PRIORITIES: dict[ContextKind, Callable[[Pairs, Windows, FeatureRange], Tensor]] 
     ContextKind.UNIFORM: _uniform,
     ContextKind.WEIGHTED: _weighted,
 }
-# At most one window per document: the windows of one table or one list of names resemble one another, and ask the same question.
+# At most one window per document: the windows of one table or list of names are alike, and would ask the same question.
 ONE_PER_DOCUMENT = frozenset({ContextKind.NEAR_MISS})
-# The least priority of a sample for which not every window is a candidate: in a near miss some neighbour fires.
+# The least priority of samples for which not every window is a candidate: in a near miss some neighbour fires.
 LEAST = {ContextKind.NEAR_MISS: 1}
 
 
 @dataclass(frozen=True)
 class _Silent:
-    """W windows among which the silent ones are searched: `maxima` float32 [F, W], `activations` float16 [F, W, window] or None."""
+    """W windows to search: maxima float32 [F, W], activations float16 [F, W, window] or None."""
 
     windows: Windows
     maxima: Tensor
@@ -91,7 +91,7 @@ class Block:
     """Counts and reservoirs of F features."""
 
     def __init__(self, features: FeatureRange, counts: dict[Split, SplitCounts], window: int, documents: Tensor, is_dense: bool = False) -> None:
-        """`documents` int64 [documents + 1]: the ordinal of each one's first window.
+        """Create empty counts; `documents` int64 [documents + 1] are first-window ordinals.
 
         `is_dense`: silent windows keep activations too, since a feature below its firing level need not be 0.
         """
@@ -112,7 +112,7 @@ class Block:
         }
 
     def add_active(self, split: Split, windows: Windows, activity: Activity, maxima: Tensor) -> None:
-        """Count and sample what fires in windows of one split; `maxima` float32 [F, W] of these features. Raises ActivationsNotFinite."""
+        """Count and sample active windows; `maxima` is float32 [F, W]; raises ActivationsNotFinite."""
         cells = torch.add(activity.windows, activity.features, alpha=maxima.shape[1])
         pairs = Pairs(activity.features, activity.windows, maxima.view(-1).index_select(0, cells))
         if not bool(torch.isfinite(pairs.maxima.sum(dtype=torch.float64))):
@@ -141,7 +141,7 @@ class Block:
             self._offer_silent(self.reservoirs[ContextKind.NEAR_MISS, split], silent, self._neighbours_maxima(all_maxima))
 
     def _offer_silent(self, reservoir: Reservoir, silent: _Silent, priorities: Tensor) -> None:
-        """Offer the windows in which a feature does not fire, by int32 [F, W] priorities."""
+        """Offer windows in which a feature does not fire, by priorities int32 [F, W]."""
         enter = (priorities >= reservoir.threshold[:, None]).view(-1).nonzero().squeeze(1)
         if len(enter) > len(self.features) * reservoir.keep:
             self._offer_best_silent(reservoir, silent, priorities)
@@ -153,7 +153,7 @@ class Block:
         reservoir.offer(rows, keys, silent.payload(rows, columns))
 
     def _offer_best_silent(self, reservoir: Reservoir, silent: _Silent, priorities: Tensor) -> None:
-        """Offer the best windows of each feature, without a list of all: while reservoirs fill, nearly every window could enter."""
+        """Offer each feature's best windows only, since nearly all could enter while reservoirs fill."""
         out = (silent.maxima > 0) | (priorities < reservoir.threshold[:, None])
         keys = make_keys(priorities, silent.windows.ordinals).masked_fill_(out, EMPTY)
         if reservoir.is_by_document:
@@ -163,7 +163,7 @@ class Block:
         reservoir.offer(rows, best[rows, places], silent.payload(rows, columns[rows, places]))
 
     def _neighbours_maxima(self, all_maxima: Tensor) -> Tensor:
-        """Return int32 [F, W] priorities: the largest of each feature's neighbours' maxima, times their cosine."""
+        """Return priorities int32 [F, W]: the largest neighbour's maximum times its cosine."""
         best: Tensor | None = None
         for neighbours, cosines in zip(self.features.neighbours.T, self.features.cosines.T, strict=True):
             scaled = all_maxima.index_select(0, neighbours).mul_(cosines[:, None])
@@ -180,7 +180,7 @@ class Block:
 
 
 def _best_in_documents(keys: Tensor, documents: Tensor) -> Tensor:
-    """Replace keys int64 [F, W] that are not the best of their document with EMPTY; `documents` int64 [W]."""
+    """Replace keys int64 [F, W] with EMPTY unless best of their documents int64 [W]."""
     _, places = documents.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     spread = places.expand_as(keys)
     best = keys.new_full((len(keys), int(places.max()) + 1), EMPTY).scatter_reduce_(1, spread, keys, "amax")

@@ -1,4 +1,4 @@
-"""Counts and samples of every feature, from batches of windows."""
+"""Counts and samples of each feature, from batches of windows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from interp.domain.spec import CollectionSpec
 
 @dataclass(frozen=True)
 class FeatureSelection:
-    """Which features are collected, and their neighbours for near misses.
+    """Features to collect, and their neighbours for near misses.
 
     encoded    int64   [E]     features to encode: first the S collected ones, ascending, then those that are neighbours only
     neighbours int64   [S, n]  rows of `encoded`: the nearest features of each collected one
@@ -48,7 +48,7 @@ class Collector:
         documents: Tensor,
         threads: WorkerThreads,
     ) -> None:
-        """`capacity`: windows of the largest batch; `documents` int64 [documents + 1]: the ordinal of each one's first window."""
+        """Create a block per thread; `documents` int64 [documents + 1] are first-window ordinals."""
         device = encoder.limits.levels.device
         is_dense = bool(encoder.limits.levels.any())
         self._encoder, self._threads, self._window = encoder, threads, spec.window
@@ -74,7 +74,7 @@ class Collector:
 
     @torch.inference_mode()
     def add(self, batch: WindowBatch) -> None:
-        """Add a batch. Silent windows are sampled after all features are encoded: a near miss needs the maxima of the neighbours."""
+        """Add a batch, silent windows last, since near misses need the maxima of the neighbours."""
         count, split = len(batch.windows), Split(batch.split)
         padded = batch.tokens // self._window
         maxima = self._maxima[: self._encoded * padded].view(self._encoded, padded)
@@ -102,7 +102,7 @@ class Collector:
 
     @torch.inference_mode()
     def partial(self, origin: str, features: NDArray[np.int64]) -> Partial:
-        """Return the results of all blocks. `features` int64 [S] names the collected features."""
+        """Return the results of all blocks for the collected features int64 [S]."""
         counts = [block.counts for block in self.blocks]
         keys: dict[Sample, NDArray[np.int64]] = {}
         activations: dict[Sample, NDArray[np.float16]] = {}
@@ -127,6 +127,6 @@ class Collector:
 
 
 def _joined(parts: Iterable[Tensor]) -> NDArray[Any]:
-    """Concatenate the rows of all parts in this machine's memory."""
+    """Concatenate the rows of all parts in the CPU's memory."""
     array: NDArray[Any] = torch.cat(list(parts)).cpu().numpy()
     return array

@@ -1,8 +1,8 @@
-"""Encoding activations at the hook point into the windows in which features fire, without dense feature activations in memory.
+"""Encoding of activations into the windows in which features fire.
 
-A dense encode is cut into tiles of features by tokens that stay in cache: one matmul, one maximum over each window, and only the windows in which
-a feature fires are read again. Tiles have a fixed shape, and short ones are filled up, since the rounding of a product depends on the shape of its
-matrices: so a feature's activations depend neither on the rest of the batch nor on the other features collected with it.
+A dense encode is cut into tiles of features by tokens that stay in cache: one matmul and one maximum over each window; only windows in which a
+feature fires are read again. Tiles have a fixed shape and short ones are padded, since the rounding of a product depends on the shape of its
+matrices. So a feature's activations depend neither on the rest of the batch nor on other features.
 """
 
 import threading
@@ -23,7 +23,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class TileShape:
-    """Features and tokens of a tile: 2 MiB of float32 on the CPU, about a core's L2 cache; on other devices few, large kernels."""
+    """Features and tokens of a tile, which fits a core's L2 cache (2 MiB)."""
 
     features: int
     tokens: int
@@ -36,7 +36,7 @@ class TileShape:
 
 @dataclass(frozen=True)
 class Activity:
-    """P pairs of a feature of a range and a window of a batch in which it fires, in no order.
+    """P pairs, unordered, of a feature and a window in which it fires.
 
     features int64   [P]          counted from the first of the range
     windows  int64   [P]          windows of the batch
@@ -63,7 +63,7 @@ class FiringLimits:
 
     @classmethod
     def of(cls, thresholds: Tensor, levels: Tensor | None) -> "FiringLimits":
-        """Without `levels` all are 0."""
+        """Return the limits; without `levels` all levels are 0."""
         levels = torch.zeros_like(thresholds) if levels is None else levels
         return cls(thresholds, levels, torch.maximum(thresholds, levels))
 
@@ -71,9 +71,9 @@ class FiringLimits:
         return FiringLimits(self.thresholds[chosen], self.levels[chosen], self.firing[chosen])
 
     def stored(self, values: Tensor) -> Tensor:
-        """Convert `values` [F, n] of these features to activations float16 [F, n]: 0 below the threshold, clamped to float16's range.
+        """Convert `values` [F, n] to activations float16 [F, n]: 0 below the threshold, clamped.
 
-        A value that fires, but rounds to the level or below, is stored as the next number above the level, so that the stored value fires too.
+        A value that fires but rounds to the level or below becomes the next number above the level, so that the stored value fires too.
         """
         kept = torch.where(values > self.thresholds[:, None], values, 0).clamp_(max=FLOAT16_LARGEST)
         halves = kept.to(torch.float16)
@@ -86,31 +86,31 @@ class FiringLimits:
 
 
 class Encoder(Protocol):
-    """The activity of ranges of features; several threads may encode different ranges at once."""
+    """Encoder of ranges of features; several threads may encode different ranges at once."""
 
     limits: FiringLimits
 
     def begin(self, batch: WindowBatch) -> None:
-        """Read a batch; called once, before its ranges."""
+        """Read a batch, once, before its ranges."""
         ...
 
     def activity(self, start: int, stop: int, maxima: Tensor, activations: Tensor | None = None) -> Activity:
-        """Encode the features `start` to `stop - 1`. The values are valid until the same thread calls again.
+        """Encode features `start` to `stop - 1`; values are valid until the thread's next call.
 
-        Writes their window maxima to `maxima` float32 [stop - start, W'], 0 where they do not fire, and activations at all tokens to `activations`
-        float16 [stop - start, W' * window], where that is given.
+        Window maxima go to `maxima` float32 [stop - start, W'], 0 where a feature does not fire; activations at all tokens to `activations` float16
+        [stop - start, W' * window], if given.
         """
         ...
 
 
 class DenseEncoder:
-    """Encoder of ReLU and JumpReLU dictionaries: `f = pre if pre > threshold else 0`, pre = norm(x) @ W_enc + b_enc, threshold >= 0."""
+    """Encoder of (Jump)ReLU dictionaries: norm(x) @ W_enc + b_enc where above threshold, else 0."""
 
     def __init__(
         self, dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape, levels: Tensor | None = None
     ) -> None:
-        """`features` int64 [F]: the dictionary's features to encode, in this order; `levels` float32 [F]: their firing levels."""
-        # Rows of zeros at the end fill up the last tile, wherever a range ends.
+        """Copy the weights of features int64 [F], in this order; `levels` is float32 [F]."""
+        # Rows of zeros at the end pad the last tile, wherever a range ends.
         self.weights = pad(dictionary.W_enc[:, features].T.to(dtype), len(features) + shape.features)
         self.biases = pad(dictionary.b_enc[features, None].to(dtype), len(features) + shape.features)
         thresholds = torch.zeros_like(dictionary.b_enc) if dictionary.threshold is None else dictionary.threshold
@@ -146,7 +146,7 @@ class DenseEncoder:
         return buffers.take()
 
     def _buffers(self) -> "EncodeBuffers":
-        """Return the calling thread's own buffers."""
+        """Return the calling thread's buffers."""
         if not hasattr(self._local, "buffers"):
             self._local.buffers = EncodeBuffers(self._shape, self._window, self.weights.dtype, self.weights.device)
         buffers: EncodeBuffers = self._local.buffers
@@ -154,14 +154,14 @@ class DenseEncoder:
 
 
 def pad(matrix: Tensor, rows: int) -> Tensor:
-    """Return the matrix with rows of zeros below, contiguous."""
+    """Return the matrix, contiguous, with rows of zeros appended."""
     padded = matrix.new_zeros((rows, *matrix.shape[1:]))
     padded[: len(matrix)] = matrix
     return padded
 
 
 class EncodeBuffers:
-    """One thread's tile, and the active windows of a range of features."""
+    """Buffers of one thread: its tile, and the active windows of a range of features."""
 
     def __init__(self, shape: TileShape, window: int, dtype: torch.dtype, device: torch.device) -> None:
         self.tile = torch.empty((shape.features, shape.tokens), dtype=dtype, device=device)
@@ -171,7 +171,7 @@ class EncodeBuffers:
         self._count = 0
 
     def append(self, tile: Tensor, active: Tensor, feature: int, window: int) -> None:
-        """Copy the windows of a tile [features, tokens] that `active` [features, windows] marks; its first are `feature` and `window`."""
+        """Copy the windows of a tile [features, tokens] that `active` [features, windows] marks."""
         pairs = active.nonzero().T
         cells = torch.add(pairs[1], pairs[0], alpha=active.shape[1])
         count = self._count + len(cells)
@@ -186,7 +186,7 @@ class EncodeBuffers:
         self._count = count
 
     def take(self) -> Activity:
-        """Return all that was appended since the last call."""
+        """Return the activity since the last call."""
         features, windows = torch.cat(self._pairs, dim=1)
         values = self._values[: self._count].to(torch.float32)
         self._pairs, self._count = [], 0
@@ -194,15 +194,15 @@ class EncodeBuffers:
 
 
 class TopKEncoder:
-    """Encoder of TopK dictionaries by their sparse codes, which become dense in window maxima alone."""
+    """Encoder of TopK dictionaries by sparse codes; only window maxima are dense."""
 
     def __init__(self, dictionary: Dictionary, features: Tensor, window: int, shape: TileShape, levels: Tensor | None = None) -> None:
-        """`features` int64 [F]: the dictionary's features that count, in this order; `levels` float32 [F]: their firing levels."""
+        """Prepare features int64 [F], in this order; `levels` float32 [F] are their firing levels."""
         self.limits = FiringLimits.of(torch.zeros(len(features), device=features.device), levels)
         self._places = torch.full((dictionary.n_features,), -1, dtype=torch.int64, device=features.device)
         self._places[features] = torch.arange(len(features), device=features.device)
         self._dictionary, self._window = dictionary, window
-        # Tokens whose pre-activations are made together: a divisor of a tile's tokens, so that all products have one shape.
+        # Tokens whose pre-activations are computed together: a divisor of a tile's tokens, so that all products have one shape.
         most = max(1, CODES // dictionary.n_features)
         self._tokens_at_once = next(size for size in range(min(shape.tokens, most), 0, -1) if shape.tokens % size == 0)
         self._features = self._tokens = self._values = torch.empty(0)
@@ -239,7 +239,7 @@ class TopKEncoder:
 def make_encoder(
     dictionary: Dictionary, features: Tensor, dtype: torch.dtype, window: int, shape: TileShape, levels: Tensor | None = None
 ) -> Encoder:
-    """Return the encoder for a dictionary. TopK always computes in float32: with less, rounding changes the choice of the k largest."""
+    """Return the dictionary's encoder; TopK ignores `dtype`, since rounding changes the largest k."""
     if dictionary.k is not None:
         return TopKEncoder(dictionary, features, window, shape, levels)
     return DenseEncoder(dictionary, features, dtype, window, shape, levels)

@@ -1,4 +1,4 @@
-"""Exact counts of features, in integers, so that sums do not depend on their order."""
+"""Exact integer counts of features, whose sums do not depend on order."""
 
 from functools import cache
 
@@ -30,21 +30,21 @@ class FeatureCounts:
         self.maxima = torch.zeros(features, dtype=torch.float32, device=device)
 
     def add_tokens(self, features: Tensor, activations: Tensor) -> None:
-        """Count active tokens: features int64 [N], activations float32 [N], all positive."""
+        """Count active tokens: features int64 [N], positive activations float32 [N]."""
         spots = features * HISTOGRAM_BINS + bins_of(activations)
         self.histogram.view(-1).scatter_add_(0, spots, torch.ones_like(spots))
         self.sums.scatter_add_(0, features, activations.to(torch.float64).mul_(SUM_SCALE).round_().to(torch.int64))
 
     def add_windows(self, split: int, features: Tensor, maxima: Tensor) -> None:
-        """Count active windows of one split by their features int64 [P]; maxima float32 [F, W] of all windows of the batch."""
+        """Count active windows of one split by features int64 [P], and maxima float32 [F, W]."""
         self.windows_active[split] += torch.bincount(features, minlength=len(self.maxima))
         torch.maximum(self.maxima, maxima.amax(1), out=self.maxima)
 
 
 def bins_of(activations: Tensor) -> Tensor:
-    """Return the exact bins int64 [N] of HISTOGRAM_EDGES of activations float32 [N], positive; the first or last bin for those outside.
+    """Return the bins int64 [N] in HISTOGRAM_EDGES of positive activations float32 [N].
 
-    A quarter of an octave (exponent and two bits) holds one edge at most, so a bin is a table look-up and one comparison of the bits.
+    A quarter of an octave (exponent and two bits) holds at most one edge, so a bin takes one table look-up and one comparison of bits.
     """
     first, edge = _tables(activations.device)
     bits = activations.view(torch.int32)
@@ -54,7 +54,7 @@ def bins_of(activations: Tensor) -> Tensor:
 
 @cache
 def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return per quarter the bin that it begins in, int64, and the bits of the least float32 at or above the edge inside it, int32."""
+    """Return each quarter's first bin, int64, and the bits of its inner edge, int32."""
     begins = (np.arange(_QUARTERS, dtype=np.uint32) << _QUARTER_BITS).view(np.float32).astype(np.float64)
     inner = HISTOGRAM_EDGES[1:-1]
     first = np.searchsorted(inner, begins, side="right")

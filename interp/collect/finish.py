@@ -1,4 +1,4 @@
-"""Evidence from merged partial evidence: token ids are read back from the corpus, and facts of the decoder are added."""
+"""Evidence from merged partial evidence, with token ids and facts of the decoder."""
 
 from collections.abc import Iterator
 from itertools import pairwise, product
@@ -23,7 +23,7 @@ FEATURES_AT_ONCE = 256
 
 
 def finish(partial: Partial, subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec) -> Iterator[FeatureEvidence]:
-    """Yield the evidence of every feature of the partial, in its order."""
+    """Yield the evidence of each feature of the partial, in its order."""
     layout = layout_of(corpus.offsets, subject.bos, spec, dictionary.positions)
     effects = _effects(partial, subject, dictionary, spec)
     neighbours = _neighbours(partial, dictionary, spec)
@@ -90,9 +90,9 @@ def _statistics(partial: Partial, row: int) -> Statistics:
 def _effects(
     partial: Partial, subject: Subject, dictionary: Dictionary, spec: CollectionSpec
 ) -> Iterator[tuple[tuple[TokenEffect, ...], tuple[TokenEffect, ...]]]:
-    """Yield (promoted, suppressed) of each feature."""
+    """Yield the promoted and suppressed tokens of each feature."""
     outputs = subject.output_directions().to(torch.float32)
-    features = torch.tensor(partial.features)  # a copy: what a file was read into is not writable
+    features = torch.tensor(partial.features)  # a copy, since arrays read from a file are not writable
     for blocks in output_effects(dictionary.W_dec[features].to(outputs.device), outputs, spec.output_tokens):
         for promoted, up, suppressed, down in zip(*(block.tolist() for block in blocks), strict=True):
             yield tuple(map(TokenEffect, promoted, up)), tuple(map(TokenEffect, suppressed, down))

@@ -1,7 +1,7 @@
-"""The layout of documents in rows and windows: a function of each document alone.
+"""Layout of documents in rows and windows, a function of each document alone.
 
-A row is [BOS] and up to `row_tokens - 1` content tokens (`row_tokens` where the subject has no BOS). Windows are aligned in the row, so that a
-batch `[B, T]` is `[B, T / window, window]` without a copy. Every window of a corpus has an ordinal, counted through the documents in their order.
+A row is [BOS] and up to `row_tokens - 1` content tokens (`row_tokens` where the subject has no BOS). Windows are aligned in the row, so that a batch
+`[B, T]` is `[B, T / window, window]` without a copy. Each window of a corpus has an ordinal, counted through the documents in order.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MOST_LENGTHS = 8
 
 @dataclass(frozen=True)
 class Rows:
-    """R rows, as columns. `documents` are indices in the corpus, `firsts` content offsets in the document; `lengths` include BOS."""
+    """R rows, as columns: document indices, content offsets, lengths with BOS, ordinals."""
 
     documents: Ints
     firsts: Ints
@@ -36,7 +36,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class WindowPositions:
-    """Positions of W windows, as columns. `documents` are indices in the corpus; `starts` and `positions` as in `interp.domain.evidence.Contexts`."""
+    """Columns of W windows as in `interp.domain.evidence.Contexts`; `documents` are corpus indices."""
 
     documents: Ints
     starts: Ints
@@ -45,13 +45,13 @@ class WindowPositions:
 
 
 def layout_of(offsets: Ints, bos: int | None, spec: CollectionSpec, positions: Positions = EVERYWHERE) -> "Layout":
-    """Return the layout for a subject with this BOS, and a dictionary that counts at these positions."""
+    """Return the layout for a subject's BOS and a dictionary's positions."""
     return Layout(np.asarray(offsets, dtype=np.int64), spec.row_tokens, spec.window, bos if positions.prepend_bos else None)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of a corpus. `offsets` int64 [documents + 1]: where each document begins among all content tokens."""
+    """Layout of a corpus; document i begins at content token `offsets[i]` (int64 [documents + 1])."""
 
     offsets: Ints
     row_tokens: int
@@ -60,12 +60,12 @@ class Layout:
 
     @property
     def head(self) -> int:
-        """Tokens before a row's content: 1 where there is a BOS."""
+        """Return the number of tokens before a row's content: 1 with a BOS, else 0."""
         return 0 if self.bos is None else 1
 
     @property
     def content(self) -> int:
-        """Content tokens per full row."""
+        """Return the number of content tokens per full row."""
         return self.row_tokens - self.head
 
     @property
@@ -74,14 +74,14 @@ class Layout:
 
     @cached_property
     def row_lengths(self) -> tuple[int, ...]:
-        """Padded lengths of rows, ascending: at most `MOST_LENGTHS`, all multiples of the window."""
+        """Return padded lengths of rows, ascending: at most `MOST_LENGTHS` multiples of the window."""
         step = -(-self.row_windows // MOST_LENGTHS)
         lengths = range(step * self.window, self.row_tokens, step * self.window)
         return (*lengths, self.row_tokens)
 
     @cached_property
     def first_windows(self) -> Ints:
-        """Ordinals int64 [documents + 1] of each document's first window."""
+        """Return the ordinals int64 [documents + 1] of each document's first window."""
         full, rest = np.divmod(np.diff(self.offsets), self.content)
         windows = full * self.row_windows + np.where(rest > 0, -(-(rest + self.head) // self.window), 0)
         return np.concatenate([[0], np.cumsum(windows)]).astype(np.int64)
@@ -107,13 +107,13 @@ class Layout:
         return WindowPositions(documents, starts, positions, np.minimum(self.window, self._row_lengths(documents, firsts) - positions))
 
     def _row_lengths(self, documents: Ints, firsts: Ints) -> Ints:
-        """Return the tokens of the rows that begin at these content offsets, BOS included."""
+        """Return the lengths, with BOS, of rows that begin at these content offsets."""
         left = self.offsets[documents + 1] - self.offsets[documents] - firsts
         lengths: Ints = np.minimum(self.content, left) + self.head
         return lengths
 
     def tokens(self, content: NDArray[np.uint32], places: WindowPositions) -> NDArray[np.uint32]:
-        """Return token ids uint32 [W, window], BOS included, 0 beyond a window's length. `content` holds the corpus' tokens [N]."""
+        """Return token ids uint32 [W, window] with BOS, padded with 0."""
         columns = np.arange(self.window)[None, :]
         has_head = (places.positions == 0)[:, None] & (self.head == 1)
         begins = (self.offsets[places.documents] + places.starts)[:, None]
@@ -125,7 +125,7 @@ class Layout:
         return tokens
 
     def left(self, content: NDArray[np.uint32], places: WindowPositions, most: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-        """Return the content tokens before the windows in their rows, uint32 [W, most] aligned to the right, and their number [W]."""
+        """Return left contexts uint32 [W, most], aligned to the right, and their lengths [W]."""
         counts = np.minimum(np.maximum(places.positions - self.head, 0), most)
         columns = np.arange(most)[None, :]
         spots = (self.offsets[places.documents] + places.starts)[:, None] + columns - most

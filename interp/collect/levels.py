@@ -1,10 +1,10 @@
-"""Firing levels: the activation above which a feature counts as firing. 0 in a sparse dictionary, a quantile of its activations in a dense one.
+"""Firing levels: activations above which features fire.
 
-The neurons of a layer are above 0 at a third of all tokens and more: "above 0" says nothing there. So a feature of a dense dictionary fires at the
-`firing_rate` of tokens at which it is strongest. Its level is found on a calibration sample: whole rows of documents of the explain split, the first
-rows of documents first, in the order of the documents' hashes, until there are `CALIBRATION_TOKENS`. The test split is not read, so that what is
-scored there was measured with a level that does not depend on it. The sample is a function of the corpus alone, and a level of the sample and the
-feature: it does not depend on batches, shards, groups of features or the number of workers.
+The level is 0 in a sparse dictionary and a quantile of the feature's activations in a dense one. The neurons of a layer are above 0 at a third of all
+tokens and more, so "above 0" says nothing there. A feature of a dense dictionary therefore fires at the `firing_rate` of tokens at which it is
+strongest. Its level is found on a calibration sample: whole rows of documents of the explain split, the first rows of documents first, in the order
+of the documents' hashes, until there are `CALIBRATION_TOKENS`. The test split is not read, so that scores there use a level that does not depend on
+it. The sample is a function of the corpus alone. A level does not depend on batches, shards, groups of features or the number of workers.
 """
 
 from collections.abc import Callable
@@ -28,25 +28,25 @@ from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
 
 CALIBRATION_TOKENS = 65_536
-# A dictionary is dense where its features fire (above 0) at more than this share of tokens on average. Sparse dictionaries have .001 to .02; neurons
-# .1 to .6. Measured on so many features, drawn by a hash of their index, and so many tokens.
+# A dictionary is dense where its features are above 0 at more than this share of tokens on average. Sparse dictionaries have .001 to .02; neurons
+# .1 to .6. Measured on this number of features, drawn by a hash of their index, and of tokens.
 DENSE_ABOVE = 0.1
 PROBED_FEATURES, PROBED_TOKENS = 512, 8_192
-MOST_BYTES = 1 << 28  # of the largest activations that are kept at once
+MOST_BYTES = 1 << 28  # of the largest activations that are held at once
 PROBE_SHARE = 0.1  # of the progress
 
-Progress = Callable[[float], None]  # the share that is done, from 0 to 1
+Progress = Callable[[float], None]  # the finished share, from 0 to 1
 
 
 @dataclass(frozen=True)
 class FiringLevels:
-    """Levels of N features: `features` int64 [N], ascending; `levels` float32 [N], each a float16 number."""
+    """Levels float32 [N], each a float16 number, of features int64 [N], ascending."""
 
     features: NDArray[np.int64]
     levels: NDArray[np.float32]
 
     def of(self, features: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the levels float32 [S] of these features. Raises ValueError where one was not calibrated."""
+        """Return the levels float32 [S] of these features; raises ValueError for an uncalibrated one."""
         places = np.minimum(np.searchsorted(self.features, features), max(len(self.features) - 1, 0))
         if len(features) and (not len(self.features) or (self.features[places] != features).any()):
             raise ValueError("a feature has no firing level")
@@ -59,7 +59,7 @@ def calibrate(
 ) -> FiringLevels | None:
     """Find the firing levels of features int64 [S], ascending; None where all are 0.
 
-    `progress` is called after every batch, and may raise to stop the work. Raises ActivationsNotFinite.
+    `progress` is called after each batch, and may raise to stop the work. Raises ActivationsNotFinite.
     """
     sample = CalibrationSample(subject, dictionary.to(subject.device), corpus, spec)
     if not sample.has_levels(lambda share: progress(PROBE_SHARE * share)):
@@ -79,7 +79,7 @@ def calibrate(
 
 @dataclass(frozen=True)
 class CalibrationSample:
-    """The calibration sample of a corpus, with the subject and the dictionary that run on it."""
+    """Calibration sample of a corpus, with its subject and dictionary."""
 
     subject: Subject
     dictionary: Dictionary
@@ -87,7 +87,7 @@ class CalibrationSample:
     spec: CollectionSpec
 
     def has_levels(self, progress: Progress) -> bool:
-        """Return whether features fire above a quantile: by the setting; with `auto` in dense dictionaries."""
+        """Return whether levels are quantiles: by the setting, or (`auto`) for dense dictionaries."""
         if self.spec.firing_level != "auto":
             return self.spec.firing_level == "quantile"
         dictionary = self.dictionary
@@ -98,7 +98,7 @@ class CalibrationSample:
         return self.mean_density(progress) > DENSE_ABOVE
 
     def mean_density(self, progress: Progress) -> float:
-        """Return the share of tokens at which a feature is above 0, averaged over some features, on a part of the sample."""
+        """Return the mean share of tokens above 0, of some features, on some tokens."""
         order = np.argsort(mix(np.arange(self.dictionary.n_features, dtype=np.uint64)), kind="stable")
         active = total = 0
 
@@ -111,7 +111,7 @@ class CalibrationSample:
         return active / max(total, 1)
 
     def quantiles(self, features: NDArray[np.int64], most: int, progress: Progress) -> NDArray[np.float32]:
-        """Return the levels float32 [S] of these features, whose `most` largest activations fit into memory."""
+        """Return the levels float32 [S] of features whose `most` largest activations fit into memory."""
         largest = torch.zeros((len(features), most), device=self.subject.device)
         tokens = 0
 
@@ -125,7 +125,7 @@ class CalibrationSample:
         return levels_of(largest.sort(dim=1, descending=True).values, int(self.spec.firing_rate * tokens)).cpu().numpy()
 
     def run(self, features: NDArray[np.int64], tokens: int, use: Callable[[slice, Tensor, WindowBatch], None], progress: Progress) -> None:
-        """Call `use` with the activations of the features, tile by tile: float16 [features of the slice, tokens of the batch]."""
+        """Call `use` with activations float16 [features of the slice, tokens of the batch], per tile."""
         device, window, done = self.subject.device, self.spec.window, 0
         threads, shape = WorkerThreads(device), TileShape.of(device, window)
         encoder = make_encoder(self.dictionary, torch.from_numpy(features).to(device), DTYPES[self.spec.encode_dtype], window, shape)
@@ -157,7 +157,7 @@ class CalibrationSample:
 
 
 def sample_rows(layout: Layout, splits: NDArray[np.uint8], tokens: int) -> Rows:
-    """Return rows of explain documents with so many content tokens, or all: first rows of documents, then second ones, and so on."""
+    """Return explain rows of `tokens` tokens, if there are: documents' first rows, then second ones."""
     explain = splits == Split.EXPLAIN
     first_rows = np.where(explain, np.minimum(np.diff(layout.offsets), layout.content), 0)
     stop = min(int(np.searchsorted(np.cumsum(first_rows), tokens)) + 1, len(splits))
@@ -169,9 +169,10 @@ def sample_rows(layout: Layout, splits: NDArray[np.uint8], tokens: int) -> Rows:
 
 
 def levels_of(largest: Tensor, firing: int) -> Tensor:
-    """Return levels float32 [S] above which each feature is at `firing` tokens, from float16 numbers float32 [S, n > firing], descending.
+    """Return levels float32 [S] above which each feature is at `firing` tokens.
 
-    Of equal activations at the level none fires; where those are the feature's largest, all of them do, so that no feature falls silent.
+    `largest` holds float16 numbers, float32 [S, n > firing], descending. Of equal activations at the level none fires, unless they are the largest:
+    then all fire, so that no feature becomes silent.
     """
     level, top = largest[:, firing], largest[:, 0]
     below = (top.to(torch.float16).view(torch.int16) - 1).clamp_(min=0).view(torch.float16).to(torch.float32)

@@ -1,4 +1,4 @@
-"""Memory of a collection: bounded by features, contexts and window, and independent of the number of tokens."""
+"""Memory of a collection, bounded by features, contexts and window, not by tokens."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -9,16 +9,16 @@ from interp.domain.evidence import ACTIVE_KINDS, HISTOGRAM_BINS, ContextKind
 from interp.domain.spec import CollectionSpec
 
 KEY, ACTIVATION, COUNT, FLOAT = 8, 2, 8, 4
-# Of each feature and window of a batch while reservoirs fill: priorities of two silent kinds, 64-bit keys as they are made, and masks.
+# Per feature and window of a batch while reservoirs fill: priorities of two silent kinds, 64-bit keys and masks.
 SILENT = 34
-# Share of the windows of a batch in which a feature fires, at most; each is copied three times on its way into the reservoirs.
+# Largest share of a batch's windows in which a feature fires; each is copied three times before it is in the reservoirs.
 FIRING, COPIES = 0.1, 3
-CODES = 1 << 28  # pre-activations that a TopK dictionary makes at once, see `interp.collect.encode.TopKEncoder`
+CODES = 1 << 28  # pre-activations that a TopK dictionary computes at once, see `interp.collect.encode.TopKEncoder`
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The sizes of a dictionary that decide memory. TopK ones encode all features to choose among them.
+    """Sizes of a dictionary that decide memory; TopK encodes all features to choose among them.
 
     `dense`: features have firing levels, and silent windows keep their activations.
     """
@@ -30,22 +30,23 @@ class Extent:
 
 
 def reservoir_bytes(features: int, spec: CollectionSpec, dense: bool = False) -> int:
-    """Return the bytes of all reservoirs: features * sum over samples of (kept + waiting) * (8 + 2 * window where activations are kept).
+    """Return the bytes of all reservoirs.
 
-    With the default settings 424 entries per feature, 224 of them with activations: 18 KB per feature; 31 KB in dense dictionaries.
+    They are features * sum over samples of (kept + waiting) * (8 + 2 * window where activations are kept): with the default settings 18 KB per
+    feature (424 entries, 224 of them with activations); 31 KB in dense dictionaries.
     """
     return features * _entries_bytes(spec, dense, lambda kept: kept + waiting_slots(kept))
 
 
 def partial_bytes(features: int, spec: CollectionSpec, dense: bool = False) -> int:
-    """Return the bytes of partial evidence, in memory and as a file: 8 KB per feature with the default settings."""
+    """Return the bytes of partial evidence, in memory or a file (default settings: 8 KB/feature)."""
     return features * (_entries_bytes(spec, dense, lambda kept: kept) + (HISTOGRAM_BINS + 4) * COUNT + 2 * FLOAT)
 
 
 def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
-    """Estimate the bytes that collecting `features` features takes beside the subject and the dictionary; rather too many.
+    """Estimate, generously, the bytes that a collection takes beside subject and dictionary.
 
-    Reservoirs and the result made of them, counts, the encoder's copy of its weights (with the neighbours that near misses need, which may all be
+    They are reservoirs and their results, counts, the encoder's copy of its weights (with the neighbours that near misses need, which may all be
     other features), and the temporaries of a batch of windows.
     """
     encoded = min(of.n_features, features * (1 + spec.near_miss_neighbours))
@@ -61,7 +62,7 @@ def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
 
 
 def features_at_once(nbytes: int, of: Extent, spec: CollectionSpec) -> int:
-    """Return how many features of a dictionary can be collected in `nbytes`; 0 when not one can."""
+    """Return the number of features that can be collected in `nbytes`; 0 for none."""
     return bisect_right(range(1, of.n_features + 1), nbytes, key=lambda features: collection_bytes(features, of, spec))
 
 

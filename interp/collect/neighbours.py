@@ -1,4 +1,4 @@
-"""Facts of the decoder alone: nearest features, and the output tokens that a feature promotes and suppresses."""
+"""Facts of the decoder: nearest features, and promoted and suppressed output tokens."""
 
 from collections.abc import Iterator
 
@@ -16,11 +16,11 @@ BLOCK = 256
 
 @torch.inference_mode()
 def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the `count` nearest features of features int64 [S], by the cosine of decoder directions float32 [F, D], best first.
+    """Return indices int64 [S, n] and cosines float32 [S, n] of nearest features, best first.
 
-    Returns indices int64 [S, n] and cosines float32 [S, n]; n is smaller than `count` only in a dictionary of fewer features. The result of a feature
-    does not depend on the others: the rounding of a product depends on the shape of its matrices, so blocks are filled up to one shape, and the
-    chosen pairs are multiplied again alone.
+    `features` is int64 [S], `directions` (of the decoder) float32 [F, D]; n is below `count` only in a dictionary of fewer features. A feature's
+    result does not depend on the others: rounding depends on the shape of matrices, so blocks are padded to one shape, and the chosen pairs are
+    multiplied again alone.
     """
     unit = torch.nn.functional.normalize(directions.to(torch.float32), dim=1)
     count = min(count, len(unit) - 1)
@@ -36,10 +36,10 @@ def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, T
 
 @torch.inference_mode()
 def output_effects(directions: Tensor, outputs: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Yield how far decoder directions float32 [S, D], through outputs float32 [D, V], move the logits of tokens (logit lens).
+    """Yield the effects of decoder directions float32 [S, D] on logits (logit lens).
 
-    Yields (promoted tokens, their logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block, count], strongest first.
-    The result of a feature does not depend on the others: blocks are filled up to one shape.
+    `outputs` is float32 [D, V]. Yields (promoted tokens, their logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block,
+    count], strongest first. A feature's result does not depend on the others: blocks are padded to one shape.
     """
     count = min(count, outputs.shape[1])
     for block in torch.split(directions.to(torch.float32), BLOCK):
@@ -50,7 +50,7 @@ def output_effects(directions: Tensor, outputs: Tensor, count: int) -> Iterator[
 
 
 def select_features(dictionary: Dictionary, features: NDArray[np.int64], near_miss_neighbours: int) -> FeatureSelection:
-    """Return the features with their nearest neighbours. Opposed neighbours (negative cosine) make no near miss."""
+    """Return the features with their nearest neighbours, without opposed ones (negative cosine)."""
     indices, cosines = nearest(dictionary.W_dec, torch.from_numpy(features).to(dictionary.W_dec.device), near_miss_neighbours)
     neighbours = indices.cpu().numpy()
     encoded = np.concatenate([features, np.setdiff1d(neighbours, features)])

@@ -14,7 +14,7 @@ Sample = tuple[ContextKind, Split]
 
 @dataclass(frozen=True)
 class Partial:
-    """Partial evidence of S features from some documents of a corpus; k windows per sample.
+    """Partial evidence of S features from some documents; k windows per sample.
 
     origin          corpus, settings and seed that it depends on: only partials of one origin merge
     features        int64   [S]
@@ -45,7 +45,7 @@ class Partial:
 
 
 def merge(parts: Iterable[Partial]) -> Partial:
-    """Merge partials of disjoint documents into exactly what collecting these at once gives. Associative and commutative.
+    """Merge partials of disjoint documents, as if collected at once: associative and commutative.
 
     Of a generator two parts are in memory at a time. Raises ValueError for no parts, and for parts of different origins or features.
     """

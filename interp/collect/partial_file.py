@@ -1,4 +1,4 @@
-"""Files of partial evidence in the artifact store: safetensors, so that the rows of a range of features are one span of bytes per array."""
+"""Safetensors files of partial evidence: a range of features is one span per array."""
 
 import json
 import struct
@@ -20,14 +20,14 @@ from interp.files.atomic import writing
 DTYPES = {"<i8": "I64", "<f4": "F32", "<f2": "F16"}  # numpy's names to those of safetensors
 NUMPY = {name: dtype for dtype, name in DTYPES.items()}
 COUNTS = ("features", "windows_active", "histogram", "sums", "maxima", "levels")
-HEAD = 16_384  # bytes that hold nearly every header, so that it is read at once
+HEAD = 16_384  # bytes that hold nearly all headers, so that one read suffices
 LONGEST_HEADER = 1_000_000
 ROWS = 8_192  # features that a combine holds at once: some 65 MB per part with the default settings
 
 
 @dataclass(frozen=True)
 class ArrayEntry:
-    """One array of a file: numpy's dtype, its shape, and the offset of its bytes in the file."""
+    """One array of a file: numpy's dtype, shape, and offset of its bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -41,7 +41,7 @@ class ArrayEntry:
 
 @dataclass(frozen=True)
 class PartialHeader:
-    """The header of a file: facts of the partial, and its arrays by name."""
+    """Header of a file: facts of the partial, and its arrays by name."""
 
     facts: dict[str, Any]
     arrays: dict[str, ArrayEntry]
@@ -57,14 +57,14 @@ def save(store: Store, name: str, partial: Partial) -> None:
 
 
 def load(store: Store, name: str, rows: tuple[int, int] | None = None) -> Partial:
-    """Read all features, or the bytes of a half-open range of their rows alone. Raises ArtifactMissing, BlobCorrupt."""
+    """Read all features, or a half-open range of rows; raises ArtifactMissing and BlobCorrupt."""
     return _load(store, name, read_header(store, name), rows)
 
 
 def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable[[int], None]) -> None:
-    """Merge files of the same features into one, `ROWS` features at a time, with two parts of them in memory at once.
+    """Merge files of the same features into one, `ROWS` features at a time.
 
-    `progress` is called with the features done so far, and may raise to stop. Raises ArtifactMissing, BlobCorrupt, DiskFull.
+    `progress` is called with the number of finished features, and may raise to stop. Raises ArtifactMissing, BlobCorrupt, DiskFull.
     """
     headers = [read_header(store, name) for name in inputs]
     count = len(headers[0])
@@ -116,7 +116,7 @@ def _load(store: Store, name: str, header: PartialHeader, rows: tuple[int, int] 
 
 
 def _write(path: Path, count: int, blocks: Iterable[Partial]) -> None:
-    """Write a safetensors file of `count` features block by block: the library's own writer needs them all in one buffer."""
+    """Write a safetensors file by blocks; the library's writer needs one buffer for all."""
     done = 0
     entries: dict[str, ArrayEntry] = {}
     with writing(path) as file:

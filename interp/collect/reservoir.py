@@ -1,7 +1,7 @@
-"""Reservoirs of the k windows of highest priority, for all features at once: every sample of contexts is one.
+"""Reservoirs of the k windows of highest priority, for all features at once.
 
-An entry is a 64-bit key: the priority (a sortable int32) above the window's ordinal (inverted, so that ties go to the first window). Keys are
-totally ordered, so what is kept is a function of the set of windows offered, and not of their order.
+Each sample of contexts is a reservoir. An entry is a 64-bit key: the priority (a sortable int32) above the window's ordinal (inverted, so that ties
+go to the first window). Keys are totally ordered, so the kept entries depend on the set of windows offered, and not on their order.
 """
 
 import torch
@@ -19,7 +19,7 @@ def make_keys(priorities: Tensor, ordinals: Tensor) -> Tensor:
 
 
 def sortable(values: Tensor) -> Tensor:
-    """Return int32 [N] in the order of values float32 [N], not negative: their bits."""
+    """Return int32 [N] in the order of non-negative values float32 [N]: their bits."""
     return values.view(torch.int32)
 
 
@@ -34,10 +34,10 @@ class Reservoir:
     def __init__(
         self, rows: int, keep: int, window: int | None, device: torch.device, least: int = NOT_FULL, documents: Tensor | None = None
     ) -> None:
-        """`least` is the lowest priority that may enter.
+        """Create empty rows; `least` is the lowest priority that may enter.
 
-        With `documents` int64 [documents + 1], the ordinal of each one's first window, a row keeps only the best window of each document. What is
-        kept is still a function of the set of windows offered: a document's best key only grows, and one that has left stays behind `keep` others.
+        With `documents` int64 [documents + 1], the ordinals of first windows, a row keeps only the best window of each document. The kept entries
+        still depend only on the set offered: a document's best key only grows, and one that has left stays behind `keep` others.
         """
         slots = keep + waiting_slots(keep)
         self.keep = keep
@@ -49,11 +49,11 @@ class Reservoir:
 
     @property
     def is_by_document(self) -> bool:
-        """Whether a row keeps one window per document at most."""
+        """Return whether a row keeps at most one window per document."""
         return self._documents is not None
 
     def offer(self, rows: Tensor, keys: Tensor, payload: Tensor | None = None) -> None:
-        """Offer candidates: rows int64 [N], keys int64 [N], payload [N, window]. No key may be offered twice to a row."""
+        """Offer candidates rows, keys int64 [N], payload [N, window]; never a key twice per row."""
         if self.keep == 0 or len(rows) == 0:
             return
         if self._documents is not None:
@@ -69,13 +69,13 @@ class Reservoir:
         self._settle((2 * self._waiting >= self.keep).nonzero().squeeze(1))
 
     def kept(self) -> tuple[Tensor, Tensor | None]:
-        """Return keys int64 [R, keep], descending, EMPTY where there are fewer, and their payload float16 [R, keep, window], 0 for EMPTY."""
+        """Return keys int64 [R, keep], descending or EMPTY, and payload float16 [R, keep, window]."""
         self._settle(self._waiting.nonzero().squeeze(1))
         keys = self.keys[:, : self.keep]
         return keys, None if self.payload is None else self.payload[:, : self.keep].masked_fill((keys == EMPTY)[:, :, None], 0)
 
     def _ranked(self, rows: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return indices of the candidates grouped by row, their rows, and ranks in the row; at most the best `keep` of a row."""
+        """Return the best `keep` candidates per row: indices grouped by row, rows, and ranks."""
         counts = torch.bincount(rows)
         crowded = bool(counts.max() > self.keep)
         order = keys.argsort(descending=True) if crowded else torch.arange(len(rows), device=rows.device)
@@ -129,5 +129,5 @@ class Reservoir:
 
 
 def waiting_slots(keep: int) -> int:
-    """Return how many entries of a row may wait: rows with half of `keep` are merged at once, and a batch adds at most `keep` to a row."""
+    """Return the number of waiting entries per row; rows with half of `keep` are merged."""
     return keep + keep // 2

@@ -33,10 +33,10 @@ def collect(
     progress: Callable[[int], None],
     levels: FiringLevels | None = None,
 ) -> Partial:
-    """Run documents `documents[0]` to `documents[1] - 1` once through the subject and the dictionary.
+    """Collect documents `documents[0]` to `documents[1] - 1` in one pass of subject and dictionary.
 
     `features` int64 [S], ascending. `levels` holds the firing levels of these and of their nearest features; 0 when not given. `progress` is called
-    after every batch with the tokens done so far, and may raise to stop the work.
+    after each batch with the number of finished tokens, and may raise to stop the work.
     Raises ActivationsNotFinite, WidthMismatch, FeatureOutOfRange, and InputError for rows longer than the subject's context.
     """
     done = 0
@@ -50,7 +50,7 @@ def collect(
 
 
 class Collection:
-    """A stream of windows and the collector that it ends in. A context manager, since it owns threads."""
+    """A stream of windows and its collector, as a context manager that owns threads."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Collection:
         self.collector = Collector(encoder, selection, spec, seed, shape, capacity_of(spec, shape), documents, self._threads)
 
     def partial(self) -> Partial:
-        """Return what was collected from all batches so far."""
+        """Return the partial evidence of all batches so far."""
         self.stream.flush()
         return self.collector.partial(self._origin, self._features)
 

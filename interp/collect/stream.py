@@ -1,4 +1,4 @@
-"""Rows of a corpus through the subject, and out as full batches of windows of one split."""
+"""Stream of corpus rows through the subject into full batches of windows per split."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from interp.subject.base import Subject
 
 @dataclass(frozen=True)
 class RowBatch:
-    """B rows of T tokens for the subject. Batches with rows of one length have one shape, filled up with empty rows.
+    """B rows of T tokens for the subject, padded to one shape per row length.
 
     tokens  int64 [B, T]
     windows by split: int64 [W], which of the B * T / window windows hold tokens that count, and these windows' columns
     content number of the corpus' tokens in it
-    rows    where its rows stand in the corpus
+    rows    positions of its rows in the corpus
     """
 
     tokens: Tensor
@@ -37,7 +37,7 @@ class RowBatch:
 
 
 class Stream:
-    """The subject and a buffer of windows per split; `sink` is called with each batch of windows."""
+    """The subject and a buffer per split; `sink` is called with each batch of windows."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Stream:
         positions: Positions,
         sink: Callable[[WindowBatch], None],
     ) -> None:
-        """Special tokens count nowhere, nor do the tokens and positions that `positions` excludes."""
+        """Create the buffers; special tokens and those that `positions` excludes count nowhere."""
         device, shape = subject.device, TileShape.of(subject.device, spec.window)
         self.layout = layout_of(corpus.offsets, subject.bos, spec, positions)
         self._subject, self._corpus, self._batch_tokens, self._seed, self._sink = subject, corpus, spec.batch_tokens, seed, sink
@@ -58,7 +58,7 @@ class Stream:
         self._buffers = {split: WindowBuffer(split, capacity, shape.tokens, spec.window, subject.d_in, device) for split in Split}
 
     def batches(self, rows: Rows) -> Iterator[RowBatch]:
-        """Yield these rows in batches. A batch of full rows has about `batch_tokens` tokens; of shorter, rarer rows a quarter as many."""
+        """Yield rows in batches of about `batch_tokens` tokens (shorter, rarer rows: a quarter)."""
         for length in self.layout.row_lengths:
             alike = np.flatnonzero(rows.padded == length)
             tokens = self._batch_tokens if length == self.layout.row_tokens else self._batch_tokens // 4
@@ -68,7 +68,7 @@ class Stream:
 
     @torch.inference_mode()
     def take(self, batch: RowBatch) -> None:
-        """Run the subject on a batch, and the sink on each buffer that fills. Raises ActivationsNotFinite."""
+        """Run the subject on a batch, and the sink on full buffers; raises ActivationsNotFinite."""
         x = self._subject.activations(batch.tokens).to(torch.float32)
         self._check_finite(x, batch.rows)
         by_window = x.reshape(-1, self.layout.window * x.shape[2])
@@ -82,7 +82,7 @@ class Stream:
                     self._sink(buffer.take())
 
     def flush(self) -> None:
-        """Give the sink what is left in the buffers."""
+        """Call the sink with the rest of the buffers."""
         for buffer in self._buffers.values():
             if buffer.count:
                 self._sink(buffer.take())
@@ -94,7 +94,7 @@ class Stream:
         return RowBatch(torch.from_numpy(np.pad(tokens, padding)).to(self._subject.device), self._windows(rows, counted), content, rows)
 
     def _tokens(self, rows: Rows, length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return token ids int64 [R, length], and bool [R, length] where they count."""
+        """Return token ids int64 [R, length], and where they count, bool [R, length]."""
         head, columns = self.layout.head, np.arange(length)[None, :]
         places = (self.layout.offsets[rows.documents] + rows.firsts - head)[:, None] + columns
         real = columns < rows.lengths[:, None]
@@ -122,11 +122,11 @@ class Stream:
         return found
 
     def _check_finite(self, x: Tensor, rows: Rows) -> None:
-        """Raise ActivationsNotFinite when x float32 [B, T, D] holds NaN or infinity at a real token. At padding they become 0, in place.
+        """Raise ActivationsNotFinite for NaN or infinity in x float32 [B, T, D] at real tokens.
 
-        They would make every statistic wrong without an error.
+        They would make statistics wrong without an error. At padding they become 0, in place.
         """
-        # One NaN or infinity makes the sum so: a single pass, and a search for the token only when there is one.
+        # The sum shows any NaN or infinity in a single pass; the token is searched only when there is one.
         if bool(torch.isfinite(x.sum())):
             return
         finite = torch.isfinite(x).all(2)[: len(rows)].cpu().numpy()

@@ -1,4 +1,4 @@
-"""Batches of windows of one split: filled from batches of rows, read by the encoder."""
+"""Batches of windows of one split, from batches of rows to the encoder."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Windows of one split with their activations `x` [W' * window, D]; W' - W windows of padding make its shape a multiple of tiles."""
+    """W windows of one split, activations `x` [W' * window, D] padded to whole tiles."""
 
     split: int
     windows: Windows
@@ -55,11 +55,11 @@ class WindowBuffer:
 
     @property
     def free(self) -> int:
-        """Windows that still fit."""
+        """Return the number of windows that still fit."""
         return len(self._windows) - self.count
 
     def put(self, x: Tensor, windows: Windows) -> None:
-        """Append at most `free` windows. `x` [W, window * D]."""
+        """Append at most `free` windows, with `x` [W, window * D]."""
         places = slice(self.count, self.count + len(windows))
         self._x[places] = x
         self._windows.ordinals[places] = windows.ordinals
@@ -68,7 +68,7 @@ class WindowBuffer:
         self.count = places.stop
 
     def take(self) -> WindowBatch:
-        """Empty the buffer into a batch, whose memory the next `put` uses again."""
+        """Return the buffer's content as a batch, whose memory the next `put` reuses."""
         count, tokens = self.count, self.count * self._window
         padded = -(-tokens // self._tile_tokens) * self._tile_tokens // self._window
         self._windows.counted[count:padded] = False

@@ -1,4 +1,4 @@
-"""Threads that run torch on one core each, without barriers between them, so that a tile stays in its core's cache."""
+"""Threads that run torch on a core each without barriers, so tiles stay in cache."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 class WorkerThreads:
-    """As many threads as torch uses on the CPU; on another device the calling thread alone."""
+    """As many threads as torch uses on the CPU; on other devices the caller's only."""
 
     def __init__(self, device: torch.device) -> None:
         self._torch_threads = torch.get_num_threads()
@@ -19,7 +19,7 @@ class WorkerThreads:
         self._pool = ThreadPoolExecutor(self.count, "collect", initializer=torch.set_num_threads, initargs=(1,)) if self.count > 1 else None
 
     def each(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
-        """Call `work` on every item in inference mode, and wait. Raises the first error in the order of the items."""
+        """Call `work` on all items in inference mode, and raise the first item's error."""
 
         def one(item: Item) -> None:
             with torch.inference_mode():  # a mode of the thread, not of the process
@@ -44,7 +44,7 @@ class WorkerThreads:
 
 
 def split_range(start: int, stop: int, parts: int, multiple: int) -> list[tuple[int, int]]:
-    """Return up to `parts` adjoining ranges of nearly equal length, whose lengths are multiples of `multiple` but for the last."""
+    """Return at most `parts` adjoining, nearly equal ranges: multiples of `multiple`, except the last."""
     units = -(-(stop - start) // multiple)
     edges = [start + multiple * (units * part // parts) for part in range(parts)] + [stop]
     return [(low, high) for low, high in pairwise(edges) if low < high]
