@@ -1,4 +1,4 @@
-"""The interface of the language model under study, opened at one hook point by one of the backends."""
+"""Interface of the language model under study, opened at one hook point by a backend."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Subject(Protocol):
-    """A model that gives activations at one hook point.
+    """A model that gives activations `[B, T, D]` at one hook point.
 
-    D is `d_in`, the size of the activations that a dictionary reads there; V the size of the vocabulary; `nbytes` the weights on the device.
+    D is `d_in`, the size that a dictionary reads there; V is the size of the vocabulary; `nbytes` are the bytes of the weights on the device.
     """
 
     name: str
@@ -35,34 +35,35 @@ class Subject(Protocol):
     config: dict[str, Any]
 
     def activations(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        """Return `[B, T, D]` in the subject's dtype for tokens int64 `[B, T]`, padded on the right. Computes nothing beyond the hook point.
+        """Return `[B, T, D]` for tokens int64 `[B, T]`, computing nothing beyond the hook point.
 
-        Values at padding are arbitrary; attention is causal, so that padding changes nothing before it.
+        The dtype is the subject's. Rows are padded on the right; values at padding are arbitrary, and attention is causal, so padding changes nothing
+        before it.
         """
         ...
 
     def output_directions(self) -> "torch.Tensor":
-        """Return float32 `[D, V]`: how far each axis at the hook point moves each logit on the direct path.
+        """Return float32 `[D, V]`: the effect of each axis on each logit (direct path).
 
-        The final norm's weight is folded into the unembedding, its scale left out; axes inside an attention or MLP block go through
-        that block's output matrix first (logit lens, nostalgebraist 2020; direct logit attribution, Elhage et al. 2021).
+        The final norm's weight is folded into the unembedding, its scale left out. Axes inside an attention or MLP block go through that block's
+        output matrix first (logit lens, nostalgebraist 2020; direct logit attribution, Elhage et al. 2021).
         """
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-        """Return the token ids of each text, without added special tokens; text that spells one is plain text."""
+        """Return the token ids of each text; special tokens are neither added nor recognised."""
         ...
 
 
 LOG = logging.getLogger(__name__)
-# The modules of the backends. Imported when needed: transformer_lens takes seconds.
+# The modules of the backends, imported when needed: transformer_lens takes seconds.
 BACKENDS = {"bridge": "interp.subject.bridge", "huggingface": "interp.subject.huggingface"}
 
 
 def open_subject(spec: SubjectSpec, hook_point: str) -> Subject:
-    """Open the subject with its weights. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing.
+    """Open the subject; raises SubjectError, HookPointUnknown, TokenizerMismatch and FileMissing.
 
-    Where the Bridge reads another stream than the model's own, the backend `huggingface` is used; `config["backend_reason"]` says why.
+    Where the Bridge reads a stream other than the model's own, the backend `huggingface` is used; `config["backend_reason"]` says why.
     """
     if spec.backend not in BACKENDS:
         raise SubjectError(f"{spec.backend!r} is no backend.", cure=f"Known: {', '.join(sorted(BACKENDS))}.")

@@ -1,4 +1,4 @@
-"""Subjects by TransformerLens' TransformerBridge, with every hook point of TransformerLens."""
+"""Subjects of TransformerLens' TransformerBridge, with all its hook points."""
 
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +65,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model, reference = _read_first(spec, plan)
-        # It opens the tokenizer, too.
+        # It also opens the tokenizer.
         with panics_as_errors():
             bridge = TransformerBridge.boot_transformers(
                 spec.model, device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision, hf_model=model
@@ -90,13 +90,13 @@ Ends = tuple[Tensor, Tensor]
 
 @torch.inference_mode()
 def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, Ends | None]:
-    """Open the model with transformers, and return it with its residual stream on a short row, before the Bridge changes its modules.
+    """Return the model by transformers, with its residual stream on a short row.
 
-    A model of several parts is opened by the Bridge, and has no such reference: (None, None).
+    The Bridge changes the model's modules afterwards. A model of several parts is opened by the Bridge, and has no such reference: (None, None).
     """
     if "text_config" in read_config(spec) and spec.weights != "random":
         return None, None
-    # The attention of the Bridge, so that the streams differ by nothing else.
+    # The attention of the Bridge, so that the streams have no other difference.
     attention = {} if spec.weights == "random" else {"attn_implementation": "eager"}
     model: Any = AutoModelForCausalLM.from_pretrained(
         spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], trust_remote_code=False, **attention
@@ -109,7 +109,7 @@ def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, Ends | None]
 
 @torch.inference_mode()
 def _check_stream(bridge: TransformerBridge, plan: SubjectPlan, reference: Ends | None) -> None:
-    """Raise StreamDiffers where the Bridge's stream is not the model's own, or its identities do not hold at the hook point."""
+    """Raise StreamDiffers if the Bridge's stream is not the model's, or its identities fail."""
     sites = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
     seen = _record(bridge, plan, sites)
     pre, post = seen.get("hook_resid_pre"), seen.get("hook_resid_post")

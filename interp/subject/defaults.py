@@ -1,7 +1,7 @@
-"""Defaults of the classes of transformers, for processes that must not import it.
+"""Defaults of transformers' classes, for processes that must not import it.
 
-A config.json may leave out what its class has a default for, and a tokenizer's files its BOS. Importing transformers loads torch, so the defaults
-are stored in `defaults.json`, written by `python -m tests.subject.generate_defaults`. A test compares them with the installed transformers.
+A config.json may leave out fields for which its class has a default, and a tokenizer's files may leave out the BOS. Importing transformers loads
+torch, so `defaults.json` has the defaults, written by `python -m tests.subject.generate_defaults` and tested against the installed transformers.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 FILE = Path(__file__).with_suffix(".json")
 # Sizes of a model, by the names of transformers.
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings")
-# Tokenizer classes without defaults of their own: their BOS is that of the files.
+# Tokenizer classes without defaults of their own: the files decide their BOS.
 GENERIC = frozenset({"TokenizersBackend", "PythonBackend", "PreTrainedTokenizer", "MistralCommonBackend"})
 
 
@@ -23,14 +23,14 @@ def table() -> dict[str, Any]:
 
 
 def sizes_of(model_type: str | None, text_type: str | None) -> dict[str, int | None]:
-    """Return the default sizes of a class, by the model types of a config.json and of its text_config; empty where they are unknown."""
+    """Return default sizes by the model types of config.json and text_config; empty if unknown."""
     kind = text_type or table()["text_types"].get(model_type, model_type)
     row = table()["sizes"].get(kind)
     return dict(zip(SIZES, row, strict=True)) if row else {}
 
 
 def tokenizer_class(model_type: str | None, named: str | None) -> str | None:
-    """Return AutoTokenizer's tokenizer class for a model type and the class named in the files, both optional."""
+    """Return AutoTokenizer's class for a model type and the files' class, both optional."""
     registered: str | None = table()["tokenizers"].get(model_type)
     if named is None:
         return registered

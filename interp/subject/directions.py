@@ -1,11 +1,11 @@
-"""The direct path from a place in the model to its logits."""
+"""Direct path from a place in the model to its logits."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# Layers are the backend's own modules, of no common type: a linear layer or a norm of transformers, or the Bridge's wrapper of one.
+# Layers have no common type: a linear layer or a norm of transformers, or the Bridge's wrapper of one.
 Layer = Any
 
 
@@ -17,22 +17,22 @@ def weight(layer: Layer) -> Tensor:
 
 
 def matrix(layer: Layer) -> Tensor:
-    """Return float32 `[in, out]` of a linear layer; classes differ in the order."""
+    """Return float32 `[in, out]` of a linear layer, whatever order its class stores."""
     kind = type(getattr(layer, "original_component", layer)).__name__
     return weight(layer).float() if kind == "Conv1D" else weight(layer).float().T
 
 
 def unembedding(norm: Layer, head: Layer) -> Tensor:
-    """Return float32 `[D, V]`: the unembedding with the weight of the final norm folded in, and its centring, if any."""
+    """Return the unembedding float32 `[D, V]`, with the final norm's weight and centring folded in."""
     folded = norm_weight(norm, head)[:, None] * matrix(head)
     return folded - folded.mean(dim=0) if centres(norm, head) else folded
 
 
 @torch.inference_mode()
 def norm_weight(norm: Layer, head: Layer) -> Tensor:
-    """Return float32 `[D]`: the factor of a norm per axis, measured, since families store it as w or as 1 + w.
+    """Return the norm's factor per axis float32 `[D]`, measured with a probe.
 
-    The probe has mean 0 and mean square 1, so that LayerNorm and RMSNorm apply only that factor and the bias.
+    Families store it as w or as 1 + w. The probe has mean 0 and mean square 1, so that LayerNorm and RMSNorm apply only that factor and the bias.
     """
     probe = _probe(head)
     difference: Tensor = norm(probe) - norm(-probe)
@@ -41,7 +41,7 @@ def norm_weight(norm: Layer, head: Layer) -> Tensor:
 
 @torch.inference_mode()
 def centres(norm: Layer, head: Layer) -> bool:
-    """Return whether a norm subtracts the mean (LayerNorm), so that a shift of all axes changes nothing."""
+    """Return whether a norm subtracts the mean (LayerNorm), and so ignores equal shifts."""
     probe = _probe(head)
     return torch.allclose(norm(probe + 1).float(), norm(probe).float(), atol=1e-2)
 

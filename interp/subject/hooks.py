@@ -1,4 +1,4 @@
-"""Hook points: their TransformerLens names, and the size of the activations at each."""
+"""Hook points: their TransformerLens names, and the size of their activations."""
 
 import difflib
 import re
@@ -10,8 +10,8 @@ from interp.subject.shape import ModelShape
 
 _RESIDUAL: Callable[[ModelShape], int] = lambda shape: shape.d_model  # noqa: E731
 
-# The sites of a block, in the order of the data flow. The units of each write to the logits directly or through one matrix, so that a decoder
-# direction has promoted tokens everywhere.
+# The sites of a block, in the order of the data flow. The units of each write to the logits directly or through one matrix, so each decoder
+# direction has promoted tokens.
 SITES: dict[str, Callable[[ModelShape], int]] = {
     "hook_resid_pre": _RESIDUAL,
     "ln1.hook_normalized": _RESIDUAL,
@@ -24,7 +24,7 @@ SITES: dict[str, Callable[[ModelShape], int]] = {
     "hook_mlp_out": _RESIDUAL,
     "hook_resid_post": _RESIDUAL,
 }
-# Other names of the same point.
+# Other names of the same points.
 SAME_SITE = {"hook_in": "hook_resid_pre", "hook_out": "hook_resid_post", "attn.hook_out": "hook_attn_out", "mlp.hook_out": "hook_mlp_out"}
 # Abbreviations of published dictionaries: `gpt2-small@8-res-jb`.
 ABBREVIATIONS = {
@@ -44,7 +44,7 @@ _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 
 @dataclass(frozen=True, slots=True)
 class HookPoint:
-    """A place in a model: the block's number and the site within it."""
+    """A place in a model: a block's number and a site within it."""
 
     layer: int
     site: str
@@ -54,18 +54,18 @@ class HookPoint:
         return f"blocks.{self.layer}.{self.site}"
 
     def d_in(self, shape: ModelShape) -> int:
-        """Return the size of the activations there; heads are concatenated."""
+        """Return the size of the activations; heads are concatenated."""
         return SITES[self.site](shape)
 
 
 def canonical(name: str) -> str:
-    """Return the canonical name of a hook point; another text stays."""
+    """Return the canonical name of a hook point; other text is returned unchanged."""
     match = _BLOCK.fullmatch(name)
     return f"blocks.{int(match[1])}.{SAME_SITE.get(match[2], match[2])}" if match else name
 
 
 def parse(name: str, shape: ModelShape) -> HookPoint:
-    """Parse a hook point of a model of this shape. Raises HookPointUnknown, which lists near names."""
+    """Parse a hook point of a model; raises HookPointUnknown, which lists near names."""
     match = _BLOCK.fullmatch(canonical(name))
     if match:
         point = HookPoint(int(match[1]), match[2])
@@ -80,7 +80,7 @@ def every_name(shape: ModelShape) -> list[str]:
 
 
 def unknown(name: str, names: list[str], layers: int) -> HookPointUnknownError:
-    """Return the error for a name that is not among `names`, with the nearest of them."""
+    """Return the error for a name not among `names`, with the nearest of them."""
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     return HookPointUnknownError(
         f"{name!r} is no hook point of this subject.",

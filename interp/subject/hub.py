@@ -1,4 +1,4 @@
-"""Connections to the model hub: to the operator's endpoint (`HF_ENDPOINT`), and to public addresses alone."""
+"""Connections to the model hub: the operator's endpoint (`HF_ENDPOINT`) and public addresses only."""
 
 import socket
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import httpx2
 
 from interp.config.outgoing import Link, OutgoingPolicy, Reach, address_of
 
-# What is read before a job is stored: configs and tokenizers. Weights have no cap: a worker fetches them.
+# Configs and tokenizers are read before a job is stored. Weights have no cap: a worker fetches them.
 SMALL_FILE_BYTES = 512 * 2**20
 IDLE_SECONDS = 60.0
 
@@ -20,7 +20,7 @@ _most: ContextVar[int | None] = ContextVar("most", default=None)
 
 @contextmanager
 def small_files() -> Iterator[None]:
-    """Limit the size of files to those that are read of a subject before its weights."""
+    """Limit the size of files to those read before a subject's weights."""
     token = _most.set(SMALL_FILE_BYTES)
     try:
         yield
@@ -30,14 +30,14 @@ def small_files() -> Iterator[None]:
 
 @cache
 def guard_hub() -> None:
-    """Make huggingface_hub, and so transformers, connect through `HubTransport`, unless the environment names a proxy."""
+    """Make huggingface_hub and transformers use `HubTransport`, unless the environment names a proxy."""
     from huggingface_hub import constants, set_client_factory
     from huggingface_hub.utils._http import hf_request_event_hook
 
     if {"http", "https", "all"} & getproxies().keys():
         return
     if constants.ENDPOINT != constants._HF_DEFAULT_ENDPOINT:
-        constants.HF_HUB_DISABLE_XET = True  # another client, which connects wherever a mirror says
+        constants.HF_HUB_DISABLE_XET = True  # another client, which connects to any host that a mirror names
     transport = HubTransport(OutgoingPolicy.of([constants.ENDPOINT]), httpx2.HTTPTransport())
 
     def client() -> httpx2.Client:
@@ -48,9 +48,9 @@ def guard_hub() -> None:
 
 
 class HubTransport(httpx2.BaseTransport):
-    """Transport that resolves a host once and connects to the address that it checked.
+    """Transport that resolves a host once and connects to the checked address.
 
-    A hub redirects to the stores of its files: each redirect is checked as the first request is. Only a host that `guard` names may have a private
+    A hub redirects to the stores of its files; each redirect is checked like the first request. Only a host that `guard` names may have a private
     address, or be reached without TLS.
     """
 
@@ -68,12 +68,12 @@ class HubTransport(httpx2.BaseTransport):
                 continue
             most = _most.get()
             if most is not None:
-                response.stream = Capped(response.stream, most)  # type: ignore[arg-type]  # a transport of threads has streams of threads
+                response.stream = Capped(response.stream, most)  # type: ignore[arg-type]  # a synchronous transport has synchronous streams
             return response
         raise fault
 
     def close(self) -> None:
-        """The connections are shared by all clients of the process."""
+        """Do nothing, since all clients of the process share the connections."""
 
     def _reach(self, request: httpx2.Request) -> tuple[Link, Reach]:
         try:
@@ -112,6 +112,6 @@ class Capped(httpx2.SyncByteStream):
 
 
 def _to(request: httpx2.Request, link: Link, address: str) -> httpx2.Request:
-    """Return the request to an address, with the name in `Host` and in the check of the certificate."""
+    """Return the request to an address, with the name in `Host` and for TLS."""
     extensions = dict(request.extensions) | {"sni_hostname": link.host}
     return httpx2.Request(request.method, request.url.copy_with(host=address), headers=request.headers, stream=request.stream, extensions=extensions)

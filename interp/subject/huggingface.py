@@ -1,6 +1,6 @@
-"""Subjects by transformers alone: a forward hook on a module of the model, with the fastest attention.
+"""Subjects of transformers: a forward hook on a module, with the fastest attention.
 
-It knows the layouts of the common decoder families; TransformerBridge may find others.
+The layouts of the common decoder families are known; TransformerBridge may find others.
 """
 
 import zlib
@@ -21,7 +21,7 @@ from interp.subject.directions import matrix, unembedding
 from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, SubjectPlan, as_rows, check_finite, check_weights_exist
 from interp.subject.residual import WRITES, matching, short_row
 
-# Paths of the parts in the families of transformers. Llama, Mistral, Qwen, Gemma | GPT-2 | GPT-NeoX (Pythia) | OPT | Phi.
+# Paths of the parts per family of transformers: Llama, Mistral, Qwen, Gemma | GPT-2 | GPT-NeoX (Pythia) | OPT | Phi.
 BLOCKS = ("model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers")
 FINAL_NORM = ("model.norm", "transformer.ln_f", "gpt_neox.final_layer_norm", "model.decoder.final_layer_norm", "model.final_layernorm")
 ATTENTION = ("self_attn", "attn", "attention")
@@ -106,7 +106,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
 
 @torch.inference_mode()
 def record(model: Any, taps: dict[str, Tap], tokens: Tensor) -> dict[str, Tensor]:
-    """Return the tensor of each tap in one forward pass, without taps that it does not reach."""
+    """Return each reached tap's tensor in one forward pass."""
     found: dict[str, Tensor] = {}
 
     def note(name: str, tensor: Any) -> None:
@@ -123,7 +123,7 @@ def record(model: Any, taps: dict[str, Tap], tokens: Tensor) -> dict[str, Tensor
 
 
 def stream(model: Any, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return the residual stream before and after a block in the model's own forward pass; None where its blocks are not found."""
+    """Return the residual stream before and after a block; None for unknown blocks."""
     blocks = _find(model, BLOCKS)
     if blocks is None:
         return None
@@ -132,7 +132,7 @@ def stream(model: Any, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor] | No
 
 
 def _writes(model: Any, block: Any, plan: SubjectPlan) -> dict[str, Tap]:
-    """Return the taps of attention's and MLP's output, and of the stream between them, for which the identities of the stream hold."""
+    """Return the taps of attention, MLP and the middle that satisfy the stream's identities."""
     parts = {
         "attention": {name: Tap(part, reads=False) for name in (*ATTENTION_WRITES, *ATTENTION) if (part := _find(block, (name,))) is not None},
         "middle": {name: Tap(part, reads=True) for name in (*MIDDLE_NORM, *MLP) if (part := _find(block, (name,))) is not None},
@@ -148,7 +148,7 @@ def _writes(model: Any, block: Any, plan: SubjectPlan) -> dict[str, Tap]:
 
 
 def _find(root: Any, paths: tuple[str, ...]) -> Any | None:
-    """Return the value at the first of the dotted paths that exists."""
+    """Return the value at the first existing dotted path."""
     for path in paths:
         place = root
         for name in path.split("."):
@@ -173,7 +173,7 @@ def _tap(module: Any | None, *, reads: bool) -> Tap | None:
     return None if module is None else Tap(module, reads)
 
 
-# Sites with one place in all families. For the outputs of attention and MLP, and the stream between them, see `_writes`.
+# Sites with the same place in all families. For the outputs of attention and MLP, and the stream between them, see `_writes`.
 TAPS: dict[str, Callable[[Any], Tap | None]] = {
     "hook_resid_pre": lambda block: Tap(block, reads=True),
     "attn.hook_z": lambda block: _tap(_find(block, ATTENTION_OUT), reads=True),
@@ -184,7 +184,7 @@ TAPS: dict[str, Callable[[Any], Tap | None]] = {
 
 
 def _hook(tap: Tap, use: Callable[[Any], None]) -> Any:
-    """Call `use` with the tensor of a tap in the next forward passes. Returns the handle that removes the hook."""
+    """Call `use` with a tap's tensor in later forward passes; return the hook's handle."""
     if tap.reads:
         return tap.module.register_forward_pre_hook(lambda _, args, kwargs: use(args[0] if args else kwargs.get("hidden_states")), with_kwargs=True)
     return tap.module.register_forward_hook(lambda _, __, output: use(output[0] if isinstance(output, tuple) else output))
@@ -196,10 +196,10 @@ def _stop(activations: Tensor) -> None:
 
 @torch.no_grad()
 def randomise(model: nn.Module, seed: int = 0) -> None:
-    """Draw every parameter anew, in place, from a normal distribution with that parameter's own mean and standard deviation.
+    """Draw each parameter anew, in place, normal with its own mean and standard deviation.
 
     With fresh weights of the usual scale the residual stream is so small that a trained dictionary never fires; with each matrix's own moments it
-    does. A parameter's draw depends on its name and `seed` alone, and tied parameters stay tied. Source: the re-randomised control of Heap et al.,
+    does. A parameter's draw depends only on its name and `seed`, and tied parameters stay tied. Source: the re-randomised control of Heap et al.,
     Sparse autoencoders can interpret randomly initialized transformers (arXiv 2501.17727), embeddings included.
     """
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""The BOS that transformers gives to a subject's tokenizer. Loads torch: for gpu workers alone."""
+"""The BOS of transformers' tokenizer; it loads torch, so only gpu workers import it."""
 
 import logging
 from functools import lru_cache
@@ -20,7 +20,7 @@ Stamps = tuple[tuple[str, int, int], ...]
 
 
 def library_bos(spec: SubjectSpec) -> tuple[str | None] | None:
-    """Return AutoTokenizer's BOS (None: it has none) in a tuple; None where AutoTokenizer cannot open the files."""
+    """Return AutoTokenizer's BOS (or None) in a tuple; None for files that it cannot open."""
     check_folder(spec)
     return None if _names_files(spec) else _bos(spec.model, spec.revision, _stamps(spec))
 
@@ -31,7 +31,7 @@ def _bos(model: str, revision: str | None, stamps: Stamps) -> tuple[str | None] 
         from transformers import AutoTokenizer
 
     try:
-        with without_collecting(), panics_as_errors():  # imports most of what transformers needs to run a model, too
+        with without_collecting(), panics_as_errors():  # imports most of transformers
             tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
             bos = tokenizer.bos_token
     except Exception as cause:
@@ -43,16 +43,16 @@ def _bos(model: str, revision: str | None, stamps: Stamps) -> tuple[str | None] 
 
 
 def _is_about_the_files(error: Exception) -> bool:
-    """Return whether the library could not use the files; other errors (no memory, a defect) say nothing about the BOS.
+    """Return whether the error is about the files, and not a defect or missing memory.
 
-    It raises OSError for files that are missing and configs that are no JSON, ValueError for what it cannot convert, ImportError where a converter is
-    not installed, errors of its own look-ups for JSON of another form, and bare Exceptions in its parser in Rust.
+    The library raises OSError for missing files and configs that are not JSON, ValueError for files that it cannot convert, ImportError without a
+    converter, errors of its own look-ups for JSON of another form, and bare Exceptions in its parser in Rust.
     """
     return type(error) is Exception or isinstance(error, OSError | ValueError | ImportError | LookupError | TypeError | AttributeError)
 
 
 def _stamps(spec: SubjectSpec) -> Stamps:
-    """Return names, sizes and times of a folder's JSON files, so that a changed one is read again."""
+    """Return names, sizes and times of a folder's JSON files, to detect changes."""
     if not is_folder(spec):
         return ()
     folder = Path(spec.model)
@@ -61,10 +61,7 @@ def _stamps(spec: SubjectSpec) -> Stamps:
 
 
 def _names_files(spec: SubjectSpec) -> bool:
-    """Return whether tokenizer_config.json names other files, which AutoTokenizer would open wherever they are.
-
-    One that is no JSON object may name any.
-    """
+    """Return whether tokenizer_config.json names other files, or is not a JSON object."""
     try:
         settings = read_subject_json(spec, "tokenizer_config.json")
     except FileMissingError:

@@ -1,4 +1,4 @@
-"""What every backend's subject is made of, but for the forward pass."""
+"""Parts of a subject that all backends share."""
 
 import gc
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class HookReachedError(Exception):
-    """Ends the forward pass at the hook point, so that nothing beyond is computed."""
+    """Ends the forward pass at the hook point, since the rest is not needed."""
 
     def __init__(self, activations: Tensor) -> None:
         self.activations = activations
@@ -61,7 +61,7 @@ class SubjectPlan:
 
 
 class OpenedSubject:
-    """The parts of `Subject` that do not depend on the backend."""
+    """Parts of `Subject` that do not depend on the backend."""
 
     def __init__(self, plan: SubjectPlan, model: nn.Module) -> None:
         self.name = plan.name
@@ -99,7 +99,7 @@ def weights_bytes(model: nn.Module) -> int:
 
 
 def pick_device(asked: str) -> torch.device:
-    """Return the device; `auto` is the first GPU, else the CPU. Raises SubjectError for one that this machine lacks."""
+    """Return the device (`auto`: the first GPU, else the CPU); raises SubjectError if missing."""
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -111,7 +111,7 @@ def pick_device(asked: str) -> torch.device:
 
 
 def check_weights_exist(spec: SubjectSpec) -> None:
-    """Raise FileMissing for a folder without weights, which transformers reports in many ways, and what `check_folder` raises."""
+    """Raise FileMissing for a folder without weights, and the errors of `check_folder`."""
     check_folder(spec)
     if is_folder(spec) and not any(Path(name).suffix in {".safetensors", ".bin"} for name in allowed_files.names_in(spec.model)):
         raise FileMissingError(
@@ -120,7 +120,7 @@ def check_weights_exist(spec: SubjectSpec) -> None:
 
 
 def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
-    """Raise WeightsNotFinite."""
+    """Raise WeightsNotFinite for NaN or infinity in the weights."""
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
             raise WeightsNotFiniteError(
@@ -131,22 +131,22 @@ def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
 
 
 def as_rows(activations: Tensor) -> Tensor:
-    """Return `[B, T, D]`, with heads, if any, concatenated."""
+    """Return `[B, T, D]`, with any heads concatenated."""
     return activations.flatten(2)
 
 
 def device_name() -> str:
-    """Return the first GPU's name; `cpu` where there is none."""
+    """Return the first GPU's name; `cpu` without a GPU."""
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
 
 
 def device_memory() -> int | None:
-    """Return the bytes of the first GPU; None where there is none."""
+    """Return the bytes of the first GPU; None without a GPU."""
     return int(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
 
 
 def give_back_memory() -> None:
-    """Free the memory of models that nothing refers to: modules of torch are cyclic, and its allocator keeps a GPU's memory."""
+    """Free the memory of unused models: torch's modules are cyclic, its allocator keeps GPU memory."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

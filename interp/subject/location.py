@@ -1,4 +1,4 @@
-"""The files of a subject: in a folder, or in the cache of the Hugging Face Hub."""
+"""Files of a subject, in a folder or in the Hugging Face Hub's cache."""
 
 import os
 from collections.abc import Iterator
@@ -18,23 +18,23 @@ from interp.security.bounded_json import MODEL_CONFIG, MODEL_HEADER, TOKENIZER, 
 from interp.security.foreign_config import Foreign, typed
 
 SHOWN = 300  # characters of a Hub's error
-# Folder names that do not name the model: the folder above does.
+# Folder names that do not name the model; their parent's name does.
 PLAIN_FOLDERS = frozenset({"subject", "model", "checkpoint", "final"})
 LONGEST_NAME = 200
-# The files of a subject's folder that decide what it computes.
+# The files of a subject's folder that decide its computation.
 SUBJECT_SUFFIXES = frozenset({".safetensors", ".bin", ".model"})
 SUBJECT_FILES = frozenset({"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
 
 
 class ConfigNames(Foreign):
-    """The model's names in config.json: written by hand, and the source of `save_pretrained`."""
+    """The model's names in config.json, from the user or `save_pretrained`."""
 
     given: str | None = Field(default=None, alias="glossator_name")
     path: str | None = Field(default=None, alias="_name_or_path")
 
 
 def is_folder(spec: SubjectSpec) -> bool:
-    """Return whether the subject is a folder of this machine. Raises FileMissing when it can only be one, and is none."""
+    """Return whether the subject is a local folder; raises FileMissing for a missing one."""
     if not looks_like_path(spec.model) and not allowed_files.current().permit_path(spec.model):
         return False
     kind = allowed_files.kind_of(spec.model)
@@ -50,17 +50,17 @@ def is_folder(spec: SubjectSpec) -> bool:
 
 
 def looks_like_path(model: str) -> bool:
-    """Return whether the text can only be a path: no name of the Hub begins with `/`, `.` or `~`, or has more than two parts."""
+    """Return whether the text can only be a path, not a Hub name (`organisation/name`)."""
     return model.startswith(("/", ".", "~")) or len(Path(model).parts) not in (1, 2)
 
 
 def check_folder(spec: SubjectSpec) -> None:
-    """Check a subject's folder before a library opens it by its name: no file in it may refer to another folder.
+    """Check that no file of a folder refers to another one, before a library opens it.
 
-    Raises PathRefused, NotRegularFile, and SubjectError for weights in shards that lie in another folder, or an adapter of another model.
+    Raises PathRefused, NotRegularFile, and SubjectError for shards in another folder or an adapter of another model.
     """
     if not is_folder(spec):
-        # The libraries open a folder of the working directory in place of a name of the Hub.
+        # The libraries prefer a folder of the working directory to a name of the Hub.
         if os.path.lexists(spec.model):
             raise allowed_files.refused(spec.model)
         from interp.subject import hub
@@ -81,7 +81,7 @@ def check_folder(spec: SubjectSpec) -> None:
 
 
 def subject_file(spec: SubjectSpec, name: str) -> Path:
-    """Return the path of a file of the subject; a file of the Hub is fetched to the cache. Raises FileMissing."""
+    """Return a file's path, fetched to the cache for the Hub; raises FileMissing."""
     if is_folder(spec):
         path = Path(spec.model) / name
         if allowed_files.is_file(path):
@@ -102,32 +102,32 @@ def read_config(spec: SubjectSpec) -> dict[str, Any]:
 
 
 def read_subject_json(spec: SubjectSpec, name: str, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
-    """Read one of the subject's JSON files. Raises FileMissing, and `error` for one that cannot be read."""
+    """Read one of the subject's JSON files; raises FileMissing, or `error` for invalid content."""
     with _reading(spec):
         return read_json(subject_file(spec, name), error, limits)
 
 
 def read_subject_bytes(spec: SubjectSpec, name: str) -> bytes:
-    """Read the bytes of one of the subject's files, which was read as JSON before. Raises FileMissing."""
+    """Read a file of the subject that was read as JSON before; raises FileMissing."""
     with _reading(spec), allowed_files.open_file(subject_file(spec, name)) as handle:
         return handle.read(TOKENIZER.nbytes)
 
 
 @contextmanager
 def _reading(spec: SubjectSpec) -> Iterator[None]:
-    """Allow reading in the Hub's cache alone, where the subject is a name of the Hub."""
+    """Restrict reading to the Hub's cache, for a subject of the Hub."""
     if is_folder(spec):
         yield
         return
     from huggingface_hub import constants
 
-    # Links of the cache lead to blobs in it.
+    # Links in the cache point to blobs in it.
     with allowed_files.within(Roots((os.path.realpath(constants.HF_HUB_CACHE),), allowed_files.SYSTEM)):
         yield
 
 
 def subject_digest(spec: SubjectSpec) -> str:
-    """Digest a folder's weights, config and tokenizer; for a Hub model its name and commit. dtype and device do not count."""
+    """Return a digest of weights, config and tokenizer, or of a Hub model's commit."""
     if spec.weights == "random":
         trained = spec.model_copy(update={"weights": "trained"})
         return digest_of({"version": IDENTITY_VERSION, "random_weights_of": subject_digest(trained)})
@@ -139,7 +139,7 @@ def subject_digest(spec: SubjectSpec) -> str:
 
 
 def subject_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
-    """Return a short name: the config's, else the folder's or the Hub's; with `-random` for a re-initialised model."""
+    """Return a short name from config, folder or Hub; `-random` marks a re-initialised model."""
     name = "".join(character for character in _trained_name(spec, config) if character.isprintable())[:LONGEST_NAME] or "unnamed"
     return f"{name}-random" if spec.weights == "random" else name
 

@@ -1,8 +1,8 @@
-"""The identities of the residual stream, which verify that a hook point's tensor is that of its name.
+"""Identities of the residual stream, which verify the tensors of hook points.
 
-A block adds what attention and MLP write: resid_pre + attn_out = resid_mid and resid_mid + mlp_out = resid_post; in a parallel block
-resid_pre + attn_out + mlp_out = resid_post (Elhage et al. 2021, A mathematical framework for transformer circuits). They are checked once, on one
-short row, when a subject is opened.
+A block adds the outputs of attention and MLP: resid_pre + attn_out = resid_mid and resid_mid + mlp_out = resid_post; in a parallel block resid_pre +
+attn_out + mlp_out = resid_post (Elhage et al. 2021, A mathematical framework for transformer circuits). They are checked once, on one short row, when
+a subject is opened.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-# Sites of the identities, beside the stream before and after the block.
+# Sites of the identities, without the stream before and after the block.
 WRITES = frozenset({"hook_attn_out", "hook_resid_mid", "hook_mlp_out"})
 ROW = 8
 # Rounding error, relative to the largest value of the stream.
@@ -24,7 +24,7 @@ def short_row(vocabulary: int, device: torch.device) -> Tensor:
 
 
 def is_close(found: Tensor, wanted: Tensor) -> bool:
-    """Return whether two tensors have one shape and are equal but for rounding."""
+    """Return whether two tensors have one shape and are equal up to rounding."""
     if found.shape != wanted.shape:
         return False
     limit = TOLERANCE.get(wanted.dtype, 1e-3) * float(wanted.float().abs().max())
@@ -32,10 +32,7 @@ def is_close(found: Tensor, wanted: Tensor) -> bool:
 
 
 def matching(pre: Tensor, post: Tensor, attention: Mapping[str, Tensor], middle: Mapping[str, Tensor], mlp: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return, by site, the named candidate for which the identities hold. Sites without one are left out.
-
-    All tensors are `[1, ROW, D]`.
-    """
+    """Return each site's candidate that satisfies the identities, if any; tensors are `[1, ROW, D]`."""
     best: dict[str, str] = {}
     for name, mid in middle.items():
         found = {"hook_resid_mid": name}

@@ -1,4 +1,4 @@
-"""The sizes of a model by its config.json, without loading it."""
+"""Sizes of a model from its config.json, without loading it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from interp.domain.errors import SubjectError
 from interp.security.foreign_config import FirstError, Foreign, Name, brief, typed
 from interp.subject.defaults import sizes_of
 
-# The names of each size in the families of transformers.
+# The names of each size in transformers' families.
 WIDTH = ("hidden_size", "n_embd", "d_model")
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
@@ -25,13 +25,13 @@ MOST = {WIDTH: 1 << 18, LAYERS: 2000, HEADS: 1 << 14, MLP: 1 << 20, CONTEXT: 1 <
 
 
 class ModelType(Foreign):
-    """The class of a config, at either of its levels."""
+    """Model type of a config, at either of its levels."""
 
     model_type: str | None = None
 
 
 class SubjectConfig(Foreign):
-    """The fields of config.json that are read: `text_config` holds the sizes of a model of several parts."""
+    """Fields of config.json; `text_config` has the sizes of a model of several parts."""
 
     text_config: Annotated[dict[str, Any] | None, BeforeValidator(lambda value: value or None)] = None
     model_type: Name | None = None
@@ -40,7 +40,7 @@ class SubjectConfig(Foreign):
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes of a causal language model: residual `d_model`, MLP hidden `d_mlp`, all heads together `d_heads`."""
+    """Sizes of a causal model: residual `d_model`, MLP `d_mlp`, all heads `d_heads`."""
 
     architecture: str
     layers: int
@@ -52,7 +52,7 @@ class ModelShape:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "ModelShape":
-        """Read a Hugging Face config.json, with the defaults of its class in transformers. Raises SubjectError."""
+        """Read a config.json, completed by its class's defaults; raises SubjectError."""
         parsed = typed(SubjectConfig, config, "config.json", SubjectError, "Save the model again.")
         text = parsed.text_config or config
         kind = typed(ModelType, text, "config.json", SubjectError, "Save the model again.").model_type
@@ -71,7 +71,7 @@ class ModelShape:
 
 
 def _completed(config: Mapping[str, Any], defaults: Mapping[str, int | None]) -> dict[str, Any]:
-    """Return the sizes of a config, with a default for each that has none of its names there."""
+    """Return the sizes of a config, with defaults for the missing ones."""
     given = {names[0] for names in (WIDTH, LAYERS, HEADS, MLP, CONTEXT) if any(config.get(name) is not None for name in names)}
     return {name: value for name, value in defaults.items() if name not in given} | {
         name: config[name] for name in SIZES if config.get(name) is not None

@@ -1,4 +1,4 @@
-"""The special tokens of a subject, from its files alone: their ids, and the BOS of every row."""
+"""Special tokens of a subject, from its files: their ids and the BOS of rows."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,7 +23,7 @@ class AddedToken(Foreign):
 
 
 class TokenizerSettings(Foreign):
-    """tokenizer_config.json with special_tokens_map.json over it; `tokens` has keys such as `bos_token`."""
+    """tokenizer_config.json updated with special_tokens_map.json; keys of `tokens` are like `bos_token`."""
 
     tokens: dict[str, str | AddedToken | None]
     tokenizer_class: str | None = None
@@ -39,12 +39,12 @@ class TokenizerSettings(Foreign):
 
     @property
     def names_bos(self) -> bool:
-        """Whether a file has a BOS, or says that there is none."""
+        """Return whether a file has a BOS, or says that there is none."""
         return "bos_token" in self.tokens
 
 
 class TokenIds(Foreign):
-    """The ids in config.json and generation_config.json, with keys such as `bos_token_id`."""
+    """Ids in config.json and generation_config.json, with keys such as `bos_token_id`."""
 
     ids: dict[str, int | Annotated[list[int], FirstError()] | None]
 
@@ -54,7 +54,7 @@ def _by_role(content: Mapping[str, Any], suffix: str) -> dict[str, Any]:
 
 
 class Classes(Foreign):
-    """The fields of config.json that decide the tokenizer's class."""
+    """Fields of config.json that decide the tokenizer's class."""
 
     model_type: str | None = None
     tokenizer_class: str | None = None
@@ -63,9 +63,10 @@ class Classes(Foreign):
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Special tokens of the files. `named` maps roles to ids; `bos` is the text of the BOS, `explicit` whether a tokenizer file names it.
+    """Special tokens of the files: `named` has ids by role, `bos` the BOS's text.
 
-    `configured` is the BOS id of config.json or generation_config.json, where the tokenizer knows that id as a special token.
+    `explicit` says whether a tokenizer file names the BOS. `configured` is the BOS id of config.json or generation_config.json, if the tokenizer
+    knows it as a special token.
     """
 
     named: dict[str, int]
@@ -75,7 +76,7 @@ class SpecialTokens:
     known: dict[str, int]
 
     def bos_id(self, bos: str | None) -> int | None:
-        """Return the id of a BOS text, by default that of the configs. Raises TokenizerMismatch for one that the tokenizer lacks."""
+        """Return the id of a BOS text or, without text, of the configs; raises TokenizerMismatch."""
         if bos in self.known:
             return self.known[bos]
         if not self.explicit:
@@ -90,9 +91,9 @@ class SpecialTokens:
 
 
 def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: TokenizerFile) -> SpecialTokens:
-    """Read tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json as AutoTokenizer does.
+    """Read the special tokens as AutoTokenizer does; raises TokenizerMismatch.
 
-    Defaults are those of the tokenizer's class (GPT-2's files name no BOS). `file` is tokenizer.json. Raises TokenizerMismatch.
+    Sources: `file` (tokenizer.json), tokenizer_config.json, special_tokens_map.json, both configs, defaults of the class (GPT-2's files name no BOS).
     """
     known = {piece: token for token, piece in file.pieces()} | {added.content: added.id for added in file.added_tokens}
     settings = _optional(spec, "tokenizer_config.json")
@@ -114,7 +115,7 @@ def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: Tokenizer
 
 
 def check_bos(bos: int | None, shape: ModelShape) -> int | None:
-    """Return the BOS. Raises TokenizerMismatch for one that the subject does not embed."""
+    """Return the BOS; raises TokenizerMismatch for one that the subject does not embed."""
     if bos is not None and bos >= shape.vocabulary:
         raise TokenizerMismatchError(
             f"The BOS has id {bos}, the subject embeds {shape.vocabulary}.",
@@ -131,7 +132,7 @@ def _optional(spec: SubjectSpec, name: str) -> dict[str, Any] | None:
 
 
 def _configured(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, int]:
-    """Return the id of each role in the first file that has one. Lists (several ends) and ids below 0 are none."""
+    """Return each role's id from the first file with one, without lists and negative ids."""
     text = typed(Classes, config, "config.json", TokenizerMismatchError, CURE).text_config or {}
     sources = {"config.json": config, "config.json: text_config": text, "generation_config.json": generation}
     places = [
@@ -143,5 +144,5 @@ def _configured(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dic
 
 def _class_bos(config: Classes, settings: TokenizerSettings, file: TokenizerFile) -> str | None:
     name = tokenizer_class(config.model_type, settings.tokenizer_class or config.tokenizer_class)
-    # AutoTokenizer takes a LlamaTokenizer whose tokenizer.json is byte-level for the generic class.
+    # AutoTokenizer uses the generic class for a LlamaTokenizer with a byte-level tokenizer.json.
     return None if name in GENERIC or (name == "LlamaTokenizer" and file.is_byte_level) else class_bos(name)

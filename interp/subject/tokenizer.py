@@ -1,4 +1,4 @@
-"""A subject's tokenizer: text to ids, and the bytes of every id. Reads tokenizer.json alone, without transformers."""
+"""Tokenizer of a subject, from tokenizer.json alone: text to ids, and bytes of ids."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -24,21 +24,21 @@ _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A tokenizer with its vocabulary. `bos` is the first id of every row, None where the tokenizer has none."""
+    """A tokenizer with its vocabulary; `bos` is the first id of rows, or None."""
 
     backend: Any
     vocabulary: Vocabulary
     bos: int | None
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-        """Return ids uint32 of each text, without special tokens, even where the text spells one. Raises TokenizerMismatch."""
+        """Return ids uint32 of texts, never special tokens; raises TokenizerMismatch."""
         with guarded("The subject's tokenizer cannot encode the corpus."):
             encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(item.ids, dtype=np.uint32) for item in encoded]
 
 
 def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -> TextEncoder:
-    """Open the tokenizer in the subject's files. Raises FileMissing, TokenizerMismatch."""
+    """Open the tokenizer in the subject's files; raises FileMissing and TokenizerMismatch."""
     file = read_tokenizer(spec)
     check_fit(file, shape)
     backend = open_backend(read_subject_bytes(spec, "tokenizer.json"))
@@ -51,9 +51,9 @@ def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -
 
 
 def bos_of(spec: SubjectSpec, *, library: bool, file: TokenizerFile | None = None) -> int | None:
-    """Return the first id of every row of a subject: with `library`, which loads torch, AutoTokenizer's, else that of the files.
+    """Return the first id of a subject's rows, by its files or (`library`) AutoTokenizer.
 
-    `file` saves reading tokenizer.json again, which takes seconds with a quarter of a million pieces.
+    AutoTokenizer loads torch. `file` saves reading tokenizer.json again, which takes seconds with a quarter of a million pieces.
     Raises FileMissing, SubjectError, TokenizerMismatch.
     """
     config = read_config(spec)
@@ -68,7 +68,7 @@ def read_tokenizer(spec: SubjectSpec) -> TokenizerFile:
 
 
 def check_fit(file: TokenizerFile, shape: ModelShape) -> None:
-    """Raise TokenizerMismatch when the tokenizer's vocabulary, without added tokens, is larger than the embedding."""
+    """Raise TokenizerMismatch for a vocabulary, without added tokens, larger than the embedding."""
     largest = max((token for token, _ in file.pieces()), default=-1)
     if largest >= shape.vocabulary:
         raise TokenizerMismatchError(
@@ -79,10 +79,10 @@ def check_fit(file: TokenizerFile, shape: ModelShape) -> None:
 
 
 def vocabulary_of(file: TokenizerFile, special: set[int], size: int) -> Vocabulary:
-    """Return the bytes of every id below `size`; ids that the tokenizer does not know are empty.
+    """Return the bytes of all ids below `size`; unknown ids are empty.
 
-    Byte-level BPE (Radford et al. 2019, the byte alphabet of GPT-2), SentencePiece (`▁` is a space, `<0xAB>` a byte), WordPiece (a piece
-    without `##` begins a word, and gets the space before it) and BPE with a suffix at the end of words (`</w>`).
+    Supported are byte-level BPE (Radford et al. 2019, the byte alphabet of GPT-2), SentencePiece (`▁` is a space, `<0xAB>` a byte), WordPiece (a
+    piece without `##` begins a word, and gets the space before it) and BPE with a suffix at the end of words (`</w>`).
     """
     to_bytes = _reader(file)
     tokens = [b""] * size
@@ -116,7 +116,7 @@ def _byte_level(piece: str) -> bytes:
     alphabet = byte_alphabet()
     try:
         return bytes(alphabet[character] for character in piece)
-    except KeyError:  # a token that was added as plain text
+    except KeyError:  # a token added as plain text
         return piece.encode()
 
 
@@ -127,7 +127,7 @@ def _sentencepiece(piece: str) -> bytes:
 
 @cache
 def byte_alphabet() -> dict[str, int]:
-    """Return the byte of each character of GPT-2's byte-level BPE: itself where printable, else the next free one from U+0100."""
+    """Return GPT-2's byte per character: itself if printable, else the next free from U+0100."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     alphabet = {chr(byte): byte for byte in printable}
     others = [byte for byte in range(256) if byte not in printable]

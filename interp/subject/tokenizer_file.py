@@ -1,4 +1,4 @@
-"""tokenizer.json: the fields that are read without the tokenizers library, and the library's own reader."""
+"""Fields of tokenizer.json, read without the tokenizers library, and the library's reader."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LARGEST_ID = 2**32
 
 
 class Added(Foreign):
-    """A token beside the vocabulary."""
+    """A token outside the vocabulary."""
 
     content: str
     id: Index
@@ -25,7 +25,7 @@ class Added(Foreign):
 
 
 def _a_vocabulary(value: Any) -> Any:
-    """Check by hand: pydantic collects an error for each of a million wrong entries."""
+    """Check the value, since pydantic would collect up to a million errors."""
     if isinstance(value, dict) and all(type(token) is int and 0 <= token < LARGEST_ID for token in value.values()):
         return value
     if isinstance(value, list) and all(isinstance(piece, list) and piece and isinstance(piece[0], str) for piece in value):
@@ -34,7 +34,7 @@ def _a_vocabulary(value: Any) -> Any:
 
 
 class Pieces(Foreign):
-    """The model of a tokenizer: BPE or WordPiece with a mapping, Unigram with a list of piece and score."""
+    """Model of a tokenizer: a mapping (BPE, WordPiece) or pairs of piece and score (Unigram)."""
 
     vocab: Annotated[Any, AfterValidator(_a_vocabulary)] = None
     type: str | None = None
@@ -43,7 +43,7 @@ class Pieces(Foreign):
 
 
 class TokenizerFile(Foreign):
-    """The fields of tokenizer.json that are read."""
+    """Fields of tokenizer.json."""
 
     model: Pieces = Field(default_factory=Pieces)
     added_tokens: Annotated[list[Added], FirstError(), BeforeValidator(lambda value: value or [])] = Field(default_factory=list)
@@ -52,7 +52,7 @@ class TokenizerFile(Foreign):
     normalizer: Any = None
 
     def pieces(self) -> Iterator[tuple[int, str]]:
-        """Return (id, piece) of the vocabulary, without added tokens."""
+        """Yield (id, piece) of the vocabulary, without added tokens."""
         vocab = self.model.vocab
         if isinstance(vocab, dict):
             return ((token, piece) for piece, token in vocab.items())
@@ -64,17 +64,17 @@ class TokenizerFile(Foreign):
 
     @property
     def is_byte_level(self) -> bool:
-        """Whether its decoder is that of byte-level BPE."""
+        """Return whether its decoder is that of byte-level BPE."""
         return '"ByteLevel"' in json.dumps(self.decoder)
 
     @property
     def parts(self) -> str:
-        """Decoder, pre-tokenizer and normalizer as text, to search for names."""
+        """Return decoder, pre-tokenizer and normalizer as text, to search for names."""
         return json.dumps([self.decoder, self.pre_tokenizer, self.normalizer], ensure_ascii=False)
 
 
 def of_content(content: dict[str, Any], source: Path | str) -> TokenizerFile:
-    """Check the content of a tokenizer.json. Raises TokenizerMismatch."""
+    """Check the content of a tokenizer.json; raises TokenizerMismatch."""
     file = typed(TokenizerFile, content, source, TokenizerMismatchError, CURE)
     if file.model.vocab is None:
         raise TokenizerMismatchError(f"{source} holds no vocabulary.", cure=CURE)
@@ -82,7 +82,7 @@ def of_content(content: dict[str, Any], source: Path | str) -> TokenizerFile:
 
 
 def open_backend(content: bytes) -> Any:
-    """Open tokenizer.json with the library, without truncation, padding and special tokens in texts. Raises TokenizerMismatch."""
+    """Open tokenizer.json by the library, without truncation and padding; raises TokenizerMismatch."""
     from tokenizers import Tokenizer
 
     with guarded("The tokenizers library cannot open tokenizer.json."):
@@ -101,13 +101,13 @@ def guarded(what: str) -> Iterator[None]:
             yield
     except InputError:
         raise
-    except Exception as cause:  # the library, written in Rust, raises bare Exceptions; a MemoryError stays the cause
+    except Exception as cause:  # the library, written in Rust, raises bare Exceptions; a MemoryError remains the cause
         raise TokenizerMismatchError(what, why=str(cause)[:200], cure=CURE) from cause
 
 
 @contextmanager
 def panics_as_errors() -> Iterator[None]:
-    """Turn a panic of a library in Rust, which is no Exception and would end the process, into a ValueError."""
+    """Turn a panic of a Rust library, which would end the process, into a ValueError."""
     try:
         yield
     except BaseException as cause:
