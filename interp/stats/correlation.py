@@ -41,7 +41,6 @@ def pearson_bounds(totals: Floats, level: float = 0.95) -> Bounds | None:
     With heavy-tailed activations, most samples lack the few tokens that decide the true r. So each end is moved by the effect of one more document.
     For the lower end it fires without being predicted, stronger than the strongest seen by as much as activations spread, or it is predicted without
     firing. For the upper end it is as strong as the strongest and predicted rightly. So an interval always has a width, and contains r.
-
     Where one or two documents decide, these corrections alone would move the lower end of a high r below 0. So it goes no lower than the lower of two
     limits. One is Student's t without corrections (with the error on z or, near r = 1, that on r). The other is `MOST_UNSEEN` more documents of both
     harmful kinds. That keeps the coverage, and removes a quarter of the width. Sources: Fisher (Metron 1, 1921) for z; Efron (The Jackknife, the
