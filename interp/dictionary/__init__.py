@@ -1,1 +1,1 @@
-"""Sparse dictionaries: one canonical module, and a converter to it for every family of weight files."""
+"""Sparse dictionaries: a canonical module, and a converter per family of weight files."""

@@ -1,6 +1,6 @@
-"""The canonical form that every weight family is converted to, in numpy, and the header of a dictionary without its weights.
+"""Canonical form of all weight families, in numpy, and headers without weights.
 
-f = act(norm(x) - pre_bias) @ W_enc + b_enc)        x̂ = denorm(f @ W_dec + b_dec [+ x @ W_skip])
+f = act((norm(x) - pre_bias) @ W_enc + b_enc)        x̂ = denorm(f @ W_dec + b_dec [+ x @ W_skip])
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,16 +20,16 @@ from interp.security.foreign_config import brief
 # relu      max(z, 0)
 # jumprelu  max(z, 0) where z > threshold, else 0 (Rajamanoharan et al. 2024)
 # topk      the k largest max(z, 0) of a token (Gao et al. 2024)
-# groupmax  the features are k groups side by side; the largest max(z, 0) of each group
+# groupmax  the features are k adjacent groups; the largest max(z, 0) of each group
 Activation = Literal["relu", "jumprelu", "topk", "groupmax"]
 
 # none        x
-# centre      x less its mean over D: what TransformerLens' center_writing_weights does to a LayerNorm model
+# centre      x minus its mean over D: the effect of TransformerLens' center_writing_weights on a LayerNorm model
 # layer_norm  (x - mean) / (std + 1e-5), std unbiased: SAELens' layer_norm and OpenAI's LN
 # unit_scale  x * sqrt(D) / |x|: SAELens' constant_norm_rescale
 InputNorm = Literal["none", "centre", "layer_norm", "unit_scale"]
 
-# Sizes beyond this are of no dictionary; an index of it would not fit into 32 bits.
+# No dictionary is larger; an index of it would not fit into 32 bits.
 LARGEST = 2**31
 # The arrays of the canonical form.
 ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "pre_bias", "W_skip")
@@ -37,7 +37,7 @@ ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "pre_bias", "W_skip")
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """The positions at which a dictionary's activations count. Special tokens never count.
+    """Positions at which a dictionary's activations count, never at special tokens.
 
     prepend_bos      whether rows begin with the BOS
     excluded_tokens  ids at which nothing counts
@@ -51,13 +51,13 @@ class Positions:
     step: int | None = None
 
     def mask(self, length: int, row_tokens: int) -> NDArray[np.bool_]:
-        """Return bool `[length]`: the positions that count in rows of `row_tokens` tokens; negative bounds count from that length."""
+        """Return the counted positions, bool `[length]`; negative bounds count from `row_tokens`."""
         counted = np.zeros(max(length, row_tokens), dtype=np.bool_)
         counted[slice(*slice(self.start, self.stop, self.step).indices(row_tokens))] = True
         return counted[:length]
 
     def identity(self) -> dict[str, Any]:
-        """Return the part of an evidence's identity."""
+        """Return the positions' part of an evidence's identity."""
         return {
             "prepend_bos": self.prepend_bos,
             "excluded_tokens": list(self.excluded_tokens),
@@ -70,7 +70,10 @@ EVERYWHERE = Positions()
 
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """float32 arrays. W_enc `[D, F]`, b_enc `[F]`, W_dec `[F, D_out]`, b_dec `[D_out]`, threshold `[F]`, pre_bias `[D]`, W_skip `[D, D_out]`."""
+    """Arrays in float32; D is the input's size, F the number of features.
+
+    W_enc `[D, F]`, b_enc `[F]`, W_dec `[F, D_out]`, b_dec `[D_out]`, threshold `[F]`, pre_bias `[D]`, W_skip `[D, D_out]`.
+    """
 
     W_enc: Floats
     b_enc: Floats
@@ -84,7 +87,7 @@ class Canonical:
     input_norm: InputNorm = "none"
 
     def check(self, source: Path) -> None:
-        """Raise DictionaryError when shapes and settings do not fit together."""
+        """Raise DictionaryError when shapes and settings are inconsistent."""
         if self.k is not None and (not isinstance(self.k, int) or isinstance(self.k, bool)):
             raise _shapes(source, "k is no whole number.")
         for name in ("W_enc", "W_dec"):
@@ -107,7 +110,7 @@ class Canonical:
             raise _shapes(source, f"{n_features} features do not form {self.k} equal groups.")
 
     def check_finite(self, source: Path) -> None:
-        """Raise WeightsNotFinite: numbers that are finite in the files may not be so with scales and norms folded in."""
+        """Raise WeightsNotFinite; folding of scales and norms may overflow finite weights."""
         for name in ARRAYS:
             array = getattr(self, name)
             bad = 0 if array is None else array.size - int(np.isfinite(array).sum())
@@ -118,9 +121,9 @@ class Canonical:
 
 @dataclass(frozen=True, slots=True)
 class DictionaryHeader:
-    """The facts of a dictionary without its numbers. `model` is the subject's name in the files.
+    """Facts of a dictionary without its weights; `model` is the subject's name in the files.
 
-    `context` is the length of the rows that it was trained on, `warnings` what a user should know of how it is read.
+    `context` is the length of the rows that it was trained on, `warnings` are notes for the user about how it is read.
     """
 
     format: str
@@ -138,10 +141,7 @@ class DictionaryHeader:
 
 @dataclass(frozen=True, slots=True)
 class StoredDictionary:
-    """A dictionary on disk: its header, its tensors as stored, and their conversion.
-
-    `made` counts the numbers of a format without weights.
-    """
+    """A stored dictionary: header, tensors and conversion; `made` counts numbers without stored weights."""
 
     header: DictionaryHeader
     tensors: Mapping[str, StoredTensor]
@@ -150,11 +150,11 @@ class StoredDictionary:
 
     @property
     def numbers(self) -> int:
-        """Numbers in memory after conversion, at least."""
+        """Return the least number of values in memory after conversion."""
         return self.made + sum(tensor.size for tensor in self.tensors.values())
 
     def canonical(self) -> Canonical:
-        """Read and convert the weights. Raises DictionaryError, WeightsNotFinite."""
+        """Read and convert the weights; raises DictionaryError and WeightsNotFinite."""
         source = self.header.files[0]
         with as_dictionary_errors(source, self.header.format), np.errstate(all="ignore"):
             converted = self.convert({name: tensor.read() for name, tensor in self.tensors.items()})
@@ -165,7 +165,7 @@ class StoredDictionary:
 
 @contextmanager
 def as_dictionary_errors(source: Path, format_name: str) -> Iterator[None]:
-    """Turn the errors of files of another form than expected into a DictionaryError."""
+    """Turn errors of files of an unexpected form into a DictionaryError."""
     try:
         yield
     except GlossatorError:
@@ -194,7 +194,7 @@ def require(tensors: Mapping[str, StoredTensor], names: tuple[str, ...], source:
 
 
 def whole_number(value: Any, name: str, source: Path) -> int:
-    """Check a setting that has to be a positive whole number. Raises DictionaryError."""
+    """Return a setting that must be a positive whole number; raises DictionaryError."""
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < LARGEST:
         raise DictionaryError(
             f"{source}: {name} = {brief(value)} is no positive number.", cure=f"Set {name} in the dictionary's config to what it was trained with."
@@ -203,13 +203,13 @@ def whole_number(value: Any, name: str, source: Path) -> int:
 
 
 def divided(rows: Floats, norms: Floats) -> Floats:
-    """Divide rows by their norms. A row of zeros stays: its feature is dead, where 0 / 0 would be NaN."""
+    """Divide rows by their norms, except rows of zeros (dead features), which would become NaN."""
     floors: Floats = np.where(norms == 0, np.float32(1), norms).astype(np.float32)
     return np.divide(rows, floors[:, None])
 
 
 def matrix_shape(tensors: Mapping[str, StoredTensor], name: str, source: Path) -> tuple[int, int]:
-    """Return the shape of a tensor of two dimensions. Raises DictionaryError."""
+    """Return the shape of a two-dimensional tensor; raises DictionaryError."""
     require(tensors, (name,), source)
     shape = tensors[name].shape
     if len(shape) != 2:

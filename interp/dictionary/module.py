@@ -1,4 +1,4 @@
-"""The torch module of a dictionary of any family."""
+"""Torch module of a dictionary of any family."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Dictionary:
-    """A sparse dictionary in canonical form (see `interp.dictionary.canonical`). N tokens; D is `d_in`, F is `n_features`.
+    """A sparse dictionary in canonical form (see `interp.dictionary.canonical`).
 
-    W_enc `[D, F]`, b_enc `[F]`, W_dec `[F, D_out]`, b_dec `[D_out]`, threshold `[F]`, pre_bias `[D]`, W_skip `[D, D_out]`; float32 as opened.
-    Feature activations are never negative.
+    N tokens; D is `d_in`, F is `n_features`. W_enc `[D, F]`, b_enc `[F]`, W_dec `[F, D_out]`, b_dec `[D_out]`, threshold `[F]`, pre_bias `[D]`,
+    W_skip `[D, D_out]`; float32 as opened. Feature activations are never negative.
     """
 
     name: str
@@ -58,16 +58,16 @@ class Dictionary:
         return {name: tensor for name in ARRAYS if (tensor := getattr(self, name)) is not None}
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Return the input `[N, D]` of the encoder's matmul, in the weights' dtype, of `[N, D]` in any dtype."""
+        """Return the encoder's input `[N, D]` in the weights' dtype."""
         normed = NORMS[self.input_norm](x.to(self.W_enc.dtype))
         return normed if self.pre_bias is None else normed - self.pre_bias
 
     def pre_activations(self, x: Tensor) -> Tensor:
-        """Return `[N, F]` of `[N, D]`, before the activation function."""
+        """Return the values `[N, F]` before the activation function, for inputs `[N, D]`."""
         return torch.addmm(self.b_enc, self.normalise(x), self.W_enc)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return feature activations `[N, F]` of `[N, D]`; with TopK k per token."""
+        """Return feature activations `[N, F]` of `[N, D]`; TopK has k per token."""
         if self.k is not None:
             values, indices = self.sparse_codes(x)
             return values.new_zeros(len(x), self.n_features).scatter_(1, indices, values)
@@ -76,7 +76,7 @@ class Dictionary:
         return positive if self.threshold is None else positive * (pre > self.threshold)
 
     def sparse_codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values `[N, k]`, some perhaps 0, and feature indices int64 `[N, k]`, in no order. For TopK and group-max alone."""
+        """Return unordered values `[N, k]` and indices int64 `[N, k]`; TopK and group-max only."""
         if self.k is None:
             raise ValueError(f"{self.name} has activation {self.activation}: no fixed number of codes per token")
         pre = self.pre_activations(x)
@@ -88,7 +88,7 @@ class Dictionary:
         return values.relu(), places + torch.arange(self.k, device=pre.device) * group
 
     def decode(self, f: Tensor, x: Tensor | None = None) -> Tensor:
-        """Return reconstructions `[N, D_out]` of `[N, F]`; `x` `[N, D]` is needed with an input norm or a skip connection."""
+        """Return reconstructions `[N, D_out]` of `[N, F]`; norms and skip connections need `x` `[N, D]`."""
         out = torch.addmm(self.b_dec, f, self.W_dec)
         if self.input_norm == "none" and self.W_skip is None:
             return out
@@ -106,7 +106,7 @@ class Dictionary:
 
 
 def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionary:
-    """Read and convert a dictionary to float32 on the CPU. `model` is the subject's name where the files have none.
+    """Return a dictionary in float32 on the CPU; `model` is the subject's default name.
 
     Raises DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, FileMissing.
     """
@@ -125,7 +125,7 @@ def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionar
 
 
 def from_canonical(canonical: Canonical, **facts: Any) -> Dictionary:
-    """Return the torch module of canonical arrays; `facts` are the fields that these do not have."""
+    """Return the torch module of canonical arrays; `facts` are the other fields."""
     arrays = {name: array for name in ARRAYS if (array := getattr(canonical, name)) is not None}
     tensors: dict[str, Any] = {name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in arrays.items()}
     return Dictionary(activation=canonical.activation, k=canonical.k, input_norm=canonical.input_norm, **tensors, **facts)
@@ -147,7 +147,7 @@ NORMS: dict[InputNorm, Callable[[Tensor], Tensor]] = {
     "layer_norm": _layer_norm,
     "unit_scale": lambda x: x * _scale(x),
 }
-# The inverse of each; centring has none, since the mean is no part of what such a subject reads.
+# The inverse of each; centring has none, since such a subject does not read the mean.
 DENORMS: dict[InputNorm, Callable[[Tensor, Tensor], Tensor]] = {
     "none": lambda out, _: out,
     "centre": lambda out, _: out,

@@ -1,8 +1,8 @@
-"""Reader of files of `torch.save` (.pt, .pth), without torch and without running code.
+"""Reader of `torch.save` files (.pt, .pth), without torch and without running code.
 
-Such a file is a zip with a pickle of the structure and one raw entry per storage. The pickle is read by an interpreter of the few operations that
-torch.save writes: it knows the names that tensors are made of and calls nothing else, bounds the operations and what they build, and changes
-nothing that it did not build (Python's Unpickler sets attributes of whatever the file names).
+Such a file is a zip with a pickle of the structure and one raw entry per storage. An interpreter reads the pickle: it supports the few operations
+that torch.save writes, knows only the names that tensors are made of, calls nothing else, bounds operations and results, and changes only its own
+objects (Python's Unpickler sets attributes of any object that the file names).
 """
 
 import pickletools
@@ -43,14 +43,14 @@ STORAGES = {
     "BoolStorage": "|b1",
 }
 DTYPES = frozenset({"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"})
-# A tensor takes some 30 operations: 3,000 tensors are more than any dictionary has.
+# A tensor takes some 30 operations; no dictionary has 3,000 tensors.
 MOST_OPERATIONS = 100_000
-# Names in nested dicts, their depth, and the characters of a dotted name.
+# Limits of names in nested dicts, their depth, and the characters of a dotted name.
 MOST_NAMES, MOST_DEPTH, LONGEST_NAME = 20_000, 16, 512
 
 
 def read_torch(path: Path) -> Any:
-    """Return what was saved: dicts, lists and plain values, with `StoredTensor` for tensors. Raises PickleRefused, DictionaryError, FileMissing."""
+    """Return the saved content, with `StoredTensor` for tensors; raises PickleRefused, DictionaryError and FileMissing."""
     try:
         with open_archive(path) as archive:
             entry = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
@@ -77,7 +77,7 @@ def read_torch(path: Path) -> Any:
 
 
 def tensors_of(content: Any) -> dict[str, StoredTensor]:
-    """Return all tensors in nested dicts by their dotted names. Raises ValueError where names are too many, too long or too deep.
+    """Return tensors in nested dicts by dotted names; raises ValueError for exceeded limits.
 
     A small pickle may hold the same dict at any number of places, so each place is counted.
     """
@@ -108,7 +108,7 @@ class _StorageClass:
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """The raw numbers of a storage: an entry of the zip."""
+    """The raw numbers of a storage, an entry of the zip."""
 
     path: Path
     name: str
@@ -116,7 +116,7 @@ class _Storage:
     dtype: str
 
     def numbers(self, offset: int, count: int) -> Iterator[NDArray[Any]]:
-        """Yield blocks of its numbers. Raises DictionaryError when it has fewer."""
+        """Yield blocks of the numbers; raises DictionaryError when there are fewer."""
         size = raw_dtype(self.dtype).itemsize
         if self.entry is None:
             raise unreadable(self.path, f"It lacks the numbers {self.name[:80]}.")
@@ -125,7 +125,7 @@ class _Storage:
         return from_file(self.path, self._start(self.entry) + offset * size, raw_dtype(self.dtype), count)
 
     def _start(self, entry: zipfile.ZipInfo) -> int:
-        """Return the offset of an entry's content: after its local header, whose last two fields are lengths."""
+        """Return the offset of an entry's content, after its local header."""
         with as_unreadable(self.path, "torch.save"), open_file(self.path) as handle:
             handle.seek(entry.header_offset)
             local = handle.read(30)
@@ -203,7 +203,7 @@ _IGNORED = frozenset({"PROTO", "FRAME"})
 
 @dataclass(slots=True)
 class _Interpreter:
-    """Interpreter of a pickle of tensors. The pickle's own bytes bound the size of what each operation builds."""
+    """Interpreter of a pickle of tensors, whose bytes bound the size of each result."""
 
     path: Path
     prefix: str
@@ -212,7 +212,7 @@ class _Interpreter:
     memo: dict[int, Any] = field(default_factory=dict)
 
     def run(self, content: bytes) -> Any:
-        """Return the value of the pickle. Raises PickleRefused, and the errors of damaged pickles."""
+        """Return the value of the pickle; raises PickleRefused, and the errors of damaged pickles."""
         for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
             if count == MOST_OPERATIONS:
                 raise ValueError(f"it has more than {MOST_OPERATIONS} operations")
@@ -276,7 +276,7 @@ class _Interpreter:
         return items
 
     def _marked(self) -> list[Any]:
-        """Pop the values above the last mark, and the mark."""
+        """Pop and return the values above the last mark, and pop the mark."""
         place = len(self.stack) - 1
         while self.stack[place] is not _MARK:
             place -= 1
@@ -300,7 +300,7 @@ class _Interpreter:
             target[key] = value
 
     def _named(self, module: Any, name: Any) -> Any:
-        # Checked first: hashing or printing tuples of tuples that are all the same may not end.
+        # Checked first, since hashing or printing nested equal tuples may not end.
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a name in it is no text")
         if module in ("torch", "torch.storage") and name in STORAGES:

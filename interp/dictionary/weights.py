@@ -1,4 +1,4 @@
-"""Readers of weight files as numpy, block by block, without torch: safetensors, .npz and .npy; `torchfile` reads .pt.
+"""Readers of .safetensors, .npz and .npy as numpy blocks, without torch; `torchfile` reads .pt.
 
 Sizes that a file states are compared with the file's own size before memory is allocated.
 """
@@ -26,7 +26,7 @@ from interp.security.foreign_config import brief
 
 Floats = NDArray[np.float32]
 
-# safetensors' names of dtypes to numpy's of the raw bytes. bfloat16 has no numpy type: see `to_float32`.
+# safetensors' names of dtypes to numpy's of the raw bytes. numpy has no bfloat16: see `to_float32`.
 SAFETENSORS_DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -45,15 +45,15 @@ SAFETENSORS_DTYPES = {
 NUMPY_DTYPES = frozenset({order + kind for order in "<>" for kind in ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")} | {"|i1", "|u1", "|b1"})
 # Numbers per block.
 BLOCK = 1 << 20
-# Axes of a tensor, tensors of an .npz, and bytes of the header of an .npy: numpy's own bound, which it checks after reading.
+# Limits on axes of a tensor, tensors of an .npz, and bytes of an .npy's header (numpy's own bound, checked after reading).
 MOST_AXES = 8
 MOST_ARRAYS = 4096
 NPY_HEADER = 10_000
-# Limit on the bytes of a dictionary's numbers, in bytes of its files: .npz may be compressed, and tensors of a .pt may share numbers.
+# Limit on the bytes of a dictionary's numbers per byte of its files: .npz may be compressed, and tensors of a .pt may share numbers.
 MOST_EXPANSION = 8
 ALWAYS_ALLOWED = 1 << 20
 
-# What Python, numpy, json and zipfile raise on content that is not of the expected form.
+# Errors of Python, numpy, json and zipfile for content of an unexpected form.
 UNREADABLE = (
     ArithmeticError,
     AttributeError,
@@ -76,7 +76,7 @@ LARGEST_READ = 4 << 20
 
 
 class _BoundedReader(io.BufferedReader):
-    """A reader of at most `LARGEST_READ` bytes at once: zipfile reads as many as the file states."""
+    """Reader of at most `LARGEST_READ` bytes at once, whatever size the file states to zipfile."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
@@ -90,13 +90,13 @@ class _BoundedReader(io.BufferedReader):
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file, with a bound on the memory of its directory. Raises zipfile.BadZipFile."""
+    """Open a zip file with a directory of bounded size; raises zipfile.BadZipFile."""
     with _BoundedReader(open_file(path).detach()) as handle, zipfile.ZipFile(handle) as archive:
         yield archive
 
 
 def check_entry(entry: zipfile.ZipInfo, *, compressed: bool) -> None:
-    """Raise zipfile.BadZipFile for an entry that is encrypted, or compressed by a method whose memory its own header decides."""
+    """Raise zipfile.BadZipFile for encrypted entries, and compressions of unbounded memory."""
     allowed = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if compressed else (zipfile.ZIP_STORED,)
     if entry.flag_bits & 0x61 or entry.compress_type not in allowed:
         raise zipfile.BadZipFile(f"its entry {entry.filename[:80]} is encrypted or packed in a way that weights are not")
@@ -106,7 +106,7 @@ def check_entry(entry: zipfile.ZipInfo, *, compressed: bool) -> None:
 class StoredTensor:
     """A tensor in a file, whose numbers are not read yet.
 
-    `stream` yields them in blocks of one axis, in the `order` of the shape. `spanned` counts the numbers that are read for it.
+    `stream` yields blocks of one axis, in the `order` of the shape. `spanned` counts the numbers that are read.
     """
 
     shape: tuple[int, ...]
@@ -121,11 +121,11 @@ class StoredTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are read for it, in the file's dtype."""
+        """Return the bytes that are read, in the file's dtype."""
         return max(self.size, self.spanned) * raw_dtype(self.dtype).itemsize
 
     def blocks(self) -> Iterator[Floats]:
-        """Yield blocks of float32, whatever the file's dtype."""
+        """Yield blocks of float32 numbers."""
         for raw in self.stream():
             yield to_float32(raw, self.dtype)
 
@@ -147,7 +147,7 @@ def raw_dtype(dtype: str) -> np.dtype[Any]:
 
 
 def to_float32(raw: NDArray[Any], dtype: str) -> Floats:
-    """Convert raw numbers to float32, infinite where they overflow; bfloat16 comes as uint16, its upper 16 bits."""
+    """Convert raw numbers to float32, infinite on overflow; bfloat16 comes as uint16."""
     if dtype == "bfloat16":
         widened: Floats = (raw.astype(np.uint32) << 16).view(np.float32)
         return widened
@@ -157,7 +157,7 @@ def to_float32(raw: NDArray[Any], dtype: str) -> Floats:
 
 @contextmanager
 def as_unreadable(path: Path, kind: str) -> Iterator[None]:
-    """Turn the errors of damaged files into FileMissing or a DictionaryError that names the file."""
+    """Turn errors of damaged files into FileMissing or a DictionaryError with the name."""
     try:
         yield
     except GlossatorError:
@@ -169,7 +169,7 @@ def as_unreadable(path: Path, kind: str) -> Iterator[None]:
 
 
 def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict[str, StoredTensor]:
-    """Read the tensors of a safetensors file (8 bytes of header length, header as JSON, raw data). Raises DictionaryError, FileMissing."""
+    """Read a safetensors file (header length, JSON, raw data); raises DictionaryError and FileMissing."""
     with as_unreadable(path, "safetensors"), open_file(path) as handle:
         size = os.fstat(handle.fileno()).st_size
         length = int.from_bytes(handle.read(8), "little")
@@ -187,7 +187,7 @@ def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict
 
 
 def read_npz(path: Path) -> dict[str, StoredTensor]:
-    """Read the arrays of an .npz file. Raises DictionaryError, PickleRefused for object arrays, FileMissing."""
+    """Read an .npz file; raises DictionaryError, PickleRefused for object arrays, and FileMissing."""
     with as_unreadable(path, ".npz"), open_archive(path) as archive:
         entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
         if len(entries) > MOST_ARRAYS:
@@ -196,7 +196,7 @@ def read_npz(path: Path) -> dict[str, StoredTensor]:
 
 
 def read_npy(path: Path) -> StoredTensor:
-    """Read the array of an .npy file. Raises DictionaryError, PickleRefused, FileMissing."""
+    """Read an .npy file; raises DictionaryError, PickleRefused and FileMissing."""
     with as_unreadable(path, ".npy"), open_file(path) as handle:
         head = _npy_head(handle, path)
         start, size = handle.tell(), os.fstat(handle.fileno()).st_size
@@ -210,7 +210,7 @@ def read_npy(path: Path) -> StoredTensor:
 
 
 def check_expansion(tensors: Iterable[StoredTensor], files: Iterable[Path], source: Path) -> None:
-    """Raise DictionaryError when the tensors are far larger than their files."""
+    """Raise DictionaryError for tensors much larger than their files."""
     claimed = sum(tensor.nbytes for tensor in tensors)
     held = sum(current().status(path).st_size for path in files if is_file(path))
     if claimed > MOST_EXPANSION * held + ALWAYS_ALLOWED:
@@ -222,7 +222,7 @@ def check_expansion(tensors: Iterable[StoredTensor], files: Iterable[Path], sour
 
 
 def check_finite(tensors: Mapping[str, StoredTensor], source: Path) -> None:
-    """Raise WeightsNotFinite with the tensor and the first bad place; DictionaryError where a file ends early or is damaged."""
+    """Raise WeightsNotFinite with the first bad place, or DictionaryError for a damaged file."""
     for name, tensor in tensors.items():
         bad, first, done = 0, 0, 0
         for block in tensor.blocks():
@@ -254,7 +254,7 @@ def unreadable(path: Path, why: str) -> DictionaryError:
 
 
 def from_file(path: Path, start: int, dtype: np.dtype[Any], count: int) -> Iterator[NDArray[Any]]:
-    """Yield blocks of `count` raw numbers from a byte of a file. Raises DictionaryError when the file ends before."""
+    """Yield blocks of `count` raw numbers from byte `start`; raises DictionaryError for short files."""
     with as_unreadable(path, "weights"), open_file(path) as handle:
         handle.seek(start)
         yield from _in_blocks(handle, dtype, count)
@@ -270,14 +270,14 @@ def _in_blocks(handle: IO[bytes], dtype: np.dtype[Any], count: int) -> Iterator[
 
 
 def _pieces(handle: IO[bytes], wanted: int) -> Iterator[bytes]:
-    """A zip's entry may give less at once than it is asked for."""
+    """Yield `wanted` bytes, since a zip's entry may return fewer per read."""
     while wanted > 0 and (piece := handle.read(min(wanted, 1 << 20))):
         wanted -= len(piece)
         yield piece
 
 
 def _checked_span(name: str, facts: Any, room: int) -> tuple[int, int]:
-    """Return the bytes of a tensor by a safetensors header. Raises ValueError for facts that are none, or do not fit into `room` bytes."""
+    """Return a tensor's bytes by a safetensors header; raises ValueError for invalid facts."""
     if not isinstance(facts, dict) or not {"shape", "dtype", "data_offsets"} <= facts.keys():
         raise ValueError(f"{name[:80]} lacks shape, dtype or data_offsets")
     shape, kind, offsets = facts["shape"], facts["dtype"], facts["data_offsets"]
@@ -297,7 +297,7 @@ def are_counts(values: Any, kind: type[list[Any] | tuple[Any, ...]]) -> bool:
 
 
 def _check_disjoint(spans: Iterable[tuple[tuple[int, int], str]]) -> None:
-    """Raise ValueError when two tensors share bytes: a small file could hold any number of large ones."""
+    """Raise ValueError for tensors that share bytes, since they could exceed the file's size."""
     end = 0
     for (start, stop), name in sorted(spans):
         if start < end and stop > start:
@@ -338,7 +338,7 @@ class _NpyHead:
 
 
 def _npy_head(handle: IO[bytes], path: Path) -> _NpyHead:
-    """Read the header of an .npy, whose length is checked first."""
+    """Read the header of an .npy, after a check of its length."""
     start = handle.read(8)
     size = 2 if start[6:7] == b"\x01" else 4
     length = handle.read(size)

@@ -55,7 +55,7 @@ def looks_like_path(model: str) -> bool:
 
 
 def check_folder(spec: SubjectSpec) -> None:
-    """Check that no file of a folder refers to another one, before a library opens it.
+    """Check that no file of a folder refers to another one; libraries open it afterwards.
 
     Raises PathRefused, NotRegularFile, and SubjectError for shards in another folder or an adapter of another model.
     """

@@ -1,4 +1,4 @@
-"""The registry of weight families, one per module. All are read with numpy, so that a job can be checked without torch."""
+"""Registry of weight families, one module each, read without torch to check jobs."""
 
 import re
 from dataclasses import replace
@@ -20,15 +20,15 @@ class Format(Protocol):
     """A family of weight files: a module with these two functions."""
 
     def recognise(self, source: Path) -> bool:
-        """Return whether the files look like this family's, by names and configs alone."""
+        """Return whether names and configs of the files are this family's."""
         ...
 
     def read(self, source: Path, spec: DictionarySpec) -> StoredDictionary:
-        """Read headers. Raises DictionaryError."""
+        """Read headers; raises DictionaryError."""
         ...
 
 
-# In the order of their detection: families with the more specific files first.
+# In order of detection: families with more specific files first.
 FORMATS = ("saelens", "sparsify", "dictionary_learning", "gemma_scope", "openai", "apollo", "directions", "neurons")
 
 # Characters before and after the @ of a name that is stored in the database.
@@ -36,7 +36,7 @@ LONGEST_PART = 120
 
 
 def read(spec: DictionarySpec) -> StoredDictionary:
-    """Open the dictionary at `spec.source` without its numbers. Raises FileMissing, DictionaryFormatUnknown, DictionaryError."""
+    """Open a dictionary without weights; raises FileMissing, DictionaryFormatUnknown and DictionaryError."""
     source = Path(allowed_files.expand(spec.source))
     kind = allowed_files.kind_of(source)
     if kind == "other":
@@ -61,21 +61,21 @@ def read(spec: DictionarySpec) -> StoredDictionary:
 
 
 def header_of(spec: DictionarySpec) -> DictionaryHeader:
-    """Return the header of a dictionary. Raises what `read` raises."""
+    """Return the header of a dictionary; raises the errors of `read`."""
     return read(spec).header
 
 
 def dictionary_digest(spec: DictionarySpec) -> str:
-    """Digest the content of the weight files, and how they are read."""
+    """Return the digest of the weight files and of how they are read."""
     header = header_of(spec)
     digests = {path.name: file_digest(path) for path in header.files}
-    # Names in hashed identities stay as they were first written: `features` is n_features, `width` d_in.
+    # Names in hashed identities never change: `features` is n_features, `width` d_in.
     facts = {"format": header.format, "hook_point": header.hook_point, "features": header.n_features, "width": header.d_in}
     return digest_of({"version": IDENTITY_VERSION, "files": digests, **facts})
 
 
 def dictionary_name(spec: DictionarySpec, header: DictionaryHeader, model: str | None = None) -> str:
-    """Return `model@layer-set`: the user's name, else one made from the files, and from `model` where they name none."""
+    """Return `model@layer-set`: the user's name, or one from the files (or `model`)."""
     if spec.name:
         return spec.name
     match = re.fullmatch(r"blocks\.(\d+)\.(.+)", header.hook_point)

@@ -1,4 +1,4 @@
-"""Apollo Research's e2e_sae (Braun et al. 2024): `samples_N.pt` with one dictionary per hook point; decoder columns are normalised when run."""
+"""Apollo Research's e2e_sae (Braun et al. 2024): a dictionary per hook point in `samples_N.pt`."""
 
 import re
 from collections.abc import Mapping
@@ -42,12 +42,12 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
 
 def _convert(arrays: Mapping[str, Floats]) -> Canonical:
     columns = arrays["decoder.weight"]
-    # torch.nn.functional.normalize's floor under the norm.
+    # The smallest norm of torch.nn.functional.normalize.
     unit: Floats = columns / np.maximum(np.linalg.norm(columns, axis=0, keepdims=True), 1e-12)
     return Canonical(arrays["encoder.0.weight"].T, arrays["encoder.0.bias"], unit.T, arrays["decoder.bias"])
 
 
 def _places(names: Mapping[str, StoredTensor]) -> dict[str, str]:
-    """Return the prefixes of tensors' names by hook point: `blocks.6.hook_resid_pre` is written `blocks-6-hook_resid_pre`."""
+    """Return tensor names' prefixes by hook point (`blocks.6.hook_resid_pre`: `blocks-6-hook_resid_pre`)."""
     prefixes = [match[1] for name in names if (match := re.fullmatch(r"(.*)encoder\.0\.weight", name))]
     return {re.sub(r"^.*?(blocks)", r"\1", prefix.rstrip(".")).replace("-", "."): prefix for prefix in prefixes}

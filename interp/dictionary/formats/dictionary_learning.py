@@ -1,4 +1,4 @@
-"""dictionary_learning of saprmarks: `ae.pt` beside `config.json`, which names the class; each class has its own arithmetic."""
+"""Dictionaries of saprmarks' dictionary_learning: `ae.pt`, and `config.json`, which names the class."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ class Trainer(Foreign):
 
 
 class Buffer(Foreign):
-    """Settings of the activations in training: rows of `ctx_len` tokens, with or without special tokens and a row's first position."""
+    """Settings of the activations in training: rows of `ctx_len` tokens."""
 
     ctx_len: int | None = None
     io: Name | None = None
@@ -40,7 +40,7 @@ class Buffer(Foreign):
 
     @property
     def positions(self) -> Positions:
-        """Where the dictionary counts, as in `ActivationBuffer` (buffer.py), which tokenises so and cuts `hidden_states[:, 1:]`."""
+        """Return the counted positions, as in `ActivationBuffer` (buffer.py), which cuts `hidden_states[:, 1:]`."""
         return Positions(prepend_bos=self.add_special_tokens is not False, start=1 if self.remove_bos else None)
 
     @property
@@ -91,7 +91,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
 
 
 def _warnings(spec: DictionarySpec, buffer: Buffer) -> tuple[str, ...]:
-    """Warn of settings of training that a job does not follow."""
+    """Return warnings of training settings that a job does not follow."""
     found = []
     if not buffer.reads_output and spec.hook_point:
         found.append(
@@ -105,7 +105,7 @@ def _warnings(spec: DictionarySpec, buffer: Buffer) -> tuple[str, ...]:
 
 
 def _hook_point(trainer: Trainer, buffer: Buffer) -> str:
-    """Return the hook point of `submodule_name` (`resid_post_layer_8`), a submodule's output. Raises DictionaryError for training on its input."""
+    """Return the hook point of `submodule_name`, as `resid_post_layer_8`; raises DictionaryError for inputs."""
     if not buffer.reads_output:
         raise DictionaryError(
             f"The dictionary was trained on io = {brief(buffer.io)} of its submodule.",
@@ -119,17 +119,17 @@ def _hook_point(trainer: Trainer, buffer: Buffer) -> str:
 
 
 def _auto_encoder(arrays: Arrays, _: Trainer) -> Canonical:
-    """f = relu((x - bias) W + b), x̂ = f W_dec + bias."""
+    """Convert relu((x - bias) W + b), decoded by W_dec and bias."""
     return Canonical(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays["bias"], pre_bias=arrays["bias"])
 
 
 def _auto_encoder_new(arrays: Arrays, _: Trainer) -> Canonical:
-    """f = relu(x W + b), x̂ = f W_dec + b_dec (Conerly et al. 2024)."""
+    """Convert relu(x W + b), decoded by W_dec and b_dec (Conerly et al. 2024)."""
     return Canonical(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays["decoder.bias"])
 
 
 def _gated(arrays: Arrays, _: Trainer) -> Canonical:
-    """(x - b)W + gate_bias > 0 opens relu(e^r (x - b)W + mag_bias); written as JumpReLU with the gate as threshold."""
+    """Convert to JumpReLU: the gate, (x - b)W + gate_bias > 0, becomes the threshold."""
     scale: Floats = np.exp(arrays["r_mag"])
     return _unit_decoder(
         arrays["encoder.weight"].T * scale,
@@ -146,7 +146,7 @@ def _jump_relu(arrays: Arrays, _: Trainer) -> Canonical:
 
 
 def _unit_decoder(W_enc: Floats, b_enc: Floats, W_dec: Floats, b_dec: Floats, *, threshold: Floats, pre_bias: Floats | None) -> Canonical:
-    """These two classes multiply activations by the norm of their decoder row, and divide by it to decode: folded here."""
+    """Fold the norms of decoder rows, which scale these two classes' activations, into the weights."""
     norms: Floats = np.linalg.norm(W_dec, axis=1)
     return Canonical(
         W_enc * norms,
@@ -179,7 +179,7 @@ def _whole(array: Floats) -> int:
 
 
 def _batch_top_k(arrays: Arrays, _: Trainer) -> Canonical:
-    """One threshold for all features at inference, strictly above."""
+    """Convert with one threshold for all features at inference, strictly above."""
     return _thresholded(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays)
 
 

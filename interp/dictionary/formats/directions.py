@@ -1,7 +1,7 @@
-"""A set of directions (probes, steering vectors, principal axes): one feature each, active by its projection above a threshold.
+"""Set of directions (probes, steering vectors, principal axes), one feature each.
 
-`.npy` `[n, D]`, or `.safetensors` with `directions` `[n, D]` and, if wanted, `bias` `[n]` and `threshold` `[n]`: relu(x · d + bias), and 0
-where that is not above the threshold. Rows are taken as they are, not normalised.
+`.npy` `[n, D]`, or `.safetensors` with `directions` `[n, D]` and optionally `bias` `[n]` and `threshold` `[n]`: relu(x · d + bias), and 0 where that
+is not above the threshold. Rows are not normalised.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
-"""Gemma Scope (Lieberum et al. 2024): `params.npz` or, second edition, `params.safetensors`; their path says what they belong to.
+"""Dictionaries of Gemma Scope (Lieberum et al. 2024), whose path names their hook point.
 
 layer_20/width_16k/average_l0_71/params.npz                     of google/gemma-scope-2b-pt-res
-resid_post/layer_13_width_16k_l0_medium/params.safetensors      of google/gemma-scope-2-1b-pt, perhaps with a config.json beside it
+resid_post/layer_13_width_16k_l0_medium/params.safetensors      of google/gemma-scope-2-1b-pt (second edition), perhaps with a config.json
 
-Only the repository's own name and the folders below it are read, and never where a link leads: the Hub's cache keeps files as links to blobs.
+Only the names of the repository and the folders below it are used, and never the target of a link: the Hub's cache keeps files as links to blobs.
 """
 
 import re
@@ -19,7 +19,7 @@ from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
 from interp.security.foreign_config import Foreign, Name, typed
 
 NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
-# The endings of the first edition's repositories and their sites. For its transcoders the gain of the norm before the MLP was folded into the
+# Endings of the first edition's repositories and their sites. For its transcoders the gain of the norm before the MLP was folded into the
 # MLP's matrices, so that they read the normed stream without it (Lieberum et al. 2024, appendix; SAELens' `gemma_2_transcoder` says the same).
 FIRST = {"res": "hook_resid_post", "att": "attn.hook_z", "mlp": "hook_mlp_out", "transcoders": "ln2.hook_normalized"}
 # The folders of the second edition. Its transcoders read the output of Gemma's pre_feedforward_layernorm, with the gain.
@@ -82,13 +82,13 @@ def _weights(source: Path) -> Path | None:
 
 
 def _usual_names(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Return the tensors by the names of the first edition; the second has lower case."""
+    """Return the tensors by the first edition's names; the second has lower case."""
     usual = {name.lower(): name for name in NAMES}
     return {usual.get(name.lower(), name): tensor for name, tensor in stored.items()}
 
 
 def _hook_point(weights: Path) -> str:
-    """Return the hook point of config.json beside the weights, else of the folders above them, else ""."""
+    """Return the hook point of config.json beside the weights, else of the folders, else ""."""
     return _configured(weights.parent / "config.json") or _from_folders(weights.absolute().parts[:-1])
 
 
@@ -103,7 +103,7 @@ def _configured(config: Path) -> str:
 
 
 def _from_folders(parts: tuple[str, ...]) -> str:
-    """Return the hook point of the layer's folder nearest to the weights, and the site of the folder above it."""
+    """Return the hook point of the nearest layer's folder and its parent's site."""
     place = next((place for place in reversed(range(1, len(parts))) if re.match(r"layer_\d+(?:_|$)", parts[place])), None)
     if place is None:
         return ""

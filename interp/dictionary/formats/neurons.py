@@ -1,6 +1,6 @@
-"""The neurons of a layer as a dictionary: each axis at the hook point is a feature, its positive part the activation.
+"""Neurons of a layer as a dictionary: each feature is an axis's positive part.
 
-`source` is the subject's folder: there are no weights, only a size. Never detected by `auto`.
+`source` is the subject's folder: there are no weights, only a size. `auto` never detects it.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""OpenAI's sparse autoencoders for GPT-2 small (Gao et al. 2024): a `.pt` of one state dict, hook point from the user or the path."""
+"""OpenAI's autoencoders for GPT-2 small (Gao et al. 2024): `.pt` files of one state dict."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from interp.security import allowed_files
 from interp.security.foreign_config import Foreign, Name, brief, typed
 
 NAMES = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
-# The locations of the release, in the names of the nearest folders: `resid_post_mlp_v5_32k/autoencoders/8.pt`, `resid_post_mlp/8.pt`.
+# Locations of the release, in the names of the nearest folders: `resid_post_mlp_v5_32k/autoencoders/8.pt`, `resid_post_mlp/8.pt`.
 SITES = {
     "resid_post_mlp": "hook_resid_post",
     "resid_delta_mlp": "hook_mlp_out",
@@ -31,7 +31,7 @@ class ActivationState(Foreign):
 
 
 class OpenAISettings(Foreign):
-    """The values beside the tensors in the state dict."""
+    """Values beside the tensors in the state dict."""
 
     activation: Name = "ReLU"
     activation_state_dict: ActivationState | None = None

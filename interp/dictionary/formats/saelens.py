@@ -1,4 +1,4 @@
-"""SAELens: `cfg.json` beside `sae_weights.safetensors`, in the form since 6.0 and the one before."""
+"""Dictionaries of SAELens, before and since 6.0: `cfg.json` beside `sae_weights.safetensors`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +40,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 TRAINING_ONLY = ("batchtopk", "matryoshka_batchtopk", "matryoshka")
 NORMS: dict[str, InputNorm] = {"none": "none", "layer_norm": "layer_norm", "constant_norm_rescale": "unit_scale"}
-# Models with LayerNorm, whose writing weights HookedTransformer centred by default, and the sites that these write to.
+# Models with LayerNorm, whose writing weights HookedTransformer centred by default, and the sites of their output.
 LAYER_NORM_MODELS = ("gpt2", "pythia", "EleutherAI/pythia", "gpt-neo", "tiny-stories", "opt-", "gelu-", "attn-only")
 WRITTEN_SITES = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_mlp_out", "hook_attn_out")
 
@@ -55,7 +55,7 @@ class Loading(Foreign):
 
 
 class Metadata(Foreign):
-    """What a dictionary was trained on."""
+    """Settings of a dictionary's training."""
 
     model_name: Name | None = None
     hook_name: Name | None = None
@@ -69,7 +69,7 @@ class Metadata(Foreign):
 
     @property
     def positions(self) -> Positions:
-        """Where the dictionary counts, as `ActivationsStore` (training/activations_store.py) slices and masks. Raises DictionaryError."""
+        """Return the counted positions, as `ActivationsStore` (training/activations_store.py) does; raises DictionaryError."""
         bounds = self.seqpos_slice or []
         # As in Python, a slice of one number is its stop.
         start, stop, step = (None, *bounds, None) if len(bounds) == 1 else (*bounds, None, None, None)[:3]
@@ -98,7 +98,7 @@ class Activations(Foreign):
 
 
 class OldConfig(Foreign):
-    """The settings of cfg.json before SAELens 6 that are translated."""
+    """Settings of cfg.json before SAELens 6 that are translated."""
 
     architecture: Name | None = None
     activation_fn_str: Name | None = None
@@ -159,14 +159,14 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:  # noqa: ARG00
 
 
 def modern(config: dict[str, Any], source: Path) -> dict[str, Any]:
-    """Return a config in the form since SAELens 6, with the names and defaults of its own loader. Raises DictionaryError."""
+    """Return a config in SAELens 6's form, with its loader's defaults; raises DictionaryError."""
     if "metadata" in config:
         return {"architecture": "standard", **config}
     old = typed(OldConfig, config, source / CONFIG, DictionaryError, CURE)
     activation = old.activation_fn_str or old.activation_fn
     hook_name = old.hook_name or old.hook_point or ""
     model = old.model_name or ""
-    # Before SAELens recorded how it loaded the model, that was HookedTransformer with its defaults.
+    # Before SAELens recorded how it loaded the model, it used HookedTransformer with its defaults.
     centred = model.startswith(LAYER_NORM_MODELS) and hook_name.endswith(WRITTEN_SITES)
     return {
         "architecture": "topk" if activation == "topk" else old.architecture or "standard",

@@ -1,4 +1,4 @@
-"""EleutherAI's sparsify: `<hookpoint>/sae.safetensors` beside `cfg.json`; TopK or group-max, SAE or transcoder."""
+"""EleutherAI's sparsify: TopK or group-max SAEs and transcoders, `<hookpoint>/sae.safetensors` beside `cfg.json`."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from interp.security.foreign_config import Foreign, Name, brief, typed
 
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
 ACTIVATIONS: dict[str, Activation] = {"topk": "topk", "groupmax": "groupmax"}
-# The folder has the name of the module of the transformers model whose output (of a transcoder: input) was read.
+# The folder's name is the module of the transformers model whose output (of a transcoder: input) was read.
 MODULES = (
     (re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)\.mlp"), "hook_mlp_out", "mlp.hook_in"),
     (re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)\.(?:attn|self_attn|attention)"), "hook_attn_out", None),
@@ -79,7 +79,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
 
 
 def _hook_point(folder: str, transcode: bool) -> str:
-    """Return the TransformerLens name of a module, or "" where there is none."""
+    """Return a module's TransformerLens name, or "" without one."""
     if folder == "embed_tokens":
         return "blocks.0.hook_resid_pre"
     for pattern, output, read_in in MODULES:
