@@ -1,4 +1,4 @@
-"""Resolution of webhooks' URLs: a user's URL must not make the server connect to its own network."""
+"""Resolution of webhook URLs, so that users cannot reach the server's own network."""
 
 import socket
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ LONGEST_URL = 200
 
 @dataclass(frozen=True, slots=True)
 class ResolvedUrl:
-    """A URL with its host's name and all current addresses."""
+    """A URL with its host's name and current addresses."""
 
     url: httpx.URL
     name: str
@@ -22,9 +22,9 @@ class ResolvedUrl:
 
 
 def find(url: str, guard: OutgoingPolicy) -> ResolvedUrl:
-    """Resolve the host, which blocks as long as the resolver takes.
+    """Resolve the host; raises WebhookRefused, or OSError for a host without an address.
 
-    Raises WebhookRefused for a URL that is invalid or not listed, and for a host with any address that is not allowed; OSError where it has none.
+    It blocks as long as the resolver takes. WebhookRefused is for URLs that are invalid or not listed, and hosts with any forbidden address.
     """
     link, parsed, reach = _read(url, guard)
     found = socket.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)

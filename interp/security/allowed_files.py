@@ -1,8 +1,8 @@
-"""Files that users name: opened inside the allowed roots alone, as regular files, and never through a link that leaves them.
+"""Files that users name, opened only as regular files inside the allowed roots.
 
 A path is resolved, compared with the roots, and then opened component by component from its root without following links, so that no change in
-between leads elsewhere. All files of subjects, dictionaries and corpora are opened here; the roots are those of the enclosing `within`, else those
-of the process's settings.
+between redirects it. All files of subjects, dictionaries and corpora are opened here; the roots are those of the enclosing `within`, else those of
+the process's settings.
 """
 
 import hashlib
@@ -23,21 +23,21 @@ from typing import Any, Literal
 from interp.config.settings import Settings, settings
 from interp.domain.errors import InputError, NotRegularFileError, PathRefusedError, ReadingTooLongError
 
-# Trees of the system, which are never read, whatever the roots.
+# System folders, which are never read, whatever the roots.
 SYSTEM = ("/proc", "/sys", "/dev")
 
-# Most files in a model's folder.
+# Largest number of files in a model's folder.
 MOST_NAMES = 10_000
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _PASSING = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
-# A pipe without a writer would make its reader wait.
+# The reader of a pipe without a writer would wait.
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Folders whose files may be read, and trees that may not. All are real paths, without links."""
+    """Folders whose files may be read, and folders whose files may not, as real paths."""
 
     allowed: tuple[str, ...]
     denied: tuple[str, ...] = SYSTEM
@@ -52,12 +52,12 @@ class Roots:
         return any(_is_below(real, root) for root in self.allowed) and not any(_is_below(real, tree) for tree in self.denied)
 
     def permit_path(self, path: str | os.PathLike[str]) -> bool:
-        """Return whether the path is inside once it is resolved; it need not exist."""
+        """Return whether the resolved path is inside; it need not exist."""
         real = _resolved(path)
         return real is not None and self.permit(real)
 
     def resolve(self, path: str | os.PathLike[str]) -> str:
-        """Return the path without links. Raises PathRefused outside, whether it exists or not; FileNotFoundError for what is no name."""
+        """Return the path without links; raises PathRefused outside, FileNotFoundError for invalid names."""
         real = _resolved(path)
         if real is None:
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
@@ -66,10 +66,10 @@ class Roots:
         return real
 
     def open_file(self, path: str | os.PathLike[str]) -> BufferedReader:
-        """Open a regular file for reading, without waiting for a writer. Raises PathRefused, NotRegularFile, and OSError as `open` does."""
+        """Open a regular file without waiting; raises PathRefused, NotRegularFile and `open`'s OSError."""
         real = self.resolve(path)
         with self._parent(real) as (folder, name):
-            # Checked before, since opening a device can have effects.
+            # Checked first, since opening a device can have effects.
             if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 raise not_regular(path)
             handle: BufferedReader = BufferedReader(_Charged(os.open(name, _FILE, dir_fd=folder)))
@@ -80,7 +80,7 @@ class Roots:
 
     @contextmanager
     def open_folder(self, path: str | os.PathLike[str]) -> Iterator[int]:
-        """Open a folder, for `os.scandir` and `dir_fd`. Raises PathRefused, and OSError as `os.open` does."""
+        """Open a folder for `os.scandir` and `dir_fd`; raises PathRefused and OSError."""
         with self._parent(self.resolve(path)) as (folder, name):
             found = os.open(name, _FOLDER | os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
         try:
@@ -89,13 +89,13 @@ class Roots:
             os.close(found)
 
     def status(self, path: str | os.PathLike[str]) -> os.stat_result:
-        """Return `os.stat`. Raises PathRefused, and OSError where nothing is there."""
+        """Return `os.stat`; raises PathRefused, and OSError for a missing path."""
         with self._parent(self.resolve(path)) as (folder, name):
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
     @contextmanager
     def _parent(self, real: str) -> Iterator[tuple[int, str]]:
-        """Open the folder of a resolved path from its root down, without following links; yield it with the last name."""
+        """Yield the folder, opened from its root without following links, and the last name."""
         root = max((root for root in self.allowed if _is_below(real, root)), key=len)
         parts = [part for part in real[len(root) :].split("/") if part]
         if not parts:
@@ -114,7 +114,7 @@ class Roots:
 
 @dataclass(slots=True)
 class Allowance:
-    """Limit on the bytes and the time of reading, for a job's files before it starts."""
+    """Limit on the bytes and the time of reading a job's files before it starts."""
 
     seconds: float
     nbytes: int
@@ -125,7 +125,7 @@ class Allowance:
         self._until, self._left = time.monotonic() + self.seconds, self.nbytes
 
     def charge(self, nbytes: int) -> None:
-        """Count bytes that were read. Raises ReadingTooLong."""
+        """Count bytes that were read; raises ReadingTooLong."""
         self._left -= nbytes
         if self._left < 0 or time.monotonic() > self._until:
             raise ReadingTooLongError(
@@ -141,7 +141,7 @@ _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 @contextmanager
 def within(roots: Roots) -> Iterator[None]:
-    """Use these roots for all that this thread reads in the block."""
+    """Use these roots for this thread's reading in the block."""
     token = _within.set(roots)
     try:
         yield
@@ -151,7 +151,7 @@ def within(roots: Roots) -> Iterator[None]:
 
 @contextmanager
 def allowing(allowance: Allowance | None) -> Iterator[None]:
-    """Count all that this thread reads in the block, through files that it opens there, against the allowance."""
+    """Count this thread's reading in the block, through files opened there, against the allowance."""
     token = _allowance.set(allowance)
     try:
         yield
@@ -160,7 +160,7 @@ def allowing(allowance: Allowance | None) -> Iterator[None]:
 
 
 class _Charged(FileIO):
-    """A file whose bytes count against the allowance under which it was opened."""
+    """File whose bytes count against the allowance under which it was opened."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "rb")
@@ -186,12 +186,12 @@ def current() -> Roots:
 
 
 def open_file(path: str | os.PathLike[str]) -> BufferedReader:
-    """Open a file within the current roots: `Roots.open_file`."""
+    """Open a file within the current roots; see `Roots.open_file`."""
     return current().open_file(path)
 
 
 def kind_of(path: str | os.PathLike[str]) -> Literal["file", "folder", "other", "nothing"]:
-    """Return what is at a path. Raises PathRefused."""
+    """Return the kind of a path; raises PathRefused."""
     try:
         mode = current().status(path).st_mode
     except OSError:
@@ -200,7 +200,7 @@ def kind_of(path: str | os.PathLike[str]) -> Literal["file", "folder", "other", 
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether a regular file is there. Raises PathRefused, and NotRegularFile for a pipe, a socket or a device."""
+    """Return whether a regular file exists; raises PathRefused, and NotRegularFile for pipes and devices."""
     kind = kind_of(path)
     if kind == "other":
         raise not_regular(path)
@@ -208,12 +208,12 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Return whether a folder is there. Raises PathRefused."""
+    """Return whether a folder exists; raises PathRefused."""
     return kind_of(path) == "folder"
 
 
 def names_in(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the sorted names in a model's folder; none where it cannot be listed. Raises PathRefused, and InputError for too many files."""
+    """Return sorted names in a model's folder; raises PathRefused, and InputError for too many."""
     try:
         with current().open_folder(folder) as descriptor, os.scandir(descriptor) as entries:
             names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
@@ -225,19 +225,19 @@ def names_in(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def check_folder(folder: Path) -> None:
-    """Check, before a library opens a folder, that it holds only regular files and folders inside the roots. Raises PathRefused, NotRegularFile."""
+    """Raise PathRefused or NotRegularFile unless all entries are files and folders inside the roots."""
     for name in names_in(folder):
         if kind_of(folder / name) == "other":
             raise not_regular(folder / name)
 
 
 def expand(text: str) -> str:
-    """Expand a leading `~` to the process's home. Others' homes are not looked up: the answer would reveal which users exist."""
-    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text  # noqa: PTH111 - Path.expanduser raises where there is no home
+    """Expand a leading `~`; other users' homes would reveal which users exist."""
+    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text  # noqa: PTH111 - Path.expanduser raises without a home
 
 
 def refused(path: str | os.PathLike[str]) -> PathRefusedError:
-    """Return the error for all that is outside, whether it exists or not."""
+    """Return the error for paths outside, whether they exist or not."""
     return PathRefusedError(
         f"{os.fspath(path)} is not in a folder that jobs may read.",
         why="Jobs read files under the allowed roots alone; /proc, /sys, /dev and the service's own folder never.",
@@ -263,7 +263,7 @@ def _is_below(real: str, root: str) -> bool:
 
 
 def _resolved(path: str | os.PathLike[str]) -> str | None:
-    """Return the path without links; None for a name that no file can have."""
+    """Return the path without links; None for an invalid name."""
     try:
         return os.path.realpath(path)
     except (OSError, ValueError):
@@ -271,7 +271,7 @@ def _resolved(path: str | os.PathLike[str]) -> str | None:
 
 
 def file_digest(path: Path) -> str:
-    """Return the sha256 of a file's content, cached while size and time of change stay."""
+    """Return the sha256 of a file's content, cached by size and time of change."""
     status = current().status(path)
     return _file_digest(Path(current().resolve(path)), status.st_size, status.st_mtime_ns)
 

@@ -1,7 +1,7 @@
-"""Reader of untrusted JSON: bytes, values, depth and digits are checked before it is parsed.
+"""Reader of untrusted JSON, which checks bytes, values, depth and digits before parsing.
 
-Parsed JSON takes up to a hundred times the bytes of the file (`[[],[],...`), so that the file's size alone is no bound. Brackets, commas and
-colons outside strings are counted first: memory after parsing is at most some hundred bytes for each.
+Parsed JSON takes up to a hundred times the bytes of the file (`[[],[],...`), so a bound on the file's size is not enough. Brackets, commas and colons
+outside strings are counted first: memory after parsing is at most some hundred bytes for each.
 """
 
 import json
@@ -19,7 +19,7 @@ from interp.security.allowed_files import open_file
 
 @dataclass(frozen=True, slots=True)
 class JsonLimits:
-    """Limits of a JSON text. With `constants` NaN and Infinity are read as their texts, else they are refused."""
+    """Limits of a JSON text; `constants` permits NaN and Infinity, which are read as texts."""
 
     nbytes: int
     values: int
@@ -31,29 +31,29 @@ class JsonLimits:
 
 # A model's config.json may list quantised modules and labels; Mamba's has an Infinity.
 MODEL_CONFIG = JsonLimits(nbytes=4 << 20, values=200_000, constants=True)
-# A dictionary's config is stored in the database, which takes neither NUL nor NaN.
+# A dictionary's config is stored in the database, which accepts neither NUL nor NaN.
 DICTIONARY_CONFIG = JsonLimits(nbytes=1 << 20, values=20_000, nul=False)
 # The largest tokenizers in use (262,144 pieces, 515,000 merges) have 33 MB and 2.2 million values.
 TOKENIZER = JsonLimits(nbytes=40 << 20, values=2_500_000)
-# The header of a safetensors file, with some 15 values a tensor; and that of a model's weights, which may be 50,000 tensors.
+# The header of a safetensors file, with some 15 values per tensor; and that of a model's weights, of up to 50,000 tensors.
 DICTIONARY_HEADER = JsonLimits(nbytes=1 << 20, values=60_000)
 MODEL_HEADER = JsonLimits(nbytes=16 << 20, values=1_000_000)
-# A line of a corpus, which may be a long text beside other data.
+# A line of a corpus, which may have a long text and other data.
 LINE = JsonLimits(nbytes=1 << 40, values=2_500_000, depth=500, digits=4300)
 SHORT_LINE = 1 << 18
 
-# To the end of the text where a string is not closed; possessive, so that it never backtracks.
+# An unclosed string extends to the end of the text; possessive, so that it never backtracks.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 _BLOCK = 1 << 20
-# The change of depth by each byte outside strings.
+# The change of depth per byte outside strings.
 _STEPS = np.zeros(256, dtype=np.int8)
 _STEPS[[ord("["), ord("{")]] = 1
 _STEPS[[ord("]"), ord("}")]] = -1
 
 
 def read_json(path: Path, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
-    """Read a JSON object from a file. Raises FileMissing, or `error` when it is not JSON or beyond the limits."""
+    """Read a JSON object; raises FileMissing, or `error` for invalid JSON and exceeded limits."""
     try:
         with open_file(path) as handle:
             content = parse_json(handle.read(limits.nbytes + 1), limits)
@@ -67,14 +67,14 @@ def read_json(path: Path, error: type[InputError] = SubjectError, limits: JsonLi
 
 
 def check_line(text: str) -> None:
-    """Raise ValueError for a line of a corpus that would take far more memory as values than as text. Short ones cannot."""
+    """Raise ValueError for a corpus line whose values take much more memory than its text."""
     if len(text) > SHORT_LINE:
         raw = text.encode("utf-8", "surrogatepass")
         check_structure(raw, LINE)
 
 
 def parse_json(raw: bytes, limits: JsonLimits) -> Any:
-    """Parse a JSON text. Raises ValueError for what is no JSON or beyond the limits."""
+    """Parse a JSON text; raises ValueError for invalid JSON and exceeded limits."""
     if len(raw) > limits.nbytes:
         raise ValueError(f"it is larger than {limits.nbytes >> 20} MiB")
     check_structure(raw, limits)
@@ -90,7 +90,7 @@ def parse_json(raw: bytes, limits: JsonLimits) -> Any:
 
 
 def check_structure(raw: bytes, limits: JsonLimits) -> None:
-    """Raise ValueError when a JSON text has too many values, too deep ones, or too long numbers, without parsing it."""
+    """Raise ValueError, before parsing, for too many or too deep values, or too long numbers."""
     if raw.count(b'"') - raw.count(b'\\"') > 2 * (limits.values + 1):
         raise ValueError(f"it has more than {limits.values} texts")
     bare = _STRING.sub(b"", raw).translate(None, delete=b" \t\r\n")

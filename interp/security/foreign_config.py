@@ -1,4 +1,4 @@
-"""Untrusted configs: a pydantic model per family has the fields that are read, and an error names the first wrong one."""
+"""Untrusted configs, with a pydantic model per family; errors name the first wrong field."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,21 +8,21 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, 
 
 from interp.domain.errors import InputError
 
-# Names in configs become names of rows and metrics: without control characters, and no longer than a column.
+# Names in configs become names of rows and metrics: no control characters, at most a column's length.
 Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-# Sizes and counts; and token ids and layers, which begin at 0.
+# Sizes and counts begin at 1, token ids and layers at 0.
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Index = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class FirstError(FailFast):
-    """FailFast, so that a million wrong values are not a million errors; hashable, as unions need."""
+    """FailFast, hashable for unions; it reports one error of a million."""
 
     __hash__ = object.__hash__
 
 
 class Foreign(BaseModel):
-    """The fields of a config that are read, without conversion of types; others are ignored."""
+    """Fields of a config, without conversion of types; unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -31,7 +31,7 @@ Model = TypeVar("Model", bound=Foreign)
 
 
 def typed(model: type[Model], content: Mapping[Any, Any], source: Path | str, error: type[InputError], cure: str) -> Model:
-    """Validate a config. Raises `error`, which names the first setting that cannot be used."""
+    """Validate a config; raises `error`, which names the first invalid setting."""
     try:
         return model.model_validate(content)
     except ValidationError as cause:
@@ -43,7 +43,7 @@ def typed(model: type[Model], content: Mapping[Any, Any], source: Path | str, er
 
 
 def brief(value: Any) -> str:
-    """Return a value for a message; of a container its type alone, since printing it may not end."""
+    """Return a value for a message: a container's type only, since printing may not end."""
     if value is None or isinstance(value, str | bool | float):
         return repr(value[:40] if isinstance(value, str) else value)
     if isinstance(value, int):
@@ -52,7 +52,7 @@ def brief(value: Any) -> str:
 
 
 def _found(content: Any, place: tuple[int | str, ...]) -> tuple[str, Any]:
-    """Return the name and the value of a place in a config; pydantic's place may end in the name of a type."""
+    """Return the name and the value of a place, which may end in a type's name."""
     names: list[str] = []
     for part in place:
         if isinstance(content, Mapping) and (part in content or not names):

@@ -1,24 +1,24 @@
-"""Glob patterns, matched in time linear in the name's length, whatever the patterns are.
+"""Glob patterns, matched in time linear in the name's length.
 
-`**` crosses folders, `*` and `?` do not; every other character matches itself. All patterns together are one nondeterministic automaton whose states
-are the bits of an integer (Baeza-Yates and Gonnet 1992); the transitions that occur are cached, so that a character usually costs one look-up.
-There is no backtracking: a name costs one step per character with any pattern.
+`**` crosses folders, `*` and `?` do not; other characters match themselves. All patterns together are one nondeterministic automaton whose states are
+the bits of an integer (Baeza-Yates and Gonnet 1992). The transitions that occur are cached, so that a character usually costs one look-up. There is
+no backtracking: a name costs one step per character with any pattern.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# Transitions in the cache of one matcher; then it is cleared.
+# Largest number of transitions in a matcher's cache; then it is cleared.
 KEPT_STEPS = 4096
 _PIECES = re.compile(r"\*\*/|\*\*|\*|\?|[^*?]")
-# Adjacent wildcards that are equal to one: long rows of them would make long chains of empty steps.
+# Adjacent wildcards that equal one; many of them would make long chains of empty steps.
 _MERGED = {("*", "*"): "*", ("*", "**"): "**", ("**", "*"): "**", ("**", "**"): "**", ("**", "**/"): "**", ("**/", "**/"): "**/", ("**/", "**"): "**"}
 
 
 @dataclass(slots=True)
 class Globs:
-    """A matcher of any of some glob patterns, of bounded memory, for several threads. Use `Globs.of`."""
+    """Matcher of several glob patterns, of bounded memory and thread-safe; made by `Globs.of`."""
 
     start: int
     accepting: int
@@ -32,7 +32,7 @@ class Globs:
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> "Globs":
-        """Return the matcher of all the patterns; without any it matches nothing."""
+        """Return the matcher of any of the patterns; without patterns it matches nothing."""
         made = cls(0, 0, {}, 0, 0, 0, 0, 0)
         bit = 1
         for pattern in patterns:
@@ -55,9 +55,9 @@ class Globs:
         return bool(states & self.accepting)
 
     def _add(self, piece: str, bit: int) -> int:
-        """Add a piece that begins at the state `bit`, and return the state where it ends."""
+        """Add a piece at state `bit`, and return the state where it ends."""
         if piece == "**/":
-            # Nothing at all, or anything that ends in a slash.
+            # Nothing, or any text that ends in a slash.
             inside, end = bit << 1, bit << 2
             self.empty_one |= bit
             self.empty_two |= bit
@@ -85,7 +85,7 @@ class Globs:
         return found
 
     def _closed(self, states: int) -> int:
-        """Return the states with all that empty steps reach from them."""
+        """Return the states and all that empty steps reach from them."""
         while True:
             more = states | ((states & self.empty_one) << 1) | ((states & self.empty_two) << 2)
             if more == states:

@@ -1,7 +1,7 @@
 """Tasks on untrusted files, in child processes with limits on memory and time.
 
-`interp.security.sandbox_server` forks these processes; requests and answers are JSON. The kernel ends a process that exceeds a limit, and the server
-one that nobody waits for.
+`interp.security.sandbox_server` forks these processes; requests and answers are JSON. The kernel ends a process that exceeds a limit; the server ends
+one whose client has gone.
 """
 
 import atexit
@@ -28,14 +28,14 @@ from interp.security.sandbox_server import REQUEST, STATUS
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 
-# Imported once by the server, and so by none of its children.
+# Imported once by the server, so that its children need not.
 PRELOAD = ("interp.planning.preflight",)
-# The variables of paths and languages: the processes get no others, and no secret.
+# Variables of paths and languages: the processes get no others, and no secret.
 VARIABLES = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"}
     | {"XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}
 )
-# One thread: a child of a fork has no other, and processes run at the same time.
+# One thread: a forked child has no other, and several processes run at once.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 PROGRAM = """
 import json, sys
@@ -43,7 +43,7 @@ sys.path[:] = json.loads(sys.argv[1])
 from interp.security.sandbox_server import main
 main(int(sys.argv[2]), *json.loads(sys.argv[3]))
 """
-# Wait beyond a child's deadline: for the server's start, and the kernel.
+# Wait beyond a child's deadline, for the server's start and the kernel.
 GRACE_SECONDS = 10.0
 # A task that reads within an allowance of time raises an error with a better cause before this limit.
 SPARE_SECONDS = 2.0
@@ -54,7 +54,7 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Task(Generic[Given, Found]):
-    """A function for a child process. `name` is the task's own, as `module:NAME`."""
+    """A function for a child process; `name` is the task's own, as `module:NAME`."""
 
     name: str
     function: Callable[[Given], Found]
@@ -82,7 +82,7 @@ class ResourceLimits:
 
 
 class Processes:
-    """A bounded number of processes at once, each within the same limits, for any number of threads."""
+    """A bounded number of concurrent processes with the same limits, usable by any thread."""
 
     def __init__(self, limits: ResourceLimits, at_once: int) -> None:
         self._limits, self._room = limits, threading.BoundedSemaphore(at_once)
@@ -92,7 +92,7 @@ class Processes:
         return cls(ResourceLimits.of(settings), settings.preflight_processes)
 
     def begin(self, task: Task[Given, Found], given: Given, seconds: float) -> "Pending[Found]":
-        """Start a process. Raises ChecksBusy where none may be started within `seconds`."""
+        """Start a process; raises ChecksBusy when none may start within `seconds`."""
         if not self._room.acquire(timeout=seconds):
             raise ChecksBusyError(
                 "The server is looking at as many jobs as it may at once.",
@@ -107,7 +107,7 @@ class Processes:
 
 
 class Pending(Generic[Found]):
-    """A running process. A context manager: leaving it ends the process."""
+    """A running process, as a context manager that ends it."""
 
     def __init__(self, task: Task[Any, Found], request: bytes, limits: ResourceLimits, release: Callable[[], None]) -> None:
         self._task, self._limits, self._release = task, limits, release
@@ -126,7 +126,7 @@ class Pending(Generic[Found]):
         self._release()
 
     def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds`, and return whether the process has ended. Raises FilesTakeTooMuch past the deadline."""
+        """Wait up to `seconds` for the process's end; raises FilesTakeTooMuch past the deadline."""
         until = time.monotonic() + seconds
         while not self._has_ended(min(until, self._deadline) - time.monotonic()):
             if time.monotonic() >= self._deadline:
@@ -136,7 +136,7 @@ class Pending(Generic[Found]):
         return True
 
     def result(self) -> Found:
-        """Return the task's result, by its deadline. Raises the task's error, and FilesTakeTooMuch."""
+        """Return the task's result, or raise the task's error or FilesTakeTooMuch."""
         while not self.wait(self._limits.seconds):
             pass
         status = STATUS.unpack(self._status)[0] if len(self._status) == STATUS.size else None
@@ -159,7 +159,7 @@ class Pending(Generic[Found]):
         return self._task.found.validate_python(answer["found"])
 
     def _has_ended(self, seconds: float) -> bool:
-        """Send and receive what is ready within `seconds`, and return whether the process has ended."""
+        """Transfer what is ready within `seconds`, and return whether the process has ended."""
         poll = select.poll()
         poll.register(self._ended, select.POLLIN)
         wanted = select.POLLIN | (select.POLLOUT if self._unsent else 0)
@@ -187,11 +187,11 @@ class Pending(Generic[Found]):
         except BlockingIOError:
             pass
         except OSError:
-            # It ended before it had read all: its status says how.
+            # It ended before it had read all; its status says why.
             self._unsent, self._is_over = memoryview(b""), True
 
     def _take(self) -> bool:
-        """Receive a part of the answer; False where none is ready, or no more comes."""
+        """Receive a part of the answer; False when none is ready or none will come."""
         try:
             part = self._channel.recv(READ_BYTES)
         except BlockingIOError:
@@ -221,7 +221,7 @@ class Pending(Generic[Found]):
 
 
 class _SandboxProcess:
-    """The server of this process: started when first needed, and again where it has ended."""
+    """The server of this process, started when needed, and restarted after its end."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -231,13 +231,13 @@ class _SandboxProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *later: str) -> None:
-        """Start the server without waiting for it. It loads the modules of `later` while it is idle."""
+        """Start the server without waiting; it loads the modules of `later` while idle."""
         with self._lock:
             self._later = later
             self._started()
 
     def fork(self, limits: ResourceLimits) -> tuple[socket.socket, int]:
-        """Fork a child, and return the channel to it and the pipe of its exit status."""
+        """Fork a child, and return its channel and the pipe of its exit status."""
         ours, theirs = socket.socketpair()
         ended, ending = os.pipe()
         try:
@@ -273,7 +273,7 @@ class _SandboxProcess:
         self._forget()
         ours, theirs = socket.socketpair()
         with theirs:
-            # Without the working directory among its modules: files there are the user's.
+            # Without the working directory on its module path: files there are the user's.
             modules = [part for part in sys.path if part]
             command = [sys.executable, "-P", "-c", PROGRAM, json.dumps(modules), str(theirs.fileno()), json.dumps([PRELOAD, self._later])]
             self._process = subprocess.Popen(
@@ -286,7 +286,7 @@ class _SandboxProcess:
         if self._control is not None:
             self._control.close()
         if self._process is not None and self._owner == os.getpid():
-            # Closing the socket ends it too, but not while it loads modules.
+            # Closing the socket also ends it, but not while it loads modules.
             self._process.terminate()
             try:
                 self._process.wait(STOP_SECONDS)
@@ -303,7 +303,7 @@ _TIME = frozenset({signal.SIGALRM, signal.SIGXCPU})
 
 
 def server_pid() -> int | None:
-    """Return the process id of the server; None where none was started."""
+    """Return the process id of the server; None before its start."""
     return _server.pid
 
 
@@ -313,7 +313,7 @@ def _environment() -> dict[str, str]:
 
 
 def _raised(content: dict[str, Any]) -> GlossatorError:
-    """Return a child's error, of its own class where this process knows it, else of the nearest."""
+    """Return a child's error, of the nearest class that this process knows."""
     known = {kind.__name__: kind for kind in error_classes()}
     kind = next(known[name] for name in content["kinds"] if name in known)
     return kind(content["what"], why=content["why"], cure=content["cure"], **content["details"])

@@ -1,7 +1,7 @@
-"""Server process that forks a child per request, with limits on memory and time. `interp.security.sandbox` is its client.
+"""Server process that forks a limited child per request; its client is `interp.security.sandbox`.
 
-It has one thread, no secret in its environment, and no open files but those it was given, so that a fork is quick and safe. It ends with the
-process that started it, and its children with it.
+It has one thread, no secret in its environment, and only the open files that it was given, so that a fork is quick and safe. It and its children end
+with the process that started it.
 """
 
 import gc
@@ -21,19 +21,19 @@ from typing import Any, Never
 
 from interp.domain.errors import GlossatorError
 
-# A request: bytes of memory beyond those of the start, and seconds, with two descriptors: the channel of the child, the pipe for its exit status.
+# A request: bytes of memory beyond those of the start, and seconds, with two descriptors: the child's channel and the pipe for its exit status.
 REQUEST = struct.Struct("!qd")
 STATUS = struct.Struct("!i")
 DESCRIPTORS = 2
 READ_BYTES = 1 << 16
 OUT_OF_MEMORY = b'{"exceeded": "memory"}'
-# The one descriptor of a child beside the standard ones.
+# The only descriptor of a child beside the standard ones.
 CHANNEL = 3
 
 
 def main(control: int, preload: Sequence[str], later: Sequence[str] = ()) -> None:
-    """Serve until the other end of the control socket is closed. Modules of `later` are loaded while idle."""
-    # Ctrl-C in a terminal is for the client.
+    """Serve until the control socket is closed; load modules of `later` while idle."""
+    # Ctrl-C in a terminal is meant for the client.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     woken, wake = os.pipe()
@@ -52,13 +52,13 @@ def _end(_number: int, _frame: FrameType | None) -> Never:
 
 def _load(module: str) -> None:
     importlib.import_module(module)
-    # These objects are in every child, and never collected, so that their pages stay shared.
+    # These objects are in every child, and never garbage-collected, so that their pages stay shared.
     gc.collect()
     gc.freeze()
 
 
 def _serve(asked: socket.socket, woken: int, later: list[str]) -> None:
-    children: dict[int, int] = {}  # pipes of the exit statuses, by process
+    children: dict[int, int] = {}  # pipes for the exit statuses, by process
     poll = select.poll()
     poll.register(asked, select.POLLIN)
     poll.register(woken, select.POLLIN)
@@ -83,7 +83,7 @@ def _serve(asked: socket.socket, woken: int, later: list[str]) -> None:
 
 
 def _take(asked: socket.socket, children: dict[int, int], poll: select.poll) -> bool:
-    """Start a child for one request; return False where the client has gone."""
+    """Start a child for one request; return False when the client has gone."""
     request, descriptors, _flags, _address = socket.recv_fds(asked, REQUEST.size, DESCRIPTORS)
     if len(request) != REQUEST.size or len(descriptors) != DESCRIPTORS:
         return False
@@ -99,7 +99,7 @@ def _take(asked: socket.socket, children: dict[int, int], poll: select.poll) -> 
 
 
 def _reap(children: dict[int, int], poll: select.poll) -> None:
-    """Write the exit status of each child that has ended, or the signal that killed it as a negative number."""
+    """Write the exit status, or negative signal number, of each ended child."""
     for pid, descriptor in list(children.items()):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if not ended:
@@ -135,7 +135,7 @@ def _child(channel: int, memory: int, seconds: float) -> None:
 
 
 def _limit(memory: int, seconds: float) -> None:
-    """Let the kernel end this process beyond these limits."""
+    """Set limits beyond which the kernel ends this process."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     _lower(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
     _lower(resource.RLIMIT_CORE, 0)
@@ -155,14 +155,14 @@ def _lower(kind: int, wanted: int) -> None:
 def _own_memory() -> int:
     """Return the bytes of this process's address space."""
     try:
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - no path of a user's
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - not a user's path
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _keep_only(channel: int) -> None:
-    """Close every descriptor but the channel, and discard what libraries print."""
+    """Close all descriptors but the channel, and discard the output of libraries."""
     if channel != CHANNEL:
         os.dup2(channel, CHANNEL)
     os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
@@ -181,7 +181,7 @@ def _answer(client: socket.socket) -> bytes:
         return OUT_OF_MEMORY
     except GlossatorError as error:
         return OUT_OF_MEMORY if _is_of_memory(error) else _written({"error": _content(error)})
-    except Exception:  # a defect, which the client logs
+    except Exception:  # a defect; the client logs it
         import traceback
 
         return _written({"fault": traceback.format_exc()})
@@ -202,7 +202,7 @@ def _written(answer: dict[str, Any]) -> bytes:
 
 
 def _is_of_memory(error: BaseException) -> bool:
-    """Return whether the error was caused by the limit on memory."""
+    """Return whether the limit on memory caused the error."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, MemoryError):
         cause = cause.__cause__
@@ -210,6 +210,6 @@ def _is_of_memory(error: BaseException) -> bool:
 
 
 def _content(error: GlossatorError) -> dict[str, Any]:
-    """Return an error as JSON, with its class and the classes above it."""
+    """Return an error as JSON, with its class and base classes."""
     kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GlossatorError)]
     return {"kinds": kinds, "what": error.what, "why": error.why, "cure": error.cure, "details": error.details}
